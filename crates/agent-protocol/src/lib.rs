@@ -1,0 +1,1 @@
+//! The words between the runner and the agent in a job's container

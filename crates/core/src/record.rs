@@ -1,0 +1,189 @@
+//! The records of a job's log file: what was printed, by which step, when.
+//!
+//! One file an attempt, append-only, the attempt's journal: the agent's frames as they were delivered, and notes of our
+//! own between them. Layout of a record, little-endian:
+//!
+//! ```text
+//! u32 length of what follows the crc | u32 crc32 of it | u64 seq | i64 time (ms) | u16 step | u8 kind | data
+//! ```
+//!
+//! A file cut anywhere (a kill in the middle of a write) still reads up to its last whole record; what is
+//! behind it is overwritten by the next writer, who asks the agent for everything after that record's `seq`.
+
+use std::borrow::Cow;
+
+use crate::Timestamp;
+
+/// Bytes before the data: length, crc, seq, time, step, kind.
+pub const HEADER_LEN: usize = 4 + 4 + 8 + 8 + 2 + 1;
+/// No record's data is longer; a longer length is a torn or foreign file.
+pub const MAX_DATA_LEN: usize = 1 << 20;
+
+/// Which of a step's streams a byte came from; `System` is what Longshore itself says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+    System,
+}
+
+impl Stream {
+    /// The word, as in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::System => "system",
+        }
+    }
+}
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// Bytes of a stream. `System` bytes are whole lines.
+    Output(Stream),
+    /// A step began; no data.
+    StepStarted,
+    /// A step ended; the data is JSON of the agent's `StepResult`.
+    StepFinished,
+    /// The agent is done with the job; the data is JSON of the agent's `JobResult`.
+    JobFinished,
+}
+
+impl RecordKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Output(Stream::Stdout) => 1,
+            Self::Output(Stream::Stderr) => 2,
+            Self::Output(Stream::System) => 3,
+            Self::StepStarted => 4,
+            Self::StepFinished => 5,
+            Self::JobFinished => 6,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Output(Stream::Stdout),
+            2 => Self::Output(Stream::Stderr),
+            3 => Self::Output(Stream::System),
+            4 => Self::StepStarted,
+            5 => Self::StepFinished,
+            6 => Self::JobFinished,
+            _ => return None,
+        })
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The agent's sequence number; 0 for a note of ours.
+    pub seq: u64,
+    pub time: Timestamp,
+    /// The step's place in the plan, from 0; `Record::NO_STEP` for what belongs to none.
+    pub step: u16,
+    pub kind: RecordKind,
+    pub data: Cow<'a, [u8]>,
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// A whole record, and how many bytes it takes.
+    Record(Record<'a>, usize),
+    /// The bytes end before the record does.
+    Incomplete,
+    /// No record of ours: a torn write or another file.
+    Corrupt,
+}
+
+impl<'a> Record<'a> {
+    /// The step of what belongs to no step.
+    pub const NO_STEP: u16 = u16::MAX;
+
+    /// Appends the record to `out`. Data over [`MAX_DATA_LEN`] is the caller's fault and is cut by nobody: it must be split before.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        debug_assert!(self.data.len() <= MAX_DATA_LEN, "split the data before");
+        let start = out.len();
+        let length = (HEADER_LEN - 8 + self.data.len()) as u32;
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.seq.to_le_bytes());
+        out.extend_from_slice(&self.time.as_millis().to_le_bytes());
+        out.extend_from_slice(&self.step.to_le_bytes());
+        out.push(self.kind.code());
+        out.extend_from_slice(&self.data);
+        let crc = crc32fast::hash(&out[start + 8..]);
+        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads the record at the beginning of `bytes`.
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Parsed<'a> {
+        let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Parsed::Incomplete };
+        let length = u32::from_le_bytes(*length) as usize;
+        if !(HEADER_LEN - 8..=HEADER_LEN - 8 + MAX_DATA_LEN).contains(&length) {
+            return Parsed::Corrupt;
+        }
+        let Some((crc, rest)) = rest.split_first_chunk::<4>() else { return Parsed::Incomplete };
+        let Some(body) = rest.get(..length) else { return Parsed::Incomplete };
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Parsed::Corrupt;
+        }
+        let Some((seq, body)) = body.split_first_chunk::<8>() else { return Parsed::Corrupt };
+        let Some((time, body)) = body.split_first_chunk::<8>() else { return Parsed::Corrupt };
+        let Some((step, body)) = body.split_first_chunk::<2>() else { return Parsed::Corrupt };
+        let Some((kind, data)) = body.split_first() else { return Parsed::Corrupt };
+        let Some(kind) = RecordKind::from_code(*kind) else { return Parsed::Corrupt };
+        let record = Record {
+            seq: u64::from_le_bytes(*seq),
+            time: Timestamp::from_millis(i64::from_le_bytes(*time)),
+            step: u16::from_le_bytes(*step),
+            kind,
+            data: Cow::Borrowed(data),
+        };
+        Parsed::Record(record, 8 + length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(data: &[u8]) -> Record<'_> {
+        Record {
+            seq: 7,
+            time: Timestamp::from_millis(1_700_000_000_123),
+            step: 3,
+            kind: RecordKind::Output(Stream::Stderr),
+            data: Cow::Borrowed(data),
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let mut bytes = Vec::new();
+        record(b"hello\xff\n").encode(&mut bytes);
+        record(b"").encode(&mut bytes);
+        let Parsed::Record(first, length) = Record::parse(&bytes) else { panic!("not read") };
+        assert_eq!(first, record(b"hello\xff\n"));
+        assert_eq!(Record::parse(&bytes[length..]), Parsed::Record(record(b""), HEADER_LEN));
+    }
+
+    #[test]
+    fn a_cut_record_is_incomplete_and_a_changed_one_is_corrupt() {
+        let mut bytes = Vec::new();
+        record(b"hello").encode(&mut bytes);
+        for cut in 0..bytes.len() {
+            assert_eq!(Record::parse(&bytes[..cut]), Parsed::Incomplete, "cut at {cut}");
+        }
+        for at in 4..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(Record::parse(&changed), Parsed::Corrupt, "changed at {at}");
+        }
+    }
+}

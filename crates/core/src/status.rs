@@ -1,0 +1,86 @@
+//! The ten words that say how a build, a job or a step stands; the same everywhere.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// How a build, a job or a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Waits for something other than capacity: needs, approval, a group.
+    Blocked,
+    /// Ready; waits for capacity.
+    Queued,
+    Running,
+    /// Asked to stop; still running.
+    Canceling,
+    Success,
+    /// The user's: exit code, out of memory.
+    Failure,
+    /// Ours: pull, engine gone, lost, a broken pipeline file.
+    Error,
+    Canceled,
+    Skipped,
+    TimedOut,
+}
+
+impl Status {
+    pub const ALL: [Self; 10] = [
+        Self::Blocked,
+        Self::Queued,
+        Self::Running,
+        Self::Canceling,
+        Self::Success,
+        Self::Failure,
+        Self::Error,
+        Self::Canceled,
+        Self::Skipped,
+        Self::TimedOut,
+    ];
+
+    /// Whether nothing can come after it.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Blocked | Self::Queued | Self::Running | Self::Canceling => false,
+            Self::Success | Self::Failure | Self::Error | Self::Canceled | Self::Skipped | Self::TimedOut => true,
+        }
+    }
+
+    /// The word, as in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Canceling => "canceling",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Error => "error",
+            Self::Canceled => "canceled",
+            Self::Skipped => "skipped",
+            Self::TimedOut => "timed-out",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is none of the ten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a status")]
+pub struct NotAStatus(pub String);
+
+impl FromStr for Status {
+    type Err = NotAStatus;
+
+    fn from_str(text: &str) -> Result<Self, NotAStatus> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| NotAStatus(text.to_owned()))
+    }
+}

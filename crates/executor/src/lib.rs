@@ -1,0 +1,1 @@
+//! The engine: berths, job containers, the agent's stream

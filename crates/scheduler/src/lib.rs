@@ -1,0 +1,1 @@
+//! Pipeline files to plans, the queue, the dispatcher
