@@ -1,0 +1,165 @@
+//! What the runner and the agent say to each other.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything an agent needs to run a job to its end, even if nobody comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Environment of every step, secrets included: the plan travels over the attached stream only.
+    pub env: BTreeMap<String, String>,
+    /// Values never to be shown: each as it is, in base64 and URL-encoded.
+    pub masks: Vec<String>,
+    /// The workspace's path in the container; made if missing, owned by the steps' user.
+    pub workspace: String,
+    /// USER of the image (`name`, `uid`, `name:group`, `uid:gid`), empty for root. Names are looked up in the image's own passwd.
+    pub user: String,
+    /// Milliseconds from the plan's arrival to the job's end.
+    pub timeout_ms: u64,
+    /// Milliseconds between TERM and KILL.
+    pub grace_ms: u64,
+    /// Whether checkout data follows; steps wait for its end.
+    pub checkout: bool,
+    pub steps: Vec<StepSpec>,
+}
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSpec {
+    pub name: String,
+    pub run: String,
+    pub env: BTreeMap<String, String>,
+    pub working_directory: Option<String>,
+    /// `sh`, `bash` or a program with its arguments.
+    pub shell: String,
+    pub condition: Condition,
+    pub continue_on_error: bool,
+    pub timeout_ms: Option<u64>,
+}
+
+/// When a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    Success,
+    Failure,
+    Always,
+}
+
+/// From the runner to the agent. Not numbered: what was lost with a connection is said again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToAgent {
+    /// Opens a session: everything after `last_seq` is sent again. The reply's marker carries `nonce`.
+    Hello { version: u32, last_seq: u64, nonce: [u8; 16] },
+    /// The job. Said again after a lost connection it changes nothing.
+    Plan(Box<JobSpec>),
+    /// The next bytes of the checkout, a plain tar of the workspace; `offset` is their place in it.
+    Checkout { offset: u64, data: Vec<u8> },
+    /// The checkout is whole at this length.
+    CheckoutEnd { length: u64 },
+    /// Everything up to here is stored: the spool may forget it.
+    Ack { seq: u64 },
+    /// Stop: TERM, grace, KILL, `always()` steps, end.
+    Cancel,
+}
+
+/// From the agent to the runner. Numbered from 1, spooled until acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromAgent {
+    /// The agent runs and can be given a plan.
+    Ready {
+        version: u32,
+    },
+    StepStarted {
+        step: u16,
+        time_ms: i64,
+    },
+    /// Masked bytes of a step's stream.
+    Output {
+        step: u16,
+        stderr: bool,
+        time_ms: i64,
+        data: Vec<u8>,
+    },
+    StepFinished {
+        step: u16,
+        time_ms: i64,
+        result: StepResult,
+    },
+    /// Something the agent has to say to people: a step that could not start, a limit reached. `step` is `u16::MAX` for none.
+    Note {
+        step: u16,
+        time_ms: i64,
+        text: String,
+    },
+    /// The last word. The agent ends when it is acknowledged, or after a short wait when nobody is there.
+    JobFinished {
+        time_ms: i64,
+        result: JobResult,
+    },
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResult {
+    pub status: StepStatus,
+    /// 128 + n when ended by signal n; absent when it did not run.
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub wall_ms: u64,
+    /// User and system time of the step's processes that were waited for.
+    pub cpu_ms: u64,
+    /// Peak resident memory of its largest process.
+    pub peak_memory_bytes: u64,
+    pub out_of_memory: bool,
+}
+
+/// A step's end in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepStatus {
+    Success,
+    Failure,
+    /// The agent could not start it.
+    Error,
+    Skipped,
+    Canceled,
+    TimedOut,
+}
+
+/// How the job ended, as the agent saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum JobResult {
+    Success,
+    /// `step` is the first that failed, by its place from 0.
+    Failure {
+        step: u16,
+        exit_code: i32,
+        out_of_memory: bool,
+    },
+    TimedOut {
+        limit_ms: u64,
+    },
+    Canceled,
+    /// The job could not be run as planned.
+    Error {
+        kind: AgentError,
+        message: String,
+    },
+}
+
+/// What of ours went wrong in the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentError {
+    /// No shell, or no such user, in the image.
+    ImageUnusable,
+    /// The checkout could not be unpacked.
+    CheckoutFailed,
+    DiskFull,
+    /// Another protocol version, a plan that cannot be read.
+    Protocol,
+    Internal,
+}
