@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Everything an agent needs to run a job to its end, even if nobody comes back.
@@ -54,8 +55,9 @@ pub enum ToAgent {
     Hello { version: u32, last_seq: u64, nonce: [u8; 16] },
     /// The job. Said again after a lost connection it changes nothing.
     Plan(Box<JobSpec>),
-    /// The next bytes of the checkout, a plain tar of the workspace; `offset` is their place in it.
-    Checkout { offset: u64, data: Vec<u8> },
+    /// The next bytes of the checkout, a plain tar of the workspace; `offset` is their place in it. What the agent already has
+    /// is skipped, so that a new session may begin anywhere up to `Ready::checkout_received`.
+    Checkout { offset: u64, data: Bytes },
     /// The checkout is whole at this length.
     CheckoutEnd { length: u64 },
     /// Everything up to here is stored: the spool may forget it.
@@ -64,13 +66,20 @@ pub enum ToAgent {
     Cancel,
 }
 
-/// From the agent to the runner. Numbered from 1, spooled until acknowledged.
+/// From the agent to the runner. Numbered from 1 and spooled until acknowledged, but for `Ready` and `Lost`, which belong to one
+/// session and carry 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromAgent {
-    /// The agent runs and can be given a plan.
+    /// The first answer to every Hello, before the replay.
     Ready {
         version: u32,
+        /// A plan has come: it need not be said again (and does no harm if it is).
+        planned: bool,
+        /// Bytes of the checkout that have been unpacked: it may go on from here.
+        checkout_received: u64,
     },
+    /// Bytes of this session could not be read (another client wrote between them): open a new one.
+    Lost,
     StepStarted {
         step: u16,
         time_ms: i64,
@@ -80,7 +89,7 @@ pub enum FromAgent {
         step: u16,
         stderr: bool,
         time_ms: i64,
-        data: Vec<u8>,
+        data: Bytes,
     },
     StepFinished {
         step: u16,

@@ -1,0 +1,371 @@
+//! The frame: how a message looks as bytes, in both directions and in the spool.
+//!
+//! ```text
+//! u32 length of the payload | u8 kind | u32 session | u64 seq | payload | u32 crc32 of all before it
+//! ```
+//!
+//! Little-endian. Called by whoever sends; the way back is in `decode` (streams) and `spool` (files).
+
+use bytes::Bytes;
+
+use crate::message::{FromAgent, JobResult, JobSpec, StepResult, ToAgent};
+
+/// Bytes before the payload.
+pub const HEADER_LEN: usize = 4 + 1 + 4 + 8;
+/// Bytes behind it.
+pub const TRAILER_LEN: usize = 4;
+/// No payload is longer, but a plan's.
+pub const MAX_PAYLOAD_LEN: usize = 1 << 20;
+/// Plans hold every step's environment: the largest pipeline allowed stays far below this.
+pub const MAX_PLAN_LEN: usize = 16 << 20;
+/// No [`FromAgent::Output`] may carry more: what is left of a payload behind step, stream and time.
+pub const MAX_OUTPUT_LEN: usize = MAX_PAYLOAD_LEN - OUTPUT_HEAD;
+/// No [`ToAgent::Checkout`] may carry more.
+pub const MAX_CHECKOUT_LEN: usize = MAX_PAYLOAD_LEN - 8;
+
+/// What a marker begins with. Read as a frame, its length would be far over every limit: the two cannot be confused.
+pub(crate) const MAGIC: [u8; 16] =
+    [0x9e, 0x05, 0xd3, 0xff, 0x1b, 0xa7, 0x4c, 0xe8, 0x92, 0x3d, 0xf6, 0x0a, 0xb1, 0x58, 0xc4, 0x6f];
+/// A marker: 16 fixed bytes and a nonce.
+pub const MARKER_LEN: usize = 32;
+
+const OUTPUT_HEAD: usize = 2 + 1 + 8;
+
+/// Why bytes are no frame, or a message no frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("a frame's checksum does not match")]
+    Checksum,
+    #[error("unknown frame kind {0}")]
+    Kind(u8),
+    #[error("a frame of kind {kind} says it has {length} bytes, which is over the limit")]
+    TooLong { kind: u8, length: u64 },
+    #[error("a frame of kind {kind} has a payload that cannot be read: {reason}")]
+    Payload { kind: u8, reason: String },
+    #[error("frame {found} came where {expected} was due")]
+    Sequence { expected: u64, found: u64 },
+    #[error("a frame of session {found} in session {expected}")]
+    Session { expected: u32, found: u32 },
+    #[error("another client has opened a session with the agent")]
+    Superseded,
+}
+
+/// Appends the marker that opens a session.
+pub fn encode_marker(nonce: [u8; 16], out: &mut Vec<u8>) {
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&nonce);
+}
+
+/// Appends a message to the agent.
+///
+/// # Errors
+/// [`FrameError::TooLong`] if the message does not fit a frame; `out` is then as it was.
+pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let kind = to_agent_kind(message);
+    write(kind, session, 0, out, |out| {
+        match message {
+            ToAgent::Hello { version, last_seq, nonce } => {
+                out.extend_from_slice(&version.to_le_bytes());
+                out.extend_from_slice(&last_seq.to_le_bytes());
+                out.extend_from_slice(nonce);
+            }
+            ToAgent::Plan(spec) => json(kind, spec, out)?,
+            ToAgent::Checkout { offset, data } => {
+                out.reserve(8 + data.len() + TRAILER_LEN);
+                out.extend_from_slice(&offset.to_le_bytes());
+                out.extend_from_slice(data);
+            }
+            ToAgent::CheckoutEnd { length } => out.extend_from_slice(&length.to_le_bytes()),
+            ToAgent::Ack { seq } => out.extend_from_slice(&seq.to_le_bytes()),
+            ToAgent::Cancel => {}
+        }
+        Ok(())
+    })
+}
+
+/// Appends a message from the agent.
+///
+/// # Errors
+/// [`FrameError::TooLong`] if the message does not fit a frame; `out` is then as it was.
+pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    if let FromAgent::Output { step, stderr, time_ms, data } = message {
+        return encode_output(session, seq, *step, *stderr, *time_ms, data, out);
+    }
+    let kind = from_agent_kind(message);
+    write(kind, session, seq, out, |out| {
+        match message {
+            FromAgent::Ready { version, planned, checkout_received } => {
+                out.extend_from_slice(&version.to_le_bytes());
+                out.push(u8::from(*planned));
+                out.extend_from_slice(&checkout_received.to_le_bytes());
+            }
+            FromAgent::Lost | FromAgent::Output { .. } => {}
+            FromAgent::StepStarted { step, time_ms } => step_head(*step, *time_ms, out),
+            FromAgent::StepFinished { step, time_ms, result } => {
+                step_head(*step, *time_ms, out);
+                json(kind, result, out)?;
+            }
+            FromAgent::Note { step, time_ms, text } => {
+                step_head(*step, *time_ms, out);
+                out.extend_from_slice(text.as_bytes());
+            }
+            FromAgent::JobFinished { time_ms, result } => {
+                out.extend_from_slice(&time_ms.to_le_bytes());
+                json(kind, result, out)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Appends a [`FromAgent::Output`] from borrowed bytes: the one message whose size matters.
+///
+/// # Errors
+/// [`FrameError::TooLong`] for more than [`MAX_OUTPUT_LEN`] bytes.
+pub fn encode_output(
+    session: u32,
+    seq: u64,
+    step: u16,
+    stderr: bool,
+    time_ms: i64,
+    data: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), FrameError> {
+    write(kind::OUTPUT, session, seq, out, |out| {
+        out.reserve(OUTPUT_HEAD + data.len() + TRAILER_LEN);
+        step_head(step, time_ms, out);
+        out.push(u8::from(stderr));
+        out.extend_from_slice(data);
+        Ok(())
+    })
+}
+
+/// Puts another session's number into a whole frame: a replay sends what the spool holds.
+pub fn readdress(frame: &mut [u8], session: u32) {
+    let Some(end) = frame.len().checked_sub(TRAILER_LEN) else { return };
+    if let Some(field) = frame.get_mut(5..9) {
+        field.copy_from_slice(&session.to_le_bytes());
+    }
+    let crc = crc32fast::hash(&frame[..end]);
+    frame[end..].copy_from_slice(&crc.to_le_bytes());
+}
+
+pub(crate) mod kind {
+    pub(crate) const HELLO: u8 = 1;
+    pub(crate) const PLAN: u8 = 2;
+    pub(crate) const CHECKOUT: u8 = 3;
+    pub(crate) const CHECKOUT_END: u8 = 4;
+    pub(crate) const ACK: u8 = 5;
+    pub(crate) const CANCEL: u8 = 6;
+
+    pub(crate) const READY: u8 = 65;
+    pub(crate) const LOST: u8 = 66;
+    pub(crate) const STEP_STARTED: u8 = 67;
+    pub(crate) const OUTPUT: u8 = 68;
+    pub(crate) const STEP_FINISHED: u8 = 69;
+    pub(crate) const NOTE: u8 = 70;
+    pub(crate) const JOB_FINISHED: u8 = 71;
+}
+
+const fn to_agent_kind(message: &ToAgent) -> u8 {
+    match message {
+        ToAgent::Hello { .. } => kind::HELLO,
+        ToAgent::Plan(_) => kind::PLAN,
+        ToAgent::Checkout { .. } => kind::CHECKOUT,
+        ToAgent::CheckoutEnd { .. } => kind::CHECKOUT_END,
+        ToAgent::Ack { .. } => kind::ACK,
+        ToAgent::Cancel => kind::CANCEL,
+    }
+}
+
+const fn from_agent_kind(message: &FromAgent) -> u8 {
+    match message {
+        FromAgent::Ready { .. } => kind::READY,
+        FromAgent::Lost => kind::LOST,
+        FromAgent::StepStarted { .. } => kind::STEP_STARTED,
+        FromAgent::Output { .. } => kind::OUTPUT,
+        FromAgent::StepFinished { .. } => kind::STEP_FINISHED,
+        FromAgent::Note { .. } => kind::NOTE,
+        FromAgent::JobFinished { .. } => kind::JOB_FINISHED,
+    }
+}
+
+/// Which kinds a reader takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToAgent,
+    FromAgent,
+}
+
+impl Direction {
+    const fn limit(self, of: u8) -> Option<usize> {
+        match (self, of) {
+            (Self::ToAgent, kind::PLAN) => Some(MAX_PLAN_LEN),
+            (Self::ToAgent, kind::HELLO..=kind::CANCEL) | (Self::FromAgent, kind::READY..=kind::JOB_FINISHED) => {
+                Some(MAX_PAYLOAD_LEN)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A frame's head, judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) kind: u8,
+    pub(crate) session: u32,
+    pub(crate) seq: u64,
+    /// Length of the whole frame.
+    pub(crate) frame_len: usize,
+}
+
+/// Reads the head at the beginning of `bytes`; `None` while they are too few to tell.
+pub(crate) fn head(bytes: &[u8], direction: Direction) -> Result<Option<Head>, FrameError> {
+    // Five bytes are enough to refuse what is none: a reader never waits for the rest of nonsense.
+    let (Some(length), Some(&kind)) = (bytes.first_chunk::<4>(), bytes.get(4)) else { return Ok(None) };
+    let length = u32::from_le_bytes(*length);
+    let limit = direction.limit(kind).ok_or(FrameError::Kind(kind))?;
+    if length as usize > limit {
+        return Err(FrameError::TooLong { kind, length: length.into() });
+    }
+    let (Some(session), Some(seq)) =
+        (bytes.get(5..).and_then(<[u8]>::first_chunk::<4>), bytes.get(9..).and_then(<[u8]>::first_chunk::<8>))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Head {
+        kind,
+        session: u32::from_le_bytes(*session),
+        seq: u64::from_le_bytes(*seq),
+        frame_len: HEADER_LEN + length as usize + TRAILER_LEN,
+    }))
+}
+
+/// Whether a whole frame's checksum is right.
+pub(crate) fn checksum_holds(frame: &[u8]) -> bool {
+    frame.split_last_chunk::<TRAILER_LEN>().is_some_and(|(body, crc)| crc32fast::hash(body) == u32::from_le_bytes(*crc))
+}
+
+/// The message of a whole, checked frame's payload.
+pub(crate) fn to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError> {
+    let mut at = Fields { kind, rest: payload };
+    Ok(match kind {
+        kind::HELLO => ToAgent::Hello { version: at.u32()?, last_seq: at.u64()?, nonce: *at.take::<16>()? },
+        kind::PLAN => ToAgent::Plan(Box::new(at.json::<JobSpec>()?)),
+        kind::CHECKOUT => ToAgent::Checkout { offset: at.u64()?, data: payload.slice_ref(at.rest) },
+        kind::CHECKOUT_END => ToAgent::CheckoutEnd { length: at.u64()? },
+        kind::ACK => ToAgent::Ack { seq: at.u64()? },
+        kind::CANCEL => ToAgent::Cancel,
+        other => return Err(FrameError::Kind(other)),
+    })
+}
+
+/// The message of a whole, checked frame's payload.
+pub(crate) fn from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
+    let mut at = Fields { kind, rest: payload };
+    Ok(match kind {
+        kind::READY => {
+            FromAgent::Ready { version: at.u32()?, planned: at.flag()?, checkout_received: at.u64()? }
+        }
+        kind::LOST => FromAgent::Lost,
+        kind::STEP_STARTED => FromAgent::StepStarted { step: at.u16()?, time_ms: at.i64()? },
+        kind::OUTPUT => {
+            let (step, time_ms, stderr) = (at.u16()?, at.i64()?, at.flag()?);
+            FromAgent::Output { step, stderr, time_ms, data: payload.slice_ref(at.rest) }
+        }
+        kind::STEP_FINISHED => {
+            FromAgent::StepFinished { step: at.u16()?, time_ms: at.i64()?, result: at.json::<StepResult>()? }
+        }
+        kind::NOTE => FromAgent::Note {
+            step: at.u16()?,
+            time_ms: at.i64()?,
+            text: std::str::from_utf8(at.rest).map_err(|error| at.error(error.to_string()))?.to_owned(),
+        },
+        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: at.i64()?, result: at.json::<JobResult>()? },
+        other => return Err(FrameError::Kind(other)),
+    })
+}
+
+/// Cuts fields off the front of a payload. What stands behind the known fields is left alone: a later version may add.
+struct Fields<'a> {
+    kind: u8,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn error(&self, reason: String) -> FrameError {
+        FrameError::Payload { kind: self.kind, reason }
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.error("too short".to_owned()))?;
+        self.rest = rest;
+        Ok(field)
+    }
+
+    fn u16(&mut self) -> Result<u16, FrameError> {
+        self.take().map(|bytes| u16::from_le_bytes(*bytes))
+    }
+
+    fn u32(&mut self) -> Result<u32, FrameError> {
+        self.take().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn u64(&mut self) -> Result<u64, FrameError> {
+        self.take().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn i64(&mut self) -> Result<i64, FrameError> {
+        self.take().map(|bytes| i64::from_le_bytes(*bytes))
+    }
+
+    fn flag(&mut self) -> Result<bool, FrameError> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [other] => Err(self.error(format!("{other} is neither yes nor no"))),
+        }
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, FrameError> {
+        serde_json::from_slice(self.rest).map_err(|error| self.error(error.to_string()))
+    }
+}
+
+fn write(
+    kind: u8,
+    session: u32,
+    seq: u64,
+    out: &mut Vec<u8>,
+    payload: impl FnOnce(&mut Vec<u8>) -> Result<(), FrameError>,
+) -> Result<(), FrameError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(kind);
+    out.extend_from_slice(&session.to_le_bytes());
+    out.extend_from_slice(&seq.to_le_bytes());
+    let written = payload(out).and_then(|()| {
+        let length = out.len() - start - HEADER_LEN;
+        let limit = if kind == self::kind::PLAN { MAX_PLAN_LEN } else { MAX_PAYLOAD_LEN };
+        if length > limit { Err(FrameError::TooLong { kind, length: length as u64 }) } else { Ok(length as u32) }
+    });
+    match written {
+        Ok(length) => out[start..start + 4].copy_from_slice(&length.to_le_bytes()),
+        Err(error) => {
+            out.truncate(start);
+            return Err(error);
+        }
+    }
+    let crc = crc32fast::hash(&out[start..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+fn step_head(step: u16, time_ms: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&step.to_le_bytes());
+    out.extend_from_slice(&time_ms.to_le_bytes());
+}
+
+fn json<T: serde::Serialize>(kind: u8, value: &T, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    serde_json::to_writer(out, value).map_err(|error| FrameError::Payload { kind, reason: error.to_string() })
+}

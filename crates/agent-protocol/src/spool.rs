@@ -1,0 +1,89 @@
+//! The spool as files: what an agent has said and nobody has acknowledged yet, on the job's volume.
+//!
+//! A spool is a folder of segments. A segment is whole frames, one behind the other, numbered without a gap; its name
+//! is [`segment_name`] of its first frame's number, so that names in order are frames in order. The session in these
+//! frames means nothing. A segment that was being written when the agent died may end in half a frame.
+//!
+//! The executor reads a stopped container's spool with [`SpoolReader`], out of an archive; the agent its own.
+
+use bytes::BytesMut;
+
+use crate::decode::{Item, check_sequence, reserve, take_payload};
+use crate::frame::{self, Direction, FrameError, checksum_holds};
+use crate::message::FromAgent;
+
+/// The name of the segment that begins with frame `first_seq`.
+#[must_use]
+pub fn segment_name(first_seq: u64) -> String {
+    format!("{first_seq:020}.spool")
+}
+
+/// The number of the first frame, if this is a segment's name.
+#[must_use]
+pub fn segment_first_seq(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".spool")?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// Reads segments in order, as their bytes come.
+#[derive(Debug)]
+pub struct SpoolReader {
+    buffer: BytesMut,
+    after: u64,
+    /// The last frame seen; none before the first.
+    last_seq: Option<u64>,
+}
+
+impl SpoolReader {
+    /// A reader of the messages after `after`.
+    #[must_use]
+    pub fn new(after: u64) -> Self {
+        Self { buffer: BytesMut::new(), after, last_seq: None }
+    }
+
+    /// A new segment begins. Half a frame at the end of the one before was never whole anywhere, and is dropped.
+    pub fn begin_segment(&mut self) {
+        self.buffer.clear();
+    }
+
+    /// The next bytes of the segment.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// Bytes that are no frame, and frames that are missing between `after` and the first or in between. The spool is
+    /// then not to be trusted any further.
+    #[expect(clippy::should_implement_trait, reason = "no iterator: nothing now does not mean nothing later")]
+    pub fn next(&mut self) -> Option<Result<Item<FromAgent>, FrameError>> {
+        loop {
+            match self.read() {
+                Ok(Some(item)) if item.seq <= self.after => {}
+                other => return other.transpose(),
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Item<FromAgent>>, FrameError> {
+        let Some(head) = frame::head(&self.buffer, Direction::FromAgent)? else { return Ok(None) };
+        if self.buffer.len() < head.frame_len {
+            reserve(&mut self.buffer, head.frame_len);
+            return Ok(None);
+        }
+        if !checksum_holds(&self.buffer[..head.frame_len]) {
+            return Err(FrameError::Checksum);
+        }
+        // Acknowledged segments are gone as a whole: the first may begin anywhere up to what is asked for.
+        let mut last = self.last_seq.unwrap_or_else(|| head.seq.saturating_sub(1).min(self.after));
+        check_sequence(&mut last, &head)?;
+        self.last_seq = Some(last);
+        let payload = take_payload(&mut self.buffer, &head);
+        let message = frame::from_agent(head.kind, &payload)?;
+        Ok(Some(Item { session: head.session, seq: head.seq, message }))
+    }
+}
