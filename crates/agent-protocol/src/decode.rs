@@ -24,7 +24,8 @@ pub struct Item<M> {
 /// Reads the agent's standard input.
 ///
 /// Gives the frames of the newest session only: a `Hello` of a higher session number fences all before it. An error means
-/// that frames of the current session may have been lost; the bytes up to the next marker are skipped.
+/// that frames of the current session may have been lost; the bytes up to the next marker are skipped. (Half a frame before a
+/// new session can be such an error too, when the marker comes in pieces: it belongs to the session that ends there.)
 #[derive(Debug)]
 pub struct ToAgentDecoder {
     marker: Finder<'static>,
@@ -39,13 +40,7 @@ impl ToAgentDecoder {
     /// A decoder that waits for the marker with the job's nonce.
     #[must_use]
     pub fn new(nonce: [u8; 16]) -> Self {
-        Self {
-            marker: finder(nonce),
-            buffer: BytesMut::new(),
-            scanned: 0,
-            synchronised: false,
-            session: None,
-        }
+        Self { marker: finder(nonce), buffer: BytesMut::new(), scanned: 0, synchronised: false, session: None }
     }
 
     /// Takes bytes as they came. Call [`Self::next`] until it gives nothing before pushing more: memory stays bounded so.
@@ -66,6 +61,12 @@ impl ToAgentDecoder {
                 self.skip(at + MARKER_LEN);
                 self.synchronised = true;
                 continue;
+            }
+            if self.buffer.len() < MARKER_LEN
+                && self.buffer.len() >= 5
+                && self.marker.needle().starts_with(&self.buffer)
+            {
+                return None;
             }
             let head = match frame::head(&self.buffer[..marker_at.unwrap_or(self.buffer.len())], Direction::ToAgent) {
                 Ok(Some(head)) => head,

@@ -264,9 +264,7 @@ pub(crate) fn to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError>
 pub(crate) fn from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
     let mut at = Fields { kind, rest: payload };
     Ok(match kind {
-        kind::READY => {
-            FromAgent::Ready { version: at.u32()?, planned: at.flag()?, checkout_received: at.u64()? }
-        }
+        kind::READY => FromAgent::Ready { version: at.u32()?, planned: at.flag()?, checkout_received: at.u64()? },
         kind::LOST => FromAgent::Lost,
         kind::STEP_STARTED => FromAgent::StepStarted { step: at.u16()?, time_ms: at.i64()? },
         kind::OUTPUT => {
