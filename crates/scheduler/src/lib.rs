@@ -1,1 +1,10 @@
-//! Pipeline files to plans, the queue, the dispatcher
+//! From what happened to what runs: pipeline files to plans, deliveries to builds, the queue to the executor.
+//!
+//! `pipeline` is pure. `ingest` turns deliveries into builds. `dispatcher` is the only writer of a job's status; it
+//! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
+//! API and the command line hold.
+
+pub mod pipeline;
+mod scheduler;
+
+pub use scheduler::{RequestError, Scheduler, StartRequest};
