@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Makes the images that the demo, the tests and the bench run jobs in, without any registry:
+#   longshore-test/busybox    a static busybox with its applets
+#   longshore-test/no-shell   a program and nothing else: no /bin/sh
+#   longshore/debian:bookworm Debian 12 with git and python3, made by mmdebstrap; also the demo's git host
+# Usage: images.sh [busybox] [no-shell] [debian]   (all of them where none is named)
+# They go to the engine that DOCKER_HOST names. An image whose label says that it was made from the same recipe is kept.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+busybox=$(command -v busybox) || die "there is no busybox here: run scripts/setup.sh first"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# import IMAGE HASH TAR CHANGE...: the tar as an image with its label.
+import() {
+  local image=$1 hash=$2 tar=$3 change
+  local -a changes=(--change "LABEL longshore.recipe=$hash")
+  shift 3
+  for change in "$@"; do changes+=(--change "$change"); done
+  docker import "${changes[@]}" "$tar" "$image" >/dev/null
+  say "      $image: made"
+}
+
+# minimal_etc DIR: the two users that the tests know.
+minimal_etc() {
+  mkdir -p "$1/etc" "$1/root"
+  printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'tester:x:1234:1234:a user of the tests:/home/tester:/bin/sh' >"$1/etc/passwd"
+  printf '%s\n' 'root:x:0:' 'tester:x:1234:' 'extra:x:1235:tester' >"$1/etc/group"
+}
+
+make_busybox() {
+  local image=longshore-test/busybox:latest dir=$scratch/busybox hash applet
+  hash=$(recipe_hash "$busybox" "$(declare -f make_busybox minimal_etc)")
+  if image_is_current "$image" "$hash"; then return; fi
+  mkdir -p "$dir"/{bin,usr,home/tester}
+  install -d -m 1777 "$dir/tmp"
+  minimal_etc "$dir"
+  cp "$busybox" "$dir/bin/busybox"
+  for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "$dir/bin/$applet"; done
+  ln -s ../bin "$dir/usr/bin"
+  tar -C "$dir" --numeric-owner --owner=0 --group=0 -cf "$scratch/busybox.tar" .
+  import "$image" "$hash" "$scratch/busybox.tar" 'ENV PATH=/usr/local/bin:/usr/bin:/bin' 'CMD ["sh"]'
+}
+
+make_no_shell() {
+  local image=longshore-test/no-shell:latest dir=$scratch/no-shell hash
+  hash=$(recipe_hash "$busybox" "$(declare -f make_no_shell minimal_etc)")
+  if image_is_current "$image" "$hash"; then return; fi
+  mkdir -p "$dir/bin"
+  minimal_etc "$dir"
+  # busybox is what its name says: here only `true`.
+  cp "$busybox" "$dir/bin/true"
+  tar -C "$dir" --numeric-owner --owner=0 --group=0 -cf "$scratch/no-shell.tar" .
+  import "$image" "$hash" "$scratch/no-shell.tar" 'ENV PATH=/bin' 'CMD ["true"]'
+}
+
+make_debian() {
+  local image=longshore/debian:bookworm hash
+  hash=$(recipe_hash "$(declare -f make_debian)")
+  if image_is_current "$image" "$hash"; then return; fi
+  debian_tarball "debian-$hash" bookworm --variant=minbase --include=git,ca-certificates,python3 \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*'
+  import "$image" "$hash" "target/images/debian-$hash.tar" \
+    'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' 'CMD ["bash"]'
+}
+
+[ $# -gt 0 ] || set -- busybox no-shell debian
+for wanted in "$@"; do
+  case $wanted in
+    busybox) make_busybox ;;
+    no-shell) make_no_shell ;;
+    debian) make_debian ;;
+    *) die "images.sh knows busybox, no-shell and debian, not '$wanted'" ;;
+  esac
+done

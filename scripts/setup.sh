@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Brings a machine to where Longshore can be built, started and tested: Debian's packages that are missing, and a
+# Docker engine that answers. Safe to repeat; a Docker that is already there is used as it is and never restarted.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck disable=SC2034 # read by step
+steps=4
+
+# need COMMAND PACKAGE...: the packages, if the command is not there.
+packages=()
+need() {
+  local command=$1
+  shift
+  have "$command" || packages+=("$@")
+}
+
+step "Looking for what is needed"
+export PATH=$PATH:/usr/sbin:/sbin
+need git git
+need python3 python3
+need jq jq
+need curl curl ca-certificates
+need mmdebstrap mmdebstrap
+need make make
+need cc gcc
+need ar binutils
+[ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
+need xz xz-utils
+if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
+if ! have docker; then packages+=(docker.io); fi
+if ! have docker || ! engine_answers; then
+  need dockerd docker.io
+  need iptables iptables
+  need ip iproute2
+fi
+
+step "Installing: ${packages[*]:-nothing is missing}"
+if ((${#packages[@]})); then
+  have apt-get || die "this machine has no apt: install what Debian calls ${packages[*]}, then start again"
+  export DEBIAN_FRONTEND=noninteractive
+  quietly apt-update as_root apt-get update
+  # Newer Debian has the client in a package of its own.
+  if [[ " ${packages[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
+  quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+  hash -r
+fi
+
+# A pid file outlives a machine's restart; the daemons then refuse to start, or take a stranger for themselves.
+drop_stale_pid() {
+  local file=$1 name=$2 pid
+  pid=$(cat "$file" 2>/dev/null) || return 0
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ] || as_root rm -f "$file"
+}
+
+start_engine() {
+  if [ -d /run/systemd/system ]; then
+    as_root systemctl start docker
+    return
+  fi
+  drop_stale_pid /var/run/docker.pid dockerd
+  drop_stale_pid /var/run/docker/containerd/containerd.pid containerd
+  as_root mkdir -p /var/log/longshore-setup
+  # dockerd starts and watches a containerd of its own where no other one runs.
+  as_root setsid sh -c 'exec dockerd >/var/log/longshore-setup/dockerd.log 2>&1 </dev/null' &
+  disown
+}
+
+step "The Docker engine"
+if ! engine_answers; then
+  if [ -S "$(docker_socket)" ] && [ ! -w "$(docker_socket)" ]; then
+    die "$(docker_socket) is not yours to use: run this as root, or become a member of the group $(stat -c %G "$(docker_socket)")"
+  fi
+  [ -z "${DOCKER_HOST:-}" ] || die "no engine answers at DOCKER_HOST=$DOCKER_HOST"
+  say "      starting it"
+  start_engine
+  if ! wait_until 60 engine_answers; then
+    tail -n 25 /var/log/longshore-setup/dockerd.log >&2 2>/dev/null || true
+    die "the Docker engine does not answer within 60 s"
+  fi
+fi
+say "      Docker $(docker version --format '{{.Server.Version}}, API {{.Server.APIVersion}}') at $(docker_socket)"
+
+step "The Rust toolchain"
+have cargo || die "there is no cargo here: install Rust by rustup (https://rustup.rs), then start again"
+toolchain=$(cargo --version) ||
+  die "cargo does not start with the toolchain that rust-toolchain.toml names: 'rustup toolchain install' here, then start again"
+say "      $toolchain"
