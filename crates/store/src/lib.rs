@@ -1,1 +1,31 @@
-//! SQLite and log files
+//! SQLite and log files: the only crate that holds SQL, and the home of everything that outlives the process.
+//!
+//! Called by the scheduler (which alone writes builds and statuses), the API (reads, hooks, tokens) and the binary.
+//! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
+//! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
+//!
+//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`settings`], [`changes`], [`logs`].
+
+pub mod builds;
+pub mod changes;
+pub mod counts;
+pub mod deliveries;
+mod error;
+pub mod jobs;
+mod lock;
+pub mod logs;
+mod page;
+pub mod repos;
+mod row;
+pub mod settings;
+pub mod steps;
+mod store;
+pub mod tokens;
+mod transition;
+mod write;
+
+pub use changes::{Change, ChangeKind, Feed, FeedItem};
+pub use error::StoreError;
+pub use page::Page;
+pub use store::Store;
+pub use write::WriteTx;

@@ -1,0 +1,204 @@
+//! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
+
+use longshore_core::{
+    BuildId, BuildPlan, DeliveryId, Diagnostic, Event, JobId, RepoId, Severity, Status, Timestamp, state::build_status,
+};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{ChangeKind, Page, Store, StoreError, WriteTx, jobs, page, row, write::NewChange};
+
+pub use crate::transition::cancel_build as cancel;
+
+/// A build, without its jobs (see [`jobs::of_builds`]) and its plan (see [`plan`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The place in lists: `before` of the next page.
+    pub seq: i64,
+    pub id: BuildId,
+    pub repo: RepoId,
+    /// Counts a repository's builds from 1, without gaps.
+    pub number: u64,
+    pub status: Status,
+    pub reason: Option<String>,
+    pub event: Event,
+    pub diagnostics: Vec<Diagnostic>,
+    /// The delivery that it came from; a manual build has none.
+    pub delivery: Option<DeliveryId>,
+    pub rerun_of: Option<BuildId>,
+    pub created_at: Timestamp,
+    /// When its first job was claimed.
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a build is created from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBuild {
+    pub repo: RepoId,
+    pub event: Event,
+    pub plan: BuildPlan,
+    /// With an error among them the build is created in its final status `error`, and no job of the plan is.
+    pub diagnostics: Vec<Diagnostic>,
+    pub delivery: Option<DeliveryId>,
+    pub rerun_of: Option<BuildId>,
+    /// Successful jobs of another build that count as this one's: the key here, the job there.
+    pub carried_over: Vec<(String, JobId)>,
+}
+
+/// Which builds a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BuildFilter {
+    pub repo: Option<RepoId>,
+    pub status: Option<Status>,
+    pub event: Option<longshore_core::EventName>,
+    pub branch: Option<String>,
+    pub commit: Option<String>,
+    /// Only those of repositories that everybody may see.
+    pub only_public: bool,
+}
+
+/// Creates a build with its jobs: those without needs `queued`, the others `blocked`, those carried over `success`.
+/// [`StoreError::Invalid`] for a plan that has no jobs, an unknown need, or a key twice.
+pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<Build, StoreError> {
+    let broken = new.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    if !broken && new.plan.jobs.is_empty() {
+        return Err(StoreError::Invalid("a build needs a job".to_owned()));
+    }
+    let number: i64 =
+        sqlx::query_scalar("UPDATE repos SET next_number = next_number + 1 WHERE id = ? RETURNING next_number - 1")
+            .bind(new.repo.to_string())
+            .fetch_optional(tx.conn())
+            .await?
+            .ok_or(StoreError::NotFound("repository"))?;
+    let id = BuildId::new();
+    let (status, reason) = match broken {
+        true => (Status::Error, Some("the pipeline has errors")),
+        false => (Status::Queued, None),
+    };
+    sqlx::query(
+        "INSERT INTO builds (id, repo, number, status, reason, event, branch, commit_id, delivery, rerun_of, created_at,
+                             finished_at, plan_version, event_json, diagnostics)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.to_string())
+    .bind(new.repo.to_string())
+    .bind(number)
+    .bind(status.as_str())
+    .bind(reason)
+    .bind(new.event.name.as_str())
+    .bind(new.event.branch())
+    .bind(&new.event.commit)
+    .bind(new.delivery.map(|id| id.to_string()))
+    .bind(new.rerun_of.map(|id| id.to_string()))
+    .bind(now.as_millis())
+    .bind(broken.then_some(now.as_millis()))
+    .bind(new.plan.version)
+    .bind(row::to_json(&new.event)?)
+    .bind(row::to_json(&new.diagnostics)?)
+    .execute(tx.conn())
+    .await?;
+    if !broken {
+        let statuses = jobs::insert_all(tx, id, &new.plan.jobs, &new.carried_over, now).await?;
+        let status = build_status(statuses);
+        sqlx::query("UPDATE builds SET status = ?, finished_at = ? WHERE id = ?")
+            .bind(status.as_str())
+            .bind(status.is_final().then_some(now.as_millis()))
+            .bind(id.to_string())
+            .execute(tx.conn())
+            .await?;
+    }
+    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });
+    fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))
+}
+
+pub async fn get(store: &Store, id: BuildId) -> Result<Option<Build>, StoreError> {
+    fetch(&mut *store.readers().acquire().await?, id).await
+}
+
+pub async fn by_number(store: &Store, repo: RepoId, number: u64) -> Result<Option<Build>, StoreError> {
+    let row = sqlx::query("SELECT * FROM builds WHERE repo = ? AND number = ?")
+        .bind(repo.to_string())
+        .bind(row::signed(number));
+    row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+}
+
+/// The frozen plan. Empty for a build whose pipeline has errors.
+pub async fn plan(store: &Store, id: BuildId) -> Result<Option<BuildPlan>, StoreError> {
+    let mut conn = store.readers().acquire().await?;
+    let version = sqlx::query("SELECT plan_version FROM builds WHERE id = ?").bind(id.to_string());
+    let Some(version) = version.fetch_optional(&mut *conn).await? else { return Ok(None) };
+    let rows = sqlx::query("SELECT plan FROM jobs WHERE build = ? ORDER BY position")
+        .bind(id.to_string())
+        .fetch_all(&mut *conn)
+        .await?;
+    let jobs = rows.iter().map(|r| row::json(r, "plan")).collect::<Result<_, _>>()?;
+    Ok(Some(BuildPlan { version: row::unsigned(&version, "plan_version")?, jobs }))
+}
+
+/// Newest first.
+pub async fn list(
+    store: &Store,
+    filter: &BuildFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Page<Build>, StoreError> {
+    let limit = page::clamp(limit);
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE seq < ");
+    query.push_bind(before.unwrap_or(i64::MAX));
+    if let Some(repo) = filter.repo {
+        query.push(" AND repo = ").push_bind(repo.to_string());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(event) = filter.event {
+        query.push(" AND event = ").push_bind(event.as_str());
+    }
+    if let Some(branch) = &filter.branch {
+        query.push(" AND branch = ").push_bind(branch.clone());
+    }
+    if let Some(commit) = &filter.commit {
+        query.push(" AND commit_id = ").push_bind(commit.clone());
+    }
+    if filter.only_public {
+        query.push(" AND (SELECT public FROM repos WHERE repos.id = builds.repo) = 1");
+    }
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit + 1);
+    let rows = query.build().fetch_all(store.readers()).await?;
+    let builds = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+    Ok(Page::from_rows(builds, limit, |build: &Build| build.seq))
+}
+
+/// The newest build of a branch (of any branch without one) that is over; for badges.
+pub async fn latest_finished(store: &Store, repo: RepoId, branch: Option<&str>) -> Result<Option<Build>, StoreError> {
+    let row = sqlx::query(
+        "SELECT * FROM builds WHERE repo = ?1 AND (?2 IS NULL OR branch = ?2) AND finished_at IS NOT NULL
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(repo.to_string())
+    .bind(branch);
+    row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+}
+
+pub(crate) async fn fetch(conn: &mut SqliteConnection, id: BuildId) -> Result<Option<Build>, StoreError> {
+    let row = sqlx::query("SELECT * FROM builds WHERE id = ?").bind(id.to_string()).fetch_optional(conn).await?;
+    row.as_ref().map(from_row).transpose()
+}
+
+fn from_row(row: &SqliteRow) -> Result<Build, StoreError> {
+    Ok(Build {
+        seq: row.try_get("seq")?,
+        id: row::parsed(row, "id")?,
+        repo: row::parsed(row, "repo")?,
+        number: row::unsigned(row, "number")?,
+        status: row::parsed(row, "status")?,
+        reason: row.try_get("reason")?,
+        event: row::json(row, "event_json")?,
+        diagnostics: row::json(row, "diagnostics")?,
+        delivery: row::parsed_opt(row, "delivery")?,
+        rerun_of: row::parsed_opt(row, "rerun_of")?,
+        created_at: row::time(row, "created_at")?,
+        started_at: row::time_opt(row, "started_at")?,
+        finished_at: row::time_opt(row, "finished_at")?,
+    })
+}

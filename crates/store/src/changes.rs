@@ -1,0 +1,193 @@
+//! What changed, in order: the newest 10,000 changes are kept, so that a live view resumes where it was cut, across a
+//! restart of the server too. A change says where to look, never what is there: the reader re-reads.
+
+use std::str::FromStr;
+
+use longshore_core::{BuildId, JobId, RepoId, Timestamp};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::{Store, StoreError, row, write::NewChange};
+
+/// Changes that are kept.
+const KEPT: u64 = 10_000;
+/// How often the older ones are dropped, in changes.
+const TRIM_EVERY: u64 = 256;
+/// Changes read at once.
+const READ_AT_ONCE: u32 = 256;
+
+/// What kind of thing changed (was made, altered or removed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    Repo,
+    Delivery,
+    Build,
+    Job,
+    Step,
+}
+
+impl ChangeKind {
+    const ALL: [Self; 5] = [Self::Repo, Self::Delivery, Self::Build, Self::Job, Self::Step];
+
+    /// The word, as in the database and in event streams.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Repo => "repo",
+            Self::Delivery => "delivery",
+            Self::Build => "build",
+            Self::Job => "job",
+            Self::Step => "step",
+        }
+    }
+}
+
+impl FromStr for ChangeKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("`{text}` is not a change"))
+    }
+}
+
+/// One committed change. `repo`, `build` and `job` are set as far as they apply (a step's change names all three).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Rises from change to change, across restarts too.
+    pub cursor: u64,
+    pub kind: ChangeKind,
+    pub repo: Option<RepoId>,
+    pub build: Option<BuildId>,
+    pub job: Option<JobId>,
+    pub at: Timestamp,
+}
+
+/// What a [`Feed`] yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedItem {
+    Change(Change),
+    /// Changes after the asked cursor are no longer kept: re-read everything; the feed goes on after `resumed_at`.
+    Missed {
+        resumed_at: u64,
+    },
+}
+
+/// Changes from a cursor on, none twice, none left out without saying so.
+#[derive(Debug)]
+pub struct Feed {
+    store: Store,
+    live: broadcast::Receiver<Change>,
+    /// The last cursor that was given out.
+    last: u64,
+    read_ahead: std::collections::VecDeque<Change>,
+    /// Whether the table may hold changes after `last` that `live` will not bring.
+    behind: bool,
+}
+
+impl Feed {
+    pub(crate) fn new(store: Store, after: Option<u64>) -> Self {
+        let live = store.changes();
+        let newest = *store.watch().borrow();
+        Self { store, live, last: after.unwrap_or(newest), read_ahead: [].into(), behind: after.is_some() }
+    }
+
+    /// The next change; waits for it. Nothing only once the store is gone.
+    pub async fn next(&mut self) -> Result<Option<FeedItem>, StoreError> {
+        loop {
+            if let Some(change) = self.read_ahead.pop_front() {
+                self.last = change.cursor;
+                return Ok(Some(FeedItem::Change(change)));
+            }
+            if self.behind {
+                match since(&self.store, self.last, READ_AT_ONCE).await? {
+                    Since::Changes(changes) if changes.is_empty() => self.behind = false,
+                    Since::Changes(changes) => self.read_ahead = changes.into(),
+                    Since::Missed { newest } => {
+                        self.last = newest;
+                        return Ok(Some(FeedItem::Missed { resumed_at: newest }));
+                    }
+                }
+                continue;
+            }
+            match self.live.recv().await {
+                Ok(change) if change.cursor <= self.last => {}
+                Ok(change) => {
+                    self.last = change.cursor;
+                    return Ok(Some(FeedItem::Change(change)));
+                }
+                Err(RecvError::Lagged(_)) => self.behind = true,
+                Err(RecvError::Closed) => return Ok(None),
+            }
+        }
+    }
+}
+
+/// What is kept after a cursor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// In order, at most as many as asked; empty when there are none.
+    Changes(Vec<Change>),
+    /// Some of them are no longer kept, or the cursor is none of ours.
+    Missed { newest: u64 },
+}
+
+/// The changes after `cursor`, at most `limit`.
+pub async fn since(store: &Store, cursor: u64, limit: u32) -> Result<Since, StoreError> {
+    let mut conn = store.readers().acquire().await?;
+    let rows = sqlx::query("SELECT * FROM changes WHERE cursor > ? ORDER BY cursor LIMIT ?")
+        .bind(row::signed(cursor))
+        .bind(limit)
+        .fetch_all(&mut *conn)
+        .await?;
+    let changes = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    let newest = last_cursor(&mut conn).await?;
+    let missed = match changes.first() {
+        // Every cursor is used: a gap means that the rows between were dropped.
+        Some(first) => first.cursor > cursor + 1,
+        None => cursor > newest,
+    };
+    Ok(if missed { Since::Missed { newest } } else { Since::Changes(changes) })
+}
+
+/// The cursor of the newest change there ever was.
+pub(crate) async fn last_cursor(conn: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let newest: Option<i64> = sqlx::query_scalar("SELECT max(cursor) FROM changes").fetch_one(conn).await?;
+    Ok(newest.and_then(|cursor| u64::try_from(cursor).ok()).unwrap_or(0))
+}
+
+pub(crate) async fn insert(
+    conn: &mut SqliteConnection,
+    change: NewChange,
+    at: Timestamp,
+) -> Result<Change, StoreError> {
+    let NewChange { kind, repo, build, job } = change;
+    let done = sqlx::query("INSERT INTO changes (kind, repo, build, job, at) VALUES (?, ?, ?, ?, ?)")
+        .bind(kind.as_str())
+        .bind(repo.map(|id| id.to_string()))
+        .bind(build.map(|id| id.to_string()))
+        .bind(job.map(|id| id.to_string()))
+        .bind(at.as_millis())
+        .execute(conn)
+        .await?;
+    let cursor = u64::try_from(done.last_insert_rowid()).unwrap_or(0);
+    Ok(Change { cursor, kind, repo, build, job, at })
+}
+
+/// Drops the oldest changes, now and then.
+pub(crate) async fn trim(conn: &mut SqliteConnection, first: u64, last: u64) -> Result<(), StoreError> {
+    if last > KEPT && first / TRIM_EVERY != (last + 1) / TRIM_EVERY {
+        sqlx::query("DELETE FROM changes WHERE cursor <= ?").bind(row::signed(last - KEPT)).execute(conn).await?;
+    }
+    Ok(())
+}
+
+fn from_row(row: &SqliteRow) -> Result<Change, StoreError> {
+    Ok(Change {
+        cursor: row::unsigned(row, "cursor")?,
+        kind: row::parsed(row, "kind")?,
+        repo: row::parsed_opt(row, "repo")?,
+        build: row::parsed_opt(row, "build")?,
+        job: row::parsed_opt(row, "job")?,
+        at: Timestamp::from_millis(row.try_get("at")?),
+    })
+}

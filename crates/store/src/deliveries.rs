@@ -1,0 +1,272 @@
+//! The durable inbox: what a forge delivered, whole, before it is answered; then, exactly once, what became of it.
+//!
+//! The hook handler calls [`accept`]; the ingest loop [`next_pending`] and one of [`finish`] and [`retry_later`].
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{ChangeKind, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryStatus {
+    /// Waits to be looked at, for the first time or again.
+    Pending,
+    /// Became builds.
+    Done,
+    /// Asked for nothing that we do; the reason says so.
+    Ignored,
+    /// Could not be understood or fetched; the reason says why.
+    Failed,
+}
+
+impl DeliveryStatus {
+    const ALL: [Self; 4] = [Self::Pending, Self::Done, Self::Ignored, Self::Failed];
+
+    /// The word, as in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Ignored => "ignored",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for DeliveryStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| format!("`{text}` is no delivery's status"))
+    }
+}
+
+/// What a hook received. Its signature has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    pub repo: RepoId,
+    /// The forge's delivery id, or what stands for one; the same key of the same repository is the same delivery.
+    pub key: String,
+    /// The forge's word for the event (`push`, `ping`, …).
+    pub event: String,
+    /// Those that are needed to read the body, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// As received, byte for byte.
+    pub body: Vec<u8>,
+    pub received_at: Timestamp,
+}
+
+/// What [`accept`] made of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    pub id: DeliveryId,
+    /// It was here already.
+    pub repeated: bool,
+}
+
+/// A delivery without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The place in lists: `before` of the next page.
+    pub seq: i64,
+    pub id: DeliveryId,
+    pub repo: RepoId,
+    pub key: String,
+    pub event: String,
+    pub status: DeliveryStatus,
+    pub reason: Option<String>,
+    /// Tries so far that did not finish it.
+    pub attempts: u32,
+    pub received_at: Timestamp,
+    pub next_try_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// What it became.
+    pub builds: Vec<BuildId>,
+}
+
+/// A delivery to be worked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingDelivery {
+    pub id: DeliveryId,
+    pub repo: RepoId,
+    pub event: String,
+    pub attempts: u32,
+    pub received_at: Timestamp,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+/// How a delivery ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryEnd {
+    /// Its builds were created in the same transaction.
+    Done,
+    Ignored {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// Puts a delivery into the inbox, once.
+pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, StoreError> {
+    let known: Option<String> = sqlx::query_scalar("SELECT id FROM deliveries WHERE repo = ? AND delivery_key = ?")
+        .bind(new.repo.to_string())
+        .bind(&new.key)
+        .fetch_optional(tx.conn())
+        .await?;
+    if let Some(id) = known {
+        let id = id.parse().map_err(|error| StoreError::Corrupt(format!("deliveries.id: {error}")))?;
+        return Ok(Accepted { id, repeated: true });
+    }
+    let id = DeliveryId::new();
+    sqlx::query(
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, headers, body)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
+    )
+    .bind(id.to_string())
+    .bind(new.repo.to_string())
+    .bind(&new.key)
+    .bind(&new.event)
+    .bind(new.received_at.as_millis())
+    .bind(new.received_at.as_millis())
+    .bind(row::to_json(&new.headers)?)
+    .bind(new.body.as_slice())
+    .execute(tx.conn())
+    .await
+    .map_err(|error| match error.as_database_error() {
+        Some(e) if e.is_foreign_key_violation() => StoreError::NotFound("repository"),
+        _ => error.into(),
+    })?;
+    changed(tx, new.repo);
+    Ok(Accepted { id, repeated: false })
+}
+
+/// The delivery whose turn it is: due by `now`, the one due longest first.
+pub async fn next_pending(store: &Store, now: Timestamp) -> Result<Option<PendingDelivery>, StoreError> {
+    let row = sqlx::query(
+        "SELECT * FROM deliveries WHERE status = 'pending' AND next_try_at <= ? ORDER BY next_try_at, seq LIMIT 1",
+    )
+    .bind(now.as_millis())
+    .fetch_optional(store.readers())
+    .await?;
+    row.map(|row| {
+        Ok(PendingDelivery {
+            id: row::parsed(&row, "id")?,
+            repo: row::parsed(&row, "repo")?,
+            event: row.try_get("event")?,
+            attempts: row::unsigned(&row, "attempts")?,
+            received_at: row::time(&row, "received_at")?,
+            headers: row::json(&row, "headers")?,
+            body: row.try_get("body")?,
+        })
+    })
+    .transpose()
+}
+
+/// When the next pending delivery is due; nothing when none is pending. Until then there is nothing to do but wait for changes.
+pub async fn next_due(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+    let due: Option<i64> = sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending'")
+        .fetch_one(store.readers())
+        .await?;
+    Ok(due.map(Timestamp::from_millis))
+}
+
+/// Ends a delivery, in the transaction that creates its builds. [`StoreError::Conflict`] when it has ended already: then
+/// that transaction must not be committed.
+pub async fn finish(tx: &mut WriteTx, id: DeliveryId, end: &DeliveryEnd, now: Timestamp) -> Result<(), StoreError> {
+    let (status, reason) = match end {
+        DeliveryEnd::Done => (DeliveryStatus::Done, None),
+        DeliveryEnd::Ignored { reason } => (DeliveryStatus::Ignored, Some(reason)),
+        DeliveryEnd::Failed { reason } => (DeliveryStatus::Failed, Some(reason)),
+    };
+    let repo: Option<String> = sqlx::query_scalar(
+        "UPDATE deliveries SET status = ?, reason = ?, finished_at = ? WHERE id = ? AND status = 'pending' RETURNING repo",
+    )
+    .bind(status.as_str())
+    .bind(reason)
+    .bind(now.as_millis())
+    .bind(id.to_string())
+    .fetch_optional(tx.conn())
+    .await?;
+    changed_pending(tx, repo)
+}
+
+/// Puts a pending delivery off until `at`, for a reason that people see. [`StoreError::Conflict`] when it has ended.
+pub async fn retry_later(tx: &mut WriteTx, id: DeliveryId, at: Timestamp, reason: &str) -> Result<(), StoreError> {
+    let repo: Option<String> = sqlx::query_scalar(
+        "UPDATE deliveries SET next_try_at = ?, reason = ?, attempts = attempts + 1
+         WHERE id = ? AND status = 'pending' RETURNING repo",
+    )
+    .bind(at.as_millis())
+    .bind(reason)
+    .bind(id.to_string())
+    .fetch_optional(tx.conn())
+    .await?;
+    changed_pending(tx, repo)
+}
+
+pub async fn get(store: &Store, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
+    let row = sqlx::query(WITH_BUILDS_BY_ID).bind(id.to_string()).fetch_optional(store.readers()).await?;
+    row.as_ref().map(from_row).transpose()
+}
+
+/// Newest first.
+pub async fn list(store: &Store, repo: RepoId, before: Option<i64>, limit: u32) -> Result<Page<Delivery>, StoreError> {
+    let limit = page::clamp(limit);
+    let rows = sqlx::query(WITH_BUILDS_BY_REPO)
+        .bind(repo.to_string())
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(limit + 1)
+        .fetch_all(store.readers())
+        .await?;
+    let deliveries = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+    Ok(Page::from_rows(deliveries, limit, |delivery: &Delivery| delivery.seq))
+}
+
+macro_rules! with_builds {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, id, repo, delivery_key, event, status, reason, attempts, received_at, next_try_at, finished_at,
+                    (SELECT json_group_array(builds.id ORDER BY builds.seq) FROM builds WHERE builds.delivery = deliveries.id)
+                        AS builds
+             FROM deliveries ",
+            $rest
+        )
+    };
+}
+const WITH_BUILDS_BY_ID: &str = with_builds!("WHERE id = ?");
+const WITH_BUILDS_BY_REPO: &str = with_builds!("WHERE repo = ? AND seq < ? ORDER BY seq DESC LIMIT ?");
+
+fn changed_pending(tx: &mut WriteTx, repo: Option<String>) -> Result<(), StoreError> {
+    let Some(repo) = repo else { return Err(StoreError::Conflict("the delivery is not pending".to_owned())) };
+    let repo = repo.parse().map_err(|error| StoreError::Corrupt(format!("deliveries.repo: {error}")))?;
+    changed(tx, repo);
+    Ok(())
+}
+
+fn changed(tx: &mut WriteTx, repo: RepoId) {
+    tx.changed(NewChange { kind: ChangeKind::Delivery, repo: Some(repo), build: None, job: None });
+}
+
+fn from_row(row: &SqliteRow) -> Result<Delivery, StoreError> {
+    Ok(Delivery {
+        seq: row.try_get("seq")?,
+        id: row::parsed(row, "id")?,
+        repo: row::parsed(row, "repo")?,
+        key: row.try_get("delivery_key")?,
+        event: row.try_get("event")?,
+        status: row::parsed(row, "status")?,
+        reason: row.try_get("reason")?,
+        attempts: row::unsigned(row, "attempts")?,
+        received_at: row::time(row, "received_at")?,
+        next_try_at: row::time(row, "next_try_at")?,
+        finished_at: row::time_opt(row, "finished_at")?,
+        builds: row::json(row, "builds")?,
+    })
+}

@@ -1,0 +1,66 @@
+//! What can go wrong in the store, told apart by what the caller can do about it.
+
+use std::{io, path::Path, path::PathBuf};
+
+/// A store operation that did not happen. Whatever the error, nothing was half done.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("another Longshore server uses the data folder {}: stop it first, or give this one a folder of its own", .0.display())]
+    Locked(PathBuf),
+    #[error("no space left on the disk of the data folder: free some, then try again ({0})")]
+    DiskFull(String),
+    /// No such repository, build, job, delivery or token.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The caller's wish contradicts what is there: a name that is taken, a delivery that is finished.
+    #[error("{0}")]
+    Conflict(String),
+    /// The caller's values cannot be stored.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// A row that does not read back: another program wrote to the database, or it is damaged.
+    #[error("the database holds what Longshore did not write: {0}")]
+    Corrupt(String),
+    #[error("the database cannot be brought to this version's schema: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("database: {0}")]
+    Database(sqlx::Error),
+}
+
+/// SQLite's result code for a full disk (it maps ENOSPC to it).
+const SQLITE_FULL: i32 = 13;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Io(source) = &error
+            && source.kind() == io::ErrorKind::StorageFull
+        {
+            return Self::DiskFull(source.to_string());
+        }
+        let primary_code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .and_then(|code| code.parse::<i32>().ok())
+            .map(|code| code & 0xff);
+        if primary_code == Some(SQLITE_FULL) {
+            return Self::DiskFull(error.to_string());
+        }
+        Self::Database(error)
+    }
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::DiskFull(format!("{}: {source}", path.display()));
+        }
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Whether the error is a broken uniqueness, which callers turn into a [`StoreError::Conflict`] with words.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
+    }
+}

@@ -1,0 +1,148 @@
+//! Log files: one an attempt, a journal of [`longshore_core::Record`]s, written by one, read by many.
+//!
+//! The executor appends through a [`LogWriter`], the API reads through [`follow`] and [`read`] and renders with a
+//! [`Renderer`]. Files never pass through the database; what couples the two is one order: everything is appended before
+//! the job's end is committed, and followers are told of the end after that commit. So whoever sees a final status can
+//! read the whole log, and whoever follows gets the whole log and then the final status.
+//!
+//! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it).
+
+mod reader;
+mod render;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use longshore_core::{JobId, Status};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{Store, StoreError, jobs};
+
+pub use reader::{Batch, LogReader};
+pub use render::{LogEvent, LogEvents, Renderer, StepHead};
+pub use writer::LogWriter;
+
+/// The folder of log files, and who is writing and following them now.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    root: Arc<PathBuf>,
+    live: Arc<Mutex<Live>>,
+}
+
+/// Per job that is not over, per attempt: how far its log is.
+type Live = HashMap<JobId, HashMap<u32, watch::Sender<Progress>>>;
+
+/// How far a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes of whole records; nothing while no writer has opened it.
+    len: Option<u64>,
+    /// The job's final status, once it is committed.
+    ended: Option<Status>,
+}
+
+impl Logs {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root: Arc::new(root), live: Arc::default() }
+    }
+
+    /// Opens an attempt's journal for its one writer, making it where it is not there; what a killed writer left half
+    /// written at its end is cut off. Blocks: reads what is there to find [`LogWriter::last_seq`].
+    pub fn open_writer(&self, job: JobId, attempt: u32) -> Result<LogWriter, StoreError> {
+        LogWriter::open(self.path(job, attempt), self.progress(job, attempt))
+    }
+
+    /// Where an attempt's journal is, or would be.
+    #[must_use]
+    pub fn path(&self, job: JobId, attempt: u32) -> PathBuf {
+        let text = job.to_string();
+        let seconds = Uuid::try_parse(&text).ok().and_then(|id| id.get_timestamp()).map_or(0, |time| time.to_unix().0);
+        let day = i64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+            .map_or_else(|| "undated".to_owned(), |time| time.strftime("%Y-%m/%d").to_string());
+        self.root.join(day).join(format!("{text}-{attempt}.log"))
+    }
+
+    /// Bytes of an attempt's journal now; 0 without one.
+    pub(crate) fn len(&self, job: JobId, attempt: u32) -> u64 {
+        std::fs::metadata(self.path(job, attempt)).map_or(0, |file| file.len())
+    }
+
+    /// The job is over and that is committed: its followers read to the end, then end.
+    pub(crate) fn end(&self, job: JobId, status: Status) {
+        let attempts = self.lock().remove(&job);
+        for sender in attempts.into_iter().flat_map(HashMap::into_values) {
+            sender.send_modify(|progress| progress.ended = Some(status));
+        }
+    }
+
+    /// Removes journals that nothing refers to any more. What cannot be removed is left, and said.
+    pub(crate) async fn remove(&self, paths: Vec<PathBuf>) {
+        let removed = tokio::task::spawn_blocking(move || {
+            for path in paths {
+                match std::fs::remove_file(&path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove a log"),
+                }
+            }
+        });
+        // Only a panic or the runtime's end gets here.
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "cannot remove logs");
+        }
+    }
+
+    fn progress(&self, job: JobId, attempt: u32) -> watch::Sender<Progress> {
+        let mut live = self.lock();
+        let sender = live.entry(job).or_default().entry(attempt);
+        sender.or_insert_with(|| watch::Sender::new(Progress { len: None, ended: None })).clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a job's log from a journal's offset (0, or what [`Batch::end`] and [`Batch::records`] gave) to its end, waiting for
+/// what is still to come; ends when the job is over and everything was given. [`StoreError::NotFound`] without such a job.
+pub async fn follow(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
+    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
+    let (source, attempt) = job.log_of();
+    let path = store.logs().path(source, attempt);
+    if job.status.is_final() {
+        return Ok(LogReader::new(path, from, None));
+    }
+    // First listen, then look again whether it is over: an end in between is seen one way or the other.
+    let progress = store.logs().progress(source, attempt).subscribe();
+    match jobs::get(store, job.id).await? {
+        Some(now) if now.status.is_final() => store.logs().end(source, now.status),
+        Some(_) => {}
+        None => return Err(StoreError::NotFound("job")),
+    }
+    Ok(LogReader::new(path, from, Some(progress)))
+}
+
+/// The same, but only what is there now.
+pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
+    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
+    let (source, attempt) = job.log_of();
+    Ok(LogReader::new(store.logs().path(source, attempt), from, None))
+}
+
+/// How many bytes [`Renderer::raw`] makes of a job's log as it is now: for Content-Length and ranges. Reads the whole journal.
+pub async fn raw_len(store: &Store, job: JobId, step: Option<u16>) -> Result<u64, StoreError> {
+    let mut reader = read(store, job, 0).await?;
+    let mut length = 0;
+    while let Some(batch) = reader.next().await? {
+        let data = batch.records().filter(|(_, record)| render::is_raw(record, step));
+        length += data.map(|(_, record)| record.data.len() as u64).sum::<u64>();
+    }
+    Ok(length)
+}

@@ -1,0 +1,163 @@
+//! Readers of an attempt's journal: from any record's offset, in windows, so that many of them cost little memory.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+
+use longshore_core::{
+    Record,
+    record::{HEADER_LEN, MAX_DATA_LEN, Parsed},
+};
+use tokio::sync::watch;
+
+use super::Progress;
+use crate::StoreError;
+
+/// Read at once; a longer record is read whole.
+const WINDOW: u64 = 128 << 10;
+
+/// Reads a journal, and follows it where it is still being written.
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    offset: u64,
+    live: Option<watch::Receiver<Progress>>,
+}
+
+/// Whole records, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    /// The offset of its first record.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The offset behind its last record: where a reader resumes that has seen all of it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// The records, each with the offset behind it: where a reader resumes that has seen it.
+    pub fn records(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
+        records(&self.bytes, self.start)
+    }
+}
+
+impl LogReader {
+    pub(super) fn new(path: PathBuf, offset: u64, live: Option<watch::Receiver<Progress>>) -> Self {
+        Self { path, file: None, offset, live }
+    }
+
+    /// Where it goes on.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next records: what is there at once, else what comes; nothing when everything was given and no more will come.
+    /// May be dropped while it waits.
+    pub async fn next(&mut self) -> Result<Option<Batch>, StoreError> {
+        loop {
+            // Before reading: who ends, ends after the last append.
+            let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
+            if let Some(batch) = self.read_window(progress.and_then(|p| p.len)).await? {
+                return Ok(Some(batch));
+            }
+            match (&mut self.live, progress) {
+                (Some(live), Some(Progress { ended: None, .. })) => {
+                    if live.changed().await.is_err() {
+                        // The store is gone, and whoever writes with it.
+                        self.live = None;
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// What is there from the offset up to `len` (the file's end without one).
+    async fn read_window(&mut self, len: Option<u64>) -> Result<Option<Batch>, StoreError> {
+        if len.is_some_and(|len| len <= self.offset) {
+            return Ok(None);
+        }
+        let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
+        let read = tokio::task::spawn_blocking(move || -> io::Result<Option<(Arc<File>, Vec<u8>)>> {
+            let file = match file {
+                Some(file) => file,
+                None => match File::open(&path) {
+                    Ok(file) => Arc::new(file),
+                    // Nothing was printed yet, or ever.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                },
+            };
+            let size = file.metadata()?.len();
+            let bytes = read_whole_records(&file, offset, len.map_or(size, |len| len.min(size)))?;
+            Ok(Some((file, bytes)))
+        });
+        let read = read.await.map_err(|error| StoreError::io(&self.path, io::Error::other(error)))?;
+        let Some((file, bytes)) = read.map_err(|source| StoreError::io(&self.path, source))? else { return Ok(None) };
+        self.file = Some(file);
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let batch = Batch { start: offset, bytes };
+        self.offset = batch.end();
+        Ok(Some(batch))
+    }
+}
+
+/// The whole records from `offset` on that lie before `limit`: a window full of them, or one longer one. Empty where none
+/// begins there: at the end, at a torn write, at an offset that is no record's.
+pub(super) fn read_whole_records(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let available = limit.saturating_sub(offset);
+    let mut bytes = read_at_most(file, offset, available.min(WINDOW))?;
+    if let Some(length) = first_record_len(&bytes)
+        && length > bytes.len() as u64
+        && length <= available
+    {
+        bytes = read_at_most(file, offset, length)?;
+    }
+    let whole = records(&bytes, 0).last().map_or(0, |(end, _)| end as usize);
+    bytes.truncate(whole);
+    Ok(bytes)
+}
+
+/// The records at the beginning of `bytes`, each with the offset behind it, `start` being that of the first.
+pub(super) fn records(bytes: &[u8], start: u64) -> impl Iterator<Item = (u64, Record<'_>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || match Record::parse(bytes.get(at..)?) {
+        Parsed::Record(record, length) => {
+            at += length;
+            Some((start + at as u64, record))
+        }
+        Parsed::Incomplete | Parsed::Corrupt => None,
+    })
+}
+
+/// How long the first record says it is, where that can be.
+fn first_record_len(bytes: &[u8]) -> Option<u64> {
+    let length = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
+    (HEADER_LEN - 8..=HEADER_LEN - 8 + MAX_DATA_LEN).contains(&length).then_some(8 + length as u64)
+}
+
+fn read_at_most(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

@@ -1,0 +1,106 @@
+//! The one writer of an attempt's journal.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+};
+
+use longshore_core::Record;
+use tokio::sync::watch;
+
+use super::{Progress, reader::read_whole_records};
+use crate::StoreError;
+
+/// The capacity that the encoding buffer keeps between batches; a job that prints little costs little.
+const KEPT_BUFFER: usize = 64 << 10;
+
+/// Appends records. Blocks on the disk: for blocking threads. Dropping it loses nothing that was appended.
+#[derive(Debug)]
+pub struct LogWriter {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole records. Whatever a failed write left behind them is overwritten by the next.
+    len: u64,
+    last_seq: u64,
+    buffer: Vec<u8>,
+    progress: watch::Sender<Progress>,
+}
+
+impl LogWriter {
+    pub(super) fn open(path: PathBuf, progress: watch::Sender<Progress>) -> Result<Self, StoreError> {
+        let io_error = |source| StoreError::io(&path, source);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|source| StoreError::io(folder, source))?;
+        }
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
+        let size = file.metadata().map_err(io_error)?.len();
+        let (mut len, mut last_seq) = (0, 0);
+        loop {
+            let bytes = read_whole_records(&file, len, size).map_err(io_error)?;
+            if bytes.is_empty() {
+                break;
+            }
+            for (_, record) in super::reader::records(&bytes, len) {
+                last_seq = last_seq.max(record.seq);
+            }
+            len += bytes.len() as u64;
+        }
+        if len < size {
+            tracing::info!(path = %path.display(), bytes = size - len, "cutting a half-written end off a log");
+            file.set_len(len).map_err(io_error)?;
+        }
+        progress.send_modify(|progress| progress.len = Some(len));
+        Ok(Self { path, file, len, last_seq, buffer: Vec::new(), progress })
+    }
+
+    /// The highest agent's sequence number in it; 0 without any.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Bytes of the journal.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a length in bytes, not a collection")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends in order and wakes the followers. All of them or, with an error ([`StoreError::DiskFull`] among others),
+    /// none: the same records may be given again.
+    pub fn append(&mut self, records: &[Record<'_>]) -> Result<(), StoreError> {
+        self.buffer.clear();
+        for record in records {
+            record.encode(&mut self.buffer);
+        }
+        if let Err(source) = self.file.write_all_at(&self.buffer, self.len) {
+            // What was written of it is no whole batch: readers must not take it for one. If this fails too, the next
+            // append or the next open does it.
+            let _ = self.file.set_len(self.len);
+            return Err(StoreError::io(&self.path, source));
+        }
+        self.len += self.buffer.len() as u64;
+        self.last_seq = records.iter().map(|record| record.seq).fold(self.last_seq, u64::max);
+        self.buffer.shrink_to(KEPT_BUFFER);
+        let len = self.len;
+        self.progress.send_modify(|progress| progress.len = Some(len));
+        Ok(())
+    }
+
+    /// For the end of the attempt: everything is in the file and its readers know. (The job's end is the store's to tell.)
+    pub fn close(self) {}
+}
+
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::DiskFull(_) => io::ErrorKind::StorageFull,
+            StoreError::Io { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,142 @@
+//! Steps of jobs, as the executor reports them. Reports may come twice or late: a step that is over stays as it is.
+
+use longshore_core::{JobId, Status, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{ChangeKind, StoreError, WriteTx, jobs, row, write::NewChange};
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// From 0, as in the plan.
+    pub position: u16,
+    pub name: String,
+    /// `queued` until it starts.
+    pub status: Status,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub wall_ms: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    pub peak_memory_bytes: Option<u64>,
+    pub out_of_memory: bool,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepEnd {
+    /// A final one.
+    pub status: Status,
+    pub exit_code: Option<i32>,
+    pub signal: Option<i32>,
+    pub finished_at: Timestamp,
+    pub wall_ms: u64,
+    pub cpu_ms: u64,
+    pub peak_memory_bytes: u64,
+    pub out_of_memory: bool,
+}
+
+/// The step of that attempt runs. Whether that was news.
+pub async fn started(
+    tx: &mut WriteTx,
+    job: JobId,
+    attempt: u32,
+    position: u16,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE steps SET status = 'running', started_at = ?
+         WHERE job = ? AND position = ? AND status = 'queued'
+           AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ? AND jobs.finished_at IS NULL)",
+    )
+    .bind(at.as_millis())
+    .bind(job.to_string())
+    .bind(position)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await?;
+    changed(tx, job, done.rows_affected() > 0).await
+}
+
+/// The step of that attempt is over. Whether that was news.
+pub async fn finished(
+    tx: &mut WriteTx,
+    job: JobId,
+    attempt: u32,
+    position: u16,
+    end: &StepEnd,
+) -> Result<bool, StoreError> {
+    if !end.status.is_final() {
+        return Err(StoreError::Invalid(format!("`{}` is no step's end", end.status)));
+    }
+    let done = sqlx::query(
+        "UPDATE steps SET status = ?, exit_code = ?, signal = ?, finished_at = ?, wall_ms = ?, cpu_ms = ?,
+                peak_memory_bytes = ?, out_of_memory = ?
+         WHERE job = ? AND position = ? AND status IN ('queued', 'running')
+           AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ?)",
+    )
+    .bind(end.status.as_str())
+    .bind(end.exit_code)
+    .bind(end.signal)
+    .bind(end.finished_at.as_millis())
+    .bind(row::signed(end.wall_ms))
+    .bind(row::signed(end.cpu_ms))
+    .bind(row::signed(end.peak_memory_bytes))
+    .bind(end.out_of_memory)
+    .bind(job.to_string())
+    .bind(position)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await?;
+    changed(tx, job, done.rows_affected() > 0).await
+}
+
+async fn changed(tx: &mut WriteTx, job: JobId, news: bool) -> Result<bool, StoreError> {
+    if news {
+        let (repo, build) = jobs::home(tx.conn(), job).await?;
+        tx.changed(NewChange { kind: ChangeKind::Step, repo: Some(repo), build: Some(build), job: Some(job) });
+    }
+    Ok(news)
+}
+
+/// The job is over: what ran ended with it, what had not begun never will.
+pub(crate) async fn end_all(
+    tx: &mut WriteTx,
+    job: JobId,
+    job_status: Status,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // A job that succeeded leaves no step running; if one says so, its report was lost, and that is our fault.
+    let of_running = if job_status == Status::Success { Status::Error } else { job_status };
+    sqlx::query(
+        "UPDATE steps SET finished_at = CASE status WHEN 'running' THEN ? END,
+                status = CASE status WHEN 'running' THEN ? ELSE 'skipped' END
+         WHERE job = ? AND status IN ('queued', 'running')",
+    )
+    .bind(now.as_millis())
+    .bind(of_running.as_str())
+    .bind(job.to_string())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn from_row(row: &SqliteRow) -> Result<Step, StoreError> {
+    let unsigned = |column: &str| -> Result<Option<u64>, StoreError> {
+        Ok(row.try_get::<Option<i64>, _>(column)?.and_then(|value| u64::try_from(value).ok()))
+    };
+    Ok(Step {
+        position: row::unsigned(row, "position")?,
+        name: row.try_get("name")?,
+        status: row::parsed(row, "status")?,
+        exit_code: row.try_get("exit_code")?,
+        signal: row.try_get("signal")?,
+        started_at: row::time_opt(row, "started_at")?,
+        finished_at: row::time_opt(row, "finished_at")?,
+        wall_ms: unsigned("wall_ms")?,
+        cpu_ms: unsigned("cpu_ms")?,
+        peak_memory_bytes: unsigned("peak_memory_bytes")?,
+        out_of_memory: row.try_get("out_of_memory")?,
+    })
+}

@@ -1,0 +1,160 @@
+//! Opening a data folder: lock, database, migrations, log files. A [`Store`] is a cheap handle that everyone clones.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    migrate::Migrator,
+    pool::PoolOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, broadcast, watch};
+
+use crate::{Change, Feed, StoreError, WriteTx, changes, lock, logs::Logs, settings};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// Readers at once; further ones wait. Each idle connection costs memory, so they are few and close when unused.
+const READERS: u32 = 4;
+const READER_IDLE: Duration = Duration::from_secs(60);
+/// Of each connection's page cache, in KiB (SQLite's own default is 2,000).
+const CACHE_KIB: &str = "-1000";
+/// Only a foreign program (a backup, a person with `sqlite3`) can make us wait; we never wait for ourselves.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Writers queue; waiting so long means that a transaction is stuck, which is a fault of ours.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Changes that a slow subscriber may be behind before it has to re-read.
+const CHANGES_BUFFERED: usize = 1024;
+
+/// A data folder, opened: the database and the log files.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    data_dir: PathBuf,
+    instance: String,
+    readers: SqlitePool,
+    writer: SqlitePool,
+    /// Held from BEGIN until the commit has been announced, so that cursors are announced in their order.
+    pub(crate) queue: Arc<Mutex<()>>,
+    pub(crate) cursor: watch::Sender<u64>,
+    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) logs: Logs,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the data folder, making what is not there. Refuses with [`StoreError::Locked`] while another server has it open.
+    pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(data_dir, SqliteSynchronous::Normal).await
+    }
+
+    /// The same for a folder that is thrown away afterwards (`longshore run`): nothing is forced to disk.
+    pub async fn open_ephemeral(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, SqliteSynchronous::Off).await
+    }
+
+    async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+        let lock = lock::take(data_dir)?;
+        let options = SqliteConnectOptions::new()
+            .filename(data_dir.join("longshore.db"))
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .synchronous(synchronous)
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("journal_size_limit", "16777216");
+        let writer = PoolOptions::<Sqlite>::new()
+            .max_connections(1)
+            .acquire_timeout(QUEUE_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal))
+            .await?;
+        MIGRATOR.run(&writer).await?;
+        let readers = PoolOptions::<Sqlite>::new()
+            .max_connections(READERS)
+            .acquire_timeout(QUEUE_TIMEOUT)
+            .idle_timeout(READER_IDLE)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.read_only(true));
+        let (instance, cursor) = {
+            let mut conn = writer.acquire().await?;
+            (settings::instance(&mut conn).await?, changes::last_cursor(&mut conn).await?)
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                logs: Logs::new(data_dir.join("logs")),
+                data_dir: data_dir.to_owned(),
+                instance,
+                readers,
+                writer,
+                queue: Arc::new(Mutex::new(())),
+                cursor: watch::Sender::new(cursor),
+                changes: broadcast::Sender::new(CHANGES_BUFFERED),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Begins a write transaction; waits for those before. Dropping it without [`WriteTx::commit`] undoes everything.
+    pub async fn write(&self) -> Result<WriteTx, StoreError> {
+        let turn = Arc::clone(&self.inner.queue).lock_owned().await;
+        let tx: Transaction<'static, Sqlite> = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(WriteTx::new(tx, turn, self.clone()))
+    }
+
+    /// The cursor of the last change; wakes whoever waits for one. Re-read what you show, then wait again.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.inner.cursor.subscribe()
+    }
+
+    /// Every change from now on, as it is committed. On `Lagged`: re-read what you show, or use a [`Feed`].
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Every change after `cursor` (a client's Last-Event-ID), then those to come; from now on without one.
+    #[must_use]
+    pub fn feed(&self, after: Option<u64>) -> Feed {
+        Feed::new(self.clone(), after)
+    }
+
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        &self.inner.logs
+    }
+
+    /// 12 hexadecimal digits, made at the first start, for ever the same: the instance's name on the daemon.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.inner.instance
+    }
+
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
+    }
+
+    /// Waits for running statements and closes the database. The lock goes with the last handle.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+}

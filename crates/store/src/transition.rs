@@ -1,0 +1,293 @@
+//! The one place that writes statuses: `core::state::next` decides, a compare-and-set writes, dependents and the build
+//! follow in the same transaction.
+//!
+//! Called by the dispatcher (and by whoever cancels, through it). Never decides anything by itself.
+
+use longshore_core::{
+    BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
+    state::{JobEvent, Transition, build_status, next},
+};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{
+    ChangeKind, StoreError, WriteTx,
+    builds::{self, Build},
+    jobs::{self, Job},
+    repos::{self, Repo},
+    row, steps,
+    write::NewChange,
+};
+
+/// What an event did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// The job went from one status to another.
+    Changed {
+        job: JobId,
+        build: BuildId,
+        from: Status,
+        to: Status,
+        /// The build's status after it.
+        build_status: Status,
+        /// Jobs of the build that followed: `queued` where all needs are met, `skipped` where one failed.
+        followed: Vec<(JobId, Status)>,
+    },
+    /// It had happened before, came too late, or was an older attempt's.
+    Unchanged { status: Status },
+}
+
+/// A job whose turn it is, with what running it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedJob {
+    pub job: Job,
+    pub build: Build,
+    pub repo: Repo,
+    pub plan: JobPlan,
+    /// From 1; everything that is said about this try carries it.
+    pub attempt: u32,
+}
+
+/// Lets `event` happen to a job. [`StoreError::NotFound`] when there is no such job.
+///
+/// For [`JobEvent::Ended`]: the log's last record was appended before this is called, so that whoever sees the final
+/// status can read the whole log.
+pub async fn apply(tx: &mut WriteTx, job: JobId, event: &JobEvent, now: Timestamp) -> Result<Applied, StoreError> {
+    let standing = Standing::of(tx, job).await?;
+    apply_to(tx, &standing, event, now).await
+}
+
+/// [`JobEvent::Ended`] for one attempt: what an older one says changes nothing.
+pub async fn end_attempt(
+    tx: &mut WriteTx,
+    job: JobId,
+    attempt: u32,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
+    let standing = Standing::of(tx, job).await?;
+    if standing.attempt != attempt {
+        return Ok(Applied::Unchanged { status: standing.status });
+    }
+    apply_to(tx, &standing, &JobEvent::Ended(outcome), now).await
+}
+
+/// Claims the job that has been queued for longest (by creation), if there is one.
+pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<ClaimedJob>, StoreError> {
+    let oldest =
+        sqlx::query("SELECT id FROM jobs WHERE finished_at IS NULL AND status = 'queued' ORDER BY seq LIMIT 1")
+            .fetch_optional(tx.conn())
+            .await?;
+    let Some(oldest) = oldest else { return Ok(None) };
+    let id: JobId = row::parsed(&oldest, "id")?;
+    apply(tx, id, &JobEvent::Claimed, now).await?;
+
+    let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
+    let plan = jobs::fetch_plan(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
+    let build = builds::fetch(tx.conn(), job.build).await?.ok_or(StoreError::NotFound("build"))?;
+    let repo = repos::fetch(tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
+    let attempt = job.attempt;
+    Ok(Some(ClaimedJob { job, build, repo, plan, attempt }))
+}
+
+/// Asks for the end of every job of a build: those that wait are `canceled`, those that run `canceling`.
+/// What happened to each; empty where the build was over.
+pub async fn cancel_build(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<Vec<Applied>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM jobs WHERE build = ? AND finished_at IS NULL ORDER BY seq")
+        .bind(build.to_string())
+        .fetch_all(tx.conn())
+        .await?;
+    // All first, dependents and the build afterwards: a job that waits is canceled too, not skipped for the sake of another.
+    let mut changed = Vec::with_capacity(rows.len());
+    let mut repo = None;
+    for found in &rows {
+        let standing = Standing::of(tx, row::parsed(found, "id")?).await?;
+        repo = Some(standing.repo);
+        if let Some(to) = set_status(tx, &standing, &JobEvent::CancelRequested, now).await? {
+            changed.push((standing, to));
+        }
+    }
+    let Some(repo) = repo else { return Ok(Vec::new()) };
+    let build_status = follow_build(tx, repo, build, now).await?;
+    let applied = changed.into_iter().map(|(standing, to)| Applied::Changed {
+        job: standing.id,
+        build,
+        from: standing.status,
+        to,
+        build_status,
+        followed: Vec::new(),
+    });
+    Ok(applied.collect())
+}
+
+async fn apply_to(
+    tx: &mut WriteTx,
+    standing: &Standing,
+    event: &JobEvent,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
+    let Some(to) = set_status(tx, standing, event, now).await? else {
+        return Ok(Applied::Unchanged { status: standing.status });
+    };
+    let followed = if to.is_final() { follow_needs(tx, standing, to, now).await? } else { Vec::new() };
+    let build_status = follow_build(tx, standing.repo, standing.build, now).await?;
+    Ok(Applied::Changed { job: standing.id, build: standing.build, from: standing.status, to, build_status, followed })
+}
+
+/// How a job stands before an event.
+#[derive(Debug, Clone)]
+struct Standing {
+    id: JobId,
+    build: BuildId,
+    repo: RepoId,
+    key: String,
+    status: Status,
+    attempt: u32,
+}
+
+impl Standing {
+    async fn of(tx: &mut WriteTx, job: JobId) -> Result<Self, StoreError> {
+        let row = sqlx::query(
+            "SELECT jobs.id, jobs.build, builds.repo, jobs.key, jobs.status, jobs.attempt
+             FROM jobs JOIN builds ON builds.id = jobs.build WHERE jobs.id = ?",
+        )
+        .bind(job.to_string())
+        .fetch_optional(tx.conn())
+        .await?
+        .ok_or(StoreError::NotFound("job"))?;
+        Self::from_row(&row)
+    }
+
+    fn from_row(row: &SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row::parsed(row, "id")?,
+            build: row::parsed(row, "build")?,
+            repo: row::parsed(row, "repo")?,
+            key: row.try_get("key")?,
+            status: row::parsed(row, "status")?,
+            attempt: row::unsigned(row, "attempt")?,
+        })
+    }
+}
+
+/// One job's step from one status to the next, and everything that belongs to that alone. The new status, if it changed.
+async fn set_status(
+    tx: &mut WriteTx,
+    standing: &Standing,
+    event: &JobEvent,
+    now: Timestamp,
+) -> Result<Option<Status>, StoreError> {
+    let Transition::To(to, reason) = next(standing.status, event) else { return Ok(None) };
+    let exit_code = match event {
+        JobEvent::Ended(Outcome::Success) => Some(0),
+        JobEvent::Ended(Outcome::Failure { exit_code, .. }) => Some(*exit_code),
+        JobEvent::Ended(Outcome::TimedOut { .. } | Outcome::Canceled | Outcome::Error { .. })
+        | JobEvent::NeedsMet
+        | JobEvent::NeedFailed { .. }
+        | JobEvent::Claimed
+        | JobEvent::CancelRequested => None,
+    };
+    let claimed = matches!(event, JobEvent::Claimed);
+    let attempt = standing.attempt + u32::from(claimed);
+    let log_bytes = match to.is_final() && attempt > 0 {
+        true => tx.store().logs().len(standing.id, attempt),
+        false => 0,
+    };
+    let done = sqlx::query(
+        "UPDATE jobs SET status = ?, reason = ?, exit_code = ?, attempt = ?, log_bytes = ?,
+                claimed_at = coalesce(?, claimed_at), finished_at = ?
+         WHERE id = ? AND status = ?",
+    )
+    .bind(to.as_str())
+    .bind(reason)
+    .bind(exit_code)
+    .bind(attempt)
+    .bind(row::signed(log_bytes))
+    .bind(claimed.then_some(now.as_millis()))
+    .bind(to.is_final().then_some(now.as_millis()))
+    .bind(standing.id.to_string())
+    .bind(standing.status.as_str())
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() != 1 {
+        return Err(StoreError::Conflict("the job's status changed under way".to_owned()));
+    }
+    if to.is_final() {
+        steps::end_all(tx, standing.id, to, now).await?;
+        tx.ended(standing.id, to);
+    }
+    let (repo, build, job) = (Some(standing.repo), Some(standing.build), Some(standing.id));
+    tx.changed(NewChange { kind: ChangeKind::Job, repo, build, job });
+    Ok(Some(to))
+}
+
+/// What a job's end means for those that need it, and for those that need them.
+async fn follow_needs(
+    tx: &mut WriteTx,
+    ended: &Standing,
+    status: Status,
+    now: Timestamp,
+) -> Result<Vec<(JobId, Status)>, StoreError> {
+    let mut followed = Vec::new();
+    let mut ended = vec![(ended.clone(), status)];
+    while let Some((need, status)) = ended.pop() {
+        let rows = sqlx::query(
+            "SELECT jobs.id, jobs.build, builds.repo, jobs.key, jobs.status, jobs.attempt,
+                    NOT EXISTS (SELECT 1 FROM job_needs AS other JOIN jobs AS n ON n.id = other.need
+                                WHERE other.job = jobs.id AND n.status <> 'success') AS met
+             FROM job_needs JOIN jobs ON jobs.id = job_needs.job JOIN builds ON builds.id = jobs.build
+             WHERE job_needs.need = ? ORDER BY jobs.seq",
+        )
+        .bind(need.id.to_string())
+        .fetch_all(tx.conn())
+        .await?;
+        for row in &rows {
+            let dependent = Standing::from_row(row)?;
+            let event = match status {
+                Status::Success if row.try_get("met")? => JobEvent::NeedsMet,
+                Status::Success => continue,
+                _ => JobEvent::NeedFailed { need: need.key.clone() },
+            };
+            if let Some(to) = set_status(tx, &dependent, &event, now).await? {
+                followed.push((dependent.id, to));
+                if to.is_final() {
+                    ended.push((dependent, to));
+                }
+            }
+        }
+    }
+    Ok(followed)
+}
+
+/// The build stands as its jobs do.
+async fn follow_build(tx: &mut WriteTx, repo: RepoId, build: BuildId, now: Timestamp) -> Result<Status, StoreError> {
+    let rows = sqlx::query("SELECT status, name, reason FROM jobs WHERE build = ? ORDER BY position")
+        .bind(build.to_string())
+        .fetch_all(tx.conn())
+        .await?;
+    let statuses = rows.iter().map(|r| row::parsed(r, "status")).collect::<Result<Vec<Status>, _>>()?;
+    let status = build_status(statuses.iter().copied());
+    let mut reason = None;
+    if status.is_final()
+        && status != Status::Success
+        && let Some(at) = statuses.iter().position(|s| *s == status)
+    {
+        let (name, of_job): (String, Option<String>) = (rows[at].try_get("name")?, rows[at].try_get("reason")?);
+        reason = of_job.map(|of_job| format!("{name}: {of_job}"));
+    }
+    let started = statuses.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
+    let done = sqlx::query(
+        "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, ?3), finished_at = ?4
+         WHERE id = ?5 AND status <> ?1 AND finished_at IS NULL",
+    )
+    .bind(status.as_str())
+    .bind(reason)
+    .bind(started.then_some(now.as_millis()))
+    .bind(status.is_final().then_some(now.as_millis()))
+    .bind(build.to_string())
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() > 0 {
+        tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+    }
+    Ok(status)
+}

@@ -1,0 +1,92 @@
+//! The one writer's transaction. What it changed is announced after its commit, never before.
+
+use std::path::PathBuf;
+
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::{ChangeKind, Store, StoreError, changes};
+
+/// A write transaction. There is one at a time; the rest wait in line.
+#[derive(Debug)]
+pub struct WriteTx {
+    tx: Transaction<'static, Sqlite>,
+    changes: Vec<NewChange>,
+    ended: Vec<(JobId, Status)>,
+    unneeded_files: Vec<PathBuf>,
+    store: Store,
+    // Last: dropped when the transaction is gone.
+    turn: OwnedMutexGuard<()>,
+}
+
+/// A change that has no cursor yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewChange {
+    pub(crate) kind: ChangeKind,
+    pub(crate) repo: Option<RepoId>,
+    pub(crate) build: Option<BuildId>,
+    pub(crate) job: Option<JobId>,
+}
+
+impl WriteTx {
+    pub(crate) fn new(tx: Transaction<'static, Sqlite>, turn: OwnedMutexGuard<()>, store: Store) -> Self {
+        Self { tx, changes: Vec::new(), ended: Vec::new(), unneeded_files: Vec::new(), store, turn }
+    }
+
+    /// Makes it last, then wakes whoever watches. The cursor of the last change, if there was one.
+    pub async fn commit(mut self) -> Result<Option<u64>, StoreError> {
+        let pending = std::mem::take(&mut self.changes);
+        let mut announced = Vec::with_capacity(pending.len());
+        let now = Timestamp::now();
+        for change in pending {
+            announced.push(changes::insert(&mut self.tx, change, now).await?);
+        }
+        if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
+            changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
+        }
+        let Self { tx, ended, unneeded_files, store, turn, .. } = self;
+        tx.commit().await?;
+
+        let inner = &store.inner;
+        for (job, status) in ended {
+            inner.logs.end(job, status);
+        }
+        // The cursor first: who subscribes to changes and then reads the cursor misses nothing after it.
+        let last = announced.last().map(|change| change.cursor);
+        if let Some(cursor) = last {
+            inner.cursor.send_replace(cursor);
+        }
+        for change in &announced {
+            // Nobody listening is no error.
+            let _ = inner.changes.send(*change);
+        }
+        drop(turn);
+        if !unneeded_files.is_empty() {
+            inner.logs.remove(unneeded_files).await;
+        }
+        Ok(last)
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn changed(&mut self, change: NewChange) {
+        self.changes.push(change);
+    }
+
+    /// The job is final with this commit: whoever follows its log reads to the end and is done.
+    pub(crate) fn ended(&mut self, job: JobId, status: Status) {
+        self.ended.push((job, status));
+    }
+
+    /// Files to remove once the commit has forgotten them.
+    pub(crate) fn remove_after_commit(&mut self, path: PathBuf) {
+        self.unneeded_files.push(path);
+    }
+}
