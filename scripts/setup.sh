@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
 # Brings a machine to where Longshore can be built, started and tested: Debian's packages that are missing, and a
 # Docker engine that answers. Safe to repeat; a Docker that is already there is used as it is and never restarted.
+# Usage: setup.sh [build]   (build: only what compiling needs, no Docker)
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+only=${1:-all}
 # shellcheck disable=SC2034 # read by step
-steps=4
+case $only in
+  all) steps=4 ;;
+  build) steps=3 ;;
+  *) die "usage: setup.sh [build]" ;;
+esac
+export PATH=$PATH:/usr/sbin:/sbin
 
+step "Looking for what is needed"
 # need COMMAND PACKAGE...: the packages, if the command is not there.
 packages=()
 need() {
@@ -14,25 +22,22 @@ need() {
   shift
   have "$command" || packages+=("$@")
 }
-
-step "Looking for what is needed"
-export PATH=$PATH:/usr/sbin:/sbin
 need git git
-need python3 python3
-need jq jq
-need curl curl ca-certificates
-need mmdebstrap mmdebstrap
 need make make
 need cc gcc
-need ar binutils
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
-need xz xz-utils
-if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
-if ! have docker; then packages+=(docker.io); fi
-if ! have docker || ! engine_answers; then
-  need dockerd docker.io
-  need iptables iptables
-  need ip iproute2
+if [ "$only" = all ]; then
+  need python3 python3
+  need jq jq
+  need curl curl ca-certificates
+  need mmdebstrap mmdebstrap
+  if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
+  if ! have docker || ! engine_answers; then
+    need docker docker.io
+    need dockerd docker.io
+    need iptables iptables
+    need ip iproute2
+  fi
 fi
 
 step "Installing: ${packages[*]:-nothing is missing}"
@@ -45,6 +50,14 @@ if ((${#packages[@]})); then
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
   hash -r
 fi
+
+step "The Rust toolchain"
+have cargo || die "there is no cargo here: install Rust by rustup (https://rustup.rs), then start again"
+toolchain=$(cargo --version) ||
+  die "cargo does not start with the toolchain that rust-toolchain.toml names: 'rustup toolchain install' here, then start again"
+say "      $toolchain"
+
+[ "$only" = all ] || exit 0
 
 # A pid file outlives a machine's restart; the daemons then refuse to start, or take a stranger for themselves.
 drop_stale_pid() {
@@ -60,6 +73,8 @@ start_engine() {
   fi
   drop_stale_pid /var/run/docker.pid dockerd
   drop_stale_pid /var/run/docker/containerd/containerd.pid containerd
+  # Where no init system has mounted the control groups, nobody has.
+  mountpoint -q /sys/fs/cgroup || as_root mount -t cgroup2 cgroup2 /sys/fs/cgroup
   as_root mkdir -p /var/log/longshore-setup
   # dockerd starts and watches a containerd of its own where no other one runs.
   as_root setsid sh -c 'exec dockerd >/var/log/longshore-setup/dockerd.log 2>&1 </dev/null' &
@@ -80,9 +95,3 @@ if ! engine_answers; then
   fi
 fi
 say "      Docker $(docker version --format '{{.Server.Version}}, API {{.Server.APIVersion}}') at $(docker_socket)"
-
-step "The Rust toolchain"
-have cargo || die "there is no cargo here: install Rust by rustup (https://rustup.rs), then start again"
-toolchain=$(cargo --version) ||
-  die "cargo does not start with the toolchain that rust-toolchain.toml names: 'rustup toolchain install' here, then start again"
-say "      $toolchain"

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Checks which crate knows which, from `cargo metadata`: data flows one way, and nothing points back.
+
+Two tables hold the rules. A crate that is not in the first one is an error, so that nobody adds one unseen.
+"""
+
+import json
+import subprocess
+import sys
+
+# What each of our crates may depend on directly (normal dependencies; tests may use more).
+MAY_KNOW = {
+    "longshore-core": set(),
+    "longshore-agent-protocol": set(),
+    "longshore-agent": {"longshore-agent-protocol"},
+    "longshore-store": {"longshore-core"},
+    "longshore-forge": {"longshore-core"},
+    "longshore-guard": {"longshore-core"},
+    "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
+    "longshore-scheduler": {"longshore-core", "longshore-store", "longshore-forge"},
+    "longshore-api": {"longshore-core", "longshore-store", "longshore-scheduler", "longshore-forge"},
+    "longshore": None,  # the program puts the pieces together
+    "longshore-bench": None,
+}
+
+# Who alone may name a library, and who may not even get it through others.
+ONLY = {
+    "bollard": {"longshore-executor", "longshore-guard", "longshore-bench"},
+    "sqlx": {"longshore-store"},
+    "axum": {"longshore-api"},
+}
+NEVER = {
+    "longshore-core": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-agent-protocol": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-agent": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-store": {"axum", "bollard", "hyper"},
+    "longshore-forge": {"sqlx", "axum", "bollard"},
+    "longshore-executor": {"sqlx", "axum"},
+    "longshore-scheduler": {"axum", "bollard", "hyper"},
+    "longshore-api": {"bollard"},
+}
+
+
+def main() -> int:
+    command = ["cargo", "metadata", "--format-version", "1", "--locked"]
+    metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    names = {package["id"]: package["name"] for package in metadata["packages"]}
+    members = set(metadata["workspace_members"])
+    ours = {names[member] for member in members}
+    needs = {
+        node["id"]: [d["pkg"] for d in node["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
+        for node in metadata["resolve"]["nodes"]
+    }
+
+    def everything_below(top: str) -> set[str]:
+        seen, waiting = set(), [top]
+        while waiting:
+            for below in needs[waiting.pop()]:
+                if below not in seen:
+                    seen.add(below)
+                    waiting.append(below)
+        return {names[below] for below in seen}
+
+    wrong = []
+    for member in sorted(members, key=names.get):
+        name, direct = names[member], {names[below] for below in needs[member]}
+        if name not in MAY_KNOW:
+            wrong.append(f"{name} is not in MAY_KNOW: write down what it may depend on")
+            continue
+        if MAY_KNOW[name] is not None:
+            wrong += [f"{name} may not depend on {other}" for other in sorted((direct & ours) - MAY_KNOW[name])]
+        wrong += [f"only {', '.join(sorted(who))} may name {lib}, not {name}"
+                  for lib, who in ONLY.items() if lib in direct and name not in who]
+        wrong += [f"{name} gets {lib} through its dependencies"
+                  for lib in sorted(NEVER.get(name, set()) & everything_below(member))]
+    for line in wrong:
+        print(f"error: {line}", file=sys.stderr)
+    print(f"{len(members)} crates, {len(wrong)} wrong dependencies")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

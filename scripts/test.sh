@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests, the
+# executor's tests once more on a newer engine, and that the tests left nothing on the engines.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck disable=SC2034 # read by step
+steps=10
+passed_log=$logs/tests.log
+mkdir -p "$logs"
+: >"$passed_log"
+
+# ours ENGINE: what carries our label there, but not what `make up` keeps: "container NAME" and so on.
+ours() {
+  local up
+  up=$(cat target/up/instance 2>/dev/null || true)
+  {
+    DOCKER_HOST=$1 docker ps -a --filter label=longshore.instance --format 'container {{.Names}} {{.Label "longshore.instance"}}'
+    DOCKER_HOST=$1 docker network ls --filter label=longshore.instance --format 'network {{.Name}} {{.Label "longshore.instance"}}'
+    DOCKER_HOST=$1 docker volume ls --filter label=longshore.instance --format 'volume {{.Name}} {{.Label "longshore.instance"}}'
+  } | awk -v up="$up" 'up == "" || $3 != up { print $1, $2 }' | sort
+}
+
+# leftovers ENGINE BEFORE: prints what is there now and was not before; waits a little for removals in the background.
+leftovers() {
+  local now i
+  for ((i = 0; i < 100; i++)); do
+    now=$(comm -13 <(printf '%s\n' "$2") <(ours "$1"))
+    [ -n "$now" ] || return 0
+    sleep 0.2
+  done
+  printf 'left on %s: %s\n' "$1" "$now" >&2
+  return 1
+}
+
+# tests ARGUMENT...: cargo test, seen and kept.
+tests() { cargo test --locked "$@" 2>&1 | tee -a "$passed_log"; }
+
+step "Setting up"
+scripts/setup.sh
+first=unix://$(docker_socket)
+
+step "Format"
+cargo fmt --all --check
+
+step "Which crate knows which"
+scripts/check-crates.py
+
+step "Lints (clippy, warnings are errors)"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "Documentation (warnings are errors)"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+step "Licences, sources, banned crates"
+scripts/deny.sh
+
+step "Images for the tests"
+scripts/images.sh
+
+step "Tests, on Docker $(docker version --format '{{.Server.Version}}')"
+before=$(ours "$first")
+tests --workspace
+leftovers "$first" "$before"
+
+step "The executor's tests on a second engine"
+if have apt-get; then
+  second=$(scripts/second-engine.sh start)
+  trap 'scripts/second-engine.sh stop' EXIT
+  DOCKER_HOST=$second scripts/images.sh
+  before=$(ours "$second")
+  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second tests -p longshore-executor --lib --tests
+  leftovers "$second" "$before"
+else
+  say "      skipped: it is made from Debian's packages, and this machine has no apt"
+fi
+
+step "Done"
+awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$passed_log"
