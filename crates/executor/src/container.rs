@@ -1,0 +1,109 @@
+//! How a job's container looks to the engine: its mounts, its limits, and what it may not do.
+
+use std::sync::OnceLock;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+};
+
+use crate::agent_image::{self, Delivered, PROGRAM};
+use crate::image::ImageFacts;
+use crate::job::JobRequest;
+use crate::labels::{self, Kind};
+
+/// Where the job's volume is mounted: workspace, spool and scripts are folders in it.
+pub(crate) const ROOT: &str = "/longshore";
+/// The workspace in it.
+pub(crate) const WORKSPACE: &str = "/longshore/workspace";
+/// The agent's spool in it.
+pub(crate) const SPOOL: &str = "/longshore/spool";
+
+/// What root in a job's container keeps of its power. Docker's default list without: `NET_RAW` (forged packets to
+/// others on the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (a step of breakouts, and no
+/// build tool's need), `SETFCAP` (programs with powers of their own; no-new-privileges makes them useless anyway).
+/// What stays: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`,
+/// `FSETID`, `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in
+/// their own namespace (`NET_BIND_SERVICE`).
+const CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
+
+/// The create call's body.
+pub(crate) fn body(
+    instance: &str,
+    request: &JobRequest,
+    image: &ImageFacts,
+    agent: &Delivered,
+    berth: &str,
+    marker: [u8; 16],
+) -> ContainerCreateBody {
+    let attempt = request.attempt_id();
+    let memory = request.limits.memory.unwrap_or_else(default_memory);
+    let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
+    ContainerCreateBody {
+        image: Some(image.id.clone()),
+        entrypoint: Some(vec![PROGRAM.to_owned(), "agent".to_owned(), "--marker".to_owned(), hex::encode(marker)]),
+        cmd: Some(Vec::new()),
+        // The agent is root whatever the image says; it becomes the image's user for each step.
+        user: Some("0".to_owned()),
+        working_dir: Some("/".to_owned()),
+        open_stdin: Some(true),
+        stdin_once: Some(false),
+        tty: Some(false),
+        // The image's own probe would start programs beside the steps.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        labels: Some(labels::of_attempt(instance, Kind::Job, request.build, attempt)),
+        host_config: Some(HostConfig {
+            network_mode: Some(format!("container:{berth}")),
+            mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request)]),
+            // The daemon's drivers are the slowest part of a log's road, and keep a second copy.
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            // Results and the OOM flag have to outlive the process.
+            auto_remove: Some(false),
+            // The agent is PID 1, also where the daemon's default says otherwise.
+            init: Some(false),
+            privileged: Some(false),
+            ipc_mode: Some("private".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            pids_limit: Some(i64::from(request.limits.pids)),
+            memory,
+            // The same number: no swap beyond it.
+            memory_swap: memory,
+            #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
+            nano_cpus: request.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// Made, with its labels, by the create call itself: one call less than making it first, and never there without its
+/// container.
+fn volume(instance: &str, request: &JobRequest) -> Mount {
+    let attempt = request.attempt_id();
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(attempt.volume_name()),
+        target: Some(ROOT.to_owned()),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            labels: Some(labels::of_attempt(instance, Kind::Volume, request.build, attempt)),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// Nine tenths of this host's memory; no limit where it cannot be told.
+fn default_memory() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+        kib.unwrap_or(0).saturating_mul(1024) / 10 * 9
+    })
+}

@@ -1,0 +1,86 @@
+//! Why the engine would not create or start a container: read from its texts, in this one place.
+
+use crate::agent_image::PROGRAM;
+use crate::error::EngineError;
+
+/// What has to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The berth has ended: take another.
+    BerthGone,
+    /// The agent's volume is empty or half filled: bring it again.
+    AgentMissing,
+    /// The agent is there and cannot run.
+    AgentBroken,
+    ImageGone,
+    NetworkGone,
+    /// A container of this name exists already.
+    NameTaken,
+    Other,
+}
+
+impl Fault {
+    pub(crate) fn of(error: &EngineError) -> Self {
+        let text = error.engine_text().to_ascii_lowercase();
+        let about_agent = text.contains(PROGRAM) || text.contains("exec");
+        if text.contains("no such image") {
+            Self::ImageGone
+        } else if text.contains("non running container")
+            || text.contains("no such container")
+            || text.contains("cannot join network")
+            || text.contains("joining network namespace")
+            || text.contains("/ns/net")
+        {
+            Self::BerthGone
+        } else if text.contains("network") && text.contains("not found") {
+            Self::NetworkGone
+        } else if about_agent
+            && (text.contains("no such file or directory")
+                || text.contains("text file busy")
+                || text.contains("not found in $path"))
+        {
+            Self::AgentMissing
+        } else if about_agent && (text.contains("exec format error") || text.contains("permission denied")) {
+            Self::AgentBroken
+        } else if error.is_conflict() && text.contains("already in use") {
+            Self::NameTaken
+        } else {
+            Self::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(status: u16, message: &str) -> Fault {
+        Fault::of(&EngineError::Refused { what: "start a container", status, message: message.to_owned() })
+    }
+
+    #[test]
+    fn the_engines_texts_are_told_apart() {
+        let oci = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+        for (status, text, fault) in [
+            (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
+            (404, "No such container: 0123".to_owned(), Fault::BerthGone),
+            (409, "cannot join network of a non running container: 0123".to_owned(), Fault::BerthGone),
+            (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
+            (
+                400,
+                format!("{oci}: exec: \"{PROGRAM}\": stat {PROGRAM}: no such file or directory: unknown"),
+                Fault::AgentMissing,
+            ),
+            (400, format!("{oci}: exec: \"{PROGRAM}\": permission denied: unknown"), Fault::AgentBroken),
+            (400, "OCI runtime create failed: exec format error".to_owned(), Fault::AgentBroken),
+            (
+                409,
+                "Conflict. The container name \"/a\" is already in use by container \"b\".".to_owned(),
+                Fault::NameTaken,
+            ),
+            (500, "something".to_owned(), Fault::Other),
+        ] {
+            assert_eq!(of(status, &text), fault, "{text}");
+        }
+    }
+}

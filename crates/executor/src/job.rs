@@ -1,0 +1,300 @@
+//! One attempt of a job, from the request to its outcome: the executor's main verb.
+//!
+//! Called by the dispatcher and by `longshore run`, once an attempt. What happens on the way is told through the updates
+//! channel and the journal; nothing here knows a database.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use longshore_agent_protocol::message::Condition;
+use longshore_agent_protocol::{JobSpec, StepResult, StepSpec};
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepCondition, Timestamp};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::berth::Berth;
+use crate::checkout::CheckoutSource;
+use crate::container::WORKSPACE;
+use crate::drive::{Driver, Start};
+use crate::engine::{Engine, Shared};
+use crate::error::EngineError;
+use crate::journal::Journal;
+use crate::labels::AttemptId;
+use crate::mooring::{self, Moored};
+use crate::options::{Limits, PullPolicy};
+use crate::removal::Remains;
+use crate::scribe::Scribe;
+
+/// Everything needed to run one attempt.
+#[derive(Clone)]
+pub struct JobRequest {
+    pub build: BuildId,
+    pub job: JobId,
+    /// From 1.
+    pub attempt: u32,
+    /// Repository and trust level: berths are never shared between two scopes.
+    pub scope: String,
+    pub plan: JobPlan,
+    /// Over the plan's environment.
+    pub env: BTreeMap<String, String>,
+    /// Over both; their values are masked. They travel over the attached stream only.
+    pub secrets: BTreeMap<String, String>,
+    /// More values never to be shown.
+    pub masks: Vec<String>,
+    pub checkout: Option<Arc<dyn CheckoutSource>>,
+    pub limits: Limits,
+    pub pull: PullPolicy,
+}
+
+impl JobRequest {
+    /// Which try of which job this is.
+    #[must_use]
+    pub const fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.job, attempt: self.attempt }
+    }
+
+    /// The agent's orders.
+    pub(crate) fn spec(&self, user: &str) -> JobSpec {
+        let mut env = self.plan.env.clone();
+        env.extend(self.env.clone());
+        env.extend(self.secrets.clone());
+        let mut masks = self.masks.clone();
+        masks.extend(self.secrets.values().cloned());
+        JobSpec {
+            env,
+            masks,
+            workspace: WORKSPACE.to_owned(),
+            user: user.to_owned(),
+            timeout_ms: self.plan.timeout_ms,
+            grace_ms: u64::try_from(self.limits.grace.as_millis()).unwrap_or(u64::MAX),
+            checkout: self.checkout.is_some(),
+            steps: self
+                .plan
+                .steps
+                .iter()
+                .map(|step| StepSpec {
+                    name: step.name.clone(),
+                    run: step.run.clone(),
+                    env: step.env.clone(),
+                    working_directory: step.working_directory.clone(),
+                    shell: step.shell.clone(),
+                    condition: match step.condition {
+                        StepCondition::Success => Condition::Success,
+                        StepCondition::Failure => Condition::Failure,
+                        StepCondition::Always => Condition::Always,
+                    },
+                    continue_on_error: step.continue_on_error,
+                    timeout_ms: step.timeout_ms,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Debug for JobRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither secrets nor masks, nor the environment, which may quote them.
+        f.debug_struct("JobRequest")
+            .field("build", &self.build)
+            .field("job", &self.job)
+            .field("attempt", &self.attempt)
+            .field("key", &self.plan.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A container that an earlier process started, with what it knew of it.
+#[derive(Debug, Clone)]
+pub struct AdoptRequest {
+    pub job: JobRequest,
+    pub facts: ContainerFacts,
+    /// The last session that is known of; 0 if none.
+    pub session: u32,
+}
+
+/// What has to be remembered of a container to find it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// The full id.
+    pub container: String,
+    pub volume: String,
+    pub berth: String,
+    /// The job's nonce: sessions with its agent open with it.
+    pub nonce: [u8; 16],
+    /// The image's USER: part of the orders, should the agent not have got them yet.
+    pub user: String,
+}
+
+/// What happens to a job while it runs. Sent in order; the receiver has to read on, a full channel holds the job's log up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobUpdate {
+    Phase(Phase),
+    /// The container exists; it has not been started yet.
+    ContainerCreated(ContainerFacts),
+    /// A session of this number is about to be opened.
+    Session(u32),
+    /// Told once it is in the journal, as the next one.
+    StepStarted {
+        step: u16,
+        time: Timestamp,
+    },
+    StepFinished {
+        step: u16,
+        time: Timestamp,
+        result: StepResult,
+    },
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Pulling,
+    Starting,
+    Running,
+}
+
+impl Engine {
+    /// Runs one attempt to its end: berth, container, agent, log. Returns when the outcome is known and the journal is
+    /// closed; what is left on the engine is removed in the background.
+    ///
+    /// Dropping the future is what the death of this process would be: the job runs on, and can be adopted.
+    pub async fn run_job(
+        &self,
+        request: JobRequest,
+        journal: Box<dyn Journal>,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        let request = Arc::new(request);
+        let mut scribe = Scribe::new(journal);
+        let prepared = request.checkout.clone().map(|source| {
+            // Opening may mean packing: that goes on while the container starts.
+            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
+        });
+        let moored = match self.moor(&request, &mut scribe, &updates, &cancel).await {
+            Ok(Some(moored)) => moored,
+            Ok(None) => return end(scribe, Outcome::Canceled).await,
+            Err(error) => return end(scribe, error.outcome()).await,
+        };
+        let Moored { facts, berth, reader, writer, .. } = moored;
+        let _ = updates.send(JobUpdate::Phase(Phase::Running)).await;
+        let start = Start { session: 0, fresh: true, link: Some((reader, writer)), prepared };
+        self.drive(&request, facts, berth, scribe, updates, cancel, start).await
+    }
+
+    /// Takes a container over that an earlier process started: attaches, has everything said again that the journal does not have,
+    /// and goes on as [`Engine::run_job`] would. One that has ended meanwhile is read from what it left.
+    pub async fn adopt(
+        &self,
+        request: AdoptRequest,
+        journal: Box<dyn Journal>,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        let AdoptRequest { job, facts, session } = request;
+        let berth = Berth::adopted(facts.berth.clone(), job.scope.clone());
+        let start = Start { session, fresh: false, link: None, prepared: None };
+        self.drive(&Arc::new(job), facts, berth, Scribe::new(journal), updates, cancel, start).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the common end of two verbs")]
+    async fn drive(
+        &self,
+        request: &Arc<JobRequest>,
+        facts: ContainerFacts,
+        berth: Berth,
+        scribe: Scribe,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+        start: Start,
+    ) -> Outcome {
+        let shared: &Arc<Shared> = &self.shared;
+        let driver = Driver { shared, request, facts: &facts, updates: &updates, cancel: &cancel };
+        let driven = driver.run(scribe, start).await;
+        if !driven.fenced {
+            shared.removals.job(
+                shared,
+                Remains {
+                    container: Some(facts.container),
+                    volume: facts.volume,
+                    berth: Some(berth),
+                    reader: driven.reader,
+                },
+            );
+        }
+        driven.outcome
+    }
+
+    /// A started container with an agent in it; `None` if the job was canceled before.
+    async fn moor(
+        &self,
+        request: &Arc<JobRequest>,
+        scribe: &mut Scribe,
+        updates: &mpsc::Sender<JobUpdate>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Moored>, EngineError> {
+        let shared = &self.shared;
+        let (notes, mut noted) = mpsc::channel(16);
+        // A task of its own: a create call that is given up half-way would leave a container that nobody knows.
+        let mut mooring = shared.tasks.spawn(mooring::moor(
+            Arc::clone(shared),
+            Arc::clone(request),
+            notes,
+            updates.clone(),
+            cancel.clone(),
+        ));
+        loop {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    shared.removals.abandoned(shared, mooring, request.attempt_id().volume_name());
+                    return Ok(None);
+                }
+                Some(note) = noted.recv() => {
+                    scribe.note(&note);
+                    scribe.start();
+                }
+                written = scribe.written(), if scribe.is_writing() => { written.map_err(journal_failed)?; }
+                moored = &mut mooring => {
+                    while let Ok(note) = noted.try_recv() {
+                        scribe.note(&note);
+                    }
+                    scribe.flush().await.map_err(journal_failed)?;
+                    return match moored {
+                        Ok(moored) => moored.map(Some),
+                        Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn journal_failed(error: std::io::Error) -> EngineError {
+    EngineError::Local { what: "the job's log could not be written", reason: error.to_string() }
+}
+
+/// The last note, and the journal closed.
+pub(crate) async fn end(mut scribe: Scribe, outcome: Outcome) -> Outcome {
+    if let Outcome::Error { message, .. } = &outcome {
+        scribe.note(&format!("error: {message}"));
+    }
+    match scribe.close().await {
+        Ok(_) => outcome,
+        Err(error) => journal_outcome(&error),
+    }
+}
+
+/// A journal that cannot be written ends the job: a log with holes is worse than none.
+pub(crate) fn journal_outcome(error: &std::io::Error) -> Outcome {
+    let kind = if error.kind() == std::io::ErrorKind::StorageFull {
+        longshore_core::ErrorKind::DiskFull
+    } else {
+        longshore_core::ErrorKind::Internal
+    };
+    Outcome::Error {
+        kind,
+        message: format!("the job's log could not be written: {error}; free some space in Longshore's data folder"),
+    }
+}

@@ -1,0 +1,86 @@
+//! What an agent left on its volume when its container ended: the spool, read out of the stopped container.
+
+use std::io::{self, Read as _};
+
+use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
+use futures_util::TryStreamExt as _;
+use longshore_agent_protocol::decode::Item;
+use longshore_agent_protocol::spool::segment_first_seq;
+use longshore_agent_protocol::{FromAgent, SpoolReader};
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::container::SPOOL;
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::scribe::{Scribe, Written};
+
+/// Why the leftovers are not all in the journal.
+pub(crate) enum Unreadable {
+    Journal(io::Error),
+    /// No spool, or one that is not to be trusted any further; what came before it has been taken.
+    Spool(String),
+}
+
+/// Messages on their way from the archive's thread.
+const AHEAD: usize = 64;
+
+/// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`.
+pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) -> Result<Vec<Written>, Unreadable> {
+    let mut all = scribe.flush().await.map_err(Unreadable::Journal)?;
+    let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
+    let archive = shared
+        .docker
+        .download_from_container(container, Some(options))
+        .map_err(|error| io::Error::other(EngineError::from_api("read the spool", error)));
+    let archive = SyncIoBridge::new(StreamReader::new(archive));
+    let (messages, mut arrived) = mpsc::channel(AHEAD);
+    let after = scribe.last_seq();
+    let reading = tokio::task::spawn_blocking(move || unpack(archive, after, &messages));
+    loop {
+        tokio::select! {
+            written = scribe.written(), if scribe.is_writing() => all.push(written.map_err(Unreadable::Journal)?),
+            item = arrived.recv(), if !scribe.is_full() => {
+                let Some(item) = item else { break };
+                scribe.message(item.seq, item.message);
+                scribe.start();
+            }
+        }
+    }
+    all.extend(scribe.flush().await.map_err(Unreadable::Journal)?);
+    match reading.await.map_err(io::Error::other).flatten() {
+        Ok(()) => Ok(all),
+        // The job's end may have been read before the fault.
+        Err(_) if all.iter().any(|written| written.finished.is_some()) => Ok(all),
+        Err(error) => Err(Unreadable::Spool(error.to_string())),
+    }
+}
+
+/// The archive's segments in the order of their names, which is how the engine packs them; any other order shows as a gap.
+fn unpack(archive: impl io::Read, after: u64, messages: &mpsc::Sender<Item<FromAgent>>) -> io::Result<()> {
+    let mut spool = SpoolReader::new(after);
+    let mut buffer = vec![0; 256 << 10];
+    let mut archive = tar::Archive::new(archive);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let is_segment = entry.header().entry_type().is_file()
+            && entry.path()?.file_name().and_then(|name| name.to_str()).and_then(segment_first_seq).is_some();
+        if !is_segment {
+            continue;
+        }
+        spool.begin_segment();
+        loop {
+            let count = entry.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            spool.push(&buffer[..count]);
+            while let Some(item) = spool.next() {
+                if messages.blocking_send(item.map_err(io::Error::other)?).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}

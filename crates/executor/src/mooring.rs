@@ -1,0 +1,188 @@
+//! From a request to a started container with our agent in it, attached: volume and container, attach, start, in that order.
+//!
+//! Runs as a task of its own, to its end, whatever happens to who asked; who gave up on it has it abandoned (see `removal`).
+
+use std::sync::Arc;
+
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::berth::{Berth, Berths};
+use crate::container;
+use crate::engine::Shared;
+use crate::error::{ApiResult as _, EngineError};
+use crate::fault::Fault;
+use crate::image::ImageFacts;
+use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
+use crate::labels;
+use crate::link::{LinkReader, LinkWriter, attach};
+use crate::removal::remove_container;
+
+/// Tries with another berth, the agent brought again, the image resolved again.
+const TRIES: u32 = 4;
+
+/// A job's container, started.
+pub(crate) struct Moored {
+    pub(crate) facts: ContainerFacts,
+    pub(crate) berth: Berth,
+    pub(crate) reader: LinkReader,
+    pub(crate) writer: LinkWriter,
+}
+
+/// See the module.
+pub(crate) async fn moor(
+    shared: Arc<Shared>,
+    request: Arc<JobRequest>,
+    notes: mpsc::Sender<String>,
+    updates: mpsc::Sender<JobUpdate>,
+    cancel: CancellationToken,
+) -> Result<Moored, EngineError> {
+    let image_here = shared.images.here(&shared, &request.plan.image);
+    let (image, berth) = tokio::join!(image_here, Berths::take(&shared, &request.scope));
+    let mut berth = match (&image, berth) {
+        (Ok(_), Ok(berth)) => berth,
+        (_, Err(error)) => return Err(error),
+        (Err(_), Ok(berth)) => {
+            Berths::give_back(&shared, berth);
+            return Err(image.err().unwrap_or(EngineError::Gone("no image".to_owned())));
+        }
+    };
+    if !matches!((&image, request.pull), (Ok(Some(_)), crate::PullPolicy::Missing | crate::PullPolicy::Never)) {
+        let _ = updates.send(JobUpdate::Phase(Phase::Pulling)).await;
+    }
+    let mut image = match resolve(&shared, &request, &notes, &cancel).await {
+        Ok(image) => image,
+        Err(error) => {
+            Berths::give_back(&shared, berth);
+            return Err(error);
+        }
+    };
+    let _ = updates.send(JobUpdate::Phase(Phase::Starting)).await;
+    let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
+    if !image.architecture.is_empty() && image.architecture != host {
+        let note = format!(
+            "{} is an image for {}, this engine runs {host}: it works only under emulation",
+            request.plan.image, image.architecture
+        );
+        let _ = notes.send(note).await;
+    }
+
+    let starting = Arc::clone(&shared);
+    let _start = starting.starts.begin();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match try_moor(&shared, &request, &image, &berth, &updates).await {
+            Ok((facts, (reader, writer))) => return Ok(Moored { facts, berth, reader, writer }),
+            Err(error) => error,
+        };
+        let fault = Fault::of(&error);
+        tracing::debug!(%error, ?fault, tries, "the job's container did not start");
+        if tries >= TRIES {
+            Berths::discard(&shared, berth);
+            shared.removals.volume(&shared, request.attempt_id().volume_name());
+            return Err(match fault {
+                Fault::AgentMissing => EngineError::AgentFailed(error.engine_text().to_owned()),
+                _ => error,
+            });
+        }
+        match fault {
+            Fault::BerthGone => {
+                Berths::discard(&shared, berth);
+                berth = Berths::take(&shared, &request.scope).await?;
+            }
+            Fault::AgentMissing => shared.agent.again(&shared).await,
+            Fault::ImageGone => {
+                shared.images.forget(&request.plan.image);
+                image = match resolve(&shared, &request, &notes, &cancel).await {
+                    Ok(image) => image,
+                    Err(error) => {
+                        Berths::give_back(&shared, berth);
+                        return Err(error);
+                    }
+                };
+            }
+            Fault::NameTaken => remove_leftover(&shared, &request).await?,
+            Fault::AgentBroken | Fault::NetworkGone | Fault::Other => {
+                Berths::give_back(&shared, berth);
+                shared.removals.volume(&shared, request.attempt_id().volume_name());
+                return Err(match fault {
+                    Fault::AgentBroken => EngineError::AgentFailed(error.engine_text().to_owned()),
+                    _ => error,
+                });
+            }
+        }
+    }
+}
+
+async fn resolve(
+    shared: &Shared,
+    request: &JobRequest,
+    notes: &mpsc::Sender<String>,
+    cancel: &CancellationToken,
+) -> Result<ImageFacts, EngineError> {
+    tokio::select! {
+        // The engine stops a pull when its client goes.
+        () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),
+        image = shared.images.resolve(shared, &request.plan.image, request.pull, notes) => image,
+    }
+}
+
+/// One try. A container that was created and did not start is gone again when this returns.
+async fn try_moor(
+    shared: &Arc<Shared>,
+    request: &JobRequest,
+    image: &ImageFacts,
+    berth: &Berth,
+    updates: &mpsc::Sender<JobUpdate>,
+) -> Result<(ContainerFacts, (LinkReader, LinkWriter)), EngineError> {
+    let agent = shared.agent.ready(shared).await?;
+    let nonce: [u8; 16] = rand::random();
+    let attempt = request.attempt_id();
+    let body = container::body(&shared.options.instance, request, image, &agent, &berth.id, nonce);
+    let options = CreateContainerOptionsBuilder::new().name(&attempt.container_name()).build();
+    let created = shared.docker.create_container(Some(options), body).await.api("create a container")?;
+    let facts = ContainerFacts {
+        container: created.id,
+        volume: attempt.volume_name(),
+        berth: berth.id.clone(),
+        nonce,
+        user: image.user.clone(),
+    };
+    let _ = updates.send(JobUpdate::ContainerCreated(facts.clone())).await;
+    let started = async {
+        // Before it runs: the engine throws away what nobody reads.
+        let link = attach(shared, &facts.container).await?;
+        shared.docker.start_container(&facts.container, None).await.api("start a container")?;
+        Ok(link)
+    };
+    match started.await {
+        Ok(link) => Ok((facts, link)),
+        Err(error) => {
+            remove_container(shared, &facts.container).await;
+            Err(error)
+        }
+    }
+}
+
+/// A container of our name. If it is of this very attempt, an earlier process died between its creation and telling of it.
+async fn remove_leftover(shared: &Shared, request: &JobRequest) -> Result<(), EngineError> {
+    let attempt = request.attempt_id();
+    let name = attempt.container_name();
+    let found = shared.docker.inspect_container(&name, None).await.api("inspect a container")?;
+    let found_labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let ours = found_labels.get(labels::JOB) == Some(&attempt.job.to_string())
+        && found_labels.get(labels::ATTEMPT) == Some(&attempt.attempt.to_string());
+    match found.id {
+        Some(id) if ours => {
+            remove_container(shared, &id).await;
+            Ok(())
+        }
+        _ => Err(EngineError::Refused {
+            what: "create a container",
+            status: 409,
+            message: format!("another container is named {name}: remove or rename it"),
+        }),
+    }
+}

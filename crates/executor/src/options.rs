@@ -1,0 +1,77 @@
+//! What an [`Engine`](crate::Engine) and a job are told once, before anything runs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to reach the engine and what to keep on it.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// `unix:///var/run/docker.sock`.
+    pub docker_host: String,
+    /// The name in our labels and the network's name: two instances on one engine never touch each other's objects.
+    pub instance: String,
+    /// The static program that becomes the agent; by default this process's own.
+    pub executable: PathBuf,
+    /// Berths kept ready for jobs of no scope yet; 0 makes each on demand.
+    pub berths_ready: usize,
+    /// A berth that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
+    pub berth_idle: Option<Duration>,
+    /// Idle berths kept at most, used ones included.
+    pub berth_limit: usize,
+    /// For short-lived processes: berths outlive the process, are found again by their labels and locked by files in
+    /// this folder. `None` keeps the pool in memory.
+    pub runtime_dir: Option<PathBuf>,
+    /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
+    pub network_subnet: Option<String>,
+    /// How long a running job waits for an engine that went away before it is given up.
+    pub patience: Duration,
+}
+
+impl EngineOptions {
+    /// A server's defaults for `instance` on the engine at `docker_host`.
+    #[must_use]
+    pub fn new(docker_host: impl Into<String>, instance: impl Into<String>) -> Self {
+        Self {
+            docker_host: docker_host.into(),
+            instance: instance.into(),
+            executable: PathBuf::from("/proc/self/exe"),
+            berths_ready: 1,
+            berth_idle: None,
+            berth_limit: 8,
+            runtime_dir: None,
+            network_subnet: None,
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What a job's container may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Bytes of memory, swap included. `None`: nine tenths of the host's, so that a job that eats everything is killed
+    /// before the host's own kernel has to choose a victim.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Processors; `None`: all.
+    pub cpus: Option<f64>,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: None, pids: 4096, cpus: None, grace: Duration::from_secs(10) }
+    }
+}
+
+/// When the registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Only for images that are not here.
+    #[default]
+    Missing,
+    /// Always; an image that is here is used, with a note, if the registry cannot be reached.
+    Always,
+    Never,
+}

@@ -1,0 +1,119 @@
+//! Files by which short-lived processes (`longshore run`) on one machine agree: locks, and the executable's hash.
+//!
+//! Locks are `flock`s: the kernel lets go of them when a process dies, however it dies.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A lock file that nobody has touched for so long belongs to a berth that is gone: berths end when idle.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
+/// Holds a lock until dropped.
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    _file: File,
+}
+
+/// Waits for the lock `name`. Without a folder, or where it cannot be used, there is nothing to lock: the caller goes on.
+pub(crate) async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
+    let path = dir?.join(format!("{name}.lock"));
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = open(&path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        io::Result::Ok(FileLock { _file: file })
+    });
+    match locked.await.map_err(io::Error::other).flatten() {
+        Ok(lock) => Some(lock),
+        Err(error) => {
+            tracing::warn!(%error, "the runtime folder cannot be used");
+            None
+        }
+    }
+}
+
+/// Takes the lock `name` if nobody has it.
+pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
+    let file = open(&dir.join(format!("{name}.lock")))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // Its time says when the berth was last used.
+            file.set_modified(SystemTime::now())?;
+            Ok(Some(FileLock { _file: file }))
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the locks of berths that ended long ago.
+pub(crate) fn forget_old(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let is_lock = entry.file_name().as_encoded_bytes().ends_with(b".lock");
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        if is_lock && age.is_some_and(|age| age > FORGOTTEN) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The executable's hash, if it was computed for the same file (`key`) before.
+pub(crate) fn remembered_hash(dir: &Path, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(hash_file(dir)).ok()?;
+    let (known, hash) = text.trim_end().split_once(' ')?;
+    (known == key && hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hash.to_owned())
+}
+
+/// Writes it down for the next process. It may fail: then that computes it again.
+pub(crate) fn remember_hash(dir: &Path, key: &str, hash: &str) {
+    let temporary = dir.join(format!("agent-hash.{}", std::process::id()));
+    let written = make(dir)
+        .and_then(|()| std::fs::write(&temporary, format!("{key} {hash}\n")))
+        .and_then(|()| std::fs::rename(&temporary, hash_file(dir)));
+    if let Err(error) = written {
+        tracing::debug!(%error, "the executable's hash is not remembered");
+    }
+}
+
+fn hash_file(dir: &Path) -> PathBuf {
+    dir.join("agent-hash")
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        make(dir)?;
+    }
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_by_one_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = try_lock(dir.path(), "berth").unwrap();
+        assert!(first.is_some());
+        assert!(try_lock(dir.path(), "berth").unwrap().is_none());
+        drop(first);
+        assert!(try_lock(dir.path(), "berth").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_hash_is_remembered_for_the_same_file_only() {
+        let dir = tempfile::tempdir().unwrap();
+        remember_hash(dir.path(), "1-2-3", "0123456789ab");
+        assert_eq!(remembered_hash(dir.path(), "1-2-3").as_deref(), Some("0123456789ab"));
+        assert_eq!(remembered_hash(dir.path(), "1-2-4"), None);
+    }
+}

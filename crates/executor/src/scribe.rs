@@ -1,0 +1,176 @@
+//! From messages to the journal: batches are written on a blocking thread while the next one fills up.
+//!
+//! Owned by one driver. Memory is bounded: the driver reads no further while [`Scribe::is_full`]. What a written batch means
+//! (acknowledge this, tell that) comes back as [`Written`] only after it is on disk.
+
+use std::borrow::Cow;
+use std::io;
+
+use bytes::Bytes;
+use longshore_agent_protocol::{FromAgent, JobResult};
+use longshore_core::record::RecordKind;
+use longshore_core::{Record, Stream, Timestamp};
+use tokio::task::JoinHandle;
+
+use crate::job::JobUpdate;
+use crate::journal::Journal;
+
+/// The driver stops reading at so many bytes that wait to be written; the one being written is as large at most.
+const FULL_BYTES: usize = 4 << 20;
+/// And at so many records.
+const FULL_RECORDS: usize = 16 << 10;
+
+/// Turns messages into records and writes them.
+pub(crate) struct Scribe {
+    /// `None` while a batch is being written.
+    journal: Option<Box<dyn Journal>>,
+    writing: Option<JoinHandle<(Box<dyn Journal>, io::Result<()>, Written)>>,
+    pending: Batch,
+}
+
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    bytes: usize,
+    written: Written,
+}
+
+struct Entry {
+    seq: u64,
+    time: Timestamp,
+    step: u16,
+    kind: RecordKind,
+    data: Bytes,
+}
+
+/// What is true now that a batch is on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// The agent's highest number in it; 0 if it held only notes.
+    pub(crate) seq: u64,
+    pub(crate) updates: Vec<JobUpdate>,
+    /// The job's end was in it.
+    pub(crate) finished: Option<JobResult>,
+}
+
+impl Scribe {
+    pub(crate) fn new(journal: Box<dyn Journal>) -> Self {
+        Self { journal: Some(journal), writing: None, pending: Batch::default() }
+    }
+
+    /// The highest number that is on disk. Only between sessions, when nothing is being written.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.last_seq())
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
+    }
+
+    pub(crate) const fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// A line of our own.
+    pub(crate) fn note(&mut self, text: &str) {
+        let mut line = text.to_owned();
+        line.push('\n');
+        self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
+    }
+
+    /// A numbered message of the agent's. The two that belong to a session only are no records.
+    pub(crate) fn message(&mut self, seq: u64, message: FromAgent) {
+        let at = Timestamp::from_millis;
+        match message {
+            FromAgent::Ready { .. } | FromAgent::Lost => return,
+            FromAgent::Output { step, stderr, time_ms, data } => {
+                let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+                self.push(seq, at(time_ms), step, RecordKind::Output(stream), data);
+            }
+            FromAgent::Note { step, time_ms, mut text } => {
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                self.push(seq, at(time_ms), step, RecordKind::Output(Stream::System), text.into());
+            }
+            FromAgent::StepStarted { step, time_ms } => {
+                self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
+                self.pending.written.updates.push(JobUpdate::StepStarted { step, time: at(time_ms) });
+            }
+            FromAgent::StepFinished { step, time_ms, result } => {
+                self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
+                self.pending.written.updates.push(JobUpdate::StepFinished { step, time: at(time_ms), result });
+            }
+            FromAgent::JobFinished { time_ms, result } => {
+                self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&result));
+                self.pending.written.finished = Some(result);
+            }
+        }
+        self.pending.written.seq = seq;
+    }
+
+    fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
+        self.pending.bytes += data.len() + longshore_core::record::HEADER_LEN;
+        self.pending.entries.push(Entry { seq, time, step, kind, data });
+    }
+
+    /// Begins to write what has come, if nothing is being written.
+    pub(crate) fn start(&mut self) {
+        if self.pending.entries.is_empty() {
+            return;
+        }
+        let Some(mut journal) = self.journal.take() else { return };
+        let batch = std::mem::take(&mut self.pending);
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let records: Vec<Record<'_>> = batch
+                .entries
+                .iter()
+                .map(|entry| Record {
+                    seq: entry.seq,
+                    time: entry.time,
+                    step: entry.step,
+                    kind: entry.kind,
+                    data: Cow::Borrowed(&entry.data),
+                })
+                .collect();
+            let appended = journal.append(&records);
+            (journal, appended, batch.written)
+        }));
+    }
+
+    /// Waits for the batch that is being written and begins the next. May be dropped and called again.
+    pub(crate) async fn written(&mut self) -> io::Result<Written> {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let joined = writing.await;
+        self.writing = None;
+        let (journal, appended, written) = joined.map_err(io::Error::other)?;
+        self.journal = Some(journal);
+        appended?;
+        self.start();
+        Ok(written)
+    }
+
+    /// Writes everything that has come; what it meant is in order.
+    pub(crate) async fn flush(&mut self) -> io::Result<Vec<Written>> {
+        let mut all = Vec::new();
+        self.start();
+        while self.is_writing() {
+            all.push(self.written().await?);
+        }
+        Ok(all)
+    }
+
+    /// Writes everything and closes the journal: from here on the log is complete.
+    pub(crate) async fn close(mut self) -> io::Result<Vec<Written>> {
+        let written = self.flush().await?;
+        if let Some(mut journal) = self.journal.take() {
+            tokio::task::spawn_blocking(move || journal.close()).await.map_err(io::Error::other)??;
+        }
+        Ok(written)
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Bytes {
+    // Plain structs of numbers and words: this cannot fail, and an empty record would be read as "no result".
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

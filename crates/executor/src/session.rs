@@ -1,0 +1,326 @@
+//! One session with an agent over one attached stream: Hello, orders, checkout and acks one way; messages the other.
+//!
+//! Reading, writing and watching the clock are three futures of one task. Ends with an [`Ending`]; what to do about it is
+//! the driver's.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use longshore_agent_protocol::frame::MAX_CHECKOUT_LEN;
+use longshore_agent_protocol::{
+    FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
+};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::checkout::{CheckoutStream, skip};
+use crate::drive::{Driver, Prepared};
+use crate::job::JobUpdate;
+use crate::link::{LinkReader, LinkWriter};
+use crate::scribe::{Scribe, Written};
+
+/// An agent answers within milliseconds; on a host that starts fifty others, within seconds.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Over the agent's own deadlines, before the container is killed.
+pub(crate) const SLACK: Duration = Duration::from_secs(10);
+/// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
+pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
+/// Bytes of the checkout in a frame.
+const CHUNK: usize = 256 << 10;
+const _: () = assert!(CHUNK <= MAX_CHECKOUT_LEN, "a chunk has to fit a frame");
+
+/// How a session ended.
+pub(crate) enum Ending {
+    Finished(JobResult),
+    /// The stream ended; the container may run on or not.
+    Disconnected,
+    /// The agent could not read what we wrote.
+    NotUnderstood,
+    /// Another client has taken over.
+    Superseded,
+    /// The agent's bytes are no frames.
+    Garbage(String),
+    /// The agent is of another version of the protocol.
+    Version(u32),
+    Journal(io::Error),
+    Checkout(io::Error),
+    /// The container has to be killed: why.
+    Stuck(Stuck),
+}
+
+/// What the agent did not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    NoAnswer,
+    IgnoresCancel,
+    OverTime,
+}
+
+/// What has been seen of the agent in this session.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// `planned` and `checkout_received`, once Ready has come.
+    ready: Option<(bool, u64)>,
+    /// Steps that began or ended.
+    steps: u64,
+}
+
+/// A session's number and the nonce of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    pub(crate) number: u32,
+    pub(crate) nonce: [u8; 16],
+    /// The agent has never been spoken to: no need to ask what it has.
+    pub(crate) fresh: bool,
+}
+
+/// Talks until the session ends. Everything that came is in the journal, or on its way there in `scribe`.
+pub(crate) async fn converse(
+    driver: &Driver<'_>,
+    scribe: &mut Scribe,
+    session: Session,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+    prepared: Option<Prepared>,
+    backstop: Instant,
+) -> Ending {
+    let last_seq = scribe.last_seq();
+    let (acked, acks) = watch::channel(last_seq);
+    let (see, seen) = watch::channel(Seen::default());
+    tokio::select! {
+        ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
+        ending = write(driver, session, last_seq, writer, prepared, acks, seen.clone()) => ending,
+        stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
+    }
+}
+
+async fn read(
+    driver: &Driver<'_>,
+    scribe: &mut Scribe,
+    session: Session,
+    last_seq: u64,
+    reader: &mut LinkReader,
+    acked: &watch::Sender<u64>,
+    see: &watch::Sender<Seen>,
+) -> Ending {
+    let mut decoder = FromAgentDecoder::new(session.number, session.nonce, last_seq);
+    loop {
+        tokio::select! {
+            written = scribe.written(), if scribe.is_writing() => match written {
+                Ok(written) => {
+                    if let Some(result) = settle(driver, written, acked).await {
+                        return Ending::Finished(result);
+                    }
+                }
+                Err(error) => return Ending::Journal(error),
+            },
+            bytes = reader.next(), if !scribe.is_full() => {
+                let Some(bytes) = bytes else { return written_out(driver, scribe, acked, Ending::Disconnected).await };
+                decoder.push(&bytes);
+                while let Some(item) = decoder.next() {
+                    let item = match item {
+                        Ok(item) => item,
+                        Err(longshore_agent_protocol::FrameError::Superseded) => {
+                            return written_out(driver, scribe, acked, Ending::Superseded).await;
+                        }
+                        Err(error) => {
+                            return written_out(driver, scribe, acked, Ending::Garbage(error.to_string())).await;
+                        }
+                    };
+                    match &item.message {
+                        FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
+                        FromAgent::Ready { planned, checkout_received, .. } => {
+                            see.send_modify(|seen| seen.ready = Some((*planned, *checkout_received)));
+                        }
+                        FromAgent::Lost => return written_out(driver, scribe, acked, Ending::NotUnderstood).await,
+                        FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
+                            see.send_modify(|seen| seen.steps += 1);
+                        }
+                        FromAgent::Output { .. } | FromAgent::Note { .. } => {}
+                    }
+                    scribe.message(item.seq, item.message);
+                }
+                scribe.start();
+            }
+        }
+    }
+}
+
+/// What a written batch means to others. Gives the job's result if it was in it.
+async fn settle(driver: &Driver<'_>, written: Written, acked: &watch::Sender<u64>) -> Option<JobResult> {
+    if written.seq > 0 {
+        acked.send_replace(written.seq);
+    }
+    for update in written.updates {
+        let _ = driver.updates.send(update).await;
+    }
+    written.finished
+}
+
+/// Whatever ends a session, what came before it counts: the job's end may be among it.
+async fn written_out(driver: &Driver<'_>, scribe: &mut Scribe, acked: &watch::Sender<u64>, ending: Ending) -> Ending {
+    match scribe.flush().await {
+        Ok(batches) => {
+            for written in batches {
+                if let Some(result) = settle(driver, written, acked).await {
+                    return Ending::Finished(result);
+                }
+            }
+            ending
+        }
+        Err(error) => Ending::Journal(error),
+    }
+}
+
+/// Writes until the end of the session; returns only when the checkout cannot be had. A broken stream is the reader's to tell:
+/// what the agent still said may be on its way.
+async fn write(
+    driver: &Driver<'_>,
+    session: Session,
+    last_seq: u64,
+    writer: &mut LinkWriter,
+    prepared: Option<Prepared>,
+    mut acks: watch::Receiver<u64>,
+    mut seen: watch::Receiver<Seen>,
+) -> Ending {
+    let mut frames = Vec::new();
+    encode_marker(driver.facts.nonce, &mut frames);
+    let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
+    let plan = ToAgent::Plan(Box::new(driver.request.spec(&driver.facts.user)));
+    let mut planned = encode_to_agent(session.number, &hello, &mut frames);
+    if session.fresh {
+        planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));
+    }
+    if let Err(error) = planned {
+        return Ending::Checkout(io::Error::other(error));
+    }
+    // Half a frame may be left of the session before on the same attachment: the marker ends it.
+    writer.buffer.clear();
+    writer.buffer.extend_from_slice(&frames);
+    if writer.flush().await.is_err() {
+        return std::future::pending().await;
+    }
+
+    let mut received = 0;
+    if !session.fresh {
+        let Ok(ready) = seen.wait_for(|seen| seen.ready.is_some()).await else { return std::future::pending().await };
+        let (planned, checkout_received) = ready.ready.unwrap_or_default();
+        received = checkout_received;
+        drop(ready);
+        if !planned && send(writer, session, &plan).await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+
+    let mut checkout = Carrier { offset: received, source: Carried::Nothing };
+    if driver.request.checkout.is_some() {
+        checkout.source = Carried::Opening(prepared);
+    }
+    let mut canceled = false;
+    loop {
+        let sent = tokio::select! {
+            biased;
+            () = driver.cancel.cancelled(), if !canceled => {
+                canceled = true;
+                checkout.source = Carried::Nothing;
+                send(writer, session, &ToAgent::Cancel).await
+            }
+            Ok(()) = acks.changed() => {
+                let seq = *acks.borrow_and_update();
+                send(writer, session, &ToAgent::Ack { seq }).await
+            }
+            message = checkout.next(driver) => match message {
+                Ok(message) => send(writer, session, &message).await,
+                Err(error) => return Ending::Checkout(error),
+            },
+        };
+        if sent.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Queues a message and writes it.
+pub(crate) async fn send(writer: &mut LinkWriter, session: Session, message: &ToAgent) -> io::Result<()> {
+    let mut frame = Vec::new();
+    encode_to_agent(session.number, message, &mut frame).map_err(io::Error::other)?;
+    writer.buffer.extend_from_slice(&frame);
+    writer.flush().await
+}
+
+/// The checkout on its way.
+struct Carrier {
+    offset: u64,
+    source: Carried,
+}
+
+enum Carried {
+    Opening(Option<Prepared>),
+    Open(CheckoutStream),
+    Nothing,
+}
+
+impl Carrier {
+    /// The next message; never, once all has been said. May be dropped and called again: no byte is lost, since a read
+    /// that is dropped has read nothing.
+    async fn next(&mut self, driver: &Driver<'_>) -> io::Result<ToAgent> {
+        if let Carried::Opening(prepared) = &mut self.source {
+            let mut stream = match prepared {
+                Some(task) => {
+                    let opened = task.await;
+                    *prepared = None;
+                    opened.map_err(io::Error::other)??
+                }
+                None => match &driver.request.checkout {
+                    Some(source) => source.open().await?,
+                    None => return std::future::pending().await,
+                },
+            };
+            skip(&mut stream, self.offset).await?;
+            self.source = Carried::Open(stream);
+        }
+        let Carried::Open(stream) = &mut self.source else { return std::future::pending().await };
+        let mut data = bytes::BytesMut::with_capacity(CHUNK);
+        let count = stream.read_buf(&mut data).await?;
+        if count == 0 {
+            self.source = Carried::Nothing;
+            return Ok(ToAgent::CheckoutEnd { length: self.offset });
+        }
+        let offset = self.offset;
+        self.offset += count as u64;
+        Ok(ToAgent::Checkout { offset, data: Bytes::from(data) })
+    }
+}
+
+/// The agent keeps its own deadlines. This says when it has not.
+async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backstop: Instant) -> Stuck {
+    let answered = seen.wait_for(|seen| seen.ready.is_some());
+    if tokio::time::timeout(ANSWER, answered).await.is_err() {
+        return Stuck::NoAnswer;
+    }
+    tokio::select! {
+        () = tokio::time::sleep_until(backstop) => return Stuck::OverTime,
+        () = driver.cancel.cancelled() => {}
+    }
+    let before = seen.borrow().steps;
+    let patience = driver.request.limits.grace + SLACK;
+    if tokio::time::timeout(patience, seen.wait_for(|seen| seen.steps > before)).await.is_err() {
+        return Stuck::IgnoresCancel;
+    }
+    // It heard: `always()` steps have a limit of their own.
+    tokio::time::sleep(ALWAYS_LIMIT + driver.request.limits.grace * 2 + SLACK).await;
+    Stuck::IgnoresCancel
+}
+
+/// A session's number: higher than any known, and than any that a process before us may have used.
+pub(crate) fn next_number(last: u32) -> u32 {
+    let seconds = longshore_core::Timestamp::now().as_millis() / 1000;
+    last.saturating_add(1).max(u32::try_from(seconds).unwrap_or(0))
+}
+
+/// Tells the caller, who remembers it.
+pub(crate) async fn announce(driver: &Driver<'_>, number: u32) {
+    let _ = driver.updates.send(JobUpdate::Session(number)).await;
+}
