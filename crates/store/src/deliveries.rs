@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{ChangeKind, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
 
@@ -147,14 +147,21 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     Ok(Accepted { id, repeated: false })
 }
 
-/// The delivery whose turn it is: due by `now`, the one due longest first.
-pub async fn next_pending(store: &Store, now: Timestamp) -> Result<Option<PendingDelivery>, StoreError> {
-    let row = sqlx::query(
-        "SELECT * FROM deliveries WHERE status = 'pending' AND next_try_at <= ? ORDER BY next_try_at, seq LIMIT 1",
-    )
-    .bind(now.as_millis())
-    .fetch_optional(store.readers())
-    .await?;
+/// The delivery whose turn it is: due by `now`, the one due longest first, none of the repositories in `busy`.
+pub async fn next_pending(
+    store: &Store,
+    busy: impl IntoIterator<Item = RepoId>,
+    now: Timestamp,
+) -> Result<Option<PendingDelivery>, StoreError> {
+    let mut query =
+        QueryBuilder::<Sqlite>::new("SELECT * FROM deliveries WHERE status = 'pending' AND next_try_at <= ");
+    query.push_bind(now.as_millis()).push(" AND repo NOT IN (");
+    let mut list = query.separated(", ");
+    for repo in busy {
+        list.push_bind(repo.to_string());
+    }
+    query.push(") ORDER BY next_try_at, seq LIMIT 1");
+    let row = query.build().fetch_optional(store.readers()).await?;
     row.map(|row| {
         Ok(PendingDelivery {
             id: row::parsed(&row, "id")?,

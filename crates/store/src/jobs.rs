@@ -126,6 +126,12 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     Ok(running)
 }
 
+/// Whether a job waits for nothing but capacity. Takes no turn from the writer.
+pub async fn any_queued(store: &Store) -> Result<bool, StoreError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL AND status = 'queued')";
+    Ok(sqlx::query_scalar(query).fetch_one(store.readers()).await?)
+}
+
 /// Keeps what the executor needs to find this attempt again on the daemon; replaces what was kept.
 /// [`StoreError::Conflict`] when the attempt is not the running one.
 pub async fn set_engine_facts(
@@ -178,6 +184,9 @@ pub(crate) async fn insert_all(
         if ids.insert(&plan.key, JobId::new()).is_some() {
             return Err(StoreError::Invalid(format!("two jobs have the key `{}`", plan.key)));
         }
+    }
+    if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
+        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is no job of the plan")));
     }
     let mut statuses = Vec::with_capacity(plans.len());
     for (position, plan) in plans.iter().enumerate() {

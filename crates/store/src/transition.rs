@@ -277,7 +277,7 @@ async fn follow_build(tx: &mut WriteTx, repo: RepoId, build: BuildId, now: Times
     let started = statuses.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
     let done = sqlx::query(
         "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, ?3), finished_at = ?4
-         WHERE id = ?5 AND status <> ?1 AND finished_at IS NULL",
+         WHERE id = ?5 AND finished_at IS NULL AND (status <> ?1 OR (started_at IS NULL AND ?3 IS NOT NULL))",
     )
     .bind(status.as_str())
     .bind(reason)

@@ -35,7 +35,17 @@ impl WriteTx {
     }
 
     /// Makes it last, then wakes whoever watches. The cursor of the last change, if there was one.
-    pub async fn commit(mut self) -> Result<Option<u64>, StoreError> {
+    ///
+    /// Once it is polled it goes to its end, whether somebody still waits for it or not (a client that has hung up): what
+    /// is committed is announced.
+    pub async fn commit(self) -> Result<Option<u64>, StoreError> {
+        match tokio::spawn(self.commit_and_announce()).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::Database(sqlx::Error::Io(std::io::Error::other(error)))),
+        }
+    }
+
+    async fn commit_and_announce(mut self) -> Result<Option<u64>, StoreError> {
         let pending = std::mem::take(&mut self.changes);
         let mut announced = Vec::with_capacity(pending.len());
         let now = Timestamp::now();

@@ -9,6 +9,7 @@
 
 mod reader;
 mod render;
+mod resume;
 mod writer;
 
 use std::{

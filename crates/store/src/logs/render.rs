@@ -124,8 +124,8 @@ fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: 
 pub struct LogEvent<'a> {
     /// The step's name; nothing for a note that belongs to none.
     pub step: Option<&'a str>,
-    /// The step's place, from 0.
-    pub position: Option<u16>,
+    /// The step's number, from 1, as it is shown everywhere.
+    pub number: Option<u32>,
     pub stream: &'static str,
     pub time: Timestamp,
     /// Lines with their ends, or a part of one; bytes that are not UTF-8 are replaced.
@@ -137,7 +137,7 @@ pub struct LogEvent<'a> {
 pub struct LogEvents {
     steps: Vec<StepHead>,
     /// The beginning of a character, by the step and stream that printed it.
-    cut: HashMap<(u16, &'static str), Vec<u8>>,
+    pub(super) cut: HashMap<(u16, &'static str), Vec<u8>>,
 }
 
 impl LogEvents {
@@ -164,7 +164,7 @@ impl LogEvents {
         }
         Some(LogEvent {
             step: self.steps.get(usize::from(record.step)).map(|step| step.name.as_str()),
-            position: (record.step != Record::NO_STEP).then_some(record.step),
+            number: (record.step != Record::NO_STEP).then(|| u32::from(record.step) + 1),
             stream: stream.as_str(),
             time: record.time,
             text,

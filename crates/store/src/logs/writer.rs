@@ -89,9 +89,6 @@ impl LogWriter {
         self.progress.send_modify(|progress| progress.len = Some(len));
         Ok(())
     }
-
-    /// For the end of the attempt: everything is in the file and its readers know. (The job's end is the store's to tell.)
-    pub fn close(self) {}
 }
 
 impl From<StoreError> for io::Error {

@@ -1,0 +1,303 @@
+//! The data folder as a whole: one server, one writer, nobody turned away.
+
+use std::{collections::BTreeMap, collections::HashSet, sync::Arc, time::Duration};
+
+use longshore_core::{Outcome, Status};
+use longshore_store::{
+    ChangeKind, FeedItem, Store, StoreError, builds, changes, counts,
+    deliveries::{self, DeliveryEnd, DeliveryStatus, NewDelivery},
+    jobs,
+    repos::{self, RepoPatch},
+    settings,
+    tokens::{self, Scope},
+};
+
+mod world;
+use world::{World, new_build, now};
+
+#[tokio::test]
+async fn a_second_server_on_the_same_folder_is_refused_until_the_first_is_gone() {
+    let world = World::new().await;
+    let refused = Store::open(world.path()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Locked(_)), "{refused}");
+    assert!(refused.to_string().contains("another Longshore server"), "{refused}");
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+    Store::open(dir.path()).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn opening_again_keeps_everything_and_migrates_nothing_twice() {
+    let world = World::new().await;
+    let repo = world.repo("owner/app").await;
+    let build = world.build(&repo, &[("ci/test", &[])]).await;
+    let (instance, cursor) = (world.store.instance().to_owned(), *world.store.watch().borrow());
+    assert_eq!(instance.len(), 12);
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(store.instance(), instance);
+    assert_eq!(*store.watch().borrow(), cursor);
+    assert_eq!(repos::by_name(&store, "owner/app").await.unwrap().unwrap(), repo);
+    assert_eq!(builds::get(&store, build.id).await.unwrap().unwrap(), build);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_changes_nothing_and_wakes_nobody() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let before = *world.store.watch().borrow();
+    let mut tx = world.store.write().await.unwrap();
+    settings::set(&mut tx, "color", "red").await.unwrap();
+    builds::create(&mut tx, &new_build(&repo, &[("a", &[])]), now()).await.unwrap();
+    drop(tx);
+    assert_eq!(settings::get(&world.store, "color").await.unwrap(), None);
+    assert_eq!(*world.store.watch().borrow(), before);
+    // The number was not used up.
+    assert_eq!(world.build(&repo, &[("a", &[])]).await.number, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_hooks_at_once_with_claims_and_readers_never_meet_a_busy_database() {
+    let world = Arc::new(World::new().await);
+    let repo = world.repo("app").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let (world, repo) = (Arc::clone(&world), repo.clone());
+        tasks.spawn(async move {
+            let mut tx = world.store.write().await.unwrap();
+            let accepted = deliveries::accept(&mut tx, &delivery(&repo, &format!("d{n}"))).await.unwrap();
+            tx.commit().await.unwrap();
+            assert!(!accepted.repeated);
+            let mut new = new_build(&repo, &[("a", &[]), ("b", &["a"])]);
+            new.delivery = Some(accepted.id);
+            let mut tx = world.store.write().await.unwrap();
+            builds::create(&mut tx, &new, now()).await.unwrap();
+            deliveries::finish(&mut tx, accepted.id, &DeliveryEnd::Done, now()).await.unwrap();
+            tx.commit().await.unwrap();
+        });
+    }
+    for _ in 0..8 {
+        let world = Arc::clone(&world);
+        tasks.spawn(async move {
+            let mut watch = world.store.watch();
+            loop {
+                watch.borrow_and_update();
+                let mut tx = world.store.write().await.unwrap();
+                if let Some(claimed) = jobs::claim_next(&mut tx, now()).await.unwrap() {
+                    jobs::end_attempt(&mut tx, claimed.job.id, claimed.attempt, Outcome::Success, now()).await.unwrap();
+                    tx.commit().await.unwrap();
+                    continue;
+                }
+                drop(tx);
+                let page = builds::list(&world.store, &builds::BuildFilter::default(), None, 100).await.unwrap();
+                if page.items.len() == 50 && page.items.iter().all(|build| build.status == Status::Success) {
+                    return;
+                }
+                tokio::time::timeout(Duration::from_secs(30), watch.changed()).await.unwrap().unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let page = builds::list(&world.store, &builds::BuildFilter::default(), None, 100).await.unwrap();
+    let mut numbers: Vec<u64> = page.items.iter().map(|build| build.number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=50).collect::<Vec<_>>(), "numbers have gaps");
+    let counts = counts::get(&world.store).await.unwrap();
+    assert_eq!((counts.jobs, counts.pending_deliveries), (vec![], 0));
+}
+
+#[tokio::test]
+async fn a_repeated_delivery_is_the_same_delivery() {
+    let world = World::new().await;
+    let (app, other) = (world.repo("app").await, world.repo("other").await);
+    let mut tx = world.store.write().await.unwrap();
+    let first = deliveries::accept(&mut tx, &delivery(&app, "k")).await.unwrap();
+    let again = deliveries::accept(&mut tx, &delivery(&app, "k")).await.unwrap();
+    let elsewhere = deliveries::accept(&mut tx, &delivery(&other, "k")).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((first.repeated, again.repeated, elsewhere.repeated), (false, true, false));
+    assert_eq!(first.id, again.id);
+    assert_ne!(first.id, elsewhere.id);
+}
+
+#[tokio::test]
+async fn a_delivery_becomes_a_build_exactly_once() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let mut tx = world.store.write().await.unwrap();
+    let id = deliveries::accept(&mut tx, &delivery(&repo, "k")).await.unwrap().id;
+    tx.commit().await.unwrap();
+
+    let pending = deliveries::next_pending(&world.store, [], now()).await.unwrap().unwrap();
+    assert_eq!((pending.id, pending.body.as_slice()), (id, b"\x00{}\xff".as_slice()));
+    assert_eq!(pending.headers["x-github-event"], "push");
+
+    assert_eq!(deliveries::next_pending(&world.store, [repo.id], now()).await.unwrap(), None, "a busy repository's");
+
+    let later = longshore_core::Timestamp::from_millis(now().as_millis() + 60_000);
+    let mut tx = world.store.write().await.unwrap();
+    deliveries::retry_later(&mut tx, id, later, "the git host does not answer").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(deliveries::next_pending(&world.store, [], now()).await.unwrap(), None);
+    assert_eq!(deliveries::next_due(&world.store).await.unwrap(), Some(later));
+    assert_eq!(deliveries::next_pending(&world.store, [], later).await.unwrap().unwrap().attempts, 1);
+
+    let mut new = new_build(&repo, &[("a", &[])]);
+    new.delivery = Some(id);
+    let mut tx = world.store.write().await.unwrap();
+    let build = builds::create(&mut tx, &new, now()).await.unwrap();
+    deliveries::finish(&mut tx, id, &DeliveryEnd::Done, now()).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let mut tx = world.store.write().await.unwrap();
+    let again = deliveries::finish(&mut tx, id, &DeliveryEnd::Done, now()).await.unwrap_err();
+    assert!(matches!(again, StoreError::Conflict(_)), "{again}");
+    drop(tx);
+    let delivery = deliveries::get(&world.store, id).await.unwrap().unwrap();
+    assert_eq!((delivery.status, delivery.builds), (DeliveryStatus::Done, vec![build.id]));
+    assert_eq!(deliveries::next_due(&world.store).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn lists_go_on_where_the_page_before_ended_whatever_comes_in_between() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    for _ in 0..7 {
+        world.build(&repo, &[("a", &[])]).await;
+    }
+    let filter = builds::BuildFilter { repo: Some(repo.id), branch: Some("main".to_owned()), ..Default::default() };
+    let first = builds::list(&world.store, &filter, None, 3).await.unwrap();
+    world.build(&repo, &[("a", &[])]).await;
+    let second = builds::list(&world.store, &filter, first.next, 3).await.unwrap();
+    let third = builds::list(&world.store, &filter, second.next, 3).await.unwrap();
+    let numbers: Vec<u64> = [first, second, third.clone()].iter().flat_map(|p| &p.items).map(|b| b.number).collect();
+    assert_eq!(numbers, [7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(third.next, None);
+    let queued = builds::BuildFilter { status: Some(Status::Running), ..Default::default() };
+    assert!(builds::list(&world.store, &queued, None, 3).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_repository_is_removed_with_all_that_is_its_but_not_while_it_builds() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let build = world.build(&repo, &[("a", &[])]).await;
+    let mut tx = world.store.write().await.unwrap();
+    let refused = repos::delete(&mut tx, repo.id).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict(_)), "{refused}");
+    let job = jobs::claim_next(&mut tx, now()).await.unwrap().unwrap().job;
+    tx.commit().await.unwrap();
+    drop(world.store.logs().open_writer(job.id, 1).unwrap());
+    let log = world.store.logs().path(job.id, 1);
+    assert!(log.exists());
+
+    let mut tx = world.store.write().await.unwrap();
+    jobs::end_attempt(&mut tx, job.id, 1, Outcome::Success, now()).await.unwrap();
+    repos::delete(&mut tx, repo.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!log.exists());
+    assert_eq!(builds::get(&world.store, build.id).await.unwrap(), None);
+    assert_eq!(jobs::get(&world.store, job.id).await.unwrap(), None);
+    assert_eq!(repos::get(&world.store, repo.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_name_is_taken_once_and_a_patch_changes_only_what_it_names() {
+    let world = World::new().await;
+    let repo = world.repo("owner/app").await;
+    let mut tx = world.store.write().await.unwrap();
+    let new = repos::NewRepo {
+        name: "owner/app".to_owned(),
+        forge: "git".to_owned(),
+        clone_url: "x".to_owned(),
+        public: true,
+        default_branch: None,
+    };
+    let taken = repos::create(&mut tx, &new, now()).await.unwrap_err();
+    assert!(matches!(taken, StoreError::Conflict(_)), "{taken}");
+    let patch = RepoPatch { public: Some(true), renew_hook_secret: true, ..Default::default() };
+    let patched = repos::patch(&mut tx, repo.id, &patch).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(patched.public && patched.hook_secret != repo.hook_secret && patched.hook_secret.expose().len() == 64);
+    assert_eq!(patched.clone_url, repo.clone_url);
+    assert_eq!(repos::public_of(&world.store, &[repo.id]).await.unwrap(), HashSet::from([repo.id]));
+}
+
+#[tokio::test]
+async fn a_token_is_its_secret_and_nothing_else() {
+    let world = World::new().await;
+    let mut tx = world.store.write().await.unwrap();
+    let created = tokens::create(&mut tx, "ci", &[Scope::Build], None, now()).await.unwrap();
+    let expired = tokens::create(&mut tx, "old", &[Scope::Admin], Some(now()), now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let token = tokens::verify(&world.store, &created.secret, now()).await.unwrap().unwrap();
+    assert_eq!(token.id, created.token.id);
+    assert!(token.allows(Scope::Read) && token.allows(Scope::Build) && !token.allows(Scope::Admin));
+    assert!(tokens::list(&world.store).await.unwrap()[0].last_used_at.is_some());
+    for wrong in ["", "lsh_", &created.secret[4..], &format!("{}0", created.secret), &expired.secret] {
+        assert_eq!(tokens::verify(&world.store, wrong, now()).await.unwrap(), None, "{wrong}");
+    }
+    assert!(!format!("{created:?}").contains(&created.secret));
+    let mut tx = world.store.write().await.unwrap();
+    tokens::revoke(&mut tx, token.id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(tokens::verify(&world.store, &created.secret, now()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_feed_resumes_at_a_cursor_across_a_restart_and_says_what_it_missed() {
+    let world = World::new().await;
+    let repo = world.repo("app").await;
+    let after = *world.store.watch().borrow();
+    let build = world.build(&repo, &[("a", &[])]).await;
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+
+    let store = Store::open(dir.path()).await.unwrap();
+    let mut feed = store.feed(Some(after));
+    let Some(FeedItem::Change(change)) = feed.next().await.unwrap() else { panic!("no change") };
+    assert_eq!((change.kind, change.build, change.cursor), (ChangeKind::Build, Some(build.id), after + 1));
+
+    // Far more than are buffered and kept, while the feed does not read.
+    let mut tx = store.write().await.unwrap();
+    for _ in 0..11_000 {
+        let patch = RepoPatch { public: Some(true), ..Default::default() };
+        repos::patch(&mut tx, repo.id, &patch).await.unwrap();
+    }
+    let newest = tx.commit().await.unwrap().unwrap();
+    assert_eq!(feed.next().await.unwrap(), Some(FeedItem::Missed { resumed_at: newest }));
+    let changes::Since::Changes(kept) = changes::since(&store, newest - 9_999, 20_000).await.unwrap() else {
+        panic!("the newest changes are not kept")
+    };
+    assert_eq!(kept.len(), 9_999);
+
+    // And a lag within what is kept loses nothing.
+    let mut tx = store.write().await.unwrap();
+    for _ in 0..3_000 {
+        repos::patch(&mut tx, repo.id, &RepoPatch::default()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    for n in 1..=3_000 {
+        let Some(FeedItem::Change(change)) = feed.next().await.unwrap() else { panic!("no change") };
+        assert_eq!(change.cursor, newest + n);
+    }
+    store.close().await;
+}
+
+fn delivery(repo: &repos::Repo, key: &str) -> NewDelivery {
+    NewDelivery {
+        repo: repo.id,
+        key: key.to_owned(),
+        event: "push".to_owned(),
+        headers: BTreeMap::from([("x-github-event".to_owned(), "push".to_owned())]),
+        body: b"\x00{}\xff".to_vec(),
+        received_at: now(),
+    }
+}

@@ -1,0 +1,114 @@
+//! A store in a folder of its own, and the smallest things to put into it.
+#![allow(dead_code, reason = "every test file uses its part")]
+
+use std::{collections::BTreeMap, path::Path};
+
+use longshore_core::{BuildPlan, Event, EventName, JobPlan, StepCondition, StepPlan, Timestamp};
+use longshore_store::{
+    Store,
+    builds::{self, Build, NewBuild},
+    repos::{self, NewRepo, Repo},
+};
+use tempfile::TempDir;
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) dir: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { store: Store::open(dir.path()).await.unwrap(), dir }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) async fn repo(&self, name: &str) -> Repo {
+        let mut tx = self.store.write().await.unwrap();
+        let new = NewRepo {
+            name: name.to_owned(),
+            forge: "git".to_owned(),
+            clone_url: "https://git.example/app.git".to_owned(),
+            public: false,
+            default_branch: None,
+        };
+        let repo = repos::create(&mut tx, &new, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        repo
+    }
+
+    /// A build with one job for each `(key, needs)`.
+    pub(crate) async fn build(&self, repo: &Repo, jobs: &[(&str, &[&str])]) -> Build {
+        self.create(&new_build(repo, jobs)).await
+    }
+
+    pub(crate) async fn create(&self, new: &NewBuild) -> Build {
+        let mut tx = self.store.write().await.unwrap();
+        let build = builds::create(&mut tx, new, now()).await.unwrap();
+        tx.commit().await.unwrap();
+        build
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+pub(crate) fn new_build(repo: &Repo, jobs: &[(&str, &[&str])]) -> NewBuild {
+    NewBuild {
+        repo: repo.id,
+        event: event("main"),
+        plan: BuildPlan { version: 1, jobs: jobs.iter().map(|(key, needs)| job(key, needs)).collect() },
+        diagnostics: Vec::new(),
+        delivery: None,
+        rerun_of: None,
+        carried_over: Vec::new(),
+    }
+}
+
+pub(crate) fn event(branch: &str) -> Event {
+    Event {
+        name: EventName::Push,
+        git_ref: format!("refs/heads/{branch}"),
+        commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        before: None,
+        message: "Change it".to_owned(),
+        author: "Ada".to_owned(),
+        author_email: "ada@example.org".to_owned(),
+        sender: String::new(),
+        url: None,
+        default_branch: None,
+        inputs: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn job(key: &str, needs: &[&str]) -> JobPlan {
+    JobPlan {
+        key: key.to_owned(),
+        pipeline: "ci".to_owned(),
+        name: key.to_owned(),
+        matrix: vec![("rust".to_owned(), "1.95".to_owned())],
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        image: "busybox".to_owned(),
+        env: BTreeMap::new(),
+        steps: ["build", "test"].map(step).to_vec(),
+        timeout_ms: 60_000,
+        checkout: true,
+    }
+}
+
+fn step(name: &str) -> StepPlan {
+    StepPlan {
+        name: name.to_owned(),
+        run: format!("make {name}"),
+        env: BTreeMap::new(),
+        working_directory: None,
+        shell: "sh".to_owned(),
+        condition: StepCondition::Success,
+        continue_on_error: false,
+        timeout_ms: None,
+    }
+}
