@@ -150,6 +150,15 @@ pub fn readdress(frame: &mut [u8], session: u32) {
     frame[end..].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Number and length of the agent's frame at the beginning of `bytes`, for who moves frames without reading them; `None` while they
+/// are too few to tell.
+///
+/// # Errors
+/// Bytes that begin no frame.
+pub fn peek(bytes: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
+    Ok(head(bytes, Direction::FromAgent)?.map(|head| (head.seq, head.frame_len)))
+}
+
 pub(crate) mod kind {
     pub(crate) const HELLO: u8 = 1;
     pub(crate) const PLAN: u8 = 2;

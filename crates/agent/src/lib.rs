@@ -1,28 +1,170 @@
-//! What runs as PID 1 inside a job's container.
+//! What runs as PID 1 inside a job's container, and what holds its network namespace.
+//!
+//! Called by the binary (`longshore agent`, `longshore berth`) and by nobody else. No async runtime: a few threads.
+//!
+//! ```text
+//! stdin -> intake -> events -> job -> spool -> sender -> stdout
+//!            |  acks, sessions          ^ |
+//!            +------------------------->+ segments in <root>/spool
+//! signals -> reaper -> events
+//! ```
+//!
+//! `job` owns what happens; `intake`, `sender` and `reaper` are threads around it; `spool` is what they share. The words are
+//! in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a runner to be there.
 
-use std::path::PathBuf;
+mod account;
+mod berth;
+mod checkout;
+mod clock;
+mod ending;
+mod intake;
+mod job;
+mod mask;
+mod memory;
+mod processes;
+mod reaper;
+mod sender;
+mod spool;
+mod step;
+mod streams;
+mod sys;
+mod verdict;
+mod wake;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Duration;
+
+use crate::job::Inside;
+use crate::reaper::Children;
+use crate::spool::Spool;
+use crate::wake::{Mailbox, Wake};
 
 /// How the agent is started.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
     /// The job's nonce: sessions on standard input open with it.
     pub nonce: [u8; 16],
-    /// Where spool, workspace and step scripts lie.
+    /// Where spool and step scripts lie: the job's volume.
     pub root: PathBuf,
+    /// Bytes that the spool may hold before the steps have to wait.
+    pub spool_limit: u64,
+    /// How long the disk may be full before the job ends.
+    pub disk_full_after: Duration,
+    /// What `always()` steps get, all together, after cancel or timeout.
+    pub aftermath: Duration,
+    /// How long the last word waits for its acknowledgement if a client was ever there, and if not.
+    pub patience: (Duration, Duration),
+    /// Where the image's passwd and group files are.
+    pub etc: PathBuf,
 }
 
-/// Runs the job that comes over standard input, to its end.
+impl AgentOptions {
+    /// The options of every real job.
+    #[must_use]
+    pub fn new(nonce: [u8; 16], root: PathBuf) -> Self {
+        Self {
+            nonce,
+            root,
+            spool_limit: 1 << 30,
+            disk_full_after: Duration::from_secs(60),
+            aftermath: Duration::from_secs(60),
+            patience: (Duration::from_secs(10), Duration::from_secs(3)),
+            etc: PathBuf::from("/etc"),
+        }
+    }
+}
+
+/// Why an agent or a berth cannot do its work at all.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{path} cannot be made: {source}")]
+    Folder { path: String, source: io::Error },
+    #[error("{path} holds the spool of a job that has run: a job's container is never started twice")]
+    SecondStart { path: String },
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+/// Runs the job that comes over standard input, to its end. The calling process is the agent's alone from here on.
 #[must_use]
 pub fn run(options: AgentOptions) -> ExitCode {
-    drop(options);
-    ExitCode::FAILURE
+    report("agent", run_agent(options))
 }
 
 /// Holds a network namespace until told to end, or until unused for `idle`.
 #[must_use]
 pub fn berth(idle: Option<Duration>) -> ExitCode {
-    let _ = idle;
-    ExitCode::FAILURE
+    report("berth", berth::run(idle).map_err(|source| StartError::System { what: "the berth cannot be held", source }))
+}
+
+fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        // Standard output belongs to the frames.
+        let _ = writeln!(io::stderr(), "longshore {who}: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
+    let system = |what| move |source: io::Error| StartError::System { what, source };
+    harden().map_err(system("the process cannot be set up"))?;
+    let spool_folder = prepare_folders(&options.root)?;
+    // Held for the agent's life.
+    let _mooring = berth::moor();
+
+    let wake = Arc::new(Wake::new().map_err(system("no event descriptor"))?);
+    let spool = Arc::new(Spool::new(spool_folder, options.spool_limit, Arc::clone(&wake)));
+    let (sender, events) = sync_channel(64);
+    let mailbox = Mailbox::new(sender, Arc::clone(&wake));
+    let children = Arc::new(Children::default());
+    let signals = reaper::signals().map_err(system("signals cannot be caught"))?;
+
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(system("no thread"))
+    };
+    let (watched, posted) = (Arc::clone(&children), mailbox.clone());
+    spawn("reaper", Box::new(move || reaper::watch(signals, &watched, &posted)))?;
+    let sent = Arc::clone(&spool);
+    spawn("sender", Box::new(move || sender::run(&sent)))?;
+    let (nonce, acknowledged, posted) = (options.nonce, Arc::clone(&spool), mailbox.clone());
+    spawn("intake", Box::new(move || intake::run(nonce, acknowledged, posted)))?;
+
+    let (heard, unheard) = options.patience;
+    job::run(Inside { options, spool: Arc::clone(&spool), wake, events, mailbox, children });
+    spool.wait_for_ack(if spool.was_heard() { heard } else { unheard });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Steps live beside the agent: they may not look into it, and their orphans are its children.
+fn harden() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    if !rustix::process::getpid().is_init() {
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    }
+    Ok(())
+}
+
+/// Makes the root, the scripts' folder and the spool's, and gives the last.
+fn prepare_folders(root: &Path) -> Result<PathBuf, StartError> {
+    let make = |path: &Path, mode| {
+        let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+        made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+            .map_err(|source| StartError::Folder { path: path.display().to_string(), source })
+    };
+    let spool = root.join("spool");
+    make(root, 0o755)?;
+    make(&root.join("tmp"), 0o755)?;
+    make(&spool, 0o700)?;
+    let used = fs::read_dir(&spool).is_ok_and(|mut folder| folder.next().is_some());
+    if used {
+        return Err(StartError::SecondStart { path: spool.display().to_string() });
+    }
+    Ok(spool)
 }

@@ -1,0 +1,137 @@
+//! Who the steps run as: the image's own passwd and group files, read by ourselves.
+//!
+//! A static program has no NSS, and the image's users are files anyway. Called once a job, by `job`.
+
+use std::path::{Path, PathBuf};
+
+/// A user of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups, the first included.
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: PathBuf,
+}
+
+impl Account {
+    /// The account that an image's USER names: empty for root, `name`, `uid`, each with `:group` or `:gid`.
+    ///
+    /// The error says which name is missing from which file.
+    pub(crate) fn lookup(user: &str, etc: &Path) -> Result<Self, String> {
+        let read = |file: &str| std::fs::read_to_string(etc.join(file)).unwrap_or_default();
+        Self::find(user, &read("passwd"), &read("group"))
+    }
+
+    fn find(user: &str, passwd: &str, group: &str) -> Result<Self, String> {
+        let (user, wanted_group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
+        let user = if user.is_empty() { "0" } else { user };
+        let number = user.parse::<u32>().ok();
+        let entry = passwd.lines().filter_map(User::parse).find(|entry| match number {
+            Some(uid) => entry.uid == uid,
+            None => entry.name == user,
+        });
+        let mut account = match (entry, number) {
+            (Some(entry), _) => Self {
+                name: entry.name.to_owned(),
+                uid: entry.uid,
+                gid: entry.gid,
+                groups: Vec::new(),
+                home: PathBuf::from(if entry.home.is_empty() { "/" } else { entry.home }),
+            },
+            // As the engine does: a number needs no entry.
+            (None, Some(0)) => Self { name: "root".into(), uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
+            (None, Some(uid)) => Self { name: uid.to_string(), uid, gid: 0, groups: Vec::new(), home: "/".into() },
+            (None, None) => return Err(format!("the image has no user `{user}` in /etc/passwd")),
+        };
+        let groups = || group.lines().filter_map(Group::parse);
+        match wanted_group.filter(|group| !group.is_empty()) {
+            Some(wanted) => {
+                account.gid = groups()
+                    .find(|group| group.name == wanted)
+                    .map(|group| group.gid)
+                    .or_else(|| wanted.parse().ok())
+                    .ok_or_else(|| format!("the image has no group `{wanted}` in /etc/group"))?;
+                account.groups.push(account.gid);
+            }
+            None => {
+                account.groups.push(account.gid);
+                for group in groups().filter(|group| group.has(&account.name)) {
+                    if !account.groups.contains(&group.gid) {
+                        account.groups.push(group.gid);
+                    }
+                }
+            }
+        }
+        Ok(account)
+    }
+
+    /// Whether a process of this account is another user than the agent.
+    pub(crate) fn differs_from_ours(&self) -> bool {
+        rustix::process::geteuid().as_raw() == 0 || self.uid != rustix::process::geteuid().as_raw()
+    }
+}
+
+struct User<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+impl<'a> User<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
+        Some(Self { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+    }
+}
+
+struct Group<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+impl<'a> Group<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, _, gid, members, ..] = fields[..] else { return None };
+        Some(Self { name, gid: gid.parse().ok()?, members: members.trim_end() })
+    }
+
+    fn has(&self, user: &str) -> bool {
+        self.members.split(',').any(|member| member == user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1001:Build,,,:/home/build:/bin/bash\nbroken\n";
+    const GROUP: &str = "root:x:0:\nbuild:x:1001:\ndocker:x:998:other,build\nvideo:x:44:build\n";
+
+    fn find(user: &str) -> Result<(u32, u32, Vec<u32>, String), String> {
+        Account::find(user, PASSWD, GROUP)
+            .map(|account| (account.uid, account.gid, account.groups, account.home.display().to_string()))
+    }
+
+    #[test]
+    fn every_form_of_user_that_an_image_may_name_is_found() {
+        assert_eq!(find(""), Ok((0, 0, vec![0], "/root".into())));
+        assert_eq!(find("build"), Ok((1000, 1001, vec![1001, 998, 44], "/home/build".into())));
+        assert_eq!(find("1000"), Ok((1000, 1001, vec![1001, 998, 44], "/home/build".into())));
+        assert_eq!(find("build:docker"), Ok((1000, 998, vec![998], "/home/build".into())));
+        assert_eq!(find("1000:7"), Ok((1000, 7, vec![7], "/home/build".into())));
+        assert_eq!(find("4242"), Ok((4242, 0, vec![0], "/".into())));
+    }
+
+    #[test]
+    fn a_missing_name_is_said() {
+        assert!(find("nobody-here").unwrap_err().contains("no user `nobody-here`"));
+        assert!(find("build:none").unwrap_err().contains("no group `none`"));
+        assert_eq!(Account::find("", "", "").map(|account| account.home), Ok("/root".into()));
+    }
+}

@@ -1,0 +1,68 @@
+//! Signals: children that ended, and the order to stop.
+//!
+//! As PID 1 the agent inherits every orphan of the container, so this thread takes all that end, the steps' main processes
+//! and anyone else's. `std` waits by itself for a child whose exec failed: spawning and reaping share a lock, so that the
+//! one never takes what the other waits for.
+
+use std::collections::HashSet;
+use std::io;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Origin;
+
+use crate::sys;
+use crate::wake::{Event, Mailbox};
+
+/// The main processes of steps that run.
+#[derive(Debug, Default)]
+pub(crate) struct Children(Mutex<HashSet<i32>>);
+
+impl Children {
+    /// Starts a step's main process. Its end will be posted.
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn()?;
+        known.insert(child.id().cast_signed());
+        Ok(child)
+    }
+
+    fn reap(&self, mailbox: &Mailbox) {
+        let mut ended = Vec::new();
+        {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(reaped) = sys::reap_one() {
+                if known.remove(&reaped.pid) {
+                    ended.push(reaped);
+                }
+            }
+        }
+        for reaped in ended {
+            mailbox.post(Event::Ended(reaped));
+        }
+    }
+}
+
+/// Begins to catch signals; the thread that runs [`watch`] deals with them.
+pub(crate) fn signals() -> io::Result<SignalsInfo<WithOrigin>> {
+    SignalsInfo::new([SIGCHLD, SIGTERM, SIGINT])
+}
+
+/// Deals with signals for ever.
+pub(crate) fn watch(mut signals: SignalsInfo<WithOrigin>, children: &Arc<Children>, mailbox: &Mailbox) {
+    for origin in signals.forever() {
+        if origin.signal == SIGCHLD {
+            children.reap(mailbox);
+        } else if is_from_outside(&origin) {
+            mailbox.post(Event::Cancel);
+        }
+    }
+}
+
+/// Whether the sender is outside the container: its pid has then no number here. A step may not stop the agent.
+fn is_from_outside(origin: &Origin) -> bool {
+    origin.process.as_ref().is_none_or(|process| process.pid == 0)
+}

@@ -1,0 +1,179 @@
+//! A step's process: script file, shell, environment, user, pipes.
+//!
+//! Called by `job` for each step. It starts the process and nothing more; who waits for it is `reaper`.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use longshore_agent_protocol::StepSpec;
+use rustix::fs::OFlags;
+
+use crate::account::Account;
+use crate::reaper::Children;
+use crate::sys;
+
+/// What the engine gives a container whose image sets no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Larger would be faster still, but one user's pipes may hold 64 MiB in all on a machine.
+const PIPE_LEN: usize = 256 << 10;
+
+/// Why a step did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(
+        "the image has no `{program}` (looked for in {path}): use an image that has it, or choose another with the step's `shell`"
+    )]
+    NoShell { program: String, path: String },
+    #[error("the working directory {path} does not exist")]
+    NoDirectory { path: String },
+    #[error("the working directory {path} is not inside the workspace")]
+    OutsideDirectory { path: String },
+    #[error("the script file {path} cannot be written: {source}")]
+    Script { path: String, source: io::Error },
+    #[error("the process cannot be started (too many processes in the job, or not enough memory?): {0}")]
+    Spawn(io::Error),
+}
+
+/// A step that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Process and process group.
+    pub(crate) pid: i32,
+    /// Not blocking.
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// What all steps of a job have in common.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) account: Account,
+    pub(crate) workspace: PathBuf,
+    pub(crate) scripts: PathBuf,
+    pub(crate) env: BTreeMap<OsString, OsString>,
+}
+
+impl Surroundings {
+    /// The environment of every step: the image's as PID 1 got it, with the account's HOME and USER, then the job's.
+    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf, job: &BTreeMap<String, String>) -> Self {
+        let mut env: BTreeMap<_, _> = std::env::vars_os().collect();
+        // The engine set root's HOME, because the agent is root; an image's own is kept.
+        if env.get(OsStr::new("HOME")).is_none_or(|home| home == "/root" || home == "/") {
+            env.insert("HOME".into(), account.home.clone().into());
+        }
+        env.insert("USER".into(), account.name.clone().into());
+        env.insert("LOGNAME".into(), account.name.clone().into());
+        env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+        env.extend(job.iter().map(|(name, value)| (name.into(), value.into())));
+        Self { account, workspace, scripts, env }
+    }
+
+    /// Starts step number `number`.
+    pub(crate) fn start(&self, number: u16, step: &StepSpec, children: &Children) -> Result<Running, StartError> {
+        let directory = self.directory(step)?;
+        let mut env = self.env.clone();
+        env.extend(step.env.iter().map(|(name, value)| (name.into(), value.into())));
+        let path = env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+        let (program, arguments) = shell(&step.shell);
+        let found = find(program, path, &directory).ok_or_else(|| StartError::NoShell {
+            program: if program == "sh" { "/bin/sh".to_owned() } else { program.to_owned() },
+            path: path.to_string_lossy().into_owned(),
+        })?;
+        let script = self.write_script(number, &step.run)?;
+
+        let mut command = Command::new(found);
+        command.args(arguments).arg(script).current_dir(directory).env_clear().envs(&env);
+        sys::detach_as(&mut command, &self.account);
+        let (stdout, write_stdout) = pipe().map_err(StartError::Spawn)?;
+        let (stderr, write_stderr) = pipe().map_err(StartError::Spawn)?;
+        command.stdin(Stdio::null()).stdout(write_stdout).stderr(write_stderr);
+        let child = children.spawn(&mut command).map_err(StartError::Spawn)?;
+        Ok(Running { pid: child.id().cast_signed(), stdout, stderr })
+    }
+
+    fn directory(&self, step: &StepSpec) -> Result<PathBuf, StartError> {
+        let Some(wanted) = &step.working_directory else { return Ok(self.workspace.clone()) };
+        let path = self.workspace.join(wanted);
+        if Path::new(wanted).components().any(|part| part == std::path::Component::ParentDir) {
+            return Err(StartError::OutsideDirectory { path: wanted.clone() });
+        }
+        if path.is_dir() { Ok(path) } else { Err(StartError::NoDirectory { path: path.display().to_string() }) }
+    }
+
+    /// The script as a file that the step's user can read. It stays to the job's end: shells read on while they run.
+    fn write_script(&self, number: u16, text: &str) -> Result<PathBuf, StartError> {
+        let path = self.scripts.join(format!("step-{number}"));
+        let write = || {
+            let mut file = File::options().write(true).create_new(true).mode(0o755).open(&path)?;
+            io::Write::write_all(&mut file, text.as_bytes())
+        };
+        match write() {
+            Ok(()) => Ok(path),
+            Err(source) => Err(StartError::Script { path: path.display().to_string(), source }),
+        }
+    }
+}
+
+/// The shell's program and its arguments before the script.
+fn shell(shell: &str) -> (&str, Vec<&str>) {
+    match shell.trim() {
+        "" | "sh" => ("sh", vec!["-e"]),
+        "bash" => ("bash", vec!["-eo", "pipefail"]),
+        other => {
+            let mut words = other.split_whitespace();
+            (words.next().unwrap_or("sh"), words.collect())
+        }
+    }
+}
+
+/// The program's file, by the step's PATH; `sh` also where it always is.
+fn find(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
+    let runnable = |file: &PathBuf| {
+        fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return Some(directory.join(program)).filter(runnable);
+    }
+    let fallback = (program == "sh").then(|| PathBuf::from("/bin/sh"));
+    std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(program))
+        .chain(fallback)
+        .find(runnable)
+}
+
+/// A pipe whose reading end does not block.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    // Over the user's limit the pipe stays small, and right.
+    let _ = rustix::pipe::fcntl_setpipe_size(&read, PIPE_LEN);
+    Ok((read, write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shell_gets_the_arguments_that_stop_at_the_first_error() {
+        assert_eq!(shell("sh"), ("sh", vec!["-e"]));
+        assert_eq!(shell(""), ("sh", vec!["-e"]));
+        assert_eq!(shell("bash"), ("bash", vec!["-eo", "pipefail"]));
+        assert_eq!(shell("python3 -u"), ("python3", vec!["-u"]));
+    }
+
+    #[test]
+    fn a_program_is_found_by_the_path_and_never_by_a_relative_entry() {
+        assert_eq!(find("sh", OsStr::new(""), Path::new("/")), Some("/bin/sh".into()));
+        assert_eq!(find("sh", OsStr::new("/nowhere:/bin"), Path::new("/")), Some("/bin/sh".into()));
+        assert_eq!(find("ls", OsStr::new("bin"), Path::new("/")), None);
+        assert_eq!(find("no-such-program", OsStr::new(DEFAULT_PATH), Path::new("/")), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The three system calls that no safe wrapper gives: `wait4`, and becoming a user between fork and exec.
+//!
+//! Everything unsafe in this crate is here. Called by `reaper` and `step`.
+
+#![expect(unsafe_code, reason = "wait4 and pre_exec have no safe form")]
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use crate::account::Account;
+
+/// A child that ended, and what it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    pub(crate) pid: i32,
+    pub(crate) end: End,
+    pub(crate) cpu_ms: u64,
+    pub(crate) peak_memory_bytes: u64,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// Takes one child that has ended, if there is one. Never waits.
+pub(crate) fn reap_one() -> Option<Reaped> {
+    loop {
+        let mut status = 0;
+        // SAFETY: all zeroes is a valid rusage (plain numbers).
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: both pointers are to live, writable locals of the right types.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        if pid <= 0 {
+            return None;
+        }
+        let end = if libc::WIFEXITED(status) {
+            End::Exited(libc::WEXITSTATUS(status))
+        } else if libc::WIFSIGNALED(status) {
+            End::Signaled(libc::WTERMSIG(status))
+        } else {
+            continue;
+        };
+        let cpu_ms = millis(usage.ru_utime) + millis(usage.ru_stime);
+        let peak_memory_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+        return Some(Reaped { pid, end, cpu_ms, peak_memory_bytes });
+    }
+}
+
+/// Lets `command` run in a session (and so process group) of its own, as `account`.
+pub(crate) fn detach_as(command: &mut Command, account: &Account) {
+    let (uid, gid) = (account.uid, account.gid);
+    let groups = account.groups.clone();
+    let become_user = account.differs_from_ours();
+    // SAFETY: the closure runs between fork and exec: it makes plain system calls on values made before, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setsid())?;
+            if become_user {
+                check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+                check(libc::setgid(gid))?;
+                check(libc::setuid(uid))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn millis(time: libc::timeval) -> u64 {
+    u64::try_from(time.tv_sec * 1000 + time.tv_usec / 1000).unwrap_or(0)
+}
