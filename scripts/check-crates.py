@@ -43,7 +43,10 @@ NEVER = {
 
 def main() -> int:
     command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    answer = subprocess.run(command, stdout=subprocess.PIPE)
+    if answer.returncode != 0:
+        return answer.returncode
+    metadata = json.loads(answer.stdout)
     names = {package["id"]: package["name"] for package in metadata["packages"]}
     members = set(metadata["workspace_members"])
     ours = {names[member] for member in members}

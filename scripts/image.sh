@@ -36,4 +36,6 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # The classic builder is in every engine; BuildKit needs a plugin of the client that many machines lack.
 DOCKER_BUILDKIT=0 quietly image docker build --build-arg "BASE=$base" --build-arg "VERSION=$version" \
   --label "longshore.recipe=$hash" --tag "$image" "$context"
+# The one that had the name before, unless a container still runs on it.
+docker image prune --force --filter label=longshore.recipe >/dev/null
 say "      $image: $(docker image inspect --format '{{.Size}}' "$image" | awk '{ printf "%.0f MB", $1 / 1e6 }')"

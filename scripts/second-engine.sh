@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A second, newer Docker engine beside the machine's own, to test against: 26.1 from Debian trixie's packages.
-# Usage: second-engine.sh start | stop | env
+# Usage: second-engine.sh start | stop | running | env
 #   start  downloads, unpacks and starts it where that is still to do, and prints its address
 #   stop   ends it; its packages and images stay in target/engine-26
+#   running  ends with 0 if it answers
 #   env    prints the environment for `cargo test`
 # Nothing of the system is changed: apt has sources and lists of its own here, nothing is installed, and the engine
 # lives in a network namespace of its own, since two engines in one would rewrite each other's packet filter.
@@ -124,6 +125,7 @@ case ${1:-} in
     printf '%s\n' "$address"
     ;;
   stop) stop ;;
+  running) answers ;;
   env) printf 'LONGSHORE_TEST_DOCKER_HOST=%s\n' "$address" ;;
-  *) die "usage: second-engine.sh start | stop | env" ;;
+  *) die "usage: second-engine.sh start | stop | running | env" ;;
 esac
