@@ -1,1 +1,20 @@
-//! Webhook signatures and payloads, git
+//! Forges and git: what a webhook says, whether it may say it, and how a commit's files get from a clone address
+//! into a job.
+//!
+//! `api` verifies signatures and takes delivery keys here, `scheduler` parses deliveries, fetches mirrors and reads
+//! pipeline files, the binary opens checkouts. Nothing here knows the database, Docker or axum, and nothing here
+//! plans or runs a job.
+
+mod delivery;
+mod forge;
+pub mod git;
+pub mod payload;
+mod revision;
+pub mod signature;
+mod text;
+
+pub use delivery::delivery_key;
+pub use forge::{Forge, NotAForge};
+pub use payload::{Hook, PayloadError, PushHook};
+pub use revision::{CommitId, InvalidRevision, RefName, Revision};
+pub use signature::SignatureError;

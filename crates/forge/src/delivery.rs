@@ -1,0 +1,69 @@
+//! What makes a delivery the same as one before it.
+
+use http::HeaderMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::Forge;
+
+/// The longest delivery id that is kept as it is; forges send UUIDs.
+const MAX_ID_LEN: usize = 128;
+
+/// The key that a delivery is unique by within its repository: the forge's delivery id or, without one,
+/// (ref, after, event). A body without those is its own key.
+#[must_use]
+pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(id) = header(forge.delivery_header()).map(str::trim).filter(|id| !id.is_empty()) {
+        return if id.len() <= MAX_ID_LEN { format!("id:{id}") } else { hashed("id", &[id.as_bytes()]) };
+    }
+    let event = forge.event_header().map_or(Some("push"), header).unwrap_or_default();
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    match (value["ref"].as_str(), value["after"].as_str()) {
+        (Some(git_ref), Some(after)) => hashed("ref", &[git_ref.as_bytes(), after.as_bytes(), event.as_bytes()]),
+        _ => hashed("body", &[event.as_bytes(), body]),
+    }
+}
+
+fn hashed(kind: &str, parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The length keeps ("ab", "c") from being ("a", "bc").
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    format!("{kind}:{}", hex::encode(hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_forges_delivery_id_is_the_key() {
+        let both = headers(&[("x-forgejo-delivery", "one"), ("x-github-delivery", "two")]);
+        assert_eq!(delivery_key(Forge::Forgejo, &both, b"{}"), "id:one");
+        assert_eq!(delivery_key(Forge::Github, &both, b"not json"), "id:two");
+        let long = headers(&[("x-longshore-delivery", &"x".repeat(5000))]);
+        assert!(delivery_key(Forge::Git, &long, b"{}").len() < 100);
+    }
+
+    #[test]
+    fn without_an_id_the_ref_the_commit_and_the_event_are_the_key() {
+        let none = HeaderMap::new();
+        let key = |body: &[u8]| delivery_key(Forge::Git, &none, body);
+        assert_eq!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{ "after": "a", "ref": "r", "before": "b" }"#));
+        assert_ne!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{"ref":"ra","after":""}"#));
+        assert_ne!(key(br#"{"ref":1}"#), key(br#"{"ref":2}"#));
+        assert_eq!(key(b"\xff"), key(b"\xff"));
+        let (push, create) = (headers(&[("x-gitea-event", "push")]), headers(&[("x-gitea-event", "create")]));
+        let body = br#"{"ref":"r","after":"a"}"#;
+        assert_ne!(delivery_key(Forge::Gitea, &push, body), delivery_key(Forge::Gitea, &create, body));
+    }
+}

@@ -1,0 +1,226 @@
+//! Addresses to clone from: which are taken, and how their credentials stay out of sight.
+
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+const MAX_LEN: usize = 2048;
+
+/// An address that is not taken. Never shows the address itself: it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCloneUrl {
+    #[error("clone addresses of the kind `{0}` are refused: use http, https or ssh")]
+    Scheme(String),
+    #[error("the clone address {0}")]
+    Malformed(&'static str),
+}
+
+/// A clone address. `Display` and `Debug` show it without credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CloneUrl {
+    address: String,
+    credentials: Option<Credentials>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Credentials {
+    /// `http://host:port/`: what the credentials are for, and nothing else.
+    scope: String,
+    user: String,
+    password: String,
+}
+
+impl CloneUrl {
+    /// The address without credentials; an ssh address keeps its user, which is no secret.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Configuration that git needs to log in. It travels in the environment, which only our own user can read;
+    /// arguments can be read by everyone.
+    pub(crate) fn git_config(&self) -> Option<(String, String)> {
+        self.credentials.as_ref().map(|credentials| {
+            let key = format!("http.{}.extraHeader", credentials.scope);
+            (key, format!("Authorization: Basic {}", credentials.basic()))
+        })
+    }
+
+    /// `text` without anything secret of this address.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        if let Some(credentials) = &self.credentials {
+            for secret in [&credentials.basic(), &credentials.password, &credentials.user] {
+                // Blotting out every "a" of a one-letter user name would hide the message, not a secret.
+                if secret.len() >= 4 {
+                    text = text.replace(secret.as_str(), "***");
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Credentials {
+    fn basic(&self) -> String {
+        BASE64_STANDARD.encode(format!("{}:{}", self.user, self.password))
+    }
+}
+
+impl fmt::Display for CloneUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.address)
+    }
+}
+
+impl fmt::Debug for CloneUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let credentials = if self.credentials.is_some() { " (with credentials)" } else { "" };
+        write!(f, "CloneUrl({}{credentials})", self.address)
+    }
+}
+
+impl FromStr for CloneUrl {
+    type Err = InvalidCloneUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCloneUrl> {
+        let malformed = |why| Err(InvalidCloneUrl::Malformed(why));
+        if text.len() > MAX_LEN {
+            return malformed("is longer than 2048 bytes");
+        }
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return malformed("contains spaces or control characters");
+        }
+        if text.starts_with('-') {
+            return malformed("starts with a dash");
+        }
+        let Some((scheme, rest)) = text.split_once("://") else { return short_ssh(text) };
+        if !matches!(scheme, "http" | "https" | "ssh") {
+            return Err(InvalidCloneUrl::Scheme(scheme.chars().take(20).collect()));
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (userinfo, host) = match authority.rsplit_once('@') {
+            Some((userinfo, host)) => (Some(userinfo), host),
+            None => (None, authority),
+        };
+        if !is_host(host) {
+            return malformed("has no host, or one with characters that hosts do not have");
+        }
+        if path.len() < 2 || !path.starts_with('/') {
+            return malformed("names no repository behind its host");
+        }
+        let Some(userinfo) = userinfo else {
+            return Ok(Self { address: text.to_owned(), credentials: None });
+        };
+        if scheme == "ssh" {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            return if userinfo.contains(':') {
+                malformed("holds a password, which ssh does not take: use a key")
+            } else if userinfo.is_empty() || userinfo.starts_with('-') || !userinfo.chars().all(plain) {
+                malformed("has a user with characters that ssh users do not have")
+            } else {
+                Ok(Self { address: text.to_owned(), credentials: None })
+            };
+        }
+        let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+        let (Some(user), Some(password)) = (percent_decoded(user), percent_decoded(password)) else {
+            return malformed("has credentials that are not percent-encoded text");
+        };
+        let credentials = Credentials { scope: format!("{scheme}://{host}/"), user, password };
+        Ok(Self { address: format!("{scheme}://{host}{path}"), credentials: Some(credentials) })
+    }
+}
+
+/// `git@host:path`, the short way to write an ssh address.
+fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
+    if let Some((helper, _)) = text.split_once("::") {
+        return Err(InvalidCloneUrl::Scheme(helper.chars().take(20).collect()));
+    }
+    let parts = text.split_once(':').and_then(|(login, path)| Some((login.split_once('@')?, path)));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    match parts {
+        Some(((user, host), path))
+            if !user.is_empty()
+                && user.chars().all(plain)
+                && is_host(host)
+                && !host.contains([':', '['])
+                && !path.is_empty()
+                && !path.starts_with('-') =>
+        {
+            Ok(CloneUrl { address: text.to_owned(), credentials: None })
+        }
+        _ => Err(InvalidCloneUrl::Malformed("is none: expected https://host/path, ssh://host/path or user@host:path")),
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+    !host.is_empty() && !host.starts_with(['-', ':']) && host.chars().all(allowed)
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let mut one = [0];
+            hex::decode_to_slice(rest.get(..2)?, &mut one).ok()?;
+            bytes.push(one[0]);
+            rest = &rest[2..];
+        } else {
+            bytes.push(byte);
+        }
+    }
+    // A line break would begin a header of its own.
+    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_address() {
+        let url: CloneUrl = "https://me:s%40cret@forge.example:8443/a/b.git".parse().unwrap();
+        assert_eq!(url.address(), "https://forge.example:8443/a/b.git");
+        assert_eq!(format!("{url} {url:?}").matches("cret").count(), 0);
+        let (key, value) = url.git_config().unwrap();
+        assert_eq!(key, "http.https://forge.example:8443/.extraHeader");
+        assert_eq!(value, format!("Authorization: Basic {}", BASE64_STANDARD.encode("me:s@cret")));
+        assert_eq!(url.redact("fatal: s@cret is wrong"), "fatal: *** is wrong");
+        let token: CloneUrl = "https://t0ken@forge.example/a".parse().unwrap();
+        assert_eq!(token.redact("t0ken"), "***");
+    }
+
+    #[test]
+    fn only_http_https_and_ssh_are_taken() {
+        for good in ["http://h/a", "https://h:1/a", "ssh://git@h:22/a", "git@h:a/b.git", "http://[::1]:80/a"] {
+            assert_eq!(good.parse::<CloneUrl>().unwrap().address(), good);
+        }
+        for (bad, word) in [
+            ("file:///etc", "`file`"),
+            ("ext::sh -c id", "spaces"),
+            ("ext::sh", "`ext`"),
+            ("ext::http://h/a", "`ext::http`"),
+            ("git://h/a", "`git`"),
+            ("HTTP://h/a", "`HTTP`"),
+            ("/srv/git", "is none"),
+            ("../a", "is none"),
+            ("-oProxyCommand=x@h:a", "dash"),
+            ("ssh://-oProxyCommand=x/a", "host"),
+            ("ssh://-x@h/a", "user"),
+            ("ssh://a:b@h/a", "password"),
+            ("x@-h:a", "is none"),
+            ("http:///a", "host"),
+            ("http://h", "no repository"),
+            ("http://a%0ab:c@h/a", "percent"),
+            ("http://a%zz@h/a", "percent"),
+            ("http://h/a\nb", "control"),
+        ] {
+            let error = bad.parse::<CloneUrl>().unwrap_err().to_string();
+            assert!(error.contains(word), "{bad}: {error}");
+        }
+    }
+}

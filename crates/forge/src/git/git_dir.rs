@@ -1,0 +1,149 @@
+//! The `.git` that goes with a checkout: one commit deep, with its branch, the tags that point at it, an index and
+//! `origin`. Written by hand where git would need a process for each, since a build waits for it.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Git, GitError};
+use crate::{CommitId, RefName};
+
+/// A tag and the object it names: the commit or, of an annotated tag, the tag's own object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tag {
+    object: String,
+    pub(crate) name: RefName,
+}
+
+impl Tag {
+    /// One line that changes whenever the tag does.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}\n", self.object, self.name)
+    }
+}
+
+/// What the `.git` is made of.
+#[derive(Debug)]
+pub(crate) struct GitDir<'a> {
+    /// Data of the repository that holds the commit.
+    pub(crate) source: &'a Path,
+    pub(crate) commit: &'a CommitId,
+    /// The branch that HEAD is on; none leaves it detached.
+    pub(crate) branch: Option<&'a RefName>,
+    pub(crate) tags: &'a [Tag],
+    /// The address of `origin`, without credentials.
+    pub(crate) origin: Option<&'a str>,
+}
+
+/// One entry of the index.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct IndexEntry {
+    pub(crate) mode: u32,
+    pub(crate) object: String,
+    pub(crate) path: Vec<u8>,
+}
+
+/// The tags that point at `commit`, directly or through a tag object.
+pub(crate) async fn tags_at(git: &Git, source: &Path, commit: &CommitId) -> Result<Vec<Tag>, GitError> {
+    let invocation = git.in_repository(source).args([
+        "for-each-ref",
+        "--format=%(objectname) %(refname)",
+        &format!("--points-at={commit}"),
+        "refs/tags",
+    ]);
+    let output = invocation.output("listing tags", &[]).await?;
+    let output = String::from_utf8_lossy(&output);
+    let tags = output.lines().filter_map(|line| {
+        let (object, name) = line.split_once(' ')?;
+        // What our rules do not take (names over a length) is left out.
+        Some(Tag { object: object.to_owned(), name: name.parse().ok()? })
+    });
+    Ok(tags.collect())
+}
+
+impl GitDir<'_> {
+    /// Writes it to `folder`, and tells what stands in its index.
+    pub(crate) async fn write(&self, git: &Git, folder: &Path) -> Result<Vec<IndexEntry>, GitError> {
+        let packs = folder.join("objects/pack");
+        let written = async {
+            tokio::fs::create_dir_all(&packs).await?;
+            tokio::fs::create_dir_all(folder.join("refs")).await?;
+            for (name, text) in [("config", self.config()), ("packed-refs", self.packed_refs()), ("HEAD", self.head())]
+            {
+                tokio::fs::write(folder.join(name), text).await?;
+            }
+            tokio::fs::write(folder.join("shallow"), format!("{}\n", self.commit)).await
+        };
+        written.await.map_err(GitError::io("writing the checkout's .git"))?;
+        let (_, entries) = tokio::try_join!(self.pack(git, packs), self.index(git, folder))?;
+        Ok(entries)
+    }
+
+    /// The commit, its trees and files, and the tags' objects. Deltas are taken over, not sought: the pack is read
+    /// once or twice and then thrown away.
+    async fn pack(&self, git: &Git, packs: PathBuf) -> Result<Vec<u8>, GitError> {
+        let mut wanted = format!("--shallow {0}\n{0}\n", self.commit);
+        for tag in self.tags {
+            let _ = writeln!(wanted, "{}", tag.object);
+        }
+        let invocation = git
+            .in_repository(self.source)
+            .args(["pack-objects", "--revs", "--shallow", "--window=0", "--quiet"])
+            .args([packs.join("pack")]);
+        invocation.output("packing the commit", wanted.as_bytes()).await
+    }
+
+    async fn index(&self, git: &Git, folder: &Path) -> Result<Vec<IndexEntry>, GitError> {
+        let index = folder.join("index");
+        let on_index = || git.in_repository(self.source).env("GIT_INDEX_FILE", index.clone());
+        let read = on_index().args(["read-tree", "--end-of-options", self.commit.as_str()]);
+        read.output("reading the commit's tree", &[]).await?;
+        let list = on_index().args(["ls-files", "--stage", "-z", "--full-name"]);
+        parse_index(&list.output("listing the commit's files", &[]).await?)
+    }
+
+    fn head(&self) -> String {
+        match self.branch {
+            Some(branch) => format!("ref: {branch}\n"),
+            None => format!("{}\n", self.commit),
+        }
+    }
+
+    fn packed_refs(&self) -> String {
+        let mut text = String::new();
+        if let Some(name) = self.branch.and_then(RefName::branch) {
+            let _ = writeln!(text, "{} refs/heads/{name}", self.commit);
+            if self.origin.is_some() {
+                let _ = writeln!(text, "{} refs/remotes/origin/{name}", self.commit);
+            }
+        }
+        text.extend(self.tags.iter().map(Tag::line));
+        text
+    }
+
+    fn config(&self) -> String {
+        let mut text = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\
+                        \tlogallrefupdates = true\n"
+            .to_owned();
+        if let Some(origin) = self.origin {
+            let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
+            let _ = writeln!(text, "[remote \"origin\"]\n\turl = \"{origin}\"");
+            let _ = writeln!(text, "\tfetch = +refs/heads/*:refs/remotes/origin/*");
+        }
+        text
+    }
+}
+
+fn parse_index(list: &[u8]) -> Result<Vec<IndexEntry>, GitError> {
+    let parse = |record: &[u8]| {
+        let tab = record.iter().position(|byte| *byte == b'\t')?;
+        let mut words = std::str::from_utf8(&record[..tab]).ok()?.split(' ');
+        let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+        Some(IndexEntry { mode, object: words.next()?.to_owned(), path: record[tab + 1..].to_vec() })
+    };
+    let strange =
+        || GitError::Failed { operation: "listing the commit's files", detail: "its list is no list".to_owned() };
+    let records = list.split(|byte| *byte == 0).filter(|record| !record.is_empty());
+    records.map(|record| parse(record).ok_or_else(strange)).collect()
+}

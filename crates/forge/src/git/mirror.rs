@@ -1,0 +1,267 @@
+//! What was fetched of each repository: a bare repository per registration, named by our id, never by an outsider's.
+//!
+//! Refs follow the remote's, objects stay: a queued build's commit outlives a force-push.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use longshore_core::RepoId;
+use tokio::sync::Mutex;
+
+use super::{CloneUrl, Git, GitError};
+use crate::{CommitId, RefName, Revision, text};
+
+/// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
+#[derive(Debug)]
+pub struct Mirrors {
+    git: Git,
+    folder: PathBuf,
+    open: Mutex<HashMap<RepoId, Arc<Mirror>>>,
+}
+
+impl Mirrors {
+    #[must_use]
+    pub fn new(git: Git, folder: impl Into<PathBuf>) -> Self {
+        Self { git, folder: folder.into(), open: Mutex::default() }
+    }
+
+    /// The mirror of `repo`; made, empty, at the first call.
+    ///
+    /// # Errors
+    /// When the disk or git does not let us.
+    pub async fn mirror(&self, repo: RepoId) -> Result<Arc<Mirror>, GitError> {
+        let mut open = self.open.lock().await;
+        if let Some(mirror) = open.get(&repo) {
+            return Ok(Arc::clone(mirror));
+        }
+        let folder = self.folder.join(format!("{repo}.git"));
+        let mirror = Arc::new(Mirror::open_or_create(self.git.clone(), &folder).await?);
+        open.insert(repo, Arc::clone(&mirror));
+        Ok(mirror)
+    }
+
+    /// Forgets the mirror of `repo` and removes it from the disk.
+    ///
+    /// # Errors
+    /// When the disk does not let us.
+    pub async fn remove(&self, repo: RepoId) -> Result<(), GitError> {
+        let mut open = self.open.lock().await;
+        let mirror = open.remove(&repo);
+        // A fetch that is under way ends first.
+        let _fetch = match &mirror {
+            Some(mirror) => Some(mirror.fetching.lock().await),
+            None => None,
+        };
+        match tokio::fs::remove_dir_all(self.folder.join(format!("{repo}.git"))).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(GitError::Io { what: "removing a mirror", source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a fetch is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the branch or tag points at now.
+    Ref(RefName),
+    /// One commit, wherever it is reachable from.
+    Commit(CommitId),
+    /// What a delivery told of: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref has
+    /// moved on, still in the repository.
+    Push { git_ref: RefName, after: CommitId },
+}
+
+/// What people read about a commit; bytes that are not UTF-8 are replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitFacts {
+    pub message: String,
+    pub author: String,
+    pub email: String,
+}
+
+/// One repository's mirror.
+#[derive(Debug)]
+pub struct Mirror {
+    git: Git,
+    folder: PathBuf,
+    fetching: Mutex<()>,
+}
+
+impl Mirror {
+    /// Opens the bare repository at `folder`, which no other process may use; makes it if it is missing.
+    ///
+    /// # Errors
+    /// When the disk or git does not let us.
+    pub async fn open_or_create(git: Git, folder: &Path) -> Result<Self, GitError> {
+        let exists = tokio::fs::try_exists(folder.join("HEAD")).await.map_err(GitError::io("opening a mirror"))?;
+        if exists {
+            let path = folder.to_owned();
+            tokio::task::spawn_blocking(move || remove_stale_locks(&path))
+                .await
+                .map_err(|e| GitError::Io { what: "opening a mirror", source: io::Error::other(e) })?
+                .map_err(GitError::io("opening a mirror"))?;
+        } else {
+            let path = folder.as_os_str();
+            let options = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", "--"];
+            let init = git.command().args(options).args([path]);
+            init.output("making a mirror", &[]).await?;
+        }
+        Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default() })
+    }
+
+    /// Where its data lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) const fn git(&self) -> &Git {
+        &self.git
+    }
+
+    /// Brings all branches and tags here, unless what is wanted is here already, and tells the wanted commit. One
+    /// fetch runs at a time.
+    ///
+    /// # Errors
+    /// Told apart by [`GitError`]: no such repository, not allowed in, not reachable, timed out, refused, and
+    /// [`GitError::UnknownRevision`] when the talk went well and the commit is not there.
+    pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
+        let _one = self.fetching.lock().await;
+        if let Some(commit) = self.present(wanted).await? {
+            return Ok(commit);
+        }
+        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        match self.fetch_refs(url, &[], &all).await {
+            // A branch `a` that is gone stands in the way of a new branch `a/b`.
+            Err(GitError::Failed { detail, .. }) if detail.contains("cannot lock ref") => {
+                self.fetch_refs(url, &["--prune"], &all).await?;
+            }
+            result => result?,
+        }
+        let revision = match wanted {
+            Wanted::Ref(name) => Revision::Ref(name.clone()),
+            Wanted::Commit(commit) | Wanted::Push { after: commit, .. } => Revision::Commit(commit.clone()),
+        };
+        match (self.resolve(&revision).await, &revision) {
+            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => {
+                // Not reachable any more; many forges still give it by its name.
+                match self.fetch_refs(url, &[], &[commit.as_str()]).await {
+                    Ok(()) => self.resolve(&revision).await,
+                    Err(error) if error.is_temporary() => Err(error),
+                    Err(_) => Err(GitError::UnknownRevision { revision: commit.to_string() }),
+                }
+            }
+            (result, _) => result,
+        }
+    }
+
+    async fn fetch_refs(&self, url: &CloneUrl, options: &[&str], refs: &[&str]) -> Result<(), GitError> {
+        let fetch = self
+            .git
+            .in_repository(&self.folder)
+            .remote(url, self.git.remote_limit())
+            .args(["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args(options)
+            .args(["--end-of-options", url.address()])
+            .args(refs);
+        fetch.output("fetch", &[]).await.map(drop)
+    }
+
+    /// What is wanted, if no fetch is needed for it.
+    async fn present(&self, wanted: &Wanted) -> Result<Option<CommitId>, GitError> {
+        let found = match wanted {
+            Wanted::Ref(_) => return Ok(None),
+            Wanted::Commit(commit) => self.resolve(&Revision::Commit(commit.clone())).await,
+            Wanted::Push { git_ref, after } => {
+                let commit = self.resolve(&Revision::Commit(after.clone())).await;
+                // A tag on a commit that is here already has to come all the same.
+                match (commit, self.resolve(&Revision::Ref(git_ref.clone())).await) {
+                    (Ok(commit), Ok(tip)) if commit == tip => Ok(commit),
+                    (Ok(_), Ok(_)) => return Ok(None),
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                }
+            }
+        };
+        match found {
+            Ok(commit) => Ok(Some(commit)),
+            Err(GitError::UnknownRevision { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The commit that `revision` names in the mirror, through annotated tags.
+    ///
+    /// # Errors
+    /// [`GitError::UnknownRevision`] when there is none.
+    pub async fn resolve(&self, revision: &Revision) -> Result<CommitId, GitError> {
+        let resolve = self.git.in_repository(&self.folder).args([
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            &format!("{revision}^{{commit}}"),
+        ]);
+        let ended = resolve.run("resolving a revision", &[]).await?;
+        let commit = std::str::from_utf8(&ended.stdout).ok().and_then(|line| line.trim_end().parse().ok());
+        commit.filter(|_| ended.success).ok_or_else(|| GitError::UnknownRevision { revision: revision.to_string() })
+    }
+
+    /// Message and author of a commit.
+    ///
+    /// # Errors
+    /// When the commit is not here.
+    pub async fn commit_facts(&self, commit: &CommitId) -> Result<CommitFacts, GitError> {
+        let log = self.git.in_repository(&self.folder).args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
+        Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
+    }
+
+    /// Packs what many small fetches left behind, if it is time. Waits for a fetch, and makes one wait: for quiet hours.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn maintain(&self) -> Result<(), GitError> {
+        let _one = self.fetching.lock().await;
+        let mut gc = self.git.in_repository(&self.folder);
+        gc.config("gc.auto", "2000");
+        gc.args(["gc", "--auto", "--quiet"]).output("packing a mirror", &[]).await.map(drop)
+    }
+}
+
+/// One commit's name, author, address and message, NUL between them.
+pub(crate) const LOG_ONE: [&str; 5] =
+    ["log", "-1", "--no-show-signature", "--no-color", "--format=%H%x00%an%x00%ae%x00%B"];
+
+/// Reads what [`LOG_ONE`] prints.
+pub(crate) fn parse_facts(output: &[u8]) -> (String, CommitFacts) {
+    let output = String::from_utf8_lossy(output);
+    let mut parts = output.splitn(4, '\0');
+    let mut next = || parts.next().unwrap_or_default();
+    let commit = next().to_owned();
+    let (author, email) = (text::one_line(next()), text::one_line(next()));
+    (commit, CommitFacts { author, email, message: text::many_lines(next().trim_end_matches('\n')) })
+}
+
+/// A killed fetch leaves its lock files behind, and every later one would fail on them.
+fn remove_stale_locks(folder: &Path) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(path) = folders.pop() {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                // Objects have no locks, and there are many of them.
+                if entry.file_name() != "objects" {
+                    folders.push(entry.path());
+                }
+            } else if entry.path().extension().is_some_and(|extension| extension == "lock") {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}

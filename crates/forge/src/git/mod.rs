@@ -1,0 +1,26 @@
+//! Git, by its command line.
+//!
+//! [`command`] is the one place that starts git, hardened; [`clone_url`] and `crate::revision` are the only ways for
+//! outsiders' text to become arguments. [`mirror`] holds what was fetched, [`pipeline_files`] reads from it,
+//! [`checkout`] makes a commit into a tar for a job, [`worktree`] does so with a folder of a person's.
+//! Repositories are data: no hook, filter or configuration of theirs ever runs here.
+
+mod checkout;
+mod clone_url;
+mod command;
+mod error;
+mod git_dir;
+mod mirror;
+mod pipeline_files;
+mod tar_source;
+mod tar_writer;
+mod worktree;
+
+pub use checkout::{Checkout, Checkouts};
+pub use clone_url::{CloneUrl, InvalidCloneUrl};
+pub use command::Git;
+pub use error::GitError;
+pub use mirror::{CommitFacts, Mirror, Mirrors, Wanted};
+pub use pipeline_files::{PipelineFile, read_pipeline_files};
+pub use tar_source::TarSource;
+pub use worktree::{Worktree, WorktreeFacts};

@@ -1,0 +1,259 @@
+//! A person's folder for `longshore run`: its files as they are now, changes and new files included, ignored ones not.
+//!
+//! The job gets the same kind of `.git` as from a server, one commit deep, not the person's own: theirs may be a file
+//! that leads elsewhere (worktrees, submodules), may be large, and its configuration is theirs. In it `git status`
+//! shows what is not committed. Nothing of the person's repository is written, run or locked.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ffi::OsStr,
+    fs::File,
+    io::{self, BufWriter},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+};
+
+use ignore::WalkBuilder;
+use rustix::fs::{Mode, OFlags};
+use tokio::task::spawn_blocking;
+
+use super::{
+    CloneUrl, CommitFacts, Git, GitError, TarSource,
+    checkout::{now, scratch, write_folder},
+    git_dir::{GitDir, tags_at},
+    mirror::{LOG_ONE, parse_facts},
+    tar_writer::TarWriter,
+};
+use crate::{CommitId, RefName};
+
+/// A folder, and the repository whose top it is, if it is one.
+#[derive(Debug)]
+pub struct Worktree {
+    git: Git,
+    folder: PathBuf,
+    repository: Option<Repository>,
+    /// What a person should know about what was left out.
+    notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Repository {
+    git_dir: PathBuf,
+    branch: Option<RefName>,
+    /// None before the first commit.
+    head: Option<(CommitId, CommitFacts)>,
+    origin: Option<String>,
+}
+
+/// What an event needs to know of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorktreeFacts {
+    /// `refs/heads/…`, or `HEAD` when that is detached; `refs/heads/main` without git.
+    pub git_ref: String,
+    /// All zeros without git or before the first commit.
+    pub commit: String,
+    pub facts: CommitFacts,
+    /// The address of `origin`, without credentials.
+    pub origin: Option<String>,
+}
+
+impl Worktree {
+    /// Looks at `folder`.
+    ///
+    /// # Errors
+    /// When there is no such folder, or git fails on it.
+    pub async fn open(git: &Git, folder: &Path) -> Result<Self, GitError> {
+        let folder = tokio::fs::canonicalize(folder).await.map_err(GitError::io("opening the folder"))?;
+        let mut this = Self { git: git.clone(), folder, repository: None, notes: Vec::new() };
+        let find = git.in_folder(&this.folder).args(["rev-parse", "--show-toplevel", "--absolute-git-dir"]);
+        let found = match find.run("looking for a repository", &[]).await {
+            Ok(ended) if ended.success => ended.stdout,
+            Ok(_) => return Ok(this),
+            Err(GitError::NoGit) => {
+                this.notes.push("git is not installed: the folder is taken without its history".to_owned());
+                return Ok(this);
+            }
+            Err(error) => return Err(error),
+        };
+        // The paths may themselves hold line breaks; then the folder is not known for its top and taken as it is.
+        let mut lines = found.split(|byte| *byte == b'\n');
+        let mut path = || PathBuf::from(OsStr::from_bytes(lines.next().unwrap_or_default()));
+        let (top, git_dir) = (path(), path());
+        if top != this.folder {
+            let top = top.display();
+            this.notes.push(format!("the folder is a part of the repository {top}: it is taken without its history"));
+            return Ok(this);
+        }
+        this.repository = Some(this.look_at(git_dir).await?);
+        Ok(this)
+    }
+
+    async fn look_at(&self, git_dir: PathBuf) -> Result<Repository, GitError> {
+        let ask = |args: &[&str]| self.git.in_repository(&git_dir).args(args).run("looking at the repository", &[]);
+        let (head, log, origin) = tokio::try_join!(
+            ask(&["symbolic-ref", "--quiet", "HEAD"]),
+            ask(&LOG_ONE),
+            ask(&["config", "--get", "remote.origin.url"]),
+        )?;
+        let line = |output: &[u8]| String::from_utf8_lossy(output).trim_end().to_owned();
+        let (commit, facts) = parse_facts(&log.stdout);
+        let origin = line(&origin.stdout).parse::<CloneUrl>().ok().map(|url| url.address().to_owned());
+        Ok(Repository {
+            branch: line(&head.stdout).parse().ok(),
+            head: commit.parse().ok().map(|commit| (commit, facts)),
+            origin,
+            git_dir,
+        })
+    }
+
+    /// Branch, commit, message and author.
+    #[must_use]
+    pub fn facts(&self) -> WorktreeFacts {
+        let nobody = CommitFacts { message: String::new(), author: String::new(), email: String::new() };
+        let (git_ref, head, origin) = match &self.repository {
+            None => ("refs/heads/main", None, None),
+            Some(Repository { branch, head, origin, .. }) => {
+                (branch.as_ref().map_or("HEAD", RefName::as_str), head.as_ref(), origin.clone())
+            }
+        };
+        let (commit, facts) = match head {
+            Some((commit, facts)) => (commit.to_string(), facts.clone()),
+            None => ("0".repeat(40), nobody),
+        };
+        WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin }
+    }
+
+    /// A tar of the folder as it is now, and notes about what is not in it.
+    ///
+    /// # Errors
+    /// When a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
+    pub async fn tar(&self) -> Result<(TarSource, Vec<String>), GitError> {
+        let scratch = scratch(&std::env::temp_dir())?;
+        let mut notes = self.notes.clone();
+        let files = match &self.repository {
+            None => {
+                let folder = self.folder.clone();
+                let walk = spawn_blocking(move || walk(&folder)).await;
+                walk.map_err(io::Error::other).and_then(|result| result).map_err(GitError::io("reading the folder"))?
+            }
+            Some(repository) => {
+                let (packed, files) =
+                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list(&mut notes));
+                packed?;
+                files?
+            }
+        };
+        let folder = self.folder.clone();
+        let written =
+            spawn_blocking(move || write_tar(&folder, scratch.path(), &files, &mut notes).map(|tar| (tar, notes)));
+        let written = written.await.map_err(io::Error::other).and_then(|result| result);
+        written.map_err(GitError::io("packing the folder"))
+    }
+
+    async fn write_git_dir(&self, repository: &Repository, scratch: &Path) -> Result<(), GitError> {
+        let dot_git = scratch.join(".git");
+        if let Some((commit, _)) = &repository.head {
+            let tags = tags_at(&self.git, &repository.git_dir, commit).await?;
+            let git_dir = GitDir {
+                source: &repository.git_dir,
+                commit,
+                branch: repository.branch.as_ref(),
+                tags: &tags,
+                origin: repository.origin.as_deref(),
+            };
+            git_dir.write(&self.git, &dot_git).await?;
+        } else {
+            let init = ["init", "--quiet", "--template=", "--"];
+            self.git.command().args(init).args([scratch]).output("making an empty .git", &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// Paths of the files that git does not ignore; those of checked out submodules and of repositories within too.
+    async fn list(&self, notes: &mut Vec<String>) -> Result<BTreeSet<Vec<u8>>, GitError> {
+        let mut files = BTreeSet::new();
+        let mut folders = VecDeque::from([Vec::new()]);
+        while let Some(prefix) = folders.pop_front() {
+            let folder = self.folder.join(OsStr::from_bytes(&prefix));
+            let list =
+                self.git.in_folder(&folder).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+            let list = list.output("listing the folder's files", &[]).await?;
+            for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+                let path = [prefix.as_slice(), name].concat();
+                let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
+                let place = self.folder.join(OsStr::from_bytes(&path));
+                let is_folder = place.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+                // Without a `.git` in it, git would answer for the repository around it.
+                if is_folder && place.join(".git").symlink_metadata().is_ok() {
+                    let shown = String::from_utf8_lossy(&path);
+                    notes
+                        .push(format!("`{shown}` is a repository of its own: its files are taken without its history"));
+                    folders.push_back([path.as_slice(), b"/"].concat());
+                }
+                files.insert(path);
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// The files of a folder without git, by the ignore files in and above it.
+fn walk(folder: &Path) -> io::Result<BTreeSet<Vec<u8>>> {
+    let mut walk = WalkBuilder::new(folder);
+    walk.hidden(false).git_global(false).git_exclude(false).require_git(false).follow_links(false);
+    walk.filter_entry(|entry| entry.file_name() != ".git");
+    let mut files = BTreeSet::new();
+    for entry in walk.build() {
+        let entry = entry.map_err(io::Error::other)?;
+        if let Ok(path) = entry.path().strip_prefix(folder)
+            && entry.depth() > 0
+        {
+            files.insert(path.as_os_str().to_owned().into_vec());
+        }
+    }
+    Ok(files)
+}
+
+fn write_tar(
+    folder: &Path,
+    scratch: &Path,
+    files: &BTreeSet<Vec<u8>>,
+    notes: &mut Vec<String>,
+) -> io::Result<TarSource> {
+    let out = tempfile::tempfile()?;
+    let mut tar = TarWriter::new(BufWriter::with_capacity(256 * 1024, out), now());
+    if scratch.join(".git").is_dir() {
+        write_folder(&mut tar, scratch, b".git")?;
+    }
+    for path in files.iter().filter(|path| !path.is_empty()) {
+        if tar.is_behind_link(path) {
+            continue;
+        }
+        let place = folder.join(OsStr::from_bytes(path));
+        // In git's index but deleted, or gone since it was listed: not in the folder as it is now.
+        let Ok(metadata) = place.symlink_metadata() else { continue };
+        let kind = metadata.file_type();
+        if kind.is_symlink() {
+            let target = std::fs::read_link(&place)?;
+            tar.link(path, target.as_os_str().as_bytes())?;
+        } else if kind.is_dir() {
+            tar.folder(path)?;
+        } else if kind.is_file() {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = match rustix::fs::open(&place, flags, Mode::empty()) {
+                Ok(file) => File::from(file),
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => {
+                    return Err(io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", place.display())));
+                }
+            };
+            let metadata = file.metadata()?;
+            let executable = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0;
+            tar.file(path, executable, metadata.len(), file)?;
+        } else {
+            notes.push(format!("`{}` is no file, folder or link and was left out", String::from_utf8_lossy(path)));
+        }
+    }
+    let out = tar.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    TarSource::new(out)
+}

@@ -1,0 +1,105 @@
+//! Whether a delivery was signed with the repository's secret. Called with the raw bytes before anything is parsed.
+
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use sha2::Sha256;
+
+use crate::Forge;
+
+/// Why a delivery is not believed. The text is safe to answer with: it says nothing about the secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    #[error("the header `{header}` is missing: set the webhook's secret to the repository's hook secret")]
+    Missing { header: &'static str },
+    #[error("the header `{header}` is not one HMAC-SHA256 in hexadecimal digits")]
+    Malformed { header: &'static str },
+    #[error("the signature in `{header}` does not match: the webhook's secret is not the repository's hook secret")]
+    Mismatch { header: &'static str },
+    #[error("the repository has no hook secret, so no delivery can be believed")]
+    NoSecret,
+}
+
+/// Checks the HMAC-SHA256 over `raw_body`, in constant time.
+///
+/// # Errors
+/// When the signature is missing, malformed or another's.
+pub fn verify(forge: Forge, headers: &HeaderMap, raw_body: &[u8], secret: &[u8]) -> Result<(), SignatureError> {
+    let header = forge.signature_header();
+    // An empty key is a valid HMAC key that everyone knows.
+    if secret.is_empty() {
+        return Err(SignatureError::NoSecret);
+    }
+    let mut values = headers.get_all(header).iter();
+    let value = values.next().ok_or(SignatureError::Missing { header })?;
+    let malformed = SignatureError::Malformed { header };
+    if values.next().is_some() {
+        return Err(malformed);
+    }
+    let digits = value.as_bytes().strip_prefix(forge.signature_prefix().as_bytes()).ok_or(malformed.clone())?;
+    let mut given = [0; 32];
+    hex::decode_to_slice(digits, &mut given).map_err(|_| malformed)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| SignatureError::NoSecret)?;
+    mac.update(raw_body);
+    mac.verify_slice(&given).map_err(|_| SignatureError::Mismatch { header })
+}
+
+/// The header's value that [`verify`] accepts: for tests and for whoever sends hooks of a plain git remote.
+#[must_use]
+pub fn sign(forge: Forge, raw_body: &[u8], secret: &[u8]) -> String {
+    let digest = Hmac::<Sha256>::new_from_slice(secret).map(|mut mac| {
+        mac.update(raw_body);
+        mac.finalize().into_bytes()
+    });
+    // HMAC takes keys of any length, so there is always a digest.
+    format!("{}{}", forge.signature_prefix(), digest.map(hex::encode).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn a_body_signed_with_the_secret_is_believed_and_any_other_is_not() {
+        for forge in Forge::ALL {
+            let header = forge.signature_header();
+            let good = headers(header, &sign(forge, b"body", b"secret"));
+            assert_eq!(verify(forge, &good, b"body", b"secret"), Ok(()));
+            assert_eq!(verify(forge, &good, b"body ", b"secret"), Err(SignatureError::Mismatch { header }));
+            assert_eq!(verify(forge, &good, b"body", b"secreT"), Err(SignatureError::Mismatch { header }));
+            assert_eq!(verify(forge, &good, b"body", b""), Err(SignatureError::NoSecret));
+            assert_eq!(verify(forge, &HeaderMap::new(), b"body", b"secret"), Err(SignatureError::Missing { header }));
+            for bad in ["", "sha256=", "sha256=00", "sha1=0011", "zz"] {
+                let error = verify(forge, &headers(header, bad), b"body", b"secret").unwrap_err();
+                assert_eq!(error, SignatureError::Malformed { header }, "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_forges_header_proves_nothing() {
+        let github = headers("x-hub-signature-256", &sign(Forge::Github, b"body", b"secret"));
+        assert!(matches!(verify(Forge::Git, &github, b"body", b"secret"), Err(SignatureError::Missing { .. })));
+    }
+
+    #[test]
+    fn two_signatures_are_none() {
+        let header = Forge::Github.signature_header();
+        let mut two = headers(header, &sign(Forge::Github, b"body", b"secret"));
+        two.append(header, HeaderValue::from_static("sha256=00"));
+        assert_eq!(verify(Forge::Github, &two, b"body", b"secret"), Err(SignatureError::Malformed { header }));
+    }
+
+    #[test]
+    fn githubs_own_example_is_believed() {
+        // From GitHub's "Validating webhook deliveries".
+        let value = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let given = headers("x-hub-signature-256", value);
+        assert_eq!(verify(Forge::Github, &given, b"Hello, World!", b"It's a Secret to Everybody"), Ok(()));
+    }
+}

@@ -1,0 +1,174 @@
+//! Recorded deliveries of real forges, and bodies that no forge sends.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use longshore_core::EventName;
+use longshore_forge::{
+    Forge, Hook, PayloadError, PushHook, delivery_key,
+    payload::{parse, parse_event},
+    signature::{SignatureError, verify},
+};
+use proptest::prelude::*;
+
+const SECRET: &[u8] = b"it-is-only-a-test";
+
+fn body(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn headers(name: &str) -> HeaderMap {
+    let pairs: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&body(&format!("{name}.headers"))).unwrap();
+    pairs
+        .iter()
+        .map(|(k, v)| (HeaderName::try_from(k).unwrap(), HeaderValue::try_from(v.as_str().unwrap()).unwrap()))
+        .collect()
+}
+
+fn push(hook: Hook) -> PushHook {
+    match hook {
+        Hook::Push(push) => *push,
+        other => panic!("no push: {other:?}"),
+    }
+}
+
+#[test]
+fn every_recorded_delivery_carries_a_good_signature_and_a_key_of_its_own() {
+    let mut keys = std::collections::BTreeSet::new();
+    for name in [
+        "forgejo-push",
+        "forgejo-push-tag-push",
+        "forgejo-push-tag-create",
+        "forgejo-push-new-branch-push",
+        "forgejo-push-new-branch-create",
+        "forgejo-pull-request-sync-push",
+        "forgejo-release",
+    ] {
+        let (headers, mut body) = (headers(name), body(name));
+        for forge in [Forge::Forgejo, Forge::Gitea, Forge::Github] {
+            assert_eq!(verify(forge, &headers, &body, SECRET), Ok(()), "{name} as {forge}");
+        }
+        assert!(keys.insert(delivery_key(Forge::Forgejo, &headers, &body)), "{name}");
+        body.push(b'\n');
+        let header = Forge::Forgejo.signature_header();
+        assert_eq!(verify(Forge::Forgejo, &headers, &body, SECRET), Err(SignatureError::Mismatch { header }));
+    }
+}
+
+#[test]
+fn a_push_to_a_branch_tells_commit_author_and_page() {
+    let push = push(parse(Forge::Forgejo, &headers("forgejo-push"), &body("forgejo-push")).unwrap());
+    assert_eq!(push.event, EventName::Push);
+    assert_eq!(push.git_ref.as_str(), "refs/heads/main");
+    assert_eq!(push.before.unwrap().as_str(), "0268d0aef15f0867c9ac7a72c7832b8a5feeefa1");
+    assert_eq!(push.after.as_str(), "529910f68a5904a2808261b81da09cd160175913");
+    assert_eq!(push.message.as_deref(), Some("Add ünïcode 🚢\n\nwith a body\n"));
+    assert_eq!((push.author.as_deref(), push.author_email.as_deref()), (Some("eve"), Some("eve@example.org")));
+    assert_eq!(push.sender, "wpadmin");
+    assert!(push.url.unwrap().starts_with("http://forge.example/wpadmin/harbour/compare/"));
+    assert_eq!(push.default_branch.as_deref(), Some("main"));
+}
+
+#[test]
+fn a_new_branch_has_no_before_on_any_forge() {
+    let forgejo = parse(Forge::Gitea, &headers("forgejo-push-new-branch-push"), &body("forgejo-push-new-branch-push"));
+    let github = parse_event(Forge::Github, "push", &body("github-push-new-branch"));
+    for (hook, name) in [(forgejo, "refs/heads/feature/x"), (github, "refs/heads/master")] {
+        let push = push(hook.unwrap());
+        assert_eq!((push.git_ref.as_str(), push.before), (name, None));
+    }
+}
+
+#[test]
+fn a_pushed_tag_is_a_tag() {
+    let push = push(parse(Forge::Forgejo, &headers("forgejo-push-tag-push"), &body("forgejo-push-tag-push")).unwrap());
+    assert_eq!((push.event, push.git_ref.as_str(), push.before), (EventName::Tag, "refs/tags/v1.0", None));
+    assert_eq!(push.author.as_deref(), Some("eve"));
+}
+
+#[test]
+fn a_plain_remote_needs_three_fields_and_no_header() {
+    let after = "a".repeat(40);
+    let body = format!(r#"{{"ref":"refs/heads/main","before":"{}","after":"{after}"}}"#, "0".repeat(40));
+    let push = push(parse(Forge::Git, &HeaderMap::new(), body.as_bytes()).unwrap());
+    assert_eq!((push.after.as_str(), push.before, push.sender.as_str()), (after.as_str(), None, ""));
+}
+
+#[test]
+fn what_starts_no_build_is_ignored_with_a_reason() {
+    for (forge, event, name, word) in [
+        (Forge::Github, "push", "github-push", "deleted"),
+        (Forge::Github, "delete", "github-delete", "deleted"),
+        (Forge::Github, "create", "github-create-tag", "`push`"),
+        (Forge::Github, "pull_request", "github-pull-request-opened", "not supported yet"),
+        (Forge::Forgejo, "pull_request", "forgejo-pull-request-sync-pull_request", "not supported yet"),
+        (Forge::Forgejo, "create", "forgejo-push-new-branch-create", "`push`"),
+        (Forge::Forgejo, "release", "forgejo-release", "not supported yet"),
+        (Forge::Github, "star", "github-delete", "only `push`"),
+    ] {
+        match parse_event(forge, event, &body(name)).unwrap() {
+            Hook::Ignored { event: named, reason } => {
+                assert_eq!(named, event);
+                assert!(reason.contains(word), "{event}: {reason}");
+            }
+            other => panic!("{event}: {other:?}"),
+        }
+    }
+    assert_eq!(parse_event(Forge::Github, "ping", &body("github-ping")).unwrap(), Hook::Ping);
+    let notes = format!(r#"{{"ref":"refs/notes/commits","after":"{}"}}"#, "a".repeat(40));
+    assert!(matches!(parse_event(Forge::Git, "push", notes.as_bytes()), Ok(Hook::Ignored { .. })));
+}
+
+#[test]
+fn a_body_that_no_forge_sends_is_a_clear_error() {
+    let error = |body: &str| parse_event(Forge::Github, "push", body.as_bytes()).unwrap_err().to_string();
+    let a = "a".repeat(40);
+    assert!(error("{").contains("not what `push` of github looks like: EOF"));
+    assert!(error("[1]").contains("invalid"));
+    assert!(error(&"[".repeat(100_000)).contains("recursion limit"));
+    assert!(error(r#"{"ref":5}"#).contains("expected a string at line 1 column 8"));
+    assert!(error("{}").contains("no `ref`"));
+    assert!(error(r#"{"ref":"refs/heads/main"}"#).contains("no `after`"));
+    assert!(error(r#"{"ref":"refs/heads/main","after":"HEAD"}"#).contains("is not a commit"));
+    assert!(error(r#"{"ref":"main","after":"x"}"#).contains("not a ref that can be built"));
+    assert!(error(&format!(r#"{{"ref":"refs/heads/a\u0000b","after":"{a}"}}"#)).contains("a\\0b"));
+    let long = error(&format!(r#"{{"ref":"refs/heads/{}","after":"{a}"}}"#, "x".repeat(100 * 1024)));
+    assert!(long.contains("too long") && long.len() < 200, "{long}");
+    assert!(error("payload=%7B%7D").contains("application/json"));
+    let no_event = parse(Forge::Gitea, &HeaderMap::new(), b"{}");
+    assert!(matches!(no_event, Err(PayloadError::NoEvent { header: "x-gitea-event" })));
+}
+
+#[test]
+fn control_characters_never_reach_a_row_or_an_environment() {
+    let a = "a".repeat(40);
+    let body = format!(
+        r#"{{"ref":"refs/heads/main","after":"{a}","compare":"javascript:alert(1)","sender":{{"login":"e\u0000v\ne"}},
+            "head_commit":{{"id":"{a}","message":"m\u0000\nn","author":{{"name":"\u001b[2J","email":"x"}}}}}}"#
+    );
+    let push = push(parse_event(Forge::Github, "push", body.as_bytes()).unwrap());
+    assert_eq!(push.sender, "e\u{fffd}v\u{fffd}e");
+    assert_eq!(push.message.as_deref(), Some("m\u{fffd}\nn"));
+    assert_eq!(push.author.as_deref(), Some("\u{fffd}[2J"));
+    assert_eq!(push.url, None);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>, event in "push|ping|create|\\PC*") {
+        for forge in Forge::ALL {
+            let _ = parse_event(forge, &event, &bytes);
+            let _ = delivery_key(forge, &HeaderMap::new(), &bytes);
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_real_body_makes_it_panic(at in 0usize..6300, byte: u8, cut in 0usize..6400) {
+        let mut bytes = body("forgejo-push");
+        bytes[at] = byte;
+        bytes.truncate(cut);
+        if let Ok(Hook::Push(push)) = parse_event(Forge::Forgejo, "push", &bytes) {
+            prop_assert!(push.git_ref.as_str().len() <= 1000);
+            prop_assert!(!push.sender.contains(char::is_control));
+        }
+    }
+}
