@@ -1,5 +1,7 @@
 //! Properties of the two decoders: any split, any cut, any bytes.
 
+#![expect(clippy::unwrap_used, reason = "the builders below belong to the tests")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -308,7 +308,10 @@ impl Job {
         let mut next = [until, self.stop.is_none().then_some(self.deadline)].into_iter().flatten().min();
         if let Some((since, error)) = spool.full_for() {
             if since >= self.inside.options.disk_full_after && !self.breaking {
-                return Err(Broken::new(AgentError::DiskFull, format!("the disk stays full: {error}")));
+                return Err(Broken::new(
+                    AgentError::DiskFull,
+                    format!("the spool on the job's volume cannot be written for {since:.0?}: {error}"),
+                ));
             }
             let retry = Instant::now() + RETRY;
             next = Some(next.map_or(retry, |next| next.min(retry)));

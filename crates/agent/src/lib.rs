@@ -145,6 +145,7 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
 /// Steps live beside the agent: they may not look into it, and their orphans are its children.
 fn harden() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    sys::keep_descriptors_from_children()?;
     if !rustix::process::getpid().is_init() {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     }

@@ -25,7 +25,7 @@ const SHORTEST_LINE: usize = 8;
 pub(crate) struct Patterns {
     automaton: NFA,
     start: StateID,
-    /// How long the beginning of a pattern is that a state stands for.
+    /// How many of the last bytes, in a state, may be the beginning of a longer match.
     depths: HashMap<StateID, usize>,
 }
 
@@ -41,12 +41,25 @@ impl Patterns {
         }
         let automaton = NFA::builder().prefilter(false).build(&forms)?;
         let start = automaton.start_state(Anchored::No).unwrap_or(StateID::ZERO);
+        let run =
+            |bytes: &[u8]| bytes.iter().fold(start, |state, byte| automaton.next_state(Anchored::No, state, *byte));
         let mut depths = HashMap::new();
         for form in &forms {
             let mut state = start;
-            for (place, byte) in form.iter().enumerate() {
+            for (place, byte) in form[..form.len() - 1].iter().enumerate() {
                 state = automaton.next_state(Anchored::No, state, *byte);
                 depths.insert(state, place + 1);
+            }
+        }
+        // A whole pattern, which none is longer than, waits for nothing more: only its own tail may begin another. Shorter
+        // ones first, because such a tail may be a whole pattern itself.
+        let mut whole: Vec<_> = forms.iter().collect();
+        whole.sort_by_key(|form| form.len());
+        for form in whole {
+            let state = run(form);
+            if !depths.contains_key(&state) {
+                let open = depths.get(&run(&form[1..])).copied().unwrap_or(0);
+                depths.insert(state, open);
             }
         }
         Ok(Some(Arc::new(Self { automaton, start, depths })))

@@ -1,8 +1,8 @@
-//! The three system calls that no safe wrapper gives: `wait4`, and becoming a user between fork and exec.
+//! What no safe wrapper gives: `wait4`, becoming a user between fork and exec, and descriptors by their number.
 //!
-//! Everything unsafe in this crate is here. Called by `reaper` and `step`.
+//! Everything unsafe in this crate is here. Called by `reaper`, `step` and at the start.
 
-#![expect(unsafe_code, reason = "wait4 and pre_exec have no safe form")]
+#![expect(unsafe_code, reason = "wait4, pre_exec and descriptors by number have no safe form")]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -67,6 +67,18 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account) {
             Ok(())
         });
     }
+}
+
+/// Marks every descriptor we were started with, but the three standard ones, close-on-exec. (Ours are made so.)
+pub(crate) fn keep_descriptors_from_children() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<libc::c_int>().ok()) else { continue };
+        if fd > 2 {
+            // SAFETY: sets a flag of a descriptor by its number; one that is gone meanwhile gives an error, and nothing else.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
