@@ -1,5 +1,7 @@
 //! Clients that come, go, die and fight; the spool; the checkout.
 
+#![expect(clippy::unwrap_used, reason = "what the tests share belongs to the tests")]
+
 mod support;
 
 use bytes::Bytes;
