@@ -73,8 +73,9 @@ pub enum CleanScope {
     /// Whatever is idle, of every instance: berths that no container has joined, agents of other versions, networks that nobody is
     /// on, and what is left of jobs that ended longer ago than this. A server that was down for so long finds its jobs' results gone.
     Idle { leftovers_older_than: Duration },
-    /// Everything of this engine's instance, running jobs included, and the agent of this version if nobody else uses it.
-    Instance,
+    /// Everything of this engine's instance, running jobs included; with `agent`, also the agent of this version, if
+    /// nobody else uses it at the moment.
+    Instance { agent: bool },
 }
 
 impl Engine {
@@ -125,12 +126,12 @@ impl Engine {
         let shared = &self.shared;
         let instance = match scope {
             CleanScope::Idle { .. } => None,
-            CleanScope::Instance => Some(shared.options.instance.as_str()),
+            CleanScope::Instance { .. } => Some(shared.options.instance.as_str()),
         };
         let found = objects(shared, instance).await?;
         let joined = joined_berths(&found);
         let old = |container: &ContainerObject| match scope {
-            CleanScope::Instance => true,
+            CleanScope::Instance { .. } => true,
             CleanScope::Idle { leftovers_older_than } => {
                 let age = Timestamp::now().since(container.created);
                 !container.running && u128::from(age) > leftovers_older_than.as_millis()
@@ -140,7 +141,7 @@ impl Engine {
         let mut left_attempts = HashSet::new();
         for container in &found.containers {
             let superfluous = match container.kind.as_str() {
-                "berth" => *scope == CleanScope::Instance || !joined.contains(&container.id),
+                "berth" => matches!(scope, CleanScope::Instance { .. }) || !joined.contains(&container.id),
                 _ => old(container),
             };
             if superfluous && remove_container(shared, &container.id).await {
@@ -173,7 +174,7 @@ impl Engine {
         let own = shared.agent.hash().await?;
         let wanted = |of: Option<&String>| match scope {
             CleanScope::Idle { .. } => of.is_some_and(|hash| hash != own),
-            CleanScope::Instance => of.is_some_and(|hash| hash == own),
+            CleanScope::Instance { agent } => *agent && of.is_some_and(|hash| hash == own),
         };
         let filters = labels::filter(&[(labels::KIND, Kind::Agent.as_str())]);
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
@@ -193,7 +194,7 @@ impl Engine {
                 removed.images.push(name);
             }
         }
-        if *scope == CleanScope::Instance {
+        if *scope == (CleanScope::Instance { agent: true }) {
             shared.agent.again(shared).await;
         }
         Ok(())

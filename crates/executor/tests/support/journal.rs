@@ -1,0 +1,101 @@
+//! A journal in memory, in the log file's own format: what was written is parsed back.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use longshore_core::record::{Parsed, RecordKind};
+use longshore_core::{Record, Stream};
+use longshore_executor::Journal;
+
+#[derive(Clone, Default)]
+pub struct MemoryJournal {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    bytes: Vec<u8>,
+    last_seq: u64,
+    closed: bool,
+}
+
+impl Journal for MemoryJournal {
+    fn last_seq(&self) -> u64 {
+        self.inner.lock().unwrap().last_seq
+    }
+
+    fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        assert!(!inner.closed, "nothing comes after the close");
+        for record in records {
+            if record.seq > 0 {
+                assert_eq!(record.seq, inner.last_seq + 1, "no gap, nothing twice");
+                inner.last_seq = record.seq;
+            }
+            record.encode(&mut inner.bytes);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.inner.lock().unwrap().closed = true;
+        Ok(())
+    }
+}
+
+impl MemoryJournal {
+    /// Opened again, as by the next process.
+    pub fn reopen(&self) {
+        self.inner.lock().unwrap().closed = false;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().unwrap().closed
+    }
+
+    pub fn each(&self, mut look: impl FnMut(&Record<'_>)) {
+        let inner = self.inner.lock().unwrap();
+        let mut rest = inner.bytes.as_slice();
+        while !rest.is_empty() {
+            let Parsed::Record(record, length) = Record::parse(rest) else { panic!("the journal does not parse") };
+            look(&record);
+            rest = &rest[length..];
+        }
+    }
+
+    fn bytes_where(&self, wanted: impl Fn(&Record<'_>) -> bool) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.each(|record| {
+            if wanted(record) {
+                all.extend_from_slice(&record.data);
+            }
+        });
+        all
+    }
+
+    pub fn stdout(&self) -> Vec<u8> {
+        self.bytes_where(|record| record.kind == RecordKind::Output(Stream::Stdout))
+    }
+
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8(self.stdout()).unwrap()
+    }
+
+    pub fn stderr(&self) -> Vec<u8> {
+        self.bytes_where(|record| record.kind == RecordKind::Output(Stream::Stderr))
+    }
+
+    pub fn notes(&self) -> String {
+        String::from_utf8(self.bytes_where(|record| record.kind == RecordKind::Output(Stream::System))).unwrap()
+    }
+
+    pub fn steps_finished(&self) -> Vec<(u16, longshore_executor::StepResult)> {
+        let mut all = Vec::new();
+        self.each(|record| {
+            if record.kind == RecordKind::StepFinished {
+                all.push((record.step, serde_json::from_slice(&record.data).unwrap()));
+            }
+        });
+        all
+    }
+}

@@ -1,0 +1,227 @@
+//! The world of the executor's tests: a real engine, test images made without a registry, an instance of their own that must be
+//! gone without a trace at the end.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub mod images;
+pub mod journal;
+pub mod proxy;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepCondition, StepPlan};
+use longshore_executor::{
+    CheckoutSource, CleanScope, Engine, EngineOptions, JobRequest, JobUpdate, Journal, Limits, PullPolicy,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use images::{BUSYBOX, BUSYBOX_USER, NO_SHELL};
+pub use journal::MemoryJournal;
+
+/// The engine under test.
+pub fn docker_host() -> String {
+    std::env::var("LONGSHORE_TEST_DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// The program that becomes the agent: `cargo build -p longshore` makes it.
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("LONGSHORE_TEST_PROGRAM") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().unwrap().parent().unwrap().join("longshore");
+    assert!(program.exists(), "{} is not there: run `cargo build -p longshore` first", program.display());
+    program
+}
+
+/// A test's own instance on the engine. Call [`World::end`] last; a test that panics is cleaned up after on drop.
+pub struct World {
+    pub engine: Engine,
+    pub docker: Docker,
+    pub instance: String,
+    ended: bool,
+    /// Shared by all worlds; whoever gets it alone takes the agent away too.
+    lock: File,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut EngineOptions)) -> Self {
+        let docker = Docker::connect_with_unix(&docker_host(), 120, bollard::API_DEFAULT_VERSION).unwrap();
+        let docker = docker.negotiate_version().await.unwrap();
+        let lock = File::create(std::env::temp_dir().join("longshore-executor-tests.lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+        images::ensure(&docker).await;
+        let instance = format!("test-{:08x}", rand::random::<u32>());
+        let mut options = EngineOptions::new(docker_host(), instance.clone());
+        options.executable = program();
+        options.berths_ready = 0;
+        change(&mut options);
+        let engine = Engine::connect(options).await.unwrap();
+        Self { engine, docker, instance, ended: false, lock }
+    }
+
+    /// Runs a job to its end and gives what it left.
+    pub async fn run(&self, request: JobRequest) -> Ran {
+        let (ran, _) = self.run_until(request, CancellationToken::new()).await;
+        ran
+    }
+
+    pub async fn run_until(&self, request: JobRequest, cancel: CancellationToken) -> (Ran, Duration) {
+        let journal = MemoryJournal::default();
+        let (sender, receiver) = mpsc::channel(64);
+        let began = Instant::now();
+        let collected = tokio::spawn(collect(receiver));
+        let outcome = self.engine.run_job(request, Box::new(journal.clone()), sender, cancel).await;
+        let took = began.elapsed();
+        (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
+    }
+
+    /// Everything is removed, and that is checked.
+    pub async fn end(mut self) {
+        self.engine.shutdown(true).await;
+        let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
+        assert!(objects.volumes.iter().all(|volume| volume.kind == "agent"), "left: {objects:?}");
+        assert_eq!(objects.containers, [], "left");
+        self.clean().await;
+        let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
+        assert_eq!(objects.networks, [], "left");
+        self.ended = true;
+    }
+
+    async fn clean(&self) {
+        let alone = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
+        self.engine.clean(&CleanScope::Instance { agent: alone }).await.unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // A failed test: the engine is left as it was all the same.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(self.clean());
+            });
+        });
+    }
+}
+
+/// What a job left.
+pub struct Ran {
+    pub outcome: Outcome,
+    pub journal: MemoryJournal,
+    pub updates: Vec<JobUpdate>,
+}
+
+async fn collect(mut receiver: mpsc::Receiver<JobUpdate>) -> Vec<JobUpdate> {
+    let mut all = Vec::new();
+    while let Some(update) = receiver.recv().await {
+        all.push(update);
+    }
+    all
+}
+
+/// A job of these scripts on busybox.
+pub fn job(scripts: &[&str]) -> JobRequest {
+    JobRequest {
+        build: BuildId::new(),
+        job: JobId::new(),
+        attempt: 1,
+        scope: "example/repo trusted".to_owned(),
+        plan: plan(scripts),
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        masks: Vec::new(),
+        checkout: None,
+        limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },
+        pull: PullPolicy::Missing,
+    }
+}
+
+pub fn plan(scripts: &[&str]) -> JobPlan {
+    JobPlan {
+        key: "ci/test".to_owned(),
+        pipeline: "ci".to_owned(),
+        name: "test".to_owned(),
+        matrix: Vec::new(),
+        needs: Vec::new(),
+        image: BUSYBOX.to_owned(),
+        env: BTreeMap::new(),
+        steps: scripts.iter().enumerate().map(|(at, run)| step(&format!("step {at}"), run)).collect(),
+        timeout_ms: 120_000,
+        checkout: false,
+    }
+}
+
+pub fn step(name: &str, run: &str) -> StepPlan {
+    StepPlan {
+        name: name.to_owned(),
+        run: run.to_owned(),
+        env: BTreeMap::new(),
+        working_directory: None,
+        shell: "sh".to_owned(),
+        condition: StepCondition::Success,
+        continue_on_error: false,
+        timeout_ms: None,
+    }
+}
+
+/// A journal that nobody looks into.
+pub fn boxed(journal: &MemoryJournal) -> Box<dyn Journal> {
+    Box::new(journal.clone())
+}
+
+/// Waits until `condition` holds; panics after half a minute.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(Instant::now() < give_up, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A tar in memory as a checkout.
+pub struct TarInMemory(pub Arc<Vec<u8>>);
+
+impl TarInMemory {
+    pub fn of(files: &[(&str, &[u8])]) -> Arc<dyn CheckoutSource> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, data) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(data.len() as u64);
+            tar.append_data(&mut header, path, *data).unwrap();
+        }
+        Arc::new(Self(Arc::new(tar.into_inner().unwrap())))
+    }
+}
+
+impl CheckoutSource for TarInMemory {
+    fn open(&self) -> futures_util::future::BoxFuture<'_, std::io::Result<longshore_executor::CheckoutStream>> {
+        let bytes = bytes::Bytes::from_owner(Owned(Arc::clone(&self.0)));
+        Box::pin(async move {
+            let stream: longshore_executor::CheckoutStream = Box::pin(std::io::Cursor::new(bytes));
+            Ok(stream)
+        })
+    }
+}
+
+struct Owned(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

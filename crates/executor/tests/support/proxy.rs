@@ -1,0 +1,93 @@
+//! A proxy on a unix socket before the engine's: counts calls, and can cut every connection. bollard opens one connection for
+//! each call, so a connection is a call; its first line is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+pub struct Proxy {
+    path: PathBuf,
+    calls: Arc<Mutex<Vec<String>>>,
+    refusing: Arc<AtomicBool>,
+    cut: Arc<Mutex<CancellationToken>>,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Proxy {
+    /// Before the engine at `host` (`unix://…`).
+    pub fn before(host: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let proxy = Self {
+            path,
+            calls: Arc::default(),
+            refusing: Arc::default(),
+            cut: Arc::default(),
+            stop: CancellationToken::new(),
+            _dir: dir,
+        };
+        let target = PathBuf::from(host.strip_prefix("unix://").unwrap());
+        let (calls, refusing, cut, stop) =
+            (Arc::clone(&proxy.calls), Arc::clone(&proxy.refusing), Arc::clone(&proxy.cut), proxy.stop.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if refusing.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let cut = cut.lock().unwrap().clone();
+                let carried = carry(client, target.clone(), Arc::clone(&calls));
+                tokio::spawn(cut.run_until_cancelled_owned(carried));
+            }
+        }));
+        proxy
+    }
+
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    /// Request lines since the last time, without version and query.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    /// Ends every connection there is.
+    pub fn cut(&self) {
+        let mut cut = self.cut.lock().unwrap();
+        cut.cancel();
+        *cut = CancellationToken::new();
+    }
+
+    /// Whether new connections are closed at once.
+    pub fn refuse(&self, refuse: bool) {
+        self.refusing.store(refuse, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.cut();
+    }
+}
+
+async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mutex<Vec<String>>>) {
+    let Ok(mut engine) = UnixStream::connect(target).await else { return };
+    let mut head = vec![0; 4096];
+    let Ok(count) = client.read(&mut head).await else { return };
+    let text = String::from_utf8_lossy(&head[..count]).into_owned();
+    let mut words = text.lines().next().unwrap_or_default().split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = path.split('?').next().unwrap_or_default();
+    calls.lock().unwrap().push(format!("{method} {path}"));
+    if engine.write_all(&head[..count]).await.is_err() {
+        return;
+    }
+    let _ = copy_bidirectional(&mut client, &mut engine).await;
+}
