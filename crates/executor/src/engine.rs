@@ -79,6 +79,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits until everything that is due to be removed is.
+    pub async fn settled(&self) {
+        self.shared.removals.drained().await;
+    }
+
     /// Ends the background work. With `drain`, removals that are due are done first; without, the next start's sweep finds
     /// what is left. Idle berths of the pool are removed unless they end by themselves.
     pub async fn shutdown(&self, drain: bool) {

@@ -244,10 +244,13 @@ async fn a_step_over_its_memory_is_the_users_failure() {
     let world = World::new().await;
     // busybox' tail keeps what it reads: a gigabyte without a newline.
     let mut request = job(&["head -c 1000000000 /dev/zero | tail -c 900000000 | wc -c"]);
-    request.plan.steps[0].run = "head -c 1000000000 /dev/zero | tail -n 1 > /dev/null; echo \"tail: $?\"; exit 9".to_owned();
+    request.plan.steps[0].run =
+        "head -c 1000000000 /dev/zero | tail -n 1 > /dev/null; echo \"tail: $?\"; exit 9".to_owned();
     request.limits.memory = Some(64 << 20);
     let ran = world.run(request).await;
-    let Outcome::Failure { out_of_memory, .. } = ran.outcome else { panic!("{:?}: {}", ran.outcome, ran.journal.notes()) };
+    let Outcome::Failure { out_of_memory, .. } = ran.outcome else {
+        panic!("{:?}: {}", ran.outcome, ran.journal.notes())
+    };
     assert!(out_of_memory, "{}", ran.journal.stdout_text());
     world.end().await;
 }

@@ -37,8 +37,7 @@ pub async fn import(docker: &Docker, image: &str, tar: Vec<u8>, changes: Vec<Str
         changes,
         ..CreateImageOptions::default()
     };
-    let mut progress =
-        std::pin::pin!(docker.create_image(Some(options), Some(bollard::body_full(tar.into())), None));
+    let mut progress = std::pin::pin!(docker.create_image(Some(options), Some(bollard::body_full(tar.into())), None));
     while let Some(info) = progress.next().await {
         info.unwrap();
     }
