@@ -171,13 +171,13 @@ pub async fn list(
 
 /// The newest build of a branch (of any branch without one) that is over; for badges.
 pub async fn latest_finished(store: &Store, repo: RepoId, branch: Option<&str>) -> Result<Option<Build>, StoreError> {
-    let row = sqlx::query(
-        "SELECT * FROM builds WHERE repo = ?1 AND (?2 IS NULL OR branch = ?2) AND finished_at IS NOT NULL
-         ORDER BY seq DESC LIMIT 1",
-    )
-    .bind(repo.to_string())
-    .bind(branch);
-    row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE finished_at IS NOT NULL AND repo = ");
+    query.push_bind(repo.to_string());
+    if let Some(branch) = branch {
+        query.push(" AND branch = ").push_bind(branch.to_owned());
+    }
+    query.push(" ORDER BY seq DESC LIMIT 1");
+    query.build().fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
 }
 
 pub(crate) async fn fetch(conn: &mut SqliteConnection, id: BuildId) -> Result<Option<Build>, StoreError> {

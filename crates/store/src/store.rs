@@ -110,8 +110,20 @@ impl Store {
     /// Begins a write transaction; waits for those before. Dropping it without [`WriteTx::commit`] undoes everything.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let turn = Arc::clone(&self.inner.queue).lock_owned().await;
-        let tx: Transaction<'static, Sqlite> = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let tx = match self.begin().await {
+            // SQLite ended the transaction before by itself (it does so when the disk is full), which sqlx does not
+            // notice: it counts that transaction as open for ever. A new connection starts from nothing.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.inner.writer.acquire().await?.close().await?;
+                self.begin().await?
+            }
+            begun => begun?,
+        };
         Ok(WriteTx::new(tx, turn, self.clone()))
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.inner.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
     /// The cursor of the last change; wakes whoever waits for one. Re-read what you show, then wait again.

@@ -88,6 +88,12 @@ impl fmt::Debug for CreatedToken {
     }
 }
 
+/// A new token's secret: nobody can guess it, and people see by its beginning what it is.
+#[must_use]
+pub fn random_secret() -> String {
+    format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 20]>()))
+}
+
 /// Makes a token.
 pub async fn create(
     tx: &mut WriteTx,
@@ -105,7 +111,7 @@ pub async fn create(
     if scopes.is_empty() {
         return Err(StoreError::Invalid("a token needs a scope: read, build or admin".to_owned()));
     }
-    let secret = format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 20]>()));
+    let secret = random_secret();
     let token =
         Token { id: TokenId::new(), name: name.to_owned(), scopes, created_at: now, last_used_at: None, expires_at };
     let words: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();

@@ -100,3 +100,47 @@ impl WriteTx {
         self.unneeded_files.push(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Store, StoreError, settings};
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_to_be_one_and_writing_goes_on_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        settings::set(&mut tx, "before", "1").await.unwrap();
+        // What SQLite answers when the file cannot grow, as for ENOSPC.
+        sqlx::query("PRAGMA max_page_count = 1").execute(tx.conn()).await.unwrap();
+        let full = settings::set(&mut tx, "large", &"x".repeat(1 << 20)).await.unwrap_err();
+        assert!(matches!(full, StoreError::DiskFull(_)), "{full}");
+        assert!(full.to_string().contains("no space left"), "{full}");
+        drop(tx);
+
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(tx.conn()).await.unwrap();
+        settings::set(&mut tx, "large", &"x".repeat(1 << 20)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(settings::get(&store, "before").await.unwrap(), None, "half of a transaction stayed");
+        assert!(settings::get(&store, "large").await.unwrap().is_some());
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_nobody_waits_for_any_more_is_announced_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let mut watch = store.watch();
+        let mut tx = store.write().await.unwrap();
+        tx.changed(super::NewChange { kind: crate::ChangeKind::Repo, repo: None, build: None, job: None });
+        {
+            let mut commit = std::pin::pin!(tx.commit());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(commit.as_mut().poll(&mut context).is_pending());
+        }
+        watch.changed().await.unwrap();
+        assert_eq!(*watch.borrow(), 1);
+        store.close().await;
+    }
+}

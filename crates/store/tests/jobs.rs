@@ -1,5 +1,7 @@
 //! Builds and jobs: claims, needs, ends, whatever comes in whatever order.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 use std::{collections::HashMap, sync::Arc};
 
 use longshore_core::{

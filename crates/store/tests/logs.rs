@@ -1,5 +1,7 @@
 //! Logs: written by one, read by many, killed at any moment.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 use std::{
     borrow::Cow,
     io::Write as _,
@@ -10,7 +12,7 @@ use std::{
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Status, Stream, Timestamp};
 use longshore_store::{
-    Store, jobs,
+    Store, StoreError, jobs,
     logs::{self, LogEvents, LogReader, Renderer, StepHead},
 };
 
@@ -258,4 +260,18 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(out, text);
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_to_be_one_and_the_same_records_may_come_again() {
+    let world = World::new().await;
+    let job = running_job(&world).await;
+    let path = world.store.logs().path(job, 1);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let mut writer = world.store.logs().open_writer(job, 1).unwrap();
+    let full = writer.append(&[output(1, b"x\n")]).unwrap_err();
+    assert!(matches!(full, StoreError::DiskFull(_)), "{full}");
+    assert_eq!((writer.len(), writer.last_seq()), (0, 0));
+    assert_eq!(std::io::Error::from(full).kind(), std::io::ErrorKind::StorageFull);
 }

@@ -1,5 +1,7 @@
 //! The data folder as a whole: one server, one writer, nobody turned away.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 use std::{collections::BTreeMap, collections::HashSet, sync::Arc, time::Duration};
 
 use longshore_core::{Outcome, Status};
