@@ -1,1 +1,32 @@
-//! HTTP: routes, live streams, OpenAPI
+//! HTTP: webhooks, the JSON API, live streams, OpenAPI, and the plain pages.
+//!
+//! The binary calls [`serve`]. Handlers read the store and ask the scheduler; a hook is one row in the inbox and nothing
+//! else. Nothing here plans or runs anything, writes a build's or a job's status, or holds SQL. One file a noun.
+
+mod auth;
+mod badge;
+mod body;
+mod build_actions;
+mod builds;
+mod deliveries;
+mod error;
+mod events;
+mod health;
+mod hooks;
+mod job_actions;
+mod layers;
+mod logs;
+mod metrics;
+mod openapi;
+mod pages;
+mod params;
+mod repos;
+mod routes;
+mod server;
+mod sse;
+mod tokens;
+mod views;
+
+pub use error::ApiError;
+pub use openapi::openapi_json;
+pub use server::{Api, ApiConfig, EngineProbe, router, serve};

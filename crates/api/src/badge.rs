@@ -1,0 +1,88 @@
+//! `/badges/{repo}.svg`: how the newest build that is over ended, as a small picture for a README.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::{RepoId, Status};
+use longshore_store::builds;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    error::ErrorBody,
+    params::{Path, Query},
+    server::Server,
+};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct BadgeQuery {
+    /// Of this branch only, by its short name; of the default branch, or of any where that is not known, without it
+    branch: Option<String>,
+}
+
+/// A badge
+#[utoipa::path(
+    get, path = "/badges/{file}", tag = "repositories", security((), ("token" = ["read"])),
+    params(("file" = String, Path, description = "`{repo-id}.svg`"), BadgeQuery),
+    responses((status = 200, body = String, content_type = "image/svg+xml"), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(file): Path<String>,
+    Query(query): Query<BadgeQuery>,
+) -> Result<Response, ApiError> {
+    let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
+    let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
+    let repo = caller.repo(&server, id).await.map_err(|error| error.about("badge"))?;
+    let branch = query.branch.or(repo.default_branch);
+    let build = builds::latest_finished(&server.store, id, branch.as_deref()).await?;
+    let mut response = svg(build.map(|build| build.status)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
+    // Forges show badges through caches of their own: they have to ask again.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Its own style attributes are all it needs.
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    );
+    Ok(response)
+}
+
+/// Two words side by side; the widths are those of 11 px sans-serif, a little generous.
+fn svg(status: Option<Status>) -> String {
+    let (word, colour) = match status {
+        Some(Status::Success) => ("success", "#2c7a3f"),
+        Some(status @ (Status::Failure | Status::Error | Status::TimedOut)) => (status.as_str(), "#b3261e"),
+        Some(
+            status @ (Status::Blocked
+            | Status::Queued
+            | Status::Running
+            | Status::Canceling
+            | Status::Canceled
+            | Status::Skipped),
+        ) => (status.as_str(), "#6b6b6b"),
+        None => ("no build", "#6b6b6b"),
+    };
+    let left = 42;
+    let right = word.len() * 7 + 12;
+    let width = left + right;
+    let (left_middle, right_middle) = (left / 2, left + right / 2);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"20\" role=\"img\" \
+         aria-label=\"build: {word}\"><title>build: {word}</title>\
+         <rect width=\"{left}\" height=\"20\" fill=\"#3b3b3b\"/>\
+         <rect x=\"{left}\" width=\"{right}\" height=\"20\" fill=\"{colour}\"/>\
+         <g fill=\"#fff\" font-family=\"Verdana,DejaVu Sans,sans-serif\" font-size=\"11\" text-anchor=\"middle\">\
+         <text x=\"{left_middle}\" y=\"14\">build</text><text x=\"{right_middle}\" y=\"14\">{word}</text></g></svg>\n"
+    )
+}

@@ -1,0 +1,84 @@
+//! What a hook became.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
+use longshore_store::deliveries::{self, Delivery};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    error::ErrorBody,
+    params::{Path, Query, before, limit},
+    server::Server,
+    views::{Page, PageQuery},
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeliveryView {
+    #[schema(value_type = String, format = "uuid")]
+    id: DeliveryId,
+    #[schema(value_type = String, format = "uuid")]
+    repo: RepoId,
+    #[schema(value_type = String, format = DateTime)]
+    received_at: Timestamp,
+    /// The forge's word: `push`, `ping`, …
+    event: String,
+    /// `pending`, `done` (it became its builds), `ignored` or `failed`.
+    status: &'static str,
+    /// Why it is ignored, failed, or tried again.
+    reason: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
+    /// When a pending one is looked at (again).
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_try_at: Option<Timestamp>,
+    #[schema(value_type = Vec<String>)]
+    builds: Vec<BuildId>,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { id, repo, received_at, event, status, reason, finished_at, next_try_at, builds, .. } = delivery;
+        let next_try_at = finished_at.is_none().then_some(next_try_at);
+        Self { id, repo, received_at, event, status: status.as_str(), reason, finished_at, next_try_at, builds }
+    }
+}
+
+/// A repository's deliveries
+#[utoipa::path(
+    get, path = "/api/v1/repos/{repo}/deliveries", tag = "hooks", security((), ("token" = ["read"])),
+    params(("repo" = String, Path, description = "The repository's id"), PageQuery),
+    responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<RepoId>,
+    Query(query): Query<PageQuery>,
+) -> Result<axum::Json<Page<DeliveryView>>, ApiError> {
+    let repo = caller.repo(&server, id).await?;
+    let before = before(query.before.as_deref())?;
+    let page = deliveries::list(&server.store, repo.id, before, limit(query.limit)?).await?;
+    Ok(axum::Json(Page::of(page, DeliveryView::from)))
+}
+
+/// One delivery
+#[utoipa::path(
+    get, path = "/api/v1/deliveries/{delivery}", tag = "hooks", security((), ("token" = ["read"])),
+    params(("delivery" = String, Path, description = "The delivery's id")),
+    responses((status = 200, body = DeliveryView), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn get(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<DeliveryId>,
+) -> Result<axum::Json<DeliveryView>, ApiError> {
+    match deliveries::get(&server.store, id).await? {
+        Some(delivery) if caller.may_see(&server, delivery.repo).await? => Ok(axum::Json(delivery.into())),
+        Some(_) | None => Err(ApiError::no_such("delivery")),
+    }
+}

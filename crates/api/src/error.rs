@@ -1,0 +1,168 @@
+//! The one error that a handler answers with: `{"error": {"code", "message", "details"}}`.
+//!
+//! What is the caller's fault says what to do. What is ours says only that it happened: the cause is logged here, once,
+//! and never sent.
+
+use std::fmt;
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use longshore_scheduler::RequestError;
+use longshore_store::StoreError;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// An answer that is no success.
+#[derive(Debug, thiserror::Error)]
+#[error("{status} {code}: {message}")]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Option<Value>,
+}
+
+/// The body of every answer that is no success.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorDetail {
+    /// Stable, for programs: `not-found`, `conflict`, …
+    code: &'static str,
+    /// For people.
+    message: String,
+    /// More, where there is more: the diagnostics of a pipeline that cannot be planned.
+    details: Option<Value>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), details: None }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
+    }
+
+    /// No token, or one that is none of ours.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// `what` is a noun: also for what is there and must not be seen.
+    pub(crate) fn no_such(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("no such {what}"))
+    }
+
+    /// The same "not found", in the words of what was asked for.
+    pub(crate) fn about(self, what: &str) -> Self {
+        if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "this address does not take that method; see /openapi.json";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
+    }
+
+    pub(crate) fn too_slow(seconds: u64) -> Self {
+        let message = format!("the body did not arrive within {seconds} s");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
+    }
+
+    pub(crate) fn range_not_satisfiable(length: u64) -> Self {
+        let message = format!("there are {length} bytes, none of them in that range");
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", message)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        let message = "the body has to be JSON: send `Content-Type: application/json`";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
+    }
+
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// A fault of ours. Logs the cause; the answer does not have it.
+    pub(crate) fn internal(cause: impl fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed through a fault of ours");
+        let message = "something went wrong in the server; its log says what";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { status, code, message, details } = self;
+        let body = Json(ErrorBody { error: ErrorDetail { code, message, details } });
+        let mut response = (status, body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::no_such(what),
+            StoreError::Conflict(message) => Self::conflict(message),
+            StoreError::Invalid(message) => Self::bad_request(message),
+            StoreError::DiskFull(cause) => {
+                tracing::error!(%cause, "the disk of the data folder is full");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk-full",
+                    "no space left on the disk of the server's data folder",
+                )
+            }
+            error @ (StoreError::Locked(_)
+            | StoreError::Io { .. }
+            | StoreError::Corrupt(_)
+            | StoreError::Migrate(_)
+            | StoreError::Database(_)) => Self::internal(error),
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NotFound(message) => Self::not_found(message),
+            RequestError::Conflict(message) => Self::conflict(message),
+            RequestError::Unusable { message, diagnostics } => Self {
+                details: (!diagnostics.is_empty()).then(|| serde_json::json!({ "diagnostics": diagnostics })),
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
+            },
+            // The scheduler wrote it for people: it names the host's answer, not our inside.
+            RequestError::GitHost(message) => Self::new(StatusCode::BAD_GATEWAY, "git-host", message),
+            RequestError::ShuttingDown => Self::unavailable("the server is shutting down; try again in a moment"),
+            RequestError::Store(error) => error.into(),
+        }
+    }
+}

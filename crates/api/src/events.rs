@@ -1,0 +1,256 @@
+//! Live changes of builds, jobs and steps. A change says where to look; what is sent is how things stand when it is read, so a
+//! reader that applies what it gets in order shows the truth.
+//!
+//! Ids are the store's cursors: they outlive a restart. Where changes were missed, `event: reset` says so, and the
+//! reader re-reads.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use futures_util::stream;
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use longshore_store::{
+    Change, ChangeKind, Feed, FeedItem, builds,
+    jobs::{self, Job},
+};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    error::ErrorBody,
+    params::{Path, Query},
+    server::Server,
+    sse::{self, ResumeQuery},
+    views::StepView,
+};
+
+/// Jobs whose steps' statuses are remembered, so that only steps that moved are sent. Past it everything is forgotten, and sent
+/// once more.
+const REMEMBERED_JOBS: usize = 1000;
+
+/// Changes of everything that the token may see
+///
+/// `event: build`, `job` and `step`, each with how it stands now; `event: reset` where changes were missed: read again
+/// what you show. The stream begins now, or behind `Last-Event-ID`.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "events", security((), ("token" = ["read"])),
+    params(ResumeQuery, ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id")),
+    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody)),
+)]
+pub(crate) async fn all(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Query(query): Query<ResumeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let after = cursor(query.last_id(&headers))?;
+    Ok(Watcher::new(server, caller, None, after).into_response())
+}
+
+/// Changes of one build
+///
+/// As `/api/v1/events`. Without `Last-Event-ID` it begins with how the build and its jobs stand now, so that nothing is
+/// missed between reading and following.
+#[utoipa::path(
+    get, path = "/api/v1/builds/{build}/events", tag = "events", security((), ("token" = ["read"])),
+    params(
+        ("build" = String, Path, description = "The build's id"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    ),
+)]
+pub(crate) async fn of_build(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<BuildId>,
+    Query(query): Query<ResumeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (build, _) = crate::builds::find(&server, &caller, id).await?;
+    let after = cursor(query.last_id(&headers))?;
+    let snapshot = after.is_none();
+    // The cursor is older than what is read now: what changes in between is sent twice rather than never.
+    let mut watcher = Watcher::new(server, caller, Some(id), after);
+    if snapshot {
+        watcher.write_build(build.id).await?;
+        for job in jobs::of_build(&watcher.server.store, id).await? {
+            watcher.write_job(&job)?;
+            watcher.write_steps(job)?;
+        }
+    }
+    Ok(watcher.into_response())
+}
+
+fn cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
+    let parse =
+        |id: String| id.parse().map_err(|_| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"));
+    id.map(parse).transpose()
+}
+
+#[derive(Serialize)]
+struct BuildEvent {
+    id: BuildId,
+    repo: RepoId,
+    number: u64,
+    status: Status,
+    reason: Option<String>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct JobEvent<'a> {
+    id: JobId,
+    build: BuildId,
+    name: &'a str,
+    status: Status,
+    reason: Option<&'a str>,
+    exit_code: Option<i32>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct StepEvent {
+    build: BuildId,
+    job: JobId,
+    step: StepView,
+}
+
+#[derive(Serialize)]
+struct Reset {}
+
+/// One reader's place.
+#[derive(Debug)]
+struct Watcher {
+    server: Arc<Server>,
+    caller: Caller,
+    /// Of this build only.
+    build: Option<BuildId>,
+    feed: Feed,
+    /// The id of what is written now.
+    cursor: u64,
+    /// Statuses of steps, as they were sent.
+    sent: HashMap<JobId, Vec<Status>>,
+    out: String,
+}
+
+impl Watcher {
+    fn new(server: Arc<Server>, caller: Caller, build: Option<BuildId>, after: Option<u64>) -> Self {
+        let cursor = after.unwrap_or_else(|| *server.store.watch().borrow());
+        let feed = server.store.feed(Some(cursor));
+        // An id without data is no event, but a client that is cut off at once knows where it was.
+        let out = format!("retry: 1000\nid: {cursor}\n\n");
+        Self { server, caller, build, feed, cursor, sent: HashMap::new(), out }
+    }
+
+    fn into_response(self) -> Response {
+        sse::response(stream::unfold(self, |mut watcher| async {
+            // What cannot be read is in the log; the reader comes back to where it was.
+            let going_on = watcher.fill().await.unwrap_or(false);
+            going_on.then(|| (std::mem::take(&mut watcher.out), watcher))
+        }))
+    }
+
+    /// Waits until there is something to send; whether there is.
+    async fn fill(&mut self) -> Result<bool, ApiError> {
+        while self.out.is_empty() {
+            let item = tokio::select! {
+                item = self.feed.next() => item?,
+                () = sleep(sse::KEEPALIVE) => {
+                    self.out.push_str(sse::COMMENT);
+                    return Ok(true);
+                }
+                () = self.server.shutdown.cancelled() => return Ok(false),
+            };
+            match item {
+                Some(FeedItem::Change(change)) => self.write(change).await?,
+                Some(FeedItem::Missed { resumed_at }) => {
+                    self.cursor = resumed_at;
+                    self.sent.clear();
+                    self.event("reset", &Reset {})?;
+                }
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn write(&mut self, change: Change) -> Result<(), ApiError> {
+        self.cursor = change.cursor;
+        let (Some(repo), Some(build)) = (change.repo, change.build) else { return Ok(()) };
+        if self.build.is_some_and(|only| only != build) || !self.caller.may_see(&self.server, repo).await? {
+            return Ok(());
+        }
+        match (change.kind, change.job) {
+            (ChangeKind::Build, _) => self.write_build(build).await,
+            (ChangeKind::Job, Some(job)) => match jobs::get(&self.server.store, job).await? {
+                Some(job) => {
+                    self.write_job(&job)?;
+                    // Steps that never ran end with their job, without a change of their own.
+                    if job.status.is_final() { self.write_steps(job) } else { Ok(()) }
+                }
+                None => Ok(()),
+            },
+            (ChangeKind::Step, Some(job)) => match jobs::get(&self.server.store, job).await? {
+                Some(job) => self.write_steps(job),
+                None => Ok(()),
+            },
+            (ChangeKind::Job | ChangeKind::Step, None) | (ChangeKind::Repo | ChangeKind::Delivery, _) => Ok(()),
+        }
+    }
+
+    async fn write_build(&mut self, id: BuildId) -> Result<(), ApiError> {
+        let Some(build) = builds::get(&self.server.store, id).await? else { return Ok(()) };
+        let event = BuildEvent {
+            id,
+            repo: build.repo,
+            number: build.number,
+            status: build.status,
+            reason: build.reason,
+            started_at: build.started_at,
+            finished_at: build.finished_at,
+        };
+        self.event("build", &event)
+    }
+
+    fn write_job(&mut self, job: &Job) -> Result<(), ApiError> {
+        let event = JobEvent {
+            id: job.id,
+            build: job.build,
+            name: &job.name,
+            status: job.status,
+            reason: job.reason.as_deref(),
+            exit_code: job.exit_code,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+        };
+        self.event("job", &event)
+    }
+
+    /// The steps whose status is another than the one last sent. A step that nothing was sent of is thought to be `queued`.
+    fn write_steps(&mut self, job: Job) -> Result<(), ApiError> {
+        if self.sent.len() >= REMEMBERED_JOBS {
+            self.sent.clear();
+        }
+        let now: Vec<Status> = job.steps.iter().map(|step| step.status).collect();
+        let before = if job.status.is_final() { self.sent.remove(&job.id) } else { self.sent.insert(job.id, now) };
+        let before = before.unwrap_or_default();
+        for (index, step) in job.steps.into_iter().enumerate() {
+            if before.get(index).copied().unwrap_or(Status::Queued) != step.status {
+                let event = StepEvent { build: job.build, job: job.id, step: step.into() };
+                self.event("step", &event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, name: &str, data: &impl Serialize) -> Result<(), ApiError> {
+        sse::write_event(&mut self.out, name, &self.cursor.to_string(), data)
+    }
+}

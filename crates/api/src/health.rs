@@ -1,0 +1,45 @@
+//! Whether the server lives, and whether it could do its work now. Neither says anything that needs a token.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use longshore_store::deliveries;
+
+use crate::server::Server;
+
+/// Whether the server answers
+#[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
+pub(crate) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the store can be read and the engine answers
+#[utoipa::path(
+    get, path = "/readyz", tag = "server",
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 503, description = "What is not ready, a line each", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
+    let mut trouble = String::new();
+    if let Err(error) = deliveries::next_due(&server.store).await {
+        tracing::error!(%error, "the store cannot be read");
+        trouble.push_str("store: cannot be read; the server's log says why\n");
+    }
+    if let Some(words) = server.config.engine.trouble() {
+        let _ = writeln!(trouble, "engine: {words}");
+    }
+    if server.shutdown.is_cancelled() {
+        trouble.push_str("server: is shutting down\n");
+    }
+    if trouble.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, trouble).into_response()
+    }
+}

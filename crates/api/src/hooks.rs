@@ -1,0 +1,130 @@
+//! `POST /hooks/{repo}`: a forge's delivery into the inbox, and nothing else.
+//!
+//! In this order: the repository, the size, the signature over the raw bytes, whether they are JSON at all, one row, 202.
+//! What the delivery means is found out by the ingest loop.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+};
+use longshore_core::{RepoId, Timestamp};
+use longshore_forge::{Forge, delivery_key, signature};
+use longshore_store::{
+    deliveries::{self, NewDelivery},
+    repos::{self, Repo},
+};
+use serde::{Serialize, de::IgnoredAny};
+use utoipa::ToSchema;
+
+use crate::{
+    ApiError,
+    body::{discard, read},
+    error::ErrorBody,
+    params::Path,
+    server::Server,
+};
+
+/// The longest body; GitHub sends no longer ones.
+const BODY_LIMIT: usize = 25 << 20;
+/// The longest word for an event.
+const MAX_EVENT_LEN: usize = 100;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AcceptedBody {
+    /// The delivery's id; what became of it is at `/api/v1/deliveries/{id}`.
+    #[schema(value_type = String, format = "uuid")]
+    delivery: longshore_core::DeliveryId,
+}
+
+/// Takes a forge's webhook
+///
+/// Signed over the raw bytes with the repository's hook secret, in the header of the repository's forge. A repeated
+/// delivery is answered with the id of the first.
+#[utoipa::path(
+    post, path = "/hooks/{repo}", tag = "hooks",
+    params(("repo" = String, Path, description = "The repository's id")),
+    request_body(content_type = "application/json", content = String, description = "At most 25 MiB, as the forge sends it"),
+    responses(
+        (status = 202, description = "In the inbox; it becomes its builds soon", body = AcceptedBody),
+        (status = 400, description = "Signed, but no JSON, or without the forge's event header", body = ErrorBody),
+        (status = 401, description = "The signature is missing or wrong", body = ErrorBody),
+        (status = 404, description = "No such repository", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time", body = ErrorBody),
+        (status = 413, description = "The body is longer than 25 MiB", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn receive(
+    State(server): State<Arc<Server>>,
+    id: Result<Path<RepoId>, ApiError>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, axum::Json<AcceptedBody>), ApiError> {
+    let received_at = Timestamp::now();
+    let repo = match find(&server, id).await {
+        Ok(repo) => repo,
+        Err(error) => {
+            discard(body);
+            return Err(error);
+        }
+    };
+    let forge: Forge = repo.forge.parse().map_err(ApiError::internal)?;
+    let body = read(body, BODY_LIMIT, &server.large_bodies).await?;
+    let id = repo.id;
+    // Hashing 25 MiB takes longer than a handler may hold its thread.
+    let delivery = tokio::task::spawn_blocking(move || {
+        signature::verify(forge, &headers, &body, repo.hook_secret.expose().as_bytes())
+            .map_err(|error| ApiError::unauthorized(error.to_string()))?;
+        check_json(&headers, &body)?;
+        let event = event(forge, &headers)?;
+        let key = delivery_key(forge, &headers, &body);
+        Ok::<_, ApiError>(NewDelivery {
+            repo: id,
+            key,
+            event,
+            headers: kept(forge, &headers),
+            body: body.into(),
+            received_at,
+        })
+    })
+    .await
+    .map_err(ApiError::internal)??;
+    let mut tx = server.store.write().await?;
+    let accepted = deliveries::accept(&mut tx, &delivery).await?;
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBody { delivery: accepted.id })))
+}
+
+async fn find(server: &Server, id: Result<Path<RepoId>, ApiError>) -> Result<Repo, ApiError> {
+    let Path(id) = id?;
+    repos::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("repository"))
+}
+
+/// Only whether it is JSON: nothing is kept, and depth is limited.
+fn check_json(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
+    let Err(error) = serde_json::from_slice::<IgnoredAny>(body) else { return Ok(()) };
+    let form = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|v| v.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let help = if form { ": set the webhook's content type to application/json" } else { "" };
+    Err(ApiError::bad_request(format!("the body is not JSON{help} ({error})")))
+}
+
+fn event(forge: Forge, headers: &HeaderMap) -> Result<String, ApiError> {
+    let Some(name) = forge.event_header() else { return Ok("push".to_owned()) };
+    let event = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match event.len() {
+        0 => Err(ApiError::bad_request(format!("the header `{name}` is missing"))),
+        1..=MAX_EVENT_LEN => Ok(event.to_owned()),
+        _ => Err(ApiError::bad_request(format!("the header `{name}` is longer than {MAX_EVENT_LEN} characters"))),
+    }
+}
+
+/// The headers that reading the body takes; all others, cookies and signatures among them, are forgotten.
+fn kept(forge: Forge, headers: &HeaderMap) -> BTreeMap<String, String> {
+    let names = forge.event_header().into_iter().chain([forge.delivery_header()]);
+    let value = |name: &'static str| headers.get(name).and_then(|value| value.to_str().ok());
+    names.filter_map(|name| Some((name.to_owned(), value(name)?.to_owned()))).collect()
+}

@@ -1,0 +1,48 @@
+//! What happens around every request: panics are caught, answers counted, security headers set.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use futures_util::FutureExt as _;
+
+use crate::{ApiError, server::Server};
+
+/// Nothing that is served loads or runs anything; pages that have a style say so themselves.
+const NO_CONTENT_AT_ALL: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+];
+
+/// The middleware.
+pub(crate) async fn around(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    // A handler shares with others only the store, which a panic leaves whole: an open transaction is undone.
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => ApiError::internal(format_args!("a handler panicked: {}", words(&*panic))).into_response(),
+    };
+    server.requests.count(response.status());
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name, value);
+    }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT_AT_ALL);
+    // What is shown depends on who asks, and changes.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "without words",
+    }
+}

@@ -1,0 +1,182 @@
+//! `GET /api/v1/jobs/{job}/log/stream`: a log as it is written, to its end.
+//!
+//! A reader costs one window of the journal and what the connection buffers; a slow one is behind and nothing else. The end
+//! is sent after the last byte, and only with a final status.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use futures_util::stream;
+use longshore_core::{JobId, Status};
+use longshore_store::{
+    jobs,
+    logs::{self, Batch, LogEvent, LogEvents, LogReader, StepHead},
+};
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    builds::find_job,
+    error::ErrorBody,
+    params::{Path, Query},
+    server::Server,
+    sse::{self, ResumeQuery},
+};
+
+/// Records of one step and stream come together up to so many bytes of text; a longer record comes alone.
+const EVENT_LEN: usize = 64 << 10;
+
+/// A job's log as server-sent events
+///
+/// `event: log` with `data: {"step", "number", "stream", "time", "text"}`, and when the job is over and everything has been
+/// sent `event: end` with `data: {"status"}`. A job that has not begun is waited for.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job}/log/stream", tag = "logs", security((), ("token" = ["read"])),
+    params(
+        ("job" = String, Path, description = "The job's id"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    ),
+)]
+pub(crate) async fn follow(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<JobId>,
+    Query(query): Query<ResumeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    find_job(&server, &caller, id).await?;
+    let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let cursor = query.last_id(&headers);
+    let (events, from) = LogEvents::resume(StepHead::of(&plan), cursor.as_deref().unwrap_or("0"))
+        .ok_or_else(|| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"))?;
+    let reader = logs::follow(&server.store, id, from).await?;
+    let follower = Follower { server, job: id, reader, events };
+    Ok(sse::response(stream::unfold(Some(follower), |follower| async {
+        let mut follower = follower?;
+        match follower.next().await {
+            Next::Events(text) => Some((text, Some(follower))),
+            Next::Last(text) => Some((text, None)),
+            Next::Nothing => None,
+        }
+    })))
+}
+
+/// One reader's place.
+#[derive(Debug)]
+struct Follower {
+    server: Arc<Server>,
+    job: JobId,
+    reader: LogReader,
+    events: LogEvents,
+}
+
+enum Next {
+    Events(String),
+    /// The job is over.
+    Last(String),
+    /// The server ends, or cannot read on: the reader comes back.
+    Nothing,
+}
+
+#[derive(Serialize)]
+struct End {
+    status: Status,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Next {
+        let batch = tokio::select! {
+            batch = self.reader.next() => batch,
+            () = sleep(sse::KEEPALIVE) => return Next::Events(sse::COMMENT.to_owned()),
+            () = self.server.shutdown.cancelled() => return Next::Nothing,
+        };
+        let next = match batch {
+            Ok(Some(batch)) => self.write(&batch).map(Next::Events),
+            Ok(None) => self.end().await,
+            Err(error) => Err(error.into()),
+        };
+        // The answer has begun: there is nowhere to say it but the log, which the error has been to.
+        next.unwrap_or(Next::Nothing)
+    }
+
+    /// The batch as events, neighbours of one step and stream together.
+    fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
+        let mut out = String::new();
+        let mut open: Option<Open> = None;
+        for (end, record) in batch.records() {
+            let Some(event) = self.events.event(&record) else { continue };
+            match &mut open {
+                Some(open) if open.takes(&event) => open.text.push_str(&event.text),
+                Some(_) | None => {
+                    let next = Open::new(&event);
+                    if let Some(done) = open.replace(next) {
+                        done.write(&mut out)?;
+                    }
+                }
+            }
+            if let Some(open) = &mut open {
+                open.cursor = self.events.cursor(end);
+            }
+        }
+        if let Some(done) = open {
+            done.write(&mut out)?;
+        }
+        // A batch without output, too, is a sign of life.
+        Ok(if out.is_empty() { sse::COMMENT.to_owned() } else { out })
+    }
+
+    async fn end(&self) -> Result<Next, ApiError> {
+        let Some(job) = jobs::get(&self.server.store, self.job).await? else { return Ok(Next::Nothing) };
+        if !job.status.is_final() {
+            return Ok(Next::Nothing);
+        }
+        let mut out = String::new();
+        let cursor = self.events.cursor(self.reader.offset());
+        sse::write_event(&mut out, "end", &cursor, &End { status: job.status })?;
+        Ok(Next::Last(out))
+    }
+}
+
+/// An event that may still grow.
+struct Open {
+    step: Option<String>,
+    number: Option<u32>,
+    stream: &'static str,
+    time: longshore_core::Timestamp,
+    text: String,
+    cursor: String,
+}
+
+impl Open {
+    fn new(event: &LogEvent<'_>) -> Self {
+        Self {
+            step: event.step.map(str::to_owned),
+            number: event.number,
+            stream: event.stream,
+            time: event.time,
+            text: event.text.clone().into_owned(),
+            cursor: String::new(),
+        }
+    }
+
+    fn takes(&self, event: &LogEvent<'_>) -> bool {
+        self.number == event.number && self.stream == event.stream && self.text.len() + event.text.len() <= EVENT_LEN
+    }
+
+    fn write(self, out: &mut String) -> Result<(), ApiError> {
+        let event = LogEvent {
+            step: self.step.as_deref(),
+            number: self.number,
+            stream: self.stream,
+            time: self.time,
+            text: self.text.into(),
+        };
+        sse::write_event(out, "log", &self.cursor, &event)
+    }
+}

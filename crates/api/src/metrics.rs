@@ -1,0 +1,96 @@
+//! `/metrics`: figures in Prometheus' text format. Made when they are asked for; nothing is gathered in the background.
+
+use std::{
+    fmt::{Display, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::{Status, Timestamp};
+use longshore_store::{counts, tokens::Scope};
+
+use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
+
+/// Answers since the start, by the first digit of their status.
+#[derive(Debug, Default)]
+pub(crate) struct Requests([AtomicU64; 5]);
+
+impl Requests {
+    pub(crate) fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        if let Some(counter) = class.checked_sub(1).and_then(|index| self.0.get(index)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Figures for Prometheus
+#[utoipa::path(
+    get, path = "/metrics", tag = "server", security(("token" = ["read"])),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = ErrorBody)),
+)]
+pub(crate) async fn show(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, ApiError> {
+    caller.require(Scope::Read)?;
+    let counts = counts::get(&server.store).await?;
+    let mut text = Text::default();
+
+    text.head("longshore_info", "gauge", "The server's version.");
+    text.line("longshore_info", Some(("version", server.config.version)), 1);
+    text.head("longshore_uptime_seconds", "gauge", "Seconds since the server started.");
+    text.line("longshore_uptime_seconds", None, Timestamp::now().since(server.config.started_at) / 1000);
+    text.head("longshore_capacity", "gauge", "Jobs at once.");
+    text.line("longshore_capacity", None, server.config.capacity);
+    text.head("longshore_engine_up", "gauge", "Whether the engine answers.");
+    text.line("longshore_engine_up", None, u8::from(server.config.engine.trouble().is_none()));
+
+    text.head("longshore_jobs", "gauge", "Jobs that are not over, by status; `queued` is the queue's length.");
+    for status in Status::ALL.into_iter().filter(|status| !status.is_final()) {
+        let jobs = counts.jobs.iter().find(|(of, _)| *of == status).map_or(0, |(_, jobs)| *jobs);
+        text.line("longshore_jobs", Some(("status", status.as_str())), jobs);
+    }
+    text.head("longshore_deliveries_pending", "gauge", "Webhook deliveries that have not become builds yet.");
+    text.line("longshore_deliveries_pending", None, counts.pending_deliveries);
+
+    text.head("longshore_http_requests_total", "counter", "Answers since the start, by the class of their status.");
+    for (index, counter) in server.requests.0.iter().enumerate() {
+        let class = format!("{}xx", index + 1);
+        text.line("longshore_http_requests_total", Some(("status", &class)), counter.load(Ordering::Relaxed));
+    }
+    if let Some(bytes) = resident_bytes() {
+        text.head("process_resident_memory_bytes", "gauge", "Resident memory of the server.");
+        text.line("process_resident_memory_bytes", None, bytes);
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
+}
+
+/// The text, line by line.
+#[derive(Debug, Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
+        let _ = match label {
+            Some((key, word)) => writeln!(self.0, "{name}{{{key}=\"{word}\"}} {value}"),
+            None => writeln!(self.0, "{name} {value}"),
+        };
+    }
+}
+
+/// From `/proc/self/status`, whose figure is in KiB whatever the page size.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}

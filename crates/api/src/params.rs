@@ -1,0 +1,78 @@
+//! What stands in an address: ids, and the query, understood strictly.
+
+use std::{fmt::Display, str::FromStr};
+
+use axum::{
+    extract::{FromRequestParts, Path as AxumPath, Query as AxumQuery},
+    http::request::Parts,
+};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+
+use crate::ApiError;
+
+/// Items on a page where the query does not say.
+const DEFAULT_LIMIT: u32 = 50;
+/// Items on a page at most.
+const MAX_LIMIT: u32 = 200;
+
+/// The one parameter of a path. What cannot be one names nothing.
+#[derive(Debug)]
+pub(crate) struct Path<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Path<T>
+where
+    T: FromStr<Err: Display>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let AxumPath(text) = AxumPath::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::not_found(error.body_text()))?;
+        text.parse().map(Self).map_err(|error: T::Err| ApiError::not_found(error.to_string()))
+    }
+}
+
+/// The query. Unknown parameters are refused by name (every type says `deny_unknown_fields`).
+#[derive(Debug)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match AxumQuery::from_request_parts(parts, state).await {
+            Ok(AxumQuery(value)) => Ok(Self(value)),
+            Err(error) => Err(ApiError::bad_request(error.body_text())),
+        }
+    }
+}
+
+/// `before` of a keyset page: what the page before gave as `next`.
+pub(crate) fn before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
+    let parse = |text: &str| {
+        let place: Option<i64> = text.parse().ok().filter(|place| *place >= 0);
+        place.ok_or_else(|| ApiError::bad_request("`before` is what the last page gave as `next`"))
+    };
+    text.map(parse).transpose()
+}
+
+/// Items on a page: what is asked, at most [`MAX_LIMIT`].
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
+    match asked {
+        Some(0) => Err(ApiError::bad_request("`limit` is at least 1")),
+        Some(limit) => Ok(limit.min(MAX_LIMIT)),
+        None => Ok(DEFAULT_LIMIT),
+    }
+}
+
+/// A field that may be missing, and whose value is a word to be parsed.
+pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+}

@@ -1,0 +1,264 @@
+//! Repositories: registered, shown, changed, removed.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use longshore_core::{RepoId, Timestamp};
+use longshore_forge::{Forge, RefName, git::CloneUrl};
+use longshore_store::{
+    repos::{self, NewRepo, Repo, RepoPatch},
+    tokens::Scope,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    body,
+    error::ErrorBody,
+    params::{Path, Query, before, limit},
+    server::Server,
+    views::Page,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RepoView {
+    #[schema(value_type = String, format = "uuid")]
+    id: RepoId,
+    name: String,
+    /// `git`, `github`, `gitea` or `forgejo`
+    forge: String,
+    /// Without its credentials.
+    clone_url: String,
+    /// What the forge's webhook calls.
+    hook_url: String,
+    /// Shown once: when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hook_secret: Option<String>,
+    /// Readable without a token.
+    public: bool,
+    default_branch: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl RepoView {
+    fn new(server: &Server, repo: Repo) -> Self {
+        Self {
+            hook_url: format!("{}/hooks/{}", server.config.public_url, repo.id),
+            id: repo.id,
+            name: repo.name,
+            forge: repo.forge,
+            clone_url: shown(&repo.clone_url),
+            hook_secret: None,
+            public: repo.public,
+            default_branch: repo.default_branch,
+            created_at: repo.created_at,
+        }
+    }
+
+    fn with_secret(server: &Server, repo: Repo) -> Self {
+        let secret = repo.hook_secret.expose().to_owned();
+        Self { hook_secret: Some(secret), ..Self::new(server, repo) }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Only the repository of exactly this name
+    name: Option<String>,
+    /// `next` of the page before
+    before: Option<String>,
+    /// Items at most: 50 where it is not given, never more than 200
+    limit: Option<u32>,
+}
+
+/// Repositories
+#[utoipa::path(
+    get, path = "/api/v1/repos", tag = "repositories", security((), ("token" = ["read"])), params(ListQuery),
+    responses((status = 200, body = Page<RepoView>)),
+)]
+pub(crate) async fn list(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<RepoView>>, ApiError> {
+    let (before, limit) = (before(query.before.as_deref())?, limit(query.limit)?);
+    if let Some(name) = &query.name {
+        let repo = repos::by_name(&server.store, name).await?;
+        let repo = repo.filter(|repo| repo.public || !caller.only_public());
+        return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&server, repo)))));
+    }
+    let page = repos::list(&server.store, caller.only_public(), before, limit).await?;
+    Ok(Json(Page::of(page, |repo| RepoView::new(&server, repo))))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateRepo {
+    /// `name` or `owner/name`
+    name: String,
+    /// http, https or ssh; credentials in it are kept and never shown
+    clone_url: String,
+    /// `git` (the default), `github`, `gitea` or `forgejo`
+    forge: Option<String>,
+    /// Readable without a token; not where it is not said
+    #[serde(default)]
+    public: bool,
+    default_branch: Option<String>,
+}
+
+/// Registers a repository
+#[utoipa::path(
+    post, path = "/api/v1/repos", tag = "repositories", security(("token" = ["admin"])), request_body = CreateRepo,
+    responses(
+        (status = 201, description = "With its hook secret, this once", body = RepoView),
+        (status = 400, body = ErrorBody), (status = 409, description = "The name is taken", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    body: Result<body::Json<CreateRepo>, ApiError>,
+) -> Result<(StatusCode, Json<RepoView>), ApiError> {
+    caller.require(Scope::Admin)?;
+    let body::Json(new) = body?;
+    let forge = match &new.forge {
+        Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
+        None => Forge::Git,
+    };
+    check_clone_url(&new.clone_url)?;
+    check_branch(new.default_branch.as_deref())?;
+    let new = NewRepo {
+        name: new.name,
+        forge: forge.as_str().to_owned(),
+        clone_url: new.clone_url,
+        public: new.public,
+        default_branch: new.default_branch,
+    };
+    let mut tx = server.store.write().await?;
+    let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %repo.id, name = repo.name, by = caller.name(), "a repository was registered");
+    Ok((StatusCode::CREATED, Json(RepoView::with_secret(&server, repo))))
+}
+
+/// One repository
+#[utoipa::path(
+    get, path = "/api/v1/repos/{repo}", tag = "repositories", security((), ("token" = ["read"])),
+    params(("repo" = String, Path, description = "The repository's id")),
+    responses((status = 200, body = RepoView), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn get(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<RepoId>,
+) -> Result<Json<RepoView>, ApiError> {
+    let repo = caller.repo(&server, id).await?;
+    Ok(Json(RepoView::new(&server, repo)))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchRepo {
+    clone_url: Option<String>,
+    public: Option<bool>,
+    default_branch: Option<String>,
+}
+
+/// Changes a repository; what is not named stays
+#[utoipa::path(
+    patch, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
+    params(("repo" = String, Path, description = "The repository's id")), request_body = PatchRepo,
+    responses((status = 200, body = RepoView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn patch(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    id: Result<Path<RepoId>, ApiError>,
+    body: Result<body::Json<PatchRepo>, ApiError>,
+) -> Result<Json<RepoView>, ApiError> {
+    caller.require(Scope::Admin)?;
+    let (Path(id), body::Json(patch)) = (id?, body?);
+    if let Some(url) = &patch.clone_url {
+        check_clone_url(url)?;
+    }
+    check_branch(patch.default_branch.as_deref())?;
+    let patch = RepoPatch {
+        clone_url: patch.clone_url,
+        public: patch.public,
+        default_branch: patch.default_branch,
+        renew_hook_secret: false,
+    };
+    let repo = apply(&server, id, &patch).await?;
+    tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
+    Ok(Json(RepoView::new(&server, repo)))
+}
+
+/// Removes a repository with its deliveries, builds and logs
+#[utoipa::path(
+    delete, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
+    params(("repo" = String, Path, description = "The repository's id")),
+    responses(
+        (status = 204), (status = 404, body = ErrorBody),
+        (status = 409, description = "Some of its builds are not over", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn delete(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    id: Result<Path<RepoId>, ApiError>,
+) -> Result<StatusCode, ApiError> {
+    caller.require(Scope::Admin)?;
+    let Path(id) = id?;
+    let mut tx = server.store.write().await?;
+    repos::delete(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %id, by = caller.name(), "a repository was removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes a new hook secret; the old one ends at once
+#[utoipa::path(
+    post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
+    params(("repo" = String, Path, description = "The repository's id")),
+    responses((status = 200, description = "With its hook secret, this once", body = RepoView), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn renew_hook_secret(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    id: Result<Path<RepoId>, ApiError>,
+) -> Result<Json<RepoView>, ApiError> {
+    caller.require(Scope::Admin)?;
+    let Path(id) = id?;
+    let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
+    tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
+    Ok(Json(RepoView::with_secret(&server, repo)))
+}
+
+async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
+    let mut tx = server.store.write().await?;
+    let repo = repos::patch(&mut tx, id, patch).await?;
+    tx.commit().await?;
+    Ok(repo)
+}
+
+/// A clone address without its credentials. One that is none (it was stored by a version that took it) is not shown at all.
+fn shown(clone_url: &str) -> String {
+    clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
+}
+
+fn check_clone_url(text: &str) -> Result<(), ApiError> {
+    text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
+    let Some(name) = name else { return Ok(()) };
+    match format!("refs/heads/{name}").parse::<RefName>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::bad_request("`default_branch` is a branch's short name, such as `main`")),
+    }
+}

@@ -1,0 +1,72 @@
+//! Every route, with its description: a route without one does not compile, and a description without a route neither.
+
+use std::sync::Arc;
+
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, pages, repos,
+    server::Server, tokens,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Longshore",
+        description = "A self-hosted CI server in one container. Lists are keyset pages, newest first: give `next` of one \
+                       page as `before` of the next. Times are RFC 3339 in UTC. Without a token only public \
+                       repositories are seen; what may not be seen answers 404. Errors are \
+                       `{\"error\": {\"code\", \"message\", \"details\"}}`.",
+    ),
+    modifiers(&BearerTokens),
+)]
+struct Description;
+
+/// Tokens come as `Authorization: Bearer`.
+struct BearerTokens;
+
+impl Modify for BearerTokens {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        openapi.components.get_or_insert_default().add_security_scheme("token", bearer);
+    }
+}
+
+/// The routes and what OpenAPI says of them.
+pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(hooks::receive))
+        .routes(routes!(repos::list, repos::create))
+        .routes(routes!(repos::get, repos::patch, repos::delete))
+        .routes(routes!(repos::renew_hook_secret))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::get))
+        .routes(routes!(builds::list_of_repo, build_actions::start))
+        .routes(routes!(builds::list))
+        .routes(routes!(builds::get))
+        .routes(routes!(build_actions::cancel))
+        .routes(routes!(build_actions::rerun))
+        .routes(routes!(builds::get_job))
+        .routes(routes!(job_actions::cancel))
+        .routes(routes!(job_actions::rerun))
+        .routes(routes!(job_actions::approve))
+        .routes(routes!(job_actions::decline))
+        .routes(routes!(logs::read::read))
+        .routes(routes!(logs::live::follow))
+        .routes(routes!(events::of_build))
+        .routes(routes!(events::all))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(badge::show))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::show))
+        .routes(routes!(openapi::show))
+        .routes(routes!(pages::home::show))
+        .routes(routes!(pages::build::show))
+        .routes(routes!(pages::job::show))
+}

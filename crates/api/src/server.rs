@@ -1,0 +1,110 @@
+//! The server: what handlers share, the routes, and the loop that serves them until the shutdown token.
+
+use std::{fmt, future::IntoFuture as _, io, sync::Arc, time::Duration};
+
+use axum::{Router, middleware};
+use longshore_core::Timestamp;
+use longshore_scheduler::Scheduler;
+use longshore_store::Store;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{ApiError, body::LargeBodies, layers, metrics::Requests, routes};
+
+/// How long running answers may take once the end was asked for.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// What the binary gives to [`serve`].
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub store: Store,
+    pub scheduler: Scheduler,
+    pub config: ApiConfig,
+}
+
+/// Facts and settings of this process.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// What people and forges reach the server by, without a slash at its end: `https://ci.example.org`.
+    pub public_url: String,
+    /// SHA-256 of the administrator's token; without one only stored tokens count.
+    pub admin_token_hash: Option<[u8; 32]>,
+    /// Jobs at once.
+    pub capacity: usize,
+    pub version: &'static str,
+    pub started_at: Timestamp,
+    /// Whether the engine answers, as it is known now: asked by `/readyz`, must not block.
+    pub engine: EngineProbe,
+}
+
+/// Says why no job could be run now; nothing where one could.
+#[derive(Clone)]
+pub struct EngineProbe(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl EngineProbe {
+    pub fn new(probe: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(probe))
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for EngineProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineProbe(..)")
+    }
+}
+
+/// What every handler reaches.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) config: ApiConfig,
+    /// Ends the open streams.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) large_bodies: LargeBodies,
+    pub(crate) requests: Requests,
+}
+
+/// Serves until `shutdown`: then open streams end, and running answers get half a second.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
+    let router = router_until(api, shutdown.clone());
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned()).into_future();
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = shutdown.cancelled() => {}
+    }
+    // A slow reader of a long log does not keep the process; it resumes at the next start.
+    timeout(SHUTDOWN_GRACE, serving).await.unwrap_or(Ok(()))
+}
+
+/// The routes, for tests that bring their own way of serving; open streams end when it is dropped with its connections.
+pub fn router(api: Api) -> Router {
+    router_until(api, CancellationToken::new())
+}
+
+fn router_until(api: Api, shutdown: CancellationToken) -> Router {
+    let Api { store, scheduler, config } = api;
+    let server = Arc::new(Server {
+        store,
+        scheduler,
+        config,
+        shutdown,
+        large_bodies: LargeBodies::new(),
+        requests: Requests::default(),
+    });
+    let (router, _) = routes::all().split_for_parts();
+    router
+        .fallback(async || ApiError::not_found("there is nothing at this address; see /openapi.json"))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))
+        .with_state(server)
+}

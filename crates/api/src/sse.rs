@@ -1,0 +1,54 @@
+//! Server-sent events: how they are written, and the answer that carries them.
+
+use std::{convert::Infallible, fmt::Write as _, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use crate::ApiError;
+
+/// A comment goes out when nothing else did for so long: proxies close connections that are silent for a minute.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(15);
+/// The comment.
+pub(crate) const COMMENT: &str = ":\n\n";
+
+/// Where a reader that comes back goes on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ResumeQuery {
+    /// The last event's `id`, for those who cannot send the header `Last-Event-ID`, which wins
+    last_event_id: Option<String>,
+}
+
+impl ResumeQuery {
+    /// The last event's id, as the reader says it.
+    pub(crate) fn last_id(self, headers: &HeaderMap) -> Option<String> {
+        let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        header.or(self.last_event_id).filter(|id| !id.is_empty())
+    }
+}
+
+/// Appends an event. JSON has no line breaks, so the data is one line.
+pub(crate) fn write_event(out: &mut String, name: &str, id: &str, data: &impl Serialize) -> Result<(), ApiError> {
+    let data = serde_json::to_string(data).map_err(ApiError::internal)?;
+    let _ = write!(out, "event: {name}\nid: {id}\ndata: {data}\n\n");
+    Ok(())
+}
+
+/// The answer.
+pub(crate) fn response(events: impl Stream<Item = String> + Send + 'static) -> Response {
+    use futures_util::StreamExt as _;
+    let mut response = Body::from_stream(events.map(|text| Ok::<_, Infallible>(Bytes::from(text)))).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    // nginx and its kin hold answers back otherwise.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}

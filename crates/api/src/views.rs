@@ -1,0 +1,247 @@
+//! The shapes of answers: what of the store's rows is shown, under which names.
+
+use std::collections::HashMap;
+
+use longshore_core::{BuildId, DeliveryId, Diagnostic, EventName, JobId, RepoId, Status, Timestamp};
+use longshore_store::{
+    builds::Build,
+    jobs::Job,
+    repos::{self, Repo},
+    steps::Step,
+};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{ApiError, server::Server};
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    items: Vec<T>,
+    /// Give it as `before` for the next page; `null` on the last.
+    next: Option<String>,
+}
+
+impl<T> Page<T> {
+    pub(crate) fn of<R>(page: longshore_store::Page<R>, view: impl FnMut(R) -> T) -> Self {
+        Self { items: page.items.into_iter().map(view).collect(), next: page.next.map(|place| place.to_string()) }
+    }
+
+    /// A list of at most one.
+    pub(crate) fn single(item: Option<T>) -> Self {
+        Self { items: item.into_iter().collect(), next: None }
+    }
+
+    pub(crate) fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}
+
+/// Which page.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// `next` of the page before
+    pub(crate) before: Option<String>,
+    /// Items at most: 50 where it is not given, never more than 200
+    pub(crate) limit: Option<u32>,
+}
+
+/// Which repository something belongs to.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct RepoRef {
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: RepoId,
+    pub(crate) name: String,
+}
+
+impl From<&Repo> for RepoRef {
+    fn from(repo: &Repo) -> Self {
+        Self { id: repo.id, name: repo.name.clone() }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BuildView {
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: BuildId,
+    /// Counts the repository's builds from 1.
+    pub(crate) number: u64,
+    pub(crate) repo: RepoRef,
+    /// `blocked queued running canceling` and then `success failure error canceled skipped timed-out`
+    #[schema(value_type = String, example = "success")]
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    #[schema(value_type = String, example = "push")]
+    pub(crate) event: EventName,
+    #[serde(rename = "ref")]
+    pub(crate) git_ref: String,
+    pub(crate) branch: Option<String>,
+    pub(crate) tag: Option<String>,
+    pub(crate) commit: String,
+    pub(crate) message: String,
+    pub(crate) author: String,
+    /// Who pushed or asked.
+    pub(crate) sender: String,
+    /// A page of the forge that shows the change.
+    pub(crate) url: Option<String>,
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub(crate) delivery: Option<DeliveryId>,
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub(crate) rerun_of: Option<BuildId>,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) finished_at: Option<Timestamp>,
+    /// What is wrong with the pipeline files.
+    #[schema(value_type = Vec<Object>)]
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) jobs: Vec<JobView>,
+}
+
+impl BuildView {
+    pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>) -> Self {
+        let event = build.event;
+        Self {
+            id: build.id,
+            number: build.number,
+            repo,
+            status: build.status,
+            reason: build.reason,
+            event: event.name,
+            branch: event.branch().map(str::to_owned),
+            tag: event.tag().map(str::to_owned),
+            git_ref: event.git_ref,
+            commit: event.commit,
+            message: event.message,
+            author: event.author,
+            sender: event.sender,
+            url: event.url,
+            delivery: build.delivery,
+            rerun_of: build.rerun_of,
+            created_at: build.created_at,
+            started_at: build.started_at,
+            finished_at: build.finished_at,
+            diagnostics: build.diagnostics,
+            jobs: jobs.into_iter().map(JobView::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobView {
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: JobId,
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) build: BuildId,
+    pub(crate) name: String,
+    /// Unique in the build: `pipeline/job (matrix)`.
+    pub(crate) key: String,
+    pub(crate) pipeline: String,
+    #[schema(value_type = String, example = "success")]
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) exit_code: Option<i32>,
+    /// The matrix's values for this job.
+    #[schema(value_type = HashMap<String, String>)]
+    #[serde(serialize_with = "as_map")]
+    pub(crate) matrix: Vec<(String, String)>,
+    /// Keys of jobs that have to succeed first.
+    pub(crate) needs: Vec<String>,
+    /// 0 until it was claimed.
+    pub(crate) attempt: u32,
+    /// The job of an earlier build that succeeded and stands for this one.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub(crate) carried_over: Option<JobId>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) claimed_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) steps: Vec<StepView>,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> Self {
+        Self {
+            id: job.id,
+            build: job.build,
+            name: job.name,
+            key: job.key,
+            pipeline: job.pipeline,
+            status: job.status,
+            reason: job.reason,
+            exit_code: job.exit_code,
+            matrix: job.matrix,
+            needs: job.needs,
+            attempt: job.attempt,
+            carried_over: job.carried_over,
+            claimed_at: job.claimed_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            steps: job.steps.into_iter().map(StepView::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StepView {
+    /// From 1.
+    pub(crate) number: u32,
+    pub(crate) name: String,
+    #[schema(value_type = String, example = "success")]
+    pub(crate) status: Status,
+    /// 128 + n where signal n ended it.
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) wall_ms: Option<u64>,
+    /// User and system time of its processes.
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) peak_memory_bytes: Option<u64>,
+    pub(crate) out_of_memory: bool,
+}
+
+impl From<Step> for StepView {
+    fn from(step: Step) -> Self {
+        Self {
+            number: u32::from(step.position) + 1,
+            name: step.name,
+            status: step.status,
+            exit_code: step.exit_code,
+            signal: step.signal,
+            started_at: step.started_at,
+            finished_at: step.finished_at,
+            wall_ms: step.wall_ms,
+            cpu_ms: step.cpu_ms,
+            peak_memory_bytes: step.peak_memory_bytes,
+            out_of_memory: step.out_of_memory,
+        }
+    }
+}
+
+/// Pairs as a JSON object, in their order.
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
+
+/// The repositories of these builds; one that is removed at this moment is left out.
+pub(crate) async fn repo_refs_of(server: &Server, builds: &[Build]) -> Result<HashMap<RepoId, RepoRef>, ApiError> {
+    let mut refs = HashMap::new();
+    for Build { repo: id, .. } in builds {
+        let id = *id;
+        if !refs.contains_key(&id)
+            && let Some(repo) = repos::get(&server.store, id).await?
+        {
+            refs.insert(id, RepoRef::from(&repo));
+        }
+    }
+    Ok(refs)
+}

@@ -1,0 +1,134 @@
+//! A small HTTP client: one connection a request, whole answers, and event streams.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{HeaderMap, Request, Response, body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+
+/// Nothing here takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The error's message, after looking at its shape.
+    pub(crate) fn error(&self) -> String {
+        let json = self.json();
+        let error = &json["error"];
+        assert!(error["code"].is_string() && error.get("details").is_some(), "{json}");
+        error["message"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn connect(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Response<Incoming> {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", "longshore.test");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = timeout(PATIENCE, sender.send_request(request.body(Full::new(body)).unwrap()));
+    answer.await.expect("an answer").unwrap()
+}
+
+pub(crate) async fn send(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
+    let response = connect(addr, method, path, headers, body.into()).await;
+    let (head, body) = response.into_parts();
+    let body = timeout(PATIENCE, body.collect()).await.expect("a whole answer").unwrap().to_bytes();
+    Answer { status: head.status.as_u16(), headers: head.headers, body }
+}
+
+/// One event of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) data: String,
+}
+
+impl Event {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap()
+    }
+}
+
+/// A stream of server-sent events.
+pub(crate) struct Events {
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    text: Vec<u8>,
+}
+
+impl Events {
+    pub(crate) async fn open(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+        let response = connect(addr, "GET", path, headers, Bytes::new()).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let (head, body) = response.into_parts();
+        Self { headers: head.headers, body, text: Vec::new() }
+    }
+
+    /// The next event that has a name; nothing at the stream's end.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
+                let block: Vec<u8> = self.text.drain(..end + 2).collect();
+                let event = parse(std::str::from_utf8(&block).expect("events are UTF-8"));
+                if !event.name.is_empty() {
+                    return Some(event);
+                }
+            }
+            match timeout(PATIENCE, self.body.frame()).await.expect("an event") {
+                Some(frame) => self.text.extend_from_slice(&frame.unwrap().into_data().unwrap()),
+                None => return None,
+            }
+        }
+    }
+}
+
+fn parse(block: &str) -> Event {
+    let mut event = Event::default();
+    for line in block.lines() {
+        match line.split_once(": ") {
+            Some(("event", value)) => value.clone_into(&mut event.name),
+            Some(("id", value)) => value.clone_into(&mut event.id),
+            Some(("data", value)) => value.clone_into(&mut event.data),
+            Some(("retry", _)) => {}
+            _ => assert!(line.is_empty() || line.starts_with(':'), "{line}"),
+        }
+    }
+    event
+}

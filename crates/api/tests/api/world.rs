@@ -1,0 +1,235 @@
+//! A server with its store, and a job's life driven by hand: what the dispatcher and the executor do, without an engine.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use longshore_api::{Api, ApiConfig, EngineProbe};
+use longshore_core::{
+    BuildPlan, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepCondition, StepPlan, Stream,
+    Timestamp,
+};
+use longshore_forge::git::{Git, Mirrors};
+use longshore_scheduler::Scheduler;
+use longshore_store::{
+    Store,
+    builds::{self, Build, NewBuild},
+    jobs::{self, ClaimedJob, Job},
+    logs::LogWriter,
+    repos::{self, NewRepo, Repo},
+    tokens::{self, Scope},
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::client::{Answer, Events, send};
+
+pub(crate) const ADMIN: &str = "the-administrator";
+
+pub(crate) struct World {
+    pub(crate) addr: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) engine: Arc<std::sync::Mutex<Option<String>>>,
+    scheduler_ends: CancellationToken,
+    tasks: TaskTracker,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// With a scheduler that has ended: deliveries stay in the inbox.
+    pub(crate) async fn new() -> Self {
+        let world = Self::with_dispatcher().await;
+        world.scheduler_ends.cancel();
+        world.tasks.wait().await;
+        world
+    }
+
+    /// With a scheduler that answers, and claims nothing.
+    pub(crate) async fn with_dispatcher() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let (tasks, scheduler_ends) = (TaskTracker::new(), CancellationToken::new());
+        let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
+        let (orders, _) = mpsc::channel(1);
+        let (_, reports) = mpsc::channel(1);
+        let scheduler = Scheduler::start(store.clone(), mirrors, 0, orders, reports, &tasks, &scheduler_ends);
+        tasks.close();
+        let engine = Arc::new(std::sync::Mutex::new(None));
+        let probe = Arc::clone(&engine);
+        let config = ApiConfig {
+            public_url: "https://ci.example".to_owned(),
+            admin_token_hash: Some(Sha256::digest(ADMIN).into()),
+            capacity: 2,
+            version: "1.2.3",
+            started_at: Timestamp::now(),
+            engine: EngineProbe::new(move || probe.lock().unwrap().clone()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let api = Api { store: store.clone(), scheduler, config };
+        let serving = tokio::spawn(longshore_api::serve(listener, api, shutdown.clone()));
+        Self { addr, store, shutdown, serving, engine, scheduler_ends, tasks, _dir: dir }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> Answer {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        send(self.addr, method, path, &headers, body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, Some(ADMIN), "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, Some(ADMIN), body.to_string()).await
+    }
+
+    pub(crate) async fn stream(&self, path: &str, last_id: Option<&str>) -> Events {
+        let bearer = format!("Bearer {ADMIN}");
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(last_id.map(|id| ("last-event-id", id)));
+        Events::open(self.addr, path, &headers).await
+    }
+
+    pub(crate) async fn repo(&self, name: &str, forge: &str, public: bool) -> Repo {
+        let new = NewRepo {
+            name: name.to_owned(),
+            forge: forge.to_owned(),
+            clone_url: "https://me:hidden@forge.example/r.git".to_owned(),
+            public,
+            default_branch: None,
+        };
+        let mut tx = self.store.write().await.unwrap();
+        let repo = repos::create(&mut tx, &new, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        repo
+    }
+
+    pub(crate) async fn token(&self, scope: Scope) -> String {
+        let mut tx = self.store.write().await.unwrap();
+        let made = tokens::create(&mut tx, scope.as_str(), &[scope], None, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        made.secret
+    }
+
+    /// A build of one job with these steps.
+    pub(crate) async fn build(&self, repo: RepoId, branch: &str, steps: &[&str]) -> Build {
+        let new = NewBuild {
+            repo,
+            event: event(branch),
+            plan: BuildPlan { version: 1, jobs: vec![job_plan(steps)] },
+            diagnostics: Vec::new(),
+            delivery: None,
+            rerun_of: None,
+            carried_over: Vec::new(),
+        };
+        let mut tx = self.store.write().await.unwrap();
+        let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        build
+    }
+
+    pub(crate) async fn job_of(&self, build: &Build) -> Job {
+        jobs::of_build(&self.store, build.id).await.unwrap().remove(0)
+    }
+
+    /// Claims the oldest job, as the dispatcher does.
+    pub(crate) async fn claim(&self) -> Running {
+        let mut tx = self.store.write().await.unwrap();
+        let claimed = jobs::claim_next(&mut tx, Timestamp::now()).await.unwrap().expect("a queued job");
+        tx.commit().await.unwrap();
+        let log = self.store.logs().open_writer(claimed.job.id, claimed.attempt).unwrap();
+        Running { store: self.store.clone(), id: claimed.job.id, claimed, log }
+    }
+
+    /// A build of one job with one step that printed this and succeeded.
+    pub(crate) async fn finished(&self, repo: RepoId, printed: &[u8]) -> JobId {
+        let build = self.build(repo, "main", &["one"]).await;
+        let mut running = self.claim().await;
+        assert_eq!(running.claimed.build.id, build.id);
+        running.print(0, Stream::Stdout, printed);
+        let id = running.id;
+        running.end(Outcome::Success).await;
+        id
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.scheduler_ends.cancel();
+        self.serving.abort();
+    }
+}
+
+/// A claimed job and its log.
+pub(crate) struct Running {
+    store: Store,
+    pub(crate) id: JobId,
+    pub(crate) claimed: ClaimedJob,
+    log: LogWriter,
+}
+
+impl Running {
+    pub(crate) fn print(&mut self, step: u16, stream: Stream, data: &[u8]) {
+        self.record(step, RecordKind::Output(stream), data);
+    }
+
+    pub(crate) fn record(&mut self, step: u16, kind: RecordKind, data: &[u8]) {
+        let seq = self.log.last_seq() + 1;
+        self.log.append(&[Record { seq, time: Timestamp::now(), step, kind, data: data.into() }]).unwrap();
+    }
+
+    pub(crate) async fn end(self, outcome: Outcome) {
+        self.log.close();
+        let mut tx = self.store.write().await.unwrap();
+        jobs::end_attempt(&mut tx, self.id, self.claimed.attempt, outcome, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+fn event(branch: &str) -> Event {
+    Event {
+        name: EventName::Push,
+        git_ref: format!("refs/heads/{branch}"),
+        commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        before: None,
+        message: "A change <b>\n\nwith more".to_owned(),
+        author: "Somebody".to_owned(),
+        author_email: "somebody@example.org".to_owned(),
+        sender: String::new(),
+        url: None,
+        default_branch: None,
+        inputs: BTreeMap::new(),
+    }
+}
+
+fn job_plan(steps: &[&str]) -> JobPlan {
+    let step = |name: &&str| StepPlan {
+        name: (*name).to_owned(),
+        run: format!("./{name}"),
+        env: BTreeMap::new(),
+        working_directory: None,
+        shell: "sh".to_owned(),
+        condition: StepCondition::Success,
+        continue_on_error: false,
+        timeout_ms: None,
+    };
+    JobPlan {
+        key: "ci/test".to_owned(),
+        pipeline: "ci".to_owned(),
+        name: "test".to_owned(),
+        matrix: vec![("rust".to_owned(), "1.95".to_owned())],
+        needs: Vec::new(),
+        image: "busybox".to_owned(),
+        env: BTreeMap::new(),
+        steps: steps.iter().map(step).collect(),
+        timeout_ms: 60_000,
+        checkout: false,
+    }
+}
