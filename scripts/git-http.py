@@ -101,6 +101,8 @@ class Handler(BaseHTTPRequestHandler):
     def repository(self, path):
         """The folder of the repository that the path leads to, inside the root."""
         root = self.server.root
+        if ".." in path.split("/"):
+            return None
         for end in ("/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD"):
             if path.endswith(end):
                 folder = os.path.realpath(os.path.join(root, path[: -len(end)].lstrip("/")))

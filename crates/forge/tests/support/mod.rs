@@ -14,26 +14,26 @@ use std::{
 
 /// `user:password` that the host asks for, and what it should look for in every process's arguments.
 #[derive(Default)]
-pub struct Options {
-    pub credentials: Option<String>,
-    pub secrets: Vec<String>,
+pub(crate) struct Options {
+    pub(crate) credentials: Option<String>,
+    pub(crate) secrets: Vec<String>,
     /// Takes connections and never answers.
-    pub silent: bool,
+    pub(crate) silent: bool,
 }
 
-pub struct GitHost {
-    pub address: SocketAddr,
-    pub root: PathBuf,
+pub(crate) struct GitHost {
+    pub(crate) address: SocketAddr,
+    pub(crate) root: PathBuf,
     /// Requests' paths, and arguments in which a secret was seen.
-    pub requests: Arc<Mutex<Vec<String>>>,
-    pub leaks: Arc<Mutex<Vec<String>>>,
+    pub(crate) requests: Arc<Mutex<Vec<String>>>,
+    pub(crate) leaks: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl GitHost {
     /// Serves the repositories below `root`.
-    pub fn start(root: &Path, options: Options) -> Self {
+    pub(crate) fn start(root: &Path, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, requests, leaks) = (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::default());
@@ -58,7 +58,7 @@ impl GitHost {
         Self { address, root: root.to_owned(), requests, leaks, stop, thread: Some(thread) }
     }
 
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
     }
 }
@@ -176,13 +176,13 @@ fn read_chunks(reader: &mut impl io::BufRead) -> io::Result<Vec<u8>> {
     }
 }
 
-pub fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     use ::base64::{Engine as _, prelude::BASE64_STANDARD};
     BASE64_STANDARD.encode(text)
 }
 
 /// Runs git as a person would, in `folder`, and gives its output.
-pub fn git(folder: &Path, args: &[&str]) -> String {
+pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -199,33 +199,33 @@ pub fn git(folder: &Path, args: &[&str]) -> String {
 }
 
 /// Writes a file, and the folders it lies in.
-pub fn write(path: &Path, text: impl AsRef<[u8]>) {
+pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
 /// A person's repository at `folder/name`, to be served from there: pushes are not needed, it is changed in place.
-pub struct Repository(pub PathBuf);
+pub(crate) struct Repository(pub(crate) PathBuf);
 
 impl Repository {
-    pub fn new(folder: &Path, name: &str) -> Self {
+    pub(crate) fn new(folder: &Path, name: &str) -> Self {
         let path = folder.join(name);
         std::fs::create_dir_all(&path).unwrap();
         git(&path, &["init", "-q", "-b", "main"]);
         Self(path)
     }
 
-    pub fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         git(&self.0, args)
     }
 
-    pub fn write(&self, path: &str, text: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> &Self {
         write(&self.0.join(path), text);
         self
     }
 
     /// Commits all there is.
-    pub fn commit(&self, message: &str) -> String {
+    pub(crate) fn commit(&self, message: &str) -> String {
         self.git(&["add", "-A", "-f"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", message]);
         self.git(&["rev-parse", "HEAD"])

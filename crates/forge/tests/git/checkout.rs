@@ -1,0 +1,334 @@
+//! Checkouts and working trees, unpacked and compared with what git itself makes.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::support::{GitHost, Options, Repository, git};
+use longshore_forge::{
+    CommitId, RefName,
+    git::{Checkout, Checkouts, CloneUrl, Git, Mirror, TarSource, Wanted, Worktree},
+};
+use tokio::io::AsyncReadExt as _;
+
+/// Unpacks with the system's tar, as someone who is not us.
+async fn unpack(tar: &TarSource, into: &Path) {
+    let mut bytes = Vec::new();
+    tar.open().await.unwrap().read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes.len() as u64, tar.length());
+    std::fs::create_dir_all(into).unwrap();
+    let file = into.with_extension("tar");
+    std::fs::write(&file, bytes).unwrap();
+    let status = Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(into).status().unwrap();
+    assert!(status.success());
+}
+
+/// Every file, link and folder but `.git`: what it is, whether it can be executed, what is in it.
+fn tree(root: &Path) -> BTreeMap<PathBuf, (char, bool, Vec<u8>)> {
+    let mut tree = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            if path == root.join(".git") {
+                continue;
+            }
+            let value = if metadata.is_dir() {
+                folders.push(path.clone());
+                ('d', false, vec![])
+            } else if metadata.is_symlink() {
+                ('l', false, std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes())
+            } else {
+                ('f', metadata.mode() & 0o111 != 0, std::fs::read(&path).unwrap())
+            };
+            tree.insert(path.strip_prefix(root).unwrap().to_owned(), value);
+        }
+    }
+    tree
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    repository: Repository,
+    _host: GitHost,
+    mirror: Mirror,
+    checkouts: Checkouts,
+    url: CloneUrl,
+}
+
+async fn world(fill: impl FnOnce(&Repository)) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(folder.path(), "host/app");
+    repository.write("a", "a\n").commit("first");
+    fill(&repository);
+    let host = GitHost::start(&folder.path().join("host"), Options::default());
+    let url: CloneUrl = format!("http://robot:s3cr3t-w0rd@{}/app/.git", host.address).parse().unwrap();
+    let mirror = Mirror::open_or_create(Git::default(), &folder.path().join("mirror.git")).await.unwrap();
+    mirror.fetch(&url, &Wanted::Ref("refs/heads/main".parse().unwrap())).await.unwrap();
+    let checkouts = Checkouts::open(folder.path().join("checkouts"), 1 << 30).unwrap();
+    World { folder, repository, _host: host, mirror, checkouts, url }
+}
+
+impl World {
+    async fn tar(&self, commit: &str, git_ref: Option<&str>) -> TarSource {
+        let commit: CommitId = commit.parse().unwrap();
+        let git_ref: Option<RefName> = git_ref.map(|name| name.parse().unwrap());
+        let checkout = Checkout { commit: &commit, git_ref: git_ref.as_ref(), origin: &self.url };
+        self.checkouts.tar(&self.mirror, &checkout).await.unwrap()
+    }
+
+    fn head(&self) -> String {
+        self.repository.git(&["rev-parse", "HEAD"])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn unusual(repository: &Repository) {
+    let long = format!("{}/{}", "folder".repeat(20), "file".repeat(30));
+    repository
+        .write("crlf.txt", "one\ntwo\n")
+        .write("sub/id.c", "/* $Id$ */\n")
+        .write("utf16.txt", "ünï\n")
+        .write("auto.txt", "a\nb\n")
+        .write("dropped", "an archive leaves it out\n")
+        .write("filtered", "as it is\n")
+        .write("empty", "")
+        .write("space name\ttab", "x")
+        .write("ünï🚢", [0, 255, 10])
+        .write(&long, "long")
+        .write("run.sh", "#!/bin/sh\n")
+        .write(
+            ".gitattributes",
+            "* text=auto\n*.c ident\ncrlf.txt eol=crlf\nutf16.txt text working-tree-encoding=UTF-16LE\n\
+             dropped export-ignore\nauto.txt export-subst\nfiltered filter=evil\nlink eol=crlf\n",
+        );
+    symlink("./sub//id.c", repository.0.join("link")).unwrap();
+    symlink("x/".repeat(100), repository.0.join("long-link")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(repository.0.join("run.sh"), mode).unwrap();
+    repository.git(&["config", "filter.evil.smudge", "sh -c 'echo evil'"]);
+    // The UTF-16 file's bytes in the work tree have to be UTF-16.
+    let bytes: Vec<u8> = "ünï\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    repository.write("utf16.txt", bytes);
+    repository.commit("unusual files");
+    let head = repository.git(&["rev-parse", "HEAD"]);
+    repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},module")]);
+    repository.git(&["commit", "-q", "-m", "a submodule"]);
+}
+
+#[tokio::test]
+async fn a_checkout_is_byte_for_byte_what_git_clone_makes() {
+    let world = world(unusual).await;
+    world.repository.git(&["tag", "light"]);
+    world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
+    world.mirror.fetch(&world.url, &Wanted::Ref("refs/tags/v1".parse().unwrap())).await.unwrap();
+    let (ours, theirs) = (world.path("ours"), world.path("theirs"));
+    unpack(&world.tar(&world.head(), Some("refs/heads/main")).await, &ours).await;
+    git(
+        world.folder.path(),
+        &["clone", "-q", "--depth=1", &format!("file://{}", world.repository.0.display()), "theirs"],
+    );
+    let (ours_tree, theirs_tree) = (tree(&ours), tree(&theirs));
+    assert_eq!(ours_tree.keys().collect::<Vec<_>>(), theirs_tree.keys().collect::<Vec<_>>());
+    assert_eq!(ours_tree, theirs_tree);
+    assert_eq!(ours_tree[Path::new("crlf.txt")].2, b"one\r\ntwo\r\n");
+
+    assert_eq!(git(&ours, &["status", "--porcelain"]), "");
+    assert_eq!(git(&ours, &["rev-parse", "HEAD"]), world.head());
+    assert_eq!(git(&ours, &["branch", "--show-current"]), "main");
+    assert_eq!(git(&ours, &["describe", "--tags"]), "v1");
+    assert_eq!(git(&ours, &["log", "-1", "--format=%s"]), "a submodule");
+    assert_eq!(git(&ours, &["rev-list", "--count", "HEAD"]), "1");
+    assert_eq!(git(&ours, &["config", "remote.origin.url"]), world.url.address());
+    git(&ours, &["fsck", "--strict"]);
+    let secret = Command::new("grep").args(["-r", "s3cr3t"]).arg(&ours).output().unwrap();
+    assert!(secret.stdout.is_empty());
+    // It can be worked with: a commit on it, and more history from its origin.
+    git(&ours, &["commit", "-q", "--allow-empty", "-m", "mine"]);
+    git(&ours, &["-c", "protocol.version=2", "fetch", "-q", "--unshallow", "origin"]);
+    assert_eq!(git(&ours, &["rev-list", "--count", "origin/main"]), "3");
+}
+
+#[tokio::test]
+async fn a_tag_or_a_bare_commit_leaves_head_detached() {
+    let world = world(|repository| drop(repository.git(&["tag", "v1"]))).await;
+    for (n, git_ref) in [Some("refs/tags/v1"), None].into_iter().enumerate() {
+        let ours = world.path(&format!("ours{n}"));
+        unpack(&world.tar(&world.head(), git_ref).await, &ours).await;
+        assert_eq!(git(&ours, &["branch", "--show-current"]), "");
+        assert_eq!(git(&ours, &["describe", "--tags", "--exact-match"]), "v1");
+        assert_eq!(git(&ours, &["status", "--porcelain"]), "");
+    }
+}
+
+#[tokio::test]
+async fn filters_and_hooks_that_came_with_a_repository_do_not_run() {
+    let world = world(|repository| {
+        repository.write("filtered", "as it is\n").write(".gitattributes", "filtered filter=lfs eol=crlf\n");
+        repository.commit("filter");
+    })
+    .await;
+    // As bad as can be: the filter and hooks stand in the mirror's own configuration.
+    let ran = world.path("ran");
+    let command = format!("touch '{}'", ran.display());
+    for key in ["filter.lfs.smudge", "filter.lfs.process", "core.fsmonitor"] {
+        git(world.mirror.folder(), &["config", key, &command]);
+    }
+    let ours = world.path("ours");
+    unpack(&world.tar(&world.head(), Some("refs/heads/main")).await, &ours).await;
+    assert_eq!(std::fs::read(ours.join("filtered")).unwrap(), b"as it is\r\n");
+    assert!(!ran.exists());
+}
+
+#[tokio::test]
+async fn a_tree_with_files_behind_a_link_is_refused() {
+    let world = world(|_| ()).await;
+    let repository = &world.repository;
+    let blob = repository.git(&["hash-object", "-w", "a"]);
+    let mktree = |list: &str| {
+        crate::support::write(&repository.0.join("list"), list);
+        let script = "git mktree --missing < list";
+        let output = Command::new("sh").args(["-c", script]).current_dir(&repository.0).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let sub = mktree(&format!("100644 blob {blob}\tx\n"));
+    let top = mktree(&format!("120000 blob {blob}\tdir\n040000 tree {sub}\tdir\n"));
+    let commit = repository.git(&["commit-tree", &top, "-m", "evil"]);
+    repository.git(&["update-ref", "refs/heads/evil", &commit]);
+    world.mirror.fetch(&world.url, &Wanted::Ref("refs/heads/evil".parse().unwrap())).await.unwrap();
+    let commit: CommitId = commit.parse().unwrap();
+    let checkout = Checkout { commit: &commit, git_ref: None, origin: &world.url };
+    match world.checkouts.tar(&world.mirror, &checkout).await {
+        Err(error) => assert!(error.to_string().contains("git failed"), "{error}"),
+        // Git itself may settle it by dropping one of the two.
+        Ok(tar) => {
+            let ours = world.path("ours");
+            unpack(&tar, &ours).await;
+            assert!(!(ours.join("dir").is_symlink() && ours.join("dir/x").exists()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn callers_at_once_share_one_preparation_and_old_ones_make_room() {
+    let world = world(|_| ()).await;
+    let head = world.head();
+    let tars = tokio::join!(world.tar(&head, None), world.tar(&head, None), world.tar(&head, None));
+    let inode = |tar: tokio::fs::File| async move { tar.metadata().await.unwrap().ino() };
+    let first = inode(tars.0.open().await.unwrap()).await;
+    assert_eq!(inode(tars.1.open().await.unwrap()).await, first);
+    assert_eq!(inode(tars.2.open().await.unwrap()).await, first);
+
+    // Room for one: the other goes, and whoever holds it reads on.
+    let small = Checkouts::open(world.path("small"), tars.0.length()).unwrap();
+    let commit: CommitId = head.parse().unwrap();
+    let main: RefName = "refs/heads/main".parse().unwrap();
+    let tar = async |git_ref| {
+        let checkout = Checkout { commit: &commit, git_ref, origin: &world.url };
+        small.tar(&world.mirror, &checkout).await.unwrap()
+    };
+    let (held, _) = (tar(None).await, tar(Some(&main)).await);
+    let again = tar(None).await;
+    assert_ne!(inode(held.open().await.unwrap()).await, inode(again.open().await.unwrap()).await);
+    unpack(&held, &world.path("held")).await;
+    assert_eq!(std::fs::read_dir(world.path("small")).unwrap().count(), 0, "nothing has a name on the disk");
+}
+
+#[tokio::test]
+async fn a_new_tag_on_a_commit_is_in_its_next_checkout() {
+    let world = world(|_| ()).await;
+    world.tar(&world.head(), Some("refs/heads/main")).await;
+    world.repository.git(&["tag", "v2"]);
+    world.mirror.fetch(&world.url, &Wanted::Ref("refs/tags/v2".parse().unwrap())).await.unwrap();
+    let ours = world.path("ours");
+    unpack(&world.tar(&world.head(), Some("refs/heads/main")).await, &ours).await;
+    assert_eq!(git(&ours, &["describe", "--tags"]), "v2");
+}
+
+#[tokio::test]
+async fn a_working_tree_is_taken_as_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(folder.path(), "work");
+    repository.write("kept", "1").write("changed", "1").write("gone", "1").write(".gitignore", "ignored\n");
+    let head = repository.commit("first");
+    repository.git(&["remote", "add", "origin", "https://me:s3cr3t@forge.example/me/app.git"]);
+    repository.write("changed", "2").write("new file", "3").write("ignored", "4").write("sub/new", "5");
+    std::fs::remove_file(repository.0.join("gone")).unwrap();
+    symlink("/etc/passwd", repository.0.join("link")).unwrap();
+    let nested = Repository::new(&repository.0, "nested");
+    nested.write("inner", "6").write(".gitignore", "secret\n").write("secret", "7");
+    let worktree = Worktree::open(&Git::default(), &repository.0).await.unwrap();
+    let facts = worktree.facts();
+    assert_eq!((facts.git_ref.as_str(), facts.commit.as_str()), ("refs/heads/main", head.as_str()));
+    assert_eq!((facts.facts.message.as_str(), facts.facts.author.as_str()), ("first", "Eve"));
+    assert_eq!(facts.origin.as_deref(), Some("https://forge.example/me/app.git"));
+    let (tar, notes) = worktree.tar().await.unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("`nested`"), "{notes:?}");
+    let ours = folder.path().join("ours");
+    unpack(&tar, &ours).await;
+    let names: Vec<String> = tree(&ours).keys().map(|path| path.display().to_string()).collect();
+    let expected = [
+        ".gitignore",
+        "changed",
+        "kept",
+        "link",
+        "nested",
+        "nested/.gitignore",
+        "nested/inner",
+        "new file",
+        "sub",
+        "sub/new",
+    ];
+    assert_eq!(names, expected);
+    assert!(ours.join("link").is_symlink());
+    let status = git(&ours, &["status", "--porcelain"]);
+    assert_eq!(status, " M changed\n D gone\n?? link\n?? nested/\n?? \"new file\"\n?? sub/");
+    assert_eq!(git(&ours, &["rev-parse", "HEAD"]), head);
+}
+
+#[tokio::test]
+async fn a_linked_worktree_a_subfolder_and_a_folder_without_git_are_taken_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(folder.path(), "work");
+    repository.write("sub/file", "1").write(".gitignore", "out\n").write("sub/out", "2").commit("first");
+    std::fs::remove_file(repository.0.join("sub/out")).unwrap();
+    repository.git(&["rm", "-q", "--cached", "sub/out"]);
+    let head = repository.commit("without");
+    repository.write("sub/out", "2");
+    repository.git(&["worktree", "add", "-q", "-b", "side", "../linked"]);
+    let take = async |name: &str| {
+        let worktree = Worktree::open(&Git::default(), &folder.path().join(name)).await.unwrap();
+        let (tar, notes) = worktree.tar().await.unwrap();
+        let ours = folder.path().join(format!("ours-{}", name.replace('/', "-")));
+        unpack(&tar, &ours).await;
+        (worktree.facts(), notes, ours)
+    };
+    let (facts, _, ours) = take("linked").await;
+    assert_eq!((facts.git_ref.as_str(), facts.commit.as_str()), ("refs/heads/side", head.as_str()));
+    assert_eq!(git(&ours, &["status", "--porcelain"]), "");
+    assert_eq!(git(&ours, &["branch", "--show-current"]), "side");
+
+    let (_, notes, ours) = take("work/sub").await;
+    assert!(notes[0].contains("a part of the repository"), "{notes:?}");
+    assert_eq!(tree(&ours).keys().map(|path| path.to_str().unwrap()).collect::<Vec<_>>(), ["file"]);
+
+    crate::support::write(&folder.path().join("plain/.gitignore"), "out\n");
+    crate::support::write(&folder.path().join("plain/out"), "1");
+    crate::support::write(&folder.path().join("plain/.env"), "2");
+    let (facts, _, ours) = take("plain").await;
+    assert_eq!((facts.git_ref.as_str(), facts.commit), ("refs/heads/main", "0".repeat(40)));
+    assert_eq!(tree(&ours).len(), 2);
+
+    std::fs::create_dir(folder.path().join("unborn")).unwrap();
+    git(&folder.path().join("unborn"), &["init", "-q", "-b", "main"]);
+    crate::support::write(&folder.path().join("unborn/new"), "1");
+    let (facts, _, ours) = take("unborn").await;
+    assert_eq!(facts.commit, "0".repeat(40));
+    assert_eq!(git(&ours, &["status", "--porcelain"]), "?? new");
+}

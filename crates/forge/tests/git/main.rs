@@ -1,0 +1,9 @@
+//! Git against real git: fetching from a host over HTTP, checkouts, working trees, what they cost.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod checkout;
+mod cost;
+mod mirror;
+#[path = "../support/mod.rs"]
+mod support;

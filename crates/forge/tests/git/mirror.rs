@@ -1,0 +1,296 @@
+//! Mirrors, against real git and a real git host over HTTP.
+
+use std::{os::unix::fs::symlink, path::Path, time::Duration};
+
+use crate::support::{GitHost, Options, Repository, base64, git};
+use longshore_forge::{
+    CommitId, RefName, Revision,
+    git::{CloneUrl, Git, GitError, Mirror, Wanted},
+};
+
+struct World {
+    folder: tempfile::TempDir,
+    repository: Repository,
+    host: GitHost,
+    mirror: Mirror,
+    url: CloneUrl,
+}
+
+async fn world_with(options: Options, userinfo: &str) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(folder.path(), "host/app");
+    repository.write(".longshore.yml", "jobs: {}\n").commit("first\n\nbody");
+    let host = GitHost::start(&folder.path().join("host"), options);
+    let mirror = Mirror::open_or_create(Git::default(), &folder.path().join("mirror.git")).await.unwrap();
+    let url = format!("http://{userinfo}{}/app/.git", host.address).parse().unwrap();
+    World { folder, repository, host, mirror, url }
+}
+
+async fn world() -> World {
+    world_with(Options::default(), "").await
+}
+
+fn branch(name: &str) -> RefName {
+    format!("refs/heads/{name}").parse().unwrap()
+}
+
+fn on(name: &str) -> Wanted {
+    Wanted::Ref(branch(name))
+}
+
+impl World {
+    async fn fetch(&self, wanted: &Wanted) -> Result<CommitId, GitError> {
+        self.mirror.fetch(&self.url, wanted).await
+    }
+
+    fn head(&self) -> CommitId {
+        self.repository.git(&["rev-parse", "HEAD"]).parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_brings_branches_and_tags_and_tells_the_commit() {
+    let world = world().await;
+    world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
+    let head = world.head();
+    assert_eq!(world.fetch(&on("main")).await.unwrap(), head);
+    let tag = Revision::Ref("refs/tags/v1".parse().unwrap());
+    assert_eq!(world.mirror.resolve(&tag).await.unwrap(), head);
+    let facts = world.mirror.commit_facts(&head).await.unwrap();
+    assert_eq!((facts.author.as_str(), facts.email.as_str()), ("Eve", "eve@example.org"));
+    assert_eq!(facts.message, "first\n\nbody");
+}
+
+#[tokio::test]
+async fn a_delivery_is_answered_from_the_mirror_when_its_commit_is_here() {
+    let world = world().await;
+    let push = Wanted::Push { git_ref: branch("main"), after: world.head() };
+    world.fetch(&push).await.unwrap();
+    let asked = world.host.requests.lock().unwrap().len();
+    assert_eq!(world.fetch(&push).await.unwrap(), world.head());
+    assert_eq!(world.fetch(&Wanted::Commit(world.head())).await.unwrap(), world.head());
+    assert_eq!(world.host.requests.lock().unwrap().len(), asked);
+    // A tag on that commit is news.
+    world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
+    let object = world.repository.git(&["rev-parse", "refs/tags/v1"]).parse().unwrap();
+    let push = Wanted::Push { git_ref: "refs/tags/v1".parse().unwrap(), after: object };
+    assert_eq!(world.fetch(&push).await.unwrap(), world.head());
+}
+
+#[tokio::test]
+async fn a_commit_that_was_pushed_away_is_still_built_or_named_as_gone() {
+    let world = world().await;
+    let first = world.head();
+    world.fetch(&on("main")).await.unwrap();
+    world.repository.git(&["commit", "-q", "--amend", "-m", "other"]);
+    assert_eq!(world.fetch(&on("main")).await.unwrap(), world.head());
+    assert_eq!(world.fetch(&Wanted::Commit(first.clone())).await.unwrap(), first);
+    let gone = Wanted::Push { git_ref: branch("main"), after: "1".repeat(40).parse().unwrap() };
+    assert!(matches!(world.fetch(&gone).await, Err(GitError::UnknownRevision { .. })));
+    assert!(matches!(world.fetch(&on("nowhere")).await, Err(GitError::UnknownRevision { .. })));
+}
+
+#[tokio::test]
+async fn branches_named_like_options_are_branches() {
+    let world = world().await;
+    for name in ["--upload-pack=x", "-x", "$(id)", "ünï🚢", "a'b\"c", "@"] {
+        world.repository.git(&["update-ref", &format!("refs/heads/{name}"), "HEAD"]);
+        assert_eq!(world.fetch(&on(name)).await.unwrap(), world.head(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_branch_may_become_a_folder_of_branches() {
+    let world = world().await;
+    world.repository.git(&["branch", "a"]);
+    world.fetch(&on("a")).await.unwrap();
+    world.repository.git(&["branch", "-D", "a"]);
+    world.repository.git(&["branch", "a/b"]);
+    assert_eq!(world.fetch(&on("a/b")).await.unwrap(), world.head());
+}
+
+#[tokio::test]
+async fn credentials_open_the_door_and_show_nowhere() {
+    let secret = "s3cr3t-w0rd";
+    let options = || Options {
+        credentials: Some(format!("robot:{secret}")),
+        secrets: vec![secret.to_owned(), base64(&format!("robot:{secret}"))],
+        silent: false,
+    };
+    let world = world_with(options(), &format!("robot:{secret}@")).await;
+    // Git's arguments as git itself sees them; the host looks at all processes while they wait for it.
+    let log = world.folder.path().join("arguments");
+    let wrapper = world.folder.path().join("git-wrapper");
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{}'\nexec git \"$@\"\n", log.display());
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let wrapped = Git::default().with_program(&wrapper);
+    let mirror = Mirror::open_or_create(wrapped, &world.folder.path().join("other.git")).await.unwrap();
+    assert_eq!(mirror.fetch(&world.url, &on("main")).await.unwrap(), world.head());
+    let arguments = std::fs::read_to_string(&log).unwrap();
+    assert!(arguments.contains("--end-of-options") && !arguments.contains(secret), "{arguments}");
+    assert_eq!(*world.host.leaks.lock().unwrap(), Vec::<String>::new());
+    let config = std::fs::read_to_string(mirror.folder().join("config")).unwrap();
+    assert!(!config.contains(secret));
+}
+
+#[tokio::test]
+async fn wrong_and_missing_credentials_are_told_apart_from_a_missing_repository() {
+    let options = || Options { credentials: Some("robot:right".to_owned()), ..Options::default() };
+    for userinfo in ["", "robot:wr0ng-w0rd@"] {
+        let world = world_with(options(), userinfo).await;
+        let error = world.fetch(&on("main")).await.unwrap_err();
+        assert!(matches!(error, GitError::Authentication { .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error:?}");
+        assert!(!error.is_temporary());
+    }
+    let world = world().await;
+    let missing = world.host.url("missing").parse().unwrap();
+    let error = world.mirror.fetch(&missing, &on("main")).await.unwrap_err();
+    assert!(matches!(error, GitError::NotFound { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there_and_one_that_never_answers_are_temporary() {
+    let world = world().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nobody = format!("http://robot:s3cr3t-w0rd@127.0.0.1:{port}/app").parse().unwrap();
+    let error = world.mirror.fetch(&nobody, &on("main")).await.unwrap_err();
+    assert!(matches!(error, GitError::Unreachable { .. }) && error.is_temporary(), "{error:?}");
+    assert!(!format!("{error:?}").contains("s3cr3t"));
+
+    let silent = GitHost::start(&world.host.root, Options { silent: true, ..Options::default() });
+    let hasty = Git::default().with_remote_timeout(Duration::from_millis(300));
+    let mirror = Mirror::open_or_create(hasty, &world.folder.path().join("hasty.git")).await.unwrap();
+    let error = mirror.fetch(&silent.url("app").parse().unwrap(), &on("main")).await.unwrap_err();
+    assert!(matches!(error, GitError::Timeout { .. }) && error.is_temporary(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_lock_that_a_killed_fetch_left_does_not_stop_the_next() {
+    let world = world().await;
+    world.fetch(&on("main")).await.unwrap();
+    let folder = world.mirror.folder().to_owned();
+    for lock in ["packed-refs.lock", "refs/heads/main.lock", "shallow.lock"] {
+        std::fs::write(folder.join(lock), "").unwrap();
+    }
+    world.repository.commit("second");
+    let mirror = Mirror::open_or_create(Git::default(), &folder).await.unwrap();
+    assert_eq!(mirror.fetch(&world.url, &on("main")).await.unwrap(), world.head());
+}
+
+#[tokio::test]
+async fn two_fetches_at_once_do_not_collide() {
+    let world = world().await;
+    for n in 0..4 {
+        world.repository.git(&["branch", &format!("b{n}")]);
+    }
+    let names = ["b0", "b1", "b2", "b3"].map(on);
+    let [a, b, c, d] = &names;
+    let results = tokio::join!(world.fetch(a), world.fetch(b), world.fetch(c), world.fetch(d));
+    for result in [results.0, results.1, results.2, results.3] {
+        assert_eq!(result.unwrap(), world.head());
+    }
+    world.mirror.maintain().await.unwrap();
+}
+
+#[tokio::test]
+async fn hooks_in_a_mirror_never_run() {
+    let world = world().await;
+    let ran = world.folder.path().join("ran");
+    for hook in ["reference-transaction", "post-checkout", "post-index-change"] {
+        let path = world.mirror.folder().join("hooks").join(hook);
+        crate::support::write(&path, format!("#!/bin/sh\ntouch '{}'\n", ran.display()));
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    world.fetch(&on("main")).await.unwrap();
+    assert!(!ran.exists());
+}
+
+/// Commits what `change` makes, and gives what becomes of the pipeline files.
+async fn pipeline(world: &World, change: impl FnOnce(&Path)) -> Result<Vec<(String, String)>, String> {
+    change(&world.repository.0);
+    world.repository.commit("change");
+    let commit = world.fetch(&on("main")).await.unwrap();
+    let files = world.mirror.pipeline_files(&commit).await;
+    let in_folder = longshore_forge::git::read_pipeline_files(&world.repository.0);
+    let plain = |files: Result<Vec<longshore_forge::git::PipelineFile>, GitError>| {
+        files.map(|f| f.into_iter().map(|f| (f.path, f.text)).collect()).map_err(|e| e.to_string())
+    };
+    let files = plain(files);
+    assert_eq!(files, plain(in_folder), "a folder is read as a commit is");
+    files
+}
+
+#[tokio::test]
+async fn pipeline_files_are_read_at_the_commit() {
+    let world = world().await;
+    let one = pipeline(&world, |_| ()).await;
+    assert_eq!(one, Ok(vec![(".longshore.yml".to_owned(), "jobs: {}\n".to_owned())]));
+    let both = pipeline(&world, |at| crate::support::write(&at.join(".longshore/b.yml"), "b")).await;
+    assert!(both.unwrap_err().contains("remove one of them"));
+    let folder = pipeline(&world, |at| {
+        std::fs::remove_file(at.join(".longshore.yml")).unwrap();
+        for name in ["a.yaml", "notes.md", "sub/c.yml"] {
+            crate::support::write(&at.join(".longshore").join(name), name);
+        }
+    });
+    let expected = [(".longshore/a.yaml", "a.yaml"), (".longshore/b.yml", "b")];
+    assert_eq!(folder.await, Ok(expected.map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec()));
+    let none = pipeline(&world, |at| std::fs::remove_dir_all(at.join(".longshore")).unwrap()).await;
+    assert_eq!(none, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn unusual_pipeline_files_are_refused_by_name() {
+    let world = world().await;
+    let file = |at: &Path| at.join(".longshore.yml");
+    let link = pipeline(&world, |at| {
+        std::fs::remove_file(file(at)).unwrap();
+        symlink("/etc/passwd", file(at)).unwrap();
+    });
+    let error = link.await.unwrap_err();
+    assert!(error.contains("`.longshore.yml` is a symbolic link"), "{error}");
+    let large = pipeline(&world, |at| {
+        std::fs::remove_file(file(at)).unwrap();
+        std::fs::write(file(at), "#".repeat(256 * 1024 + 1)).unwrap();
+    });
+    assert!(large.await.unwrap_err().contains("256 KiB at most"));
+    let bytes = pipeline(&world, |at| std::fs::write(file(at), b"a\n\xff").unwrap()).await;
+    assert!(bytes.unwrap_err().contains("not UTF-8 (line 2)"));
+    let yaml = pipeline(&world, |at| std::fs::rename(file(at), at.join(".longshore.yaml")).unwrap()).await;
+    assert!(yaml.unwrap_err().contains("rename it to `.longshore.yml`"));
+    let folder = pipeline(&world, |at| {
+        std::fs::remove_file(at.join(".longshore.yaml")).unwrap();
+        symlink("/etc", at.join(".longshore")).unwrap();
+    });
+    assert!(folder.await.unwrap_err().contains("`.longshore` is a symbolic link"));
+}
+
+#[tokio::test]
+async fn a_submodule_in_a_pipeline_files_place_is_refused_and_its_address_never_used() {
+    let world = world().await;
+    let ran = world.folder.path().join("ran");
+    let modules =
+        format!("[submodule \"x\"]\n\tpath = .longshore.yml\n\turl = ext::sh -c \"touch% {}\"\n", ran.display());
+    std::fs::remove_file(world.repository.0.join(".longshore.yml")).unwrap();
+    world.repository.write(".gitmodules", modules).commit("modules");
+    let head = world.head();
+    world.repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},.longshore.yml")]);
+    world.repository.git(&["commit", "-q", "-m", "submodule"]);
+    let commit = world.fetch(&on("main")).await.unwrap();
+    let error = world.mirror.pipeline_files(&commit).await.unwrap_err().to_string();
+    assert!(error.contains("no regular file"), "{error}");
+    assert!(!ran.exists());
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_text_are_replaced_in_a_commits_facts() {
+    let world = world().await;
+    let path = &world.repository.0;
+    crate::support::write(&path.join("message"), b"bad \xff byte");
+    git(path, &["-c", "i18n.commitEncoding=utf-8", "commit", "-q", "--allow-empty", "-F", "message"]);
+    let commit = world.fetch(&on("main")).await.unwrap();
+    let facts = world.mirror.commit_facts(&commit).await.unwrap();
+    assert!(facts.message.starts_with("bad ") && facts.message.ends_with(" byte"), "{facts:?}");
+}
