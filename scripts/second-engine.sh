@@ -43,13 +43,14 @@ unpack() {
   mv "$home/root.part" "$home/root"
 }
 
-# launch LOG COMMAND...: in the background as root, in the engine's own network namespace, with its programs first.
+# launch LOG COMMAND...: in the background as root, with the engine's own programs first. It must not keep our own
+# output open: who reads the address through a pipe would wait for the daemon's end.
 launch() {
   local log=$1
   shift
   # shellcheck disable=SC2016 # expanded by the inner shell
   as_root setsid env PATH="$home/root/usr/bin:$home/root/usr/sbin:$PATH" sh -c \
-    'log=$1; shift; exec "$@" >"$log" 2>&1 </dev/null' sh "$log" "$@" &
+    'log=$1; shift; exec "$@" >"$log" 2>&1 </dev/null' sh "$log" "$@" >/dev/null 2>&1 </dev/null &
   disown
 }
 

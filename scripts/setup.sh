@@ -77,7 +77,7 @@ start_engine() {
   mountpoint -q /sys/fs/cgroup || as_root mount -t cgroup2 cgroup2 /sys/fs/cgroup
   as_root mkdir -p /var/log/longshore-setup
   # dockerd starts and watches a containerd of its own where no other one runs.
-  as_root setsid sh -c 'exec dockerd >/var/log/longshore-setup/dockerd.log 2>&1 </dev/null' &
+  as_root setsid sh -c 'exec dockerd >/var/log/longshore-setup/dockerd.log 2>&1' >/dev/null 2>&1 </dev/null &
   disown
 }
 

@@ -66,12 +66,11 @@ docker run -d --name longshore --label longshore.demo=server -p "$port:8080" \
   -v "$(docker_socket):/var/run/docker.sock" -v longshore:/var/lib/longshore \
   "${other_port[@]}" longshore >/dev/null
 url=http://localhost:$port
-ready() { curl -fsS --noproxy '*' --max-time 5 "$url/readyz" >"$state/readyz" 2>/dev/null; }
+ready() { curl -fsS --noproxy '*' --max-time 5 "$url/readyz" >/dev/null 2>&1; }
 if ! wait_until 60 ready; then
   the_log longshore
   die "Longshore is not ready after 60 s"
 fi
-jq -r '.instance // empty' "$state/readyz" >"$state/instance"
 LONGSHORE_TOKEN=$(docker exec longshore cat /var/lib/longshore/admin-token)
 export LONGSHORE_TOKEN LONGSHORE_URL=$url
 say "      $url answers"
@@ -128,6 +127,7 @@ the_build() {
   build=$(api "repos/$repo_id/builds?limit=20" | jq -r --arg commit "$commit" '[.items[] | select(.commit == $commit)][0].id // empty')
   [ -n "$build" ]
 }
+begun=$(date +%s)
 build=
 if ! wait_until 30 the_build; then
   api "repos/$repo_id/deliveries?limit=3" | jq . >&2 || true
@@ -137,6 +137,10 @@ fi
 status=0
 longshore build logs --follow "$build" || status=$?
 longshore build show "$build"
+# The server's name on the engine, for `make down`: its containers are gone by now, the engine remembers their events.
+docker events --since "$begun" --until "$(($(date +%s) + 1))" --filter "label=longshore.build=$build" \
+  --format '{{index .Actor.Attributes "longshore.instance"}}' | sed -n '/./{p;q;}' >"$state/instance.part"
+[ ! -s "$state/instance.part" ] || mv "$state/instance.part" "$state/instance"
 if ((status != 0)); then
   say "the build is not green (exit code $status); Longshore runs on at $url"
   exit "$status"

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Where the workspace lies in a job's container; `CI_WORKSPACE`.
+pub const WORKSPACE: &str = "/longshore/workspace";
+
 /// A build's jobs, in the order of the files and of each file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildPlan {

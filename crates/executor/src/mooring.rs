@@ -84,6 +84,9 @@ pub(crate) async fn moor(
             shared.removals.volume(&shared, request.attempt_id().volume_name());
             return Err(match fault {
                 Fault::AgentMissing => EngineError::AgentFailed(error.engine_text().to_owned()),
+                // One may have been removed or been idle for too long; not every one. A program of another architecture shows
+                // only so: the start succeeds, and the container ends at once.
+                Fault::BerthGone => EngineError::AgentFailed(format!("{tries} berths in a row ended at once")),
                 _ => error,
             });
         }

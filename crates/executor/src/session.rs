@@ -205,10 +205,9 @@ async fn write(
 
     let mut received = 0;
     if !session.fresh {
-        let Ok(ready) = seen.wait_for(|seen| seen.ready.is_some()).await else { return std::future::pending().await };
-        let (planned, checkout_received) = ready.ready.unwrap_or_default();
+        let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
+        let Some((planned, checkout_received)) = ready else { return std::future::pending().await };
         received = checkout_received;
-        drop(ready);
         if !planned && send(writer, session, &plan).await.is_err() {
             return std::future::pending().await;
         }
@@ -296,7 +295,8 @@ impl Carrier {
 
 /// The agent keeps its own deadlines. This says when it has not.
 async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backstop: Instant) -> Stuck {
-    let answered = seen.wait_for(|seen| seen.ready.is_some());
+    // What is seen is locked while it is looked at: the look ends before anything is awaited.
+    let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
     if tokio::time::timeout(ANSWER, answered).await.is_err() {
         return Stuck::NoAnswer;
     }
@@ -306,7 +306,8 @@ async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backs
     }
     let before = seen.borrow().steps;
     let patience = driver.request.limits.grace + SLACK;
-    if tokio::time::timeout(patience, seen.wait_for(|seen| seen.steps > before)).await.is_err() {
+    let heard = async { seen.wait_for(|seen| seen.steps > before).await.map(drop) };
+    if tokio::time::timeout(patience, heard).await.is_err() {
         return Stuck::IgnoresCancel;
     }
     // It heard: `always()` steps have a limit of their own.

@@ -1,1 +1,42 @@
-fn main() {}
+//! The one program: server, command line, and (as `longshore agent`) PID 1 in a job's container.
+//!
+//! `main` only reads the arguments and calls one function of `commands`; each of those says how it ends.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod checkouts;
+mod client;
+mod commands;
+mod config;
+mod runner;
+
+/// Where the engine listens unless somebody says otherwise.
+pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+
+fn main() -> ExitCode {
+    use args::Command;
+
+    let args = args::Args::parse();
+    let ended = match args.command {
+        // The agent runs in a stranger's container: no runtime, no settings, nothing but itself.
+        Command::Agent(agent) => return agent.run(),
+        Command::Berth(berth) => return berth.run(),
+        Command::Serve(serve) => commands::serve::run(serve),
+        Command::Run(run) => commands::run::run(run),
+        Command::Lint(lint) => commands::lint::run(lint),
+        Command::Schema => commands::lint::schema(),
+        Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Clean(clean) => commands::clean::run(clean),
+        Command::Healthcheck { listen } => commands::health::run(&listen),
+        Command::Repo(repo) => commands::repo::run(repo),
+        Command::Build(build) => commands::build::run(build),
+        Command::Token(token) => commands::token::run(token),
+    };
+    ended.unwrap_or_else(|error| {
+        commands::say_error(&error);
+        ExitCode::from(commands::exit_code_of(&error))
+    })
+}

@@ -4,7 +4,12 @@
 //! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
 //! API and the command line hold.
 
+mod dispatcher;
+mod ingest;
 pub mod pipeline;
+mod prepare;
+mod rerun;
 mod scheduler;
 
+pub use dispatcher::{Order, Report, ReportKind};
 pub use scheduler::{RequestError, Scheduler, StartRequest};

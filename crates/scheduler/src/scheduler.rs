@@ -1,8 +1,29 @@
 //! The handle through which the API and the command line ask for builds and for their end.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use longshore_core::{BuildId, Diagnostic, JobId, RepoId};
+use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp};
+use longshore_forge::{
+    CommitId, InvalidRevision, RefName,
+    git::{GitError, Mirrors, Wanted},
+};
+use longshore_store::{
+    Store, StoreError,
+    builds::{self, NewBuild},
+    repos,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    dispatcher::{Dispatcher, Order, Report, Request},
+    ingest,
+    prepare::{self, Origin, Prepared},
+    rerun::{self, Rerun},
+};
 
 /// What a manual build starts from.
 #[derive(Debug, Clone, Default)]
@@ -33,41 +54,132 @@ pub enum RequestError {
     #[error("the server is shutting down")]
     ShuttingDown,
     #[error(transparent)]
-    Store(#[from] longshore_store::StoreError),
+    Store(#[from] StoreError),
+}
+
+impl RequestError {
+    fn unusable(message: impl Into<String>) -> Self {
+        Self::Unusable { message: message.into(), diagnostics: Vec::new() }
+    }
 }
 
 /// Asks the scheduler for things. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Scheduler {}
+pub struct Scheduler {
+    store: Store,
+    mirrors: Arc<Mirrors>,
+    requests: mpsc::Sender<Request>,
+}
 
 impl Scheduler {
+    /// Starts the ingest loop and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
+    /// come out of `orders`; what it has to say goes into `reports`.
+    #[must_use]
+    pub fn start(
+        store: Store,
+        mirrors: Arc<Mirrors>,
+        capacity: usize,
+        orders: mpsc::Sender<Order>,
+        reports: mpsc::Receiver<Report>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let (sender, requests) = mpsc::channel(64);
+        let running = HashMap::new();
+        let dispatcher = Dispatcher { store: store.clone(), capacity, orders, reports, requests, running };
+        tasks.spawn(dispatcher.run(shutdown.clone()));
+        tasks.spawn(ingest::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
+        Self { store, mirrors, requests: sender }
+    }
+
     /// Fetches, reads and plans the repository's pipelines at that commit, and queues the build.
     pub async fn start_build(&self, repo: RepoId, request: StartRequest) -> Result<BuildId, RequestError> {
-        let _ = (repo, request);
-        Err(RequestError::ShuttingDown)
+        let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
+        let git_ref = full_ref(request.git_ref.as_deref(), repo.default_branch.as_deref())?;
+        let wanted = match request.commit {
+            Some(commit) => Wanted::Commit(commit.parse::<CommitId>().map_err(|e| RequestError::unusable(e.to_string()))?),
+            None => Wanted::Ref(git_ref.clone()),
+        };
+        let origin = Origin {
+            name: EventName::Manual,
+            git_ref,
+            wanted,
+            before: None,
+            sender: request.sender,
+            url: None,
+            default_branch: None,
+            inputs: request.inputs,
+        };
+        match prepare::prepare(&self.mirrors, &repo, origin).await.map_err(of_git)? {
+            Prepared::Build { event, plan, diagnostics } => {
+                self.create(NewBuild {
+                    repo: repo.id,
+                    event,
+                    plan,
+                    diagnostics,
+                    delivery: None,
+                    rerun_of: None,
+                    carried_over: Vec::new(),
+                })
+                .await
+            }
+            Prepared::Nothing(reason) => Err(RequestError::unusable(reason)),
+        }
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.
     pub async fn cancel_build(&self, build: BuildId) -> Result<(), RequestError> {
-        let _ = build;
-        Err(RequestError::ShuttingDown)
+        self.ask(|done| Request::CancelBuild { build, done }).await
     }
 
     /// Asks a job to stop. A job that has ended stays as it is.
     pub async fn cancel_job(&self, job: JobId) -> Result<(), RequestError> {
-        let _ = job;
-        Err(RequestError::ShuttingDown)
+        self.ask(|done| Request::CancelJob { job, done }).await
     }
 
     /// Runs an ended build once more as a new build, with the same plan; `failed_only` carries over what succeeded.
     pub async fn rerun_build(&self, build: BuildId, failed_only: bool) -> Result<BuildId, RequestError> {
-        let _ = (build, failed_only);
-        Err(RequestError::ShuttingDown)
+        let what = if failed_only { Rerun::Failed } else { Rerun::All };
+        self.create(rerun::plan(&self.store, build, what).await?).await
     }
 
     /// Runs one job of an ended build once more, as a new build that carries over everything else that succeeded.
     pub async fn rerun_job(&self, job: JobId) -> Result<BuildId, RequestError> {
-        let _ = job;
-        Err(RequestError::ShuttingDown)
+        let found = longshore_store::jobs::get(&self.store, job).await?.ok_or_else(|| not_found("job"))?;
+        self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?).await
+    }
+
+    async fn create(&self, new: NewBuild) -> Result<BuildId, RequestError> {
+        let mut tx = self.store.write().await?;
+        let build = builds::create(&mut tx, &new, Timestamp::now()).await?;
+        tx.commit().await?;
+        Ok(build.id)
+    }
+
+    async fn ask(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Request,
+    ) -> Result<(), RequestError> {
+        let (done, answer) = oneshot::channel();
+        self.requests.send(request(done)).await.map_err(|_| RequestError::ShuttingDown)?;
+        Ok(answer.await.map_err(|_| RequestError::ShuttingDown)??)
+    }
+}
+
+pub(crate) fn not_found(what: &str) -> RequestError {
+    RequestError::NotFound(format!("there is no such {what}"))
+}
+
+/// `main` as `refs/heads/main`; a full name as it is.
+fn full_ref(asked: Option<&str>, default_branch: Option<&str>) -> Result<RefName, RequestError> {
+    let name = asked.or(default_branch).unwrap_or("main");
+    let full = if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") };
+    full.parse().map_err(|error: InvalidRevision| RequestError::unusable(error.to_string()))
+}
+
+fn of_git(error: GitError) -> RequestError {
+    match error {
+        GitError::UnknownRevision { .. } => RequestError::unusable(error.to_string()),
+        other => RequestError::GitHost(other.to_string()),
     }
 }

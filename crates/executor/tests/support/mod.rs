@@ -20,6 +20,7 @@ use longshore_executor::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+#[allow(unused_imports, reason = "each test file uses its part")]
 pub use images::{BUSYBOX, BUSYBOX_USER, NO_SHELL};
 pub use journal::MemoryJournal;
 

@@ -190,6 +190,8 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
         .envs([("GIT_AUTHOR_NAME", "Eve"), ("GIT_AUTHOR_EMAIL", "eve@example.org")])
         .envs([("GIT_COMMITTER_NAME", "Eve"), ("GIT_COMMITTER_EMAIL", "eve@example.org")])
         .env("GIT_ALLOW_PROTOCOL", "file:http")
+        // One that git starts in the background would outlive the test.
+        .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
         .args(args)
         .output()
         .unwrap();

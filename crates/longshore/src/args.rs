@@ -1,0 +1,301 @@
+//! The command line, as clap reads it. What each command does is in `commands`.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use longshore_agent::AgentOptions;
+
+use crate::config::Settings;
+
+/// A CI server in one container: every push runs in sibling containers on the host's own Docker.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: API, webhooks, scheduler and executor in one process
+    Serve(Serve),
+    /// Run a working tree's pipelines on the local Docker, without a server
+    Run(Run),
+    /// Check pipeline files
+    Lint(Lint),
+    /// Print the JSON Schema of pipeline files
+    Schema,
+    /// Look at socket, engine, mounts, networks and disk; say what is wrong and what to do
+    Doctor(Engine),
+    /// Register, list, show and remove repositories
+    Repo(Remote<Repo>),
+    /// Start, list, show, follow, cancel and rerun builds
+    Build(Remote<Build>),
+    /// Make, list and revoke tokens
+    Token(Remote<Token>),
+    /// Remove from the engine what is Longshore's and idle
+    Clean(Engine),
+    #[command(hide = true)]
+    Agent(Agent),
+    #[command(hide = true)]
+    Berth(Berth),
+    #[command(hide = true)]
+    Healthcheck {
+        #[arg(long, env = "LONGSHORE_LISTEN", default_value = "0.0.0.0:8080")]
+        listen: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Serve {
+    /// A TOML file with settings
+    #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the commented defaults and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What every command that talks to the engine takes.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Engine {
+    /// The engine's socket
+    #[arg(long, env = "LONGSHORE_DOCKER_HOST", default_value = crate::DEFAULT_DOCKER_HOST, value_name = "URL")]
+    pub(crate) docker_host: String,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The working tree
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Only this pipeline, by its name or its file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+    /// Only this job and what it needs
+    #[arg(long, value_name = "NAME")]
+    pub(crate) job: Option<String>,
+    /// As if this had happened
+    #[arg(long, default_value = "push", value_name = "EVENT")]
+    pub(crate) event: RunEvent,
+    /// An input of a manual run
+    #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) inputs: Vec<(String, String)>,
+    /// A variable for every step
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) env: Vec<(String, String)>,
+    /// A variable for every step whose value is masked in the log; KEY alone takes it from the environment
+    #[arg(long = "secret", value_name = "KEY[=VALUE]", value_parser = secret)]
+    pub(crate) secrets: Vec<(String, String)>,
+    /// Jobs at once; the number of cores where it is not given
+    #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
+    pub(crate) capacity: Option<usize>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunEvent {
+    Push,
+    Tag,
+    Manual,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Lint {
+    /// Pipeline files or working trees; the current folder where none is given
+    pub(crate) paths: Vec<PathBuf>,
+    #[arg(long, default_value = "human")]
+    pub(crate) format: LintFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LintFormat {
+    Human,
+    Json,
+    Sarif,
+}
+
+/// A command that talks to a server.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Remote<C: Subcommand> {
+    /// The server's address
+    #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true)]
+    pub(crate) url: String,
+    /// A token of the server
+    #[arg(long, env = "LONGSHORE_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// As JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: C,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repo {
+    /// Register a repository; prints its webhook address and secret, once
+    Add {
+        /// `owner/name` or `name`
+        name: String,
+        /// http, https or ssh
+        clone_url: String,
+        /// git, github, gitea or forgejo
+        #[arg(long, default_value = "git")]
+        forge: String,
+        /// Readable without a token
+        #[arg(long)]
+        public: bool,
+    },
+    /// All repositories
+    List,
+    /// One repository
+    Show {
+        /// Its name or id
+        repo: String,
+    },
+    /// Remove a repository with its builds and logs
+    Remove {
+        /// Its name or id
+        repo: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Build {
+    /// Start a build of a branch, a tag or a commit
+    Start {
+        /// The repository's name or id
+        repo: String,
+        /// A branch, `refs/...` or a tag; the default branch where none is given
+        #[arg(long = "ref", value_name = "REF")]
+        git_ref: Option<String>,
+        #[arg(long)]
+        commit: Option<String>,
+        #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
+        inputs: Vec<(String, String)>,
+    },
+    /// The newest builds, of one repository or of all
+    List {
+        /// The repository's name or id
+        repo: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// One build with its jobs and steps
+    Show {
+        /// `repo#number` or the build's id
+        build: String,
+    },
+    /// The log of a build's jobs
+    Logs {
+        /// `repo#number` or the build's id
+        build: String,
+        /// Only this job
+        #[arg(long)]
+        job: Option<String>,
+        /// Stay until the build has ended; the exit code says how
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Stop a build
+    Cancel {
+        /// `repo#number` or the build's id
+        build: String,
+    },
+    /// Run a build once more, as a new build
+    Rerun {
+        /// `repo#number` or the build's id
+        build: String,
+        /// Only what did not succeed
+        #[arg(long)]
+        failed_only: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token; prints it, once
+    Create {
+        name: String,
+        /// read, build, admin
+        #[arg(long = "scope", value_name = "SCOPE", default_values = ["read"], value_delimiter = ',')]
+        scopes: Vec<String>,
+    },
+    List,
+    Revoke {
+        /// Its id
+        token: String,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Agent {
+    /// The job's own marker, 32 hexadecimal digits
+    #[arg(long, value_parser = nonce)]
+    marker: Nonce,
+    /// Where the job's volume is
+    #[arg(long, default_value = "/longshore")]
+    root: PathBuf,
+}
+
+/// A type of its own, since clap takes an array for a list.
+#[derive(Debug, Clone, Copy)]
+struct Nonce([u8; 16]);
+
+impl Agent {
+    pub(crate) fn run(self) -> ExitCode {
+        longshore_agent::run(AgentOptions::new(self.marker.0, self.root))
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Berth {
+    /// Seconds without a job after which it ends; for ever where it is not given
+    #[arg(long)]
+    idle: Option<u64>,
+}
+
+impl Berth {
+    pub(crate) fn run(self) -> ExitCode {
+        longshore_agent::berth(self.idle.map(Duration::from_secs))
+    }
+}
+
+fn nonce(text: &str) -> Result<Nonce, String> {
+    let mut nonce = [0; 16];
+    hex::decode_to_slice(text, &mut nonce).map_err(|error| format!("not 32 hexadecimal digits: {error}"))?;
+    Ok(Nonce(nonce))
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+fn secret(text: &str) -> Result<(String, String), String> {
+    if text.contains('=') {
+        return key_value(text);
+    }
+    std::env::var(text)
+        .map(|value| (text.to_owned(), value))
+        .map_err(|_| format!("`{text}` has no value: write {text}=VALUE, or set it in the environment"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+}

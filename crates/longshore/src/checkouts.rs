@@ -1,0 +1,65 @@
+//! Where a job's workspace comes from: a commit of a mirror, or a person's working tree.
+
+use std::{io, sync::Arc};
+
+use longshore_core::Event;
+use longshore_executor::{CheckoutSource, CheckoutStream};
+use longshore_forge::{
+    CommitId, RefName,
+    git::{Checkout, Checkouts, CloneUrl, Mirrors, TarSource},
+};
+use longshore_store::repos::Repo;
+
+/// Gives each job its workspace.
+#[derive(Debug, Clone)]
+pub(crate) enum Sources {
+    /// A server's: commits, from mirrors.
+    Mirrors { mirrors: Arc<Mirrors>, checkouts: Arc<Checkouts> },
+    /// `longshore run`'s: one working tree as it was when the run began.
+    Worktree(TarSource),
+}
+
+impl Sources {
+    /// The workspace for an event of a repository; a text for people where there is none.
+    pub(crate) fn of(&self, repo: &Repo, event: &Event) -> Result<Arc<dyn CheckoutSource>, String> {
+        match self {
+            Self::Worktree(tar) => Ok(Arc::new(OfWorktree(tar.clone()))),
+            Self::Mirrors { mirrors, checkouts } => Ok(Arc::new(OfMirror {
+                mirrors: Arc::clone(mirrors),
+                checkouts: Arc::clone(checkouts),
+                repo: repo.id,
+                commit: event.commit.parse().map_err(|e| format!("{e}"))?,
+                git_ref: event.git_ref.parse().ok(),
+                origin: repo.clone_url.parse().map_err(|e| format!("{e}"))?,
+            })),
+        }
+    }
+}
+
+struct OfMirror {
+    mirrors: Arc<Mirrors>,
+    checkouts: Arc<Checkouts>,
+    repo: longshore_core::RepoId,
+    commit: CommitId,
+    git_ref: Option<RefName>,
+    origin: CloneUrl,
+}
+
+impl CheckoutSource for OfMirror {
+    fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
+        Box::pin(async {
+            let mirror = self.mirrors.mirror(self.repo).await.map_err(io::Error::other)?;
+            let checkout = Checkout { commit: &self.commit, git_ref: self.git_ref.as_ref(), origin: &self.origin };
+            let tar = self.checkouts.tar(&mirror, &checkout).await.map_err(io::Error::other)?;
+            Ok(Box::pin(tar.open().await?) as CheckoutStream)
+        })
+    }
+}
+
+struct OfWorktree(TarSource);
+
+impl CheckoutSource for OfWorktree {
+    fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
+        Box::pin(async { Ok(Box::pin(self.0.open().await?) as CheckoutStream) })
+    }
+}

@@ -1,0 +1,60 @@
+//! `longshore doctor`: what is wrong with this machine's set-up, and what to do.
+
+use std::{io::Write as _, path::Path, process::ExitCode};
+
+use longshore_executor::EngineOptions;
+use serde_json::json;
+
+use crate::args::Engine;
+
+pub(crate) fn run(args: Engine) -> super::Result {
+    let options = EngineOptions::new(args.docker_host, "doctor");
+    let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
+        .block_on(longshore_executor::doctor(options))
+        .into_iter()
+        .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
+        .collect();
+    rows.push(git());
+    rows.extend(disk());
+    let healthy = rows.iter().all(|(_, ok, _, _)| *ok);
+    if args.json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, ok, message, advice)| json!({ "name": name, "ok": ok, "message": message, "help": advice }))
+            .collect();
+        super::print_json(&json!(rows))?;
+    } else {
+        let mut out = std::io::stdout().lock();
+        for (name, ok, message, advice) in &rows {
+            writeln!(out, "{} {name:<14} {message}", if *ok { "ok  " } else { "FAIL" })?;
+            if let Some(advice) = advice {
+                writeln!(out, "     {:<14} {advice}", "")?;
+            }
+        }
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn git() -> (String, bool, String, Option<String>) {
+    let version = std::process::Command::new("git").arg("--version").output();
+    match version {
+        Ok(output) if output.status.success() => {
+            ("git".to_owned(), true, String::from_utf8_lossy(&output.stdout).trim().to_owned(), None)
+        }
+        Ok(_) | Err(_) => {
+            let advice = "install git where Longshore runs; its own image has it".to_owned();
+            ("git".to_owned(), false, "git does not run".to_owned(), Some(advice))
+        }
+    }
+}
+
+/// Free space where the data is kept, if there is a data folder here.
+fn disk() -> Option<(String, bool, String, Option<String>)> {
+    const LITTLE: u64 = 1 << 30;
+    let data = std::env::var("LONGSHORE_DATA").unwrap_or_else(|_| "/var/lib/longshore".to_owned());
+    let stat = rustix::fs::statvfs(Path::new(&data)).ok()?;
+    let free = stat.f_bavail * stat.f_frsize;
+    let message = format!("{} MiB free in {data}", free >> 20);
+    let advice = (free < LITTLE).then(|| "logs, mirrors and checkouts are kept there: free some space".to_owned());
+    Some(("disk".to_owned(), free >= LITTLE, message, advice))
+}

@@ -1,0 +1,159 @@
+//! Live logs of several jobs on one terminal: whole lines, each behind its job's name, nothing in them that could move
+//! the cursor.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::Mutex,
+};
+
+use indicatif::MultiProgress;
+
+/// Prints whole lines of several jobs. Shared by the threads or tasks that follow them.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    /// So that two jobs' lines never mix. Progress lines, where there are any, step aside meanwhile.
+    out: Mutex<Option<MultiProgress>>,
+    width: usize,
+    colors: bool,
+}
+
+/// One job's lines on their way to the terminal.
+#[derive(Debug)]
+pub(crate) struct JobLines<'a> {
+    printer: &'a Printer,
+    prefix: String,
+    partial: Vec<u8>,
+}
+
+/// A line longer than this is printed in parts, so that memory stays bounded.
+const LONGEST_PARTIAL: usize = 64 * 1024;
+
+impl Printer {
+    /// For jobs of these names, beside the progress lines of `progress`.
+    pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>, progress: Option<MultiProgress>) -> Self {
+        let width = names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { out: Mutex::new(progress), width, colors }
+    }
+
+    /// The printer of the `index`th job.
+    pub(crate) fn job(&self, index: usize, name: &str) -> JobLines<'_> {
+        let width = self.width;
+        let name = super::table::one_line(name);
+        let prefix = if self.colors {
+            format!("\x1b[{}m{name:width$} |\x1b[0m ", 36 - index % 6)
+        } else {
+            format!("{name:width$} | ")
+        };
+        JobLines { printer: self, prefix, partial: Vec::new() }
+    }
+
+    fn print(&self, text: &[u8]) -> std::io::Result<()> {
+        let progress = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let write = || {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text)?;
+            out.flush()
+        };
+        match &*progress {
+            Some(progress) => progress.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+impl JobLines<'_> {
+    /// Prints what is whole of it and keeps the rest for the next time.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.partial.extend_from_slice(bytes);
+        let end = match memchr::memrchr(b'\n', &self.partial) {
+            Some(at) => at + 1,
+            None if self.partial.len() > LONGEST_PARTIAL => self.partial.len(),
+            None => return Ok(()),
+        };
+        let rest = self.partial.split_off(end);
+        let whole = std::mem::replace(&mut self.partial, rest);
+        self.print(&whole)
+    }
+
+    /// Prints what is left without a line's end.
+    pub(crate) fn finish(&mut self) -> std::io::Result<()> {
+        let rest = std::mem::take(&mut self.partial);
+        self.print(&rest)
+    }
+
+    fn print(&self, bytes: &[u8]) -> std::io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let shown = tame(&String::from_utf8_lossy(bytes));
+        let mut text = String::with_capacity(shown.len() * 2);
+        for line in shown.lines() {
+            text.push_str(&self.prefix);
+            text.push_str(line);
+            if self.printer.colors && line.contains('\x1b') {
+                text.push_str("\x1b[0m");
+            }
+            text.push('\n');
+        }
+        self.printer.print(text.as_bytes())
+    }
+}
+
+/// Text that can be shown on a terminal: colours stay, whatever else moves or changes the terminal goes. A carriage
+/// return, by which a progress bar redraws its line, ends the line.
+fn tame(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\r' if rest.peek() == Some(&'\n') => {}
+            '\r' => out.push('\n'),
+            '\x1b' if rest.peek() == Some(&'[') => {
+                rest.next();
+                let mut parameters = String::new();
+                while let Some(p) = rest.next_if(|p| matches!(p, ' '..='?')) {
+                    parameters.push(p);
+                }
+                let is_color = parameters.chars().all(|p| matches!(p, '0'..='9' | ';' | ':'));
+                if rest.next() == Some('m') && is_color {
+                    out.push_str("\x1b[");
+                    out.push_str(&parameters);
+                    out.push('m');
+                }
+            }
+            '\x1b' if rest.peek() == Some(&']') => {
+                // A title, a link: up to its end.
+                while let Some(c) = rest.next_if(|c| *c != '\n') {
+                    if c == '\x07' || (c == '\x1b' && rest.next_if_eq(&'\\').is_some()) {
+                        break;
+                    }
+                }
+            }
+            c if c.is_control() || is_direction(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Marks that reverse or isolate the direction of text and so can make a line read as another.
+const fn is_direction(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colors_stay_and_everything_that_moves_the_cursor_goes() {
+        assert_eq!(tame("\x1b[1;31mred\x1b[0m"), "\x1b[1;31mred\x1b[0m");
+        assert_eq!(tame("a\x1b[2J\x1b[Hb"), "ab");
+        assert_eq!(tame("a\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c"), "abc");
+        assert_eq!(tame("10%\r20%\r\n"), "10%\n20%\n");
+        assert_eq!(tame("a\x07b\x1bc"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(tame("\x1b[?1049h\x1b["), "");
+    }
+}

@@ -1,0 +1,98 @@
+//! `longshore repo`: the repositories of a server.
+
+use std::{io::Write as _, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{
+    Ended, print_json,
+    table::{self, text},
+};
+use crate::{
+    args::{Remote, Repo},
+    client::Client,
+};
+
+pub(crate) fn run(args: Remote<Repo>) -> super::Result {
+    let client = Client::new(&args.url, args.token);
+    match args.command {
+        Repo::Add { name, clone_url, forge, public } => {
+            let body = json!({ "name": name, "clone_url": clone_url, "forge": forge, "public": public });
+            let repo = client.post("/api/v1/repos", &body)?;
+            if args.json {
+                print_json(&repo)?;
+            } else {
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{} is registered ({}).", text(&repo, "name"), text(&repo, "id"))?;
+                writeln!(out, "webhook address  {}", text(&repo, "hook_url"))?;
+                writeln!(out, "webhook secret   {}   (shown this once)", text(&repo, "hook_secret"))?;
+                writeln!(out, "Set both at the forge: content type application/json, push events.")?;
+            }
+        }
+        Repo::List => {
+            let items = all(&client, "/api/v1/repos")?;
+            if args.json {
+                print_json(&Value::Array(items))?;
+            } else {
+                let rows: Vec<_> =
+                    items.iter().map(|r| [text(r, "name"), text(r, "forge"), text(r, "clone_url"), text(r, "id")]).collect();
+                table::print(["NAME", "FORGE", "CLONE URL", "ID"], &rows)?;
+            }
+        }
+        Repo::Show { repo } => {
+            let repo = find(&client, &repo)?;
+            if args.json {
+                print_json(&repo)?;
+            } else if let Some(fields) = repo.as_object() {
+                let rows: Vec<_> = fields.keys().map(|key| [key.clone(), text(&repo, key)]).collect();
+                table::print(["FIELD", "VALUE"], &rows)?;
+            }
+        }
+        Repo::Remove { repo } => {
+            let repo = find(&client, &repo)?;
+            let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;
+            if args.json {
+                print_json(&answer)?;
+            } else {
+                writeln!(std::io::stdout(), "{} is removed, with its builds and logs.", text(&repo, "name"))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The repository of this id or name.
+pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
+    let looks_like_an_id = repo.len() == 36 && repo.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if looks_like_an_id {
+        return client.get(&format!("/api/v1/repos/{repo}"));
+    }
+    let found = client.get(&format!("/api/v1/repos?name={}", query_value(repo)))?;
+    found["items"].get(0).cloned().ok_or_else(|| {
+        Ended::new(1, format!("no repository `{repo}` here; `longshore repo list` shows those that are")).into()
+    })
+}
+
+/// Every item of a list, page by page.
+fn all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>> {
+    let mut items = Vec::new();
+    let mut before = String::new();
+    loop {
+        let page = client.get(&format!("{path}?limit=100{before}"))?;
+        items.extend(page["items"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => before = format!("&before={}", query_value(next)),
+            None => return Ok(items),
+        }
+    }
+}
+
+/// Percent-encodes a value for a query.
+pub(crate) fn query_value(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,321 @@
+//! `longshore run`: a working tree's pipelines on the local engine, by the same scheduler and executor as a server's.
+//!
+//! Its database and logs live in a folder of their own that goes with it. What stays behind is a berth, for the next run.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use longshore_core::{BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp, outcome::human_duration};
+use longshore_executor::{Engine, EngineOptions};
+use longshore_forge::git::{Git, Mirrors, Worktree};
+use longshore_scheduler::{
+    Scheduler,
+    pipeline::{self, Planned, RepoFacts, report},
+};
+use longshore_store::{
+    Store,
+    builds::{self, NewBuild},
+    jobs::{self, Job},
+    logs::{self, Renderer, StepHead},
+    repos::{self, NewRepo},
+};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Ended, lint, progress::Progress};
+use crate::{
+    args::{Run, RunEvent},
+    checkouts::Sources,
+    runner::{Extras, Runner},
+};
+
+/// What runs on one machine share its berths under this name.
+const INSTANCE: &str = "run";
+/// A berth that no run has used for so long ends by itself.
+const BERTH_IDLE: Duration = Duration::from_secs(15 * 60);
+
+pub(crate) fn run(args: Run) -> super::Result {
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(run_tree(args));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+async fn run_tree(args: Run) -> super::Result {
+    let mut options = EngineOptions::new(args.engine.docker_host.clone(), INSTANCE);
+    options.berths_ready = 0;
+    options.berth_idle = Some(BERTH_IDLE);
+    options.runtime_dir = Some(runtime_dir());
+    // The engine's answer and the look at the working tree need not wait for each other.
+    let (engine, looked) = tokio::join!(Engine::connect(options), look_at(&args));
+    let (event, plan, source) = looked?;
+    let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
+
+    let folder = tempfile::Builder::new().prefix("longshore-run-").tempdir().context("no folder for the run")?;
+    let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let (order, orders) = mpsc::channel(256);
+    let (reports_in, reports) = mpsc::channel(1024);
+    let capacity =
+        args.capacity.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
+    let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
+    let scheduler = Scheduler::start(store.clone(), mirrors, capacity, order, reports, &tasks, &shutdown);
+    let runner = Runner {
+        engine: engine.clone(),
+        store: store.clone(),
+        sources: Sources::Worktree(source),
+        extras: Arc::new(Extras { env: args.env, secrets: args.secrets, ..Extras::default() }),
+        reports: reports_in,
+    };
+    tasks.spawn(runner.run(orders, shutdown.clone()));
+
+    let build = create(&store, event, plan).await.map_err(|error| Ended::new(3, format!("{error:#}")))?;
+    let ended = follow(&store, &scheduler, build, args.engine.json).await;
+    shutdown.cancel();
+    tasks.close();
+    tasks.wait().await;
+    engine.shutdown(true).await;
+    store.close().await;
+    ended
+}
+
+/// Berths are found and locked here by all runs of this user.
+fn runtime_dir() -> PathBuf {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    base.join(format!("longshore-{}", rustix::process::getuid().as_raw()))
+}
+
+/// The event that is played, the plan for it, and the files.
+async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forge::git::TarSource)> {
+    if !args.dir.is_dir() {
+        return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
+    }
+    let files = lint::files_at(&args.dir)?;
+    let checked = pipeline::check(&files);
+    if !checked.diagnostics.is_empty() {
+        std::io::stderr().write_all(report::human(&checked.diagnostics).as_bytes())?;
+    }
+    if checked.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        return Err(Ended::new(2, "the pipeline has errors").into());
+    }
+    let worktree = Worktree::open(&Git::default(), &args.dir).await.map_err(|e| Ended::new(2, e.to_string()))?;
+    let facts = worktree.facts();
+    let event = Event {
+        name: match args.event {
+            RunEvent::Push => EventName::Push,
+            RunEvent::Tag => EventName::Tag,
+            RunEvent::Manual => EventName::Manual,
+        },
+        git_ref: match args.event {
+            RunEvent::Tag => "refs/tags/v0.0.0-local".to_owned(),
+            RunEvent::Push | RunEvent::Manual if facts.git_ref == "HEAD" => "refs/heads/main".to_owned(),
+            RunEvent::Push | RunEvent::Manual => facts.git_ref,
+        },
+        commit: facts.commit,
+        before: None,
+        message: facts.facts.message,
+        author: facts.facts.author,
+        author_email: facts.facts.email,
+        sender: std::env::var("USER").unwrap_or_default(),
+        url: None,
+        default_branch: None,
+        inputs: args.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+    };
+    let repo = RepoFacts {
+        name: name_of(&args.dir),
+        clone_url: facts.origin.unwrap_or_default(),
+        forge: "git".to_owned(),
+        default_branch: None,
+    };
+    let plan = match checked.plan(&event, &repo) {
+        Planned::Build(plan) => choose(plan, args.pipeline.as_deref(), args.job.as_deref())?,
+        Planned::Broken(diagnostics) => {
+            std::io::stderr().write_all(report::human(&diagnostics).as_bytes())?;
+            return Err(Ended::new(2, "the pipeline has errors").into());
+        }
+        Planned::Nothing(reasons) => {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            return Err(Ended::new(2, format!("nothing runs for this event: {}", reasons.join("; "))).into());
+        }
+    };
+    let (tar, notes) = worktree.tar().await.map_err(|error| Ended::new(3, error.to_string()))?;
+    for note in notes {
+        writeln!(std::io::stderr(), "longshore: {note}")?;
+    }
+    Ok((event, plan, tar))
+}
+
+fn name_of(dir: &Path) -> String {
+    let name = dir.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    name.unwrap_or_else(|| "local".to_owned())
+}
+
+/// What was asked for by name, with everything that it needs.
+fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> anyhow::Result<BuildPlan> {
+    if let Some(name) = pipeline {
+        let all: HashSet<String> = plan.jobs.iter().map(|job| job.pipeline.clone()).collect();
+        plan.jobs.retain(|job| job.pipeline == name);
+        if plan.jobs.is_empty() {
+            let all = all.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Ended::new(2, format!("no pipeline `{name}` for this event; there are: {all}")).into());
+        }
+    }
+    if let Some(name) = job {
+        // `test` means all jobs of its matrix.
+        let mut wanted: HashSet<String> = plan
+            .jobs
+            .iter()
+            .filter(|job| job.name == name || job.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(" (")))
+            .map(|job| job.key.clone())
+            .collect();
+        if wanted.is_empty() {
+            let all: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
+            return Err(Ended::new(2, format!("no job `{name}`; there are: {}", all.join(", "))).into());
+        }
+        let mut before = 0;
+        while wanted.len() > before {
+            before = wanted.len();
+            let needs = plan.jobs.iter().filter(|job| wanted.contains(&job.key)).flat_map(|job| job.needs.clone());
+            let needs: Vec<String> = needs.collect();
+            wanted.extend(needs);
+        }
+        plan.jobs.retain(|job| wanted.contains(&job.key));
+    }
+    Ok(plan)
+}
+
+async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<BuildId> {
+    let now = Timestamp::now();
+    let new = NewRepo {
+        name: "local".to_owned(),
+        forge: "git".to_owned(),
+        clone_url: "https://localhost/local.git".to_owned(),
+        public: false,
+        default_branch: None,
+    };
+    let mut tx = store.write().await?;
+    let repo = repos::create(&mut tx, &new, now).await?;
+    let build = NewBuild {
+        repo: repo.id,
+        event,
+        plan,
+        diagnostics: Vec::new(),
+        delivery: None,
+        rerun_of: None,
+        carried_over: Vec::new(),
+    };
+    let build = builds::create(&mut tx, &build, now).await?;
+    tx.commit().await?;
+    Ok(build.id)
+}
+
+/// Prints the build's logs until it has ended; the first Ctrl-C cancels it, the second leaves at once.
+async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool) -> super::Result {
+    let all = jobs::of_build(store, build).await?;
+    let progress = Arc::new(Progress::new(all.iter().map(|job| job.name.as_str()), json));
+    let mut printing = tokio::task::JoinSet::new();
+    for (index, job) in all.into_iter().enumerate() {
+        printing.spawn(print_log(store.clone(), job, index, Arc::clone(&progress)));
+    }
+    let watching = tokio::spawn(watch(store.clone(), build, Arc::clone(&progress)));
+    loop {
+        tokio::select! {
+            printed = printing.join_next() => match printed {
+                Some(printed) => printed??,
+                None => break,
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                if progress.cancel() {
+                    return Err(Ended::new(130, "left; `longshore clean` removes what still runs").into());
+                }
+                scheduler.cancel_build(build).await?;
+            }
+        }
+    }
+    watching.abort();
+    let jobs = jobs::of_build(store, build).await?;
+    let status = builds::get(store, build).await?.map_or(Status::Error, |build| build.status);
+    progress.finish();
+    if json {
+        super::print_json(&summary(status, &jobs))?;
+    } else {
+        say_summary(status, &jobs)?;
+    }
+    Ok(ExitCode::from(match status {
+        Status::Success | Status::Skipped => 0,
+        Status::Error => 3,
+        Status::Failure | Status::Canceled | Status::TimedOut => 1,
+        Status::Blocked | Status::Queued | Status::Running | Status::Canceling => 3,
+    }))
+}
+
+async fn print_log(store: Store, job: Job, index: usize, progress: Arc<Progress>) -> anyhow::Result<()> {
+    let plan = jobs::plan(&store, job.id).await?.context("the job has no plan")?;
+    let mut renderer = Renderer::text(StepHead::of(&plan), None);
+    let mut reader = logs::follow(&store, job.id, 0).await?;
+    let mut lines = progress.lines(index, &job.name);
+    let mut text = Vec::new();
+    while let Some(batch) = reader.next().await? {
+        for (_, record) in batch.records() {
+            renderer.render(&record, &mut text);
+        }
+        lines.write(&text)?;
+        text.clear();
+    }
+    lines.finish()?;
+    Ok(())
+}
+
+/// Keeps the progress lines of running and waiting jobs true. Woken by the store.
+async fn watch(store: Store, build: BuildId, progress: Arc<Progress>) {
+    let mut changed = store.watch();
+    loop {
+        changed.borrow_and_update();
+        if let Ok(jobs) = jobs::of_build(&store, build).await {
+            for (index, job) in jobs.iter().enumerate() {
+                let step = job.steps.iter().find(|step| step.status == Status::Running);
+                progress.show(index, job.status, step.map(|step| step.name.as_str()));
+            }
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn say_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out)?;
+    let width = jobs.iter().map(|job| job.name.chars().count()).max().unwrap_or(0);
+    for job in jobs {
+        let time = job.claimed_at.zip(job.finished_at).map(|(start, end)| human_duration(end.since(start)));
+        let reason = job.reason.as_deref().unwrap_or_default();
+        writeln!(out, "{:<10} {:width$}  {:>8}  {reason}", job.status, job.name, time.unwrap_or_default())?;
+    }
+    writeln!(out, "{status}")
+}
+
+fn summary(status: Status, jobs: &[Job]) -> serde_json::Value {
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|job| {
+            serde_json::json!({
+                "name": job.name, "status": job.status, "reason": job.reason, "exit_code": job.exit_code,
+                "steps": job.steps.iter().map(|step| serde_json::json!({
+                    "name": step.name, "status": step.status, "exit_code": step.exit_code, "wall_ms": step.wall_ms,
+                    "cpu_ms": step.cpu_ms, "peak_memory_bytes": step.peak_memory_bytes,
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    serde_json::json!({ "status": status, "jobs": jobs })
+}

@@ -1,0 +1,189 @@
+//! `longshore serve`: the server.
+
+use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use longshore_api::{Api, ApiConfig, EngineProbe};
+use longshore_core::Timestamp;
+use longshore_executor::{AttemptId, Engine, EngineOptions, Limits};
+use longshore_forge::git::{Checkouts, Git, Mirrors};
+use longshore_scheduler::Scheduler;
+use longshore_store::{Store, jobs};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use super::Ended;
+use crate::{
+    args::Serve,
+    checkouts::Sources,
+    config::{COMMENTED_DEFAULTS, Config},
+    runner::{Extras, Runner},
+};
+
+/// Checkouts kept for the next job of the same commit.
+const CHECKOUT_CACHE_BYTES: u64 = 1 << 30;
+/// What SIGTERM grants the loops; jobs run on in any case.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
+
+pub(crate) fn run(args: Serve) -> super::Result {
+    if args.print_config {
+        std::io::stdout().write_all(COMMENTED_DEFAULTS.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = args.settings.resolve(args.config.as_deref())?;
+    start_log(&config)?;
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(serve(config));
+    // What hangs in a blocking call does not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+async fn serve(config: Config) -> super::Result {
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
+    let admin_token = admin_token(&config)?;
+
+    let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
+    options.berths_ready = config.berths;
+    options.berth_limit = config.berths.max(config.capacity) + 2;
+    let engine = Engine::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
+
+    let git = Git::default();
+    let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));
+    let checkouts = Arc::new(Checkouts::open(config.data.join("checkouts"), CHECKOUT_CACHE_BYTES)?);
+
+    let keep = jobs::running(&store)
+        .await?
+        .into_iter()
+        .map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt })
+        .collect();
+    match engine.sweep(&keep).await {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => tracing::info!(?removed, "removed what was left of earlier jobs"),
+        Err(error) => tracing::warn!(%error, "cannot look for what was left of earlier jobs"),
+    }
+
+    let (order, orders) = mpsc::channel(256);
+    let (report, reports) = mpsc::channel(1024);
+    let scheduler = Scheduler::start(
+        store.clone(),
+        Arc::clone(&mirrors),
+        config.capacity,
+        order,
+        reports,
+        &tasks,
+        &shutdown,
+    );
+    let limits = Limits {
+        memory: config.job_memory_bytes,
+        pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
+        ..Limits::default()
+    };
+    let runner = Runner {
+        engine: engine.clone(),
+        store: store.clone(),
+        sources: Sources::Mirrors { mirrors, checkouts },
+        extras: Arc::new(Extras { limits, url: config.url.clone(), ..Extras::default() }),
+        reports: report,
+    };
+    tasks.spawn(runner.run(orders, shutdown.clone()));
+    let warm = engine.clone();
+    tasks.spawn(async move {
+        if let Err(error) = warm.prepare().await {
+            tracing::warn!(%error, "the engine could not be made ready; the first job will try again");
+        }
+    });
+
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .map_err(|error| Ended::new(1, format!("cannot listen on {}: {error}", config.listen)))?;
+    let api = Api {
+        store: store.clone(),
+        scheduler,
+        config: ApiConfig {
+            public_url: config.url.clone(),
+            admin_token_hash: Some(Sha256::digest(admin_token.as_bytes()).into()),
+            capacity: config.capacity,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Timestamp::now(),
+            engine: EngineProbe::new(probe(&config.docker_host)),
+        },
+    };
+    tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, "ready");
+    let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
+
+    asked_to_end().await?;
+    tracing::info!("ends; jobs run on, and the next start takes them up");
+    shutdown.cancel();
+    tasks.close();
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, async {
+        let _ = served.await;
+        tasks.wait().await;
+        engine.shutdown(false).await;
+        store.close().await;
+    })
+    .await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn asked_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Whether somebody listens at the engine's socket: no call to the engine, so it may be asked at any time.
+fn probe(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    let path = docker_host.strip_prefix("unix://").unwrap_or(docker_host).to_owned();
+    move || match std::os::unix::net::UnixStream::connect(&path) {
+        Ok(_) => None,
+        Err(error) => Some(format!("nobody answers at {path}: {error}")),
+    }
+}
+
+/// The token given in the settings, or the one in the data folder, which the first start makes.
+fn admin_token(config: &Config) -> anyhow::Result<String> {
+    if let Some(token) = &config.admin_token {
+        anyhow::ensure!(token.len() >= 16, "the admin token has fewer than 16 characters: take a longer one");
+        return Ok(token.clone());
+    }
+    let path = config.data.join("admin-token");
+    match std::fs::read_to_string(&path) {
+        Ok(token) => return Ok(token.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let token = longshore_store::tokens::random_secret();
+    write_private(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut err = std::io::stderr().lock();
+    writeln!(err, "The admin token, shown this once (it is kept in {}):\n\n    {token}\n", path.display())?;
+    Ok(token)
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    // bollard logs request bodies at debug, and plans with them: it stays at info whatever is asked for.
+    let filter = EnvFilter::try_new(format!("{},bollard=info", config.log))
+        .with_context(|| format!("log = `{}` is not a filter: write error, warn, info or debug", config.log))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    if config.log_json { registry.with(lines.json()).try_init()? } else { registry.with(lines).try_init()? }
+    Ok(())
+}

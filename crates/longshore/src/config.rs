@@ -1,0 +1,171 @@
+//! The server's settings: flags, then `LONGSHORE_*` environment, then one TOML file, then the defaults.
+//!
+//! Flags and environment are clap's; this module reads the file and merges. Unknown keys in the file are errors.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Deserialize;
+
+/// What `serve` takes as flags and from the environment. The same names, with `_`, are the file's keys.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Where everything is kept: database, logs, mirrors, the first token
+    #[arg(long, env = "LONGSHORE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Address and port to listen on
+    #[arg(long, env = "LONGSHORE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The engine's socket
+    #[arg(long, env = "LONGSHORE_DOCKER_HOST", value_name = "URL")]
+    docker_host: Option<String>,
+    /// The address people and forges use, such as https://ci.example.org
+    #[arg(long, env = "LONGSHORE_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A token with every scope; made at the first start where it is not given
+    #[arg(long, env = "LONGSHORE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+    /// Jobs at once; the number of cores where it is not given
+    #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
+    capacity: Option<usize>,
+    /// Network namespaces kept ready for jobs to come
+    #[arg(long, env = "LONGSHORE_BERTHS", value_name = "N")]
+    berths: Option<usize>,
+    /// Memory limit of a job, in MiB; nine tenths of the host's where it is not given
+    #[arg(long, env = "LONGSHORE_JOB_MEMORY_MIB", value_name = "MIB")]
+    job_memory_mib: Option<u64>,
+    /// Processes that a job may have at once
+    #[arg(long, env = "LONGSHORE_JOB_PIDS", value_name = "N")]
+    job_pids: Option<u64>,
+    /// What to log: error, warn, info, debug, or a filter such as info,longshore_executor=debug
+    #[arg(long, env = "LONGSHORE_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// Log lines as JSON
+    #[arg(long, env = "LONGSHORE_LOG_JSON", value_name = "BOOL")]
+    log_json: Option<bool>,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: String,
+    pub(crate) docker_host: String,
+    pub(crate) url: String,
+    pub(crate) admin_token: Option<String>,
+    pub(crate) capacity: usize,
+    pub(crate) berths: usize,
+    pub(crate) job_memory_bytes: Option<u64>,
+    pub(crate) job_pids: u64,
+    pub(crate) log: String,
+    pub(crate) log_json: bool,
+}
+
+/// Printed by `serve --print-config`: every key with its default.
+pub(crate) const COMMENTED_DEFAULTS: &str = r#"# Longshore's settings. A flag (--listen) wins over the environment (LONGSHORE_LISTEN), which wins over this file.
+
+# Where everything is kept: database, logs, mirrors, the first token.
+data = "/var/lib/longshore"
+
+# Address and port to listen on.
+listen = "0.0.0.0:8080"
+
+# The engine's socket.
+docker_host = "unix:///var/run/docker.sock"
+
+# The address people and forges use; stands in webhook addresses. Default: http://localhost and the port of `listen`.
+#url = "https://ci.example.org"
+
+# A token with every scope. Default: made at the first start, printed once, kept in the data folder.
+#admin_token = "lsh_..."
+
+# Jobs at once. Default: the number of cores.
+#capacity = 4
+
+# Network namespaces kept ready for jobs to come. Default: 2, or the capacity where that is less.
+#berths = 2
+
+# Memory limit of a job, in MiB. Default: nine tenths of the host's memory.
+#job_memory_mib = 4096
+
+# Processes that a job may have at once.
+job_pids = 4096
+
+# What to log (error, warn, info, debug, or a filter such as "info,longshore_executor=debug"), and whether as JSON.
+log = "info"
+log_json = false
+"#;
+
+impl Settings {
+    /// Merges flags and environment over the file over the defaults.
+    pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
+        let file = match file {
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in {}", path.display()))?;
+                toml::from_str::<Self>(&text).with_context(|| format!("in {}", path.display()))?
+            }
+            None => Self::default(),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let listen = self.listen.or(file.listen).unwrap_or_else(|| "0.0.0.0:8080".to_owned());
+        let port = listen.rsplit(':').next().unwrap_or("8080").to_owned();
+        let capacity = self.capacity.or(file.capacity).unwrap_or(cores);
+        anyhow::ensure!(capacity > 0, "capacity is 0: no job would ever start; give 1 or more");
+        let url = self.url.or(file.url).unwrap_or_else(|| format!("http://localhost:{port}"));
+        anyhow::ensure!(
+            url.starts_with("http://") || url.starts_with("https://"),
+            "url is `{url}`: write it with http:// or https://"
+        );
+        Ok(Config {
+            data: self.data.or(file.data).unwrap_or_else(|| PathBuf::from("/var/lib/longshore")),
+            listen,
+            docker_host: self.docker_host.or(file.docker_host).unwrap_or_else(|| crate::DEFAULT_DOCKER_HOST.to_owned()),
+            url: url.trim_end_matches('/').to_owned(),
+            admin_token: self.admin_token.or(file.admin_token),
+            capacity,
+            berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
+            job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
+            job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
+            log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log_json: self.log_json.or(file.log_json).unwrap_or(false),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_defaults_are_a_valid_file_that_changes_nothing() {
+        let file: Settings = toml::from_str(COMMENTED_DEFAULTS).unwrap();
+        let from_file = file.resolve(None).unwrap();
+        let defaults = Settings::default().resolve(None).unwrap();
+        assert_eq!(format!("{from_file:?}"), format!("{defaults:?}"));
+        let all = COMMENTED_DEFAULTS
+            .lines()
+            .map(|line| if line.starts_with("#") && line.contains(" = ") { &line[1..] } else { line })
+            .collect::<Vec<_>>()
+            .join("\n");
+        toml::from_str::<Settings>(&all).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_an_error_that_names_it() {
+        let error = toml::from_str::<Settings>("capcity = 3").unwrap_err().to_string();
+        assert!(error.contains("capcity"), "{error}");
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("longshore.toml");
+        std::fs::write(&path, "listen = \"127.0.0.1:1\"\ncapacity = 3\n").unwrap();
+        let flags = Settings { listen: Some("127.0.0.1:2".to_owned()), ..Settings::default() };
+        let config = flags.resolve(Some(&path)).unwrap();
+        assert_eq!((config.listen.as_str(), config.capacity), ("127.0.0.1:2", 3));
+    }
+}

@@ -1,0 +1,314 @@
+//! Between the scheduler and the executor: orders in, jobs run, reports out. Used by `serve` and by `run`.
+//!
+//! The executor knows no database and the scheduler no engine; what each needs of the other passes through here.
+
+use std::{collections::HashMap, io, sync::Arc};
+
+use longshore_agent_protocol::{StepResult, message::StepStatus};
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, Status, Timestamp};
+use longshore_executor::{
+    AdoptRequest, CheckoutSource, ContainerFacts, Engine, JobRequest, JobUpdate, Journal, Limits, Phase, PullPolicy,
+};
+use longshore_scheduler::{Order, Report, ReportKind};
+use longshore_store::{
+    Store,
+    builds::{self, Build},
+    logs::LogWriter,
+    repos::{self, Repo},
+    steps::StepEnd,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::checkouts::Sources;
+
+/// What every job gets besides its plan.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) secrets: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+    /// The server's address, for links in variables; empty without a server.
+    pub(crate) url: String,
+}
+
+/// Runs jobs on the engine as it is ordered to.
+#[derive(Debug, Clone)]
+pub(crate) struct Runner {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) sources: Sources,
+    pub(crate) extras: Arc<Extras>,
+    pub(crate) reports: mpsc::Sender<Report>,
+}
+
+/// What is kept of a container, so that another process finds it again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct KeptFacts {
+    container: String,
+    volume: String,
+    berth: String,
+    nonce: String,
+    user: String,
+    session: u32,
+}
+
+impl Runner {
+    /// Takes orders until `shutdown`. Jobs that run then are left running: the next start adopts them.
+    pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>, shutdown: CancellationToken) {
+        let mut jobs: JoinSet<JobId> = JoinSet::new();
+        let mut cancels: HashMap<JobId, CancellationToken> = HashMap::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    // Dropped in the middle, as a kill would: the agents go on by themselves.
+                    jobs.abort_all();
+                    return;
+                }
+                Some(ended) = jobs.join_next() => match ended {
+                    Ok(job) => { cancels.remove(&job); }
+                    Err(error) => tracing::error!(%error, "a job's task broke off"),
+                },
+                order = orders.recv() => {
+                    let (job, attempt) = match &order {
+                        None => return,
+                        Some(Order::Start(claimed)) => (claimed.job.id, claimed.attempt),
+                        Some(Order::Adopt(running)) => (running.job.id, running.job.attempt),
+                        Some(Order::Cancel(job)) => {
+                            if let Some(cancel) = cancels.get(job) {
+                                cancel.cancel();
+                            }
+                            continue;
+                        }
+                    };
+                    let cancel = CancellationToken::new();
+                    cancels.insert(job, cancel.clone());
+                    let runner = self.clone();
+                    jobs.spawn(async move {
+                        let outcome = match order {
+                            Some(Order::Start(claimed)) => {
+                                let origin = Origin { build: &claimed.build, repo: &claimed.repo };
+                                runner.start(&origin, claimed.plan, job, attempt, cancel).await
+                            }
+                            Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
+                            Some(Order::Cancel(_)) | None => return job,
+                        };
+                        runner.report(job, attempt, ReportKind::Ended(outcome)).await;
+                        job
+                    });
+                }
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        origin: &Origin<'_>,
+        plan: JobPlan,
+        job: JobId,
+        attempt: u32,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        let request = match self.request(origin, plan, job, attempt) {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
+        };
+        let journal = match self.journal(job, attempt).await {
+            Ok(journal) => journal,
+            Err(outcome) => return outcome,
+        };
+        let (updates, heard) = mpsc::channel(256);
+        let (outcome, ()) = tokio::join!(
+            self.engine.run_job(request, Box::new(journal), updates, cancel),
+            self.pass_on(job, attempt, heard, None),
+        );
+        outcome
+    }
+
+    /// A job that ran when an earlier process went down.
+    async fn adopt(&self, running: longshore_store::jobs::RunningJob, cancel: CancellationToken) -> Outcome {
+        let (job, attempt) = (running.job.id, running.job.attempt);
+        let found = async {
+            let build = builds::get(&self.store, running.job.build).await?;
+            let repo = repos::get(&self.store, running.job.repo).await?;
+            Ok::<_, longshore_store::StoreError>(build.zip(repo))
+        };
+        let (build, repo) = match found.await {
+            Ok(Some(found)) => found,
+            Ok(None) => return internal("the job's build is not in the database any more"),
+            Err(error) => return internal(&error.to_string()),
+        };
+        let origin = Origin { build: &build, repo: &repo };
+        let kept: Option<KeptFacts> = running.engine_facts.and_then(|facts| serde_json::from_value(facts).ok());
+        let Some(kept) = kept else {
+            // It was claimed and has no container that was started: it starts now.
+            return self.start(&origin, running.plan, job, attempt, cancel).await;
+        };
+        let mut nonce = [0; 16];
+        if hex::decode_to_slice(&kept.nonce, &mut nonce).is_err() {
+            return internal("what was kept of the job's container cannot be read");
+        }
+        let request = match self.request(&origin, running.plan, job, attempt) {
+            Ok(request) => request,
+            Err(outcome) => return outcome,
+        };
+        let journal = match self.journal(job, attempt).await {
+            Ok(journal) => journal,
+            Err(outcome) => return outcome,
+        };
+        let facts = ContainerFacts {
+            container: kept.container.clone(),
+            volume: kept.volume.clone(),
+            berth: kept.berth.clone(),
+            nonce,
+            user: kept.user.clone(),
+        };
+        let adopt = AdoptRequest { job: request, facts, session: kept.session };
+        let (updates, heard) = mpsc::channel(256);
+        let (outcome, ()) = tokio::join!(
+            self.engine.adopt(adopt, Box::new(journal), updates, cancel),
+            self.pass_on(job, attempt, heard, Some(kept)),
+        );
+        outcome
+    }
+
+    fn request(&self, origin: &Origin<'_>, plan: JobPlan, job: JobId, attempt: u32) -> Result<JobRequest, Outcome> {
+        let checkout: Option<Arc<dyn CheckoutSource>> = match plan.checkout {
+            true => Some(self.sources.of(origin.repo, &origin.build.event).map_err(|message| Outcome::Error {
+                kind: ErrorKind::CheckoutFailed,
+                message,
+            })?),
+            false => None,
+        };
+        let mut env = origin.variables(&self.extras.url);
+        env.extend(self.extras.env.iter().cloned());
+        Ok(JobRequest {
+            build: origin.build.id,
+            job,
+            attempt,
+            scope: origin.repo.id.to_string(),
+            plan,
+            env: env.into_iter().collect(),
+            secrets: self.extras.secrets.iter().cloned().collect(),
+            masks: Vec::new(),
+            checkout,
+            limits: self.extras.limits.clone(),
+            pull: PullPolicy::Missing,
+        })
+    }
+
+    async fn journal(&self, job: JobId, attempt: u32) -> Result<StoreJournal, Outcome> {
+        let store = self.store.clone();
+        let opened = tokio::task::spawn_blocking(move || store.logs().open_writer(job, attempt)).await;
+        match opened {
+            Ok(Ok(writer)) => Ok(StoreJournal(writer)),
+            Ok(Err(error)) => Err(internal(&format!("the job's log cannot be opened: {error}"))),
+            Err(error) => Err(internal(&error.to_string())),
+        }
+    }
+
+    /// Turns what the executor tells into reports. Ends with the job.
+    async fn pass_on(
+        &self,
+        job: JobId,
+        attempt: u32,
+        mut heard: mpsc::Receiver<JobUpdate>,
+        mut kept: Option<KeptFacts>,
+    ) {
+        while let Some(update) = heard.recv().await {
+            let what = match update {
+                JobUpdate::Phase(Phase::Running) => ReportKind::Started { at: Timestamp::now() },
+                JobUpdate::Phase(Phase::Pulling | Phase::Starting) => continue,
+                JobUpdate::ContainerCreated(facts) => {
+                    let facts = KeptFacts {
+                        container: facts.container,
+                        volume: facts.volume,
+                        berth: facts.berth,
+                        nonce: hex::encode(facts.nonce),
+                        user: facts.user,
+                        session: 0,
+                    };
+                    match serde_json::to_value(&*kept.insert(facts)) {
+                        Ok(facts) => ReportKind::Facts(facts),
+                        Err(_) => continue,
+                    }
+                }
+                JobUpdate::Session(session) => {
+                    let Some(facts) = &mut kept else { continue };
+                    facts.session = session;
+                    match serde_json::to_value(&*facts) {
+                        Ok(facts) => ReportKind::Facts(facts),
+                        Err(_) => continue,
+                    }
+                }
+                JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
+                JobUpdate::StepFinished { step, time, result } => {
+                    ReportKind::StepFinished { step, end: step_end(&result, time) }
+                }
+            };
+            self.report(job, attempt, what).await;
+        }
+    }
+
+    async fn report(&self, job: JobId, attempt: u32, what: ReportKind) {
+        if self.reports.send(Report { job, attempt, what }).await.is_err() {
+            tracing::debug!(%job, "nobody hears reports any more: the next start finds out by itself");
+        }
+    }
+}
+
+/// Where a job comes from.
+struct Origin<'a> {
+    build: &'a Build,
+    repo: &'a Repo,
+}
+
+impl Origin<'_> {
+    /// What was not known when the plan was frozen.
+    fn variables(&self, url: &str) -> Vec<(String, String)> {
+        let mut variables = vec![("CI_PIPELINE_NUMBER".to_owned(), self.build.number.to_string())];
+        if !url.is_empty() {
+            variables.push(("CI_PIPELINE_URL".to_owned(), format!("{url}/builds/{}", self.build.id)));
+            variables.push(("CI_SYSTEM_URL".to_owned(), url.to_owned()));
+        }
+        variables
+    }
+}
+
+/// The store's log writer as the executor's journal.
+struct StoreJournal(LogWriter);
+
+impl Journal for StoreJournal {
+    fn last_seq(&self) -> u64 {
+        self.0.last_seq()
+    }
+
+    fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+        Ok(self.0.append(records)?)
+    }
+}
+
+fn step_end(result: &StepResult, finished_at: Timestamp) -> StepEnd {
+    StepEnd {
+        status: match result.status {
+            StepStatus::Success => Status::Success,
+            StepStatus::Failure => Status::Failure,
+            StepStatus::Error => Status::Error,
+            StepStatus::Skipped => Status::Skipped,
+            StepStatus::Canceled => Status::Canceled,
+            StepStatus::TimedOut => Status::TimedOut,
+        },
+        exit_code: result.exit_code,
+        signal: result.signal,
+        finished_at,
+        wall_ms: result.wall_ms,
+        cpu_ms: result.cpu_ms,
+        peak_memory_bytes: result.peak_memory_bytes,
+        out_of_memory: result.out_of_memory,
+    }
+}
+
+fn internal(message: &str) -> Outcome {
+    Outcome::Error { kind: ErrorKind::Internal, message: message.to_owned() }
+}

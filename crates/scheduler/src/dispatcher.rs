@@ -1,0 +1,250 @@
+//! The only writer of a job's status: claims jobs as capacity allows, hears how they go, asks them to stop.
+//!
+//! One task owns all of it. It is woken (by commits, reports and requests) and never polls. It knows whoever runs jobs
+//! only as two channels: [`Order`]s go out, [`Report`]s come in; both are bounded. The receiver of orders must never
+//! wait for the sender of reports, or the two would wait for each other.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, state::JobEvent};
+use longshore_store::{
+    Store, StoreError, WriteTx, builds,
+    jobs::{self, Applied, ClaimedJob, RunningJob},
+    steps::{self, StepEnd},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// What whoever runs jobs is asked to do.
+#[derive(Debug)]
+pub enum Order {
+    Start(Box<ClaimedJob>),
+    /// It was running when the server went down: find it again, or say what became of it.
+    Adopt(Box<RunningJob>),
+    Cancel(JobId),
+}
+
+/// What whoever runs jobs says of one attempt.
+#[derive(Debug)]
+pub struct Report {
+    pub job: JobId,
+    pub attempt: u32,
+    pub what: ReportKind,
+}
+
+/// What happened to an attempt.
+#[derive(Debug)]
+pub enum ReportKind {
+    /// What helps to find the attempt's container again. That there may be one is known from the claim.
+    Facts(serde_json::Value),
+    /// The agent in its container began.
+    Started { at: Timestamp },
+    StepStarted { step: u16, at: Timestamp },
+    StepFinished { step: u16, end: StepEnd },
+    /// The last word. Its log is complete and readable.
+    Ended(Outcome),
+}
+
+/// What the handle asks of the dispatcher.
+#[derive(Debug)]
+pub(crate) enum Request {
+    CancelBuild { build: BuildId, done: oneshot::Sender<Result<(), StoreError>> },
+    CancelJob { job: JobId, done: oneshot::Sender<Result<(), StoreError>> },
+}
+
+/// Reports taken into one transaction: a job of many quick steps costs a commit a batch, not a commit a step.
+const BATCH: usize = 256;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`; running jobs go on without it, and the next start adopts them.
+pub(crate) struct Dispatcher {
+    pub(crate) store: Store,
+    pub(crate) capacity: usize,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// Attempts that have been ordered and have not ended.
+    pub(crate) running: HashMap<JobId, u32>,
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").field("capacity", &self.capacity).field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+impl Dispatcher {
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        // What is under way may be dropped anywhere, as a kill would: all that counts is in the database.
+        shutdown.run_until_cancelled(self.work()).await;
+    }
+
+    async fn work(mut self) {
+        let mut changed = self.store.watch();
+        let mut patience = Patience::new();
+        while let Err(error) = self.adopt().await {
+            patience.wait("adopt the jobs that were running", &error).await;
+        }
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            changed.borrow_and_update();
+            while let Err(error) = self.claim().await {
+                patience.wait("claim jobs", &error).await;
+            }
+            tokio::select! {
+                biased;
+                _ = self.reports.recv_many(&mut batch, BATCH) => {
+                    if batch.is_empty() {
+                        return;
+                    }
+                    let reports = std::mem::take(&mut batch);
+                    while let Err(error) = self.store_reports(&reports).await {
+                        patience.wait("store what jobs report", &error).await;
+                    }
+                }
+                Some(request) = self.requests.recv() => self.answer(request).await,
+                woken = changed.changed() => if woken.is_err() { return },
+            }
+        }
+    }
+
+    /// What ran when the server went down is running still, or has ended: whoever runs jobs finds out.
+    async fn adopt(&mut self) -> Result<(), StoreError> {
+        for running in jobs::running(&self.store).await? {
+            let (job, canceling) = (running.job.id, running.job.status == Status::Canceling);
+            if self.running.insert(job, running.job.attempt).is_some() {
+                continue;
+            }
+            self.order(Order::Adopt(Box::new(running))).await;
+            if canceling {
+                self.order(Order::Cancel(job)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&mut self) -> Result<(), StoreError> {
+        while self.running.len() < self.capacity {
+            if !jobs::any_queued(&self.store).await? {
+                return Ok(());
+            }
+            let mut tx = self.store.write().await?;
+            let Some(claimed) = jobs::claim_next(&mut tx, Timestamp::now()).await? else { return Ok(()) };
+            tx.commit().await?;
+            tracing::info!(job = %claimed.job.id, name = claimed.job.name, build = claimed.build.number, "starts");
+            self.running.insert(claimed.job.id, claimed.attempt);
+            self.order(Order::Start(Box::new(claimed))).await;
+        }
+        Ok(())
+    }
+
+    /// Stores all of them in one transaction. Called again with the same after a failure.
+    async fn store_reports(&mut self, reports: &[Report]) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        let mut ended = Vec::new();
+        for report in reports {
+            match store_report(&mut tx, report).await {
+                Ok(()) => {}
+                // Its repository was removed, or another attempt took over: there is nobody left to tell.
+                Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {
+                    tracing::warn!(job = %report.job, "a report of a job that is not here any more");
+                }
+                Err(error) => return Err(error),
+            }
+            if matches!(report.what, ReportKind::Ended(_)) {
+                ended.push((report.job, report.attempt));
+            }
+        }
+        tx.commit().await?;
+        for (job, attempt) in ended {
+            if self.running.get(&job) == Some(&attempt) {
+                self.running.remove(&job);
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone away: the request is carried out all the same.
+        match request {
+            Request::CancelBuild { build, done } => {
+                let _ = done.send(self.cancel_build(build).await);
+            }
+            Request::CancelJob { job, done } => {
+                let _ = done.send(self.cancel_job(job).await);
+            }
+        }
+    }
+
+    async fn cancel_build(&mut self, build: BuildId) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        let applied = builds::cancel(&mut tx, build, Timestamp::now()).await?;
+        tx.commit().await?;
+        for applied in applied {
+            self.pass_on_cancel(applied).await;
+        }
+        Ok(())
+    }
+
+    async fn cancel_job(&mut self, job: JobId) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        let applied = jobs::apply(&mut tx, job, &JobEvent::CancelRequested, Timestamp::now()).await?;
+        tx.commit().await?;
+        self.pass_on_cancel(applied).await;
+        Ok(())
+    }
+
+    async fn pass_on_cancel(&mut self, applied: Applied) {
+        if let Applied::Changed { job, to: Status::Canceling, .. } = applied {
+            self.order(Order::Cancel(job)).await;
+        }
+    }
+
+    async fn order(&self, order: Order) {
+        if self.orders.send(order).await.is_err() {
+            tracing::warn!("nobody runs jobs any more: the next start takes this one up");
+        }
+    }
+}
+
+async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreError> {
+    let Report { job, attempt, what } = report;
+    match what {
+        ReportKind::Facts(facts) => jobs::set_engine_facts(tx, *job, *attempt, facts).await,
+        ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
+        ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
+        ReportKind::StepFinished { step, end } => steps::finished(tx, *job, *attempt, *step, end).await.map(drop),
+        ReportKind::Ended(outcome) => {
+            tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");
+            jobs::end_attempt(tx, *job, *attempt, outcome.clone(), Timestamp::now()).await.map(drop)
+        }
+    }
+}
+
+/// The database may be out of space or locked for a while. Nothing that it has to be told is dropped for that.
+struct Patience {
+    pause: Duration,
+    last: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { pause: SHORTEST_PAUSE, last: Instant::now() }
+    }
+
+    /// Waits before the next try, longer each time in a row.
+    async fn wait(&mut self, what: &str, error: &StoreError) {
+        if self.last.elapsed() > LONGEST_PAUSE * 2 {
+            self.pause = SHORTEST_PAUSE;
+        }
+        tracing::error!(%error, "cannot {what}; trying again in {} ms", self.pause.as_millis());
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.last = Instant::now();
+    }
+}

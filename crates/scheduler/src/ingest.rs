@@ -1,0 +1,195 @@
+//! Takes deliveries from the inbox and makes builds of them, each exactly once: the build is created in the transaction
+//! that finishes its delivery.
+//!
+//! One delivery of a repository at a time, in order; several repositories at once, so that a git host that hangs holds up
+//! nobody but its own. Woken by commits; when something has to be tried again, it sleeps until then.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use longshore_core::{RepoId, Timestamp};
+use longshore_forge::{
+    Forge, Hook, PushHook,
+    git::{GitError, Mirrors, Wanted},
+    payload,
+};
+use longshore_store::{
+    Store, StoreError,
+    builds::{self, NewBuild},
+    deliveries::{self, DeliveryEnd, PendingDelivery},
+    repos::{self, Repo},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::prepare::{self, Origin, Prepared};
+
+/// Repositories that are fetched at once.
+const AT_ONCE: usize = 8;
+/// A delivery that could not be carried out for so long is given up: the forge has long forgotten it.
+const PATIENCE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Runs until `shutdown`. What was under way then is still in the inbox, and done at the next start.
+pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
+    let mut changed = store.watch();
+    let mut working = JoinSet::new();
+    let mut busy = HashSet::new();
+    loop {
+        changed.borrow_and_update();
+        let due = match take_up(&store, &mirrors, &mut working, &mut busy).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the inbox");
+                Some(Timestamp::from_millis(Timestamp::now().as_millis() + 1000))
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(done) = working.join_next() => match done {
+                Ok(repo) => { busy.remove(&repo); }
+                Err(error) => {
+                    // Which one it was is not known: all of them may be taken up again, those at work will find theirs done.
+                    tracing::error!(%error, "a delivery's work broke off");
+                    working.shutdown().await;
+                    busy.clear();
+                }
+            },
+            woken = changed.changed() => if woken.is_err() { return },
+            () = sleep_until(due) => {}
+        }
+    }
+}
+
+/// Takes up what is due. When the next one will be, if all that is left is for later.
+async fn take_up(
+    store: &Store,
+    mirrors: &Arc<Mirrors>,
+    working: &mut JoinSet<RepoId>,
+    busy: &mut HashSet<RepoId>,
+) -> Result<Option<Timestamp>, StoreError> {
+    while busy.len() < AT_ONCE {
+        let Some(delivery) = deliveries::next_pending(store, busy.iter().copied(), Timestamp::now()).await? else {
+            // What is due belongs to busy repositories or to later.
+            let due = deliveries::next_due(store).await?;
+            return Ok(due.filter(|at| *at > Timestamp::now()));
+        };
+        let repo = delivery.repo;
+        busy.insert(repo);
+        let (store, mirrors) = (store.clone(), Arc::clone(mirrors));
+        working.spawn(async move {
+            let id = delivery.id;
+            if let Err(error) = work_on(&store, &mirrors, delivery).await {
+                tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            repo
+        });
+    }
+    Ok(None)
+}
+
+async fn sleep_until(due: Option<Timestamp>) {
+    match due {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.since(Timestamp::now()).max(10))).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is to be done with a delivery.
+enum Verdict {
+    Build(Box<NewBuild>),
+    End(DeliveryEnd),
+    Again(String),
+}
+
+async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) -> Result<(), StoreError> {
+    let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
+    let verdict = judge(mirrors, &repo, &delivery).await;
+    let now = Timestamp::now();
+    let mut tx = store.write().await?;
+    match verdict {
+        Verdict::Build(new) => {
+            let build = builds::create(&mut tx, &new, now).await?;
+            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done, now).await?;
+            tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
+        }
+        Verdict::End(end) => {
+            tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
+            deliveries::finish(&mut tx, delivery.id, &end, now).await?;
+        }
+        Verdict::Again(reason) if now.since(delivery.received_at) > PATIENCE_MS => {
+            let reason = format!("given up after a day: {reason}");
+            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Failed { reason }, now).await?;
+        }
+        Verdict::Again(reason) => {
+            let pause = 2000 << delivery.attempts.min(8);
+            tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, pause_ms = pause, "will be tried again");
+            let at = Timestamp::from_millis(now.as_millis() + pause);
+            deliveries::retry_later(&mut tx, delivery.id, at, &reason).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Verdict {
+    let failed = |reason: String| Verdict::End(DeliveryEnd::Failed { reason });
+    let forge: Forge = match repo.forge.parse() {
+        Ok(forge) => forge,
+        Err(error) => return failed(format!("{error}")),
+    };
+    let hook = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+        Ok(Hook::Push(push)) => push,
+        Ok(Hook::Ping) => {
+            return Verdict::End(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() });
+        }
+        Ok(Hook::Ignored { event, reason }) => {
+            return Verdict::End(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
+        }
+        Err(error) => return failed(error.to_string()),
+    };
+    match prepare::prepare(mirrors, repo, origin(*hook)).await {
+        Ok(Prepared::Build { event, plan, diagnostics }) => Verdict::Build(Box::new(NewBuild {
+            repo: repo.id,
+            event,
+            plan,
+            diagnostics,
+            delivery: Some(delivery.id),
+            rerun_of: None,
+            carried_over: Vec::new(),
+        })),
+        Ok(Prepared::Nothing(reason)) => Verdict::End(DeliveryEnd::Ignored { reason }),
+        Err(error) if may_mend(&error) => Verdict::Again(error.to_string()),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+fn origin(hook: PushHook) -> Origin {
+    Origin {
+        name: hook.event,
+        wanted: Wanted::Push { git_ref: hook.git_ref.clone(), after: hook.after },
+        git_ref: hook.git_ref,
+        before: hook.before,
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        inputs: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Whether waiting may help: the git host comes back, somebody mends credentials or rights, the disk gets room.
+const fn may_mend(error: &GitError) -> bool {
+    match error {
+        GitError::NotFound { .. }
+        | GitError::Authentication { .. }
+        | GitError::Unreachable { .. }
+        | GitError::Timeout { .. }
+        | GitError::NoGit
+        | GitError::Failed { .. }
+        | GitError::Io { .. } => true,
+        GitError::RefusedAddress { .. }
+        | GitError::UnknownRevision { .. }
+        | GitError::ObjectFormat { .. }
+        | GitError::BothForms
+        | GitError::PipelineFile { .. } => false,
+    }
+}

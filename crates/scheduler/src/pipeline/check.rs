@@ -1,0 +1,133 @@
+//! Files to pipelines: reads each, then judges what only shows between them.
+
+use std::collections::HashMap;
+
+use longshore_core::{Diagnostic, Event, Severity, Span};
+
+use super::{
+    code::Code,
+    findings::Findings,
+    limits,
+    model::Pipeline,
+    plan::{self, Planned, RepoFacts},
+    read,
+    source::{Place, Source, SourceFile},
+    yaml,
+};
+
+/// What a repository's pipeline files are.
+#[derive(Debug)]
+pub struct Checked {
+    /// The files without errors, in the order in which they were given.
+    pub pipelines: Vec<Pipeline>,
+    /// Everything found, file by file, each in the order of its lines.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Whether anything stops a build.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    /// What a build for `event` does. An error in any file stops every build: nobody can say what that file would have
+    /// asked for.
+    #[must_use]
+    pub fn plan(&self, event: &Event, facts: &RepoFacts) -> Planned {
+        if self.has_errors() {
+            return Planned::Broken(self.diagnostics.clone());
+        }
+        plan::plan(&self.pipelines, event, facts)
+    }
+}
+
+/// Checks all of a repository's pipeline files.
+#[must_use]
+pub fn check(files: &[SourceFile]) -> Checked {
+    let mut pipelines: Vec<Pipeline> = Vec::new();
+    let mut diagnostics = Vec::new();
+    for file in files {
+        let (pipeline, found) = check_file(file);
+        diagnostics.extend(found);
+        pipelines.extend(pipeline);
+    }
+    let mut first_of: HashMap<String, String> = HashMap::new();
+    for pipeline in &pipelines {
+        match first_of.get(&pipeline.name) {
+            Some(first) => diagnostics.push(Diagnostic {
+                code: Code::DuplicatePipeline.as_str().to_owned(),
+                severity: Severity::Error,
+                file: pipeline.file.clone(),
+                span: pipeline.name_at.span,
+                message: format!("the pipeline of {first} is called `{}` too", pipeline.name),
+                help: Some("give one of them another `name`".to_owned()),
+                source: pipeline.name_at.source.clone(),
+            }),
+            None => {
+                first_of.insert(pipeline.name.clone(), pipeline.file.clone());
+            }
+        }
+    }
+    Checked { pipelines, diagnostics }
+}
+
+/// The finding about pipeline files that could not even be read, such as a link in their place; `reason` says why.
+#[must_use]
+pub fn unreadable(reason: &str) -> Diagnostic {
+    Diagnostic {
+        code: Code::Unreadable.as_str().to_owned(),
+        severity: Severity::Error,
+        file: ".longshore".to_owned(),
+        span: Span { line: 1, column: 1, length: 1 },
+        message: reason.to_owned(),
+        help: Some("write one .longshore.yml, or files in .longshore/".to_owned()),
+        source: None,
+    }
+}
+
+/// One file by itself: a pipeline if it has no errors, and all that was found.
+fn check_file(file: &SourceFile) -> (Option<Pipeline>, Vec<Diagnostic>) {
+    let source = Source::new(file);
+    let mut findings = Findings::new(&source);
+    let pipeline = read_file(file, &mut findings);
+    let diagnostics = findings.finish();
+    let sound = diagnostics.iter().all(|found| found.severity == Severity::Warning);
+    (pipeline.filter(|_| sound), diagnostics)
+}
+
+fn read_file(file: &SourceFile, findings: &mut Findings<'_>) -> Option<Pipeline> {
+    let start = Place::default();
+    if file.text.len() > limits::FILE_BYTES {
+        findings.error(
+            Code::FileTooLarge,
+            start,
+            format!("the file has {} KiB, and at most {} are read", file.text.len().div_ceil(1024), limits::FILE_BYTES / 1024),
+            "put long scripts into files of the repository and run those".to_owned(),
+        );
+        return None;
+    }
+    if let Some(at) = file.invalid_utf8 {
+        findings.error(
+            Code::NotUtf8,
+            Place::new(at, at + 1),
+            "the file is not UTF-8 from here on",
+            "save it as UTF-8".to_owned(),
+        );
+        return None;
+    }
+    let root = yaml::parse(findings);
+    match root {
+        Some(root) if !root.is_null() => read::pipeline(&root, findings),
+        _ if findings.is_empty() => {
+            findings.error(
+                Code::EmptyFile,
+                start,
+                "the file has no pipeline in it",
+                "write `jobs: { build: { image: debian:12, steps: [{ run: make }] } }`, or remove the file".to_owned(),
+            );
+            None
+        }
+        _ => None,
+    }
+}

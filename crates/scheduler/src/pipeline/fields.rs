@@ -1,0 +1,85 @@
+//! A mapping with known keys: everything else in it is refused here, so that readers only ask for what they know.
+
+use std::rc::Rc;
+
+use super::{
+    code::Code,
+    findings::Findings,
+    keys::Keys,
+    suggest::{listed, nearest},
+    tree::{Entry, Kind, Node},
+};
+
+/// A mapping whose keys have been judged.
+#[derive(Debug)]
+pub(super) struct Fields<'n> {
+    entries: &'n [Entry],
+}
+
+impl<'n> Fields<'n> {
+    /// `node` as the mapping that `keys` describes. `None` if it is no mapping.
+    pub(super) fn of(node: &'n Node, keys: &Keys, findings: &mut Findings<'_>) -> Option<Self> {
+        let entries = mapping(node, keys.of, findings)?;
+        for entry in entries {
+            judge(entry, keys, findings);
+        }
+        Some(Self { entries })
+    }
+
+    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'n Rc<Node>> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+}
+
+/// The entries of a mapping, whatever its keys.
+pub(super) fn mapping<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
+    match &node.kind {
+        Kind::Map(entries) => Some(entries),
+        Kind::List(_) | Kind::Scalar(_) => {
+            let help = match &node.kind {
+                Kind::Scalar(_) if node.is_null() => "write its keys below it, indented",
+                _ => "write `key: value`",
+            };
+            findings.error(
+                Code::WrongType,
+                node.place,
+                format!("{what} is a mapping, and this is {}", node.describe()),
+                help.to_owned(),
+            );
+            None
+        }
+    }
+}
+
+/// Whether a key is known; says so if it is not.
+pub(super) fn judge(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
+    let key = entry.key.as_str();
+    if keys.known.contains(&key) {
+        return;
+    }
+    if keys.later.contains(&key) {
+        not_yet(entry, keys, findings);
+        return;
+    }
+    let foreign = keys.foreign.iter().find(|(word, _)| *word == key).map(|(_, help)| (*help).to_owned());
+    let help = foreign.or_else(|| {
+        nearest(key, keys.known.iter().chain(keys.later).copied()).map(|found| format!("did you mean `{found}`?"))
+    });
+    let help = help.or_else(|| Some(format!("{} may have {}", keys.of, listed(keys.known.iter().copied()))));
+    let shown: String = key.chars().take(60).collect();
+    findings.error(Code::UnknownKey, entry.key_place, format!("`{shown}` is not a key of {}", keys.of), help);
+}
+
+/// Refuses a key of the language that is not built yet.
+pub(super) fn not_yet(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
+    findings.error(
+        Code::NotSupportedYet,
+        entry.key_place,
+        format!("`{}` of {} is not supported yet", entry.key, keys.of),
+        "take it out; docs/pipeline.md lists what is supported".to_owned(),
+    );
+}

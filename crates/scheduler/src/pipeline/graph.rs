@@ -1,0 +1,76 @@
+//! Jobs and what they need: every need is a job, and none waits for itself.
+
+use std::collections::HashMap;
+
+use super::{code::Code, findings::Findings, source::Place, suggest::{did_you_mean, listed}};
+
+/// A job's name and its needs with their places, as written.
+#[derive(Debug)]
+pub(super) struct Needs<'a> {
+    pub(super) job: &'a str,
+    pub(super) needs: Vec<(&'a str, Place)>,
+}
+
+/// Says which needs are unknown and which go in a circle.
+pub(super) fn check(jobs: &[Needs<'_>], findings: &mut Findings<'_>) {
+    let index: HashMap<&str, usize> = jobs.iter().enumerate().map(|(at, job)| (job.job, at)).collect();
+    for job in jobs {
+        for (need, place) in &job.needs {
+            if !index.contains_key(need) {
+                let others = || jobs.iter().map(|job| job.job).filter(|name| *name != job.job);
+                let help = did_you_mean(need, others())
+                    .or_else(|| (others().count() <= 10).then(|| format!("the other jobs are: {}", listed(others()))));
+                findings.error(Code::UnknownNeed, *place, format!("there is no job `{need}` in this pipeline"), help);
+            }
+        }
+    }
+    let mut walk = Walk { jobs, index, seen: vec![Seen::Not; jobs.len()], path: Vec::new() };
+    for at in 0..jobs.len() {
+        walk.visit(at, findings);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Not,
+    /// On the path that is being walked.
+    Open,
+    Done,
+}
+
+struct Walk<'j, 'a> {
+    jobs: &'j [Needs<'a>],
+    index: HashMap<&'a str, usize>,
+    seen: Vec<Seen>,
+    path: Vec<usize>,
+}
+
+impl Walk<'_, '_> {
+    /// Depth first; never deeper than there may be jobs.
+    fn visit(&mut self, at: usize, findings: &mut Findings<'_>) {
+        if self.seen[at] != Seen::Not {
+            return;
+        }
+        self.seen[at] = Seen::Open;
+        self.path.push(at);
+        for (need, place) in &self.jobs[at].needs {
+            let Some(next) = self.index.get(need).copied() else { continue };
+            if self.seen[next] == Seen::Open {
+                let from = self.path.iter().position(|on_path| *on_path == next).unwrap_or(0);
+                let mut names: Vec<String> =
+                    self.path[from..].iter().map(|job| format!("`{}`", self.jobs[*job].job)).collect();
+                names.push(format!("`{need}`"));
+                let message = if names.len() == 2 {
+                    format!("the job {} needs itself", names[0])
+                } else {
+                    format!("these jobs wait for each other: {}", names.join(" -> "))
+                };
+                findings.error(Code::Cycle, *place, message, "take one of these needs away".to_owned());
+            } else {
+                self.visit(next, findings);
+            }
+        }
+        self.path.pop();
+        self.seen[at] = Seen::Done;
+    }
+}

@@ -1,0 +1,72 @@
+//! Entries of a mapping: `<<` merges resolved, keys given twice refused.
+
+use std::{collections::HashMap, rc::Rc};
+
+use super::{
+    code::Code,
+    findings::Findings,
+    tree::{Entry, Kind, Node},
+};
+
+/// The key of a merge while its mapping is being read: not a character that YAML admits.
+pub(super) const KEY: &str = "\u{0}<<";
+
+/// The entries that a mapping has: its own, each key once, and behind them what it merges and does not say itself.
+pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Vec<Entry> {
+    let mut own: Vec<Entry> = Vec::with_capacity(written.len());
+    let mut at: HashMap<String, usize> = HashMap::with_capacity(written.len());
+    let mut merges = Vec::new();
+    for entry in written {
+        if entry.key == KEY {
+            merges.push(entry);
+            continue;
+        }
+        if let Some(first) = at.get(&entry.key).and_then(|index| own.get(*index)) {
+            let line = findings.source.span(first.key_place).line;
+            findings.error(
+                Code::DuplicateKey,
+                entry.key_place,
+                format!("`{}` is given twice; the first one is in line {line}", entry.key),
+                "keep one of them".to_owned(),
+            );
+            continue;
+        }
+        at.insert(entry.key.clone(), own.len());
+        own.push(entry);
+    }
+    for merge in merges {
+        for source in sources(&merge, findings) {
+            let Kind::Map(entries) = &source.kind else { continue };
+            for entry in entries {
+                if !at.contains_key(&entry.key) {
+                    at.insert(entry.key.clone(), own.len());
+                    own.push(entry.clone());
+                }
+            }
+        }
+    }
+    own
+}
+
+/// The mappings that a merge names, those that win first.
+fn sources(merge: &Entry, findings: &mut Findings<'_>) -> Vec<Rc<Node>> {
+    let candidates = match &merge.value.kind {
+        Kind::List(items) => items.clone(),
+        Kind::Map(_) | Kind::Scalar(_) => vec![Rc::clone(&merge.value)],
+    };
+    candidates
+        .into_iter()
+        .filter(|node| {
+            let fits = matches!(node.kind, Kind::Map(_));
+            if !fits {
+                findings.error(
+                    Code::BadMerge,
+                    merge.key_place,
+                    format!("`<<` merges mappings, and this is {}", node.describe()),
+                    "write `<<: *name` with the anchor of a mapping, or a list of such".to_owned(),
+                );
+            }
+            fits
+        })
+        .collect()
+}

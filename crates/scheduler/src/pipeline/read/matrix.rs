@@ -1,0 +1,219 @@
+//! `matrix`: the combinations that a job is run for.
+
+use std::{collections::HashSet, rc::Rc};
+
+use super::super::{
+    code::Code,
+    fields::{mapping, not_yet},
+    findings::Findings,
+    keys, limits,
+    matrix::Matrix,
+    model::Combination,
+    scalar::{check_name, text},
+    source::Place,
+    suggest::{did_you_mean, listed},
+    tree::{Entry, Kind, Node},
+};
+
+/// Characters of one value: it becomes a part of the job's name.
+pub(super) const VALUE_CHARS: usize = 200;
+
+/// The names of a matrix's values, and its combinations.
+#[derive(Debug)]
+pub(super) struct Expanded {
+    pub(super) keys: Vec<String>,
+    pub(super) combinations: Vec<Combination>,
+}
+
+pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
+    let entries = mapping(&entry.value, "`matrix`", findings)?;
+    let mut matrix = Matrix::default();
+    let mut sound = true;
+    for entry in entries {
+        match entry.key.as_str() {
+            "include" | "exclude" => {}
+            key if keys::MATRIX.later.contains(&key) => {
+                not_yet(entry, &keys::MATRIX, findings);
+                sound = false;
+            }
+            _ => match axis(entry, findings) {
+                Some(values) => matrix.axes.push((entry.key.clone(), values)),
+                None => sound = false,
+            },
+        }
+    }
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    if let Some(entry) = find("include") {
+        match combinations(entry, findings) {
+            Some(list) => matrix.include = list.into_iter().map(|(pairs, _)| pairs).collect(),
+            None => sound = false,
+        }
+    }
+    if let Some(entry) = find("exclude") {
+        match combinations(entry, findings) {
+            Some(list) => {
+                if sound {
+                    check_axes(&list, &matrix, findings);
+                }
+                matrix.exclude = list.into_iter().map(|(pairs, _)| pairs.into_iter().collect()).collect();
+            }
+            None => sound = false,
+        }
+    }
+    if !sound {
+        return None;
+    }
+    expand(&matrix, entry, findings)
+}
+
+fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
+    let too_many = |count: String, findings: &mut Findings<'_>| {
+        findings.error(
+            Code::TooManyJobs,
+            entry.key_place,
+            format!("this matrix has {count} combinations, and a build has at most {} jobs", limits::JOBS),
+            "take values out of it, or exclude combinations".to_owned(),
+        );
+    };
+    if matrix.product() > limits::COMBINATIONS {
+        too_many(format!("more than {}", limits::COMBINATIONS), findings);
+        return None;
+    }
+    let combinations = matrix.combinations();
+    if combinations.is_empty() {
+        let (message, help) = if matrix.axes.is_empty() {
+            ("`matrix` has no axis", "write an axis with its values: `matrix: { rust: ['1.94', '1.95'] }`")
+        } else {
+            ("`exclude` leaves no combination of this matrix", "exclude less, or take the job out")
+        };
+        findings.error(Code::EmptyMatrix, entry.key_place, message, help.to_owned());
+        return None;
+    }
+    if combinations.len() > limits::JOBS {
+        too_many(combinations.len().to_string(), findings);
+        return None;
+    }
+    let mut names = HashSet::new();
+    for combination in &combinations {
+        let name = combination.suffix();
+        if !names.insert(name.clone()) {
+            let message = format!("two jobs of this matrix would be called `{}`", name.trim_start());
+            let help = "take one of them out, or give them different values".to_owned();
+            findings.error(Code::MatrixRepeats, entry.key_place, message, help);
+            return None;
+        }
+    }
+    Some(Expanded { keys: matrix.keys(), combinations })
+}
+
+fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    let named = check_name(&entry.key, entry.key_place, "an axis's name", findings);
+    let what = format!("`{}`", entry.key);
+    let Kind::List(items) = &entry.value.kind else {
+        findings.error(
+            Code::WrongType,
+            entry.value.place,
+            format!("an axis is a list of values, and this is {}", entry.value.describe()),
+            "write it as `[a, b]`".to_owned(),
+        );
+        return None;
+    };
+    if items.is_empty() {
+        let message = format!("the axis {what} has no value");
+        findings.error(Code::Empty, entry.value.place, message, "give it at least one, or take the axis out".to_owned());
+        return None;
+    }
+    let mut values: Vec<String> = Vec::with_capacity(items.len());
+    let mut seen = HashSet::new();
+    let mut sound = named;
+    for item in items {
+        let Some(value) = value(item, "a value of the matrix", findings) else {
+            sound = false;
+            continue;
+        };
+        if seen.insert(value.clone()) {
+            values.push(value);
+        } else {
+            let message = format!("the axis {what} has `{value}` twice");
+            findings.error(Code::MatrixRepeats, item.place, message, "keep one of them".to_owned());
+            sound = false;
+        }
+    }
+    sound.then_some(values)
+}
+
+fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String> {
+    let value = text(node, what, findings)?;
+    if value.contains("${{") {
+        findings.error(
+            Code::ExpressionNotSupported,
+            node.place,
+            "values of a matrix cannot have expressions yet",
+            "write the values themselves".to_owned(),
+        );
+        return None;
+    }
+    if value.chars().any(char::is_control) || value.chars().count() > VALUE_CHARS {
+        findings.error(
+            Code::BadCharacter,
+            node.place,
+            format!("{what} is one line of at most {VALUE_CHARS} characters, because it becomes part of the job's name"),
+            "name the variants, and look the rest up in the script".to_owned(),
+        );
+        return None;
+    }
+    Some(value.to_owned())
+}
+
+/// An entry of `include` or `exclude`: its pairs, and where its keys stand.
+type Described = (Vec<(String, String)>, Vec<Place>);
+
+fn combinations(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<Described>> {
+    let Kind::List(items) = &entry.value.kind else {
+        findings.error(
+            Code::WrongType,
+            entry.value.place,
+            format!("`{}` is a list of combinations, and this is {}", entry.key, entry.value.describe()),
+            format!("write `{}: [{{ axis: value }}]`", entry.key),
+        );
+        return None;
+    };
+    if items.len() > limits::COMBINATIONS / 4 {
+        let message = format!("`{}` has more than {} entries", entry.key, limits::COMBINATIONS / 4);
+        findings.error(Code::TooManyJobs, entry.key_place, message, None);
+        return None;
+    }
+    let read: Vec<Option<Described>> = items.iter().map(|item| described(item, &entry.key, findings)).collect();
+    read.into_iter().collect()
+}
+
+fn described(item: &Rc<Node>, of: &str, findings: &mut Findings<'_>) -> Option<Described> {
+    let entries = mapping(item, &format!("an entry of `{of}`"), findings)?;
+    if entries.is_empty() {
+        let message = format!("this entry of `{of}` says nothing");
+        findings.error(Code::Empty, item.place, message, "write `{ axis: value }`, or take it out".to_owned());
+        return None;
+    }
+    let mut pairs = Vec::with_capacity(entries.len());
+    let mut sound = true;
+    for entry in entries {
+        let named = check_name(&entry.key, entry.key_place, "an axis's name", findings);
+        match value(&entry.value, "a value of the matrix", findings) {
+            Some(value) if named => pairs.push((entry.key.clone(), value)),
+            _ => sound = false,
+        }
+    }
+    sound.then(|| (pairs, entries.iter().map(|entry| entry.key_place).collect()))
+}
+
+fn check_axes(exclude: &[Described], matrix: &Matrix, findings: &mut Findings<'_>) {
+    let axes = || matrix.axes.iter().map(|(name, _)| name.as_str());
+    for (pairs, places) in exclude {
+        for ((name, _), place) in pairs.iter().zip(places) {
+            if !axes().any(|axis| axis == name) {
+                let help = did_you_mean(name, axes()).or_else(|| Some(format!("the axes are: {}", listed(axes()))));
+                findings.error(Code::UnknownAxis, *place, format!("this matrix has no axis `{name}`"), help);
+            }
+        }
+    }
+}

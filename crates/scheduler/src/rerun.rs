@@ -1,0 +1,81 @@
+//! A build once more: a new build of the same frozen plan, since no status ever leaves its end.
+
+use std::collections::{HashMap, HashSet};
+
+use longshore_core::{BuildId, JobId, Severity, Status};
+use longshore_store::{
+    Store,
+    builds::{self, NewBuild},
+    jobs::{self, Job},
+};
+
+use crate::scheduler::{RequestError, not_found};
+
+/// What is run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rerun {
+    All,
+    /// What did not succeed.
+    Failed,
+    /// This job, what needs it, and what did not succeed.
+    Job(JobId),
+}
+
+/// The new build, with what it carries over.
+pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<NewBuild, RequestError> {
+    let old = builds::get(store, build).await?.ok_or_else(|| not_found("build"))?;
+    if !old.status.is_final() {
+        return Err(RequestError::Conflict(format!(
+            "build #{} is still {}: wait for its end, or cancel it first",
+            old.number, old.status
+        )));
+    }
+    if old.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        return Err(RequestError::Conflict(format!(
+            "the pipeline of build #{} has errors: running the same commit again changes nothing",
+            old.number
+        )));
+    }
+    let plan = builds::plan(store, build).await?.ok_or_else(|| not_found("build"))?;
+    let jobs = jobs::of_build(store, build).await?;
+    let carried_over = match what {
+        Rerun::All => Vec::new(),
+        Rerun::Failed => carried(&jobs, None),
+        Rerun::Job(job) => carried(&jobs, Some(job)),
+    };
+    if carried_over.len() == jobs.len() {
+        return Err(RequestError::Conflict(format!("every job of build #{} succeeded: nothing to run again", old.number)));
+    }
+    Ok(NewBuild {
+        repo: old.repo,
+        event: old.event,
+        plan,
+        diagnostics: old.diagnostics,
+        delivery: None,
+        rerun_of: Some(build),
+        carried_over,
+    })
+}
+
+/// Jobs that succeeded and need nothing that runs again.
+fn carried(jobs: &[Job], again: Option<JobId>) -> Vec<(String, JobId)> {
+    let by_key: HashMap<&str, &Job> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
+    let mut running: HashSet<&str> = jobs
+        .iter()
+        .filter(|job| job.status != Status::Success || Some(job.id) == again)
+        .map(|job| job.key.as_str())
+        .collect();
+    loop {
+        let more: Vec<&str> = by_key
+            .values()
+            .filter(|job| !running.contains(job.key.as_str()))
+            .filter(|job| job.needs.iter().any(|need| running.contains(need.as_str())))
+            .map(|job| job.key.as_str())
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        running.extend(more);
+    }
+    jobs.iter().filter(|job| !running.contains(job.key.as_str())).map(|job| (job.key.clone(), job.id)).collect()
+}

@@ -1,0 +1,420 @@
+//! The files of `pipelines-examples/`: what they plan to, what is wrong with them, and what holds of any text at all.
+//! After a change, `INSTA_UPDATE=always cargo test -p longshore-scheduler` writes the snapshots anew: read every one.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use longshore_core::{BuildPlan, Event, EventName, Severity};
+use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, report};
+use proptest::prelude::*;
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines-examples")
+}
+
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn source(path: &Path) -> SourceFile {
+    let name = path.file_name().unwrap().to_string_lossy();
+    SourceFile::from_bytes(format!(".longshore/{name}"), std::fs::read(path).unwrap())
+}
+
+fn event(name: EventName, git_ref: &str) -> Event {
+    Event {
+        name,
+        git_ref: git_ref.to_owned(),
+        commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
+        before: Some("0a1b2c3d4e5f60718293a4b5c6d7e8f901234567".to_owned()),
+        message: "Teach the parser about tabs\n\nAnd about spaces.\n".to_owned(),
+        author: "Ada Example".to_owned(),
+        author_email: "ada@example.org".to_owned(),
+        sender: "ada".to_owned(),
+        url: Some("https://forge.example/team/app/compare/0a1b2c...1f0c2d".to_owned()),
+        default_branch: Some("main".to_owned()),
+        inputs: std::collections::BTreeMap::new(),
+    }
+}
+
+fn push() -> Event {
+    event(EventName::Push, "refs/heads/main")
+}
+
+fn facts() -> RepoFacts {
+    RepoFacts {
+        name: "team/app".to_owned(),
+        clone_url: "https://forge.example/team/app.git".to_owned(),
+        forge: "forgejo".to_owned(),
+        default_branch: Some("main".to_owned()),
+    }
+}
+
+fn plan(files: &[SourceFile], event: &Event) -> Planned {
+    pipeline::check(files).plan(event, &facts())
+}
+
+fn built(files: &[SourceFile], event: &Event) -> BuildPlan {
+    match plan(files, event) {
+        Planned::Build(plan) => plan,
+        Planned::Nothing(reasons) => panic!("nothing matches: {reasons:?}"),
+        Planned::Broken(diagnostics) => panic!("{}", report::human(&diagnostics)),
+    }
+}
+
+fn text(text: &str) -> Vec<SourceFile> {
+    vec![SourceFile::new(".longshore.yml", text)]
+}
+
+/// The plan without the variables that are the same for every example, which one example shows.
+fn without_shared_variables(mut plan: BuildPlan) -> BuildPlan {
+    for job in &mut plan.jobs {
+        job.env.retain(|name, _| !name.starts_with("CI"));
+    }
+    plan
+}
+
+fn with_settings(folder: &str, check: impl FnOnce()) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(examples().join("snapshots").join(folder));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(check);
+}
+
+#[test]
+fn every_valid_example_has_no_finding_and_its_frozen_plan() {
+    let files = yaml_files(&examples());
+    assert!(files.len() >= 6, "only {} examples", files.len());
+    for path in files {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let files = [source(&path)];
+        assert_eq!(report::human(&pipeline::check(&files).diagnostics), "", "{name}");
+        let event = match name.as_str() {
+            "release-on-tag" => event(EventName::Tag, "refs/tags/v1.2.0"),
+            "by-hand" => event(EventName::Manual, "refs/heads/main"),
+            _ => push(),
+        };
+        let mut plan = built(&files, &event);
+        if name != "release-on-tag" {
+            plan = without_shared_variables(plan);
+        }
+        with_settings("plans", || insta::assert_json_snapshot!(name, plan));
+    }
+}
+
+#[test]
+fn every_invalid_example_has_its_diagnostics() {
+    let files = yaml_files(&examples().join("invalid"));
+    assert!(files.len() >= 35, "only {} examples", files.len());
+    for path in files {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let checked = pipeline::check(&[source(&path)]);
+        assert!(!checked.diagnostics.is_empty(), "{name} has no finding");
+        assert_eq!(checked.has_errors(), checked.pipelines.is_empty(), "{name}");
+        with_settings("diagnostics", || insta::assert_snapshot!(name, report::human(&checked.diagnostics)));
+    }
+}
+
+/// Everything that one mistake may be: without an example nobody has looked at its caret.
+#[test]
+fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here() {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for path in yaml_files(&examples().join("invalid")) {
+        seen.extend(pipeline::check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
+    }
+    let elsewhere = ["LS001", "LS002", "LS018", "LS036", "LS039", "LS040", "LS041"];
+    for code in pipeline::Code::ALL {
+        let code = code.as_str();
+        assert!(seen.contains(code) != elsewhere.contains(&code), "{code}");
+    }
+}
+
+fn codes(files: &[SourceFile]) -> Vec<String> {
+    pipeline::check(files).diagnostics.into_iter().map(|found| found.code).collect()
+}
+
+#[test]
+fn a_file_over_its_limit_is_refused_before_it_is_read() {
+    let large = "# comment\n".repeat(30_000);
+    assert_eq!(codes(&text(&large)), ["LS001"]);
+}
+
+#[test]
+fn a_file_that_is_not_utf8_says_where() {
+    let file = SourceFile::from_bytes("f.yml", b"name: ok\nenv: \xe9\n".to_vec());
+    let found = pipeline::check(&[file]).diagnostics;
+    assert_eq!((found[0].code.as_str(), found[0].span.line, found[0].span.column), ("LS002", 2, 6));
+}
+
+#[test]
+fn a_billion_laughs_fail_at_once() {
+    let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for level in 1..20 {
+        let alias = format!("*a{}", level - 1);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", ")));
+    }
+    let began = Instant::now();
+    assert_eq!(codes(&text(&bomb)), ["LS008"]);
+    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+
+    let script = "x".repeat(100_000);
+    let repeated = format!("a: &a '{script}'\nb: [*a, *a, *a, *a, *a, *a, *a, *a]\n");
+    assert_eq!(codes(&text(&repeated)), ["LS008"]);
+}
+
+#[test]
+fn two_pipelines_of_one_name_are_refused() {
+    let job = "jobs: { a: { image: x, steps: [{ run: a }] } }\n";
+    let files = [SourceFile::new(".longshore/ci.yml", job), SourceFile::new(".longshore/b.yml", format!("name: ci\n{job}"))];
+    let found = pipeline::check(&files).diagnostics;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].code.as_str(), found[0].file.as_str()), ("LS018", ".longshore/b.yml"));
+    assert_eq!((found[0].span.line, found[0].span.column, found[0].span.length), (1, 7, 2));
+}
+
+#[test]
+fn more_findings_than_anyone_reads_are_counted() {
+    let unknown: String = (0..150).map(|n| format!("unknown{n}: x\n")).collect();
+    let found = pipeline::check(&text(&unknown)).diagnostics;
+    assert_eq!(found.len(), 101);
+    assert_eq!(found[100].code, "LS040");
+    assert_eq!(found[100].message, "51 more findings are not shown");
+}
+
+#[test]
+fn what_a_job_carries_has_a_limit() {
+    let value = "x".repeat(70 * 1024);
+    assert_eq!(codes(&text(&format!("env: {{ A: {value} }}\njobs: {{ a: {{ image: x, steps: [{{ run: a }}] }} }}\n"))), ["LS036"]);
+    let script = "x".repeat(200_000);
+    let steps = "{ run: *s }, { run: *s }";
+    let job = format!("jobs: {{ a: {{ image: x, steps: [{{ run: &s {script} }}, {steps}] }} }}\n");
+    assert_eq!(codes(&text(&job)), ["LS036"]);
+}
+
+#[test]
+fn what_a_build_carries_has_a_limit() {
+    let script = "x".repeat(200_000);
+    let axis = (0..200).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let file = format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: {script} }}] }} }}\n");
+    let Planned::Broken(found) = plan(&text(&file), &push()) else { panic!("planned") };
+    assert_eq!(found[0].code, "LS039");
+
+    let file = |name: &str| {
+        let job = format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: a }}] }} }}\n");
+        SourceFile::new(format!(".longshore/{name}.yml"), job)
+    };
+    let Planned::Broken(found) = plan(&[file("a"), file("b")], &push()) else { panic!("planned") };
+    assert_eq!((found[0].code.as_str(), found[0].file.as_str()), ("LS029", ".longshore/b.yml"));
+}
+
+#[test]
+fn an_error_in_any_file_stops_the_build_and_a_warning_does_not() {
+    let good = SourceFile::new("a.yml", "jobs: { a: { image: x, steps: [{ run: a }] } }\n");
+    let bad = SourceFile::new("b.yml", "jobs: {}\n");
+    let warned = SourceFile::new(
+        "c.yml",
+        "jobs: { a: { image: x, steps: [{ run: a }] }, b: { image: x, needs: [a, a], steps: [{ run: a }] } }\n",
+    );
+    assert!(matches!(plan(&[good.clone(), bad], &push()), Planned::Broken(_)));
+    let checked = pipeline::check(&[good, warned]);
+    assert!(checked.diagnostics.iter().all(|found| found.severity == Severity::Warning));
+    assert!(matches!(checked.plan(&push(), &facts()), Planned::Build(_)));
+}
+
+fn reason(on: &str, event: &Event) -> Option<String> {
+    let file = format!("on: {on}\njobs: {{ a: {{ image: x, steps: [{{ run: a }}] }} }}\n");
+    match plan(&text(&file), event) {
+        Planned::Build(_) => None,
+        Planned::Nothing(reasons) => Some(reasons[0].reason.clone()),
+        Planned::Broken(found) => panic!("{}", report::human(&found)),
+    }
+}
+
+#[test]
+fn on_decides_what_starts_a_pipeline_and_says_why_not() {
+    let branch = |name: &str| event(EventName::Push, &format!("refs/heads/{name}"));
+    let tag = event(EventName::Tag, "refs/tags/v1");
+    let manual = event(EventName::Manual, "refs/heads/main");
+    assert_eq!(reason("push", &branch("x")), None);
+    assert_eq!(reason("push", &tag), None);
+    assert_eq!(reason("[push, manual]", &manual), None);
+    assert_eq!(reason("{ manual: }", &manual), None);
+    assert_eq!(reason("{ push: { branches: 'release/**' } }", &branch("release/1/x")), None);
+    assert_eq!(reason("{ push: { branches: [main], tags: ['v*'] } }", &tag), None);
+    for (on, event, expected) in [
+        ("push", &manual, "no `manual`"),
+        ("{ manual: {} }", &branch("main"), "no `push`"),
+        ("{ push: { branches: [main] } }", &branch("x"), "the branch `x` does not fit its patterns: main"),
+        ("{ push: { branches: [main] } }", &tag, "only pushes of branches"),
+        ("{ push: { tags: ['v*'] } }", &branch("v1"), "only pushes of tags"),
+        ("{ push: { tags: ['x*'] } }", &tag, "the tag `v1` does not fit"),
+        ("{ push: { branches: ['**', '!wip/**'] } }", &branch("wip/a"), "the branch `wip/a` does not fit"),
+    ] {
+        let reason = reason(on, event).unwrap_or_default();
+        assert!(reason.contains(expected), "{on}: {reason}");
+    }
+    // Without `on`: pushes and manual starts, nothing else yet.
+    let file = text("jobs: { a: { image: x, steps: [{ run: a }] } }\n");
+    assert!(matches!(plan(&file, &branch("any")), Planned::Build(_)));
+    assert!(matches!(plan(&file, &manual), Planned::Build(_)));
+    assert!(matches!(plan(&file, &event(EventName::PullRequest, "refs/pull/1/head")), Planned::Nothing(_)));
+    assert!(matches!(plan(&[], &manual), Planned::Nothing(reasons) if reasons.is_empty()));
+}
+
+#[test]
+fn outsiders_texts_reach_only_variables() {
+    let mut event = push();
+    event.message = "${{ matrix.x }} $(reboot) \0 ".to_owned() + &"é".repeat(100_000);
+    event.git_ref = "refs/heads/--upload-pack=x".to_owned();
+    let plan = built(&text("jobs: { a: { image: x, steps: [{ run: echo hi }] } }\n"), &event);
+    let job = &plan.jobs[0];
+    assert_eq!(job.steps[0].run, "echo hi");
+    assert_eq!(job.env["CI_COMMIT_BRANCH"], "--upload-pack=x");
+    assert!(job.env["CI_COMMIT_MESSAGE"].starts_with("${{ matrix.x }} $(reboot)  é"));
+    assert!(job.env["CI_COMMIT_MESSAGE"].len() <= 16 * 1024);
+}
+
+#[test]
+fn yaml_1_2_keeps_words_and_numbers_as_they_are_written() {
+    let plan = built(
+        &text("env: { A: no, B: on, C: 1.10, D: 0x1F, E: true, F: ~, G: '', H: 1e3, I: 007 }\njobs: { on: { image: x, steps: [{ run: a }] } }\n"),
+        &push(),
+    );
+    let env = &plan.jobs[0].env;
+    let values: Vec<&str> = "ABCDEFGHI".chars().map(|name| env[&name.to_string()].as_str()).collect();
+    assert_eq!(values, ["no", "on", "1.10", "0x1F", "true", "", "", "1e3", "007"]);
+    assert_eq!(plan.jobs[0].name, "on");
+}
+
+#[test]
+fn formats_for_programs_are_what_they_promise() {
+    let found = pipeline::check(&text("jobs: { a: { imgae: x, steps: [{ run: a }] } }\n")).diagnostics;
+    let json: serde_json::Value = serde_json::from_str(&report::json(&found)).unwrap();
+    assert_eq!(
+        json[1],
+        serde_json::json!({
+            "file": ".longshore.yml", "line": 1, "column": 14, "code": "LS012", "severity": "error",
+            "message": "`imgae` is not a key of a job", "help": "did you mean `image`?",
+        })
+    );
+    assert_eq!(report::json(&[]).trim(), "[]");
+    let sarif: serde_json::Value = serde_json::from_str(&report::sarif(&found)).unwrap();
+    let run = &sarif["runs"][0];
+    let region = &run["results"][1]["locations"][0]["physicalLocation"]["region"];
+    assert_eq!((region["startLine"].as_u64(), region["startColumn"].as_u64(), region["endColumn"].as_u64()), (Some(1), Some(14), Some(19)));
+    let index = run["results"][1]["ruleIndex"].as_u64().unwrap() as usize;
+    assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "LS012");
+}
+
+/// The most a file may ask for: slow machines and debug builds get time, quadratic readers do not.
+#[test]
+fn large_files_are_read_and_planned_quickly() {
+    let mut large = "jobs:\n".to_owned();
+    for job in 0..250 {
+        large.push_str(&format!("  job-{job}:\n    image: debian:12\n    env: {{ A: b }}\n    steps:\n"));
+        for step in 0..18 {
+            large.push_str(&format!("      - run: make step-{step} # {}\n", "x".repeat(20)));
+        }
+    }
+    assert!((200_000..=256 * 1024).contains(&large.len()), "{}", large.len());
+    let files = text(&large);
+    let began = Instant::now();
+    let checked = pipeline::check(&files);
+    let read = began.elapsed();
+    assert_eq!(report::human(&checked.diagnostics), "");
+    let began = Instant::now();
+    let Planned::Build(plan) = checked.plan(&push(), &facts()) else { panic!("not planned") };
+    let planned = began.elapsed();
+    assert_eq!(plan.jobs.len(), 250);
+    println!("{} KiB read in {read:?}, 250 jobs planned in {planned:?}", large.len() / 1024);
+    assert!(read < Duration::from_secs(2) && planned < Duration::from_secs(2), "{read:?} {planned:?}");
+}
+
+/// Texts that look like pipelines more often than chance would have it.
+fn pipeline_like() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "jobs", "steps", "run", "image", "matrix", "include", "exclude", "needs", "env", "on", "push", "branches", "if",
+        "timeout", "defaults", "name", ":", ": ", "- ", "\n", "\n  ", "\n    ", "\n      ", "{", "}", "[", "]", ",", "&a ",
+        "*a", "<<", "|", ">-", "'", "\"", "\t", "${{", "}}", "matrix.x", "${{ matrix.x }}", "#", "a", "b", "é", "~", "1h",
+        "!", "!!str", "---", "...", "? ", "\\", "%", "@", "always()", "\u{0}", "\r\n", "🦀", "**",
+    ]);
+    prop::collection::vec(word, 0..60).prop_map(|words| words.concat())
+}
+
+fn holds_of(text: &str) {
+    let files = [SourceFile::new(".longshore.yml", text)];
+    let first = pipeline::check(&files);
+    let second = pipeline::check(&files);
+    assert_eq!(first.diagnostics, second.diagnostics);
+    for found in &first.diagnostics {
+        assert!(found.span.line >= 1 && found.span.column >= 1 && found.span.length >= 1, "{found:?}");
+        assert!(found.span.line as usize <= text.matches('\n').count() + 1, "{found:?}");
+    }
+    let _ = report::human(&first.diagnostics);
+    let _ = report::sarif(&first.diagnostics);
+    let event = push();
+    let planned = first.plan(&event, &facts());
+    assert_eq!(planned, second.plan(&event, &facts()));
+    if let Planned::Build(plan) = planned {
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<BuildPlan>(&json).unwrap(), plan);
+        let keys: BTreeSet<&String> = plan.jobs.iter().map(|job| &job.key).collect();
+        assert_eq!(keys.len(), plan.jobs.len(), "keys are unique");
+        assert!(plan.jobs.iter().flat_map(|job| &job.needs).all(|need| keys.contains(need)), "needs are jobs");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in any::<String>()) {
+        holds_of(&text);
+    }
+
+    #[test]
+    fn no_text_that_looks_like_a_pipeline_makes_the_reader_panic(text in pipeline_like()) {
+        holds_of(&text);
+    }
+
+    #[test]
+    fn accepted_pipelines_plan_the_same_each_time_and_survive_json(
+        names in prop::collection::btree_set("[a-z][a-z0-9-]{0,8}", 1..6),
+        axis in prop::collection::btree_set("[a-z0-9.]{1,5}", 1..5),
+        run in "[ -~]{1,40}",
+    ) {
+        let names: Vec<String> = names.into_iter().collect();
+        let mut file = "jobs:\n".to_owned();
+        for (at, name) in names.iter().enumerate() {
+            let needs = names[..at].join(", ");
+            let axis = axis.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ");
+            let run = format!("true {}", run.replace('\'', "''").replace("${{", ""));
+            file.push_str(&format!(
+                "  {name}: {{ image: 'x', needs: [{needs}], matrix: {{ v: [{axis}] }}, env: {{ V: '${{{{ matrix.v }}}}' }}, steps: [{{ run: '{run}' }}] }}\n"
+            ));
+        }
+        let files = text(&file);
+        prop_assert_eq!(report::human(&pipeline::check(&files).diagnostics), "");
+        let plan = built(&files, &push());
+        prop_assert_eq!(plan.jobs.len(), names.len() * axis.len());
+        holds_of(&file);
+    }
+
+    #[test]
+    fn cutting_an_example_anywhere_never_panics(which in 0_usize..100, cut in any::<prop::sample::Index>()) {
+        let files = yaml_files(&examples());
+        let file = source(&files[which % files.len()]);
+        let at = file.text.floor_char_boundary(cut.index(file.text.len() + 1));
+        holds_of(&file.text[..at]);
+    }
+}

@@ -1,0 +1,24 @@
+//! Arbitrary events and bodies into everything that reads a delivery, and arbitrary text into what a repository is
+//! registered with. What is taken must keep its promises.
+//!
+//! `cargo +nightly fuzz run payload`
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore_forge::{Forge, Hook, git::CloneUrl, payload::parse_event};
+
+fuzz_target!(|input: (u8, &str, &[u8])| {
+    let (choice, event, body) = input;
+    let forge = Forge::ALL[usize::from(choice) % Forge::ALL.len()];
+    for event in [event, "push"] {
+        if let Ok(Hook::Push(push)) = parse_event(forge, event, body) {
+            assert!(push.git_ref.as_str().len() <= 1000 && !push.git_ref.as_str().contains(char::is_control));
+            assert!(!push.after.is_zero());
+            assert!(!push.sender.contains(char::is_control));
+        }
+    }
+    if let Ok(url) = event.parse::<CloneUrl>() {
+        assert!(!url.address().starts_with('-') && !url.address().contains("::sh"));
+    }
+});

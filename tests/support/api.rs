@@ -1,0 +1,131 @@
+//! The server's API, as a client sees it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use serde_json::{Value, json};
+
+/// A client with a token, or without one.
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub url: String,
+    pub token: Option<String>,
+    agent: ureq::Agent,
+}
+
+impl Api {
+    pub fn new(url: &str, token: Option<&str>) -> Self {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        Self { url: url.to_owned(), token: token.map(str::to_owned), agent }
+    }
+
+    /// Status and body as text.
+    pub fn get_text(&self, path: &str) -> (u16, String) {
+        let (status, bytes) = self.get_bytes(path);
+        (status, String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Status and body.
+    pub fn get_bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.call().expect("the server answers");
+        let mut body = Vec::new();
+        response.body_mut().as_reader().read_to_end(&mut body).expect("the whole body comes");
+        (response.status().as_u16(), body)
+    }
+
+    /// The body of a 200 as JSON.
+    pub fn get(&self, path: &str) -> Value {
+        let (status, text) = self.get_text(path);
+        assert_eq!(status, 200, "GET {path}: {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Status and body of a POST.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_bytes(path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// Status and body of a POST of anything.
+    pub fn post_bytes(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.send(body).expect("the server answers");
+        let text = response.body_mut().read_to_string().unwrap_or_default();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Registers a repository: its id and its hook's secret.
+    pub fn add_repo(&self, name: &str, clone_url: &str) -> (String, String) {
+        let (status, repo) = self.post("/api/v1/repos", &json!({ "name": name, "clone_url": clone_url }));
+        assert_eq!(status, 201, "{repo}");
+        (text(&repo, "id"), text(&repo, "hook_secret"))
+    }
+
+    /// Reads a live stream until `enough` says so or it ends; the events as (name, id, data).
+    pub fn stream(&self, path: &str, last_id: Option<&str>, mut enough: impl FnMut(&(String, String, String)) -> bool) -> Vec<(String, String, String)> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if let Some(id) = last_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = request.call().expect("the server answers");
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        let mut events = Vec::new();
+        let mut event = (String::new(), String::new(), String::new());
+        for line in BufReader::new(response.into_body().into_reader()).lines() {
+            let Ok(line) = line else { break };
+            if line.is_empty() {
+                if event.0.is_empty() {
+                    continue;
+                }
+                let done = enough(&event);
+                events.push(std::mem::take(&mut event));
+                if done {
+                    break;
+                }
+            } else if let Some(name) = line.strip_prefix("event: ") {
+                name.clone_into(&mut event.0);
+            } else if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut event.1);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                event.2.push_str(data);
+            }
+        }
+        events
+    }
+
+    /// Waits for a build's end on its event stream and gives the build.
+    pub fn wait_for_build(&self, build: &str) -> Value {
+        super::until("the build's end", || {
+            let build = self.get(&format!("/api/v1/builds/{build}"));
+            is_final(&build).then_some(build)
+        })
+    }
+
+    /// A job's log, byte for byte what its processes wrote.
+    pub fn raw_log(&self, job: &str) -> Vec<u8> {
+        let (status, bytes) = self.get_bytes(&format!("/api/v1/jobs/{job}/log?format=raw"));
+        assert_eq!(status, 200);
+        bytes
+    }
+}
+
+/// Whether nothing can come after the status.
+pub fn is_final(thing: &Value) -> bool {
+    !matches!(thing["status"].as_str(), Some("blocked" | "queued" | "running" | "canceling"))
+}
+
+/// A text field.
+pub fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("no text `{key}` in {value}")).to_owned()
+}

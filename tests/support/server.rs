@@ -1,0 +1,133 @@
+//! The program as a server of its own: its data folder, its port, its instance on the engine.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use tempfile::TempDir;
+
+use super::{api::Api, engine, until};
+
+pub const ADMIN_TOKEN: &str = "lsh_0123456789abcdef0123456789abcdef01234567";
+
+/// A running server. Killed, and its instance removed from the engine, when dropped.
+pub struct Server {
+    process: Option<Child>,
+    pub data: TempDir,
+    pub port: u16,
+    pub instance: String,
+    docker_host: String,
+    settings: Vec<(&'static str, String)>,
+    log: Arc<Mutex<String>>,
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_longshore"))
+}
+
+impl Server {
+    /// Starts one on an empty data folder and waits until it is ready.
+    pub fn start() -> Self {
+        Self::start_with(engine::docker_host(), &[])
+    }
+
+    /// Starts one with other settings (`LONGSHORE_...`) or through another socket.
+    pub fn start_with(docker_host: String, settings: &[(&'static str, &str)]) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let settings = settings.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        let log = Arc::default();
+        let mut server = Self { process: None, data, port, instance: String::new(), docker_host, settings, log };
+        server.launch();
+        server.instance = super::api::text(&server.api().get("/readyz"), "instance");
+        server
+    }
+
+    /// Starts the process again on the same data.
+    pub fn launch(&mut self) {
+        let mut command = Command::new(program());
+        command
+            .arg("serve")
+            .env("LONGSHORE_DATA", self.data.path())
+            .env("LONGSHORE_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("LONGSHORE_DOCKER_HOST", &self.docker_host)
+            .env("LONGSHORE_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("LONGSHORE_LOG", "info,longshore=debug")
+            .envs(self.settings.iter().map(|(k, v)| (*k, v.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the program starts");
+        let stderr = process.stderr.take().expect("piped");
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = log.lock().expect("log");
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        self.process = Some(process);
+        let ready = format!("http://127.0.0.1:{}/readyz", self.port);
+        until("the server's readiness", || {
+            if let Some(status) = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten()) {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            ureq::get(&ready).call().ok()
+        });
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// SIGTERM; its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut process = self.process.take()?;
+        let id = process.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        process.wait().expect("it ends").code()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn api(&self) -> Api {
+        Api::new(&self.url(), Some(ADMIN_TOKEN))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("log").clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ---\n{}", self.log());
+        }
+        self.stop();
+        if !self.instance.is_empty() {
+            engine::remove_all(&self.instance);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
+}
