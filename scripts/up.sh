@@ -110,6 +110,7 @@ on_the_host longshore.hook-url "http://$(address_of longshore):8080/hooks/$repo_
 say "      hello, cloned from $clone_url"
 
 step "Pushing a commit"
+begun=$(date +%s)
 work=$state/hello
 rm -rf "$work"
 git clone --quiet "$git_url" "$work" 2>/dev/null
@@ -127,7 +128,6 @@ the_build() {
   build=$(api "repos/$repo_id/builds?limit=20" | jq -r --arg commit "$commit" '[.items[] | select(.commit == $commit)][0].id // empty')
   [ -n "$build" ]
 }
-begun=$(date +%s)
 build=
 if ! wait_until 30 the_build; then
   api "repos/$repo_id/deliveries?limit=3" | jq . >&2 || true
@@ -139,7 +139,7 @@ longshore build logs --follow "$build" || status=$?
 longshore build show "$build"
 # The server's name on the engine, for `make down`: its containers are gone by now, the engine remembers their events.
 docker events --since "$begun" --until "$(($(date +%s) + 1))" --filter "label=longshore.build=$build" \
-  --format '{{index .Actor.Attributes "longshore.instance"}}' | sed -n '/./{p;q;}' >"$state/instance.part"
+  --format '{{index .Actor.Attributes "longshore.instance"}}' | awk 'NF && !seen++' >"$state/instance.part"
 [ ! -s "$state/instance.part" ] || mv "$state/instance.part" "$state/instance"
 if ((status != 0)); then
   say "the build is not green (exit code $status); Longshore runs on at $url"
