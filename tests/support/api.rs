@@ -70,7 +70,12 @@ impl Api {
     }
 
     /// Reads a live stream until `enough` says so or it ends; the events as (name, id, data).
-    pub fn stream(&self, path: &str, last_id: Option<&str>, mut enough: impl FnMut(&(String, String, String)) -> bool) -> Vec<(String, String, String)> {
+    pub fn stream(
+        &self,
+        path: &str,
+        last_id: Option<&str>,
+        mut enough: impl FnMut(&(String, String, String)) -> bool,
+    ) -> Vec<(String, String, String)> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));

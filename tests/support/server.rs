@@ -44,7 +44,12 @@ impl Server {
         let log = Arc::default();
         let mut server = Self { process: None, data, port, instance: String::new(), docker_host, settings, log };
         server.launch();
-        server.instance = super::api::text(&server.api().get("/readyz"), "instance");
+        server.instance = until("the instance's name in the log", || {
+            let log = server.log();
+            // On a colourless log the field reads `instance="..."`.
+            let (_, rest) = log.split_once("instance=\"")?;
+            Some(rest.split('"').next()?.to_owned())
+        });
         server
     }
 
@@ -58,6 +63,7 @@ impl Server {
             .env("LONGSHORE_DOCKER_HOST", &self.docker_host)
             .env("LONGSHORE_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("LONGSHORE_LOG", "info,longshore=debug")
+            .env("NO_COLOR", "1")
             .envs(self.settings.iter().map(|(k, v)| (*k, v.as_str())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

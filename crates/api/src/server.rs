@@ -2,7 +2,7 @@
 
 use std::{fmt, future::IntoFuture as _, io, sync::Arc, time::Duration};
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, serve::ListenerExt as _};
 use longshore_core::Timestamp;
 use longshore_scheduler::Scheduler;
 use longshore_store::Store;
@@ -75,6 +75,12 @@ pub(crate) struct Server {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
     let router = router_until(api, shutdown.clone());
+    // A live line is small and must not wait for the one before to be acknowledged.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays without TCP_NODELAY");
+        }
+    });
     let serving =
         axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned()).into_future();
     let mut serving = std::pin::pin!(serving);

@@ -119,7 +119,8 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
-        let message = body["error"]["message"].as_str().map_or_else(|| format!("{} answered {status}", self.url), str::to_owned);
+        let message =
+            body["error"]["message"].as_str().map_or_else(|| format!("{} answered {status}", self.url), str::to_owned);
         let hint = match (status.as_u16(), &self.token) {
             (401, None) => " Give a token: --token or LONGSHORE_TOKEN.",
             _ => "",

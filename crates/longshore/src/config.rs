@@ -103,8 +103,8 @@ impl Settings {
     pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
         let file = match file {
             Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).with_context(|| format!("cannot read the settings in {}", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the settings in {}", path.display()))?;
                 toml::from_str::<Self>(&text).with_context(|| format!("in {}", path.display()))?
             }
             None => Self::default(),

@@ -175,10 +175,11 @@ impl Runner {
 
     fn request(&self, origin: &Origin<'_>, plan: JobPlan, job: JobId, attempt: u32) -> Result<JobRequest, Outcome> {
         let checkout: Option<Arc<dyn CheckoutSource>> = match plan.checkout {
-            true => Some(self.sources.of(origin.repo, &origin.build.event).map_err(|message| Outcome::Error {
-                kind: ErrorKind::CheckoutFailed,
-                message,
-            })?),
+            true => Some(
+                self.sources
+                    .of(origin.repo, &origin.build.event)
+                    .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
+            ),
             false => None,
         };
         let mut env = origin.variables(&self.extras.url);

@@ -1,5 +1,7 @@
 //! The API as its clients see it: the real router on a real listener, over the real store in a folder of its own.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod actions;
 mod auth;
 mod client;

@@ -186,7 +186,6 @@ impl Running {
     }
 
     pub(crate) async fn end(self, outcome: Outcome) {
-        self.log.close();
         let mut tx = self.store.write().await.unwrap();
         jobs::end_attempt(&mut tx, self.id, self.claimed.attempt, outcome, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();

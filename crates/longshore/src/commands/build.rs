@@ -82,7 +82,14 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
         .map(|b| {
             let commit: String = text(b, "commit").chars().take(10).collect();
             let repo = b["repo"]["name"].as_str().map_or_else(|| text(b, "repo"), str::to_owned);
-            [format!("{repo}#{}", b["number"]), text(b, "status"), text(b, "branch"), commit, text(b, "created_at"), text(b, "message")]
+            [
+                format!("{repo}#{}", b["number"]),
+                text(b, "status"),
+                text(b, "branch"),
+                commit,
+                text(b, "created_at"),
+                text(b, "message"),
+            ]
         })
         .collect();
     table::print(["BUILD", "STATUS", "BRANCH", "COMMIT", "CREATED", "MESSAGE"], &rows)?;
@@ -145,7 +152,9 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool) -> sup
                     match event.name.as_str() {
                         "log" => printed = lines.write(data["text"].as_str().unwrap_or_default().as_bytes()),
                         "end" => {
-                            printed = lines.finish().and_then(|()| lines.write(format!("-- {}\n", text(&data, "status")).as_bytes()));
+                            printed = lines
+                                .finish()
+                                .and_then(|()| lines.write(format!("-- {}\n", text(&data, "status")).as_bytes()));
                             return false;
                         }
                         _ => {}

@@ -39,11 +39,10 @@ pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let single = path.join(".longshore.yml");
     let folder = path.join(".longshore");
     match (single.is_file(), folder.is_dir()) {
-        (true, true) => Err(Ended::new(
-            2,
-            format!("{} has both .longshore.yml and .longshore/: keep one of them", path.display()),
-        )
-        .into()),
+        (true, true) => {
+            Err(Ended::new(2, format!("{} has both .longshore.yml and .longshore/: keep one of them", path.display()))
+                .into())
+        }
         (true, false) => Ok(vec![read(&single, ".longshore.yml")?]),
         (false, true) => {
             let mut names = Vec::new();
@@ -56,14 +55,16 @@ pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
             names.sort();
             names.iter().map(|name| read(&folder.join(name), &format!(".longshore/{name}"))).collect()
         }
-        (false, false) => {
-            Err(Ended::new(2, format!("no pipeline in {}: write a .longshore.yml, or files in .longshore/", path.display()))
-                .into())
-        }
+        (false, false) => Err(Ended::new(
+            2,
+            format!("no pipeline in {}: write a .longshore.yml, or files in .longshore/", path.display()),
+        )
+        .into()),
     }
 }
 
 fn read(path: &Path, name: &str) -> anyhow::Result<SourceFile> {
-    let bytes = std::fs::read(path).map_err(|error| Ended::new(2, format!("cannot read {}: {error}", path.display())))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| Ended::new(2, format!("cannot read {}: {error}", path.display())))?;
     Ok(SourceFile::from_bytes(name, bytes))
 }

@@ -29,7 +29,8 @@ impl Progress {
         let on_terminal = !quiet && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         let multi = on_terminal.then(MultiProgress::new);
         let bars = multi.as_ref().map_or_else(Vec::new, |multi| {
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             let bar = |_| multi.add(ProgressBar::new_spinner().with_style(style.clone()));
             names.iter().map(bar).collect()
         });

@@ -34,8 +34,10 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             if args.json {
                 print_json(&Value::Array(items))?;
             } else {
-                let rows: Vec<_> =
-                    items.iter().map(|r| [text(r, "name"), text(r, "forge"), text(r, "clone_url"), text(r, "id")]).collect();
+                let rows: Vec<_> = items
+                    .iter()
+                    .map(|r| [text(r, "name"), text(r, "forge"), text(r, "clone_url"), text(r, "id")])
+                    .collect();
                 table::print(["NAME", "FORGE", "CLONE URL", "ID"], &rows)?;
             }
         }

@@ -1,6 +1,8 @@
 //! `longshore serve`: the server.
 
-use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc, time::Duration,
+};
 
 use anyhow::Context as _;
 use longshore_api::{Api, ApiConfig, EngineProbe};
@@ -73,15 +75,8 @@ async fn serve(config: Config) -> super::Result {
 
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
-    let scheduler = Scheduler::start(
-        store.clone(),
-        Arc::clone(&mirrors),
-        config.capacity,
-        order,
-        reports,
-        &tasks,
-        &shutdown,
-    );
+    let scheduler =
+        Scheduler::start(store.clone(), Arc::clone(&mirrors), config.capacity, order, reports, &tasks, &shutdown);
     let limits = Limits {
         memory: config.job_memory_bytes,
         pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
@@ -117,7 +112,8 @@ async fn serve(config: Config) -> super::Result {
             engine: EngineProbe::new(probe(&config.docker_host)),
         },
     };
-    tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, "ready");
+    let instance = store.instance();
+    tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
 
     asked_to_end().await?;
@@ -184,6 +180,10 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("log = `{}` is not a filter: write error, warn, info or debug", config.log))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
-    if config.log_json { registry.with(lines.json()).try_init()? } else { registry.with(lines).try_init()? }
+    if config.log_json {
+        registry.with(lines.json()).try_init()?
+    } else {
+        registry.with(lines).try_init()?
+    }
     Ok(())
 }
