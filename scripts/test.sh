@@ -33,6 +33,12 @@ leftovers() {
   return 1
 }
 
+# forget_agents ENGINE: agents are shared by all instances and stay for the next run; the tests' own go here.
+forget_agents() {
+  DOCKER_HOST=$1 docker volume ls -q --filter label=longshore.kind=agent |
+    DOCKER_HOST=$1 xargs -r docker volume rm >/dev/null 2>&1 || true
+}
+
 # tests ARGUMENT...: cargo test, seen and kept.
 tests() { cargo test --locked "$@" 2>&1 | tee -a "$passed_log"; }
 
@@ -61,6 +67,7 @@ scripts/images.sh
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')"
 before=$(ours "$first")
 tests --workspace
+forget_agents "$first"
 leftovers "$first" "$before"
 
 step "The executor's tests on a second engine"
@@ -71,6 +78,7 @@ if have apt-get; then
   DOCKER_HOST=$second scripts/images.sh
   before=$(ours "$second")
   DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second tests -p longshore-executor --lib --tests
+  forget_agents "$second"
   leftovers "$second" "$before"
 else
   say "      skipped: it is made from Debian's packages, and this machine has no apt"

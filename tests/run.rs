@@ -4,21 +4,50 @@ mod support;
 
 use std::process::{Command, Output};
 
-use support::{engine, server};
+use support::{engine, server, world::one_step};
 
-fn longshore(args: &[&str], dir: &std::path::Path) -> Output {
-    Command::new(server::program())
-        .args(args)
-        .current_dir(dir)
-        .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
-        .output()
-        .expect("the program runs")
+/// A working tree, with a name of its own on the engine; what runs of it left there goes with it.
+struct Tree {
+    dir: tempfile::TempDir,
+    instance: String,
 }
 
-fn tree(pipeline: &str) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(".longshore.yml"), pipeline).unwrap();
-    dir
+impl Tree {
+    fn empty() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let instance = dir.path().file_name().expect("a name").to_string_lossy().replace('.', "t").to_lowercase();
+        Self { dir, instance }
+    }
+
+    fn new(pipeline: &str) -> Self {
+        let tree = Self::empty();
+        tree.write(".longshore.yml", pipeline);
+        tree
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join(name), text).expect("written");
+    }
+
+    fn longshore(&self, args: &[&str]) -> Output {
+        Command::new(server::program())
+            .args(args)
+            .current_dir(self.dir.path())
+            .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
+            .env("LONGSHORE_INSTANCE", &self.instance)
+            .output()
+            .expect("the program runs")
+    }
+
+    fn exit_code(&self, args: &[&str]) -> Option<i32> {
+        self.longshore(args).status.code()
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        engine::remove_all(&self.instance);
+    }
 }
 
 fn out(output: &Output) -> String {
@@ -27,9 +56,9 @@ fn out(output: &Output) -> String {
 
 #[test]
 fn a_run_takes_the_working_tree_as_it_is_and_prints_a_prefixed_log() {
-    let dir = tree(&support::world::one_step("cat untracked; echo $WORD; echo $TOKEN"));
-    std::fs::write(dir.path().join("untracked"), "not committed\n").unwrap();
-    let output = longshore(&["run", "--env", "WORD=given", "--secret", "TOKEN=hunter2hunter2"], dir.path());
+    let tree = Tree::new(&one_step("cat untracked; echo $WORD; echo $TOKEN"));
+    tree.write("untracked", "not committed\n");
+    let output = tree.longshore(&["run", "--env", "WORD=given", "--secret", "TOKEN=hunter2hunter2"]);
     let printed = out(&output);
     assert_eq!(output.status.code(), Some(0), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     for line in ["one | not committed\n", "one | given\n", "one | ***\n"] {
@@ -40,38 +69,27 @@ fn a_run_takes_the_working_tree_as_it_is_and_prints_a_prefixed_log() {
 
 #[test]
 fn the_exit_code_says_whose_fault_it_was() {
-    let failing = tree(&support::world::one_step("exit 9"));
-    assert_eq!(longshore(&["run"], failing.path()).status.code(), Some(1));
-    let broken = tree("jobs: 3\n");
-    assert_eq!(longshore(&["run"], broken.path()).status.code(), Some(2));
-    let missing = tree(&support::world::one_step("true").replace(engine::BUSYBOX, "longshore-test/not-here:1"));
-    assert_eq!(longshore(&["run"], missing.path()).status.code(), Some(3));
-    let empty = tempfile::tempdir().unwrap();
-    assert_eq!(longshore(&["run"], empty.path()).status.code(), Some(2));
+    assert_eq!(Tree::new(&one_step("exit 9")).exit_code(&["run"]), Some(1));
+    assert_eq!(Tree::new("jobs: 3\n").exit_code(&["run"]), Some(2));
+    let missing = one_step("true").replace(engine::BUSYBOX, "longshore-test/not-here:1");
+    assert_eq!(Tree::new(&missing).exit_code(&["run"]), Some(3));
+    assert_eq!(Tree::empty().exit_code(&["run"]), Some(2));
 }
 
 #[test]
-fn nothing_of_a_run_is_left_but_its_berth() {
-    let dir = tree(&support::world::one_step("true"));
-    assert_eq!(longshore(&["run"], dir.path()).status.code(), Some(0));
-    // Other tests run beside this one: its own leftovers are what counts, and a run removes them before it ends.
-    let left = engine::docker(&[
-        "ps",
-        "-aq",
-        "--filter",
-        "label=longshore.instance=run",
-        "--filter",
-        "label=longshore.kind=job",
-        "--filter",
-        "status=exited",
-    ]);
-    assert!(left.is_empty(), "{left:?}");
+fn a_run_leaves_nothing_but_a_berth_which_the_next_one_takes() {
+    let tree = Tree::new(&one_step("true"));
+    for _ in 0..3 {
+        assert_eq!(tree.exit_code(&["run"]), Some(0));
+        assert_eq!(engine::objects(&tree.instance, &["job", "volume"]), [""; 0]);
+        assert_eq!(engine::objects(&tree.instance, &["berth"]).len(), 1);
+    }
 }
 
 #[test]
 fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
-    let dir = tree("jobs:\n  a:\n    image: x\n    stepz: []\n");
-    let output = longshore(&["lint", "--format", "json"], dir.path());
+    let tree = Tree::new("jobs:\n  a:\n    image: x\n    stepz: []\n");
+    let output = tree.longshore(&["lint", "--format", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let unknown = found.as_array().unwrap().iter().find(|f| f["code"] == "LS012").unwrap();
@@ -79,6 +97,5 @@ fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
         (unknown["file"].as_str(), unknown["line"].as_u64(), unknown["column"].as_u64()),
         (Some(".longshore.yml"), Some(4), Some(5))
     );
-    let good = tree(&support::world::one_step("true"));
-    assert_eq!(longshore(&["lint"], good.path()).status.code(), Some(0));
+    assert_eq!(Tree::new(&one_step("true")).exit_code(&["lint"]), Some(0));
 }

@@ -31,17 +31,22 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
-/// Removes everything of an instance.
+/// Removes everything of an instance, the agent apart, which all instances of one version share.
 pub fn remove_all(instance: &str) {
     let filter = format!("label=longshore.instance={instance}");
     for (list, remove) in [
-        (&["ps", "-aq"][..], &["rm", "-f", "-v"][..]),
-        (&["volume", "ls", "-q"], &["volume", "rm", "-f"]),
-        (&["network", "ls", "-q"], &["network", "rm"]),
+        (&["ps", "-a", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"][..], &["rm", "-f", "-v"][..]),
+        (&["volume", "ls", "--format", "{{.Name}} {{.Label \"longshore.kind\"}}"], &["volume", "rm", "-f"]),
+        (&["network", "ls", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"], &["network", "rm"]),
     ] {
         let found = docker(&[list, &["--filter", &filter]].concat());
-        if !found.is_empty() {
-            let ids: Vec<&str> = found.iter().map(String::as_str).collect();
+        let ids: Vec<&str> = found
+            .iter()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(_, kind)| *kind != "agent")
+            .map(|(id, _)| id)
+            .collect();
+        if !ids.is_empty() {
             docker(&[remove, &ids].concat());
         }
     }

@@ -1,7 +1,13 @@
 //! A whole Longshore for tests: the real program as a process of its own, the real engine, a real git host, a real API.
 //!
 //! Nothing is left behind: what a world made is removed when it is dropped, and its leftovers are an error before that.
-#![allow(dead_code, unreachable_pub, clippy::expect_used, clippy::print_stderr, reason = "each test uses its part; a test may panic")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "each test uses its part; a test may panic"
+)]
 
 pub mod api;
 pub mod engine;

@@ -24,9 +24,12 @@ const FULL_RECORDS: usize = 16 << 10;
 pub(crate) struct Scribe {
     /// `None` while a batch is being written.
     journal: Option<Box<dyn Journal>>,
-    writing: Option<JoinHandle<(Box<dyn Journal>, io::Result<()>, Written)>>,
+    writing: Option<JoinHandle<Appended>>,
     pending: Batch,
 }
+
+/// The journal back, whether the batch is in it, and what that means.
+type Appended = (Box<dyn Journal>, io::Result<()>, Written);
 
 #[derive(Default)]
 struct Batch {

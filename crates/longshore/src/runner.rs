@@ -31,6 +31,8 @@ pub(crate) struct Extras {
     pub(crate) limits: Limits,
     /// The server's address, for links in variables; empty without a server.
     pub(crate) url: String,
+    /// Who may share berths, where it is not the repository.
+    pub(crate) scope: Option<String>,
 }
 
 /// Runs jobs on the engine as it is ordered to.
@@ -188,7 +190,7 @@ impl Runner {
             build: origin.build.id,
             job,
             attempt,
-            scope: origin.repo.id.to_string(),
+            scope: self.extras.scope.clone().unwrap_or_else(|| origin.repo.id.to_string()),
             plan,
             env: env.into_iter().collect(),
             secrets: self.extras.secrets.iter().cloned().collect(),

@@ -103,6 +103,10 @@ impl Events {
 
     /// The next event that has a name; nothing at the stream's end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
+        timeout(PATIENCE, self.next_named()).await.expect("an event")
+    }
+
+    async fn next_named(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.text.drain(..end + 2).collect();
@@ -111,7 +115,7 @@ impl Events {
                     return Some(event);
                 }
             }
-            match timeout(PATIENCE, self.body.frame()).await.expect("an event") {
+            match self.body.frame().await {
                 Some(frame) => self.text.extend_from_slice(&frame.unwrap().into_data().unwrap()),
                 None => return None,
             }

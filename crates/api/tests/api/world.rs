@@ -9,7 +9,7 @@ use longshore_core::{
     Timestamp,
 };
 use longshore_forge::git::{Git, Mirrors};
-use longshore_scheduler::Scheduler;
+use longshore_scheduler::{Order, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) engine: Arc<std::sync::Mutex<Option<String>>>,
     scheduler_ends: CancellationToken,
     tasks: TaskTracker,
+    /// Whoever would run jobs: the dispatcher ends without one.
+    _executor: (mpsc::Receiver<Order>, mpsc::Sender<Report>),
     _dir: tempfile::TempDir,
 }
 
@@ -53,8 +55,8 @@ impl World {
         let store = Store::open(dir.path()).await.unwrap();
         let (tasks, scheduler_ends) = (TaskTracker::new(), CancellationToken::new());
         let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
-        let (orders, _) = mpsc::channel(1);
-        let (_, reports) = mpsc::channel(1);
+        let (orders, claimed) = mpsc::channel(1);
+        let (reporter, reports) = mpsc::channel(1);
         let scheduler = Scheduler::start(store.clone(), mirrors, 0, orders, reports, &tasks, &scheduler_ends);
         tasks.close();
         let engine = Arc::new(std::sync::Mutex::new(None));
@@ -72,7 +74,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let api = Api { store: store.clone(), scheduler, config };
         let serving = tokio::spawn(longshore_api::serve(listener, api, shutdown.clone()));
-        Self { addr, store, shutdown, serving, engine, scheduler_ends, tasks, _dir: dir }
+        Self { addr, store, shutdown, serving, engine, scheduler_ends, tasks, _executor: (claimed, reporter), _dir: dir }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> Answer {

@@ -26,6 +26,7 @@ use longshore_store::{
     logs::{self, Renderer, StepHead},
     repos::{self, NewRepo},
 };
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,7 +37,7 @@ use crate::{
     runner::{Extras, Runner},
 };
 
-/// What runs on one machine share its berths under this name.
+/// The name that runs go by on the engine, where `LONGSHORE_INSTANCE` gives no other.
 const INSTANCE: &str = "run";
 /// A berth that no run has used for so long ends by itself.
 const BERTH_IDLE: Duration = Duration::from_secs(15 * 60);
@@ -49,7 +50,8 @@ pub(crate) fn run(args: Run) -> super::Result {
 }
 
 async fn run_tree(args: Run) -> super::Result {
-    let mut options = EngineOptions::new(args.engine.docker_host.clone(), INSTANCE);
+    let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
+    let mut options = EngineOptions::new(args.engine.docker_host.clone(), instance);
     options.berths_ready = 0;
     options.berth_idle = Some(BERTH_IDLE);
     options.runtime_dir = Some(runtime_dir());
@@ -72,7 +74,12 @@ async fn run_tree(args: Run) -> super::Result {
         engine: engine.clone(),
         store: store.clone(),
         sources: Sources::Worktree(source),
-        extras: Arc::new(Extras { env: args.env, secrets: args.secrets, ..Extras::default() }),
+        extras: Arc::new(Extras {
+            env: args.env,
+            secrets: args.secrets,
+            scope: Some(scope_of(&args.dir)),
+            ..Extras::default()
+        }),
         reports: reports_in,
     };
     tasks.spawn(runner.run(orders, shutdown.clone()));
@@ -151,6 +158,13 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
         writeln!(std::io::stderr(), "longshore: {note}")?;
     }
     Ok((event, plan, tar))
+}
+
+/// Runs of one working tree may share a berth, one after the other.
+fn scope_of(dir: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    hex::encode(&Sha256::digest(path.as_os_str().as_bytes())[..8])
 }
 
 fn name_of(dir: &Path) -> String {

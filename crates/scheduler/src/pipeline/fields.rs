@@ -30,6 +30,18 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
+    /// Whether `key` stands there under another name, which has been refused with a suggestion already.
+    pub(super) fn is_misnamed(&self, key: &str, keys: &Keys) -> bool {
+        self.entries.iter().any(|entry| {
+            let word = entry.key.as_str();
+            let known = keys.known.iter().chain(keys.later).copied();
+            let foreign = keys.foreign.iter().find(|(foreign, _)| *foreign == word);
+            !keys.known.contains(&word)
+                && !keys.later.contains(&word)
+                && foreign.map_or_else(|| nearest(word, known) == Some(key), |(_, help)| help.contains(&format!("`{key}")))
+        })
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'n Rc<Node>> {
         self.entry(key).map(|entry| &entry.value)
     }

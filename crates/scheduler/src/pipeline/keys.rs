@@ -142,6 +142,7 @@ pub(super) const STEP: Keys = Keys {
         ("timeout-minutes", "write `timeout: 30m`"),
         ("failure", "write `continue-on-error: true`"),
         ("allow_failure", "write `continue-on-error: true`"),
+        ("working-dir", "did you mean `working-directory`?"),
         ("directory", "did you mean `working-directory`?"),
         ("detach", "did you mean `background`?"),
         ("depends_on", "steps run in their order; write `needs` at the job"),

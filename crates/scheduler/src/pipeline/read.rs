@@ -42,6 +42,9 @@ pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<P
     };
 
     let Some(jobs_entry) = top.entry("jobs") else {
+        if top.is_misnamed("jobs", &keys::PIPELINE) {
+            return None;
+        }
         findings.error(
             Code::MissingKey,
             beginning,

@@ -115,7 +115,8 @@ pub(super) fn check_length(name: &str, place: Place, what: &str, findings: &mut 
 fn proposed_name(name: &str) -> String {
     let replaced: String =
         name.chars().take(limits::NAME_CHARS).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    replaced.trim_matches('-').to_owned()
+    let words: Vec<&str> = replaced.split('-').filter(|word| !word.is_empty()).collect();
+    words.join("-")
 }
 
 fn characters<'n>(text: &'n str, place: Place, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {

@@ -68,9 +68,14 @@ fn explain(error: &ScanError) -> (String, Option<&'static str>) {
         ErrorKind::ExpectedBlockSequenceEntry => {
             ("an entry of the list is expected here", "begin it with `- `, or indent the line like the key that it is")
         }
+        ErrorKind::UnexpectedCharacter { character: '`' } => ("a text cannot begin with a backquote", "put it in quotes"),
         ErrorKind::UnexpectedCharacter { character } => {
             return (format!("a text cannot begin with `{character}`"), Some("put it in quotes"));
         }
+        ErrorKind::InvalidColonPlacement => (
+            "a `:` is not allowed here",
+            "close every `[` and `{` above this line, or put quotes around a text that contains `:`",
+        ),
         ErrorKind::UnknownQuotedScalarEscape => (
             "a double-quoted text contains an escape that YAML does not know",
             "use single quotes, in which a backslash is only a backslash",

@@ -39,6 +39,7 @@ pub(super) fn read(entry: &Entry, context: &Context<'_>, findings: &mut Findings
     let image = match (fields.get("image"), context.defaults) {
         (Some(node), _) => image(node, scope, combinations, findings),
         (None, Some(Defaults { image: Some(image), .. })) => Some(image.clone()),
+        (None, Some(_)) if fields.is_misnamed("image", &keys::JOB) || fields.entry("use").is_some() => None,
         (None, Some(_)) => {
             findings.error(
                 Code::MissingImage,
@@ -154,6 +155,15 @@ fn check_needs(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<Strin
         findings.error(Code::TooManyJobs, node.place, message, None);
         return None;
     }
+    if matches!(node.kind, Kind::Map(_)) {
+        findings.error(
+            Code::WrongType,
+            node.place,
+            "`needs` is a list of jobs, and this is a mapping",
+            "write `needs: [lint, build]`".to_owned(),
+        );
+        return None;
+    }
     let mut sound = true;
     for item in list {
         sound &= filled(item, "an entry of `needs`", findings).is_some();
@@ -192,7 +202,7 @@ fn steps(
 ) -> Option<Vec<step::Read>> {
     let Some(entry) = fields.entry("steps") else {
         // A template's job has its steps there; that it is not supported yet has been said.
-        if fields.entry("use").is_none() {
+        if fields.entry("use").is_none() && !fields.is_misnamed("steps", &keys::JOB) {
             findings.error(
                 Code::MissingKey,
                 job.key_place,

@@ -26,7 +26,7 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
             nothing(node.place, findings);
             return None;
         }
-        return read_mapping(node, entries, findings);
+        return read_mapping(entries, findings);
     }
     let mut triggers = Triggers { push: None, manual: false };
     let mut sound = true;
@@ -51,23 +51,23 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
     sound.then_some(triggers)
 }
 
-fn read_mapping(node: &Node, entries: &[Entry], findings: &mut Findings<'_>) -> Option<Triggers> {
+fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Triggers> {
     for entry in entries {
         judge_event(entry, findings);
     }
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     let push = match find("push") {
-        Some(entry) => Some(push(&entry.value, findings)?),
-        None => None,
+        Some(entry) => push(&entry.value, findings).map(Some),
+        None => Some(None),
     };
     let manual = match find("manual") {
-        Some(entry) if entry.value.is_null() => true,
-        Some(entry) => Fields::of(&entry.value, &keys::MANUAL, findings).map(|_| true)?,
-        None => false,
+        Some(entry) if entry.value.is_null() => Some(true),
+        Some(entry) => Fields::of(&entry.value, &keys::MANUAL, findings).map(|_| true),
+        None => Some(false),
     };
+    let (push, manual) = (push?, manual?);
     if push.is_none() && !manual {
         // Whatever stands there has been refused.
-        debug_assert!(!node.is_null());
         return None;
     }
     Some(Triggers { push, manual })

@@ -106,8 +106,8 @@ pub(super) fn one_line(node: &Node, what: &str, scope: Scope<'_>, findings: &mut
 
 fn missing_run(node: &Node, fields: &Fields<'_>, findings: &mut Findings<'_>) {
     // What stands in its place has been refused already, with what to write.
-    let replaced = ["image", "uses", "script", "commands", "with", "command"];
-    if replaced.iter().any(|key| fields.entry(key).is_some()) {
+    let replaced = ["image", "uses", "with", "command"];
+    if fields.is_misnamed("run", &keys::STEP) || replaced.iter().any(|key| fields.entry(key).is_some()) {
         return;
     }
     let place = match &node.kind {
