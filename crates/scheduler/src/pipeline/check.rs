@@ -102,7 +102,11 @@ fn read_file(file: &SourceFile, findings: &mut Findings<'_>) -> Option<Pipeline>
         findings.error(
             Code::FileTooLarge,
             start,
-            format!("the file has {} KiB, and at most {} are read", file.text.len().div_ceil(1024), limits::FILE_BYTES / 1024),
+            format!(
+                "the file has {} KiB, and at most {} are read",
+                file.text.len().div_ceil(1024),
+                limits::FILE_BYTES / 1024
+            ),
             "put long scripts into files of the repository and run those".to_owned(),
         );
         return None;

@@ -2,14 +2,7 @@
 
 use longshore_core::StepCondition;
 
-use super::{
-    code::Code,
-    expression,
-    findings::Findings,
-    scalar::filled,
-    source::Place,
-    tree::Node,
-};
+use super::{code::Code, expression, findings::Findings, scalar::filled, source::Place, tree::Node};
 
 /// Reads `success()`, `failure()` or `always()`, with or without `${{ }}`.
 pub(super) fn read(node: &Node, findings: &mut Findings<'_>) -> Option<StepCondition> {
@@ -47,7 +40,8 @@ pub(super) fn read(node: &Node, findings: &mut Findings<'_>) -> Option<StepCondi
 }
 
 fn refuse(inner: &str, place: Place, findings: &mut Findings<'_>) {
-    let help = "`if` may be `success()`, `failure()` or `always()`; test anything else in the script, with the CI_* variables";
+    let help =
+        "`if` may be `success()`, `failure()` or `always()`; test anything else in the script, with the CI_* variables";
     // An unknown name is better said than "not supported yet".
     match expression::parse(inner) {
         Err(refused) if refused.code == Code::UnknownInExpression => {

@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in ["", "30", "m", "1d", "30 m", "1m1h", "1m1m", "-1m", "24h1s", "0s", "1.5h", "99999999999999999999h", "１m"] {
+        for text in
+            ["", "30", "m", "1d", "30 m", "1m1h", "1m1m", "-1m", "24h1s", "0s", "1.5h", "99999999999999999999h", "１m"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -177,12 +177,10 @@ fn variable(body: &str) -> Option<String> {
         .iter()
         .filter(|(name, _)| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.'])))
         .max_by_key(|(name, _)| name.len());
-    known
-        .map(|(_, variable)| format!("use the environment variable ${variable}"))
-        .or_else(|| {
-            matches!(word_of(body), "event" | "repo" | "build" | "github")
-                .then(|| "use one of the CI_* environment variables; docs/pipeline.md lists them".to_owned())
-        })
+    known.map(|(_, variable)| format!("use the environment variable ${variable}")).or_else(|| {
+        matches!(word_of(body), "event" | "repo" | "build" | "github")
+            .then(|| "use one of the CI_* environment variables; docs/pipeline.md lists them".to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -214,7 +212,10 @@ mod tests {
         }
         for text in ["'a' == 'b'", "matrix.a == 'b'", "1", "true", "matrix.a.b", "!matrix.x"] {
             let Err(refused) = parse(text) else { panic!("{text} was taken") };
-            assert_eq!((refused.code, &text[refused.at..refused.at + refused.length]), (Code::ExpressionNotSupported, text));
+            assert_eq!(
+                (refused.code, &text[refused.at..refused.at + refused.length]),
+                (Code::ExpressionNotSupported, text)
+            );
         }
     }
 }

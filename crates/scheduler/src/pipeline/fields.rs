@@ -32,13 +32,15 @@ impl<'n> Fields<'n> {
 
     /// Whether `key` stands there under another name, which has been refused with a suggestion already.
     pub(super) fn is_misnamed(&self, key: &str, keys: &Keys) -> bool {
-        self.entries.iter().any(|entry| {
+        // Nobody misspells a key behind hundreds of others.
+        self.entries.iter().take(100).any(|entry| {
             let word = entry.key.as_str();
             let known = keys.known.iter().chain(keys.later).copied();
             let foreign = keys.foreign.iter().find(|(foreign, _)| *foreign == word);
             !keys.known.contains(&word)
                 && !keys.later.contains(&word)
-                && foreign.map_or_else(|| nearest(word, known) == Some(key), |(_, help)| help.contains(&format!("`{key}")))
+                && foreign
+                    .map_or_else(|| nearest(word, known) == Some(key), |(_, help)| help.contains(&format!("`{key}")))
         })
     }
 
@@ -75,6 +77,10 @@ pub(super) fn judge(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
     }
     if keys.later.contains(&key) {
         not_yet(entry, keys, findings);
+        return;
+    }
+    if findings.is_full() {
+        findings.error(Code::UnknownKey, entry.key_place, String::new(), None);
         return;
     }
     let foreign = keys.foreign.iter().find(|(word, _)| *word == key).map(|(_, help)| (*help).to_owned());

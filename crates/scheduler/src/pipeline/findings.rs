@@ -21,12 +21,23 @@ impl<'s> Findings<'s> {
         Self { source, list: Vec::new(), beyond: 0 }
     }
 
+    /// Whether what is found from now on is only counted: a suggestion for it would be lost.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= limits::FINDINGS
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
     /// Something that stops the build.
-    pub(super) fn error(&mut self, code: Code, place: Place, message: impl Into<String>, help: impl Into<Option<String>>) {
+    pub(super) fn error(
+        &mut self,
+        code: Code,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
         self.add(code, Severity::Error, place, message.into(), help.into());
     }
 
@@ -42,7 +53,7 @@ impl<'s> Findings<'s> {
     }
 
     fn add(&mut self, code: Code, severity: Severity, place: Place, message: String, help: Option<String>) {
-        if self.list.len() >= limits::FINDINGS {
+        if self.is_full() {
             self.beyond += 1;
             return;
         }

@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{code::Code, findings::Findings, source::Place, suggest::{did_you_mean, listed}};
+use super::{
+    code::Code,
+    findings::Findings,
+    source::Place,
+    suggest::{did_you_mean, listed},
+};
 
 /// A job's name and its needs with their places, as written.
 #[derive(Debug)]

@@ -28,7 +28,8 @@ pub(super) fn complaint(image: &str) -> Option<String> {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
         _ => (None, path),
     };
-    if registry == Some("") || repository.split('/').any(|part| !part.starts_with(|c: char| c.is_ascii_alphanumeric())) {
+    if registry == Some("") || repository.split('/').any(|part| !part.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    {
         return Some("an image's name is like `debian:12` or `registry.example/team/tool:1`".to_owned());
     }
     if repository.contains(':') {

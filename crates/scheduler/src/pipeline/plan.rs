@@ -133,7 +133,12 @@ fn fits(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), Strin
     Err(format!("the {what} `{name}` does not fit its patterns: {}", written.join(", ")))
 }
 
-fn plan_job(pipeline: &Pipeline, job: &Job, combination: &Combination, variables: &BTreeMap<String, String>) -> JobPlan {
+fn plan_job(
+    pipeline: &Pipeline,
+    job: &Job,
+    combination: &Combination,
+    variables: &BTreeMap<String, String>,
+) -> JobPlan {
     let name = format!("{}{}", job.name, combination.suffix());
     let mut env = variables.clone();
     env.extend(rendered(&pipeline.env, &Combination::default()));

@@ -71,10 +71,8 @@ pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<P
     let context = job::Context { defaults: defaults.as_ref(), pipeline_env: env.as_ref() };
     let jobs: Vec<Option<Job>> = entries.iter().map(|entry| job::read(entry, &context, findings)).collect();
 
-    let needs: Vec<graph::Needs<'_>> = entries
-        .iter()
-        .map(|entry| graph::Needs { job: &entry.key, needs: job::needs(&entry.value) })
-        .collect();
+    let needs: Vec<graph::Needs<'_>> =
+        entries.iter().map(|entry| graph::Needs { job: &entry.key, needs: job::needs(&entry.value) }).collect();
     graph::check(&needs, findings);
 
     let jobs = jobs.into_iter().collect::<Option<Vec<Job>>>()?;

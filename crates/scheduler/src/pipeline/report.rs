@@ -58,10 +58,8 @@ pub fn json(diagnostics: &[Diagnostic]) -> String {
 pub fn sarif(diagnostics: &[Diagnostic]) -> String {
     let used: Vec<Code> =
         Code::ALL.iter().copied().filter(|code| diagnostics.iter().any(|found| found.code == code.as_str())).collect();
-    let rules: Vec<Value> = used
-        .iter()
-        .map(|code| json!({ "id": code.as_str(), "shortDescription": { "text": code.title() } }))
-        .collect();
+    let rules: Vec<Value> =
+        used.iter().map(|code| json!({ "id": code.as_str(), "shortDescription": { "text": code.title() } })).collect();
     let results: Vec<Value> = diagnostics
         .iter()
         .map(|found| {

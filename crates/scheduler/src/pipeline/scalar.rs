@@ -77,7 +77,7 @@ pub(super) fn duration(node: &Node, what: &str, findings: &mut Findings<'_>) -> 
 }
 
 /// The items of a list; a single value is a list of one.
-pub(super) fn items<'n>(node: &'n Rc<Node>) -> &'n [Rc<Node>] {
+pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     match &node.kind {
         Kind::List(items) => items,
         Kind::Scalar(_) | Kind::Map(_) => std::slice::from_ref(node),
@@ -140,14 +140,11 @@ fn wrong(node: &Node, what: &str, expected: &str, findings: &mut Findings<'_>) {
         }
         _ => None,
     };
-    findings.error(
-        Code::WrongType,
-        node.place,
-        format!("{what} is {expected}, and this is {}", node.describe()),
-        help,
-    );
+    findings.error(Code::WrongType, node.place, format!("{what} is {expected}, and this is {}", node.describe()), help);
 }
 
 fn starts_like_expression(entries: &[super::tree::Entry]) -> bool {
-    entries.first().is_some_and(|entry| matches!(&entry.value.kind, Kind::Scalar(Scalar { text, .. }) if text.is_empty()))
+    entries
+        .first()
+        .is_some_and(|entry| matches!(&entry.value.kind, Kind::Scalar(Scalar { text, .. }) if text.is_empty()))
 }

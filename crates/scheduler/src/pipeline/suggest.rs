@@ -10,7 +10,9 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().min(lower.len()) / 3).max(1) && *distance < candidate.len())
+        .filter(|(distance, candidate)| {
+            *distance <= (candidate.len().min(lower.len()) / 3).max(1) && *distance < candidate.len()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

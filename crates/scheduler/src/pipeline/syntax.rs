@@ -68,7 +68,9 @@ fn explain(error: &ScanError) -> (String, Option<&'static str>) {
         ErrorKind::ExpectedBlockSequenceEntry => {
             ("an entry of the list is expected here", "begin it with `- `, or indent the line like the key that it is")
         }
-        ErrorKind::UnexpectedCharacter { character: '`' } => ("a text cannot begin with a backquote", "put it in quotes"),
+        ErrorKind::UnexpectedCharacter { character: '`' } => {
+            ("a text cannot begin with a backquote", "put it in quotes")
+        }
         ErrorKind::UnexpectedCharacter { character } => {
             return (format!("a text cannot begin with `{character}`"), Some("put it in quotes"));
         }

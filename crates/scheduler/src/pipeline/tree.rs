@@ -89,6 +89,8 @@ impl Scalar {
     }
 
     fn is_number(&self) -> bool {
-        self.plain && self.text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && self.text.parse::<f64>().is_ok()
+        self.plain
+            && self.text.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            && self.text.parse::<f64>().is_ok()
     }
 }

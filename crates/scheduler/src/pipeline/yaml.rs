@@ -25,7 +25,6 @@ pub(super) fn parse(findings: &mut Findings<'_>) -> Option<Rc<Node>> {
     // Ours comes first and has a better message; theirs keeps the parser's own memory small.
     options.flow_nesting_limit = limits::DEPTH * 2;
     options.block_nesting_limit = limits::DEPTH * 2;
-    options.simple_key_max_lookahead = limits::FILE_BYTES;
 
     let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
     let mut documents = 0;

@@ -124,7 +124,8 @@ pub(super) fn image(
     for combination in combinations {
         let name = template.render(combination);
         if let Some(complaint) = image_name::complaint(&name) {
-            let message = format!("for the combination{} the image would be `{name}`: {complaint}", combination.suffix());
+            let message =
+                format!("for the combination{} the image would be `{name}`: {complaint}", combination.suffix());
             findings.error(Code::BadImage, node.place, message, help.to_owned());
             return None;
         }

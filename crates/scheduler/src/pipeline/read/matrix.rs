@@ -120,7 +120,12 @@ fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     };
     if items.is_empty() {
         let message = format!("the axis {what} has no value");
-        findings.error(Code::Empty, entry.value.place, message, "give it at least one, or take the axis out".to_owned());
+        findings.error(
+            Code::Empty,
+            entry.value.place,
+            message,
+            "give it at least one, or take the axis out".to_owned(),
+        );
         return None;
     }
     let mut values: Vec<String> = Vec::with_capacity(items.len());
@@ -157,7 +162,9 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
         findings.error(
             Code::BadCharacter,
             node.place,
-            format!("{what} is one line of at most {VALUE_CHARS} characters, because it becomes part of the job's name"),
+            format!(
+                "{what} is one line of at most {VALUE_CHARS} characters, because it becomes part of the job's name"
+            ),
             "name the variants, and look the rest up in the script".to_owned(),
         );
         return None;

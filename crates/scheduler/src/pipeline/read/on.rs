@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::super::{
     code::Code,
     fields::{Fields, judge},
-    findings::Findings,
     filter::Patterns,
+    findings::Findings,
     keys::{self, Keys},
     model::{Push, Triggers},
     scalar::{filled, items},
@@ -139,7 +139,8 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 Code::BadGlob,
                 item.place,
                 format!("this pattern is broken: {reason}"),
-                "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude".to_owned(),
+                "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude"
+                    .to_owned(),
             );
             sound = false;
         }

@@ -48,7 +48,9 @@ pub(super) fn read(
     }
     let fields = Fields::of(node, &keys::STEP, findings)?;
     let run = match fields.get("run") {
-        Some(node) => filled(node, "`run`", findings).and_then(|text| Template::read(text, node.place, scope, findings)),
+        Some(node) => {
+            filled(node, "`run`", findings).and_then(|text| Template::read(text, node.place, scope, findings))
+        }
         None => {
             missing_run(node, &fields, findings);
             None

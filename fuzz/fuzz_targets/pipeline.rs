@@ -1,0 +1,29 @@
+//! Any bytes as a pipeline file: findings or a plan, never a panic, and the plan survives JSON.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore_core::{BuildPlan, Event, EventName};
+use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, report};
+
+fuzz_target!(|bytes: &[u8]| {
+    let checked = pipeline::check(&[SourceFile::from_bytes(".longshore.yml", bytes.to_vec())]);
+    let _ = report::human(&checked.diagnostics);
+    let _ = report::sarif(&checked.diagnostics);
+    let event = Event {
+        name: EventName::Push,
+        git_ref: "refs/heads/main".to_owned(),
+        commit: "0".repeat(40),
+        before: None,
+        message: String::new(),
+        author: String::new(),
+        author_email: String::new(),
+        sender: String::new(),
+        url: None,
+        default_branch: None,
+        inputs: Default::default(),
+    };
+    if let Planned::Build(plan) = checked.plan(&event, &RepoFacts::default()) {
+        let json = serde_json::to_string(&plan).expect("a plan is JSON");
+        assert_eq!(serde_json::from_str::<BuildPlan>(&json).expect("a plan reads back"), plan);
+    }
+});
