@@ -1,4 +1,5 @@
 //! Berths are reused by one scope only, replaced when dead, and found again by the next process; and nothing is left of anything.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 
@@ -110,8 +111,10 @@ async fn the_next_run_finds_the_berth_that_the_last_one_left_and_two_at_once_nev
     assert_eq!(outcome, Outcome::Success);
     assert_eq!(during, first, "found again");
     next.shutdown(true).await;
-    let calls: Vec<_> =
-        proxy.take_calls().into_iter().filter(|call| !call.ends_with("/json") || call.contains("image")).collect();
+    // This test's own look in between is three lists; the run has one of them.
+    let lists = ["/containers/json", "/volumes", "/networks"];
+    let mut calls = proxy.take_calls();
+    calls.retain(|call| !(call.starts_with("GET") && lists.iter().any(|list| call.ends_with(list))));
     println!("calls of a warm run (lists left out): {calls:#?}");
     assert!(calls.len() <= 7, "with its one list eight: {calls:#?}");
 

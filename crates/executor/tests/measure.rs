@@ -1,4 +1,5 @@
 //! Figures, not guarantees: `cargo test -p longshore-executor --test measure -- --ignored --nocapture --test-threads=1`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 

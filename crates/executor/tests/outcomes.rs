@@ -1,4 +1,5 @@
 //! How jobs end, on a real engine: what is the user's, what is ours, and that the two are told apart with words that help.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 

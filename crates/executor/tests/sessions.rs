@@ -1,4 +1,5 @@
 //! A job outlives whoever follows it: adoption, cut connections, two who want the same.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 

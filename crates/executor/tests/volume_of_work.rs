@@ -1,4 +1,5 @@
 //! Much at once: bytes, steps, jobs. And how few calls it takes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
 
