@@ -10,7 +10,8 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use futures_util::stream;
 use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
 use longshore_store::{
-    Change, ChangeKind, Feed, FeedItem, builds,
+    Change, ChangeKind, Feed, FeedItem,
+    builds::{self, Build},
     jobs::{self, Job},
 };
 use serde::Serialize;
@@ -77,11 +78,8 @@ pub(crate) async fn of_build(
     // The cursor is older than what is read now: what changes in between is sent twice rather than never.
     let mut watcher = Watcher::new(server, caller, Some(id), after);
     if snapshot {
-        watcher.write_build(build.id).await?;
-        for job in jobs::of_build(&watcher.server.store, id).await? {
-            watcher.write_job(&job)?;
-            watcher.write_steps(job)?;
-        }
+        watcher.write_jobs(id).await?;
+        watcher.write_build(&build)?;
     }
     Ok(watcher.into_response())
 }
@@ -93,12 +91,12 @@ fn cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
 }
 
 #[derive(Serialize)]
-struct BuildEvent {
+struct BuildEvent<'a> {
     id: BuildId,
     repo: RepoId,
     number: u64,
     status: Status,
-    reason: Option<String>,
+    reason: Option<&'a str>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
 }
@@ -188,7 +186,16 @@ impl Watcher {
             return Ok(());
         }
         match (change.kind, change.job) {
-            (ChangeKind::Build, _) => self.write_build(build).await,
+            (ChangeKind::Build, _) => match builds::get(&self.server.store, build).await? {
+                Some(build) => {
+                    // A reader that is behind learns of a build's end before its turn: not before that of its jobs.
+                    if build.status.is_final() {
+                        self.write_jobs(build.id).await?;
+                    }
+                    self.write_build(&build)
+                }
+                None => Ok(()),
+            },
             (ChangeKind::Job, Some(job)) => match jobs::get(&self.server.store, job).await? {
                 Some(job) => {
                     self.write_job(&job)?;
@@ -205,14 +212,21 @@ impl Watcher {
         }
     }
 
-    async fn write_build(&mut self, id: BuildId) -> Result<(), ApiError> {
-        let Some(build) = builds::get(&self.server.store, id).await? else { return Ok(()) };
+    async fn write_jobs(&mut self, build: BuildId) -> Result<(), ApiError> {
+        for job in jobs::of_build(&self.server.store, build).await? {
+            self.write_job(&job)?;
+            self.write_steps(job)?;
+        }
+        Ok(())
+    }
+
+    fn write_build(&mut self, build: &Build) -> Result<(), ApiError> {
         let event = BuildEvent {
-            id,
+            id: build.id,
             repo: build.repo,
             number: build.number,
             status: build.status,
-            reason: build.reason,
+            reason: build.reason.as_deref(),
             started_at: build.started_at,
             finished_at: build.finished_at,
         };

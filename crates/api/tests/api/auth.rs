@@ -90,12 +90,14 @@ async fn every_route_asks_for_its_scope_and_hides_what_may_not_be_seen() {
     tx.commit().await.unwrap();
     let (read, build_token) = (world.token(Scope::Read).await, world.token(Scope::Build).await);
     let admin = world.token(Scope::Admin).await;
-    let victim = longshore_store::tokens::list(&world.store).await.unwrap()[0].id.to_string();
+    world.token(Scope::Read).await;
+    let victim = longshore_store::tokens::list(&world.store).await.unwrap().last().unwrap().id.to_string();
 
     let table = table(&repo.id.to_string(), &build.to_string(), &job.to_string(), &delivery, &victim);
     // Nothing is missing from the table.
     let described: serde_json::Value = serde_json::from_str(&longshore_api::openapi_json().unwrap()).unwrap();
-    let operations: usize = described["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    let operations: usize =
+        described["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
     assert_eq!(table.len() + 1, operations, "a route of OpenAPI is not in this table, or the other way round");
 
     for (method, path, needs) in table {
@@ -148,7 +150,8 @@ async fn a_tokens_secret_is_shown_once_and_ends_with_its_revocation() {
     let world = World::new().await;
     let made = world.post("/api/v1/tokens", json!({ "name": "ci", "scopes": ["read"] })).await;
     assert_eq!(made.status, 201, "{}", made.text());
-    let (id, secret) = (made.json()["id"].as_str().unwrap().to_owned(), made.json()["token"].as_str().unwrap().to_owned());
+    let (id, secret) =
+        (made.json()["id"].as_str().unwrap().to_owned(), made.json()["token"].as_str().unwrap().to_owned());
     assert_eq!(world.call("GET", "/metrics", Some(&secret), "").await.status, 200);
     let list = world.get("/api/v1/tokens").await;
     assert!(!list.text().contains(&secret));
@@ -156,7 +159,9 @@ async fn a_tokens_secret_is_shown_once_and_ends_with_its_revocation() {
     assert_eq!(world.call("DELETE", &format!("/api/v1/tokens/{id}"), Some(ADMIN), "").await.status, 204);
     assert_eq!(world.call("GET", "/metrics", Some(&secret), "").await.status, 401);
 
-    for bad in [json!({ "name": "x", "scopes": [] }), json!({ "name": "x", "scopes": ["root"] }), json!({ "name": "x" })] {
+    for bad in
+        [json!({ "name": "x", "scopes": [] }), json!({ "name": "x", "scopes": ["root"] }), json!({ "name": "x" })]
+    {
         assert_eq!(world.post("/api/v1/tokens", bad.clone()).await.status, 400, "{bad}");
     }
 }

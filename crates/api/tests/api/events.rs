@@ -11,9 +11,10 @@ async fn a_builds_life_is_followed_from_its_beginning_to_its_end() {
     let repo = world.repo("o/r", "git", false).await;
     let build = world.build(repo.id, "main", &["one"]).await;
     let mut events = world.stream(&format!("/api/v1/builds/{}/events", build.id), None).await;
-    let first = events.next().await.unwrap();
-    assert_eq!((first.name.as_str(), &first.json()["status"]), ("build", &json!("queued")));
-    assert_eq!(events.next().await.unwrap().json()["status"], "queued");
+    for name in ["job", "build"] {
+        let event = events.next().await.unwrap();
+        assert_eq!((event.name.as_str(), &event.json()["status"]), (name, &json!("queued")));
+    }
 
     // Another build's changes are not this one's.
     world.build(repo.id, "main", &["one"]).await;

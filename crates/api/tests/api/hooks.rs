@@ -53,7 +53,10 @@ async fn a_signed_delivery_is_in_the_inbox_when_it_is_answered_and_a_repeat_is_t
     assert_eq!(list["items"][0]["id"], named.json()["delivery"]);
     let next = list["next"].as_str().unwrap();
     let list = world.get(&format!("/api/v1/repos/{}/deliveries?limit=1&before={next}", repo.id)).await.json();
-    assert_eq!((list["items"][0]["id"].as_str().unwrap(), &list["next"]), (id.to_string().as_str(), &serde_json::Value::Null));
+    assert_eq!(
+        (list["items"][0]["id"].as_str().unwrap(), &list["next"]),
+        (id.to_string().as_str(), &serde_json::Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -62,7 +65,9 @@ async fn a_wrong_or_missing_signature_is_refused_before_anything_is_parsed() {
     let repo = world.repo("o/r", "git", false).await;
     let path = format!("/hooks/{}", repo.id);
     let wrong = format!("sha256={}", "0".repeat(64));
-    for headers in [vec![], vec![("x-longshore-signature-256", wrong.as_str())], vec![("x-longshore-signature-256", "sha256=")]] {
+    for headers in
+        [vec![], vec![("x-longshore-signature-256", wrong.as_str())], vec![("x-longshore-signature-256", "sha256=")]]
+    {
         for body in [PUSH, "no json"] {
             let answer = send(world.addr, "POST", &path, &headers, body).await;
             assert_eq!(answer.status, 401, "{}", answer.text());
@@ -89,7 +94,8 @@ async fn an_unknown_repository_malformed_json_and_a_form_have_clear_answers() {
         assert_eq!(answer.status, 400);
         assert!(answer.error().contains("not JSON"), "{}", answer.error());
     }
-    let form = deliver(&world, &repo, b"payload=%7B%7D", &[("content-type", "application/x-www-form-urlencoded")]).await;
+    let form =
+        deliver(&world, &repo, b"payload=%7B%7D", &[("content-type", "application/x-www-form-urlencoded")]).await;
     assert!(form.error().contains("application/json"), "{}", form.error());
     let github = world.repo("o/g", "github", false).await;
     let signature = sign(Forge::Github, b"{}", github.hook_secret.expose().as_bytes());
@@ -113,7 +119,8 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
     // A sender that reads only when it has sent everything sees the answer too, whether or not it said the length.
     for chunked in [false, true] {
         let mut stream = TcpStream::connect(world.addr).await.unwrap();
-        let length = if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {}", body.len()) };
+        let length =
+            if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {}", body.len()) };
         let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         if chunked {

@@ -121,7 +121,10 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
         assert!(time.len() == 24 && time.ends_with('Z'), "{field}: {time}");
     }
     let job = &shown["jobs"][0];
-    assert_eq!((&job["name"], &job["exit_code"], &job["matrix"]), (&json!("test"), &json!(7), &json!({ "rust": "1.95" })));
+    assert_eq!(
+        (&job["name"], &job["exit_code"], &job["matrix"]),
+        (&json!("test"), &json!(7), &json!({ "rust": "1.95" }))
+    );
     assert_eq!((&job["steps"][1]["number"], &job["steps"][1]["name"]), (&json!(2), &json!("second")));
     let id = job["id"].as_str().unwrap();
     assert_eq!(world.get(&format!("/api/v1/jobs/{id}")).await.json(), *job);
@@ -137,5 +140,8 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
     assert_eq!(badge.header("content-type"), "image/svg+xml");
     assert!(badge.text().contains("failure"));
     assert!(world.get(&format!("/badges/{}.svg?branch=none", repo.id)).await.text().contains("no build"));
-    assert_eq!(world.get(&format!("/api/v1/builds/{}", build.id)).await.json()["jobs"], Value::Array(vec![job.clone()]));
+    assert_eq!(
+        world.get(&format!("/api/v1/builds/{}", build.id)).await.json()["jobs"],
+        Value::Array(vec![job.clone()])
+    );
 }

@@ -43,7 +43,10 @@ async fn raw_is_byte_for_byte_what_was_printed_and_text_says_more() {
     let lines = world.get(&format!("{path}?format=jsonl")).await;
     assert_eq!(lines.header("content-type"), "application/x-ndjson");
     let lines: Vec<serde_json::Value> = lines.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let shown: Vec<_> = lines.iter().map(|l| (l["step"].as_str(), l["stream"].as_str().unwrap(), l["text"].as_str().unwrap())).collect();
+    let shown: Vec<_> = lines
+        .iter()
+        .map(|l| (l["step"].as_str(), l["stream"].as_str().unwrap(), l["text"].as_str().unwrap()))
+        .collect();
     assert_eq!(
         shown,
         [

@@ -14,7 +14,10 @@ fn the_committed_description_is_the_one_that_is_served() {
         fs::write(&file, &now).unwrap();
     }
     let committed = fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == now, "docs/openapi.json is not what is served: run this test with LONGSHORE_BLESS=1 and commit it");
+    assert!(
+        committed == now,
+        "docs/openapi.json is not what is served: run this test with LONGSHORE_BLESS=1 and commit it"
+    );
 }
 
 #[tokio::test]
@@ -26,7 +29,8 @@ async fn every_described_route_is_served_and_takes_no_other_method() {
     let paths = described["paths"].as_object().unwrap();
     assert!(paths.len() > 25);
     for (path, operations) in paths {
-        let address = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
+        let address =
+            path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect::<Vec<_>>().join("/");
         for method in ["get", "post", "put", "patch", "delete"] {
             let answer = send(world.addr, &method.to_uppercase(), &address, &[("authorization", "Bearer x")], "").await;
             if operations.get(method).is_some() {

@@ -47,7 +47,11 @@ async fn the_end_comes_within_a_second_whoever_is_connected() {
     let mut events = world.stream("/api/v1/events", None).await;
     // One that has said half a request, and nothing more.
     let mut idle = TcpStream::connect(world.addr).await.unwrap();
-    idle.write_all(format!("POST /hooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", repo.id).as_bytes()).await.unwrap();
+    idle.write_all(
+        format!("POST /hooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", repo.id).as_bytes(),
+    )
+    .await
+    .unwrap();
 
     let asked = Instant::now();
     world.shutdown.cancel();

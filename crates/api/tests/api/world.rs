@@ -74,7 +74,17 @@ impl World {
         let shutdown = CancellationToken::new();
         let api = Api { store: store.clone(), scheduler, config };
         let serving = tokio::spawn(longshore_api::serve(listener, api, shutdown.clone()));
-        Self { addr, store, shutdown, serving, engine, scheduler_ends, tasks, _executor: (claimed, reporter), _dir: dir }
+        Self {
+            addr,
+            store,
+            shutdown,
+            serving,
+            engine,
+            scheduler_ends,
+            tasks,
+            _executor: (claimed, reporter),
+            _dir: dir,
+        }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<Bytes>) -> Answer {
