@@ -11,5 +11,5 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 built=${CARGO_TARGET_DIR:-target}/$host/release/longshore
 mkdir -p target/release
 cmp -s "$built" "$release_program" || install -m 0755 "$built" "$release_program"
-if ldd "$release_program" >/dev/null 2>&1; then die "$release_program is not linked statically"; fi
+if ldd "$release_program" 2>/dev/null | grep -q '=>'; then die "$release_program is not linked statically"; fi
 say "$release_program, $(stat -c %s "$release_program" | awk '{ printf "%.1f MB", $1 / 1e6 }'), static ($SECONDS s)"

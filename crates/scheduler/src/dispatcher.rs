@@ -41,9 +41,17 @@ pub enum ReportKind {
     /// What helps to find the attempt's container again. That there may be one is known from the claim.
     Facts(serde_json::Value),
     /// The agent in its container began.
-    Started { at: Timestamp },
-    StepStarted { step: u16, at: Timestamp },
-    StepFinished { step: u16, end: StepEnd },
+    Started {
+        at: Timestamp,
+    },
+    StepStarted {
+        step: u16,
+        at: Timestamp,
+    },
+    StepFinished {
+        step: u16,
+        end: StepEnd,
+    },
     /// The last word. Its log is complete and readable.
     Ended(Outcome),
 }
@@ -74,7 +82,10 @@ pub(crate) struct Dispatcher {
 
 impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dispatcher").field("capacity", &self.capacity).field("running", &self.running).finish_non_exhaustive()
+        f.debug_struct("Dispatcher")
+            .field("capacity", &self.capacity)
+            .field("running", &self.running)
+            .finish_non_exhaustive()
     }
 }
 

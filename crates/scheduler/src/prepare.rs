@@ -29,7 +29,11 @@ pub(crate) struct Origin {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Prepared {
-    Build { event: Event, plan: BuildPlan, diagnostics: Vec<Diagnostic> },
+    Build {
+        event: Event,
+        plan: BuildPlan,
+        diagnostics: Vec<Diagnostic>,
+    },
     /// Nothing of the repository's pipelines is for this event, or there are none; why, for people.
     Nothing(String),
 }

@@ -44,7 +44,10 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
         Rerun::Job(job) => carried(&jobs, Some(job)),
     };
     if carried_over.len() == jobs.len() {
-        return Err(RequestError::Conflict(format!("every job of build #{} succeeded: nothing to run again", old.number)));
+        return Err(RequestError::Conflict(format!(
+            "every job of build #{} succeeded: nothing to run again",
+            old.number
+        )));
     }
     Ok(NewBuild {
         repo: old.repo,

@@ -97,7 +97,9 @@ impl Scheduler {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let git_ref = full_ref(request.git_ref.as_deref(), repo.default_branch.as_deref())?;
         let wanted = match request.commit {
-            Some(commit) => Wanted::Commit(commit.parse::<CommitId>().map_err(|e| RequestError::unusable(e.to_string()))?),
+            Some(commit) => {
+                Wanted::Commit(commit.parse::<CommitId>().map_err(|e| RequestError::unusable(e.to_string()))?)
+            }
             None => Wanted::Ref(git_ref.clone()),
         };
         let origin = Origin {
