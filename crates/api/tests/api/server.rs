@@ -18,6 +18,25 @@ async fn health_is_alive_and_ready_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_panic_is_an_answer_without_its_cause_and_the_server_stays_up() {
+    let world = World::new().await;
+    // The probe panics on a poisoned lock.
+    let engine = std::sync::Arc::clone(&world.engine);
+    let poison = std::thread::spawn(move || {
+        let _held = engine.lock().unwrap();
+        panic!("on purpose");
+    });
+    assert!(poison.join().is_err());
+    for _ in 0..3 {
+        let answer = world.call("GET", "/readyz", None, "").await;
+        assert_eq!(answer.status, 500);
+        assert!(!answer.error().contains("Poison"), "{}", answer.text());
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    assert_eq!(world.call("GET", "/healthz", None, "").await.status, 200);
+}
+
+#[tokio::test]
 async fn figures_count_what_waits_and_what_was_answered() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;
