@@ -1,6 +1,8 @@
 //! The files of `pipelines-examples/`: what they plan to, what is wrong with them, and what holds of any text at all.
 //! After a change, `INSTA_UPDATE=always cargo test -p longshore-scheduler` writes the snapshots anew: read every one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
