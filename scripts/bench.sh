@@ -7,4 +7,4 @@ set -euo pipefail
 scripts/setup.sh
 scripts/build.sh
 scripts/images.sh busybox
-cargo run --release --locked -p longshore-bench -- "$@"
+cargo bench --locked -p longshore --bench figures -- "$@"

@@ -1,5 +1,7 @@
 //! The main job, end to end: a push to a repository runs in sibling containers on the engine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use serde_json::json;

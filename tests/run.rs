@@ -1,5 +1,7 @@
 //! `longshore run`, `lint` and their exit codes: what people type.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod support;
 
 use std::process::{Command, Output};

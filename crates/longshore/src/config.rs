@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     /// The engine's socket
     #[arg(long, env = "LONGSHORE_DOCKER_HOST", value_name = "URL")]
     docker_host: Option<String>,
-    /// The address people and forges use, such as https://ci.example.org
+    /// The address people and forges use, such as `https://ci.example.org`
     #[arg(long, env = "LONGSHORE_URL", value_name = "URL")]
     url: Option<String>,
     /// A token with every scope; made at the first start where it is not given

@@ -2,14 +2,21 @@
 //!
 //! The executor knows no database and the scheduler no engine; what each needs of the other passes through here.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, Status, Timestamp};
 use longshore_executor::{
     AdoptRequest, CheckoutSource, ContainerFacts, Engine, JobRequest, JobUpdate, Journal, Limits, Phase, PullPolicy,
 };
-use longshore_scheduler::{Order, Report, ReportKind};
+use longshore_scheduler::{
+    Order, Report, ReportKind,
+    pipeline::{BuildFacts, build_variables},
+};
 use longshore_store::{
     Store,
     builds::{self, Build},
@@ -184,7 +191,7 @@ impl Runner {
             ),
             false => None,
         };
-        let mut env = origin.variables(&self.extras.url);
+        let mut env = origin.variables(&plan, &self.extras.url);
         env.extend(self.extras.env.iter().cloned());
         Ok(JobRequest {
             build: origin.build.id,
@@ -192,7 +199,7 @@ impl Runner {
             attempt,
             scope: self.extras.scope.clone().unwrap_or_else(|| origin.repo.id.to_string()),
             plan,
-            env: env.into_iter().collect(),
+            env,
             secrets: self.extras.secrets.iter().cloned().collect(),
             masks: Vec::new(),
             checkout,
@@ -268,13 +275,16 @@ struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// What was not known when the plan was frozen.
-    fn variables(&self, url: &str) -> Vec<(String, String)> {
-        let mut variables = vec![("CI_PIPELINE_NUMBER".to_owned(), self.build.number.to_string())];
-        if !url.is_empty() {
-            variables.push(("CI_PIPELINE_URL".to_owned(), format!("{url}/builds/{}", self.build.id)));
-            variables.push(("CI_SYSTEM_URL".to_owned(), url.to_owned()));
-        }
+    /// What was not known when the plan was frozen. What the job itself says wins.
+    fn variables(&self, plan: &JobPlan, url: &str) -> BTreeMap<String, String> {
+        let known = (!url.is_empty()).then_some(url);
+        let mut variables = build_variables(&BuildFacts {
+            number: self.build.number,
+            url: known.map(|url| format!("{url}/builds/{}", self.build.id)),
+            created_at: Some(self.build.created_at),
+            system_url: known.map(str::to_owned),
+        });
+        variables.retain(|name, _| !plan.env.contains_key(name));
         variables
     }
 }

@@ -150,7 +150,7 @@ async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Ve
     match prepare::prepare(mirrors, repo, origin(*hook)).await {
         Ok(Prepared::Build { event, plan, diagnostics }) => Verdict::Build(Box::new(NewBuild {
             repo: repo.id,
-            event,
+            event: *event,
             plan,
             diagnostics,
             delivery: Some(delivery.id),

@@ -30,7 +30,7 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub(crate) enum Prepared {
     Build {
-        event: Event,
+        event: Box<Event>,
         plan: BuildPlan,
         diagnostics: Vec<Diagnostic>,
     },
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     let mirror: Arc<Mirror> = mirrors.mirror(repo.id).await?;
     let commit = mirror.fetch(&url, &origin.wanted).await?;
     let facts = mirror.commit_facts(&commit).await?;
-    let event = Event {
+    let event = Box::new(Event {
         name: origin.name,
         git_ref: origin.git_ref.as_str().to_owned(),
         commit: commit.as_str().to_owned(),
@@ -58,7 +58,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         url: origin.url,
         default_branch: origin.default_branch.or_else(|| repo.default_branch.clone()),
         inputs: origin.inputs,
-    };
+    });
     let files = match mirror.pipeline_files(&commit).await {
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
@@ -77,7 +77,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     Ok(plan(&files, event, repo))
 }
 
-fn plan(files: &[SourceFile], event: Event, repo: &Repo) -> Prepared {
+fn plan(files: &[SourceFile], event: Box<Event>, repo: &Repo) -> Prepared {
     let checked = pipeline::check(files);
     let facts = RepoFacts {
         name: repo.name.clone(),

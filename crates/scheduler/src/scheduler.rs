@@ -116,7 +116,7 @@ impl Scheduler {
             Prepared::Build { event, plan, diagnostics } => {
                 self.create(NewBuild {
                     repo: repo.id,
-                    event,
+                    event: *event,
                     plan,
                     diagnostics,
                     delivery: None,

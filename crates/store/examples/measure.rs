@@ -14,21 +14,22 @@ fn rss() -> String {
 #[tokio::main]
 async fn main() {
     println!("start {}", rss());
-    let d = tempfile::tempdir().unwrap();
+    if let Some(keep) = std::env::args().nth(2) { let s = Store::open(keep.as_ref()).await.unwrap(); println!("kept {}", rss()); let repo = repos::by_name(&s, "a").await.unwrap().unwrap(); lists(&s, &repo).await; println!("{}", rss()); return; }
+    let d = tempfile::tempdir().unwrap(); let d = d.keep(); println!("DIR {}", d.display());
     let t = Instant::now();
-    let s = Store::open_ephemeral(d.path()).await.unwrap();
+    let s = Store::open_ephemeral(&d).await.unwrap();
     println!("open_ephemeral {:?}", t.elapsed());
     builds::list(&s, &Default::default(), None, 10).await.unwrap();
     println!("first read {:?} {}", t.elapsed(), rss());
     s.close().await;
     drop(s);
     let t = Instant::now();
-    let s = Store::open_ephemeral(d.path()).await.unwrap();
+    let s = Store::open_ephemeral(&d).await.unwrap();
     println!("reopen {:?}", t.elapsed());
     drop(s);
-    let d = tempfile::tempdir().unwrap();
+    let d = tempfile::tempdir().unwrap(); let d = d.keep(); println!("DIR {}", d.display());
     let t = Instant::now();
-    let s = Store::open(d.path()).await.unwrap();
+    let s = Store::open(&d).await.unwrap();
     println!("open durable {:?} {}", t.elapsed(), rss());
     let mut tx = s.write().await.unwrap();
     let repo = repos::create(
