@@ -79,6 +79,15 @@ impl Driver<'_> {
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
         let mut complaint = None;
+        if !fresh {
+            // An earlier process may have died between the job's last record and its telling.
+            let recalled = scribe.recalled();
+            let finished = recalled.finished.clone();
+            self.tell(vec![recalled]).await;
+            if let Some(result) = finished {
+                return self.finish(scribe, self.outcome_of(result), None).await;
+            }
+        }
         loop {
             let (mut reader, mut writer) = match link.take() {
                 Some(link) => link,

@@ -11,6 +11,10 @@ pub trait Journal: Send {
     /// The highest agent sequence number that is in it; 0 for none. The agent is asked for everything after it.
     fn last_seq(&self) -> u64;
 
+    /// What an earlier process had written, before this one opened it, of steps' beginnings and ends and of the job's end:
+    /// all records but output, in order. A job whose end is among them is over, whatever has become of its container.
+    fn milestones(&self) -> Vec<Record<'static>>;
+
     /// Appends in order. What this has returned from is acknowledged to the agent, which then forgets it.
     ///
     /// # Errors

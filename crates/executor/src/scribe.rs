@@ -66,6 +66,25 @@ impl Scribe {
         self.journal.as_ref().map_or(0, |journal| journal.last_seq())
     }
 
+    /// What an earlier process had written of the job's course, as it would have been told then. Before the first batch.
+    pub(crate) fn recalled(&self) -> Written {
+        let mut told = Written::default();
+        for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
+            let Record { time, step, .. } = record;
+            match record.kind {
+                RecordKind::Output(_) => {}
+                RecordKind::StepStarted => told.updates.push(JobUpdate::StepStarted { step, time }),
+                RecordKind::StepFinished => {
+                    if let Ok(result) = serde_json::from_slice(&record.data) {
+                        told.updates.push(JobUpdate::StepFinished { step, time, result });
+                    }
+                }
+                RecordKind::JobFinished => told.finished = serde_json::from_slice(&record.data).ok(),
+            }
+        }
+        told
+    }
+
     pub(crate) const fn is_full(&self) -> bool {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }

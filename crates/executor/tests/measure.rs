@@ -30,6 +30,10 @@ impl Journal for FileJournal {
         self.last_seq
     }
 
+    fn milestones(&self) -> Vec<Record<'static>> {
+        Vec::new()
+    }
+
     fn append(&mut self, records: &[Record<'_>]) -> std::io::Result<()> {
         self.buffer.clear();
         for record in records {

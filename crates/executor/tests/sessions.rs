@@ -78,6 +78,26 @@ async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_volume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_its_container_is_gone() {
+    let world = World::new().await;
+    let (request, journal) = (job(&["echo all of it; exit 7"]), MemoryJournal::default());
+    let (sender, mut receiver) = mpsc::channel(64);
+    world.engine.run_job(request.clone(), boxed(&journal), sender, CancellationToken::new()).await;
+    world.engine.settled().await;
+    let mut known = None;
+    while let Some(update) = receiver.recv().await {
+        if let JobUpdate::ContainerCreated(facts) = update {
+            known = Some(facts);
+        }
+    }
+    journal.reopen();
+    let outcome = adopt(&world, &request, &journal, (known.unwrap(), 0)).await;
+    assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
+    assert_eq!(journal.stdout_text(), "all of it\n");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_job_is_lost() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());

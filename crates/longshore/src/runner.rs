@@ -297,6 +297,10 @@ impl Journal for StoreJournal {
         self.0.last_seq()
     }
 
+    fn milestones(&self) -> Vec<Record<'static>> {
+        self.0.milestones().to_vec()
+    }
+
     fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         Ok(self.0.append(records)?)
     }

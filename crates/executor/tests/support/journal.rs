@@ -24,6 +24,16 @@ impl Journal for MemoryJournal {
         self.inner.lock().unwrap().last_seq
     }
 
+    fn milestones(&self) -> Vec<Record<'static>> {
+        let mut all = Vec::new();
+        self.each(|record| {
+            if !matches!(record.kind, RecordKind::Output(_)) {
+                all.push(Record { data: record.data.to_vec().into(), ..*record });
+            }
+        });
+        all
+    }
+
     fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         let mut inner = self.inner.lock().unwrap();
         assert!(!inner.closed, "nothing comes after the close");

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use longshore_core::Record;
+use longshore_core::{Record, RecordKind};
 use tokio::sync::watch;
 
 use super::{Progress, reader::read_whole_records};
@@ -24,6 +24,7 @@ pub struct LogWriter {
     /// Bytes of whole records. Whatever a failed write left behind them is overwritten by the next.
     len: u64,
     last_seq: u64,
+    milestones: Vec<Record<'static>>,
     buffer: Vec<u8>,
     progress: watch::Sender<Progress>,
 }
@@ -38,6 +39,7 @@ impl LogWriter {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
         let size = file.metadata().map_err(io_error)?.len();
         let (mut len, mut last_seq) = (0, 0);
+        let mut milestones = Vec::new();
         loop {
             let bytes = read_whole_records(&file, len, size).map_err(io_error)?;
             if bytes.is_empty() {
@@ -45,6 +47,9 @@ impl LogWriter {
             }
             for (_, record) in super::reader::records(&bytes, len) {
                 last_seq = last_seq.max(record.seq);
+                if !matches!(record.kind, RecordKind::Output(_)) {
+                    milestones.push(Record { data: record.data.to_vec().into(), ..record });
+                }
             }
             len += bytes.len() as u64;
         }
@@ -53,13 +58,19 @@ impl LogWriter {
             file.set_len(len).map_err(io_error)?;
         }
         progress.send_modify(|progress| progress.len = Some(len));
-        Ok(Self { path, file, len, last_seq, buffer: Vec::new(), progress })
+        Ok(Self { path, file, len, last_seq, milestones, buffer: Vec::new(), progress })
     }
 
     /// The highest agent's sequence number in it; 0 without any.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.last_seq
+    }
+
+    /// The records that were in it when it was opened, those of output apart: steps' beginnings and ends, the job's end.
+    #[must_use]
+    pub fn milestones(&self) -> &[Record<'static>] {
+        &self.milestones
     }
 
     /// Bytes of the journal.
