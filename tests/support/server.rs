@@ -46,7 +46,6 @@ impl Server {
         server.launch();
         server.instance = until("the instance's name in the log", || {
             let log = server.log();
-            // On a colourless log the field reads `instance="..."`.
             let (_, rest) = log.split_once("instance=\"")?;
             Some(rest.split('"').next()?.to_owned())
         });
@@ -63,7 +62,6 @@ impl Server {
             .env("LONGSHORE_DOCKER_HOST", &self.docker_host)
             .env("LONGSHORE_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("LONGSHORE_LOG", "info,longshore=debug")
-            .env("NO_COLOR", "1")
             .envs(self.settings.iter().map(|(k, v)| (*k, v.as_str())))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -64,14 +64,19 @@ pub async fn doctor(options: EngineOptions) -> Vec<Finding> {
     });
     findings.push(own_container(Some(shared)).await);
     findings.push(volume(shared).await);
-    findings.push(match shared.network.ready(shared).await {
+    let network = shared.network.ready(shared).await;
+    findings.push(match &network {
         Ok(name) => Finding::good("network", format!("{name} is there, its containers kept from each other")),
-        Err(error) => Finding::bad("network", &error),
+        Err(error) => Finding::bad("network", error),
     });
     findings.push(match agent(shared).await {
         Ok(took) => Finding::good("agent", format!("the agent started in a container in {} ms", took.as_millis())),
         Err(error) => Finding::bad("agent", &error),
     });
+    if let Ok(name) = network {
+        // Made for this look only. One that is in use stays.
+        let _ = shared.docker.remove_network(name).await;
+    }
     engine.shutdown(true).await;
     findings
 }

@@ -128,6 +128,15 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
         }
     }
     tx.commit().await?;
+    // Many small fetches leave many small packs. Git looks first whether it is time, which takes milliseconds.
+    match mirrors.mirror(repo.id).await {
+        Ok(mirror) => {
+            if let Err(error) = mirror.maintain().await {
+                tracing::warn!(repo = repo.name, %error, "the mirror could not be packed");
+            }
+        }
+        Err(error) => tracing::warn!(repo = repo.name, %error, "the mirror cannot be opened"),
+    }
     Ok(())
 }
 

@@ -1,7 +1,12 @@
 //! `longshore serve`: the server.
 
 use std::{
-    io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path, process::ExitCode, sync::Arc, time::Duration,
+    io::{IsTerminal as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -178,7 +183,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
     // bollard logs request bodies at debug, and plans with them: it stays at info whatever is asked for.
     let filter = EnvFilter::try_new(format!("{},bollard=info", config.log))
         .with_context(|| format!("log = `{}` is not a filter: write error, warn, info or debug", config.log))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colors);
     let registry = tracing_subscriber::registry().with(filter);
     if config.log_json {
         registry.with(lines.json()).try_init()?
