@@ -31,8 +31,19 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
-/// Removes everything of an instance, the agent apart, which all instances of one version share.
+/// Removes everything of an instance, the agent apart, which all instances of one version share. What a server had asked
+/// for when it ended may still be coming: nothing has to be there twice in a row.
 pub fn remove_all(instance: &str) {
+    let mut quiet = 0;
+    while quiet < 2 {
+        quiet = if remove_what_is_there(instance) { 0 } else { quiet + 1 };
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+}
+
+/// Whether there was anything.
+fn remove_what_is_there(instance: &str) -> bool {
+    let mut any = false;
     let filter = format!("label=longshore.instance={instance}");
     for (list, remove) in [
         (&["ps", "-a", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"][..], &["rm", "-f", "-v"][..]),
@@ -47,7 +58,9 @@ pub fn remove_all(instance: &str) {
             .map(|(id, _)| id)
             .collect();
         if !ids.is_empty() {
+            any = true;
             docker(&[remove, &ids].concat());
         }
     }
+    any
 }

@@ -49,6 +49,9 @@ impl Server {
             let (_, rest) = log.split_once("instance=\"")?;
             Some(rest.split('"').next()?.to_owned())
         });
+        until("the engine to have what jobs need", || {
+            server.log().contains("the engine has what jobs need").then_some(())
+        });
         server
     }
 

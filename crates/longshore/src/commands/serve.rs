@@ -97,8 +97,9 @@ async fn serve(config: Config) -> super::Result {
     tasks.spawn(runner.run(orders, shutdown.clone()));
     let warm = engine.clone();
     tasks.spawn(async move {
-        if let Err(error) = warm.prepare().await {
-            tracing::warn!(%error, "the engine could not be made ready; the first job will try again");
+        match warm.prepare().await {
+            Ok(()) => tracing::info!("the engine has what jobs need"),
+            Err(error) => tracing::warn!(%error, "the engine could not be made ready; the first job will try again"),
         }
     });
 
