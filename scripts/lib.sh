@@ -122,3 +122,8 @@ debian_tarball() {
   quietly "mmdebstrap-$name" as_root mmdebstrap --format=tar "${arguments[@]}"
   mv "target/images/$name.tar.part" "target/images/$name.tar"
 }
+
+# demo_instance: the name on the engine of the server that `make up` started; nothing where there is none.
+demo_instance() {
+  { docker logs longshore 2>&1 || true; } | sed -n 's/.* ready .*instance="\([0-9a-f]*\)".*/\1/p' | tail -n 1
+}

@@ -13,7 +13,7 @@ mkdir -p "$logs"
 # ours ENGINE: what carries our label there, but not what `make up` keeps: "container NAME" and so on.
 ours() {
   local up
-  up=$(cat target/up/instance 2>/dev/null || true)
+  up=$(DOCKER_HOST=$1 demo_instance)
   {
     DOCKER_HOST=$1 docker ps -a --filter label=longshore.instance --format 'container {{.Names}} {{.Label "longshore.instance"}}'
     DOCKER_HOST=$1 docker network ls --filter label=longshore.instance --format 'network {{.Name}} {{.Label "longshore.instance"}}'

@@ -72,7 +72,7 @@ if ! wait_until 60 ready; then
   die "Longshore is not ready after 60 s"
 fi
 # The server's name on the engine, for `make down`.
-docker logs longshore 2>&1 | sed -n 's/.* ready .*instance="\([0-9a-f]*\)".*/\1/p' | tail -n 1 >"$state/instance"
+demo_instance >"$state/instance"
 LONGSHORE_TOKEN=$(docker exec longshore cat /var/lib/longshore/admin-token)
 export LONGSHORE_TOKEN LONGSHORE_URL=$url
 say "      $url answers"
