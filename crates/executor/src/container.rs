@@ -13,8 +13,6 @@ use crate::labels::{self, Kind};
 
 /// Where the job's volume is mounted: workspace, spool and scripts are folders in it.
 pub(crate) const ROOT: &str = "/longshore";
-/// The workspace in it.
-pub(crate) const WORKSPACE: &str = "/longshore/workspace";
 /// The agent's spool in it.
 pub(crate) const SPOOL: &str = "/longshore/spool";
 

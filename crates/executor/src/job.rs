@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use longshore_agent_protocol::message::Condition;
 use longshore_agent_protocol::{JobSpec, StepResult, StepSpec};
+use longshore_core::plan::WORKSPACE;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepCondition, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::berth::Berth;
 use crate::checkout::CheckoutSource;
-use crate::container::WORKSPACE;
 use crate::drive::{Driver, Start};
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
