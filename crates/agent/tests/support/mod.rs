@@ -66,6 +66,9 @@ impl Agent {
         let mut child = Command::new(env!("CARGO_BIN_EXE_longshore-agent-alone"))
             .arg(root.path().join("longshore"))
             .args([limits.spool, limits.disk_full_ms, limits.aftermath_ms, limits.patience_ms].map(|n| n.to_string()))
+            // What the steps see comes from the image, here from these lines alone, not from who runs the tests.
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
             .env("FROM_IMAGE", "yes")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
