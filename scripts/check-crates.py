@@ -12,7 +12,7 @@ import sys
 MAY_KNOW = {
     "longshore-core": set(),
     "longshore-agent-protocol": set(),
-    "longshore-agent": {"longshore-agent-protocol"},
+    "longshore-agent": {"longshore-agent-protocol", "longshore-core"},
     "longshore-store": {"longshore-core"},
     "longshore-forge": {"longshore-core"},
     "longshore-guard": {"longshore-core"},

@@ -1,23 +1,26 @@
-//! What every other crate agrees on: ids, statuses and their transitions, events, the frozen plan,
+//! What every other crate agrees on: ids, statuses and their transitions, events, expressions, the frozen plan,
 //! log records, diagnostics.
 //!
 //! Pure data and pure functions. Nothing here knows tokio, SQL, HTTP or Docker, and nothing here may.
 
 pub mod diagnostic;
 pub mod event;
+pub mod expression;
 pub mod id;
 pub mod outcome;
 pub mod plan;
 pub mod record;
 pub mod state;
 pub mod status;
+pub mod template;
 pub mod timestamp;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{Event, EventName};
 pub use id::{BuildId, DeliveryId, JobId, RepoId, TokenId};
 pub use outcome::{ErrorKind, Outcome};
-pub use plan::{BuildPlan, JobPlan, StepCondition, StepPlan};
+pub use plan::{BuildPlan, JobPlan, StepPlan};
 pub use record::{Record, RecordKind, Stream};
 pub use status::Status;
+pub use template::Template;
 pub use timestamp::Timestamp;

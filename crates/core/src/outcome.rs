@@ -48,6 +48,8 @@ pub enum ErrorKind {
     Lost,
     /// No space left, on the engine's side or ours.
     DiskFull,
+    /// The job asks for a part of the language that this version plans and cannot run.
+    NotSupported,
     /// A fault of Longshore.
     Internal,
 }

@@ -300,7 +300,7 @@ impl Driver<'_> {
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
                 };
                 let message = if kind == ErrorKind::ImageUnusable {
-                    format!("image `{}`: {message}", self.request.plan.image)
+                    format!("image `{}`: {message}", self.request.image())
                 } else {
                     message
                 };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use longshore_agent_protocol::message::Condition;
 use longshore_agent_protocol::{JobSpec, StepResult, StepSpec};
 use longshore_core::plan::WORKSPACE;
-use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepCondition, Timestamp};
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ pub struct JobRequest {
     pub attempt: u32,
     /// Repository and trust level: berths are never shared between two scopes.
     pub scope: String,
+    /// With everything filled in that the runner knows: what is not known in it is shown as it was written.
     pub plan: JobPlan,
     /// Over the plan's environment.
     pub env: BTreeMap<String, String>,
@@ -54,9 +55,14 @@ impl JobRequest {
         AttemptId { job: self.job, attempt: self.attempt }
     }
 
+    /// The image's name.
+    pub(crate) fn image(&self) -> String {
+        known(&self.plan.image)
+    }
+
     /// The agent's orders.
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
-        let mut env = self.plan.env.clone();
+        let mut env = known_env(&self.plan.env);
         env.extend(self.env.clone());
         env.extend(self.secrets.clone());
         let mut masks = self.masks.clone();
@@ -75,20 +81,32 @@ impl JobRequest {
                 .iter()
                 .map(|step| StepSpec {
                     name: step.name.clone(),
-                    run: step.run.clone(),
-                    env: step.env.clone(),
-                    working_directory: step.working_directory.clone(),
+                    run: step.run.as_ref().map(known).unwrap_or_default(),
+                    env: known_env(&step.env),
+                    working_directory: step.working_directory.as_ref().map(known),
                     shell: step.shell.clone(),
-                    condition: match step.condition {
-                        StepCondition::Success => Condition::Success,
-                        StepCondition::Failure => Condition::Failure,
-                        StepCondition::Always => Condition::Always,
-                    },
+                    condition: condition(step),
                     continue_on_error: step.continue_on_error,
                     timeout_ms: step.timeout_ms,
                 })
                 .collect(),
         }
+    }
+}
+
+fn known(text: &Template) -> String {
+    text.as_known().map_or_else(|| text.shown(), str::to_owned)
+}
+
+fn known_env(env: &BTreeMap<String, Template>) -> BTreeMap<String, String> {
+    env.iter().map(|(name, value)| (name.clone(), known(value))).collect()
+}
+
+fn condition(step: &StepPlan) -> Condition {
+    match step.condition.as_ref().map(|condition| condition.source().trim()) {
+        Some("failure()") => Condition::Failure,
+        Some("always()") => Condition::Always,
+        _ => Condition::Success,
     }
 }
 

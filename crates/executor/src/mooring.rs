@@ -38,7 +38,8 @@ pub(crate) async fn moor(
     updates: mpsc::Sender<JobUpdate>,
     cancel: CancellationToken,
 ) -> Result<Moored, EngineError> {
-    let image_here = shared.images.here(&shared, &request.plan.image);
+    let name = request.image();
+    let image_here = shared.images.here(&shared, &name);
     let (image, berth) = tokio::join!(image_here, Berths::take(&shared, &request.scope));
     let mut berth = match (&image, berth) {
         (Ok(_), Ok(berth)) => berth,
@@ -63,7 +64,7 @@ pub(crate) async fn moor(
     if !image.architecture.is_empty() && image.architecture != host {
         let note = format!(
             "{} is an image for {}, this engine runs {host}: it works only under emulation",
-            request.plan.image, image.architecture
+            name, image.architecture
         );
         let _ = notes.send(note).await;
     }
@@ -97,7 +98,7 @@ pub(crate) async fn moor(
             }
             Fault::AgentMissing => shared.agent.again(&shared).await,
             Fault::ImageGone => {
-                shared.images.forget(&request.plan.image);
+                shared.images.forget(&name);
                 image = match resolve(&shared, &request, &notes, &cancel).await {
                     Ok(image) => image,
                     Err(error) => {
@@ -125,10 +126,11 @@ async fn resolve(
     notes: &mpsc::Sender<String>,
     cancel: &CancellationToken,
 ) -> Result<ImageFacts, EngineError> {
+    let name = request.image();
     tokio::select! {
         // The engine stops a pull when its client goes.
         () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),
-        image = shared.images.resolve(shared, &request.plan.image, request.pull, notes) => image,
+        image = shared.images.resolve(shared, &name, request.pull, notes) => image,
     }
 }
 

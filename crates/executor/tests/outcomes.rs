@@ -76,7 +76,7 @@ async fn a_job_container_is_hardened() {
     let world = World::new().await;
     let script = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true; id -u";
     let mut request = job(&[script]);
-    request.plan.image = BUSYBOX_USER.to_owned();
+    request.plan.image = BUSYBOX_USER.into();
     request.limits.pids = 123;
     let ran = world.run(request).await;
     let text = ran.journal.stdout_text();
@@ -97,7 +97,7 @@ async fn a_job_container_is_hardened() {
 async fn a_missing_image_is_an_error_that_names_it() {
     let world = World::new().await;
     let mut request = job(&["true"]);
-    request.plan.image = "localhost:1/longshore-test/nowhere:1".to_owned();
+    request.plan.image = "localhost:1/longshore-test/nowhere:1".into();
     let ran = world.run(request).await;
     let Outcome::Error { kind, message } = ran.outcome else { panic!("{:?}", ran.outcome) };
     assert!(matches!(kind, ErrorKind::PullFailed | ErrorKind::ImageMissing), "{kind:?}: {message}");
@@ -106,13 +106,13 @@ async fn a_missing_image_is_an_error_that_names_it() {
     assert!(ran.journal.is_closed());
 
     let mut request = job(&["true"]);
-    request.plan.image = "longshore-test/nowhere:1".to_owned();
+    request.plan.image = "longshore-test/nowhere:1".into();
     request.pull = longshore_executor::PullPolicy::Never;
     let ran = world.run(request).await;
     assert!(matches!(ran.outcome, Outcome::Error { kind: ErrorKind::ImageMissing, .. }), "{:?}", ran.outcome);
 
     let mut request = job(&["true"]);
-    request.plan.image = "No Such/Name".to_owned();
+    request.plan.image = "No Such/Name".into();
     let ran = world.run(request).await;
     let Outcome::Error { kind: ErrorKind::ImageMissing | ErrorKind::PullFailed, message } = ran.outcome else {
         panic!("{:?}", ran.outcome)
@@ -125,7 +125,7 @@ async fn a_missing_image_is_an_error_that_names_it() {
 async fn an_image_without_a_shell_is_named() {
     let world = World::new().await;
     let mut request = job(&["echo hi"]);
-    request.plan.image = NO_SHELL.to_owned();
+    request.plan.image = NO_SHELL.into();
     let ran = world.run(request).await;
     let Outcome::Error { kind, message } = ran.outcome else { panic!("{:?}", ran.outcome) };
     assert_eq!(kind, ErrorKind::ImageUnusable);
@@ -246,7 +246,7 @@ async fn a_step_over_its_memory_is_the_users_failure() {
     // busybox' tail keeps what it reads: a gigabyte without a newline.
     let mut request = job(&["head -c 1000000000 /dev/zero | tail -c 900000000 | wc -c"]);
     request.plan.steps[0].run =
-        "head -c 1000000000 /dev/zero | tail -n 1 > /dev/null; echo \"tail: $?\"; exit 9".to_owned();
+        Some("head -c 1000000000 /dev/zero | tail -n 1 > /dev/null; echo \"tail: $?\"; exit 9".into());
     request.limits.memory = Some(64 << 20);
     let ran = world.run(request).await;
     let Outcome::Failure { out_of_memory, .. } = ran.outcome else {

@@ -183,13 +183,22 @@ impl Runner {
     }
 
     fn request(&self, origin: &Origin<'_>, plan: JobPlan, job: JobId, attempt: u32) -> Result<JobRequest, Outcome> {
+        let unsupported = plan.unsupported();
+        if !unsupported.is_empty() {
+            let message = format!(
+                "this version plans and cannot run: {}; take it out of the job `{}`",
+                unsupported.join(", "),
+                plan.job
+            );
+            return Err(Outcome::Error { kind: ErrorKind::NotSupported, message });
+        }
         let checkout: Option<Arc<dyn CheckoutSource>> = match plan.checkout {
-            true => Some(
+            Some(_) => Some(
                 self.sources
                     .of(origin.repo, &origin.build.event)
                     .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
             ),
-            false => None,
+            None => None,
         };
         let mut env = origin.variables(&plan, &self.extras.url);
         env.extend(self.extras.env.iter().cloned());

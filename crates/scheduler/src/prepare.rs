@@ -63,7 +63,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
             let diagnostics = vec![pipeline::unreadable(&error.to_string())];
-            return Ok(Prepared::Build { event, plan: BuildPlan { version: 1, jobs: Vec::new() }, diagnostics });
+            return Ok(Prepared::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics });
         }
         Err(error) => return Err(error),
     };
@@ -88,9 +88,7 @@ fn plan(files: &[SourceFile], event: Box<Event>, repo: &Repo) -> Prepared {
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, &facts) {
         Planned::Build(plan) => Prepared::Build { event, plan, diagnostics: warnings },
-        Planned::Broken(diagnostics) => {
-            Prepared::Build { event, plan: BuildPlan { version: 1, jobs: Vec::new() }, diagnostics }
-        }
+        Planned::Broken(diagnostics) => Prepared::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             Prepared::Nothing(reasons.join("; "))

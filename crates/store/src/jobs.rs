@@ -193,7 +193,7 @@ pub(crate) async fn insert_all(
         let id = ids[plan.key.as_str()];
         let status = match carried.get(plan.key.as_str()) {
             Some(_) => Status::Success,
-            None if plan.needs.iter().all(|need| carried.contains_key(need.as_str())) => Status::Queued,
+            None if plan.needs.iter().all(|need| carried.contains_key(need.key.as_str())) => Status::Queued,
             None => Status::Blocked,
         };
         statuses.push(status);
@@ -220,8 +220,8 @@ pub(crate) async fn insert_all(
     }
     for plan in plans {
         for need in &plan.needs {
-            let Some(need_id) = ids.get(need.as_str()) else {
-                return Err(StoreError::Invalid(format!("`{}` needs `{need}`, which is no job", plan.key)));
+            let Some(need_id) = ids.get(need.key.as_str()) else {
+                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is no job", plan.key, need.key)));
             };
             sqlx::query("INSERT INTO job_needs (job, need) VALUES (?, ?) ON CONFLICT DO NOTHING")
                 .bind(ids[plan.key.as_str()].to_string())

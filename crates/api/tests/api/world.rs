@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::{
-    BuildPlan, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepCondition, StepPlan, Stream,
-    Timestamp,
+    BuildPlan, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream, Timestamp,
 };
 use longshore_forge::git::{Git, Mirrors};
 use longshore_scheduler::{Order, Report, Scheduler};
@@ -134,7 +133,7 @@ impl World {
         let new = NewBuild {
             repo,
             event: event(branch),
-            plan: BuildPlan { version: 1, jobs: vec![job_plan(steps)] },
+            plan: BuildPlan::new(vec![job_plan(steps)]),
             diagnostics: Vec::new(),
             delivery: None,
             rerun_of: None,
@@ -223,24 +222,19 @@ fn event(branch: &str) -> Event {
 fn job_plan(steps: &[&str]) -> JobPlan {
     let step = |name: &&str| StepPlan {
         name: (*name).to_owned(),
-        run: format!("./{name}"),
-        env: BTreeMap::new(),
-        working_directory: None,
+        run: Some(format!("./{name}").into()),
         shell: "sh".to_owned(),
-        condition: StepCondition::Success,
-        continue_on_error: false,
-        timeout_ms: None,
+        ..StepPlan::default()
     };
     JobPlan {
         key: "ci/test".to_owned(),
         pipeline: "ci".to_owned(),
         name: "test".to_owned(),
         matrix: vec![("rust".to_owned(), "1.95".to_owned())],
-        needs: Vec::new(),
-        image: "busybox".to_owned(),
-        env: BTreeMap::new(),
+        job: "test".to_owned(),
+        image: "busybox".into(),
         steps: steps.iter().map(step).collect(),
         timeout_ms: 60_000,
-        checkout: false,
+        ..JobPlan::default()
     }
 }

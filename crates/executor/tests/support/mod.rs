@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepCondition, StepPlan};
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
     CheckoutSource, CleanScope, Engine, EngineOptions, JobRequest, JobUpdate, Journal, Limits, PullPolicy,
 };
@@ -156,27 +156,16 @@ pub fn plan(scripts: &[&str]) -> JobPlan {
         key: "ci/test".to_owned(),
         pipeline: "ci".to_owned(),
         name: "test".to_owned(),
-        matrix: Vec::new(),
-        needs: Vec::new(),
-        image: BUSYBOX.to_owned(),
-        env: BTreeMap::new(),
+        job: "test".to_owned(),
+        image: BUSYBOX.into(),
         steps: scripts.iter().enumerate().map(|(at, run)| step(&format!("step {at}"), run)).collect(),
         timeout_ms: 120_000,
-        checkout: false,
+        ..JobPlan::default()
     }
 }
 
 pub fn step(name: &str, run: &str) -> StepPlan {
-    StepPlan {
-        name: name.to_owned(),
-        run: run.to_owned(),
-        env: BTreeMap::new(),
-        working_directory: None,
-        shell: "sh".to_owned(),
-        condition: StepCondition::Success,
-        continue_on_error: false,
-        timeout_ms: None,
-    }
+    StepPlan { name: name.to_owned(), run: Some(run.into()), shell: "sh".to_owned(), ..StepPlan::default() }
 }
 
 /// A journal that nobody looks into.

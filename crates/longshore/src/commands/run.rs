@@ -197,8 +197,8 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
         let mut before = 0;
         while wanted.len() > before {
             before = wanted.len();
-            let needs = plan.jobs.iter().filter(|job| wanted.contains(&job.key)).flat_map(|job| job.needs.clone());
-            let needs: Vec<String> = needs.collect();
+            let needs = plan.jobs.iter().filter(|job| wanted.contains(&job.key)).flat_map(|job| &job.needs);
+            let needs: Vec<String> = needs.map(|need| need.key.clone()).collect();
             wanted.extend(needs);
         }
         plan.jobs.retain(|job| wanted.contains(&job.key));

@@ -1,11 +1,11 @@
 //! `if` of a step: when it runs, by what came before it in its job.
 
-use longshore_core::StepCondition;
+use longshore_core::expression::Expression;
 
 use super::{code::Code, expression, findings::Findings, scalar::filled, source::Place, tree::Node};
 
 /// Reads `success()`, `failure()` or `always()`, with or without `${{ }}`.
-pub(super) fn read(node: &Node, findings: &mut Findings<'_>) -> Option<StepCondition> {
+pub(super) fn read(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Expression>> {
     let text = filled(node, "`if`", findings)?.trim();
     let inner = match text.strip_prefix("${{") {
         Some(rest) => match rest.strip_suffix("}}") {
@@ -24,9 +24,8 @@ pub(super) fn read(node: &Node, findings: &mut Findings<'_>) -> Option<StepCondi
     };
     let compact: String = inner.chars().filter(|c| !c.is_whitespace()).collect();
     match compact.as_str() {
-        "success()" => Some(StepCondition::Success),
-        "failure()" => Some(StepCondition::Failure),
-        "always()" => Some(StepCondition::Always),
+        "success()" => Some(None),
+        condition @ ("failure()" | "always()") => Some(Expression::parse(condition).ok()),
         word @ ("success" | "failure" | "always") => {
             let help = format!("it is a function: write `{word}()`");
             findings.error(Code::BadCondition, node.place, format!("`{word}` is not a condition"), help);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use longshore_core::{Span, StepCondition};
+use longshore_core::{Span, expression::Expression};
 
 use super::{filter::Patterns, template::Template};
 
@@ -80,7 +80,7 @@ pub(super) struct Step {
     pub(super) env: BTreeMap<String, Template>,
     pub(super) working_directory: Option<Template>,
     pub(super) shell: Template,
-    pub(super) condition: StepCondition,
+    pub(super) condition: Option<Expression>,
     pub(super) continue_on_error: bool,
     pub(super) timeout_ms: Option<u64>,
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use longshore_core::{BuildPlan, Diagnostic, Event, EventName, JobPlan, Severity, StepPlan};
+use longshore_core::{
+    BuildPlan, Diagnostic, Event, EventName, JobPlan, Severity, StepPlan, Template as PlannedText,
+    plan::{Checkout, MatrixGroup, Need},
+};
 
 use super::{
     code::Code,
@@ -87,7 +90,7 @@ pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts) -> 
             return Planned::Broken(vec![refusal(Code::PlanTooLarge, pipeline, message, help)]);
         }
     }
-    if jobs.is_empty() { Planned::Nothing(unmatched) } else { Planned::Build(BuildPlan { version: 1, jobs }) }
+    if jobs.is_empty() { Planned::Nothing(unmatched) } else { Planned::Build(BuildPlan::new(jobs)) }
 }
 
 fn refusal(code: Code, pipeline: &Pipeline, message: String, help: &str) -> Diagnostic {
@@ -140,7 +143,7 @@ fn plan_job(
     variables: &BTreeMap<String, String>,
 ) -> JobPlan {
     let name = format!("{}{}", job.name, combination.suffix());
-    let mut env = variables.clone();
+    let mut env = plain(variables.clone());
     env.extend(rendered(&pipeline.env, &Combination::default()));
     env.extend(rendered(&job.env, combination));
     // A need means every job that comes of its matrix.
@@ -148,19 +151,28 @@ fn plan_job(
         .needs
         .iter()
         .filter_map(|need| pipeline.jobs.iter().find(|other| other.name == *need))
-        .flat_map(|other| other.combinations.iter().map(|c| key(pipeline, &format!("{}{}", other.name, c.suffix()))))
+        .flat_map(|other| {
+            other.combinations.iter().map(|c| Need {
+                key: key(pipeline, &format!("{}{}", other.name, c.suffix())),
+                job: other.name.clone(),
+                optional: false,
+            })
+        })
         .collect();
     JobPlan {
         key: key(pipeline, &name),
         pipeline: pipeline.name.clone(),
+        job: job.name.clone(),
         name,
+        matrix_group: (!combination.values.is_empty()).then_some(MatrixGroup { fail_fast: true, max_parallel: None }),
         matrix: combination.values.clone(),
         needs,
-        image: job.image.render(combination),
+        image: job.image.render(combination).into(),
         env,
         steps: job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, combination)).collect(),
         timeout_ms: job.timeout_ms,
-        checkout: job.checkout,
+        checkout: job.checkout.then(Checkout::default),
+        ..JobPlan::default()
     }
 }
 
@@ -174,22 +186,27 @@ fn plan_step(at: usize, step: &Step, combination: &Combination) -> StepPlan {
         Some(name) => name.render(combination),
         None => default_name(&run),
     };
-    let mut env = variables::of_step(at, &name);
+    let mut env = plain(variables::of_step(at, &name));
     env.extend(rendered(&step.env, combination));
     StepPlan {
         name,
-        run,
+        run: Some(run.into()),
         env,
-        working_directory: step.working_directory.as_ref().map(|path| path.render(combination)),
+        working_directory: step.working_directory.as_ref().map(|path| path.render(combination).into()),
         shell: step.shell.render(combination),
-        condition: step.condition,
+        condition: step.condition.clone(),
         continue_on_error: step.continue_on_error,
         timeout_ms: step.timeout_ms,
+        ..StepPlan::default()
     }
 }
 
-fn rendered(env: &BTreeMap<String, Template>, combination: &Combination) -> BTreeMap<String, String> {
-    env.iter().map(|(name, value)| (name.clone(), value.render(combination))).collect()
+fn rendered(env: &BTreeMap<String, Template>, combination: &Combination) -> BTreeMap<String, PlannedText> {
+    env.iter().map(|(name, value)| (name.clone(), value.render(combination).into())).collect()
+}
+
+fn plain(env: BTreeMap<String, String>) -> BTreeMap<String, PlannedText> {
+    env.into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
 /// Characters of a step's name that nobody wrote.
@@ -207,8 +224,10 @@ fn default_name(run: &str) -> String {
 }
 
 fn size(job: &JobPlan) -> usize {
-    let env = |env: &BTreeMap<String, String>| env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    env(&job.env) + job.steps.iter().map(|step| step.run.len() + env(&step.env)).sum::<usize>()
+    let env =
+        |env: &BTreeMap<String, PlannedText>| env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    env(&job.env)
+        + job.steps.iter().map(|step| step.run.as_ref().map_or(0, PlannedText::len) + env(&step.env)).sum::<usize>()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ impl StepHead {
     /// The steps of a job.
     #[must_use]
     pub fn of(plan: &JobPlan) -> Vec<Self> {
-        plan.steps.iter().map(|step| Self { name: step.name.clone(), run: step.run.clone() }).collect()
+        plan.steps.iter().map(|step| Self { name: step.name.clone(), run: step.shown_script() }).collect()
     }
 }
 

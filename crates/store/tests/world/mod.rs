@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use longshore_core::{BuildPlan, Event, EventName, JobPlan, StepCondition, StepPlan, Timestamp};
+use longshore_core::{BuildPlan, Event, EventName, JobPlan, StepPlan, Timestamp, plan::Need};
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
@@ -61,7 +61,7 @@ pub(crate) fn new_build(repo: &Repo, jobs: &[(&str, &[&str])]) -> NewBuild {
     NewBuild {
         repo: repo.id,
         event: event("main"),
-        plan: BuildPlan { version: 1, jobs: jobs.iter().map(|(key, needs)| job(key, needs)).collect() },
+        plan: BuildPlan::new(jobs.iter().map(|(key, needs)| job(key, needs)).collect()),
         diagnostics: Vec::new(),
         delivery: None,
         rerun_of: None,
@@ -91,24 +91,23 @@ pub(crate) fn job(key: &str, needs: &[&str]) -> JobPlan {
         pipeline: "ci".to_owned(),
         name: key.to_owned(),
         matrix: vec![("rust".to_owned(), "1.95".to_owned())],
-        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
-        image: "busybox".to_owned(),
-        env: BTreeMap::new(),
+        needs: needs
+            .iter()
+            .map(|need| Need { key: (*need).to_owned(), job: (*need).to_owned(), optional: false })
+            .collect(),
+        job: key.to_owned(),
+        image: "busybox".into(),
         steps: ["build", "test"].map(step).to_vec(),
         timeout_ms: 60_000,
-        checkout: true,
+        ..JobPlan::default()
     }
 }
 
 fn step(name: &str) -> StepPlan {
     StepPlan {
         name: name.to_owned(),
-        run: format!("make {name}"),
-        env: BTreeMap::new(),
-        working_directory: None,
+        run: Some(format!("make {name}").into()),
         shell: "sh".to_owned(),
-        condition: StepCondition::Success,
-        continue_on_error: false,
-        timeout_ms: None,
+        ..StepPlan::default()
     }
 }

@@ -1,7 +1,5 @@
 //! A step: one script of a job.
 
-use longshore_core::StepCondition;
-
 use super::super::{
     code::Code,
     condition,
@@ -71,7 +69,7 @@ pub(super) fn read(
     let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
     let condition = match fields.get("if") {
         Some(node) => condition::read(node, findings),
-        None => Some(StepCondition::Success),
+        None => Some(None),
     };
 
     let (env, defaults) = (env?, defaults?);

@@ -1,0 +1,195 @@
+//! An expression as a tree, and what it refers to.
+
+use std::{collections::BTreeSet, fmt, ops::Range};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{
+    function::Function,
+    parser::{self, ParseError},
+    value::Value,
+};
+
+/// An expression that could be read. In JSON it is its source.
+#[derive(Debug, Clone)]
+pub struct Expression {
+    source: String,
+    root: Node,
+}
+
+/// A part of an expression, with its bytes in the source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub at: Range<usize>,
+    pub kind: NodeKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    Literal(Value),
+    /// The name of a context, known or not.
+    Context(String),
+    /// `of.key`, and `of['key']`, which is the same; `key_at` is where the key stands.
+    Property {
+        of: Box<Node>,
+        key: String,
+        key_at: Range<usize>,
+    },
+    /// `of[index]` with anything but a text between the brackets.
+    Index {
+        of: Box<Node>,
+        index: Box<Node>,
+    },
+    Call {
+        function: Function,
+        name_at: Range<usize>,
+        arguments: Vec<Node>,
+    },
+    Not(Box<Node>),
+    Binary {
+        operator: Binary,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
+}
+
+/// An operator between two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binary {
+    Or,
+    And,
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl Binary {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Or => "||",
+            Self::And => "&&",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+}
+
+/// What an expression asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refers {
+    /// Contexts, each with the property that is asked for; without one for the whole of it.
+    pub contexts: BTreeSet<(String, Option<String>)>,
+    /// `success()`, `failure()`, `always()` or `cancelled()`.
+    pub progress: bool,
+    /// `hash-files()`.
+    pub files: bool,
+}
+
+impl Refers {
+    /// Whether a context is asked for at all.
+    #[must_use]
+    pub fn to(&self, context: &str) -> bool {
+        self.contexts.iter().any(|(name, _)| name == context)
+    }
+
+    /// This and what `other` asks for.
+    pub fn extend(&mut self, other: Self) {
+        self.contexts.extend(other.contexts);
+        self.progress |= other.progress;
+        self.files |= other.files;
+    }
+}
+
+impl Expression {
+    /// Reads the text between the braces, or that of an `if`.
+    pub fn parse(source: &str) -> Result<Self, ParseError> {
+        Ok(Self { source: source.to_owned(), root: parser::parse(source)? })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    #[must_use]
+    pub const fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub fn refers(&self) -> Refers {
+        let mut refers = Refers::default();
+        collect(&self.root, &mut refers);
+        refers
+    }
+}
+
+fn collect(node: &Node, refers: &mut Refers) {
+    match &node.kind {
+        NodeKind::Literal(_) => {}
+        NodeKind::Context(name) => {
+            refers.contexts.insert((name.clone(), None));
+        }
+        NodeKind::Property { of, key, .. } => match &of.kind {
+            NodeKind::Context(name) => {
+                refers.contexts.insert((name.clone(), Some(key.clone())));
+            }
+            _ => collect(of, refers),
+        },
+        NodeKind::Index { of, index } => {
+            collect(of, refers);
+            collect(index, refers);
+        }
+        NodeKind::Call { function, arguments, .. } => {
+            refers.progress |= function.asks_progress();
+            refers.files |= *function == Function::HashFiles;
+            for argument in arguments {
+                collect(argument, refers);
+            }
+        }
+        NodeKind::Not(inner) => collect(inner, refers),
+        NodeKind::Binary { left, right, .. } => {
+            collect(left, refers);
+            collect(right, refers);
+        }
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        // The same source makes the same tree.
+        self.source == other.source
+    }
+}
+
+impl Eq for Expression {}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+impl Serialize for Expression {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.source)
+    }
+}
+
+impl<'de> Deserialize<'de> for Expression {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let source = String::deserialize(deserializer)?;
+        Self::parse(&source).map_err(|error| de::Error::custom(format!("`{source}`: {error}")))
+    }
+}

@@ -1,0 +1,130 @@
+//! The functions of the language: their names and what they take.
+
+/// Their names, as in the documentation.
+pub const FUNCTIONS: &[&str] = &[
+    "contains",
+    "starts-with",
+    "ends-with",
+    "format",
+    "join",
+    "to-json",
+    "from-json",
+    "hash-files",
+    "success",
+    "failure",
+    "always",
+    "cancelled",
+];
+
+/// A function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    /// Whether a text has another in it, or a list an item.
+    Contains,
+    StartsWith,
+    EndsWith,
+    /// `format('{0} of {1}', a, b)`; a brace is written twice.
+    Format,
+    /// `join(list, ', ')`; the separator is `,` without the second one.
+    Join,
+    ToJson,
+    FromJson,
+    /// SHA-256 over the files that fit the patterns; empty where none does.
+    HashFiles,
+    /// Nothing before it has failed or was canceled.
+    Success,
+    /// Something before it has failed.
+    Failure,
+    Always,
+    Cancelled,
+}
+
+impl Function {
+    /// The function of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "contains" => Self::Contains,
+            "starts-with" => Self::StartsWith,
+            "ends-with" => Self::EndsWith,
+            "format" => Self::Format,
+            "join" => Self::Join,
+            "to-json" => Self::ToJson,
+            "from-json" => Self::FromJson,
+            "hash-files" => Self::HashFiles,
+            "success" => Self::Success,
+            "failure" => Self::Failure,
+            "always" => Self::Always,
+            "cancelled" => Self::Cancelled,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Contains => "contains",
+            Self::StartsWith => "starts-with",
+            Self::EndsWith => "ends-with",
+            Self::Format => "format",
+            Self::Join => "join",
+            Self::ToJson => "to-json",
+            Self::FromJson => "from-json",
+            Self::HashFiles => "hash-files",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Always => "always",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// How many values it takes: at least, at most.
+    #[must_use]
+    pub const fn arity(self) -> (usize, usize) {
+        match self {
+            Self::Contains | Self::StartsWith | Self::EndsWith => (2, 2),
+            Self::Format | Self::HashFiles => (1, 32),
+            Self::Join => (1, 2),
+            Self::ToJson | Self::FromJson => (1, 1),
+            Self::Success | Self::Failure | Self::Always | Self::Cancelled => (0, 0),
+        }
+    }
+
+    /// How it is called, for help.
+    #[must_use]
+    pub const fn usage(self) -> &'static str {
+        match self {
+            Self::Contains => "contains(text, 'part') or contains(list, item)",
+            Self::StartsWith => "starts-with(text, 'start')",
+            Self::EndsWith => "ends-with(text, 'end')",
+            Self::Format => "format('{0} of {1}', a, b)",
+            Self::Join => "join(list, ', ')",
+            Self::ToJson => "to-json(value)",
+            Self::FromJson => "from-json(text)",
+            Self::HashFiles => "hash-files('Cargo.lock')",
+            Self::Success => "success()",
+            Self::Failure => "failure()",
+            Self::Always => "always()",
+            Self::Cancelled => "cancelled()",
+        }
+    }
+
+    /// Whether its answer depends on what came before.
+    #[must_use]
+    pub const fn asks_progress(self) -> bool {
+        matches!(self, Self::Success | Self::Failure | Self::Always | Self::Cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FUNCTIONS, Function};
+
+    #[test]
+    fn every_name_in_the_list_is_a_function() {
+        for name in FUNCTIONS {
+            assert_eq!(Function::named(name).map(Function::name), Some(*name));
+        }
+    }
+}
