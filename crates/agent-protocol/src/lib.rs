@@ -2,10 +2,11 @@
 //!
 //! This crate is pure: bytes in, messages out. It opens nothing, waits for nothing, and knows no Docker.
 //! `message` holds what is said, `frame` how it is framed, `decode` reads the two streams, `spool` reads what an agent
-//! left on its volume, and the crate's PROTOCOL.md tells the whole in prose.
+//! left on its volume, `mask` hides secrets, and the crate's PROTOCOL.md tells the whole in prose.
 
 pub mod decode;
 pub mod frame;
+pub mod mask;
 pub mod message;
 pub mod spool;
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use longshore_agent_protocol::mask::Patterns;
 use longshore_agent_protocol::message::{AgentError, Condition, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
 use longshore_agent_protocol::{FrameError, FromAgent};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +21,6 @@ use rustix::io::Errno;
 use crate::account::Account;
 use crate::checkout::{self, Chunk};
 use crate::ending::Ending;
-use crate::mask::Patterns;
 use crate::reaper::Children;
 use crate::spool::Spool;
 use crate::step::{Running, StartError, Surroundings};

@@ -19,7 +19,6 @@ mod clock;
 mod ending;
 mod intake;
 mod job;
-mod mask;
 mod memory;
 mod processes;
 mod reaper;

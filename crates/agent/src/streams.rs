@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use longshore_agent_protocol::FrameError;
+use longshore_agent_protocol::mask::{Masker, Patterns};
 use rustix::io::Errno;
 
 use crate::clock;
-use crate::mask::{Masker, Patterns};
 use crate::spool::Spool;
 
 const CHUNK: usize = 64 << 10;

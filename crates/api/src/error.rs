@@ -141,6 +141,10 @@ impl From<StoreError> for ApiError {
                     "no space left on the disk of the server's data folder",
                 )
             }
+            StoreError::SecretKey(message) => {
+                tracing::error!(message, "secrets cannot be used");
+                Self::unavailable(message)
+            }
             error @ (StoreError::Locked(_)
             | StoreError::Io { .. }
             | StoreError::Corrupt(_)

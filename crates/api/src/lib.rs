@@ -22,6 +22,7 @@ mod pages;
 mod params;
 mod repos;
 mod routes;
+mod secrets;
 mod server;
 mod sse;
 mod tokens;

@@ -34,6 +34,29 @@ where
     }
 }
 
+/// The two parameters of a path. What cannot be one names nothing.
+#[derive(Debug)]
+pub(crate) struct PathPair<A, B>(pub(crate) A, pub(crate) B);
+
+impl<A, B, S> FromRequestParts<S> for PathPair<A, B>
+where
+    A: FromStr<Err: Display>,
+    B: FromStr<Err: Display>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let AxumPath((first, second)) = AxumPath::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::not_found(error.body_text()))?;
+        Ok(Self(
+            first.parse().map_err(|error: A::Err| ApiError::not_found(error.to_string()))?,
+            second.parse().map_err(|error: B::Err| ApiError::not_found(error.to_string()))?,
+        ))
+    }
+}
+
 /// The query. Unknown parameters are refused by name (every type says `deny_unknown_fields`).
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);

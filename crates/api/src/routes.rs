@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, pages, repos,
-    server::Server, tokens,
+    secrets, server::Server, tokens,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,8 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(repos::list, repos::create))
         .routes(routes!(repos::get, repos::patch, repos::delete))
         .routes(routes!(repos::renew_hook_secret))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::put, secrets::delete))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(builds::list_of_repo, build_actions::start))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use longshore_agent_protocol::mask::Patterns;
 use longshore_agent_protocol::message::Condition;
 use longshore_agent_protocol::{JobSpec, StepResult, StepSpec};
 use longshore_core::plan::WORKSPACE;
@@ -60,16 +61,26 @@ impl JobRequest {
         known(&self.plan.image)
     }
 
+    /// Every value that is not to be shown.
+    fn hidden(&self) -> impl Iterator<Item = &str> {
+        self.masks.iter().chain(self.secrets.values()).map(String::as_str)
+    }
+
+    /// The same, to look for in what the agent sends. Nothing where there is nothing to hide.
+    fn patterns(&self) -> Result<Option<Arc<Patterns>>, EngineError> {
+        let hidden: Vec<&str> = self.hidden().collect();
+        Patterns::new(&hidden)
+            .map_err(|error| EngineError::Local { what: "the masks cannot be built", reason: error.to_string() })
+    }
+
     /// The agent's orders.
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
         let mut env = known_env(&self.plan.env);
         env.extend(self.env.clone());
         env.extend(self.secrets.clone());
-        let mut masks = self.masks.clone();
-        masks.extend(self.secrets.values().cloned());
         JobSpec {
             env,
-            masks,
+            masks: self.hidden().map(str::to_owned).collect(),
             workspace: WORKSPACE.to_owned(),
             user: user.to_owned(),
             timeout_ms: self.plan.timeout_ms,
@@ -185,7 +196,10 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         let request = Arc::new(request);
-        let mut scribe = Scribe::new(journal);
+        let mut scribe = match request.patterns() {
+            Ok(patterns) => Scribe::new(journal, patterns),
+            Err(error) => return end(Scribe::new(journal, None), error.outcome()).await,
+        };
         let prepared = request.checkout.clone().map(|source| {
             // Opening may mean packing: that goes on while the container starts.
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
@@ -213,7 +227,11 @@ impl Engine {
         let AdoptRequest { job, facts, session } = request;
         let berth = Berth::adopted(facts.berth.clone(), job.scope.clone());
         let start = Start { session, fresh: false, link: None, prepared: None };
-        self.drive(&Arc::new(job), facts, berth, Scribe::new(journal), updates, cancel, start).await
+        let scribe = match job.patterns() {
+            Ok(patterns) => Scribe::new(journal, patterns),
+            Err(error) => return end(Scribe::new(journal, None), error.outcome()).await,
+        };
+        self.drive(&Arc::new(job), facts, berth, scribe, updates, cancel, start).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the common end of two verbs")]

@@ -5,8 +5,10 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use longshore_agent_protocol::mask::{Patterns, masked};
 use longshore_agent_protocol::{FromAgent, JobResult};
 use longshore_core::record::RecordKind;
 use longshore_core::{Record, Stream, Timestamp};
@@ -26,6 +28,8 @@ pub(crate) struct Scribe {
     journal: Option<Box<dyn Journal>>,
     writing: Option<JoinHandle<Appended>>,
     pending: Batch,
+    /// The job's secrets, looked for once more: whatever the agent has become, they do not reach the log.
+    patterns: Option<Arc<Patterns>>,
 }
 
 /// The journal back, whether the batch is in it, and what that means.
@@ -57,8 +61,8 @@ pub(crate) struct Written {
 }
 
 impl Scribe {
-    pub(crate) fn new(journal: Box<dyn Journal>) -> Self {
-        Self { journal: Some(journal), writing: None, pending: Batch::default() }
+    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>) -> Self {
+        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns }
     }
 
     /// The highest number that is on disk. Only between sessions, when nothing is being written.
@@ -132,6 +136,10 @@ impl Scribe {
     }
 
     fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
+        let data = match (&self.patterns, kind) {
+            (Some(patterns), RecordKind::Output(_)) => masked(patterns, &data).map_or(data, Bytes::from),
+            _ => data,
+        };
         self.pending.bytes += data.len() + longshore_core::record::HEADER_LEN;
         self.pending.entries.push(Entry { seq, time, step, kind, data });
     }
@@ -195,4 +203,41 @@ impl Scribe {
 fn json<T: serde::Serialize>(value: &T) -> Bytes {
     // Plain structs of numbers and words: this cannot fail, and an empty record would be read as "no result".
     serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Journal for Kept {
+        fn last_seq(&self) -> u64 {
+            0
+        }
+
+        fn milestones(&self) -> Vec<Record<'static>> {
+            Vec::new()
+        }
+
+        fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+            let mut kept = self.0.lock().unwrap();
+            records.iter().for_each(|record| kept.extend_from_slice(&record.data));
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_the_agent_let_through_does_not_reach_the_log() {
+        let kept = Arc::default();
+        let mut scribe = Scribe::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap());
+        let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
+        scribe.message(1, output(b"a s3cret-value b\n"));
+        scribe.message(2, output(b"nothing\n"));
+        scribe.message(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
+        scribe.close().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "a *** b\nnothing\nof ***\n");
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Repo(Remote<Repo>),
     /// Start, list, show, follow, cancel and rerun builds
     Build(Remote<Build>),
+    /// Set, list and remove a repository's secrets
+    Secret(Remote<Secret>),
     /// Make, list and revoke tokens
     Token(Remote<Token>),
     /// Remove from the engine what is Longshore's and idle
@@ -215,6 +217,34 @@ pub(crate) enum Build {
         /// Only what did not succeed
         #[arg(long)]
         failed_only: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Set a secret or replace its value, which is read from standard input where it is not given
+    Set {
+        /// The repository's name or id
+        repo: String,
+        /// Letters, digits and underscores; what `secrets:` of a job names
+        name: String,
+        /// The value; other users of this machine may see it among the running processes
+        #[arg(long, conflicts_with = "file")]
+        value: Option<String>,
+        /// A file with the value, taken as it is
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// The names of a repository's secrets; values are never shown
+    List {
+        /// The repository's name or id
+        repo: String,
+    },
+    /// Remove a secret
+    Remove {
+        /// The repository's name or id
+        repo: String,
+        name: String,
     },
 }
 

@@ -45,6 +45,11 @@ impl Client {
         self.answer(self.with_token(request).send_json(body))
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.agent.put(format!("{}{path}", self.url));
+        self.answer(self.with_token(request).send_json(body))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.agent.delete(format!("{}{path}", self.url));
         self.answer(self.with_token(request).call())

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use longshore_store::secrets::SecretKey;
 use serde::Deserialize;
 
 /// What `serve` takes as flags and from the environment. The same names, with `_`, are the file's keys.
@@ -27,6 +28,9 @@ pub(crate) struct Settings {
     /// A token with every scope; made at the first start where it is not given
     #[arg(long, env = "LONGSHORE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     admin_token: Option<String>,
+    /// The key that secrets are sealed with, 64 hexadecimal digits; made at the first use where it is not given
+    #[arg(long, env = "LONGSHORE_SECRET_KEY", value_name = "KEY", hide_env_values = true)]
+    secret_key: Option<String>,
     /// Jobs at once; the number of cores where it is not given
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
     capacity: Option<usize>,
@@ -55,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) docker_host: String,
     pub(crate) url: String,
     pub(crate) admin_token: Option<String>,
+    pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
     pub(crate) berths: usize,
     pub(crate) job_memory_bytes: Option<u64>,
@@ -80,6 +85,10 @@ docker_host = "unix:///var/run/docker.sock"
 
 # A token with every scope. Default: made at the first start, printed once, kept in the data folder.
 #admin_token = "lsh_..."
+
+# The key that secrets are sealed with, 64 hexadecimal digits (openssl rand -hex 32). Default: made at the first use, kept in the
+# data folder as secrets.key.
+#secret_key = "0000000000000000000000000000000000000000000000000000000000000000"
 
 # Jobs at once. Default: the number of cores.
 #capacity = 4
@@ -119,12 +128,14 @@ impl Settings {
             url.starts_with("http://") || url.starts_with("https://"),
             "url is `{url}`: write it with http:// or https://"
         );
+        let secret_key = self.secret_key.or(file.secret_key);
         Ok(Config {
             data: self.data.or(file.data).unwrap_or_else(|| PathBuf::from("/var/lib/longshore")),
             listen,
             docker_host: self.docker_host.or(file.docker_host).unwrap_or_else(|| crate::DEFAULT_DOCKER_HOST.to_owned()),
             url: url.trim_end_matches('/').to_owned(),
             admin_token: self.admin_token.or(file.admin_token),
+            secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
             berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
             job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),

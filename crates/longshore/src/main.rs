@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Healthcheck { listen } => commands::health::run(&listen),
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),
+        Command::Secret(secret) => commands::secret::run(secret),
         Command::Token(token) => commands::token::run(token),
     };
     ended.unwrap_or_else(|error| {

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The caller's values cannot be stored.
     #[error("{0}")]
     Invalid(String),
+    /// The key that seals secrets is gone, is another one, or is none.
+    #[error("{0}")]
+    SecretKey(String),
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     /// A row that does not read back: another program wrote to the database, or it is damaged.

@@ -4,7 +4,7 @@
 //! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
-//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`settings`], [`changes`], [`logs`].
+//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`settings`], [`changes`], [`logs`].
 
 pub mod builds;
 pub mod changes;
@@ -17,6 +17,8 @@ pub mod logs;
 mod page;
 pub mod repos;
 mod row;
+mod secret_key;
+pub mod secrets;
 pub mod settings;
 pub mod steps;
 mod store;

@@ -12,6 +12,18 @@ pub async fn get(store: &Store, key: &str) -> Result<Option<String>, StoreError>
     Ok(value.fetch_optional(store.readers()).await?)
 }
 
+/// The same, within a transaction.
+pub(crate) async fn get_within(tx: &mut WriteTx, key: &str) -> Result<Option<String>, StoreError> {
+    let value = sqlx::query_scalar("SELECT value FROM settings WHERE key = ?").bind(key);
+    Ok(value.fetch_optional(tx.conn()).await?)
+}
+
+/// Forgets it.
+pub(crate) async fn remove(tx: &mut WriteTx, key: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM settings WHERE key = ?").bind(key).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// Sets or replaces it.
 pub async fn set(tx: &mut WriteTx, key: &str, value: &str) -> Result<(), StoreError> {
     sqlx::query(

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, broadcast, watch};
 
-use crate::{Change, Feed, StoreError, WriteTx, changes, lock, logs::Logs, settings};
+use crate::{Change, Feed, StoreError, WriteTx, changes, lock, logs::Logs, secrets::SecretKey, settings};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) cursor: watch::Sender<u64>,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) logs: Logs,
+    /// The operator's, where one was given.
+    secret_key: OnceLock<SecretKey>,
     _lock: File,
 }
 
@@ -102,6 +104,7 @@ impl Store {
                 queue: Arc::new(Mutex::new(())),
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
+                secret_key: OnceLock::new(),
                 _lock: lock,
             }),
         })
@@ -164,6 +167,15 @@ impl Store {
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
+    }
+
+    /// Seals and opens secrets with this key instead of the one in the data folder. The first call counts.
+    pub fn use_secret_key(&self, key: SecretKey) {
+        self.inner.secret_key.get_or_init(|| key);
+    }
+
+    pub(crate) fn given_secret_key(&self) -> Option<SecretKey> {
+        self.inner.secret_key.get().cloned()
     }
 
     pub(crate) fn readers(&self) -> &SqlitePool {

@@ -34,6 +34,9 @@ fn table(repo: &str, build: &str, job: &str, delivery: &str, token: &str) -> Vec
         ("GET", format!("/api/v1/repos/{repo}"), ToSee),
         ("PATCH", format!("/api/v1/repos/{repo}"), admin),
         ("POST", format!("/api/v1/repos/{repo}/hook-secret"), admin),
+        ("GET", format!("/api/v1/repos/{repo}/secrets"), admin),
+        ("PUT", format!("/api/v1/repos/{repo}/secrets/TOKEN"), admin),
+        ("DELETE", format!("/api/v1/repos/{repo}/secrets/TOKEN"), admin),
         ("GET", format!("/api/v1/repos/{repo}/deliveries"), ToSee),
         ("GET", format!("/api/v1/repos/{repo}/builds"), ToSee),
         ("POST", format!("/api/v1/repos/{repo}/builds"), build_scope),
@@ -86,6 +89,11 @@ async fn every_route_asks_for_its_scope_and_hides_what_may_not_be_seen() {
         body: Vec::new(),
         received_at: longshore_core::Timestamp::now(),
     };
+    let value = longshore_store::secrets::SecretValue::new("value".to_owned()).unwrap();
+    let name = "TOKEN".parse().unwrap();
+    longshore_store::secrets::set(&mut tx, repo.id, &name, &value, "x", longshore_core::Timestamp::now())
+        .await
+        .unwrap();
     let delivery = longshore_store::deliveries::accept(&mut tx, &new).await.unwrap().id.to_string();
     tx.commit().await.unwrap();
     let (read, build_token) = (world.token(Scope::Read).await, world.token(Scope::Build).await);

@@ -11,5 +11,6 @@ mod lists;
 mod live;
 mod logs;
 mod openapi;
+mod secrets;
 mod server;
 mod world;

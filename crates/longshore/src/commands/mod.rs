@@ -11,6 +11,7 @@ pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod repo;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod table;
 pub(crate) mod token;

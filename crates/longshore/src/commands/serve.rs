@@ -15,7 +15,7 @@ use longshore_core::Timestamp;
 use longshore_executor::{AttemptId, Engine, EngineOptions, Limits};
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, jobs};
+use longshore_store::{Store, jobs, secrets};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     net::TcpListener,
@@ -57,6 +57,13 @@ async fn serve(config: Config) -> super::Result {
     let tasks = TaskTracker::new();
     let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
     let admin_token = admin_token(&config)?;
+    if let Some(key) = config.secret_key.clone() {
+        store.use_secret_key(key);
+    }
+    if let Err(error) = secrets::check_key(&store).await {
+        // Jobs without secrets run all the same; those with one end as an error that says this.
+        tracing::error!(%error, "secrets cannot be used");
+    }
 
     let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
     options.berths_ready = config.berths;

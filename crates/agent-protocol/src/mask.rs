@@ -1,8 +1,11 @@
-//! Masks: bytes of secrets never leave the container.
+//! Masks: bytes of secrets never leave the container, and never reach the log.
+//!
+//! The agent masks what it reads, before it is spooled; the runner masks once more what it is about to write down, should an agent
+//! be none of ours any more.
 //!
 //! [`Patterns`] are the forms of all secrets of a job, [`Masker`] is one stream's state. What matches is replaced by
 //! `***`, also across the borders of chunks; bytes are held back only while they may be the beginning of a match.
-//! Matches that overlap or touch become one `***`. Called by `streams`; knows nothing of steps or frames.
+//! Matches that overlap or touch become one `***`. Knows nothing of steps or frames.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -22,7 +25,7 @@ const SHORTEST_LINE: usize = 8;
 
 /// What is looked for.
 #[derive(Debug)]
-pub(crate) struct Patterns {
+pub struct Patterns {
     automaton: NFA,
     start: StateID,
     /// How many of the last bytes, in a state, may be the beginning of a longer match.
@@ -31,7 +34,7 @@ pub(crate) struct Patterns {
 
 impl Patterns {
     /// The patterns of these values; `None` if there is nothing to look for. Values under four bytes are not masked.
-    pub(crate) fn new<S: AsRef<str>>(values: &[S]) -> Result<Option<Arc<Self>>, BuildError> {
+    pub fn new<S: AsRef<str>>(values: &[S]) -> Result<Option<Arc<Self>>, BuildError> {
         let mut forms = BTreeSet::new();
         for value in values {
             forms_of(value.as_ref(), &mut forms);
@@ -66,9 +69,18 @@ impl Patterns {
     }
 }
 
+/// These bytes, all of them at hand, without what the patterns find; nothing where they find nothing.
+#[must_use]
+pub fn masked(patterns: &Arc<Patterns>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut masker = Masker::new(Some(Arc::clone(patterns)));
+    let mut shown = masker.push(bytes).into_owned();
+    shown.extend(masker.finish());
+    (shown != bytes).then_some(shown)
+}
+
 /// One stream's masker.
 #[derive(Debug)]
-pub(crate) struct Masker {
+pub struct Masker {
     patterns: Option<Arc<Patterns>>,
     state: StateID,
     /// Bytes that may be the beginning of a match.
@@ -81,13 +93,13 @@ pub(crate) struct Masker {
 
 impl Masker {
     /// A masker at the beginning of a stream.
-    pub(crate) fn new(patterns: Option<Arc<Patterns>>) -> Self {
+    pub fn new(patterns: Option<Arc<Patterns>>) -> Self {
         let state = patterns.as_ref().map_or(StateID::ZERO, |patterns| patterns.start);
         Self { patterns, state, held: Vec::new(), masked: Vec::new(), within: false }
     }
 
     /// The bytes that can be shown now that `chunk` has come.
-    pub(crate) fn push<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
+    pub fn push<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(patterns) = self.patterns.clone() else { return Cow::Borrowed(chunk) };
         let automaton = &patterns.automaton;
         let before = self.held.len();
@@ -116,7 +128,7 @@ impl Masker {
     }
 
     /// What was held back, at the end of the stream.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
+    pub fn finish(&mut self) -> Vec<u8> {
         let shown = self.release(self.held.len());
         self.state = self.patterns.as_ref().map_or(StateID::ZERO, |patterns| patterns.start);
         shown

@@ -1,0 +1,77 @@
+//! A secret's name, and what may be one. Values are the store's and the runner's; nothing here holds any.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name.
+pub const MAX_SECRET_NAME_LEN: usize = 100;
+
+/// The name of a repository's secret; also the variable that carries it where the pipeline gives no other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretName(String);
+
+impl SecretName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no secret's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is not a secret's name: write letters, digits and underscores, no digit first, at most {MAX_SECRET_NAME_LEN} \
+     characters, and not `LONGSHORE_` or `CI_` in front",
+    .0.chars().take(MAX_SECRET_NAME_LEN).flat_map(char::escape_debug).collect::<String>()
+)]
+pub struct NotASecretName(pub String);
+
+impl FromStr for SecretName {
+    type Err = NotASecretName;
+
+    fn from_str(text: &str) -> Result<Self, NotASecretName> {
+        let fine = (1..=MAX_SECRET_NAME_LEN).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !text.starts_with(|c: char| c.is_ascii_digit())
+            && !["LONGSHORE_", "CI_"].iter().any(|taken| text.to_ascii_uppercase().starts_with(taken));
+        if fine { Ok(Self(text.to_owned())) } else { Err(NotASecretName(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for SecretName {
+    type Error = NotASecretName;
+
+    fn try_from(text: String) -> Result<Self, NotASecretName> {
+        text.parse()
+    }
+}
+
+impl From<SecretName> for String {
+    fn from(name: SecretName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for SecretName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_a_variable_may_be_called() {
+        for good in ["A", "NPM_TOKEN", "_x9", "deploy_key"] {
+            assert_eq!(good.parse::<SecretName>().map(String::from), Ok(good.to_owned()));
+        }
+        let long = "A".repeat(MAX_SECRET_NAME_LEN + 1);
+        for bad in ["", "9A", "A-B", "A B", "A.B", "Ä", "A\n", "CI_TOKEN", "longshore_token", &long] {
+            assert!(bad.parse::<SecretName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The key that seals secrets: given by the operator, or made at the first use and kept in the data folder.
+//!
+//! Called by `secrets`. A key that is not the one the database was written with is told by a sealed word in the settings, so
+//! that nobody finds out by secrets that do not open. Key and values are never printed.
+
+use std::{
+    fmt, fs,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    str::FromStr,
+};
+
+use chacha20poly1305::{
+    KeyInit as _, XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, Payload},
+};
+
+use crate::{StoreError, WriteTx, settings};
+
+/// The key's file in the data folder.
+pub const KEY_FILE: &str = "secrets.key";
+/// The setting with the sealed word.
+pub(crate) const CHECK: &str = "secret_key_check";
+
+const NONCE_LEN: usize = 24;
+
+/// 32 bytes, written as 64 hexadecimal digits.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey([u8; 32]);
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut key = [0; 32];
+        // The text itself is never quoted.
+        hex::decode_to_slice(text.trim(), &mut key)
+            .map_err(|_| "the key of secrets has to be 64 hexadecimal digits (`openssl rand -hex 32`)".to_owned())?;
+        Ok(Self(key))
+    }
+}
+
+impl SecretKey {
+    /// The value, sealed for this place only.
+    pub(crate) fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let payload = Payload { msg: value, aad: place.as_bytes() };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| StoreError::Invalid("the value cannot be sealed".to_owned()))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// What was sealed for this place with this key; nothing for anything else.
+    pub(crate) fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place.as_bytes() }).ok()
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.0.into())
+    }
+
+    /// The key in the data folder; nothing where there is none.
+    fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                text.parse().map(Some).map_err(|error| StoreError::SecretKey(format!("{}: {error}", path.display())))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(path, error)),
+        }
+    }
+
+    fn make(path: &Path) -> Result<Self, StoreError> {
+        let key = Self(rand::random());
+        let write = || {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            writeln!(file, "{}", hex::encode(key.0))?;
+            file.sync_all()?;
+            path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+        };
+        write().map_err(|error| StoreError::io(path, error))?;
+        tracing::info!(path = %path.display(), "made the key that seals secrets; without it they cannot be read: keep a copy");
+        Ok(key)
+    }
+}
+
+/// The key that this database's secrets are sealed with; nothing where it has none yet.
+///
+/// [`StoreError::SecretKey`] when the key at hand is another one, or gone.
+pub(crate) async fn of_database(tx: &mut WriteTx) -> Result<Option<SecretKey>, StoreError> {
+    let Some(check) = settings::get_within(tx, CHECK).await? else { return Ok(None) };
+    let path = tx.store().data_dir().join(KEY_FILE);
+    let remedy = "; if it is lost for good, remove the secrets (`longshore secret remove`) and set them again";
+    let (key, from) = match tx.store().given_secret_key() {
+        Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),
+        None => match SecretKey::read(&path)? {
+            Some(key) => (key, format!("the key in {}", path.display())),
+            None => {
+                return Err(StoreError::SecretKey(format!(
+                    "the key of the secrets is gone: put {} back, or give it as LONGSHORE_SECRET_KEY{remedy}",
+                    path.display()
+                )));
+            }
+        },
+    };
+    let fits = hex::decode(&check).ok().and_then(|sealed| key.open(CHECK, &sealed)).is_some();
+    if !fits {
+        return Err(StoreError::SecretKey(format!(
+            "{from} is not the one that the secrets in this database were sealed with: give that one{remedy}"
+        )));
+    }
+    Ok(Some(key))
+}
+
+/// The same, and made where there is none yet.
+pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, StoreError> {
+    if let Some(key) = of_database(tx).await? {
+        return Ok(key);
+    }
+    let path = tx.store().data_dir().join(KEY_FILE);
+    let key = match tx.store().given_secret_key() {
+        Some(key) => key,
+        None => match SecretKey::read(&path)? {
+            Some(key) => key,
+            None => SecretKey::make(&path)?,
+        },
+    };
+    let check = hex::encode(key.seal(CHECK, b"longshore")?);
+    settings::set(tx, CHECK, &check).await?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_at_its_place_with_its_key_and_nowhere_else() {
+        let (key, other) = (SecretKey([7; 32]), SecretKey([8; 32]));
+        let sealed = key.seal("repo/A", b"value").unwrap();
+        assert_ne!(sealed, key.seal("repo/A", b"value").unwrap());
+        assert_eq!(key.open("repo/A", &sealed).as_deref(), Some(b"value".as_slice()));
+        assert_eq!(key.open("repo/B", &sealed), None);
+        assert_eq!(other.open("repo/A", &sealed), None);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(key.open("repo/A", &changed), None, "changed at {at}");
+        }
+        assert_eq!(key.open("repo/A", b"short"), None);
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused_without_quoting_it() {
+        assert!("00".repeat(32).parse::<SecretKey>().is_ok());
+        let error = "hunter2".parse::<SecretKey>().unwrap_err();
+        assert!(!error.contains("hunter2") && error.contains("64 hexadecimal"), "{error}");
+    }
+}

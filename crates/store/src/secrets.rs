@@ -1,0 +1,176 @@
+//! Secrets of repositories: set, listed and removed by people, opened only for a job that names them.
+//!
+//! Values are sealed (`secret_key`) and leave through [`open`] alone, which the runner calls when a job starts. No function
+//! here gives a value to anybody who asks by HTTP.
+
+use std::{collections::BTreeMap, fmt};
+
+use longshore_core::{RepoId, SecretName, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+pub use crate::secret_key::{KEY_FILE, SecretKey};
+use crate::{Store, StoreError, WriteTx, row, secret_key, settings};
+
+/// The longest value. Well below what the kernel takes as one variable.
+pub const MAX_VALUE_LEN: usize = 48 << 10;
+/// So many a repository may have.
+pub const MAX_COUNT: i64 = 500;
+
+/// A secret, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub name: SecretName,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Who set it last: a token's name.
+    pub updated_by: String,
+}
+
+/// A secret's value. Never printed by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(String);
+
+impl SecretValue {
+    /// [`StoreError::Invalid`] for what cannot be a variable's value, or would hide nothing.
+    pub fn new(value: String) -> Result<Self, StoreError> {
+        let wrong = if value.is_empty() {
+            "a secret's value may not be empty"
+        } else if value.len() > MAX_VALUE_LEN {
+            "a secret's value is at most 48 KiB long: keep larger things encrypted in the repository, and their key here"
+        } else if value.contains('\0') {
+            "a secret's value may not hold a zero byte: no variable can carry it; store it as base64"
+        } else {
+            return Ok(Self(value));
+        };
+        Err(StoreError::Invalid(wrong.to_owned()))
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(..)")
+    }
+}
+
+/// Sets a secret or replaces its value. Whether it is new.
+///
+/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+pub async fn set(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    name: &SecretName,
+    value: &SecretValue,
+    by: &str,
+    now: Timestamp,
+) -> Result<(Secret, bool), StoreError> {
+    if sqlx::query("SELECT 1 FROM repos WHERE id = ?").bind(repo.to_string()).fetch_optional(tx.conn()).await?.is_none()
+    {
+        return Err(StoreError::NotFound("repository"));
+    }
+    let known: Option<i64> = sqlx::query_scalar("SELECT created_at FROM secrets WHERE repo = ? AND name = ?")
+        .bind(repo.to_string())
+        .bind(name.as_str())
+        .fetch_optional(tx.conn())
+        .await?;
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM secrets WHERE repo = ?")
+        .bind(repo.to_string())
+        .fetch_one(tx.conn())
+        .await?;
+    if known.is_none() && count >= MAX_COUNT {
+        return Err(StoreError::Conflict(format!("the repository has {MAX_COUNT} secrets: remove some first")));
+    }
+    let sealed = secret_key::of_database_or_new(tx).await?.seal(&place(repo, name), value.expose().as_bytes())?;
+    let created_at = known.map_or(now, Timestamp::from_millis);
+    sqlx::query(
+        "INSERT INTO secrets (repo, name, sealed, created_at, updated_at, updated_by) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (repo, name) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at,
+                                                updated_by = excluded.updated_by",
+    )
+    .bind(repo.to_string())
+    .bind(name.as_str())
+    .bind(sealed)
+    .bind(created_at.as_millis())
+    .bind(now.as_millis())
+    .bind(by)
+    .execute(tx.conn())
+    .await?;
+    let secret = Secret { name: name.clone(), created_at, updated_at: now, updated_by: by.to_owned() };
+    Ok((secret, known.is_none()))
+}
+
+/// A repository's secrets, by name, without their values.
+pub async fn list(store: &Store, repo: RepoId) -> Result<Vec<Secret>, StoreError> {
+    let rows = sqlx::query("SELECT name, created_at, updated_at, updated_by FROM secrets WHERE repo = ? ORDER BY name")
+        .bind(repo.to_string())
+        .fetch_all(store.readers())
+        .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// Removes a secret. Needs no key; with the last one of the database the key is forgotten too, so that another may follow.
+pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result<(), StoreError> {
+    let done = sqlx::query("DELETE FROM secrets WHERE repo = ? AND name = ?")
+        .bind(repo.to_string())
+        .bind(name.as_str())
+        .execute(tx.conn())
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::NotFound("secret"));
+    }
+    if sqlx::query("SELECT 1 FROM secrets LIMIT 1").fetch_optional(tx.conn()).await?.is_none() {
+        settings::remove(tx, secret_key::CHECK).await?;
+    }
+    Ok(())
+}
+
+/// The values of these secrets; a name that the repository does not have is not in the answer.
+///
+/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+pub async fn open(
+    store: &Store,
+    repo: RepoId,
+    names: &[SecretName],
+) -> Result<BTreeMap<SecretName, SecretValue>, StoreError> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut tx = store.write().await?;
+    let Some(key) = secret_key::of_database(&mut tx).await? else { return Ok(BTreeMap::new()) };
+    let mut opened = BTreeMap::new();
+    for name in names {
+        let sealed: Option<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM secrets WHERE repo = ? AND name = ?")
+            .bind(repo.to_string())
+            .bind(name.as_str())
+            .fetch_optional(tx.conn())
+            .await?;
+        let Some(sealed) = sealed else { continue };
+        let value = key.open(&place(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
+        let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` does not open")))?;
+        opened.insert(name.clone(), SecretValue(value));
+    }
+    Ok(opened)
+}
+
+/// Whether the key at hand opens the database's secrets; for the start, so that a wrong one is seen at once.
+pub async fn check_key(store: &Store) -> Result<(), StoreError> {
+    secret_key::of_database(&mut store.write().await?).await.map(drop)
+}
+
+/// What a sealed value is bound to.
+fn place(repo: RepoId, name: &SecretName) -> String {
+    format!("{repo}/{name}")
+}
+
+fn from_row(row: &SqliteRow) -> Result<Secret, StoreError> {
+    Ok(Secret {
+        name: row::parsed(row, "name")?,
+        created_at: row::time(row, "created_at")?,
+        updated_at: row::time(row, "updated_at")?,
+        updated_by: row.try_get("updated_by")?,
+    })
+}

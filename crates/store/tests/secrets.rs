@@ -1,0 +1,124 @@
+//! Secrets at rest: sealed, bound to their place, and lost with their key and only with it.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use longshore_core::{RepoId, SecretName};
+use longshore_store::{
+    Store, StoreError,
+    secrets::{self, KEY_FILE, MAX_VALUE_LEN, SecretKey, SecretValue},
+};
+
+mod world;
+use world::{World, now};
+
+fn name(text: &str) -> SecretName {
+    text.parse().unwrap()
+}
+
+async fn set(store: &Store, repo: RepoId, named: &str, value: &str) -> Result<bool, StoreError> {
+    let value = SecretValue::new(value.to_owned()).unwrap();
+    let mut tx = store.write().await.unwrap();
+    let (_, new) = secrets::set(&mut tx, repo, &name(named), &value, "somebody", now()).await?;
+    tx.commit().await.unwrap();
+    Ok(new)
+}
+
+async fn value(store: &Store, repo: RepoId, named: &str) -> Result<Option<String>, StoreError> {
+    let opened = secrets::open(store, repo, &[name(named)]).await?;
+    Ok(opened.get(&name(named)).map(|value| value.expose().to_owned()))
+}
+
+async fn remove(store: &Store, repo: RepoId, named: &str) -> Result<(), StoreError> {
+    let mut tx = store.write().await.unwrap();
+    secrets::remove(&mut tx, repo, &name(named)).await?;
+    tx.commit().await.unwrap();
+    Ok(())
+}
+
+/// Whether any file of the data folder holds these bytes.
+fn is_on_disk(world: &World, bytes: &[u8]) -> bool {
+    fs::read_dir(world.path()).unwrap().flatten().filter(|entry| entry.path().is_file()).any(|entry| {
+        let content = fs::read(entry.path()).unwrap();
+        content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[tokio::test]
+async fn a_value_comes_back_to_its_own_repository_and_is_nowhere_on_disk_as_it_is() {
+    let world = World::new().await;
+    let (repo, other) = (world.repo("a").await, world.repo("b").await);
+    assert!(set(&world.store, repo.id, "TOKEN", "correct-horse-battery").await.unwrap());
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("correct-horse-battery"));
+    assert_eq!(value(&world.store, other.id, "TOKEN").await.unwrap(), None);
+    assert!(!is_on_disk(&world, b"correct-horse-battery"));
+    assert!(is_on_disk(&world, b"TOKEN"), "the test looks where the database is");
+    let mode = fs::metadata(world.path().join(KEY_FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    assert!(!set(&world.store, repo.id, "TOKEN", "another").await.unwrap());
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("another"));
+    let listed = secrets::list(&world.store, repo.id).await.unwrap();
+    assert_eq!((listed.len(), listed[0].updated_by.as_str()), (1, "somebody"));
+    remove(&world.store, repo.id, "TOKEN").await.unwrap();
+    assert!(matches!(remove(&world.store, repo.id, "TOKEN").await, Err(StoreError::NotFound(_))));
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_or_another_one_is_said_and_not_replaced() {
+    let world = World::new().await;
+    let repo = world.repo("a").await;
+    set(&world.store, repo.id, "TOKEN", "value").await.unwrap();
+    let path = world.path().join(KEY_FILE);
+    let key = fs::read_to_string(&path).unwrap();
+
+    fs::remove_file(&path).unwrap();
+    for error in [
+        value(&world.store, repo.id, "TOKEN").await.unwrap_err(),
+        set(&world.store, repo.id, "OTHER", "value").await.unwrap_err(),
+        secrets::check_key(&world.store).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::SecretKey(_)) && error.to_string().contains("is gone"), "{error}");
+    }
+    fs::write(&path, "ab".repeat(32)).unwrap();
+    let error = value(&world.store, repo.id, "TOKEN").await.unwrap_err().to_string();
+    assert!(error.contains("is not the one") && !error.contains("abab"), "{error}");
+    fs::write(&path, &key).unwrap();
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("value"));
+
+    // Lost for good: what cannot be read any more is removed, and a new key begins.
+    fs::remove_file(&path).unwrap();
+    remove(&world.store, repo.id, "TOKEN").await.unwrap();
+    set(&world.store, repo.id, "TOKEN", "once more").await.unwrap();
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("once more"));
+    assert_ne!(fs::read_to_string(&path).unwrap(), key);
+}
+
+#[tokio::test]
+async fn a_key_from_the_settings_is_used_and_never_written_down() {
+    let world = World::new().await;
+    let repo = world.repo("a").await;
+    world.store.use_secret_key("0f".repeat(32).parse::<SecretKey>().unwrap());
+    set(&world.store, repo.id, "TOKEN", "value").await.unwrap();
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("value"));
+    assert!(!world.path().join(KEY_FILE).exists());
+    let World { store, dir } = world;
+    store.close().await;
+    drop(store);
+    let store = Store::open(dir.path()).await.unwrap();
+    assert!(matches!(secrets::check_key(&store).await, Err(StoreError::SecretKey(_))));
+    store.use_secret_key("0f".repeat(32).parse::<SecretKey>().unwrap());
+    assert_eq!(value(&store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("value"));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_value_that_no_variable_can_carry_is_refused() {
+    for bad in [String::new(), "x".repeat(MAX_VALUE_LEN + 1), "a\0b".to_owned()] {
+        assert!(matches!(SecretValue::new(bad), Err(StoreError::Invalid(_))));
+    }
+    assert!(SecretValue::new("x".repeat(MAX_VALUE_LEN)).is_ok());
+    assert_eq!(format!("{:?}", SecretValue::new("hidden".to_owned()).unwrap()), "SecretValue(..)");
+}
