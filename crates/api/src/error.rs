@@ -145,7 +145,12 @@ impl From<StoreError> for ApiError {
                 tracing::error!(message, "secrets cannot be used");
                 Self::unavailable(message)
             }
+            StoreError::Busy(cause) => {
+                tracing::error!(%cause, "another program keeps the database locked");
+                Self::unavailable("the server's database is locked by another program; try again in a moment")
+            }
             error @ (StoreError::Locked(_)
+            | StoreError::Backup(_)
             | StoreError::Io { .. }
             | StoreError::Corrupt(_)
             | StoreError::Migrate(_)

@@ -37,6 +37,12 @@ pub(crate) enum Command {
     Token(Remote<Token>),
     /// Remove from the engine what is Longshore's and idle
     Clean(Engine),
+    /// Write a server's database, logs and keys into one tar, while it runs
+    Backup(Backup),
+    /// Unpack a backup into an empty data folder
+    Restore(Restore),
+    /// Look whether a data folder is whole: the database, and every log to its last record
+    Check(Check),
     #[command(hide = true)]
     Agent(Agent),
     #[command(hide = true)]
@@ -262,6 +268,47 @@ pub(crate) enum Token {
         /// Its id
         token: String,
     },
+}
+
+/// What every command that works on a data folder takes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Data {
+    /// The server's data folder
+    #[arg(long = "data", env = "LONGSHORE_DATA", default_value = crate::DEFAULT_DATA, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Backup {
+    /// A file that is not there yet, a folder to make one in, or `-` for standard output
+    #[arg(value_name = "FILE|DIR|-")]
+    pub(crate) target: PathBuf,
+    /// Leave out the key of secrets and the admin token
+    #[arg(long)]
+    pub(crate) without_secrets: bool,
+    #[command(flatten)]
+    pub(crate) data: Data,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Restore {
+    /// A backup, or `-` for standard input
+    #[arg(value_name = "FILE|-")]
+    pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    /// Only the database's pages and the lengths of logs, not every byte
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) data: Data,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -130,7 +130,7 @@ impl Settings {
         );
         let secret_key = self.secret_key.or(file.secret_key);
         Ok(Config {
-            data: self.data.or(file.data).unwrap_or_else(|| PathBuf::from("/var/lib/longshore")),
+            data: self.data.or(file.data).unwrap_or_else(|| PathBuf::from(crate::DEFAULT_DATA)),
             listen,
             docker_host: self.docker_host.or(file.docker_host).unwrap_or_else(|| crate::DEFAULT_DOCKER_HOST.to_owned()),
             url: url.trim_end_matches('/').to_owned(),

@@ -15,6 +15,8 @@ mod runner;
 
 /// Where the engine listens unless somebody says otherwise.
 pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";
+/// Where everything is kept unless somebody says otherwise.
+pub(crate) const DEFAULT_DATA: &str = "/var/lib/longshore";
 
 fn main() -> ExitCode {
     use args::Command;
@@ -30,6 +32,9 @@ fn main() -> ExitCode {
         Command::Schema => commands::lint::schema(),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Clean(clean) => commands::clean::run(clean),
+        Command::Backup(backup) => commands::backup::run(backup),
+        Command::Restore(restore) => commands::restore::run(restore),
+        Command::Check(check) => commands::check::run(check),
         Command::Healthcheck { listen } => commands::health::run(&listen),
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),

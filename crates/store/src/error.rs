@@ -9,6 +9,12 @@ pub enum StoreError {
     Locked(PathBuf),
     #[error("no space left on the disk of the data folder: free some, then try again ({0})")]
     DiskFull(String),
+    /// Another program (a backup of its own making, a person with `sqlite3`) kept the database locked for longer than we wait.
+    #[error("another program keeps the database locked: end it, then try again ({0})")]
+    Busy(String),
+    /// A backup that is none, is cut off or damaged, or does not fit here.
+    #[error("{0}")]
+    Backup(String),
     /// No such repository, build, job, delivery or token.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -34,6 +40,8 @@ pub enum StoreError {
 
 /// SQLite's result code for a full disk (it maps ENOSPC to it).
 const SQLITE_FULL: i32 = 13;
+/// And for a lock that another process holds.
+const SQLITE_BUSY: i32 = 5;
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -49,6 +57,9 @@ impl From<sqlx::Error> for StoreError {
             .map(|code| code & 0xff);
         if primary_code == Some(SQLITE_FULL) {
             return Self::DiskFull(error.to_string());
+        }
+        if primary_code == Some(SQLITE_BUSY) {
+            return Self::Busy(error.to_string());
         }
         Self::Database(error)
     }

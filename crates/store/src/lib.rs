@@ -4,18 +4,23 @@
 //! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
+//! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
 //! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`settings`], [`changes`], [`logs`].
 
+pub mod backup;
 pub mod builds;
 pub mod changes;
+pub mod check;
 pub mod counts;
 pub mod deliveries;
 mod error;
+mod folder;
 pub mod jobs;
 mod lock;
 pub mod logs;
 mod page;
 pub mod repos;
+pub mod restore;
 mod row;
 mod secret_key;
 pub mod secrets;

@@ -5,11 +5,11 @@ use std::{
     path::Path,
 };
 
-use crate::StoreError;
+use crate::{StoreError, folder};
 
 /// Takes `<data>/lock` for as long as the returned file is open.
 pub(crate) fn take(data_dir: &Path) -> Result<File, StoreError> {
-    let path = data_dir.join("lock");
+    let path = data_dir.join(folder::LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)

@@ -48,6 +48,11 @@ pub(crate) fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result
     T::try_from(value).map_err(|_| StoreError::Corrupt(format!("column `{column}`: {value}")))
 }
 
+/// What `count(*)` and `sum` give.
+pub(crate) fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
 pub(crate) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
     serde_json::from_str(row.try_get(column)?)
         .map_err(|error| StoreError::Corrupt(format!("column `{column}`: {error}")))

@@ -15,9 +15,14 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, broadcast, watch};
 
-use crate::{Change, Feed, StoreError, WriteTx, changes, lock, logs::Logs, secrets::SecretKey, settings};
+use crate::{Change, Feed, StoreError, WriteTx, changes, folder, lock, logs::Logs, secrets::SecretKey, settings};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// The newest schema that this program knows.
+pub(crate) fn newest_schema() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
 
 /// Readers at once; further ones wait. Each idle connection costs memory, so they are few and close when unused.
 const READERS: u32 = 4;
@@ -67,8 +72,14 @@ impl Store {
     async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
         std::fs::create_dir_all(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
         let lock = lock::take(data_dir)?;
+        if data_dir.join(folder::RESTORE).exists() {
+            return Err(StoreError::Conflict(format!(
+                "a restore into {} did not come to its end: run `longshore restore` again",
+                data_dir.display()
+            )));
+        }
         let options = SqliteConnectOptions::new()
-            .filename(data_dir.join("longshore.db"))
+            .filename(folder::database(data_dir))
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(synchronous)
@@ -96,7 +107,7 @@ impl Store {
         };
         Ok(Self {
             inner: Arc::new(Inner {
-                logs: Logs::new(data_dir.join("logs")),
+                logs: Logs::new(data_dir.join(folder::LOGS)),
                 data_dir: data_dir.to_owned(),
                 instance,
                 readers,

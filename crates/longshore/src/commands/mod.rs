@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+pub(crate) mod backup;
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod doctor;
 pub(crate) mod health;
@@ -10,6 +12,7 @@ pub(crate) mod lint;
 pub(crate) mod printer;
 pub(crate) mod progress;
 pub(crate) mod repo;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod serve;

@@ -10,11 +10,12 @@
 mod reader;
 mod render;
 mod resume;
+mod survey;
 mod writer;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,7 @@ use crate::{Store, StoreError, jobs};
 
 pub use reader::{Batch, LogReader};
 pub use render::{LogEvent, LogEvents, Renderer, StepHead};
+pub(crate) use survey::survey;
 pub use writer::LogWriter;
 
 /// The folder of log files, and who is writing and following them now.
@@ -61,13 +63,18 @@ impl Logs {
     /// Where an attempt's journal is, or would be.
     #[must_use]
     pub fn path(&self, job: JobId, attempt: u32) -> PathBuf {
+        self.root.join(self.relative_path(job, attempt))
+    }
+
+    /// The same, from the folder of logs on.
+    pub(crate) fn relative_path(&self, job: JobId, attempt: u32) -> PathBuf {
         let text = job.to_string();
         let seconds = Uuid::try_parse(&text).ok().and_then(|id| id.get_timestamp()).map_or(0, |time| time.to_unix().0);
         let day = i64::try_from(seconds)
             .ok()
             .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
             .map_or_else(|| "undated".to_owned(), |time| time.strftime("%Y-%m/%d").to_string());
-        self.root.join(day).join(format!("{text}-{attempt}.log"))
+        Path::new(&day).join(format!("{text}-{attempt}.log"))
     }
 
     /// Bytes of an attempt's journal now; 0 without one.

@@ -1,0 +1,108 @@
+//! `longshore backup`: a data folder as one tar, while its server runs.
+//!
+//! A file gets its name only once it is whole and on the disk. What is said goes to standard error, so that `-` gives the tar
+//! and nothing else.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufWriter, IsTerminal as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use longshore_store::{
+    StoreError,
+    backup::{self, Backup},
+};
+use serde_json::json;
+
+use super::Ended;
+use crate::args;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(crate) fn run(args: args::Backup) -> super::Result {
+    let data = args.data.dir;
+    let runtime = super::runtime()?;
+    let (backup, path) = if args.target == Path::new("-") {
+        if std::io::stdout().is_terminal() {
+            return Err(Ended::new(2, "standard output is a terminal: write `longshore backup - > FILE`").into());
+        }
+        let out = BufWriter::with_capacity(1 << 20, std::io::stdout());
+        (runtime.block_on(backup::write(&data, !args.without_secrets, VERSION, out)).map_err(failed)?, None)
+    } else {
+        let path = if args.target.is_dir() { args.target.join(name()) } else { args.target };
+        (runtime.block_on(to_file(&data, !args.without_secrets, &path))?, Some(path))
+    };
+    say(&backup, path.as_deref(), args.data.json)?;
+    Ok(if backup.warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Backup> {
+    if path.exists() {
+        let message = format!("{} is there already: name another file, or a folder to make one in", path.display());
+        return Err(Ended::new(1, message).into());
+    }
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let at = |error: std::io::Error| Ended::new(1, format!("{}: {error}", partial.display()));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(at)?;
+    let written = match file.try_clone() {
+        Ok(out) => backup::write(data, secrets, VERSION, BufWriter::with_capacity(1 << 20, out)).await.map_err(failed),
+        Err(error) => Err(at(error)),
+    };
+    let kept = written.and_then(|backup| {
+        file.sync_all().and_then(|()| std::fs::rename(&partial, path)).map_err(at)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at)?;
+        Ok(backup)
+    });
+    if kept.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    Ok(kept?)
+}
+
+fn failed(error: StoreError) -> Ended {
+    Ended::new(1, error.to_string())
+}
+
+/// By the time, so that the next one has another.
+fn name() -> String {
+    let now = longshore_core::Timestamp::now().to_string();
+    let time: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
+    format!("longshore-{time}.tar")
+}
+
+fn say(backup: &Backup, path: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
+    let manifest = &backup.manifest;
+    let mut err = std::io::stderr().lock();
+    if as_json {
+        let value = json!({ "file": path, "manifest": manifest, "warnings": backup.warnings });
+        return match path {
+            Some(_) => super::print_json(&value),
+            None => Ok(writeln!(err, "{value:#}")?),
+        };
+    }
+    for warning in &backup.warnings {
+        writeln!(err, "warning: {warning}")?;
+    }
+    let place = path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    let (files, mib) = (manifest.files, manifest.bytes.div_ceil(1 << 20));
+    writeln!(err, "{place}: {files} files, {mib} MiB, {} jobs running", manifest.running_jobs)?;
+    if manifest.secrets {
+        writeln!(
+            err,
+            "It opens everything that the server may open: the key of secrets, tokens, webhooks' secrets. Keep it as you keep those \
+             (`--without-secrets` leaves out the key and the admin token)."
+        )?;
+    } else {
+        writeln!(
+            err,
+            "The key of secrets (secrets.key) is not in it: without a copy of that, secrets have to be set again."
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! `longshore check`: whether a data folder is whole. Only reads; beside a running server too.
+
+use std::{io::Write as _, process::ExitCode};
+
+use longshore_store::check::{Depth, Report, Severity};
+use serde_json::json;
+
+use super::Ended;
+use crate::args;
+
+pub(crate) fn run(args: args::Check) -> super::Result {
+    let depth = if args.quick { Depth::Quick } else { Depth::Full };
+    let looked = super::runtime()?.block_on(longshore_store::check::run(&args.data.dir, depth));
+    let report = looked.map_err(|error| Ended::new(1, error.to_string()))?;
+    if args.data.json {
+        super::print_json(&json!({ "ok": report.is_whole(), "report": report }))?;
+    } else {
+        say(&report)?;
+    }
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn say(report: &Report) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for finding in &report.findings {
+        let word = match finding.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "ERROR",
+        };
+        writeln!(out, "{word:<8} {}: {}", finding.code, finding.message)?;
+        writeln!(out, "         {}", finding.help)?;
+    }
+    let found: u64 = report.counts.values().sum();
+    if found > report.findings.len() as u64 {
+        let counts: Vec<String> = report.counts.iter().map(|(code, count)| format!("{count} {code}")).collect();
+        writeln!(out, "and more; in all: {}", counts.join(", "))?;
+    }
+    let (builds, jobs, logs) = (report.builds, report.jobs, report.logs);
+    let mib = report.log_bytes.div_ceil(1 << 20);
+    writeln!(out, "{builds} builds, {jobs} jobs, {logs} logs of finished jobs ({mib} MiB)")?;
+    writeln!(out, "{}", if report.is_whole() { "ok: nothing is lost or damaged" } else { "NOT OK" })?;
+    Ok(())
+}

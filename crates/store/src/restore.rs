@@ -1,0 +1,258 @@
+//! A backup back into an empty data folder: unpacked beside, checked to the last byte, and only then put in place.
+//!
+//! Called by `longshore restore`. Takes the server's own lock of the folder, so that no server starts on half of it. A restore
+//! that was killed leaves `<data>/restore` behind: servers refuse the folder then, and the next restore begins anew.
+//! What a tar says of paths is not believed: only the names that a backup has are taken from it.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, BufReader, BufWriter, Read, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Component, Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    StoreError,
+    backup::{FORMAT, Hashing, MANIFEST, Manifest, SUMS},
+    folder, lock, store,
+};
+
+/// Far longer than any manifest.
+const MAX_MANIFEST: u64 = 1 << 20;
+/// The sums of what was unpacked, to be compared with those of the backup.
+const SEEN: &str = "SHA256SUMS.seen";
+/// What may lie in a folder that counts as empty.
+const NOTHING: [&str; 3] = [folder::LOCK, folder::BACKUP_LOCK, "lost+found"];
+
+/// Unpacks a backup into `data_dir`, which is made where it is not there. Blocks.
+///
+/// [`StoreError::Locked`] while a server has it open, [`StoreError::Conflict`] when there is something in it,
+/// [`StoreError::Backup`] for what is no whole backup; the folder is as empty then as it was.
+pub fn read(data_dir: &Path, input: impl Read) -> Result<Manifest, StoreError> {
+    fs::create_dir_all(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+    let _lock = lock::take(data_dir)?;
+    make_room(data_dir)?;
+    let staging = data_dir.join(folder::RESTORE);
+    fs::create_dir(&staging).map_err(|source| StoreError::io(&staging, source))?;
+    let restored = unpack(&staging, input).and_then(|manifest| {
+        verify(&staging, &manifest)?;
+        put_in_place(data_dir, &staging)?;
+        Ok(manifest)
+    });
+    if restored.is_err() {
+        make_room(data_dir)?;
+    }
+    restored
+}
+
+/// Nothing may be there but what a restore that did not come to its end has left.
+fn make_room(data_dir: &Path) -> Result<(), StoreError> {
+    let at = |source| StoreError::io(data_dir, source);
+    let unfinished = data_dir.join(folder::RESTORE).is_dir();
+    let mut ours = Vec::new();
+    for entry in fs::read_dir(data_dir).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let name = entry.file_name();
+        if NOTHING.iter().any(|nothing| name == *nothing) {
+            continue;
+        }
+        if !unfinished {
+            return Err(StoreError::Conflict(format!(
+                "{} is not empty (there is `{}`): restore into an empty folder, and point the server at that",
+                data_dir.display(),
+                name.display()
+            )));
+        }
+        ours.push(entry.path());
+    }
+    // The sign that all of it is ours goes last.
+    ours.sort_by_key(|path| path.ends_with(folder::RESTORE));
+    for path in ours {
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|source| StoreError::io(&path, source))?;
+    }
+    Ok(())
+}
+
+/// Everything into `staging`, with the sums of what came.
+fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, StoreError> {
+    let broken = |error: io::Error| StoreError::Backup(format!("this is no whole backup: {error}"));
+    let seen_path = staging.join(SEEN);
+    let seen = File::create(&seen_path).map_err(|source| StoreError::io(&seen_path, source))?;
+    let mut seen = BufWriter::new(seen);
+    let mut archive = tar::Archive::new(input);
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let name = entry.path().map_err(broken)?.into_owned();
+        if !entry.header().entry_type().is_file() || !is_known(&name) {
+            return Err(StoreError::Backup(format!("this is no backup of Longshore's: `{}` is in it", name.display())));
+        }
+        let path = staging.join(&name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(|source| StoreError::io(folder, source))?;
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| StoreError::io(&path, source))?;
+        let mut hashing = Hashing { inner: &mut entry, hash: Sha256::new() };
+        copy(&mut hashing, &mut file, &path)?;
+        if name == Path::new(MANIFEST) {
+            seen.flush().map_err(|source| StoreError::io(&seen_path, source))?;
+            return manifest(&path);
+        }
+        let sum = hex::encode(hashing.hash.finalize());
+        writeln!(seen, "{sum}  {}", name.display()).map_err(|source| StoreError::io(&seen_path, source))?;
+    }
+    Err(StoreError::Backup(format!("the backup was cut off: it does not end in {MANIFEST}; take another one")))
+}
+
+/// Tells a tar that ends too early from a disk that is full.
+fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), StoreError> {
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let read = from
+            .read(&mut buffer)
+            .map_err(|error| StoreError::Backup(format!("the backup cannot be read any further: {error}")))?;
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).map_err(|source| StoreError::io(path, source))?;
+    }
+}
+
+/// The names that a backup has: the database, the private files, `logs/<yyyy-mm>/<dd>/<name>`, sums and manifest.
+fn is_known(name: &Path) -> bool {
+    let parts: Option<Vec<&str>> = name
+        .components()
+        .map(|part| match part {
+            Component::Normal(part) => part.to_str(),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+        })
+        .collect();
+    match parts.as_deref() {
+        Some([folder::DATABASE | SUMS | MANIFEST]) => true,
+        Some([name]) => folder::PRIVATE.contains(name),
+        Some([folder::LOGS, rest @ .., _]) => rest.len() <= 2,
+        _ => false,
+    }
+}
+
+fn manifest(path: &Path) -> Result<Manifest, StoreError> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|source| StoreError::io(path, source))?;
+    file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(|source| StoreError::io(path, source))?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| StoreError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))?;
+    // The format first: a later one may have other fields.
+    if value["format"] != FORMAT {
+        return Err(StoreError::Backup(format!(
+            "the backup has format {}, this program reads {FORMAT}: use the version that made it ({})",
+            value["format"], value["longshore"]
+        )));
+    }
+    serde_json::from_value(value)
+        .map_err(|error| StoreError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))
+}
+
+fn verify(staging: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let newest = store::newest_schema();
+    if manifest.schema > newest {
+        return Err(StoreError::Backup(format!(
+            "the backup was made by Longshore {} with schema {}, this program knows {newest}: use that version or a later one",
+            manifest.longshore, manifest.schema
+        )));
+    }
+    let damaged = |what: &str| StoreError::Backup(format!("the backup is damaged: {what}; take another one"));
+    let (sums, seen) = (staging.join(SUMS), staging.join(SEEN));
+    let mut hash = Hashing { inner: open(&sums)?, hash: Sha256::new() };
+    io::copy(&mut hash, &mut io::sink()).map_err(|source| StoreError::io(&sums, source))?;
+    if hex::encode(hash.hash.finalize()) != manifest.sums_sha256 {
+        return Err(damaged("its sums are not those that it was made with"));
+    }
+    // Unpacked in the order in which the sums were written; only the line of the sums themselves is not in there.
+    let mut seen_lines = open(&seen)?.lines();
+    let mut files = 0;
+    for line in open(&sums)?.lines() {
+        let line = line.map_err(|source| StoreError::io(&sums, source))?;
+        let seen_line = seen_lines.next().transpose().map_err(|source| StoreError::io(&seen, source))?;
+        if seen_line.as_deref() != Some(&line) {
+            return Err(damaged(&format!("`{}` is not what it was", line.get(66..).unwrap_or(&line))));
+        }
+        files += 1;
+    }
+    if files != manifest.files || seen_lines.count() != 1 {
+        return Err(damaged("it has other files than it was made with"));
+    }
+    if !folder::database(staging).is_file() {
+        return Err(damaged("there is no database in it"));
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, StoreError> {
+    File::open(path).map(BufReader::new).map_err(|source| StoreError::io(path, source))
+}
+
+/// The database last, on the disk before its name says that all is there; then the sign of an unfinished restore goes.
+fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), StoreError> {
+    let at = |source| StoreError::io(data_dir, source);
+    for name in [SUMS, SEEN, MANIFEST] {
+        let path = staging.join(name);
+        fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
+    }
+    give_to_owner_of(data_dir, staging)?;
+    for name in [folder::LOGS].into_iter().chain(folder::PRIVATE) {
+        let from = staging.join(name);
+        if from.exists() {
+            fs::rename(&from, data_dir.join(name)).map_err(|source| StoreError::io(&from, source))?;
+        }
+    }
+    let folder = File::open(data_dir).map_err(at)?;
+    rustix::fs::syncfs(&folder).map_err(|error| at(error.into()))?;
+    fs::rename(folder::database(staging), folder::database(data_dir)).map_err(at)?;
+    folder.sync_all().map_err(at)?;
+    fs::remove_dir(staging).map_err(|source| StoreError::io(staging, source))?;
+    folder.sync_all().map_err(at)
+}
+
+/// Root restores for the user whose folder it is (a container's volume): everything becomes theirs.
+fn give_to_owner_of(data_dir: &Path, staging: &Path) -> Result<(), StoreError> {
+    let owner = fs::metadata(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+    let ours = fs::metadata(staging).map_err(|source| StoreError::io(staging, source))?;
+    if (owner.uid(), owner.gid()) == (ours.uid(), ours.gid()) {
+        return Ok(());
+    }
+    let mut waiting: Vec<PathBuf> = vec![staging.to_owned(), data_dir.join(folder::LOCK)];
+    while let Some(path) = waiting.pop() {
+        let at = |source| StoreError::io(&path, source);
+        std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid())).map_err(at)?;
+        if path.is_dir() {
+            for entry in fs::read_dir(&path).map_err(at)? {
+                waiting.push(entry.map_err(at)?.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_names_that_a_backup_has_are_taken_from_a_tar() {
+        for good in ["longshore.db", "admin-token", "secrets.key", "logs/2026-01/02/x-1.log", "manifest.json", SUMS] {
+            assert!(is_known(Path::new(good)), "{good}");
+        }
+        for bad in
+            ["/longshore.db", "../x", "logs", "logs/../../x", "logs/a/b/c/d", "lock", "mirrors/x", "", "logs/./../x"]
+        {
+            assert!(!is_known(Path::new(bad)), "{bad}");
+        }
+    }
+}
