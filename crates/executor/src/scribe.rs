@@ -30,6 +30,8 @@ pub(crate) struct Scribe {
     pending: Batch,
     /// The job's secrets, looked for once more: whatever the agent has become, they do not reach the log.
     patterns: Option<Arc<Patterns>>,
+    /// A step has begun: the agent has the whole checkout.
+    step_began: bool,
 }
 
 /// The journal back, whether the batch is in it, and what that means.
@@ -62,7 +64,8 @@ pub(crate) struct Written {
 
 impl Scribe {
     pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>) -> Self {
-        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns }
+        let step_began = !journal.milestones().is_empty();
+        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns, step_began }
     }
 
     /// The highest number that is on disk. Only between sessions, when nothing is being written.
@@ -87,6 +90,11 @@ impl Scribe {
             }
         }
         told
+    }
+
+    /// Whether a step has begun: the agent needs nothing of the checkout any more.
+    pub(crate) const fn step_began(&self) -> bool {
+        self.step_began
     }
 
     pub(crate) const fn is_full(&self) -> bool {
@@ -120,6 +128,7 @@ impl Scribe {
                 self.push(seq, at(time_ms), step, RecordKind::Output(Stream::System), text.into());
             }
             FromAgent::StepStarted { step, time_ms } => {
+                self.step_began = true;
                 self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
                 self.pending.written.updates.push(JobUpdate::StepStarted { step, time: at(time_ms) });
             }

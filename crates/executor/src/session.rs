@@ -87,11 +87,12 @@ pub(crate) async fn converse(
     backstop: Instant,
 ) -> Ending {
     let last_seq = scribe.last_seq();
+    let needs_checkout = driver.request.checkout.is_some() && !scribe.step_began();
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
     tokio::select! {
         ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
-        ending = write(driver, session, last_seq, writer, prepared, acks, seen.clone()) => ending,
+        ending = write(driver, session, last_seq, writer, needs_checkout.then_some(prepared), acks, seen.clone()) => ending,
         stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
     }
 }
@@ -181,7 +182,8 @@ async fn write(
     session: Session,
     last_seq: u64,
     writer: &mut LinkWriter,
-    prepared: Option<Prepared>,
+    // Nothing where the agent has it; otherwise what is being opened already, if it is.
+    to_carry: Option<Option<Prepared>>,
     mut acks: watch::Receiver<u64>,
     mut seen: watch::Receiver<Seen>,
 ) -> Ending {
@@ -214,7 +216,7 @@ async fn write(
     }
 
     let mut checkout = Carrier { offset: received, source: Carried::Nothing };
-    if driver.request.checkout.is_some() {
+    if let Some(prepared) = to_carry {
         checkout.source = Carried::Opening(prepared);
     }
     let mut canceled = false;

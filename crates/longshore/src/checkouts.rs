@@ -6,7 +6,7 @@ use longshore_core::Event;
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{
     CommitId, RefName,
-    git::{Checkout, Checkouts, CloneUrl, Mirrors, TarSource},
+    git::{Checkout, Checkouts, CloneUrl, Mirrors, TarSource, Wanted},
 };
 use longshore_store::repos::Repo;
 
@@ -50,7 +50,16 @@ impl CheckoutSource for OfMirror {
         Box::pin(async {
             let mirror = self.mirrors.mirror(self.repo).await.map_err(io::Error::other)?;
             let checkout = Checkout { commit: &self.commit, git_ref: self.git_ref.as_ref(), origin: &self.origin };
-            let tar = self.checkouts.tar(&mirror, &checkout).await.map_err(io::Error::other)?;
+            let tar = match self.checkouts.tar(&mirror, &checkout).await {
+                Ok(tar) => tar,
+                // Mirrors are caches: this one may be new, after a restore.
+                Err(error) => match mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await {
+                    Ok(_) => self.checkouts.tar(&mirror, &checkout).await.map_err(io::Error::other)?,
+                    Err(fetching) => {
+                        return Err(io::Error::other(format!("{error}; and it cannot be fetched: {fetching}")));
+                    }
+                },
+            };
             Ok(Box::pin(tar.open().await?) as CheckoutStream)
         })
     }

@@ -99,18 +99,29 @@ impl Mirror {
     /// # Errors
     /// When the disk or git does not let us.
     pub async fn open_or_create(git: Git, folder: &Path) -> Result<Self, GitError> {
-        let exists = tokio::fs::try_exists(folder.join("HEAD")).await.map_err(GitError::io("opening a mirror"))?;
-        if exists {
+        let is_there =
+            async |name| tokio::fs::try_exists(folder.join(name)).await.map_err(GitError::io("opening a mirror"));
+        if is_there("HEAD").await? && is_there("objects").await? && is_there("refs").await? {
             let path = folder.to_owned();
             tokio::task::spawn_blocking(move || remove_stale_locks(&path))
                 .await
                 .map_err(|e| GitError::Io { what: "opening a mirror", source: io::Error::other(e) })?
                 .map_err(GitError::io("opening a mirror"))?;
         } else {
-            let path = folder.as_os_str();
+            // Made beside and renamed: git that is killed in the middle leaves no half of a repository under its name.
+            let new = folder.with_extension("new");
+            match tokio::fs::remove_dir_all(&new).await {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(GitError::Io { what: "making a mirror", source });
+                }
+                _ => {}
+            }
             let options = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", "--"];
-            let init = git.command().args(options).args([path]);
+            let init = git.command().args(options).args([new.as_os_str()]);
             init.output("making a mirror", &[]).await?;
+            // What stands there without its parts is no repository.
+            let _ = tokio::fs::remove_dir_all(folder).await;
+            tokio::fs::rename(&new, folder).await.map_err(GitError::io("making a mirror"))?;
         }
         Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default() })
     }

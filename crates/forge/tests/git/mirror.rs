@@ -180,6 +180,28 @@ async fn a_lock_that_a_killed_fetch_left_does_not_stop_the_next() {
 }
 
 #[tokio::test]
+async fn half_of_a_mirror_is_made_anew() {
+    let world = world().await;
+    for parts in [&["HEAD"][..], &["HEAD", "refs/"], &["objects/", "refs/"], &[]] {
+        let folder = world.folder.path().join("half.git");
+        for part in parts {
+            let path = folder.join(part);
+            match part.ends_with('/') {
+                true => std::fs::create_dir_all(path).unwrap(),
+                false => {
+                    std::fs::create_dir_all(&folder).unwrap();
+                    std::fs::write(path, "ref: refs/heads/main\n").unwrap();
+                }
+            }
+        }
+        std::fs::create_dir_all(world.folder.path().join("half.new/objects")).unwrap();
+        let mirror = Mirror::open_or_create(Git::default(), &folder).await.unwrap();
+        assert_eq!(mirror.fetch(&world.url, &on("main")).await.unwrap(), world.head(), "{parts:?}");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn two_fetches_at_once_do_not_collide() {
     let world = world().await;
     for n in 0..4 {
