@@ -17,7 +17,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 /// An answer that is no success.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{status} {code}: {message}")]
 pub struct ApiError {
     status: StatusCode,
@@ -70,6 +70,11 @@ impl ApiError {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
 
+    /// For people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
@@ -117,9 +122,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        // For whoever shows it as a page.
+        let itself = self.clone();
         let Self { status, code, message, details } = self;
         let body = Json(ErrorBody { error: ErrorDetail { code, message, details } });
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(itself);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -1,4 +1,4 @@
-//! HTTP: webhooks, the JSON API, live streams, OpenAPI, and the plain pages.
+//! HTTP: webhooks, the JSON API, live streams, OpenAPI, and the pages.
 //!
 //! The binary calls [`serve`]. Handlers read the store and ask the scheduler; a hook is one row in the inbox and nothing
 //! else. Nothing here plans or runs anything, writes a build's or a job's status, or holds SQL. One file a noun.

@@ -9,7 +9,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, pages, repos,
+    badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, repos,
     secrets, server::Server, tokens,
 };
 
@@ -68,7 +68,4 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::show))
         .routes(routes!(openapi::show))
-        .routes(routes!(pages::home::show))
-        .routes(routes!(pages::build::show))
-        .routes(routes!(pages::job::show))
 }

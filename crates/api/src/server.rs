@@ -9,7 +9,7 @@ use longshore_store::Store;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiError, body::LargeBodies, layers, metrics::Requests, routes};
+use crate::{ApiError, body::LargeBodies, layers, metrics::Requests, pages, routes};
 
 /// How long running answers may take once the end was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -109,8 +109,10 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
     });
     let (router, _) = routes::all().split_for_parts();
     router
+        .merge(pages::routes())
         .fallback(async || ApiError::not_found("there is nothing at this address; see /openapi.json"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))
         .with_state(server)
 }

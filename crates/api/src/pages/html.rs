@@ -1,114 +1,92 @@
-//! A page being written. Text gets in escaped or not at all: only literals are markup.
+//! A page as an answer, and an error as a page.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::sync::Arc;
 
+use askama::Template;
 use axum::{
-    http::{HeaderValue, header},
+    extract::{FromRequestParts as _, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use longshore_core::{Status, Timestamp};
-use sha2::{Digest as _, Sha256};
 
-const STYLE: &str = include_str!("style.css");
+use super::{Head, Place, visitor::Visitor};
+use crate::{ApiError, server::Server};
 
-/// The style is allowed by its hash, and nothing else is.
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = BASE64_STANDARD.encode(Sha256::digest(STYLE));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
-});
+/// Only what is served here, and nothing that stands in a page itself.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+     frame-ancestors 'none'; base-uri 'none'",
+);
 
-/// A page.
+/// A page: a template whose field `head` is a [`Head`].
 #[derive(Debug)]
-pub(crate) struct Html(String);
+pub(crate) struct Html<T>(pub(crate) T);
 
-impl Html {
-    /// Opens a page, with its head and the way home.
-    pub(crate) fn new(title: &str) -> Self {
-        let mut page = Self(String::with_capacity(8 << 10));
-        page.raw("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>").text(title).raw(
-            "</title><meta name=\"viewport\" content=\"width=device-width\">\
-             <meta name=\"color-scheme\" content=\"light dark\"><style>",
-        );
-        page.raw(STYLE).raw("</style></head><body><header><a href=\"/\">Longshore</a></header><main>\n");
-        page
-    }
-
-    /// Markup of ours.
-    pub(crate) fn raw(&mut self, markup: &'static str) -> &mut Self {
-        self.0.push_str(markup);
-        self
-    }
-
-    /// Anybody's text.
-    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
-        for c in text.chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&#39;"),
-                // Bidirectional overrides and other controls would make a line read as another.
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.push('\u{fffd}'),
-                c if c.is_control() && !matches!(c, '\n' | '\t') => self.0.push('\u{fffd}'),
-                c => self.0.push(c),
+impl<T: Template> IntoResponse for Html<T> {
+    fn into_response(self) -> Response {
+        match self.0.render() {
+            Ok(page) => {
+                let headers = [
+                    (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+                    (header::CONTENT_SECURITY_POLICY, POLICY),
+                ];
+                (headers, page).into_response()
             }
+            Err(error) => ApiError::internal(error).into_response(),
         }
-        self
-    }
-
-    /// What displays as itself, escaped.
-    pub(crate) fn show(&mut self, value: impl std::fmt::Display) -> &mut Self {
-        self.text(&value.to_string())
-    }
-
-    /// A status: a word, with a class for its colour.
-    pub(crate) fn status(&mut self, status: Status) -> &mut Self {
-        let _ = write!(self.0, "<span class=\"status {status}\">{status}</span>");
-        self
-    }
-
-    /// A time, to the second.
-    pub(crate) fn time(&mut self, time: Timestamp) -> &mut Self {
-        let exact = time.to_string();
-        let shown = exact.get(..19).unwrap_or(&exact).replace('T', " ");
-        let _ = write!(self.0, "<time datetime=\"{exact}\" title=\"{exact}\">{shown}</time>");
-        self
-    }
-
-    /// How long something took, or has taken so far.
-    pub(crate) fn duration(&mut self, from: Option<Timestamp>, to: Option<Timestamp>) -> &mut Self {
-        if let Some(from) = from {
-            let ms = to.unwrap_or_else(Timestamp::now).since(from);
-            self.text(&longshore_core::outcome::human_duration(ms));
-        }
-        self
     }
 }
 
-impl IntoResponse for Html {
-    fn into_response(mut self) -> Response {
-        self.raw("</main></body></html>\n");
-        let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-            (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
-        ];
-        (headers, self.0).into_response()
-    }
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    head: Head,
+    status: u16,
+    heading: &'static str,
+    message: String,
+    /// Whoever has not signed in may see more afterwards. Said of what is missing too, so that it says nothing.
+    sign_in: bool,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outsiders_text_is_never_markup() {
-        let mut page = Html(String::new());
-        page.text("<script>alert(\"1\")</script>&'\u{202e}\u{7}\u{1b}[31m");
-        assert_eq!(page.0, "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\u{fffd}\u{fffd}\u{fffd}[31m");
+/// Around all pages, and around addresses that name nothing: an error is a page for whoever reads pages. The API's errors
+/// stay JSON.
+pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let wants_page = request.headers().get(header::ACCEPT).is_some_and(accepts_html)
+        && !request.uri().path().starts_with("/api/")
+        && !request.uri().path().starts_with("/hooks/");
+    if !wants_page {
+        return next.run(request).await;
     }
+    let (mut parts, body) = request.into_parts();
+    let response = next.run(Request::from_parts(parts.clone(), body)).await;
+    let Some(message) = response.extensions().get::<ApiError>().map(|error| error.message().to_owned()) else {
+        return response;
+    };
+    let Ok(visitor) = Visitor::from_request_parts(&mut parts, &server).await else { return response };
+    let status = response.status();
+    let heading = match status {
+        StatusCode::NOT_FOUND => "There is nothing here",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "Not for you",
+        status if status.is_server_error() => "Something went wrong",
+        _ => "That did not work",
+    };
+    let page = ErrorPage {
+        head: Head::new(&server, &visitor, Place::Elsewhere, heading),
+        status: status.as_u16(),
+        heading,
+        message,
+        sign_in: visitor.caller.only_public(),
+    };
+    (status, kept(response.headers()), Html(page)).into_response()
+}
+
+fn accepts_html(accept: &HeaderValue) -> bool {
+    accept.to_str().is_ok_and(|accept| accept.contains("text/html"))
+}
+
+/// What the error's own answer said beside its body.
+fn kept(headers: &HeaderMap) -> HeaderMap {
+    let kept = [header::ALLOW, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
+    kept.into_iter().filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()
 }

@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
+use askama::Template;
 use axum::extract::State;
 use longshore_core::JobId;
 
-use super::{Html, build::show_job};
-use crate::{ApiError, auth::Caller, builds::find_job, error::ErrorBody, params::Path, server::Server, views::JobView};
+use super::{Head, Html, Place, Visitor, show};
+use crate::{ApiError, builds::find_job, params::Path, server::Server, views::JobView};
 
-/// A page: one job
-#[utoipa::path(
-    get, path = "/jobs/{job}", tag = "pages", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id")),
-    responses((status = 200, body = String, content_type = "text/html"), (status = 404, body = ErrorBody)),
-)]
+#[derive(Template)]
+#[template(path = "job.html")]
+pub(crate) struct JobPage {
+    head: Head,
+    job: JobView,
+}
+
 pub(crate) async fn show(
     State(server): State<Arc<Server>>,
-    caller: Caller,
+    visitor: Visitor,
     Path(id): Path<JobId>,
-) -> Result<Html, ApiError> {
-    let job = JobView::from(find_job(&server, &caller, id).await?);
-    let mut page = Html::new(&format!("{}: {}", job.status, job.name));
-    page.raw("<h1>").text(&job.key).raw(" ").status(job.status).raw("</h1><p><a href=\"/builds/").show(job.build);
-    page.raw("\">Its build</a> <span class=\"quiet\">").duration(job.started_at, job.finished_at).raw("</span></p>");
-    show_job(&mut page, &job);
-    Ok(page)
+) -> Result<Html<JobPage>, ApiError> {
+    let head = Head::new(&server, &visitor, Place::Elsewhere, "");
+    let job = JobView::from(find_job(&server, &visitor.caller, id).await?);
+    let title = format!("{}: {}", job.status, job.name);
+    let head = head.titled(title).status(job.status).follows_build(job.build, "job step");
+    Ok(Html(JobPage { head, job }))
 }

@@ -1,8 +1,49 @@
-//! Plain pages for people, complete without a script: what runs, builds, jobs. Everything from outside is escaped by [`Html`].
+//! The pages: server-rendered, complete without a script, and live with it. Every page answers first whether it is green and, if
+//! not, which line says why.
+//!
+//! To add a page:
+//! 1. a template in `crates/api/templates/` that extends `base.html` and fills the block `main` (and, if it has a search of its
+//!    own, `main_attributes`);
+//! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`], and is answered as [`Html`];
+//!    values are shown through [`show`] (`{{ show::status(build.status) }}`, `show::ago`, `show::took`, `show::said`), so that
+//!    they look the same everywhere and outsiders' words stay words;
+//! 3. a line in [`routes`]. Pages are not part of the API's description.
+//!
+//! [`Head::new`] comes first: it notes what the page has seen before it reads anything. [`Head::follows`] makes a page live:
+//! at every such event the script fetches it again and changes in place what differs, matched by `id` (so give one to every row
+//! that can move). Inside an element with `data-keep` nothing is touched. `data-key="x" data-key-name="What it does"` gives an
+//! element a key; `data-row` on a row's link puts it under `j` and `k`. A script of a page's own is one more [`assets`] entry and
+//! goes into [`Head::more_scripts`]; it hears `refreshed` on `document` after the page was changed in place, and `changed` (with
+//! the event's name and data) before.
+//!
+//! The content policy allows nothing that stands in a page itself: no `style` attribute, no handler. Lengths that are data go
+//! into SVG attributes.
 
+mod assets;
 pub(crate) mod build;
+pub(crate) mod escape;
+mod head;
 pub(crate) mod home;
-mod html;
+pub(crate) mod html;
 pub(crate) mod job;
+pub(crate) mod show;
+mod visitor;
 
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+
+pub(crate) use head::{Head, Place};
 pub(crate) use html::Html;
+pub(crate) use visitor::Visitor;
+
+use crate::server::Server;
+
+/// Every page, and what they are made of.
+pub(crate) fn routes() -> Router<Arc<Server>> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/builds/{build}", get(build::show))
+        .route("/jobs/{job}", get(job::show))
+        .route("/assets/{file}", get(assets::serve))
+}

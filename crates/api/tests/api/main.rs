@@ -11,6 +11,7 @@ mod lists;
 mod live;
 mod logs;
 mod openapi;
+mod pages;
 mod secrets;
 mod server;
 mod world;

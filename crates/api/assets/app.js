@@ -1,0 +1,237 @@
+// Longshore's script of every page. Pages are complete without it; with it
+//   - times stand in the reader's zone and count on,
+//   - what changes is replaced in place, over one event stream a page,
+//   - keys work: any element says `data-key="x"` (and `data-key-name` for the list that `?` opens).
+// A page that is live says so on its <main>: data-stream (address), data-cursor (what it has seen), data-events (names),
+// data-repo (only of this repository). On such an event the page is fetched again and what differs is changed in place:
+// elements are matched by id. Inside `data-keep` nothing is touched: that is where other scripts and forms are at home.
+
+const main = document.getElementById("main");
+const $$ = (selector, root = document) => root.querySelectorAll(selector);
+
+// --- Times -------------------------------------------------------------------------------------------------------------
+
+// How far this clock is ahead of the server's.
+const ahead = Date.now() - Number(main.dataset.now);
+const now = () => Date.now() - ahead;
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+// As show.rs says it.
+function rough(ms) {
+  const s = Math.floor(ms / 1000);
+  for (const [from, unit] of [[31536000, "y"], [2592000, "mo"], [86400, "d"], [3600, "h"], [60, "min"], [10, "s"]])
+    if (s >= from) return `${Math.floor(s / (unit === "s" ? 1 : from))} ${unit} ago`;
+  return "now";
+}
+
+// As the server's human_duration says it.
+export function duration(ms) {
+  const s = Math.floor(ms / 1000);
+  if (s >= 3600) return `${Math.floor(s / 3600)}h ${Math.floor(s / 60) % 60}m`;
+  if (s >= 60) return `${Math.floor(s / 60)}m ${s % 60}s`;
+  return s < 10 && s > 0 ? `${s}.${Math.floor((ms % 1000) / 100)}s` : s ? `${s}s` : "0s";
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function tell(root) {
+  const at = now();
+  for (const time of $$("time.ago", root)) {
+    const then = Date.parse(time.dateTime);
+    setText(time, rough(Math.max(0, at - then)));
+    time.title = exact.format(then);
+  }
+  for (const span of $$(".counts", root)) setText(span, duration(Math.max(0, at - Number(span.dataset.since))));
+}
+tell(document);
+setInterval(() => document.hidden || tell(document), 1000);
+
+// --- Changing in place -------------------------------------------------------------------------------------------------
+
+function morph(old, fresh) {
+  if (old.hasAttribute("data-keep")) return;
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
+  const byId = new Map();
+  for (const child of old.children) if (child.id) byId.set(child.id, child);
+  let place = old.firstChild;
+  for (const wanted of [...fresh.childNodes]) {
+    let match = null;
+    if (wanted.id) match = byId.get(wanted.id) ?? null;
+    else if (place && !place.id && place.nodeType === wanted.nodeType && place.nodeName === wanted.nodeName) match = place;
+    if (!match || match.nodeName !== wanted.nodeName) {
+      old.insertBefore(document.importNode(wanted, true), place);
+      continue;
+    }
+    if (match === place) place = place.nextSibling;
+    else old.insertBefore(match, place);
+    if (match.nodeType === Node.ELEMENT_NODE) morph(match, wanted);
+    else if (match.nodeValue !== wanted.nodeValue) match.nodeValue = wanted.nodeValue;
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+// At most one fetch at a time and one in so many milliseconds, the first at once.
+const APART = 400;
+let fetching = false, stale = false, fetchedAt = 0;
+
+export async function refresh(address = location.href) {
+  stale = true;
+  if (fetching || document.hidden) return;
+  fetching = true;
+  try {
+    while (stale) {
+      const wait = fetchedAt + APART - Date.now();
+      if (wait > 0) await new Promise((done) => setTimeout(done, wait));
+      stale = false;
+      fetchedAt = Date.now();
+      const answer = await fetch(address, { headers: { accept: "text/html" } });
+      if (!answer.ok) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById("main");
+      if (!fresh) return;
+      tell(page);
+      document.title = page.title;
+      const icon = document.getElementById("icon"), freshIcon = page.getElementById("icon");
+      if (icon.href !== freshIcon.href) icon.href = freshIcon.href;
+      const focused = document.activeElement;
+      morph(main, fresh);
+      if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
+      document.dispatchEvent(new CustomEvent("refreshed"));
+    }
+  } catch {
+    // The server is away; the stream says when it is back.
+  } finally {
+    fetching = false;
+  }
+}
+
+// --- The event stream --------------------------------------------------------------------------------------------------
+
+const offline = document.getElementById("offline");
+
+function follow(stream, after) {
+  const source = new EventSource(`${stream}?last_event_id=${after}`);
+  let last = after, lost = false;
+  const saw = (event) => { if (event.lastEventId) last = event.lastEventId; };
+  const changed = (event) => {
+    saw(event);
+    const { repo } = main.dataset;
+    if (repo && !event.data.includes(repo)) return;
+    document.dispatchEvent(new CustomEvent("changed", { detail: { name: event.type, data: JSON.parse(event.data) } }));
+    refresh();
+  };
+  for (const name of main.dataset.events.split(" ")) source.addEventListener(name, changed);
+  source.addEventListener("reset", (event) => { saw(event); refresh(); });
+  source.onopen = () => {
+    offline.hidden = true;
+    if (lost) refresh();
+    lost = false;
+  };
+  source.onerror = () => {
+    lost = true;
+    offline.hidden = false;
+    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502) is not.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { follow(stream, last); refresh(); }, 2000);
+  };
+  addEventListener("pagehide", () => source.close());
+}
+
+if (main.dataset.stream) {
+  follow(main.dataset.stream, main.dataset.cursor);
+  document.addEventListener("visibilitychange", () => stale && refresh());
+}
+// Back from the browser's cache: the stream was closed.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+// --- Keys --------------------------------------------------------------------------------------------------------------
+
+const keys = document.getElementById("keys");
+
+function showKeys() {
+  const list = keys.querySelector("dl");
+  list.replaceChildren();
+  const said = new Set();
+  for (const element of [...$$("[data-key-name]", main), ...$$("[data-key-name]")]) {
+    if (said.has(element.dataset.key)) continue;
+    said.add(element.dataset.key);
+    const key = document.createElement("dt"), name = document.createElement("dd");
+    for (const one of element.dataset.key.split(" ")) {
+      key.append(Object.assign(document.createElement("kbd"), { textContent: one }), " ");
+    }
+    name.textContent = element.dataset.keyName;
+    list.append(key, name);
+  }
+  keys.showModal();
+}
+
+// The rows' main links, for j and k.
+function step(by) {
+  const links = [...$$("[data-row]", main)];
+  const at = links.indexOf(document.activeElement);
+  const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + by))];
+  next?.focus();
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+let before = "";
+addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (target.closest("input,textarea,select,[contenteditable]")) {
+    if (key === "Escape") target.blur();
+    return;
+  }
+  const pressed = before === "g" ? `g ${key}` : key;
+  before = key;
+  if (key === "?") showKeys();
+  else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
+  else {
+    const selector = `[data-key="${CSS.escape(pressed)}"]`;
+    const element = main.querySelector(selector) ?? document.querySelector(selector);
+    if (!element || keys.open) return;
+    if (element.matches("input,textarea,select")) { element.focus(); element.select?.(); }
+    else element.click();
+  }
+  event.preventDefault();
+});
+
+// --- Small things ------------------------------------------------------------------------------------------------------
+
+addEventListener("click", (event) => {
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    navigator.clipboard?.writeText(document.getElementById(copy.dataset.copy).textContent).then(() => {
+      const word = copy.textContent;
+      copy.textContent = "copied";
+      setTimeout(() => { copy.textContent = word; }, 1500);
+    });
+  }
+  if (event.target.closest("[data-keys]")) showKeys();
+  if (event.target === keys) keys.close();
+});
+addEventListener("submit", (event) => {
+  const { confirm: question } = event.submitter?.dataset ?? {};
+  if (question && !confirm(question)) event.preventDefault();
+});
+for (const button of $$("[data-copy]")) button.hidden = !navigator.clipboard;
+
+// A list that is searched as one types: the address stays what the form would have made it.
+const search = document.querySelector("[data-search]");
+let typed = 0;
+search?.addEventListener("input", () => {
+  if (main.dataset.search !== search.name) return;
+  clearTimeout(typed);
+  typed = setTimeout(() => {
+    const address = new URL(location.pathname, location.href);
+    if (search.value) address.searchParams.set(search.name, search.value);
+    history.replaceState(null, "", address);
+    refresh();
+  }, 120);
+});

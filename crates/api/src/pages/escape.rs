@@ -1,0 +1,54 @@
+//! How anybody's text gets into a page. `askama.toml` names [`Escape`] as the escaper of every template, so that there is no
+//! other way in: only templates and [`show`](super::show) hold markup.
+//!
+//! Beyond markup it takes out what makes a line read as another: bidirectional controls and terminal escapes are shown as
+//! U+FFFD.
+
+use std::fmt;
+
+use askama::filters::Escaper;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Escape;
+
+impl Escaper for Escape {
+    fn write_escaped_str<W: fmt::Write>(&self, mut dest: W, text: &str) -> fmt::Result {
+        let mut plain = 0;
+        for (at, c) in text.char_indices() {
+            let Some(instead) = instead_of(c) else { continue };
+            dest.write_str(&text[plain..at])?;
+            dest.write_str(instead)?;
+            plain = at + c.len_utf8();
+        }
+        dest.write_str(&text[plain..])
+    }
+}
+
+fn instead_of(c: char) -> Option<&'static str> {
+    match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '"' => Some("&quot;"),
+        '\'' => Some("&#39;"),
+        '\n' | '\t' => None,
+        '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some("\u{fffd}"),
+        c if c.is_control() => Some("\u{fffd}"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outsiders_text_is_never_markup() {
+        let mut page = String::new();
+        Escape.write_escaped_str(&mut page, "<script>alert(\"1\")</script>&'\u{202e}\u{7}\u{1b}[31m\n\u{e9}").unwrap();
+        assert_eq!(
+            page,
+            "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;&#39;\u{fffd}\u{fffd}\u{fffd}[31m\n\u{e9}"
+        );
+    }
+}

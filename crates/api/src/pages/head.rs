@@ -1,0 +1,124 @@
+//! What every page has around its own: title, icon, style and scripts, the way to the other pages, who reads, and what it
+//! follows live. A page's struct has it as its field `head`, which `templates/base.html` reads.
+
+use longshore_core::{BuildId, RepoId, Status, Timestamp};
+
+use super::{
+    assets::{ASSETS, Asset},
+    visitor::{SignedIn, Visitor},
+};
+use crate::server::Server;
+
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) title: String,
+    status: Option<Status>,
+    here: Place,
+    pub(crate) signed_in: Option<SignedIn>,
+    admin: bool,
+    pub(crate) live: Option<Live>,
+    pub(crate) more_scripts: Vec<&'static Asset>,
+    /// What stands in the search field.
+    pub(crate) search: String,
+    pub(crate) now: Timestamp,
+    pub(crate) version: &'static str,
+    cursor: u64,
+}
+
+/// The event stream that a page follows.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) stream: String,
+    /// What the page has seen: taken before it read anything.
+    pub(crate) cursor: u64,
+    /// The names of the events that change it.
+    pub(crate) events: &'static str,
+    /// Only events that name this repository.
+    pub(crate) repo: Option<RepoId>,
+}
+
+/// Where a page stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Repositories,
+    Queue,
+    Access,
+    Settings,
+    Elsewhere,
+}
+
+/// A link of the navigation.
+#[derive(Debug)]
+pub(crate) struct PlaceLink {
+    pub(crate) name: &'static str,
+    pub(crate) address: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) here: bool,
+}
+
+impl Head {
+    /// Before anything else of the page is read, so that no change is missed between reading and following.
+    pub(crate) fn new(server: &Server, visitor: &Visitor, here: Place, title: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            status: None,
+            here,
+            signed_in: visitor.signed_in.clone(),
+            admin: visitor.is_admin(),
+            live: None,
+            more_scripts: Vec::new(),
+            search: String::new(),
+            now: Timestamp::now(),
+            version: server.config.version,
+            cursor: *server.store.watch().borrow(),
+        }
+    }
+
+    /// Another title, where it takes reading to know it.
+    pub(crate) fn titled(mut self, title: String) -> Self {
+        self.title = title;
+        self
+    }
+
+    /// The tab's icon carries it. What the title says is the page's own.
+    pub(crate) fn status(mut self, status: Status) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Follows what changes anywhere (of the repository, if one is given). `events` are names of `/api/v1/events`.
+    pub(crate) fn follows(mut self, events: &'static str, repo: Option<RepoId>) -> Self {
+        self.live = Some(Live { stream: "/api/v1/events".to_owned(), cursor: self.cursor, events, repo });
+        self
+    }
+
+    /// Follows one build.
+    pub(crate) fn follows_build(mut self, build: BuildId, events: &'static str) -> Self {
+        let stream = format!("/api/v1/builds/{build}/events");
+        self.live = Some(Live { stream, cursor: self.cursor, events, repo: None });
+        self
+    }
+
+    pub(crate) fn icon(&self) -> &'static str {
+        ASSETS.icon(self.status)
+    }
+
+    pub(crate) fn style(&self) -> &'static str {
+        &ASSETS.style.address
+    }
+
+    pub(crate) fn script(&self) -> &'static str {
+        &ASSETS.script.address
+    }
+
+    pub(crate) fn places(&self) -> Vec<PlaceLink> {
+        let link = |place, name, address, key| PlaceLink { name, address, key, here: self.here == place };
+        let mut places =
+            vec![link(Place::Repositories, "Repositories", "/", "g r"), link(Place::Queue, "Queue", "/queue", "g q")];
+        if self.admin {
+            places.push(link(Place::Access, "Access", "/access", "g a"));
+            places.push(link(Place::Settings, "Settings", "/settings", "g s"));
+        }
+        places
+    }
+}

@@ -1,0 +1,153 @@
+//! How single values look on every page: a status, a time, a duration, somebody's words. Templates call these by path,
+//! `{{ show::status(build.status) }}`; a page's module says `use super::show;` for that.
+
+use std::fmt::{self, Display, Formatter};
+
+use askama::filters::{Escaper as _, HtmlSafe};
+use longshore_core::{Status, Timestamp, outcome::human_duration};
+
+use super::escape::Escape;
+
+/// What of somebody's text stands in a `title`, so that it can be read whole.
+const IN_A_TITLE: usize = 1000;
+
+/// A shape (drawn by the style), a colour and a word.
+pub(crate) struct StatusMark(Status);
+
+pub(crate) fn status(status: Status) -> StatusMark {
+    StatusMark(status)
+}
+
+impl Display for StatusMark {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "<span class=\"st {0}\">{0}</span>", self.0)
+    }
+}
+impl HtmlSafe for StatusMark {}
+
+/// How long ago; the script keeps it true, and puts the exact time in the reader's zone into its title.
+pub(crate) struct Ago(Timestamp);
+
+pub(crate) fn ago(time: Timestamp) -> Ago {
+    Ago(time)
+}
+
+impl Display for Ago {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let ms = Timestamp::now().since(self.0);
+        write!(f, "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>", self.0, exact(self.0), rough(ms))
+    }
+}
+impl HtmlSafe for Ago {}
+
+/// `2026-01-31 12:00:00 UTC`.
+pub(crate) fn exact(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..19).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
+}
+
+/// One figure and its unit: enough for a list. The script says the same.
+pub(crate) fn rough(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..=9 => "now".to_owned(),
+        10..=59 => format!("{seconds} s ago"),
+        60..=3_599 => format!("{} min ago", seconds / 60),
+        3_600..=86_399 => format!("{} h ago", seconds / 3_600),
+        86_400..=2_591_999 => format!("{} d ago", seconds / 86_400),
+        2_592_000..=31_535_999 => format!("{} mo ago", seconds / 2_592_000),
+        _ => format!("{} y ago", seconds / 31_536_000),
+    }
+}
+
+/// How long something took, or has taken so far: then the script counts on.
+pub(crate) struct Took {
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+}
+
+pub(crate) fn took(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Took {
+    Took { from: *from, to: *to }
+}
+
+impl Display for Took {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.from, self.to) {
+            (None, _) => Ok(()),
+            (Some(from), Some(to)) => f.write_str(&human_duration(to.since(from))),
+            (Some(from), None) => {
+                let so_far = human_duration(Timestamp::now().since(from));
+                write!(f, "<span class=\"counts\" data-since=\"{}\">{so_far}</span>", from.as_millis())
+            }
+        }
+    }
+}
+impl HtmlSafe for Took {}
+
+/// Somebody's words on one line: isolated from what stands around them, cut, whole in the title.
+pub(crate) struct Said<'a> {
+    text: &'a str,
+    at_most: usize,
+}
+
+/// At most so many characters of the first line that has any.
+pub(crate) fn said(text: &str, at_most: usize) -> Said<'_> {
+    Said { text, at_most }
+}
+
+impl Display for Said<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let text = self.text.trim();
+        let line = text.lines().next().unwrap_or_default();
+        let shown = cut(line, self.at_most);
+        let whole = shown.len() == text.len();
+        f.write_str("<bdi")?;
+        if !whole {
+            f.write_str(" title=\"")?;
+            let title = cut(text, IN_A_TITLE);
+            Escape.write_escaped_str(&mut *f, title)?;
+            f.write_str(if title.len() < text.len() { "…\"" } else { "\"" })?;
+        }
+        f.write_str(">")?;
+        Escape.write_escaped_str(&mut *f, shown)?;
+        f.write_str(if shown.len() < line.len() { "…</bdi>" } else { "</bdi>" })
+    }
+}
+impl HtmlSafe for Said<'_> {}
+
+/// The first characters of a text.
+pub(crate) fn cut(text: &str, at_most: usize) -> &str {
+    text.char_indices().nth(at_most).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A commit as people know it.
+pub(crate) fn short(commit: &str) -> &str {
+    cut(commit, 10)
+}
+
+/// The branch, tag or ref by its short name.
+pub(crate) fn ref_name(git_ref: &str) -> &str {
+    let short = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/"));
+    short.or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_words_are_cut_and_stand_whole_in_the_title_up_to_a_limit() {
+        assert_eq!(said("short", 10).to_string(), "<bdi>short</bdi>");
+        assert_eq!(said("", 10).to_string(), "<bdi></bdi>");
+        assert_eq!(said("one\n\ntwo", 10).to_string(), "<bdi title=\"one\n\ntwo\">one</bdi>");
+        assert_eq!(said("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b&gt;…</bdi>");
+        let long = "x".repeat(100_000);
+        assert!(said(&long, 100).to_string().len() < 1300);
+    }
+
+    #[test]
+    fn ages_are_one_figure() {
+        let ages = [0, 59_000, 60_000, 7_200_000, 90_000_000, 2_592_000_000, 63_072_000_000];
+        assert_eq!(ages.map(rough), ["now", "59 s ago", "1 min ago", "2 h ago", "1 d ago", "1 mo ago", "2 y ago"]);
+    }
+}
