@@ -59,7 +59,8 @@ fn remove_what_is_there(instance: &str) -> bool {
             .collect();
         if !ids.is_empty() {
             any = true;
-            docker(&[remove, &ids].concat());
+            // Some may be going away by themselves at this moment: the next look tells.
+            let _ = Command::new("docker").arg("--host").arg(docker_host()).args(remove).args(&ids).output();
         }
     }
     any

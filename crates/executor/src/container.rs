@@ -35,6 +35,8 @@ pub(crate) fn body(
     marker: [u8; 16],
 ) -> ContainerCreateBody {
     let attempt = request.attempt_id();
+    let mut job_labels = labels::of_attempt(instance, Kind::Job, request.build, attempt);
+    job_labels.insert(labels::USER.to_owned(), image.user.clone());
     let memory = request.limits.memory.unwrap_or_else(default_memory);
     let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
     ContainerCreateBody {
@@ -49,7 +51,7 @@ pub(crate) fn body(
         tty: Some(false),
         // The image's own probe would start programs beside the steps.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        labels: Some(labels::of_attempt(instance, Kind::Job, request.build, attempt)),
+        labels: Some(job_labels),
         host_config: Some(HostConfig {
             network_mode: Some(format!("container:{berth}")),
             mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request)]),

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bollard::models::ContainerState;
 use bollard::query_parameters::KillContainerOptionsBuilder;
-use longshore_agent_protocol::message::AgentError;
-use longshore_agent_protocol::{JobResult, ToAgent};
+use longshore_agent_protocol::ToAgent;
 use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,14 +22,14 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end, journal_outcome};
 use crate::leftovers;
 use crate::link::{LinkReader, LinkWriter, attach};
+use crate::patience::patiently;
 use crate::scribe::{Scribe, Written};
 use crate::session::{ALWAYS_LIMIT, Ending, SLACK, Session, Stuck, announce, converse, next_number, send};
 
 /// Sessions in a row that brought nothing.
 const FRUITLESS: u32 = 10;
-/// Between two looks at an engine that does not answer.
+/// Before the next session after one that brought nothing, times their number.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the last ack may take; without it the agent ends a little later.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -79,15 +78,6 @@ impl Driver<'_> {
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
         let mut complaint = None;
-        if !fresh {
-            // An earlier process may have died between the job's last record and its telling.
-            let recalled = scribe.recalled();
-            let finished = recalled.finished.clone();
-            self.tell(vec![recalled]).await;
-            if let Some(result) = finished {
-                return self.finish(scribe, self.outcome_of(result), None).await;
-            }
-        }
         loop {
             let (mut reader, mut writer) = match link.take() {
                 Some(link) => link,
@@ -118,7 +108,7 @@ impl Driver<'_> {
                     let ack = ToAgent::Ack { seq };
                     let farewell = send(&mut writer, this, &ack);
                     let _ = tokio::time::timeout(FAREWELL, farewell).await;
-                    return self.finish(scribe, self.outcome_of(result), Some(reader)).await;
+                    return self.finish(scribe, self.request.outcome_of(result), Some(reader)).await;
                 }
                 Ending::Superseded => {
                     let message = "another Longshore has taken this job over".to_owned();
@@ -175,25 +165,7 @@ impl Driver<'_> {
 
     /// Asks the engine about the container, and attaches if it runs. An engine that went away gets a while to come back.
     async fn look(&self, scribe: &mut Scribe) -> Result<Condition, EngineError> {
-        let give_up = Instant::now() + self.shared.options.patience;
-        let mut pause = PAUSE;
-        let mut noted = false;
-        loop {
-            let error = match self.look_once().await {
-                Ok(condition) => return Ok(condition),
-                Err(error) => error,
-            };
-            if Instant::now() >= give_up {
-                return Err(error);
-            }
-            if !noted && pause > Duration::from_secs(1) {
-                noted = true;
-                scribe.note("the engine does not answer; waiting for it, the job may be running on");
-            }
-            tracing::debug!(%error, "the engine does not answer about a job's container");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        patiently(self.shared, scribe, || self.look_once()).await
     }
 
     async fn look_once(&self) -> Result<Condition, EngineError> {
@@ -217,7 +189,7 @@ impl Driver<'_> {
                 let result = batches.iter().find_map(|written| written.finished.clone());
                 self.tell(batches).await;
                 if let Some(result) = result {
-                    return self.outcome_of(result);
+                    return self.request.outcome_of(result);
                 }
             }
             Err(leftovers::Unreadable::Journal(error)) => return journal_outcome(&error),
@@ -274,37 +246,6 @@ impl Driver<'_> {
             Stuck::OverTime => {
                 scribe.note("the agent did not keep the job's time limit: its container was killed");
                 Outcome::TimedOut { limit_ms: self.request.plan.timeout_ms }
-            }
-        }
-    }
-
-    fn outcome_of(&self, result: JobResult) -> Outcome {
-        match result {
-            JobResult::Success => Outcome::Success,
-            JobResult::Failure { step, exit_code, out_of_memory } => {
-                let step = self
-                    .request
-                    .plan
-                    .steps
-                    .get(usize::from(step))
-                    .map_or_else(|| format!("step {step}"), |step| step.name.clone());
-                Outcome::Failure { exit_code, step, out_of_memory }
-            }
-            JobResult::TimedOut { limit_ms } => Outcome::TimedOut { limit_ms },
-            JobResult::Canceled => Outcome::Canceled,
-            JobResult::Error { kind, message } => {
-                let kind = match kind {
-                    AgentError::ImageUnusable => ErrorKind::ImageUnusable,
-                    AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
-                    AgentError::DiskFull => ErrorKind::DiskFull,
-                    AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
-                };
-                let message = if kind == ErrorKind::ImageUnusable {
-                    format!("image `{}`: {message}", self.request.image())
-                } else {
-                    message
-                };
-                Outcome::Error { kind, message }
             }
         }
     }

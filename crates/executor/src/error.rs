@@ -85,6 +85,18 @@ impl EngineError {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
+    /// Whether nobody answers at all: the engine may come back.
+    pub(crate) const fn is_away(&self) -> bool {
+        matches!(self, Self::Gone(_) | Self::NoSocket(_))
+    }
+
+    /// Whether the same question may have another answer soon: nobody is there, the engine is just starting or ending, or
+    /// a container is just changing.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        self.is_away() || matches!(self, Self::Refused { status: 409 | 500.., .. })
+    }
+
     /// Whether the engine said that something is in the way (a name taken, a removal under way, a volume in use).
     pub(crate) const fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: 409, .. })

@@ -50,6 +50,13 @@ pub struct Objects {
     pub networks: Vec<NamedObject>,
 }
 
+/// What belongs to nobody any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    containers: Vec<ContainerObject>,
+    volumes: Vec<NamedObject>,
+}
+
 /// What was removed, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -88,34 +95,50 @@ impl Engine {
     }
 
     /// Removes what is left of this instance's jobs but those in `keep`, and berths that nobody has joined and the pool does
-    /// not know. For a server's start, after it has decided what to adopt.
+    /// not know.
     ///
     /// # Errors
     /// The engine's, for the lists. What cannot be removed is logged and left.
     pub async fn sweep(&self, keep: &BTreeSet<AttemptId>) -> Result<Removed, EngineError> {
+        Ok(self.take_away(self.leftovers(keep).await?).await)
+    }
+
+    /// What [`Engine::sweep`] would remove. For a server's start: looked for before anything new is made, taken away in the
+    /// background.
+    ///
+    /// # Errors
+    /// The engine's, for the lists.
+    pub async fn leftovers(&self, keep: &BTreeSet<AttemptId>) -> Result<Leftovers, EngineError> {
         let shared = &self.shared;
-        let found = objects(shared, Some(&shared.options.instance)).await?;
+        let mut found = objects(shared, Some(&shared.options.instance)).await?;
         let joined = joined_berths(&found);
         let pooled: HashSet<String> = shared.berths.pooled().into_iter().collect();
         let kept = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| keep.contains(&attempt));
+        found.containers.retain(|container| match container.kind.as_str() {
+            "job" => !kept(&container.attempt),
+            "berth" => !pooled.contains(&container.id) && !joined.contains(&container.id),
+            "agent" => true,
+            _ => false,
+        });
+        found.volumes.retain(|volume| volume.kind == "volume" && !kept(&volume.attempt));
+        Ok(Leftovers { containers: found.containers, volumes: found.volumes })
+    }
+
+    /// Removes them, one after the other.
+    pub async fn take_away(&self, leftovers: Leftovers) -> Removed {
+        let shared = &self.shared;
         let mut removed = Removed::default();
-        for container in &found.containers {
-            let superfluous = match container.kind.as_str() {
-                "job" => !kept(&container.attempt),
-                "berth" => !pooled.contains(&container.id) && !joined.contains(&container.id),
-                "agent" => true,
-                _ => false,
-            };
-            if superfluous && remove_container(shared, &container.id).await {
-                removed.containers.push(container.name.clone());
+        for container in leftovers.containers {
+            if remove_container(shared, &container.id).await {
+                removed.containers.push(container.name);
             }
         }
-        for volume in found.volumes.iter().filter(|volume| volume.kind == "volume" && !kept(&volume.attempt)) {
+        for volume in leftovers.volumes {
             if remove_volume(shared, &volume.name).await {
-                removed.volumes.push(volume.name.clone());
+                removed.volumes.push(volume.name);
             }
         }
-        Ok(removed)
+        removed
     }
 
     /// Removes what nobody needs, and says what it was.

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
-use longshore_agent_protocol::message::Condition;
-use longshore_agent_protocol::{JobSpec, StepResult, StepSpec};
+use longshore_agent_protocol::message::{AgentError, Condition};
+use longshore_agent_protocol::{JobResult, JobSpec, StepResult, StepSpec};
 use longshore_core::plan::WORKSPACE;
-use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
+use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::labels::AttemptId;
 use crate::mooring::{self, Moored};
 use crate::options::{Limits, PullPolicy};
+use crate::patience::Wait;
 use crate::removal::Remains;
 use crate::scribe::Scribe;
 
@@ -103,6 +104,45 @@ impl JobRequest {
                 .collect(),
         }
     }
+
+    /// The journal with the job's masks before it; closed again where they cannot be made.
+    pub(crate) async fn scribe(&self, journal: Box<dyn Journal>) -> Result<Scribe, Outcome> {
+        match self.patterns() {
+            Ok(patterns) => Ok(Scribe::new(journal, patterns)),
+            Err(error) => Err(end(Scribe::new(journal, None), error.outcome()).await),
+        }
+    }
+
+    /// What the agent said, with the plan's names.
+    pub(crate) fn outcome_of(&self, result: JobResult) -> Outcome {
+        match result {
+            JobResult::Success => Outcome::Success,
+            JobResult::Failure { step, exit_code, out_of_memory } => {
+                let step = self
+                    .plan
+                    .steps
+                    .get(usize::from(step))
+                    .map_or_else(|| format!("step {step}"), |step| step.name.clone());
+                Outcome::Failure { exit_code, step, out_of_memory }
+            }
+            JobResult::TimedOut { limit_ms } => Outcome::TimedOut { limit_ms },
+            JobResult::Canceled => Outcome::Canceled,
+            JobResult::Error { kind, message } => {
+                let kind = match kind {
+                    AgentError::ImageUnusable => ErrorKind::ImageUnusable,
+                    AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
+                    AgentError::DiskFull => ErrorKind::DiskFull,
+                    AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
+                };
+                let message = if kind == ErrorKind::ImageUnusable {
+                    format!("image `{}`: {message}", self.image())
+                } else {
+                    message
+                };
+                Outcome::Error { kind, message }
+            }
+        }
+    }
 }
 
 fn known(text: &Template) -> String {
@@ -133,34 +173,23 @@ impl fmt::Debug for JobRequest {
     }
 }
 
-/// A container that an earlier process started, with what it knew of it.
-#[derive(Debug, Clone)]
-pub struct AdoptRequest {
-    pub job: JobRequest,
-    pub facts: ContainerFacts,
-    /// The last session that is known of; 0 if none.
-    pub session: u32,
-}
-
-/// What has to be remembered of a container to find it again.
+/// What is known of a started container; all of it can be read from the container again (`adoption`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerFacts {
+pub(crate) struct ContainerFacts {
     /// The full id.
-    pub container: String,
-    pub volume: String,
-    pub berth: String,
+    pub(crate) container: String,
+    pub(crate) volume: String,
+    pub(crate) berth: String,
     /// The job's nonce: sessions with its agent open with it.
-    pub nonce: [u8; 16],
+    pub(crate) nonce: [u8; 16],
     /// The image's USER: part of the orders, should the agent not have got them yet.
-    pub user: String,
+    pub(crate) user: String,
 }
 
 /// What happens to a job while it runs. Sent in order; the receiver has to read on, a full channel holds the job's log up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobUpdate {
     Phase(Phase),
-    /// The container exists; it has not been started yet.
-    ContainerCreated(ContainerFacts),
     /// A session of this number is about to be opened.
     Session(u32),
     /// Told once it is in the journal, as the next one.
@@ -196,18 +225,40 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         let request = Arc::new(request);
-        let mut scribe = match request.patterns() {
-            Ok(patterns) => Scribe::new(journal, patterns),
-            Err(error) => return end(Scribe::new(journal, None), error.outcome()).await,
-        };
+        match request.scribe(journal).await {
+            Ok(scribe) => self.run(request, scribe, updates, cancel).await,
+            Err(outcome) => outcome,
+        }
+    }
+
+    pub(crate) async fn run(
+        &self,
+        request: Arc<JobRequest>,
+        mut scribe: Scribe,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+    ) -> Outcome {
         let prepared = request.checkout.clone().map(|source| {
             // Opening may mean packing: that goes on while the container starts.
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
         });
-        let moored = match self.moor(&request, &mut scribe, &updates, &cancel).await {
-            Ok(Some(moored)) => moored,
-            Ok(None) => return end(scribe, Outcome::Canceled).await,
-            Err(error) => return end(scribe, error.outcome()).await,
+        let mut wait = Wait::new(&self.shared);
+        let moored = loop {
+            match self.moor(&request, &mut scribe, &updates, &cancel).await {
+                Ok(Some(moored)) => break moored,
+                Ok(None) => return end(scribe, Outcome::Canceled).await,
+                Err(error) if error.is_away() => {
+                    let waited = tokio::select! {
+                        waited = wait.again(&mut scribe, error) => waited,
+                        () = cancel.cancelled() => return end(scribe, Outcome::Canceled).await,
+                    };
+                    if let Err(error) = waited {
+                        self.shared.removals.attempt(&self.shared, &request);
+                        return end(scribe, error.outcome()).await;
+                    }
+                }
+                Err(error) => return end(scribe, error.outcome()).await,
+            }
         };
         let Moored { facts, berth, reader, writer, .. } = moored;
         let _ = updates.send(JobUpdate::Phase(Phase::Running)).await;
@@ -215,27 +266,8 @@ impl Engine {
         self.drive(&request, facts, berth, scribe, updates, cancel, start).await
     }
 
-    /// Takes a container over that an earlier process started: attaches, has everything said again that the journal does not have,
-    /// and goes on as [`Engine::run_job`] would. One that has ended meanwhile is read from what it left.
-    pub async fn adopt(
-        &self,
-        request: AdoptRequest,
-        journal: Box<dyn Journal>,
-        updates: mpsc::Sender<JobUpdate>,
-        cancel: CancellationToken,
-    ) -> Outcome {
-        let AdoptRequest { job, facts, session } = request;
-        let berth = Berth::adopted(facts.berth.clone(), job.scope.clone());
-        let start = Start { session, fresh: false, link: None, prepared: None };
-        let scribe = match job.patterns() {
-            Ok(patterns) => Scribe::new(journal, patterns),
-            Err(error) => return end(Scribe::new(journal, None), error.outcome()).await,
-        };
-        self.drive(&Arc::new(job), facts, berth, scribe, updates, cancel, start).await
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the common end of two verbs")]
-    async fn drive(
+    pub(crate) async fn drive(
         &self,
         request: &Arc<JobRequest>,
         facts: ContainerFacts,
@@ -307,7 +339,7 @@ impl Engine {
     }
 }
 
-fn journal_failed(error: std::io::Error) -> EngineError {
+pub(crate) fn journal_failed(error: std::io::Error) -> EngineError {
     EngineError::Local { what: "the job's log could not be written", reason: error.to_string() }
 }
 

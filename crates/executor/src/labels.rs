@@ -11,6 +11,8 @@ pub const KIND: &str = "longshore.kind";
 pub const BUILD: &str = "longshore.build";
 pub const JOB: &str = "longshore.job";
 pub const ATTEMPT: &str = "longshore.attempt";
+/// The image's USER, on a job's container: its own is root.
+pub const USER: &str = "longshore.user";
 /// Hash of the executable in an agent image or volume, or behind a berth.
 pub const AGENT: &str = "longshore.agent";
 /// Hash of the scope that a berth has served from its start.

@@ -1,7 +1,7 @@
 //! The engine: berths, job containers, the agent's stream.
 //!
 //! Runs one attempt of a job at a time for whoever asks (the dispatcher of a server, `longshore run`), takes over what an earlier
-//! process left running, and keeps the engine clean. The only crate that names bollard. It never sees the
+//! process left running (`adoption`), and keeps the engine clean. The only crate that names bollard. It never sees the
 //! database: what happens is told through updates and the journal.
 //!
 //! The way of a job: [`Engine::run_job`] (`job`) has a container started (`mooring`, with `image`, `agent_image`, `berth`, `container`)
@@ -10,6 +10,7 @@
 //!
 //! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. Secrets are in none of them.
 
+mod adoption;
 mod agent_image;
 mod berth;
 mod checkout;
@@ -29,17 +30,19 @@ mod link;
 mod mooring;
 mod network;
 mod options;
+mod patience;
 mod removal;
 mod runtime_dir;
 mod scribe;
 mod session;
 
+pub use adoption::AdoptRequest;
 pub use checkout::{CheckoutSource, CheckoutStream};
 pub use doctor::{Finding, doctor, own_container_id};
 pub use engine::Engine;
 pub use error::EngineError;
-pub use inventory::{CleanScope, ContainerObject, NamedObject, Objects, Removed};
-pub use job::{AdoptRequest, ContainerFacts, JobRequest, JobUpdate, Phase};
+pub use inventory::{CleanScope, ContainerObject, Leftovers, NamedObject, Objects, Removed};
+pub use job::{JobRequest, JobUpdate, Phase};
 pub use journal::Journal;
 pub use labels::AttemptId;
 pub use longshore_agent_protocol::StepResult;

@@ -3,11 +3,13 @@
 //! Runs as a task of its own, to its end, whatever happens to who asked; who gave up on it has it abandoned (see `removal`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::adoption;
 use crate::berth::{Berth, Berths};
 use crate::container;
 use crate::engine::Shared;
@@ -15,12 +17,13 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::fault::Fault;
 use crate::image::ImageFacts;
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
-use crate::labels;
 use crate::link::{LinkReader, LinkWriter, attach};
 use crate::removal::remove_container;
 
 /// Tries with another berth, the agent brought again, the image resolved again.
 const TRIES: u32 = 4;
+/// Before the next try after an error of the engine's own, times the number of tries.
+const PASSING: Duration = Duration::from_millis(100);
 
 /// A job's container, started.
 pub(crate) struct Moored {
@@ -74,7 +77,7 @@ pub(crate) async fn moor(
     let mut tries = 0;
     loop {
         tries += 1;
-        let error = match try_moor(&shared, &request, &image, &berth, &updates).await {
+        let error = match try_moor(&shared, &request, &image, &berth).await {
             Ok((facts, (reader, writer))) => return Ok(Moored { facts, berth, reader, writer }),
             Err(error) => error,
         };
@@ -94,6 +97,8 @@ pub(crate) async fn moor(
         match fault {
             Fault::BerthGone => {
                 Berths::discard(&shared, berth);
+                // One may have been removed; after a restart of the engine all that wait are dead.
+                Berths::drain(&shared);
                 berth = Berths::take(&shared, &request.scope).await?;
             }
             Fault::AgentMissing => shared.agent.again(&shared).await,
@@ -108,6 +113,12 @@ pub(crate) async fn moor(
                 };
             }
             Fault::NameTaken => remove_leftover(&shared, &request).await?,
+            Fault::Other if error.is_passing() && !error.is_away() => tokio::time::sleep(PASSING * tries).await,
+            // What was asked for may have been done though the answer was lost: the next try meets it.
+            Fault::Other if error.is_away() => {
+                Berths::give_back(&shared, berth);
+                return Err(error);
+            }
             Fault::AgentBroken | Fault::NetworkGone | Fault::Other => {
                 Berths::give_back(&shared, berth);
                 shared.removals.volume(&shared, request.attempt_id().volume_name());
@@ -140,7 +151,6 @@ async fn try_moor(
     request: &JobRequest,
     image: &ImageFacts,
     berth: &Berth,
-    updates: &mpsc::Sender<JobUpdate>,
 ) -> Result<(ContainerFacts, (LinkReader, LinkWriter)), EngineError> {
     let agent = shared.agent.ready(shared).await?;
     let nonce: [u8; 16] = rand::random();
@@ -155,7 +165,6 @@ async fn try_moor(
         nonce,
         user: image.user.clone(),
     };
-    let _ = updates.send(JobUpdate::ContainerCreated(facts.clone())).await;
     let started = async {
         // Before it runs: the engine throws away what nobody reads.
         let link = attach(shared, &facts.container).await?;
@@ -171,23 +180,10 @@ async fn try_moor(
     }
 }
 
-/// A container of our name. If it is of this very attempt, an earlier process died between its creation and telling of it.
+/// A container of this very attempt: an earlier process died between asking for it and giving its agent anything to do.
 async fn remove_leftover(shared: &Shared, request: &JobRequest) -> Result<(), EngineError> {
-    let attempt = request.attempt_id();
-    let name = attempt.container_name();
-    let found = shared.docker.inspect_container(&name, None).await.api("inspect a container")?;
-    let found_labels = found.config.and_then(|config| config.labels).unwrap_or_default();
-    let ours = found_labels.get(labels::JOB) == Some(&attempt.job.to_string())
-        && found_labels.get(labels::ATTEMPT) == Some(&attempt.attempt.to_string());
-    match found.id {
-        Some(id) if ours => {
-            remove_container(shared, &id).await;
-            Ok(())
-        }
-        _ => Err(EngineError::Refused {
-            what: "create a container",
-            status: 409,
-            message: format!("another container is named {name}: remove or rename it"),
-        }),
+    if let Some(id) = adoption::inspect(shared, request.attempt_id()).await?.and_then(|found| found.id) {
+        remove_container(shared, &id).await;
     }
+    Ok(())
 }

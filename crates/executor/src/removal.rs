@@ -2,7 +2,7 @@
 //! and nobody waits for them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder};
 use tokio::sync::Semaphore;
@@ -23,6 +23,8 @@ const MAKES_WAY: Duration = Duration::from_secs(2);
 const LAST_BREATH: Duration = Duration::from_secs(3);
 /// The engine's own removals are seldom longer; after that, the next sweep gets it.
 const TRIES: u32 = 8;
+/// Between two tries on an engine that is away.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// Owns what is being removed.
 pub(crate) struct Removals {
@@ -116,7 +118,7 @@ impl Removals {
         });
     }
 
-    fn spawn<F>(&self, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) -> F + Send + 'static)
+    pub(crate) fn spawn<F>(&self, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) -> F + Send + 'static)
     where
         F: Future<Output = bool> + Send,
     {
@@ -146,7 +148,7 @@ impl Removals {
 /// Removes a container with its anonymous volumes, running or not. `true` if it is gone.
 pub(crate) async fn remove_container(shared: &Shared, id: &str) -> bool {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    insist("container", id, || {
+    insist(shared, "container", id, || {
         let options = options.clone();
         async move { shared.docker.remove_container(id, Some(options)).await.api("remove a container") }
     })
@@ -155,7 +157,7 @@ pub(crate) async fn remove_container(shared: &Shared, id: &str) -> bool {
 
 /// Removes a volume. `true` if it is gone.
 pub(crate) async fn remove_volume(shared: &Shared, name: &str) -> bool {
-    insist("volume", name, || async move {
+    insist(shared, "volume", name, || async move {
         let options = RemoveVolumeOptionsBuilder::new().build();
         shared.docker.remove_volume(name, Some(options)).await.api("remove a volume")
     })
@@ -163,22 +165,32 @@ pub(crate) async fn remove_volume(shared: &Shared, name: &str) -> bool {
 }
 
 /// Tries again while the engine says that something is in the way, and when it says a passing error of its own.
-async fn insist<F>(what: &str, name: &str, remove: impl Fn() -> F) -> bool
+async fn insist<F>(shared: &Shared, what: &str, name: &str, remove: impl Fn() -> F) -> bool
 where
     F: Future<Output = Result<(), EngineError>>,
 {
     let mut pause = Duration::from_millis(50);
-    for attempt in 1..=TRIES {
+    let patient_until = Instant::now() + shared.options.patience;
+    let mut tries = 0;
+    loop {
         match remove().await {
             Ok(()) => return true,
             Err(error) if error.is_not_found() => return true,
-            Err(error) if attempt == TRIES => tracing::warn!(what, name, %error, "left on the engine"),
+            // It is still there when the engine is back.
+            Err(error) if error.is_away() && Instant::now() < patient_until => {
+                tracing::debug!(what, name, %error, "the engine is away");
+                tokio::time::sleep(AWAY).await;
+            }
+            Err(error) if tries >= TRIES => {
+                tracing::warn!(what, name, %error, "left on the engine");
+                return false;
+            }
             Err(error) => {
+                tries += 1;
                 tracing::debug!(what, name, %error, "not removed yet");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
         }
     }
-    false
 }

@@ -3,44 +3,48 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_core::{ErrorKind, Outcome};
-use longshore_executor::{AdoptRequest, ContainerFacts, JobRequest, JobUpdate};
+use longshore_executor::{AdoptRequest, ContainerObject, Engine, EngineOptions, JobRequest, JobUpdate, Journal};
+use support::proxy::{Moment, Proxy};
 use support::{MemoryJournal, World, boxed, eventually, job};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Runs until the log says `until`, then drops the driver as a dying server would.
-async fn run_and_die(
-    world: &World,
-    request: &JobRequest,
-    journal: &MemoryJournal,
-    until: &str,
-) -> (ContainerFacts, u32) {
-    let (sender, mut receiver) = mpsc::channel(64);
+async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
+    let (sender, _updates) = mpsc::channel(64);
     let running = world.engine.run_job(request.clone(), boxed(journal), sender, CancellationToken::new());
     tokio::select! {
         outcome = running => panic!("it should have run on: {outcome:?}"),
         () = eventually("the job is under way", async || journal.stdout_text().contains(until)) => {}
     }
-    let (mut facts, mut session) = (None, 0);
-    while let Ok(update) = receiver.try_recv() {
-        match update {
-            JobUpdate::ContainerCreated(created) => facts = Some(created),
-            JobUpdate::Session(number) => session = number,
-            JobUpdate::Phase(_) | JobUpdate::StepStarted { .. } | JobUpdate::StepFinished { .. } => {}
-        }
-    }
-    (facts.unwrap(), session)
 }
 
-async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal, known: (ContainerFacts, u32)) -> Outcome {
+/// An engine of its own that runs the job.
+async fn run_in(options: EngineOptions, request: JobRequest, journal: Box<dyn Journal>) {
+    let engine = Engine::connect(options).await.unwrap();
+    let (sender, _updates) = mpsc::channel(64);
+    engine.run_job(request, journal, sender, CancellationToken::new()).await;
+}
+
+/// Adopts as a server's start does, with nothing known but the request and the log.
+async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
+    world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
     let (sender, mut receiver) = mpsc::channel(64);
-    let request = AdoptRequest { job: request.clone(), facts: known.0, session: known.1 };
+    let request = AdoptRequest { job: request.clone(), session: 0, began: false };
     let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
     let drained = async { while receiver.recv().await.is_some() {} };
     tokio::join!(adopting, drained).0
+}
+
+/// The id of the request's container.
+async fn container(world: &World, request: &JobRequest) -> String {
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    let of_job = |object: &&ContainerObject| object.attempt == Some(request.attempt_id());
+    objects.containers.iter().find(of_job).expect("the job's container").id.clone()
 }
 
 /// Prints numbers, slowly enough to be interrupted.
@@ -54,8 +58,8 @@ fn counted() -> String {
 async fn a_running_job_is_adopted_and_its_log_has_no_gap_and_nothing_twice() {
     let world = World::new().await;
     let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
-    let known = run_and_die(&world, &request, &journal, "20\n").await;
-    let outcome = adopt(&world, &request, &journal, known).await;
+    run_and_die(&world, &request, &journal, "20\n").await;
+    let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), counted());
     world.end().await;
@@ -65,13 +69,13 @@ async fn a_running_job_is_adopted_and_its_log_has_no_gap_and_nothing_twice() {
 async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_volume() {
     let world = World::new().await;
     let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
-    let known = run_and_die(&world, &request, &journal, "20\n").await;
+    run_and_die(&world, &request, &journal, "20\n").await;
     eventually("the container has ended", async || {
-        let found = world.docker.inspect_container(&known.0.container, None).await.unwrap();
+        let found = world.docker.inspect_container(&container(&world, &request).await, None).await.unwrap();
         found.state.unwrap().running == Some(false)
     })
     .await;
-    let outcome = adopt(&world, &request, &journal, known).await;
+    let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), counted());
     world.end().await;
@@ -81,19 +85,57 @@ async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_volume() {
 async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_its_container_is_gone() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo all of it; exit 7"]), MemoryJournal::default());
-    let (sender, mut receiver) = mpsc::channel(64);
+    let (sender, _updates) = mpsc::channel(64);
     world.engine.run_job(request.clone(), boxed(&journal), sender, CancellationToken::new()).await;
     world.engine.settled().await;
-    let mut known = None;
-    while let Some(update) = receiver.recv().await {
-        if let JobUpdate::ContainerCreated(facts) = update {
-            known = Some(facts);
-        }
-    }
     journal.reopen();
-    let outcome = adopt(&world, &request, &journal, (known.unwrap(), 0)).await;
+    let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
     assert_eq!(journal.stdout_text(), "all of it\n");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
+    for call in ["/containers/create", "/attach", "/start"] {
+        for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer] {
+            let proxy = Proxy::before(&support::docker_host());
+            let world = World::new().await;
+            world.run(job(&["true"])).await;
+            let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
+            // A process of its own, as far as the engine can tell: it ends with all its tasks.
+            let process = tokio::runtime::Runtime::new().unwrap();
+            let stopped = proxy.stop_at(call, moment);
+            process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
+            stopped.await;
+            process.shutdown_background();
+            proxy.cut();
+            let outcome = adopt(&world, &request, &journal).await;
+            assert_eq!(outcome, Outcome::Success, "{call}, {moment:?}");
+            assert_eq!(journal.stdout_text(), "once\n", "{call}, {moment:?}");
+            world.end().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_for_an_engine_that_is_away_when_it_should_start() {
+    let proxy = Proxy::before(&support::docker_host());
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    world.engine.prepare().await.unwrap();
+    proxy.refuse(true);
+    proxy.cut();
+    let (request, journal) = (job(&["echo here"]), MemoryJournal::default());
+    let (sender, mut receiver) = mpsc::channel(64);
+    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let returning = async {
+        eventually("the log says why it waits", async || journal.notes().contains("waiting for the engine")).await;
+        proxy.refuse(false);
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, returning, drained);
+    assert_eq!(outcome, Outcome::Success);
+    assert_eq!(journal.stdout_text(), "here\n");
     world.end().await;
 }
 
@@ -101,17 +143,17 @@ async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_it
 async fn a_vanished_job_is_lost() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());
-    let known = run_and_die(&world, &request, &journal, "up\n").await;
+    run_and_die(&world, &request, &journal, "up\n").await;
     let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
-    world.docker.remove_container(&known.0.container, Some(options)).await.unwrap();
-    let outcome = adopt(&world, &request, &journal, known).await;
+    world.docker.remove_container(&container(&world, &request).await, Some(options)).await.unwrap();
+    let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_cost_no_byte() {
-    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    let proxy = Proxy::before(&support::docker_host());
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
     let (sender, mut receiver) = mpsc::channel(64);
@@ -134,7 +176,7 @@ async fn connections_that_are_cut_cost_no_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_stays_away_is_an_error_after_a_while() {
-    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    let proxy = Proxy::before(&support::docker_host());
     let world = World::with(|options| {
         options.docker_host = proxy.host();
         options.patience = Duration::from_millis(500);
@@ -162,19 +204,12 @@ async fn of_two_who_follow_a_job_the_older_is_fenced_and_leaves_it_alone() {
     let (sender, mut receiver) = mpsc::channel(64);
     let running = world.engine.run_job(request.clone(), boxed(&first), sender, CancellationToken::new());
     let taking_over = async {
-        let (mut facts, mut session) = (None, 0);
-        while session == 0 {
-            match receiver.recv().await.unwrap() {
-                JobUpdate::ContainerCreated(created) => facts = Some(created),
-                JobUpdate::Session(number) => session = number,
-                JobUpdate::Phase(_) | JobUpdate::StepStarted { .. } | JobUpdate::StepFinished { .. } => {}
-            }
-        }
+        while !matches!(receiver.recv().await.unwrap(), JobUpdate::Session(_)) {}
         eventually("the first one reads", async || first.stdout_text().contains("20\n")).await;
         // The second goes on from the log as it is on disk.
         let drained = async { while receiver.recv().await.is_some() {} };
         second.copy_of(&first);
-        tokio::join!(adopt(&world, &request, &second, (facts.unwrap(), session)), drained).0
+        tokio::join!(adopt(&world, &request, &second), drained).0
     };
     let (older, newer) = tokio::join!(running, taking_over);
     assert!(matches!(newer, Outcome::Failure { exit_code: 7, .. } | Outcome::Error { .. }), "{newer:?}");

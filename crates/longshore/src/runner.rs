@@ -11,7 +11,7 @@ use std::{
 use longshore_agent_protocol::{StepResult, message::StepStatus};
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, Status, Timestamp};
 use longshore_executor::{
-    AdoptRequest, CheckoutSource, ContainerFacts, Engine, JobRequest, JobUpdate, Journal, Limits, Phase, PullPolicy,
+    AdoptRequest, CheckoutSource, Engine, JobRequest, JobUpdate, Journal, Limits, Phase, PullPolicy,
 };
 use longshore_scheduler::{
     Order, Report, ReportKind,
@@ -24,7 +24,6 @@ use longshore_store::{
     repos::{self, Repo},
     steps::StepEnd,
 };
-use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -50,17 +49,6 @@ pub(crate) struct Runner {
     pub(crate) sources: Sources,
     pub(crate) extras: Arc<Extras>,
     pub(crate) reports: mpsc::Sender<Report>,
-}
-
-/// What is kept of a container, so that another process finds it again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct KeptFacts {
-    container: String,
-    volume: String,
-    berth: String,
-    nonce: String,
-    user: String,
-    session: u32,
 }
 
 impl Runner {
@@ -130,7 +118,7 @@ impl Runner {
         let (updates, heard) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
             self.engine.run_job(request, Box::new(journal), updates, cancel),
-            self.pass_on(job, attempt, heard, None),
+            self.pass_on(job, attempt, heard),
         );
         outcome
     }
@@ -149,15 +137,6 @@ impl Runner {
             Err(error) => return internal(&error.to_string()),
         };
         let origin = Origin { build: &build, repo: &repo };
-        let kept: Option<KeptFacts> = running.engine_facts.and_then(|facts| serde_json::from_value(facts).ok());
-        let Some(kept) = kept else {
-            // It was claimed and has no container that was started: it starts now.
-            return self.start(&origin, running.plan, job, attempt, cancel).await;
-        };
-        let mut nonce = [0; 16];
-        if hex::decode_to_slice(&kept.nonce, &mut nonce).is_err() {
-            return internal("what was kept of the job's container cannot be read");
-        }
         let request = match self.request(&origin, running.plan, job, attempt) {
             Ok(request) => request,
             Err(outcome) => return outcome,
@@ -166,18 +145,12 @@ impl Runner {
             Ok(journal) => journal,
             Err(outcome) => return outcome,
         };
-        let facts = ContainerFacts {
-            container: kept.container.clone(),
-            volume: kept.volume.clone(),
-            berth: kept.berth.clone(),
-            nonce,
-            user: kept.user.clone(),
-        };
-        let adopt = AdoptRequest { job: request, facts, session: kept.session };
+        let began = running.job.started_at.is_some();
+        let adopt = AdoptRequest { job: request, session: running.session, began };
         let (updates, heard) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
             self.engine.adopt(adopt, Box::new(journal), updates, cancel),
-            self.pass_on(job, attempt, heard, Some(kept)),
+            self.pass_on(job, attempt, heard),
         );
         outcome
     }
@@ -228,39 +201,12 @@ impl Runner {
     }
 
     /// Turns what the executor tells into reports. Ends with the job.
-    async fn pass_on(
-        &self,
-        job: JobId,
-        attempt: u32,
-        mut heard: mpsc::Receiver<JobUpdate>,
-        mut kept: Option<KeptFacts>,
-    ) {
+    async fn pass_on(&self, job: JobId, attempt: u32, mut heard: mpsc::Receiver<JobUpdate>) {
         while let Some(update) = heard.recv().await {
             let what = match update {
                 JobUpdate::Phase(Phase::Running) => ReportKind::Started { at: Timestamp::now() },
                 JobUpdate::Phase(Phase::Pulling | Phase::Starting) => continue,
-                JobUpdate::ContainerCreated(facts) => {
-                    let facts = KeptFacts {
-                        container: facts.container,
-                        volume: facts.volume,
-                        berth: facts.berth,
-                        nonce: hex::encode(facts.nonce),
-                        user: facts.user,
-                        session: 0,
-                    };
-                    match serde_json::to_value(&*kept.insert(facts)) {
-                        Ok(facts) => ReportKind::Facts(facts),
-                        Err(_) => continue,
-                    }
-                }
-                JobUpdate::Session(session) => {
-                    let Some(facts) = &mut kept else { continue };
-                    facts.session = session;
-                    match serde_json::to_value(&*facts) {
-                        Ok(facts) => ReportKind::Facts(facts),
-                        Err(_) => continue,
-                    }
-                }
+                JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
                 JobUpdate::StepFinished { step, time, result } => {
                     ReportKind::StepFinished { step, end: step_end(&result, time) }

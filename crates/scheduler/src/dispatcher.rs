@@ -38,8 +38,8 @@ pub struct Report {
 /// What happened to an attempt.
 #[derive(Debug)]
 pub enum ReportKind {
-    /// What helps to find the attempt's container again. That there may be one is known from the claim.
-    Facts(serde_json::Value),
+    /// A session of this number is opened with the attempt's agent.
+    Session(u32),
     /// The agent in its container began.
     Started {
         at: Timestamp,
@@ -226,7 +226,7 @@ impl Dispatcher {
 async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreError> {
     let Report { job, attempt, what } = report;
     match what {
-        ReportKind::Facts(facts) => jobs::set_engine_facts(tx, *job, *attempt, facts).await,
+        ReportKind::Session(number) => jobs::set_session(tx, *job, *attempt, *number).await,
         ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
         ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
         ReportKind::StepFinished { step, end } => steps::finished(tx, *job, *attempt, *step, end).await.map(drop),

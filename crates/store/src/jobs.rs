@@ -60,8 +60,8 @@ impl Job {
 pub struct RunningJob {
     pub job: Job,
     pub plan: JobPlan,
-    /// As given to [`set_engine_facts`] for this attempt.
-    pub engine_facts: Option<serde_json::Value>,
+    /// As given to [`set_session`] for this attempt; 0 before that.
+    pub session: u32,
 }
 
 pub async fn get(store: &Store, id: JobId) -> Result<Option<Job>, StoreError> {
@@ -119,9 +119,8 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
             .bind(id.to_string())
             .fetch_one(&mut *conn)
             .await?;
-        let engine_facts = facts.map(|text| serde_json::from_str(&text)).transpose();
-        let engine_facts = engine_facts.map_err(|error| StoreError::Corrupt(format!("jobs.engine_facts: {error}")))?;
-        running.push(RunningJob { job, plan, engine_facts });
+        let session = facts.and_then(|text| text.parse().ok()).unwrap_or(0);
+        running.push(RunningJob { job, plan, session });
     }
     Ok(running)
 }
@@ -132,16 +131,11 @@ pub async fn any_queued(store: &Store) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar(query).fetch_one(store.readers()).await?)
 }
 
-/// Keeps what the executor needs to find this attempt again on the daemon; replaces what was kept.
+/// Keeps the number of the session with the attempt's agent: the next one's is higher, whatever the clock does.
 /// [`StoreError::Conflict`] when the attempt is not the running one.
-pub async fn set_engine_facts(
-    tx: &mut WriteTx,
-    id: JobId,
-    attempt: u32,
-    facts: &serde_json::Value,
-) -> Result<(), StoreError> {
+pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32) -> Result<(), StoreError> {
     let done = sqlx::query("UPDATE jobs SET engine_facts = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
-        .bind(facts.to_string())
+        .bind(session.to_string())
         .bind(id.to_string())
         .bind(attempt)
         .execute(tx.conn())

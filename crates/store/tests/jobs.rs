@@ -243,15 +243,14 @@ async fn reports_of_steps_come_twice_and_late_and_change_nothing_then() {
 }
 
 #[tokio::test]
-async fn a_boot_finds_what_ran_with_the_facts_to_find_it_on_the_daemon() {
+async fn a_boot_finds_what_ran_with_the_last_session_of_each() {
     let world = World::new().await;
     let repo = world.repo("app").await;
     world.build(&repo, &[("a", &[]), ("b", &[])]).await;
     let job = claim(&world.store).await.unwrap().job.id;
-    let facts = serde_json::json!({"container": "c1", "marker": "00ff"});
     let mut tx = world.store.write().await.unwrap();
-    jobs::set_engine_facts(&mut tx, job, 1, &facts).await.unwrap();
-    let older = jobs::set_engine_facts(&mut tx, job, 0, &facts).await.unwrap_err();
+    jobs::set_session(&mut tx, job, 1, 77).await.unwrap();
+    let older = jobs::set_session(&mut tx, job, 0, 78).await.unwrap_err();
     assert!(matches!(older, StoreError::Conflict(_)), "{older}");
     tx.commit().await.unwrap();
     let World { store, dir } = world;
@@ -260,7 +259,7 @@ async fn a_boot_finds_what_ran_with_the_facts_to_find_it_on_the_daemon() {
     let store = Store::open(dir.path()).await.unwrap();
     let running = jobs::running(&store).await.unwrap();
     assert_eq!(running.len(), 1);
-    assert_eq!((running[0].job.id, &running[0].engine_facts), (job, &Some(facts)));
+    assert_eq!((running[0].job.id, running[0].session), (job, 77));
     assert_eq!(running[0].plan, world::job("a", &[]));
     store.close().await;
 }

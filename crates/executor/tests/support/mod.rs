@@ -62,12 +62,15 @@ impl World {
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
         images::ensure(&docker).await;
         let instance = format!("test-{:08x}", rand::random::<u32>());
-        let mut options = EngineOptions::new(docker_host(), instance.clone());
-        options.executable = program();
-        options.berths_ready = 0;
+        let mut options = options(docker_host(), &instance);
         change(&mut options);
         let engine = Engine::connect(options).await.unwrap();
         Self { engine, docker, instance, ended: false, lock }
+    }
+
+    /// For another engine of the same instance, through another socket.
+    pub fn options(&self, docker_host: String) -> EngineOptions {
+        options(docker_host, &self.instance)
     }
 
     /// Runs a job to its end and gives what it left.
@@ -102,6 +105,13 @@ impl World {
         let alone = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
         self.engine.clean(&CleanScope::Instance { agent: alone }).await.unwrap();
     }
+}
+
+fn options(docker_host: String, instance: &str) -> EngineOptions {
+    let mut options = EngineOptions::new(docker_host, instance);
+    options.executable = program();
+    options.berths_ready = 0;
+    options
 }
 
 impl Drop for World {

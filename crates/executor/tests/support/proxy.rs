@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub struct Proxy {
@@ -14,9 +15,22 @@ pub struct Proxy {
     calls: Arc<Mutex<Vec<String>>>,
     refusing: Arc<AtomicBool>,
     cut: Arc<Mutex<CancellationToken>>,
+    stopping: Stopping,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
+
+/// Where in a call the proxy holds still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The engine never hears of it.
+    BeforeTheEngine,
+    /// The engine has done it, and whoever asked never hears that.
+    BeforeTheAnswer,
+}
+
+/// The call to hold, where, and whom to tell.
+type Stopping = Arc<Mutex<Option<(String, Moment, oneshot::Sender<()>)>>>;
 
 impl Proxy {
     /// Before the engine at `host` (`unix://…`).
@@ -29,19 +43,21 @@ impl Proxy {
             calls: Arc::default(),
             refusing: Arc::default(),
             cut: Arc::default(),
+            stopping: Arc::default(),
             stop: CancellationToken::new(),
             _dir: dir,
         };
         let target = PathBuf::from(host.strip_prefix("unix://").unwrap());
         let (calls, refusing, cut, stop) =
             (Arc::clone(&proxy.calls), Arc::clone(&proxy.refusing), Arc::clone(&proxy.cut), proxy.stop.clone());
+        let stopping = Arc::clone(&proxy.stopping);
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
                     continue;
                 }
                 let cut = cut.lock().unwrap().clone();
-                let carried = carry(client, target.clone(), Arc::clone(&calls));
+                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping));
                 tokio::spawn(cut.run_until_cancelled_owned(carried));
             }
         }));
@@ -64,6 +80,13 @@ impl Proxy {
         *cut = CancellationToken::new();
     }
 
+    /// Holds the next call whose path ends so, and says when.
+    pub fn stop_at(&self, path: &str, moment: Moment) -> impl Future<Output = ()> + use<> {
+        let (stopped, told) = oneshot::channel();
+        *self.stopping.lock().unwrap() = Some((path.to_owned(), moment, stopped));
+        async { told.await.expect("the proxy lives") }
+    }
+
     /// Whether new connections are closed at once.
     pub fn refuse(&self, refuse: bool) {
         self.refusing.store(refuse, Ordering::SeqCst);
@@ -77,7 +100,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mutex<Vec<String>>>) {
+async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mutex<Vec<String>>>, stopping: Stopping) {
     let Ok(mut engine) = UnixStream::connect(target).await else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head).await else { return };
@@ -86,8 +109,29 @@ async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mute
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = path.split('?').next().unwrap_or_default();
     calls.lock().unwrap().push(format!("{method} {path}"));
+    let stop = {
+        let mut stopping = stopping.lock().unwrap();
+        if stopping.as_ref().is_some_and(|(call, ..)| path.ends_with(call)) { stopping.take() } else { None }
+    };
+    if let Some((_, Moment::BeforeTheEngine, stopped)) = stop {
+        let _ = stopped.send(());
+        return std::future::pending().await;
+    }
     if engine.write_all(&head[..count]).await.is_err() {
         return;
+    }
+    if let Some((_, Moment::BeforeTheAnswer, stopped)) = stop {
+        // A body may follow its head.
+        let (answer, mut ask) = engine.split();
+        tokio::select! {
+            _ = tokio::io::copy(&mut client, &mut ask) => {}
+            _ = answer.readable() => {}
+        }
+        if answer.readable().await.is_err() {
+            return;
+        }
+        let _ = stopped.send(());
+        return std::future::pending().await;
     }
     let _ = copy_bidirectional(&mut client, &mut engine).await;
 }

@@ -12,10 +12,10 @@ use std::{
 use anyhow::Context as _;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::Timestamp;
-use longshore_executor::{AttemptId, Engine, EngineOptions, Limits};
+use longshore_executor::{EngineOptions, Limits};
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, jobs, secrets};
+use longshore_store::{Store, secrets};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     net::TcpListener,
@@ -28,9 +28,10 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use super::Ended;
 use crate::{
     args::Serve,
+    boot::Boot,
     checkouts::Sources,
     config::{COMMENTED_DEFAULTS, Config},
-    runner::{Extras, Runner},
+    runner::Extras,
 };
 
 /// Checkouts kept for the next job of the same commit.
@@ -68,22 +69,9 @@ async fn serve(config: Config) -> super::Result {
     let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
     options.berths_ready = config.berths;
     options.berth_limit = config.berths.max(config.capacity) + 2;
-    let engine = Engine::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
-
     let git = Git::default();
     let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));
     let checkouts = Arc::new(Checkouts::open(config.data.join("checkouts"), CHECKOUT_CACHE_BYTES)?);
-
-    let keep = jobs::running(&store)
-        .await?
-        .into_iter()
-        .map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt })
-        .collect();
-    match engine.sweep(&keep).await {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => tracing::info!(?removed, "removed what was left of earlier jobs"),
-        Err(error) => tracing::warn!(%error, "cannot look for what was left of earlier jobs"),
-    }
 
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
@@ -94,21 +82,10 @@ async fn serve(config: Config) -> super::Result {
         pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
         ..Limits::default()
     };
-    let runner = Runner {
-        engine: engine.clone(),
-        store: store.clone(),
-        sources: Sources::Mirrors { mirrors, checkouts },
-        extras: Arc::new(Extras { limits, url: config.url.clone(), ..Extras::default() }),
-        reports: report,
-    };
-    tasks.spawn(runner.run(orders, shutdown.clone()));
-    let warm = engine.clone();
-    tasks.spawn(async move {
-        match warm.prepare().await {
-            Ok(()) => tracing::info!("the engine has what jobs need"),
-            Err(error) => tracing::warn!(%error, "the engine could not be made ready; the first job will try again"),
-        }
-    });
+    let extras = Arc::new(Extras { limits, url: config.url.clone(), ..Extras::default() });
+    let sources = Sources::Mirrors { mirrors, checkouts };
+    let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
+    let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
 
     let listener = TcpListener::bind(&config.listen)
         .await
@@ -129,18 +106,23 @@ async fn serve(config: Config) -> super::Result {
     tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
 
-    asked_to_end().await?;
+    let refused = tokio::select! {
+        asked = asked_to_end() => { asked?; None }
+        ended = jobs => ended?.err(),
+    };
     tracing::info!("ends; jobs run on, and the next start takes them up");
     shutdown.cancel();
     tasks.close();
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async {
         let _ = served.await;
         tasks.wait().await;
-        engine.shutdown(false).await;
         store.close().await;
     })
     .await;
-    Ok(ExitCode::SUCCESS)
+    match refused {
+        Some(error) => Err(Ended::new(1, error.to_string()).into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 async fn asked_to_end() -> anyhow::Result<()> {

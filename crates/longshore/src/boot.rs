@@ -1,0 +1,108 @@
+//! From a server's start to its first job: the engine is found, what ran there before is told from what is left over.
+//!
+//! Everything else of the server is up meanwhile: deliveries are taken and planned, and jobs wait for the engine.
+
+use std::{sync::Arc, time::Duration};
+
+use longshore_executor::{AttemptId, Engine, EngineError, EngineOptions, Leftovers};
+use longshore_scheduler::{Order, Report};
+use longshore_store::{Store, jobs};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    checkouts::Sources,
+    runner::{Extras, Runner},
+};
+
+/// Between two tries to find an engine that is away.
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the runner will need besides the engine.
+pub(crate) struct Boot {
+    pub(crate) store: Store,
+    pub(crate) sources: Sources,
+    pub(crate) extras: Arc<Extras>,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Boot {
+    /// Runs jobs until `shutdown`, from the moment that there is an engine.
+    ///
+    /// # Errors
+    /// An engine that will not do however long one waits: no permission, too old, no address of one.
+    pub(crate) async fn run(
+        self,
+        options: EngineOptions,
+        orders: mpsc::Receiver<Order>,
+        shutdown: CancellationToken,
+    ) -> Result<(), EngineError> {
+        let found = shutdown.run_until_cancelled(async {
+            let engine = patiently(|| Engine::connect(options.clone())).await?;
+            // Before anything new is made there.
+            let leftovers = patiently(|| self.leftovers(&engine)).await?;
+            Ok::<_, EngineError>((engine, leftovers))
+        });
+        let Some(found) = found.await else { return Ok(()) };
+        let (engine, leftovers) = found?;
+
+        let sweeper = engine.clone();
+        self.tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+            let removed = sweeper.take_away(leftovers).await;
+            if !removed.is_empty() {
+                tracing::info!(?removed, "removed what was left of earlier jobs");
+            }
+        }));
+        let warm = engine.clone();
+        self.tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
+            match warm.prepare().await {
+                Ok(()) => tracing::info!("the engine has what jobs need"),
+                Err(error) => {
+                    tracing::warn!(%error, "the engine could not be made ready; the first job will try again")
+                }
+            }
+        }));
+        let Self { store, sources, extras, reports, .. } = self;
+        let runner = Runner { engine: engine.clone(), store, sources, extras, reports };
+        runner.run(orders, shutdown).await;
+        engine.shutdown(false).await;
+        Ok(())
+    }
+
+    async fn leftovers(&self, engine: &Engine) -> Result<Leftovers, EngineError> {
+        let running = loop {
+            match jobs::running(&self.store).await {
+                Ok(running) => break running,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read which jobs were running");
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                }
+            }
+        };
+        let keep =
+            running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
+        engine.leftovers(&keep).await
+    }
+}
+
+/// Asks until the engine answers; says once why nothing happens.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let mut pause = PAUSE;
+    loop {
+        match ask().await {
+            Err(error) if error.is_passing() => {
+                if pause == PAUSE {
+                    tracing::error!("{error}; jobs wait until it is there");
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            answer => return answer,
+        }
+    }
+}
