@@ -1,7 +1,7 @@
 # The two commands are `make up` (a running demo) and `make test` (everything that is checked).
 # What each target does stands at the head of its script.
 .DEFAULT_GOAL := help
-.PHONY: help build image up down test bench
+.PHONY: help build image up down test bench chaos
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -24,3 +24,6 @@ test: ## format, lints, documentation, dependencies, licences, all tests on two 
 
 bench: ## measures Longshore beside the raw engine; a table, and target/bench.json
 	@scripts/bench.sh
+
+chaos: ## kills the server and restarts the engine under running builds; figures in target/chaos-*.json
+	@scripts/chaos.sh

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # A second, newer Docker engine beside the machine's own, to test against: 26.1 from Debian trixie's packages.
-# Usage: second-engine.sh start | stop | running | env
+# Usage: second-engine.sh start | stop | restart | running | env
 #   start  downloads, unpacks and starts it where that is still to do, and prints its address
 #   stop   ends it; its packages and images stay in target/engine-26
+#   restart  ends the daemon, as an update of Docker does, and starts it again; with LIVE_RESTORE=no the containers end
+#            with it
 #   running  ends with 0 if it answers
 #   env    prints the environment for `cargo test`
 # Nothing of the system is changed: apt has sources and lists of its own here, nothing is installed, and the engine
@@ -87,11 +89,23 @@ TOML
   launch "$logs/engine-26-containerd.log" nsenter --net=/run/netns/longshore-engine-26 sh -c \
     'echo $$ >"$1/containerd.pid"; exec containerd --config "$2"' sh "$run" "$home/containerd.toml"
   wait_until 30 containerd_answers || failed engine-26-containerd
+  launch_daemon
+}
+
+# Containers outlive the daemon (live-restore) unless LIVE_RESTORE=no.
+launch_daemon() {
+  local live=--live-restore
+  [ "${LIVE_RESTORE:-yes}" = yes ] || live=--live-restore=false
   launch "$logs/engine-26-dockerd.log" nsenter --net=/run/netns/longshore-engine-26 dockerd \
     --host "$address" --group "$(id -gn)" --containerd "$run/containerd.sock" \
     --data-root "$home/data/docker" --exec-root "$run/docker" --pidfile "$run/docker.pid" \
-    --bip 10.213.0.1/24 --default-address-pool base=10.214.0.0/16,size=24
+    --bip 10.213.0.1/24 --default-address-pool base=10.214.0.0/16,size=24 "$live"
   wait_until 60 answers || failed engine-26-dockerd
+}
+
+restart() {
+  end "$run/docker.pid" dockerd
+  launch_daemon
 }
 
 failed() {
@@ -126,7 +140,8 @@ case ${1:-} in
     printf '%s\n' "$address"
     ;;
   stop) stop ;;
+  restart) restart ;;
   running) answers ;;
   env) printf 'LONGSHORE_TEST_DOCKER_HOST=%s\n' "$address" ;;
-  *) die "usage: second-engine.sh start | stop | running | env" ;;
+  *) die "usage: second-engine.sh start | stop | restart | running | env" ;;
 esac

@@ -55,8 +55,14 @@ impl Server {
         server
     }
 
-    /// Starts the process again on the same data.
+    /// Starts the process again on the same data, and waits until it is ready.
     pub fn launch(&mut self) {
+        self.begin();
+        self.wait_ready();
+    }
+
+    /// Starts the process.
+    pub fn begin(&mut self) {
         let mut command = Command::new(program());
         command
             .arg("serve")
@@ -80,6 +86,10 @@ impl Server {
             }
         });
         self.process = Some(process);
+    }
+
+    /// Waits until it answers.
+    pub fn wait_ready(&mut self) {
         let ready = format!("http://127.0.0.1:{}/readyz", self.port);
         until("the server's readiness", || {
             if let Some(status) = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten()) {

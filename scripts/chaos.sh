@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
+# KILLS, HOOK_RESTARTS and ENGINE_RESTARTS say how many, SEED which schedule. Figures: target/chaos-*.json.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck disable=SC2034 # read by step
+steps=7
+seed=${SEED:-1}
+
+step "Setting up"
+scripts/setup.sh
+scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
+engine=$(scripts/second-engine.sh start)
+export LONGSHORE_TEST_DOCKER_HOST=$engine LONGSHORE_CHAOS_RESTART="$root/scripts/second-engine.sh restart"
+DOCKER_HOST=$engine scripts/images.sh
+
+step "Compiling"
+quietly chaos-build cargo test --locked -p longshore --test chaos --no-run
+
+play() { cargo test --quiet --locked -p longshore --test chaos -- "$@" --seed "$seed"; }
+
+step "${KILLS:-200} kills of the server during builds"
+play kills --count "${KILLS:-200}"
+step "${HOOK_RESTARTS:-100} restarts under 20 webhooks a second"
+play hooks --count "${HOOK_RESTARTS:-100}"
+step "${ENGINE_RESTARTS:-20} restarts of the engine under running jobs"
+play engine-restarts --count "${ENGINE_RESTARTS:-20}"
+step "Recovery of 50 running jobs"
+play recovery --count 50
+step "Done"
+cat target/chaos-*.json

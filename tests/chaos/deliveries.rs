@@ -1,0 +1,78 @@
+//! A forge that insists: each delivery is sent until it is answered 202, as real ones do, and that is remembered.
+
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::support::server::ADMIN_TOKEN;
+
+/// How long the server may be away or refuse before a scenario gives up.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The server as a client sees it that is used to its being down.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub url: String,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    pub fn new(url: &str) -> Self {
+        let agent =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30)));
+        Self { url: url.to_owned(), agent: agent.build().into() }
+    }
+
+    /// A 200's body; nothing while the server is down.
+    pub fn try_bytes(&self, path: &str) -> Option<Vec<u8>> {
+        let request =
+            self.agent.get(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {ADMIN_TOKEN}"));
+        let mut response = request.call().ok()?;
+        let body = response.body_mut().with_config().limit(1 << 30).read_to_vec().ok()?;
+        (response.status().as_u16() == 200).then_some(body)
+    }
+
+    /// A 200's body, whenever it comes.
+    pub fn bytes(&self, path: &str) -> Vec<u8> {
+        insist(path, || self.try_bytes(path))
+    }
+
+    pub fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.bytes(path)).expect("JSON")
+    }
+
+    /// Sends a signed push of `branch` until it is taken; the delivery's id.
+    pub fn push(&self, repo: &str, secret: &str, branch: &str, commit: &str, key: &str) -> String {
+        let zero = "0".repeat(40);
+        let body =
+            serde_json::json!({ "ref": format!("refs/heads/{branch}"), "before": zero, "after": commit }).to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+        mac.update(body.as_bytes());
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        insist(key, || {
+            let request = self
+                .agent
+                .post(format!("{}/hooks/{repo}", self.url))
+                .header("X-Longshore-Signature-256", &signature)
+                .header("X-Longshore-Delivery", key);
+            let mut response = request.send(body.as_bytes()).ok()?;
+            let taken = response.status().as_u16() == 202;
+            let answer: Value = serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()?;
+            taken.then(|| answer["delivery"].as_str().map(str::to_owned))?
+        })
+    }
+}
+
+/// Asks until there is an answer.
+pub fn insist<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,138 @@
+//! Before the engine's socket: stops a call at a chosen moment so that the server can be killed just there, cuts every
+//! connection, loses an answer.
+//!
+//! The server opens a connection for each call, so a connection is a call.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+/// What happens to the next call of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trick {
+    /// It is held before the engine hears of it.
+    HoldBefore,
+    /// The engine has answered; the answer is held.
+    HoldAfter,
+    /// The engine has answered; the answer is lost and the connection closed.
+    LoseAnswer,
+}
+
+struct Rule {
+    /// `POST /start`: the method and how the path ends.
+    call: (&'static str, &'static str),
+    trick: Trick,
+    met: Sender<()>,
+}
+
+#[derive(Default)]
+struct State {
+    rule: Option<Rule>,
+    open: Vec<UnixStream>,
+}
+
+/// A listening proxy. Its threads end with the program.
+pub struct Proxy {
+    dir: tempfile::TempDir,
+    state: Arc<Mutex<State>>,
+}
+
+impl Proxy {
+    pub fn before(engine: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(dir.path().join("docker.sock")).expect("a socket");
+        let engine = PathBuf::from(engine.trim_start_matches("unix://"));
+        let state = Arc::<Mutex<State>>::default();
+        let of_thread = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (engine, state) = (engine.clone(), Arc::clone(&of_thread));
+                std::thread::spawn(move || carry(client, &engine, &state));
+            }
+        });
+        Self { dir, state }
+    }
+
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.dir.path().join("docker.sock").display())
+    }
+
+    /// Plays the trick on the next such call; says when it has met one.
+    pub fn trick(&self, call: (&'static str, &'static str), trick: Trick) -> Receiver<()> {
+        let (met, told) = channel();
+        self.state.lock().expect("state").rule = Some(Rule { call, trick, met });
+        told
+    }
+
+    /// No trick any more.
+    pub fn honest(&self) {
+        self.state.lock().expect("state").rule = None;
+    }
+
+    /// Ends every connection there is.
+    pub fn cut(&self) {
+        for open in std::mem::take(&mut self.state.lock().expect("state").open) {
+            let _ = open.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn carry(mut client: UnixStream, engine: &PathBuf, state: &Mutex<State>) {
+    let Ok(mut engine) = UnixStream::connect(engine) else { return };
+    let mut head = vec![0; 4096];
+    let Ok(count) = client.read(&mut head) else { return };
+    let line = String::from_utf8_lossy(&head[..count]).lines().next().unwrap_or_default().to_owned();
+    let rule = {
+        let mut state = state.lock().expect("state");
+        for side in [&client, &engine] {
+            state.open.extend(side.try_clone());
+        }
+        let met = state.rule.as_ref().is_some_and(|rule| is(&line, rule.call));
+        if met { state.rule.take() } else { None }
+    };
+    if let Some(Rule { trick: Trick::HoldBefore, met, .. }) = &rule {
+        let _ = met.send(());
+        until_gone(&mut client);
+        return;
+    }
+    if engine.write_all(&head[..count]).is_err() {
+        return;
+    }
+    let (mut from_client, mut to_engine) = (client.try_clone().expect("cloned"), engine.try_clone().expect("cloned"));
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_engine);
+        let _ = to_engine.shutdown(Shutdown::Write);
+    });
+    if let Some(Rule { trick, met, .. }) = rule {
+        let mut answer = [0; 4096];
+        let _ = engine.read(&mut answer);
+        let _ = met.send(());
+        if trick == Trick::HoldAfter {
+            until_gone(&mut client);
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = engine.shutdown(Shutdown::Both);
+        return;
+    }
+    let _ = std::io::copy(&mut engine, &mut client);
+    let _ = client.shutdown(Shutdown::Both);
+}
+
+fn is(line: &str, (method, end): (&str, &str)) -> bool {
+    let mut words = line.split(' ');
+    let said = words.next();
+    let path = words.next().unwrap_or_default().split('?').next().unwrap_or_default();
+    said == Some(method) && (path.ends_with(end) || end.ends_with('/') && path.contains(end))
+}
+
+/// Waits for the client's end. (What it still sends is read by the thread that carries it.)
+fn until_gone(client: &mut UnixStream) {
+    let _ = std::io::copy(client, &mut std::io::sink());
+}

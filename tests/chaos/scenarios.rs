@@ -1,0 +1,306 @@
+//! The scenarios: what runs, what goes wrong meanwhile, and what must be true afterwards.
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{
+    deliveries::{Client, insist},
+    faults::{Fault, fault},
+    follower::{Seen, follow},
+    generator::{Program, program},
+    proxy::{Proxy, Trick},
+    support::{engine, git_host::GitHost, server::Server},
+    verdict::{Accepted, Verdict},
+};
+
+pub const NAMES: [&str; 4] = ["kills", "hooks", "engine-restarts", "recovery"];
+
+/// Different pipelines of a scenario, each on a branch of its own.
+const PROGRAMS: u64 = 10;
+/// How long a call that shall be met is waited for.
+const MEETING: Duration = Duration::from_secs(4);
+
+pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
+    match scenario {
+        "kills" => kills(seed, count),
+        "hooks" => hooks(seed, count),
+        "engine-restarts" => engine_restarts(seed, count),
+        "recovery" => recovery(count),
+        _ => unreachable!("one of NAMES"),
+    }
+}
+
+/// A server behind a proxy, with a repository whose branches are programs.
+struct Stage {
+    server: Server,
+    proxy: Proxy,
+    client: Client,
+    _git: GitHost,
+    repo: String,
+    secret: String,
+    branches: Vec<(String, String, Program)>,
+}
+
+impl Stage {
+    fn new(programs: Vec<Program>, capacity: u64) -> Self {
+        let proxy = Proxy::before(&engine::docker_host());
+        let capacity = capacity.to_string();
+        let server = Server::start_with(proxy.host(), &[("LONGSHORE_CAPACITY", &capacity)]);
+        let git = GitHost::start();
+        let (repo, secret) = server.api().add_repo("team/chaos", &git.url());
+        let mut branches = Vec::new();
+        for (at, program) in programs.into_iter().enumerate() {
+            let branch = format!("program-{at}");
+            let commit = git.commit(&branch, &[(".longshore.yml", &program.pipeline)]);
+            git.git(&["push", "-q", "origin", &format!("HEAD:{branch}")]);
+            branches.push((branch, commit, program));
+        }
+        let client = Client::new(&server.url());
+        Self { server, proxy, client, _git: git, repo, secret, branches }
+    }
+
+    /// Pushes one branch after the other until told to stop.
+    fn pushing(&self, every: Duration, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Accepted>> {
+        let (client, repo, secret) = (self.client.clone(), self.repo.clone(), self.secret.clone());
+        let (branches, stop) = (self.branches.clone(), Arc::clone(stop));
+        std::thread::spawn(move || {
+            let mut accepted = Vec::new();
+            for (at, (branch, commit, program)) in branches.iter().cycle().enumerate() {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let id = client.push(&repo, &secret, branch, commit, &format!("delivery-{at}"));
+                accepted.push(Accepted { id, program: program.clone() });
+                std::thread::sleep(every);
+            }
+            accepted
+        })
+    }
+
+    fn again(&mut self) {
+        self.server.launch();
+    }
+}
+
+/// The server dies at any moment of builds that run.
+fn kills(seed: u64, count: u64) -> Verdict {
+    let mut stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
+    let mut verdict = Verdict::default();
+    let stop = Arc::default();
+    let pushing = stage.pushing(Duration::from_millis(900), &stop);
+    let readers = readers(&stage.client, &stage.repo, &stop);
+    let (mut killed, mut at) = (0, 0);
+    while killed < count {
+        let fault = fault(seed, at);
+        at += 1;
+        if strike(&mut stage, &fault) {
+            verdict.add("faults_met", 1);
+        }
+        if fault.kills() {
+            killed += 1;
+            stage.again();
+        }
+        if at % 20 == 0 {
+            println!("  {killed} of {count} kills; last: {}", fault.name());
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    stage.proxy.honest();
+    let accepted = pushing.join().expect("the forge");
+    verdict.add("kills", killed);
+    for accepted in &accepted {
+        verdict.of_delivery(&stage.client, accepted);
+    }
+    let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
+    let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
+    if newest != accepted.len() as u64 {
+        verdict.wrong("builds_too_many", format!("{newest} builds of {} deliveries", accepted.len()));
+    }
+    for (job, seen) in readers.join().expect("the readers") {
+        judge_reader(&mut verdict, &stage.client, &job, &seen);
+    }
+    verdict.of_engine(&stage.server.instance);
+    verdict
+}
+
+/// Whether it happened as meant.
+fn strike(stage: &mut Stage, fault: &Fault) -> bool {
+    match fault {
+        Fault::Kill { after } => {
+            std::thread::sleep(*after);
+            stage.server.kill();
+            true
+        }
+        Fault::KillAt { call, trick } => {
+            let met = stage.proxy.trick(*call, *trick).recv_timeout(MEETING).is_ok();
+            stage.server.kill();
+            stage.proxy.honest();
+            met
+        }
+        Fault::KillInBoot { after } => {
+            stage.server.kill();
+            stage.server.begin();
+            std::thread::sleep(*after);
+            stage.server.kill();
+            true
+        }
+        Fault::Cut { after } => {
+            std::thread::sleep(*after);
+            stage.proxy.cut();
+            true
+        }
+        Fault::LoseAnswer { call } => {
+            let met = stage.proxy.trick(*call, Trick::LoseAnswer).recv_timeout(MEETING).is_ok();
+            stage.proxy.honest();
+            met
+        }
+    }
+}
+
+/// Follow the first job of every fourth build, through all of it.
+fn readers(client: &Client, repo: &str, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<(String, Seen)>> {
+    let (client, repo, stop) = (client.clone(), repo.to_owned(), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let mut reading: Vec<(String, JoinHandle<Seen>)> = Vec::new();
+        while !stop.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(100));
+            let Some(builds) = client.try_bytes(&format!("/api/v1/repos/{repo}/builds?limit=20")) else { continue };
+            let builds: serde_json::Value = serde_json::from_slice(&builds).expect("JSON");
+            for build in builds["items"].as_array().into_iter().flatten() {
+                let Some(id) = build["id"].as_str().filter(|_| build["number"].as_u64().is_some_and(|n| n % 4 == 1))
+                else {
+                    continue;
+                };
+                let Some(whole) = client.try_bytes(&format!("/api/v1/builds/{id}")) else { continue };
+                let whole: serde_json::Value = serde_json::from_slice(&whole).expect("JSON");
+                let Some(job) = whole["jobs"][0]["id"].as_str().map(str::to_owned) else { continue };
+                if reading.iter().all(|(known, _)| *known != job) {
+                    let (client, of) = (client.clone(), job.clone());
+                    reading.push((job, std::thread::spawn(move || follow(&client, &of))));
+                }
+            }
+        }
+        reading.into_iter().map(|(job, reader)| (job, reader.join().expect("a reader"))).collect()
+    })
+}
+
+fn judge_reader(verdict: &mut Verdict, client: &Client, job: &str, seen: &Seen) {
+    verdict.add("live_readers", 1);
+    verdict.add("live_readers_resumed", u64::from(seen.resumed));
+    let log = client.bytes(&format!("/api/v1/jobs/{job}/log?format=raw"));
+    if seen.text != String::from_utf8_lossy(&log) {
+        verdict
+            .wrong("live_readers_wrong", format!("the reader of {job} saw {} bytes of {}", seen.text.len(), log.len()));
+    }
+}
+
+/// Restarts under a stream of webhooks: every 202 is one build. Most are of a pipeline that has no job to run.
+fn hooks(seed: u64, count: u64) -> Verdict {
+    let broken = Program { pipeline: "jobs: {}\n".to_owned(), jobs: Vec::new() };
+    let mut programs = vec![broken; 19];
+    programs.push(program(seed));
+    let mut stage = Stage::new(programs, 4);
+    let mut verdict = Verdict::default();
+    let stop = Arc::default();
+    let pushing = stage.pushing(Duration::from_millis(45), &stop);
+    for at in 0..count {
+        std::thread::sleep(Duration::from_millis(150 + 37 * (at % 11)));
+        if at % 2 == 0 {
+            stage.server.kill();
+        } else {
+            stage.server.stop();
+        }
+        stage.again();
+        if at % 20 == 19 {
+            println!("  {} of {count} restarts", at + 1);
+        }
+    }
+    verdict.add("restarts", count);
+    stop.store(true, Ordering::SeqCst);
+    let accepted = pushing.join().expect("the forge");
+    for accepted in &accepted {
+        verdict.of_delivery(&stage.client, accepted);
+    }
+    let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
+    let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
+    if newest != accepted.len() as u64 {
+        verdict.wrong("builds_too_many", format!("{newest} builds of {} deliveries", accepted.len()));
+    }
+    verdict.of_engine(&stage.server.instance);
+    verdict
+}
+
+/// The engine restarts under running jobs, which it keeps alive. `LONGSHORE_CHAOS_RESTART` is the command that does it.
+fn engine_restarts(seed: u64, count: u64) -> Verdict {
+    let restart = std::env::var("LONGSHORE_CHAOS_RESTART").expect("the command that restarts the engine under test");
+    let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
+    let mut verdict = Verdict::default();
+    let stop = Arc::default();
+    let pushing = stage.pushing(Duration::from_millis(1500), &stop);
+    for at in 0..count {
+        std::thread::sleep(Duration::from_millis(1500 + 137 * (at % 7)));
+        let status = Command::new("sh").args(["-c", &restart]).status().expect("sh runs");
+        assert!(status.success(), "{restart}: {status}");
+    }
+    verdict.add("engine_restarts", count);
+    stop.store(true, Ordering::SeqCst);
+    for accepted in pushing.join().expect("the forge") {
+        verdict.of_delivery(&stage.client, &accepted);
+    }
+    verdict.of_engine(&stage.server.instance);
+    verdict
+}
+
+/// `count` running jobs, a kill, and the time from the next start until every log flows again.
+fn recovery(count: u64) -> Verdict {
+    let ticking = |at: u64| {
+        let image = engine::BUSYBOX;
+        format!(
+            "  job-{at}:\n    image: {image}\n    checkout: false\n    steps:\n      - run: while true; do echo tick; sleep 0.1; done\n"
+        )
+    };
+    let pipeline = format!("jobs:\n{}", (0..count).map(ticking).collect::<String>());
+    let mut stage = Stage::new(vec![Program { pipeline, jobs: Vec::new() }], count);
+    let mut verdict = Verdict::default();
+    let (branch, commit, _) = stage.branches[0].clone();
+    stage.client.push(&stage.repo, &stage.secret, &branch, &commit, "one");
+    let build = insist("the build", || {
+        let builds = stage.client.json(&format!("/api/v1/repos/{}/builds", stage.repo));
+        builds["items"][0]["id"].as_str().map(str::to_owned)
+    });
+    let client = stage.client.clone();
+    let jobs: Vec<String> = insist("every job to run", || {
+        let jobs = client.json(&format!("/api/v1/builds/{build}"))["jobs"].as_array()?.clone();
+        let ids: Option<Vec<String>> = jobs.iter().map(|job| job["id"].as_str().map(str::to_owned)).collect();
+        ids.filter(|ids| ids.iter().all(|id| length(&client, id) > 0))
+    });
+    stage.server.kill();
+    // What the agents say meanwhile waits in their spools.
+    std::thread::sleep(Duration::from_secs(1));
+    let begun = std::time::Instant::now();
+    stage.server.launch();
+    let known: Vec<usize> = jobs.iter().map(|job| length(&client, job)).collect();
+    insist("every log to flow", || {
+        jobs.iter().zip(&known).all(|(job, known)| length(&client, job) > *known).then_some(())
+    });
+    verdict.add("running_jobs", count);
+    verdict.add("recovery_ms", u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let (status, _) = stage.server.api().post(&format!("/api/v1/builds/{build}/cancel"), &serde_json::json!({}));
+    assert_eq!(status, 202);
+    insist("the canceled build's end", || {
+        (client.json(&format!("/api/v1/builds/{build}"))["status"] == "canceled").then_some(())
+    });
+    verdict.of_engine(&stage.server.instance);
+    verdict
+}
+
+fn length(client: &Client, job: &str) -> usize {
+    client.try_bytes(&format!("/api/v1/jobs/{job}/log?format=raw")).map_or(0, |log| log.len())
+}
