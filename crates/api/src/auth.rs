@@ -1,5 +1,8 @@
 //! Who asks, and what they may see and do.
 //!
+//! A program sends a token, a browser the cookie of its session, which does what the token did that opened it. By cookie alone
+//! nothing is written: a write has to bring the session's CSRF token too, in the header `X-CSRF-Token` or in a page's form.
+//!
 //! A token has scopes, `read` < `build` < `admin`. Without one only public repositories are seen. What may not be
 //! seen is answered like what is not there; what may not be done is refused before anything is looked up. So nobody
 //! learns from an answer what exists.
@@ -10,23 +13,35 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{RepoId, SessionId, Timestamp};
 use longshore_store::{
     repos::{self, Repo},
+    sessions::{self, Opener},
     tokens::{self, Scope},
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::{ApiError, server::Server};
+use crate::{ApiError, pages::SignedIn, server::Server};
+
+/// The cookie that holds a session.
+pub(crate) const SESSION_COOKIE: &str = "longshore_session";
 
 /// Whoever sent the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// The highest scope of the token; nothing without a token.
+    /// The highest scope of the token or the session; nothing without one.
     scope: Option<Scope>,
-    /// The token's name, for the record of who asked.
-    name: String,
+    /// The token, for the record of who asked and for links that sign in as it.
+    opener: Option<Opener>,
+    session: Option<BySession>,
+}
+
+/// Who comes by a session's cookie.
+#[derive(Debug, Clone)]
+struct BySession {
+    id: SessionId,
+    csrf: String,
 }
 
 impl Caller {
@@ -48,8 +63,20 @@ impl Caller {
         self.scope.is_none()
     }
 
+    /// The token's name.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.opener.as_ref().map_or("", |opener| &opener.name)
+    }
+
+    /// Whom a sign-in link of the caller's signs in; nobody without a token.
+    pub(crate) fn opener(&self) -> Option<&Opener> {
+        self.opener.as_ref()
+    }
+
+    /// The browser's session, if it is one.
+    pub(crate) fn signed_in(&self) -> Option<SignedIn> {
+        let (BySession { id, csrf }, Opener { name, scope, .. }) = (self.session.clone()?, self.opener.clone()?);
+        Some(SignedIn { id, name, scope, csrf })
     }
 
     /// The repository, if the caller may see it.
@@ -73,17 +100,79 @@ impl FromRequestParts<Arc<Server>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let Some(secret) = bearer(&parts.headers)? else { return Ok(Self { scope: None, name: String::new() }) };
-        if is_admin_token(secret, server.config.admin_token_hash) {
-            return Ok(Self { scope: Some(Scope::Admin), name: "admin".to_owned() });
-        }
-        match tokens::verify(&server.store, secret, Timestamp::now()).await? {
-            Some(token) => Ok(Self { scope: token.scopes.iter().max().copied(), name: token.name }),
-            None => {
-                Err(ApiError::unauthorized("the token is not valid: it was revoked, has expired, or never was one"))
+        let caller = Self::identify(&parts.headers, server).await?;
+        if let Some(session) = &caller.session
+            && !parts.method.is_safe()
+        {
+            let token = parts.headers.get("x-csrf-token").map_or(&b""[..], |value| value.as_bytes());
+            if !bool::from(session.csrf.as_bytes().ct_eq(token)) {
+                return Err(ApiError::forbidden("a write by a browser's session needs its token in `X-CSRF-Token`"));
             }
         }
+        Ok(caller)
     }
+}
+
+impl Caller {
+    /// Who sent these headers, whatever they want.
+    pub(crate) async fn identify(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
+        match bearer(headers)? {
+            Some(secret) => match Self::by_token(server, secret).await? {
+                Some(caller) => Ok(caller),
+                None => {
+                    Err(ApiError::unauthorized("the token is not valid: it was revoked, has expired, or never was one"))
+                }
+            },
+            None => Self::by_cookie(headers, server).await,
+        }
+    }
+
+    pub(crate) fn nobody() -> Self {
+        Self { scope: None, opener: None, session: None }
+    }
+
+    /// Whose token it is; nobody's if it is none of ours.
+    pub(crate) async fn by_token(server: &Server, secret: &str) -> Result<Option<Self>, ApiError> {
+        if is_admin_token(secret, server.config.admin_token_hash) {
+            let admin = Opener { name: "admin".to_owned(), scope: Scope::Admin, token: None, until: None };
+            return Ok(Some(Self { scope: Some(Scope::Admin), opener: Some(admin), session: None }));
+        }
+        let token = tokens::verify(&server.store, secret, Timestamp::now()).await?;
+        Ok(token.and_then(|token| {
+            let scope = token.scopes.iter().max().copied()?;
+            let opener = Opener { name: token.name, scope, token: Some(token.id), until: token.expires_at };
+            Some(Self { scope: Some(scope), opener: Some(opener), session: None })
+        }))
+    }
+
+    /// A cookie of a session that is over is no error: its browser sees what everybody sees, and the way to sign in.
+    async fn by_cookie(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
+        let session = match session_cookie(headers) {
+            Some(secret) => sessions::verify(&server.store, secret, Timestamp::now()).await?.map(|session| {
+                let csrf = csrf_token(secret);
+                (session, csrf)
+            }),
+            None => None,
+        };
+        let Some((session, csrf)) = session else { return Ok(Self::nobody()) };
+        let opener =
+            Opener { name: session.name, scope: session.scope, token: session.token, until: Some(session.expires_at) };
+        Ok(Self { scope: Some(session.scope), opener: Some(opener), session: Some(BySession { id: session.id, csrf }) })
+    }
+}
+
+fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
+        let (name, value) = cookie.trim().split_once('=')?;
+        (name == SESSION_COOKIE).then_some(value)
+    })
+}
+
+/// What a session's forms hold: known to whoever has the cookie, and useless to whoever sees it.
+fn csrf_token(secret: &str) -> String {
+    let hash = Sha256::new().chain_update("longshore csrf ").chain_update(secret).finalize();
+    hash.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token of an `Authorization` header; nothing where there is no such header.

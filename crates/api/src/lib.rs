@@ -24,6 +24,7 @@ mod repos;
 mod routes;
 mod secrets;
 mod server;
+mod sign_in_links;
 mod sse;
 mod tokens;
 mod views;

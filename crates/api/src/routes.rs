@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, repos,
-    secrets, server::Server, tokens,
+    secrets, server::Server, sign_in_links, tokens,
 };
 
 #[derive(OpenApi)]
@@ -63,6 +63,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(events::all))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(sign_in_links::create))
         .routes(routes!(badge::show))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))

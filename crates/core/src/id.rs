@@ -50,6 +50,10 @@ macro_rules! id {
 }
 
 id!(
+    /// A browser that is signed in.
+    SessionId
+);
+id!(
     /// A registered repository.
     RepoId
 );

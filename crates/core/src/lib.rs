@@ -18,7 +18,7 @@ pub mod timestamp;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{Event, EventName};
-pub use id::{BuildId, DeliveryId, JobId, RepoId, TokenId};
+pub use id::{BuildId, DeliveryId, JobId, RepoId, SessionId, TokenId};
 pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};
 pub use record::{Record, RecordKind, Stream};

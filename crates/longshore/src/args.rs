@@ -264,6 +264,8 @@ pub(crate) enum Token {
         scopes: Vec<String>,
     },
     List,
+    /// Print a link that signs a browser in: once, within ten minutes
+    SignIn,
     Revoke {
         /// Its id
         token: String,

@@ -5,7 +5,7 @@
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
 //! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
-//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`settings`], [`changes`], [`logs`].
+//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod backup;
 pub mod builds;
@@ -24,6 +24,7 @@ pub mod restore;
 mod row;
 mod secret_key;
 pub mod secrets;
+pub mod sessions;
 pub mod settings;
 pub mod steps;
 mod store;

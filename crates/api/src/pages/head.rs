@@ -115,8 +115,10 @@ impl Head {
         let link = |place, name, address, key| PlaceLink { name, address, key, here: self.here == place };
         let mut places =
             vec![link(Place::Repositories, "Repositories", "/", "g r"), link(Place::Queue, "Queue", "/queue", "g q")];
-        if self.admin {
+        if self.signed_in.is_some() {
             places.push(link(Place::Access, "Access", "/access", "g a"));
+        }
+        if self.admin {
             places.push(link(Place::Settings, "Settings", "/settings", "g s"));
         }
         places

@@ -9,6 +9,10 @@
 //!    they look the same everywhere and outsiders' words stay words;
 //! 3. a line in [`routes`]. Pages are not part of the API's description.
 //!
+//! A write is a form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which holds it against the
+//! session's token; the form has the hidden field `csrf` for that ([`Visitor::csrf`]). The handler asks
+//! `visitor.caller.require(…)` for the scope and answers with [`post::see`].
+//!
 //! [`Head::new`] comes first: it notes what the page has seen before it reads anything. [`Head::follows`] makes a page live:
 //! at every such event the script fetches it again and changes in place what differs, matched by `id` (so give one to every row
 //! that can move). Inside an element with `data-keep` nothing is touched. `data-key="x" data-key-name="What it does"` gives an
@@ -19,6 +23,7 @@
 //! The content policy allows nothing that stands in a page itself: no `style` attribute, no handler. Lengths that are data go
 //! into SVG attributes.
 
+mod access;
 mod assets;
 pub(crate) mod build;
 pub(crate) mod escape;
@@ -26,16 +31,21 @@ mod head;
 pub(crate) mod home;
 pub(crate) mod html;
 pub(crate) mod job;
+mod post;
 pub(crate) mod show;
+mod sign_in;
 mod visitor;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 
 pub(crate) use head::{Head, Place};
 pub(crate) use html::Html;
-pub(crate) use visitor::Visitor;
+pub(crate) use visitor::{SignedIn, Visitor};
 
 use crate::server::Server;
 
@@ -45,5 +55,11 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/", get(home::show))
         .route("/builds/{build}", get(build::show))
         .route("/jobs/{job}", get(job::show))
+        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/access", get(access::show))
+        .route("/access/sessions/{session}/end", post(access::end_session))
+        .route("/access/tokens", post(access::create_token))
+        .route("/access/tokens/{token}/revoke", post(access::revoke_token))
         .route("/assets/{file}", get(assets::serve))
 }

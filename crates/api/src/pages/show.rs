@@ -14,8 +14,8 @@ const IN_A_TITLE: usize = 1000;
 /// A shape (drawn by the style), a colour and a word.
 pub(crate) struct StatusMark(Status);
 
-pub(crate) fn status(status: Status) -> StatusMark {
-    StatusMark(status)
+pub(crate) fn status(status: &Status) -> StatusMark {
+    StatusMark(*status)
 }
 
 impl Display for StatusMark {
@@ -28,20 +28,20 @@ impl HtmlSafe for StatusMark {}
 /// How long ago; the script keeps it true, and puts the exact time in the reader's zone into its title.
 pub(crate) struct Ago(Timestamp);
 
-pub(crate) fn ago(time: Timestamp) -> Ago {
-    Ago(time)
+pub(crate) fn ago(time: &Timestamp) -> Ago {
+    Ago(*time)
 }
 
 impl Display for Ago {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ms = Timestamp::now().since(self.0);
-        write!(f, "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>", self.0, exact(self.0), rough(ms))
+        write!(f, "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>", self.0, exact(&self.0), rough(ms))
     }
 }
 impl HtmlSafe for Ago {}
 
 /// `2026-01-31 12:00:00 UTC`.
-pub(crate) fn exact(time: Timestamp) -> String {
+pub(crate) fn exact(time: &Timestamp) -> String {
     let text = time.to_string();
     text.get(..19).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
 }

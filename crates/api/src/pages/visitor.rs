@@ -1,30 +1,62 @@
-//! Who reads a page: the same [`Caller`] as the API's, and what the page's frame says of them.
+//! Who reads a page or sends a form: the same [`Caller`] as the API's, and what the page's frame says of them.
 
 use std::sync::Arc;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use longshore_core::SessionId;
 use longshore_store::tokens::Scope;
+use subtle::ConstantTimeEq as _;
 
 use crate::{ApiError, auth::Caller, server::Server};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
     pub(crate) caller: Caller,
+    /// Nothing for whoever has not, and for a program with a token.
     pub(crate) signed_in: Option<SignedIn>,
 }
 
 /// A browser's session, as pages show it.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedIn {
+    pub(crate) id: SessionId,
     pub(crate) name: String,
     pub(crate) scope: Scope,
     /// Goes into every form.
     pub(crate) csrf: String,
 }
 
+impl SignedIn {
+    pub(crate) fn has_token(&self, csrf: &str) -> bool {
+        self.csrf.as_bytes().ct_eq(csrf.as_bytes()).into()
+    }
+}
+
 impl Visitor {
     pub(crate) fn is_admin(&self) -> bool {
         self.caller.require(Scope::Admin).is_ok()
+    }
+
+    /// The hidden field of forms.
+    pub(crate) fn csrf(&self) -> String {
+        self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
+    }
+
+    /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
+    pub(super) async fn of_write(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
+        let caller = Caller::identify(&parts.headers, server).await?;
+        caller.require(Scope::Read)?;
+        Ok(Self::of(caller))
+    }
+
+    /// Whoever is about to sign in.
+    pub(super) fn nobody() -> Self {
+        Self::of(Caller::nobody())
+    }
+
+    fn of(caller: Caller) -> Self {
+        let signed_in = caller.signed_in();
+        Self { caller, signed_in }
     }
 }
 
@@ -32,7 +64,7 @@ impl FromRequestParts<Arc<Server>> for Visitor {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, server).await?;
-        Ok(Self { caller, signed_in: None })
+        // A caller by cookie who writes has to show the CSRF token: this one knows of no form.
+        Ok(Self::of(Caller::from_request_parts(parts, server).await?))
     }
 }

@@ -51,6 +51,7 @@ fn table(repo: &str, build: &str, job: &str, delivery: &str, token: &str) -> Vec
         ("POST", format!("/api/v1/jobs/{job}/rerun"), build_scope),
         ("POST", format!("/api/v1/jobs/{job}/approve"), build_scope),
         ("POST", format!("/api/v1/jobs/{job}/decline"), build_scope),
+        ("POST", "/api/v1/sign-in-links".to_owned(), Token(Scope::Read)),
         ("GET", "/api/v1/tokens".to_owned(), admin),
         ("POST", "/api/v1/tokens".to_owned(), admin),
         ("DELETE", format!("/api/v1/tokens/{token}"), admin),

@@ -14,4 +14,5 @@ mod openapi;
 mod pages;
 mod secrets;
 mod server;
+mod sign_in;
 mod world;

@@ -15,7 +15,12 @@ use longshore_core::Timestamp;
 use longshore_executor::{EngineOptions, Limits};
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, secrets};
+use longshore_store::{
+    Store, secrets,
+    sessions::{self, Opener},
+    settings,
+    tokens::Scope,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     net::TcpListener,
@@ -102,6 +107,11 @@ async fn serve(config: Config) -> super::Result {
             engine: EngineProbe::new(probe(&config.docker_host)),
         },
     };
+    if let Some(link) = first_link(&store, &config.url).await? {
+        let mut err = std::io::stderr().lock();
+        writeln!(err, "To sign a browser in, once and within ten minutes:\n\n    {link}\n")?;
+        writeln!(err, "`longshore token sign-in` prints another.\n")?;
+    }
     let instance = store.instance();
     tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
@@ -161,6 +171,21 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     let mut err = std::io::stderr().lock();
     writeln!(err, "The admin token, shown this once (it is kept in {}):\n\n    {token}\n", path.display())?;
     Ok(token)
+}
+
+/// A link that signs a browser in as the administrator, at the first start on a data folder.
+async fn first_link(store: &Store, url: &str) -> anyhow::Result<Option<String>> {
+    const SHOWN: &str = "sign-in link shown";
+    if settings::get(store, SHOWN).await?.is_some() {
+        return Ok(None);
+    }
+    let now = Timestamp::now();
+    let admin = Opener { name: "admin".to_owned(), scope: Scope::Admin, token: None, until: None };
+    let mut tx = store.write().await?;
+    let code = sessions::make_link(&mut tx, &admin, now).await?;
+    settings::set(&mut tx, SHOWN, &now.to_string()).await?;
+    tx.commit().await?;
+    Ok(Some(format!("{url}/sign-in?code={code}")))
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! `longshore token`: who may talk to a server.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use serde_json::json;
 
@@ -13,8 +13,15 @@ use crate::{
     client::Client,
 };
 
+/// Beside the server, as in `docker exec`: the administrator's token of its data folder, for whoever may read it.
+fn own_admin_token() -> Option<String> {
+    let data = std::env::var_os("LONGSHORE_DATA").map_or_else(|| PathBuf::from("/var/lib/longshore"), PathBuf::from);
+    let given = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
+    given.or_else(|| Some(std::fs::read_to_string(data.join("admin-token")).ok()?.trim().to_owned()))
+}
+
 pub(crate) fn run(args: Remote<Token>) -> super::Result {
-    let client = Client::new(&args.url, args.token);
+    let client = Client::new(&args.url, args.token.or_else(own_admin_token));
     match args.command {
         Token::Create { name, scopes } => {
             let token = client.post("/api/v1/tokens", &json!({ "name": name, "scopes": scopes }))?;
@@ -23,6 +30,15 @@ pub(crate) fn run(args: Remote<Token>) -> super::Result {
             } else {
                 writeln!(std::io::stdout(), "{}", text(&token, "token"))?;
                 writeln!(std::io::stderr(), "The token is shown this once; the server keeps only its hash.")?;
+            }
+        }
+        Token::SignIn => {
+            let link = client.post("/api/v1/sign-in-links", &json!({}))?;
+            if args.json {
+                print_json(&link)?;
+            } else {
+                writeln!(std::io::stdout(), "{}", text(&link, "url"))?;
+                writeln!(std::io::stderr(), "It works once, within ten minutes.")?;
             }
         }
         Token::List => {

@@ -1,0 +1,119 @@
+//! `/access`: who may get in. One's own sessions; for administrators all of them, and the tokens.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::{SessionId, Timestamp, TokenId};
+use longshore_store::{
+    sessions::{self, Session},
+    tokens::{self, Scope, Token},
+};
+use serde::Deserialize;
+
+use super::{
+    Head, Html, Place, Visitor,
+    post::{Nothing, Post, see},
+    show,
+};
+use crate::{ApiError, params::Path, server::Server};
+
+#[derive(Template)]
+#[template(path = "access.html")]
+struct AccessPage {
+    head: Head,
+    csrf: String,
+    this: Option<SessionId>,
+    sessions: Vec<Session>,
+    admin: bool,
+    tokens: Vec<Token>,
+    /// A token that was just made: its name and its secret.
+    made: Option<(String, String)>,
+}
+
+pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
+    if visitor.caller.only_public() {
+        return Ok(see("/sign-in?next=/access"));
+    }
+    page(&server, &visitor, None).await
+}
+
+async fn page(server: &Server, visitor: &Visitor, made: Option<(String, String)>) -> Result<Response, ApiError> {
+    let head = Head::new(server, visitor, Place::Access, "Access");
+    let admin = visitor.is_admin();
+    let mut sessions = sessions::list(&server.store, Timestamp::now()).await?;
+    sessions.retain(|session| may_end(visitor, session));
+    let tokens = if admin { tokens::list(&server.store).await? } else { Vec::new() };
+    let this = visitor.signed_in.as_ref().map(|session| session.id);
+    Ok(Html(AccessPage { head, csrf: visitor.csrf(), this, sessions, admin, tokens, made }).into_response())
+}
+
+/// One's own are those of the same token.
+fn may_end(visitor: &Visitor, session: &Session) -> bool {
+    let own = visitor.caller.opener().is_some_and(|opener| opener.token == session.token && session.token.is_some());
+    own || visitor.is_admin()
+}
+
+pub(crate) async fn end_session(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<SessionId>,
+    Post { visitor, .. }: Post<Nothing>,
+) -> Result<Response, ApiError> {
+    let sessions = sessions::list(&server.store, Timestamp::now()).await?;
+    let found = sessions.iter().any(|session| session.id == id && may_end(&visitor, session));
+    if !found {
+        return Err(ApiError::no_such("session"));
+    }
+    let mut tx = server.store.write().await?;
+    sessions::end(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(session = %id, by = visitor.caller.name(), "a session was ended");
+    Ok(see("/access"))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct NewToken {
+    name: String,
+    scope: String,
+    /// Days; for ever where it is empty.
+    #[serde(default)]
+    days: String,
+}
+
+/// Answers with the page itself: the secret is shown this once.
+pub(crate) async fn create_token(
+    State(server): State<Arc<Server>>,
+    Post { visitor, form }: Post<NewToken>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Admin)?;
+    let scope: Scope = form.scope.parse().map_err(ApiError::bad_request)?;
+    let now = Timestamp::now();
+    let expires_at = match form.days.trim() {
+        "" => None,
+        days => match days.parse::<u16>() {
+            Ok(days @ 1..) => Some(Timestamp::from_millis(now.as_millis() + i64::from(days) * 86_400_000)),
+            Ok(0) | Err(_) => return Err(ApiError::bad_request("a token lives for 1 to 65,535 days, or for ever")),
+        },
+    };
+    let mut tx = server.store.write().await?;
+    let made = tokens::create(&mut tx, form.name.trim(), &[scope], expires_at, now).await?;
+    tx.commit().await?;
+    tracing::info!(token = %made.token.id, name = made.token.name, by = visitor.caller.name(), "a token was made");
+    page(&server, &visitor, Some((made.token.name, made.secret))).await
+}
+
+pub(crate) async fn revoke_token(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<TokenId>,
+    Post { visitor, .. }: Post<Nothing>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Admin)?;
+    let mut tx = server.store.write().await?;
+    tokens::revoke(&mut tx, id).await?;
+    tx.commit().await?;
+    tracing::info!(token = %id, by = visitor.caller.name(), "a token was revoked");
+    Ok(see("/access"))
+}

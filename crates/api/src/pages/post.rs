@@ -1,0 +1,104 @@
+//! A form that was sent: every write of the pages comes through [`Post`], which holds it against the session's CSRF token. There
+//! is no way to write from a page without it: [`Visitor`] is refused for every method but GET.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequest, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::visitor::Visitor;
+use crate::{ApiError, body, server::Server};
+
+/// The longest form: a secret's value, and room for it in percent signs.
+const FORM_LIMIT: usize = 256 << 10;
+
+/// Who sent a form, and what is in it.
+#[derive(Debug)]
+pub(crate) struct Post<T> {
+    pub(crate) visitor: Visitor,
+    pub(crate) form: T,
+}
+
+/// A form that has nothing but its token.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Nothing {}
+
+#[derive(Debug, Deserialize)]
+struct Csrf {
+    #[serde(default)]
+    csrf: String,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<Server>> for Post<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = match Visitor::of_write(&mut parts, server).await {
+            Ok(visitor) => visitor,
+            Err(error) => {
+                body::discard(body);
+                return Err(error);
+            }
+        };
+        let bytes = form_bytes(&parts.headers, body, server).await?;
+        if let Some(session) = &visitor.signed_in {
+            let Csrf { csrf } = read(&bytes)?;
+            if !session.has_token(&csrf) {
+                return Err(ApiError::forbidden("the form is not of this session: reload its page and send it again"));
+            }
+        }
+        Ok(Self { visitor, form: read(&bytes)? })
+    }
+}
+
+/// A form without a session: only signing in is one.
+#[derive(Debug)]
+pub(crate) struct OpenPost<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Server>> for OpenPost<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        // Another site's page must not sign anybody in: browsers say where a form comes from.
+        if let Some(origin) = parts.headers.get(header::ORIGIN) {
+            let host = parts.headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+            let from_here = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2) == Some(host);
+            if !from_here {
+                body::discard(body);
+                return Err(ApiError::forbidden("the form was sent from another site"));
+            }
+        }
+        let bytes = form_bytes(&parts.headers, body, server).await?;
+        Ok(Self(read(&bytes)?))
+    }
+}
+
+async fn form_bytes(
+    headers: &axum::http::HeaderMap,
+    body: axum::body::Body,
+    server: &Server,
+) -> Result<bytes::Bytes, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !content_type.starts_with(b"application/x-www-form-urlencoded") && !content_type.is_empty() {
+        body::discard(body);
+        return Err(ApiError::bad_request("a form has to be application/x-www-form-urlencoded"));
+    }
+    body::read(body, FORM_LIMIT, &server.large_bodies).await
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_urlencoded::from_bytes(bytes)
+        .map_err(|error| ApiError::bad_request(format!("the form is not understood: {error}")))
+}
+
+/// After a form: the page that shows what became of it, so that a reload sends nothing twice.
+pub(crate) fn see(address: &str) -> Response {
+    let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}

@@ -1,0 +1,44 @@
+//! `POST /api/v1/sign-in-links`: a link that opens a browser's session.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use longshore_core::Timestamp;
+use longshore_store::{
+    sessions::{self, LINK_LIFETIME_MS},
+    tokens::Scope,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SignInLinkView {
+    /// Opens a session once. Shown this once.
+    url: String,
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Makes a link that signs a browser in
+///
+/// Good for ten minutes and for one use. The session may do what the token may, and ends with it or after 30 days.
+#[utoipa::path(
+    post, path = "/api/v1/sign-in-links", tag = "tokens", security(("token" = ["read"])),
+    responses((status = 201, body = SignInLinkView), (status = 401, body = ErrorBody)),
+)]
+pub(crate) async fn create(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+) -> Result<(StatusCode, Json<SignInLinkView>), ApiError> {
+    caller.require(Scope::Read)?;
+    let opener = caller.opener().ok_or_else(|| ApiError::unauthorized("a link needs a token"))?;
+    let now = Timestamp::now();
+    let mut tx = server.store.write().await?;
+    let code = sessions::make_link(&mut tx, opener, now).await?;
+    tx.commit().await?;
+    let url = format!("{}/sign-in?code={code}", server.config.public_url);
+    let expires_at = Timestamp::from_millis(now.as_millis() + LINK_LIFETIME_MS);
+    Ok((StatusCode::CREATED, Json(SignInLinkView { url, expires_at })))
+}

@@ -1,0 +1,180 @@
+//! Browsers: how they get in, what their cookie does alone, and how they get out.
+
+use longshore_store::{sessions, tokens, tokens::Scope};
+use serde_json::json;
+
+use crate::{
+    client::{Answer, send},
+    pages::attribute,
+    world::World,
+};
+
+/// The path of a link that the holder of this token gets.
+async fn link(world: &World, token: &str) -> String {
+    let made = world.call("POST", "/api/v1/sign-in-links", Some(token), "").await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let url = made.json()["url"].as_str().unwrap().to_owned();
+    url.strip_prefix("https://ci.example").unwrap().to_owned()
+}
+
+/// The cookie that following the link brings.
+pub(crate) async fn sign_in(world: &World, scope: Scope) -> String {
+    let token = world.token(scope).await;
+    let opened = send(world.addr, "GET", &link(world, &token).await, &[], "").await;
+    assert_eq!((opened.status, opened.header("location")), (303, "/"));
+    opened.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+async fn get(world: &World, path: &str, cookie: &str) -> Answer {
+    send(world.addr, "GET", path, &[("cookie", cookie), ("accept", "text/html")], "").await
+}
+
+async fn form(world: &World, path: &str, cookie: &str, body: &str) -> Answer {
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    send(world.addr, "POST", path, &[("cookie", cookie), form], body.to_owned()).await
+}
+
+#[tokio::test]
+async fn a_link_opens_one_session_and_is_used_up() {
+    let world = World::new().await;
+    let token = world.token(Scope::Build).await;
+    let link = link(&world, &token).await;
+    // A preview that looks at the head uses nothing up.
+    assert_eq!(send(world.addr, "HEAD", &link, &[], "").await.header("set-cookie"), "");
+    let opened = send(world.addr, "GET", &format!("{link}&next=/queue"), &[("user-agent", "Browser 1")], "").await;
+    assert_eq!((opened.status, opened.header("location")), (303, "/queue"));
+    let cookie = opened.header("set-cookie");
+    for part in ["; HttpOnly", "; SameSite=Lax", "; Secure", "; Path=/", "; Max-Age=2592000"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let again = send(world.addr, "GET", &link, &[], "").await;
+    assert_eq!((again.status, again.header("set-cookie")), (403, ""));
+    assert!(again.text().contains("has been used"));
+
+    let session = cookie.split(';').next().unwrap();
+    let page = get(&world, "/access", session).await;
+    assert!(page.text().contains("Browser 1") && page.text().contains("(this one)"), "{}", page.text());
+    // Only hashes are kept.
+    let secret = session.split_once('=').unwrap().1;
+    let data = std::fs::read(world.store.data_dir().join("longshore.db-wal")).unwrap();
+    assert!(!data.windows(secret.len()).any(|window| window == secret.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_pasted_link_or_token_signs_in_and_another_sites_form_does_not() {
+    let world = World::new().await;
+    let token = world.token(Scope::Read).await;
+    let link = format!("https://ci.example{}", link(&world, &token).await).replace(':', "%3A").replace('?', "%3F");
+    for pasted in [link.as_str(), token.as_str()] {
+        let opened = form(&world, "/sign-in", "", &format!("code={pasted}")).await;
+        assert_eq!(opened.status, 303, "{}", opened.text());
+        assert!(opened.header("set-cookie").starts_with("longshore_session="));
+    }
+    assert_eq!(form(&world, "/sign-in", "", "code=nonsense").await.status, 403);
+    let origin = [("origin", "https://evil.example"), ("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(send(world.addr, "POST", "/sign-in", &origin, format!("code={token}")).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_cookie_reads_and_writes_only_with_its_sessions_token() {
+    let world = World::with_dispatcher().await;
+    let repo = world.repo("secret/repo", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let cookie = sign_in(&world, Scope::Build).await;
+    let address = format!("/api/v1/builds/{}", build.id);
+    assert_eq!(get(&world, &address, &cookie).await.status, 200);
+    assert_eq!(get(&world, &format!("/builds/{}", build.id), &cookie).await.status, 200);
+    assert_eq!(get(&world, "/api/v1/tokens", &cookie).await.status, 403, "the session has its token's scope");
+
+    let home = get(&world, "/", &cookie).await;
+    let csrf = attribute(home.text(), "name=\"csrf\" value=\"").to_owned();
+    let cancel = format!("{address}/cancel");
+    for headers in [vec![("cookie", cookie.as_str())], vec![("cookie", cookie.as_str()), ("x-csrf-token", "wrong")]] {
+        assert_eq!(send(world.addr, "POST", &cancel, &headers, "").await.status, 403);
+    }
+    let right = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
+    assert_eq!(send(world.addr, "POST", &cancel, &right, "").await.status, 202);
+
+    // Forms.
+    assert_eq!(form(&world, "/sign-out", &cookie, "").await.status, 403);
+    assert_eq!(form(&world, "/sign-out", &cookie, "csrf=wrong").await.status, 403);
+    let other = sign_in(&world, Scope::Build).await;
+    assert_eq!(form(&world, "/sign-out", &other, &format!("csrf={csrf}")).await.status, 403, "another session's");
+    let out = form(&world, "/sign-out", &cookie, &format!("csrf={csrf}")).await;
+    assert_eq!(out.status, 303);
+    assert!(out.header("set-cookie").contains("Max-Age=0"));
+    assert_eq!(get(&world, &address, &cookie).await.status, 404, "the session is over");
+    assert_eq!(form(&world, "/sign-out", &cookie, &format!("csrf={csrf}")).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_and_by_whoever_may_end_it() {
+    let world = World::new().await;
+    let admin = sign_in(&world, Scope::Admin).await;
+    let (one, two) = (sign_in(&world, Scope::Read).await, sign_in(&world, Scope::Read).await);
+    let csrf_of = async |cookie: &str| {
+        let page = get(&world, "/access", cookie).await;
+        attribute(page.text(), "name=\"csrf\" value=\"").to_owned()
+    };
+    let now = longshore_core::Timestamp::now();
+    let all = sessions::list(&world.store, now).await.unwrap();
+    assert_eq!(all.len(), 3);
+    // `two` may end its own, and not the one of another token.
+    let (newest, middle) = (all[0].clone(), all[1].clone());
+    let csrf = csrf_of(&two).await;
+    let end = |session: &sessions::Session| format!("/access/sessions/{}/end", session.id);
+    assert_eq!(form(&world, &end(&middle), &two, &format!("csrf={csrf}")).await.status, 404);
+    assert!(!get(&world, "/access", &two).await.text().contains(&middle.id.to_string()));
+    assert_eq!(form(&world, &end(&newest), &two, &format!("csrf={csrf}")).await.status, 303);
+    assert_eq!(get(&world, "/access", &two).await.status, 303, "it is signed out");
+    // The administrator ends anything.
+    let csrf = csrf_of(&admin).await;
+    let revoke = format!("/access/tokens/{}/revoke", middle.token.unwrap());
+    assert_eq!(form(&world, &revoke, &admin, &format!("csrf={csrf}")).await.status, 303);
+    assert_eq!(get(&world, "/access", &one).await.status, 303, "its token was revoked");
+    assert_eq!(sessions::list(&world.store, now).await.unwrap().len(), 1);
+    // And nothing lives past its time.
+    let later = longshore_core::Timestamp::from_millis(now.as_millis() + sessions::SESSION_LIFETIME_MS + 60_000);
+    assert!(sessions::list(&world.store, later).await.unwrap().is_empty());
+    let secret = admin.split_once('=').unwrap().1;
+    assert!(sessions::verify(&world.store, secret, now).await.unwrap().is_some());
+    assert!(sessions::verify(&world.store, secret, later).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_token_made_on_the_page_is_shown_once_and_works() {
+    let world = World::new().await;
+    let admin = sign_in(&world, Scope::Admin).await;
+    let page = get(&world, "/access", &admin).await;
+    let csrf = attribute(page.text(), "name=\"csrf\" value=\"");
+    let made = form(&world, "/access/tokens", &admin, &format!("csrf={csrf}&name=ci+bot&scope=build&days=7")).await;
+    assert_eq!(made.status, 200);
+    let secret = attribute(made.text(), "<code id=\"made\">").split('<').next().unwrap().to_owned();
+    let token = tokens::verify(&world.store, &secret, longshore_core::Timestamp::now()).await.unwrap().unwrap();
+    assert_eq!((token.name.as_str(), token.scopes.as_slice()), ("ci bot", [Scope::Build].as_slice()));
+    assert!(token.expires_at.is_some());
+    assert!(!get(&world, "/access", &admin).await.text().contains(&secret));
+    let refused = form(&world, "/access/tokens", &admin, &format!("csrf={csrf}&name=x&scope=root")).await;
+    assert_eq!(refused.status, 400);
+}
+
+#[tokio::test]
+async fn what_is_private_looks_like_what_is_missing() {
+    let world = World::new().await;
+    let repo = world.repo("secret/repo", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let job = world.job_of(&build).await;
+    let nowhere = "01890000-0000-7000-8000-000000000000";
+    for (kind, id) in [("builds", build.id.to_string()), ("jobs", job.id.to_string())] {
+        let hidden = get(&world, &format!("/{kind}/{id}"), "longshore_session=stale").await;
+        let missing = get(&world, &format!("/{kind}/{nowhere}"), "").await;
+        assert_eq!(hidden.status, 404);
+        let without_now = |answer: &Answer| {
+            let text = answer.text().to_owned();
+            let now = attribute(&text, "data-now=\"").to_owned();
+            text.replace(&now, "")
+        };
+        assert_eq!(without_now(&hidden), without_now(&missing));
+    }
+    assert_eq!(world.post("/api/v1/tokens", json!({ "name": "x", "scopes": ["read"] })).await.status, 201);
+}

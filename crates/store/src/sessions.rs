@@ -1,0 +1,205 @@
+//! Browsers that are signed in: a one-time link opens a session, a cookie holds it. Only hashes of their secrets are kept, which
+//! are random enough to need no slow one.
+//!
+//! A session does what the token did that made its link, and ends with it, after 30 days, or when it is signed out.
+
+use std::fmt;
+
+use longshore_core::{SessionId, Timestamp, TokenId};
+use sha2::{Digest as _, Sha256};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, WriteTx, row, tokens::Scope};
+
+/// A one-time link is good for ten minutes.
+pub const LINK_LIFETIME_MS: i64 = 10 * 60 * 1000;
+/// A session ends 30 days after it was opened.
+pub const SESSION_LIFETIME_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// How exact `last_seen_at` is: a write per request would be too many.
+const LAST_SEEN_PRECISION_MS: u64 = 600_000;
+/// What of a browser's name is kept.
+const BROWSER_LEN: usize = 200;
+
+/// Whose link it is: the token that asked for it, or the administrator's (which has no row).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opener {
+    pub name: String,
+    pub scope: Scope,
+    pub token: Option<TokenId>,
+    /// When the token ends.
+    pub until: Option<Timestamp>,
+}
+
+/// A session, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    pub id: SessionId,
+    /// The name of the token that it stands for.
+    pub name: String,
+    pub scope: Scope,
+    /// Nothing for the administrator's.
+    pub token: Option<TokenId>,
+    /// What the browser called itself when the session was opened.
+    pub browser: String,
+    pub created_at: Timestamp,
+    /// To ten minutes.
+    pub last_seen_at: Timestamp,
+    pub expires_at: Timestamp,
+}
+
+/// A session that was just opened; nobody but its browser sees the secret again.
+pub struct OpenedSession {
+    pub session: Session,
+    pub secret: String,
+}
+
+impl fmt::Debug for OpenedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedSession").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// Makes a link's code, and forgets those that are over.
+pub async fn make_link(tx: &mut WriteTx, opener: &Opener, now: Timestamp) -> Result<String, StoreError> {
+    forget_expired(tx, now).await?;
+    let code = random();
+    sqlx::query(
+        "INSERT INTO sign_in_links (hash, name, scope, token, session_until, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(hash(&code).as_slice())
+    .bind(&opener.name)
+    .bind(opener.scope.as_str())
+    .bind(opener.token.map(|id| id.to_string()))
+    .bind(opener.until.map(Timestamp::as_millis))
+    .bind(now.as_millis() + LINK_LIFETIME_MS)
+    .execute(tx.conn())
+    .await?;
+    Ok(code)
+}
+
+/// Opens a session with a link's code, which ends the link. Nothing for a code that was used, is over, or never was one.
+pub async fn open_by_link(
+    tx: &mut WriteTx,
+    code: &str,
+    browser: &str,
+    now: Timestamp,
+) -> Result<Option<OpenedSession>, StoreError> {
+    forget_expired(tx, now).await?;
+    let row = sqlx::query("DELETE FROM sign_in_links WHERE hash = ? RETURNING name, scope, token, session_until")
+        .bind(hash(code).as_slice())
+        .fetch_optional(tx.conn())
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let opener = Opener {
+        name: row.try_get("name")?,
+        scope: row::parsed(&row, "scope")?,
+        token: row::parsed_opt(&row, "token")?,
+        until: row::time_opt(&row, "session_until")?,
+    };
+    open(tx, opener, browser, now).await.map(Some)
+}
+
+/// Opens a session for whoever has shown the token itself.
+pub async fn open(
+    tx: &mut WriteTx,
+    opener: Opener,
+    browser: &str,
+    now: Timestamp,
+) -> Result<OpenedSession, StoreError> {
+    let secret = random();
+    let latest = Timestamp::from_millis(now.as_millis() + SESSION_LIFETIME_MS);
+    let session = Session {
+        id: SessionId::new(),
+        name: opener.name,
+        scope: opener.scope,
+        token: opener.token,
+        browser: browser.chars().take(BROWSER_LEN).collect(),
+        created_at: now,
+        last_seen_at: now,
+        expires_at: opener.until.map_or(latest, |until| until.min(latest)),
+    };
+    sqlx::query(
+        "INSERT INTO sessions (id, hash, name, scope, token, browser, created_at, last_seen_at, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(session.id.to_string())
+    .bind(hash(&secret).as_slice())
+    .bind(&session.name)
+    .bind(session.scope.as_str())
+    .bind(session.token.map(|id| id.to_string()))
+    .bind(&session.browser)
+    .bind(now.as_millis())
+    .bind(now.as_millis())
+    .bind(session.expires_at.as_millis())
+    .execute(tx.conn())
+    .await?;
+    Ok(OpenedSession { session, secret })
+}
+
+/// The session of that secret, if it is not over. Notes, to ten minutes, that it was seen.
+pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Option<Session>, StoreError> {
+    // The look-up's time depends on the hash alone, which nobody can steer towards a stored one.
+    let row = sqlx::query("SELECT * FROM sessions WHERE hash = ? AND expires_at > ?")
+        .bind(hash(secret).as_slice())
+        .bind(now.as_millis());
+    let Some(row) = row.fetch_optional(store.readers()).await? else { return Ok(None) };
+    let session = from_row(&row)?;
+    if now.since(session.last_seen_at) >= LAST_SEEN_PRECISION_MS
+        && let Err(error) = note_seen(store, session.id, now).await
+    {
+        // A full disk locks nobody out.
+        tracing::warn!(session = %session.id, %error, "cannot note that the session was seen");
+    }
+    Ok(Some(session))
+}
+
+async fn note_seen(store: &Store, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    sqlx::query("UPDATE sessions SET last_seen_at = ? WHERE id = ?")
+        .bind(now.as_millis())
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Those that are not over, newest first, at most 500.
+pub async fn list(store: &Store, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+    let rows =
+        sqlx::query("SELECT * FROM sessions WHERE expires_at > ? ORDER BY seq DESC LIMIT 500").bind(now.as_millis());
+    rows.fetch_all(store.readers()).await?.iter().map(from_row).collect()
+}
+
+/// Ends a session. [`StoreError::NotFound`] when there is none.
+pub async fn end(tx: &mut WriteTx, id: SessionId) -> Result<(), StoreError> {
+    let done = sqlx::query("DELETE FROM sessions WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
+    if done.rows_affected() == 0 { Err(StoreError::NotFound("session")) } else { Ok(()) }
+}
+
+async fn forget_expired(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sign_in_links WHERE expires_at <= ?").bind(now.as_millis()).execute(tx.conn()).await?;
+    sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.as_millis()).execute(tx.conn()).await?;
+    Ok(())
+}
+
+fn random() -> String {
+    hex::encode(rand::random::<[u8; 20]>())
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn from_row(row: &SqliteRow) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: row::parsed(row, "id")?,
+        name: row.try_get("name")?,
+        scope: row::parsed(row, "scope")?,
+        token: row::parsed_opt(row, "token")?,
+        browser: row.try_get("browser")?,
+        created_at: row::time(row, "created_at")?,
+        last_seen_at: row::time(row, "last_seen_at")?,
+        expires_at: row::time(row, "expires_at")?,
+    })
+}
