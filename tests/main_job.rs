@@ -163,15 +163,6 @@ fn fifty_webhooks_at_once_become_fifty_builds() {
 }
 
 #[test]
-fn a_missing_image_is_an_error_of_ours_that_says_what_to_do() {
-    let world = World::start();
-    let build = world.run(&one_step("true").replace(engine::BUSYBOX, "longshore-test/not-here:1"));
-    assert_eq!(build["status"], "error");
-    let reason = text(job(&build, "one"), "reason");
-    assert!(reason.contains("longshore-test/not-here:1"), "{reason}");
-}
-
-#[test]
 fn a_broken_pipeline_file_becomes_a_build_that_shows_what_is_wrong() {
     let world = World::start();
     let build = world.run("jobs:\n  one:\n    imag: x\n    steps: [{ run: 'true' }]\n");
@@ -223,40 +214,6 @@ fn a_rerun_is_a_new_build_and_failed_only_carries_over_what_succeeded() {
     assert_eq!(again["status"], "failure");
     assert_eq!(world.api().raw_log(&text(job(&again, "good"), "id")), b"good\n");
     assert_eq!(job(&again, "good")["started_at"], job(&build, "good")["started_at"]);
-}
-
-#[test]
-fn a_running_job_survives_the_kill_of_the_server_with_a_whole_log() {
-    let mut world = World::start();
-    let commit =
-        world.git.push(&one_step("i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit 5"));
-    let build = text(&world.build_of(&commit), "id");
-    let one = text(job(&world.api().get(&format!("/api/v1/builds/{build}")), "one"), "id");
-    until("the first lines", || world.api().raw_log(&one).starts_with(b"line 0\nline 1\n").then_some(()));
-    world.server.kill();
-    world.server.launch();
-    let ended = world.api().wait_for_build(&build);
-    assert_eq!(ended["status"], "failure", "{ended}");
-    assert_eq!(job(&ended, "one")["exit_code"], 5);
-    let expected: String = (0..40).map(|i| format!("line {i}\n")).collect();
-    assert_eq!(String::from_utf8(world.api().raw_log(&one)).unwrap(), expected);
-    world.nothing_is_left();
-}
-
-#[test]
-fn sigterm_leaves_jobs_running_and_ends_the_server_with_0() {
-    let mut world = World::start();
-    let commit = world.git.push(&one_step("echo begun; while [ ! -f go ]; do sleep 0.05; done; echo went on"));
-    let build = text(&world.build_of(&commit), "id");
-    let one = text(job(&world.api().get(&format!("/api/v1/builds/{build}")), "one"), "id");
-    until("the first line", || (world.api().raw_log(&one) == b"begun\n").then_some(()));
-    assert_eq!(world.server.stop(), Some(0));
-    let containers = engine::objects(&world.server.instance, &["job"]);
-    assert_eq!(containers.len(), 1, "the job runs on");
-    engine::docker(&["exec", &containers[0], "touch", "/longshore/workspace/go"]);
-    world.server.launch();
-    assert_eq!(world.api().wait_for_build(&build)["status"], "success");
-    assert_eq!(world.api().raw_log(&one), b"begun\nwent on\n");
 }
 
 #[test]

@@ -73,7 +73,8 @@ fn a_run_takes_the_working_tree_as_it_is_and_prints_a_prefixed_log() {
 fn the_exit_code_says_whose_fault_it_was() {
     assert_eq!(Tree::new(&one_step("exit 9")).exit_code(&["run"]), Some(1));
     assert_eq!(Tree::new("jobs: 3\n").exit_code(&["run"]), Some(2));
-    let missing = one_step("true").replace(engine::BUSYBOX, "longshore-test/not-here:1");
+    let registry = support::registry::Registry::start();
+    let missing = one_step("true").replace(engine::BUSYBOX, &registry.image("not-here"));
     assert_eq!(Tree::new(&missing).exit_code(&["run"]), Some(3));
     assert_eq!(Tree::empty().exit_code(&["run"]), Some(2));
 }

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod engine;
 pub mod git_host;
+pub mod registry;
 pub mod server;
 pub mod world;
 
@@ -27,4 +28,20 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < Duration::from_secs(60), "waited a minute for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    longshore_core::Timestamp::now().as_millis()
+}
+
+/// The same of a time of the API's.
+pub fn millis(time: &serde_json::Value) -> i64 {
+    serde_json::from_value::<longshore_core::Timestamp>(time.clone()).expect("a time").as_millis()
+}
+
+/// What names the agent of a program on the engine.
+pub fn agent_hash(program: &std::path::Path) -> String {
+    use sha2::Digest as _;
+    hex::encode(&sha2::Sha256::digest(std::fs::read(program).expect("read"))[..6])
 }

@@ -17,6 +17,8 @@ pub const ADMIN_TOKEN: &str = "lsh_0123456789abcdef0123456789abcdef01234567";
 /// A running server. Killed, and its instance removed from the engine, when dropped.
 pub struct Server {
     process: Option<Child>,
+    /// What is started; another one is an upgrade.
+    pub program: PathBuf,
     pub data: TempDir,
     pub port: u16,
     pub instance: String,
@@ -42,7 +44,8 @@ impl Server {
         let port = free_port();
         let settings = settings.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
         let log = Arc::default();
-        let mut server = Self { process: None, data, port, instance: String::new(), docker_host, settings, log };
+        let mut server =
+            Self { process: None, program: program(), data, port, instance: String::new(), docker_host, settings, log };
         server.launch();
         server.instance = until("the instance's name in the log", || {
             let log = server.log();
@@ -61,9 +64,15 @@ impl Server {
         self.wait_ready();
     }
 
+    /// Starts the process again where no engine answers.
+    pub fn launch_without_engine(&mut self) {
+        self.begin();
+        self.wait_for("healthz");
+    }
+
     /// Starts the process.
     pub fn begin(&mut self) {
-        let mut command = Command::new(program());
+        let mut command = Command::new(&self.program);
         command
             .arg("serve")
             .env("LONGSHORE_DATA", self.data.path())
@@ -88,10 +97,14 @@ impl Server {
         self.process = Some(process);
     }
 
-    /// Waits until it answers.
+    /// Waits until it could do its work.
     pub fn wait_ready(&mut self) {
-        let ready = format!("http://127.0.0.1:{}/readyz", self.port);
-        until("the server's readiness", || {
+        self.wait_for("readyz");
+    }
+
+    fn wait_for(&mut self, answer: &str) {
+        let ready = format!("http://127.0.0.1:{}/{answer}", self.port);
+        until("the server's answer", || {
             if let Some(status) = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten()) {
                 panic!("the server ended with {status}:\n{}", self.log());
             }

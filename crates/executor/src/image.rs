@@ -17,6 +17,10 @@ const BELIEVED: Duration = Duration::from_secs(10);
 /// Between two lines of a pull's progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
+/// Before the next try of a pull.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
 /// What we need to know of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageFacts {
@@ -81,16 +85,21 @@ impl Images {
                 reason: "it is not on this engine, and pulling is turned off".to_owned(),
             }),
             (PullPolicy::Missing, None) => {
-                self.pull(shared, image, notes).await?;
+                self.pull(shared, image, notes, shared.options.pull_patience).await?;
                 self.pulled(shared, image).await
             }
-            (PullPolicy::Always, here) => match (self.pull(shared, image, notes).await, here) {
-                (Ok(()), _) => self.pulled(shared, image).await,
-                (Err(EngineError::PullFailed { reason, .. }), Some(facts)) => {
+            (PullPolicy::Always, None) => {
+                self.pull(shared, image, notes, shared.options.pull_patience).await?;
+                self.pulled(shared, image).await
+            }
+            // What is here will do: nobody waits for a registry that is down.
+            (PullPolicy::Always, Some(facts)) => match self.pull(shared, image, notes, Duration::ZERO).await {
+                Ok(()) => self.pulled(shared, image).await,
+                Err(EngineError::PullFailed { reason, .. }) => {
                     let _ = notes.send(format!("using the {image} that is here: {reason}")).await;
                     Ok(facts)
                 }
-                (Err(error), _) => Err(error),
+                Err(error) => Err(error),
             },
         }
     }
@@ -107,7 +116,14 @@ impl Images {
         })
     }
 
-    async fn pull(&self, shared: &Shared, image: &str, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {
+    /// Tries for `patience` while the registry is down, slow or limits the rate.
+    async fn pull(
+        &self,
+        shared: &Shared,
+        image: &str,
+        notes: &mpsc::Sender<String>,
+        patience: Duration,
+    ) -> Result<(), EngineError> {
         let turn = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             pulls.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -125,6 +141,23 @@ impl Images {
                 held
             }
         };
+        let give_up = Instant::now() + patience;
+        let mut pause = PAUSE;
+        loop {
+            match self.pull_once(shared, image, notes).await {
+                Err(EngineError::PullFailed { reason, .. }) if Instant::now() + pause < give_up => {
+                    let seconds = pause.as_secs();
+                    let note = format!("{image} cannot be pulled now: {reason}; trying again in {seconds} s");
+                    let _ = notes.send(note).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                pulled => return pulled,
+            }
+        }
+    }
+
+    async fn pull_once(&self, shared: &Shared, image: &str, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {
         let _ = notes.send(format!("pulling {image}")).await;
         let options = CreateImageOptions { from_image: Some(with_tag(image)), ..CreateImageOptions::default() };
         let mut progress = std::pin::pin!(shared.docker.create_image(Some(options), None, None));

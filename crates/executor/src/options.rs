@@ -23,8 +23,10 @@ pub struct EngineOptions {
     pub runtime_dir: Option<PathBuf>,
     /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
     pub network_subnet: Option<String>,
-    /// How long a running job waits for an engine that went away before it is given up.
+    /// How long a job waits for an engine that went away before it is given up.
     pub patience: Duration,
+    /// How long a pull is tried again while its registry is down or limits the rate.
+    pub pull_patience: Duration,
 }
 
 impl EngineOptions {
@@ -40,7 +42,8 @@ impl EngineOptions {
             berth_limit: 8,
             runtime_dir: None,
             network_subnet: None,
-            patience: Duration::from_secs(120),
+            patience: Duration::from_secs(15 * 60),
+            pull_patience: Duration::from_secs(90),
         }
     }
 }

@@ -1,0 +1,130 @@
+//! A registry of images on this machine that serves one image and can be told to misbehave: what the engine pulls from.
+//!
+//! The read half of the registry's HTTP API, version 2: a manifest, its blobs, and errors in its own words.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::engine;
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// Ended with the program. What was pulled from it is removed when dropped.
+pub struct Registry {
+    port: u16,
+    /// So many requests are answered "too many requests" first.
+    busy: Arc<AtomicU32>,
+}
+
+struct Contents {
+    manifest: Vec<u8>,
+    blobs: Vec<(String, Vec<u8>)>,
+}
+
+impl Registry {
+    /// Serves the tests' image as `team/app:1`.
+    pub fn start() -> Self {
+        let contents = Arc::new(contents());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let busy = Arc::new(AtomicU32::new(0));
+        let of_thread = Arc::clone(&busy);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (contents, busy) = (Arc::clone(&contents), Arc::clone(&of_thread));
+                std::thread::spawn(move || serve(client, &contents, &busy));
+            }
+        });
+        Self { port, busy }
+    }
+
+    /// The image's name, or that of one that is not here.
+    pub fn image(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/team/{name}:1", self.port)
+    }
+
+    /// Limits the rate for so many requests.
+    pub fn limit(&self, requests: u32) {
+        self.busy.store(requests, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ =
+            Command::new("docker").args(["--host", &engine::docker_host(), "rmi", "-f", &self.image("app")]).output();
+    }
+}
+
+/// The tests' image as `docker save` gives it, in a registry's form.
+fn contents() -> Contents {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tar = folder.path().join("image.tar");
+    engine::docker(&["save", "-o", &tar.display().to_string(), engine::BUSYBOX]);
+    let unpacked = Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(folder.path()).status().expect("tar runs");
+    assert!(unpacked.success());
+    let read = |name: &str| std::fs::read(folder.path().join(name)).expect("in the image");
+    let saved: Value = serde_json::from_slice(&read("manifest.json")).expect("JSON");
+    let name = |value: &Value| value.as_str().expect("a name").to_owned();
+    let config = read(&name(&saved[0]["Config"]));
+    let layers: Vec<Vec<u8>> =
+        saved[0]["Layers"].as_array().expect("layers").iter().map(|layer| read(&name(layer))).collect();
+    let describe = |kind: &str, data: &[u8]| json!({ "mediaType": kind, "size": data.len(), "digest": digest(data) });
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": describe("application/vnd.docker.container.image.v1+json", &config),
+        "layers": layers.iter().map(|layer| describe("application/vnd.docker.image.rootfs.diff.tar", layer)).collect::<Vec<_>>(),
+    });
+    let blobs = layers.into_iter().chain([config]).map(|data| (digest(&data), data)).collect();
+    Contents { manifest: manifest.to_string().into_bytes(), blobs }
+}
+
+fn digest(data: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(data)))
+}
+
+/// One request of a connection, and its end.
+fn serve(mut client: TcpStream, contents: &Contents, busy: &AtomicU32) {
+    let mut lines = BufReader::new(client.try_clone().expect("cloned")).lines();
+    let Some(Ok(first)) = lines.next() else { return };
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let mut words = first.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let limited =
+        path != "/v2/" && busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    let (status, kind, body): (&str, &str, Vec<u8>) = if limited {
+        ("429 Too Many Requests", "application/json", error("TOOMANYREQUESTS", "you have reached your pull rate limit"))
+    } else if path == "/v2/" {
+        ("200 OK", "application/json", b"{}".to_vec())
+    } else if path.starts_with("/v2/team/app/manifests/") {
+        ("200 OK", MANIFEST, contents.manifest.clone())
+    } else if let Some((_, blob)) = contents.blobs.iter().find(|(digest, _)| path.ends_with(digest.as_str())) {
+        ("200 OK", "application/octet-stream", blob.clone())
+    } else {
+        ("404 Not Found", "application/json", error("MANIFEST_UNKNOWN", "manifest unknown"))
+    };
+    let length = body.len();
+    let digest = digest(&body);
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nDocker-Content-Digest: {digest}\r\nDocker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\r\n"
+    );
+    let _ = client.write_all(head.as_bytes());
+    if method != "HEAD" {
+        let _ = client.write_all(&body);
+    }
+}
+
+fn error(code: &str, message: &str) -> Vec<u8> {
+    json!({ "errors": [{ "code": code, "message": message }] }).to_string().into_bytes()
+}
