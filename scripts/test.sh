@@ -51,6 +51,11 @@ cargo fmt --all --check
 
 step "Which crate knows which"
 scripts/check-crates.py
+if python3 -c 'import jsonschema, yaml' 2>/dev/null; then
+    scripts/check-schema.py
+else
+    echo "the schema is not checked by another validator: python3-jsonschema and python3-yaml are missing"
+fi
 
 step "Lints (clippy, warnings are errors)"
 cargo clippy --workspace --all-targets --locked -- -D warnings

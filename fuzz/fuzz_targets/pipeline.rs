@@ -3,10 +3,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use longshore_core::{BuildPlan, Event, EventName};
-use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, report};
+use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, TemplateFiles, report};
 
 fuzz_target!(|bytes: &[u8]| {
-    let checked = pipeline::check(&[SourceFile::from_bytes(".longshore.yml", bytes.to_vec())]);
+    // The same bytes are the template that they may use.
+    let template = SourceFile::from_bytes("ci/t.yml", bytes.to_vec());
+    let templates = TemplateFiles::from([("ci/t.yml".to_owned(), Ok(template))]);
+    let files = [SourceFile::from_bytes(".longshore.yml", bytes.to_vec())];
+    let _ = pipeline::wanted_templates(&files);
+    let checked = pipeline::check(&files, &templates);
     let _ = report::human(&checked.diagnostics);
     let _ = report::sarif(&checked.diagnostics);
     let event = Event {
@@ -21,6 +26,8 @@ fuzz_target!(|bytes: &[u8]| {
         url: None,
         default_branch: None,
         inputs: Default::default(),
+        pull_request: None,
+        schedule: None,
     };
     if let Planned::Build(plan) = checked.plan(&event, &RepoFacts::default()) {
         let json = serde_json::to_string(&plan).expect("a plan is JSON");

@@ -56,16 +56,48 @@ pub struct Event {
     pub url: Option<String>,
     /// The repository's default branch where known.
     pub default_branch: Option<String>,
-    /// Inputs of a manual build.
+    /// Inputs of a manual build, as they were given.
     #[serde(default)]
     pub inputs: std::collections::BTreeMap<String, String>,
+    /// What a pull request's event says beyond that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_request: Option<PullRequest>,
+    /// Of a schedule's event: the `cron` that was due, as it stands in the pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+}
+
+/// What asks to be merged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    pub number: u64,
+    pub title: String,
+    /// What happened to it: `opened`, `synchronize`, `reopened`, `closed`, ...
+    pub action: String,
+    /// The branch that is to be merged, and the one to merge it into: short names.
+    pub source_branch: String,
+    pub target_branch: String,
+    /// Whether it comes from another repository.
+    pub fork: bool,
 }
 
 impl Event {
-    /// The branch's short name; nothing for a tag.
+    /// The branch's short name; a pull request's target; nothing for a tag.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
-        self.git_ref.strip_prefix("refs/heads/")
+        match &self.pull_request {
+            Some(pull_request) => Some(&pull_request.target_branch),
+            None => self.git_ref.strip_prefix("refs/heads/"),
+        }
+    }
+
+    /// One line for people: the pull request's title, or the message's first line.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        match &self.pull_request {
+            Some(pull_request) => &pull_request.title,
+            None => self.message.lines().next().unwrap_or(""),
+        }
     }
 
     /// The tag's short name; nothing for a branch.

@@ -4,8 +4,9 @@
 //! are not in it, only their names. What could not be known when it was frozen (what a step or another job puts out,
 //! secrets, the build's number) stands in it as a [`Template`] or an [`Expression`]; all else is plain text.
 //!
-//! Who knows what, beyond [`JobPlan::known`]: the server when a job's needs are done `build`, `needs` and `secrets`; the
-//! agent between steps `steps`, `env` and `hash-files`.
+//! Who knows what, beyond [`JobPlan::known`]: the server when a job's needs are done `build`, `needs`, `secrets` and, for
+//! the job's own texts ([`JobPlan::change_own`]), the job's `env`; the agent between steps `steps`, `env` (what the step
+//! will find, `LONGSHORE_ENV` included) and `hash-files`.
 
 use std::collections::BTreeMap;
 
@@ -337,6 +338,23 @@ pub struct StepPlan {
 }
 
 impl StepPlan {
+    /// Changes every text of the step, until `change` fails.
+    pub fn change<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
+        let texts = self
+            .run
+            .iter_mut()
+            .chain(self.env.values_mut())
+            .chain(&mut self.working_directory)
+            .chain(&mut self.image)
+            .chain(self.with.values_mut())
+            .chain(&mut self.entrypoint)
+            .chain(&mut self.command);
+        for text in texts {
+            change(text)?;
+        }
+        Ok(())
+    }
+
     /// The script as it is known so far, for people; empty for a plugin.
     #[must_use]
     pub fn shown_script(&self) -> String {
@@ -345,6 +363,47 @@ impl StepPlan {
 }
 
 impl JobPlan {
+    /// Changes every text of the job and of its steps, until `change` fails.
+    pub fn change<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
+        self.change_own(change)?;
+        for text in self.outputs.values_mut() {
+            change(text)?;
+        }
+        for step in &mut self.steps {
+            step.change(change)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the texts that the job itself needs: neither its steps' nor its outputs, which are filled in by the agent.
+    pub fn change_own<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
+        change(&mut self.image)?;
+        for text in self.env.values_mut() {
+            change(text)?;
+        }
+        for service in &mut self.services {
+            change(&mut service.image)?;
+            let texts = service.env.values_mut().chain(&mut service.entrypoint).chain(&mut service.command);
+            for text in texts {
+                change(text)?;
+            }
+        }
+        for cache in &mut self.cache {
+            for text in cache.paths.iter_mut().chain([&mut cache.key]).chain(&mut cache.fallback) {
+                change(text)?;
+            }
+        }
+        for artifact in &mut self.artifacts {
+            for text in artifact.paths.iter_mut().chain([&mut artifact.name]) {
+                change(text)?;
+            }
+        }
+        for text in &mut self.reports.junit {
+            change(text)?;
+        }
+        Ok(())
+    }
+
     /// What this version can plan and cannot run, in the file's words: such a job is refused before it starts, so that
     /// none silently does less than it says. Whoever builds one of these takes it out here, and nowhere else.
     #[must_use]

@@ -11,7 +11,7 @@ use longshore_forge::{
 };
 use longshore_store::repos::Repo;
 
-use crate::pipeline::{self, Planned, RepoFacts, SourceFile};
+use crate::pipeline::{self, Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
 /// What is known before git was asked.
 #[derive(Debug)]
@@ -46,11 +46,12 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     let mirror: Arc<Mirror> = mirrors.mirror(repo.id).await?;
     let commit = mirror.fetch(&url, &origin.wanted).await?;
     let facts = mirror.commit_facts(&commit).await?;
+    let before = origin.before;
     let event = Box::new(Event {
         name: origin.name,
         git_ref: origin.git_ref.as_str().to_owned(),
         commit: commit.as_str().to_owned(),
-        before: origin.before.map(|before| before.as_str().to_owned()),
+        before: before.as_ref().map(|before| before.as_str().to_owned()),
         message: facts.message,
         author: facts.author,
         author_email: facts.email,
@@ -58,6 +59,8 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         url: origin.url,
         default_branch: origin.default_branch.or_else(|| repo.default_branch.clone()),
         inputs: origin.inputs,
+        pull_request: None,
+        schedule: None,
     });
     let files = match mirror.pipeline_files(&commit).await {
         Ok(files) => files,
@@ -74,16 +77,26 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         )));
     }
     let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
-    Ok(plan(&files, event, repo))
+    let mut templates = TemplateFiles::new();
+    for path in pipeline::wanted_templates(&files) {
+        let file = mirror.file(&commit, &path).await?;
+        templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
+    }
+    let checked = pipeline::check(&files, &templates);
+    let changed_files = match checked.asks_for_changes() {
+        true => mirror.changed_files(&commit, before.as_ref()).await?,
+        false => None,
+    };
+    Ok(plan(&checked, event, repo, changed_files))
 }
 
-fn plan(files: &[SourceFile], event: Box<Event>, repo: &Repo) -> Prepared {
-    let checked = pipeline::check(files);
+fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option<Vec<String>>) -> Prepared {
     let facts = RepoFacts {
         name: repo.name.clone(),
         clone_url: shown_address(&repo.clone_url),
         forge: repo.forge.clone(),
         default_branch: event.default_branch.clone(),
+        changed_files,
     };
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, &facts) {
@@ -93,6 +106,7 @@ fn plan(files: &[SourceFile], event: Box<Event>, repo: &Repo) -> Prepared {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             Prepared::Nothing(reasons.join("; "))
         }
+        Planned::Refused(reason) => Prepared::Nothing(reason),
     }
 }
 

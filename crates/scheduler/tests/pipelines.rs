@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{BuildPlan, Event, EventName, Severity};
-use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, report};
+use longshore_core::{BuildPlan, Event, EventName, Severity, event::PullRequest};
+use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, TemplateFiles, report};
 use proptest::prelude::*;
 
 fn examples() -> PathBuf {
@@ -45,6 +45,22 @@ fn event(name: EventName, git_ref: &str) -> Event {
         url: Some("https://forge.example/team/app/compare/0a1b2c...1f0c2d".to_owned()),
         default_branch: Some("main".to_owned()),
         inputs: std::collections::BTreeMap::new(),
+        pull_request: None,
+        schedule: None,
+    }
+}
+
+fn pull_request(action: &str) -> Event {
+    Event {
+        pull_request: Some(PullRequest {
+            number: 7,
+            title: "Teach the parser".to_owned(),
+            action: action.to_owned(),
+            source_branch: "tabs".to_owned(),
+            target_branch: "main".to_owned(),
+            fork: false,
+        }),
+        ..event(EventName::PullRequest, "refs/pull/7/head")
     }
 }
 
@@ -58,11 +74,21 @@ fn facts() -> RepoFacts {
         clone_url: "https://forge.example/team/app.git".to_owned(),
         forge: "forgejo".to_owned(),
         default_branch: Some("main".to_owned()),
+        changed_files: None,
     }
 }
 
+/// With the templates of `pipelines-examples/`, which is the root of their repository.
+fn check(files: &[SourceFile]) -> pipeline::Checked {
+    let found = pipeline::wanted_templates(files).into_iter().map(|path| {
+        let file = std::fs::read(examples().join(&path)).map(|bytes| SourceFile::from_bytes(path.clone(), bytes));
+        (path, file.map_err(|_| "is not in the repository at this commit".to_owned()))
+    });
+    pipeline::check(files, &found.collect::<TemplateFiles>())
+}
+
 fn plan(files: &[SourceFile], event: &Event) -> Planned {
-    pipeline::check(files).plan(event, &facts())
+    check(files).plan(event, &facts())
 }
 
 fn built(files: &[SourceFile], event: &Event) -> BuildPlan {
@@ -70,6 +96,7 @@ fn built(files: &[SourceFile], event: &Event) -> BuildPlan {
         Planned::Build(plan) => plan,
         Planned::Nothing(reasons) => panic!("nothing matches: {reasons:?}"),
         Planned::Broken(diagnostics) => panic!("{}", report::human(&diagnostics)),
+        Planned::Refused(reason) => panic!("{reason}"),
     }
 }
 
@@ -100,10 +127,14 @@ fn every_valid_example_has_no_finding_and_its_frozen_plan() {
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let files = [source(&path)];
-        assert_eq!(report::human(&pipeline::check(&files).diagnostics), "", "{name}");
+        assert_eq!(report::human(&check(&files).diagnostics), "", "{name}");
         let event = match name.as_str() {
             "release-on-tag" => event(EventName::Tag, "refs/tags/v1.2.0"),
-            "by-hand" => event(EventName::Manual, "refs/heads/main"),
+            "by-hand" | "deploy" => event(EventName::Manual, "refs/heads/main"),
+            "nightly" => {
+                Event { schedule: Some("30 3 * * 1-5".to_owned()), ..event(EventName::Schedule, "refs/heads/main") }
+            }
+            "pull-requests" => pull_request("synchronize"),
             _ => push(),
         };
         let mut plan = built(&files, &event);
@@ -125,7 +156,7 @@ fn every_invalid_example_has_its_diagnostics() {
     assert!(files.len() >= 35, "only {} examples", files.len());
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let checked = pipeline::check(&[source(&path)]);
+        let checked = check(&[source(&path)]);
         assert!(!checked.diagnostics.is_empty(), "{name} has no finding");
         assert_eq!(checked.has_errors(), checked.pipelines.is_empty(), "{name}");
         with_settings("diagnostics", || insta::assert_snapshot!(name, report::human(&checked.diagnostics)));
@@ -137,9 +168,10 @@ fn every_invalid_example_has_its_diagnostics() {
 fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for path in yaml_files(&examples().join("invalid")) {
-        seen.extend(pipeline::check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
+        seen.extend(check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
     }
-    let elsewhere = ["LS001", "LS002", "LS018", "LS036", "LS039", "LS040", "LS041"];
+    // LS013 is no finding any more: everything of the language is read.
+    let elsewhere = ["LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046"];
     for code in pipeline::Code::ALL {
         let code = code.as_str();
         assert!(seen.contains(code) != elsewhere.contains(&code), "{code}");
@@ -147,7 +179,7 @@ fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here(
 }
 
 fn codes(files: &[SourceFile]) -> Vec<String> {
-    pipeline::check(files).diagnostics.into_iter().map(|found| found.code).collect()
+    check(files).diagnostics.into_iter().map(|found| found.code).collect()
 }
 
 #[test]
@@ -159,7 +191,7 @@ fn a_file_over_its_limit_is_refused_before_it_is_read() {
 #[test]
 fn a_file_that_is_not_utf8_says_where() {
     let file = SourceFile::from_bytes("f.yml", b"name: ok\nenv: \xe9\n".to_vec());
-    let found = pipeline::check(&[file]).diagnostics;
+    let found = check(&[file]).diagnostics;
     assert_eq!((found[0].code.as_str(), found[0].span.line, found[0].span.column), ("LS002", 2, 6));
 }
 
@@ -184,7 +216,7 @@ fn two_pipelines_of_one_name_are_refused() {
     let job = "jobs: { a: { image: x, steps: [{ run: a }] } }\n";
     let files =
         [SourceFile::new(".longshore/ci.yml", job), SourceFile::new(".longshore/b.yml", format!("name: ci\n{job}"))];
-    let found = pipeline::check(&files).diagnostics;
+    let found = check(&files).diagnostics;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].code.as_str(), found[0].file.as_str()), ("LS018", ".longshore/b.yml"));
     assert_eq!((found[0].span.line, found[0].span.column, found[0].span.length), (1, 7, 2));
@@ -193,7 +225,7 @@ fn two_pipelines_of_one_name_are_refused() {
 #[test]
 fn more_findings_than_anyone_reads_are_counted() {
     let unknown: String = (0..150).map(|n| format!("unknown{n}: x\n")).collect();
-    let found = pipeline::check(&text(&unknown)).diagnostics;
+    let found = check(&text(&unknown)).diagnostics;
     assert_eq!(found.len(), 101);
     assert_eq!(found[100].code, "LS040");
     assert_eq!(found[100].message, "51 more findings are not shown");
@@ -237,7 +269,7 @@ fn an_error_in_any_file_stops_the_build_and_a_warning_does_not() {
         "jobs: { a: { image: x, steps: [{ run: a }] }, b: { image: x, needs: [a, a], steps: [{ run: a }] } }\n",
     );
     assert!(matches!(plan(&[good.clone(), bad], &push()), Planned::Broken(_)));
-    let checked = pipeline::check(&[good, warned]);
+    let checked = check(&[good, warned]);
     assert!(checked.diagnostics.iter().all(|found| found.severity == Severity::Warning));
     assert!(matches!(checked.plan(&push(), &facts()), Planned::Build(_)));
 }
@@ -247,6 +279,7 @@ fn reason(on: &str, event: &Event) -> Option<String> {
     match plan(&text(&file), event) {
         Planned::Build(_) => None,
         Planned::Nothing(reasons) => Some(reasons[0].reason.clone()),
+        Planned::Refused(reason) => panic!("{reason}"),
         Planned::Broken(found) => panic!("{}", report::human(&found)),
     }
 }
@@ -274,11 +307,13 @@ fn on_decides_what_starts_a_pipeline_and_says_why_not() {
         let reason = reason(on, event).unwrap_or_default();
         assert!(reason.contains(expected), "{on}: {reason}");
     }
-    // Without `on`: pushes and manual starts, nothing else yet.
+    // Without `on`: pushes, pull requests and manual starts.
     let file = text("jobs: { a: { image: x, steps: [{ run: a }] } }\n");
     assert!(matches!(plan(&file, &branch("any")), Planned::Build(_)));
     assert!(matches!(plan(&file, &manual), Planned::Build(_)));
-    assert!(matches!(plan(&file, &event(EventName::PullRequest, "refs/pull/1/head")), Planned::Nothing(_)));
+    assert!(matches!(plan(&file, &pull_request("opened")), Planned::Build(_)));
+    assert!(matches!(plan(&file, &pull_request("closed")), Planned::Nothing(_)));
+    assert!(matches!(plan(&file, &event(EventName::Schedule, "refs/heads/main")), Planned::Nothing(_)));
     assert!(matches!(plan(&[], &manual), Planned::Nothing(reasons) if reasons.is_empty()));
 }
 
@@ -311,7 +346,7 @@ fn yaml_1_2_keeps_words_and_numbers_as_they_are_written() {
 
 #[test]
 fn formats_for_programs_are_what_they_promise() {
-    let found = pipeline::check(&text("jobs: { a: { imgae: x, steps: [{ run: a }] } }\n")).diagnostics;
+    let found = check(&text("jobs: { a: { imgae: x, steps: [{ run: a }] } }\n")).diagnostics;
     let json: serde_json::Value = serde_json::from_str(&report::json(&found)).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 1);
     assert_eq!(
@@ -346,7 +381,7 @@ fn large_files_are_read_and_planned_quickly() {
     assert!((200_000..=256 * 1024).contains(&large.len()), "{}", large.len());
     let files = text(&large);
     let began = Instant::now();
-    let checked = pipeline::check(&files);
+    let checked = check(&files);
     let read = began.elapsed();
     assert_eq!(report::human(&checked.diagnostics), "");
     let began = Instant::now();
@@ -425,8 +460,8 @@ fn pipeline_like() -> impl Strategy<Value = String> {
 
 fn holds_of(text: &str) {
     let files = [SourceFile::new(".longshore.yml", text)];
-    let first = pipeline::check(&files);
-    let second = pipeline::check(&files);
+    let first = check(&files);
+    let second = check(&files);
     assert_eq!(first.diagnostics, second.diagnostics);
     for found in &first.diagnostics {
         assert!(found.span.line >= 1 && found.span.column >= 1 && found.span.length >= 1, "{found:?}");
@@ -476,7 +511,7 @@ proptest! {
             ));
         }
         let files = text(&file);
-        prop_assert_eq!(report::human(&pipeline::check(&files).diagnostics), "");
+        prop_assert_eq!(report::human(&check(&files).diagnostics), "");
         let plan = built(&files, &push());
         prop_assert_eq!(plan.jobs.len(), names.len() * axis.len());
         holds_of(&file);

@@ -216,6 +216,8 @@ fn event(branch: &str) -> Event {
         url: None,
         default_branch: None,
         inputs: BTreeMap::new(),
+        pull_request: None,
+        schedule: None,
     }
 }
 

@@ -207,7 +207,7 @@ impl Checker<'_> {
             let kind = ProblemKind::Unknown { word: name.to_owned(), known };
             self.problem(kind, &node.at, format!("there is no context `{name}`"), None);
         }
-        Found::bare(Type::Any)
+        Found { ty: Type::Any, carries }
     }
 
     fn property(&mut self, of: &Type, node: &Node, key: &str, key_at: &Range<usize>) -> Type {

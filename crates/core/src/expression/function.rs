@@ -95,7 +95,7 @@ impl Function {
     #[must_use]
     pub const fn usage(self) -> &'static str {
         match self {
-            Self::Contains => "contains(text, 'part') or contains(list, item)",
+            Self::Contains => "contains(text, 'part')",
             Self::StartsWith => "starts-with(text, 'start')",
             Self::EndsWith => "ends-with(text, 'end')",
             Self::Format => "format('{0} of {1}', a, b)",

@@ -1,13 +1,14 @@
 //! Git, by its command line.
 //!
 //! [`command`] is the one place that starts git, hardened; [`clone_url`] and `crate::revision` are the only ways for
-//! outsiders' text to become arguments. [`mirror`] holds what was fetched, [`pipeline_files`] reads from it,
+//! outsiders' text to become arguments. [`mirror`] holds what was fetched, [`pipeline_files`] and [`commit_files`] read from it,
 //! [`checkout`] makes a commit into a tar for a job, [`worktree`] does so with a folder of a person's.
 //! Repositories are data: no hook, filter or configuration of theirs ever runs here.
 
 mod checkout;
 mod clone_url;
 mod command;
+mod commit_files;
 mod error;
 mod git_dir;
 mod mirror;

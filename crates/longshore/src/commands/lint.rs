@@ -1,10 +1,14 @@
 //! `longshore lint` and `longshore schema`: pipeline files, checked without running anything.
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use longshore_core::Severity;
-use longshore_scheduler::pipeline::{self, SourceFile, report};
+use longshore_scheduler::pipeline::{self, Checked, SourceFile, report};
 
 use super::Ended;
 use crate::args::{Lint, LintFormat};
@@ -14,7 +18,7 @@ pub(crate) fn run(args: Lint) -> super::Result {
     let mut diagnostics = Vec::new();
     // Each path is checked by itself: the pipelines of one working tree belong together, those of two do not.
     for path in &paths {
-        diagnostics.extend(pipeline::check(&files_at(path)?).diagnostics);
+        diagnostics.extend(check(path)?.diagnostics);
     }
     let text = match args.format {
         LintFormat::Human => report::human(&diagnostics),
@@ -31,8 +35,41 @@ pub(crate) fn schema() -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The pipelines of a working tree, or of one file, checked with the templates that they use.
+pub(crate) fn check(path: &Path) -> anyhow::Result<Checked> {
+    let files = files_at(path)?;
+    // A template's path begins at the repository's root.
+    let root = if path.is_dir() { path.to_owned() } else { root_of(path) };
+    let wanted = pipeline::wanted_templates(&files);
+    let templates = wanted.into_iter().map(|name| (name.clone(), template(&root, &name))).collect();
+    Ok(pipeline::check(&files, &templates))
+}
+
+/// The working tree that a pipeline file belongs to: the folder around it that has a `.git`, or else the one that has
+/// the file, or its `.longshore`.
+fn root_of(file: &Path) -> PathBuf {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let mut around = absolute.ancestors().skip(1);
+    if let Some(root) = around.find(|folder| folder.join(".git").exists()) {
+        return root.to_owned();
+    }
+    let folder = absolute.parent().unwrap_or(&absolute);
+    let above = folder.parent().filter(|_| folder.file_name().is_some_and(|name| name == ".longshore"));
+    above.unwrap_or(folder).to_owned()
+}
+
+fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
+    let path = root.join(name);
+    let metadata = path.symlink_metadata().map_err(|_| format!("is not in {}", root.display()))?;
+    if !metadata.is_file() {
+        return Err("is no plain file: links and folders are refused".to_owned());
+    }
+    let bytes = std::fs::read(&path).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(SourceFile::from_bytes(name, bytes))
+}
+
 /// The pipeline file at `path`, or those of the working tree there.
-pub(crate) fn files_at(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
+fn files_at(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
     if !path.is_dir() {
         return Ok(vec![read(path, &path.display().to_string())?]);
     }

@@ -17,7 +17,7 @@ use longshore_executor::{Engine, EngineOptions};
 use longshore_forge::git::{Git, Mirrors, Worktree};
 use longshore_scheduler::{
     Scheduler,
-    pipeline::{self, Planned, RepoFacts, report},
+    pipeline::{Planned, RepoFacts, report},
 };
 use longshore_store::{
     Store,
@@ -105,8 +105,7 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
     if !args.dir.is_dir() {
         return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
     }
-    let files = lint::files_at(&args.dir)?;
-    let checked = pipeline::check(&files);
+    let checked = lint::check(&args.dir)?;
     if !checked.diagnostics.is_empty() {
         std::io::stderr().write_all(report::human(&checked.diagnostics).as_bytes())?;
     }
@@ -135,12 +134,16 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
         url: None,
         default_branch: None,
         inputs: args.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+        pull_request: None,
+        schedule: None,
     };
     let repo = RepoFacts {
         name: name_of(&args.dir),
         clone_url: facts.origin.unwrap_or_default(),
         forge: "git".to_owned(),
         default_branch: None,
+        // Whoever runs it here wants it to run.
+        changed_files: None,
     };
     let plan = match checked.plan(&event, &repo) {
         Planned::Build(plan) => choose(plan, args.pipeline.as_deref(), args.job.as_deref())?,
@@ -152,6 +155,7 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             return Err(Ended::new(2, format!("nothing runs for this event: {}", reasons.join("; "))).into());
         }
+        Planned::Refused(reason) => return Err(Ended::new(2, reason).into()),
     };
     let (tar, notes) = worktree.tar().await.map_err(|error| Ended::new(3, error.to_string()))?;
     for note in notes {

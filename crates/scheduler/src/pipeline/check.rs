@@ -12,6 +12,7 @@ use super::{
     plan::{self, Planned, RepoFacts},
     read,
     source::{Place, Source, SourceFile},
+    templates::{Library, TemplateFiles},
     yaml,
 };
 
@@ -40,15 +41,27 @@ impl Checked {
         }
         plan::plan(&self.pipelines, event, facts)
     }
+
+    /// Whether a plan depends on [`RepoFacts::changed_files`].
+    #[must_use]
+    pub fn asks_for_changes(&self) -> bool {
+        self.pipelines.iter().any(|pipeline| {
+            let on = &pipeline.on;
+            on.push.as_ref().is_some_and(|push| !push.paths.is_any())
+                || on.pull_request.as_ref().is_some_and(|pull_request| !pull_request.paths.is_any())
+        })
+    }
 }
 
-/// Checks all of a repository's pipeline files.
+/// Checks all of a repository's pipeline files. `templates` are those that [`wanted_templates`] asked for.
+///
+/// [`wanted_templates`]: super::wanted_templates
 #[must_use]
-pub fn check(files: &[SourceFile]) -> Checked {
+pub fn check(files: &[SourceFile], templates: &TemplateFiles) -> Checked {
     let mut pipelines: Vec<Pipeline> = Vec::new();
-    let mut diagnostics = Vec::new();
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for file in files {
-        let (pipeline, found) = check_file(file);
+        let (pipeline, found) = check_file(file, templates);
         diagnostics.extend(found);
         pipelines.extend(pipeline);
     }
@@ -87,16 +100,19 @@ pub fn unreadable(reason: &str) -> Diagnostic {
 }
 
 /// One file by itself: a pipeline if it has no errors, and all that was found.
-fn check_file(file: &SourceFile) -> (Option<Pipeline>, Vec<Diagnostic>) {
+fn check_file(file: &SourceFile, templates: &TemplateFiles) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let source = Source::new(file);
+    let readable = templates.values().filter_map(|template| template.as_ref().ok());
+    let sources: Vec<Source<'_>> = readable.map(Source::new).collect();
     let mut findings = Findings::new(&source);
-    let pipeline = read_file(file, &mut findings);
+    let mut library = Library::new(templates, &sources, &mut findings);
+    let pipeline = read_file(file, &mut library, &mut findings);
     let diagnostics = findings.finish();
     let sound = diagnostics.iter().all(|found| found.severity == Severity::Warning);
     (pipeline.filter(|_| sound), diagnostics)
 }
 
-fn read_file(file: &SourceFile, findings: &mut Findings<'_>) -> Option<Pipeline> {
+fn read_file(file: &SourceFile, library: &mut Library, findings: &mut Findings<'_>) -> Option<Pipeline> {
     let start = Place::default();
     if file.text.len() > limits::FILE_BYTES {
         findings.error(
@@ -120,9 +136,9 @@ fn read_file(file: &SourceFile, findings: &mut Findings<'_>) -> Option<Pipeline>
         );
         return None;
     }
-    let root = yaml::parse(findings);
+    let root = yaml::parse(0, findings);
     match root {
-        Some(root) if !root.is_null() => read::pipeline(&root, findings),
+        Some(root) if !root.is_null() => read::pipeline(&root, library, findings),
         _ if findings.is_empty() => {
             findings.error(
                 Code::EmptyFile,

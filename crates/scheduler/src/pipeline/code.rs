@@ -72,6 +72,21 @@ codes! {
     PlanTooLarge = "LS039", "Plan too large";
     MoreFindings = "LS040", "More findings than are shown";
     Unreadable = "LS041", "Pipeline files that cannot be read";
+    TypesDoNotFit = "LS042", "Types that do not fit";
+    NotKnownHere = "LS043", "Not known here";
+    OutsiderInScript = "LS044", "Outsider's value in a script";
+    SecretInScript = "LS045", "Secret in a script";
+    NoValue = "LS046", "Expression without a value";
+    UnknownWord = "LS047", "Unknown word";
+    BadSchedule = "LS048", "Bad schedule";
+    BadInput = "LS049", "Bad input";
+    BadTemplate = "LS050", "Bad template";
+    BadSize = "LS051", "Bad number or size";
+    GivenTwice = "LS052", "Name given twice";
+    NotTogether = "LS053", "Keys that do not go together";
+    FloatingTag = "LS054", "Floating tag where it matters";
+    UnseenSecret = "LS055", "Secret that no step can see";
+    BadPath = "LS056", "Bad path";
 }
 
 impl fmt::Display for Code {

@@ -35,10 +35,9 @@ impl<'n> Fields<'n> {
         // Nobody misspells a key behind hundreds of others.
         self.entries.iter().take(100).any(|entry| {
             let word = entry.key.as_str();
-            let known = keys.known.iter().chain(keys.later).copied();
+            let known = keys.known.iter().copied();
             let foreign = keys.foreign.iter().find(|(foreign, _)| *foreign == word);
             !keys.known.contains(&word)
-                && !keys.later.contains(&word)
                 && foreign
                     .map_or_else(|| nearest(word, known) == Some(key), |(_, help)| help.contains(&format!("`{key}")))
         })
@@ -75,29 +74,14 @@ pub(super) fn judge(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
     if keys.known.contains(&key) {
         return;
     }
-    if keys.later.contains(&key) {
-        not_yet(entry, keys, findings);
-        return;
-    }
     if findings.is_full() {
         findings.error(Code::UnknownKey, entry.key_place, String::new(), None);
         return;
     }
     let foreign = keys.foreign.iter().find(|(word, _)| *word == key).map(|(_, help)| (*help).to_owned());
-    let help = foreign.or_else(|| {
-        nearest(key, keys.known.iter().chain(keys.later).copied()).map(|found| format!("did you mean `{found}`?"))
-    });
+    let help =
+        foreign.or_else(|| nearest(key, keys.known.iter().copied()).map(|found| format!("did you mean `{found}`?")));
     let help = help.or_else(|| Some(format!("{} may have {}", keys.of, listed(keys.known.iter().copied()))));
     let shown: String = key.chars().take(60).collect();
     findings.error(Code::UnknownKey, entry.key_place, format!("`{shown}` is not a key of {}", keys.of), help);
-}
-
-/// Refuses a key of the language that is not built yet.
-pub(super) fn not_yet(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
-    findings.error(
-        Code::NotSupportedYet,
-        entry.key_place,
-        format!("`{}` of {} is not supported yet", entry.key, keys.of),
-        "take it out; docs/pipeline.md lists what is supported".to_owned(),
-    );
 }

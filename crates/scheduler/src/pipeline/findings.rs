@@ -1,6 +1,6 @@
 //! Where the readers of one file leave what they find.
 
-use longshore_core::{Diagnostic, Severity};
+use longshore_core::{Diagnostic, Severity, Span};
 
 use super::{
     code::Code,
@@ -8,17 +8,60 @@ use super::{
     source::{Place, Source},
 };
 
-/// What has been found in one file so far.
+/// What has been found in one pipeline file, and in the templates that its jobs use.
 #[derive(Debug)]
 pub(super) struct Findings<'s> {
-    pub(super) source: &'s Source<'s>,
-    list: Vec<Diagnostic>,
+    /// The pipeline's file first; [`Place::file`] counts in it.
+    sources: Vec<&'s Source<'s>>,
+    list: Vec<Found>,
     beyond: usize,
+    /// The job whose template is being read.
+    using: Option<String>,
+}
+
+#[derive(Debug)]
+struct Found {
+    diagnostic: Diagnostic,
+    /// A template's findings name the job that uses it; the first one, where several do.
+    using: Option<String>,
 }
 
 impl<'s> Findings<'s> {
     pub(super) fn new(source: &'s Source<'s>) -> Self {
-        Self { source, list: Vec::new(), beyond: 0 }
+        Self { sources: vec![source], list: Vec::new(), beyond: 0, using: None }
+    }
+
+    /// Another file that findings may point into: its number.
+    pub(super) fn add_source(&mut self, source: &'s Source<'s>) -> u16 {
+        self.sources.push(source);
+        u16::try_from(self.sources.len() - 1).unwrap_or(0)
+    }
+
+    /// From now on, what is found in a template belongs to this job.
+    pub(super) fn used_by(&mut self, job: Option<&str>) {
+        self.using = job.map(str::to_owned);
+    }
+
+    pub(super) fn source(&self, file: u16) -> &'s Source<'s> {
+        self.sources.get(usize::from(file)).copied().unwrap_or(self.sources[0])
+    }
+
+    /// The pipeline file's path.
+    pub(super) fn path(&self) -> &'s str {
+        self.sources[0].path
+    }
+
+    /// What is written at a place.
+    pub(super) fn written(&self, place: Place) -> &'s str {
+        self.source(place.file).text.get(place.start..place.end).unwrap_or("")
+    }
+
+    pub(super) fn span(&self, place: Place) -> Span {
+        self.source(place.file).span(place)
+    }
+
+    pub(super) fn shown_line(&self, place: Place) -> Option<String> {
+        self.source(place.file).shown_line(place)
     }
 
     /// Whether what is found from now on is only counted: a suggestion for it would be lost.
@@ -57,38 +100,57 @@ impl<'s> Findings<'s> {
             self.beyond += 1;
             return;
         }
-        let found = Diagnostic {
+        let source = self.source(place.file);
+        let diagnostic = Diagnostic {
             code: code.as_str().to_owned(),
             severity,
-            file: self.source.path.to_owned(),
-            span: self.source.span(place),
+            file: source.path.to_owned(),
+            span: source.span(place),
             message,
             help,
-            source: self.source.shown_line(place),
+            source: source.shown_line(place),
         };
-        // What an alias repeats is read once for each use, and said once.
-        if !self.list.contains(&found) {
-            self.list.push(found);
+        // What an alias repeats, and a template that several jobs use, is read once for each use, and said once.
+        if !self.list.iter().any(|found| found.diagnostic == diagnostic) {
+            let using = self.using.clone().filter(|_| place.file != 0);
+            self.list.push(Found { diagnostic, using });
         }
     }
 
-    /// Everything, in the order of the file.
+    /// Everything, in the order of the file, those of templates behind.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by(|a, b| (a.span, &a.code, &a.message).cmp(&(b.span, &b.code, &b.message)));
+        let main = self.path();
+        self.list.sort_by(|a, b| {
+            let (a, b) = (&a.diagnostic, &b.diagnostic);
+            (a.file != main, &a.file, a.span, &a.code, &a.message).cmp(&(
+                b.file != main,
+                &b.file,
+                b.span,
+                &b.code,
+                &b.message,
+            ))
+        });
+        let mut list: Vec<Diagnostic> = Vec::with_capacity(self.list.len());
+        for Found { mut diagnostic, using } in self.list {
+            if let Some(job) = using {
+                diagnostic.message.push_str(&format!(" (the job `{job}` of {main} uses this template)"));
+            }
+            list.push(diagnostic);
+        }
         if self.beyond > 0
-            && let Some(last) = self.list.last()
+            && let Some(last) = list.last()
         {
-            let (span, source) = (last.span, last.source.clone());
-            self.list.push(Diagnostic {
+            let (span, source, file) = (last.span, last.source.clone(), last.file.clone());
+            list.push(Diagnostic {
                 code: Code::MoreFindings.as_str().to_owned(),
                 severity: Severity::Error,
-                file: self.source.path.to_owned(),
+                file,
                 span,
                 message: format!("{} more findings are not shown", self.beyond),
                 help: Some("mend the first ones and check again".to_owned()),
                 source,
             });
         }
-        self.list
+        list
     }
 }

@@ -1,4 +1,4 @@
-//! The language's keys, mapping by mapping. What is in no list is a mistake; what is in `later` is refused by name.
+//! The language's keys, mapping by mapping. What is in no list is a mistake.
 
 /// The keys of one kind of mapping.
 #[derive(Debug)]
@@ -6,16 +6,13 @@ pub(super) struct Keys {
     /// What has these keys, as a message says it.
     pub(super) of: &'static str,
     pub(super) known: &'static [&'static str],
-    /// Keys of the language that are not built yet.
-    pub(super) later: &'static [&'static str],
     /// Words that other CI systems use here, and what to write instead.
     pub(super) foreign: &'static [(&'static str, &'static str)],
 }
 
 pub(super) const PIPELINE: Keys = Keys {
     of: "a pipeline",
-    known: &["name", "on", "env", "defaults", "jobs"],
-    later: &["concurrency"],
+    known: &["name", "on", "env", "defaults", "concurrency", "jobs"],
     foreign: &[
         ("steps", "steps belong to a job: write `jobs: { build: { image: ..., steps: [...] } }`"),
         ("pipeline", "steps belong to a job: write `jobs: { build: { image: ..., steps: [...] } }`"),
@@ -29,6 +26,10 @@ pub(super) const PIPELINE: Keys = Keys {
         ("workflow", "did you mean `on`?"),
         ("clone", "write `checkout` at the job"),
         ("services", "services belong to a job"),
+        ("matrix", "a matrix belongs to a job"),
+        ("secrets", "secrets are named by the jobs that get them: write `secrets: [NAME]` at the job"),
+        ("inputs", "write `on: { manual: { inputs: ... } }`"),
+        ("include", "a job may come from a template: write `use: ./ci/name.yml` at the job"),
         ("run-name", "write `name`"),
         ("permissions", "leave it out: jobs get no token of the forge"),
     ],
@@ -36,40 +37,72 @@ pub(super) const PIPELINE: Keys = Keys {
 
 pub(super) const ON: Keys = Keys {
     of: "`on`",
-    known: &["push", "manual"],
-    later: &["pull-request", "schedule"],
+    known: &["push", "pull-request", "schedule", "manual"],
     foreign: &[
         ("workflow_dispatch", "did you mean `manual`?"),
+        ("pull_request", "did you mean `pull-request`?"),
+        ("pull_request_target", "did you mean `pull-request`? It never has secrets for forks"),
+        ("merge_request", "did you mean `pull-request`?"),
+        ("merge-request", "did you mean `pull-request`?"),
+        ("cron", "did you mean `schedule`?"),
         ("tag", "write `push: { tags: ['v*'] }`"),
         ("tags", "write `push: { tags: [...] }`"),
         ("branch", "write `push: { branches: [...] }`"),
         ("branches", "write `push: { branches: [...] }`"),
-        ("event", "write the event itself: `push` or `manual`"),
+        ("paths", "write `push: { paths: [...] }`"),
+        ("event", "write the event itself: `push`, `pull-request`, `schedule` or `manual`"),
+        ("workflow_call", "a job may come from a template: write `use: ./ci/name.yml` at the job"),
+        ("release", "write `push: { tags: ['v*'] }`"),
     ],
 };
 
-/// Words of other systems that mean a key of `ON.later`.
-pub(super) const ON_LATER_ALIASES: &[&str] = &["pull_request", "pull_request_target", "merge_request", "cron"];
-
 pub(super) const PUSH: Keys = Keys {
     of: "`push`",
-    known: &["branches", "tags"],
-    later: &["paths", "paths-ignore"],
+    known: &["branches", "tags", "paths", "paths-ignore"],
     foreign: &[
         ("branch", "did you mean `branches`?"),
         ("tag", "did you mean `tags`?"),
         ("branches-ignore", "write the pattern in `branches` with a `!` before it: `branches: ['**', '!wip/**']`"),
         ("tags-ignore", "write the pattern in `tags` with a `!` before it: `tags: ['**', '!nightly-*']`"),
-        ("path", "`paths` is not supported yet"),
+        ("path", "did you mean `paths`?"),
+        ("changes", "did you mean `paths`?"),
     ],
 };
 
-pub(super) const MANUAL: Keys = Keys { of: "`manual`", known: &[], later: &["inputs"], foreign: &[] };
+pub(super) const PULL_REQUEST: Keys = Keys {
+    of: "`pull-request`",
+    known: &["branches", "types", "paths", "paths-ignore"],
+    foreign: &[
+        ("branch", "did you mean `branches`? It names the branch to merge into"),
+        ("branches-ignore", "write the pattern in `branches` with a `!` before it: `branches: ['**', '!wip/**']`"),
+        ("path", "did you mean `paths`?"),
+        ("actions", "did you mean `types`?"),
+    ],
+};
+
+pub(super) const SCHEDULE: Keys = Keys {
+    of: "an entry of `schedule`",
+    known: &["cron", "timezone", "branch"],
+    foreign: &[("tz", "did you mean `timezone`?"), ("branches", "did you mean `branch`? A schedule builds one branch")],
+};
+
+pub(super) const MANUAL: Keys = Keys { of: "`manual`", known: &["inputs"], foreign: &[] };
+
+pub(super) const INPUT: Keys = Keys {
+    of: "an input",
+    known: &["type", "required", "default", "options", "description"],
+    foreign: &[("values", "did you mean `options`?"), ("choices", "did you mean `options`?")],
+};
+
+pub(super) const CONCURRENCY: Keys = Keys {
+    of: "`concurrency`",
+    known: &["group", "cancel-in-progress"],
+    foreign: &[("limit", "one build at a time has the group: leave it out")],
+};
 
 pub(super) const DEFAULTS: Keys = Keys {
     of: "`defaults`",
     known: &["image", "shell", "timeout", "working-directory"],
-    later: &[],
     foreign: &[
         ("run", "write `shell` and `working-directory` directly in `defaults`"),
         ("env", "write `env` at the pipeline"),
@@ -78,24 +111,29 @@ pub(super) const DEFAULTS: Keys = Keys {
 
 pub(super) const JOB: Keys = Keys {
     of: "a job",
-    known: &["image", "needs", "env", "steps", "timeout", "matrix", "checkout"],
-    later: &[
+    known: &[
+        "image",
+        "needs",
         "if",
+        "matrix",
+        "env",
         "secrets",
         "services",
         "cache",
         "docker",
         "approval",
         "runs-on",
+        "checkout",
         "resources",
+        "timeout",
         "retry",
         "continue-on-error",
         "outputs",
+        "steps",
         "artifacts",
         "reports",
         "use",
         "with",
-        "concurrency",
     ],
     foreign: &[
         ("name", "the job's key is its name"),
@@ -107,6 +145,8 @@ pub(super) const JOB: Keys = Keys {
         ("after_script", "write it as the last of `steps`, with `if: always()`"),
         ("strategy", "write `matrix` directly at the job"),
         ("parallel", "did you mean `matrix`?"),
+        ("fail-fast", "write it in `matrix`"),
+        ("max-parallel", "write it in `matrix`"),
         ("depends_on", "did you mean `needs`?"),
         ("dependencies", "did you mean `needs`?"),
         ("stage", "write `needs` with the jobs that come before"),
@@ -114,23 +154,132 @@ pub(super) const JOB: Keys = Keys {
         ("environment", "did you mean `env`?"),
         ("timeout-minutes", "write `timeout: 30m`"),
         ("tags", "did you mean `runs-on`?"),
-        ("when", "write `on` at the pipeline"),
-        ("rules", "write `on` at the pipeline"),
-        ("only", "write `on` at the pipeline"),
+        ("labels", "did you mean `runs-on`?"),
+        ("when", "did you mean `if`?"),
+        ("rules", "did you mean `if`?"),
+        ("only", "write `on` at the pipeline, or `if` at the job"),
+        ("allow_failure", "write `continue-on-error: true`"),
+        ("concurrency", "write it at the pipeline: it holds for all of its jobs"),
+        ("permissions", "leave it out: jobs get no token of the forge"),
+        ("extends", "did you mean `use`?"),
+        ("uses", "did you mean `use`?"),
+        ("privileged", "no job is privileged: `docker: true` gives it a guarded Docker API"),
+        ("volumes", "write `cache` for what is kept between builds"),
         ("defaults", "write `defaults` at the pipeline"),
         ("working-directory", "write it at the steps, or in `defaults`"),
         ("shell", "write it at the steps, or in `defaults`"),
     ],
 };
 
-/// The keys of a matrix that are not axes.
+/// A need that is more than a name.
+pub(super) const NEED: Keys = Keys {
+    of: "an entry of `needs`",
+    known: &["job", "optional"],
+    foreign: &[("name", "did you mean `job`?"), ("artifacts", "artifacts are not handed on by `needs`: leave it out")],
+};
+
+/// The keys of a matrix that are not axes; its reader takes every other for one.
+#[cfg(test)]
 pub(super) const MATRIX: Keys =
-    Keys { of: "`matrix`", known: &["include", "exclude"], later: &["fail-fast", "max-parallel"], foreign: &[] };
+    Keys { of: "`matrix`", known: &["include", "exclude", "fail-fast", "max-parallel"], foreign: &[] };
+
+pub(super) const SECRET: Keys = Keys {
+    of: "an entry of `secrets`",
+    known: &["name", "as", "file"],
+    foreign: &[
+        ("source", "did you mean `name`?"),
+        ("from_secret", "did you mean `name`?"),
+        ("target", "did you mean `as`?"),
+        ("env", "did you mean `as`?"),
+    ],
+};
+
+pub(super) const SERVICE: Keys = Keys {
+    of: "a service",
+    known: &["image", "env", "entrypoint", "command", "ready"],
+    foreign: &[
+        ("name", "the service's key is its name"),
+        ("alias", "the service's key is its name"),
+        ("environment", "did you mean `env`?"),
+        ("variables", "did you mean `env`?"),
+        ("ports", "leave it out: a service is reached at `localhost` and by its name on the ports that it opens"),
+        ("options", "write `ready` for a health check"),
+        ("healthcheck", "did you mean `ready`?"),
+        ("commands", "did you mean `command`?"),
+    ],
+};
+
+pub(super) const READY: Keys = Keys {
+    of: "`ready`",
+    known: &["exec", "tcp", "http", "timeout"],
+    foreign: &[("cmd", "did you mean `exec`?"), ("port", "did you mean `tcp`?"), ("url", "did you mean `http`?")],
+};
+
+pub(super) const CACHE: Keys = Keys {
+    of: "an entry of `cache`",
+    known: &["path", "key", "fallback"],
+    foreign: &[
+        ("paths", "did you mean `path`? It may be a list"),
+        ("restore-keys", "did you mean `fallback`?"),
+        ("fallback_keys", "did you mean `fallback`?"),
+    ],
+};
+
+pub(super) const CHECKOUT: Keys = Keys {
+    of: "`checkout`",
+    known: &["depth", "submodules", "lfs"],
+    foreign: &[("fetch-depth", "did you mean `depth`?"), ("recursive", "did you mean `submodules`?")],
+};
+
+pub(super) const RESOURCES: Keys = Keys {
+    of: "`resources`",
+    known: &["cpu", "memory", "pids", "shm"],
+    foreign: &[("cpus", "did you mean `cpu`?"), ("mem", "did you mean `memory`?"), ("shm-size", "did you mean `shm`?")],
+};
+
+pub(super) const RETRY: Keys = Keys {
+    of: "`retry`",
+    known: &["max", "on"],
+    foreign: &[
+        ("when", "did you mean `on`?"),
+        ("attempts", "did you mean `max`? It counts the tries after the first one"),
+    ],
+};
+
+pub(super) const ARTIFACT: Keys = Keys {
+    of: "an entry of `artifacts`",
+    known: &["name", "paths", "expire-in", "when"],
+    foreign: &[
+        ("path", "did you mean `paths`?"),
+        ("expire_in", "did you mean `expire-in`?"),
+        ("retention-days", "write `expire-in: 30d`"),
+        ("if", "did you mean `when`?"),
+    ],
+};
+
+pub(super) const REPORTS: Keys = Keys { of: "`reports`", known: &["junit"], foreign: &[] };
 
 pub(super) const STEP: Keys = Keys {
     of: "a step",
-    known: &["run", "name", "env", "working-directory", "shell", "continue-on-error", "timeout", "if"],
-    later: &["id", "retry", "image", "with", "entrypoint", "command", "user", "tty", "background"],
+    known: &[
+        "name",
+        "id",
+        "run",
+        "if",
+        "env",
+        "shell",
+        "working-directory",
+        "timeout",
+        "continue-on-error",
+        "retry",
+        "image",
+        "with",
+        "entrypoint",
+        "command",
+        "user",
+        "tty",
+        "background",
+    ],
     foreign: &[
         ("uses", "actions do not run here: write what it does as `run`"),
         ("script", "did you mean `run`?"),
@@ -145,11 +294,49 @@ pub(super) const STEP: Keys = Keys {
         ("working-dir", "did you mean `working-directory`?"),
         ("directory", "did you mean `working-directory`?"),
         ("detach", "did you mean `background`?"),
+        ("secrets", "write `secrets` at the job: its steps have them in their environment"),
         ("depends_on", "steps run in their order; write `needs` at the job"),
         ("needs", "steps run in their order; write `needs` at the job"),
     ],
 };
 
+/// A file that a job may come from.
+pub(super) const TEMPLATE: Keys = Keys {
+    of: "a template",
+    known: &["inputs", "job"],
+    foreign: &[
+        ("jobs", "did you mean `job`? A template is one job"),
+        ("steps", "write it in `job`"),
+        ("image", "write it in `job`"),
+        ("spec", "did you mean `inputs`?"),
+        ("on", "the pipeline that uses the template says when it runs"),
+        ("name", "a template is known by its path: leave it out"),
+    ],
+};
+
 /// All of them, for the tests that hold this list, the schema and the readers together.
 #[cfg(test)]
-pub(super) const ALL: &[&Keys] = &[&PIPELINE, &ON, &PUSH, &MANUAL, &DEFAULTS, &JOB, &MATRIX, &STEP];
+pub(super) const ALL: &[&Keys] = &[
+    &PIPELINE,
+    &ON,
+    &PUSH,
+    &PULL_REQUEST,
+    &SCHEDULE,
+    &MANUAL,
+    &INPUT,
+    &CONCURRENCY,
+    &DEFAULTS,
+    &JOB,
+    &NEED,
+    &MATRIX,
+    &SECRET,
+    &SERVICE,
+    &READY,
+    &CACHE,
+    &CHECKOUT,
+    &RESOURCES,
+    &RETRY,
+    &ARTIFACT,
+    &REPORTS,
+    &STEP,
+];

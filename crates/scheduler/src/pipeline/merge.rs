@@ -22,7 +22,7 @@ pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Ve
             continue;
         }
         if let Some(first) = at.get(&entry.key).and_then(|index| own.get(*index)) {
-            let line = findings.source.span(first.key_place).line;
+            let line = findings.span(first.key_place).line;
             findings.error(
                 Code::DuplicateKey,
                 entry.key_place,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! SourceFile -> yaml: a tree that knows places -> read: (Option<Pipeline>, Vec<Diagnostic>) -> plan: BuildPlan
+//!              \ wanted_templates -> the caller reads those files, too /
 //! ```
 //!
 //! Called by the ingest loop, `longshore run` and `longshore lint`. Pure: no files, no clock, no network; the same text,
@@ -13,14 +14,14 @@
 
 mod check;
 mod code;
-mod condition;
+mod contexts;
 mod duration;
-mod expression;
 mod fields;
 mod filter;
 mod findings;
 mod graph;
 mod image;
+mod input;
 mod keys;
 mod matrix;
 mod merge;
@@ -29,21 +30,29 @@ mod plan;
 mod read;
 pub mod report;
 mod scalar;
+mod schedule;
 mod schema;
+mod scope;
+mod size;
 mod source;
 mod suggest;
 mod syntax;
-mod template;
+mod templates;
+mod text;
 mod tree;
+mod triggers;
 mod variables;
 mod yaml;
 
 pub use check::{Checked, check, unreadable};
 pub use code::Code;
+pub use input::{Input, InputKind};
 pub use model::Pipeline;
 pub use plan::{NoMatch, Planned, RepoFacts};
+pub use schedule::Schedule;
 pub use schema::json_schema;
 pub use source::SourceFile;
+pub use templates::{TemplateFiles, wanted_templates};
 pub use variables::{BuildFacts, build_variables};
 
 #[doc(no_inline)]
@@ -63,6 +72,8 @@ pub mod limits {
     pub const JOBS: usize = 256;
     /// Combinations of a matrix before `exclude` has its say; entries of `include` and of `exclude`.
     pub const COMBINATIONS: usize = 4096;
+    /// Template files that the pipelines of a repository use.
+    pub const TEMPLATES: usize = 50;
     /// Steps of a job.
     pub const STEPS: usize = 200;
     /// Bytes of one environment variable's value. The kernel takes no more than 128 KiB.

@@ -3,16 +3,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use longshore_core::{
-    BuildPlan, Diagnostic, Event, EventName, JobPlan, Severity, StepPlan, Template as PlannedText,
-    plan::{Checkout, MatrixGroup, Need},
+    BuildPlan, Diagnostic, Event, EventName, JobPlan, Severity, StepPlan, Template,
+    expression::{Context, EvalError, Value, Values, evaluate},
+    plan::{Concurrency, MatrixGroup, Need},
 };
 
 use super::{
     code::Code,
-    filter::Patterns,
-    limits,
-    model::{Combination, Job, Pipeline, Step, Triggers},
-    template::Template,
+    contexts, image as image_name, input, limits,
+    model::{At, Combination, Job, Pipeline, Step, With},
+    text::Flag,
+    triggers::starts,
     variables,
 };
 
@@ -26,6 +27,9 @@ pub struct RepoFacts {
     /// `github`, `gitea`, `forgejo`, `git`, ...
     pub forge: String,
     pub default_branch: Option<String>,
+    /// Paths of the files that the event changed, from the repository's root; nothing where that is not known, and then
+    /// every filter of paths lets it pass. Asked for by [`Checked::asks_for_changes`](super::Checked::asks_for_changes).
+    pub changed_files: Option<Vec<String>>,
 }
 
 /// What an event becomes.
@@ -37,6 +41,8 @@ pub enum Planned {
     Nothing(Vec<NoMatch>),
     /// The files have errors, or ask for more than a build may have.
     Broken(Vec<Diagnostic>),
+    /// What was asked for by hand cannot be: an input is missing, or is not of its type.
+    Refused(String),
 }
 
 /// Why a pipeline does not run for an event.
@@ -53,169 +59,298 @@ impl fmt::Display for NoMatch {
     }
 }
 
+/// Why a pipeline that is sound in itself cannot be planned for an event.
+struct Unplannable {
+    code: Code,
+    at: At,
+    message: String,
+    help: Option<String>,
+}
+
+impl Unplannable {
+    fn new(code: Code, at: &At, message: impl Into<String>, help: &str) -> Self {
+        Self { code, at: at.clone(), message: message.into(), help: Some(help.to_owned()) }
+    }
+
+    /// An expression whose value turned out to be another than it could be.
+    fn no_value(at: &At, what: &str, error: &EvalError) -> Self {
+        Self::new(
+            Code::NoValue,
+            at,
+            format!("{what}: {error}"),
+            "the event's values do not fit what the expression makes of them",
+        )
+    }
+
+    fn into_diagnostic(self) -> Diagnostic {
+        Diagnostic {
+            code: self.code.as_str().to_owned(),
+            severity: Severity::Error,
+            file: self.at.file,
+            span: self.at.span,
+            message: self.message,
+            help: self.help,
+            source: self.at.source,
+        }
+    }
+}
+
 /// The plan of all `pipelines` that `event` starts.
 pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts) -> Planned {
     let mut unmatched = Vec::new();
-    let mut jobs: Vec<JobPlan> = Vec::new();
-    let mut bytes = 0;
+    let mut started: Vec<&Pipeline> = Vec::new();
     for pipeline in pipelines {
-        if let Err(reason) = starts(&pipeline.on, event) {
-            unmatched.push(NoMatch { file: pipeline.file.clone(), pipeline: pipeline.name.clone(), reason });
-            continue;
-        }
-        let count: usize = pipeline.jobs.iter().map(|job| job.combinations.len()).sum();
-        if jobs.len() + count > limits::JOBS {
-            let message = format!(
-                "with this pipeline the build has {} jobs, and it may have {}",
-                jobs.len() + count,
-                limits::JOBS
-            );
-            let help = "make the matrices smaller, or start this pipeline by other events (`on`)";
-            return Planned::Broken(vec![refusal(Code::TooManyJobs, pipeline, message, help)]);
-        }
-        let env = variables::of_pipeline(&pipeline.name, event, facts);
-        for job in &pipeline.jobs {
-            for combination in &job.combinations {
-                let job = plan_job(pipeline, job, combination, &env);
-                bytes += size(&job);
-                jobs.push(job);
+        match starts(&pipeline.on, event, facts) {
+            Ok(()) => started.push(pipeline),
+            Err(reason) => {
+                unmatched.push(NoMatch { file: pipeline.file.clone(), pipeline: pipeline.name.clone(), reason });
             }
         }
-        if bytes > limits::PLAN_BYTES {
+    }
+    if started.is_empty() {
+        return Planned::Nothing(unmatched);
+    }
+    let by_hand = event.name == EventName::Manual;
+    let declared = contexts::declared(started.iter().copied());
+    if let Some(unknown) = event.inputs.keys().find(|name| by_hand && !declared.contains(&name.as_str())) {
+        let shown: String = unknown.chars().take(60).collect();
+        let known = super::suggest::listed(declared.iter().copied());
+        return Planned::Refused(format!("there is no input `{shown}`; what is started has {known}"));
+    }
+    let mut jobs: Vec<JobPlan> = Vec::new();
+    let mut bytes = 0;
+    for pipeline in started {
+        let declared = pipeline.on.manual.as_deref().unwrap_or_default();
+        let inputs = match input::values(declared, &event.inputs, by_hand) {
+            Ok(inputs) => inputs,
+            Err(reason) => return Planned::Refused(reason),
+        };
+        let known = contexts::of_pipeline(event, facts, inputs);
+        match plan_pipeline(pipeline, event, facts, &known, &mut jobs, &mut bytes) {
+            Ok(()) => {}
+            Err(unplannable) => return Planned::Broken(vec![unplannable.into_diagnostic()]),
+        }
+    }
+    Planned::Build(BuildPlan::new(jobs))
+}
+
+fn plan_pipeline(
+    pipeline: &Pipeline,
+    event: &Event,
+    facts: &RepoFacts,
+    known: &Values,
+    jobs: &mut Vec<JobPlan>,
+    bytes: &mut usize,
+) -> Result<(), Unplannable> {
+    let count: usize = jobs.len() + pipeline.jobs.iter().map(|job| job.combinations.len()).sum::<usize>();
+    if count > limits::JOBS {
+        let message = format!("with this pipeline the build has {count} jobs, and it may have {}", limits::JOBS);
+        let help = "make the matrices smaller, or start this pipeline by other events (`on`)";
+        return Err(Unplannable::new(Code::TooManyJobs, &pipeline.jobs_at, message, help));
+    }
+    let concurrency = match &pipeline.concurrency {
+        None => None,
+        Some(group) => {
+            let failed = |error: &EvalError| Unplannable::no_value(&group.at, "`concurrency`", error);
+            let name = group.group.evaluate(known).map_err(|error| failed(&error))?;
+            let cancel = asked(&group.cancel_in_progress, known).map_err(|error| failed(&error))?;
+            // An empty group would be shared by everything that has nothing to say.
+            (!name.trim().is_empty()).then_some(Concurrency { group: name, cancel_in_progress: cancel })
+        }
+    };
+    let mut env: BTreeMap<String, Template> = variables::of_pipeline(&pipeline.name, event, facts)
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let own = filled(&pipeline.env, known)
+        .map_err(|error| Unplannable::no_value(&pipeline.name_at, "`env` of the pipeline", &error))?;
+    env.extend(own);
+    let around = Around { pipeline, env: &env, concurrency: concurrency.as_ref() };
+    for job in &pipeline.jobs {
+        for combination in &job.combinations {
+            let planned = around.job(job, combination, &contexts::of_job(known, combination))?;
+            let size = size(&planned);
+            if size > limits::JOB_BYTES * 2 {
+                let message = format!("the job `{}` has more than {} KiB", planned.name, limits::JOB_BYTES * 2 / 1024);
+                return Err(Unplannable::new(Code::PlanTooLarge, &job.at, message, LONG_SCRIPTS));
+            }
+            *bytes += size;
+            jobs.push(planned);
+        }
+        if *bytes > limits::PLAN_BYTES {
             let message = format!(
                 "with this pipeline the build's scripts and variables have more than {} MiB",
                 limits::PLAN_BYTES / 1024 / 1024
             );
-            let help = "put long scripts into files of the repository and run those";
-            return Planned::Broken(vec![refusal(Code::PlanTooLarge, pipeline, message, help)]);
+            return Err(Unplannable::new(Code::PlanTooLarge, &pipeline.jobs_at, message, LONG_SCRIPTS));
         }
     }
-    if jobs.is_empty() { Planned::Nothing(unmatched) } else { Planned::Build(BuildPlan::new(jobs)) }
+    Ok(())
 }
 
-fn refusal(code: Code, pipeline: &Pipeline, message: String, help: &str) -> Diagnostic {
-    Diagnostic {
-        code: code.as_str().to_owned(),
-        severity: Severity::Error,
-        file: pipeline.file.clone(),
-        span: pipeline.jobs_at.span,
-        message,
-        help: Some(help.to_owned()),
-        source: pipeline.jobs_at.source.clone(),
+const LONG_SCRIPTS: &str = "put long scripts into files of the repository and run those";
+
+/// What the jobs of one pipeline have in common.
+struct Around<'a> {
+    pipeline: &'a Pipeline,
+    /// `CI_*` and the pipeline's own.
+    env: &'a BTreeMap<String, Template>,
+    concurrency: Option<&'a Concurrency>,
+}
+
+impl Around<'_> {
+    fn key(&self, job: &str) -> String {
+        format!("{}/{job}", self.pipeline.name)
+    }
+
+    /// A need means every job that comes of its matrix.
+    fn needs(&self, job: &Job) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for (name, optional) in &job.needs {
+            let Some(other) = self.pipeline.jobs.iter().find(|other| other.name == *name) else { continue };
+            needs.extend(other.combinations.iter().map(|combination| Need {
+                key: self.key(&format!("{name}{}", combination.suffix())),
+                job: name.clone(),
+                optional: *optional,
+            }));
+        }
+        needs
+    }
+
+    fn job(&self, job: &Job, combination: &Combination, known: &Values) -> Result<JobPlan, Unplannable> {
+        let name = format!("{}{}", job.name, combination.suffix());
+        let failed = |error: &EvalError| Unplannable::no_value(&job.at, &format!("the job `{name}`"), error);
+        let mut known = known.clone();
+        if let Some(with) = &job.with {
+            let inputs = template_inputs(with, &known, &job.at)?;
+            known.contexts.insert("inputs".to_owned(), inputs);
+        }
+
+        let mut plan = job.draft.clone();
+        plan.env = self.env.clone();
+        let outer = with_env(&known, self.env, &self.pipeline.env);
+        plan.env.extend(filled(&job.draft.env, &outer).map_err(|error| failed(&error))?);
+        let names = || self.pipeline.env.iter().chain(&job.draft.env);
+        let inner =
+            with_env(&known, &plan.env, &names().map(|(name, _)| (name.clone(), Template::default())).collect());
+        let env = std::mem::take(&mut plan.env);
+        let mut fill_own = |text: &mut Template| fill(text, &inner);
+        plan.change_own(&mut fill_own).map_err(|error| failed(&error))?;
+        plan.env = env;
+        for text in plan.outputs.values_mut() {
+            fill(text, &known).map_err(|error| failed(&error))?;
+        }
+        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &known));
+        plan.steps = steps.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
+
+        plan.approval =
+            job.approval.as_ref().map(|text| text.evaluate(&known)).transpose().map_err(|error| failed(&error))?;
+        for (label, value) in &job.runs_on {
+            plan.runs_on.insert(label.clone(), value.evaluate(&known).map_err(|error| failed(&error))?);
+        }
+        plan.continue_on_error = asked(&job.continue_on_error, &known).map_err(|error| failed(&error))?;
+        if let Some(image) = plan.image.as_known()
+            && let Some(complaint) = image_name::complaint(image)
+        {
+            let shown: String = image.chars().take(100).collect();
+            let message = format!("for the job `{name}` the image would be `{shown}`: {complaint}");
+            return Err(Unplannable::new(
+                Code::BadImage,
+                &job.image_at,
+                message,
+                "see to it that every event gives a name",
+            ));
+        }
+        plan.key = self.key(&name);
+        plan.pipeline.clone_from(&self.pipeline.name);
+        plan.job.clone_from(&job.name);
+        plan.name = name;
+        plan.matrix.clone_from(&combination.values);
+        plan.matrix_group = (!combination.values.is_empty())
+            .then_some(MatrixGroup { fail_fast: job.fail_fast, max_parallel: job.max_parallel });
+        plan.needs = self.needs(job);
+        plan.concurrency = self.concurrency.cloned();
+        plan.known = contexts::asked_for(&mut plan, &known);
+        Ok(plan)
     }
 }
 
-/// Whether an event starts a pipeline; if not, why.
-fn starts(on: &Triggers, event: &Event) -> Result<(), String> {
-    match event.name {
-        EventName::Push | EventName::Tag => {
-            let Some(push) = &on.push else { return Err("pushes do not start it: its `on` has no `push`".to_owned()) };
-            let (branch, tag) = (event.branch(), event.tag());
-            match (&push.branches, &push.tags) {
-                (None, None) => Ok(()),
-                (Some(branches), _) if branch.is_some() => fits(branches, "branch", branch),
-                (_, Some(tags)) if tag.is_some() => fits(tags, "tag", tag),
-                (Some(_), None) => Err("only pushes of branches start it: its `push` has `branches`".to_owned()),
-                (None, Some(_)) => Err("only pushes of tags start it: its `push` has `tags`".to_owned()),
-                (Some(_), Some(_)) => Err("only pushes of branches and tags start it".to_owned()),
+/// The values with `env`, if all of these variables are known already.
+fn with_env(known: &Values, env: &BTreeMap<String, Template>, names: &BTreeMap<String, Template>) -> Values {
+    let mut values = known.clone();
+    let found = names.keys().map(|name| Some((name.clone(), Value::from(env.get(name)?.as_known()?))));
+    if let Some(found) = found.collect::<Option<BTreeMap<String, Value>>>() {
+        values.contexts.insert("env".to_owned(), Value::Map(found));
+    }
+    values
+}
+
+fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Result<Value, Unplannable> {
+    let mut inputs = BTreeMap::new();
+    for (name, value) in with {
+        let value = match value {
+            With::Known(value) => value.clone(),
+            With::Text(text, input) => {
+                let text = text
+                    .evaluate(known)
+                    .map_err(|error| Unplannable::no_value(at, &format!("`{name}` of `with`"), &error))?;
+                let refused =
+                    |reason| Unplannable::new(Code::BadInput, at, reason, "give the template what its input takes");
+                input.take(&text).map_err(refused)?
             }
-        }
-        EventName::Manual if on.manual => Ok(()),
-        EventName::Manual => Err("nobody can start it by hand: its `on` has no `manual`".to_owned()),
-        EventName::PullRequest => Err("pull requests are not supported yet".to_owned()),
-        EventName::Schedule => Err("schedules are not supported yet".to_owned()),
+        };
+        inputs.insert(name.clone(), value);
     }
+    Ok(Value::Map(inputs))
 }
 
-fn fits(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), String> {
-    let name = name.unwrap_or("");
-    if patterns.admit(name) {
-        return Ok(());
-    }
-    let written: Vec<&str> = patterns.written().take(10).collect();
-    Err(format!("the {what} `{name}` does not fit its patterns: {}", written.join(", ")))
-}
-
-fn plan_job(
-    pipeline: &Pipeline,
-    job: &Job,
-    combination: &Combination,
-    variables: &BTreeMap<String, String>,
-) -> JobPlan {
-    let name = format!("{}{}", job.name, combination.suffix());
-    let mut env = plain(variables.clone());
-    env.extend(rendered(&pipeline.env, &Combination::default()));
-    env.extend(rendered(&job.env, combination));
-    // A need means every job that comes of its matrix.
-    let needs = job
-        .needs
-        .iter()
-        .filter_map(|need| pipeline.jobs.iter().find(|other| other.name == *need))
-        .flat_map(|other| {
-            other.combinations.iter().map(|c| Need {
-                key: key(pipeline, &format!("{}{}", other.name, c.suffix())),
-                job: other.name.clone(),
-                optional: false,
-            })
-        })
-        .collect();
-    JobPlan {
-        key: key(pipeline, &name),
-        pipeline: pipeline.name.clone(),
-        job: job.name.clone(),
-        name,
-        matrix_group: (!combination.values.is_empty()).then_some(MatrixGroup { fail_fast: true, max_parallel: None }),
-        matrix: combination.values.clone(),
-        needs,
-        image: job.image.render(combination).into(),
-        env,
-        steps: job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, combination)).collect(),
-        timeout_ms: job.timeout_ms,
-        checkout: job.checkout.then(Checkout::default),
-        ..JobPlan::default()
-    }
-}
-
-fn key(pipeline: &Pipeline, job: &str) -> String {
-    format!("{}/{job}", pipeline.name)
-}
-
-fn plan_step(at: usize, step: &Step, combination: &Combination) -> StepPlan {
-    let run = step.run.render(combination);
-    let name = match &step.name {
-        Some(name) => name.render(combination),
-        None => default_name(&run),
+fn plan_step(at: usize, step: &Step, known: &Values) -> Result<StepPlan, EvalError> {
+    let mut plan = step.draft.clone();
+    plan.change(&mut |text: &mut Template| fill(text, known))?;
+    plan.name = match &step.name {
+        Some(name) => one_line(&name.evaluate(known)?),
+        None => default_name(&plan),
     };
-    let mut env = plain(variables::of_step(at, &name));
-    env.extend(rendered(&step.env, combination));
-    StepPlan {
-        name,
-        run: Some(run.into()),
-        env,
-        working_directory: step.working_directory.as_ref().map(|path| path.render(combination).into()),
-        shell: step.shell.render(combination),
-        condition: step.condition.clone(),
-        continue_on_error: step.continue_on_error,
-        timeout_ms: step.timeout_ms,
-        ..StepPlan::default()
+    plan.shell = step.shell.evaluate(known)?;
+    plan.user = step.user.as_ref().map(|user| user.evaluate(known)).transpose()?;
+    plan.continue_on_error = asked(&step.continue_on_error, known)?;
+    let own = std::mem::take(&mut plan.env);
+    plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
+    plan.env.extend(own);
+    Ok(plan)
+}
+
+fn fill(text: &mut Template, known: &dyn Context) -> Result<(), EvalError> {
+    if text.as_known().is_none() {
+        *text = text.fill(known)?;
     }
+    Ok(())
 }
 
-fn rendered(env: &BTreeMap<String, Template>, combination: &Combination) -> BTreeMap<String, PlannedText> {
-    env.iter().map(|(name, value)| (name.clone(), value.render(combination).into())).collect()
+fn filled(env: &BTreeMap<String, Template>, known: &Values) -> Result<BTreeMap<String, Template>, EvalError> {
+    env.iter().map(|(name, value)| Ok((name.clone(), value.fill(known)?))).collect()
 }
 
-fn plain(env: BTreeMap<String, String>) -> BTreeMap<String, PlannedText> {
-    env.into_iter().map(|(name, value)| (name, value.into())).collect()
+fn asked(flag: &Flag, known: &Values) -> Result<bool, EvalError> {
+    match flag {
+        Flag::Is(value) => Ok(*value),
+        Flag::Asks(expression) => Ok(evaluate(expression, known)?.is_truthy()),
+    }
 }
 
 /// Characters of a step's name that nobody wrote.
 const DEFAULT_NAME_CHARS: usize = 60;
 
-/// The script's first line that says something.
-fn default_name(run: &str) -> String {
-    let line = run.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
-    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// The script's first line that says something, or a plugin's image.
+fn default_name(step: &StepPlan) -> String {
+    match (&step.run, &step.image) {
+        (None, Some(image)) => short_line(&image.shown()),
+        _ => short_line(&step.shown_script()),
+    }
+}
+
+fn short_line(text: &str) -> String {
+    let line = one_line(text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(""));
     if line.chars().count() <= DEFAULT_NAME_CHARS {
         return line;
     }
@@ -223,21 +358,27 @@ fn default_name(run: &str) -> String {
     format!("{}…", cut.trim_end())
 }
 
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn size(job: &JobPlan) -> usize {
     let env =
-        |env: &BTreeMap<String, PlannedText>| env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        |env: &BTreeMap<String, Template>| env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let step = |step: &StepPlan| step.run.as_ref().map_or(0, Template::len) + env(&step.env) + env(&step.with);
     env(&job.env)
-        + job.steps.iter().map(|step| step.run.as_ref().map_or(0, PlannedText::len) + env(&step.env)).sum::<usize>()
+        + job.steps.iter().map(step).sum::<usize>()
+        + job.services.iter().map(|service| env(&service.env)).sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::default_name;
+    use super::short_line;
 
     #[test]
     fn a_step_without_a_name_is_called_by_its_first_line() {
-        assert_eq!(default_name("\n  make test\nmake more\n"), "make test");
-        let long = default_name(&"x".repeat(100));
+        assert_eq!(short_line("\n  make test\nmake more\n"), "make test");
+        let long = short_line(&"x".repeat(100));
         assert_eq!(long.chars().count(), 60);
         assert!(long.ends_with('…'));
     }

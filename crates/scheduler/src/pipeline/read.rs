@@ -2,28 +2,40 @@
 //!
 //! A reader says everything that is wrong with its part and goes on; `None` means that it said something.
 
+mod advice;
 mod env;
+mod input;
 mod job;
+mod keep;
 mod matrix;
+mod needs;
 mod on;
+mod service;
+mod settings;
 mod step;
 
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
+
+use longshore_core::Template;
 
 use super::{
     code::Code,
     fields::{Fields, mapping},
     findings::Findings,
-    graph, keys, limits,
-    model::{At, Job, Pipeline},
+    graph,
+    input::{self as inputs, Input},
+    keys, limits,
+    model::{At, Group, Job, Pipeline},
     scalar::{check_length, duration, filled},
+    scope::{Names, Stands},
     source::Place,
-    template::{Scope, Template},
-    tree::Node,
+    templates::{Expanded, Library},
+    text::{self, Flag},
+    tree::{Entry, Kind, Node},
 };
 
 /// Reads a file's tree.
-pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Pipeline> {
+pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Findings<'_>) -> Option<Pipeline> {
     let top = Fields::of(root, &keys::PIPELINE, findings)?;
     let beginning = Place::new(root.place.start, root.place.start + 1);
 
@@ -32,14 +44,18 @@ pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<P
         Some(node) => on::read(node, findings),
         None => Some(on::default()),
     };
+    let declared = on.as_ref().map(|on| inputs::types(on.manual.as_deref().unwrap_or_default()));
+    let mut names = Names::of_pipeline(declared);
     let env = match top.get("env") {
-        Some(node) => env::read(node, Scope::Outside, findings),
+        Some(node) => env::read(node, Stands::Pipeline, &names, findings),
         None => Some(env::Env::default()),
     };
+    names.add_env(env.as_ref());
     let defaults = match top.get("defaults") {
-        Some(node) => Defaults::read(node, findings),
+        Some(node) => Defaults::read(node, &names, findings),
         None => Some(Defaults::default()),
     };
+    let concurrency = wanted(top.get("concurrency").map(|node| concurrency(node, &names, findings)));
 
     let Some(jobs_entry) = top.entry("jobs") else {
         if top.is_misnamed("jobs", &keys::PIPELINE) {
@@ -68,11 +84,36 @@ pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<P
         too_many_jobs(entries.len(), jobs_entry.key_place, findings);
         return None;
     }
-    let context = job::Context { defaults: defaults.as_ref(), pipeline_env: env.as_ref() };
-    let jobs: Vec<Option<Job>> = entries.iter().map(|entry| job::read(entry, &context, findings)).collect();
+    let expanded: Vec<Option<Expanded>> = entries.iter().map(|entry| library.expand(entry, findings)).collect();
+    let heads: HashMap<String, job::Head> = entries
+        .iter()
+        .zip(&expanded)
+        .map(|(entry, expanded)| {
+            let node = expanded.as_ref().map(|expanded| &*expanded.node);
+            (entry.key.clone(), job::Head::of(node, &names))
+        })
+        .collect();
+    let around = job::Surroundings {
+        defaults: defaults.as_ref(),
+        env: env.as_ref(),
+        names: &names,
+        heads: &heads,
+        exclusive: concurrency.as_ref().is_some_and(Option::is_some),
+    };
+    let jobs: Vec<Option<Job>> = entries
+        .iter()
+        .zip(&expanded)
+        .map(|(entry, expanded)| job::read(entry, expanded.as_ref(), &around, findings))
+        .collect();
 
-    let needs: Vec<graph::Needs<'_>> =
-        entries.iter().map(|entry| graph::Needs { job: &entry.key, needs: job::needs(&entry.value) }).collect();
+    let needs: Vec<graph::Needs<'_>> = entries
+        .iter()
+        .zip(&expanded)
+        .map(|(entry, expanded)| {
+            let node = expanded.as_ref().map_or(&entry.value, |expanded| &expanded.node);
+            graph::Needs { job: &entry.key, needs: needs::listed(node) }
+        })
+        .collect();
     graph::check(&needs, findings);
 
     let jobs = jobs.into_iter().collect::<Option<Vec<Job>>>()?;
@@ -83,8 +124,13 @@ pub(super) fn pipeline(root: &Rc<Node>, findings: &mut Findings<'_>) -> Option<P
     }
     let (name, name_place) = name?;
     let name_at = at(name_place, findings);
-    let file = findings.source.path.to_owned();
-    Some(Pipeline { file, name, name_at, jobs_at, on: on?, env: env?.into_variables(), jobs })
+    let file = findings.path().to_owned();
+    Some(Pipeline { file, name, name_at, jobs_at, on: on?, env: env?, concurrency: concurrency?, jobs })
+}
+
+/// The inputs that a template declares.
+pub(super) fn inputs(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Vec<Input>> {
+    input::read_all(entries, findings)
 }
 
 fn too_many_jobs(count: usize, place: Place, findings: &mut Findings<'_>) {
@@ -97,14 +143,43 @@ fn too_many_jobs(count: usize, place: Place, findings: &mut Findings<'_>) {
 }
 
 fn at(place: Place, findings: &Findings<'_>) -> At {
-    At { span: findings.source.span(place), source: findings.source.shown_line(place) }
+    At {
+        file: findings.source(place.file).path.to_owned(),
+        span: findings.span(place),
+        source: findings.shown_line(place),
+    }
+}
+
+/// `concurrency: deploy`, or a group and what becomes of a build that has it.
+fn concurrency(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Group> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        let group = step::one_line(node, "`concurrency`", Stands::Pipeline, names, findings)?;
+        return Some(Group { group, cancel_in_progress: Flag::Is(false), at: at(node.place, findings) });
+    }
+    let fields = Fields::of(node, &keys::CONCURRENCY, findings)?;
+    let group = match fields.get("group") {
+        Some(node) => step::one_line(node, "`group`", Stands::Pipeline, names, findings).zip(Some(node.place)),
+        None => {
+            if !fields.is_misnamed("group", &keys::CONCURRENCY) {
+                let help = "write `group: deploy`";
+                findings.error(Code::MissingKey, node.place, "`concurrency` names no `group`", help.to_owned());
+            }
+            None
+        }
+    };
+    let cancel_in_progress = match fields.get("cancel-in-progress") {
+        Some(node) => text::flag(node, "`cancel-in-progress`", names, findings),
+        None => Some(Flag::Is(false)),
+    };
+    let (group, place) = group?;
+    Some(Group { group, cancel_in_progress: cancel_in_progress?, at: at(place, findings) })
 }
 
 /// The pipeline's name and where it comes from.
 fn name(top: &Fields<'_>, beginning: Place, findings: &mut Findings<'_>) -> Option<(String, Place)> {
     let (name, place, what) = match top.get("name") {
         Some(node) => (filled(node, "`name`", findings)?.to_owned(), node.place, "a pipeline's name"),
-        None => (stem(findings.source.path), beginning, "the file's name, which is the pipeline's without a `name`,"),
+        None => (stem(findings.path()), beginning, "the file's name, which is the pipeline's without a `name`,"),
     };
     if name.contains("${{") {
         findings.error(
@@ -140,13 +215,14 @@ struct Defaults {
 }
 
 impl Defaults {
-    fn read(node: &Node, findings: &mut Findings<'_>) -> Option<Self> {
+    fn read(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
         let fields = Fields::of(node, &keys::DEFAULTS, findings)?;
-        let image = fields.get("image").map(|node| job::image(node, Scope::Outside, &[], findings));
-        let shell = fields.get("shell").map(|node| step::one_line(node, "`shell`", Scope::Outside, findings));
-        let working_directory = fields
-            .get("working-directory")
-            .map(|node| step::one_line(node, "`working-directory`", Scope::Outside, findings));
+        let image = fields.get("image").map(|node| job::image(node, Stands::Planned, names, &[], findings));
+        let shell = fields.get("shell").map(|node| step::shell(node, names, findings));
+        let working_directory = fields.get("working-directory").map(|node| {
+            step::one_line(node, "`working-directory`", Stands::Planned, names, findings)?;
+            step::one_line(node, "`working-directory`", Stands::Script, names, findings)
+        });
         let timeout_ms = fields.get("timeout").map(|node| duration(node, "`timeout`", findings));
         // An outer `None` says that the key is absent, an inner one that it is wrong.
         Some(Self {

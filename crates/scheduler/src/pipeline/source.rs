@@ -36,13 +36,25 @@ impl SourceFile {
 /// A stretch of a file's text, in bytes: from `start` up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Place {
+    /// Which of the texts of [`Findings`](super::findings::Findings): 0 is the pipeline's file, others are templates.
+    pub(super) file: u16,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
 impl Place {
     pub(super) const fn new(start: usize, end: usize) -> Self {
-        Self { start, end }
+        Self { file: 0, start, end }
+    }
+
+    /// The same stretch of another file.
+    pub(super) const fn in_file(self, file: u16) -> Self {
+        Self { file, ..self }
+    }
+
+    /// A stretch of this one's file.
+    pub(super) const fn at(self, start: usize, end: usize) -> Self {
+        Self { file: self.file, start, end }
     }
 }
 

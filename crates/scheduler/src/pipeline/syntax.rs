@@ -5,12 +5,12 @@ use serde_yaml::granit_parser::{ErrorKind, ScanError};
 use super::{code::Code, findings::Findings, limits, source::Place};
 
 /// Says what is wrong where the parser stopped.
-pub(super) fn report(error: &ScanError, findings: &mut Findings<'_>) {
-    let text = findings.source.text;
+pub(super) fn report(error: &ScanError, file: u16, findings: &mut Findings<'_>) {
+    let text = findings.source(file).text;
     let at = text.floor_char_boundary(error.marker().byte_offset().unwrap_or(0));
-    let place = Place::new(at, at + 1);
+    let place = Place::new(at, at + 1).in_file(file);
     if let Some(tab) = tab(error.kind(), text, at) {
-        findings.error(Code::Tab, tab, "a tab cannot indent in YAML", "indent with spaces".to_owned());
+        findings.error(Code::Tab, tab.in_file(file), "a tab cannot indent in YAML", "indent with spaces".to_owned());
         return;
     }
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {

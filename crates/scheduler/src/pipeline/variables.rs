@@ -62,9 +62,16 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.set_known("CI_COMMIT_BRANCH", event.branch());
     all.set_known("CI_COMMIT_TAG", event.tag());
     all.set("CI_COMMIT_MESSAGE", &event.message);
+    all.set("CI_COMMIT_TITLE", event.title());
     all.set("CI_COMMIT_AUTHOR", &event.author);
     all.set("CI_COMMIT_AUTHOR_EMAIL", &event.author_email);
     all.set_known("CI_PREV_COMMIT_SHA", event.before.as_deref());
+    all.set("CI_PIPELINE_AUTHOR", &event.sender);
+    if let Some(pull_request) = &event.pull_request {
+        all.set("CI_COMMIT_PULL_REQUEST", &pull_request.number.to_string());
+        all.set("CI_COMMIT_SOURCE_BRANCH", &pull_request.source_branch);
+        all.set("CI_COMMIT_TARGET_BRANCH", &pull_request.target_branch);
+    }
     all.variables
 }
 

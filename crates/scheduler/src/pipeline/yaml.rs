@@ -16,9 +16,9 @@ use super::{
     tree::{Entry, Kind, Node, Scalar, Weight},
 };
 
-/// The file's one document; nothing if it has none, or if it cannot be read, which then is among the findings.
-pub(super) fn parse(findings: &mut Findings<'_>) -> Option<Rc<Node>> {
-    let text = findings.source.text;
+/// The one document of a file; nothing if it has none, or if it cannot be read, which then is among the findings.
+pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> {
+    let text = findings.source(file).text;
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.emit_unresolved_aliases = true;
@@ -26,13 +26,14 @@ pub(super) fn parse(findings: &mut Findings<'_>) -> Option<Rc<Node>> {
     options.flow_nesting_limit = limits::DEPTH * 2;
     options.block_nesting_limit = limits::DEPTH * 2;
 
-    let mut builder = Builder { open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
+    let mut builder =
+        Builder { file, open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                syntax::report(&error, findings);
+                syntax::report(&error, file, findings);
                 return None;
             }
         };
@@ -41,7 +42,7 @@ pub(super) fn parse(findings: &mut Findings<'_>) -> Option<Rc<Node>> {
             if documents > 1 {
                 findings.error(
                     Code::ManyDocuments,
-                    place_of(&span),
+                    place_of(&span).in_file(file),
                     "a second document begins here",
                     "one file is one pipeline: put the second one into a file of its own in `.longshore/`".to_owned(),
                 );
@@ -49,7 +50,7 @@ pub(super) fn parse(findings: &mut Findings<'_>) -> Option<Rc<Node>> {
             }
         }
         if let Err(refusal) = builder.take(event, &span, findings) {
-            findings.error(refusal.code, refusal.place, refusal.message, refusal.help);
+            findings.error(refusal.code, refusal.place.in_file(file), refusal.message, refusal.help);
             return None;
         }
     }
@@ -79,6 +80,7 @@ enum Inside {
 }
 
 struct Builder {
+    file: u16,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
@@ -88,12 +90,12 @@ struct Builder {
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: &EventSpan, findings: &mut Findings<'_>) -> Result<(), Refusal> {
-        let place = place_of(span);
+        let place = place_of(span).in_file(self.file);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.as_deref(), span)?;
                 let plain = style == ScalarStyle::Plain && tag.is_none();
-                let (text, place) = scalar_place(text.into_owned(), style, place, findings.source.text);
+                let (text, place) = scalar_place(text.into_owned(), style, place, findings.source(self.file).text);
                 let weight = Weight { nodes: 1, bytes: text.len() };
                 self.close(Node { place, kind: Kind::Scalar(Scalar { text, plain }), weight }, anchor)
             }
@@ -148,7 +150,7 @@ impl Builder {
         };
         let flow = end.end > end.start;
         let end = if flow { end.end } else { last.unwrap_or(open.start.end) };
-        let place = Place::new(open.start.start, end.max(open.start.end));
+        let place = open.start.at(open.start.start, end.max(open.start.end));
         self.close(Node { place, kind, weight: open.weight }, open.anchor)
     }
 
@@ -250,7 +252,7 @@ fn scalar_place(text: String, style: ScalarStyle, place: Place, source: &str) ->
     match style {
         ScalarStyle::Plain if written.is_empty() => (String::new(), place),
         ScalarStyle::Literal | ScalarStyle::Folded => {
-            (text, Place::new(place.start, place.start + written.trim_end().len()))
+            (text, place.at(place.start, place.start + written.trim_end().len()))
         }
         _ => (text, place),
     }

@@ -82,6 +82,8 @@ pub(crate) fn event(branch: &str) -> Event {
         url: None,
         default_branch: None,
         inputs: BTreeMap::new(),
+        pull_request: None,
+        schedule: None,
     }
 }
 

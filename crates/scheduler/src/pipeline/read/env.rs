@@ -1,6 +1,8 @@
-//! `env`: environment variables of a pipeline, a job or a step.
+//! `env`: environment variables of a pipeline, a job, a service or a step; and other mappings of texts.
 
 use std::collections::BTreeMap;
+
+use longshore_core::Template;
 
 use super::super::{
     code::Code,
@@ -8,29 +10,16 @@ use super::super::{
     findings::Findings,
     limits,
     scalar::text_or_empty,
+    scope::{Names, Stands},
     source::Place,
-    template::{Scope, Template},
+    text,
     tree::Node,
 };
 
 /// Variables by name.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Env {
-    variables: BTreeMap<String, Template>,
-}
+pub(super) type Env = BTreeMap<String, Template>;
 
-impl Env {
-    pub(super) fn into_variables(self) -> BTreeMap<String, Template> {
-        self.variables
-    }
-
-    /// The bytes that they take at most.
-    pub(super) fn size(&self, longest_value: usize) -> usize {
-        self.variables.iter().map(|(name, value)| name.len() + value.size(longest_value)).sum()
-    }
-}
-
-pub(super) fn read(node: &Node, scope: Scope<'_>, findings: &mut Findings<'_>) -> Option<Env> {
+pub(super) fn read(node: &Node, stands: Stands, names: &Names, findings: &mut Findings<'_>) -> Option<Env> {
     let entries = mapping(node, "`env`", findings)?;
     let mut variables = BTreeMap::new();
     let mut sound = true;
@@ -39,7 +28,7 @@ pub(super) fn read(node: &Node, scope: Scope<'_>, findings: &mut Findings<'_>) -
         let what = if named { format!("`{}`", entry.key) } else { "a variable".to_owned() };
         let value = text_or_empty(&entry.value, &what, findings)
             .filter(|value| check_length(value, entry.value.place, &what, findings))
-            .and_then(|value| Template::read(value, entry.value.place, scope, findings));
+            .and_then(|value| text::read(value, entry.value.place, stands, names, findings));
         match value {
             Some(value) if named => {
                 variables.insert(entry.key.clone(), value);
@@ -47,10 +36,23 @@ pub(super) fn read(node: &Node, scope: Scope<'_>, findings: &mut Findings<'_>) -
             _ => sound = false,
         }
     }
-    sound.then_some(Env { variables })
+    sound.then_some(variables)
 }
 
-fn check_name(name: &str, place: Place, findings: &mut Findings<'_>) -> bool {
+/// The bytes that variables take at most, each expression being as long as `longest_value`.
+pub(super) fn size(env: &Env, longest_value: usize) -> usize {
+    env.iter().map(|(name, value)| name.len() + template_size(value, longest_value)).sum()
+}
+
+/// The same of one text.
+pub(super) fn template_size(text: &Template, longest_value: usize) -> usize {
+    match text.as_known() {
+        Some(known) => known.len(),
+        None => text.len() + text.parts().len() * longest_value,
+    }
+}
+
+pub(super) fn check_name(name: &str, place: Place, findings: &mut Findings<'_>) -> bool {
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !fits || name.len() > 256 {

@@ -1,45 +1,147 @@
 //! A job: one container on one workspace.
 
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap};
+
+use longshore_core::{JobPlan, Template, expression::Values, plan::Checkout};
 
 use super::super::{
     code::Code,
-    fields::Fields,
+    fields::{Fields, mapping},
     findings::Findings,
-    image as image_name, keys, limits,
-    model::{Combination, Job},
-    scalar::{boolean, check_name, duration, filled, items},
+    image as image_name,
+    input::{self as inputs, Input},
+    keys, limits,
+    model::{Combination, Job, With},
+    scalar::{check_name, duration, filled},
+    scope::{MatrixNames, Names, Stands, Taint, need_type},
     source::Place,
-    template::{Scope, Template},
+    templates::Expanded,
+    text::{self, Flag},
     tree::{Entry, Kind, Node},
 };
-use super::{Defaults, env, env::Env, matrix, step, wanted};
+use super::{Defaults, advice, at, env, env::Env, input, keep, matrix, needs, service, settings, step, wanted};
 
 /// What stands around a job. `None` where it is wrong itself.
 #[derive(Debug)]
-pub(super) struct Context<'a> {
+pub(super) struct Surroundings<'a> {
     pub(super) defaults: Option<&'a Defaults>,
-    pub(super) pipeline_env: Option<&'a Env>,
+    pub(super) env: Option<&'a Env>,
+    pub(super) names: &'a Names,
+    /// What other jobs may ask of each.
+    pub(super) heads: &'a HashMap<String, Head>,
+    /// Whether the pipeline has `concurrency`.
+    pub(super) exclusive: bool,
+}
+
+/// What is known of a job before it is read: what others may ask of it.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// Nothing where they cannot be told.
+    outputs: Option<Vec<String>>,
+    /// Outputs that hold what an outsider wrote.
+    tainted: Vec<(String, Taint)>,
+}
+
+impl Head {
+    pub(super) fn of(job: Option<&Node>, names: &Names) -> Self {
+        let Some(Node { kind: Kind::Map(entries), .. }) = job else { return Self::default() };
+        let Some(outputs) = entries.iter().find(|entry| entry.key == "outputs") else {
+            return Self { outputs: Some(Vec::new()), tainted: Vec::new() };
+        };
+        let Kind::Map(outputs) = &outputs.value.kind else { return Self::default() };
+        let mut tainted = Vec::new();
+        for output in outputs {
+            let Kind::Scalar(scalar) = &output.value.kind else { continue };
+            if let Some(taint) = text::parts_of(&scalar.text).and_then(|text| names.taint(&text)) {
+                tainted.push((output.key.clone(), taint));
+            }
+        }
+        Self { outputs: Some(outputs.iter().map(|output| output.key.clone()).collect()), tainted }
+    }
 }
 
 /// A job that is sound in itself; its needs are judged with all others'.
-pub(super) fn read(entry: &Entry, context: &Context<'_>, findings: &mut Findings<'_>) -> Option<Job> {
+pub(super) fn read(
+    entry: &Entry,
+    expanded: Option<&Expanded>,
+    around: &Surroundings<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Job> {
     let named = check_name(&entry.key, entry.key_place, "a job's name", findings);
-    let fields = Fields::of(&entry.value, &keys::JOB, findings)?;
+    let expanded = expanded?;
+    findings.used_by(expanded.template.is_some().then_some(entry.key.as_str()));
+    let job = read_expanded(entry, expanded, around, findings);
+    findings.used_by(None);
+    job.filter(|_| named)
+}
 
-    let expanded = fields.entry("matrix").map(|entry| matrix::read(entry, findings));
+fn read_expanded(
+    entry: &Entry,
+    expanded: &Expanded,
+    around: &Surroundings<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Job> {
+    let node = &expanded.node;
+    let fields = Fields::of(node, &keys::JOB, findings)?;
+
+    let read_matrix = fields.entry("matrix").map(|entry| matrix::read(entry, findings));
     // With a broken matrix nobody knows what its values are: the rest is read as if it named whatever is asked for.
-    let broken_matrix = matches!(expanded, Some(None));
-    let expanded = expanded.flatten();
+    let broken_matrix = matches!(read_matrix, Some(None));
+    let read_matrix = read_matrix.flatten();
     let single = [Combination::default()];
-    let matrix_keys: &[String] = expanded.as_ref().map_or(&[], |expanded| &expanded.keys);
-    let combinations: &[Combination] = expanded.as_ref().map_or(&single, |expanded| &expanded.combinations);
-    let scope = if broken_matrix { Scope::BrokenMatrix } else { Scope::Job { matrix: matrix_keys } };
+    let combinations: &[Combination] = read_matrix.as_ref().map_or(&single, |matrix| &matrix.combinations);
+    let matrix_names = match &read_matrix {
+        Some(matrix) => MatrixNames::Of(matrix.keys.clone()),
+        None if broken_matrix => MatrixNames::Broken,
+        None => MatrixNames::None,
+    };
 
-    let image = match (fields.get("image"), context.defaults) {
-        (Some(node), _) => image(node, scope, combinations, findings),
-        (None, Some(Defaults { image: Some(image), .. })) => Some(image.clone()),
-        (None, Some(_)) if fields.is_misnamed("image", &keys::JOB) || fields.entry("use").is_some() => None,
+    let needs_read = match fields.get("needs") {
+        Some(node) => needs::check(node, findings),
+        None => Some(Vec::new()),
+    };
+    let mut names = around.names.of_job(matrix_names);
+    for (need, _) in needs_read.iter().flatten() {
+        let head = around.heads.get(need);
+        names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
+        for (output, taint) in head.into_iter().flat_map(|head| &head.tainted) {
+            names.taint_path(format!("needs.{need}.outputs.{output}"), *taint);
+        }
+    }
+    if needs_read.is_none() {
+        names.any_need();
+    }
+
+    let with = match &expanded.template {
+        None => Some(None),
+        Some(template) => {
+            let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
+            let with = template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &mut names, findings));
+            names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)));
+            with.map(Some)
+        }
+    };
+
+    let secrets = match fields.get("secrets") {
+        Some(node) => settings::secrets(node, findings),
+        None => Some(Vec::new()),
+    };
+    for (secret, _) in secrets.iter().flatten() {
+        names.add_secret(&secret.name, &secret.variable);
+    }
+    if secrets.is_none() {
+        names.any_secret();
+    }
+    let env = match fields.get("env") {
+        Some(node) => env::read(node, Stands::JobEnv, &names, findings),
+        None => Some(Env::default()),
+    };
+    names.add_env(env.as_ref());
+
+    let image = match (fields.get("image"), around.defaults) {
+        (Some(node), _) => image(node, Stands::Job, &names, combinations, findings).map(|image| (image, node.place)),
+        (None, Some(Defaults { image: Some(image), .. })) => Some((image.clone(), entry.key_place)),
+        (None, Some(_)) if fields.is_misnamed("image", &keys::JOB) => None,
         (None, Some(_)) => {
             findings.error(
                 Code::MissingImage,
@@ -51,28 +153,59 @@ pub(super) fn read(entry: &Entry, context: &Context<'_>, findings: &mut Findings
         }
         (None, None) => None,
     };
-    let needs_read = match fields.get("needs") {
-        Some(node) => check_needs(node, findings),
+    let condition = wanted(fields.get("if").map(|node| text::condition(node, Stands::JobIf, &names, findings)));
+    let approval = wanted(fields.get("approval").map(|node| approval(node, &names, findings)));
+    let runs_on = match fields.get("runs-on") {
+        Some(node) => settings::runs_on(node, &names, findings),
+        None => Some(BTreeMap::new()),
+    };
+    let services = match fields.get("services") {
+        Some(node) => service::read_all(node, &names, findings),
         None => Some(Vec::new()),
     };
-    let env = match fields.get("env") {
-        Some(node) => env::read(node, scope, findings),
-        None => Some(Env::default()),
+    let cache = match fields.get("cache") {
+        Some(node) => keep::cache(node, &names, findings),
+        None => Some(Vec::new()),
     };
     let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let checkout = match fields.get("checkout") {
-        Some(node) => checkout(node, findings),
-        None => Some(true),
+    let retry = wanted(fields.get("retry").map(|node| settings::retry(node, false, findings)));
+    let continue_on_error = match fields.get("continue-on-error") {
+        Some(node) => text::flag(node, "`continue-on-error`", &names, findings),
+        None => Some(Flag::Is(false)),
     };
-    let steps = steps(&fields, entry, scope, context, findings);
+    let docker = match fields.get("docker") {
+        Some(node) => super::super::scalar::boolean(node, "`docker`", findings),
+        None => Some(false),
+    };
+    let checkout = match fields.get("checkout") {
+        Some(node) => settings::checkout(node, findings),
+        None => Some(Some(Checkout::default())),
+    };
+    let resources = match fields.get("resources") {
+        Some(node) => settings::resources(node, findings),
+        None => Some(longshore_core::plan::Resources::default()),
+    };
+    let artifacts = match fields.get("artifacts") {
+        Some(node) => keep::artifacts(node, &names, findings),
+        None => Some(Vec::new()),
+    };
+    let reports = match fields.get("reports") {
+        Some(node) => keep::reports(node, &names, findings),
+        None => Some(longshore_core::plan::Reports::default()),
+    };
+    let steps = steps(&fields, entry, &mut names, around, findings);
+    let outputs = match fields.get("outputs") {
+        Some(node) => outputs(node, &names, findings),
+        None => Some(BTreeMap::new()),
+    };
 
-    if !named || broken_matrix {
+    if broken_matrix {
         return None;
     }
-    let (env, steps, defaults) = (env?, steps?, context.defaults?);
+    let (env, steps, defaults, secrets) = (env?, steps?, around.defaults?, secrets?);
     let longest_value = combinations.iter().flat_map(|c| &c.values).map(|(_, value)| value.len()).max().unwrap_or(0);
-    let size = env.size(longest_value)
-        + context.pipeline_env.map_or(0, |env| env.size(0))
+    let size = env::size(&env, longest_value)
+        + around.env.map_or(0, |env| env::size(env, 0))
         + steps.iter().map(|step| step.size(longest_value)).sum::<usize>();
     if size > limits::JOB_BYTES {
         findings.error(
@@ -83,22 +216,115 @@ pub(super) fn read(entry: &Entry, context: &Context<'_>, findings: &mut Findings
         );
         return None;
     }
-    Some(Job {
-        name: entry.key.clone(),
-        image: image?,
-        needs: needs_read?,
-        env: env.into_variables(),
-        steps: steps.into_iter().map(|read| read.step).collect(),
-        timeout_ms: timeout?.or(defaults.timeout_ms).unwrap_or(limits::DEFAULT_TIMEOUT_MS),
+    advice::unseen_secrets(&secrets, &steps, findings);
+    let (image, image_place) = image?;
+    let draft = JobPlan {
+        condition: condition?.filter(|condition| condition.source() != "success()"),
+        image,
+        env,
+        secrets: secrets.into_iter().map(|(secret, _)| secret).collect(),
         checkout: checkout?,
+        services: services?,
+        cache: cache?,
+        outputs: outputs?,
+        artifacts: artifacts?,
+        reports: reports?,
+        timeout_ms: timeout?.or(defaults.timeout_ms).unwrap_or(limits::DEFAULT_TIMEOUT_MS),
+        retry: retry?,
+        docker: docker?,
+        resources: resources?,
+        ..JobPlan::default()
+    };
+    let job = Job {
+        name: entry.key.clone(),
+        at: at(entry.key_place, findings),
+        image_at: at(image_place, findings),
+        draft,
+        needs: needs_read?,
+        approval: approval?,
+        runs_on: runs_on?,
+        continue_on_error: continue_on_error?,
+        steps: steps.into_iter().map(|read| read.step).collect(),
+        with: with?,
+        fail_fast: read_matrix.as_ref().is_none_or(|matrix| matrix.fail_fast),
+        max_parallel: read_matrix.as_ref().and_then(|matrix| matrix.max_parallel),
         combinations: combinations.to_vec(),
-    })
+    };
+    advice::floating_tags(&job, image_place, fields.get("steps"), around.exclusive, findings);
+    Some(job)
 }
 
-/// An image's name, which has to be one for every combination.
+pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
+        Kind::List(_) | Kind::Scalar(_) => None,
+    }
+}
+
+/// What the template is given: every input has a value of its type, or none where it may.
+fn with(
+    inputs: &[Input],
+    given: Option<&Node>,
+    job: &Entry,
+    names: &mut Names,
+    findings: &mut Findings<'_>,
+) -> Option<BTreeMap<String, With>> {
+    let entries = match given {
+        Some(node) => mapping(node, "`with`", findings)?,
+        None => &[],
+    };
+    let mut sound = true;
+    for entry in entries {
+        if inputs.iter().all(|input| input.name != entry.key) {
+            let known = || inputs.iter().map(|input| input.name.as_str());
+            let help = super::super::suggest::did_you_mean(&entry.key, known())
+                .or_else(|| Some(format!("it has {}", super::super::suggest::listed(known()))));
+            let shown: String = entry.key.chars().take(60).collect();
+            findings.error(Code::BadInput, entry.key_place, format!("the template has no input `{shown}`"), help);
+            sound = false;
+        }
+    }
+    let mut values = BTreeMap::new();
+    let mut tainted = Vec::new();
+    for input in inputs {
+        let value = match (entries.iter().find(|entry| entry.key == input.name), &input.default) {
+            (Some(entry), _) => match &entry.value.kind {
+                Kind::Scalar(scalar) if scalar.text.contains("${{") => {
+                    let template = text::read(&scalar.text, entry.value.place, Stands::Planned, names, findings);
+                    if let Some(taint) = template.as_ref().and_then(|template| names.taint(template)) {
+                        tainted.push((format!("inputs.{}", input.name), taint));
+                    }
+                    template.map(|template| With::Text(template, input.clone()))
+                }
+                _ => input::value(&entry.value, &format!("`{}`", input.name), input, findings).map(With::Known),
+            },
+            (None, Some(default)) => Some(With::Known(default.clone())),
+            (None, None) if input.required => {
+                let message = format!("the template needs the input `{}`", input.name);
+                let place = given.map_or(job.key_place, |node| node.place);
+                findings.error(Code::BadInput, place, message, format!("write `with: {{ {}: ... }}`", input.name));
+                None
+            }
+            (None, None) => Some(With::Known(longshore_core::expression::Value::Null)),
+        };
+        match value {
+            Some(value) => {
+                values.insert(input.name.clone(), value);
+            }
+            None => sound = false,
+        }
+    }
+    for (path, taint) in tainted {
+        names.taint_path(path, taint);
+    }
+    sound.then_some(values)
+}
+
+/// An image's name, which has to be one for every combination, as far as that can be seen.
 pub(super) fn image(
     node: &Node,
-    scope: Scope<'_>,
+    stands: Stands,
+    names: &Names,
     combinations: &[Combination],
     findings: &mut Findings<'_>,
 ) -> Option<Template> {
@@ -112,17 +338,18 @@ pub(super) fn image(
         return None;
     }
     let text = filled(node, "`image`", findings)?;
-    let template = Template::read(text, node.place, scope, findings)?;
+    let template = text::read(text, node.place, stands, names, findings)?;
     let help = "write it like `debian:12` or `registry.example/team/tool:1`";
-    if template.is_fixed() {
-        if let Some(complaint) = image_name::complaint(text) {
+    if let Some(known) = template.as_known() {
+        if let Some(complaint) = image_name::complaint(known) {
             findings.error(Code::BadImage, node.place, complaint, help.to_owned());
             return None;
         }
         return Some(template);
     }
     for combination in combinations {
-        let name = template.render(combination);
+        let values = Values { contexts: [("matrix".to_owned(), combination.value())].into(), progress: None };
+        let Ok(name) = template.evaluate(&values) else { break };
         if let Some(complaint) = image_name::complaint(&name) {
             let message =
                 format!("for the combination{} the image would be `{name}`: {complaint}", combination.suffix());
@@ -133,80 +360,48 @@ pub(super) fn image(
     Some(template)
 }
 
-/// The needs of a job as written, with their places; what is no name is left out.
-pub(super) fn needs(job: &Node) -> Vec<(&str, Place)> {
-    let Kind::Map(entries) = &job.kind else { return Vec::new() };
-    entries.iter().find(|entry| entry.key == "needs").map_or_else(Vec::new, |entry| listed_needs(&entry.value))
-}
-
-fn listed_needs(node: &Rc<Node>) -> Vec<(&str, Place)> {
-    items(node)
-        .iter()
-        .filter_map(|item| match &item.kind {
-            Kind::Scalar(scalar) if !scalar.is_null() => Some((scalar.text.as_str(), item.place)),
-            Kind::Scalar(_) | Kind::List(_) | Kind::Map(_) => None,
-        })
-        .collect()
-}
-
-fn check_needs(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
-    let list = items(node);
-    if list.len() > limits::JOBS {
-        let message = format!("a job can need at most {} others", limits::JOBS);
-        findings.error(Code::TooManyJobs, node.place, message, None);
+/// A question for people.
+fn approval(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
+    if let Kind::Scalar(scalar) = &node.kind
+        && scalar.boolean().is_some()
+    {
+        let help = "write what is asked: `approval: Deploy to production?`, or leave it out";
+        findings.error(Code::WrongType, node.place, "`approval` is a question, and this is a boolean", help.to_owned());
         return None;
     }
-    if matches!(node.kind, Kind::Map(_)) {
-        findings.error(
-            Code::WrongType,
-            node.place,
-            "`needs` is a list of jobs, and this is a mapping",
-            "write `needs: [lint, build]`".to_owned(),
-        );
-        return None;
-    }
+    step::one_line(node, "`approval`", Stands::Planned, names, findings)
+}
+
+fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
+    let mut outputs = BTreeMap::new();
     let mut sound = true;
-    for item in list {
-        sound &= filled(item, "an entry of `needs`", findings).is_some();
-    }
-    let mut names: Vec<String> = Vec::new();
-    for (need, place) in listed_needs(node) {
-        if names.iter().any(|name| name == need) {
-            let message = format!("`{need}` is listed twice");
-            findings.warning(Code::RepeatedNeed, place, message, "once is enough: take this one out".to_owned());
-        } else {
-            names.push(need.to_owned());
+    for entry in mapping(node, "`outputs`", findings)? {
+        let named = check_name(&entry.key, entry.key_place, "an output's name", findings);
+        let value = super::super::scalar::text_or_empty(&entry.value, "an output", findings)
+            .and_then(|value| text::read(value, entry.value.place, Stands::Outputs, names, findings));
+        match value {
+            Some(value) if named => {
+                outputs.insert(entry.key.clone(), value);
+            }
+            _ => sound = false,
         }
     }
-    sound.then_some(names)
-}
-
-fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<bool> {
-    if matches!(node.kind, Kind::Map(_)) {
-        findings.error(
-            Code::NotSupportedYet,
-            node.place,
-            "options of `checkout` are not supported yet",
-            "write `checkout: false` for an empty workspace, or leave `checkout` out".to_owned(),
-        );
-        return None;
-    }
-    boolean(node, "`checkout`", findings)
+    sound.then_some(outputs)
 }
 
 fn steps(
     fields: &Fields<'_>,
     job: &Entry,
-    scope: Scope<'_>,
-    context: &Context<'_>,
+    names: &mut Names,
+    around: &Surroundings<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Vec<step::Read>> {
     let Some(entry) = fields.entry("steps") else {
-        // A template's job has its steps there; that it is not supported yet has been said.
-        if fields.entry("use").is_none() && !fields.is_misnamed("steps", &keys::JOB) {
+        if !fields.is_misnamed("steps", &keys::JOB) {
+            let place: Place = job.key_place;
             findings.error(
                 Code::MissingKey,
-                job.key_place,
+                place,
                 format!("the job `{}` has no `steps`", job.key),
                 "write `steps: [{ run: make test }]`".to_owned(),
             );
@@ -237,6 +432,6 @@ fn steps(
         return None;
     }
     let read: Vec<Option<step::Read>> =
-        items.iter().map(|item| step::read(item, scope, context.defaults, findings)).collect();
+        items.iter().map(|item| step::read(item, names, around.defaults, findings)).collect();
     read.into_iter().collect()
 }

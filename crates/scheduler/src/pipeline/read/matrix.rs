@@ -4,16 +4,18 @@ use std::{collections::HashSet, rc::Rc};
 
 use super::super::{
     code::Code,
-    fields::{mapping, not_yet},
+    fields::mapping,
     findings::Findings,
-    keys, limits,
+    limits,
     matrix::Matrix,
     model::Combination,
-    scalar::{check_name, text},
+    scalar::{boolean, check_name, text},
     source::Place,
     suggest::{did_you_mean, listed},
     tree::{Entry, Kind, Node},
 };
+
+use super::{settings::number, wanted};
 
 /// Characters of one value: it becomes a part of the job's name.
 pub(super) const VALUE_CHARS: usize = 200;
@@ -23,6 +25,8 @@ pub(super) const VALUE_CHARS: usize = 200;
 pub(super) struct Expanded {
     pub(super) keys: Vec<String>,
     pub(super) combinations: Vec<Combination>,
+    pub(super) fail_fast: bool,
+    pub(super) max_parallel: Option<u32>,
 }
 
 pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
@@ -31,11 +35,7 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
     let mut sound = true;
     for entry in entries {
         match entry.key.as_str() {
-            "include" | "exclude" => {}
-            key if keys::MATRIX.later.contains(&key) => {
-                not_yet(entry, &keys::MATRIX, findings);
-                sound = false;
-            }
+            "include" | "exclude" | "fail-fast" | "max-parallel" => {}
             _ => match axis(entry, findings) {
                 Some(values) => matrix.axes.push((entry.key.clone(), values)),
                 None => sound = false,
@@ -60,13 +60,22 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
             None => sound = false,
         }
     }
+    let fail_fast = match find("fail-fast") {
+        Some(entry) => boolean(&entry.value, "`fail-fast`", findings),
+        None => Some(true),
+    };
+    let max_parallel = wanted(find("max-parallel").map(|entry| {
+        let help = "write how many jobs of the matrix run at once";
+        number(&entry.value, "`max-parallel`", 1, 256, help, findings)
+    }));
     if !sound {
         return None;
     }
-    expand(&matrix, entry, findings)
+    let (keys, combinations) = expand(&matrix, entry, findings)?;
+    Some(Expanded { keys, combinations, fail_fast: fail_fast?, max_parallel: max_parallel? })
 }
 
-fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
+fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option<(Vec<String>, Vec<Combination>)> {
     let too_many = |count: String, findings: &mut Findings<'_>| {
         findings.error(
             Code::TooManyJobs,
@@ -103,7 +112,7 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
             return None;
         }
     }
-    Some(Expanded { keys: matrix.keys(), combinations })
+    Some((matrix.keys(), combinations))
 }
 
 fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
@@ -153,7 +162,7 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
         findings.error(
             Code::ExpressionNotSupported,
             node.place,
-            "values of a matrix cannot have expressions yet",
+            "values of a matrix cannot have expressions",
             "write the values themselves".to_owned(),
         );
         return None;

@@ -4,19 +4,50 @@ use std::rc::Rc;
 
 use super::super::{
     code::Code,
-    fields::{Fields, judge},
+    fields::{Fields, judge, mapping},
     filter::Patterns,
     findings::Findings,
     keys::{self, Keys},
-    model::{Push, Triggers},
+    model::{Paths, PullRequests, Push, Triggers},
     scalar::{filled, items},
+    schedule::{self, Schedule},
     source::Place,
+    suggest::{listed, nearest},
     tree::{Entry, Kind, Node},
 };
+use super::{input, wanted};
 
-/// Without `on`: every push and every manual start.
+/// What may happen to a pull request.
+const TYPES: &[&str] = &[
+    "opened",
+    "synchronize",
+    "reopened",
+    "closed",
+    "edited",
+    "labeled",
+    "unlabeled",
+    "ready-for-review",
+    "converted-to-draft",
+];
+
+/// What starts a pipeline where it does not say.
+const DEFAULT_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
+
+/// Schedules of one pipeline.
+const SCHEDULES: usize = 20;
+
+/// Without `on`: every push, every pull request, and every start by hand.
 pub(super) fn default() -> Triggers {
-    Triggers { push: Some(Push::default()), manual: true }
+    Triggers {
+        push: Some(Push::default()),
+        pull_request: Some(any_pull_request()),
+        schedules: Vec::new(),
+        manual: Some(Vec::new()),
+    }
+}
+
+fn any_pull_request() -> PullRequests {
+    PullRequests { branches: None, types: DEFAULT_TYPES.map(str::to_owned).to_vec(), paths: Paths::default() }
 }
 
 /// `on: push`, `on: [push, manual]` or a mapping with filters.
@@ -28,7 +59,7 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
         }
         return read_mapping(entries, findings);
     }
-    let mut triggers = Triggers { push: None, manual: false };
+    let mut triggers = Triggers::default();
     let mut sound = true;
     let items = items(node);
     if items.is_empty() || node.is_null() {
@@ -38,11 +69,17 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
     for item in items {
         match filled(item, "an event of `on`", findings) {
             Some("push") => triggers.push = Some(Push::default()),
-            Some("manual") => triggers.manual = true,
+            Some("pull-request") => triggers.pull_request = Some(any_pull_request()),
+            Some("manual") => triggers.manual = Some(Vec::new()),
+            Some("schedule") => {
+                let help = "write `on: { schedule: [{ cron: '0 3 * * *' }] }`";
+                findings.error(Code::MissingKey, item.place, "`schedule` says when", help.to_owned());
+                sound = false;
+            }
             Some(word) => {
                 // Judged like the key that it would be in a mapping.
                 let entry = Entry { key: word.to_owned(), key_place: item.place, value: Rc::clone(item) };
-                judge_event(&entry, findings);
+                judge(&entry, &keys::ON, findings);
                 sound = false;
             }
             None => sound = false,
@@ -53,38 +90,25 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
 
 fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Triggers> {
     for entry in entries {
-        judge_event(entry, findings);
+        judge(entry, &keys::ON, findings);
     }
-    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
-    let push = match find("push") {
-        Some(entry) => push(&entry.value, findings).map(Some),
-        None => Some(None),
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
+    let push = wanted(find("push").map(|node| push(node, findings)));
+    let pull_request = wanted(find("pull-request").map(|node| pull_request(node, findings)));
+    let schedules = wanted(find("schedule").map(|node| schedules(node, findings)));
+    let manual = wanted(find("manual").map(|node| manual(node, findings)));
+    let triggers = Triggers {
+        push: push?,
+        pull_request: pull_request?,
+        schedules: schedules?.unwrap_or_default(),
+        manual: manual?,
     };
-    let manual = match find("manual") {
-        Some(entry) if entry.value.is_null() => Some(true),
-        Some(entry) => Fields::of(&entry.value, &keys::MANUAL, findings).map(|_| true),
-        None => Some(false),
-    };
-    let (push, manual) = (push?, manual?);
-    if push.is_none() && !manual {
-        // Whatever stands there has been refused.
-        return None;
-    }
-    Some(Triggers { push, manual })
-}
-
-fn judge_event(entry: &Entry, findings: &mut Findings<'_>) {
-    if keys::ON_LATER_ALIASES.contains(&entry.key.as_str()) {
-        let ours = if entry.key == "cron" { "schedule" } else { "pull-request" };
-        findings.error(
-            Code::NotSupportedYet,
-            entry.key_place,
-            format!("`{}` (here `{ours}`) is not supported yet", entry.key),
-            "take it out; docs/pipeline.md lists what is supported".to_owned(),
-        );
-        return;
-    }
-    judge(entry, &keys::ON, findings);
+    let any = triggers.push.is_some()
+        || triggers.pull_request.is_some()
+        || triggers.manual.is_some()
+        || !triggers.schedules.is_empty();
+    // If there is none, whatever stands there has been refused.
+    any.then_some(triggers)
 }
 
 fn nothing(place: Place, findings: &mut Findings<'_>) {
@@ -92,7 +116,7 @@ fn nothing(place: Place, findings: &mut Findings<'_>) {
         Code::Empty,
         place,
         "`on` names no event, so nothing would ever start this pipeline",
-        "write `on: push`, or leave `on` out for every push and every manual start".to_owned(),
+        "write `on: push`, or leave `on` out for every push and every pull request".to_owned(),
     );
 }
 
@@ -103,7 +127,146 @@ fn push(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Push> {
     let fields = Fields::of(node, &keys::PUSH, findings)?;
     let branches = patterns(&fields, "branches", &keys::PUSH, findings);
     let tags = patterns(&fields, "tags", &keys::PUSH, findings);
-    Some(Push { branches: branches?, tags: tags? })
+    let paths = paths(&fields, &keys::PUSH, findings);
+    Some(Push { branches: branches?, tags: tags?, paths: paths? })
+}
+
+fn pull_request(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullRequests> {
+    if node.is_null() {
+        return Some(any_pull_request());
+    }
+    let fields = Fields::of(node, &keys::PULL_REQUEST, findings)?;
+    let branches = patterns(&fields, "branches", &keys::PULL_REQUEST, findings);
+    let paths = paths(&fields, &keys::PULL_REQUEST, findings);
+    let types = match fields.get("types") {
+        Some(node) => words(node, "`types`", TYPES, findings),
+        None => Some(DEFAULT_TYPES.map(str::to_owned).to_vec()),
+    };
+    Some(PullRequests { branches: branches?, types: types?, paths: paths? })
+}
+
+/// A list of words out of those that are known.
+pub(super) fn words(node: &Rc<Node>, what: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        let help = format!("write some of {}, or leave it out", listed(known.iter().copied()));
+        findings.error(Code::Empty, node.place, format!("{what} is empty"), help);
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut sound = true;
+    for item in items {
+        match word(item, &format!("an entry of {what}"), known, findings) {
+            Some(word) if !found.contains(&word) => found.push(word),
+            Some(_) => {}
+            None => sound = false,
+        }
+    }
+    sound.then_some(found)
+}
+
+/// One word out of those that are known.
+pub(super) fn word(node: &Node, what: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<String> {
+    let found = filled(node, what, findings)?;
+    if known.contains(&found) {
+        return Some(found.to_owned());
+    }
+    let shown: String = found.chars().take(60).collect();
+    let help = match nearest(found, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it is one of {}", listed(known.iter().copied())),
+    };
+    findings.error(Code::UnknownWord, node.place, format!("{what} cannot be `{shown}`"), help);
+    None
+}
+
+fn paths(fields: &Fields<'_>, keys: &Keys, findings: &mut Findings<'_>) -> Option<Paths> {
+    let only = patterns(fields, "paths", keys, findings);
+    let ignore = patterns(fields, "paths-ignore", keys, findings);
+    Some(Paths { only: only?, ignore: ignore? })
+}
+
+fn schedules(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<Schedule>> {
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        let help = "write `schedule: [{ cron: '0 3 * * *' }]`";
+        findings.error(Code::Empty, node.place, "`schedule` has no entry", help.to_owned());
+        return None;
+    }
+    if items.len() > SCHEDULES {
+        let message = format!("{} schedules, and a pipeline has at most {SCHEDULES}", items.len());
+        findings.error(Code::BadSchedule, node.place, message, None);
+        return None;
+    }
+    let read: Vec<Option<Schedule>> = items.iter().map(|item| one_schedule(item, findings)).collect();
+    read.into_iter().collect()
+}
+
+fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule> {
+    const HELP: &str = "write `cron: '0 3 * * *'`: minute, hour, day of the month, month, day of the week";
+    if matches!(node.kind, Kind::Scalar(_)) {
+        let message = format!("an entry of `schedule` is a mapping, and this is {}", node.describe());
+        findings.error(Code::WrongType, node.place, message, HELP.to_owned());
+        return None;
+    }
+    let fields = Fields::of(node, &keys::SCHEDULE, findings)?;
+    let cron = match fields.get("cron") {
+        None => {
+            if !fields.is_misnamed("cron", &keys::SCHEDULE) {
+                findings.error(Code::MissingKey, node.place, "this schedule has no `cron`", HELP.to_owned());
+            }
+            None
+        }
+        Some(node) => filled(node, "`cron`", findings).and_then(|text| match schedule::parse_cron(text) {
+            Ok(cron) => Some((text.to_owned(), cron)),
+            Err(reason) => {
+                findings.error(
+                    Code::BadSchedule,
+                    node.place,
+                    format!("this is no schedule: {reason}"),
+                    HELP.to_owned(),
+                );
+                None
+            }
+        }),
+    };
+    let timezone = match fields.get("timezone") {
+        None => schedule::parse_timezone("UTC"),
+        Some(node) => filled(node, "`timezone`", findings).and_then(|name| {
+            let found = schedule::parse_timezone(name);
+            if found.is_none() {
+                let shown: String = name.chars().take(60).collect();
+                let zones = schedule::timezones();
+                let help = nearest(name, zones.iter().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?"))
+                    .unwrap_or_else(|| "write a name such as `Europe/Madrid` or `UTC`".to_owned());
+                findings.error(Code::BadSchedule, node.place, format!("there is no time zone `{shown}`"), help);
+            }
+            found
+        }),
+    };
+    let branch = wanted(fields.get("branch").map(|node| {
+        let name = filled(node, "`branch`", findings)?;
+        if name.contains(['*', '?', '[', ' ', '\n']) || name.contains("${{") {
+            let help = "name one branch, or leave it out for the default branch";
+            findings.error(Code::BadSchedule, node.place, "a schedule builds one branch", help.to_owned());
+            return None;
+        }
+        Some(name.to_owned())
+    }));
+    let ((written, cron), timezone, branch) = (cron?, timezone?, branch?);
+    Some(Schedule { written, cron, timezone, branch })
+}
+
+fn manual(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<super::super::input::Input>> {
+    if node.is_null() {
+        return Some(Vec::new());
+    }
+    let fields = Fields::of(node, &keys::MANUAL, findings)?;
+    match fields.get("inputs") {
+        Some(node) => input::read_all(mapping(node, "`inputs`", findings)?, findings),
+        None => Some(Vec::new()),
+    }
 }
 
 #[expect(clippy::option_option, reason = "a key may be absent, wrong or right")]
@@ -142,6 +305,11 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
                 "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude"
                     .to_owned(),
             );
+            sound = false;
+        } else if key.starts_with("paths") && (written.starts_with('/') || written.starts_with("./")) {
+            let help =
+                format!("paths begin at the repository's root: write `{}`", written.trim_start_matches(['.', '/']));
+            findings.error(Code::BadGlob, item.place, "no changed file's path begins like this", help);
             sound = false;
         }
     }

@@ -1,35 +1,42 @@
-//! A step: one script of a job.
+//! A step: one script of a job, or one container beside it.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use longshore_core::{StepPlan, Template, template::Part};
 
 use super::super::{
     code::Code,
-    condition,
-    fields::Fields,
+    fields::{Fields, mapping},
     findings::Findings,
     keys,
     model::Step,
-    scalar::{boolean, duration, filled},
-    template::{Scope, Template},
-    tree::{Kind, Node},
+    scalar::{boolean, check_name, duration, filled, text_or_empty},
+    scope::{Names, Stands},
+    text::{self, Flag},
+    tree::{Entry, Kind, Node},
 };
-use super::{Defaults, env, env::Env, wanted};
+use super::{Defaults, env, env::Env, job, settings, wanted};
 
 /// A step, and how much it carries.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) step: Step,
-    env_size: usize,
+    pub(super) env_size: usize,
+    /// Variables of its own.
+    pub(super) variables: Vec<String>,
 }
 
 impl Read {
     /// The bytes of script and variables.
     pub(super) fn size(&self, longest_value: usize) -> usize {
-        self.step.run.size(longest_value) + self.env_size
+        self.step.draft.run.as_ref().map_or(0, |run| env::template_size(run, longest_value)) + self.env_size
     }
 }
 
+/// Reads a step; its `id` is known to those behind it.
 pub(super) fn read(
     node: &Node,
-    scope: Scope<'_>,
+    names: &mut Names,
     defaults: Option<&Defaults>,
     findings: &mut Findings<'_>,
 ) -> Option<Read> {
@@ -45,50 +52,262 @@ pub(super) fn read(
         return None;
     }
     let fields = Fields::of(node, &keys::STEP, findings)?;
-    let run = match fields.get("run") {
-        Some(node) => {
-            filled(node, "`run`", findings).and_then(|text| Template::read(text, node.place, scope, findings))
+    let read = read_fields(node, &fields, names, defaults, findings);
+    if let Some(node) = fields.get("id") {
+        let id = filled(node, "`id`", findings)?;
+        if !check_name(id, node.place, "an id", findings) {
+            return None;
         }
+        if names.has_step(id) {
+            let message = format!("another step of this job has the id `{id}`");
+            findings.error(Code::GivenTwice, node.place, message, "give each its own".to_owned());
+            return None;
+        }
+        names.add_step(id);
+        return read.map(|mut read| {
+            read.step.draft.id = Some(id.to_owned());
+            read
+        });
+    }
+    read
+}
+
+fn read_fields(
+    node: &Node,
+    fields: &Fields<'_>,
+    outer: &Names,
+    defaults: Option<&Defaults>,
+    findings: &mut Findings<'_>,
+) -> Option<Read> {
+    let env = match fields.get("env") {
+        Some(node) => env::read(node, Stands::StepEnv, outer, findings),
+        None => Some(Env::default()),
+    };
+    // Its own variables are known to its script.
+    let with_own;
+    let names = match &env {
+        Some(env) if env.values().any(|value| value.as_known().is_none()) => {
+            let mut names = outer.clone();
+            names.taint_env(Some(env));
+            with_own = names;
+            &with_own
+        }
+        _ => outer,
+    };
+    let together = keys_together(fields, findings);
+    let run = match fields.get("run") {
+        Some(node) => wanted(Some(
+            filled(node, "`run`", findings)
+                .and_then(|text| text::read(text, node.place, Stands::Script, names, findings)),
+        )),
+        None if fields.get("image").is_some() => Some(None),
         None => {
-            missing_run(node, &fields, findings);
+            missing_run(node, fields, findings);
             None
         }
     };
-    let name = wanted(fields.get("name").map(|node| one_line(node, "`name`", scope, findings)));
-    let env = match fields.get("env") {
-        Some(node) => env::read(node, scope, findings),
-        None => Some(Env::default()),
+    let image = wanted(fields.get("image").map(|node| job::image(node, Stands::Step, names, &[], findings)));
+    let with = match fields.get("with") {
+        Some(node) => with(node, names, findings),
+        None => Some(BTreeMap::new()),
     };
-    let working_directory =
-        wanted(fields.get("working-directory").map(|node| one_line(node, "`working-directory`", scope, findings)));
-    let shell = wanted(fields.get("shell").map(|node| one_line(node, "`shell`", scope, findings)));
-    let continue_on_error = match fields.get("continue-on-error") {
-        Some(node) => boolean(node, "`continue-on-error`", findings),
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Script, names, findings);
+    let command = texts(fields.get("command"), "`command`", Stands::Script, names, findings);
+    let mut line = |key: &str, stands: Stands| {
+        wanted(fields.get(key).map(|node| one_line(node, &format!("`{key}`"), stands, names, findings)))
+    };
+    let name = line("name", Stands::Planned);
+    let working_directory = line("working-directory", Stands::Script);
+    let user = line("user", Stands::Planned);
+    let shell = wanted(fields.get("shell").map(|node| shell(node, names, findings)));
+    let mut flag = |key: &str| match fields.get(key) {
+        Some(node) => boolean(node, &format!("`{key}`"), findings),
         None => Some(false),
     };
-    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let condition = match fields.get("if") {
-        Some(node) => condition::read(node, findings),
-        None => Some(None),
+    let (tty, background) = (flag("tty"), flag("background"));
+    let continue_on_error = match fields.get("continue-on-error") {
+        Some(node) => text::flag(node, "`continue-on-error`", names, findings),
+        None => Some(Flag::Is(false)),
     };
+    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let retry = wanted(fields.get("retry").map(|node| settings::retry(node, true, findings)));
+    let condition = wanted(fields.get("if").map(|node| text::condition(node, Stands::StepIf, names, findings)));
 
     let (env, defaults) = (env?, defaults?);
-    let env_size = env.size(super::matrix::VALUE_CHARS);
-    let step = Step {
-        name: name?,
+    if !together {
+        return None;
+    }
+    let env_size = env::size(&env, super::matrix::VALUE_CHARS);
+    let variables = env.keys().cloned().collect();
+    let draft = StepPlan {
         run: run?,
-        env: env.into_variables(),
+        env,
         working_directory: working_directory?.or_else(|| defaults.working_directory.clone()),
-        shell: shell?.or_else(|| defaults.shell.clone()).unwrap_or_else(|| Template::literal("sh")),
-        condition: condition?,
-        continue_on_error: continue_on_error?,
+        condition: condition?.filter(|condition| condition.source() != "success()"),
         timeout_ms: timeout?,
+        retry: retry?,
+        image: image?,
+        with: with?,
+        entrypoint: entrypoint?,
+        command: command?,
+        tty: tty?,
+        background: background?,
+        ..StepPlan::default()
     };
-    Some(Read { step, env_size })
+    let step = Step {
+        draft,
+        name: name?,
+        shell: shell?.or_else(|| defaults.shell.clone()).unwrap_or_else(|| Template::from("sh")),
+        user: user?,
+        continue_on_error: continue_on_error?,
+    };
+    Some(Read { step, env_size, variables })
+}
+
+/// The shell has to be known when the build is planned, and nobody from outside says what it is.
+pub(super) fn shell(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
+    let planned = one_line(node, "`shell`", Stands::Planned, names, findings)?;
+    if planned.as_known().is_none() {
+        one_line(node, "`shell`", Stands::Script, names, findings)?;
+    }
+    Some(planned)
+}
+
+/// Whether keys that exclude each other stand apart.
+fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
+    let has = |key: &str| fields.entry(key).is_some();
+    let mut sound = true;
+    let mut refuse = |key: &str, message: &str, help: &str, findings: &mut Findings<'_>| {
+        if let Some(entry) = fields.entry(key) {
+            findings.error(Code::NotTogether, entry.key_place, message, help.to_owned());
+            sound = false;
+        }
+    };
+    if !has("image") {
+        let help = "write `image`: a step with an image of its own is a container beside the job's";
+        refuse("with", "`with` is for steps with an image of their own", help, findings);
+        refuse("entrypoint", "`entrypoint` is for steps with an image of their own", help, findings);
+        refuse("command", "`command` is for steps with an image of their own", help, findings);
+    } else if has("run") {
+        let help = "take `run` out to start the image's own program, or write it in `run`";
+        refuse(
+            "with",
+            "a plugin runs its image's own program, and this step has `run`",
+            "use `env` for a script's variables",
+            findings,
+        );
+        refuse("entrypoint", "a script and an `entrypoint` cannot both run", help, findings);
+        refuse("command", "a script and a `command` cannot both run", help, findings);
+    } else {
+        let help = "write `run`, or take it out: the image's own program runs";
+        refuse("shell", "a step without `run` has no shell", help, findings);
+    }
+    sound
+}
+
+/// `with` of a plugin: texts, lists of texts (joined by commas), or mappings (as JSON).
+fn with(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
+    let mut settings = BTreeMap::new();
+    let mut sound = true;
+    for entry in mapping(node, "`with`", findings)? {
+        let named = setting_name(entry, findings);
+        let value = match &entry.value.kind {
+            Kind::Scalar(_) => setting(&entry.value, names, findings),
+            Kind::List(items) if items.iter().all(|item| matches!(item.kind, Kind::Scalar(_))) => {
+                let read: Vec<Option<Template>> = items.iter().map(|item| setting(item, names, findings)).collect();
+                read.into_iter().collect::<Option<Vec<_>>>().map(|values| joined(&values))
+            }
+            Kind::List(_) | Kind::Map(_) => json(&entry.value, findings),
+        };
+        match value {
+            Some(value) if named => {
+                settings.insert(entry.key.clone(), value);
+            }
+            _ => sound = false,
+        }
+    }
+    sound.then_some(settings)
+}
+
+fn setting_name(entry: &Entry, findings: &mut Findings<'_>) -> bool {
+    check_name(&entry.key.replace('.', "-"), entry.key_place, "a setting's name", findings)
+}
+
+fn setting(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
+    let written = text_or_empty(node, "a setting", findings)?;
+    text::read(written, node.place, Stands::StepEnv, names, findings)
+}
+
+fn joined(values: &[Template]) -> Template {
+    let mut parts = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            parts.push(Part::Text(",".to_owned()));
+        }
+        parts.extend(value.parts().iter().cloned());
+    }
+    Template::new(parts)
+}
+
+/// A nested setting is JSON, into which nothing is put: an expression within would have to be escaped.
+fn json(node: &Node, findings: &mut Findings<'_>) -> Option<Template> {
+    fn value(node: &Node, findings: &mut Findings<'_>) -> Option<serde_json::Value> {
+        use serde_json::Value;
+        Some(match &node.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => Value::Null,
+            Kind::Scalar(scalar) if scalar.text.contains("${{") => {
+                findings.error(
+                    Code::ExpressionNotSupported,
+                    node.place,
+                    "a mapping in `with` becomes JSON, and cannot have expressions",
+                    "write the whole setting as one text, with `to-json(...)` for its values".to_owned(),
+                );
+                return None;
+            }
+            Kind::Scalar(scalar) => match (scalar.boolean(), scalar.text.parse::<i64>()) {
+                (Some(boolean), _) => Value::Bool(boolean),
+                (None, Ok(number)) if scalar.plain => Value::from(number),
+                _ => Value::String(scalar.text.clone()),
+            },
+            Kind::List(items) => Value::Array(items.iter().map(|item| value(item, findings)).collect::<Option<_>>()?),
+            Kind::Map(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|entry| Some((entry.key.clone(), value(&entry.value, findings)?)))
+                    .collect::<Option<_>>()?,
+            ),
+        })
+    }
+    value(node, findings).map(|json| Template::from(json.to_string()))
+}
+
+/// A program with its arguments: a list, or one of them.
+pub(super) fn texts(
+    node: Option<&Rc<Node>>,
+    what: &str,
+    stands: Stands,
+    names: &Names,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<Template>> {
+    let Some(node) = node else { return Some(Vec::new()) };
+    let read: Vec<Option<Template>> = super::super::scalar::items(node)
+        .iter()
+        .map(|item| {
+            let text = text_or_empty(item, what, findings)?;
+            text::read(text, item.place, stands, names, findings)
+        })
+        .collect();
+    read.into_iter().collect()
 }
 
 /// A text that is one line.
-pub(super) fn one_line(node: &Node, what: &str, scope: Scope<'_>, findings: &mut Findings<'_>) -> Option<Template> {
+pub(super) fn one_line(
+    node: &Node,
+    what: &str,
+    stands: Stands,
+    names: &Names,
+    findings: &mut Findings<'_>,
+) -> Option<Template> {
     let text = filled(node, what, findings)?;
     // A block's last line ends with a line break that nobody means.
     let text = text.trim();
@@ -101,13 +320,16 @@ pub(super) fn one_line(node: &Node, what: &str, scope: Scope<'_>, findings: &mut
         );
         return None;
     }
-    Template::read(text, node.place, scope, findings)
+    text::read(text, node.place, stands, names, findings)
 }
 
 fn missing_run(node: &Node, fields: &Fields<'_>, findings: &mut Findings<'_>) {
     // What stands in its place has been refused already, with what to write.
-    let replaced = ["image", "uses", "with", "command"];
-    if fields.is_misnamed("run", &keys::STEP) || replaced.iter().any(|key| fields.entry(key).is_some()) {
+    let replaced = ["uses", "with", "command", "entrypoint"];
+    if fields.is_misnamed("run", &keys::STEP)
+        || fields.is_misnamed("image", &keys::STEP)
+        || replaced.iter().any(|key| fields.entry(key).is_some())
+    {
         return;
     }
     let place = match &node.kind {

@@ -1,0 +1,115 @@
+//! The values of contexts that are known when a build is planned.
+
+use std::collections::BTreeMap;
+
+use longshore_core::{
+    Event, EventName, JobPlan,
+    expression::{Refers, Value, Values},
+};
+
+use super::{
+    limits,
+    model::{Combination, Pipeline},
+    plan::RepoFacts,
+};
+
+/// What every job of a pipeline may ask for: `event`, `repo` and the `inputs` of a start by hand.
+pub(super) fn of_pipeline(event: &Event, facts: &RepoFacts, inputs: BTreeMap<String, Value>) -> Values {
+    let mut contexts = BTreeMap::new();
+    contexts.insert("event".to_owned(), of_event(event));
+    contexts.insert("repo".to_owned(), of_repo(facts, event));
+    contexts.insert("inputs".to_owned(), Value::Map(inputs));
+    Values { contexts, progress: None }
+}
+
+/// The same with the matrix of one job.
+pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
+    let mut values = around.clone();
+    values.contexts.insert("matrix".to_owned(), combination.value());
+    values
+}
+
+fn of_event(event: &Event) -> Value {
+    let cut = |text: &str| Value::from(&text[..text.floor_char_boundary(limits::MESSAGE_BYTES)]);
+    let short: String = event.commit.chars().take(8).collect();
+    let pull_request = event.pull_request.as_ref();
+    Value::map([
+        ("name", Value::from(event.name.as_str())),
+        ("ref", Value::from(event.git_ref.as_str())),
+        ("branch", Value::from(event.branch())),
+        ("tag", Value::from(event.tag())),
+        ("sha", Value::from(event.commit.as_str())),
+        ("sha-short", Value::from(short)),
+        ("before", Value::from(event.before.as_deref())),
+        ("title", cut(event.title())),
+        ("message", cut(&event.message)),
+        ("author", cut(&event.author)),
+        ("author-email", cut(&event.author_email)),
+        ("sender", cut(&event.sender)),
+        ("url", Value::from(event.url.as_deref())),
+        ("default-branch", Value::from(event.default_branch.as_deref())),
+        ("action", Value::from(pull_request.map(|pull_request| pull_request.action.as_str()))),
+        ("source-branch", Value::from(pull_request.map(|pull_request| pull_request.source_branch.as_str()))),
+        ("target-branch", Value::from(pull_request.map(|pull_request| pull_request.target_branch.as_str()))),
+        ("number", pull_request.map_or(Value::Null, |pull_request| number(pull_request.number))),
+        ("fork", Value::from(pull_request.map(|pull_request| pull_request.fork))),
+        ("cron", Value::from(event.schedule.as_deref().filter(|_| event.name == EventName::Schedule))),
+    ])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no forge has so many pull requests")]
+fn number(number: u64) -> Value {
+    Value::Number(number as f64)
+}
+
+fn of_repo(facts: &RepoFacts, event: &Event) -> Value {
+    let (owner, short) = match facts.name.rsplit_once('/') {
+        Some((owner, name)) => (Some(owner), name),
+        None => (None, facts.name.as_str()),
+    };
+    Value::map([
+        ("name", Value::from(facts.name.as_str())),
+        ("owner", Value::from(owner)),
+        ("short-name", Value::from(short)),
+        ("clone-url", Value::from(facts.clone_url.as_str())),
+        ("forge", Value::from(facts.forge.as_str())),
+        ("default-branch", Value::from(facts.default_branch.as_deref().or(event.default_branch.as_deref()))),
+    ])
+}
+
+/// What a planned job still asks for of what is known: that goes with it.
+pub(super) fn asked_for(job: &mut JobPlan, known: &Values) -> BTreeMap<String, Value> {
+    let mut refers = Refers::default();
+    // Nothing is changed: each text is only looked at.
+    let _ = job.change::<std::convert::Infallible>(&mut |text| {
+        if text.as_known().is_none() {
+            refers.extend(text.refers());
+        }
+        Ok(())
+    });
+    let conditions = job.condition.iter().chain(job.steps.iter().filter_map(|step| step.condition.as_ref()));
+    for condition in conditions {
+        refers.extend(condition.refers());
+    }
+    let mut asked: BTreeMap<String, Value> = BTreeMap::new();
+    for (context, property) in &refers.contexts {
+        let Some(value) = known.contexts.get(context) else { continue };
+        match property {
+            None => {
+                asked.insert(context.clone(), value.clone());
+            }
+            Some(key) => {
+                let slot = asked.entry(context.clone()).or_insert_with(|| Value::Map(BTreeMap::new()));
+                if let Value::Map(entries) = slot {
+                    entries.insert(key.clone(), value.property(key));
+                }
+            }
+        }
+    }
+    asked
+}
+
+/// The manual inputs of pipelines, for one that is started by hand.
+pub(super) fn declared<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Vec<&'p str> {
+    pipelines.flat_map(|pipeline| pipeline.on.manual.iter().flatten()).map(|input| input.name.as_str()).collect()
+}

@@ -1,0 +1,92 @@
+//! Typed inputs, of a start by hand and of a template: what may be given, and what a given text means.
+
+use std::collections::BTreeMap;
+
+use longshore_core::expression::{Type, Value};
+
+/// Characters of an input's value.
+const VALUE_CHARS: usize = 4096;
+
+/// One input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub name: String,
+    pub kind: InputKind,
+    pub required: bool,
+    /// Of the input's type.
+    pub default: Option<Value>,
+    pub description: Option<String>,
+}
+
+/// What an input takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputKind {
+    String,
+    Number,
+    Boolean,
+    /// One of these.
+    Choice(Vec<String>),
+}
+
+impl Input {
+    pub(super) fn ty(&self) -> Type {
+        match self.kind {
+            InputKind::String | InputKind::Choice(_) => Type::Text,
+            InputKind::Number => Type::Number,
+            InputKind::Boolean => Type::Bool,
+        }
+    }
+
+    /// What a text means for this input; the error says what it should be.
+    pub(super) fn take(&self, text: &str) -> Result<Value, String> {
+        let name = &self.name;
+        let shown: String = text.chars().take(60).collect();
+        match &self.kind {
+            InputKind::String if text.chars().count() > VALUE_CHARS || text.contains('\0') => {
+                Err(format!("the input `{name}` is a text of at most {VALUE_CHARS} characters"))
+            }
+            InputKind::String => Ok(Value::from(text)),
+            InputKind::Number => match text.trim().parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::Number(number)),
+                _ => Err(format!("the input `{name}` is a number, and `{shown}` is none")),
+            },
+            InputKind::Boolean => match text.trim() {
+                "true" => Ok(Value::Bool(true)),
+                "false" => Ok(Value::Bool(false)),
+                _ => Err(format!("the input `{name}` is `true` or `false`, and not `{shown}`")),
+            },
+            InputKind::Choice(options) if options.iter().any(|option| option == text) => Ok(Value::from(text)),
+            InputKind::Choice(options) => Err(format!(
+                "the input `{name}` is one of {}, and not `{shown}`",
+                super::suggest::listed(options.iter().map(String::as_str))
+            )),
+        }
+    }
+}
+
+/// The context `inputs` of a build: what was given, and else the defaults. The error names the first input that is
+/// wrong. Another event than a start by hand gives nothing, and then nothing is required.
+pub(super) fn values(
+    inputs: &[Input],
+    given: &BTreeMap<String, String>,
+    by_hand: bool,
+) -> Result<BTreeMap<String, Value>, String> {
+    let mut values = BTreeMap::new();
+    for input in inputs {
+        let value = match (given.get(&input.name), &input.default) {
+            (Some(text), _) => input.take(text)?,
+            (None, Some(default)) => default.clone(),
+            (None, None) if by_hand && input.required => {
+                return Err(format!("the input `{}` is required, and it was not given", input.name));
+            }
+            (None, None) => Value::Null,
+        };
+        values.insert(input.name.clone(), value);
+    }
+    Ok(values)
+}
+
+/// Their types, for expressions.
+pub(super) fn types(inputs: &[Input]) -> BTreeMap<String, Type> {
+    inputs.iter().map(|input| (input.name.clone(), input.ty())).collect()
+}

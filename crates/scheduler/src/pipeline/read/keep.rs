@@ -1,0 +1,196 @@
+//! What outlives a job: `cache`, `artifacts` and `reports`.
+
+use std::rc::Rc;
+
+use longshore_core::{
+    Template,
+    plan::{ArtifactPlan, ArtifactWhen, CachePlan, Reports},
+};
+
+use super::super::{
+    code::Code,
+    fields::Fields,
+    findings::Findings,
+    keys::{self, Keys},
+    scalar::{filled, items},
+    scope::{Names, Stands},
+    size, text,
+    tree::{Kind, Node},
+};
+use super::{on::word, step::one_line, wanted};
+
+/// Entries of one list.
+const ENTRIES: usize = 50;
+
+pub(super) fn cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<CachePlan>> {
+    list(node, "`cache`", "{ path: ~/.cargo/registry, key: cargo }", findings)?
+        .iter()
+        .map(|item| one_cache(item, names, findings))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect()
+}
+
+fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<CachePlan> {
+    let fields = fields(node, &keys::CACHE, "{ path: ~/.cargo/registry, key: cargo }", findings)?;
+    let required = |key: &str, example: &str, findings: &mut Findings<'_>| {
+        let found = fields.get(key);
+        if found.is_none() && !fields.is_misnamed(key, &keys::CACHE) {
+            findings.error(
+                Code::MissingKey,
+                node.place,
+                format!("this cache has no `{key}`"),
+                format!("write {example}"),
+            );
+        }
+        found
+    };
+    let path = required("path", "`path: ~/.cargo/registry`", findings);
+    let key = required("key", "`key: 'cargo-${{ hash-files(\"Cargo.lock\") }}'`", findings);
+    let paths = path.and_then(|node| paths(node, true, names, findings));
+    let key = key.and_then(|node| one_line(node, "`key`", Stands::CacheKey, names, findings));
+    let fallback = match fields.get("fallback") {
+        Some(node) => items(node)
+            .iter()
+            .map(|item| one_line(item, "an entry of `fallback`", Stands::CacheKey, names, findings))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect(),
+        None => Some(Vec::new()),
+    };
+    Some(CachePlan { paths: paths?, key: key?, fallback: fallback? })
+}
+
+pub(super) fn artifacts(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ArtifactPlan>> {
+    let read: Vec<Option<ArtifactPlan>> = list(node, "`artifacts`", "{ name: app, paths: [target/app] }", findings)?
+        .iter()
+        .map(|item| artifact(item, names, findings))
+        .collect();
+    let read: Vec<ArtifactPlan> = read.into_iter().collect::<Option<_>>()?;
+    for (at, one) in read.iter().enumerate() {
+        if read[..at].iter().any(|other| other.name == one.name) {
+            let message = format!("two artifacts are called `{}`", one.name.shown());
+            let place = items(node).get(at).map_or(node.place, |item| item.place);
+            findings.error(Code::GivenTwice, place, message, "give one of them another `name`".to_owned());
+            return None;
+        }
+    }
+    Some(read)
+}
+
+fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<ArtifactPlan> {
+    let fields = fields(node, &keys::ARTIFACT, "{ name: app, paths: [target/app] }", findings)?;
+    let name = match fields.get("name") {
+        Some(node) => one_line(node, "`name`", Stands::Job, names, findings).filter(|name| {
+            let fits = name.as_known().is_none_or(|name| !name.contains(['/', '\\']) && name != ".." && name != ".");
+            if !fits {
+                findings.error(
+                    Code::BadName,
+                    node.place,
+                    "an artifact's name has no `/`",
+                    "write it like `binaries`".to_owned(),
+                );
+            }
+            fits
+        }),
+        None => Some(Template::from("artifacts")),
+    };
+    let paths = match fields.get("paths") {
+        Some(node) => paths(node, false, names, findings),
+        None => {
+            if !fields.is_misnamed("paths", &keys::ARTIFACT) {
+                let help = "write `paths: [target/release/app]`";
+                findings.error(Code::MissingKey, node.place, "this artifact has no `paths`", help.to_owned());
+            }
+            None
+        }
+    };
+    let expire = wanted(fields.get("expire-in").map(|node| {
+        let text = filled(node, "`expire-in`", findings)?;
+        match size::days(text) {
+            Ok(ms) => Some(ms),
+            Err(help) => {
+                findings.error(Code::BadDuration, node.place, "this is no time to keep something for", help.to_owned());
+                None
+            }
+        }
+    }));
+    let when = match fields.get("when") {
+        Some(node) => {
+            word(node, "`when`", &["success", "failure", "always"], findings).map(|word| match word.as_str() {
+                "failure" => ArtifactWhen::Failure,
+                "always" => ArtifactWhen::Always,
+                _ => ArtifactWhen::Success,
+            })
+        }
+        None => Some(ArtifactWhen::Success),
+    };
+    Some(ArtifactPlan { name: name?, paths: paths?, expire_in_ms: expire?, when: when? })
+}
+
+pub(super) fn reports(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Reports> {
+    let fields = fields(node, &keys::REPORTS, "{ junit: ['target/**/junit.xml'] }", findings)?;
+    let junit = match fields.get("junit") {
+        Some(node) => paths(node, false, names, findings),
+        None => Some(Vec::new()),
+    };
+    Some(Reports { junit: junit? })
+}
+
+/// Paths of files: of a cache anywhere in the container, else below the workspace.
+fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        findings.error(Code::Empty, node.place, "there is no path here", "write at least one".to_owned());
+        return None;
+    }
+    let read: Vec<Option<Template>> = items
+        .iter()
+        .map(|item| {
+            let written = filled(item, "a path", findings)?.trim();
+            let complaint = if written.split('/').any(|part| part == "..") {
+                Some("a path does not lead upwards")
+            } else if !anywhere && written.starts_with(['/', '~']) {
+                Some("this path is relative to the workspace")
+            } else if written.chars().any(char::is_control) {
+                Some("a path is one line")
+            } else {
+                None
+            };
+            if let Some(complaint) = complaint {
+                let help = "write it from the workspace on: `target/release/app`";
+                findings.error(Code::BadPath, item.place, complaint, help.to_owned());
+                return None;
+            }
+            text::read(written, item.place, Stands::Job, names, findings)
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn list<'n>(node: &'n Rc<Node>, what: &str, example: &str, findings: &mut Findings<'_>) -> Option<&'n [Rc<Node>]> {
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        findings.error(
+            Code::Empty,
+            node.place,
+            format!("{what} has no entry"),
+            format!("write {what}: [{example}]").replace("`: ", ": "),
+        );
+        return None;
+    }
+    if items.len() > ENTRIES {
+        findings.error(Code::BadSize, node.place, format!("{what} has at most {ENTRIES} entries"), None);
+        return None;
+    }
+    Some(items)
+}
+
+fn fields<'n>(node: &'n Node, keys: &Keys, example: &str, findings: &mut Findings<'_>) -> Option<Fields<'n>> {
+    if matches!(node.kind, Kind::Scalar(_)) {
+        let message = format!("{} is a mapping, and this is {}", keys.of, node.describe());
+        findings.error(Code::WrongType, node.place, message, format!("write `{example}`"));
+        return None;
+    }
+    Fields::of(node, keys, findings)
+}

@@ -1,0 +1,122 @@
+//! `services`: containers beside the job's.
+
+use longshore_core::plan::{Probe, Ready, ServicePlan};
+
+use super::super::{
+    code::Code,
+    fields::{Fields, mapping},
+    findings::Findings,
+    keys,
+    scalar::{check_name, duration, filled},
+    scope::{Names, Stands},
+    tree::{Entry, Kind, Node},
+};
+use super::{env, job, step::texts, wanted};
+
+/// Services of one job.
+const SERVICES: usize = 20;
+/// How long a service may take to be ready where nobody says.
+const READY_MS: u64 = 60 * 1000;
+
+pub(super) fn read_all(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ServicePlan>> {
+    let entries = mapping(node, "`services`", findings)?;
+    if let Some(beyond) = entries.get(SERVICES) {
+        let message = format!("{} services, and a job may have {SERVICES}", entries.len());
+        findings.error(Code::BadSize, beyond.key_place, message, None);
+        return None;
+    }
+    let read: Vec<Option<ServicePlan>> = entries.iter().map(|entry| one(entry, names, findings)).collect();
+    read.into_iter().collect()
+}
+
+fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<ServicePlan> {
+    let named = check_name(&entry.key, entry.key_place, "a service's name", findings) && host(entry, findings);
+    let name = entry.key.clone();
+    if let Kind::Scalar(scalar) = &entry.value.kind
+        && !scalar.is_null()
+    {
+        // `redis: redis:8`.
+        let image = job::image(&entry.value, Stands::Job, names, &[], findings)?;
+        return named.then(|| ServicePlan {
+            name,
+            image,
+            env: env::Env::new(),
+            entrypoint: Vec::new(),
+            command: Vec::new(),
+            ready: None,
+        });
+    }
+    let fields = Fields::of(&entry.value, &keys::SERVICE, findings)?;
+    let image = match fields.get("image") {
+        Some(node) => job::image(node, Stands::Job, names, &[], findings),
+        None => {
+            if !fields.is_misnamed("image", &keys::SERVICE) {
+                let message = format!("the service `{name}` has no `image`");
+                findings.error(Code::MissingImage, entry.key_place, message, "write `image: postgres:17`".to_owned());
+            }
+            None
+        }
+    };
+    let env = match fields.get("env") {
+        Some(node) => env::read(node, Stands::JobEnv, names, findings),
+        None => Some(env::Env::new()),
+    };
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Job, names, findings);
+    let command = texts(fields.get("command"), "`command`", Stands::Job, names, findings);
+    let ready = wanted(fields.get("ready").map(|node| ready(node, findings)));
+    let service =
+        ServicePlan { name, image: image?, env: env?, entrypoint: entrypoint?, command: command?, ready: ready? };
+    named.then_some(service)
+}
+
+fn host(entry: &Entry, findings: &mut Findings<'_>) -> bool {
+    let fits = !entry.key.chars().any(|c| c.is_ascii_uppercase() || c == '_') && entry.key != "localhost";
+    if !fits {
+        let help = format!("write `{}`", entry.key.to_lowercase().replace('_', "-"));
+        findings.error(
+            Code::BadName,
+            entry.key_place,
+            "a service's name is a host's: small letters, digits and `-`",
+            help,
+        );
+    }
+    fits
+}
+
+fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
+    const HELP: &str = "write `ready: { exec: pg_isready }`, `{ tcp: 5432 }` or `{ http: ':8080/healthz' }`";
+    let fields = Fields::of(node, &keys::READY, findings)?;
+    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let asked: Vec<&Entry> = ["exec", "tcp", "http"].iter().filter_map(|key| fields.entry(key)).collect();
+    let [entry] = asked.as_slice() else {
+        match asked.get(1) {
+            Some(second) => {
+                findings.error(Code::NotTogether, second.key_place, "`ready` asks in one way", HELP.to_owned())
+            }
+            None => findings.error(Code::MissingKey, node.place, "`ready` does not say what to ask", HELP.to_owned()),
+        }
+        return None;
+    };
+    let text = filled(&entry.value, &format!("`{}`", entry.key), findings)?;
+    let probe = match entry.key.as_str() {
+        "tcp" => match text.parse::<u16>() {
+            Ok(port) if port > 0 => Probe::Tcp(port),
+            _ => {
+                findings.error(Code::BadSize, entry.value.place, "`tcp` is a port", HELP.to_owned());
+                return None;
+            }
+        },
+        "http" => {
+            let port = text.strip_prefix(':').map(|rest| rest.split('/').next().unwrap_or(""));
+            if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+                || text.contains(char::is_whitespace)
+            {
+                findings.error(Code::BadPath, entry.value.place, "`http` is a port and a path", HELP.to_owned());
+                return None;
+            }
+            Probe::Http(text.to_owned())
+        }
+        _ => Probe::Exec(text.to_owned()),
+    };
+    Some(Ready { probe, timeout_ms: timeout?.unwrap_or(READY_MS) })
+}

@@ -1,0 +1,204 @@
+//! Smaller settings of a job: `secrets`, `checkout`, `resources`, `retry`, `runs-on`.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use longshore_core::{
+    Template,
+    plan::{Checkout, Resources, Retry, RetryOn, SecretUse},
+};
+
+use super::super::{
+    code::Code,
+    fields::{Fields, mapping},
+    findings::Findings,
+    keys,
+    scalar::{boolean, check_name, filled, items},
+    scope::{Names, Stands},
+    size,
+    tree::{Kind, Node},
+};
+use super::{env, on::words, step::one_line, wanted};
+
+/// Secrets of one job.
+const SECRETS: usize = 100;
+/// Tries after the first one.
+const RETRIES: u32 = 10;
+
+/// The secrets that a job gets, each with where it is named.
+pub(super) fn secrets(
+    node: &Rc<Node>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<(SecretUse, super::super::source::Place)>> {
+    const HELP: &str = "write `secrets: [NPM_TOKEN]`, or `{ name: DEPLOY_KEY, as: SSH_KEY, file: true }`";
+    if matches!(node.kind, Kind::Map(_)) || node.is_null() {
+        let message = format!("`secrets` is a list of names, and this is {}", node.describe());
+        findings.error(Code::WrongType, node.place, message, HELP.to_owned());
+        return None;
+    }
+    let items = items(node);
+    if items.len() > SECRETS {
+        findings.error(Code::BadSize, node.place, format!("a job gets at most {SECRETS} secrets"), None);
+        return None;
+    }
+    let mut found: Vec<(SecretUse, _)> = Vec::new();
+    let mut sound = true;
+    for item in items {
+        let Some(secret) = secret(item, HELP, findings) else {
+            sound = false;
+            continue;
+        };
+        if found.iter().any(|(other, _)| other.variable == secret.variable) {
+            let message = format!("two secrets would be the variable `{}`", secret.variable);
+            findings.error(Code::GivenTwice, item.place, message, "name one of them otherwise with `as`".to_owned());
+            sound = false;
+        }
+        found.push((secret, item.place));
+    }
+    sound.then_some(found)
+}
+
+fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<SecretUse> {
+    if let Kind::Scalar(_) = &node.kind {
+        let name = filled(node, "a secret's name", findings)?;
+        let named = env::check_name(name, node.place, findings);
+        return named.then(|| SecretUse { name: name.to_owned(), variable: name.to_owned(), file: false });
+    }
+    let fields = Fields::of(node, &keys::SECRET, findings)?;
+    let named = |key: &str, what: &str, findings: &mut Findings<'_>| {
+        fields.get(key).map(|node| {
+            let name = filled(node, what, findings)?;
+            env::check_name(name, node.place, findings).then(|| name.to_owned())
+        })
+    };
+    let name = named("name", "a secret's name", findings);
+    if name.is_none() && !fields.is_misnamed("name", &keys::SECRET) {
+        findings.error(Code::MissingKey, node.place, "this secret has no `name`", help.to_owned());
+    }
+    let variable = wanted(named("as", "`as`", findings));
+    let file = match fields.get("file") {
+        Some(node) => boolean(node, "`file`", findings),
+        None => Some(false),
+    };
+    let name = name??;
+    Some(SecretUse { variable: variable?.unwrap_or_else(|| name.clone()), name, file: file? })
+}
+
+/// Nothing where the workspace starts empty.
+#[expect(clippy::option_option, reason = "it may be wrong, off or on")]
+pub(super) fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Checkout>> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        return boolean(node, "`checkout`", findings).map(|wanted| wanted.then(Checkout::default));
+    }
+    let fields = Fields::of(node, &keys::CHECKOUT, findings)?;
+    let depth = match fields.get("depth") {
+        Some(node) => number(node, "`depth`", 0, 1_000_000, "write how many commits, or 0 for all", findings),
+        None => Some(1),
+    };
+    let mut flag = |key: &str| match fields.get(key) {
+        Some(node) => boolean(node, &format!("`{key}`"), findings),
+        None => Some(false),
+    };
+    let (submodules, lfs) = (flag("submodules"), flag("lfs"));
+    Some(Some(Checkout { depth: depth?, submodules: submodules?, lfs: lfs? }))
+}
+
+pub(super) fn resources(node: &Node, findings: &mut Findings<'_>) -> Option<Resources> {
+    let fields = Fields::of(node, &keys::RESOURCES, findings)?;
+    let cpu = wanted(fields.get("cpu").map(|node| sized(node, "`cpu`", size::cpu_millis, findings)));
+    let memory = wanted(fields.get("memory").map(|node| sized(node, "`memory`", size::bytes, findings)));
+    let pids = wanted(
+        fields.get("pids").map(|node| number(node, "`pids`", 1, 4_000_000, "write how many processes", findings)),
+    );
+    let shm = wanted(fields.get("shm").map(|node| sized(node, "`shm`", size::bytes, findings)));
+    Some(Resources { cpu_millis: cpu?, memory_bytes: memory?, pids: pids?, shm_bytes: shm? })
+}
+
+fn sized<T>(
+    node: &Node,
+    what: &str,
+    parse: fn(&str) -> Result<T, &'static str>,
+    findings: &mut Findings<'_>,
+) -> Option<T> {
+    let text = filled(node, what, findings)?;
+    match parse(text.trim()) {
+        Ok(value) => Some(value),
+        Err(help) => {
+            let shown: String = text.chars().take(40).collect();
+            findings.error(Code::BadSize, node.place, format!("{what} cannot be `{shown}`"), help.to_owned());
+            None
+        }
+    }
+}
+
+/// A whole number between two others.
+pub(super) fn number(
+    node: &Node,
+    what: &str,
+    least: u32,
+    most: u32,
+    help: &str,
+    findings: &mut Findings<'_>,
+) -> Option<u32> {
+    let text = filled(node, what, findings)?;
+    match text.trim().parse::<u32>() {
+        Ok(number) if (least..=most).contains(&number) => Some(number),
+        _ => {
+            let message = format!("{what} is a whole number between {least} and {most}");
+            findings.error(Code::BadSize, node.place, message, help.to_owned());
+            None
+        }
+    }
+}
+
+/// `retry: 2`, or how often and after what.
+pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> Option<Retry> {
+    const HELP: &str = "write how many tries may follow the first one: `retry: 2`";
+    let known: &[&str] = if of_step { &["failure", "timeout"] } else { &["error", "failure", "timeout"] };
+    let all = || known.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let (max, on) = if matches!(node.kind, Kind::Map(_)) {
+        let fields = Fields::of(node, &keys::RETRY, findings)?;
+        let max = match fields.get("max") {
+            Some(node) => number(node, "`max`", 0, RETRIES, HELP, findings),
+            None => {
+                if !fields.is_misnamed("max", &keys::RETRY) {
+                    findings.error(Code::MissingKey, node.place, "`retry` does not say how often", HELP.to_owned());
+                }
+                None
+            }
+        };
+        let on = match fields.get("on") {
+            Some(node) => words(node, "`on`", known, findings),
+            None => Some(all()),
+        };
+        (max?, on?)
+    } else {
+        (number(node, "`retry`", 0, RETRIES, HELP, findings)?, all())
+    };
+    let on = on.iter().map(|word| match word.as_str() {
+        "error" => RetryOn::Error,
+        "failure" => RetryOn::Failure,
+        _ => RetryOn::Timeout,
+    });
+    Some(Retry { max, on: on.collect() })
+}
+
+pub(super) fn runs_on(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        let message = format!("`runs-on` is a mapping of labels, and this is {}", node.describe());
+        let help = "write `runs-on: { arch: amd64 }`, or leave it out for any server";
+        findings.error(Code::WrongType, node.place, message, help.to_owned());
+        return None;
+    }
+    let mut labels = BTreeMap::new();
+    let mut sound = true;
+    for entry in mapping(node, "`runs-on`", findings)? {
+        let named = check_name(&entry.key, entry.key_place, "a label", findings);
+        match one_line(&entry.value, &format!("`{}`", entry.key), Stands::Planned, names, findings) {
+            Some(value) if named => {
+                labels.insert(entry.key.clone(), value);
+            }
+            _ => sound = false,
+        }
+    }
+    sound.then_some(labels)
+}

@@ -1,0 +1,106 @@
+//! `schedule`: when a pipeline is due by itself.
+
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds, Year},
+};
+use jiff_zones::tz::TimeZone;
+use longshore_core::Timestamp;
+
+/// One entry of `schedule`.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub(super) written: String,
+    pub(super) cron: Cron,
+    pub(super) timezone: TimeZone,
+    /// The branch to build; the default branch without one.
+    pub(super) branch: Option<String>,
+}
+
+impl Schedule {
+    /// The `cron` as it stands in the pipeline: what the event of its build names.
+    #[must_use]
+    pub fn cron(&self) -> &str {
+        &self.written
+    }
+
+    /// The branch to build; the repository's default branch without one.
+    #[must_use]
+    pub fn branch(&self) -> Option<&str> {
+        self.branch.as_deref()
+    }
+
+    /// The first moment after `after` when it is due, by the clocks of its time zone. Never again: nothing.
+    #[must_use]
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        let after = jiff_zones::Timestamp::from_millisecond(after.as_millis()).ok()?;
+        let from = jiff_zones::Zoned::new(after, self.timezone.clone());
+        let next = self.cron.find_next_occurrence(&from, false).ok()?;
+        Some(Timestamp::from_millis(next.timestamp().as_millisecond()))
+    }
+}
+
+/// Reads `0 3 * * *`: minute, hour, day of the month, month, day of the week. The error says what is wrong.
+pub(super) fn parse_cron(text: &str) -> Result<Cron, String> {
+    let fields = text.split_whitespace().count();
+    if !text.starts_with('@') && fields != 5 {
+        return Err(format!("it has {fields} fields, and a schedule has 5: minute, hour, day, month, day of the week"));
+    }
+    if text.eq_ignore_ascii_case("@reboot") {
+        return Err("nothing boots here".to_owned());
+    }
+    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+    parser.parse(text).map_err(|error| {
+        // `Component error: Number out of bounds.`
+        let reason = error.to_string();
+        reason.rsplit(": ").next().unwrap_or(&reason).trim_end_matches('.').to_lowercase()
+    })
+}
+
+/// The zone of a name such as `Europe/Madrid`, out of the database that is part of the program.
+pub(super) fn parse_timezone(name: &str) -> Option<TimeZone> {
+    jiff_zones::tz::db().get(name).ok()
+}
+
+/// The names of all zones.
+pub(super) fn timezones() -> Vec<String> {
+    jiff_zones::tz::db().available().map(|name| name.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(cron: &str, timezone: &str) -> Schedule {
+        Schedule {
+            written: cron.to_owned(),
+            cron: parse_cron(cron).unwrap(),
+            timezone: parse_timezone(timezone).unwrap(),
+            branch: None,
+        }
+    }
+
+    fn next(schedule: &Schedule, after: &str) -> Option<String> {
+        let after: jiff_zones::Timestamp = after.parse().unwrap();
+        schedule.next_after(Timestamp::from_millis(after.as_millisecond())).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn schedules_follow_the_clocks_of_their_zone() {
+        let nightly = schedule("0 3 * * *", "Europe/Madrid");
+        // Winter, summer, and the night in which 03:00 comes one hour earlier.
+        assert_eq!(next(&nightly, "2026-01-10T12:00:00Z").unwrap(), "2026-01-11T02:00:00.000Z");
+        assert_eq!(next(&nightly, "2026-07-10T12:00:00Z").unwrap(), "2026-07-11T01:00:00.000Z");
+        assert_eq!(next(&nightly, "2026-03-28T12:00:00Z").unwrap(), "2026-03-29T01:00:00.000Z");
+        let at_once = schedule("* * * * *", "UTC");
+        assert_eq!(next(&at_once, "2026-01-10T12:00:00Z").unwrap(), "2026-01-10T12:01:00.000Z");
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused() {
+        for cron in ["", "* * * *", "0 0 3 * * *", "61 * * * *", "x * * * *", "@reboot"] {
+            assert!(parse_cron(cron).is_err(), "{cron}");
+        }
+        assert!(parse_timezone("Europe/Nowhere").is_none());
+    }
+}

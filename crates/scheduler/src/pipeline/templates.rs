@@ -1,0 +1,257 @@
+//! Job templates: files of the same repository that jobs come from. The caller reads them (from the mirror at the
+//! commit, or from a working tree); here they are asked for, found again and put under the jobs that use them.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use super::{
+    code::Code,
+    fields::{Fields, mapping},
+    findings::Findings,
+    input::Input,
+    keys, limits, read,
+    scalar::filled,
+    source::{Place, Source, SourceFile},
+    tree::{Entry, Kind, Node, Weight},
+    yaml,
+};
+
+/// Files that jobs of the pipelines come from, by their paths in the repository; of each the text, or why there is none.
+pub type TemplateFiles = BTreeMap<String, Result<SourceFile, String>>;
+
+/// The paths of all templates that `files` use, relative to the repository's root. What is wrong with a path is said by
+/// `check`.
+#[must_use]
+pub fn wanted_templates(files: &[SourceFile]) -> Vec<String> {
+    let mut wanted: Vec<String> = Vec::new();
+    for file in files.iter().filter(|file| file.text.contains("use") && file.text.len() <= limits::FILE_BYTES) {
+        let source = Source::new(file);
+        let Some(root) = yaml::parse(0, &mut Findings::new(&source)) else { continue };
+        let Some(jobs) = entry(&root, "jobs").map(|entry| &entry.value) else { continue };
+        let Kind::Map(jobs) = &jobs.kind else { continue };
+        for job in jobs {
+            let Some(Entry { value, .. }) = entry(&job.value, "use") else { continue };
+            if let Kind::Scalar(scalar) = &value.kind
+                && let Ok(path) = normalized(&scalar.text)
+                && !wanted.contains(&path)
+                && wanted.len() < limits::TEMPLATES
+            {
+                wanted.push(path);
+            }
+        }
+    }
+    wanted
+}
+
+fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
+        Kind::List(_) | Kind::Scalar(_) => None,
+    }
+}
+
+/// A path below the repository's root, without `./`; the error says why it is none.
+fn normalized(path: &str) -> Result<String, &'static str> {
+    if path.contains("${{") {
+        return Err("the path of a template is fixed: it cannot have expressions");
+    }
+    if path.starts_with('/') || path.starts_with('~') || path.contains("://") || path.contains('\\') {
+        return Err("a template is a file of this repository, named from its root");
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => return Err("this path leaves the repository, or may"),
+            part => parts.push(part),
+        }
+    }
+    let path = parts.join("/");
+    let yaml = path.ends_with(".yml") || path.ends_with(".yaml");
+    match yaml && path.len() <= 500 && !path.chars().any(char::is_control) && parts.first() != Some(&".git") {
+        true => Ok(path),
+        false => Err("a template is a `.yml` or `.yaml` file"),
+    }
+}
+
+/// The templates that one pipeline file may use, each read when it is first used.
+pub(super) struct Library {
+    files: BTreeMap<String, Shelf>,
+}
+
+enum Shelf {
+    Absent(String),
+    /// Its number among the findings' sources.
+    Unread(u16),
+    Read(Option<Template>),
+}
+
+/// A template that could be read as far as its parts.
+#[derive(Clone)]
+pub(super) struct Template {
+    /// Nothing where they are wrong.
+    pub(super) inputs: Option<Vec<Input>>,
+    job: Rc<Node>,
+}
+
+/// A job with the template that it comes from put under it.
+pub(super) struct Expanded {
+    pub(super) node: Rc<Node>,
+    pub(super) template: Option<Template>,
+}
+
+impl Library {
+    /// `sources` are those of `templates` that could be read.
+    pub(super) fn new<'s>(templates: &TemplateFiles, sources: &'s [Source<'s>], findings: &mut Findings<'s>) -> Self {
+        let mut files: BTreeMap<String, Shelf> = templates
+            .iter()
+            .filter_map(|(path, file)| Some((path.clone(), Shelf::Absent(file.as_ref().err()?.clone()))))
+            .collect();
+        for source in sources {
+            files.insert(source.path.to_owned(), Shelf::Unread(findings.add_source(source)));
+        }
+        Self { files }
+    }
+
+    /// A job as it is once its template is put under it: itself, where it has none. Nothing where the template cannot be
+    /// used, which has been said.
+    pub(super) fn expand(&mut self, job: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
+        let Some(used) = entry(&job.value, "use") else {
+            if let Some(with) = entry(&job.value, "with") {
+                let help = "write `use: ./ci/name.yml`, or `env` for variables";
+                findings.error(
+                    Code::NotTogether,
+                    with.key_place,
+                    "`with` is for jobs that come from a template",
+                    help.to_owned(),
+                );
+            }
+            return Some(Expanded { node: Rc::clone(&job.value), template: None });
+        };
+        let written = filled(&used.value, "`use`", findings)?;
+        let path = match normalized(written) {
+            Ok(path) => path,
+            Err(reason) => {
+                findings.error(
+                    Code::BadTemplate,
+                    used.value.place,
+                    reason,
+                    "write it like `use: ./ci/test.yml`".to_owned(),
+                );
+                return None;
+            }
+        };
+        let template = self.template(&path, used.value.place, &job.key, findings)?;
+        Some(Expanded { node: under(&job.value, &template.job), template: Some(template) })
+    }
+
+    fn template(&mut self, path: &str, place: Place, job: &str, findings: &mut Findings<'_>) -> Option<Template> {
+        let file = match self.files.get(path) {
+            Some(Shelf::Read(template)) => return template.clone(),
+            Some(Shelf::Unread(file)) => *file,
+            Some(Shelf::Absent(reason)) => {
+                findings.error(Code::BadTemplate, place, format!("the template {path} {reason}"), None);
+                return None;
+            }
+            None => {
+                let message = format!(
+                    "the template {path} was not read: a pipeline uses at most {} templates",
+                    limits::TEMPLATES
+                );
+                findings.error(Code::BadTemplate, place, message, None);
+                return None;
+            }
+        };
+        findings.used_by(Some(job));
+        let template = read_template(file, findings);
+        findings.used_by(None);
+        self.files.insert(path.to_owned(), Shelf::Read(template.clone()));
+        template
+    }
+}
+
+fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
+    const EXAMPLE: &str = "write `inputs: {}` and `job: { image: ..., steps: [...] }`";
+    let root = yaml::parse(file, findings)?;
+    let beginning = Place::new(root.place.start, root.place.start + 1).in_file(file);
+    if root.is_null() {
+        findings.error(Code::BadTemplate, beginning, "the template is empty", EXAMPLE.to_owned());
+        return None;
+    }
+    let fields = Fields::of(&root, &keys::TEMPLATE, findings)?;
+    let Some(job) = fields.get("job") else {
+        if !fields.is_misnamed("job", &keys::TEMPLATE) {
+            findings.error(
+                Code::MissingKey,
+                beginning,
+                "a template has `job`, and this one has none",
+                EXAMPLE.to_owned(),
+            );
+        }
+        return None;
+    };
+    let inputs = match fields.get("inputs") {
+        Some(node) => mapping(node, "`inputs`", findings).and_then(|entries| read::inputs(entries, findings)),
+        None => Some(Vec::new()),
+    };
+    let mut sound = true;
+    for entry in mapping(job, "`job`", findings)?.iter().filter(|entry| matches!(entry.key.as_str(), "use" | "with")) {
+        let help = "write the job out here: templates do not nest";
+        findings.error(
+            Code::BadTemplate,
+            entry.key_place,
+            "a template's job cannot come from a template",
+            help.to_owned(),
+        );
+        sound = false;
+    }
+    sound.then(|| Template { inputs, job: Rc::clone(job) })
+}
+
+/// The template's job with the keys of the job that uses it: those win, and `env` is merged.
+fn under(own: &Node, template: &Node) -> Rc<Node> {
+    let (Kind::Map(own_entries), Kind::Map(entries)) = (&own.kind, &template.kind) else {
+        return Rc::new(Node { place: own.place, kind: Kind::Map(Vec::new()), weight: Weight::default() });
+    };
+    let mut merged: Vec<Entry> = Vec::with_capacity(entries.len() + own_entries.len());
+    for entry in entries {
+        match own_entries.iter().find(|own| own.key == entry.key) {
+            None => merged.push(entry.clone()),
+            Some(own)
+                if own.key == "env" && matches!((&own.value.kind, &entry.value.kind), (Kind::Map(_), Kind::Map(_))) =>
+            {
+                merged.push(Entry { value: under(&own.value, &entry.value), ..own.clone() });
+            }
+            Some(own) => merged.push(own.clone()),
+        }
+    }
+    let added = own_entries.iter().filter(|own| entries.iter().all(|entry| entry.key != own.key));
+    merged.extend(added.cloned());
+    Rc::new(Node { place: own.place, kind: Kind::Map(merged), weight: own.weight.plus(template.weight) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_below_the_repositorys_root() {
+        for (path, expected) in [("./ci/a.yml", "ci/a.yml"), ("ci//./a.yaml", "ci/a.yaml"), ("a.yml", "a.yml")] {
+            assert_eq!(normalized(path).as_deref(), Ok(expected));
+        }
+        for path in [
+            "../a.yml",
+            "ci/../../a.yml",
+            "ci/../a.yml",
+            "/a.yml",
+            "~/a.yml",
+            "https://x/a.yml",
+            "",
+            ".",
+            "a.txt",
+            ".git/a.yml",
+            "a\\b.yml",
+        ] {
+            assert!(normalized(path).is_err(), "{path}");
+        }
+    }
+}

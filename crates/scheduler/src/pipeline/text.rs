@@ -1,0 +1,324 @@
+//! Texts with `${{ }}` in them, and `if`: read, checked, and kept for whoever fills them in.
+
+use longshore_core::{
+    Template,
+    expression::{Expression, ParseError, Problem, ProblemKind, Type, check},
+    template::Part,
+};
+
+use super::{
+    code::Code,
+    findings::Findings,
+    scalar::filled,
+    scope::{FOREIGN, Names, Stands, Taint, is_outsiders, variable},
+    source::Place,
+    suggest::{did_you_mean, listed},
+    tree::Node,
+};
+
+/// Reads `text`, which stands at `place` (and may differ from what is written there by escapes and folding).
+pub(super) fn read(
+    text: &str,
+    place: Place,
+    stands: Stands,
+    names: &Names,
+    findings: &mut Findings<'_>,
+) -> Option<Template> {
+    if !text.contains("${{") {
+        return Some(Template::from(text));
+    }
+    let places = Places::new(text, place, findings);
+    let mut parts = Vec::new();
+    let mut sound = true;
+    let mut rest = text;
+    let mut nth = 0;
+    while let Some(open) = rest.find("${{") {
+        parts.push(Part::Text(rest[..open].to_owned()));
+        let Some(length) = end_of(&rest[open + 3..]) else {
+            findings.error(
+                Code::BadExpression,
+                places.of(nth, "${{", 0, 3),
+                "this expression has no end",
+                "close it with `}}`".to_owned(),
+            );
+            return None;
+        };
+        let written = &rest[open..open + 3 + length + 2];
+        let locate = |from: usize, to: usize| places.of(nth, written, 3 + from, to.saturating_sub(from).max(1));
+        match expression(&written[3..3 + length], &locate, place, stands, names, findings) {
+            Some((expression, ty)) => {
+                if !ty.fits_text() {
+                    findings.error(
+                        Code::TypesDoNotFit,
+                        locate(0, length),
+                        format!("this is {}, and a text is expected", ty.describe()),
+                        "write `to-json(...)` for all of it, `join(list, ', ')` for a list, or name one value of it"
+                            .to_owned(),
+                    );
+                    sound = false;
+                }
+                parts.push(Part::Expression(expression));
+            }
+            None => sound = false,
+        }
+        nth += 1;
+        rest = &rest[open + written.len()..];
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    sound.then(|| Template::new(parts))
+}
+
+/// Reads an `if`, with or without `${{ }}` around it.
+pub(super) fn condition(node: &Node, stands: Stands, names: &Names, findings: &mut Findings<'_>) -> Option<Expression> {
+    // `if: true` is a boolean to YAML, and a condition like any other.
+    let text = filled(node, "`if`", findings)?;
+    let trimmed = text.trim();
+    let inner = match trimmed.strip_prefix("${{").map(|rest| (rest, end_of(rest))) {
+        Some((rest, Some(end))) if end + 2 == rest.len() => rest[..end].trim(),
+        Some((_, None)) => {
+            let help = "write the condition without `${{` and `}}`: `if: failure()`";
+            findings.error(Code::BadExpression, node.place, "this expression has no end", help.to_owned());
+            return None;
+        }
+        _ if trimmed.contains("${{") => {
+            findings.error(
+                Code::BadCondition,
+                node.place,
+                "`if` is one expression, and here only a part of it is inside `${{ }}`: such a text is always true",
+                "write all of it as an expression: `if: event.branch == 'main'`".to_owned(),
+            );
+            return None;
+        }
+        _ => trimmed,
+    };
+    let written = findings.written(node.place);
+    let start = written.find(inner).map(|at| node.place.start + at);
+    let locate = |from: usize, to: usize| match start {
+        Some(start) if !inner.contains('\n') => node.place.at(start + from, start + to.max(from + 1)),
+        _ => node.place,
+    };
+    Some(expression(inner, &locate, node.place, stands, names, findings)?.0)
+}
+
+/// `true`, `false`, or an expression that will be one of them when the build is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Flag {
+    Is(bool),
+    Asks(Expression),
+}
+
+/// Reads a boolean that may be an expression.
+pub(super) fn flag(node: &Node, what: &str, names: &Names, findings: &mut Findings<'_>) -> Option<Flag> {
+    if let super::tree::Kind::Scalar(scalar) = &node.kind
+        && let Some(inner) = scalar.text.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"))
+    {
+        let start = findings.written(node.place).find(inner).map(|at| node.place.start + at);
+        let locate = |from: usize, to: usize| match start {
+            Some(start) if !inner.contains('\n') => node.place.at(start + from, start + to.max(from + 1)),
+            _ => node.place,
+        };
+        let (expression, ty) = expression(inner, &locate, node.place, Stands::Planned, names, findings)?;
+        if !matches!(ty, Type::Bool | Type::Any) {
+            let message = format!("{what} is `true` or `false`, and this is {}", ty.describe());
+            let help = "compare it: `${{ matrix.experimental == 'true' }}`";
+            findings.error(Code::TypesDoNotFit, node.place, message, help.to_owned());
+            return None;
+        }
+        return Some(Flag::Asks(expression));
+    }
+    super::scalar::boolean(node, what, findings).map(Flag::Is)
+}
+
+/// Reads and checks what stands between the braces. `locate` turns bytes of it into a place in the file.
+fn expression(
+    source: &str,
+    locate: &dyn Fn(usize, usize) -> Place,
+    whole: Place,
+    stands: Stands,
+    names: &Names,
+    findings: &mut Findings<'_>,
+) -> Option<(Expression, Type)> {
+    let (all, before) = (source.len(), source.len() - source.trim_start().len());
+    let source = source.trim();
+    let locate: &dyn Fn(usize, usize) -> Place = &|from, to| match source.is_empty() {
+        true => locate(0, all),
+        false => locate(before + from, before + to),
+    };
+    let expression = match Expression::parse(source) {
+        Ok(expression) => expression,
+        Err(error) => {
+            refuse(&error, locate, findings);
+            return None;
+        }
+    };
+    let scope = names.scope(stands, whole.file == 0);
+    let checked = check(&expression, &scope);
+    let mut sound = checked.problems.is_empty();
+    for problem in &checked.problems {
+        match source[problem.at.start..].strip_prefix("secrets") {
+            Some(rest) if stands == Stands::Script && problem.kind == ProblemKind::NotHere => {
+                let name: String =
+                    rest.chars().skip(1).take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let name = if name.is_empty() { "NAME" } else { &name };
+                findings.error(
+                    Code::SecretInScript,
+                    locate(problem.at.start, problem.at.end),
+                    "a secret cannot be put into a script",
+                    format!("write `secrets: [{name}]` at the job, and use the environment variable \"${name}\""),
+                );
+            }
+            _ => report(problem, source, locate, findings),
+        }
+    }
+    if stands == Stands::Script {
+        for carried in &checked.carries {
+            let path = carried.path.join(".");
+            let Some(taint) = names.taint_at(&path) else { continue };
+            if taint == Taint::Secret && path.starts_with("secrets") {
+                // Refused already: there are no secrets where scripts stand.
+                continue;
+            }
+            sound = false;
+            let place = locate(carried.at.start, carried.at.end);
+            let (code, message) = match taint {
+                Taint::Outsider => (
+                    Code::OutsiderInScript,
+                    format!(
+                        "`{path}` {} whoever pushes or opens a pull request, and cannot be put into a script",
+                        if is_outsiders(&path) { "is written by" } else { "holds what was written by" }
+                    ),
+                ),
+                Taint::Secret => {
+                    (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into a script"))
+                }
+            };
+            let help = match variable(&path) {
+                Some(variable) => format!("use the environment variable \"${variable}\", in double quotes"),
+                None => {
+                    let value = if path.contains('.') { path } else { format!("to-json({path})") };
+                    format!(
+                        "hand it over by the environment: `env: {{ VALUE: '${{{{ {value} }}}}' }}`, and write \"$VALUE\" in the script"
+                    )
+                }
+            };
+            findings.error(code, place, message, help);
+        }
+    }
+    sound.then_some((expression, checked.ty))
+}
+
+fn refuse(error: &ParseError, locate: &dyn Fn(usize, usize) -> Place, findings: &mut Findings<'_>) {
+    let place = locate(error.at.start, error.at.end);
+    match &error.unknown {
+        Some((word, known)) => {
+            let lower = word.replace('_', "-").to_lowercase();
+            let camel: String = word
+                .chars()
+                .flat_map(|c| if c.is_ascii_uppercase() { vec!['-', c.to_ascii_lowercase()] } else { vec![c] })
+                .collect();
+            let help = [lower, camel]
+                .iter()
+                .find(|candidate| known.contains(&candidate.as_str()))
+                .map(|found| format!("did you mean `{found}`?"))
+                .or_else(|| did_you_mean(word, known.iter().copied()))
+                .or_else(|| Some(format!("the language has {}", listed(known.iter().copied()))));
+            findings.error(Code::UnknownInExpression, place, error.message.clone(), help);
+        }
+        None => findings.error(Code::BadExpression, place, error.message.clone(), error.help.clone()),
+    }
+}
+
+fn report(problem: &Problem, source: &str, locate: &dyn Fn(usize, usize) -> Place, findings: &mut Findings<'_>) {
+    let place = locate(problem.at.start, problem.at.end);
+    match &problem.kind {
+        ProblemKind::Unknown { word, known } => {
+            let known = || known.iter().map(String::as_str);
+            let help = foreign(&source[problem.at.start..]).or_else(|| did_you_mean(word, known())).or_else(|| {
+                match known().count() {
+                    0 => Some("there is nothing in it here".to_owned()),
+                    1..=20 => Some(format!("it has {}", listed(known()))),
+                    _ => None,
+                }
+            });
+            findings.error(Code::UnknownInExpression, place, problem.message.clone(), help);
+        }
+        ProblemKind::NotHere => {
+            findings.error(Code::NotKnownHere, place, problem.message.clone(), problem.help.clone());
+        }
+        ProblemKind::WrongType => {
+            findings.error(Code::TypesDoNotFit, place, problem.message.clone(), problem.help.clone());
+        }
+    }
+}
+
+/// What a path of another system is called here.
+fn foreign(rest: &str) -> Option<String> {
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(rest.len());
+    let path = &rest[..end];
+    let known = FOREIGN
+        .iter()
+        .filter(|(name, _)| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+        .max_by_key(|(name, _)| name.len());
+    match known {
+        Some((_, ours)) => Some(format!("did you mean `{ours}`?")),
+        None if path.starts_with("github") || path.starts_with("gitlab") => {
+            Some("`event`, `repo` and `build` have what is known of the change".to_owned())
+        }
+        None => None,
+    }
+}
+
+/// A text as its parts, unchecked; nothing where it cannot be read, or where it has none.
+pub(super) fn parts_of(text: &str) -> Option<Template> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find("${{") {
+        let inner = &rest[open + 3..];
+        let end = end_of(inner)?;
+        parts.push(Part::Expression(Expression::parse(inner[..end].trim()).ok()?));
+        rest = &inner[end + 2..];
+    }
+    (!parts.is_empty()).then(|| Template::new(parts))
+}
+
+/// Where the `}}` of an expression stands, those inside its texts aside.
+fn end_of(rest: &str) -> Option<usize> {
+    let mut quote = None;
+    let bytes = rest.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match (quote, byte) {
+            (Some(open), byte) if *byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'\'' | b'"') => quote = Some(*byte),
+            (None, b'}') if bytes.get(at + 1) == Some(&b'}') => return Some(at),
+            (None, _) => {}
+        }
+    }
+    // A quote that is never closed: the parser says so.
+    rest.find("}}")
+}
+
+/// Finds the expressions of a text again in the file, where escapes and folding may have moved them.
+struct Places {
+    whole: Place,
+    /// Where each `${{` is written, if there are as many as in the text.
+    opens: Vec<usize>,
+}
+
+impl Places {
+    fn new(text: &str, whole: Place, findings: &Findings<'_>) -> Self {
+        let written = findings.written(whole);
+        let opens: Vec<usize> = written.match_indices("${{").map(|(at, _)| whole.start + at).collect();
+        let opens = if opens.len() == text.matches("${{").count() { opens } else { Vec::new() };
+        Self { whole, opens }
+    }
+
+    /// The place of `length` bytes from `at` within the `nth` expression, which reads `written`; of the whole text
+    /// if it is written in another way.
+    fn of(&self, nth: usize, written: &str, at: usize, length: usize) -> Place {
+        match self.opens.get(nth) {
+            Some(open) if !written.contains('\n') => self.whole.at(open + at, open + at + length),
+            _ => self.whole,
+        }
+    }
+}

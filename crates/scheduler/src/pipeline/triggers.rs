@@ -1,0 +1,91 @@
+//! Whether an event starts a pipeline; if not, why.
+
+use longshore_core::{Event, EventName};
+
+use super::{
+    filter::Patterns,
+    model::{Paths, PullRequests, Push, Triggers},
+    plan::RepoFacts,
+};
+
+pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<(), String> {
+    match event.name {
+        EventName::Push | EventName::Tag => match &on.push {
+            Some(push) => pushed(push, event, facts),
+            None => Err("pushes do not start it: its `on` has no `push`".to_owned()),
+        },
+        EventName::PullRequest => match &on.pull_request {
+            Some(pull_request) => requested(pull_request, event, facts),
+            None => Err("pull requests do not start it: its `on` has no `pull-request`".to_owned()),
+        },
+        EventName::Schedule => match &event.schedule {
+            _ if on.schedules.is_empty() => Err("no time starts it: its `on` has no `schedule`".to_owned()),
+            Some(due) if on.schedules.iter().all(|schedule| schedule.cron() != due) => {
+                Err("another schedule was due than those that it has at this commit".to_owned())
+            }
+            Some(_) | None => Ok(()),
+        },
+        EventName::Manual if on.manual.is_some() => Ok(()),
+        EventName::Manual => Err("nobody can start it by hand: its `on` has no `manual`".to_owned()),
+    }
+}
+
+fn pushed(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), String> {
+    let (branch, tag) = (event.branch(), event.tag());
+    match (&push.branches, &push.tags) {
+        (None, None) => {}
+        (Some(branches), _) if branch.is_some() => fits(branches, "branch", branch)?,
+        (_, Some(tags)) if tag.is_some() => fits(tags, "tag", tag)?,
+        (Some(_), None) => return Err("only pushes of branches start it: its `push` has `branches`".to_owned()),
+        (None, Some(_)) => return Err("only pushes of tags start it: its `push` has `tags`".to_owned()),
+        (Some(_), Some(_)) => return Err("only pushes of branches and tags start it".to_owned()),
+    }
+    // A tag changes no file.
+    if tag.is_some() { Ok(()) } else { changed(&push.paths, facts) }
+}
+
+fn requested(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Result<(), String> {
+    let Some(pull_request) = &event.pull_request else {
+        return Err("nothing is known of the pull request".to_owned());
+    };
+    if !on.types.contains(&pull_request.action) {
+        let action: String = pull_request.action.chars().take(40).collect();
+        return Err(format!(
+            "that a pull request is `{action}` does not start it: its `types` are {}",
+            on.types.join(", ")
+        ));
+    }
+    if let Some(branches) = &on.branches {
+        fits(branches, "branch", Some(&pull_request.target_branch))?;
+    }
+    changed(&on.paths, facts)
+}
+
+fn changed(paths: &Paths, facts: &RepoFacts) -> Result<(), String> {
+    let Some(files) = &facts.changed_files else { return Ok(()) };
+    if paths.is_any() {
+        return Ok(());
+    }
+    let matters = |file: &String| {
+        paths.only.as_ref().is_none_or(|only| only.admit(file))
+            && paths.ignore.as_ref().is_none_or(|ignore| !ignore.admit(file))
+    };
+    if files.iter().any(matters) {
+        return Ok(());
+    }
+    let written = paths.only.as_ref().or(paths.ignore.as_ref()).map(shown).unwrap_or_default();
+    let key = if paths.only.is_some() { "paths" } else { "paths-ignore" };
+    Err(format!("none of the {} changed files matters to its `{key}`: {written}", files.len()))
+}
+
+fn fits(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), String> {
+    let name = name.unwrap_or("");
+    if patterns.admit(name) {
+        return Ok(());
+    }
+    Err(format!("the {what} `{name}` does not fit its patterns: {}", shown(patterns)))
+}
+
+fn shown(patterns: &Patterns) -> String {
+    patterns.written().take(10).collect::<Vec<_>>().join(", ")
+}
