@@ -2,12 +2,18 @@
 //!
 //! Flags and environment are clap's; this module reads the file and merges. Unknown keys in the file are errors.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
-use longshore_store::secrets::SecretKey;
+use longshore_store::{retention::Retention, secrets::SecretKey};
 use serde::Deserialize;
+
+/// Deliveries hold whole webhooks, which nobody asks for after so many days.
+const DELIVERY_DAYS: u32 = 90;
 
 /// What `serve` takes as flags and from the environment. The same names, with `_`, are the file's keys.
 #[derive(Debug, Default, Clone, Args, Deserialize)]
@@ -49,6 +55,61 @@ pub(crate) struct Settings {
     /// Log lines as JSON
     #[arg(long, env = "LONGSHORE_LOG_JSON", value_name = "BOOL")]
     log_json: Option<bool>,
+    #[command(flatten)]
+    #[serde(default)]
+    retention: RetentionSettings,
+}
+
+/// How much is kept; 0 keeps everything.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionSettings {
+    /// Days that a build is kept after its end; 0 keeps it for ever
+    #[arg(
+        id = "retention_max_age_days",
+        long = "retention-max-age-days",
+        env = "LONGSHORE_RETENTION_MAX_AGE_DAYS",
+        value_name = "N"
+    )]
+    max_age_days: Option<u32>,
+    /// The newest builds of each repository that are kept; 0 keeps all
+    #[arg(
+        id = "retention_max_builds_per_repo",
+        long = "retention-max-builds-per-repo",
+        env = "LONGSHORE_RETENTION_MAX_BUILDS_PER_REPO",
+        value_name = "N"
+    )]
+    max_builds_per_repo: Option<u64>,
+    /// What all logs together may take, in MiB; 0 is no limit
+    #[arg(
+        id = "retention_max_log_mib",
+        long = "retention-max-log-mib",
+        env = "LONGSHORE_RETENTION_MAX_LOG_MIB",
+        value_name = "MIB"
+    )]
+    max_log_mib: Option<u64>,
+    /// Days that a webhook's delivery is kept after it became a build; 0 keeps it for ever
+    #[arg(
+        id = "retention_max_delivery_age_days",
+        long = "retention-max-delivery-age-days",
+        env = "LONGSHORE_RETENTION_MAX_DELIVERY_AGE_DAYS",
+        value_name = "N"
+    )]
+    max_delivery_age_days: Option<u32>,
+}
+
+impl RetentionSettings {
+    fn resolve(&self, file: &Self) -> Retention {
+        let days = |days: Option<u32>| {
+            days.filter(|days| *days > 0).map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60))
+        };
+        Retention {
+            max_age: days(self.max_age_days.or(file.max_age_days)),
+            max_builds_per_repo: self.max_builds_per_repo.or(file.max_builds_per_repo).filter(|count| *count > 0),
+            max_log_bytes: self.max_log_mib.or(file.max_log_mib).filter(|mib| *mib > 0).map(|mib| mib << 20),
+            max_delivery_age: days(self.max_delivery_age_days.or(file.max_delivery_age_days).or(Some(DELIVERY_DAYS))),
+        }
+    }
 }
 
 /// The settings in force.
@@ -66,6 +127,7 @@ pub(crate) struct Config {
     pub(crate) job_pids: u64,
     pub(crate) log: String,
     pub(crate) log_json: bool,
+    pub(crate) retention: Retention,
 }
 
 /// Printed by `serve --print-config`: every key with its default.
@@ -105,6 +167,16 @@ job_pids = 4096
 # What to log (error, warn, info, debug, or a filter such as "info,longshore_executor=debug"), and whether as JSON.
 log = "info"
 log_json = false
+
+# What is kept. A build that is over goes, oldest first, with its logs, when it is over any of these limits; 0 is no limit. The newest
+# build of a repository is kept whatever its age. Nothing else is touched: no build that is not over, no repository, no mirror.
+[retention]
+max_age_days = 0
+max_builds_per_repo = 0
+# What all logs together may take.
+max_log_mib = 0
+# A webhook's delivery, after it became a build or was found to ask for none.
+max_delivery_age_days = 90
 "#;
 
 impl Settings {
@@ -142,6 +214,7 @@ impl Settings {
             job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.or(file.log_json).unwrap_or(false),
+            retention: self.retention.resolve(&file.retention),
         })
     }
 }

@@ -330,7 +330,7 @@ async fn of_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Repor
             let path = entry.map_err(|source| StoreError::io(&folder, source))?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !is_of_a_job(conn, &path).await? {
+            } else if !is_of_a_job(conn, &path).await? && !is_to_go(conn, root, &path).await? {
                 report.add(Kind::LogOrphan, path.display().to_string());
             }
         }
@@ -346,6 +346,13 @@ async fn is_of_a_job(conn: &mut SqliteConnection, path: &Path) -> Result<bool, S
     let query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1 AND attempt >= ?2)
                      OR EXISTS (SELECT 1 FROM jobs WHERE carried_over = ?1 AND attempt = ?2)";
     Ok(sqlx::query_scalar(query).bind(job).bind(attempt).fetch_one(conn).await?)
+}
+
+/// Whether its removal is noted already.
+async fn is_to_go(conn: &mut SqliteConnection, root: &Path, path: &Path) -> Result<bool, StoreError> {
+    let path = path.strip_prefix(root).unwrap_or(path).with_extension("log");
+    let query = "SELECT EXISTS (SELECT 1 FROM log_removals WHERE path = ?)";
+    Ok(sqlx::query_scalar(query).bind(path.to_string_lossy().into_owned()).fetch_one(conn).await?)
 }
 
 async fn of_private(conn: &mut SqliteConnection, data_dir: &Path, report: &mut Report) -> Result<(), StoreError> {

@@ -5,7 +5,12 @@ use std::{collections::HashSet, fmt};
 use longshore_core::{RepoId, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
+use crate::{
+    ChangeKind, Page, Store, StoreError, WriteTx, page,
+    removals::{self, LogsOf},
+    row,
+    write::NewChange,
+};
 
 /// The longest name.
 pub const MAX_NAME_LEN: usize = 200;
@@ -194,24 +199,12 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     if unfinished > 0 {
         return Err(StoreError::Conflict(format!("{unfinished} of its builds are not over: cancel them first")));
     }
-    let jobs = sqlx::query(
-        "SELECT jobs.id, jobs.attempt FROM jobs JOIN builds ON builds.id = jobs.build
-         WHERE builds.repo = ? AND jobs.attempt > 0",
-    )
-    .bind(id.to_string())
-    .fetch_all(tx.conn())
-    .await?;
-    for row in &jobs {
-        let job = row::parsed(row, "id")?;
-        for attempt in 1..=row::unsigned::<u32>(row, "attempt")? {
-            let path = tx.store().logs().path(job, attempt);
-            tx.remove_after_commit(path);
-        }
-    }
+    let logs = removals::logs_of(tx, LogsOf::Repo(id)).await?;
     let done = sqlx::query("DELETE FROM repos WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound("repository"));
     }
+    removals::note(tx, &logs).await?;
     changed(tx, id);
     Ok(())
 }

@@ -189,6 +189,10 @@ impl Store {
         self.inner.secret_key.get().cloned()
     }
 
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        &self.inner.writer
+    }
+
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.inner.readers
     }

@@ -1,12 +1,10 @@
 //! The one writer's transaction. What it changed is announced after its commit, never before.
 
-use std::path::PathBuf;
-
 use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{ChangeKind, Store, StoreError, changes};
+use crate::{ChangeKind, Store, StoreError, changes, removals};
 
 /// A write transaction. There is one at a time; the rest wait in line.
 #[derive(Debug)]
@@ -14,7 +12,7 @@ pub struct WriteTx {
     tx: Transaction<'static, Sqlite>,
     changes: Vec<NewChange>,
     ended: Vec<(JobId, Status)>,
-    unneeded_files: Vec<PathBuf>,
+    removes_logs: bool,
     store: Store,
     // Last: dropped when the transaction is gone.
     turn: OwnedMutexGuard<()>,
@@ -31,7 +29,7 @@ pub(crate) struct NewChange {
 
 impl WriteTx {
     pub(crate) fn new(tx: Transaction<'static, Sqlite>, turn: OwnedMutexGuard<()>, store: Store) -> Self {
-        Self { tx, changes: Vec::new(), ended: Vec::new(), unneeded_files: Vec::new(), store, turn }
+        Self { tx, changes: Vec::new(), ended: Vec::new(), removes_logs: false, store, turn }
     }
 
     /// Makes it last, then wakes whoever watches. The cursor of the last change, if there was one.
@@ -55,7 +53,7 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
-        let Self { tx, ended, unneeded_files, store, turn, .. } = self;
+        let Self { tx, ended, removes_logs, store, turn, .. } = self;
         tx.commit().await?;
 
         let inner = &store.inner;
@@ -72,8 +70,8 @@ impl WriteTx {
             let _ = inner.changes.send(*change);
         }
         drop(turn);
-        if !unneeded_files.is_empty() {
-            inner.logs.remove(unneeded_files).await;
+        if removes_logs && let Err(error) = removals::carry_out(&store).await {
+            tracing::warn!(%error, "cannot remove logs that nothing refers to any more; the next removal tries again");
         }
         Ok(last)
     }
@@ -95,9 +93,9 @@ impl WriteTx {
         self.ended.push((job, status));
     }
 
-    /// Files to remove once the commit has forgotten them.
-    pub(crate) fn remove_after_commit(&mut self, path: PathBuf) {
-        self.unneeded_files.push(path);
+    /// Some were noted: their files go once the commit has forgotten them.
+    pub(crate) fn remove_logs_after_commit(&mut self) {
+        self.removes_logs = true;
     }
 }
 

@@ -1,0 +1,107 @@
+//! Removing logs: noted in the transaction that forgets them, carried out after its commit, so that a kill in between leaves
+//! nothing behind. While a backup is made, files stay: the next removal, or the next start, takes them.
+//!
+//! A log belongs to its job and to every job that carried it over; it goes with the last of them.
+
+use std::{
+    fs::{File, OpenOptions},
+    path::Path,
+};
+
+use longshore_core::{BuildId, JobId, RepoId};
+use sqlx::Row as _;
+
+use crate::{Store, StoreError, WriteTx, folder, row};
+
+/// Files of one round.
+const AT_ONCE: u32 = 500;
+
+/// Whose logs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LogsOf {
+    Build(BuildId),
+    Repo(RepoId),
+}
+
+/// The logs that jobs of these read, before they are deleted: what to give to [`note`] afterwards.
+pub(crate) async fn logs_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<(JobId, u32)>, StoreError> {
+    let (query, id) = match whose {
+        LogsOf::Build(id) => (
+            "SELECT coalesce(carried_over, id) AS source, carried_over, attempt FROM jobs WHERE build = ? AND attempt > 0",
+            id.to_string(),
+        ),
+        LogsOf::Repo(id) => (
+            "SELECT coalesce(jobs.carried_over, jobs.id) AS source, jobs.carried_over, jobs.attempt
+             FROM jobs JOIN builds ON builds.id = jobs.build WHERE builds.repo = ? AND jobs.attempt > 0",
+            id.to_string(),
+        ),
+    };
+    let rows = sqlx::query(query).bind(id).fetch_all(tx.conn()).await?;
+    let mut logs = Vec::with_capacity(rows.len());
+    for found in &rows {
+        let source = row::parsed(found, "source")?;
+        let last: u32 = row::unsigned(found, "attempt")?;
+        let first = if found.try_get::<Option<&str>, _>("carried_over")?.is_some() { last } else { 1 };
+        logs.extend((first..=last).map(|attempt| (source, attempt)));
+    }
+    Ok(logs)
+}
+
+/// After the jobs are deleted: those of their logs that nobody reads any more are to go.
+pub(crate) async fn note(tx: &mut WriteTx, logs: &[(JobId, u32)]) -> Result<(), StoreError> {
+    for (job, attempt) in logs {
+        let path = tx.store().logs().relative_path(*job, *attempt);
+        sqlx::query(
+            "INSERT INTO log_removals (path) SELECT ?1
+             WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = ?2)
+               AND NOT EXISTS (SELECT 1 FROM jobs WHERE carried_over = ?2 AND attempt = ?3)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(path.to_string_lossy().into_owned())
+        .bind(job.to_string())
+        .bind(attempt)
+        .execute(tx.conn())
+        .await?;
+    }
+    tx.remove_logs_after_commit();
+    Ok(())
+}
+
+/// Removes the files of what is noted; or none of them while a backup is made.
+pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
+    let root = store.data_dir().join(folder::LOGS);
+    loop {
+        let paths: Vec<String> = sqlx::query_scalar("SELECT path FROM log_removals LIMIT ?")
+            .bind(AT_ONCE)
+            .fetch_all(store.readers())
+            .await?;
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let Some(_turn) = take_turn(store.data_dir())? else {
+            tracing::info!("logs that nothing refers to stay until the backup under way is made");
+            return Ok(());
+        };
+        store.logs().remove(paths.iter().map(|path| root.join(path)).collect()).await;
+        let mut query = sqlx::QueryBuilder::<sqlx::Sqlite>::new("DELETE FROM log_removals WHERE path IN (");
+        let mut list = query.separated(", ");
+        for path in paths {
+            list.push_bind(path);
+        }
+        query.push(")");
+        // Nobody watches these rows: no turn among the writers is needed, only the connection.
+        query.build().execute(store.writer()).await?;
+    }
+}
+
+/// Nothing while a backup is made.
+fn take_turn(data_dir: &Path) -> Result<Option<File>, StoreError> {
+    let path = data_dir.join(folder::BACKUP_LOCK);
+    let at = |source| StoreError::io(&path, source);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(source)) => Err(at(source)),
+    }
+}

@@ -1,0 +1,302 @@
+//! What is kept for how long. One task of the server's: it looks after builds end and when the next one is due, and sleeps
+//! otherwise. Builds that are over go, oldest first, with their jobs, steps and logs; those that are not, mirrors and
+//! repositories are never touched. A few builds a transaction, so that nobody waits for it.
+//!
+//! Called by `longshore serve`, which spawns [`run`]. Deliveries go by their own age; the changes table keeps its own limit.
+
+use std::time::{Duration, Instant};
+
+use longshore_core::{BuildId, RepoId, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ChangeKind, Store, StoreError, WriteTx,
+    removals::{self, LogsOf},
+    row,
+    write::NewChange,
+};
+
+/// How much is kept; nothing stands for everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Of a build, since its end. The newest build of each repository is kept whatever its age.
+    pub max_age: Option<Duration>,
+    /// The newest so many of each repository.
+    pub max_builds_per_repo: Option<u64>,
+    /// Of all logs together.
+    pub max_log_bytes: Option<u64>,
+    /// Of a delivery, since it became a build or was found to be none.
+    pub max_delivery_age: Option<Duration>,
+}
+
+/// What a pass has removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    pub builds: u64,
+    pub deliveries: u64,
+}
+
+/// Builds that end one after the other are looked at together.
+const QUIET: Duration = Duration::from_secs(10);
+/// The longest sleep: what is due by the clock is looked for once a day at least.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// After an error.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Of one transaction.
+const BUILDS_AT_ONCE: u32 = 8;
+const DELIVERIES_AT_ONCE: u32 = 200;
+/// A clock that moves by more than that against the time that passed was set by somebody.
+const CLOCK_JUMP: Duration = Duration::from_secs(60 * 60);
+
+/// Runs until `shutdown`.
+pub async fn run(store: Store, keep: Retention, shutdown: CancellationToken) {
+    shutdown.run_until_cancelled(work(&store, &keep)).await;
+}
+
+async fn work(store: &Store, keep: &Retention) {
+    let mut changes = store.changes();
+    let mut clock = Clock::new();
+    loop {
+        let sleep = match pass(store, keep, &mut clock).await {
+            Ok(removed) => {
+                if removed != Removed::default() {
+                    tracing::info!(
+                        builds = removed.builds,
+                        deliveries = removed.deliveries,
+                        "retention removed what is old"
+                    );
+                }
+                next_due(store, keep, Timestamp::now()).await.unwrap_or(LONGEST_SLEEP)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "retention could not remove what is old; it tries again");
+                PAUSE
+            }
+        };
+        let wake = tokio::time::sleep(sleep.clamp(QUIET, LONGEST_SLEEP));
+        tokio::pin!(wake);
+        loop {
+            tokio::select! {
+                () = &mut wake => break,
+                change = changes.recv() => match change {
+                    // Only a build that ends brings something new to remove; it is looked at once it is quiet.
+                    Ok(change) if change.kind == ChangeKind::Build && keep.goes_by_number_or_size() => {
+                        tokio::time::sleep(QUIET).await;
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
+
+impl Retention {
+    const fn goes_by_number_or_size(&self) -> bool {
+        self.max_builds_per_repo.is_some() || self.max_log_bytes.is_some()
+    }
+}
+
+/// Removes everything that is over a limit at `now`. Called by [`run`]; by tests with a time of their own.
+pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Result<Removed, StoreError> {
+    let mut removed = Removed::default();
+    loop {
+        let mut tx = store.write().await?;
+        let old = oldest(&mut tx, keep, now).await?;
+        if old.is_empty() {
+            break;
+        }
+        for (build, repo) in &old {
+            remove_build(&mut tx, *build, *repo).await?;
+        }
+        tx.commit().await?;
+        removed.builds += old.len() as u64;
+    }
+    if let Some(before) = keep.max_delivery_age.and_then(|age| before(now, age)) {
+        loop {
+            let mut tx = store.write().await?;
+            let done = sqlx::query(
+                "DELETE FROM deliveries WHERE seq IN (
+                     SELECT seq FROM deliveries WHERE finished_at < ? ORDER BY finished_at LIMIT ?)",
+            )
+            .bind(before.as_millis())
+            .bind(DELIVERIES_AT_ONCE)
+            .execute(tx.conn())
+            .await?
+            .rows_affected();
+            tx.commit().await?;
+            removed.deliveries += done;
+            if done < u64::from(DELIVERIES_AT_ONCE) {
+                break;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+async fn pass(store: &Store, keep: &Retention, clock: &mut Clock) -> Result<Removed, StoreError> {
+    removals::carry_out(store).await?;
+    let now = Timestamp::now();
+    if clock.jumped(now, Instant::now()) {
+        // By number and by size nothing depends on it.
+        tracing::warn!("the clock was set: nothing is removed for its age until it has stood for a while");
+        return remove_old(store, &Retention { max_age: None, max_delivery_age: None, ..*keep }, now).await;
+    }
+    remove_old(store, keep, now).await
+}
+
+/// The builds to remove next, a few.
+async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Vec<(BuildId, RepoId)>, StoreError> {
+    if let Some(before) = keep.max_age.and_then(|age| before(now, age)) {
+        let rows = sqlx::query(
+            "SELECT builds.id, builds.repo FROM builds JOIN repos ON repos.id = builds.repo
+             WHERE builds.finished_at < ? AND builds.number < repos.next_number - 1
+             ORDER BY builds.finished_at LIMIT ?",
+        )
+        .bind(before.as_millis())
+        .bind(BUILDS_AT_ONCE)
+        .fetch_all(tx.conn())
+        .await?;
+        if !rows.is_empty() {
+            return rows.iter().map(ids).collect();
+        }
+    }
+    if let Some(newest) = keep.max_builds_per_repo {
+        // Numbers have no gaps: the newest so many are those above this one.
+        let rows = sqlx::query(
+            "SELECT builds.id, builds.repo FROM repos JOIN builds ON builds.repo = repos.id
+             WHERE builds.number < repos.next_number - ? AND builds.finished_at IS NOT NULL
+             ORDER BY builds.seq LIMIT ?",
+        )
+        .bind(row::signed(newest.max(1)))
+        .bind(BUILDS_AT_ONCE)
+        .fetch_all(tx.conn())
+        .await?;
+        if !rows.is_empty() {
+            return rows.iter().map(ids).collect();
+        }
+    }
+    if let Some(limit) = keep.max_log_bytes {
+        let total: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(log_bytes), 0) FROM jobs WHERE log_bytes > 0 AND carried_over IS NULL",
+        )
+        .fetch_one(tx.conn())
+        .await?;
+        let over = row::count(total).saturating_sub(limit);
+        if over > 0 {
+            let rows = sqlx::query(
+                "SELECT builds.id, builds.repo,
+                        (SELECT sum(log_bytes) FROM jobs WHERE jobs.build = builds.id AND carried_over IS NULL) AS bytes
+                 FROM builds WHERE finished_at IS NOT NULL AND bytes > 0 ORDER BY seq LIMIT ?",
+            )
+            .bind(BUILDS_AT_ONCE)
+            .fetch_all(tx.conn())
+            .await?;
+            let (mut found, mut freed) = (Vec::new(), 0);
+            for old in &rows {
+                if freed >= over {
+                    break;
+                }
+                freed += row::unsigned::<u64>(old, "bytes")?;
+                found.push(ids(old)?);
+            }
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+async fn remove_build(tx: &mut WriteTx, build: BuildId, repo: RepoId) -> Result<(), StoreError> {
+    let logs = removals::logs_of(tx, LogsOf::Build(build)).await?;
+    sqlx::query("DELETE FROM builds WHERE id = ? AND finished_at IS NOT NULL")
+        .bind(build.to_string())
+        .execute(tx.conn())
+        .await?;
+    removals::note(tx, &logs).await?;
+    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+    Ok(())
+}
+
+/// How long until something is too old, if it will be.
+async fn next_due(store: &Store, keep: &Retention, now: Timestamp) -> Option<Duration> {
+    let oldest = async |query: &'static str, age: Option<Duration>| {
+        let age = i64::try_from(age?.as_millis()).ok()?;
+        let end: Option<i64> = sqlx::query_scalar(query).fetch_one(store.readers()).await.ok()?;
+        Some(Timestamp::from_millis(end?.saturating_add(age)))
+    };
+    let builds = oldest("SELECT min(finished_at) FROM builds WHERE finished_at IS NOT NULL", keep.max_age).await;
+    let deliveries =
+        oldest("SELECT min(finished_at) FROM deliveries WHERE finished_at IS NOT NULL", keep.max_delivery_age).await;
+    let due = builds.into_iter().chain(deliveries).min()?;
+    // What is due already and still here is a repository's newest: it waits for the next one.
+    (due > now).then(|| Duration::from_millis(due.since(now)))
+}
+
+fn before(now: Timestamp, age: Duration) -> Option<Timestamp> {
+    Some(Timestamp::from_millis(now.as_millis().checked_sub(i64::try_from(age.as_millis()).ok()?)?))
+}
+
+fn ids(row: &SqliteRow) -> Result<(BuildId, RepoId), StoreError> {
+    let _: &str = row.try_get("id")?;
+    Ok((row::parsed(row, "id")?, row::parsed(row, "repo")?))
+}
+
+/// Tells a clock that was set from time that has passed. A clock that jumps ahead must not make everything old at once.
+struct Clock {
+    wall: Timestamp,
+    steady: Instant,
+    /// Nothing is believed of it before.
+    trusted_from: Option<Instant>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { wall: Timestamp::now(), steady: Instant::now(), trusted_from: None }
+    }
+
+    /// Whether it was set since the last look, or a little before.
+    fn jumped(&mut self, wall: Timestamp, steady: Instant) -> bool {
+        let passed = i64::try_from(steady.duration_since(self.steady).as_millis()).unwrap_or(i64::MAX);
+        let off = (wall.as_millis() - self.wall.as_millis()).abs_diff(passed);
+        if u128::from(off) > CLOCK_JUMP.as_millis() {
+            self.trusted_from = Some(steady + LONGEST_SLEEP);
+        }
+        (self.wall, self.steady) = (wall, steady);
+        self.trusted_from.is_some_and(|from| steady < from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_not_believed_for_a_day() {
+        let mut clock = Clock::new();
+        let (wall, steady) = (clock.wall, clock.steady);
+        let after = |wall_hours: i64, steady_hours: u64| {
+            let hour = 60 * 60 * 1000;
+            (
+                Timestamp::from_millis(wall.as_millis() + wall_hours * hour),
+                steady + Duration::from_secs(steady_hours * 60 * 60),
+            )
+        };
+        for (wall_hours, steady_hours, jumped) in [
+            (1, 1, false),
+            (24 * 365 * 10, 2, true),
+            (24 * 365 * 10 + 23, 25, true),
+            // It stood for a day: the clock was wrong before, or is wrong for good; people had a day to see.
+            (24 * 365 * 10 + 24, 26, false),
+            // Back again.
+            (27, 27, true),
+            (52, 52, false),
+        ] {
+            let (wall, steady) = after(wall_hours, steady_hours);
+            assert_eq!(clock.jumped(wall, steady), jumped, "{wall_hours} h");
+        }
+    }
+}
