@@ -40,7 +40,11 @@ impl Server {
 
     /// Starts one with other settings (`LONGSHORE_...`) or through another socket.
     pub fn start_with(docker_host: String, settings: &[(&'static str, &str)]) -> Self {
-        let data = tempfile::tempdir().expect("a folder");
+        Self::start_on(tempfile::tempdir().expect("a folder"), docker_host, settings)
+    }
+
+    /// Starts one on a data folder that the caller has made.
+    pub fn start_on(data: TempDir, docker_host: String, settings: &[(&'static str, &str)]) -> Self {
         let port = free_port();
         let settings = settings.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
         let log = Arc::default();

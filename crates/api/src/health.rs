@@ -27,7 +27,7 @@ pub(crate) async fn alive() -> &'static str {
 )]
 pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
     let mut trouble = String::new();
-    if let Err(error) = deliveries::next_due(&server.store).await {
+    if let Err(error) = deliveries::next_due(&server.store, longshore_core::Timestamp::now()).await {
         tracing::error!(%error, "the store cannot be read");
         trouble.push_str("store: cannot be read; the server's log says why\n");
     }

@@ -12,6 +12,7 @@ mod checkouts;
 mod client;
 mod commands;
 mod config;
+mod journal;
 mod runner;
 
 /// Where the engine listens unless somebody says otherwise.

@@ -4,15 +4,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io,
     sync::Arc,
+    time::Duration,
 };
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
-use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, Status, Timestamp};
-use longshore_executor::{
-    AdoptRequest, CheckoutSource, Engine, JobRequest, JobUpdate, Journal, Limits, Phase, PullPolicy,
-};
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp};
+use longshore_executor::{AdoptRequest, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy};
 use longshore_scheduler::{
     Order, Report, ReportKind,
     pipeline::{BuildFacts, build_variables},
@@ -20,14 +18,13 @@ use longshore_scheduler::{
 use longshore_store::{
     Store,
     builds::{self, Build},
-    logs::LogWriter,
     repos::{self, Repo},
     steps::StepEnd,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkouts::Sources;
+use crate::{checkouts::Sources, journal::StoreJournal};
 
 /// What every job gets besides its plan.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +32,8 @@ pub(crate) struct Extras {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) limits: Limits,
+    /// How long a full disk is waited for before it ends a job.
+    pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
     pub(crate) url: String,
     /// Who may share berths, where it is not the repository.
@@ -191,13 +190,7 @@ impl Runner {
     }
 
     async fn journal(&self, job: JobId, attempt: u32) -> Result<StoreJournal, Outcome> {
-        let store = self.store.clone();
-        let opened = tokio::task::spawn_blocking(move || store.logs().open_writer(job, attempt)).await;
-        match opened {
-            Ok(Ok(writer)) => Ok(StoreJournal(writer)),
-            Ok(Err(error)) => Err(internal(&format!("the job's log cannot be opened: {error}"))),
-            Err(error) => Err(internal(&error.to_string())),
-        }
+        StoreJournal::open(&self.store, job, attempt, self.extras.disk_patience).await
     }
 
     /// Turns what the executor tells into reports. Ends with the job.
@@ -241,23 +234,6 @@ impl Origin<'_> {
         });
         variables.retain(|name, _| !plan.env.contains_key(name));
         variables
-    }
-}
-
-/// The store's log writer as the executor's journal.
-struct StoreJournal(LogWriter);
-
-impl Journal for StoreJournal {
-    fn last_seq(&self) -> u64 {
-        self.0.last_seq()
-    }
-
-    fn milestones(&self) -> Vec<Record<'static>> {
-        self.0.milestones().to_vec()
-    }
-
-    fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
-        Ok(self.0.append(records)?)
     }
 }
 

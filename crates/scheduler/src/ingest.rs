@@ -25,8 +25,9 @@ use crate::prepare::{self, Origin, Prepared};
 
 /// Repositories that are fetched at once.
 const AT_ONCE: usize = 8;
-/// A delivery that could not be carried out for so long is given up: the forge has long forgotten it.
-const PATIENCE_MS: u64 = 24 * 60 * 60 * 1000;
+/// A delivery that could not be carried out so often is given up: with the pauses in between that is a day, however the clock is
+/// set meanwhile, and the forge has long forgotten it.
+const TRIES: u32 = 176;
 
 /// Runs until `shutdown`. What was under way then is still in the inbox, and done at the next start.
 pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
@@ -69,7 +70,7 @@ async fn take_up(
     while busy.len() < AT_ONCE {
         let Some(delivery) = deliveries::next_pending(store, busy.iter().copied(), Timestamp::now()).await? else {
             // What is due belongs to busy repositories or to later.
-            let due = deliveries::next_due(store).await?;
+            let due = deliveries::next_due(store, Timestamp::now()).await?;
             return Ok(due.filter(|at| *at > Timestamp::now()));
         };
         let repo = delivery.repo;
@@ -116,11 +117,12 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
             tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
             deliveries::finish(&mut tx, delivery.id, &end, now).await?;
         }
-        Verdict::Again(reason) if now.since(delivery.received_at) > PATIENCE_MS => {
+        Verdict::Again(reason) if delivery.attempts >= TRIES => {
             let reason = format!("given up after a day: {reason}");
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Failed { reason }, now).await?;
         }
         Verdict::Again(reason) => {
+            // Up to 8.5 minutes.
             let pause = 2000 << delivery.attempts.min(8);
             tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, pause_ms = pause, "will be tried again");
             let at = Timestamp::from_millis(now.as_millis() + pause);

@@ -147,20 +147,27 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     Ok(Accepted { id, repeated: false })
 }
 
-/// The delivery whose turn it is: due by `now`, the one due longest first, none of the repositories in `busy`.
+/// No delivery is put off for longer than that. One that seems to be was put off before the clock was set back, and is due.
+pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
+
+/// The delivery whose turn it is: due by `now`, the one that came first, none of the repositories in `busy`.
+///
+/// A clock that was set holds nothing up: what was never tried is due whatever the clock says.
 pub async fn next_pending(
     store: &Store,
     busy: impl IntoIterator<Item = RepoId>,
     now: Timestamp,
 ) -> Result<Option<PendingDelivery>, StoreError> {
-    let mut query =
-        QueryBuilder::<Sqlite>::new("SELECT * FROM deliveries WHERE status = 'pending' AND next_try_at <= ");
-    query.push_bind(now.as_millis()).push(" AND repo NOT IN (");
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT * FROM deliveries WHERE status = 'pending' AND (attempts = 0 OR next_try_at NOT BETWEEN ",
+    );
+    query.push_bind(now.as_millis() + 1).push(" AND ");
+    query.push_bind(now.as_millis().saturating_add(row::signed(LONGEST_PAUSE_MS))).push(") AND repo NOT IN (");
     let mut list = query.separated(", ");
     for repo in busy {
         list.push_bind(repo.to_string());
     }
-    query.push(") ORDER BY next_try_at, seq LIMIT 1");
+    query.push(") ORDER BY seq LIMIT 1");
     let row = query.build().fetch_optional(store.readers()).await?;
     row.map(|row| {
         Ok(PendingDelivery {
@@ -176,12 +183,14 @@ pub async fn next_pending(
     .transpose()
 }
 
-/// When the next pending delivery is due; nothing when none is pending. Until then there is nothing to do but wait for changes.
-pub async fn next_due(store: &Store) -> Result<Option<Timestamp>, StoreError> {
+/// When the next pending delivery is due, at `now` plus [`LONGEST_PAUSE_MS`] the latest; nothing when none is pending. Until
+/// then there is nothing to do but wait for changes.
+pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let due: Option<i64> = sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending'")
         .fetch_one(store.readers())
         .await?;
-    Ok(due.map(Timestamp::from_millis))
+    let latest = now.as_millis().saturating_add(row::signed(LONGEST_PAUSE_MS));
+    Ok(due.map(|due| Timestamp::from_millis(due.min(latest))))
 }
 
 /// Ends a delivery, in the transaction that creates its builds. [`StoreError::Conflict`] when it has ended already: then

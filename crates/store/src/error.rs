@@ -40,6 +40,8 @@ pub enum StoreError {
 
 /// SQLite's result code for a full disk (it maps ENOSPC to it).
 const SQLITE_FULL: i32 = 13;
+/// The same where it is the index of the write-ahead log that cannot grow.
+const SQLITE_IOERR_SHMSIZE: i32 = 4874;
 /// And for a lock that another process holds.
 const SQLITE_BUSY: i32 = 5;
 
@@ -50,12 +52,12 @@ impl From<sqlx::Error> for StoreError {
         {
             return Self::DiskFull(source.to_string());
         }
-        let primary_code = error
+        let code = error
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code)
-            .and_then(|code| code.parse::<i32>().ok())
-            .map(|code| code & 0xff);
-        if primary_code == Some(SQLITE_FULL) {
+            .and_then(|code| code.parse::<i32>().ok());
+        let primary_code = code.map(|code| code & 0xff);
+        if primary_code == Some(SQLITE_FULL) || code == Some(SQLITE_IOERR_SHMSIZE) {
             return Self::DiskFull(error.to_string());
         }
         if primary_code == Some(SQLITE_BUSY) {

@@ -86,8 +86,8 @@ async fn work(store: &Store, keep: &Retention) {
                         tokio::time::sleep(QUIET).await;
                         break;
                     }
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Lagged(_)) if keep.goes_by_number_or_size() => break,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
             }

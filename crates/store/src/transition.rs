@@ -193,8 +193,9 @@ async fn set_status(
         false => 0,
     };
     let done = sqlx::query(
+        // A clock that was set back makes no job end before it began.
         "UPDATE jobs SET status = ?, reason = ?, exit_code = ?, attempt = ?, log_bytes = ?,
-                claimed_at = coalesce(?, claimed_at), finished_at = ?
+                claimed_at = coalesce(?, claimed_at), finished_at = max(?, coalesce(started_at, claimed_at, 0))
          WHERE id = ? AND status = ?",
     )
     .bind(to.as_str())
@@ -276,7 +277,9 @@ async fn follow_build(tx: &mut WriteTx, repo: RepoId, build: BuildId, now: Times
     }
     let started = statuses.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
     let done = sqlx::query(
-        "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, ?3), finished_at = ?4
+        "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, max(?3, created_at)),
+                finished_at = max(?4, coalesce(started_at, created_at),
+                                  (SELECT coalesce(max(finished_at), 0) FROM jobs WHERE build = builds.id AND carried_over IS NULL))
          WHERE id = ?5 AND finished_at IS NULL AND (status <> ?1 OR (started_at IS NULL AND ?3 IS NOT NULL))",
     )
     .bind(status.as_str())

@@ -126,6 +126,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_database_that_stays_locked_is_said_to_be_and_writing_goes_on_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 10").execute(tx.conn()).await.unwrap();
+        drop(tx);
+        let mut other = crate::backup::connect(&dir.path().join("longshore.db"), false).await.unwrap();
+        sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+        let busy = store.write().await.unwrap_err();
+        assert!(matches!(busy, StoreError::Busy(_)), "{busy}");
+        // Readers do not mind.
+        assert_eq!(settings::get(&store, "before").await.unwrap(), None);
+        sqlx::query("COMMIT").execute(&mut other).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        settings::set(&mut tx, "after", "1").await.unwrap();
+        tx.commit().await.unwrap();
+        store.close().await;
+    }
+
+    #[tokio::test]
     async fn a_commit_that_nobody_waits_for_any_more_is_announced_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();

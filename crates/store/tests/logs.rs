@@ -143,6 +143,36 @@ async fn a_torn_end_is_cut_off_and_what_was_whole_stays() {
     }
 }
 
+#[tokio::test]
+async fn a_log_cut_at_any_byte_reads_up_to_its_last_whole_record_and_goes_on_from_there() {
+    let world = World::new().await;
+    let job = running_job(&world).await;
+    let path = world.store.logs().path(job, 1);
+    let datas: [&[u8]; 4] = [b"one\n", b"", b"three, longer\n", b"4"];
+    let mut writer = world.store.logs().open_writer(job, 1).unwrap();
+    let mut ends = vec![0];
+    for (seq, data) in (1..).zip(datas) {
+        writer.append(&[output(seq, data)]).unwrap();
+        ends.push(writer.len());
+    }
+    drop(writer);
+    let bytes = std::fs::read(&path).unwrap();
+    for cut in 0..=bytes.len() {
+        // A power cut may also leave zeros where data were to come.
+        for tail in [0, 1, 64] {
+            std::fs::write(&path, [&bytes[..cut], &vec![0; tail]].concat()).unwrap();
+            let whole = ends.iter().rposition(|end| *end <= cut as u64).unwrap();
+            let expected = datas[..whole].concat();
+            assert_eq!(raw(logs::read(&world.store, job, 0).await.unwrap()).await, expected, "cut at {cut}");
+            let mut writer = world.store.logs().open_writer(job, 1).unwrap();
+            assert_eq!((writer.len(), writer.last_seq()), (ends[whole], whole as u64), "cut at {cut}");
+            writer.append(&[output(whole as u64 + 1, b"next\n")]).unwrap();
+            let after = [expected.as_slice(), b"next\n"].concat();
+            assert_eq!(raw(logs::read(&world.store, job, 0).await.unwrap()).await, after, "cut at {cut}");
+        }
+    }
+}
+
 /// Not a test: what the next one kills.
 #[test]
 #[ignore = "run by the_log_of_a_killed_server_reads_up_to_its_last_whole_record"]

@@ -147,7 +147,7 @@ async fn a_delivery_becomes_a_build_exactly_once() {
     deliveries::retry_later(&mut tx, id, later, "the git host does not answer").await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(deliveries::next_pending(&world.store, [], now()).await.unwrap(), None);
-    assert_eq!(deliveries::next_due(&world.store).await.unwrap(), Some(later));
+    assert_eq!(deliveries::next_due(&world.store, now()).await.unwrap(), Some(later));
     assert_eq!(deliveries::next_pending(&world.store, [], later).await.unwrap().unwrap().attempts, 1);
 
     let mut new = new_build(&repo, &[("a", &[])]);
@@ -163,7 +163,7 @@ async fn a_delivery_becomes_a_build_exactly_once() {
     drop(tx);
     let delivery = deliveries::get(&world.store, id).await.unwrap().unwrap();
     assert_eq!((delivery.status, delivery.builds), (DeliveryStatus::Done, vec![build.id]));
-    assert_eq!(deliveries::next_due(&world.store).await.unwrap(), None);
+    assert_eq!(deliveries::next_due(&world.store, now()).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ use crate::{
 
 /// Checkouts kept for the next job of the same commit.
 const CHECKOUT_CACHE_BYTES: u64 = 1 << 30;
+/// A disk that is full for longer ends jobs. Until then their agents keep what they print.
+const DISK_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
 /// What SIGTERM grants the loops; jobs run on in any case.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 
@@ -87,7 +89,8 @@ async fn serve(config: Config) -> super::Result {
         pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
         ..Limits::default()
     };
-    let extras = Arc::new(Extras { limits, url: config.url.clone(), ..Extras::default() });
+    let extras =
+        Arc::new(Extras { limits, url: config.url.clone(), disk_patience: DISK_PATIENCE, ..Extras::default() });
     let sources = Sources::Mirrors { mirrors, checkouts };
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
