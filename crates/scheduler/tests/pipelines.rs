@@ -171,7 +171,7 @@ fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here(
         seen.extend(check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
     }
     // LS013 is no finding any more: everything of the language is read.
-    let elsewhere = ["LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046"];
+    let elsewhere = ["LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046", "LS057"];
     for code in pipeline::Code::ALL {
         let code = code.as_str();
         assert!(seen.contains(code) != elsewhere.contains(&code), "{code}");
@@ -366,6 +366,14 @@ fn formats_for_programs_are_what_they_promise() {
     );
     let index = run["results"][0]["ruleIndex"].as_u64().unwrap() as usize;
     assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "LS012");
+}
+
+#[test]
+fn files_made_of_brackets_are_refused_while_they_are_read() {
+    for unit in ["{a: b},", "[],", "a,", "{a: {a: {a: 1}}},"] {
+        let text = SourceFile::new(".longshore.yml", format!("jobs: [{}", unit.repeat(255 * 1024 / unit.len())));
+        assert_eq!(codes(&[text]), ["LS057"], "{unit}");
+    }
 }
 
 /// The most a file may ask for: slow machines and debug builds get time, quadratic readers do not.

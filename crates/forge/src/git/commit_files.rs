@@ -23,7 +23,8 @@ impl Mirror {
             "--full-tree",
             "--end-of-options",
             commit.as_str(),
-            path,
+            // Whatever it begins with, it is a path.
+            &format!(":(literal){path}"),
         ]);
         let list = list.output("looking for a file", &[]).await?;
         let record = list.split(|byte| *byte == 0).next().unwrap_or_default();

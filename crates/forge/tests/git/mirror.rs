@@ -316,3 +316,41 @@ async fn bytes_that_are_not_text_are_replaced_in_a_commits_facts() {
     let facts = world.mirror.commit_facts(&commit).await.unwrap();
     assert!(facts.message.starts_with("bad ") && facts.message.ends_with(" byte"), "{facts:?}");
 }
+
+#[tokio::test]
+async fn the_changed_files_of_a_push_are_those_between_its_commits() {
+    let world = world().await;
+    let first = world.head();
+    world.repository.write("src/a file", "1").write("docs/é.md", "1").commit("second");
+    let second = world.head();
+    world.repository.git(&["mv", "src/a file", "src/b"]);
+    world.repository.commit("third");
+    let third = world.head();
+    world.fetch(&on("main")).await.unwrap();
+    let changed = async |commit: &CommitId, before: Option<&CommitId>| {
+        world.mirror.changed_files(commit, before).await.unwrap().unwrap()
+    };
+    assert_eq!(changed(&third, Some(&first)).await, ["docs/é.md", "src/b"]);
+    assert_eq!(changed(&third, Some(&second)).await, ["src/a file", "src/b"]);
+    // A new branch, and a commit that a forced push took away: from the parent on.
+    assert_eq!(changed(&second, None).await, ["docs/é.md", "src/a file"]);
+    let gone: CommitId = "1".repeat(40).parse().unwrap();
+    assert_eq!(changed(&third, Some(&gone)).await, ["src/a file", "src/b"]);
+    assert_eq!(changed(&first, None).await, [".longshore.yml"]);
+}
+
+#[tokio::test]
+async fn a_file_of_a_commit_is_read_as_it_was_and_links_are_refused() {
+    let world = world().await;
+    world.repository.write("ci/t.yml", "one");
+    symlink("t.yml", world.repository.0.join("ci/link.yml")).unwrap();
+    world.repository.commit("second");
+    let second = world.head();
+    world.repository.write("ci/t.yml", "two").commit("third");
+    world.fetch(&on("main")).await.unwrap();
+    let file = async |path: &str| world.mirror.file(&second, path).await.unwrap();
+    assert_eq!(file("ci/t.yml").await.unwrap(), b"one");
+    for path in ["ci/link.yml", "ci", "ci/none.yml", "*", ":(glob)**", "-x"] {
+        assert!(file(path).await.is_err(), "{path}");
+    }
+}

@@ -87,6 +87,7 @@ codes! {
     FloatingTag = "LS054", "Floating tag where it matters";
     UnseenSecret = "LS055", "Secret that no step can see";
     BadPath = "LS056", "Bad path";
+    TooManyValues = "LS057", "Too many values";
 }
 
 impl fmt::Display for Code {

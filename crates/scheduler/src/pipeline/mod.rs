@@ -64,6 +64,9 @@ pub mod limits {
     pub const FILE_BYTES: usize = 256 * 1024;
     /// Mappings and lists inside one another.
     pub const DEPTH: usize = 32;
+    /// Keys, values, lists and mappings written down: far more than anybody writes in a file of this size, and few enough
+    /// that a file made of brackets alone is read in no time.
+    pub const NODES: usize = 40_000;
     /// Nodes that aliases and merges may add to those written down.
     pub const ALIAS_NODES: usize = 20_000;
     /// Bytes of text that aliases and merges may add to what is written down.

@@ -27,7 +27,7 @@ pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> 
     options.block_nesting_limit = limits::DEPTH * 2;
 
     let mut builder =
-        Builder { file, open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
+        Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match event {
@@ -81,6 +81,8 @@ enum Inside {
 
 struct Builder {
     file: u16,
+    /// What has been written down so far.
+    nodes: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
@@ -91,6 +93,17 @@ struct Builder {
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: &EventSpan, findings: &mut Findings<'_>) -> Result<(), Refusal> {
         let place = place_of(span).in_file(self.file);
+        if matches!(event, Event::Scalar(..) | Event::SequenceStart(..) | Event::MappingStart(..)) {
+            self.nodes += 1;
+            if self.nodes > limits::NODES {
+                return Err(Refusal {
+                    code: Code::TooManyValues,
+                    place,
+                    message: format!("up to here the file has more than {} keys and values", limits::NODES),
+                    help: Some("split the pipeline into several files of `.longshore/`".to_owned()),
+                });
+            }
+        }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.as_deref(), span)?;
