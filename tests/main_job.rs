@@ -253,3 +253,26 @@ fn hmac_hex(secret: &str, body: &[u8]) -> String {
     mac.update(body);
     hex::encode(mac.finalize().into_bytes())
 }
+
+#[test]
+fn templates_and_changed_files_are_those_of_the_pushed_commit() {
+    let world = World::start();
+    let pipeline = "on: { push: { paths: ['src/**'] } }\njobs: { one: { use: ./ci/t.yml, with: { word: there } } }\n";
+    let template = format!(
+        "inputs: {{ word: {{ type: string }} }}\njob:\n  image: {}\n  steps: [{{ run: 'echo \"hello ${{{{ inputs.word }}}}\"' }}]\n",
+        support::engine::BUSYBOX
+    );
+    let files = [(".longshore.yml", pipeline), ("ci/t.yml", template.as_str()), ("src/a", "1")];
+    let commit = world.git.commit("all of it", &files);
+    world.git.git(&["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    let build = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(world.api().raw_log(&text(job(&build, "one"), "id")), b"hello there\n");
+    world.git.commit("a page", &[("docs/a", "1")]);
+    world.git.git(&["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    until("the delivery to be ignored", || {
+        let deliveries = world.api().get(&format!("/api/v1/repos/{}/deliveries", world.repo));
+        let mut reasons = deliveries["items"].as_array()?.iter().filter_map(|delivery| delivery["reason"].as_str());
+        reasons.any(|reason| reason.contains("none of the 1 changed files matters to its `paths`")).then_some(())
+    });
+}

@@ -376,6 +376,16 @@ fn files_made_of_brackets_are_refused_while_they_are_read() {
     }
 }
 
+#[test]
+fn expressions_that_a_matrix_multiplies_are_counted() {
+    let texts = "${{ matrix.a }}".repeat(300);
+    let file = format!(
+        "jobs: {{ a: {{ image: x, matrix: {{ a: [{}] }}, steps: [{{ run: '{texts}' }}] }} }}\n",
+        (0..200).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
+    );
+    assert_eq!(codes(&text(&file)), ["LS039"]);
+}
+
 /// The most a file may ask for: slow machines and debug builds get time, quadratic readers do not.
 #[test]
 fn large_files_are_read_and_planned_quickly() {
@@ -443,6 +453,29 @@ fn pipeline_like() -> impl Strategy<Value = String> {
         "}}",
         "matrix.x",
         "${{ matrix.x }}",
+        "${{ event.title }}",
+        "${{ needs.a.result }}",
+        "${{ steps.a.outputs.b }}",
+        "services",
+        "secrets",
+        "cache",
+        "outputs",
+        "artifacts",
+        "concurrency",
+        "retry",
+        "checkout",
+        "pull-request",
+        "schedule",
+        "cron",
+        "manual",
+        "inputs",
+        "use",
+        "with",
+        "id",
+        "always()",
+        "'* * * * *'",
+        "2",
+        "true",
         "#",
         "a",
         "b",
@@ -477,10 +510,11 @@ fn holds_of(text: &str) {
     }
     let _ = report::human(&first.diagnostics);
     let _ = report::sarif(&first.diagnostics);
-    let event = push();
-    let planned = first.plan(&event, &facts());
-    assert_eq!(planned, second.plan(&event, &facts()));
-    if let Planned::Build(plan) = planned {
+    let by_hand = event(EventName::Manual, "refs/heads/main");
+    for event in [push(), pull_request("opened"), event(EventName::Tag, "refs/tags/v1"), by_hand] {
+        let planned = first.plan(&event, &facts());
+        assert_eq!(planned, second.plan(&event, &facts()));
+        let Planned::Build(plan) = planned else { continue };
         let json = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<BuildPlan>(&json).unwrap(), plan);
         let keys: BTreeSet<&String> = plan.jobs.iter().map(|job| &job.key).collect();

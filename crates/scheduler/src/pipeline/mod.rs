@@ -79,6 +79,8 @@ pub mod limits {
     pub const TEMPLATES: usize = 50;
     /// Steps of a job.
     pub const STEPS: usize = 200;
+    /// Expressions of a pipeline, each counted for every job that comes of its matrix.
+    pub const EXPRESSIONS: usize = 50_000;
     /// Bytes of one environment variable's value. The kernel takes no more than 128 KiB.
     pub const ENV_VALUE_BYTES: usize = 64 * 1024;
     /// Bytes of one job's scripts and environment together.

@@ -3,7 +3,7 @@
 //! What a job or a step has whatever the event and the matrix say is kept as the plan's own types, with texts to fill in;
 //! beside them stands what the plan has only once it is known.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, convert::Infallible};
 
 use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value};
 
@@ -131,6 +131,24 @@ pub(super) struct Job {
     pub(super) max_parallel: Option<u32>,
     /// One job comes of each; a single empty one without a matrix.
     pub(super) combinations: Vec<Combination>,
+}
+
+impl Job {
+    /// How many expressions are put into the texts of the jobs that come of it.
+    pub(super) fn expressions(&self) -> usize {
+        let of = |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();
+        let mut count = 0;
+        let mut look = |text: &mut Template| {
+            count += of(text);
+            Ok::<(), Infallible>(())
+        };
+        // Only looked at: the copies go.
+        let _ = self.draft.clone().change(&mut look);
+        for step in &self.steps {
+            let _ = step.draft.clone().change(&mut look);
+        }
+        count * self.combinations.len()
+    }
 }
 
 /// The value of a template's input.

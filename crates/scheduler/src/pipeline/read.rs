@@ -122,6 +122,15 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         too_many_jobs(total, jobs_entry.key_place, findings);
         return None;
     }
+    if jobs.iter().map(Job::expressions).sum::<usize>() > limits::EXPRESSIONS {
+        findings.error(
+            Code::PlanTooLarge,
+            jobs_entry.key_place,
+            format!("after the matrix, the jobs have more than {} expressions", limits::EXPRESSIONS),
+            "put a value into `env` once, and use the variable in the scripts".to_owned(),
+        );
+        return None;
+    }
     let (name, name_place) = name?;
     let name_at = at(name_place, findings);
     let file = findings.path().to_owned();
