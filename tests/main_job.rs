@@ -260,7 +260,7 @@ fn templates_and_changed_files_are_those_of_the_pushed_commit() {
     let pipeline = "on: { push: { paths: ['src/**'] } }\njobs: { one: { use: ./ci/t.yml, with: { word: there } } }\n";
     let template = format!(
         "inputs: {{ word: {{ type: string }} }}\njob:\n  image: {}\n  steps: [{{ run: 'echo \"hello ${{{{ inputs.word }}}}\"' }}]\n",
-        support::engine::BUSYBOX
+        engine::BUSYBOX
     );
     let files = [(".longshore.yml", pipeline), ("ci/t.yml", template.as_str()), ("src/a", "1")];
     let commit = world.git.commit("all of it", &files);

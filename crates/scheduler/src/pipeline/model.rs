@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value};
+use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value, template::Part};
 
 use super::{filter::Patterns, input::Input, schedule::Schedule, text::Flag};
 
