@@ -11,7 +11,7 @@ import sys
 # What each of our crates may depend on directly (normal dependencies; tests may use more).
 MAY_KNOW = {
     "longshore-core": set(),
-    "longshore-agent-protocol": set(),
+    "longshore-agent-protocol": {"longshore-core"},
     "longshore-agent": {"longshore-agent-protocol", "longshore-core"},
     "longshore-store": {"longshore-core"},
     "longshore-forge": {"longshore-core"},

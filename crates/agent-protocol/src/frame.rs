@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::message::{FromAgent, JobResult, JobSpec, StepResult, ToAgent};
+use crate::message::{FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 4 + 1 + 4 + 8;
@@ -109,9 +109,9 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
                 step_head(*step, *time_ms, out);
                 out.extend_from_slice(text.as_bytes());
             }
-            FromAgent::JobFinished { time_ms, result } => {
+            FromAgent::JobFinished { time_ms, end } => {
                 out.extend_from_slice(&time_ms.to_le_bytes());
-                json(kind, result, out)?;
+                json(kind, end, out)?;
             }
         }
         Ok(())
@@ -288,7 +288,7 @@ pub(crate) fn from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameEr
             time_ms: at.i64()?,
             text: std::str::from_utf8(at.rest).map_err(|error| at.error(error.to_string()))?.to_owned(),
         },
-        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: at.i64()?, result: at.json::<JobResult>()? },
+        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: at.i64()?, end: at.json::<JobEnd>()? },
         other => return Err(FrameError::Kind(other)),
     })
 }

@@ -12,8 +12,8 @@ pub mod spool;
 
 pub use decode::{FromAgentDecoder, Item, ToAgentDecoder};
 pub use frame::{FrameError, encode_from_agent, encode_marker, encode_output, encode_to_agent};
-pub use message::{FromAgent, JobResult, JobSpec, StepResult, StepSpec, ToAgent};
+pub use message::{FromAgent, JobEnd, JobResult, JobSpec, StepResult, StepSpec, ToAgent};
 pub use spool::SpoolReader;
 
 /// Version of the protocol. An agent refuses another with a message that says both.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use longshore_core::expression::{Expression, Value};
+use longshore_core::plan::Retry;
+use longshore_core::template::Template;
 use serde::{Deserialize, Serialize};
 
 /// Everything an agent needs to run a job to its end, even if nobody comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Environment of every step, secrets included: the plan travels over the attached stream only.
-    pub env: BTreeMap<String, String>,
+    /// What is not known in it yet is filled in before the first step.
+    pub env: BTreeMap<String, Template>,
+    /// Contexts of expressions, by their names: all that the runner knows, secrets included.
+    pub known: BTreeMap<String, Value>,
+    /// Secrets that are files: each variable carries the path of a file with this text, outside the workspace.
+    pub secret_files: BTreeMap<String, String>,
     /// Values never to be shown: each as it is, in base64 and URL-encoded.
     pub masks: Vec<String>,
     /// The workspace's path in the container; made if missing, owned by the steps' user.
@@ -23,29 +31,33 @@ pub struct JobSpec {
     /// Whether checkout data follows; steps wait for its end.
     pub checkout: bool,
     pub steps: Vec<StepSpec>,
+    /// Filled in when the last step is over.
+    pub outputs: BTreeMap<String, Template>,
 }
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSpec {
+    /// Its name in the context `steps`.
+    pub id: Option<String>,
     pub name: String,
-    pub run: String,
-    pub env: BTreeMap<String, String>,
-    pub working_directory: Option<String>,
+    pub run: Template,
+    pub env: BTreeMap<String, Template>,
+    pub working_directory: Option<Template>,
     /// `sh`, `bash` or a program with its arguments.
     pub shell: String,
-    pub condition: Condition,
+    /// Without one it runs as long as everything before it has succeeded.
+    pub condition: Option<Expression>,
     pub continue_on_error: bool,
+    /// Of each try.
     pub timeout_ms: Option<u64>,
-}
-
-/// When a step runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    Success,
-    Failure,
-    Always,
+    pub retry: Option<Retry>,
+    /// Instead of the job's; as [`JobSpec::user`].
+    pub user: Option<String>,
+    /// Its streams are one terminal.
+    pub tty: bool,
+    /// The next step starts at once; it is ended after the last one.
+    pub background: bool,
 }
 
 /// From the runner to the agent. Not numbered: what was lost with a connection is said again.
@@ -105,7 +117,7 @@ pub enum FromAgent {
     /// The last word. The agent ends when it is acknowledged, or after a short wait when nobody is there.
     JobFinished {
         time_ms: i64,
-        result: JobResult,
+        end: JobEnd,
     },
 }
 
@@ -122,6 +134,12 @@ pub struct StepResult {
     /// Peak resident memory of its largest process.
     pub peak_memory_bytes: u64,
     pub out_of_memory: bool,
+    /// What it wrote to `LONGSHORE_OUTPUT`, without what would show a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// What it wrote to `LONGSHORE_SUMMARY`, masked: Markdown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
 }
 
 /// A step's end in a word.
@@ -135,6 +153,21 @@ pub enum StepStatus {
     Skipped,
     Canceled,
     TimedOut,
+}
+
+/// The job's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnd {
+    pub result: JobResult,
+    /// The job's own outputs, without what would show a secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+}
+
+impl From<JobResult> for JobEnd {
+    fn from(result: JobResult) -> Self {
+        Self { result, outputs: BTreeMap::new() }
+    }
 }
 
 /// How the job ended, as the agent saw it.
@@ -168,6 +201,8 @@ pub enum AgentError {
     /// The checkout could not be unpacked.
     CheckoutFailed,
     DiskFull,
+    /// What an expression of the job asks for has no value.
+    Expression,
     /// Another protocol version, a plan that cannot be read.
     Protocol,
     Internal,

@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use longshore_agent_protocol::frame::{self, FrameError};
-use longshore_agent_protocol::message::{AgentError, Condition, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
+use longshore_agent_protocol::message::{AgentError, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
 use longshore_agent_protocol::spool::{segment_first_seq, segment_name};
 use longshore_agent_protocol::{
     FromAgent, FromAgentDecoder, Item, SpoolReader, ToAgent, ToAgentDecoder, VERSION, encode_from_agent, encode_marker,
     encode_to_agent,
 };
+use longshore_core::expression::{Expression, Value};
+use longshore_core::plan::{Retry, RetryOn};
+use longshore_core::template::{Part, Template};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -22,9 +25,16 @@ fn data() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
 }
 
+fn expression(source: &str) -> Template {
+    Template::new([Part::Expression(Expression::parse(source).unwrap())])
+}
+
 fn spec() -> impl Strategy<Value = JobSpec> {
     (".{0,40}", any::<u64>(), vec(".{0,20}", 0..3)).prop_map(|(run, timeout_ms, masks)| JobSpec {
-        env: BTreeMap::from([("A".to_owned(), run.clone())]),
+        env: BTreeMap::from([("A".to_owned(), run.as_str().into())]),
+        known: BTreeMap::from([("secrets".to_owned(), Value::map([("A", run.as_str())]))]),
+        secret_files: BTreeMap::from([("A".to_owned(), run.clone())]),
+        outputs: BTreeMap::from([("A".to_owned(), expression("steps.one.outputs.a"))]),
         masks,
         workspace: "/longshore/workspace".to_owned(),
         user: String::new(),
@@ -32,14 +42,19 @@ fn spec() -> impl Strategy<Value = JobSpec> {
         grace_ms: 10_000,
         checkout: true,
         steps: vec![StepSpec {
+            id: Some("one".to_owned()),
             name: "one".to_owned(),
-            run,
+            run: run.into(),
             env: BTreeMap::new(),
-            working_directory: None,
+            working_directory: Some(expression("env.A")),
             shell: "sh".to_owned(),
-            condition: Condition::Success,
+            condition: Some(Expression::parse("always() && env.A == 'a'").unwrap()),
             continue_on_error: false,
             timeout_ms: None,
+            retry: Some(Retry { max: 2, on: vec![RetryOn::Failure] }),
+            user: None,
+            tty: true,
+            background: false,
         }],
     })
 }
@@ -63,6 +78,8 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         cpu_ms: 2,
         peak_memory_bytes: 3,
         out_of_memory: false,
+        outputs: BTreeMap::from([("a".to_owned(), "b\n".to_owned())]),
+        summary: "# all well".to_owned(),
     };
     prop_oneof![
         1 => (any::<u16>(), any::<i64>()).prop_map(|(step, time_ms)| FromAgent::StepStarted { step, time_ms }),
@@ -74,7 +91,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             .prop_map(|(step, time_ms, text)| FromAgent::Note { step, time_ms, text }),
         1 => (any::<i64>(), ".{0,30}").prop_map(|(time_ms, message)| FromAgent::JobFinished {
             time_ms,
-            result: JobResult::Error { kind: AgentError::DiskFull, message },
+            end: JobResult::Error { kind: AgentError::DiskFull, message }.into(),
         }),
     ]
 }
@@ -353,6 +370,9 @@ fn a_replayed_frame_is_readdressed_to_its_new_session() {
 fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
     let mut spec = JobSpec {
         env: BTreeMap::new(),
+        known: BTreeMap::new(),
+        secret_files: BTreeMap::new(),
+        outputs: BTreeMap::new(),
         masks: vec![],
         workspace: "/w".to_owned(),
         user: String::new(),
@@ -361,7 +381,7 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
         checkout: true,
         steps: vec![],
     };
-    spec.env.insert("LONG".to_owned(), "x".repeat(3 << 20));
+    spec.env.insert("LONG".to_owned(), "x".repeat(3 << 20).into());
     let chunk = ToAgent::Checkout { offset: 0, data: Bytes::from(vec![7; frame::MAX_CHECKOUT_LEN]) };
     let (bytes, expected) = session(1, &[ToAgent::Plan(Box::new(spec)), chunk.clone(), chunk]);
     let (read, errors) = read_to_agent(&bytes, &[65_536]);

@@ -4,7 +4,7 @@
 //! threads only post events. Steps run one after the other; nothing here waits for the runner, except that pipes are not
 //! read while the spool has no room.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -12,20 +12,25 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use longshore_agent_protocol::mask::Patterns;
-use longshore_agent_protocol::message::{AgentError, Condition, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
+use longshore_agent_protocol::mask::{Patterns, masked};
+use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
 use longshore_agent_protocol::{FrameError, FromAgent};
+use longshore_core::expression::runs;
+use longshore_core::plan::RetryOn;
+use longshore_core::template::Template;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::account::Account;
 use crate::checkout::{self, Chunk};
 use crate::ending::Ending;
+use crate::files::{StepFiles, Told, private_file};
 use crate::reaper::Children;
 use crate::spool::Spool;
-use crate::step::{Running, StartError, Surroundings};
+use crate::step::{Ready, StartError, Surroundings};
 use crate::streams::{Got, Streams};
 use crate::sys::Reaped;
+use crate::values::Values;
 use crate::verdict::{failure_of, finished, judge, millis, skipped};
 use crate::wake::{Event, Mailbox, Wake};
 use crate::{AgentOptions, clock, memory};
@@ -34,6 +39,8 @@ use crate::{AgentOptions, clock, memory};
 const RETRY: Duration = Duration::from_millis(250);
 /// What one stream of a step may still bring after the step's end: more than any pipe holds. A background process may print for ever.
 const DRAIN: usize = 2 << 20;
+/// Bytes of a job's outputs. They have to fit into one frame, whatever they hold.
+const MAX_JOB_OUTPUTS: u64 = 128 << 10;
 /// The most that processes left in the background get between TERM and KILL.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
@@ -82,19 +89,19 @@ pub(crate) fn run(inside: Inside) {
         }
     };
     let mut job = Job::new(inside, &spec);
-    let result = match job.run(&spec, chunks) {
-        Ok(result) => result,
-        Err(Broken { kind, message }) => JobResult::Error { kind, message },
+    let end = match job.run(&spec, chunks) {
+        Ok(end) => end,
+        Err(Broken { kind, message }) => JobResult::Error { kind, message }.into(),
     };
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
-    last_word(&job.inside.spool, result);
+    last_word(&job.inside.spool, end);
 }
 
-fn last_word(spool: &Spool, result: JobResult) {
-    let said = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), result });
+fn last_word(spool: &Spool, end: impl Into<JobEnd>) {
+    let said = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), end: end.into() });
     if let Err(error) = said {
-        let result = JobResult::Error { kind: AgentError::Internal, message: error.to_string() };
-        let _ = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), result });
+        let end = JobResult::Error { kind: AgentError::Internal, message: error.to_string() }.into();
+        let _ = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), end });
     }
 }
 
@@ -110,6 +117,18 @@ struct Job {
     aftermath: Option<Instant>,
     /// Processes are being ended; nothing else matters any more.
     breaking: bool,
+    patterns: Option<Arc<Patterns>>,
+    /// What steps have put before PATH.
+    path: Vec<String>,
+    background: Vec<Background>,
+}
+
+/// A step that runs beside the others.
+struct Background {
+    number: u16,
+    pid: i32,
+    files: StepFiles,
+    started: Instant,
 }
 
 impl Job {
@@ -123,40 +142,59 @@ impl Job {
             stop: None,
             aftermath: None,
             breaking: false,
+            patterns: None,
+            path: Vec::new(),
+            background: Vec::new(),
         }
     }
 
-    fn run(&mut self, spec: &JobSpec, chunks: Receiver<Chunk>) -> Result<JobResult, Broken> {
-        let patterns = Patterns::new(&spec.masks)
+    fn run(&mut self, spec: &JobSpec, chunks: Receiver<Chunk>) -> Result<JobEnd, Broken> {
+        self.patterns = Patterns::new(&spec.masks)
             .map_err(|error| Broken::new(AgentError::Internal, format!("the masks cannot be built: {error}")))?;
-        self.streams = Streams::new(patterns);
+        self.streams = Streams::new(self.patterns.clone());
         let surroundings = self.prepare(spec)?;
+        let secrets = write_secrets(spec, &surroundings)?;
         if spec.checkout {
             self.check_out(&surroundings, chunks)?;
+        }
+        let mut values = Values::new(spec.known.clone(), surroundings.workspace.clone());
+        if self.checkout_is_whole(spec) {
+            values.add_env(filled("env", &spec.env, &values)?);
+            values.add_env(secrets);
         }
 
         let mut failure: Option<JobResult> = None;
         for (number, step) in (0_u16..).zip(&spec.steps) {
-            let runs = match step.condition {
-                Condition::Success => failure.is_none() && self.stop.is_none(),
-                Condition::Failure => failure.is_some() && self.stop.is_none(),
-                Condition::Always => self.aftermath.is_none_or(|until| Instant::now() < until),
-            } && self.checkout_is_whole(spec);
-            if !runs {
-                self.say(&finished(number, skipped()))?;
-                continue;
-            }
-            let result = self.run_step(number, step, spec, &surroundings)?;
+            self.hear_backgrounds(spec, &mut failure)?;
+            values.go_on(failure.is_some() && self.stop.is_none(), self.stop.is_some());
+            let may_run = self.aftermath.is_none_or(|until| Instant::now() < until) && self.checkout_is_whole(spec);
+            let result = match may_run.then(|| runs(step.condition.as_ref(), &values)) {
+                None | Some(Ok(false)) => {
+                    self.say(&finished(number, skipped()))?;
+                    skipped()
+                }
+                Some(Err(error)) => self.not_understood(number, &format!("`if`: {error}"))?,
+                Some(Ok(true)) => match self.run_step(number, step, spec, &surroundings, &mut values)? {
+                    Some(result) => result,
+                    // It runs on; what becomes of it is heard later.
+                    None => continue,
+                },
+            };
+            values.step_ended(step.id.as_deref(), &result, step.continue_on_error);
             if failure.is_none() && !step.continue_on_error {
                 failure = failure_of(number, step, &result);
             }
         }
-        Ok(match (self.stop, failure) {
+        self.hear_backgrounds(spec, &mut failure)?;
+        self.end_backgrounds(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
+        let outputs = if self.checkout_is_whole(spec) { self.job_outputs(spec, &values)? } else { BTreeMap::new() };
+        let result = match (self.stop, failure) {
             (Some(Stop::Canceled), _) => JobResult::Canceled,
             (Some(Stop::TimedOut), _) => JobResult::TimedOut { limit_ms: spec.timeout_ms },
             (None, Some(failure)) => failure,
             (None, None) => JobResult::Success,
-        })
+        };
+        Ok(JobEnd { result, outputs })
     }
 
     /// Workspace, script folder, user and environment.
@@ -179,7 +217,7 @@ impl Job {
             };
             Broken::new(kind, format!("the workspace {} cannot be made: {error}", workspace.display()))
         })?;
-        Ok(Surroundings::new(account, workspace, scripts, &spec.env))
+        Ok(Surroundings::new(account, workspace, scripts))
     }
 
     fn check_out(&mut self, surroundings: &Surroundings, chunks: Receiver<Chunk>) -> Result<(), Broken> {
@@ -211,24 +249,113 @@ impl Job {
         !spec.checkout || matches!(self.checked_out, Some(Ok(())))
     }
 
+    /// All tries of a step; nothing for one that runs on in the background.
     fn run_step(
         &mut self,
         number: u16,
         step: &StepSpec,
         spec: &JobSpec,
         surroundings: &Surroundings,
-    ) -> Result<StepResult, Broken> {
+        values: &mut Values,
+    ) -> Result<Option<StepResult>, Broken> {
         self.say(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
-        let kills = memory::kills();
         let started = Instant::now();
-        let running = match surroundings.start(number, step, &self.inside.children) {
-            Ok(running) => running,
-            Err(error) => return self.not_started(number, &error),
+        let ready = match self.ready(step, surroundings, values) {
+            Ok(ready) => ready,
+            Err(message) => return self.not_understood(number, &message).map(Some),
         };
-        let Running { pid, stdout, stderr } = running;
-        self.streams.add(number, false, stdout);
-        self.streams.add(number, true, stderr);
+        let tries = 1 + step.retry.as_ref().map_or(0, |retry| retry.max);
+        let mut attempt = 1;
+        let (mut result, told) = loop {
+            let (running, kills) =
+                (surroundings.start(number, attempt, &ready, &self.inside.children), memory::kills());
+            let running = match running {
+                Ok(running) => running,
+                Err(error) => match self.not_started(number, &error)? {
+                    result if self.tries_again(step, &result, attempt, tries) => {
+                        self.note(number, format!("could not start; try {} of {tries}", attempt + 1))?;
+                        attempt += 1;
+                        continue;
+                    }
+                    result => break (result, Told::default()),
+                },
+            };
+            self.streams.add(number, false, running.stdout);
+            if let Some(stderr) = running.stderr {
+                self.streams.add(number, true, stderr);
+            }
+            if step.background {
+                self.background.push(Background { number, pid: running.pid, files: running.files, started });
+                return Ok(None);
+            }
+            let mut result = self.wait_for(number, step, spec, running.pid)?;
+            result.out_of_memory = result.status == StepStatus::Failure && memory::rose(kills, memory::kills());
+            let told = match running.files.read() {
+                Ok(told) => told,
+                Err(message) => {
+                    self.note(number, message)?;
+                    if result.status == StepStatus::Success {
+                        (result.status, result.exit_code) = (StepStatus::Failure, Some(1));
+                    }
+                    Told::default()
+                }
+            };
+            if !self.tries_again(step, &result, attempt, tries) {
+                break (result, told);
+            }
+            let why = match (result.status, result.exit_code) {
+                (StepStatus::TimedOut, _) | (_, None) => "ran out of time".to_owned(),
+                (_, Some(code)) => format!("ended with exit code {code}"),
+            };
+            attempt += 1;
+            self.note(number, format!("{why}; try {attempt} of {tries}"))?;
+        };
+        result.wall_ms = millis(started.elapsed());
+        (result.outputs, result.summary) = (told.outputs, told.summary);
+        self.hide(number, &mut result)?;
+        values.add_env(told.env);
+        self.path.splice(0..0, told.path);
+        self.say(&finished(number, result.clone()))?;
+        Ok(Some(result))
+    }
 
+    /// The step with everything filled in; the error says what cannot be.
+    fn ready(&self, step: &StepSpec, surroundings: &Surroundings, values: &Values) -> Result<Ready, String> {
+        let (own, within) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
+        let run = step.run.evaluate(&within).map_err(|error| format!("`run`: {error}"))?;
+        let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate(&within));
+        let working_directory =
+            working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
+        let account = match &step.user {
+            Some(user) => Account::lookup(user, &self.inside.options.etc)?,
+            None => surroundings.account.clone(),
+        };
+        let mut env = values.env().clone();
+        env.extend(own);
+        Ok(Ready {
+            run,
+            shell: step.shell.clone(),
+            working_directory,
+            env,
+            path: self.path.clone(),
+            account,
+            terminal: step.tty,
+        })
+    }
+
+    fn tries_again(&self, step: &StepSpec, result: &StepResult, attempt: u32, tries: u32) -> bool {
+        let why = match result.status {
+            StepStatus::Failure => RetryOn::Failure,
+            StepStatus::TimedOut => RetryOn::Timeout,
+            StepStatus::Error => RetryOn::Error,
+            StepStatus::Success | StepStatus::Skipped | StepStatus::Canceled => return false,
+        };
+        attempt < tries && self.stop.is_none() && step.retry.as_ref().is_some_and(|retry| retry.on.contains(&why))
+    }
+
+    /// Waits for a step's process, and ends it when its time is over or the job is stopped.
+    fn wait_for(&mut self, number: u16, step: &StepSpec, spec: &JobSpec, pid: i32) -> Result<StepResult, Broken> {
+        let started = Instant::now();
         // A job that is stopped already ends its `always()` steps by another limit.
         let aftermath = self.aftermath;
         let limit = step.timeout_ms.map(later);
@@ -257,26 +384,144 @@ impl Job {
         let Some(reaped) = reaped else {
             return Err(Broken::new(AgentError::Internal, "a step ended without an end"));
         };
-        let mut result = judge(&reaped, why, wall_ms);
-        result.out_of_memory = result.status == StepStatus::Failure && memory::rose(kills, memory::kills());
+        Ok(judge(&reaped, why, wall_ms))
+    }
+
+    /// A step that cannot be said what it is: the pipeline's own doing.
+    fn not_understood(&mut self, number: u16, message: &str) -> Result<StepResult, Broken> {
+        self.note(number, message.to_owned())?;
+        let result = StepResult { status: StepStatus::Error, ..skipped() };
         self.say(&finished(number, result.clone()))?;
         Ok(result)
     }
 
+    /// Says why a try did not start. What no step of this job can mend ends the job.
     fn not_started(&mut self, number: u16, error: &StartError) -> Result<StepResult, Broken> {
         let text = error.to_string();
-        self.say(&FromAgent::Note { step: number, time_ms: clock::now_ms(), text: text.clone() })?;
+        self.note(number, text.clone())?;
         let result = StepResult { status: StepStatus::Error, ..skipped() };
-        self.say(&finished(number, result.clone()))?;
-        match error {
-            StartError::NoShell { .. } => Err(Broken::new(AgentError::ImageUnusable, text)),
+        let kind = match error {
+            StartError::NoShell { .. } => AgentError::ImageUnusable,
             StartError::Script { source, .. } if source.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) => {
-                Err(Broken::new(AgentError::DiskFull, text))
+                AgentError::DiskFull
             }
-            StartError::Script { .. } => Err(Broken::new(AgentError::Internal, text)),
+            StartError::Script { .. } => AgentError::Internal,
             // The pipeline's own doing.
-            StartError::NoDirectory { .. } | StartError::OutsideDirectory { .. } | StartError::Spawn(_) => Ok(result),
+            StartError::NoDirectory { .. }
+            | StartError::OutsideDirectory { .. }
+            | StartError::Terminal(_)
+            | StartError::Spawn(_) => return Ok(result),
+        };
+        self.say(&finished(number, result))?;
+        Err(Broken::new(kind, text))
+    }
+
+    /// Takes out what would show a secret.
+    fn hide(&self, number: u16, result: &mut StepResult) -> Result<(), Broken> {
+        let outputs = std::mem::take(&mut result.outputs);
+        result.outputs = self.without_secrets(number, outputs)?;
+        if let Some(patterns) = &self.patterns
+            && let Some(shown) = masked(patterns, result.summary.as_bytes())
+        {
+            result.summary = String::from_utf8_lossy(&shown).into_owned();
         }
+        Ok(())
+    }
+
+    fn without_secrets(
+        &self,
+        number: u16,
+        mut outputs: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Broken> {
+        let Some(patterns) = &self.patterns else { return Ok(outputs) };
+        let hidden: Vec<String> = outputs
+            .iter()
+            .filter(|(_, value)| masked(patterns, value.as_bytes()).is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in hidden {
+            outputs.remove(&name);
+            self.note(number, format!("the output `{name}` is dropped: it would show a secret"))?;
+        }
+        Ok(outputs)
+    }
+
+    fn job_outputs(&self, spec: &JobSpec, values: &Values) -> Result<BTreeMap<String, String>, Broken> {
+        let outputs = self.without_secrets(u16::MAX, filled("outputs", &spec.outputs, values)?)?;
+        let length: usize = outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if length as u64 > MAX_JOB_OUTPUTS {
+            let limit = MAX_JOB_OUTPUTS >> 10;
+            return Err(Broken::new(
+                AgentError::Expression,
+                format!("the job's outputs have {length} bytes together, more than the limit of {limit} KiB"),
+            ));
+        }
+        Ok(outputs)
+    }
+
+    /// Tells of background steps that have ended by themselves; one that failed has failed the job.
+    fn hear_backgrounds(&mut self, spec: &JobSpec, failure: &mut Option<JobResult>) -> Result<(), Broken> {
+        self.take_events();
+        for at in (0..self.background.len()).rev() {
+            let Some(reaped) = self.ended.remove(&self.background[at].pid) else { continue };
+            let background = self.background.remove(at);
+            self.drain(background.number)?;
+            let result = judge(&reaped, None, millis(background.started.elapsed()));
+            if let Some(step) = spec.steps.get(usize::from(background.number))
+                && failure.is_none()
+                && !step.continue_on_error
+            {
+                *failure = failure_of(background.number, step, &result);
+            }
+            self.tell_background(&background, result)?;
+        }
+        Ok(())
+    }
+
+    /// Ends what still runs in the background: it has done its service.
+    fn end_backgrounds(&mut self, grace: Duration) -> Result<(), Broken> {
+        let why = if self.stop.is_some() { StepStatus::Canceled } else { StepStatus::Success };
+        let mut endings: Vec<_> = self.background.iter().map(|background| Ending::new(background.pid, grace)).collect();
+        let mut reaped: Vec<Option<Reaped>> = vec![None; endings.len()];
+        while endings.iter().any(|ending| !ending.is_over()) {
+            let mut next: Option<Instant> = None;
+            for (at, ending) in endings.iter_mut().enumerate() {
+                reaped[at] = reaped[at].take().or_else(|| self.ended.remove(&self.background[at].pid));
+                if !ending.is_over() {
+                    let come_again = ending.go_on(reaped[at].is_some());
+                    next = [next, come_again].into_iter().flatten().min();
+                }
+            }
+            if endings.iter().any(|ending| !ending.is_over()) {
+                self.turn(next)?;
+            }
+        }
+        for (background, reaped) in std::mem::take(&mut self.background).into_iter().zip(reaped) {
+            self.drain(background.number)?;
+            let wall_ms = millis(background.started.elapsed());
+            let result = match reaped {
+                Some(reaped) => StepResult { exit_code: None, signal: None, ..judge(&reaped, Some(why), wall_ms) },
+                None => StepResult { status: why, wall_ms, ..skipped() },
+            };
+            self.tell_background(&background, result)?;
+        }
+        Ok(())
+    }
+
+    fn tell_background(&mut self, background: &Background, mut result: StepResult) -> Result<(), Broken> {
+        match background.files.read() {
+            Ok(told) => (result.outputs, result.summary) = (told.outputs, told.summary),
+            Err(message) => self.note(background.number, message)?,
+        }
+        self.hide(background.number, &mut result)?;
+        self.say(&finished(background.number, result))
+    }
+
+    fn note(&self, step: u16, text: String) -> Result<(), Broken> {
+        // What an expression or a file held may be a secret.
+        let shown = self.patterns.as_ref().and_then(|patterns| masked(patterns, text.as_bytes()));
+        let text = shown.map_or(text, |shown| String::from_utf8_lossy(&shown).into_owned());
+        self.say(&FromAgent::Note { step, time_ms: clock::now_ms(), text })
     }
 
     /// Reads what a step that ended has left in its pipes. What a background process prints later is read later.
@@ -398,6 +643,28 @@ impl Job {
     fn say(&self, message: &FromAgent) -> Result<(), Broken> {
         self.inside.spool.say(message).map_err(unsayable)
     }
+}
+
+/// Secrets that are files, written for the steps' user alone. The variables that lead to them.
+fn write_secrets(spec: &JobSpec, surroundings: &Surroundings) -> Result<BTreeMap<String, String>, Broken> {
+    let mut variables = BTreeMap::new();
+    for (at, (variable, value)) in spec.secret_files.iter().enumerate() {
+        let path = surroundings.scripts.join(format!("secret-{at}"));
+        private_file(&path, value.as_bytes(), &surroundings.account).map_err(|error| {
+            Broken::new(AgentError::Internal, format!("the secret `{variable}` cannot be written to its file: {error}"))
+        })?;
+        variables.insert(variable.clone(), path.display().to_string());
+    }
+    Ok(variables)
+}
+
+/// All of these texts, filled in. What cannot be ends the job: a step would see half of what was meant.
+fn filled(what: &str, texts: &BTreeMap<String, Template>, values: &Values) -> Result<BTreeMap<String, String>, Broken> {
+    let fill = |(name, text): (&String, &Template)| match text.evaluate(values) {
+        Ok(text) => Ok((name.clone(), text)),
+        Err(error) => Err(Broken::new(AgentError::Expression, format!("`{what}: {name}` of the job: {error}"))),
+    };
+    texts.iter().map(fill).collect()
 }
 
 /// That many milliseconds from now; what the clock cannot hold is far enough away to be never.

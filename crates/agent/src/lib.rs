@@ -17,6 +17,8 @@ mod berth;
 mod checkout;
 mod clock;
 mod ending;
+mod files;
+mod hash_files;
 mod intake;
 mod job;
 mod memory;
@@ -27,6 +29,8 @@ mod spool;
 mod step;
 mod streams;
 mod sys;
+mod terminal;
+mod values;
 mod verdict;
 mod wake;
 

@@ -11,12 +11,12 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use longshore_agent_protocol::StepSpec;
 use rustix::fs::OFlags;
 
 use crate::account::Account;
+use crate::files::StepFiles;
 use crate::reaper::Children;
-use crate::sys;
+use crate::{sys, terminal};
 
 /// What the engine gives a container whose image sets no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,8 +36,24 @@ pub(crate) enum StartError {
     OutsideDirectory { path: String },
     #[error("the script file {path} cannot be written: {source}")]
     Script { path: String, source: io::Error },
+    #[error("the terminal cannot be opened: {0}")]
+    Terminal(io::Error),
     #[error("the process cannot be started (too many processes in the job, or not enough memory?): {0}")]
     Spawn(io::Error),
+}
+
+/// A step, everything about it known.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) run: String,
+    pub(crate) shell: String,
+    pub(crate) working_directory: Option<String>,
+    /// The job's variables, then the step's own over them.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Folders before those of PATH.
+    pub(crate) path: Vec<String>,
+    pub(crate) account: Account,
+    pub(crate) terminal: bool,
 }
 
 /// A step that runs.
@@ -47,7 +63,9 @@ pub(crate) struct Running {
     pub(crate) pid: i32,
     /// Not blocking.
     pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// A terminal has none: all is in the other.
+    pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) files: StepFiles,
 }
 
 /// What all steps of a job have in common.
@@ -56,48 +74,82 @@ pub(crate) struct Surroundings {
     pub(crate) account: Account,
     pub(crate) workspace: PathBuf,
     pub(crate) scripts: PathBuf,
-    pub(crate) env: BTreeMap<OsString, OsString>,
+    /// The image's environment, as PID 1 got it.
+    image: BTreeMap<OsString, OsString>,
 }
 
 impl Surroundings {
-    /// The environment of every step: the image's as PID 1 got it, with the account's HOME and USER, then the job's.
-    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf, job: &BTreeMap<String, String>) -> Self {
-        let mut env: BTreeMap<_, _> = std::env::vars_os().collect();
-        // The engine set root's HOME, because the agent is root; an image's own is kept.
-        if env.get(OsStr::new("HOME")).is_none_or(|home| home == "/root" || home == "/") {
+    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf) -> Self {
+        Self { account, workspace, scripts, image: std::env::vars_os().collect() }
+    }
+
+    /// The environment of a step: the image's, with the account's HOME and USER, then the job's and the step's own.
+    fn environment(&self, ready: &Ready, files: &StepFiles) -> BTreeMap<OsString, OsString> {
+        let (account, mut env) = (&ready.account, self.image.clone());
+        // The engine set root's HOME, because the agent is root; an image's own is kept for the image's own user.
+        let set_by_image = env.get(OsStr::new("HOME")).is_some_and(|home| home != "/root" && home != "/");
+        if !set_by_image || account.uid != self.account.uid {
             env.insert("HOME".into(), account.home.clone().into());
         }
         env.insert("USER".into(), account.name.clone().into());
         env.insert("LOGNAME".into(), account.name.clone().into());
         env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
-        env.extend(job.iter().map(|(name, value)| (name.into(), value.into())));
-        Self { account, workspace, scripts, env }
+        if ready.terminal {
+            env.entry("TERM".into()).or_insert_with(|| "xterm-256color".into());
+        }
+        env.extend(ready.env.iter().map(|(name, value)| (name.into(), value.into())));
+        if !ready.path.is_empty() {
+            let mut path = OsString::from(ready.path.join(":"));
+            if let Some(rest) = env.get(OsStr::new("PATH")) {
+                path.push(":");
+                path.push(rest);
+            }
+            env.insert("PATH".into(), path);
+        }
+        env.extend(files.variables());
+        env
     }
 
-    /// Starts step number `number`.
-    pub(crate) fn start(&self, number: u16, step: &StepSpec, children: &Children) -> Result<Running, StartError> {
-        let directory = self.directory(step)?;
-        let mut env = self.env.clone();
-        env.extend(step.env.iter().map(|(name, value)| (name.into(), value.into())));
+    /// Starts try `attempt` of step `number`.
+    pub(crate) fn start(
+        &self,
+        number: u16,
+        attempt: u32,
+        ready: &Ready,
+        children: &Children,
+    ) -> Result<Running, StartError> {
+        let directory = self.directory(ready)?;
+        let name = if attempt == 1 { format!("step-{number}") } else { format!("step-{number}-{attempt}") };
+        let files = StepFiles::make(&self.scripts, &name, &ready.account)
+            .map_err(|source| StartError::Script { path: self.scripts.display().to_string(), source })?;
+        let env = self.environment(ready, &files);
         let path = env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        let (program, arguments) = shell(&step.shell);
+        let (program, arguments) = shell(&ready.shell);
         let found = find(program, path, &directory).ok_or_else(|| StartError::NoShell {
             program: if program == "sh" { "/bin/sh".to_owned() } else { program.to_owned() },
             path: path.to_string_lossy().into_owned(),
         })?;
-        let script = self.write_script(number, &step.run)?;
+        let script = self.write_script(&name, &ready.run)?;
 
         let mut command = Command::new(found);
         command.args(arguments).arg(script).current_dir(directory).env_clear().envs(&env);
-        sys::detach_as(&mut command, &self.account);
-        let (stdout, write_stdout) = pipe().map_err(StartError::Spawn)?;
-        let (stderr, write_stderr) = pipe().map_err(StartError::Spawn)?;
-        command.stdin(Stdio::null()).stdout(write_stdout).stderr(write_stderr);
+        sys::detach_as(&mut command, &ready.account, ready.terminal);
+        let (stdout, stderr) = if ready.terminal {
+            let (ours, theirs) = terminal::open(&ready.account).map_err(StartError::Terminal)?;
+            let copy = || theirs.try_clone().map_err(StartError::Terminal);
+            command.stdin(copy()?).stdout(copy()?).stderr(theirs);
+            (ours, None)
+        } else {
+            let (stdout, write_stdout) = pipe().map_err(StartError::Spawn)?;
+            let (stderr, write_stderr) = pipe().map_err(StartError::Spawn)?;
+            command.stdin(Stdio::null()).stdout(write_stdout).stderr(write_stderr);
+            (stdout, Some(stderr))
+        };
         let child = children.spawn(&mut command).map_err(StartError::Spawn)?;
-        Ok(Running { pid: child.id().cast_signed(), stdout, stderr })
+        Ok(Running { pid: child.id().cast_signed(), stdout, stderr, files })
     }
 
-    fn directory(&self, step: &StepSpec) -> Result<PathBuf, StartError> {
+    fn directory(&self, step: &Ready) -> Result<PathBuf, StartError> {
         let Some(wanted) = &step.working_directory else { return Ok(self.workspace.clone()) };
         let path = self.workspace.join(wanted);
         if Path::new(wanted).components().any(|part| part == std::path::Component::ParentDir) {
@@ -107,8 +159,8 @@ impl Surroundings {
     }
 
     /// The script as a file that the step's user can read. It stays to the job's end: shells read on while they run.
-    fn write_script(&self, number: u16, text: &str) -> Result<PathBuf, StartError> {
-        let path = self.scripts.join(format!("step-{number}"));
+    fn write_script(&self, name: &str, text: &str) -> Result<PathBuf, StartError> {
+        let path = self.scripts.join(name);
         let write = || {
             let mut file = File::options().write(true).create_new(true).mode(0o755).open(&path)?;
             io::Write::write_all(&mut file, text.as_bytes())

@@ -50,8 +50,9 @@ pub(crate) fn reap_one() -> Option<Reaped> {
     }
 }
 
-/// Lets `command` run in a session (and so process group) of its own, as `account`.
-pub(crate) fn detach_as(command: &mut Command, account: &Account) {
+/// Lets `command` run in a session (and so process group) of its own, as `account`; with the terminal
+/// that is its standard input, if it has one.
+pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool) {
     let (uid, gid) = (account.uid, account.gid);
     let groups = account.groups.clone();
     let become_user = account.differs_from_ours();
@@ -59,6 +60,9 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account) {
     unsafe {
         command.pre_exec(move || {
             check(libc::setsid())?;
+            if terminal {
+                check(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+            }
             if become_user {
                 check(libc::setgroups(groups.len(), groups.as_ptr()))?;
                 check(libc::setgid(gid))?;

@@ -1,5 +1,6 @@
 //! What a process's end means for its step, and a step's end for its job. Pure; called by `job`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore_agent_protocol::message::{FromAgent, JobResult, StepResult, StepSpec, StepStatus};
@@ -25,6 +26,8 @@ pub(crate) fn judge(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> S
         cpu_ms: reaped.cpu_ms,
         peak_memory_bytes: reaped.peak_memory_bytes,
         out_of_memory: false,
+        outputs: BTreeMap::new(),
+        summary: String::new(),
     }
 }
 
@@ -38,6 +41,8 @@ pub(crate) const fn skipped() -> StepResult {
         cpu_ms: 0,
         peak_memory_bytes: 0,
         out_of_memory: false,
+        outputs: BTreeMap::new(),
+        summary: String::new(),
     }
 }
 

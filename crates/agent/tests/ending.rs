@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::message::{FromAgent, JobResult, StepStatus};
 use longshore_agent_protocol::{StepSpec, ToAgent};
-use support::{Agent, Limits, Log, always, is_alive, run_with, step};
+use support::{Agent, Limits, Log, always, is_alive, run_with, step, when};
 
 /// Starts the steps, waits for the first output, then cancels.
 fn cancel(steps: Vec<StepSpec>, grace_ms: u64, limits: Limits) -> (Log, Duration) {
@@ -34,7 +34,7 @@ fn a_canceled_step_runs_its_trap_and_then_the_always_steps_run() {
         vec![
             step("trap 'echo trapped; exit 5' TERM; echo ready; while :; do sleep 0.01; done"),
             step("echo never"),
-            StepSpec { condition: longshore_agent_protocol::message::Condition::Failure, ..step("echo never") },
+            when("failure()", "echo never"),
             always("echo cleanup"),
         ],
         5_000,

@@ -56,7 +56,7 @@ fn hundred_megabytes(masks: Vec<String>) {
                 }
                 largest = largest.max(resident(agent.child.id()));
             }
-            FromAgent::JobFinished { result, .. } => break result,
+            FromAgent::JobFinished { end, .. } => break end.result,
             _ => {}
         }
     };

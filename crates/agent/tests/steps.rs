@@ -5,8 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::StepSpec;
-use longshore_agent_protocol::message::{AgentError, Condition, JobResult, StepStatus};
-use support::{Agent, always, is_alive, run, run_with, step};
+use longshore_agent_protocol::message::{AgentError, JobResult, StepStatus};
+use support::{Agent, always, is_alive, run, run_with, step, when};
 
 fn failed(step: u16, exit_code: i32) -> Option<JobResult> {
     Some(JobResult::Failure { step, exit_code, out_of_memory: false })
@@ -21,7 +21,7 @@ fn exit_codes_and_signals_are_told_apart() {
         StepSpec { continue_on_error: true, ..step("false; echo not reached") },
         step("exit 3"),
         step("echo skipped"),
-        StepSpec { condition: Condition::Failure, ..step("echo on failure") },
+        when("failure()", "echo on failure"),
         always("echo always"),
     ]);
     assert_eq!(log.result, failed(4, 3));

@@ -16,10 +16,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use longshore_agent_protocol::message::{Condition, FromAgent, JobResult, JobSpec, StepResult, StepSpec};
+use longshore_agent_protocol::message::{FromAgent, JobResult, JobSpec, StepResult, StepSpec};
 use longshore_agent_protocol::{
     FrameError, FromAgentDecoder, Item, SpoolReader, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
+use longshore_core::expression::Expression;
+use longshore_core::template::{Part, Template};
 use tempfile::TempDir;
 
 pub const NONCE: [u8; 16] = [7; 16];
@@ -100,6 +102,9 @@ impl Agent {
     pub fn spec(&self, steps: Vec<StepSpec>) -> JobSpec {
         JobSpec {
             env: BTreeMap::new(),
+            known: BTreeMap::new(),
+            secret_files: BTreeMap::new(),
+            outputs: BTreeMap::new(),
             masks: vec![],
             workspace: self.workspace(),
             user: String::new(),
@@ -242,6 +247,7 @@ pub struct Log {
     pub notes: Vec<String>,
     pub started: Vec<u16>,
     pub result: Option<JobResult>,
+    pub outputs: BTreeMap<String, String>,
 }
 
 impl Log {
@@ -255,7 +261,7 @@ impl Log {
                 assert!(self.steps.insert(step, result).is_none(), "step {step} finished twice");
             }
             FromAgent::Note { text, .. } => self.notes.push(text),
-            FromAgent::JobFinished { result, .. } => self.result = Some(result),
+            FromAgent::JobFinished { end, .. } => (self.result, self.outputs) = (Some(end.result), end.outputs),
             FromAgent::Ready { .. } | FromAgent::Lost => {}
         }
     }
@@ -271,19 +277,42 @@ impl Log {
 
 pub fn step(run: &str) -> StepSpec {
     StepSpec {
+        id: None,
         name: "step".to_owned(),
-        run: run.to_owned(),
+        run: run.into(),
         env: BTreeMap::new(),
         working_directory: None,
         shell: "sh".to_owned(),
-        condition: Condition::Success,
+        condition: None,
         continue_on_error: false,
         timeout_ms: None,
+        retry: None,
+        user: None,
+        tty: false,
+        background: false,
     }
 }
 
 pub fn always(run: &str) -> StepSpec {
-    StepSpec { condition: Condition::Always, ..step(run) }
+    when("always()", run)
+}
+
+/// A step with an `if`.
+pub fn when(condition: &str, run: &str) -> StepSpec {
+    StepSpec { condition: Some(Expression::parse(condition).unwrap()), ..step(run) }
+}
+
+/// A text with `${{ }}` in it.
+pub fn template(text: &str) -> Template {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("${{") {
+        let (source, after) = after.split_once("}}").unwrap();
+        parts.extend([Part::Text(before.to_owned()), Part::Expression(Expression::parse(source).unwrap())]);
+        rest = after;
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    Template::new(parts)
 }
 
 /// Runs a job to its end.

@@ -1,0 +1,204 @@
+//! The files by which a step tells something to the job: `LONGSHORE_OUTPUT`, `LONGSHORE_ENV`, `LONGSHORE_PATH` and
+//! `LONGSHORE_SUMMARY`, as on GitHub.
+//!
+//! Made empty for each try of a step, read when it is over. What cannot be read fails the step, with words: half of what was
+//! meant would be worse. Called by `job`; knows no masks.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::account::Account;
+
+/// Bytes of a step's `LONGSHORE_OUTPUT`.
+pub(crate) const MAX_OUTPUT: u64 = 64 << 10;
+/// Bytes of a step's `LONGSHORE_SUMMARY`. Both have to fit into one frame, whatever they hold.
+pub(crate) const MAX_SUMMARY: u64 = 96 << 10;
+/// Bytes of a step's `LONGSHORE_ENV`, and of its `LONGSHORE_PATH`.
+const MAX_ENV: u64 = 256 << 10;
+
+/// The four files of one try of a step.
+#[derive(Debug)]
+pub(crate) struct StepFiles {
+    output: PathBuf,
+    env: PathBuf,
+    path: PathBuf,
+    summary: PathBuf,
+}
+
+/// What a step has told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) outputs: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
+    /// To be put before PATH, the last line first.
+    pub(crate) path: Vec<String>,
+    pub(crate) summary: String,
+}
+
+impl StepFiles {
+    /// Makes them in `folder`, for the step's user alone.
+    pub(crate) fn make(folder: &Path, name: &str, account: &Account) -> io::Result<Self> {
+        let make = |what: &str| {
+            let path = folder.join(format!("{name}.{what}"));
+            private_file(&path, b"", account)?;
+            Ok::<_, io::Error>(path)
+        };
+        Ok(Self { output: make("output")?, env: make("env")?, path: make("path")?, summary: make("summary")? })
+    }
+
+    /// The variables that lead to them.
+    pub(crate) fn variables(&self) -> [(OsString, OsString); 4] {
+        [
+            ("LONGSHORE_OUTPUT", &self.output),
+            ("LONGSHORE_ENV", &self.env),
+            ("LONGSHORE_PATH", &self.path),
+            ("LONGSHORE_SUMMARY", &self.summary),
+        ]
+        .map(|(name, path)| (name.into(), path.into()))
+    }
+
+    /// What is in them; the error names the file and what to do.
+    pub(crate) fn read(&self) -> Result<Told, String> {
+        let outputs = pairs(&text(&self.output, MAX_OUTPUT, "LONGSHORE_OUTPUT")?, "LONGSHORE_OUTPUT")?;
+        let env = pairs(&text(&self.env, MAX_ENV, "LONGSHORE_ENV")?, "LONGSHORE_ENV")?;
+        let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        for name in env.keys() {
+            if !is_variable(name) || name.starts_with("LONGSHORE_") {
+                return Err(format!(
+                    "LONGSHORE_ENV sets `{}`, which may not be set: write letters, digits and underscores, and not `LONGSHORE_` in front",
+                    name.escape_debug()
+                ));
+            }
+        }
+        let path = text(&self.path, MAX_ENV, "LONGSHORE_PATH")?;
+        let mut folders = Vec::new();
+        for line in path.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            if !line.starts_with('/') {
+                return Err(format!(
+                    "LONGSHORE_PATH has `{}`, which is no absolute path: write one folder a line, such as \"$PWD/bin\"",
+                    line.escape_debug()
+                ));
+            }
+            folders.insert(0, line.to_owned());
+        }
+        let summary = text(&self.summary, MAX_SUMMARY, "LONGSHORE_SUMMARY")?;
+        Ok(Told { outputs, env, path: folders, summary })
+    }
+}
+
+/// A file that only this account can read.
+pub(crate) fn private_file(path: &Path, content: &[u8], account: &Account) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, content)?;
+    if account.differs_from_ours() {
+        std::os::unix::fs::fchown(&file, Some(account.uid), Some(account.gid))?;
+    }
+    Ok(())
+}
+
+/// A file's text. One that the step removed holds nothing; what it put in its place is not followed.
+fn text(path: &Path, limit: u64, name: &str) -> Result<String, String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let open = || {
+        let file = match File::options().read(true).custom_flags(flags).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file any more"));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = open().map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let _ = fs::remove_file(path);
+    if bytes.len() as u64 > limit {
+        return Err(format!("{name} has more than {} KiB, which is the limit of a step", limit >> 10));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))
+}
+
+/// `name=value` lines, and `name<<END` with lines up to `END`.
+fn pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut found = BTreeMap::new();
+    let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
+    while let Some((at, line)) = lines.next() {
+        if line.is_empty() {
+            continue;
+        }
+        let wrong = |what: &str| {
+            let shown: String = line.chars().take(40).flat_map(char::escape_debug).collect();
+            format!("{file}, line {}: `{shown}` {what}", at + 1)
+        };
+        let (name, value) = match (line.find('='), line.find("<<")) {
+            (equals, Some(heredoc)) if equals.is_none_or(|equals| heredoc < equals) => {
+                let (name, end) = (&line[..heredoc], &line[heredoc + 2..]);
+                if end.is_empty() {
+                    return Err(wrong("has no word behind `<<` that ends the value"));
+                }
+                let mut value: Vec<&str> = Vec::new();
+                loop {
+                    match lines.next() {
+                        Some((_, line)) if line == end => break,
+                        Some((_, line)) => value.push(line),
+                        None => return Err(wrong(&format!("begins a value that no line `{end}` ends"))),
+                    }
+                }
+                (name, value.join("\n"))
+            }
+            (Some(equals), _) => (&line[..equals], line[equals + 1..].to_owned()),
+            (None, _) => return Err(wrong("is neither `name=value` nor `name<<END`")),
+        };
+        let fine = !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if !fine {
+            return Err(wrong("begins with no name of letters, digits, `_` and `-`"));
+        }
+        if value.contains('\0') {
+            return Err(wrong("has a zero byte"));
+        }
+        found.insert(name.to_owned(), value);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
+        pairs(text, "F")
+    }
+
+    #[test]
+    fn both_forms_are_read_and_the_last_one_wins() {
+        let found = read("a=1\n\nb=x=y<<z\r\nc<<EOF\none\n\n=two\nEOF\na=2\nd<<E\nE\ne=\n").unwrap();
+        let expected = [("a", "2"), ("b", "x=y<<z"), ("c", "one\n\n=two"), ("d", ""), ("e", "")];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(read(""), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_is_malformed_is_named_with_its_line() {
+        for (text, message) in [
+            ("a=1\nhello\n", "F, line 2: `hello` is neither"),
+            ("a<<EOF\nx\n", "no line `EOF` ends"),
+            ("a<<\n", "no word behind"),
+            ("=x", "begins with no name"),
+            ("a b=x", "begins with no name"),
+            ("1a=x", "begins with no name"),
+            ("a=\0", "zero byte"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(message), "{text:?}: {error}");
+        }
+    }
+}

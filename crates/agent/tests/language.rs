@@ -1,0 +1,237 @@
+//! What the pipeline language promises of steps: expressions, outputs, variables, tries, terminals, the background.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use longshore_agent_protocol::StepSpec;
+use longshore_agent_protocol::message::{AgentError, JobResult, StepStatus};
+use longshore_core::expression::Value;
+use longshore_core::plan::{Retry, RetryOn};
+use support::{Agent, Log, always, run, run_with, step, template, when};
+
+fn named(id: &str, run: &str) -> StepSpec {
+    StepSpec { id: Some(id.to_owned()), ..step(run) }
+}
+
+fn filled(run: &str) -> StepSpec {
+    StepSpec { run: template(run), ..step("") }
+}
+
+fn statuses(log: &Log) -> Vec<StepStatus> {
+    log.steps.values().map(|step| step.status).collect()
+}
+
+#[test]
+fn outputs_of_a_step_reach_the_steps_after_it_and_the_jobs_own() {
+    let log = run_with(
+        |spec| {
+            spec.outputs.insert("version".into(), template("v${{ steps.meta.outputs.version }}"));
+            spec.outputs.insert("nothing".into(), template("${{ steps.meta.outputs.other }}"));
+        },
+        vec![
+            named(
+                "meta",
+                "echo version=1.2 >> $LONGSHORE_OUTPUT; printf 'text<<END\\na\\nb\\nEND\\n' >> $LONGSHORE_OUTPUT",
+            ),
+            filled("echo '${{ steps.meta.outputs.version }} ${{ steps.meta.outcome }}'"),
+            when("steps.meta.outputs.version == '1.2'", "echo runs"),
+            when("steps.meta.outputs.version == '1.3'", "echo never"),
+        ],
+    );
+    assert_eq!(log.result, Some(JobResult::Success));
+    assert_eq!((log.stdout(1).as_str(), log.stdout(2).as_str()), ("1.2 success\n", "runs\n"));
+    assert_eq!(log.steps[&3].status, StepStatus::Skipped);
+    assert_eq!(log.steps[&0].outputs["text"], "a\nb");
+    assert_eq!((log.outputs["version"].as_str(), log.outputs["nothing"].as_str()), ("v1.2", ""));
+}
+
+#[test]
+fn variables_and_folders_that_a_step_adds_are_there_from_the_next_one_on() {
+    let log = run_with(
+        |spec| {
+            spec.env.insert("JOB".into(), "job".into());
+        },
+        vec![
+            step(
+                "mkdir bin; printf '#!/bin/sh\\necho mine\\n' > bin/ls; chmod +x bin/ls; echo $PWD/bin >> $LONGSHORE_PATH
+                 echo JOB=changed >> $LONGSHORE_ENV; echo NEW=new >> $LONGSHORE_ENV; echo [$NEW]; echo '# well' >> $LONGSHORE_SUMMARY",
+            ),
+            step("echo $JOB $NEW; ls"),
+            when("env.NEW == 'new'", "echo seen"),
+            StepSpec { env: [("NEW".into(), template("${{ env.NEW }}er"))].into(), ..filled("echo $NEW ${{ env.NEW }}") },
+        ],
+    );
+    assert_eq!(log.stdout(0), "[]\n");
+    assert_eq!(log.stdout(1), "changed new\nmine\n");
+    assert_eq!((log.stdout(2).as_str(), log.stdout(3).as_str()), ("seen\n", "newer newer\n"));
+    assert_eq!(log.steps[&0].summary, "# well\n");
+}
+
+#[test]
+fn a_malformed_or_too_long_file_fails_the_step_with_words() {
+    for (script, words) in [
+        ("echo hello >> $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT, line 1: `hello` is neither"),
+        ("echo LONGSHORE_X=1 >> $LONGSHORE_ENV", "may not be set"),
+        ("echo bin >> $LONGSHORE_PATH", "no absolute path"),
+        ("head -c 70000 /dev/zero | tr '\\0' x > $LONGSHORE_OUTPUT", "more than 64 KiB"),
+        ("rm $LONGSHORE_OUTPUT; ln -s /etc/passwd $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT cannot be read"),
+    ] {
+        let log = run(vec![step(script), step("echo never")]);
+        assert_eq!(statuses(&log), [StepStatus::Failure, StepStatus::Skipped], "{script}");
+        assert!(log.notes.iter().any(|note| note.contains(words)), "{script}: {:?}", log.notes);
+    }
+    let log = run(vec![step("rm $LONGSHORE_OUTPUT $LONGSHORE_ENV")]);
+    assert_eq!(log.result, Some(JobResult::Success));
+}
+
+#[test]
+fn an_output_that_would_show_a_secret_is_dropped_and_the_summary_is_masked() {
+    let log = run_with(
+        |spec| {
+            spec.masks = vec!["s3cret-value".into()];
+            spec.known.insert("secrets".into(), Value::map([("TOKEN", "s3cret-value")]));
+            spec.env.insert("TOKEN".into(), template("${{ secrets.TOKEN }}"));
+            spec.outputs.insert("all".into(), template("${{ secrets.TOKEN }}"));
+        },
+        vec![named(
+            "a",
+            "echo token=x-$TOKEN >> $LONGSHORE_OUTPUT; echo fine=1 >> $LONGSHORE_OUTPUT; echo see $TOKEN | tee $LONGSHORE_SUMMARY",
+        )],
+    );
+    assert_eq!(log.stdout(0), "see ***\n");
+    assert_eq!(log.steps[&0].summary, "see ***\n");
+    assert_eq!(log.steps[&0].outputs.keys().collect::<Vec<_>>(), ["fine"]);
+    assert!(log.outputs.is_empty());
+    assert_eq!(log.notes.iter().filter(|note| note.contains("would show a secret")).count(), 2);
+}
+
+#[test]
+fn a_secret_as_a_file_lies_outside_the_workspace_for_the_steps_user_alone() {
+    let mut agent = Agent::start();
+    let mut spec =
+        agent.spec(vec![step("cat $KEY; stat -c %a $KEY; case $KEY in $PWD*) echo inside;; esac; echo $KEY > path")]);
+    spec.secret_files.insert("KEY".into(), "line one\nline two\n".into());
+    let workspace = agent.workspace();
+    agent.begin_with(spec);
+    let log = agent.finish();
+    agent.wait();
+    assert_eq!(log.stdout(0), "line one\nline two\n600\n");
+    let path = std::fs::read_to_string(format!("{workspace}/path")).unwrap();
+    assert!(!std::path::Path::new(path.trim()).exists(), "it is gone with the job");
+}
+
+#[test]
+fn conditions_know_how_it_has_gone() {
+    let log = run(vec![
+        StepSpec { continue_on_error: true, ..named("first", "exit 3") },
+        when("steps.first.outcome == 'failure' && steps.first.conclusion == 'success'", "echo 1"),
+        step("exit 4"),
+        when("success()", "echo never"),
+        when("failure() && steps.first.outcome == 'failure'", "echo 2"),
+        when("!cancelled()", "echo 3"),
+        when("true", "echo never: only after success"),
+        always("echo 4"),
+    ]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 2, exit_code: 4, out_of_memory: false }));
+    let ran: String = (0..8).map(|step| log.stdout(step)).collect();
+    assert_eq!(ran, "1\n2\n3\n4\n");
+}
+
+#[test]
+fn an_expression_without_a_value_is_said_where_it_stands() {
+    let log = run(vec![filled("echo ${{ from-json(env.HOME_) }}"), step("echo never")]);
+    assert_eq!(statuses(&log), [StepStatus::Error, StepStatus::Skipped]);
+    assert!(log.notes[0].starts_with("`run`: `from-json`"), "{:?}", log.notes);
+    let log = run_with(
+        |spec| {
+            spec.env.insert("A".into(), template("${{ needs.x.outputs.y }}"));
+        },
+        vec![step("echo never")],
+    );
+    assert!(
+        matches!(&log.result, Some(JobResult::Error { kind: AgentError::Expression, message }) if message.contains("env: A"))
+    );
+}
+
+#[test]
+fn a_step_is_tried_again_after_the_ends_that_it_names() {
+    let flaky = "echo try >> tries; [ $(wc -l < tries) -ge 3 ]";
+    let retry = |max, on: &[RetryOn]| Some(Retry { max, on: on.to_vec() });
+    let log = run(vec![StepSpec { retry: retry(2, &[RetryOn::Failure]), ..step(flaky) }]);
+    assert_eq!((log.result.clone(), log.started.len()), (Some(JobResult::Success), 1));
+    assert_eq!(log.notes, ["ended with exit code 1; try 2 of 3", "ended with exit code 1; try 3 of 3"]);
+    let log = run(vec![StepSpec { retry: retry(1, &[RetryOn::Failure]), ..step(flaky) }]);
+    assert_eq!(log.steps[&0].exit_code, Some(1));
+    let log = run(vec![StepSpec { retry: retry(5, &[RetryOn::Timeout, RetryOn::Error]), ..step("exit 2") }]);
+    assert_eq!((log.steps[&0].exit_code, log.notes.len()), (Some(2), 0));
+    let slow = "echo try >> tries; [ $(wc -l < tries) -ge 2 ] || sleep 60";
+    let log = run(vec![StepSpec { retry: retry(1, &[RetryOn::Timeout]), timeout_ms: Some(300), ..step(slow) }]);
+    assert_eq!(
+        (log.result.clone(), log.notes.as_slice()),
+        (Some(JobResult::Success), &["ran out of time; try 2 of 2".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_terminal_is_one_for_all_three_streams_and_its_newlines_are_plain() {
+    let log = run(vec![StepSpec {
+        tty: true,
+        ..step("[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo yes; echo err >&2; stty size")
+    }]);
+    assert_eq!(log.result, Some(JobResult::Success), "{log:?}");
+    assert_eq!((log.stdout(0).as_str(), log.stderr(0).as_str()), ("yes\nerr\n40 120\n", ""));
+    let log = run(vec![step("[ -t 1 ] || echo no")]);
+    assert_eq!(log.stdout(0), "no\n");
+}
+
+#[test]
+fn a_background_step_runs_beside_the_others_and_ends_with_them() {
+    let service = "trap 'echo ends; exit 0' TERM; touch up; while :; do sleep 0.01; done";
+    let log = run(vec![
+        StepSpec { background: true, ..step(service) },
+        step("while [ ! -e up ]; do sleep 0.01; done; echo up"),
+    ]);
+    assert_eq!(log.result, Some(JobResult::Success));
+    assert_eq!((log.stdout(0).as_str(), log.stdout(1).as_str()), ("ends\n", "up\n"));
+    assert_eq!(log.steps[&0].status, StepStatus::Success);
+    let log = run(vec![
+        StepSpec { background: true, ..step("touch up; exit 5") },
+        step("while [ ! -e up ]; do sleep 0.01; done; sleep 0.2"),
+        step("echo never"),
+    ]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 5, out_of_memory: false }));
+    assert_eq!(log.steps[&2].status, StepStatus::Skipped);
+}
+
+#[test]
+fn a_hash_of_files_is_known_between_steps() {
+    let log = run(vec![
+        step("echo 1 > Cargo.lock"),
+        filled("echo ${{ hash-files('Cargo.lock') }}"),
+        step("echo 2 > Cargo.lock"),
+        filled("echo ${{ hash-files('Cargo.lock') }}"),
+        filled("echo '[${{ hash-files('none') }}]'"),
+    ]);
+    assert_eq!(log.stdout(1).trim().len(), 64);
+    assert_ne!(log.stdout(1), log.stdout(3));
+    assert_eq!(log.stdout(4), "[]\n");
+}
+
+#[test]
+fn a_step_runs_as_the_user_it_names() {
+    let log = run(vec![StepSpec { user: Some("no-such-user".into()), ..step("echo never") }]);
+    assert_eq!(log.steps[&0].status, StepStatus::Error);
+    assert!(log.notes[0].contains("no user `no-such-user`"), "{:?}", log.notes);
+    if !is_root() {
+        return;
+    }
+    let log = run(vec![StepSpec { user: Some("65534:65534".into()), ..step("id -u; echo a=1 >> $LONGSHORE_OUTPUT") }]);
+    assert_eq!((log.stdout(0).as_str(), log.steps[&0].outputs["a"].as_str()), ("65534\n", "1"));
+}
+
+fn is_root() -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65534), None).is_ok()
+}
