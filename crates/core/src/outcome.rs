@@ -50,8 +50,31 @@ pub enum ErrorKind {
     DiskFull,
     /// The job asks for a part of the language that this version plans and cannot run.
     NotSupported,
+    /// A secret that the job names is not there, or cannot be opened.
+    SecretMissing,
+    /// What an expression of the job asks for has no value.
+    Expression,
     /// A fault of Longshore.
     Internal,
+}
+
+impl ErrorKind {
+    /// Whether another try of the same job may end in another way.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::PullFailed
+            | Self::AgentFailed
+            | Self::EngineGone
+            | Self::CheckoutFailed
+            | Self::Lost
+            | Self::DiskFull
+            | Self::Internal => true,
+            Self::ImageMissing | Self::ImageUnusable | Self::NotSupported | Self::SecretMissing | Self::Expression => {
+                false
+            }
+        }
+    }
 }
 
 impl Outcome {

@@ -415,13 +415,10 @@ impl JobPlan {
             (!self.cache.is_empty(), "cache"),
             (!self.artifacts.is_empty(), "artifacts"),
             (!self.reports.is_empty(), "reports"),
-            (!self.outputs.is_empty(), "outputs"),
-            (!self.secrets.is_empty(), "secrets"),
             (self.docker, "docker"),
             (self.approval.is_some(), "approval"),
             (self.concurrency.is_some(), "concurrency"),
             (!self.runs_on.is_empty(), "runs-on"),
-            (!self.resources.is_empty(), "resources"),
             (self.retry.is_some(), "retry of a job"),
             (self.continue_on_error, "continue-on-error of a job"),
             (self.condition.is_some(), "if of a job"),
@@ -430,29 +427,11 @@ impl JobPlan {
             (checkout.depth != 1, "checkout: depth"),
             (checkout.submodules, "checkout: submodules"),
             (checkout.lfs, "checkout: lfs"),
-            (self.asks_later(), "expressions that are only known later"),
             (step(|step| step.image.is_some()), "image of a step"),
-            (step(|step| step.retry.is_some()), "retry of a step"),
-            (step(|step| step.user.is_some()), "user of a step"),
-            (step(|step| step.tty), "tty of a step"),
-            (step(|step| step.background), "background of a step"),
         ]
         .into_iter()
         .filter_map(|(asked, word)| asked.then_some(word))
         .collect()
-    }
-
-    /// Whether a text that the runner needs is not known yet, or a step's `if` asks for more than what came before.
-    fn asks_later(&self) -> bool {
-        let known = |template: &Template| template.as_known().is_some();
-        let step = |step: &StepPlan| {
-            step.run.iter().chain(&step.working_directory).chain(step.env.values()).all(known)
-                && step
-                    .condition
-                    .as_ref()
-                    .is_none_or(|condition| ["success()", "failure()", "always()"].contains(&condition.source().trim()))
-        };
-        !(known(&self.image) && self.env.values().all(known) && self.steps.iter().all(step))
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn body(
             memory_swap: memory,
             #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
             nano_cpus: request.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+            shm_size: request.limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()

@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
-use longshore_agent_protocol::message::{AgentError, Condition};
+use longshore_agent_protocol::message::AgentError;
 use longshore_agent_protocol::{JobResult, JobSpec, StepResult, StepSpec};
+use longshore_core::expression::Value;
 use longshore_core::plan::WORKSPACE;
-use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
+use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -37,12 +38,16 @@ pub struct JobRequest {
     pub attempt: u32,
     /// Repository and trust level: berths are never shared between two scopes.
     pub scope: String,
-    /// With everything filled in that the runner knows: what is not known in it is shown as it was written.
+    /// Its image is known; all else is filled in by the agent.
     pub plan: JobPlan,
     /// Over the plan's environment.
     pub env: BTreeMap<String, String>,
     /// Over both; their values are masked. They travel over the attached stream only.
     pub secrets: BTreeMap<String, String>,
+    /// Secrets that are files, by the variables that lead to them; masked as well.
+    pub secret_files: BTreeMap<String, String>,
+    /// Contexts of expressions beyond those that the plan has: `build`, `needs`, `secrets`.
+    pub known: BTreeMap<String, Value>,
     /// More values never to be shown.
     pub masks: Vec<String>,
     pub checkout: Option<Arc<dyn CheckoutSource>>,
@@ -59,12 +64,12 @@ impl JobRequest {
 
     /// The image's name.
     pub(crate) fn image(&self) -> String {
-        known(&self.plan.image)
+        self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
     }
 
     /// Every value that is not to be shown.
     fn hidden(&self) -> impl Iterator<Item = &str> {
-        self.masks.iter().chain(self.secrets.values()).map(String::as_str)
+        self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
     }
 
     /// The same, to look for in what the agent sends. Nothing where there is nothing to hide.
@@ -76,11 +81,15 @@ impl JobRequest {
 
     /// The agent's orders.
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
-        let mut env = known_env(&self.plan.env);
-        env.extend(self.env.clone());
-        env.extend(self.secrets.clone());
+        let mut env = self.plan.env.clone();
+        env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
+        let mut known = self.plan.known.clone();
+        known.extend(self.known.clone());
         JobSpec {
             env,
+            known,
+            secret_files: self.secret_files.clone(),
+            outputs: self.plan.outputs.clone(),
             masks: self.hidden().map(str::to_owned).collect(),
             workspace: WORKSPACE.to_owned(),
             user: user.to_owned(),
@@ -92,14 +101,19 @@ impl JobRequest {
                 .steps
                 .iter()
                 .map(|step| StepSpec {
+                    id: step.id.clone(),
                     name: step.name.clone(),
-                    run: step.run.as_ref().map(known).unwrap_or_default(),
-                    env: known_env(&step.env),
-                    working_directory: step.working_directory.as_ref().map(known),
+                    run: step.run.clone().unwrap_or_default(),
+                    env: step.env.clone(),
+                    working_directory: step.working_directory.clone(),
                     shell: step.shell.clone(),
-                    condition: condition(step),
+                    condition: step.condition.clone(),
                     continue_on_error: step.continue_on_error,
                     timeout_ms: step.timeout_ms,
+                    retry: step.retry.clone(),
+                    user: step.user.clone(),
+                    tty: step.tty,
+                    background: step.background,
                 })
                 .collect(),
         }
@@ -132,6 +146,7 @@ impl JobRequest {
                     AgentError::ImageUnusable => ErrorKind::ImageUnusable,
                     AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
                     AgentError::DiskFull => ErrorKind::DiskFull,
+                    AgentError::Expression => ErrorKind::Expression,
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
                 };
                 let message = if kind == ErrorKind::ImageUnusable {
@@ -142,22 +157,6 @@ impl JobRequest {
                 Outcome::Error { kind, message }
             }
         }
-    }
-}
-
-fn known(text: &Template) -> String {
-    text.as_known().map_or_else(|| text.shown(), str::to_owned)
-}
-
-fn known_env(env: &BTreeMap<String, Template>) -> BTreeMap<String, String> {
-    env.iter().map(|(name, value)| (name.clone(), known(value))).collect()
-}
-
-fn condition(step: &StepPlan) -> Condition {
-    match step.condition.as_ref().map(|condition| condition.source().trim()) {
-        Some("failure()") => Condition::Failure,
-        Some("always()") => Condition::Always,
-        _ => Condition::Success,
     }
 }
 
@@ -202,6 +201,8 @@ pub enum JobUpdate {
         time: Timestamp,
         result: StepResult,
     },
+    /// What the job gives to those that need it.
+    Outputs(BTreeMap<String, String>),
 }
 
 /// How far a job has come.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_agent_protocol::mask::{Patterns, masked};
-use longshore_agent_protocol::{FromAgent, JobResult};
+use longshore_agent_protocol::{FromAgent, JobEnd, JobResult};
 use longshore_core::record::RecordKind;
 use longshore_core::{Record, Stream, Timestamp};
 use tokio::task::JoinHandle;
@@ -86,7 +86,12 @@ impl Scribe {
                         told.updates.push(JobUpdate::StepFinished { step, time, result });
                     }
                 }
-                RecordKind::JobFinished => told.finished = serde_json::from_slice(&record.data).ok(),
+                RecordKind::JobFinished => {
+                    if let Ok(JobEnd { result, outputs }) = serde_json::from_slice(&record.data) {
+                        told.updates.push(JobUpdate::Outputs(outputs));
+                        told.finished = Some(result);
+                    }
+                }
             }
         }
         told
@@ -136,8 +141,12 @@ impl Scribe {
                 self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
                 self.pending.written.updates.push(JobUpdate::StepFinished { step, time: at(time_ms), result });
             }
-            FromAgent::JobFinished { time_ms, result } => {
-                self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&result));
+            FromAgent::JobFinished { time_ms, end } => {
+                self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
+                let JobEnd { result, outputs } = end;
+                if !outputs.is_empty() {
+                    self.pending.written.updates.push(JobUpdate::Outputs(outputs));
+                }
                 self.pending.written.finished = Some(result);
             }
         }

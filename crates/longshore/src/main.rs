@@ -12,6 +12,7 @@ mod checkouts;
 mod client;
 mod commands;
 mod config;
+mod contexts;
 mod journal;
 mod runner;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
-use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp};
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan::Resources};
 use longshore_executor::{AdoptRequest, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy};
 use longshore_scheduler::{
     Order, Report, ReportKind,
@@ -24,7 +24,11 @@ use longshore_store::{
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{checkouts::Sources, journal::StoreJournal};
+use crate::{
+    checkouts::Sources,
+    contexts::{self, Missing},
+    journal::StoreJournal,
+};
 
 /// What every job gets besides its plan.
 #[derive(Debug, Clone, Default)]
@@ -106,7 +110,7 @@ impl Runner {
         attempt: u32,
         cancel: CancellationToken,
     ) -> Outcome {
-        let request = match self.request(origin, plan, job, attempt) {
+        let request = match self.request(origin, plan, job, attempt, Missing::Refuse).await {
             Ok(request) => request,
             Err(outcome) => return outcome,
         };
@@ -136,7 +140,7 @@ impl Runner {
             Err(error) => return internal(&error.to_string()),
         };
         let origin = Origin { build: &build, repo: &repo };
-        let request = match self.request(&origin, running.plan, job, attempt) {
+        let request = match self.request(&origin, running.plan, job, attempt, Missing::PassOver).await {
             Ok(request) => request,
             Err(outcome) => return outcome,
         };
@@ -154,7 +158,14 @@ impl Runner {
         outcome
     }
 
-    fn request(&self, origin: &Origin<'_>, plan: JobPlan, job: JobId, attempt: u32) -> Result<JobRequest, Outcome> {
+    async fn request(
+        &self,
+        origin: &Origin<'_>,
+        plan: JobPlan,
+        job: JobId,
+        attempt: u32,
+        missing: Missing,
+    ) -> Result<JobRequest, Outcome> {
         let unsupported = plan.unsupported();
         if !unsupported.is_empty() {
             let message = format!(
@@ -164,6 +175,18 @@ impl Runner {
             );
             return Err(Outcome::Error { kind: ErrorKind::NotSupported, message });
         }
+        let extras = &self.extras;
+        let mut secrets = contexts::secrets(&self.store, origin.repo, &plan, &extras.secrets, missing).await?;
+        let known = contexts::contexts(&self.store, origin.build, job, &plan, &secrets, &extras.url)
+            .await
+            .map_err(|error| internal(&error.to_string()))?;
+        let plan = contexts::with_image(plan, &known)?;
+        for (name, value) in &extras.secrets {
+            // One that the plan names goes where the plan says; all others are variables of every step.
+            if !plan.secrets.iter().any(|wanted| wanted.name == *name) {
+                secrets.variables.insert(name.clone(), value.clone());
+            }
+        }
         let checkout: Option<Arc<dyn CheckoutSource>> = match plan.checkout {
             Some(_) => Some(
                 self.sources
@@ -172,7 +195,8 @@ impl Runner {
             ),
             None => None,
         };
-        let mut env = origin.variables(&plan, &self.extras.url);
+        let limits = limits(&extras.limits, &plan.resources);
+        let mut env = origin.variables(&plan, &extras.url);
         env.extend(self.extras.env.iter().cloned());
         Ok(JobRequest {
             build: origin.build.id,
@@ -181,10 +205,12 @@ impl Runner {
             scope: self.extras.scope.clone().unwrap_or_else(|| origin.repo.id.to_string()),
             plan,
             env,
-            secrets: self.extras.secrets.iter().cloned().collect(),
+            secrets: secrets.variables,
+            secret_files: secrets.files,
+            known,
             masks: Vec::new(),
             checkout,
-            limits: self.extras.limits.clone(),
+            limits,
             pull: PullPolicy::Missing,
         })
     }
@@ -201,6 +227,7 @@ impl Runner {
                 JobUpdate::Phase(Phase::Pulling | Phase::Starting) => continue,
                 JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
+                JobUpdate::Outputs(outputs) => ReportKind::Outputs(outputs),
                 JobUpdate::StepFinished { step, time, result } => {
                     ReportKind::StepFinished { step, end: step_end(&result, time) }
                 }
@@ -254,6 +281,19 @@ fn step_end(result: &StepResult, finished_at: Timestamp) -> StepEnd {
         cpu_ms: result.cpu_ms,
         peak_memory_bytes: result.peak_memory_bytes,
         out_of_memory: result.out_of_memory,
+        summary: Some(result.summary.clone()).filter(|summary| !summary.is_empty()),
+    }
+}
+
+/// What the job asks for, within what the server grants.
+fn limits(granted: &Limits, asked: &Resources) -> Limits {
+    let within = |granted: Option<u64>, asked: Option<u64>| [granted, asked].into_iter().flatten().min();
+    Limits {
+        memory: within(granted.memory, asked.memory_bytes),
+        pids: asked.pids.map_or(granted.pids, |pids| pids.min(granted.pids)),
+        cpus: asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0).or(granted.cpus),
+        shm: asked.shm_bytes.or(granted.shm),
+        grace: granted.grace,
     }
 }
 

@@ -5,7 +5,7 @@
 //! wait for the sender of reports, or the two would wait for each other.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
@@ -52,6 +52,8 @@ pub enum ReportKind {
         step: u16,
         end: StepEnd,
     },
+    /// What it gives to those that need it.
+    Outputs(BTreeMap<String, String>),
     /// The last word. Its log is complete and readable.
     Ended(Outcome),
 }
@@ -230,6 +232,7 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
         ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
         ReportKind::StepFinished { step, end } => steps::finished(tx, *job, *attempt, *step, end).await.map(drop),
+        ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
         ReportKind::Ended(outcome) => {
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");
             jobs::end_attempt(tx, *job, *attempt, outcome.clone(), Timestamp::now()).await.map(drop)

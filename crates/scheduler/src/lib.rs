@@ -4,6 +4,7 @@
 //! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
 //! API and the command line hold.
 
+mod contexts;
 mod dispatcher;
 mod ingest;
 pub mod pipeline;
@@ -11,5 +12,6 @@ mod prepare;
 mod rerun;
 mod scheduler;
 
+pub use contexts::build_context;
 pub use dispatcher::{Order, Report, ReportKind};
 pub use scheduler::{RequestError, Scheduler, StartRequest};

@@ -1,8 +1,8 @@
 //! Jobs: reading them, and the facts of their attempts. Their status moves only in `transition`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{BuildId, JobId, JobPlan, RepoId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, JobPlan, NeedEnd, RepoId, Status, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -42,6 +42,8 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// The job of an earlier build that succeeded and stands for this one.
     pub carried_over: Option<JobId>,
+    /// What it gave to those that need it.
+    pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once it is over.
     pub log_bytes: u64,
     pub steps: Vec<Step>,
@@ -146,6 +148,46 @@ pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32
     Ok(())
 }
 
+/// What the attempt gives to those that need it. Told before its end.
+pub async fn set_outputs(
+    tx: &mut WriteTx,
+    id: JobId,
+    attempt: u32,
+    outputs: &BTreeMap<String, String>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE jobs SET outputs = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
+        .bind(row::to_json(outputs)?)
+        .bind(id.to_string())
+        .bind(attempt)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// How the jobs stand that this one needs, in the order of their creation.
+pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
+    fetch_needs(&mut *store.readers().acquire().await?, id).await
+}
+
+pub(crate) async fn fetch_needs(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT n.key, n.status, n.outputs, n.continue_on_error FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
+         WHERE job_needs.job = ? ORDER BY n.seq",
+    )
+    .bind(id.to_string())
+    .fetch_all(conn)
+    .await?;
+    let read = |row: &SqliteRow| {
+        Ok(NeedEnd {
+            key: row.try_get("key")?,
+            status: row::parsed(row, "status")?,
+            outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
+            continue_on_error: row.try_get("continue_on_error")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
 /// The attempt's agent began. Whether that was news.
 pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timestamp) -> Result<bool, StoreError> {
     let done = sqlx::query(
@@ -243,7 +285,8 @@ async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<()
 async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
-                claimed_at = o.claimed_at, started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes
+                claimed_at = o.claimed_at, started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
+                outputs = o.outputs
          FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
     )
     .bind(job.to_string())
@@ -255,9 +298,9 @@ async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(),
     }
     sqlx::query(
         "INSERT INTO steps (job, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
-                            peak_memory_bytes, out_of_memory)
+                            peak_memory_bytes, out_of_memory, summary)
          SELECT ?1, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
-                peak_memory_bytes, out_of_memory FROM steps WHERE job = ?2",
+                peak_memory_bytes, out_of_memory, summary FROM steps WHERE job = ?2",
     )
     .bind(job.to_string())
     .bind(original.to_string())
@@ -304,7 +347,7 @@ fn push_builds<'a>(query: &'a mut QueryBuilder<Sqlite>, builds: &[BuildId]) -> &
 const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.started_at, jobs.finished_at,
-           jobs.carried_over, jobs.log_bytes,
+           jobs.carried_over, jobs.log_bytes, jobs.outputs,
            (SELECT json_group_array(n.key ORDER BY n.seq) FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
             WHERE job_needs.job = jobs.id) AS needs
     FROM jobs JOIN builds ON builds.id = jobs.build";
@@ -329,6 +372,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         started_at: row::time_opt(row, "started_at")?,
         finished_at: row::time_opt(row, "finished_at")?,
         carried_over: row::parsed_opt(row, "carried_over")?,
+        outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,
         steps: Vec::new(),
     })

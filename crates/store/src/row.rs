@@ -58,6 +58,14 @@ pub(crate) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result
         .map_err(|error| StoreError::Corrupt(format!("column `{column}`: {error}")))
 }
 
+/// The same for a column that may be NULL.
+pub(crate) fn json_opt<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(serde_json::from_str)
+        .transpose()
+        .map_err(|error| StoreError::Corrupt(format!("column `{column}`: {error}")))
+}
+
 pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("cannot be stored as JSON: {error}")))
 }

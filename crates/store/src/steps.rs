@@ -21,6 +21,8 @@ pub struct Step {
     pub cpu_ms: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
     pub out_of_memory: bool,
+    /// Markdown that it wrote about itself.
+    pub summary: Option<String>,
 }
 
 /// How a step ended.
@@ -35,6 +37,7 @@ pub struct StepEnd {
     pub cpu_ms: u64,
     pub peak_memory_bytes: u64,
     pub out_of_memory: bool,
+    pub summary: Option<String>,
 }
 
 /// The step of that attempt runs. Whether that was news.
@@ -72,7 +75,7 @@ pub async fn finished(
     }
     let done = sqlx::query(
         "UPDATE steps SET status = ?, exit_code = ?, signal = ?, finished_at = ?, wall_ms = ?, cpu_ms = ?,
-                peak_memory_bytes = ?, out_of_memory = ?
+                peak_memory_bytes = ?, out_of_memory = ?, summary = ?
          WHERE job = ? AND position = ? AND status IN ('queued', 'running')
            AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ?)",
     )
@@ -84,6 +87,7 @@ pub async fn finished(
     .bind(row::signed(end.cpu_ms))
     .bind(row::signed(end.peak_memory_bytes))
     .bind(end.out_of_memory)
+    .bind(&end.summary)
     .bind(job.to_string())
     .bind(position)
     .bind(attempt)
@@ -138,5 +142,6 @@ pub(crate) fn from_row(row: &SqliteRow) -> Result<Step, StoreError> {
         cpu_ms: unsigned("cpu_ms")?,
         peak_memory_bytes: unsigned("peak_memory_bytes")?,
         out_of_memory: row.try_get("out_of_memory")?,
+        summary: row.try_get("summary")?,
     })
 }

@@ -221,6 +221,7 @@ async fn reports_of_steps_come_twice_and_late_and_change_nothing_then() {
         cpu_ms: 3,
         peak_memory_bytes: 1 << 33,
         out_of_memory: false,
+        summary: None,
     };
     let mut tx = world.store.write().await.unwrap();
     assert!(jobs::mark_started(&mut tx, job, 1, now()).await.unwrap());

@@ -156,6 +156,8 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         plan: plan(scripts),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        secret_files: BTreeMap::new(),
+        known: BTreeMap::new(),
         masks: Vec::new(),
         checkout: None,
         limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },

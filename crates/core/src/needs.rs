@@ -1,0 +1,218 @@
+//! What the jobs that a job needs mean to it: whether it may run, and what `needs.<job>` says. Pure; the store asks when they are
+//! over, the runner when the job starts.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    JobPlan, Status,
+    expression::{Context, Progress, Value, runs},
+};
+
+/// A job that another one needs, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedEnd {
+    /// [`JobPlan::key`].
+    pub key: String,
+    pub status: Status,
+    pub outputs: BTreeMap<String, String>,
+    /// Its failure is none to those that need it.
+    pub continue_on_error: bool,
+}
+
+impl NeedEnd {
+    fn counts_as(&self) -> Status {
+        match self.status {
+            Status::Failure | Status::Error | Status::TimedOut if self.continue_on_error => Status::Success,
+            status => status,
+        }
+    }
+}
+
+/// What a job's needs say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Some are not over.
+    Waits,
+    Runs,
+    /// The job is skipped, for this reason.
+    Skipped(String),
+    /// Its `if` has no value, for this reason.
+    Broken(String),
+}
+
+/// Whether a job may run, by its needs and its `if`. `known` are contexts beyond the plan's and `needs`: `build`.
+#[must_use]
+pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Readiness {
+    let optional = |end: &NeedEnd| plan.needs.iter().any(|need| need.key == end.key && need.optional);
+    let required = || needs.iter().filter(|end| !optional(end));
+    let asks = plan.condition.as_ref().is_some_and(|condition| condition.refers().progress);
+    let spoiled = required().find(|end| end.status.is_final() && end.counts_as() != Status::Success);
+    if let Some(end) = spoiled
+        && !asks
+    {
+        // No later need can mend it: those that are left are not waited for.
+        return Readiness::Skipped(format!("`{}`, which it needs, {}", end.key, fate(end.status)));
+    }
+    if needs.iter().any(|end| !end.status.is_final()) {
+        return Readiness::Waits;
+    }
+    let any = |wanted: &[Status]| required().any(|end| wanted.contains(&end.counts_as()));
+    let values = Values {
+        plan,
+        needs: needs_context(plan, needs),
+        known,
+        progress: Progress {
+            failed: any(&[Status::Failure, Status::Error, Status::TimedOut]),
+            canceled: any(&[Status::Canceled]),
+            skipped: any(&[Status::Skipped]),
+        },
+    };
+    match runs(plan.condition.as_ref(), &values) {
+        Ok(true) => Readiness::Runs,
+        Ok(false) => {
+            let source = plan.condition.as_ref().map_or("success()", |condition| condition.source().trim());
+            let because = spoiled.map(|end| format!(": `{}` {}", end.key, fate(end.status))).unwrap_or_default();
+            Readiness::Skipped(format!("`if: {source}` does not hold{because}"))
+        }
+        Err(error) => Readiness::Broken(format!("`if` of the job: {error}")),
+    }
+}
+
+const fn fate(status: Status) -> &'static str {
+    match status {
+        Status::Success => "succeeded",
+        Status::Failure => "failed",
+        Status::Error => "ended in an error",
+        Status::TimedOut => "ran out of time",
+        Status::Canceled => "was canceled",
+        Status::Skipped => "was skipped",
+        Status::Blocked | Status::Queued | Status::Running | Status::Canceling => "is not over",
+    }
+}
+
+/// The context `needs`: of each job `result` and `outputs`. The jobs of one matrix are one: the worst result, and each output of
+/// the last that has it.
+#[must_use]
+pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
+    let mut jobs: BTreeMap<&str, (Status, BTreeMap<String, String>)> = BTreeMap::new();
+    for end in needs {
+        let Some(need) = plan.needs.iter().find(|need| need.key == end.key) else { continue };
+        let (status, outputs) = jobs.entry(&need.job).or_insert((Status::Success, BTreeMap::new()));
+        if *status == Status::Success {
+            *status = end.counts_as();
+        }
+        outputs.extend(end.outputs.clone());
+    }
+    Value::map(jobs.into_iter().map(|(job, (status, outputs))| {
+        (job, Value::map([("result", Value::from(status.as_str())), ("outputs", Value::map(outputs))]))
+    }))
+}
+
+struct Values<'a> {
+    plan: &'a JobPlan,
+    needs: Value,
+    known: &'a BTreeMap<String, Value>,
+    progress: Progress,
+}
+
+impl Context for Values<'_> {
+    fn context(&self, name: &str) -> Option<&Value> {
+        match name {
+            "needs" => Some(&self.needs),
+            _ => self.known.get(name).or_else(|| self.plan.known.get(name)),
+        }
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        Some(self.progress)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{expression::Expression, plan::Need};
+
+    fn job(condition: Option<&str>, needs: &[(&str, bool)]) -> JobPlan {
+        JobPlan {
+            key: "ci/it".to_owned(),
+            condition: condition.map(|source| Expression::parse(source).unwrap()),
+            needs: needs
+                .iter()
+                .map(|(job, optional)| Need { key: format!("ci/{job}"), job: (*job).to_owned(), optional: *optional })
+                .collect(),
+            ..JobPlan::default()
+        }
+    }
+
+    fn end(job: &str, status: Status) -> NeedEnd {
+        let outputs = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
+        NeedEnd { key: format!("ci/{job}"), status, outputs, continue_on_error: false }
+    }
+
+    fn of(condition: Option<&str>, needs: &[(&str, Status)]) -> Readiness {
+        let plan = job(condition, &needs.iter().map(|(job, _)| (*job, false)).collect::<Vec<_>>());
+        let ends: Vec<_> = needs.iter().map(|(job, status)| end(job, *status)).collect();
+        readiness(&plan, &ends, &BTreeMap::new())
+    }
+
+    fn skipped(readiness: Readiness) -> String {
+        match readiness {
+            Readiness::Skipped(reason) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_job_waits_for_all_its_needs_and_runs_when_they_have_succeeded() {
+        assert_eq!(of(None, &[]), Readiness::Runs);
+        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Running)]), Readiness::Waits);
+        assert_eq!(of(None, &[("a", Status::Success), ("b", Status::Success)]), Readiness::Runs);
+    }
+
+    #[test]
+    fn a_need_that_did_not_succeed_skips_the_job_and_is_named() {
+        let reason = skipped(of(None, &[("a", Status::Failure), ("b", Status::Running)]));
+        assert_eq!(reason, "`ci/a`, which it needs, failed");
+        let reason = skipped(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Skipped)]));
+        assert_eq!(reason, "`ci/a`, which it needs, was skipped");
+    }
+
+    #[test]
+    fn a_condition_that_asks_how_it_went_is_asked_when_all_is_over() {
+        let both = |second| [("a", Status::Failure), ("b", second)];
+        assert_eq!(of(Some("always()"), &both(Status::Running)), Readiness::Waits);
+        assert_eq!(of(Some("always()"), &both(Status::Success)), Readiness::Runs);
+        assert_eq!(of(Some("failure()"), &both(Status::Success)), Readiness::Runs);
+        assert_eq!(of(Some("!cancelled()"), &both(Status::Success)), Readiness::Runs);
+        let reason = skipped(of(Some("success() && true"), &both(Status::Success)));
+        assert_eq!(reason, "`if: success() && true` does not hold: `ci/a` failed");
+        let reason = skipped(of(Some("failure()"), &[("a", Status::Success)]));
+        assert_eq!(reason, "`if: failure()` does not hold");
+        assert_eq!(of(Some("needs.a.result == 'failure' && always()"), &both(Status::Success)), Readiness::Runs);
+    }
+
+    #[test]
+    fn outputs_decide_and_optional_needs_do_not() {
+        assert_eq!(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Success)]), Readiness::Runs);
+        let plan = job(None, &[("a", true), ("b", false)]);
+        let ends = |a, b| [end("a", a), end("b", b)];
+        let none = BTreeMap::new();
+        assert_eq!(readiness(&plan, &ends(Status::Failure, Status::Success), &none), Readiness::Runs);
+        assert_eq!(readiness(&plan, &ends(Status::Running, Status::Success), &none), Readiness::Waits);
+        assert!(matches!(readiness(&plan, &ends(Status::Success, Status::Failure), &none), Readiness::Skipped(_)));
+    }
+
+    #[test]
+    fn a_failure_that_is_to_be_passed_over_counts_as_a_success() {
+        let plan = job(None, &[("a", false)]);
+        let ends = [NeedEnd { continue_on_error: true, ..end("a", Status::Failure) }];
+        assert_eq!(readiness(&plan, &ends, &BTreeMap::new()), Readiness::Runs);
+    }
+
+    #[test]
+    fn a_condition_without_a_value_is_broken_and_says_why() {
+        let broken = of(Some("from-json(needs.a.outputs.none)"), &[("a", Status::Success)]);
+        assert!(matches!(broken, Readiness::Broken(reason) if reason.contains("from-json")));
+    }
+}
