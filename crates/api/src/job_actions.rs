@@ -40,8 +40,7 @@ pub(crate) async fn cancel(
     caller.require(Scope::Build)?;
     let Path(id) = id?;
     server.scheduler.cancel_job(id).await?;
-    let job = jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    Ok((StatusCode::ACCEPTED, Json(JobStanding { id, status: job.status })))
+    now(&server, id).await
 }
 
 /// Runs a job once more, as a new build that carries over everything else that succeeded
@@ -65,50 +64,48 @@ pub(crate) async fn rerun(
 }
 
 /// Lets a job that waits for approval go on
-///
-/// Jobs cannot ask for approval yet, so there is never anything to approve.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/approve", tag = "jobs", security(("token" = ["build"])),
     params(("job" = String, Path, description = "The job's id")),
-    responses((status = 404, body = ErrorBody), (status = 409, description = "The job waits for no approval", body = ErrorBody)),
+    responses(
+        (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
+        (status = 409, description = "The job waits for no approval", body = ErrorBody),
+    ),
 )]
 pub(crate) async fn approve(
     State(server): State<Arc<Server>>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
-) -> ApiError {
-    waits_for_no_approval(&server, &caller, id, "approve").await
+) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
+    caller.require(Scope::Build)?;
+    let Path(id) = id?;
+    server.scheduler.approve_job(id, caller.name()).await?;
+    tracing::info!(job = %id, by = caller.name(), "a job was approved");
+    now(&server, id).await
 }
 
 /// Ends a job that waits for approval
-///
-/// Jobs cannot ask for approval yet, so there is never anything to decline.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/decline", tag = "jobs", security(("token" = ["build"])),
     params(("job" = String, Path, description = "The job's id")),
-    responses((status = 404, body = ErrorBody), (status = 409, description = "The job waits for no approval", body = ErrorBody)),
+    responses(
+        (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
+        (status = 409, description = "The job waits for no approval", body = ErrorBody),
+    ),
 )]
 pub(crate) async fn decline(
     State(server): State<Arc<Server>>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
-) -> ApiError {
-    waits_for_no_approval(&server, &caller, id, "decline").await
+) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
+    caller.require(Scope::Build)?;
+    let Path(id) = id?;
+    server.scheduler.decline_job(id, caller.name()).await?;
+    tracing::info!(job = %id, by = caller.name(), "a job was declined");
+    now(&server, id).await
 }
 
-async fn waits_for_no_approval(
-    server: &Server,
-    caller: &Caller,
-    id: Result<Path<JobId>, ApiError>,
-    verb: &str,
-) -> ApiError {
-    let found = async {
-        caller.require(Scope::Build)?;
-        let Path(id) = id?;
-        jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))
-    };
-    match found.await {
-        Ok(job) => ApiError::conflict(format!("nothing to {verb}: job `{}` waits for no approval", job.name)),
-        Err(error) => error,
-    }
+async fn now(server: &Server, id: JobId) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
+    let job = jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    Ok((StatusCode::ACCEPTED, Json(JobStanding { id, status: job.status })))
 }

@@ -1,9 +1,10 @@
 //! The shapes of answers: what of the store's rows is shown, under which names.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use longshore_core::{BuildId, DeliveryId, Diagnostic, EventName, JobId, RepoId, Status, Timestamp};
 use longshore_store::{
+    attempts::Attempt,
     builds::Build,
     jobs::Job,
     repos::{self, Repo},
@@ -153,6 +154,10 @@ pub(crate) struct JobView {
     pub(crate) needs: Vec<String>,
     /// 0 until it was claimed.
     pub(crate) attempt: u32,
+    /// Its tries that are over, where it may be tried again.
+    pub(crate) attempts: Vec<AttemptView>,
+    /// What it gave to those that need it.
+    pub(crate) outputs: BTreeMap<String, String>,
     /// The job of an earlier build that succeeded and stands for this one.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) carried_over: Option<JobId>,
@@ -179,12 +184,38 @@ impl From<Job> for JobView {
             matrix: job.matrix,
             needs: job.needs,
             attempt: job.attempt,
+            attempts: job.attempts.into_iter().map(AttemptView::from).collect(),
+            outputs: job.outputs,
             carried_over: job.carried_over,
             claimed_at: job.claimed_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
             steps: job.steps.into_iter().map(StepView::from).collect(),
         }
+    }
+}
+
+/// One try of a job.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptView {
+    /// From 1.
+    attempt: u32,
+    #[schema(value_type = String, example = "failure")]
+    status: Status,
+    reason: Option<String>,
+    exit_code: Option<i32>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    claimed_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    finished_at: Timestamp,
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        let Attempt { attempt, status, reason, exit_code, claimed_at, started_at, finished_at, log_bytes: _ } = attempt;
+        Self { attempt, status, reason, exit_code, claimed_at, started_at, finished_at }
     }
 }
 
@@ -207,6 +238,8 @@ pub(crate) struct StepView {
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) out_of_memory: bool,
+    /// Markdown that it wrote to `LONGSHORE_SUMMARY`.
+    pub(crate) summary: Option<String>,
 }
 
 impl From<Step> for StepView {
@@ -223,6 +256,7 @@ impl From<Step> for StepView {
             cpu_ms: step.cpu_ms,
             peak_memory_bytes: step.peak_memory_bytes,
             out_of_memory: step.out_of_memory,
+            summary: step.summary,
         }
     }
 }

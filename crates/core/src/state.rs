@@ -1,15 +1,28 @@
 //! The one place that decides what a job's next status is. Pure and exhaustive: the store applies what it says by
 //! compare-and-set, and nobody else writes a status.
 
-use crate::{Outcome, Status};
+use crate::{
+    Outcome, Status,
+    plan::{Retry, RetryOn},
+};
 
 /// What happens to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobEvent {
     /// Everything it needs has succeeded.
     NeedsMet,
-    /// Something it needs did not succeed; the word says which.
-    NeedFailed { need: String },
+    /// What it needs or its `if` says that it does not run; the reason says which.
+    DoesNotRun { reason: String },
+    /// It may run but for this: an approval, a group, its matrix.
+    Waits { reason: String },
+    /// Somebody said no.
+    Declined { by: String },
+    /// Another job of its matrix failed.
+    MatrixFailed { reason: String },
+    /// A newer build has taken its group.
+    Superseded { reason: String },
+    /// An attempt ended, and there will be another.
+    TriesAgain { reason: String },
     /// The dispatcher gave it to the executor.
     Claimed,
     /// Somebody asked for its end.
@@ -35,7 +48,12 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
         (
             Status::Success | Status::Failure | Status::Error | Status::Canceled | Status::Skipped | Status::TimedOut,
             JobEvent::NeedsMet
-            | JobEvent::NeedFailed { .. }
+            | JobEvent::DoesNotRun { .. }
+            | JobEvent::Waits { .. }
+            | JobEvent::Declined { .. }
+            | JobEvent::MatrixFailed { .. }
+            | JobEvent::Superseded { .. }
+            | JobEvent::TriesAgain { .. }
             | JobEvent::Claimed
             | JobEvent::CancelRequested
             | JobEvent::Ended(_),
@@ -44,10 +62,30 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
         (Status::Blocked, JobEvent::NeedsMet) => To(Status::Queued, None),
         (Status::Queued | Status::Running | Status::Canceling, JobEvent::NeedsMet) => Stays,
 
-        (Status::Blocked | Status::Queued, JobEvent::NeedFailed { need }) => {
-            To(Status::Skipped, Some(format!("`{need}`, which it needs, did not succeed")))
+        (Status::Blocked | Status::Queued, JobEvent::DoesNotRun { reason }) => {
+            To(Status::Skipped, Some(reason.clone()))
         }
-        (Status::Running | Status::Canceling, JobEvent::NeedFailed { .. }) => Stays,
+        (Status::Running | Status::Canceling, JobEvent::DoesNotRun { .. }) => Stays,
+
+        (Status::Blocked, JobEvent::Waits { reason }) => To(Status::Blocked, Some(reason.clone())),
+        (Status::Queued | Status::Running | Status::Canceling, JobEvent::Waits { .. }) => Stays,
+
+        (Status::Blocked, JobEvent::Declined { by }) => To(Status::Canceled, Some(format!("declined by {by}"))),
+        (Status::Queued | Status::Running | Status::Canceling, JobEvent::Declined { .. }) => Stays,
+
+        (Status::Blocked | Status::Queued, JobEvent::MatrixFailed { reason }) => {
+            To(Status::Skipped, Some(reason.clone()))
+        }
+        (Status::Blocked | Status::Queued, JobEvent::Superseded { reason }) => {
+            To(Status::Canceled, Some(reason.clone()))
+        }
+        (Status::Running, JobEvent::MatrixFailed { reason } | JobEvent::Superseded { reason }) => {
+            To(Status::Canceling, Some(reason.clone()))
+        }
+        (Status::Canceling, JobEvent::MatrixFailed { .. } | JobEvent::Superseded { .. }) => Stays,
+
+        (Status::Running, JobEvent::TriesAgain { reason }) => To(Status::Queued, Some(reason.clone())),
+        (Status::Blocked | Status::Queued | Status::Canceling, JobEvent::TriesAgain { .. }) => Stays,
 
         (Status::Queued, JobEvent::Claimed) => To(Status::Running, None),
         (Status::Blocked | Status::Running | Status::Canceling, JobEvent::Claimed) => Stays,
@@ -62,6 +100,21 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
             To(outcome.status(), outcome.reason())
         }
     }
+}
+
+/// Why an attempt that ended like this is followed by another; nothing where it is not. `attempt` counts from 1.
+#[must_use]
+pub fn tries_again(retry: &Retry, attempt: u32, outcome: &Outcome) -> Option<String> {
+    let asked = match outcome {
+        Outcome::Success | Outcome::Canceled => return None,
+        Outcome::Failure { .. } => RetryOn::Failure,
+        Outcome::TimedOut { .. } => RetryOn::Timeout,
+        Outcome::Error { kind, .. } if kind.may_pass() => RetryOn::Error,
+        Outcome::Error { .. } => return None,
+    };
+    let again = attempt <= retry.max && retry.on.contains(&asked);
+    let reason = outcome.reason().unwrap_or_default();
+    again.then(|| format!("try {} of {}: {reason}", attempt + 1, retry.max.saturating_add(1)))
 }
 
 /// A build's status from its jobs'. An empty build is a success: nothing was asked of it.
@@ -97,7 +150,12 @@ mod tests {
     fn events() -> Vec<JobEvent> {
         vec![
             JobEvent::NeedsMet,
-            JobEvent::NeedFailed { need: "lint".to_owned() },
+            JobEvent::DoesNotRun { reason: "r".to_owned() },
+            JobEvent::Waits { reason: "r".to_owned() },
+            JobEvent::Declined { by: "b".to_owned() },
+            JobEvent::MatrixFailed { reason: "r".to_owned() },
+            JobEvent::Superseded { reason: "r".to_owned() },
+            JobEvent::TriesAgain { reason: "r".to_owned() },
             JobEvent::Claimed,
             JobEvent::CancelRequested,
             JobEvent::Ended(Outcome::Success),
@@ -122,6 +180,41 @@ mod tests {
         let Transition::To(status, _) = next(Status::Queued, &JobEvent::CancelRequested) else { panic!("stays") };
         assert_eq!(next(status, &JobEvent::Claimed), Transition::Stays);
         assert_eq!(next(Status::Canceling, &JobEvent::Claimed), Transition::Stays);
+    }
+
+    #[test]
+    fn a_job_is_claimed_from_the_queue_alone_and_comes_back_to_it_by_another_try_alone() {
+        for status in Status::ALL.into_iter().filter(|s| !s.is_final()) {
+            for event in events() {
+                let Transition::To(to, _) = next(status, &event) else { continue };
+                if to == Status::Running {
+                    assert_eq!((status, &event), (Status::Queued, &JobEvent::Claimed));
+                }
+                if to == Status::Queued {
+                    assert!(matches!(event, JobEvent::NeedsMet | JobEvent::TriesAgain { .. }), "{status} + {event:?}");
+                }
+                if to == Status::Canceling {
+                    assert_eq!(status, Status::Running, "{event:?}");
+                }
+                if to == Status::Blocked {
+                    assert_eq!(status, Status::Blocked, "{event:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_try_follows_only_the_ends_that_were_named_and_may_pass() {
+        let retry = Retry { max: 1, on: vec![RetryOn::Error, RetryOn::Timeout] };
+        let error = |kind| Outcome::Error { kind, message: "gone".to_owned() };
+        assert_eq!(tries_again(&retry, 1, &error(ErrorKind::Lost)).as_deref(), Some("try 2 of 2: gone"));
+        assert!(tries_again(&retry, 1, &Outcome::TimedOut { limit_ms: 1 }).is_some());
+        assert_eq!(tries_again(&retry, 2, &error(ErrorKind::Lost)), None);
+        assert_eq!(tries_again(&retry, 1, &error(ErrorKind::SecretMissing)), None);
+        let failure = Outcome::Failure { exit_code: 1, step: "x".to_owned(), out_of_memory: false };
+        assert_eq!(tries_again(&retry, 1, &failure), None);
+        assert_eq!(tries_again(&retry, 1, &Outcome::Canceled), None);
+        assert!(tries_again(&Retry { max: 3, on: vec![RetryOn::Failure] }, 3, &failure).is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! wait for the sender of reports, or the two would wait for each other.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -63,6 +63,8 @@ pub enum ReportKind {
 pub(crate) enum Request {
     CancelBuild { build: BuildId, done: oneshot::Sender<Result<(), StoreError>> },
     CancelJob { job: JobId, done: oneshot::Sender<Result<(), StoreError>> },
+    Approve { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
+    Decline { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
 }
 
 /// Reports taken into one transaction: a job of many quick steps costs a commit a batch, not a commit a step.
@@ -80,6 +82,8 @@ pub(crate) struct Dispatcher {
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Attempts that have been ordered and have not ended.
     pub(crate) running: HashMap<JobId, u32>,
+    /// Of those, the ones that have been told to stop.
+    pub(crate) told: HashSet<JobId>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -106,6 +110,9 @@ impl Dispatcher {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             changed.borrow_and_update();
+            while let Err(error) = self.stop_others().await {
+                patience.wait("stop jobs", &error).await;
+            }
             while let Err(error) = self.claim().await {
                 patience.wait("claim jobs", &error).await;
             }
@@ -188,6 +195,12 @@ impl Dispatcher {
             Request::CancelBuild { build, done } => {
                 let _ = done.send(self.cancel_build(build).await);
             }
+            Request::Approve { job, by, done } => {
+                let _ = done.send(self.approve(job, &by).await);
+            }
+            Request::Decline { job, by, done } => {
+                let _ = done.send(self.decline(job, &by).await);
+            }
             Request::CancelJob { job, done } => {
                 let _ = done.send(self.cancel_job(job).await);
             }
@@ -212,8 +225,34 @@ impl Dispatcher {
         Ok(())
     }
 
+    async fn approve(&mut self, job: JobId, by: &str) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        jobs::approve(&mut tx, job, by, Timestamp::now()).await?;
+        tx.commit().await.map(drop)
+    }
+
+    async fn decline(&mut self, job: JobId, by: &str) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        jobs::decline(&mut tx, job, by, Timestamp::now()).await?;
+        tx.commit().await.map(drop)
+    }
+
+    /// Jobs that run and have been asked to stop by what happened to others: their matrix, their group.
+    async fn stop_others(&mut self) -> Result<(), StoreError> {
+        let canceling = jobs::canceling(&self.store).await?;
+        self.told.retain(|job| canceling.contains(job));
+        for job in canceling {
+            if self.running.contains_key(&job) && self.told.insert(job) {
+                self.order(Order::Cancel(job)).await;
+            }
+        }
+        Ok(())
+    }
+
     async fn pass_on_cancel(&mut self, applied: Applied) {
-        if let Applied::Changed { job, to: Status::Canceling, .. } = applied {
+        if let Applied::Changed { job, to: Status::Canceling, .. } = applied
+            && self.told.insert(job)
+        {
             self.order(Order::Cancel(job)).await;
         }
     }

@@ -1,7 +1,7 @@
 //! The handle through which the API and the command line ask for builds and for their end.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -86,7 +86,8 @@ impl Scheduler {
     ) -> Self {
         let (sender, requests) = mpsc::channel(64);
         let running = HashMap::new();
-        let dispatcher = Dispatcher { store: store.clone(), capacity, orders, reports, requests, running };
+        let dispatcher =
+            Dispatcher { store: store.clone(), capacity, orders, reports, requests, running, told: HashSet::new() };
         tasks.spawn(dispatcher.run(shutdown.clone()));
         tasks.spawn(ingest::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
         Self { store, mirrors, requests: sender }
@@ -139,6 +140,18 @@ impl Scheduler {
         self.ask(|done| Request::CancelJob { job, done }).await
     }
 
+    /// Lets a job go on that waits for approval.
+    pub async fn approve_job(&self, job: JobId, by: &str) -> Result<(), RequestError> {
+        let by = by.to_owned();
+        self.ask(|done| Request::Approve { job, by, done }).await.map_err(in_words)
+    }
+
+    /// Ends a job that waits for approval.
+    pub async fn decline_job(&self, job: JobId, by: &str) -> Result<(), RequestError> {
+        let by = by.to_owned();
+        self.ask(|done| Request::Decline { job, by, done }).await.map_err(in_words)
+    }
+
     /// Runs an ended build once more as a new build, with the same plan; `failed_only` carries over what succeeded.
     pub async fn rerun_build(&self, build: BuildId, failed_only: bool) -> Result<BuildId, RequestError> {
         let what = if failed_only { Rerun::Failed } else { Rerun::All };
@@ -165,6 +178,13 @@ impl Scheduler {
         let (done, answer) = oneshot::channel();
         self.requests.send(request(done)).await.map_err(|_| RequestError::ShuttingDown)?;
         Ok(answer.await.map_err(|_| RequestError::ShuttingDown)??)
+    }
+}
+
+fn in_words(error: RequestError) -> RequestError {
+    match error {
+        RequestError::Store(StoreError::Conflict(message)) => RequestError::Conflict(message),
+        other => other,
     }
 }
 

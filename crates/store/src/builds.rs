@@ -1,11 +1,9 @@
 //! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
 
-use longshore_core::{
-    BuildId, BuildPlan, DeliveryId, Diagnostic, Event, JobId, RepoId, Severity, Status, Timestamp, state::build_status,
-};
+use longshore_core::{BuildId, BuildPlan, DeliveryId, Diagnostic, Event, JobId, RepoId, Severity, Status, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Page, Store, StoreError, WriteTx, jobs, page, row, write::NewChange};
+use crate::{ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, row, transition, write::NewChange};
 
 pub use crate::transition::cancel_build as cancel;
 
@@ -57,7 +55,8 @@ pub struct BuildFilter {
     pub only_public: bool,
 }
 
-/// Creates a build with its jobs: those without needs `queued`, the others `blocked`, those carried over `success`.
+/// Creates a build with its jobs: those that nothing keeps `queued`, the others `blocked` or `skipped`, those carried over
+/// `success`. Older builds whose group it takes are asked to stop.
 /// [`StoreError::Invalid`] for a plan that has no jobs, an unknown need, or a key twice.
 pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     let broken = new.diagnostics.iter().any(|d| d.severity == Severity::Error);
@@ -98,14 +97,18 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     .execute(tx.conn())
     .await?;
     if !broken {
-        let statuses = jobs::insert_all(tx, id, &new.plan.jobs, &new.carried_over, now).await?;
-        let status = build_status(statuses);
-        sqlx::query("UPDATE builds SET status = ?, finished_at = ? WHERE id = ?")
-            .bind(status.as_str())
-            .bind(status.is_final().then_some(now.as_millis()))
-            .bind(id.to_string())
-            .execute(tx.conn())
-            .await?;
+        jobs::insert_all(tx, new.repo, id, &new.plan.jobs, &new.carried_over, now).await?;
+        let mut taken: Vec<String> = Vec::new();
+        for concurrency in new.plan.jobs.iter().filter_map(|job| job.concurrency.as_ref()) {
+            if concurrency.cancel_in_progress && !taken.contains(&concurrency.group) {
+                taken.push(concurrency.group.clone());
+            }
+        }
+        gates::supersede(tx, new.repo, u64::try_from(number).unwrap_or(0), id, &taken, now).await?;
+        if !taken.is_empty() {
+            gates::release(tx, new.repo, now).await?;
+        }
+        transition::follow_build(tx, new.repo, id, now).await?;
     }
     tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });
     fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))

@@ -6,12 +6,17 @@ use longshore_core::{BuildId, JobId, JobPlan, NeedEnd, RepoId, Status, Timestamp
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx, row,
+    ChangeKind, Store, StoreError, WriteTx,
+    attempts::{self, Attempt},
+    gates, row,
     steps::{self, Step},
     write::NewChange,
 };
 
-pub use crate::transition::{Applied, ClaimedJob, apply, claim_next, end_attempt};
+pub use crate::{
+    gates::approve,
+    transition::{Applied, ClaimedJob, apply, claim_next, decline, end_attempt},
+};
 
 /// A job with its steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     /// The job of an earlier build that succeeded and stands for this one.
     pub carried_over: Option<JobId>,
+    /// Its tries that are over, where it may be tried again.
+    pub attempts: Vec<Attempt>,
     /// What it gave to those that need it.
     pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once it is over.
@@ -188,6 +195,12 @@ pub(crate) async fn fetch_needs(conn: &mut SqliteConnection, id: JobId) -> Resul
     rows.iter().map(read).collect()
 }
 
+/// Jobs that have been asked to stop and have not stopped. Takes no turn from the writer.
+pub async fn canceling(store: &Store) -> Result<Vec<JobId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM jobs WHERE finished_at IS NULL AND status = 'canceling'");
+    rows.fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
+}
+
 /// The attempt's agent began. Whether that was news.
 pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timestamp) -> Result<bool, StoreError> {
     let done = sqlx::query(
@@ -206,14 +219,15 @@ pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timesta
     Ok(news)
 }
 
-/// A new build's jobs, steps and edges. The jobs' statuses.
+/// A new build's jobs, steps and edges. Those that nothing keeps are queued.
 pub(crate) async fn insert_all(
     tx: &mut WriteTx,
+    repo: RepoId,
     build: BuildId,
     plans: &[JobPlan],
     carried_over: &[(String, JobId)],
     now: Timestamp,
-) -> Result<Vec<Status>, StoreError> {
+) -> Result<(), StoreError> {
     let carried: HashMap<&str, JobId> = carried_over.iter().map(|(key, job)| (key.as_str(), *job)).collect();
     let mut ids: HashMap<&str, JobId> = HashMap::with_capacity(plans.len());
     for plan in plans {
@@ -224,18 +238,16 @@ pub(crate) async fn insert_all(
     if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
         return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is no job of the plan")));
     }
-    let mut statuses = Vec::with_capacity(plans.len());
     for (position, plan) in plans.iter().enumerate() {
         let id = ids[plan.key.as_str()];
         let status = match carried.get(plan.key.as_str()) {
             Some(_) => Status::Success,
-            None if plan.needs.iter().all(|need| carried.contains_key(need.key.as_str())) => Status::Queued,
             None => Status::Blocked,
         };
-        statuses.push(status);
         sqlx::query(
-            "INSERT INTO jobs (id, build, position, key, name, pipeline, matrix, status, plan, finished_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (id, build, position, key, name, pipeline, matrix, status, plan, finished_at, concurrency_group,
+                               continue_on_error)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.to_string())
         .bind(build.to_string())
@@ -247,6 +259,8 @@ pub(crate) async fn insert_all(
         .bind(status.as_str())
         .bind(row::to_json(plan)?)
         .bind(status.is_final().then_some(now.as_millis()))
+        .bind(plan.concurrency.as_ref().map(|concurrency| concurrency.group.as_str()))
+        .bind(plan.continue_on_error)
         .execute(tx.conn())
         .await?;
         match carried.get(plan.key.as_str()) {
@@ -266,7 +280,11 @@ pub(crate) async fn insert_all(
                 .await?;
         }
     }
-    Ok(statuses)
+    for plan in plans.iter().filter(|plan| !carried.contains_key(plan.key.as_str())) {
+        gates::begin(tx, ids[plan.key.as_str()], plan, now).await?;
+    }
+    gates::release(tx, repo, now).await?;
+    Ok(())
 }
 
 async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<(), StoreError> {
@@ -348,6 +366,10 @@ const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.started_at, jobs.finished_at,
            jobs.carried_over, jobs.log_bytes, jobs.outputs,
+           (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
+                                                a.exit_code, 'claimed_at', a.claimed_at, 'started_at', a.started_at,
+                                                'finished_at', a.finished_at, 'log_bytes', a.log_bytes) ORDER BY a.attempt)
+            FROM job_attempts AS a WHERE a.job = jobs.id) AS attempts,
            (SELECT json_group_array(n.key ORDER BY n.seq) FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
             WHERE job_needs.job = jobs.id) AS needs
     FROM jobs JOIN builds ON builds.id = jobs.build";
@@ -372,6 +394,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         started_at: row::time_opt(row, "started_at")?,
         finished_at: row::time_opt(row, "finished_at")?,
         carried_over: row::parsed_opt(row, "carried_over")?,
+        attempts: attempts::from_json(row)?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,
         steps: Vec::new(),

@@ -7,6 +7,7 @@
 //! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
 //! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
+pub mod attempts;
 pub mod backup;
 pub mod builds;
 pub mod changes;
@@ -15,6 +16,7 @@ pub mod counts;
 pub mod deliveries;
 mod error;
 mod folder;
+mod gates;
 pub mod jobs;
 mod lock;
 pub mod logs;

@@ -5,13 +5,14 @@
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
-    state::{JobEvent, Transition, build_status, next},
+    state::{JobEvent, Transition, build_status, next, tries_again},
 };
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, StoreError, WriteTx,
+    ChangeKind, StoreError, WriteTx, attempts,
     builds::{self, Build},
+    gates,
     jobs::{self, Job},
     repos::{self, Repo},
     row, steps,
@@ -29,7 +30,8 @@ pub enum Applied {
         to: Status,
         /// The build's status after it.
         build_status: Status,
-        /// Jobs of the build that followed: `queued` where all needs are met, `skipped` where one failed.
+        /// Jobs that followed: `queued` where nothing keeps them any more, `skipped` where a need or the matrix failed,
+        /// `canceling` where the matrix failed and they ran.
         followed: Vec<(JobId, Status)>,
     },
     /// It had happened before, came too late, or was an older attempt's.
@@ -68,7 +70,26 @@ pub async fn end_attempt(
     if standing.attempt != attempt {
         return Ok(Applied::Unchanged { status: standing.status });
     }
+    if standing.status.is_final() {
+        return Ok(Applied::Unchanged { status: standing.status });
+    }
+    let plan = jobs::fetch_plan(tx.conn(), job).await?.ok_or(StoreError::NotFound("job"))?;
+    if let Some(retry) = &plan.retry {
+        attempts::keep(tx, job, attempt, &outcome, now).await?;
+        if standing.status == Status::Running
+            && let Some(reason) = tries_again(retry, attempt, &outcome)
+        {
+            attempts::begin_again(tx, job).await?;
+            return apply_to(tx, &standing, &JobEvent::TriesAgain { reason }, now).await;
+        }
+    }
     apply_to(tx, &standing, &JobEvent::Ended(outcome), now).await
+}
+
+/// Somebody says no. [`StoreError::Conflict`] where nobody is asked.
+pub async fn decline(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
+    let standing = gates::asked(tx, job, "decline").await?;
+    apply_to(tx, &standing, &JobEvent::Declined { by: by.to_owned() }, now).await.map(drop)
 }
 
 /// Claims the job that has been queued for longest (by creation), if there is one.
@@ -108,6 +129,7 @@ pub async fn cancel_build(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> R
     }
     let Some(repo) = repo else { return Ok(Vec::new()) };
     let build_status = follow_build(tx, repo, build, now).await?;
+    gates::release(tx, repo, now).await?;
     let applied = changed.into_iter().map(|(standing, to)| Applied::Changed {
         job: standing.id,
         build,
@@ -128,61 +150,76 @@ async fn apply_to(
     let Some(to) = set_status(tx, standing, event, now).await? else {
         return Ok(Applied::Unchanged { status: standing.status });
     };
-    let followed = if to.is_final() { follow_needs(tx, standing, to, now).await? } else { Vec::new() };
+    let followed = if to.is_final() { gates::follow(tx, standing, to, now).await? } else { Vec::new() };
     let build_status = follow_build(tx, standing.repo, standing.build, now).await?;
     Ok(Applied::Changed { job: standing.id, build: standing.build, from: standing.status, to, build_status, followed })
 }
 
 /// How a job stands before an event.
 #[derive(Debug, Clone)]
-struct Standing {
-    id: JobId,
-    build: BuildId,
-    repo: RepoId,
-    key: String,
-    status: Status,
-    attempt: u32,
+pub(crate) struct Standing {
+    pub(crate) id: JobId,
+    pub(crate) build: BuildId,
+    pub(crate) repo: RepoId,
+    pub(crate) pipeline: String,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) attempt: u32,
 }
 
+/// Everything of [`Standing`], to put a WHERE behind.
+pub(crate) const STANDING: &str =
+    "SELECT jobs.id, jobs.build, builds.repo, jobs.pipeline, jobs.key, jobs.status, jobs.reason,
+    jobs.attempt FROM jobs JOIN builds ON builds.id = jobs.build";
+
 impl Standing {
-    async fn of(tx: &mut WriteTx, job: JobId) -> Result<Self, StoreError> {
-        let row = sqlx::query(
-            "SELECT jobs.id, jobs.build, builds.repo, jobs.key, jobs.status, jobs.attempt
-             FROM jobs JOIN builds ON builds.id = jobs.build WHERE jobs.id = ?",
-        )
-        .bind(job.to_string())
-        .fetch_optional(tx.conn())
-        .await?
-        .ok_or(StoreError::NotFound("job"))?;
+    pub(crate) async fn of(tx: &mut WriteTx, job: JobId) -> Result<Self, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(STANDING);
+        query.push(" WHERE jobs.id = ").push_bind(job.to_string());
+        let row = query.build().fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("job"))?;
         Self::from_row(&row)
     }
 
-    fn from_row(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(crate) fn from_row(row: &SqliteRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row::parsed(row, "id")?,
             build: row::parsed(row, "build")?,
             repo: row::parsed(row, "repo")?,
-            key: row.try_get("key")?,
+            pipeline: row.try_get("pipeline")?,
             status: row::parsed(row, "status")?,
+            reason: row.try_get("reason")?,
             attempt: row::unsigned(row, "attempt")?,
         })
     }
 }
 
 /// One job's step from one status to the next, and everything that belongs to that alone. The new status, if it changed.
-async fn set_status(
+pub(crate) async fn set_status(
     tx: &mut WriteTx,
     standing: &Standing,
     event: &JobEvent,
     now: Timestamp,
 ) -> Result<Option<Status>, StoreError> {
     let Transition::To(to, reason) = next(standing.status, event) else { return Ok(None) };
+    // Who asked for the end has said why; that it came says nothing more.
+    let reason = match (event, &standing.reason) {
+        (JobEvent::Ended(Outcome::Canceled), Some(why)) if standing.status == Status::Canceling => Some(why.clone()),
+        _ => reason,
+    };
+    if to == standing.status && reason == standing.reason {
+        return Ok(None);
+    }
     let exit_code = match event {
         JobEvent::Ended(Outcome::Success) => Some(0),
         JobEvent::Ended(Outcome::Failure { exit_code, .. }) => Some(*exit_code),
         JobEvent::Ended(Outcome::TimedOut { .. } | Outcome::Canceled | Outcome::Error { .. })
         | JobEvent::NeedsMet
-        | JobEvent::NeedFailed { .. }
+        | JobEvent::DoesNotRun { .. }
+        | JobEvent::Waits { .. }
+        | JobEvent::Declined { .. }
+        | JobEvent::MatrixFailed { .. }
+        | JobEvent::Superseded { .. }
+        | JobEvent::TriesAgain { .. }
         | JobEvent::Claimed
         | JobEvent::CancelRequested => None,
     };
@@ -221,66 +258,48 @@ async fn set_status(
     Ok(Some(to))
 }
 
-/// What a job's end means for those that need it, and for those that need them.
-async fn follow_needs(
+/// The build stands as its jobs do.
+pub(crate) async fn follow_build(
     tx: &mut WriteTx,
-    ended: &Standing,
-    status: Status,
+    repo: RepoId,
+    build: BuildId,
     now: Timestamp,
-) -> Result<Vec<(JobId, Status)>, StoreError> {
-    let mut followed = Vec::new();
-    let mut ended = vec![(ended.clone(), status)];
-    while let Some((need, status)) = ended.pop() {
-        let rows = sqlx::query(
-            "SELECT jobs.id, jobs.build, builds.repo, jobs.key, jobs.status, jobs.attempt,
-                    NOT EXISTS (SELECT 1 FROM job_needs AS other JOIN jobs AS n ON n.id = other.need
-                                WHERE other.job = jobs.id AND n.status <> 'success') AS met
-             FROM job_needs JOIN jobs ON jobs.id = job_needs.job JOIN builds ON builds.id = jobs.build
-             WHERE job_needs.need = ? ORDER BY jobs.seq",
-        )
-        .bind(need.id.to_string())
-        .fetch_all(tx.conn())
-        .await?;
-        for row in &rows {
-            let dependent = Standing::from_row(row)?;
-            let event = match status {
-                Status::Success if row.try_get("met")? => JobEvent::NeedsMet,
-                Status::Success => continue,
-                _ => JobEvent::NeedFailed { need: need.key.clone() },
-            };
-            if let Some(to) = set_status(tx, &dependent, &event, now).await? {
-                followed.push((dependent.id, to));
-                if to.is_final() {
-                    ended.push((dependent, to));
-                }
-            }
+) -> Result<Status, StoreError> {
+    let rows =
+        sqlx::query("SELECT status, name, reason, continue_on_error FROM jobs WHERE build = ? ORDER BY position")
+            .bind(build.to_string())
+            .fetch_all(tx.conn())
+            .await?;
+    let mut counted = Vec::with_capacity(rows.len());
+    let mut passed_over = None;
+    for (at, row) in rows.iter().enumerate() {
+        let status: Status = row::parsed(row, "status")?;
+        let bad = matches!(status, Status::Failure | Status::Error | Status::TimedOut);
+        if bad && row.try_get("continue_on_error")? {
+            passed_over.get_or_insert(at);
+            counted.push(Status::Success);
+        } else {
+            counted.push(status);
         }
     }
-    Ok(followed)
-}
-
-/// The build stands as its jobs do.
-async fn follow_build(tx: &mut WriteTx, repo: RepoId, build: BuildId, now: Timestamp) -> Result<Status, StoreError> {
-    let rows = sqlx::query("SELECT status, name, reason FROM jobs WHERE build = ? ORDER BY position")
-        .bind(build.to_string())
-        .fetch_all(tx.conn())
-        .await?;
-    let statuses = rows.iter().map(|r| row::parsed(r, "status")).collect::<Result<Vec<Status>, _>>()?;
-    let status = build_status(statuses.iter().copied());
+    let status = build_status(counted.iter().copied());
+    let why = match status {
+        Status::Success => passed_over.map(|at| (at, "passed over: ")),
+        Status::Queued | Status::Running | Status::Canceling => None,
+        _ => counted.iter().position(|s| *s == status).map(|at| (at, "")),
+    };
     let mut reason = None;
-    if status.is_final()
-        && status != Status::Success
-        && let Some(at) = statuses.iter().position(|s| *s == status)
-    {
+    if let Some((at, before)) = why {
         let (name, of_job): (String, Option<String>) = (rows[at].try_get("name")?, rows[at].try_get("reason")?);
-        reason = of_job.map(|of_job| format!("{name}: {of_job}"));
+        reason = of_job.map(|of_job| format!("{before}{name}: {of_job}"));
     }
-    let started = statuses.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
+    let started = counted.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
     let done = sqlx::query(
         "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, max(?3, created_at)),
                 finished_at = max(?4, coalesce(started_at, created_at),
                                   (SELECT coalesce(max(finished_at), 0) FROM jobs WHERE build = builds.id AND carried_over IS NULL))
-         WHERE id = ?5 AND finished_at IS NULL AND (status <> ?1 OR (started_at IS NULL AND ?3 IS NOT NULL))",
+         WHERE id = ?5 AND finished_at IS NULL
+           AND (status <> ?1 OR reason IS NOT ?2 OR (started_at IS NULL AND ?3 IS NOT NULL))",
     )
     .bind(status.as_str())
     .bind(reason)

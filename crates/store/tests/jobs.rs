@@ -110,7 +110,7 @@ async fn a_job_waits_for_all_it_needs_and_is_skipped_with_all_that_need_it_when_
     let Applied::Changed { followed, .. } = applied else { panic!("{applied:?}") };
     assert_eq!(followed, [(ids["pack"], Status::Skipped), (ids["ship"], Status::Skipped)]);
     let ship = jobs::get(&world.store, ids["ship"]).await.unwrap().unwrap();
-    assert_eq!(ship.reason.as_deref(), Some("`pack`, which it needs, did not succeed"));
+    assert_eq!(ship.reason.as_deref(), Some("`pack`, which it needs, was skipped"));
     assert!(ship.steps.iter().all(|step| step.status == Status::Skipped));
 
     claim(&world.store).await.unwrap();
@@ -284,7 +284,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         6 => outcome.prop_map(JobEvent::Ended),
         2 => Just(JobEvent::CancelRequested),
         1 => Just(JobEvent::NeedsMet),
-        1 => Just(JobEvent::NeedFailed { need: "x".to_owned() }),
+        1 => Just(JobEvent::DoesNotRun { reason: "x".to_owned() }),
         2 => Just(JobEvent::Claimed),
     ];
     let happening = prop_oneof![
