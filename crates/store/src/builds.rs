@@ -110,6 +110,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
         }
         transition::follow_build(tx, new.repo, id, now).await?;
     }
+    tx.only_new(id);
     tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });
     fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))
 }

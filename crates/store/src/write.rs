@@ -88,6 +88,11 @@ impl WriteTx {
         self.changes.push(change);
     }
 
+    /// What has happened to a build so far is one change to others: that it is there.
+    pub(crate) fn only_new(&mut self, build: BuildId) {
+        self.changes.retain(|change| change.build != Some(build));
+    }
+
     /// The job is final with this commit: whoever follows its log reads to the end and is done.
     pub(crate) fn ended(&mut self, job: JobId, status: Status) {
         self.ended.push((job, status));
