@@ -10,6 +10,7 @@
     reason = "it prints figures"
 )]
 
+mod pages;
 mod proxy;
 mod raw;
 #[path = "../support/mod.rs"]
@@ -40,7 +41,7 @@ fn main() {
     // `cargo bench` passes `--bench`; everything else is a figure's group to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
-    let groups: [(&str, Measure); 7] = [
+    let groups: [(&str, Measure); 8] = [
         ("language", language),
         ("calls", calls),
         ("starts", starts),
@@ -48,6 +49,7 @@ fn main() {
         ("log", log),
         ("live", live),
         ("idle", idle),
+        ("pages", pages::pages),
     ];
     for (at, (name, measure)) in groups.iter().enumerate() {
         if only.is_empty() || only.iter().any(|o| o == name) {

@@ -33,7 +33,8 @@ const REMEMBERED_JOBS: usize = 1000;
 
 /// Changes of everything that the token may see
 ///
-/// `event: build`, `job` and `step`, each with how it stands now; `event: reset` where changes were missed: read again
+/// `event: build`, `job` and `step`, each with how it stands now; `event: repo` and `delivery` with the repository's id, which
+/// say that it, or one of its deliveries, is new or another; `event: reset` where changes were missed: read again
 /// what you show. The stream begins now, or behind `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "events", security((), ("token" = ["read"])),
@@ -99,6 +100,11 @@ struct BuildEvent<'a> {
     reason: Option<&'a str>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct RepoEvent {
+    repo: RepoId,
 }
 
 #[derive(Serialize)]
@@ -181,6 +187,9 @@ impl Watcher {
 
     async fn write(&mut self, change: Change) -> Result<(), ApiError> {
         self.cursor = change.cursor;
+        if let (ChangeKind::Repo | ChangeKind::Delivery, Some(repo), None) = (change.kind, change.repo, self.build) {
+            return self.write_repo(change.kind, repo).await;
+        }
         let (Some(repo), Some(build)) = (change.repo, change.build) else { return Ok(()) };
         if self.build.is_some_and(|only| only != build) || !self.caller.may_see(&self.server, repo).await? {
             return Ok(());
@@ -209,6 +218,14 @@ impl Watcher {
                 None => Ok(()),
             },
             (ChangeKind::Job | ChangeKind::Step, None) | (ChangeKind::Repo | ChangeKind::Delivery, _) => Ok(()),
+        }
+    }
+
+    /// A repository was registered, changed or removed, or a delivery of it came or moved.
+    async fn write_repo(&mut self, kind: ChangeKind, repo: RepoId) -> Result<(), ApiError> {
+        match self.caller.may_see(&self.server, repo).await? {
+            true => self.event(kind.as_str(), &RepoEvent { repo }),
+            false => Ok(()),
         }
     }
 

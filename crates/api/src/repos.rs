@@ -239,7 +239,7 @@ pub(crate) async fn renew_hook_secret(
     Ok(Json(RepoView::with_secret(&server, repo)))
 }
 
-async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
+pub(crate) async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
     let mut tx = server.store.write().await?;
     let repo = repos::patch(&mut tx, id, patch).await?;
     tx.commit().await?;
@@ -247,15 +247,15 @@ async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, A
 }
 
 /// A clone address without its credentials. One that is none (it was stored by a version that took it) is not shown at all.
-fn shown(clone_url: &str) -> String {
+pub(crate) fn shown(clone_url: &str) -> String {
     clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
 }
 
-fn check_clone_url(text: &str) -> Result<(), ApiError> {
+pub(crate) fn check_clone_url(text: &str) -> Result<(), ApiError> {
     text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
-fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
     let Some(name) = name else { return Ok(()) };
     match format!("refs/heads/{name}").parse::<RefName>() {
         Ok(_) => Ok(()),

@@ -124,6 +124,6 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn checked(name: &str) -> Result<SecretName, ApiError> {
+pub(crate) fn checked(name: &str) -> Result<SecretName, ApiError> {
     name.parse().map_err(|error: longshore_core::secret::NotASecretName| ApiError::bad_request(error.to_string()))
 }

@@ -189,7 +189,7 @@ pub(crate) async fn fetch(conn: &mut SqliteConnection, id: BuildId) -> Result<Op
     row.as_ref().map(from_row).transpose()
 }
 
-fn from_row(row: &SqliteRow) -> Result<Build, StoreError> {
+pub(crate) fn from_row(row: &SqliteRow) -> Result<Build, StoreError> {
     Ok(Build {
         seq: row.try_get("seq")?,
         id: row::parsed(row, "id")?,

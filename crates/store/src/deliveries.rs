@@ -147,6 +147,29 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     Ok(Accepted { id, repeated: false })
 }
 
+/// Takes the bytes of a delivery in once more, as a delivery of its own: its repository and its id.
+/// [`StoreError::NotFound`] when there is none, [`StoreError::Conflict`] while it is pending itself.
+pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Result<(RepoId, DeliveryId), StoreError> {
+    let row = sqlx::query("SELECT repo, status FROM deliveries WHERE id = ?").bind(id.to_string());
+    let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("delivery"))?;
+    if row::parsed::<DeliveryStatus>(&row, "status")? == DeliveryStatus::Pending {
+        return Err(StoreError::Conflict("the delivery is pending: it will be looked at by itself".to_owned()));
+    }
+    let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
+    sqlx::query(
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, headers, body)
+         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, headers, body
+         FROM deliveries WHERE id = ?3",
+    )
+    .bind(new.to_string())
+    .bind(now.as_millis())
+    .bind(id.to_string())
+    .execute(tx.conn())
+    .await?;
+    changed(tx, repo);
+    Ok((repo, new))
+}
+
 /// No delivery is put off for longer than that. One that seems to be was put off before the clock was set back, and is due.
 pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
 

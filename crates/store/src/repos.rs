@@ -218,7 +218,7 @@ pub(crate) async fn fetch(conn: &mut SqliteConnection, id: RepoId) -> Result<Opt
     row.as_ref().map(from_row).transpose()
 }
 
-fn from_row(row: &SqliteRow) -> Result<Repo, StoreError> {
+pub(crate) fn from_row(row: &SqliteRow) -> Result<Repo, StoreError> {
     Ok(Repo {
         seq: row.try_get("seq")?,
         id: row::parsed(row, "id")?,

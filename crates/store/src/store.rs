@@ -189,6 +189,13 @@ impl Store {
         self.inner.secret_key.get().cloned()
     }
 
+    /// Bytes free and in all, of the disk with the data folder; nothing where the system does not say.
+    #[must_use]
+    pub fn disk(&self) -> Option<(u64, u64)> {
+        let disk = rustix::fs::statvfs(&self.inner.data_dir).ok()?;
+        Some((disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize))
+    }
+
     pub(crate) fn writer(&self) -> &SqlitePool {
         &self.inner.writer
     }

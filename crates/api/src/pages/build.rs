@@ -1,26 +1,53 @@
-//! `/builds/{build}`: one build, its jobs and their steps.
+//! `/builds/{build}`: is it green, and if not, which line says why?
 
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
-use longshore_core::BuildId;
+use axum::{extract::State, response::Response};
+use longshore_core::{BuildId, Status};
+use longshore_store::tokens::Scope;
+use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, show};
+use super::{
+    Head, Html, Place, Visitor,
+    post::{Nothing, Post, see},
+    show,
+};
 use crate::{
     ApiError,
     builds::{find, view},
     params::Path,
     server::Server,
-    views::BuildView,
+    views::{BuildView, JobView},
 };
+
+/// Jobs that are listed; those that failed come first where there are more.
+const JOBS: usize = 60;
+/// Characters of a line.
+const WIDTH: usize = 240;
+const DIAGNOSTICS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "build.html")]
 pub(crate) struct BuildPage {
     head: Head,
     build: BuildView,
+    /// The forge's page of the change, if it is an address.
+    url: Option<String>,
     diagnostics: Vec<String>,
+    more_diagnostics: usize,
+    jobs: Vec<Row>,
+    more_jobs: usize,
+    has_failed: bool,
+    canceling: bool,
+    may_build: bool,
+    csrf: String,
+}
+
+struct Row {
+    job: JobView,
+    /// What there is to say of it beside its status.
+    word: String,
 }
 
 pub(crate) async fn show(
@@ -30,8 +57,85 @@ pub(crate) async fn show(
 ) -> Result<Html<BuildPage>, ApiError> {
     let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows_build(id, "build job step");
     let (build, repo) = find(&server, &visitor.caller, id).await?;
-    let build = view(&server, build, repo).await?;
-    let title = format!("{}: {}#{}", build.status, build.repo.name, build.number);
-    let diagnostics = build.diagnostics.iter().map(|diagnostic| diagnostic.render()).collect();
-    Ok(Html(BuildPage { head: head.titled(title).status(build.status), build, diagnostics }))
+    let mut build = view(&server, build, repo).await?;
+    let title = format!("{}: {} #{}", build.status, build.repo.name, build.number);
+
+    let mut listed = std::mem::take(&mut build.jobs);
+    let has_failed = listed.iter().any(|job| failed(job.status));
+    let more_jobs = listed.len().saturating_sub(JOBS);
+    if more_jobs > 0 {
+        listed.sort_by_key(|job| !failed_or_runs(job.status));
+        listed.truncate(JOBS);
+    }
+    let jobs = listed.into_iter().map(|job| Row { word: word(&job), job }).collect();
+    let more_diagnostics = build.diagnostics.len().saturating_sub(DIAGNOSTICS);
+    Ok(Html(BuildPage {
+        head: head.titled(title).status(build.status),
+        url: build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://")),
+        diagnostics: build.diagnostics.iter().take(DIAGNOSTICS).map(|d| clipped(&d.render())).collect(),
+        more_diagnostics,
+        jobs,
+        more_jobs,
+        has_failed,
+        canceling: build.status == Status::Canceling,
+        may_build: visitor.may_build(),
+        csrf: visitor.csrf(),
+        build,
+    }))
+}
+
+fn failed(status: Status) -> bool {
+    matches!(status, Status::Failure | Status::Error | Status::TimedOut)
+}
+
+fn failed_or_runs(status: Status) -> bool {
+    failed(status) || matches!(status, Status::Running | Status::Canceling)
+}
+
+/// Why it stands so, or what it does now.
+fn word(job: &JobView) -> String {
+    let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
+    match (&job.reason, running) {
+        (Some(reason), _) => reason.clone(),
+        (None, Some(step)) => step.to_owned(),
+        (None, None) if job.carried_over.is_some() => "carried over from an earlier build".to_owned(),
+        (None, None) if job.status == Status::Blocked && !job.needs.is_empty() => {
+            format!("needs {}", job.needs.join(", "))
+        }
+        (None, None) => String::new(),
+    }
+}
+
+/// Every line no longer than a page can take.
+fn clipped(text: &str) -> String {
+    let clip = |line: &str| match show::cut(line, WIDTH) {
+        cut if cut.len() < line.len() => format!("{cut}…"),
+        whole => whole.to_owned(),
+    };
+    text.lines().map(clip).collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) async fn cancel(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<BuildId>,
+    Post { visitor, .. }: Post<Nothing>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Build)?;
+    server.scheduler.cancel_build(id).await?;
+    Ok(see(&format!("/builds/{id}")))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RerunForm {
+    failed_only: Option<String>,
+}
+
+pub(crate) async fn rerun(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<BuildId>,
+    Post { visitor, form }: Post<RerunForm>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Build)?;
+    let new = server.scheduler.rerun_build(id, form.failed_only.is_some()).await?;
+    Ok(see(&format!("/builds/{new}")))
 }

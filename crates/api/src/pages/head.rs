@@ -5,9 +5,13 @@ use longshore_core::{BuildId, RepoId, Status, Timestamp};
 
 use super::{
     assets::{ASSETS, Asset},
+    show::cut,
     visitor::{SignedIn, Visitor},
 };
 use crate::server::Server;
+
+/// Characters of a title: names of jobs are as long as they like.
+const TITLE: usize = 150;
 
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -75,8 +79,8 @@ impl Head {
     }
 
     /// Another title, where it takes reading to know it.
-    pub(crate) fn titled(mut self, title: String) -> Self {
-        self.title = title;
+    pub(crate) fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = cut(&title.into(), TITLE).to_owned();
         self
     }
 

@@ -1,46 +1,125 @@
-//! `/`: what runs and waits, and the newest builds.
+//! `/`: every repository with how its last builds went, and what runs and waits now; on an empty server the way to a first build.
 
 use std::{collections::HashMap, sync::Arc};
 
 use askama::Template;
-use axum::extract::State;
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
 use longshore_core::{RepoId, Status};
-use longshore_store::builds::{self, Build, BuildFilter};
+use longshore_store::{
+    builds::{self, Build, BuildFilter},
+    overview::{self, FirstSteps, RepoOverview},
+};
+use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, show};
+use super::{Head, Html, Place, Visitor, bars, post::see, show};
 use crate::{
     ApiError,
+    params::Query,
     server::Server,
     views::{RepoRef, repo_refs_of},
 };
 
-/// Builds in one list.
-const LISTED: u32 = 25;
+/// Repositories on a page: as many as their bars leave room for.
+const REPOS: u32 = 20;
+/// Builds of one repository.
+const BARS: u32 = 20;
+/// Builds that run or wait.
+const BUSY: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "home.html")]
 pub(crate) struct Home {
     head: Head,
+    /// While there is no build that is over.
+    steps: Option<FirstSteps>,
+    admin: bool,
     busy: Vec<Build>,
-    newest: Vec<Build>,
-    repos: HashMap<RepoId, RepoRef>,
+    more_busy: bool,
+    busy_repos: HashMap<RepoId, RepoRef>,
+    repos: Vec<RepoOverview>,
+    /// The address of the next page.
+    next: Option<String>,
+    first_page: bool,
     only_public: bool,
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Html<Home>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Repositories, "Longshore").follows("build", None);
+#[derive(Debug, Deserialize)]
+pub(crate) struct HomeQuery {
+    /// Part of a name.
+    #[serde(default)]
+    q: String,
+    /// The last name of the page before.
+    #[serde(default)]
+    after: String,
+}
+
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Query(query): Query<HomeQuery>,
+) -> Result<Html<Home>, ApiError> {
+    let mut head = Head::new(&server, &visitor, Place::Repositories, "Longshore").follows("build repo delivery", None);
+    head.search.clone_from(&query.q);
     let only_public = visitor.caller.only_public();
-    let list = async |status: Option<Status>| {
-        let filter = BuildFilter { status, only_public, ..BuildFilter::default() };
-        Ok::<_, ApiError>(builds::list(&server.store, &filter, None, LISTED).await?.items)
-    };
+
     let mut busy = Vec::new();
     for status in [Status::Running, Status::Canceling, Status::Queued, Status::Blocked] {
-        busy.extend(list(Some(status)).await?);
+        let filter = BuildFilter { status: Some(status), only_public, ..BuildFilter::default() };
+        busy.extend(builds::list(&server.store, &filter, None, BUSY + 1).await?.items);
     }
-    busy.truncate(LISTED as usize);
-    let newest = list(None).await?;
-    let mut repos = repo_refs_of(&server, &busy).await?;
-    repos.extend(repo_refs_of(&server, &newest).await?);
-    Ok(Html(Home { head, busy, newest, repos, only_public }))
+    let more_busy = busy.len() > BUSY as usize;
+    busy.truncate(BUSY as usize);
+    let busy_repos = repo_refs_of(&server, &busy).await?;
+
+    let holding = query.q.trim();
+    let mut repos = overview::of_repos(&server.store, only_public, holding, &query.after, REPOS + 1, BARS).await?;
+    let more = repos.len() > REPOS as usize;
+    repos.truncate(REPOS as usize);
+    let next = repos.last().filter(|_| more).map(|last| {
+        let pairs = [("q", holding), ("after", last.repo.name.as_str())];
+        let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        format!("/?{}", serde_urlencoded::to_string(given).unwrap_or_default())
+    });
+
+    let steps = match overview::first_steps(&server.store).await? {
+        steps if only_public || (steps.built && !first_build_runs(&repos, &busy)) => None,
+        steps => Some(steps),
+    };
+    if let Some(build) = busy.first() {
+        head = head.status(build.status);
+    }
+    Ok(Html(Home {
+        head,
+        steps,
+        admin: visitor.is_admin(),
+        busy,
+        more_busy,
+        busy_repos,
+        repos,
+        next,
+        first_page: query.after.is_empty(),
+        only_public,
+    }))
+}
+
+/// Whether the only build there is runs still: then the steps stay in view.
+fn first_build_runs(repos: &[RepoOverview], busy: &[Build]) -> bool {
+    let [build] = busy else { return false };
+    build.number == 1 && repos.iter().map(|repo| repo.last.len()).sum::<usize>() == 1
+}
+
+/// A bar's address: short, since a page has hundreds of them.
+pub(crate) async fn build_by_place(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Path(seq): Path<String>,
+) -> Result<Response, ApiError> {
+    let nothing = || ApiError::no_such("build");
+    let seq = seq.parse().map_err(|_| nothing())?;
+    let build = overview::build_by_seq(&server.store, seq).await?.ok_or_else(nothing)?;
+    visitor.caller.repo(&server, build.repo).await.map_err(|error| error.about("build"))?;
+    Ok(see(&format!("/builds/{}", build.id)))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts as _, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -58,12 +58,12 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
     if !wants_page {
         return next.run(request).await;
     }
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let response = next.run(Request::from_parts(parts.clone(), body)).await;
     let Some(message) = response.extensions().get::<ApiError>().map(|error| error.message().to_owned()) else {
         return response;
     };
-    let Ok(visitor) = Visitor::from_request_parts(&mut parts, &server).await else { return response };
+    let Ok(visitor) = Visitor::of_headers(&parts.headers, &server).await else { return response };
     let status = response.status();
     let heading = match status {
         StatusCode::NOT_FOUND => "There is nothing here",

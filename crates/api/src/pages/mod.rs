@@ -25,6 +25,7 @@
 
 mod access;
 mod assets;
+mod bars;
 pub(crate) mod build;
 pub(crate) mod escape;
 mod head;
@@ -32,6 +33,9 @@ pub(crate) mod home;
 pub(crate) mod html;
 pub(crate) mod job;
 mod post;
+mod queue;
+mod repo;
+mod settings;
 pub(crate) mod show;
 mod sign_in;
 mod visitor;
@@ -53,7 +57,22 @@ use crate::server::Server;
 pub(crate) fn routes() -> Router<Arc<Server>> {
     Router::new()
         .route("/", get(home::show))
+        .route("/b/{place}", get(home::build_by_place))
+        .route("/repos/new", get(repo::new::show).post(repo::new::create))
+        .route("/repos/{repo}", get(repo::builds::show))
+        .route("/repos/{repo}/run", get(repo::run::show).post(repo::run::start))
+        .route("/repos/{repo}/deliveries", get(repo::deliveries::show))
+        .route("/deliveries/{delivery}/redeliver", post(repo::deliveries::redeliver))
+        .route("/repos/{repo}/settings", get(repo::settings::show).post(repo::settings::change))
+        .route("/repos/{repo}/hook-secret", post(repo::settings::renew_hook_secret))
+        .route("/repos/{repo}/secrets", post(repo::settings::set_secret))
+        .route("/repos/{repo}/secrets/remove", post(repo::settings::remove_secret))
+        .route("/repos/{repo}/remove", post(repo::settings::remove))
         .route("/builds/{build}", get(build::show))
+        .route("/builds/{build}/cancel", post(build::cancel))
+        .route("/builds/{build}/rerun", post(build::rerun))
+        .route("/queue", get(queue::show))
+        .route("/settings", get(settings::show))
         .route("/jobs/{job}", get(job::show))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))

@@ -37,8 +37,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Server>> for Post<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        let visitor = match Visitor::of_write(&mut parts, server).await {
+        let (parts, body) = request.into_parts();
+        let visitor = match Visitor::of_write(&parts, server).await {
             Ok(visitor) => visitor,
             Err(error) => {
                 body::discard(body);

@@ -70,6 +70,11 @@ pub(crate) fn took(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Took {
     Took { from: *from, to: *to }
 }
 
+/// For what is not over.
+pub(crate) fn since(from: &Option<Timestamp>) -> Took {
+    Took { from: *from, to: None }
+}
+
 impl Display for Took {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.from, self.to) {
@@ -125,10 +130,21 @@ pub(crate) fn short(commit: &str) -> &str {
     cut(commit, 10)
 }
 
-/// The branch, tag or ref by its short name.
+/// The branch, tag or ref by its short name: `refs/pull/5/head` is `pull/5`.
 pub(crate) fn ref_name(git_ref: &str) -> &str {
     let short = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/"));
-    short.or_else(|| git_ref.strip_prefix("refs/")).unwrap_or(git_ref)
+    short.or_else(|| git_ref.strip_prefix("refs/")?.strip_suffix("/head")).unwrap_or(git_ref)
+}
+
+/// `12.3 GiB`.
+pub(crate) fn bytes(bytes: &u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(&1).ilog2() / 10).min(4) as usize;
+    let tenths = u128::from(*bytes) * 10 >> (10 * unit);
+    match unit {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit]),
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +159,13 @@ mod tests {
         assert_eq!(said("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b&gt;…</bdi>");
         let long = "x".repeat(100_000);
         assert!(said(&long, 100).to_string().len() < 1300);
+    }
+
+    #[test]
+    fn refs_and_sizes_are_short() {
+        let refs = ["refs/heads/a/b", "refs/tags/v1", "refs/pull/5/head", "refs/notes/x", "odd"];
+        assert_eq!(refs.map(ref_name), ["a/b", "v1", "pull/5", "refs/notes/x", "odd"]);
+        assert_eq!([0, 1023, 1536, 5 << 30].map(|n| bytes(&n)), ["0 bytes", "1023 bytes", "1.5 KiB", "5.0 GiB"]);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
 use longshore_core::SessionId;
 use longshore_store::tokens::Scope;
 use subtle::ConstantTimeEq as _;
@@ -37,16 +40,26 @@ impl Visitor {
         self.caller.require(Scope::Admin).is_ok()
     }
 
+    /// Whether pages show what starts and stops builds.
+    pub(crate) fn may_build(&self) -> bool {
+        self.caller.require(Scope::Build).is_ok()
+    }
+
     /// The hidden field of forms.
     pub(crate) fn csrf(&self) -> String {
         self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
     }
 
+    /// Whoever is shown an error, whatever was asked.
+    pub(super) async fn of_headers(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
+        Caller::identify(headers, server).await.map(Self::of)
+    }
+
     /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
-    pub(super) async fn of_write(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let caller = Caller::identify(&parts.headers, server).await?;
-        caller.require(Scope::Read)?;
-        Ok(Self::of(caller))
+    pub(super) async fn of_write(parts: &Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
+        let visitor = Self::of_headers(&parts.headers, server).await?;
+        visitor.caller.require(Scope::Read)?;
+        Ok(visitor)
     }
 
     /// Whoever is about to sign in.

@@ -1,7 +1,10 @@
 //! The pages as a browser gets them: whole without a script, and safe whatever outsiders wrote.
 
+use longshore_store::{deliveries, tokens::Scope};
+
 use crate::{
     client::{Answer, send},
+    sign_in::sign_in,
     world::{ADMIN, World},
 };
 
@@ -64,4 +67,240 @@ async fn an_error_is_a_page_for_a_browser_and_json_for_a_program() {
     }
     let api = page(&world, "/api/v1/builds/01890000-0000-7000-8000-000000000000").await;
     assert_eq!(api.header("content-type"), "application/json");
+}
+
+/// As somebody with a session: the page, and its CSRF token.
+async fn signed_in(world: &World, path: &str, cookie: &str) -> (Answer, String) {
+    let answer = send(world.addr, "GET", path, &[("cookie", cookie), ("accept", "text/html")], "").await;
+    let csrf = match answer.text().contains("name=\"csrf\"") {
+        true => attribute(answer.text(), "name=\"csrf\" value=\"").to_owned(),
+        false => String::new(),
+    };
+    (answer, csrf)
+}
+
+async fn send_form(world: &World, path: &str, cookie: &str, body: String) -> Answer {
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    send(world.addr, "POST", path, &[("cookie", cookie), form, ("accept", "text/html")], body).await
+}
+
+#[tokio::test]
+async fn an_empty_server_shows_three_steps_which_tick_off_as_they_happen() {
+    let world = World::new().await;
+    let ticked = async || page(&world, "/").await.text().matches("class=\"is-done\"").count();
+    assert!(page(&world, "/").await.text().contains("Three steps to a first build"));
+    assert_eq!(ticked().await, 0);
+    let repo = world.repo("o/r", "git", false).await;
+    assert_eq!(ticked().await, 1);
+    world.deliver(repo.id, "k").await;
+    assert_eq!(ticked().await, 2);
+    let build = world.build(repo.id, "main", &["one"]).await;
+    assert_eq!(ticked().await, 3);
+    assert_eq!(world.claim().await.claimed.build.id, build.id);
+    // Nobody learns from them what is private.
+    let anybody = send(world.addr, "GET", "/", &[("accept", "text/html")], "").await;
+    assert!(!anybody.text().contains("Three steps") && !anybody.text().contains("o/r"));
+    assert!(anybody.text().contains("Nothing here is public"));
+}
+
+#[tokio::test]
+async fn every_repository_stands_on_the_first_page_with_its_last_builds() {
+    let world = World::new().await;
+    let repo = world.repo("team/app", "git", true).await;
+    for _ in 0..23 {
+        world.finished(repo.id, b"x").await;
+    }
+    for n in 0..25 {
+        world.repo(&format!("other/r{n:02}"), "git", true).await;
+    }
+    let first = page(&world, "/").await;
+    assert_eq!(first.text().matches("<li id=\"repo-").count(), 20);
+    let next = attribute(first.text(), "<p class=\"pager\"><a href=\"").to_owned();
+    let second = page(&world, &next).await;
+    assert_eq!(second.text().matches("<li id=\"repo-").count(), 6);
+    assert_eq!(second.text().matches("<path class=\"success\"").count(), 20, "the last twenty builds");
+    let place = attribute(second.text(), "href=\"/b/");
+    let bar = page(&world, &format!("/b/{place}")).await;
+    assert_eq!(bar.status, 303);
+    assert!(bar.header("location").starts_with("/builds/"));
+    let found = page(&world, "/?q=TEAM").await;
+    assert_eq!(found.text().matches("<li id=\"repo-").count(), 1);
+}
+
+#[tokio::test]
+async fn builds_are_filtered_by_the_address_and_paged_by_place() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    for n in 0..45 {
+        world.build(repo.id, if n % 2 == 0 { "main" } else { "topic" }, &["one"]).await;
+    }
+    let rows = |answer: &Answer| answer.text().matches("<li id=\"build-").count();
+    let first = page(&world, &format!("/repos/{}", repo.id)).await;
+    assert_eq!(rows(&first), 40);
+    assert!(first.text().contains("<title>queued: o/r</title>"));
+    let older = attribute(first.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
+    assert_eq!(rows(&page(&world, &older).await), 5);
+    assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=topic", repo.id)).await), 22);
+    assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=&event=push&status=queued", repo.id)).await), 40);
+    assert_eq!(rows(&page(&world, &format!("/repos/{}?status=success", repo.id)).await), 0);
+    assert_eq!(page(&world, &format!("/repos/{}?status=nonsense", repo.id)).await.status, 400);
+}
+
+#[tokio::test]
+async fn what_outsiders_wrote_is_shown_and_is_never_markup() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let nasty = "<script>alert(1)</script>\u{202e}evil\u{1b}[31m \"'><img src=x>";
+    let long = "a".repeat(100_000);
+    for words in [nasty, &long] {
+        let build = world.build_saying(repo.id, words).await;
+        let mut running = world.claim().await;
+        running.print(0, longshore_core::Stream::Stdout, format!("{words}\u{fffd}\n").as_bytes());
+        running.print(0, longshore_core::Stream::Stdout, b"\xff\xfe not UTF-8\n");
+        let job = running.id;
+        let failure = longshore_core::Outcome::Failure { exit_code: 1, step: words.to_owned(), out_of_memory: false };
+        running.end(failure).await;
+        for path in [
+            "/".to_owned(),
+            format!("/repos/{}", repo.id),
+            format!("/builds/{}", build.id),
+            format!("/jobs/{job}"),
+            "/queue".to_owned(),
+        ] {
+            let answer = page(&world, &path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(!answer.text().contains("<script>alert") && !answer.text().contains("<img src=x"), "{path}");
+            assert!(!answer.text().contains(['\u{202e}', '\u{1b}']), "{path}");
+            assert!(answer.body.len() < 60 << 10, "{path}: {} bytes", answer.body.len());
+        }
+    }
+    let build = page(&world, &format!("/repos/{}", repo.id)).await;
+    assert!(build.text().contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "it is shown");
+}
+
+#[tokio::test]
+async fn a_failed_build_says_why() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let mut running = world.claim().await;
+    for n in 1..=100 {
+        running.print(0, longshore_core::Stream::Stdout, format!("line {n}.\n").as_bytes());
+    }
+    let failure = longshore_core::Outcome::Failure { exit_code: 3, step: "one".to_owned(), out_of_memory: false };
+    running.end(failure).await;
+    let answer = page(&world, &format!("/builds/{}", build.id)).await;
+    let text = answer.text();
+    assert!(text.contains("<title>failure: o/r #1</title>"));
+    assert!(text.contains("step `one` failed with exit code 3"));
+}
+
+#[tokio::test]
+async fn a_repository_is_registered_changed_and_removed_with_forms() {
+    let world = World::new().await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let (new, csrf) = signed_in(&world, "/repos/new", &cookie).await;
+    assert_eq!(new.status, 200);
+    let fields = "name=team%2Fapp&clone_url=https%3A%2F%2Fme%3Ahidden%40forge.example%2Fr.git&forge=forgejo";
+    assert_eq!(send_form(&world, "/repos/new", &cookie, fields.to_owned()).await.status, 403, "without a token");
+    let made = send_form(&world, "/repos/new", &cookie, format!("csrf={csrf}&{fields}")).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let secret = attribute(made.text(), "id=\"hook-secret\">").split('<').next().unwrap().to_owned();
+    assert!(made.text().contains("https://ci.example/hooks/") && made.text().contains("Forgejo"));
+    let taken = send_form(&world, "/repos/new", &cookie, format!("csrf={csrf}&{fields}")).await;
+    assert_eq!((taken.status, taken.header("content-type")), (409, "text/html; charset=utf-8"));
+
+    let repo = longshore_store::repos::by_name(&world.store, "team/app").await.unwrap().unwrap();
+    let settings = format!("/repos/{}/settings", repo.id);
+    let (shown, _) = signed_in(&world, &settings, &cookie).await;
+    assert!(!shown.text().contains(&secret) && !shown.text().contains("hidden@"), "shown once, and never");
+    let form = format!("csrf={csrf}&clone_url=&default_branch=trunk&public=yes");
+    assert_eq!(send_form(&world, &settings, &cookie, form).await.status, 303);
+    let changed = longshore_store::repos::get(&world.store, repo.id).await.unwrap().unwrap();
+    assert_eq!((changed.public, changed.default_branch.as_deref()), (true, Some("trunk")));
+    assert_eq!(changed.clone_url, repo.clone_url);
+
+    let remove = format!("/repos/{}/remove", repo.id);
+    assert_eq!(send_form(&world, &remove, &cookie, format!("csrf={csrf}&name=other")).await.status, 400);
+    assert_eq!(send_form(&world, &remove, &cookie, format!("csrf={csrf}&name=team/app")).await.status, 303);
+    assert!(longshore_store::repos::get(&world.store, repo.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_delivery_is_taken_in_once_more_as_one_of_its_own() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let id = world.deliver(repo.id, "k").await;
+    let cookie = sign_in(&world, Scope::Build).await;
+    let (listed, csrf) = signed_in(&world, &format!("/repos/{}/deliveries", repo.id), &cookie).await;
+    assert!(listed.text().contains("pending"));
+    let redeliver = format!("/deliveries/{id}/redeliver");
+    let pending = send_form(&world, &redeliver, &cookie, format!("csrf={csrf}")).await;
+    assert_eq!(pending.status, 409);
+    let mut tx = world.store.write().await.unwrap();
+    let end = deliveries::DeliveryEnd::Ignored { reason: "a ping".to_owned() };
+    deliveries::finish(&mut tx, id, &end, longshore_core::Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(send_form(&world, &redeliver, &cookie, format!("csrf={csrf}")).await.status, 303);
+    let all = deliveries::list(&world.store, repo.id, None, 10).await.unwrap().items;
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0].status, deliveries::DeliveryStatus::Pending);
+    let (listed, _) = signed_in(&world, &format!("/repos/{}/deliveries", repo.id), &cookie).await;
+    assert!(listed.text().contains("a ping") && listed.text().contains("ignored"));
+    // Whoever may only read cannot.
+    let reader = sign_in(&world, Scope::Read).await;
+    let (page, csrf) = signed_in(&world, "/access", &reader).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(send_form(&world, &redeliver, &reader, format!("csrf={csrf}")).await.status, 403);
+}
+
+#[tokio::test]
+async fn pages_of_one_repository_are_for_those_who_may() {
+    let world = World::new().await;
+    let repo = world.repo("secret/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let reader = sign_in(&world, Scope::Read).await;
+    for below in ["", "/deliveries", "/run", "/settings"] {
+        let path = format!("/repos/{}{below}", repo.id);
+        let anybody = send(world.addr, "GET", &path, &[("accept", "text/html")], "").await;
+        assert_eq!(anybody.status, 404, "{path}");
+        let (read, _) = signed_in(&world, &path, &reader).await;
+        assert_eq!(read.status, if matches!(below, "/run" | "/settings") { 403 } else { 200 }, "{path}");
+    }
+    let (read, csrf) = signed_in(&world, &format!("/builds/{}", build.id), &reader).await;
+    assert!(!read.text().contains("Cancel"));
+    let cancel = format!("/builds/{}/cancel", build.id);
+    assert_eq!(send_form(&world, &cancel, &reader, format!("csrf={csrf}")).await.status, 403);
+    for path in ["/repos/new", "/settings", "/access"] {
+        let anybody = send(world.addr, "GET", path, &[("accept", "text/html")], "").await;
+        assert_eq!((anybody.status, anybody.header("location")), (303, format!("/sign-in?next={path}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_page_says_what_it_follows_and_from_where() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    for (path, stream) in [
+        ("/".to_owned(), "/api/v1/events".to_owned()),
+        (format!("/repos/{}", repo.id), "/api/v1/events".to_owned()),
+        (format!("/builds/{}", build.id), format!("/api/v1/builds/{}/events", build.id)),
+    ] {
+        let answer = page(&world, &path).await;
+        assert_eq!(attribute(answer.text(), "data-stream=\""), stream);
+        let cursor = attribute(answer.text(), "data-cursor=\"").to_owned();
+        assert_eq!(cursor, world.store.watch().borrow().to_string());
+        // What happens after the page was read arrives, and a delivery and a repository are told of too.
+        let mut events = world.stream(&format!("{stream}?last_event_id={cursor}"), None).await;
+        world.deliver(repo.id, &format!("key {path}")).await;
+        let running = world.build(repo.id, "main", &["one"]).await;
+        match stream == "/api/v1/events" {
+            true => {
+                assert_eq!(events.next().await.unwrap().name, "delivery");
+                assert_eq!(events.next().await.unwrap().json()["id"], running.id.to_string());
+            }
+            false => drop(running),
+        }
+    }
 }

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::{
-    BuildPlan, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream, Timestamp,
+    BuildPlan, DeliveryId, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream,
+    Timestamp,
 };
 use longshore_forge::git::{Git, Mirrors};
 use longshore_scheduler::{Order, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
+    deliveries::{self, NewDelivery},
     jobs::{self, ClaimedJob, Job},
     logs::LogWriter,
     repos::{self, NewRepo, Repo},
@@ -128,12 +130,43 @@ impl World {
         made.secret
     }
 
+    /// A pending delivery.
+    pub(crate) async fn deliver(&self, repo: RepoId, key: &str) -> DeliveryId {
+        let new = NewDelivery {
+            repo,
+            key: key.to_owned(),
+            event: "push".to_owned(),
+            headers: BTreeMap::new(),
+            body: b"{}".to_vec(),
+            received_at: Timestamp::now(),
+        };
+        let mut tx = self.store.write().await.unwrap();
+        let accepted = deliveries::accept(&mut tx, &new).await.unwrap();
+        tx.commit().await.unwrap();
+        accepted.id
+    }
+
+    /// A build whose message, author, branch, sender, and step all are these words.
+    pub(crate) async fn build_saying(&self, repo: RepoId, words: &str) -> Build {
+        let said = || words.to_owned();
+        let mut event = event(words);
+        (event.message, event.author, event.sender) = (said(), said(), said());
+        (event.url, event.author_email) = (Some(format!("javascript:{words}")), said());
+        let mut job = job_plan(&[words]);
+        (job.name, job.key, job.pipeline) = (said(), said(), said());
+        self.create(repo, event, vec![job]).await
+    }
+
     /// A build of one job with these steps.
     pub(crate) async fn build(&self, repo: RepoId, branch: &str, steps: &[&str]) -> Build {
+        self.create(repo, event(branch), vec![job_plan(steps)]).await
+    }
+
+    async fn create(&self, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
         let new = NewBuild {
             repo,
-            event: event(branch),
-            plan: BuildPlan::new(vec![job_plan(steps)]),
+            event,
+            plan: BuildPlan::new(jobs),
             diagnostics: Vec::new(),
             delivery: None,
             rerun_of: None,

@@ -1,0 +1,113 @@
+//! `/repos/{repo}`: its builds, newest first, filtered by what stands in the address.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use longshore_core::{EventName, RepoId, Status};
+use longshore_store::builds::{self, Build, BuildFilter};
+use serde::Deserialize;
+
+use super::{Frame, Tab, find};
+use crate::{
+    ApiError,
+    pages::{Head, Html, Place, Visitor, show},
+    params::{self, Path, Query},
+    server::Server,
+};
+
+/// Builds on a page.
+const LISTED: u32 = 40;
+
+#[derive(Template)]
+#[template(path = "repo/builds.html")]
+pub(crate) struct Builds {
+    head: Head,
+    repo: Frame,
+    builds: Vec<Build>,
+    filter: BuildsQuery,
+    /// The address of the next page.
+    next: Option<String>,
+    first_page: bool,
+}
+
+/// The filters, as they stand in the address; what is empty filters nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct BuildsQuery {
+    #[serde(default)]
+    branch: String,
+    #[serde(default)]
+    event: String,
+    #[serde(default)]
+    status: String,
+    before: Option<String>,
+}
+
+impl BuildsQuery {
+    fn is_empty(&self) -> bool {
+        self.branch.is_empty() && self.event.is_empty() && self.status.is_empty()
+    }
+
+    fn events(&self) -> [EventName; 5] {
+        [EventName::Push, EventName::Tag, EventName::PullRequest, EventName::Schedule, EventName::Manual]
+    }
+
+    fn statuses(&self) -> [Status; 10] {
+        Status::ALL
+    }
+
+    fn filter(&self, repo: RepoId) -> Result<BuildFilter, ApiError> {
+        let event = match self.event.as_str() {
+            "" => None,
+            word => {
+                let known = self.events().into_iter().find(|event| event.as_str() == word);
+                Some(known.ok_or_else(|| ApiError::bad_request(format!("`{}` is not an event", show::cut(word, 40))))?)
+            }
+        };
+        let status = match self.status.as_str() {
+            "" => None,
+            word => Some(
+                word.parse()
+                    .map_err(|_| ApiError::bad_request(format!("`{}` is not a status", show::cut(word, 40))))?,
+            ),
+        };
+        let branch = Some(self.branch.trim()).filter(|branch| !branch.is_empty()).map(str::to_owned);
+        Ok(BuildFilter { repo: Some(repo), status, event, branch, ..BuildFilter::default() })
+    }
+
+    fn with_before(&self, before: &str) -> String {
+        let pairs = [
+            ("branch", self.branch.as_str()),
+            ("event", self.event.as_str()),
+            ("status", self.status.as_str()),
+            ("before", before),
+        ];
+        let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        serde_urlencoded::to_string(pairs).unwrap_or_default()
+    }
+}
+
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Path(id): Path<RepoId>,
+    Query(query): Query<BuildsQuery>,
+) -> Result<Html<Builds>, ApiError> {
+    let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows("build repo", Some(id));
+    let repo = find(&server, &visitor, id).await?;
+    let before = params::before(query.before.as_deref())?;
+    let page = builds::list(&server.store, &query.filter(id)?, before, LISTED).await?;
+    let newest = page.items.first().filter(|_| before.is_none()).map(|build| build.status);
+    let head = match newest {
+        Some(status) => head.status(status).titled(format!("{status}: {}", repo.name)),
+        None => head.titled(repo.name.clone()),
+    };
+    Ok(Html(Builds {
+        head,
+        repo: Frame::of(&visitor, &repo, Tab::Builds),
+        builds: page.items,
+        next: page.next.map(|before| query.with_before(&before.to_string())),
+        first_page: before.is_none(),
+        filter: query,
+    }))
+}

@@ -1,0 +1,99 @@
+//! `/repos/{repo}/deliveries`: what each webhook became, and why; and the same once more.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{extract::State, response::Response};
+use longshore_core::{BuildId, DeliveryId, RepoId, Status, Timestamp};
+use longshore_store::{
+    builds,
+    deliveries::{self, Delivery, DeliveryStatus},
+    tokens::Scope,
+};
+use serde::Deserialize;
+
+use super::{Frame, Tab, find};
+use crate::{
+    ApiError,
+    pages::{
+        Head, Html, Place, Visitor,
+        post::{Nothing, Post, see},
+        show,
+    },
+    params::{self, Path, Query},
+    server::Server,
+};
+
+/// Deliveries on a page.
+const LISTED: u32 = 40;
+
+#[derive(Template)]
+#[template(path = "repo/deliveries.html")]
+pub(crate) struct Deliveries {
+    head: Head,
+    repo: Frame,
+    rows: Vec<Row>,
+    next: Option<i64>,
+    first_page: bool,
+}
+
+struct Row {
+    delivery: Delivery,
+    /// What it became: id, number, status.
+    builds: Vec<(BuildId, u64, Status)>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct DeliveriesQuery {
+    before: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Path(id): Path<RepoId>,
+    Query(query): Query<DeliveriesQuery>,
+) -> Result<Html<Deliveries>, ApiError> {
+    let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows("delivery build", Some(id));
+    let repo = find(&server, &visitor, id).await?;
+    let before = params::before(query.before.as_deref())?;
+    let page = deliveries::list(&server.store, id, before, LISTED).await?;
+    let mut rows = Vec::with_capacity(page.items.len());
+    for delivery in page.items {
+        let mut became = Vec::new();
+        for build in delivery.builds.iter().take(5) {
+            if let Some(build) = builds::get(&server.store, *build).await? {
+                became.push((build.id, build.number, build.status));
+            }
+        }
+        rows.push(Row { delivery, builds: became });
+    }
+    Ok(Html(Deliveries {
+        head: head.titled(format!("Deliveries of {}", repo.name)),
+        repo: Frame::of(&visitor, &repo, Tab::Deliveries),
+        rows,
+        next: page.next,
+        first_page: before.is_none(),
+    }))
+}
+
+/// Takes the same bytes in once more, as a delivery of its own.
+pub(crate) async fn redeliver(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<DeliveryId>,
+    Post { visitor, .. }: Post<Nothing>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Build)?;
+    let mut tx = server.store.write().await?;
+    let (repo, new) = deliveries::redeliver(&mut tx, id, Timestamp::now()).await?;
+    tx.commit().await?;
+    tracing::info!(delivery = %id, %new, by = visitor.caller.name(), "a delivery was taken in once more");
+    Ok(see(&format!("/repos/{repo}/deliveries")))
+}
+
+impl Row {
+    /// A pending one that has been tried, and is tried again later.
+    fn waits(&self) -> bool {
+        self.delivery.status == DeliveryStatus::Pending && self.delivery.attempts > 0
+    }
+}

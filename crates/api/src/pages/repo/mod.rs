@@ -1,0 +1,61 @@
+//! `/repos/{repo}` and what lies below it: builds, deliveries, settings, a build by hand. All have the same frame.
+
+pub(crate) mod builds;
+pub(crate) mod deliveries;
+pub(crate) mod new;
+pub(crate) mod run;
+pub(crate) mod settings;
+
+use longshore_core::RepoId;
+use longshore_store::repos::Repo;
+
+use super::Visitor;
+use crate::{ApiError, server::Server};
+
+/// What the pages of one repository have in common.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) id: RepoId,
+    pub(crate) name: String,
+    pub(crate) public: bool,
+    /// Without its credentials.
+    pub(crate) clone_url: String,
+    pub(crate) default_branch: Option<String>,
+    pub(crate) tab: Tab,
+    pub(crate) may_build: bool,
+    pub(crate) admin: bool,
+    pub(crate) csrf: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tab {
+    Builds,
+    Run,
+    Deliveries,
+    Settings,
+}
+
+impl Frame {
+    fn of(visitor: &Visitor, repo: &Repo, tab: Tab) -> Self {
+        Self {
+            id: repo.id,
+            name: repo.name.clone(),
+            public: repo.public,
+            clone_url: crate::repos::shown(&repo.clone_url),
+            default_branch: repo.default_branch.clone(),
+            tab,
+            may_build: visitor.may_build(),
+            admin: visitor.is_admin(),
+            csrf: visitor.csrf(),
+        }
+    }
+
+    pub(crate) fn is(&self, tab: Tab) -> bool {
+        self.tab == tab
+    }
+}
+
+/// The repository, for whoever may see it.
+async fn find(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Repo, ApiError> {
+    visitor.caller.repo(server, id).await
+}

@@ -1,0 +1,92 @@
+//! `/repos/new`: a repository is registered; what the forge has to be told is shown this once.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::Timestamp;
+use longshore_forge::Forge;
+use longshore_store::{
+    repos::{self, NewRepo, Repo},
+    tokens::Scope,
+};
+use serde::Deserialize;
+
+use crate::{
+    ApiError,
+    pages::{Head, Html, Place, Visitor, post::Post, post::see},
+    repos::{check_branch, check_clone_url},
+    server::Server,
+};
+
+#[derive(Template)]
+#[template(path = "repo/new.html")]
+struct NewPage {
+    head: Head,
+    csrf: String,
+}
+
+pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
+    if visitor.caller.only_public() {
+        return Ok(see("/sign-in?next=/repos/new"));
+    }
+    visitor.caller.require(Scope::Admin)?;
+    let head = Head::new(&server, &visitor, Place::Repositories, "Register a repository");
+    Ok(Html(NewPage { head, csrf: visitor.csrf() }).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct NewForm {
+    name: String,
+    clone_url: String,
+    forge: String,
+    #[serde(default)]
+    default_branch: String,
+    public: Option<String>,
+}
+
+pub(crate) async fn create(
+    State(server): State<Arc<Server>>,
+    Post { visitor, form }: Post<NewForm>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Scope::Admin)?;
+    let forge: Forge = form.forge.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+    let default_branch = Some(form.default_branch.trim()).filter(|branch| !branch.is_empty());
+    let clone_url = form.clone_url.trim().to_owned();
+    check_clone_url(&clone_url)?;
+    check_branch(default_branch)?;
+    let new = NewRepo {
+        name: form.name.trim().to_owned(),
+        forge: forge.as_str().to_owned(),
+        clone_url,
+        public: form.public.is_some(),
+        default_branch: default_branch.map(str::to_owned),
+    };
+    let mut tx = server.store.write().await?;
+    let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
+    tx.commit().await?;
+    tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
+    Ok(webhook(&server, &visitor, &repo, true))
+}
+
+#[derive(Template)]
+#[template(path = "repo/webhook.html")]
+struct WebhookPage {
+    head: Head,
+    repo: Repo,
+    hook_url: String,
+    secret: String,
+    new: bool,
+}
+
+/// What the forge has to be told: address, secret, and where to write them.
+pub(super) fn webhook(server: &Server, visitor: &Visitor, repo: &Repo, new: bool) -> Response {
+    let title = format!("The webhook of {}", repo.name);
+    let head = Head::new(server, visitor, Place::Repositories, title);
+    let hook_url = format!("{}/hooks/{}", server.config.public_url, repo.id);
+    let secret = repo.hook_secret.expose().to_owned();
+    Html(WebhookPage { head, repo: repo.clone(), hook_url, secret, new }).into_response()
+}

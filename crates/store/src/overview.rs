@@ -1,0 +1,179 @@
+//! What the pages show of many things at once, in few and small queries: every repository with its last builds, and what is not
+//! over. Read only.
+
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    Store, StoreError,
+    builds::{self, Build},
+    repos::{self, Repo},
+    row,
+};
+
+/// A repository with how its last builds went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoOverview {
+    pub repo: Repo,
+    /// Oldest first.
+    pub last: Vec<Bar>,
+    /// The newest of them, whole.
+    pub newest: Option<Build>,
+}
+
+/// What a bar tells of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bar {
+    pub seq: i64,
+    pub number: u64,
+    pub status: Status,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Repositories by name, those after a name, whose names hold a text, each with its last builds. `limit` is not checked.
+pub async fn of_repos(
+    store: &Store,
+    only_public: bool,
+    holding: &str,
+    after: &str,
+    limit: u32,
+    bars: u32,
+) -> Result<Vec<RepoOverview>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM repos WHERE name > ");
+    query.push_bind(after.to_owned());
+    if only_public {
+        query.push(" AND public = 1");
+    }
+    if !holding.is_empty() {
+        query.push(" AND instr(lower(name), ").push_bind(holding.to_lowercase()).push(") > 0");
+    }
+    query.push(" ORDER BY name LIMIT ").push_bind(limit);
+    let mut conn = store.readers().acquire().await?;
+    let mut all = Vec::new();
+    for row in &query.build().fetch_all(&mut *conn).await? {
+        let repo = repos::from_row(row)?;
+        let last = last_builds(&mut conn, repo.id, bars).await?;
+        let newest = match last.last() {
+            Some(newest) => by_seq_on(&mut conn, newest.seq).await?,
+            None => None,
+        };
+        all.push(RepoOverview { repo, last, newest });
+    }
+    Ok(all)
+}
+
+async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Result<Vec<Bar>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT seq, number, status, started_at, finished_at FROM builds WHERE repo = ? ORDER BY seq DESC LIMIT ?",
+    )
+    .bind(repo.to_string())
+    .bind(bars)
+    .fetch_all(conn)
+    .await?;
+    let bar = |row: &SqliteRow| {
+        Ok(Bar {
+            seq: row.try_get("seq")?,
+            number: row::unsigned(row, "number")?,
+            status: row::parsed(row, "status")?,
+            started_at: row::time_opt(row, "started_at")?,
+            finished_at: row::time_opt(row, "finished_at")?,
+        })
+    };
+    rows.iter().rev().map(bar).collect()
+}
+
+/// The build at that place in lists.
+pub async fn build_by_seq(store: &Store, seq: i64) -> Result<Option<Build>, StoreError> {
+    by_seq_on(&mut *store.readers().acquire().await?, seq).await
+}
+
+async fn by_seq_on(conn: &mut SqliteConnection, seq: i64) -> Result<Option<Build>, StoreError> {
+    let row = sqlx::query("SELECT * FROM builds WHERE seq = ?").bind(seq).fetch_optional(conn).await?;
+    row.as_ref().map(builds::from_row).transpose()
+}
+
+/// How far a server has come towards its first build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstSteps {
+    pub registered: bool,
+    pub delivered: bool,
+    pub built: bool,
+}
+
+pub async fn first_steps(store: &Store) -> Result<FirstSteps, StoreError> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM repos) AS registered, EXISTS (SELECT 1 FROM deliveries) AS delivered,
+                EXISTS (SELECT 1 FROM builds) AS built",
+    )
+    .fetch_one(store.readers())
+    .await?;
+    Ok(FirstSteps {
+        registered: row.try_get("registered")?,
+        delivered: row.try_get("delivered")?,
+        built: row.try_get("built")?,
+    })
+}
+
+/// A job that is not over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedJob {
+    pub id: JobId,
+    pub name: String,
+    pub status: Status,
+    pub reason: Option<String>,
+    pub build: BuildId,
+    pub number: u64,
+    pub branch: Option<String>,
+    pub repo: RepoId,
+    pub repo_name: String,
+    /// When its build was made.
+    pub created_at: Timestamp,
+    pub claimed_at: Option<Timestamp>,
+    /// Names of jobs that have to be over first.
+    pub waits_for: Vec<String>,
+}
+
+/// Jobs of these statuses that are not over, oldest first, at most `limit`.
+pub async fn queue(
+    store: &Store,
+    statuses: &[Status],
+    only_public: bool,
+    limit: u32,
+) -> Result<Vec<QueuedJob>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT jobs.id, jobs.name, jobs.status, jobs.reason, jobs.build, builds.number, builds.branch, builds.repo,
+                repos.name AS repo_name, builds.created_at, jobs.claimed_at,
+                (SELECT json_group_array(n.name ORDER BY n.seq) FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
+                 WHERE job_needs.job = jobs.id AND n.finished_at IS NULL) AS waits_for
+         FROM jobs JOIN builds ON builds.id = jobs.build JOIN repos ON repos.id = builds.repo
+         WHERE jobs.finished_at IS NULL AND jobs.status IN (",
+    );
+    let mut list = query.separated(", ");
+    for status in statuses {
+        list.push_bind(status.as_str());
+    }
+    query.push(")");
+    if only_public {
+        query.push(" AND repos.public = 1");
+    }
+    query.push(" ORDER BY jobs.seq LIMIT ").push_bind(limit);
+    let rows = query.build().fetch_all(store.readers()).await?;
+    let job = |row: &SqliteRow| {
+        Ok(QueuedJob {
+            id: row::parsed(row, "id")?,
+            name: row.try_get("name")?,
+            status: row::parsed(row, "status")?,
+            reason: row.try_get("reason")?,
+            build: row::parsed(row, "build")?,
+            number: row::unsigned(row, "number")?,
+            branch: row.try_get("branch")?,
+            repo: row::parsed(row, "repo")?,
+            repo_name: row.try_get("repo_name")?,
+            created_at: row::time(row, "created_at")?,
+            claimed_at: row::time_opt(row, "claimed_at")?,
+            waits_for: row::json(row, "waits_for")?,
+        })
+    };
+    rows.iter().map(job).collect()
+}
