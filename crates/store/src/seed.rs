@@ -33,7 +33,6 @@ pub async fn fill(store: &Store, seed: Seed, mut said: impl FnMut(u32)) -> Resul
     for statement in [
         "CREATE TEMP TABLE seed_repos (idx INTEGER PRIMARY KEY, id TEXT NOT NULL)",
         // Of this connection, which ends with the process.
-        "PRAGMA temp_store = memory",
         "PRAGMA cache_size = -200000",
     ] {
         sqlx::query(statement).execute(tx.conn()).await?;

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use askama::filters::{Escaper as _, HtmlSafe};
+use askama::filters::{Escaper as _, Safe};
 use longshore_core::{Status, Timestamp, outcome::human_duration};
 
 use super::escape::Escape;
@@ -14,8 +14,8 @@ const IN_A_TITLE: usize = 1000;
 /// A shape (drawn by the style), a colour and a word.
 pub(crate) struct StatusMark(Status);
 
-pub(crate) fn status(status: &Status) -> StatusMark {
-    StatusMark(*status)
+pub(crate) fn status(status: &Status) -> Safe<StatusMark> {
+    Safe(StatusMark(*status))
 }
 
 impl Display for StatusMark {
@@ -23,13 +23,12 @@ impl Display for StatusMark {
         write!(f, "<span class=\"st {0}\">{0}</span>", self.0)
     }
 }
-impl HtmlSafe for StatusMark {}
 
 /// How long ago; the script keeps it true, and puts the exact time in the reader's zone into its title.
 pub(crate) struct Ago(Timestamp);
 
-pub(crate) fn ago(time: &Timestamp) -> Ago {
-    Ago(*time)
+pub(crate) fn ago(time: &Timestamp) -> Safe<Ago> {
+    Safe(Ago(*time))
 }
 
 impl Display for Ago {
@@ -38,7 +37,6 @@ impl Display for Ago {
         write!(f, "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>", self.0, exact(&self.0), rough(ms))
     }
 }
-impl HtmlSafe for Ago {}
 
 /// `2026-01-31 12:00:00 UTC`.
 pub(crate) fn exact(time: &Timestamp) -> String {
@@ -66,13 +64,13 @@ pub(crate) struct Took {
     to: Option<Timestamp>,
 }
 
-pub(crate) fn took(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Took {
-    Took { from: *from, to: *to }
+pub(crate) fn took(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Safe<Took> {
+    Safe(Took { from: *from, to: *to })
 }
 
 /// For what is not over.
-pub(crate) fn since(from: &Option<Timestamp>) -> Took {
-    Took { from: *from, to: None }
+pub(crate) fn since(from: &Option<Timestamp>) -> Safe<Took> {
+    Safe(Took { from: *from, to: None })
 }
 
 impl Display for Took {
@@ -87,7 +85,6 @@ impl Display for Took {
         }
     }
 }
-impl HtmlSafe for Took {}
 
 /// Somebody's words on one line: isolated from what stands around them, cut, whole in the title.
 pub(crate) struct Said<'a> {
@@ -96,8 +93,8 @@ pub(crate) struct Said<'a> {
 }
 
 /// At most so many characters of the first line that has any.
-pub(crate) fn said(text: &str, at_most: usize) -> Said<'_> {
-    Said { text, at_most }
+pub(crate) fn said(text: &str, at_most: usize) -> Safe<Said<'_>> {
+    Safe(Said { text, at_most })
 }
 
 impl Display for Said<'_> {
@@ -118,7 +115,6 @@ impl Display for Said<'_> {
         f.write_str(if shown.len() < line.len() { "…</bdi>" } else { "</bdi>" })
     }
 }
-impl HtmlSafe for Said<'_> {}
 
 /// The first characters of a text.
 pub(crate) fn cut(text: &str, at_most: usize) -> &str {

@@ -192,6 +192,7 @@ async fn a_failed_build_says_why() {
     let answer = page(&world, &format!("/builds/{}", build.id)).await;
     let text = answer.text();
     assert!(text.contains("<title>failure: o/r #1</title>"));
+    assert!(text.contains("<span class=\"st failure\">failure</span>") && !text.contains("&lt;span"), "{text}");
     assert!(text.contains("step `one` failed with exit code 3"));
 }
 
