@@ -24,6 +24,11 @@ impl Escaper for Escape {
     }
 }
 
+/// Bytes of a character in a page.
+pub(super) fn escaped_len(c: char) -> usize {
+    instead_of(c).map_or(c.len_utf8(), str::len)
+}
+
 fn instead_of(c: char) -> Option<&'static str> {
     match c {
         '&' => Some("&amp;"),

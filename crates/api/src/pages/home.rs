@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Repositories on a page: as many as their bars leave room for.
-const REPOS: u32 = 20;
+const REPOS: u32 = 15;
 /// Builds of one repository.
 const BARS: u32 = 20;
 /// Builds that run or wait.

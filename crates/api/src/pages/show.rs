@@ -6,10 +6,10 @@ use std::fmt::{self, Display, Formatter};
 use askama::filters::{Escaper as _, Safe};
 use longshore_core::{Status, Timestamp, outcome::human_duration};
 
-use super::escape::Escape;
+use super::escape::{Escape, escaped_len};
 
-/// What of somebody's text stands in a `title`, so that it can be read whole.
-const IN_A_TITLE: usize = 1000;
+/// What of somebody's text stands in a `title`, so that it can be read whole: bytes as they stand in the page.
+const IN_A_TITLE: usize = 400;
 
 /// A shape (drawn by the style), a colour and a word.
 pub(crate) struct StatusMark(Status);
@@ -101,12 +101,12 @@ impl Display for Said<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let text = self.text.trim();
         let line = text.lines().next().unwrap_or_default();
-        let shown = cut(line, self.at_most);
+        let shown = fitting(cut(line, self.at_most), 2 * self.at_most);
         let whole = shown.len() == text.len();
         f.write_str("<bdi")?;
         if !whole {
             f.write_str(" title=\"")?;
-            let title = cut(text, IN_A_TITLE);
+            let title = fitting(text, IN_A_TITLE);
             Escape.write_escaped_str(&mut *f, title)?;
             f.write_str(if title.len() < text.len() { "…\"" } else { "\"" })?;
         }
@@ -114,6 +114,16 @@ impl Display for Said<'_> {
         Escape.write_escaped_str(&mut *f, shown)?;
         f.write_str(if shown.len() < line.len() { "…</bdi>" } else { "</bdi>" })
     }
+}
+
+/// What of a text takes at most so many bytes once it is escaped: a page's size is not for outsiders to choose.
+fn fitting(text: &str, at_most: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        bytes += escaped_len(*c);
+        bytes > at_most
+    });
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 /// The first characters of a text.
@@ -152,9 +162,10 @@ mod tests {
         assert_eq!(said("short", 10).to_string(), "<bdi>short</bdi>");
         assert_eq!(said("", 10).to_string(), "<bdi></bdi>");
         assert_eq!(said("one\n\ntwo", 10).to_string(), "<bdi title=\"one\n\ntwo\">one</bdi>");
-        assert_eq!(said("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b&gt;…</bdi>");
+        assert_eq!(said("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b…</bdi>");
         let long = "x".repeat(100_000);
-        assert!(said(&long, 100).to_string().len() < 1300);
+        assert!(said(&long, 100).to_string().len() < 600);
+        assert!(said(&"\"".repeat(100_000), 100).to_string().len() < 700);
     }
 
     #[test]

@@ -114,10 +114,10 @@ async fn every_repository_stands_on_the_first_page_with_its_last_builds() {
         world.repo(&format!("other/r{n:02}"), "git", true).await;
     }
     let first = page(&world, "/").await;
-    assert_eq!(first.text().matches("<li id=\"repo-").count(), 20);
+    assert_eq!(first.text().matches("<li id=\"repo-").count(), 15);
     let next = attribute(first.text(), "<p class=\"pager\"><a href=\"").to_owned();
     let second = page(&world, &next).await;
-    assert_eq!(second.text().matches("<li id=\"repo-").count(), 6);
+    assert_eq!(second.text().matches("<li id=\"repo-").count(), 11);
     assert_eq!(second.text().matches("<path class=\"success\"").count(), 20, "the last twenty builds");
     let place = attribute(second.text(), "href=\"/b/");
     let bar = page(&world, &format!("/b/{place}")).await;
@@ -136,12 +136,12 @@ async fn builds_are_filtered_by_the_address_and_paged_by_place() {
     }
     let rows = |answer: &Answer| answer.text().matches("<li id=\"build-").count();
     let first = page(&world, &format!("/repos/{}", repo.id)).await;
-    assert_eq!(rows(&first), 40);
+    assert_eq!(rows(&first), 30);
     assert!(first.text().contains("<title>queued: o/r</title>"));
     let older = attribute(first.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
-    assert_eq!(rows(&page(&world, &older).await), 5);
+    assert_eq!(rows(&page(&world, &older).await), 15);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=topic", repo.id)).await), 22);
-    assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=&event=push&status=queued", repo.id)).await), 40);
+    assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=&event=push&status=queued", repo.id)).await), 30);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?status=success", repo.id)).await), 0);
     assert_eq!(page(&world, &format!("/repos/{}?status=nonsense", repo.id)).await.status, 400);
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Builds on a page.
-const LISTED: u32 = 40;
+const LISTED: u32 = 30;
 
 #[derive(Template)]
 #[template(path = "repo/builds.html")]
