@@ -146,7 +146,7 @@ pub(crate) fn ref_name(git_ref: &str) -> &str {
 pub(crate) fn bytes(bytes: &u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let unit = (bytes.max(&1).ilog2() / 10).min(4) as usize;
-    let tenths = u128::from(*bytes) * 10 >> (10 * unit);
+    let tenths = (u128::from(*bytes) * 10) >> (10 * unit);
     match unit {
         0 => format!("{bytes} bytes"),
         _ => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit]),
