@@ -31,6 +31,8 @@ if [ "$only" = all ]; then
   need jq jq
   need curl curl ca-certificates
   need mmdebstrap mmdebstrap
+  need chromedriver chromium-driver chromium
+  need npm npm
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
     need docker docker.io

@@ -66,8 +66,9 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 step "Licences, sources, banned crates"
 scripts/deny.sh
 
-step "Images for the tests"
+step "Images for the tests, and what tells whether pages are accessible"
 scripts/images.sh
+scripts/axe.sh
 
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')"
 before=$(ours "$first")

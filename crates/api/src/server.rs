@@ -5,11 +5,18 @@ use std::{fmt, future::IntoFuture as _, io, sync::Arc, time::Duration};
 use axum::{Router, middleware, serve::ListenerExt as _};
 use longshore_core::Timestamp;
 use longshore_scheduler::Scheduler;
-use longshore_store::Store;
+use longshore_store::{Store, logs::LogEvents};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiError, body::LargeBodies, layers, metrics::Requests, pages, routes};
+use crate::{
+    ApiError,
+    body::LargeBodies,
+    layers,
+    logs::{Tails, line_stream::LineShow},
+    metrics::Requests,
+    pages, routes,
+};
 
 /// How long running answers may take once the end was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
@@ -67,6 +74,9 @@ pub(crate) struct Server {
     pub(crate) shutdown: CancellationToken,
     pub(crate) large_bodies: LargeBodies,
     pub(crate) requests: Requests,
+    /// What followers of logs share.
+    pub(crate) event_tails: Tails<LogEvents>,
+    pub(crate) line_tails: Tails<LineShow>,
 }
 
 /// Serves until `shutdown`: then open streams end, and running answers get half a second.
@@ -106,6 +116,8 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         shutdown,
         large_bodies: LargeBodies::new(),
         requests: Requests::default(),
+        event_tails: Tails::default(),
+        line_tails: Tails::default(),
     });
     let (router, _) = routes::all().split_for_parts();
     router

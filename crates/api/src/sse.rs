@@ -43,9 +43,9 @@ pub(crate) fn write_event(out: &mut String, name: &str, id: &str, data: &impl Se
 }
 
 /// The answer.
-pub(crate) fn response(events: impl Stream<Item = String> + Send + 'static) -> Response {
+pub(crate) fn response(events: impl Stream<Item = impl Into<Bytes>> + Send + 'static) -> Response {
     use futures_util::StreamExt as _;
-    let mut response = Body::from_stream(events.map(|text| Ok::<_, Infallible>(Bytes::from(text)))).into_response();
+    let mut response = Body::from_stream(events.map(|text| Ok::<_, Infallible>(text.into()))).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // nginx and its kin hold answers back otherwise.

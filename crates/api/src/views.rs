@@ -219,7 +219,7 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct StepView {
     /// From 1.
     pub(crate) number: u32,

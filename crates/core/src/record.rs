@@ -104,6 +104,12 @@ impl<'a> Record<'a> {
     /// The step of what belongs to no step.
     pub const NO_STEP: u16 = u16::MAX;
 
+    /// Bytes that [`Record::encode`] makes of it.
+    #[must_use]
+    pub fn encoded_len(&self) -> u64 {
+        (HEADER_LEN + self.data.len()) as u64
+    }
+
     /// Appends the record to `out`. Data over [`MAX_DATA_LEN`] is the caller's fault and is cut by nobody: it must be split before.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(self.data.len() <= MAX_DATA_LEN, "split the data before");

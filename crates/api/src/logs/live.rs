@@ -1,20 +1,19 @@
 //! `GET /api/v1/jobs/{job}/log/stream`: a log as it is written, to its end.
 //!
-//! A reader costs one window of the journal and what the connection buffers; a slow one is behind and nothing else. The end
-//! is sent after the last byte, and only with a final status.
+//! Readers share what comes (`tail`); a slow one is behind, costs a window of the journal, and nothing else. The end is sent after the
+//! last byte, and only with a final status.
 
 use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
-use futures_util::stream;
 use longshore_core::{JobId, Status};
 use longshore_store::{
     jobs,
-    logs::{self, Batch, LogEvent, LogEvents, LogReader, StepHead},
+    logs::{self, Batch, LogEvent, LogEvents, StepHead},
 };
 use serde::Serialize;
-use tokio::time::sleep;
 
+use super::tail::{Follower, Show};
 use crate::{
     ApiError,
     auth::Caller,
@@ -56,32 +55,8 @@ pub(crate) async fn follow(
     let (events, from) = LogEvents::resume(StepHead::of(&plan), cursor.as_deref().unwrap_or("0"))
         .ok_or_else(|| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"))?;
     let reader = logs::follow(&server.store, id, from).await?;
-    let follower = Follower { server, job: id, reader, events };
-    Ok(sse::response(stream::unfold(Some(follower), |follower| async {
-        let mut follower = follower?;
-        match follower.next().await {
-            Next::Events(text) => Some((text, Some(follower))),
-            Next::Last(text) => Some((text, None)),
-            Next::Nothing => None,
-        }
-    })))
-}
-
-/// One reader's place.
-#[derive(Debug)]
-struct Follower {
-    server: Arc<Server>,
-    job: JobId,
-    reader: LogReader,
-    events: LogEvents,
-}
-
-enum Next {
-    Events(String),
-    /// The job is over.
-    Last(String),
-    /// The server ends, or cannot read on: the reader comes back.
-    Nothing,
+    let follower = Follower::new(Arc::clone(&server), &server.event_tails, id, reader, events);
+    Ok(sse::response(follower.events()))
 }
 
 #[derive(Serialize)]
@@ -89,28 +64,13 @@ struct End {
     status: Status,
 }
 
-impl Follower {
-    async fn next(&mut self) -> Next {
-        let batch = tokio::select! {
-            batch = self.reader.next() => batch,
-            () = sleep(sse::KEEPALIVE) => return Next::Events(sse::COMMENT.to_owned()),
-            () = self.server.shutdown.cancelled() => return Next::Nothing,
-        };
-        let next = match batch {
-            Ok(Some(batch)) => self.write(&batch).map(Next::Events),
-            Ok(None) => self.end().await,
-            Err(error) => Err(error.into()),
-        };
-        // The answer has begun: there is nowhere to say it but the log, which the error has been to.
-        next.unwrap_or(Next::Nothing)
-    }
-
+impl Show for LogEvents {
     /// The batch as events, neighbours of one step and stream together.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
         let mut out = String::new();
         let mut open: Option<Open> = None;
         for (end, record) in batch.records() {
-            let Some(event) = self.events.event(&record) else { continue };
+            let Some(event) = self.event(&record) else { continue };
             match &mut open {
                 Some(open) if open.takes(&event) => open.text.push_str(&event.text),
                 Some(_) | None => {
@@ -121,25 +81,19 @@ impl Follower {
                 }
             }
             if let Some(open) = &mut open {
-                open.cursor = self.events.cursor(end);
+                open.cursor = self.cursor(end);
             }
         }
         if let Some(done) = open {
             done.write(&mut out)?;
         }
-        // A batch without output, too, is a sign of life.
-        Ok(if out.is_empty() { sse::COMMENT.to_owned() } else { out })
+        Ok(out)
     }
 
-    async fn end(&self) -> Result<Next, ApiError> {
-        let Some(job) = jobs::get(&self.server.store, self.job).await? else { return Ok(Next::Nothing) };
-        if !job.status.is_final() {
-            return Ok(Next::Nothing);
-        }
+    fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError> {
         let mut out = String::new();
-        let cursor = self.events.cursor(self.reader.offset());
-        sse::write_event(&mut out, "end", &cursor, &End { status: job.status })?;
-        Ok(Next::Last(out))
+        sse::write_event(&mut out, "end", &self.cursor(offset), &End { status })?;
+        Ok(out)
     }
 }
 

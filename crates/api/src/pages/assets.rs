@@ -49,13 +49,21 @@ impl Asset {
 pub(crate) struct Assets {
     pub(crate) style: Asset,
     pub(crate) script: Asset,
+    /// Of a job's page.
+    pub(crate) log_script: Asset,
     /// In the order of [`Status::ALL`], and the last without a status.
     icons: Vec<Asset>,
 }
 
 pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
-    style: Asset::new("app", "css", "text/css; charset=utf-8", include_str!("../../assets/app.css")),
+    style: Asset::new(
+        "app",
+        "css",
+        "text/css; charset=utf-8",
+        concat!(include_str!("../../assets/app.css"), include_str!("../../assets/log.css")),
+    ),
     script: Asset::new("app", "js", "text/javascript; charset=utf-8", include_str!("../../assets/app.js")),
+    log_script: Asset::new("log", "js", "text/javascript; charset=utf-8", include_str!("../../assets/log.js")),
     icons: Status::ALL.into_iter().map(Some).chain([None]).map(icon).collect(),
 });
 
@@ -68,7 +76,7 @@ impl Assets {
     }
 
     fn all(&self) -> impl Iterator<Item = &Asset> {
-        [&self.style, &self.script].into_iter().chain(&self.icons)
+        [&self.style, &self.script, &self.log_script].into_iter().chain(&self.icons)
     }
 }
 

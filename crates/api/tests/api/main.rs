@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod events;
 mod hooks;
+mod lines;
 mod lists;
 mod live;
 mod logs;

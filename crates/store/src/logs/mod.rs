@@ -5,12 +5,18 @@
 //! the job's end is committed, and followers are told of the end after that commit. So whoever sees a final status can
 //! read the whole log, and whoever follows gets the whole log and then the final status.
 //!
-//! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it).
+//! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it); beside it
+//! the same with `.index`, from which lines are found by their numbers ([`window`], [`outline`]) and which anybody may delete.
 
+pub mod ansi;
+mod index;
+mod lines;
+mod marks;
 mod reader;
 mod render;
 mod resume;
 mod survey;
+mod window;
 mod writer;
 
 use std::{
@@ -25,9 +31,15 @@ use uuid::Uuid;
 
 use crate::{Store, StoreError, jobs};
 
+pub use index::{Border, MAX_MARKS, Mark};
+pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
+pub use marks::{MarkKind, command_text};
 pub use reader::{Batch, LogReader};
 pub use render::{LogEvent, LogEvents, Renderer, StepHead};
 pub(crate) use survey::survey;
+pub use window::{
+    Found, Listed, LogLine, MAX_LINES, Outline, Place, Search, Wanted, Window, outline, place_of, search, window,
+};
 pub use writer::LogWriter;
 
 /// The folder of log files, and who is writing and following them now.
@@ -93,7 +105,8 @@ impl Logs {
     /// Removes journals that nothing refers to any more. What cannot be removed is left, and said.
     pub(crate) async fn remove(&self, paths: Vec<PathBuf>) {
         let removed = tokio::task::spawn_blocking(move || {
-            for path in paths {
+            let with_index = paths.into_iter().flat_map(|path| [index::index_path(&path), path]);
+            for path in with_index {
                 match std::fs::remove_file(&path) {
                     Ok(()) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

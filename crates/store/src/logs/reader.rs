@@ -13,6 +13,8 @@ use crate::StoreError;
 
 /// Read at once; a longer record is read whole.
 const WINDOW: u64 = 128 << 10;
+/// The same for those that follow: there may be hundreds of them, each with a window that its reader has not taken yet.
+const FOLLOWED_WINDOW: u64 = 32 << 10;
 
 /// Reads a journal, and follows it where it is still being written.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct LogReader {
     file: Option<Arc<File>>,
     offset: u64,
     live: Option<watch::Receiver<Progress>>,
+    /// How the log was when nothing was left to read.
+    drained: Option<Progress>,
 }
 
 /// Whole records, one behind the other.
@@ -51,7 +55,7 @@ impl Batch {
 
 impl LogReader {
     pub(super) fn new(path: PathBuf, offset: u64, live: Option<watch::Receiver<Progress>>) -> Self {
-        Self { path, file: None, offset, live }
+        Self { path, file: None, offset, live, drained: None }
     }
 
     /// Where it goes on.
@@ -64,21 +68,49 @@ impl LogReader {
     /// May be dropped while it waits.
     pub async fn next(&mut self) -> Result<Option<Batch>, StoreError> {
         loop {
-            // Before reading: who ends, ends after the last append.
-            let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
-            if let Some(batch) = self.read_window(progress.and_then(|p| p.len)).await? {
+            self.ready().await;
+            if let Some(batch) = self.now().await? {
                 return Ok(Some(batch));
             }
-            match (&mut self.live, progress) {
-                (Some(live), Some(Progress { ended: None, .. })) => {
-                    if live.changed().await.is_err() {
-                        // The store is gone, and whoever writes with it.
-                        self.live = None;
-                    }
-                }
-                _ => return Ok(None),
+            if self.is_over() {
+                return Ok(None);
             }
         }
+    }
+
+    /// Waits until [`LogReader::now`] may have something, or will never have anything again.
+    pub async fn ready(&mut self) {
+        while let Some(live) = &mut self.live {
+            let progress = *live.borrow_and_update();
+            if progress.ended.is_some() || self.drained != Some(progress) {
+                return;
+            }
+            if live.changed().await.is_err() {
+                // The store is gone, and whoever writes with it.
+                self.live = None;
+            }
+        }
+    }
+
+    /// The next records of those that are there; does not wait for others.
+    pub async fn now(&mut self) -> Result<Option<Batch>, StoreError> {
+        // Before reading: who ends, ends after the last append.
+        let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
+        let batch = self.read_window(progress.and_then(|p| p.len)).await?;
+        self.drained = if batch.is_none() { progress } else { None };
+        Ok(batch)
+    }
+
+    /// Whether, [`LogReader::now`] having had nothing, nothing will come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.live.is_none() || self.drained.is_some_and(|progress| progress.ended.is_some())
+    }
+
+    /// Goes on at another place: behind a record that somebody else has read.
+    pub fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+        self.drained = None;
     }
 
     /// What is there from the offset up to `len` (the file's end without one).
@@ -87,6 +119,7 @@ impl LogReader {
             return Ok(None);
         }
         let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
+        let window = if self.live.is_some() { FOLLOWED_WINDOW } else { WINDOW };
         let read = tokio::task::spawn_blocking(move || -> io::Result<Option<(Arc<File>, Vec<u8>)>> {
             let file = match file {
                 Some(file) => file,
@@ -98,7 +131,7 @@ impl LogReader {
                 },
             };
             let size = file.metadata()?.len();
-            let bytes = read_whole_records(&file, offset, len.map_or(size, |len| len.min(size)))?;
+            let bytes = read_window(&file, offset, len.map_or(size, |len| len.min(size)), window)?;
             Ok(Some((file, bytes)))
         });
         let read = read.await.map_err(|error| StoreError::io(&self.path, io::Error::other(error)))?;
@@ -116,8 +149,12 @@ impl LogReader {
 /// The whole records from `offset` on that lie before `limit`: a window full of them, or one longer one. Empty where none
 /// begins there: at the end, at a torn write, at an offset that is no record's.
 pub(super) fn read_whole_records(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+    read_window(file, offset, limit, WINDOW)
+}
+
+fn read_window(file: &File, offset: u64, limit: u64, window: u64) -> io::Result<Vec<u8>> {
     let available = limit.saturating_sub(offset);
-    let mut bytes = read_at_most(file, offset, available.min(WINDOW))?;
+    let mut bytes = read_at_most(file, offset, available.min(window))?;
     if let Some(length) = first_record_len(&bytes)
         && length > bytes.len() as u64
         && length <= available

@@ -1,6 +1,6 @@
 //! A journal as people and programs read it: raw bytes, text, JSON lines, events of a live stream. Pure: records in, bytes out.
 
-use std::{borrow::Cow, collections::HashMap, io::Write as _};
+use std::{borrow::Cow, collections::HashMap, io::Write as _, sync::Arc};
 
 use longshore_core::{JobPlan, Record, RecordKind, Stream, Timestamp, outcome::human_duration};
 use serde::{Deserialize, Serialize};
@@ -133,9 +133,9 @@ pub struct LogEvent<'a> {
 }
 
 /// Turns records, given in order, into events. A character that was cut between two records comes whole with the second.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LogEvents {
-    steps: Vec<StepHead>,
+    steps: Arc<[StepHead]>,
     /// The beginning of a character, by the step and stream that printed it.
     pub(super) cut: HashMap<(u16, &'static str), Vec<u8>>,
 }
@@ -143,7 +143,7 @@ pub struct LogEvents {
 impl LogEvents {
     #[must_use]
     pub fn new(steps: Vec<StepHead>) -> Self {
-        Self { steps, cut: HashMap::new() }
+        Self { steps: steps.into(), cut: HashMap::new() }
     }
 
     /// The record's output; nothing for a record without any.

@@ -10,7 +10,11 @@ use std::{
 use longshore_core::{Record, RecordKind};
 use tokio::sync::watch;
 
-use super::{Progress, reader::read_whole_records};
+use super::{
+    Progress,
+    index::{IndexWriter, Indexer},
+    reader::read_whole_records,
+};
 use crate::StoreError;
 
 /// The capacity that the encoding buffer keeps between batches; a job that prints little costs little.
@@ -26,6 +30,7 @@ pub struct LogWriter {
     last_seq: u64,
     milestones: Vec<Record<'static>>,
     buffer: Vec<u8>,
+    index: IndexWriter,
     progress: watch::Sender<Progress>,
 }
 
@@ -40,12 +45,14 @@ impl LogWriter {
         let size = file.metadata().map_err(io_error)?.len();
         let (mut len, mut last_seq) = (0, 0);
         let mut milestones = Vec::new();
+        let mut indexer = Indexer::default();
         loop {
             let bytes = read_whole_records(&file, len, size).map_err(io_error)?;
             if bytes.is_empty() {
                 break;
             }
             for (_, record) in super::reader::records(&bytes, len) {
+                indexer.feed(&record, record.encoded_len());
                 last_seq = last_seq.max(record.seq);
                 if !matches!(record.kind, RecordKind::Output(_)) {
                     milestones.push(Record { data: record.data.to_vec().into(), ..record });
@@ -57,8 +64,9 @@ impl LogWriter {
             tracing::info!(path = %path.display(), bytes = size - len, "cutting a half-written end off a log");
             file.set_len(len).map_err(io_error)?;
         }
+        let index = IndexWriter::open(&path, indexer);
         progress.send_modify(|progress| progress.len = Some(len));
-        Ok(Self { path, file, len, last_seq, milestones, buffer: Vec::new(), progress })
+        Ok(Self { path, file, len, last_seq, milestones, buffer: Vec::new(), index, progress })
     }
 
     /// The highest agent's sequence number in it; 0 without any.
@@ -98,6 +106,8 @@ impl LogWriter {
         self.buffer.shrink_to(KEPT_BUFFER);
         let len = self.len;
         self.progress.send_modify(|progress| progress.len = Some(len));
+        // Behind the journal and behind its readers: nobody waits for it.
+        self.index.appended(records);
         Ok(())
     }
 }

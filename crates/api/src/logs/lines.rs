@@ -1,0 +1,228 @@
+//! A log by its lines: any window of it, what of it means something, and its search, whatever its size.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use longshore_core::{JobId, Timestamp};
+use longshore_store::logs::{self, Listed, LogLine, MAX_LINES, MAX_MARKS, Search, Wanted};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    ApiError,
+    auth::Caller,
+    builds::find_job,
+    error::ErrorBody,
+    params::{Path, Query},
+    server::Server,
+};
+
+/// Lines of a window where nothing else is asked.
+const USUAL_LINES: u64 = 500;
+/// Characters that can be searched for.
+const MAX_SEARCH: usize = 1000;
+/// Numbers in one page of a search's result.
+const MAX_FOUND: usize = 1000;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LineView {
+    /// From 1, and for ever; 0 of a line that has not ended.
+    pub(crate) n: u64,
+    /// The step's number, from 1; nothing for a note that belongs to none.
+    pub(crate) step: Option<u32>,
+    /// `stdout`, `stderr`, or `system` for what Longshore itself says.
+    #[schema(value_type = String, example = "stdout")]
+    pub(crate) stream: &'static str,
+    /// When its first piece was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) time: Timestamp,
+    /// Without its end; of what redraws itself the last state; with its colours. Of `::error file=a.c::broken` what it says.
+    pub(crate) text: String,
+    /// `error`, `warning`, `notice`, `group`, `end-group`.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<&'static str>,
+}
+
+impl From<LogLine> for LineView {
+    fn from(line: LogLine) -> Self {
+        let LogLine { n, step, stream, time, text, mark } = line;
+        Self { n, step, stream, time, text, mark: mark.map(|mark| mark.as_str()) }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WindowView {
+    /// The number of the first of `items`, or of the line to come where there are none.
+    first: u64,
+    /// Lines that have ended.
+    total: u64,
+    items: Vec<LineView>,
+    /// What has begun and not ended.
+    open: Vec<LineView>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WindowQuery {
+    /// The first line's number; 1 where neither it nor `tail` is given
+    from: Option<u64>,
+    /// So many lines, never more than 2,000 or about 1 MiB of them; 500 where it is not given
+    count: Option<u64>,
+    /// The last so many lines
+    tail: Option<u64>,
+}
+
+/// Lines of a job's log by their numbers
+///
+/// A line is what one stream of one step wrote up to a line feed, and gets its number when it ends: numbers never change. A
+/// line of more than 16 KiB is several.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job}/log/lines", tag = "logs", security((), ("token" = ["read"])),
+    params(("job" = String, Path, description = "The job's id"), WindowQuery),
+    responses((status = 200, body = WindowView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn window(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<JobId>,
+    Query(query): Query<WindowQuery>,
+) -> Result<Json<WindowView>, ApiError> {
+    find_job(&server, &caller, id).await?;
+    let wanted = match (query.tail, query.from, query.count) {
+        (Some(tail), None, None) => Wanted::Tail(tail.min(MAX_LINES)),
+        (Some(_), ..) => return Err(ApiError::bad_request("give either `tail` or `from` and `count`")),
+        (None, from, count) => Wanted::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
+    };
+    let window = logs::window(&server.store, id, wanted).await?;
+    Ok(Json(WindowView {
+        first: window.lines.first().map_or(window.total + 1, |line| line.n),
+        total: window.total,
+        items: window.lines.into_iter().map(LineView::from).collect(),
+        open: window.open.into_iter().map(LineView::from).collect(),
+    }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OutlineView {
+    /// Lines that have ended.
+    total: u64,
+    /// In the order in which they began and ended.
+    steps: Vec<BorderView>,
+    /// Lines that mean something, in their order.
+    marks: Vec<MarkView>,
+    /// There are more marks than are kept of one log.
+    truncated: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BorderView {
+    /// The step's, from 1.
+    number: u32,
+    /// It begins here; else it ends.
+    begins: bool,
+    /// Lines that had ended before.
+    lines: u64,
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MarkView {
+    n: u64,
+    /// `error`, `warning`, `notice`, `group`, `end-group`
+    #[schema(value_type = String, example = "error")]
+    kind: &'static str,
+    /// What a group is called, what an error says; cut where it is long.
+    text: String,
+}
+
+/// Where a job's log has its steps, groups, errors and warnings
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job}/log/outline", tag = "logs", security((), ("token" = ["read"])),
+    params(("job" = String, Path, description = "The job's id")),
+    responses((status = 200, body = OutlineView), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn outline(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<JobId>,
+) -> Result<Json<OutlineView>, ApiError> {
+    find_job(&server, &caller, id).await?;
+    let outline = logs::outline(&server.store, id).await?;
+    let steps = outline.borders.into_iter().map(|border| BorderView {
+        number: u32::from(border.step) + 1,
+        begins: border.begins,
+        lines: border.lines,
+        time: border.time,
+    });
+    let truncated = outline.marks.len() >= MAX_MARKS;
+    let marks = outline.marks.into_iter().map(|mark| MarkView { n: mark.n, kind: mark.kind.as_str(), text: mark.text });
+    Ok(Json(OutlineView { total: outline.total, steps: steps.collect(), marks: marks.collect(), truncated }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// What lines have to show: 1 to 1,000 characters
+    q: String,
+    /// Whether capital letters differ from small ones; ASCII's do not, where it is not given
+    #[serde(default)]
+    case_sensitive: bool,
+    /// Lists the lines that have it from this number on
+    from: Option<u64>,
+    /// Lists them without the first so many: `next` of the page before
+    skip: Option<u64>,
+    /// Numbers in a page; 1,000 where it is not given, and never more
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FoundView {
+    /// Lines that have ended.
+    total: u64,
+    /// Lines that have it.
+    count: u64,
+    /// How many of them are before the first of `lines`.
+    skipped: u64,
+    /// Their numbers.
+    lines: Vec<u64>,
+    /// The `skip` of the next page.
+    next: Option<u64>,
+}
+
+/// The lines of a job's log that show a text
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job}/log/search", tag = "logs", security((), ("token" = ["read"])),
+    params(("job" = String, Path, description = "The job's id"), SearchQuery),
+    responses((status = 200, body = FoundView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
+)]
+pub(crate) async fn search(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(id): Path<JobId>,
+    Query(query): Query<SearchQuery>,
+) -> Result<Json<FoundView>, ApiError> {
+    find_job(&server, &caller, id).await?;
+    if query.q.is_empty() || query.q.len() > MAX_SEARCH {
+        return Err(ApiError::bad_request("`q` has to have 1 to 1,000 characters"));
+    }
+    let listed = match (query.from, query.skip) {
+        (Some(_), Some(_)) => return Err(ApiError::bad_request("give either `from` or `skip`")),
+        (Some(from), None) => Listed::FromLine(from),
+        (None, skip) => Listed::Skip(skip.unwrap_or(0)),
+    };
+    let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
+    let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
+    let found = logs::search(&server.store, id, search).await?;
+    let next = found.skipped + found.lines.len() as u64;
+    Ok(Json(FoundView {
+        total: found.total,
+        count: found.count,
+        skipped: found.skipped,
+        lines: found.lines,
+        next: (next < found.count).then_some(next),
+    }))
+}

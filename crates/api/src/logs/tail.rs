@@ -1,0 +1,195 @@
+//! What those who follow one job's log share: each new piece of it is read and written out once, however many wait for it.
+//!
+//! What a follower shows of a log depends only on where in the journal it is, so whoever is at the same place takes the same bytes. The newest of
+//! them are kept, bounded; a follower that is behind them reads the file by itself until it has caught up.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use axum::body::Bytes;
+use longshore_core::{JobId, Status};
+use longshore_store::{
+    jobs,
+    logs::{Batch, LogReader},
+};
+use tokio::time::sleep;
+
+use crate::{ApiError, server::Server, sse};
+
+/// Bytes that are kept of one job's newest events.
+const KEPT: usize = 256 << 10;
+
+/// How a follower shows a log: a place in it, and what to write of what comes next.
+pub(super) trait Show: Clone + Send + 'static {
+    /// The batch as events; the place is behind it then.
+    fn write(&mut self, batch: &Batch) -> Result<String, ApiError>;
+    /// What to write when the job is over, everything having been written.
+    fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError>;
+}
+
+/// The tails of all jobs that are followed in one way.
+#[derive(Debug)]
+pub(crate) struct Tails<S>(Mutex<HashMap<JobId, Weak<Tail<S>>>>);
+
+impl<S> Default for Tails<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S> Tails<S> {
+    fn of(&self, job: JobId) -> Arc<Tail<S>> {
+        let mut tails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = tails.get(&job).and_then(Weak::upgrade) {
+            return tail;
+        }
+        tails.retain(|_, tail| tail.strong_count() > 0);
+        let tail = Arc::new(Tail { kept: tokio::sync::Mutex::new(Kept { pieces: VecDeque::new(), len: 0 }) });
+        tails.insert(job, Arc::downgrade(&tail));
+        tail
+    }
+}
+
+#[derive(Debug)]
+struct Tail<S> {
+    kept: tokio::sync::Mutex<Kept<S>>,
+}
+
+/// The newest pieces, one behind the other.
+#[derive(Debug)]
+struct Kept<S> {
+    pieces: VecDeque<Piece<S>>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Piece<S> {
+    from: u64,
+    to: u64,
+    text: Bytes,
+    /// The place behind it.
+    after: S,
+}
+
+impl<S: Clone> Kept<S> {
+    fn at(&self, offset: u64) -> Option<&Piece<S>> {
+        self.pieces.iter().rev().find(|piece| piece.from == offset)
+    }
+
+    /// Where the next piece would begin; 0 before the first.
+    fn end(&self) -> u64 {
+        self.pieces.back().map_or(0, |piece| piece.to)
+    }
+
+    fn push(&mut self, piece: Piece<S>) {
+        if piece.from != self.end() {
+            self.pieces.clear();
+            self.len = 0;
+        }
+        self.len += piece.text.len();
+        self.pieces.push_back(piece);
+        while self.len > KEPT
+            && let Some(oldest) = self.pieces.pop_front()
+        {
+            self.len -= oldest.text.len();
+        }
+    }
+}
+
+/// One who follows.
+#[derive(Debug)]
+pub(super) struct Follower<S> {
+    server: Arc<Server>,
+    job: JobId,
+    tail: Arc<Tail<S>>,
+    reader: LogReader,
+    show: S,
+}
+
+/// What comes next.
+pub(super) enum Next {
+    Events(Bytes),
+    /// The job is over.
+    Last(Bytes),
+    /// The server ends, or cannot read on: the reader comes back.
+    Nothing,
+}
+
+impl<S: Show> Follower<S> {
+    /// Goes on from `reader`'s place, which is `show`'s.
+    pub(super) fn new(server: Arc<Server>, tails: &Tails<S>, job: JobId, reader: LogReader, show: S) -> Self {
+        Self { tail: tails.of(job), server, job, reader, show }
+    }
+
+    /// The answer: events to the job's end.
+    pub(super) fn events(self) -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
+        futures_util::stream::unfold(Some(self), |follower| async {
+            let mut follower = follower?;
+            match follower.next().await {
+                Next::Events(text) => Some((text, Some(follower))),
+                Next::Last(text) => Some((text, None)),
+                Next::Nothing => None,
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Next {
+        loop {
+            tokio::select! {
+                () = self.reader.ready() => {}
+                () = sleep(sse::KEEPALIVE) => return Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())),
+                () = self.server.shutdown.cancelled() => return Next::Nothing,
+            }
+            match self.take().await {
+                Ok(Some(text)) => return Next::Events(text),
+                Ok(None) if self.reader.is_over() => break,
+                Ok(None) => {}
+                // The answer has begun: there is nowhere to say it but the log, which the error has been to.
+                Err(_) => return Next::Nothing,
+            }
+        }
+        self.end().await.unwrap_or(Next::Nothing)
+    }
+
+    /// The next piece of what is there: another one's, or read for all.
+    async fn take(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let mut kept = self.tail.kept.lock().await;
+        if let Some(piece) = kept.at(self.reader.offset()) {
+            self.reader.seek(piece.to);
+            self.show.clone_from(&piece.after);
+            return Ok(Some(piece.text.clone()));
+        }
+        let from = self.reader.offset();
+        // Others wait for the newest piece while it is read, and for nothing else.
+        let kept = (from >= kept.end()).then_some(&mut kept);
+        match kept {
+            Some(kept) => {
+                let Some((to, text)) = read(&mut self.reader, &mut self.show).await? else { return Ok(None) };
+                kept.push(Piece { from, to, text: text.clone(), after: self.show.clone() });
+                Ok(Some(text))
+            }
+            None => Ok(read(&mut self.reader, &mut self.show).await?.map(|(_, text)| text)),
+        }
+    }
+
+    async fn end(&mut self) -> Result<Next, ApiError> {
+        let Some(job) = jobs::get(&self.server.store, self.job).await? else { return Ok(Next::Nothing) };
+        if !job.status.is_final() {
+            return Ok(Next::Nothing);
+        }
+        Ok(Next::Last(self.show.end(self.reader.offset(), job.status)?.into()))
+    }
+}
+
+async fn read<S: Show>(reader: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
+    let Some(batch) = reader.now().await? else { return Ok(None) };
+    let mut text = show.write(&batch)?;
+    if text.is_empty() {
+        // A batch that shows nothing, too, is a sign of life.
+        sse::COMMENT.clone_into(&mut text);
+    }
+    text.shrink_to_fit();
+    Ok(Some((batch.end(), text.into())))
+}

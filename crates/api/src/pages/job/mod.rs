@@ -1,0 +1,180 @@
+//! `/jobs/{job}`: one job, its steps, and its log. The log stands in the page as one window of lines, with links to the others
+//! (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it.
+//!
+//! A job that failed opens on its failing step's last lines, one that runs on the newest, any other at the beginning.
+
+mod row;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use longshore_core::{JobId, Status};
+use longshore_store::{
+    builds::{self, Build},
+    jobs,
+    logs::{self, Found, Listed, Outline, Search, StepHead, Wanted},
+    repos,
+};
+use serde::Deserialize;
+
+use super::{Head, Html, Place, Visitor, assets::ASSETS, show};
+use crate::{
+    ApiError,
+    builds::find_job,
+    params::{Path, Query},
+    server::Server,
+    views::{JobView, StepView},
+};
+use row::Row;
+
+/// Lines of a window, and bytes of their markup about: a page has 60 KiB in all.
+const LINES: u64 = 300;
+const BYTES: usize = 36 << 10;
+/// Lines found that are listed for whoever has no script.
+const LISTED: usize = 100;
+
+#[derive(Template)]
+#[template(path = "job.html")]
+pub(crate) struct JobPage {
+    head: Head,
+    job: JobView,
+    build: Build,
+    repo_name: String,
+    steps: Vec<StepRow>,
+    log: LogPart,
+}
+
+/// A step of the table.
+#[derive(Debug)]
+struct StepRow {
+    view: StepView,
+    /// Its script.
+    run: String,
+    /// Where its lines begin.
+    address: String,
+}
+
+/// The window.
+#[derive(Debug)]
+struct LogPart {
+    total: u64,
+    /// The numbers of the window's first and last line; 1 and 0 of an empty one.
+    first: u64,
+    last: u64,
+    rows: Vec<Row>,
+    /// The line that the script comes to first.
+    open_at: Option<u64>,
+    query: String,
+    hits: Option<Found>,
+    file_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogQuery {
+    /// The window's first line.
+    from: Option<u64>,
+    /// The line behind the window's last one.
+    before: Option<u64>,
+    q: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    visitor: Visitor,
+    Path(id): Path<JobId>,
+    Query(query): Query<LogQuery>,
+) -> Result<Html<JobPage>, ApiError> {
+    let mut head = Head::new(&server, &visitor, Place::Elsewhere, "");
+    let job = find_job(&server, &visitor.caller, id).await?;
+    let build = builds::get(&server.store, job.build).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let repo = repos::get(&server.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let outline = logs::outline(&server.store, id).await?;
+    let mut scripts = StepHead::of(&plan).into_iter();
+    let job = JobView::from(job);
+    let steps = job.steps.iter().cloned().map(|view| StepRow {
+        address: address_of(&outline, view.number),
+        run: scripts.next().map(|step| step.run).unwrap_or_default(),
+        view,
+    });
+    let steps = steps.collect();
+    let log = window(&server, &job, &outline, query).await?;
+    head.more_scripts.push(&ASSETS.log_script);
+    let head = head.titled(format!("{}: {} · {}", job.status, job.name, repo.name)).status(job.status);
+    Ok(Html(JobPage { head, job, build, repo_name: repo.name, steps, log }))
+}
+
+fn address_of(outline: &Outline, number: u32) -> String {
+    let begins = outline.borders.iter().find(|border| border.begins && u32::from(border.step) + 1 == number);
+    begins.map_or_else(|| "#log".to_owned(), |border| format!("?from={0}#L{0}", border.lines + 1))
+}
+
+async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQuery) -> Result<LogPart, ApiError> {
+    let total = outline.total;
+    let open_at = opens_at(job, outline);
+    let before = query.before.map(|before| before.min(total + 1));
+    // The last line of a window that is filled from its end, where it is.
+    let end = match (query.from, before) {
+        (Some(_), _) => None,
+        (None, Some(before)) => Some(before.saturating_sub(1)),
+        (None, None) if !job.status.is_final() => Some(total),
+        (None, None) => open_at,
+    };
+    let wanted = match end {
+        Some(end) => Wanted::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
+        None => Wanted::From(query.from.unwrap_or(1), LINES),
+    };
+    let found = logs::window(&server.store, job.id, wanted).await?;
+    let open = found.open.into_iter().filter(|_| end == Some(total));
+    let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(Row).collect();
+    fit(&mut rows, end.is_some());
+    let numbers = || rows.iter().map(|row| row.0.n).filter(|n| *n > 0);
+    let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
+    let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
+    let hits = match &text {
+        Some(text) => {
+            let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit: LISTED };
+            Some(logs::search(&server.store, job.id, search).await?)
+        }
+        None => None,
+    };
+    let query = text.unwrap_or_default();
+    let file_name = format!("{}.log", job.id);
+    Ok(LogPart { total, first, last, rows, open_at, query, hits, file_name })
+}
+
+/// The last line of the step that failed; the last of all where none did and yet the job is no success.
+fn opens_at(job: &JobView, outline: &Outline) -> Option<u64> {
+    if !matches!(job.status, Status::Failure | Status::Error | Status::TimedOut | Status::Canceled) {
+        return None;
+    }
+    let bad = |step: &&StepView| matches!(step.status, Status::Failure | Status::Error | Status::TimedOut);
+    let failed = job.steps.iter().rev().find(|step| bad(step) && step.exit_code != Some(0));
+    let ends = failed.and_then(|step| {
+        outline.borders.iter().find(|border| !border.begins && u32::from(border.step) + 1 == step.number)
+    });
+    Some(ends.map_or(outline.total, |border| border.lines)).filter(|n| *n > 0)
+}
+
+/// Takes out what would make the page too long, from the end that matters less.
+fn fit(rows: &mut Vec<Row>, keep_the_end: bool) {
+    let mut bytes = 0;
+    let mut fits = |row: &Row| {
+        bytes += row.to_string().len();
+        bytes <= BYTES
+    };
+    if keep_the_end {
+        let kept = rows.iter().rev().take_while(|row| fits(row)).count();
+        rows.drain(..rows.len() - kept.max(1).min(rows.len()));
+    } else {
+        let kept = rows.iter().take_while(|row| fits(row)).count();
+        rows.truncate(kept.max(1));
+    }
+}
+
+/// The first line of a window that has line `n` in it, and some before it.
+fn around(n: &u64) -> u64 {
+    n.saturating_sub(20).max(1)
+}

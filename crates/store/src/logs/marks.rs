@@ -1,0 +1,161 @@
+//! Lines that mean something to a reader: groups, errors, warnings. Pure, and quick: every line of every log passes here.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use serde::{Deserialize, Serialize};
+
+/// What a line is, besides a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarkKind {
+    Error,
+    Warning,
+    Notice,
+    /// Opens a group, which goes up to the next one, its end, or the step's.
+    Group,
+    EndGroup,
+}
+
+impl MarkKind {
+    /// The word, as in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+            Self::Group => "group",
+            Self::EndGroup => "end-group",
+        }
+    }
+}
+
+/// Workflow commands as other systems have them, at a line's beginning; what follows the last colons is the text.
+const COMMANDS: [(&[u8], MarkKind); 10] = [
+    (b"::group::", MarkKind::Group),
+    (b"::endgroup::", MarkKind::EndGroup),
+    (b"::error", MarkKind::Error),
+    (b"::warning", MarkKind::Warning),
+    (b"::notice", MarkKind::Notice),
+    (b"##[group]", MarkKind::Group),
+    (b"##[endgroup]", MarkKind::EndGroup),
+    (b"##[error]", MarkKind::Error),
+    (b"##[warning]", MarkKind::Warning),
+    (b"##[notice]", MarkKind::Notice),
+];
+
+/// How tools begin a line that says what is wrong.
+const BEGINNINGS: [(&[u8], MarkKind); 13] = [
+    (b"error:", MarkKind::Error),
+    (b"error[", MarkKind::Error),
+    (b"Error:", MarkKind::Error),
+    (b"ERROR:", MarkKind::Error),
+    (b"ERROR ", MarkKind::Error),
+    (b"fatal:", MarkKind::Error),
+    (b"FATAL:", MarkKind::Error),
+    (b"FAILED", MarkKind::Error),
+    (b"--- FAIL:", MarkKind::Error),
+    (b"warning:", MarkKind::Warning),
+    (b"Warning:", MarkKind::Warning),
+    (b"WARNING:", MarkKind::Warning),
+    (b"WARN ", MarkKind::Warning),
+];
+
+/// `file.c:3:5: error: …`, as compilers have it, and a panic.
+static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 3]> = LazyLock::new(|| {
+    [
+        (Finder::new(": error"), MarkKind::Error),
+        (Finder::new("' panicked at "), MarkKind::Error),
+        (Finder::new(": warning: "), MarkKind::Warning),
+    ]
+});
+
+/// Longer lines are data, not messages.
+const LOOKED_AT: usize = 1024;
+
+/// Whether any line of so many bytes may be told by what stands within it: looked at once for all of them.
+pub(super) fn may_tell_within(bytes: &[u8]) -> bool {
+    WITHIN.iter().any(|(finder, _)| finder.find(bytes).is_some())
+}
+
+/// What a line is; `within` as of [`may_tell_within`] for the bytes around it.
+#[must_use]
+pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
+    let line = &line[..line.len().min(LOOKED_AT)];
+    let start = match line.first()? {
+        b'\x1b' | b' ' => without_colours(line),
+        _ => line,
+    };
+    let found = match start.first()? {
+        b':' | b'#' => COMMANDS.iter().find(|(command, _)| start.starts_with(command)),
+        b'e' | b'E' | b'f' | b'F' | b'w' | b'W' | b'-' => BEGINNINGS.iter().find(|(word, _)| start.starts_with(word)),
+        _ => None,
+    };
+    match found {
+        Some((_, kind)) => Some(*kind),
+        None if within => WITHIN.iter().find(|(finder, _)| finder.find(line).is_some()).map(|(_, kind)| *kind),
+        None => None,
+    }
+}
+
+/// Behind the colours and the blanks at a line's beginning.
+fn without_colours(mut line: &[u8]) -> &[u8] {
+    loop {
+        match line {
+            [b' ', rest @ ..] => line = rest,
+            [b'\x1b', b'[', rest @ ..] => match rest.iter().position(|byte| (0x40..=0x7e).contains(byte)) {
+                Some(end) => line = &rest[end + 1..],
+                None => return line,
+            },
+            _ => return line,
+        }
+    }
+}
+
+/// What a command line says to people: `::error file=a.c,line=1::broken` says `broken`. Nothing for what is no command.
+#[must_use]
+pub fn command_text(line: &str) -> Option<&str> {
+    if let Some(rest) = line.strip_prefix("##[") {
+        return rest.split_once(']').map(|(_, text)| text);
+    }
+    let (command, text) = line.strip_prefix("::")?.split_once("::")?;
+    let word = command.split(' ').next().unwrap_or_default();
+    ["group", "endgroup", "error", "warning", "notice"].contains(&word).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tools_say_is_understood() {
+        let mark = |line: &str| mark_of(line.as_bytes(), may_tell_within(line.as_bytes()));
+        for line in [
+            "error: could not compile",
+            "error[E0425]: no such thing",
+            "\x1b[0m\x1b[1m\x1b[31merror\x1b[0m: no".replace("error\x1b[0m", "error").as_str(),
+            "  ::error file=a.c::broken",
+            "##[error]broken",
+            "main.c:3:5: error: expected ';'",
+            "thread 'main' panicked at src/main.rs:1:1:",
+        ] {
+            assert_eq!(mark(line), Some(MarkKind::Error), "{line}");
+        }
+        assert_eq!(mark("::group::Install"), Some(MarkKind::Group));
+        assert_eq!(mark("::endgroup::"), Some(MarkKind::EndGroup));
+        assert_eq!(mark("warning: unused"), Some(MarkKind::Warning));
+        for line in ["no error here", "terror: x", "0 errors", "", "\x1b[", "errors: 0"] {
+            assert_eq!(mark(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_commands_text_is_what_follows_it() {
+        assert_eq!(command_text("::group::Install it"), Some("Install it"));
+        assert_eq!(command_text("::error file=a,line=1::broken::really"), Some("broken::really"));
+        assert_eq!(command_text("##[group]x"), Some("x"));
+        assert_eq!(command_text("::other::x"), None);
+        assert_eq!(command_text("plain"), None);
+    }
+}

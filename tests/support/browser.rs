@@ -1,0 +1,245 @@
+//! A real browser: Debian's Chromium without a window, driven over WebDriver.
+//!
+//! One at a time in a test program: they are large. What a page looks like is kept under `target/screenshots`.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder, Locator, wd::WebDriverCompatibleCommand};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::until;
+
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A window of it.
+pub struct Browser {
+    runtime: tokio::runtime::Runtime,
+    client: Option<Client>,
+    driver: Child,
+    _profile: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Browser {
+    /// A wide window.
+    pub fn start() -> Self {
+        let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let profile = tempfile::tempdir().expect("a folder");
+        let mut driver = Command::new("chromedriver")
+            .args(["--port=0", "--log-level=SEVERE"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed: scripts/setup.sh does it");
+        let mut said = BufReader::new(driver.stdout.take().expect("piped")).lines();
+        let port = loop {
+            let line = said.next().expect("chromedriver says its port").expect("text");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        // Whatever else it says is read, so that it never waits.
+        std::thread::spawn(move || said.for_each(drop));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let user_data = format!("--user-data-dir={}", profile.path().display());
+        let options = json!({ "args": [
+            "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false",
+            "--enable-precise-memory-info", "--js-flags=--expose-gc", "--window-size=1280,900", "--lang=en-GB", user_data,
+        ] });
+        let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
+        let client = runtime
+            .block_on(
+                ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+                    .capabilities(capabilities)
+                    .connect(&format!("http://127.0.0.1:{port}")),
+            )
+            .expect("Chromium starts");
+        Self { runtime, client: Some(client), driver, _profile: profile, _turn: turn }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("it runs")
+    }
+
+    /// Opens an address and waits until it has loaded.
+    pub fn open(&self, url: &str) {
+        self.runtime.block_on(self.client().goto(url)).expect("the page opens");
+    }
+
+    /// What an expression gives on the page.
+    pub fn eval(&self, expression: &str) -> Value {
+        let script = format!("return ({expression});");
+        self.runtime
+            .block_on(self.client().execute(&script, Vec::new()))
+            .unwrap_or_else(|error| panic!("{expression}: {error}"))
+    }
+
+    /// What a promise gives.
+    pub fn wait_for(&self, promise: &str) -> Value {
+        let script =
+            format!("const done = arguments[0]; ({promise}).then(done, (error) => done(`failed: ${{error}}`));");
+        self.runtime
+            .block_on(self.client().execute_async(&script, Vec::new()))
+            .unwrap_or_else(|error| panic!("{promise}: {error}"))
+    }
+
+    /// Waits until an expression is true.
+    pub fn until(&self, expression: &str) {
+        until(expression, || (self.eval(expression) == json!(true)).then_some(()));
+    }
+
+    /// The text of the first element that a selector finds.
+    pub fn text(&self, selector: &str) -> String {
+        let found = self.eval(&format!("document.querySelector({})?.textContent ?? null", json!(selector)));
+        found.as_str().unwrap_or_else(|| panic!("nothing is {selector}")).trim().to_owned()
+    }
+
+    pub fn click(&self, selector: &str) {
+        self.runtime
+            .block_on(async { self.client().find(Locator::Css(selector)).await?.click().await })
+            .unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Types into whatever has the focus.
+    pub fn press(&self, keys: &str) {
+        self.runtime
+            .block_on(async { self.client().active_element().await?.send_keys(keys).await })
+            .unwrap_or_else(|error| panic!("{keys:?}: {error}"));
+    }
+
+    /// A command of the DevTools protocol.
+    pub fn devtools(&self, method: &'static str, parameters: Value) -> Value {
+        self.runtime
+            .block_on(self.client().issue_cmd(DevTools { method, parameters }))
+            .unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    pub fn size(&self, width: u32, height: u32) {
+        let mobile = width < 600;
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile }),
+        );
+    }
+
+    /// `light` or `dark`, as the system would have it.
+    pub fn scheme(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    pub fn scripts(&self, allowed: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !allowed }));
+    }
+
+    /// Sends a header with every request: who reads.
+    pub fn bearer(&self, token: &str) {
+        self.devtools("Network.enable", json!({}));
+        self.devtools(
+            "Network.setExtraHTTPHeaders",
+            json!({ "headers": { "Authorization": format!("Bearer {token}") } }),
+        );
+    }
+
+    /// Bytes of its objects, after everything that nobody refers to any more has gone.
+    pub fn heap(&self) -> f64 {
+        self.devtools("HeapProfiler.collectGarbage", json!({}));
+        self.eval("performance.memory.usedJSHeapSize").as_f64().expect("a number")
+    }
+
+    /// Keeps what the page looks like.
+    pub fn picture(&self, name: &str) -> PathBuf {
+        let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/screenshots"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let png = self.runtime.block_on(self.client().screenshot()).expect("a picture");
+        let path = folder.join(format!("{name}.png"));
+        std::fs::write(&path, png).expect("it is kept");
+        path
+    }
+
+    /// No part of the page is wider than its window.
+    pub fn assert_fits(&self) {
+        let wide = self.eval(
+            "[document.documentElement.scrollWidth, innerWidth, [...document.querySelectorAll('body *')].filter((e) => \
+             e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.lines,.scroll,pre')).slice(0, 5).map((e) => e.outerHTML.slice(0, 120))]",
+        );
+        assert!(
+            wide[0].as_u64() <= wide[1].as_u64(),
+            "{}: wider than the window: {wide}",
+            self.eval("location.pathname")
+        );
+    }
+
+    /// No rule of axe is broken on the page.
+    pub fn assert_accessible(&self) {
+        let axe = std::fs::read_to_string(axe()).expect("axe.min.js: scripts/axe.sh fetches it");
+        self.runtime.block_on(self.client().execute(&axe, Vec::new())).expect("axe is there");
+        let broken = self.wait_for(
+            "axe.run(document).then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes.slice(0, 4).map((n) => \
+             [n.html.slice(0, 200), n.failureSummary])]))",
+        );
+        assert_eq!(broken, json!([]), "{}: {broken:#}", self.eval("location.pathname"));
+    }
+
+    /// What pages complained of.
+    pub fn complaints(&self) -> Vec<String> {
+        let log = self.runtime.block_on(self.client().issue_cmd(BrowserLog)).expect("its log");
+        let entries = log.as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+/// Where axe is.
+fn axe() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/axe/axe.min.js"))
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            let closing = async { tokio::time::timeout(Duration::from_secs(10), client.close()).await };
+            let _ = self.runtime.block_on(closing);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+#[derive(Debug)]
+struct DevTools {
+    method: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "cmd": self.method, "params": self.parameters }).to_string()))
+    }
+}
+
+#[derive(Debug)]
+struct BrowserLog;
+
+impl WebDriverCompatibleCommand for BrowserLog {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
