@@ -235,3 +235,13 @@ search?.addEventListener("input", () => {
     refresh();
   }, 120);
 });
+
+// A build's timeline grows while the build runs: its bars are in milliseconds.
+function grow() {
+  const list = document.getElementById("timeline");
+  if (document.hidden || !list?.hasAttribute("data-grows")) return;
+  const at = Math.round(now() - Number(list.dataset.start)), span = Math.max(Number(list.dataset.span), at);
+  for (const svg of $$("svg", list)) svg.setAttribute("viewBox", `0 0 ${span} 12`);
+  for (const part of $$("rect[data-grows]", list)) part.setAttribute("width", Math.max(0, at - part.getAttribute("x")));
+}
+setInterval(grow, 1000);

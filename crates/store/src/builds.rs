@@ -115,6 +115,15 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))
 }
 
+/// How long a successful build of a repository takes: the middle of its last twenty. Nothing without any.
+pub async fn usual_ms(store: &Store, repo: RepoId) -> Result<Option<u64>, StoreError> {
+    let query = "SELECT finished_at - started_at FROM builds
+                 WHERE repo = ? AND status = 'success' AND started_at IS NOT NULL ORDER BY seq DESC LIMIT 20";
+    let mut took: Vec<i64> = sqlx::query_scalar(query).bind(repo.to_string()).fetch_all(store.readers()).await?;
+    took.sort_unstable();
+    Ok(took.get(took.len() / 2).map(|ms| u64::try_from(*ms).unwrap_or(0)))
+}
+
 pub async fn get(store: &Store, id: BuildId) -> Result<Option<Build>, StoreError> {
     fetch(&mut *store.readers().acquire().await?, id).await
 }

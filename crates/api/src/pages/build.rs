@@ -5,13 +5,14 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{extract::State, response::Response};
 use longshore_core::{BuildId, Status};
-use longshore_store::tokens::Scope;
+use longshore_store::{builds, tokens::Scope};
 use serde::Deserialize;
 
 use super::{
     Head, Html, Place, Visitor,
     post::{Nothing, Post, see},
     show,
+    timeline::Timeline,
 };
 use crate::{
     ApiError,
@@ -36,6 +37,7 @@ pub(crate) struct BuildPage {
     url: Option<String>,
     diagnostics: Vec<String>,
     more_diagnostics: usize,
+    timeline: Timeline,
     jobs: Vec<Row>,
     more_jobs: usize,
     has_failed: bool,
@@ -61,6 +63,8 @@ pub(crate) async fn show(
     let title = format!("{}: {} #{}", build.status, build.repo.name, build.number);
 
     let mut listed = std::mem::take(&mut build.jobs);
+    let usual = builds::usual_ms(&server.store, build.repo.id).await?;
+    let timeline = Timeline::new(&build, &listed, usual, head.now);
     let has_failed = listed.iter().any(|job| failed(job.status));
     let more_jobs = listed.len().saturating_sub(JOBS);
     if more_jobs > 0 {
@@ -74,6 +78,7 @@ pub(crate) async fn show(
         url: build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://")),
         diagnostics: build.diagnostics.iter().take(DIAGNOSTICS).map(|d| clipped(&d.render())).collect(),
         more_diagnostics,
+        timeline,
         jobs,
         more_jobs,
         has_failed,

@@ -38,6 +38,7 @@ mod repo;
 mod settings;
 pub(crate) mod show;
 mod sign_in;
+mod timeline;
 mod visitor;
 
 use std::sync::Arc;

@@ -136,16 +136,6 @@ pub(crate) fn lasted(ms: &u64) -> String {
     human_duration(*ms)
 }
 
-/// `12.3 MB`.
-pub(crate) fn memory(bytes: &u64) -> String {
-    let mb = *bytes as f64 / 1_000_000.0;
-    match mb {
-        ..10.0 => format!("{mb:.1} MB"),
-        ..1000.0 => format!("{mb:.0} MB"),
-        _ => format!("{:.1} GB", mb / 1000.0),
-    }
-}
-
 /// A commit as people know it.
 pub(crate) fn short(commit: &str) -> &str {
     cut(commit, 10)

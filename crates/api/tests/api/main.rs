@@ -16,4 +16,5 @@ mod pages;
 mod secrets;
 mod server;
 mod sign_in;
+mod timeline;
 mod world;

@@ -1,0 +1,190 @@
+//! A build's timeline: one axis, a bar a job in segments, which jobs the build waited for, and the same as a table.
+//!
+//! Pure: of what is known of the build's jobs. The bars are SVG in milliseconds as units, so that the script lets them grow while the build
+//! runs by changing attributes; nothing here is a style.
+
+use std::collections::{HashMap, HashSet};
+
+use longshore_core::{JobId, Status, Timestamp, outcome::human_duration};
+
+use crate::views::{BuildView, JobView};
+
+/// Jobs that have a bar, and segments of one: a page has its budget.
+const BARS: usize = 40;
+const SEGMENTS: usize = 40;
+
+#[derive(Debug)]
+pub(super) struct Timeline {
+    /// When the axis begins.
+    pub(super) start: i64,
+    /// How long it is, in milliseconds; 1 at least.
+    pub(super) span: u64,
+    pub(super) bars: Vec<Bar>,
+    pub(super) more: usize,
+    /// It goes on.
+    pub(super) grows: bool,
+    /// How long it took, or when it is expected to end.
+    pub(super) sum: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Bar {
+    pub(super) id: JobId,
+    pub(super) name: String,
+    pub(super) status: Status,
+    pub(super) needs: String,
+    /// The build's end waited for it, or for what waited for it.
+    pub(super) critical: bool,
+    pub(super) segments: Vec<Segment>,
+    /// From its first turn to its end.
+    pub(super) took: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) class: String,
+    pub(super) name: String,
+    /// Milliseconds on the axis.
+    pub(super) from: u64,
+    pub(super) width: u64,
+    pub(super) grows: bool,
+    pub(super) took: String,
+}
+
+impl Timeline {
+    /// `usual_ms`: how long such a build takes.
+    pub(super) fn new(build: &BuildView, jobs: &[JobView], usual_ms: Option<u64>, now: Timestamp) -> Self {
+        let start = build.created_at;
+        let grows = !build.status.is_final();
+        let end = build.finished_at.unwrap_or(now);
+        let so_far = end.since(start);
+        let usual_end = build.started_at.zip(usual_ms).map(|(from, usual)| from.since(start) + usual);
+        let span = if grows { so_far.max(usual_end.unwrap_or(0)) } else { so_far }.max(1);
+        let critical = critical(jobs);
+        let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
+        let ends: HashMap<&str, Timestamp> =
+            jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
+        let bars = ran.iter().take(BARS).map(|job| Bar {
+            id: job.id,
+            name: job.name.clone(),
+            status: job.status,
+            needs: job.needs.join(", "),
+            critical: critical.contains(job.key.as_str()),
+            segments: segments(job, &Axis { start, now, span }, &ends),
+            took: job
+                .claimed_at
+                .map_or_else(String::new, |from| human_duration(job.finished_at.unwrap_or(now).since(from))),
+        });
+        let sum = match (grows, build.started_at, usual_ms) {
+            (false, ..) => format!("{} from the event to the end", human_duration(so_far)),
+            (true, Some(from), Some(usual)) => {
+                let left = (from.since(start) + usual).saturating_sub(so_far);
+                match left {
+                    0 => format!("builds like it usually take {}; this one takes longer", human_duration(usual)),
+                    left => format!(
+                        "about {} to go, by what builds like it usually take ({}): an estimate",
+                        rough(left),
+                        human_duration(usual)
+                    ),
+                }
+            }
+            (true, ..) => "no earlier build says how long it takes".to_owned(),
+        };
+        Self { start: start.as_millis(), span, bars: bars.collect(), more: ran.len().saturating_sub(BARS), grows, sum }
+    }
+}
+
+fn rough(ms: u64) -> String {
+    match ms / 1000 {
+        seconds @ 0..=59 => format!("{} s", seconds.max(1)),
+        seconds => format!("{} min", (seconds + 30) / 60),
+    }
+}
+
+struct Axis {
+    start: Timestamp,
+    now: Timestamp,
+    span: u64,
+}
+
+impl Axis {
+    fn segment(
+        &self,
+        class: impl Into<String>,
+        name: impl Into<String>,
+        from: Timestamp,
+        to: Option<Timestamp>,
+    ) -> Segment {
+        let at = from.since(self.start).min(self.span);
+        let took = to.unwrap_or(self.now).since(from);
+        Segment {
+            class: class.into(),
+            name: name.into(),
+            from: at,
+            // What took no time is seen all the same.
+            width: took.min(self.span - at).max(self.span / 500),
+            grows: to.is_none(),
+            took: human_duration(took),
+        }
+    }
+}
+
+fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    if job.status == Status::Skipped || job.status == Status::Blocked {
+        return segments;
+    }
+    let turn = job
+        .needs
+        .iter()
+        .filter_map(|need| ends.get(need.as_str()))
+        .max()
+        .copied()
+        .unwrap_or(axis.start)
+        .max(axis.start);
+    segments.push(axis.segment("wait", "waiting", turn, job.claimed_at.or(job.finished_at)));
+    let Some(claimed) = job.claimed_at else { return segments };
+    let first_step = job.steps.iter().filter_map(|step| step.started_at).min();
+    let began = job.started_at.or(first_step).or(job.finished_at);
+    segments.push(axis.segment("start", "image and start", claimed, began));
+    let Some(began) = job.started_at else { return segments };
+    segments.push(axis.segment("checkout", "checkout", began, first_step.or(job.finished_at)));
+    let steps: Vec<_> = job.steps.iter().filter_map(|step| Some((step, step.started_at?))).collect();
+    for (step, started) in steps.iter().take(SEGMENTS - 1) {
+        let class = format!("step {}", step.status);
+        segments.push(axis.segment(class, step.name.clone(), *started, step.finished_at.or(job.finished_at)));
+    }
+    if steps.len() >= SEGMENTS {
+        let rest = &steps[SEGMENTS - 1..];
+        let (from, to) = (rest.first().map(|(_, at)| *at), rest.last().and_then(|(step, _)| step.finished_at));
+        if let Some(from) = from {
+            segments.push(axis.segment("step", format!("{} more steps", rest.len()), from, to.or(job.finished_at)));
+        }
+    }
+    let last = job.steps.iter().filter_map(|step| step.finished_at).max();
+    if let (Some(last), Some(end)) = (last, job.finished_at) {
+        segments.push(axis.segment("finish", "finish", last, Some(end)));
+    }
+    segments
+}
+
+/// Keys of the jobs without which the build would have ended earlier: from the one that ended last back over whatever it needed that ended last.
+fn critical(jobs: &[JobView]) -> HashSet<&str> {
+    let by_key: HashMap<&str, &JobView> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
+    let end = |job: &&&JobView| job.finished_at.or(job.claimed_at.map(|_| Timestamp::from_millis(i64::MAX)));
+    let mut path = HashSet::new();
+    let ran: Vec<&JobView> = jobs.iter().filter(|job| job.claimed_at.is_some()).collect();
+    let mut next = ran.iter().max_by_key(end).copied();
+    while let Some(job) = next {
+        if !path.insert(job.key.as_str()) {
+            break;
+        }
+        let needs: Vec<&JobView> = job.needs.iter().filter_map(|need| by_key.get(need.as_str()).copied()).collect();
+        next = needs.iter().filter(|need| need.claimed_at.is_some()).max_by_key(end).copied();
+    }
+    // A single job is no path.
+    if jobs.len() < 2 {
+        path.clear();
+    }
+    path
+}

@@ -1,0 +1,35 @@
+//! A build's timeline, on its page.
+
+use longshore_core::{Outcome, Timestamp};
+use longshore_store::{jobs, steps};
+
+use crate::world::World;
+
+#[tokio::test]
+async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["first <b>", "second"]).await;
+    let page = format!("/builds/{}", build.id);
+    let waiting = world.get(&page).await;
+    assert!(waiting.text().contains("no earlier build says"), "{}", waiting.text());
+    let running = world.claim().await;
+    let mut tx = world.store.write().await.unwrap();
+    jobs::mark_started(&mut tx, running.id, 1, Timestamp::now()).await.unwrap();
+    steps::started(&mut tx, running.id, 1, 0, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let live = world.get(&page).await;
+    assert!(live.text().contains("<rect class=\"step running\""), "{}", live.text());
+    assert!(live.text().contains("data-grows"));
+    running.end(Outcome::Success).await;
+    let over = world.get(&page).await;
+    for part in ["waiting", "image and start", "checkout", "first &lt;b&gt;", "The same as a table"] {
+        assert!(over.text().contains(part), "{part}: {}", over.text());
+    }
+    assert!(!over.text().contains("data-grows"));
+
+    let next = world.build(repo.id, "main", &["one"]).await;
+    world.claim().await;
+    let next = world.get(&format!("/builds/{}", next.id)).await;
+    assert!(next.text().contains("usually take"), "{}", next.text());
+}
