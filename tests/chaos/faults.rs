@@ -17,6 +17,10 @@ pub enum Fault {
     KillInBoot { after: Duration },
     /// Every connection to the engine ends.
     Cut { after: Duration },
+    /// The engine hangs for a while: it takes everything and says nothing.
+    Hang { length: Duration },
+    /// The engine is slow for a while.
+    Slow { length: Duration, delay: Duration },
     /// The engine does what it was asked, and its answer is lost.
     LoseAnswer { call: (&'static str, &'static str) },
 }
@@ -32,6 +36,8 @@ impl Fault {
             }
             Self::KillInBoot { .. } => "kill while starting".to_owned(),
             Self::Cut { .. } => "cut all connections".to_owned(),
+            Self::Hang { .. } => "an engine that hangs".to_owned(),
+            Self::Slow { .. } => "an engine that is slow".to_owned(),
             Self::LoseAnswer { call: (method, path) } => format!("lose the answer of {method} {path}"),
         }
     }
@@ -55,7 +61,7 @@ const CALLS: [(&str, &str); 6] = [
 pub fn fault(seed: u64, at: u64) -> Fault {
     let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(at));
     let call = CALLS[random.random_range(0..CALLS.len())];
-    match random.random_range(0..20) {
+    match random.random_range(0..22) {
         0..=7 => Fault::Kill { after: Duration::from_millis(random.random_range(50..1500)) },
         8..=13 => {
             let trick = if random.random_bool(0.5) { Trick::HoldBefore } else { Trick::HoldAfter };
@@ -63,6 +69,11 @@ pub fn fault(seed: u64, at: u64) -> Fault {
         }
         14..=16 => Fault::KillInBoot { after: Duration::from_millis(random.random_range(5..250)) },
         17..=18 => Fault::Cut { after: Duration::from_millis(random.random_range(50..800)) },
+        19 => Fault::Hang { length: Duration::from_millis(random.random_range(500..4000)) },
+        20 => {
+            let length = Duration::from_millis(random.random_range(500..2000));
+            Fault::Slow { length, delay: Duration::from_millis(random.random_range(20..200)) }
+        }
         _ => Fault::LoseAnswer { call },
     }
 }

@@ -9,9 +9,10 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         mpsc::{Receiver, Sender, channel},
     },
+    time::Duration,
 };
 
 /// What happens to the next call of a kind.
@@ -36,12 +37,22 @@ struct Rule {
 struct State {
     rule: Option<Rule>,
     open: Vec<UnixStream>,
+    /// Nothing passes, and nothing is closed: an engine that hangs.
+    frozen: bool,
+    /// Before each piece that passes: an engine that is slow.
+    delay: Duration,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    thawed: Condvar,
 }
 
 /// A listening proxy. Its threads end with the program.
 pub struct Proxy {
     dir: tempfile::TempDir,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
 impl Proxy {
@@ -49,15 +60,15 @@ impl Proxy {
         let dir = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(dir.path().join("docker.sock")).expect("a socket");
         let engine = PathBuf::from(engine.trim_start_matches("unix://"));
-        let state = Arc::<Mutex<State>>::default();
-        let of_thread = Arc::clone(&state);
+        let shared = Arc::<Shared>::default();
+        let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (engine, state) = (engine.clone(), Arc::clone(&of_thread));
-                std::thread::spawn(move || carry(client, &engine, &state));
+                let (engine, shared) = (engine.clone(), Arc::clone(&of_thread));
+                std::thread::spawn(move || carry(client, &engine, &shared));
             }
         });
-        Self { dir, state }
+        Self { dir, shared }
     }
 
     pub fn host(&self) -> String {
@@ -67,30 +78,48 @@ impl Proxy {
     /// Plays the trick on the next such call; says when it has met one.
     pub fn trick(&self, call: (&'static str, &'static str), trick: Trick) -> Receiver<()> {
         let (met, told) = channel();
-        self.state.lock().expect("state").rule = Some(Rule { call, trick, met });
+        self.state().rule = Some(Rule { call, trick, met });
         told
     }
 
     /// No trick any more.
     pub fn honest(&self) {
-        self.state.lock().expect("state").rule = None;
+        let mut state = self.state();
+        state.rule = None;
+        state.frozen = false;
+        state.delay = Duration::ZERO;
+        self.shared.thawed.notify_all();
+    }
+
+    /// Nothing passes until [`Proxy::honest`].
+    pub fn freeze(&self) {
+        self.state().frozen = true;
+    }
+
+    /// Every piece that passes takes so much longer, until [`Proxy::honest`].
+    pub fn slow(&self, delay: Duration) {
+        self.state().delay = delay;
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.shared.state.lock().expect("state")
     }
 
     /// Ends every connection there is.
     pub fn cut(&self) {
-        for open in std::mem::take(&mut self.state.lock().expect("state").open) {
+        for open in std::mem::take(&mut self.state().open) {
             let _ = open.shutdown(Shutdown::Both);
         }
     }
 }
 
-fn carry(mut client: UnixStream, engine: &PathBuf, state: &Mutex<State>) {
+fn carry(mut client: UnixStream, engine: &PathBuf, shared: &Arc<Shared>) {
     let Ok(mut engine) = UnixStream::connect(engine) else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head) else { return };
     let line = String::from_utf8_lossy(&head[..count]).lines().next().unwrap_or_default().to_owned();
     let rule = {
-        let mut state = state.lock().expect("state");
+        let mut state = shared.state.lock().expect("state");
         for side in [&client, &engine] {
             state.open.extend(side.try_clone());
         }
@@ -106,8 +135,9 @@ fn carry(mut client: UnixStream, engine: &PathBuf, state: &Mutex<State>) {
         return;
     }
     let (mut from_client, mut to_engine) = (client.try_clone().expect("cloned"), engine.try_clone().expect("cloned"));
+    let of_thread = Arc::clone(shared);
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut from_client, &mut to_engine);
+        pass(&mut from_client, &mut to_engine, &of_thread);
         let _ = to_engine.shutdown(Shutdown::Write);
     });
     if let Some(Rule { trick, met, .. }) = rule {
@@ -121,8 +151,29 @@ fn carry(mut client: UnixStream, engine: &PathBuf, state: &Mutex<State>) {
         let _ = engine.shutdown(Shutdown::Both);
         return;
     }
-    let _ = std::io::copy(&mut engine, &mut client);
+    pass(&mut engine, &mut client, shared);
     let _ = client.shutdown(Shutdown::Both);
+}
+
+/// Copies until the end, at the proxy's pace.
+fn pass(from: &mut UnixStream, to: &mut UnixStream, shared: &Shared) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => count,
+        };
+        let state = shared.state.lock().expect("state");
+        let state = shared.thawed.wait_while(state, |state| state.frozen).expect("state");
+        let delay = state.delay;
+        drop(state);
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+        if to.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
 }
 
 fn is(line: &str, (method, end): (&str, &str)) -> bool {

@@ -156,6 +156,18 @@ fn strike(stage: &mut Stage, fault: &Fault) -> bool {
             stage.proxy.cut();
             true
         }
+        Fault::Hang { length } => {
+            stage.proxy.freeze();
+            std::thread::sleep(*length);
+            stage.proxy.honest();
+            true
+        }
+        Fault::Slow { length, delay } => {
+            stage.proxy.slow(*delay);
+            std::thread::sleep(*length);
+            stage.proxy.honest();
+            true
+        }
         Fault::LoseAnswer { call } => {
             let met = stage.proxy.trick(*call, Trick::LoseAnswer).recv_timeout(MEETING).is_ok();
             stage.proxy.honest();

@@ -3,9 +3,15 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use crate::{StoreError, folder};
+
+/// One that was killed may hold it a moment longer: a program that it had just begun to start (git) has its open files until
+/// it runs.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Takes `<data>/lock` for as long as the returned file is open.
 pub(crate) fn take(data_dir: &Path) -> Result<File, StoreError> {
@@ -16,9 +22,13 @@ pub(crate) fn take(data_dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(|source| StoreError::io(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(data_dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(StoreError::io(&path, source)),
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < give_up => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(data_dir.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io(&path, source)),
+        }
     }
 }
