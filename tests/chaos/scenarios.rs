@@ -66,17 +66,17 @@ impl Stage {
         Self { server, proxy, client, _git: git, repo, secret, branches }
     }
 
-    /// Pushes one branch after the other until told to stop.
-    fn pushing(&self, every: Duration, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Accepted>> {
+    /// Pushes one branch after the other until told to stop, as one of several forges.
+    fn pushing(&self, forge: usize, every: Duration, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Accepted>> {
         let (client, repo, secret) = (self.client.clone(), self.repo.clone(), self.secret.clone());
         let (branches, stop) = (self.branches.clone(), Arc::clone(stop));
         std::thread::spawn(move || {
             let mut accepted = Vec::new();
-            for (at, (branch, commit, program)) in branches.iter().cycle().enumerate() {
+            for (at, (branch, commit, program)) in branches.iter().cycle().skip(forge * 4).enumerate() {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                let id = client.push(&repo, &secret, branch, commit, &format!("delivery-{at}"));
+                let id = client.push(&repo, &secret, branch, commit, &format!("delivery-{forge}-{at}"));
                 accepted.push(Accepted { id, program: program.clone() });
                 std::thread::sleep(every);
             }
@@ -94,7 +94,7 @@ fn kills(seed: u64, count: u64) -> Verdict {
     let mut stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
-    let pushing = stage.pushing(Duration::from_millis(900), &stop);
+    let pushing = stage.pushing(0, Duration::from_millis(900), &stop);
     let readers = readers(&stage.client, &stage.repo, &stop);
     let (mut killed, mut at) = (0, 0);
     while killed < count {
@@ -118,11 +118,7 @@ fn kills(seed: u64, count: u64) -> Verdict {
     for accepted in &accepted {
         verdict.of_delivery(&stage.client, accepted);
     }
-    let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
-    let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
-    if newest != accepted.len() as u64 {
-        verdict.wrong("builds_too_many", format!("{newest} builds of {} deliveries", accepted.len()));
-    }
+    count_builds(&mut verdict, &stage, accepted.len());
     for (job, seen) in readers.join().expect("the readers") {
         judge_reader(&mut verdict, &stage.client, &job, &seen);
     }
@@ -221,7 +217,8 @@ fn hooks(seed: u64, count: u64) -> Verdict {
     let mut stage = Stage::new(programs, 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
-    let pushing = stage.pushing(Duration::from_millis(45), &stop);
+    // Five forges, four times a second each.
+    let pushing: Vec<_> = (0..5).map(|forge| stage.pushing(forge, Duration::from_millis(200), &stop)).collect();
     for at in 0..count {
         std::thread::sleep(Duration::from_millis(150 + 37 * (at % 11)));
         if at % 2 == 0 {
@@ -236,17 +233,22 @@ fn hooks(seed: u64, count: u64) -> Verdict {
     }
     verdict.add("restarts", count);
     stop.store(true, Ordering::SeqCst);
-    let accepted = pushing.join().expect("the forge");
+    let accepted: Vec<_> = pushing.into_iter().flat_map(|forge| forge.join().expect("the forge")).collect();
     for accepted in &accepted {
         verdict.of_delivery(&stage.client, accepted);
     }
-    let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
-    let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
-    if newest != accepted.len() as u64 {
-        verdict.wrong("builds_too_many", format!("{newest} builds of {} deliveries", accepted.len()));
-    }
+    count_builds(&mut verdict, &stage, accepted.len());
     verdict.of_engine(&stage.server.instance);
     verdict
+}
+
+/// Builds are numbered without a gap: as many as deliveries, and no more.
+fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
+    let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
+    let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
+    if newest != deliveries as u64 {
+        verdict.wrong("builds_too_many", format!("{newest} builds of {deliveries} deliveries"));
+    }
 }
 
 /// The engine restarts under running jobs, which it keeps alive. `LONGSHORE_CHAOS_RESTART` is the command that does it.
@@ -255,7 +257,7 @@ fn engine_restarts(seed: u64, count: u64) -> Verdict {
     let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
-    let pushing = stage.pushing(Duration::from_millis(1500), &stop);
+    let pushing = stage.pushing(0, Duration::from_millis(1500), &stop);
     for at in 0..count {
         std::thread::sleep(Duration::from_millis(1500 + 137 * (at % 7)));
         let status = Command::new("sh").args(["-c", &restart]).status().expect("sh runs");

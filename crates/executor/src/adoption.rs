@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end};
 use crate::journal::Journal;
 use crate::labels::{self, AttemptId};
+use crate::leftovers;
 use crate::patience::patiently;
 use crate::removal::{Remains, remove_container};
 
@@ -36,7 +37,7 @@ pub struct AdoptRequest {
 enum Found {
     /// Started once: it runs, or has ended.
     Container(ContainerFacts),
-    /// Created and never started: nothing has run in it.
+    /// Nothing of the job has run in it.
     NeverStarted(ContainerFacts),
     Nothing,
 }
@@ -71,7 +72,7 @@ impl Engine {
             return end(scribe, job.outcome_of(result)).await;
         }
         let found = tokio::select! {
-            found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job)) => found,
+            found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job, began)) => found,
             () = cancel.cancelled(), if !began => {
                 self.shared.removals.attempt(&self.shared, &job);
                 return end(scribe, Outcome::Canceled).await;
@@ -101,16 +102,21 @@ impl Engine {
     }
 }
 
-async fn find(shared: &Shared, job: &JobRequest) -> Result<Found, EngineError> {
+async fn find(shared: &Shared, job: &JobRequest, began: bool) -> Result<Found, EngineError> {
     let attempt = job.attempt_id();
     let Some(inspected) = inspect(shared, attempt).await? else { return Ok(Found::Nothing) };
     let state = inspected.state.clone().unwrap_or_default();
-    let began = state.running == Some(true) || state.started_at.is_some_and(|at| !at.starts_with("0001-"));
+    let running = state.running == Some(true);
+    let started = running || state.started_at.is_some_and(|at| !at.starts_with("0001-"));
+    let going = matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD));
     let facts = facts(inspected, attempt).ok_or_else(|| EngineError::Local {
         what: "the job's container does not look like one of ours",
         reason: attempt.container_name(),
     })?;
-    Ok(if began { Found::Container(facts) } else { Found::NeverStarted(facts) })
+    // One that has ended without a word never had its orders: an earlier process died before it gave them, or while it was
+    // taking the container away to start over.
+    let untouched = !started || !running && !began && (going || !leftovers::any(shared, &facts.container).await);
+    Ok(if untouched { Found::NeverStarted(facts) } else { Found::Container(facts) })
 }
 
 /// The attempt's container, if there is one. Looked up by its name, recognised by its labels.

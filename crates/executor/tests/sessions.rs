@@ -97,7 +97,9 @@ async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
-    for call in ["/containers/create", "/attach", "/start"] {
+    // The berth's come first.
+    let calls = [("/containers/create", 0), ("/start", 0), ("/containers/create", 1), ("/attach", 0), ("/start", 1)];
+    for (call, passing) in calls {
         for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer] {
             let proxy = Proxy::before(&support::docker_host());
             let world = World::new().await;
@@ -105,7 +107,7 @@ async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
             let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
             // A process of its own, as far as the engine can tell: it ends with all its tasks.
             let process = tokio::runtime::Runtime::new().unwrap();
-            let stopped = proxy.stop_at(call, moment);
+            let stopped = proxy.stop_at(call, passing, moment);
             process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
             stopped.await;
             process.shutdown_background();
@@ -116,6 +118,24 @@ async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
             world.end().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over() {
+    let proxy = Proxy::before(&support::docker_host());
+    let world = World::new().await;
+    let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let stopped = proxy.stop_at("/start", 1, Moment::BeforeTheAnswer);
+    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
+    stopped.await;
+    process.shutdown_background();
+    proxy.cut();
+    let killed = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
+    world.docker.kill_container(&container(&world, &request).await, Some(killed)).await.unwrap();
+    assert_eq!(adopt(&world, &request, &journal).await, Outcome::Success);
+    assert_eq!(journal.stdout_text(), "once\n");
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +232,8 @@ async fn of_two_who_follow_a_job_the_older_is_fenced_and_leaves_it_alone() {
         tokio::join!(adopt(&world, &request, &second), drained).0
     };
     let (older, newer) = tokio::join!(running, taking_over);
-    assert!(matches!(newer, Outcome::Failure { exit_code: 7, .. } | Outcome::Error { .. }), "{newer:?}");
+    assert!(matches!(newer, Outcome::Failure { exit_code: 7, .. }), "{newer:?}");
+    assert_eq!(second.stdout_text(), counted());
     assert!(matches!(older, Outcome::Error { kind: ErrorKind::Lost, .. }), "{older:?}");
     world.end().await;
 }

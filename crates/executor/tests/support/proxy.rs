@@ -30,7 +30,15 @@ pub enum Moment {
 }
 
 /// The call to hold, where, and whom to tell.
-type Stopping = Arc<Mutex<Option<(String, Moment, oneshot::Sender<()>)>>>;
+type Stopping = Arc<Mutex<Option<Stop>>>;
+
+struct Stop {
+    call: String,
+    /// So many of them pass first.
+    passing: usize,
+    moment: Moment,
+    stopped: oneshot::Sender<()>,
+}
 
 impl Proxy {
     /// Before the engine at `host` (`unix://…`).
@@ -80,10 +88,10 @@ impl Proxy {
         *cut = CancellationToken::new();
     }
 
-    /// Holds the next call whose path ends so, and says when.
-    pub fn stop_at(&self, path: &str, moment: Moment) -> impl Future<Output = ()> + use<> {
+    /// Holds the call whose path ends so after `passing` others, and says when.
+    pub fn stop_at(&self, call: &str, passing: usize, moment: Moment) -> impl Future<Output = ()> + use<> {
         let (stopped, told) = oneshot::channel();
-        *self.stopping.lock().unwrap() = Some((path.to_owned(), moment, stopped));
+        *self.stopping.lock().unwrap() = Some(Stop { call: call.to_owned(), passing, moment, stopped });
         async { told.await.expect("the proxy lives") }
     }
 
@@ -111,16 +119,23 @@ async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mute
     calls.lock().unwrap().push(format!("{method} {path}"));
     let stop = {
         let mut stopping = stopping.lock().unwrap();
-        if stopping.as_ref().is_some_and(|(call, ..)| path.ends_with(call)) { stopping.take() } else { None }
+        match &mut *stopping {
+            Some(stop) if path.ends_with(&stop.call) && stop.passing == 0 => stopping.take(),
+            Some(stop) if path.ends_with(&stop.call) => {
+                stop.passing -= 1;
+                None
+            }
+            _ => None,
+        }
     };
-    if let Some((_, Moment::BeforeTheEngine, stopped)) = stop {
-        let _ = stopped.send(());
+    if let Some(Stop { moment: Moment::BeforeTheEngine, .. }) = stop {
+        stop.map(|stop| stop.stopped.send(()));
         return std::future::pending().await;
     }
     if engine.write_all(&head[..count]).await.is_err() {
         return;
     }
-    if let Some((_, Moment::BeforeTheAnswer, stopped)) = stop {
+    if let Some(Stop { stopped, .. }) = stop {
         // A body may follow its head.
         let (answer, mut ask) = engine.split();
         tokio::select! {
