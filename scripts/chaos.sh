@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
-# KILLS, HOOK_RESTARTS and ENGINE_RESTARTS say how many, SEED which schedule. Figures: target/chaos-*.json.
+# KILLS, HOOK_RESTARTS, ENGINE_RESTARTS and ENGINE_LOSSES say how many, SEED which schedule. Figures: target/chaos-*.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=7
+steps=8
 seed=${SEED:-1}
 
 step "Setting up"
@@ -26,6 +26,8 @@ step "${HOOK_RESTARTS:-100} restarts under 20 webhooks a second"
 play hooks --count "${HOOK_RESTARTS:-100}"
 step "${ENGINE_RESTARTS:-20} restarts of the engine under running jobs"
 play engine-restarts --count "${ENGINE_RESTARTS:-20}"
+step "${ENGINE_LOSSES:-5} restarts of the engine that take its containers with them"
+play engine-losses --count "${ENGINE_LOSSES:-5}"
 step "Recovery of 50 running jobs"
 play recovery --count 50
 step "Done"

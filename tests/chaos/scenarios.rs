@@ -20,7 +20,7 @@ use crate::{
     verdict::{Accepted, Verdict},
 };
 
-pub const NAMES: [&str; 4] = ["kills", "hooks", "engine-restarts", "recovery"];
+pub const NAMES: [&str; 5] = ["kills", "hooks", "engine-restarts", "engine-losses", "recovery"];
 
 /// Different pipelines of a scenario, each on a branch of its own.
 const PROGRAMS: u64 = 10;
@@ -32,6 +32,7 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
         "kills" => kills(seed, count),
         "hooks" => hooks(seed, count),
         "engine-restarts" => engine_restarts(seed, count),
+        "engine-losses" => engine_losses(seed, count),
         "recovery" => recovery(count),
         _ => unreachable!("one of NAMES"),
     }
@@ -253,15 +254,13 @@ fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
 
 /// The engine restarts under running jobs, which it keeps alive. `LONGSHORE_CHAOS_RESTART` is the command that does it.
 fn engine_restarts(seed: u64, count: u64) -> Verdict {
-    let restart = std::env::var("LONGSHORE_CHAOS_RESTART").expect("the command that restarts the engine under test");
     let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
     let pushing = stage.pushing(0, Duration::from_millis(1500), &stop);
     for at in 0..count {
         std::thread::sleep(Duration::from_millis(1500 + 137 * (at % 7)));
-        let status = Command::new("sh").args(["-c", &restart]).status().expect("sh runs");
-        assert!(status.success(), "{restart}: {status}");
+        restart_engine("yes");
     }
     verdict.add("engine_restarts", count);
     stop.store(true, Ordering::SeqCst);
@@ -270,6 +269,39 @@ fn engine_restarts(seed: u64, count: u64) -> Verdict {
     }
     verdict.of_engine(&stage.server.instance);
     verdict
+}
+
+/// The engine restarts and takes its containers with it: jobs that ran are lost, and tried again as they ask for.
+fn engine_losses(seed: u64, count: u64) -> Verdict {
+    restart_engine("no");
+    let tried_again = |at| {
+        let mut program = program(seed * 1000 + at);
+        program.pipeline = program.pipeline.replace("    steps:", "    retry: { max: 10, on: [error] }\n    steps:");
+        program
+    };
+    let stage = Stage::new((0..PROGRAMS).map(tried_again).collect(), 4);
+    let mut verdict = Verdict::default();
+    let stop = Arc::default();
+    let pushing = stage.pushing(0, Duration::from_millis(1500), &stop);
+    for at in 0..count {
+        std::thread::sleep(Duration::from_millis(2500 + 137 * (at % 7)));
+        restart_engine("no");
+    }
+    verdict.add("engine_restarts", count);
+    stop.store(true, Ordering::SeqCst);
+    for accepted in pushing.join().expect("the forge") {
+        verdict.of_delivery(&stage.client, &accepted);
+    }
+    verdict.of_engine(&stage.server.instance);
+    restart_engine("yes");
+    verdict
+}
+
+/// Runs the command that restarts the engine under test, which is told whether containers shall outlive the next one.
+fn restart_engine(live_restore: &str) {
+    let restart = std::env::var("LONGSHORE_CHAOS_RESTART").expect("the command that restarts the engine under test");
+    let status = Command::new("sh").args(["-c", &restart]).env("LIVE_RESTORE", live_restore).status().expect("sh runs");
+    assert!(status.success(), "{restart}: {status}");
 }
 
 /// `count` running jobs, a kill, and the time from the next start until every log flows again.
