@@ -391,7 +391,7 @@ function soon() {
 function goTo(n, align = "center") {
   n = Math.max(1, Math.min(n, total));
   unfold(n);
-  following = false;
+  leave();
   target = { n, align };
   const block = blockOf(n);
   scroller.scrollTop = offsetOf(block) + (n - firstOf(block)) * lineHeight - scroller.clientHeight / 2;
@@ -439,6 +439,12 @@ function fromAddress() {
 let following = false, leftAt = 0;
 const jump = button("follow");
 
+// What comes from now on is new.
+function leave() {
+  if (following) leftAt = total;
+  following = false;
+}
+
 function showJump() {
   const fresh = total - leftAt;
   jump.hidden = following || over || !loaded;
@@ -448,8 +454,8 @@ function showJump() {
 scroller.addEventListener("scroll", () => {
   scrolledAt = performance.now();
   const atEnd = scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 4;
-  if (following && !atEnd) leftAt = total;
-  if (!target) following = atEnd && !over;
+  if (!atEnd && !target) leave();
+  else if (!target) following = !over;
   showJump();
   soon();
 }, { passive: true });
@@ -699,7 +705,7 @@ const does = {
     relayout();
   },
   follow: toEnd,
-  top() { following = false; target = null; scroller.scrollTop = 0; update(); },
+  top() { leave(); target = null; scroller.scrollTop = 0; update(); },
   end: toEnd,
   next: () => stepFound(1),
   previous: () => stepFound(-1),
@@ -714,7 +720,7 @@ log.addEventListener("click", (event) => {
   if (fold) {
     const [set, key] = fold.dataset.fold ? [foldedSteps, Number(fold.dataset.fold)] : [foldedGroups, Number(fold.dataset.group)];
     set.has(key) ? set.delete(key) : set.add(key);
-    following = false;
+    leave();
     relayout();
     scroller.querySelector(fold.dataset.fold ? `[data-fold="${key}"]` : `[data-group="${key}"]`)?.focus({ preventScroll: true });
     return;

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Drives the real pages in Chromium and keeps the README's pictures of them in docs/pictures.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh
+scripts/images.sh busybox
+scripts/axe.sh
+cargo test --locked -p longshore --test browser
+mkdir -p docs/pictures
+for picture in build-green:build log-failing:failing-log job-light-360:phone job-dark-1280:dark; do
+  cp "target/screenshots/${picture%%:*}.png" "docs/pictures/${picture##*:}.png"
+done
+ls -l docs/pictures
