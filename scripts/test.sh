@@ -40,7 +40,7 @@ forget_agents() {
 }
 
 # tests ARGUMENT...: cargo test, seen and kept.
-tests() { cargo test --locked "$@" 2>&1 | tee -a "$passed_log"; }
+tests() { cargo test --locked --no-fail-fast "$@" 2>&1 | tee -a "$passed_log"; }
 
 step "Setting up"
 scripts/setup.sh
