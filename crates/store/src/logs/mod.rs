@@ -6,7 +6,7 @@
 //! read the whole log, and whoever follows gets the whole log and then the final status.
 //!
 //! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it); beside it
-//! the same with `.index`, from which lines are found by their numbers ([`window`], [`outline`]) and which anybody may delete.
+//! the same with `.index`, from which lines are found by their numbers ([`mod@window`], [`outline`]) and which anybody may delete.
 
 pub mod ansi;
 mod index;
