@@ -4,10 +4,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-scripts/setup.sh
-scripts/images.sh busybox
-scripts/axe.sh
-cargo test --locked -p longshore --test browser
+scripts/browser.sh
 mkdir -p docs/pictures
 for picture in build-green:build log-failing:failing-log job-light-360:phone job-dark-1280:dark; do
   cp "target/screenshots/${picture%%:*}.png" "docs/pictures/${picture##*:}.png"

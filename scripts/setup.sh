@@ -31,8 +31,10 @@ if [ "$only" = all ]; then
   need jq jq
   need curl curl ca-certificates
   need mmdebstrap mmdebstrap
-  need chromedriver chromium-driver chromium
-  need npm npm
+  if [ "${LONGSHORE_BROWSER:-no}" = yes ]; then
+    need chromedriver chromium-driver chromium
+    need npm npm
+  fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
     need docker docker.io

@@ -66,9 +66,8 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 step "Licences, sources, banned crates"
 scripts/deny.sh
 
-step "Images for the tests, and what tells whether pages are accessible"
+step "Images for the tests"
 scripts/images.sh
-scripts/axe.sh
 
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')"
 before=$(ours "$first")

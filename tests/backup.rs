@@ -17,8 +17,15 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// Lines that take two seconds, then an exit code of its own.
-const SLOW: &str = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.05; done; exit 5";
+/// Lines, the second half of them only when somebody says so, then an exit code of its own.
+const SLOW: &str = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); while [ $i = 20 ] && [ ! -f go ]; do sleep 0.05; done; done; exit 5";
+
+/// Lets the running job go on.
+fn go(world: &World) {
+    let instance = format!("label=longshore.instance={}", world.server.instance);
+    let containers = engine::docker(&["ps", "-q", "--filter", &instance, "--filter", "label=longshore.kind=job"]);
+    engine::docker(&["exec", &containers[0], "touch", "/longshore/workspace/go"]);
+}
 
 /// `longshore ARGS` on a data folder, as `docker exec longshore longshore ARGS` is in the server's container.
 fn longshore(data: &Path, args: &[&str]) -> Output {
@@ -66,6 +73,7 @@ fn a_running_job_goes_on_under_a_server_on_the_restored_backup() {
     world.server.kill();
     world.server.data = folder;
     world.server.launch();
+    go(&world);
     let build = world.api().wait_for_build(&build);
     assert_eq!((&build["status"], &job(&build, "one")["exit_code"]), (&json!("failure"), &json!(5)), "{build}");
     let expected: String = (0..40).map(|i| format!("line {i}\n")).collect();
