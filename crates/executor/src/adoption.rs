@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum};
+use bollard::models::ContainerInspectResponse;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +19,8 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end};
 use crate::journal::Journal;
 use crate::labels::{self, AttemptId};
-use crate::leftovers;
 use crate::patience::patiently;
-use crate::removal::{Remains, remove_container};
+use crate::removal::Remains;
 
 /// A job that an earlier process had claimed.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ pub struct AdoptRequest {
 enum Found {
     /// Started once: it runs, or has ended.
     Container(ContainerFacts),
-    /// Nothing of the job has run in it.
+    /// Created and never started: nothing has run in it.
     NeverStarted(ContainerFacts),
     Nothing,
 }
@@ -72,7 +71,7 @@ impl Engine {
             return end(scribe, job.outcome_of(result)).await;
         }
         let found = tokio::select! {
-            found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job, began)) => found,
+            found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job)) => found,
             () = cancel.cancelled(), if !began => {
                 self.shared.removals.attempt(&self.shared, &job);
                 return end(scribe, Outcome::Canceled).await;
@@ -82,7 +81,7 @@ impl Engine {
             Ok(Found::Container(facts)) => {
                 let berth = Berth::adopted(facts.berth.clone(), job.scope.clone());
                 let session = crate::session::next_number(session).saturating_add(SESSIONS_UNKNOWN);
-                let start = Start { session, fresh: false, link: None, prepared: None };
+                let start = Start { session, fresh: false, may_start_over: !began, link: None, prepared: None };
                 self.drive(&job, facts, berth, scribe, updates, cancel, start).await
             }
             Ok(Found::Nothing | Found::NeverStarted(_)) if began => {
@@ -90,33 +89,23 @@ impl Engine {
                 self.shared.removals.volume(&self.shared, job.attempt_id().volume_name());
                 end(scribe, Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
-            Ok(Found::NeverStarted(facts)) => {
-                // Its name is needed. The berth is in doubt: a start of it may still be under way.
-                remove_container(&self.shared, &facts.container).await;
-                self.shared.removals.container(&self.shared, facts.berth);
-                self.run(job, scribe, updates, cancel).await
-            }
+            Ok(Found::NeverStarted(facts)) => self.start_over(job, facts, scribe, updates, cancel).await,
             Ok(Found::Nothing) => self.run(job, scribe, updates, cancel).await,
             Err(error) => end(scribe, error.outcome()).await,
         }
     }
 }
 
-async fn find(shared: &Shared, job: &JobRequest, began: bool) -> Result<Found, EngineError> {
+async fn find(shared: &Shared, job: &JobRequest) -> Result<Found, EngineError> {
     let attempt = job.attempt_id();
     let Some(inspected) = inspect(shared, attempt).await? else { return Ok(Found::Nothing) };
     let state = inspected.state.clone().unwrap_or_default();
-    let running = state.running == Some(true);
-    let started = running || state.started_at.is_some_and(|at| !at.starts_with("0001-"));
-    let going = matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD));
+    let started = state.running == Some(true) || state.started_at.is_some_and(|at| !at.starts_with("0001-"));
     let facts = facts(inspected, attempt).ok_or_else(|| EngineError::Local {
         what: "the job's container does not look like one of ours",
         reason: attempt.container_name(),
     })?;
-    // One that has ended without a word never had its orders: an earlier process died before it gave them, or while it was
-    // taking the container away to start over.
-    let untouched = !started || !running && !began && (going || !leftovers::any(shared, &facts.container).await);
-    Ok(if untouched { Found::NeverStarted(facts) } else { Found::Container(facts) })
+    Ok(if started { Found::Container(facts) } else { Found::NeverStarted(facts) })
 }
 
 /// The attempt's container, if there is one. Looked up by its name, recognised by its labels.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::ContainerState;
+use bollard::models::{ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::KillContainerOptionsBuilder;
 use longshore_agent_protocol::ToAgent;
 use longshore_core::{ErrorKind, Outcome};
@@ -20,7 +20,7 @@ use crate::checkout::CheckoutStream;
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end, journal_outcome};
-use crate::leftovers;
+use crate::leftovers::{self, Unreadable};
 use crate::link::{LinkReader, LinkWriter, attach};
 use crate::patience::patiently;
 use crate::scribe::{Scribe, Written};
@@ -42,17 +42,21 @@ pub(crate) struct Start {
     pub(crate) session: u32,
     /// The agent has never been spoken to.
     pub(crate) fresh: bool,
+    /// Nothing is known of the job having begun: if nothing has, it is given back untouched.
+    pub(crate) may_start_over: bool,
     pub(crate) link: Option<(LinkReader, LinkWriter)>,
     pub(crate) prepared: Option<Prepared>,
 }
 
 /// What came of it.
-pub(crate) struct Driven {
-    pub(crate) outcome: Outcome,
+pub(crate) enum Driven {
+    /// The stream is that whose end says that the container is empty.
+    Over(Outcome, Option<LinkReader>),
     /// Another runner has the job now: its container is not ours to remove.
-    pub(crate) fenced: bool,
-    /// The stream whose end says that the container is empty.
-    pub(crate) reader: Option<LinkReader>,
+    Fenced(Outcome),
+    /// The container ended before its agent had its orders: an earlier process died before it gave them, or while it was taking
+    /// the container away. Nothing of the job has run.
+    Untouched(Scribe),
 }
 
 /// Drives one job's agent.
@@ -73,7 +77,7 @@ enum Condition {
 
 impl Driver<'_> {
     pub(crate) async fn run(&self, mut scribe: Scribe, start: Start) -> Driven {
-        let Start { mut session, mut fresh, mut link, mut prepared } = start;
+        let Start { mut session, mut fresh, mut may_start_over, mut link, mut prepared } = start;
         let limits = Duration::from_millis(self.request.plan.timeout_ms) + ALWAYS_LIMIT + self.request.limits.grace * 2;
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
@@ -84,8 +88,15 @@ impl Driver<'_> {
                 None => match self.look(&mut scribe).await {
                     Ok(Condition::Running(reader, writer)) => (reader, writer),
                     Ok(Condition::Ended(state)) => {
-                        let outcome = self.read_leftovers(&mut scribe, &state, complaint).await;
+                        let left = leftovers::read(self.shared, &self.facts.container, &mut scribe).await;
+                        if may_start_over && scribe.last_seq() == 0 && nothing_was_said(&left, &state) {
+                            return Driven::Untouched(scribe);
+                        }
+                        let outcome = self.outcome_of_leftovers(left, &state, complaint).await;
                         return self.finish(scribe, outcome, None).await;
+                    }
+                    Ok(Condition::Vanished) if may_start_over && scribe.last_seq() == 0 => {
+                        return Driven::Untouched(scribe);
                     }
                     Ok(Condition::Vanished) => {
                         let message = "the job's container is gone: someone removed it".to_owned();
@@ -99,8 +110,11 @@ impl Driver<'_> {
             announce(self, session).await;
             let this = Session { number: session, nonce: rand::random(), fresh };
             let before = scribe.last_seq();
-            let ending = converse(self, &mut scribe, this, &mut reader, &mut writer, prepared.take(), backstop).await;
+            let (ending, answered) =
+                converse(self, &mut scribe, this, &mut reader, &mut writer, prepared.take(), backstop).await;
             fresh = false;
+            // An agent that has answered may have its orders by now.
+            may_start_over &= !answered;
             let outcome = match ending {
                 Ending::Finished(result) => {
                     // Written out before: the agent may forget all of it, and end.
@@ -113,7 +127,7 @@ impl Driver<'_> {
                 Ending::Superseded => {
                     let message = "another Longshore has taken this job over".to_owned();
                     let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                    return Driven { outcome: end(scribe, outcome).await, fenced: true, reader: None };
+                    return Driven::Fenced(end(scribe, outcome).await);
                 }
                 Ending::Disconnected | Ending::NotUnderstood => {
                     complaint = reader.complaint().or(complaint);
@@ -154,7 +168,7 @@ impl Driver<'_> {
         if let Ok(batches) = scribe.flush().await {
             self.tell(batches).await;
         }
-        Driven { outcome: end(scribe, outcome).await, fenced: false, reader }
+        Driven::Over(end(scribe, outcome).await, reader)
     }
 
     async fn tell(&self, batches: Vec<Written>) {
@@ -183,8 +197,13 @@ impl Driver<'_> {
     }
 
     /// The container ended without having told us all: the rest lies on its volume.
-    async fn read_leftovers(&self, scribe: &mut Scribe, state: &ContainerState, complaint: Option<String>) -> Outcome {
-        match leftovers::read(self.shared, &self.facts.container, scribe).await {
+    async fn outcome_of_leftovers(
+        &self,
+        left: Result<Vec<Written>, Unreadable>,
+        state: &ContainerState,
+        complaint: Option<String>,
+    ) -> Outcome {
+        match left {
             Ok(batches) => {
                 let result = batches.iter().find_map(|written| written.finished.clone());
                 self.tell(batches).await;
@@ -192,8 +211,8 @@ impl Driver<'_> {
                     return self.request.outcome_of(result);
                 }
             }
-            Err(leftovers::Unreadable::Journal(error)) => return journal_outcome(&error),
-            Err(leftovers::Unreadable::Spool(reason)) => {
+            Err(Unreadable::Journal(error)) => return journal_outcome(&error),
+            Err(Unreadable::Spool(reason) | Unreadable::NoSpool(reason)) => {
                 tracing::warn!(container = self.facts.container, reason, "a spool could not be read");
             }
         }
@@ -248,5 +267,18 @@ impl Driver<'_> {
                 Outcome::TimedOut { limit_ms: self.request.plan.timeout_ms }
             }
         }
+    }
+}
+
+/// Whether the agent never said a word. It makes its spool first of all, and what it says of a step is in there before the step
+/// runs.
+fn nothing_was_said(left: &Result<Vec<Written>, Unreadable>, state: &ContainerState) -> bool {
+    match left {
+        Ok(_) | Err(Unreadable::NoSpool(_)) => true,
+        // Nobody reads out of a container that is being taken away.
+        Err(Unreadable::Spool(_)) => {
+            matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD))
+        }
+        Err(Unreadable::Journal(_)) => false,
     }
 }

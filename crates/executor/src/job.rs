@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::berth::Berth;
 use crate::checkout::CheckoutSource;
-use crate::drive::{Driver, Start};
+use crate::drive::{Driven, Driver, Start};
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
 use crate::journal::Journal;
@@ -26,7 +26,7 @@ use crate::labels::AttemptId;
 use crate::mooring::{self, Moored};
 use crate::options::{Limits, PullPolicy};
 use crate::patience::Wait;
-use crate::removal::Remains;
+use crate::removal::{Remains, remove_container};
 use crate::scribe::Scribe;
 
 /// Everything needed to run one attempt.
@@ -263,7 +263,7 @@ impl Engine {
         };
         let Moored { facts, berth, reader, writer, .. } = moored;
         let _ = updates.send(JobUpdate::Phase(Phase::Running)).await;
-        let start = Start { session: 0, fresh: true, link: Some((reader, writer)), prepared };
+        let start = Start { session: 0, fresh: true, may_start_over: false, link: Some((reader, writer)), prepared };
         self.drive(&request, facts, berth, scribe, updates, cancel, start).await
     }
 
@@ -280,19 +280,31 @@ impl Engine {
     ) -> Outcome {
         let shared: &Arc<Shared> = &self.shared;
         let driver = Driver { shared, request, facts: &facts, updates: &updates, cancel: &cancel };
-        let driven = driver.run(scribe, start).await;
-        if !driven.fenced {
-            shared.removals.job(
-                shared,
-                Remains {
-                    container: Some(facts.container),
-                    volume: facts.volume,
-                    berth: Some(berth),
-                    reader: driven.reader,
-                },
-            );
+        match driver.run(scribe, start).await {
+            Driven::Over(outcome, reader) => {
+                let ContainerFacts { container, volume, .. } = facts;
+                let remains = Remains { container: Some(container), volume, berth: Some(berth), reader };
+                shared.removals.job(shared, remains);
+                outcome
+            }
+            Driven::Fenced(outcome) => outcome,
+            Driven::Untouched(scribe) => self.start_over(Arc::clone(request), facts, scribe, updates, cancel).await,
         }
-        driven.outcome
+    }
+
+    /// Takes a container away in which nothing of the job has run, and starts the job.
+    pub(crate) async fn start_over(
+        &self,
+        request: Arc<JobRequest>,
+        facts: ContainerFacts,
+        scribe: Scribe,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        // Its name is needed. The berth is in doubt: a start of the container may still be under way.
+        remove_container(&self.shared, &facts.container).await;
+        self.shared.removals.container(&self.shared, facts.berth);
+        Box::pin(self.run(request, scribe, updates, cancel)).await
     }
 
     /// A started container with an agent in it; `None` if the job was canceled before.

@@ -8,7 +8,6 @@ use longshore_agent_protocol::decode::Item;
 use longshore_agent_protocol::spool::segment_first_seq;
 use longshore_agent_protocol::{FromAgent, SpoolReader};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::container::SPOOL;
@@ -19,7 +18,9 @@ use crate::scribe::{Scribe, Written};
 /// Why the leftovers are not all in the journal.
 pub(crate) enum Unreadable {
     Journal(io::Error),
-    /// No spool, or one that is not to be trusted any further; what came before it has been taken.
+    /// There is none: no such folder, or no container any more.
+    NoSpool(String),
+    /// It is not to be trusted any further; what came before has been taken.
     Spool(String),
 }
 
@@ -29,7 +30,15 @@ const AHEAD: usize = 64;
 /// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`.
 pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) -> Result<Vec<Written>, Unreadable> {
     let mut all = scribe.flush().await.map_err(Unreadable::Journal)?;
-    let (mut arrived, reading) = open(shared, container, scribe.last_seq());
+    let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
+    let archive = shared
+        .docker
+        .download_from_container(container, Some(options))
+        .map_err(|error| io::Error::other(EngineError::from_api("read the spool", error)));
+    let archive = SyncIoBridge::new(StreamReader::new(archive));
+    let (messages, mut arrived) = mpsc::channel(AHEAD);
+    let after = scribe.last_seq();
+    let reading = tokio::task::spawn_blocking(move || unpack(archive, after, &messages));
     loop {
         tokio::select! {
             written = scribe.written(), if scribe.is_writing() => all.push(written.map_err(Unreadable::Journal)?),
@@ -45,33 +54,12 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
         Ok(()) => Ok(all),
         // The job's end may have been read before the fault.
         Err(_) if all.iter().any(|written| written.finished.is_some()) => Ok(all),
-        Err(error) => Err(Unreadable::Spool(error.to_string())),
+        Err(error) => {
+            let reason = chain(&error);
+            let absent = ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text));
+            Err(if absent { Unreadable::NoSpool(reason) } else { Unreadable::Spool(reason) })
+        }
     }
-}
-
-/// Whether the agent has said anything at all. Where that cannot be told, it has.
-pub(crate) async fn any(shared: &Shared, container: &str) -> bool {
-    let (mut arrived, reading) = open(shared, container, 0);
-    if arrived.recv().await.is_some() {
-        return true;
-    }
-    match reading.await.map_err(io::Error::other).flatten() {
-        Ok(()) => false,
-        // The agent makes its spool first of all: where there is none, it never came to run.
-        Err(error) => !chain(&error).contains("Could not find the file"),
-    }
-}
-
-/// The spool's messages after `after`, read out of the container on a thread of their own.
-fn open(shared: &Shared, container: &str, after: u64) -> (mpsc::Receiver<Item<FromAgent>>, JoinHandle<io::Result<()>>) {
-    let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
-    let archive = shared
-        .docker
-        .download_from_container(container, Some(options))
-        .map_err(|error| io::Error::other(EngineError::from_api("read the spool", error)));
-    let archive = SyncIoBridge::new(StreamReader::new(Box::pin(archive)));
-    let (messages, arrived) = mpsc::channel(AHEAD);
-    (arrived, tokio::task::spawn_blocking(move || unpack(archive, after, &messages)))
 }
 
 /// The archive's segments in the order of their names, which is how the engine packs them; any other order shows as a gap.

@@ -76,7 +76,7 @@ pub(crate) struct Session {
     pub(crate) fresh: bool,
 }
 
-/// Talks until the session ends. Everything that came is in the journal, or on its way there in `scribe`.
+/// Talks until the session ends, and says whether the agent answered. Everything that came is in the journal, or on its way there in `scribe`.
 pub(crate) async fn converse(
     driver: &Driver<'_>,
     scribe: &mut Scribe,
@@ -85,16 +85,18 @@ pub(crate) async fn converse(
     writer: &mut LinkWriter,
     prepared: Option<Prepared>,
     backstop: Instant,
-) -> Ending {
+) -> (Ending, bool) {
     let last_seq = scribe.last_seq();
     let needs_checkout = driver.request.checkout.is_some() && !scribe.step_began();
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
-    tokio::select! {
+    let ending = tokio::select! {
         ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
         ending = write(driver, session, last_seq, writer, needs_checkout.then_some(prepared), acks, seen.clone()) => ending,
         stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
-    }
+    };
+    let answered = see.borrow().ready.is_some();
+    (ending, answered)
 }
 
 async fn read(

@@ -139,6 +139,38 @@ async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_is_started_over() {
+    let proxy = Proxy::before(&support::docker_host());
+    let world = World::new().await;
+    let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let stopped = proxy.stop_at("/start", 1, Moment::BeforeTheAnswer);
+    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
+    stopped.await;
+    process.shutdown_background();
+    proxy.cut();
+    // It runs when it is looked for, and is gone when it is attached to: what the dead process had asked for goes on.
+    let id = container(&world, &request).await;
+    let adopter = Engine::connect(world.options(proxy.host())).await.unwrap();
+    let stopped = proxy.stop_at("/attach", 0, Moment::BeforeTheEngine);
+    let (sender, mut receiver) = mpsc::channel(64);
+    let adopt = AdoptRequest { job: request.clone(), session: 0, began: false };
+    let adopting = adopter.adopt(adopt, boxed(&journal), sender, CancellationToken::new());
+    let removing = async {
+        stopped.await;
+        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
+        world.docker.remove_container(&id, Some(options)).await.unwrap();
+        proxy.cut();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(adopting, removing, drained);
+    assert_eq!(outcome, Outcome::Success);
+    assert_eq!(journal.stdout_text(), "once\n");
+    adopter.shutdown(true).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_waits_for_an_engine_that_is_away_when_it_should_start() {
     let proxy = Proxy::before(&support::docker_host());
     let world = World::with(|options| options.docker_host = proxy.host()).await;
