@@ -30,6 +30,22 @@ async fn run_in(options: EngineOptions, request: JobRequest, journal: Box<dyn Jo
     engine.run_job(request, journal, sender, CancellationToken::new()).await;
 }
 
+/// Runs the job in a process of its own, as far as the engine can tell, which dies with all its tasks at that call.
+async fn die_at(
+    world: &World,
+    proxy: &Proxy,
+    request: &JobRequest,
+    journal: &MemoryJournal,
+    (call, passing, moment): (&str, usize, Moment),
+) {
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let stopped = proxy.stop_at(call, passing, moment);
+    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(journal)));
+    stopped.await;
+    process.shutdown_background();
+    proxy.cut();
+}
+
 /// Adopts as a server's start does, with nothing known but the request and the log.
 async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
     world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
@@ -105,13 +121,7 @@ async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
             let world = World::new().await;
             world.run(job(&["true"])).await;
             let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
-            // A process of its own, as far as the engine can tell: it ends with all its tasks.
-            let process = tokio::runtime::Runtime::new().unwrap();
-            let stopped = proxy.stop_at(call, passing, moment);
-            process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
-            stopped.await;
-            process.shutdown_background();
-            proxy.cut();
+            die_at(&world, &proxy, &request, &journal, (call, passing, moment)).await;
             let outcome = adopt(&world, &request, &journal).await;
             assert_eq!(outcome, Outcome::Success, "{call}, {moment:?}");
             assert_eq!(journal.stdout_text(), "once\n", "{call}, {moment:?}");
@@ -125,12 +135,7 @@ async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over(
     let proxy = Proxy::before(&support::docker_host());
     let world = World::new().await;
     let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
-    let process = tokio::runtime::Runtime::new().unwrap();
-    let stopped = proxy.stop_at("/start", 1, Moment::BeforeTheAnswer);
-    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
-    stopped.await;
-    process.shutdown_background();
-    proxy.cut();
+    die_at(&world, &proxy, &request, &journal, ("/start", 1, Moment::BeforeTheAnswer)).await;
     let killed = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
     world.docker.kill_container(&container(&world, &request).await, Some(killed)).await.unwrap();
     assert_eq!(adopt(&world, &request, &journal).await, Outcome::Success);
@@ -143,12 +148,7 @@ async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_
     let proxy = Proxy::before(&support::docker_host());
     let world = World::new().await;
     let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
-    let process = tokio::runtime::Runtime::new().unwrap();
-    let stopped = proxy.stop_at("/start", 1, Moment::BeforeTheAnswer);
-    process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(&journal)));
-    stopped.await;
-    process.shutdown_background();
-    proxy.cut();
+    die_at(&world, &proxy, &request, &journal, ("/start", 1, Moment::BeforeTheAnswer)).await;
     // It runs when it is looked for, and is gone when it is attached to: what the dead process had asked for goes on.
     let id = container(&world, &request).await;
     let adopter = Engine::connect(world.options(proxy.host())).await.unwrap();

@@ -6,10 +6,12 @@
 use std::fmt;
 
 use longshore_core::{SessionId, Timestamp, TokenId};
-use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, row, tokens::Scope};
+use crate::{
+    Store, StoreError, WriteTx, row,
+    tokens::{Scope, hash},
+};
 
 /// A one-time link is good for ten minutes.
 pub const LINK_LIFETIME_MS: i64 = 10 * 60 * 1000;
@@ -185,10 +187,6 @@ async fn forget_expired(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreErr
 
 fn random() -> String {
     hex::encode(rand::random::<[u8; 20]>())
-}
-
-fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret.as_bytes()).into()
 }
 
 fn from_row(row: &SqliteRow) -> Result<Session, StoreError> {

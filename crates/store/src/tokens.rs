@@ -175,7 +175,8 @@ pub async fn revoke(tx: &mut WriteTx, id: TokenId) -> Result<(), StoreError> {
     if done.rows_affected() == 0 { Err(StoreError::NotFound("token")) } else { Ok(()) }
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+/// What is kept of a secret that is random and long: it need not be slow.
+pub(crate) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
