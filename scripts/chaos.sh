@@ -26,9 +26,9 @@ step "${HOOK_RESTARTS:-100} restarts under 20 webhooks a second"
 play hooks --count "${HOOK_RESTARTS:-100}"
 step "${ENGINE_RESTARTS:-20} restarts of the engine under running jobs"
 play engine-restarts --count "${ENGINE_RESTARTS:-20}"
-step "${ENGINE_LOSSES:-5} restarts of the engine that take its containers with them"
-play engine-losses --count "${ENGINE_LOSSES:-5}"
 step "Recovery of 50 running jobs"
 play recovery --count 50
+step "${ENGINE_LOSSES:-5} restarts of the engine that take its containers with them"
+play engine-losses --count "${ENGINE_LOSSES:-5}"
 step "Done"
 cat target/chaos-*.json
