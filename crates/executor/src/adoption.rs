@@ -46,7 +46,8 @@ const SESSIONS_UNKNOWN: u32 = 1000;
 
 impl Engine {
     /// Goes on with a job as [`Engine::run_job`] would: attaches to its container and has everything said again that the journal
-    /// does not have; reads one that has ended from what it left; starts one that was never started.
+    /// does not have; reads one that has ended from what it left; starts one that was never started. Of a job whose end was asked
+    /// for already, `cancel` is canceled from the beginning.
     pub async fn adopt(
         &self,
         request: AdoptRequest,
@@ -68,7 +69,7 @@ impl Engine {
         }
         if let Some(result) = recalled.finished {
             self.shared.removals.attempt(&self.shared, &job);
-            return end(scribe, job.outcome_of(result)).await;
+            return end(scribe, job.outcome_of(result, cancel.is_cancelled())).await;
         }
         let found = tokio::select! {
             found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job)) => found,

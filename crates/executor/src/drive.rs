@@ -122,7 +122,9 @@ impl Driver<'_> {
                     let ack = ToAgent::Ack { seq };
                     let farewell = send(&mut writer, this, &ack);
                     let _ = tokio::time::timeout(FAREWELL, farewell).await;
-                    return self.finish(scribe, self.request.outcome_of(result), Some(reader)).await;
+                    return self
+                        .finish(scribe, self.request.outcome_of(result, self.cancel.is_cancelled()), Some(reader))
+                        .await;
                 }
                 Ending::Superseded => {
                     let message = "another Longshore has taken this job over".to_owned();
@@ -208,7 +210,7 @@ impl Driver<'_> {
                 let result = batches.iter().find_map(|written| written.finished.clone());
                 self.tell(batches).await;
                 if let Some(result) = result {
-                    return self.request.outcome_of(result);
+                    return self.request.outcome_of(result, self.cancel.is_cancelled());
                 }
             }
             Err(Unreadable::Journal(error)) => return journal_outcome(&error),

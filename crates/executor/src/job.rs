@@ -127,8 +127,9 @@ impl JobRequest {
         }
     }
 
-    /// What the agent said, with the plan's names.
-    pub(crate) fn outcome_of(&self, result: JobResult) -> Outcome {
+    /// What the agent said, with the plan's names. It takes every TERM for a cancel; whether `canceled` says that somebody asked
+    /// us for one.
+    pub(crate) fn outcome_of(&self, result: JobResult, canceled: bool) -> Outcome {
         match result {
             JobResult::Success => Outcome::Success,
             JobResult::Failure { step, exit_code, out_of_memory } => {
@@ -140,7 +141,13 @@ impl JobRequest {
                 Outcome::Failure { exit_code, step, out_of_memory }
             }
             JobResult::TimedOut { limit_ms } => Outcome::TimedOut { limit_ms },
-            JobResult::Canceled => Outcome::Canceled,
+            JobResult::Canceled if canceled => Outcome::Canceled,
+            JobResult::Canceled => Outcome::Error {
+                kind: ErrorKind::Lost,
+                message:
+                    "the job's container was stopped from outside (docker stop, a restart of the engine); run the job again"
+                        .to_owned(),
+            },
             JobResult::Error { kind, message } => {
                 let kind = match kind {
                     AgentError::ImageUnusable => ErrorKind::ImageUnusable,

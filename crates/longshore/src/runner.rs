@@ -57,8 +57,9 @@ pub(crate) struct Runner {
 impl Runner {
     /// Takes orders until `shutdown`. Jobs that run then are left running: the next start adopts them.
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>, shutdown: CancellationToken) {
-        let mut jobs: JoinSet<JobId> = JoinSet::new();
-        let mut cancels: HashMap<JobId, CancellationToken> = HashMap::new();
+        let mut jobs: JoinSet<(JobId, u32)> = JoinSet::new();
+        // With the attempt: the next one may be ordered before the end of this one is seen here.
+        let mut cancels: HashMap<JobId, (u32, CancellationToken)> = HashMap::new();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
@@ -67,23 +68,32 @@ impl Runner {
                     return;
                 }
                 Some(ended) = jobs.join_next() => match ended {
-                    Ok(job) => { cancels.remove(&job); }
+                    Ok((job, over)) => {
+                        if cancels.get(&job).is_some_and(|(attempt, _)| *attempt == over) {
+                            cancels.remove(&job);
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "a job's task broke off"),
                 },
                 order = orders.recv() => {
-                    let (job, attempt) = match &order {
+                    let (job, attempt, asked_to_end) = match &order {
                         None => return,
-                        Some(Order::Start(claimed)) => (claimed.job.id, claimed.attempt),
-                        Some(Order::Adopt(running)) => (running.job.id, running.job.attempt),
+                        Some(Order::Start(claimed)) => (claimed.job.id, claimed.attempt, false),
+                        Some(Order::Adopt(running)) => {
+                            (running.job.id, running.job.attempt, running.job.status == Status::Canceling)
+                        }
                         Some(Order::Cancel(job)) => {
-                            if let Some(cancel) = cancels.get(job) {
+                            if let Some((_, cancel)) = cancels.get(job) {
                                 cancel.cancel();
                             }
                             continue;
                         }
                     };
                     let cancel = CancellationToken::new();
-                    cancels.insert(job, cancel.clone());
+                    if asked_to_end {
+                        cancel.cancel();
+                    }
+                    cancels.insert(job, (attempt, cancel.clone()));
                     let runner = self.clone();
                     jobs.spawn(async move {
                         let outcome = match order {
@@ -92,10 +102,10 @@ impl Runner {
                                 runner.start(&origin, claimed.plan, job, attempt, cancel).await
                             }
                             Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
-                            Some(Order::Cancel(_)) | None => return job,
+                            Some(Order::Cancel(_)) | None => return (job, attempt),
                         };
                         runner.report(job, attempt, ReportKind::Ended(outcome)).await;
-                        job
+                        (job, attempt)
                     });
                 }
             }

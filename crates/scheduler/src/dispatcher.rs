@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub enum Order {
     Start(Box<ClaimedJob>),
-    /// It was running when the server went down: find it again, or say what became of it.
+    /// It was running when the server went down: find it again, or say what became of it. It may be `canceling` already.
     Adopt(Box<RunningJob>),
     Cancel(JobId),
 }
@@ -136,13 +136,8 @@ impl Dispatcher {
     /// What ran when the server went down is running still, or has ended: whoever runs jobs finds out.
     async fn adopt(&mut self) -> Result<(), StoreError> {
         for running in jobs::running(&self.store).await? {
-            let (job, canceling) = (running.job.id, running.job.status == Status::Canceling);
-            if self.running.insert(job, running.job.attempt).is_some() {
-                continue;
-            }
-            self.order(Order::Adopt(Box::new(running))).await;
-            if canceling {
-                self.order(Order::Cancel(job)).await;
+            if self.running.insert(running.job.id, running.job.attempt).is_none() {
+                self.order(Order::Adopt(Box::new(running))).await;
             }
         }
         Ok(())
