@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt as _;
+use longshore_core::BuildId;
 use tokio::sync::mpsc;
 
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::options::PullPolicy;
 
-/// How long a tag is believed to be what it was: the jobs of one build mostly start within it, and agree.
-const BELIEVED: Duration = Duration::from_secs(10);
+/// A build's images are remembered for so long.
+const AGREED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two lines of a pull's progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -34,19 +35,22 @@ pub(crate) struct ImageFacts {
 
 /// Cache of facts, and one pull at a time for each image.
 pub(crate) struct Images {
+    /// What a tag was when a build's first job resolved it: its other jobs, and their retries, get the same.
+    agreed: Mutex<HashMap<(BuildId, String), (Instant, ImageFacts)>>,
     known: Mutex<HashMap<String, (Instant, ImageFacts)>>,
     pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Images {
     pub(crate) fn new() -> Self {
-        Self { known: Mutex::default(), pulls: Mutex::default() }
+        Self { agreed: Mutex::default(), known: Mutex::default(), pulls: Mutex::default() }
     }
 
     /// The image if the engine has it.
     pub(crate) async fn here(&self, shared: &Shared, image: &str) -> Result<Option<ImageFacts>, EngineError> {
+        let believed = shared.options.tag_believed;
         if let Some((at, facts)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(image)
-            && at.elapsed() < BELIEVED
+            && at.elapsed() < believed
         {
             return Ok(Some(facts.clone()));
         }
@@ -64,13 +68,38 @@ impl Images {
             architecture: inspected.architecture.unwrap_or_default(),
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
+        known.retain(|_, (at, _)| at.elapsed() < believed);
         known.insert(image.to_owned(), (Instant::now(), facts.clone()));
         Ok(Some(facts))
     }
 
-    /// The image, pulled if the policy wants it. Lines for the job's log go to `notes`.
+    /// What the build's jobs have agreed on.
+    pub(crate) fn agreed(&self, build: BuildId, image: &str) -> Option<ImageFacts> {
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        agreed.get(&(build, image.to_owned())).map(|(_, facts)| facts.clone())
+    }
+
+    /// The image, pulled if the policy wants it, once a build. Lines for the job's log go to `notes`.
     pub(crate) async fn resolve(
+        &self,
+        shared: &Shared,
+        build: BuildId,
+        image: &str,
+        policy: PullPolicy,
+        notes: &mpsc::Sender<String>,
+    ) -> Result<ImageFacts, EngineError> {
+        if let Some(facts) = self.agreed(build, image) {
+            return Ok(facts);
+        }
+        let facts = self.resolve_tag(shared, image, policy, notes).await?;
+        let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        agreed.retain(|_, (at, _)| at.elapsed() < AGREED);
+        // Whoever was first has said it for all.
+        let (_, facts) = agreed.entry((build, image.to_owned())).or_insert_with(|| (Instant::now(), facts));
+        Ok(facts.clone())
+    }
+
+    async fn resolve_tag(
         &self,
         shared: &Shared,
         image: &str,
@@ -104,8 +133,14 @@ impl Images {
         }
     }
 
+    /// What the build agreed on is not there any more.
+    pub(crate) fn disagree(&self, build: BuildId, image: &str) {
+        self.agreed.lock().unwrap_or_else(PoisonError::into_inner).remove(&(build, image.to_owned()));
+        self.forget(image);
+    }
+
     /// What we believed of a tag was wrong.
-    pub(crate) fn forget(&self, image: &str) {
+    fn forget(&self, image: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(image);
     }
 

@@ -18,6 +18,7 @@ use crate::fault::Fault;
 use crate::image::ImageFacts;
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter, attach};
+use crate::options::PullPolicy;
 use crate::removal::remove_container;
 
 /// Tries with another berth, the agent brought again, the image resolved again.
@@ -42,17 +43,18 @@ pub(crate) async fn moor(
     cancel: CancellationToken,
 ) -> Result<Moored, EngineError> {
     let name = request.image();
-    let image_here = shared.images.here(&shared, &name);
-    let (image, berth) = tokio::join!(image_here, Berths::take(&shared, &request.scope));
-    let mut berth = match (&image, berth) {
-        (Ok(_), Ok(berth)) => berth,
-        (_, Err(error)) => return Err(error),
-        (Err(_), Ok(berth)) => {
+    let agreed = shared.images.agreed(request.build, &name).is_some();
+    let image_here = async { if agreed { Ok(true) } else { Ok(shared.images.here(&shared, &name).await?.is_some()) } };
+    let (image_here, berth) = tokio::join!(image_here, Berths::take(&shared, &request.scope));
+    let mut berth = berth?;
+    let image_here = match image_here {
+        Ok(here) => here,
+        Err(error) => {
             Berths::give_back(&shared, berth);
-            return Err(image.err().unwrap_or(EngineError::Gone("no image".to_owned())));
+            return Err(error);
         }
     };
-    if !matches!((&image, request.pull), (Ok(Some(_)), crate::PullPolicy::Missing | crate::PullPolicy::Never)) {
+    if !agreed && !(image_here && matches!(request.pull, PullPolicy::Missing | PullPolicy::Never)) {
         let _ = updates.send(JobUpdate::Phase(Phase::Pulling)).await;
     }
     let mut image = match resolve(&shared, &request, &notes, &cancel).await {
@@ -103,7 +105,7 @@ pub(crate) async fn moor(
             }
             Fault::AgentMissing => shared.agent.again(&shared).await,
             Fault::ImageGone => {
-                shared.images.forget(&name);
+                shared.images.disagree(request.build, &name);
                 image = match resolve(&shared, &request, &notes, &cancel).await {
                     Ok(image) => image,
                     Err(error) => {
@@ -141,7 +143,7 @@ async fn resolve(
     tokio::select! {
         // The engine stops a pull when its client goes.
         () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),
-        image = shared.images.resolve(shared, &name, request.pull, notes) => image,
+        image = shared.images.resolve(shared, request.build, &name, request.pull, notes) => image,
     }
 }
 

