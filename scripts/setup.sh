@@ -30,6 +30,7 @@ if [ "$only" = all ]; then
   need python3 python3
   need jq jq
   need curl curl ca-certificates
+  need openssl openssl
   need mmdebstrap mmdebstrap
   if [ "${LONGSHORE_BROWSER:-no}" = yes ]; then
     need chromedriver chromium-driver chromium

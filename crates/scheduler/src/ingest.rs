@@ -193,6 +193,7 @@ const fn may_mend(error: &GitError) -> bool {
         GitError::NotFound { .. }
         | GitError::Authentication { .. }
         | GitError::Unreachable { .. }
+        | GitError::Certificate { .. }
         | GitError::Timeout { .. }
         | GitError::NoGit
         | GitError::Failed { .. }

@@ -11,8 +11,12 @@ pub enum GitError {
         "{address} wants other credentials than the clone address holds: check user, token and its rights ({detail})"
     )]
     Authentication { address: String, detail: String },
-    #[error("{address} cannot be reached: check host, port, certificate and network ({detail})")]
+    #[error("{address} cannot be reached: check host, port and network ({detail})")]
     Unreachable { address: String, detail: String },
+    #[error(
+        "the certificate of {address} is not trusted: if its authority is your own, mount its certificate into Longshore's container and name the file in SSL_CERT_FILE ({detail})"
+    )]
+    Certificate { address: String, detail: String },
     #[error("git did not finish in {} s ({operation}); raise the timeout if the repository is large", .limit.as_secs())]
     Timeout { operation: &'static str, limit: Duration },
     #[error("git refuses {address}: only http, https and ssh are allowed ({detail})")]
@@ -37,7 +41,7 @@ impl GitError {
     /// Whether the same may succeed later without anybody changing anything.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Certificate { .. } | Self::Timeout { .. })
     }
 
     /// For `map_err`: says what was being done.
@@ -53,6 +57,8 @@ impl GitError {
             Self::RefusedAddress { address, detail }
         } else if has(&["mismatched algorithms"]) {
             Self::ObjectFormat { address }
+        } else if has(&["certificate"]) {
+            Self::Certificate { address, detail }
         } else if has(&["Host key verification failed"]) {
             let detail = format!("ssh does not know the host's key, add it to known_hosts: {detail}");
             Self::Unreachable { address, detail }

@@ -1,11 +1,15 @@
 //! Mirrors, against real git and a real git host over HTTP.
 
-use std::{os::unix::fs::symlink, path::Path, time::Duration};
+use std::{os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
 
 use crate::support::{GitHost, Options, Repository, base64, git};
 use longshore_forge::{
     CommitId, RefName, Revision,
     git::{CloneUrl, Git, GitError, Mirror, Wanted},
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
 };
 
 struct World {
@@ -164,6 +168,33 @@ async fn a_host_that_is_not_there_and_one_that_never_answers_are_temporary() {
     let mirror = Mirror::open_or_create(hasty, &world.folder.path().join("hasty.git")).await.unwrap();
     let error = mirror.fetch(&silent.url("app").parse().unwrap(), &on("main")).await.unwrap_err();
     assert!(matches!(error, GitError::Timeout { .. }) && error.is_temporary(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_host_whose_certificate_is_not_trusted_is_asked_again_and_the_error_says_what_to_do() {
+    let world = world().await;
+    let openssl = || {
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(world.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        openssl.kill_on_drop(true);
+        openssl
+    };
+    let made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out certificate -days 1 -subj /CN=127.0.0.1";
+    assert!(openssl().args(made.split(' ')).status().await.unwrap().success());
+    let served = "s_server -accept 127.0.0.1:0 -key key -cert certificate";
+    let mut server = openssl().args(served.split(' ')).spawn().unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
+    let port = loop {
+        let line = said.next_line().await.unwrap().expect("the server says where it listens");
+        if let Some(address) = line.strip_prefix("ACCEPT ") {
+            break address.rsplit(':').next().unwrap().to_owned();
+        }
+    };
+    let url = format!("https://robot:s3cr3t-w0rd@127.0.0.1:{port}/app").parse().unwrap();
+    let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
+    assert!(matches!(error, GitError::Certificate { .. }) && error.is_temporary(), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("SSL_CERT_FILE") && !text.contains("s3cr3t"), "{text}");
 }
 
 #[tokio::test]
