@@ -54,7 +54,8 @@ pub(crate) async fn moor(
             return Err(error);
         }
     };
-    if !agreed && !(image_here && matches!(request.pull, PullPolicy::Missing | PullPolicy::Never)) {
+    let no_pull = agreed || (image_here && matches!(request.pull, PullPolicy::Missing | PullPolicy::Never));
+    if !no_pull {
         let _ = updates.send(JobUpdate::Phase(Phase::Pulling)).await;
     }
     let mut image = match resolve(&shared, &request, &notes, &cancel).await {
