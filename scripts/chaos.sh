@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
 # Chaos: builds of known output while the server is killed and the engine restarts, on a second engine that may be.
-# KILLS, HOOK_RESTARTS, ENGINE_RESTARTS and ENGINE_LOSSES say how many, SEED which schedule. Figures: target/chaos-*.json.
+# KILLS, HOOK_RESTARTS, ENGINE_RESTARTS, ENGINE_LOSSES and ENGINE_FULL say how many, SEED which schedule. Figures: target/chaos-*.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
-steps=8
+steps=9
 seed=${SEED:-1}
 
 step "Setting up"
 scripts/setup.sh
-scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
+started=no
+if ! scripts/second-engine.sh running; then
+  started=yes
+  trap 'scripts/second-engine.sh stop' EXIT
+fi
 engine=$(scripts/second-engine.sh start)
 export LONGSHORE_TEST_DOCKER_HOST=$engine LONGSHORE_CHAOS_RESTART="$root/scripts/second-engine.sh restart"
-DOCKER_HOST=$engine scripts/images.sh
+DOCKER_HOST=$engine scripts/images.sh busybox
 
 step "Compiling"
 quietly chaos-build cargo test --locked -p longshore --test chaos --no-run
@@ -30,5 +34,14 @@ step "Recovery of 50 running jobs"
 play recovery --count 50
 step "${ENGINE_LOSSES:-5} restarts of the engine that take its containers with them"
 play engine-losses --count "${ENGINE_LOSSES:-5}"
+if [ "$started" = yes ]; then
+  step "${ENGINE_FULL:-5} times no room on the engine's disk"
+  scripts/second-engine.sh stop
+  DATA_MB=1024 scripts/second-engine.sh start >/dev/null
+  DOCKER_HOST=$engine scripts/images.sh busybox
+  LONGSHORE_CHAOS_DISK=$root/target/engine-26/data play engine-full --count "${ENGINE_FULL:-5}"
+else
+  step "No room on the engine's disk: skipped, the second engine was running already and has none of its own"
+fi
 step "Done"
 cat target/chaos-*.json

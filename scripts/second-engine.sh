@@ -7,6 +7,7 @@
 #            with it
 #   running  ends with 0 if it answers
 #   env    prints the environment for `cargo test`
+# With DATA_MB it starts on an empty disk of its own of so many megabytes, in memory, at target/engine-26/data.
 # Nothing of the system is changed: apt has sources and lists of its own here, nothing is installed, and the engine
 # lives in a network namespace of its own, since two engines in one would rewrite each other's packet filter.
 set -euo pipefail
@@ -72,6 +73,7 @@ start() {
   stop
   as_root mkdir -p "$run"
   mkdir -p "$home/data" "$logs"
+  [ -z "${DATA_MB:-}" ] || as_root mount -t tmpfs -o "size=${DATA_MB}m" longshore-engine-26 "$home/data"
   cat >"$home/containerd.toml" <<TOML
 version = 2
 root = "$home/data/containerd"
@@ -129,6 +131,8 @@ end() {
 stop() {
   end "$run/docker.pid" dockerd
   end "$run/containerd.pid" containerd
+  # The daemon leaves mounts of its own in there.
+  ! grep -q " $home/data tmpfs " /proc/mounts || as_root umount -R -l "$home/data"
   as_root rm -rf "$run"
   [ ! -e /run/netns/longshore-engine-26 ] || as_root ip netns delete longshore-engine-26
 }

@@ -1,6 +1,7 @@
 //! The scenarios: what runs, what goes wrong meanwhile, and what must be true afterwards.
 
 use std::{
+    io::Write as _,
     process::Command,
     sync::{
         Arc,
@@ -20,7 +21,7 @@ use crate::{
     verdict::{Accepted, Verdict},
 };
 
-pub const NAMES: [&str; 5] = ["kills", "hooks", "engine-restarts", "engine-losses", "recovery"];
+pub const NAMES: [&str; 6] = ["kills", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery"];
 
 /// Different pipelines of a scenario, each on a branch of its own.
 const PROGRAMS: u64 = 10;
@@ -33,6 +34,7 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
         "hooks" => hooks(seed, count),
         "engine-restarts" => engine_restarts(seed, count),
         "engine-losses" => engine_losses(seed, count),
+        "engine-full" => engine_full(seed, count),
         "recovery" => recovery(count),
         _ => unreachable!("one of NAMES"),
     }
@@ -274,26 +276,50 @@ fn engine_restarts(seed: u64, count: u64) -> Verdict {
 /// The engine restarts and takes its containers with it: jobs that ran are lost, and tried again as they ask for.
 fn engine_losses(seed: u64, count: u64) -> Verdict {
     restart_engine("no");
-    let tried_again = |at| {
+    let verdict = tried_again(seed, count, "engine_restarts", || restart_engine("no"));
+    restart_engine("yes");
+    verdict
+}
+
+/// The engine's disk has no room for a while: jobs that should start wait for it, jobs that ran may end by it, and are tried again
+/// as they ask for. `LONGSHORE_CHAOS_DISK` is a folder on that disk, which is a small one of its own.
+fn engine_full(seed: u64, count: u64) -> Verdict {
+    let folder = std::env::var("LONGSHORE_CHAOS_DISK").expect("a folder on the engine's disk");
+    let file = std::path::Path::new(&folder).join("filled-by-chaos");
+    tried_again(seed, count, "engine_disk_full", || {
+        let mut filler = std::fs::File::create(&file).expect("a file on the engine's disk");
+        let until = std::time::Instant::now() + Duration::from_secs(3);
+        while std::time::Instant::now() < until {
+            // Whatever becomes free meanwhile is taken too.
+            if filler.write_all(&[0; 1 << 16]).is_err() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        std::fs::remove_file(&file).expect("the room again");
+    })
+}
+
+/// Jobs that are tried again after an error of ours, under a fault that may end them.
+fn tried_again(seed: u64, count: u64, figure: &'static str, mut fault: impl FnMut()) -> Verdict {
+    let program = |at| {
         let mut program = program(seed * 1000 + at);
         program.pipeline = program.pipeline.replace("    steps:", "    retry: { max: 10, on: [error] }\n    steps:");
         program
     };
-    let stage = Stage::new((0..PROGRAMS).map(tried_again).collect(), 4);
+    let stage = Stage::new((0..PROGRAMS).map(program).collect(), 4);
     let mut verdict = Verdict::default();
     let stop = Arc::default();
     let pushing = stage.pushing(0, Duration::from_millis(1500), &stop);
     for at in 0..count {
         std::thread::sleep(Duration::from_millis(2500 + 137 * (at % 7)));
-        restart_engine("no");
+        fault();
     }
-    verdict.add("engine_restarts", count);
+    verdict.add(figure, count);
     stop.store(true, Ordering::SeqCst);
     for accepted in pushing.join().expect("the forge") {
         verdict.of_delivery(&stage.client, &accepted);
     }
     verdict.of_engine(&stage.server.instance);
-    restart_engine("yes");
     verdict
 }
 

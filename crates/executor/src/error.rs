@@ -90,6 +90,11 @@ impl EngineError {
         matches!(self, Self::Gone(_) | Self::NoSocket(_))
     }
 
+    /// Whether a job that should start waits for it to pass: somebody has to do something on the engine's host.
+    pub(crate) const fn is_waited_for(&self) -> bool {
+        self.is_away() || matches!(self, Self::DiskFull(_))
+    }
+
     /// Whether the same question may have another answer soon: nobody is there, the engine is just starting or ending, or
     /// a container is just changing.
     #[must_use]

@@ -255,7 +255,7 @@ impl Engine {
             match self.moor(&request, &mut scribe, &updates, &cancel).await {
                 Ok(Some(moored)) => break moored,
                 Ok(None) => return end(scribe, Outcome::Canceled).await,
-                Err(error) if error.is_away() => {
+                Err(error) if error.is_waited_for() => {
                     let waited = tokio::select! {
                         waited = wait.again(&mut scribe, error) => waited,
                         () = cancel.cancelled() => return end(scribe, Outcome::Canceled).await,

@@ -118,7 +118,7 @@ pub(crate) async fn moor(
             Fault::NameTaken => remove_leftover(&shared, &request).await?,
             Fault::Other if error.is_passing() && !error.is_away() => tokio::time::sleep(PASSING * tries).await,
             // What was asked for may have been done though the answer was lost: the next try meets it.
-            Fault::Other if error.is_away() => {
+            Fault::Other if error.is_waited_for() => {
                 Berths::give_back(&shared, berth);
                 return Err(error);
             }
