@@ -28,7 +28,7 @@ bench: ## measures Longshore beside the raw engine; a table, and target/bench.js
 chaos: ## kills the server and restarts the engine under running builds; figures in target/chaos-*.json
 	@scripts/chaos.sh
 
-browser: ## the pages in a real Chromium, which it installs, with axe on every one
+browser: ## of the tests only those of the pages: in a real Chromium, which it installs, with axe on every one
 	@scripts/browser.sh
 
 screenshots: ## the README's pictures, taken of the real pages in Chromium

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests, the
-# executor's tests once more on a newer engine, and that the tests left nothing on the engines.
+# Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests (those of the pages in a
+# real Chromium, which it installs), the executor's tests once more on a newer engine, and that the tests left nothing on the engines.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -43,7 +43,8 @@ forget_agents() {
 tests() { cargo test --locked --no-fail-fast "$@" 2>&1 | tee -a "$passed_log"; }
 
 step "Setting up"
-scripts/setup.sh
+LONGSHORE_BROWSER=yes scripts/setup.sh
+scripts/axe.sh
 first=unix://$(docker_socket)
 
 step "Format"

@@ -156,6 +156,10 @@ pub(crate) struct JobView {
     pub(crate) attempt: u32,
     /// Its tries that are over, where it may be tried again.
     pub(crate) attempts: Vec<AttemptView>,
+    /// The question that somebody has to answer before it goes on, by `/approve` or `/decline`.
+    pub(crate) asks: Option<String>,
+    /// Who let it go on.
+    pub(crate) approved_by: Option<String>,
     /// What it gave to those that need it.
     pub(crate) outputs: BTreeMap<String, String>,
     /// The job of an earlier build that succeeded and stands for this one.
@@ -163,11 +167,31 @@ pub(crate) struct JobView {
     pub(crate) carried_over: Option<JobId>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) claimed_at: Option<Timestamp>,
+    /// When its image began to be pulled; `null` where it was there.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) pulling_at: Option<Timestamp>,
+    /// When its container began to be made.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) starting_at: Option<Timestamp>,
+    /// When its agent began: the checkout first, where there is one, then the steps.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) steps: Vec<StepView>,
+}
+
+impl JobView {
+    /// What one that runs does while no step does.
+    pub(crate) fn preparing(&self) -> &'static str {
+        let begun = self.steps.iter().any(|step| step.started_at.is_some());
+        match (self.started_at, self.starting_at, self.pulling_at) {
+            (Some(_), ..) if begun => "",
+            (Some(_), ..) => "checking out",
+            (None, None, Some(_)) => "pulling its image",
+            (None, ..) => "starting",
+        }
+    }
 }
 
 impl From<Job> for JobView {
@@ -185,9 +209,13 @@ impl From<Job> for JobView {
             needs: job.needs,
             attempt: job.attempt,
             attempts: job.attempts.into_iter().map(AttemptView::from).collect(),
+            asks: job.asks,
+            approved_by: job.approved_by,
             outputs: job.outputs,
             carried_over: job.carried_over,
             claimed_at: job.claimed_at,
+            pulling_at: job.pulling_at,
+            starting_at: job.starting_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
             steps: job.steps.into_iter().map(StepView::from).collect(),

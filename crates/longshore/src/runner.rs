@@ -18,6 +18,7 @@ use longshore_scheduler::{
 use longshore_store::{
     Store,
     builds::{self, Build},
+    jobs::Preparing,
     repos::{self, Repo},
     steps::StepEnd,
 };
@@ -234,7 +235,8 @@ impl Runner {
         while let Some(update) = heard.recv().await {
             let what = match update {
                 JobUpdate::Phase(Phase::Running) => ReportKind::Started { at: Timestamp::now() },
-                JobUpdate::Phase(Phase::Pulling | Phase::Starting) => continue,
+                JobUpdate::Phase(Phase::Pulling) => preparing(Preparing::Pulling),
+                JobUpdate::Phase(Phase::Starting) => preparing(Preparing::Starting),
                 JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
                 JobUpdate::Outputs(outputs) => ReportKind::Outputs(outputs),
@@ -305,6 +307,10 @@ fn limits(granted: &Limits, asked: &Resources) -> Limits {
         shm: asked.shm_bytes.or(granted.shm),
         grace: granted.grace,
     }
+}
+
+fn preparing(phase: Preparing) -> ReportKind {
+    ReportKind::Preparing { phase, at: Timestamp::now() }
 }
 
 fn internal(message: &str) -> Outcome {

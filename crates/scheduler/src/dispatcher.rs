@@ -12,7 +12,7 @@ use std::{
 use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, state::JobEvent};
 use longshore_store::{
     Store, StoreError, WriteTx, builds,
-    jobs::{self, Applied, ClaimedJob, RunningJob},
+    jobs::{self, Applied, ClaimedJob, Preparing, RunningJob},
     steps::{self, StepEnd},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +40,11 @@ pub struct Report {
 pub enum ReportKind {
     /// A session of this number is opened with the attempt's agent.
     Session(u32),
+    /// What comes before its agent.
+    Preparing {
+        phase: Preparing,
+        at: Timestamp,
+    },
     /// The agent in its container began.
     Started {
         at: Timestamp,
@@ -263,6 +268,7 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
     let Report { job, attempt, what } = report;
     match what {
         ReportKind::Session(number) => jobs::set_session(tx, *job, *attempt, *number).await,
+        ReportKind::Preparing { phase, at } => jobs::mark_preparing(tx, *job, *attempt, *phase, *at).await,
         ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
         ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
         ReportKind::StepFinished { step, end } => steps::finished(tx, *job, *attempt, *step, end).await.map(drop),

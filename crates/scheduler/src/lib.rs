@@ -7,6 +7,7 @@
 mod contexts;
 mod dispatcher;
 mod ingest;
+mod manual;
 pub mod pipeline;
 mod prepare;
 mod rerun;
@@ -14,4 +15,5 @@ mod scheduler;
 
 pub use contexts::build_context;
 pub use dispatcher::{Order, Report, ReportKind};
+pub use manual::ManualStart;
 pub use scheduler::{RequestError, Scheduler, StartRequest};

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
+    manual::{self, ManualStart},
     prepare::{self, Origin, Prepared},
     rerun::{self, Rerun},
 };
@@ -128,6 +129,19 @@ impl Scheduler {
             }
             Prepared::Nothing(reason) => Err(RequestError::unusable(reason)),
         }
+    }
+
+    /// What a start by hand would start at a branch or tag, and what it takes. `fetch` asks the git host for the newest commit;
+    /// without it what is here counts, and where nothing is here there is no answer.
+    pub async fn look_at_manual(
+        &self,
+        repo: RepoId,
+        git_ref: Option<&str>,
+        fetch: bool,
+    ) -> Result<Option<ManualStart>, RequestError> {
+        let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
+        let git_ref = full_ref(git_ref, repo.default_branch.as_deref())?;
+        manual::look(&self.mirrors, &repo, git_ref, fetch).await.map_err(of_git)
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.

@@ -52,7 +52,7 @@ pub(crate) async fn keep(
 
 /// The job as it was before its first try, but for the number of its tries.
 pub(crate) async fn begin_again(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE jobs SET started_at = NULL, engine_facts = NULL, outputs = NULL WHERE id = ?")
+    sqlx::query("UPDATE jobs SET pulling_at = NULL, starting_at = NULL, started_at = NULL, engine_facts = NULL, outputs = NULL WHERE id = ?")
         .bind(job.to_string())
         .execute(tx.conn())
         .await?;

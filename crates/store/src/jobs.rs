@@ -42,6 +42,10 @@ pub struct Job {
     /// 0 until it is claimed, then from 1. Of a job that was carried over: the attempt that succeeded.
     pub attempt: u32,
     pub claimed_at: Option<Timestamp>,
+    /// When its image began to be pulled; nothing where it was there.
+    pub pulling_at: Option<Timestamp>,
+    /// When its container began to be made.
+    pub starting_at: Option<Timestamp>,
     /// When its agent began.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -49,6 +53,10 @@ pub struct Job {
     pub carried_over: Option<JobId>,
     /// Its tries that are over, where it may be tried again.
     pub attempts: Vec<Attempt>,
+    /// The question that keeps it, until somebody approves or declines.
+    pub asks: Option<String>,
+    /// Who approved it.
+    pub approved_by: Option<String>,
     /// What it gave to those that need it.
     pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once it is over.
@@ -201,6 +209,37 @@ pub async fn canceling(store: &Store) -> Result<Vec<JobId>, StoreError> {
     rows.fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
+/// What an attempt goes through before its agent begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparing {
+    /// Its image is pulled: told only where it has to be.
+    Pulling,
+    /// Its container is made.
+    Starting,
+}
+
+/// The attempt has come so far. What is over in a moment is kept and not told as a change of its own.
+pub async fn mark_preparing(
+    tx: &mut WriteTx,
+    id: JobId,
+    attempt: u32,
+    phase: Preparing,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(match phase {
+        Preparing::Pulling => "UPDATE jobs SET pulling_at = ",
+        Preparing::Starting => "UPDATE jobs SET starting_at = ",
+    });
+    query.push_bind(at.as_millis()).push(" WHERE id = ").push_bind(id.to_string()).push(" AND attempt = ");
+    query.push_bind(attempt).push(" AND started_at IS NULL AND finished_at IS NULL RETURNING pulling_at");
+    let Some(row) = query.build().fetch_optional(tx.conn()).await? else { return Ok(()) };
+    if row::time_opt(&row, "pulling_at")?.is_some() {
+        let (repo, build) = home(tx.conn(), id).await?;
+        tx.changed(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
+    }
+    Ok(())
+}
+
 /// The attempt's agent began. Whether that was news.
 pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timestamp) -> Result<bool, StoreError> {
     let done = sqlx::query(
@@ -303,7 +342,8 @@ async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<()
 async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
     let done = sqlx::query(
         "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
-                claimed_at = o.claimed_at, started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
+                claimed_at = o.claimed_at, pulling_at = o.pulling_at, starting_at = o.starting_at,
+                started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
                 outputs = o.outputs
          FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
     )
@@ -364,8 +404,11 @@ fn push_builds<'a>(query: &'a mut QueryBuilder<Sqlite>, builds: &[BuildId]) -> &
 /// Everything but the plan and the engine's facts, which are long and rarely asked for.
 const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
-           jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.started_at, jobs.finished_at,
-           jobs.carried_over, jobs.log_bytes, jobs.outputs,
+           jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,
+           jobs.started_at, jobs.finished_at,
+           jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by,
+           CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 AND jobs.reason IS NOT NULL
+                THEN json_extract(jobs.plan, '$.approval') END AS asks,
            (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
                                                 a.exit_code, 'claimed_at', a.claimed_at, 'started_at', a.started_at,
                                                 'finished_at', a.finished_at, 'log_bytes', a.log_bytes) ORDER BY a.attempt)
@@ -391,10 +434,14 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         exit_code: row.try_get("exit_code")?,
         attempt: row::unsigned(row, "attempt")?,
         claimed_at: row::time_opt(row, "claimed_at")?,
+        pulling_at: row::time_opt(row, "pulling_at")?,
+        starting_at: row::time_opt(row, "starting_at")?,
         started_at: row::time_opt(row, "started_at")?,
         finished_at: row::time_opt(row, "finished_at")?,
         carried_over: row::parsed_opt(row, "carried_over")?,
         attempts: attempts::from_json(row)?,
+        asks: row.try_get("asks")?,
+        approved_by: row.try_get("approved_by")?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,
         steps: Vec::new(),

@@ -12,6 +12,7 @@ use super::{
     Head, Html, Place, Visitor,
     post::{Nothing, Post, see},
     show,
+    tail::{self, Tail, failed},
     timeline::Timeline,
 };
 use crate::{
@@ -50,6 +51,8 @@ struct Row {
     job: JobView,
     /// What there is to say of it beside its status.
     word: String,
+    /// The end of its log, if it failed.
+    tail: Option<Tail>,
 }
 
 pub(crate) async fn show(
@@ -71,7 +74,8 @@ pub(crate) async fn show(
         listed.sort_by_key(|job| !failed_or_runs(job.status));
         listed.truncate(JOBS);
     }
-    let jobs = listed.into_iter().map(|job| Row { word: word(&job), job }).collect();
+    let mut tails = tail::of_failed(&server, &listed).await?;
+    let jobs = listed.into_iter().map(|job| Row { word: word(&job), tail: tails.remove(&job.id), job }).collect();
     let more_diagnostics = build.diagnostics.len().saturating_sub(DIAGNOSTICS);
     Ok(Html(BuildPage {
         head: head.titled(title).status(build.status),
@@ -89,10 +93,6 @@ pub(crate) async fn show(
     }))
 }
 
-fn failed(status: Status) -> bool {
-    matches!(status, Status::Failure | Status::Error | Status::TimedOut)
-}
-
 fn failed_or_runs(status: Status) -> bool {
     failed(status) || matches!(status, Status::Running | Status::Canceling)
 }
@@ -103,6 +103,7 @@ fn word(job: &JobView) -> String {
     match (&job.reason, running) {
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
+        (None, None) if job.status == Status::Running => job.preparing().to_owned(),
         (None, None) if job.carried_over.is_some() => "carried over from an earlier build".to_owned(),
         (None, None) if job.status == Status::Blocked && !job.needs.is_empty() => {
             format!("needs {}", job.needs.join(", "))

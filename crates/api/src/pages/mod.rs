@@ -38,6 +38,7 @@ mod repo;
 mod settings;
 pub(crate) mod show;
 mod sign_in;
+mod tail;
 mod timeline;
 mod visitor;
 
@@ -75,6 +76,10 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/queue", get(queue::show))
         .route("/settings", get(settings::show))
         .route("/jobs/{job}", get(job::show))
+        .route("/jobs/{job}/cancel", post(job::actions::cancel))
+        .route("/jobs/{job}/rerun", post(job::actions::rerun))
+        .route("/jobs/{job}/approve", post(job::actions::approve))
+        .route("/jobs/{job}/decline", post(job::actions::decline))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
         .route("/access", get(access::show))

@@ -12,6 +12,8 @@ use crate::views::{BuildView, JobView};
 /// Jobs that have a bar, and segments of one: a page has its budget.
 const BARS: usize = 40;
 const SEGMENTS: usize = 40;
+/// A checkout that is worth a segment. Where there is none, the first step begins sooner than this.
+const CHECKOUT_MS: u64 = 10;
 
 #[derive(Debug)]
 pub(super) struct Timeline {
@@ -146,9 +148,22 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     let Some(claimed) = job.claimed_at else { return segments };
     let first_step = job.steps.iter().filter_map(|step| step.started_at).min();
     let began = job.started_at.or(first_step).or(job.finished_at);
-    segments.push(axis.segment("start", "image and start", claimed, began));
+    let made = match job.pulling_at {
+        Some(_) => {
+            let here = job.starting_at.or(began);
+            segments.push(axis.segment("image", "image", claimed, here));
+            here
+        }
+        None => Some(claimed),
+    };
+    if let Some(made) = made.filter(|made| Some(*made) != job.finished_at) {
+        segments.push(axis.segment("start", "start", made, began));
+    }
     let Some(began) = job.started_at else { return segments };
-    segments.push(axis.segment("checkout", "checkout", began, first_step.or(job.finished_at)));
+    let checked_out = first_step.or(job.finished_at);
+    if checked_out.is_none_or(|end| end.since(began) >= CHECKOUT_MS) {
+        segments.push(axis.segment("checkout", "checkout", began, checked_out));
+    }
     let steps: Vec<_> = job.steps.iter().filter_map(|step| Some((step, step.started_at?))).collect();
     for (step, started) in steps.iter().take(SEGMENTS - 1) {
         let class = format!("step {}", step.status);

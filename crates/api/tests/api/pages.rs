@@ -194,6 +194,61 @@ async fn a_failed_build_says_why() {
     assert!(text.contains("<title>failure: o/r #1</title>"));
     assert!(text.contains("<span class=\"st failure\">failure</span>") && !text.contains("&lt;span"), "{text}");
     assert!(text.contains("step `one` failed with exit code 3"));
+    // The end of its log, each line with its number, which leads to it.
+    assert!(text.contains("<span class=\"x\">line 81.</span>") && text.contains("<span class=\"x\">line 100.</span>"));
+    assert!(!text.contains(">line 80.<"), "twenty lines");
+    let job = world.job_of(&build).await;
+    assert!(text.contains(&format!("href=\"/jobs/{}#L100\">line 100</a>", job.id)), "{text}");
+}
+
+#[tokio::test]
+async fn many_failed_jobs_with_long_logs_fit_into_their_builds_page() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build_of_jobs(repo.id, 40, |_| {}).await;
+    for _ in 0..40 {
+        let mut running = world.claim().await;
+        for _ in 0..30 {
+            running.print(0, longshore_core::Stream::Stdout, format!("{}\n", "<&\x1b[31m".repeat(2_000)).as_bytes());
+        }
+        running
+            .end(longshore_core::Outcome::Failure { exit_code: 1, step: "one".to_owned(), out_of_memory: false })
+            .await;
+    }
+    let answer = page(&world, &format!("/builds/{}", build.id)).await;
+    assert!(answer.body.len() < 60 << 10, "{} bytes", answer.body.len());
+    assert!(answer.text().contains("class=\"tail log\""));
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_approval_is_approved_or_declined_by_whoever_may() {
+    let world = World::with_dispatcher().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build_of_jobs(repo.id, 2, |job| job.approval = Some("deploy to <production>?".to_owned())).await;
+    let jobs = longshore_store::jobs::of_build(&world.store, build.id).await.unwrap();
+    let address = format!("/builds/{}", build.id);
+    let reader = sign_in(&world, Scope::Read).await;
+    let (shown, csrf) = signed_in(&world, &address, &reader).await;
+    assert!(shown.text().contains("waits for approval: deploy to &lt;production&gt;?"));
+    assert!(!shown.text().contains("Approve</button>"));
+    let approve = format!("/jobs/{}/approve", jobs[0].id);
+    assert_eq!(send_form(&world, &approve, &reader, format!("csrf={csrf}")).await.status, 403);
+
+    let builder = sign_in(&world, Scope::Build).await;
+    let (shown, csrf) = signed_in(&world, &address, &builder).await;
+    assert_eq!(shown.text().matches("Approve</button>").count(), 2);
+    assert_eq!(send_form(&world, &approve, &builder, "csrf=wrong".to_owned()).await.status, 403);
+    let done = send_form(&world, &approve, &builder, format!("csrf={csrf}")).await;
+    assert_eq!((done.status, done.header("location")), (303, address.as_str()), "{}", done.text());
+    let decline = format!("/jobs/{}/decline", jobs[1].id);
+    assert_eq!(send_form(&world, &decline, &builder, format!("csrf={csrf}")).await.status, 303);
+    let again = send_form(&world, &approve, &builder, format!("csrf={csrf}")).await;
+    assert_eq!((again.status, again.header("content-type")), (409, "text/html; charset=utf-8"));
+    let view = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
+    assert_eq!((&view["jobs"][0]["status"], &view["jobs"][0]["asks"]), (&"queued".into(), &serde_json::Value::Null));
+    assert_eq!(view["jobs"][1]["status"], "canceled");
+    let (after, _) = signed_in(&world, &address, &builder).await;
+    assert!(!after.text().contains("Approve</button>"));
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! A build's timeline, on its page.
 
 use longshore_core::{Outcome, Timestamp};
-use longshore_store::{jobs, steps};
+use longshore_store::{
+    jobs::{self, Preparing},
+    steps,
+};
 
 use crate::world::World;
 
@@ -14,16 +17,23 @@ async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
     let waiting = world.get(&page).await;
     assert!(waiting.text().contains("no earlier build says"), "{}", waiting.text());
     let running = world.claim().await;
+    let after = |ms| Timestamp::from_millis(Timestamp::now().as_millis() + ms);
     let mut tx = world.store.write().await.unwrap();
-    jobs::mark_started(&mut tx, running.id, 1, Timestamp::now()).await.unwrap();
-    steps::started(&mut tx, running.id, 1, 0, Timestamp::now()).await.unwrap();
+    jobs::mark_preparing(&mut tx, running.id, 1, Preparing::Pulling, after(10)).await.unwrap();
+    tx.commit().await.unwrap();
+    let pulling = world.get(&page).await;
+    assert!(pulling.text().contains("pulling its image"), "{}", pulling.text());
+    let mut tx = world.store.write().await.unwrap();
+    jobs::mark_preparing(&mut tx, running.id, 1, Preparing::Starting, after(30)).await.unwrap();
+    jobs::mark_started(&mut tx, running.id, 1, after(50)).await.unwrap();
+    steps::started(&mut tx, running.id, 1, 0, after(100)).await.unwrap();
     tx.commit().await.unwrap();
     let live = world.get(&page).await;
     assert!(live.text().contains("<rect class=\"step running\""), "{}", live.text());
     assert!(live.text().contains("data-grows"));
     running.end(Outcome::Success).await;
     let over = world.get(&page).await;
-    for part in ["waiting", "image and start", "checkout", "first &lt;b&gt;", "The same as a table"] {
+    for part in ["waiting", "image ", "start ", "checkout ", "first &lt;b&gt;", "The same as a table"] {
         assert!(over.text().contains(part), "{part}: {}", over.text());
     }
     assert!(!over.text().contains("data-grows"));

@@ -162,6 +162,17 @@ impl World {
         self.create(repo, event(branch), vec![job_plan(steps)]).await
     }
 
+    /// A build of so many jobs of one step, each made what it is by `with`.
+    pub(crate) async fn build_of_jobs(&self, repo: RepoId, jobs: usize, with: impl Fn(&mut JobPlan)) -> Build {
+        let job = |n: usize| {
+            let mut job = job_plan(&["one"]);
+            (job.key, job.name) = (format!("ci/test-{n}"), format!("test-{n}"));
+            with(&mut job);
+            job
+        };
+        self.create(repo, event("main"), (0..jobs).map(job).collect()).await
+    }
+
     async fn create(&self, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
         let new = NewBuild {
             repo,

@@ -301,12 +301,21 @@ async fn watch(store: Store, build: BuildId, progress: Arc<Progress>) {
         if let Ok(jobs) = jobs::of_build(&store, build).await {
             for (index, job) in jobs.iter().enumerate() {
                 let step = job.steps.iter().find(|step| step.status == Status::Running);
-                progress.show(index, job.status, step.map(|step| step.name.as_str()));
+                progress.show(index, job.status, step.map(|step| step.name.as_str()).or(preparing(job)));
             }
         }
         if changed.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// What a job does before its first step.
+fn preparing(job: &Job) -> Option<&'static str> {
+    match (job.status, job.started_at, job.starting_at, job.pulling_at) {
+        (Status::Running, None, None, Some(_)) => Some("pulling its image"),
+        (Status::Running, None, ..) => Some("starting"),
+        _ => None,
     }
 }
 

@@ -37,8 +37,11 @@ impl Input {
         }
     }
 
-    /// What a text means for this input; the error says what it should be.
-    pub(super) fn take(&self, text: &str) -> Result<Value, String> {
+    /// What a text means for this input.
+    ///
+    /// # Errors
+    /// What it should be, in words.
+    pub fn take(&self, text: &str) -> Result<Value, String> {
         let name = &self.name;
         let shown: String = text.chars().take(60).collect();
         match &self.kind {

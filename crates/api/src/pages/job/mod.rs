@@ -3,6 +3,7 @@
 //!
 //! A job that failed opens on its failing step's last lines, one that runs on the newest, any other at the beginning.
 
+pub(crate) mod actions;
 mod row;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, assets::ASSETS, show};
+use super::{Head, Html, Place, Visitor, assets::ASSETS, show, tail::failing};
 use crate::{
     ApiError,
     builds::find_job,
@@ -26,7 +27,7 @@ use crate::{
     server::Server,
     views::{JobView, StepView},
 };
-use row::Row;
+pub(crate) use row::Row;
 
 /// Lines of a window, and bytes of their markup about: a page has 60 KiB in all.
 const LINES: u64 = 300;
@@ -43,6 +44,10 @@ pub(crate) struct JobPage {
     repo_name: String,
     steps: Vec<StepRow>,
     log: LogPart,
+    may_build: bool,
+    /// Its build is over: then a job can be run once more.
+    build_is_over: bool,
+    csrf: String,
 }
 
 /// A step of the table.
@@ -103,7 +108,17 @@ pub(crate) async fn show(
     let log = window(&server, &job, &outline, query).await?;
     head.more_scripts.push(&ASSETS.log_script);
     let head = head.titled(format!("{}: {} · {}", job.status, job.name, repo.name)).status(job.status);
-    Ok(Html(JobPage { head, job, build, repo_name: repo.name, steps, log }))
+    Ok(Html(JobPage {
+        head,
+        job,
+        build_is_over: build.status.is_final(),
+        build,
+        repo_name: repo.name,
+        steps,
+        log,
+        may_build: visitor.may_build(),
+        csrf: visitor.csrf(),
+    }))
 }
 
 fn address_of(outline: &Outline, number: u32) -> String {
@@ -113,7 +128,8 @@ fn address_of(outline: &Outline, number: u32) -> String {
 
 async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQuery) -> Result<LogPart, ApiError> {
     let total = outline.total;
-    let open_at = opens_at(job, outline);
+    // The last line of the step that failed; the last of all where none did and yet the job is no success.
+    let open_at = failing(job, outline).map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
     // The last line of a window that is filled from its end, where it is.
     let end = match (query.from, before) {
@@ -128,9 +144,10 @@ async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQue
     };
     let found = logs::window(&server.store, job.id, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
-    let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(Row).collect();
+    let mut rows: Vec<Row> =
+        found.lines.into_iter().chain(open).map(|line| Row { line, elsewhere: None, shown: row::SHOWN }).collect();
     fit(&mut rows, end.is_some());
-    let numbers = || rows.iter().map(|row| row.0.n).filter(|n| *n > 0);
+    let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
     let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
@@ -143,19 +160,6 @@ async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQue
     let query = text.unwrap_or_default();
     let file_name = format!("{}.log", job.id);
     Ok(LogPart { total, first, last, rows, open_at, query, hits, file_name })
-}
-
-/// The last line of the step that failed; the last of all where none did and yet the job is no success.
-fn opens_at(job: &JobView, outline: &Outline) -> Option<u64> {
-    if !matches!(job.status, Status::Failure | Status::Error | Status::TimedOut | Status::Canceled) {
-        return None;
-    }
-    let bad = |step: &&StepView| matches!(step.status, Status::Failure | Status::Error | Status::TimedOut);
-    let failed = job.steps.iter().rev().find(|step| bad(step) && step.exit_code != Some(0));
-    let ends = failed.and_then(|step| {
-        outline.borders.iter().find(|border| !border.begins && u32::from(border.step) + 1 == step.number)
-    });
-    Some(ends.map_or(outline.total, |border| border.lines)).filter(|n| *n > 0)
 }
 
 /// Takes out what would make the page too long, from the end that matters less.

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use askama::filters::Escaper as _;
+use longshore_core::JobId;
 use longshore_store::logs::{
     LogLine, MarkKind,
     ansi::{Piece, pieces},
@@ -11,16 +12,22 @@ use longshore_store::logs::{
 
 use super::super::{escape::Escape, show};
 
-/// Bytes of a line that stand in a page: its budget is shared by many. The script shows all of it.
-const SHOWN: usize = 2_000;
+/// Bytes of a line that stand in its job's page: its budget is shared by many. The script shows all of it.
+pub(super) const SHOWN: usize = 2_000;
 
 /// One line; what it displays as is markup.
 #[derive(Debug)]
-pub(crate) struct Row(pub(super) LogLine);
+pub(crate) struct Row {
+    pub(crate) line: LogLine,
+    /// The job, where this is not its own page: then its number leads there.
+    pub(crate) elsewhere: Option<JobId>,
+    /// Bytes of it that are shown.
+    pub(crate) shown: usize,
+}
 
 impl Display for Row {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let LogLine { n, stream, text, mark, time, .. } = &self.0;
+        let LogLine { n, stream, text, mark, time, .. } = &self.line;
         f.write_str("<div class=\"l")?;
         if *stream == "system" {
             f.write_str(" sys")?;
@@ -28,7 +35,9 @@ impl Display for Row {
         if let Some(mark) = mark {
             write!(f, " {}", mark.as_str())?;
         }
-        if *n > 0 {
+        if let Some(job) = self.elsewhere {
+            write!(f, "\"><a class=\"n\" href=\"/jobs/{job}#L{n}\">{n}</a><span class=\"x\">")?;
+        } else if *n > 0 {
             write!(f, "\" id=\"L{n}\" title=\"{time}\"><a class=\"n\" href=\"#L{n}\">{n}</a><span class=\"x\">")?;
         } else {
             f.write_str("\"><span class=\"n\"></span><span class=\"x\">")?;
@@ -38,7 +47,7 @@ impl Display for Row {
         {
             write!(f, "<span class=\"word\">{} </span>", mark.as_str())?;
         }
-        let mut end = text.len().min(SHOWN);
+        let mut end = text.len().min(self.shown);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
@@ -219,7 +228,7 @@ mod tests {
     fn row(text: &str) -> String {
         let time = Timestamp::from_millis(0);
         let line = LogLine { n: 7, step: Some(1), stream: "stdout", time, text: text.to_owned(), mark: None };
-        let row = Row(line).to_string();
+        let row = Row { line, elsewhere: None, shown: SHOWN }.to_string();
         let (_, text) = row.split_once("<span class=\"x\">").unwrap();
         text.strip_suffix("</span></div>\n").unwrap().to_owned()
     }

@@ -1,13 +1,23 @@
-//! `/repos/{repo}/run`: a build by hand.
+//! `/repos/{repo}/run`: a build by hand. The inputs that its pipelines declare are fields of their types; what the server has against
+//! one stands beside it.
+//!
+//! The page itself shows what is here of the repository, without a word to the git host; looking at another branch, and starting,
+//! ask it for the newest commit.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
-use axum::{extract::State, response::Response};
-use longshore_core::RepoId;
-use longshore_scheduler::StartRequest;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use longshore_core::{RepoId, expression::Value};
+use longshore_scheduler::{
+    ManualStart, RequestError, StartRequest,
+    pipeline::{Input, InputKind},
+};
 use longshore_store::tokens::Scope;
-use serde::Deserialize;
 
 use super::{Frame, Tab, find};
 use crate::{
@@ -21,11 +31,125 @@ use crate::{
     server::Server,
 };
 
+/// What comes before an input's name in its field's.
+const INPUT: &str = "input.";
+
 #[derive(Template)]
 #[template(path = "repo/run.html")]
 pub(crate) struct Run {
     head: Head,
     repo: Frame,
+    git_ref: String,
+    commit: String,
+    /// `name=value`, one a line, while nobody knows what there is.
+    free: String,
+    /// What can be started; nothing while nobody knows.
+    start: Option<ManualStart>,
+    fields: Vec<Field>,
+    /// Why it was not started.
+    refused: Option<String>,
+}
+
+/// An input as a form's field.
+#[derive(Debug)]
+struct Field {
+    input: Input,
+    value: String,
+    wrong: Option<String>,
+}
+
+impl Field {
+    fn is_on(&self) -> bool {
+        self.value == "true"
+    }
+
+    fn options(&self) -> &[String] {
+        match &self.input.kind {
+            InputKind::Choice(options) => options,
+            InputKind::String | InputKind::Number | InputKind::Boolean => &[],
+        }
+    }
+
+    fn is_boolean(&self) -> bool {
+        self.input.kind == InputKind::Boolean
+    }
+
+    fn is_number(&self) -> bool {
+        self.input.kind == InputKind::Number
+    }
+
+    /// What there is to say of it besides its name.
+    fn hint(&self) -> String {
+        let mut words = self.input.description.clone().unwrap_or_default();
+        if let Some(default) = self.input.default.as_ref().filter(|_| !self.is_boolean()) {
+            let separator = if words.is_empty() { "" } else { " · " };
+            words = format!("{words}{separator}{} unless said otherwise", as_text(default));
+        }
+        words
+    }
+}
+
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(is) => is.to_string(),
+        other => other.to_text(),
+    }
+}
+
+/// What was sent, or is to be shown first.
+#[derive(Debug, Default)]
+struct Sent {
+    git_ref: String,
+    commit: String,
+    free: String,
+    /// By the inputs' names.
+    inputs: BTreeMap<String, String>,
+    look: bool,
+}
+
+impl Sent {
+    /// Of a field that was sent twice the last one counts: behind every box that may be ticked stands what it is if it is not.
+    fn of(pairs: Vec<(String, String)>) -> Self {
+        let mut sent = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "ref" => value.trim().clone_into(&mut sent.git_ref),
+                "commit" => value.trim().clone_into(&mut sent.commit),
+                "inputs" => sent.free = value,
+                "look" => sent.look = true,
+                name => {
+                    if let Some(name) = name.strip_prefix(INPUT) {
+                        sent.inputs.insert(name.to_owned(), value);
+                    }
+                }
+            }
+        }
+        sent
+    }
+
+    /// What a start is given: a field that is empty gives nothing, but where that takes a default away.
+    fn given(&self, start: Option<&ManualStart>) -> Result<BTreeMap<String, String>, ApiError> {
+        let mut given = BTreeMap::new();
+        for line in self.free.lines().filter(|line| !line.trim().is_empty()) {
+            let Some((key, value)) = line.split_once('=') else {
+                return Err(ApiError::bad_request("an input is `name=value`, one a line"));
+            };
+            given.insert(key.trim().to_owned(), value.trim().to_owned());
+        }
+        let input = |name: &str| start?.inputs.iter().find(|input| input.name == name);
+        for (name, value) in &self.inputs {
+            let empties = input(name).is_some_and(|i| i.kind == InputKind::String && i.default.is_some());
+            if !value.is_empty() || empties {
+                given.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(given)
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 pub(crate) async fn show(
@@ -36,56 +160,73 @@ pub(crate) async fn show(
     let head = Head::new(&server, &visitor, Place::Elsewhere, "");
     let repo = find(&server, &visitor, id).await?;
     visitor.caller.require(Scope::Build)?;
-    Ok(Html(Run { head: head.titled(format!("Run {}", repo.name)), repo: Frame::of(&visitor, &repo, Tab::Run) }))
+    let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_else(|| "main".to_owned()), ..Sent::default() };
+    // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
+    let start = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+    Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
 }
 
-#[derive(Debug, Deserialize)]
-pub(crate) struct RunForm {
-    #[serde(default, rename = "ref")]
-    git_ref: String,
-    #[serde(default)]
-    commit: String,
-    /// `key=value`, one a line.
-    #[serde(default)]
-    inputs: String,
+fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {
+    let wrong = match (&start, &refused) {
+        (Some(start), Some(_)) => sent.given(Some(start)).map(|given| start.wrong(&given)).unwrap_or_default(),
+        _ => BTreeMap::new(),
+    };
+    let fields = start.iter().flat_map(|start| &start.inputs).map(|input| Field {
+        value: sent
+            .inputs
+            .get(&input.name)
+            .cloned()
+            .unwrap_or_else(|| input.default.as_ref().map(as_text).unwrap_or_default()),
+        wrong: wrong.get(&input.name).cloned(),
+        input: input.clone(),
+    });
+    let fields: Vec<Field> = fields.collect();
+    let head = head.titled(format!("Run {}", repo.name));
+    Run { head, repo, git_ref: sent.git_ref, commit: sent.commit, free: sent.free, start, fields, refused }
 }
 
 pub(crate) async fn start(
     State(server): State<Arc<Server>>,
     Path(id): Path<RepoId>,
-    Post { visitor, form }: Post<RunForm>,
+    Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Build)?;
-    let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+    let head = Head::new(&server, &visitor, Place::Elsewhere, "");
+    let repo = find(&server, &visitor, id).await?;
+    let frame = Frame::of(&visitor, &repo, Tab::Run);
+    let sent = Sent::of(form);
+    if sent.look {
+        return Ok(match server.scheduler.look_at_manual(id, some(&sent.git_ref), true).await {
+            Ok(start) => Html(page(head, frame, sent, start, None)).into_response(),
+            Err(error) => answer(page(head, frame, sent, None, Some(said(error)?))),
+        });
+    }
+    let known = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
     let request = StartRequest {
-        git_ref: given(&form.git_ref),
-        commit: given(&form.commit),
-        inputs: inputs(&form.inputs)?,
+        git_ref: some(&sent.git_ref).map(str::to_owned),
+        commit: some(&sent.commit).map(str::to_owned),
+        inputs: sent.given(known.as_ref())?,
         sender: visitor.caller.name().to_owned(),
     };
-    let build = server.scheduler.start_build(id, request).await?;
-    Ok(see(&format!("/builds/{build}")))
+    match server.scheduler.start_build(id, request).await {
+        Ok(build) => Ok(see(&format!("/builds/{build}"))),
+        Err(error) => {
+            let refused = said(error)?;
+            // What was fetched for it is here now.
+            let start = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+            Ok(answer(page(head, frame, sent, start, Some(refused))))
+        }
+    }
 }
 
-fn inputs(text: &str) -> Result<BTreeMap<String, String>, ApiError> {
-    let mut inputs = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let Some((key, value)) = line.split_once('=') else {
-            return Err(ApiError::bad_request("an input is `name=value`, one a line"));
-        };
-        inputs.insert(key.trim().to_owned(), value.trim().to_owned());
+/// What can be set right in the form, in words; everything else is an error as anywhere.
+fn said(error: RequestError) -> Result<String, ApiError> {
+    match error {
+        RequestError::Unusable { message, .. } | RequestError::GitHost(message) => Ok(message),
+        other => Err(other.into()),
     }
-    Ok(inputs)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inputs_stand_one_a_line() {
-        let read = inputs("a=1\r\n\r\n b = x=y \r\n").unwrap();
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [("a", "1"), ("b", "x=y")].map(|(k, v)| (k.into(), v.into())));
-        assert!(inputs("a").is_err());
-    }
+fn answer(page: Run) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response()
 }

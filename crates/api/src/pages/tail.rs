@@ -1,0 +1,84 @@
+//! The last lines of jobs that failed, as they stand on their build's page, and the line that such a job's page opens at.
+//!
+//! A page has its budget: the first jobs that failed share it, each with the end of the step that failed.
+
+use std::collections::HashMap;
+
+use longshore_core::{JobId, Status};
+use longshore_store::logs::{self, MarkKind, Outline, Wanted};
+
+use super::job::Row;
+use crate::{
+    ApiError,
+    server::Server,
+    views::{JobView, StepView},
+};
+
+/// Jobs that show theirs.
+const JOBS: usize = 6;
+const LINES: u64 = 20;
+/// Bytes of all their markup about.
+const BYTES: usize = 16 << 10;
+/// Bytes of one line.
+const LINE: usize = 300;
+
+/// The end of a job's log.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// The line that says why: the last error of the step, else its last line.
+    pub(crate) line: u64,
+    /// The step that failed, where one did.
+    pub(crate) step: Option<String>,
+    pub(crate) rows: Vec<Row>,
+}
+
+pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
+    let mut tails = HashMap::new();
+    let mut bytes = 0;
+    for job in jobs.iter().filter(|job| failed(job.status)).take(JOBS) {
+        let outline = logs::outline(&server.store, job.id).await?;
+        let Some(Failing { first, last, step }) = failing(job, &outline) else { continue };
+        let from = first.max((last + 1).saturating_sub(LINES));
+        let window = logs::window(&server.store, job.id, Wanted::From(from, last + 1 - from)).await?;
+        let row = |line| Row { line, elsewhere: Some(job.id), shown: LINE };
+        let mut rows: Vec<Row> =
+            window.lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
+        let kept = rows.iter().rev().take_while(|row| {
+            bytes += row.to_string().len();
+            bytes <= BYTES
+        });
+        let kept = kept.count();
+        rows.drain(..rows.len() - kept);
+        let error =
+            outline.marks.iter().rev().find(|mark| mark.kind == MarkKind::Error && (first..=last).contains(&mark.n));
+        let line = error.map_or(last, |mark| mark.n);
+        tails.insert(job.id, Tail { line, step: step.map(|step| step.name.clone()), rows });
+    }
+    Ok(tails)
+}
+
+pub(super) fn failed(status: Status) -> bool {
+    matches!(status, Status::Failure | Status::Error | Status::TimedOut)
+}
+
+/// The lines that a job ended with: those of the step that failed, all where none did.
+pub(super) struct Failing<'a> {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) step: Option<&'a StepView>,
+}
+
+/// Nothing of a job that is no failure, or of one that has printed nothing.
+pub(super) fn failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Failing<'a>> {
+    if !failed(job.status) && job.status != Status::Canceled {
+        return None;
+    }
+    let step = job.steps.iter().rev().find(|step| failed(step.status) && step.exit_code != Some(0));
+    let border = |begins: bool| {
+        let number = step?.number;
+        outline.borders.iter().find(|border| border.begins == begins && u32::from(border.step) + 1 == number)
+    };
+    let last = border(false).map_or(outline.total, |border| border.lines);
+    let first = border(true).map_or(1, |border| border.lines + 1).min(last);
+    (last > 0).then_some(Failing { first: first.max(1), last, step })
+}

@@ -1,0 +1,91 @@
+//! What a start by hand would start, and what it may be given: for whoever shows it before it is asked for. The start itself
+//! judges anew, at the commit that it gets.
+
+use std::collections::BTreeMap;
+
+use longshore_forge::{
+    RefName, Revision,
+    git::{CloneUrl, GitError, Mirror, Mirrors, Wanted},
+};
+use longshore_store::repos::Repo;
+
+use crate::pipeline::{self, Input, SourceFile, TemplateFiles};
+
+/// What can be started by hand at a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManualStart {
+    pub commit: String,
+    /// The names of the pipelines that a start by hand starts; none where no `on` has `manual`.
+    pub pipelines: Vec<String>,
+    /// What those take, each name once.
+    pub inputs: Vec<Input>,
+    /// A file has errors: a start would show them and run nothing.
+    pub broken: bool,
+}
+
+impl ManualStart {
+    /// What is wrong with what is given, by the input's name.
+    #[must_use]
+    pub fn wrong(&self, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let judge = |input: &Input| match given.get(&input.name) {
+            Some(text) => input.take(text).err(),
+            None if input.required && input.default.is_none() => Some("it is required".to_owned()),
+            None => None,
+        };
+        self.inputs.iter().filter_map(|input| Some((input.name.clone(), judge(input)?))).collect()
+    }
+}
+
+/// Looks at a branch or tag; `fetch` asks the git host for its newest commit, else what is here counts. Nothing where nothing is here.
+pub(crate) async fn look(
+    mirrors: &Mirrors,
+    repo: &Repo,
+    git_ref: RefName,
+    fetch: bool,
+) -> Result<Option<ManualStart>, GitError> {
+    let mirror = mirrors.mirror(repo.id).await?;
+    let commit = if fetch {
+        let url: CloneUrl = repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| {
+            GitError::RefusedAddress { address: "the clone address".to_owned(), detail: error.to_string() }
+        })?;
+        mirror.fetch(&url, &Wanted::Ref(git_ref)).await?
+    } else {
+        match mirror.resolve(&Revision::Ref(git_ref)).await {
+            Ok(commit) => commit,
+            Err(GitError::UnknownRevision { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    };
+    let (pipelines, broken) = read(&mirror, &commit).await?;
+    let by_hand: Vec<_> = pipelines.iter().filter(|pipeline| pipeline.manual_inputs().is_some()).collect();
+    let mut inputs: Vec<Input> = Vec::new();
+    for input in by_hand.iter().filter_map(|pipeline| pipeline.manual_inputs()).flatten() {
+        match inputs.iter_mut().find(|known| known.name == input.name) {
+            Some(known) => known.required |= input.required,
+            None => inputs.push(input.clone()),
+        }
+    }
+    let names = by_hand.iter().map(|pipeline| pipeline.name().to_owned()).collect();
+    Ok(Some(ManualStart { commit: commit.as_str().to_owned(), pipelines: names, inputs, broken }))
+}
+
+/// The pipelines that can be read, and whether some cannot.
+async fn read(
+    mirror: &Mirror,
+    commit: &longshore_forge::CommitId,
+) -> Result<(Vec<pipeline::Pipeline>, bool), GitError> {
+    let files = match mirror.pipeline_files(commit).await {
+        Ok(files) => files,
+        Err(GitError::BothForms | GitError::PipelineFile { .. }) => return Ok((Vec::new(), true)),
+        Err(error) => return Err(error),
+    };
+    let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
+    let mut templates = TemplateFiles::new();
+    for path in pipeline::wanted_templates(&files) {
+        let file = mirror.file(commit, &path).await?;
+        templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
+    }
+    let checked = pipeline::check(&files, &templates);
+    let broken = checked.has_errors();
+    Ok((checked.pipelines, broken))
+}
