@@ -21,7 +21,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::Sqlit
 
 use crate::{
     StoreError, folder,
-    logs::{self, Logs},
+    logs::{self, JournalFile, Logs},
     row,
 };
 
@@ -217,17 +217,14 @@ impl<W: Write> Archive<W> {
 
     fn add_log(&mut self, logs: &Logs, log: &LogOf) -> Result<(), StoreError> {
         let path = logs.path(log.job, log.attempt);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if log.whole.is_some_and(|bytes| bytes > 0) {
-                    self.warnings.push(format!("the log of job {} is missing: {}", log.job, path.display()));
-                }
-                return Ok(());
+        let at_log = |source| StoreError::io(&path, source);
+        let Some(file) = JournalFile::open(&path).map_err(at_log)? else {
+            if log.whole.is_some_and(|bytes| bytes > 0) {
+                self.warnings.push(format!("the log of job {} is missing: {}", log.job, path.display()));
             }
-            Err(error) => return Err(StoreError::io(&path, error)),
+            return Ok(());
         };
-        let size = file.metadata().map_err(|source| StoreError::io(&path, source))?.len();
+        let size = file.len().map_err(at_log)?;
         let length = match log.whole {
             Some(whole) if whole > size => {
                 self.warnings.push(format!(
@@ -238,10 +235,10 @@ impl<W: Write> Archive<W> {
                 size
             }
             Some(whole) => whole,
-            None => logs::survey(&file, size).map_err(|source| StoreError::io(&path, source))?.whole,
+            None => logs::survey(&file, size).map_err(at_log)?.whole,
         };
         let name = Path::new(folder::LOGS).join(logs.relative_path(log.job, log.attempt));
-        self.add(&name.to_string_lossy(), &path, &mut file, length)
+        self.add(&name.to_string_lossy(), &path, file.reader(), length)
     }
 
     fn add_if_there(&mut self, name: &str, path: &Path) -> Result<(), StoreError> {
@@ -249,13 +246,13 @@ impl<W: Write> Archive<W> {
     }
 
     fn add_whole(&mut self, name: &str, path: &Path) -> Result<(), StoreError> {
-        let mut file = File::open(path).map_err(|source| StoreError::io(path, source))?;
+        let file = File::open(path).map_err(|source| StoreError::io(path, source))?;
         let length = file.metadata().map_err(|source| StoreError::io(path, source))?.len();
-        self.add(name, path, &mut file, length)
+        self.add(name, path, file, length)
     }
 
     /// The first `length` bytes of a file that only grows.
-    fn add(&mut self, name: &str, path: &Path, file: &mut File, length: u64) -> Result<(), StoreError> {
+    fn add(&mut self, name: &str, path: &Path, file: impl Read, length: u64) -> Result<(), StoreError> {
         let mut hashing = Hashing { inner: file.take(length), hash: Sha256::new() };
         append(&mut self.tar, name, length, &mut hashing).map_err(|source| StoreError::io(path, source))?;
         let left = hashing.inner.limit();

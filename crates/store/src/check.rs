@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -17,7 +16,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     StoreError, backup, folder,
-    logs::{self, Logs},
+    logs::{self, JournalFile, Logs},
     row, store,
 };
 
@@ -290,14 +289,10 @@ async fn of_logs(
 async fn look(path: PathBuf, said: Logged, depth: Depth) -> Result<Option<(Kind, String)>, StoreError> {
     let at = path.clone();
     let looked = tokio::task::spawn_blocking(move || -> io::Result<Option<(Kind, String)>> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((said.bytes > 0).then(|| (Kind::LogMissing, format!("{} bytes are gone", said.bytes))));
-            }
-            Err(error) => return Err(error),
+        let Some(file) = JournalFile::open(&path)? else {
+            return Ok((said.bytes > 0).then(|| (Kind::LogMissing, format!("{} bytes are gone", said.bytes))));
         };
-        let size = file.metadata()?.len();
+        let size = file.len()?;
         if size != said.bytes {
             return Ok(Some((Kind::LogLength, format!("it has {size} bytes instead of {}", said.bytes))));
         }
@@ -314,6 +309,12 @@ async fn look(path: PathBuf, said: Logged, depth: Depth) -> Result<Option<(Kind,
         Ok(None)
     });
     let looked = looked.await.map_err(|error| StoreError::io(&at, io::Error::other(error)))?;
+    let looked = match looked {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Ok(Some((Kind::LogDamaged, format!("its packed file cannot be unpacked: {error}"))))
+        }
+        looked => looked,
+    };
     looked.map_err(|source| StoreError::io(&at, source))
 }
 

@@ -95,6 +95,7 @@ async fn serve(config: Config) -> super::Result {
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
+    tasks.spawn(longshore_store::logs::pack::run(store.clone(), shutdown.clone()));
 
     let listener = TcpListener::bind(&config.listen)
         .await

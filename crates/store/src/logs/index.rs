@@ -15,6 +15,7 @@ use longshore_core::{Record, RecordKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    file::JournalFile,
     lines::{Line, LineCut, OpenLine, line_text},
     marks::{MarkKind, command_text, mark_of, may_tell_within},
     reader::{read_whole_records, records},
@@ -284,7 +285,7 @@ impl IndexWriter {
 }
 
 /// Makes the index again from a journal that nobody writes any more, on from what is left of it.
-pub(super) fn rebuild(journal: &Path, file: &File, len: u64) -> io::Result<Index> {
+pub(super) fn rebuild(journal: &Path, file: &JournalFile, len: u64) -> io::Result<Index> {
     let index = Index::load(journal, len)?;
     let mut indexer = index.go_on();
     let mut kept = Vec::new();
@@ -300,7 +301,7 @@ pub(super) fn rebuild(journal: &Path, file: &File, len: u64) -> io::Result<Index
 }
 
 /// Gives the records behind what the indexer has had, up to `len`.
-pub(super) fn feed_from_file(indexer: &mut Indexer, file: &File, len: u64) -> io::Result<()> {
+pub(super) fn feed_from_file(indexer: &mut Indexer, file: &JournalFile, len: u64) -> io::Result<()> {
     loop {
         let bytes = read_whole_records(file, indexer.offset, len)?;
         if bytes.is_empty() {

@@ -7,11 +7,14 @@
 //!
 //! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it); beside it
 //! the same with `.index`, from which lines are found by their numbers ([`mod@window`], [`outline`]) and which anybody may delete.
+//! Some time after its job's end a large one becomes `.zst` ([`pack`]); who reads does not see the difference.
 
 pub mod ansi;
+mod file;
 mod index;
 mod lines;
 mod marks;
+pub mod pack;
 mod reader;
 mod render;
 mod resume;
@@ -31,6 +34,7 @@ use uuid::Uuid;
 
 use crate::{Store, StoreError, jobs};
 
+pub(crate) use file::JournalFile;
 pub use index::{Border, MAX_MARKS, Mark};
 pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
 pub use marks::{MarkKind, command_text};
@@ -91,7 +95,8 @@ impl Logs {
 
     /// Bytes of an attempt's journal now; 0 without one.
     pub(crate) fn len(&self, job: JobId, attempt: u32) -> u64 {
-        std::fs::metadata(self.path(job, attempt)).map_or(0, |file| file.len())
+        let file = JournalFile::open(&self.path(job, attempt)).ok().flatten();
+        file.and_then(|file| file.len().ok()).unwrap_or_default()
     }
 
     /// The job is over and that is committed: its followers read to the end, then end.
@@ -105,8 +110,12 @@ impl Logs {
     /// Removes journals that nothing refers to any more. What cannot be removed is left, and said.
     pub(crate) async fn remove(&self, paths: Vec<PathBuf>) {
         let removed = tokio::task::spawn_blocking(move || {
-            let with_index = paths.into_iter().flat_map(|path| [index::index_path(&path), path]);
-            for path in with_index {
+            // The packed one last: see `pack`.
+            let all = paths.into_iter().flat_map(|path| {
+                let (index, packed) = (index::index_path(&path), file::packed_path(&path));
+                [index, path, packed]
+            });
+            for path in all {
                 match std::fs::remove_file(&path) {
                     Ok(()) => {}
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

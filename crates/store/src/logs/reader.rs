@@ -1,6 +1,6 @@
 //! Readers of an attempt's journal: from any record's offset, in windows, so that many of them cost little memory.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use longshore_core::{
     Record,
@@ -8,7 +8,10 @@ use longshore_core::{
 };
 use tokio::sync::watch;
 
-use super::Progress;
+use super::{
+    Progress,
+    file::{JournalFile, ReadAt},
+};
 use crate::StoreError;
 
 /// Read at once; a longer record is read whole.
@@ -20,7 +23,7 @@ const FOLLOWED_WINDOW: u64 = 32 << 10;
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
-    file: Option<Arc<File>>,
+    file: Option<Arc<JournalFile>>,
     offset: u64,
     live: Option<watch::Receiver<Progress>>,
     /// How the log was when nothing was left to read.
@@ -120,18 +123,16 @@ impl LogReader {
         }
         let (path, file, offset) = (self.path.clone(), self.file.clone(), self.offset);
         let window = if self.live.is_some() { FOLLOWED_WINDOW } else { WINDOW };
-        let read = tokio::task::spawn_blocking(move || -> io::Result<Option<(Arc<File>, Vec<u8>)>> {
+        let read = tokio::task::spawn_blocking(move || -> io::Result<Option<(Arc<JournalFile>, Vec<u8>)>> {
             let file = match file {
                 Some(file) => file,
-                None => match File::open(&path) {
-                    Ok(file) => Arc::new(file),
-                    // Nothing was printed yet, or ever.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(error) => return Err(error),
+                None => match JournalFile::open(&path)? {
+                    Some(file) => Arc::new(file),
+                    None => return Ok(None),
                 },
             };
-            let size = file.metadata()?.len();
-            let bytes = read_window(&file, offset, len.map_or(size, |len| len.min(size)), window)?;
+            let size = file.len()?;
+            let bytes = read_window(&*file, offset, len.map_or(size, |len| len.min(size)), window)?;
             Ok(Some((file, bytes)))
         });
         let read = read.await.map_err(|error| StoreError::io(&self.path, io::Error::other(error)))?;
@@ -148,11 +149,11 @@ impl LogReader {
 
 /// The whole records from `offset` on that lie before `limit`: a window full of them, or one longer one. Empty where none
 /// begins there: at the end, at a torn write, at an offset that is no record's.
-pub(super) fn read_whole_records(file: &File, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_whole_records(file: &impl ReadAt, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
     read_window(file, offset, limit, WINDOW)
 }
 
-fn read_window(file: &File, offset: u64, limit: u64, window: u64) -> io::Result<Vec<u8>> {
+fn read_window(file: &impl ReadAt, offset: u64, limit: u64, window: u64) -> io::Result<Vec<u8>> {
     let available = limit.saturating_sub(offset);
     let mut bytes = read_at_most(file, offset, available.min(window))?;
     if let Some(length) = first_record_len(&bytes)
@@ -184,11 +185,11 @@ fn first_record_len(bytes: &[u8]) -> Option<u64> {
     (HEADER_LEN - 8..=HEADER_LEN - 8 + MAX_DATA_LEN).contains(&length).then_some(8 + length as u64)
 }
 
-fn read_at_most(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+fn read_at_most(file: &impl ReadAt, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;
     while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+        match file.read_from(&mut bytes[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,10 +1,13 @@
 //! A journal read from its beginning to its end, for what it is worth: used by backups and checks, never by readers of logs.
 
-use std::{fs::File, io};
+use std::io;
 
 use longshore_core::RecordKind;
 
-use super::reader::{read_whole_records, records};
+use super::{
+    file::JournalFile,
+    reader::{read_whole_records, records},
+};
 
 /// What a journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,7 +19,7 @@ pub(crate) struct Survey {
 }
 
 /// Reads the first `limit` bytes. Blocks; needs a window's memory whatever the length.
-pub(crate) fn survey(file: &File, limit: u64) -> io::Result<Survey> {
+pub(crate) fn survey(file: &JournalFile, limit: u64) -> io::Result<Survey> {
     let mut survey = Survey::default();
     loop {
         let bytes = read_whole_records(file, survey.whole, limit)?;

@@ -2,7 +2,7 @@
 //!
 //! Called by the API. Everything blocks on the disk, and is therefore done on a blocking thread.
 
-use std::{fs::File, io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use longshore_core::{JobId, Record, Stream, Timestamp};
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     ansi,
+    file::JournalFile,
     index::{Border, Index, Mark, STRIDE, feed_from_file, rebuild},
     lines::{Line, LineCut, OpenLine, last_state, line_text},
     marks::{MarkKind, command_text, mark_of},
@@ -169,7 +170,7 @@ async fn blocking<T: Send + 'static>(
 /// A journal with its index, as they are at one moment.
 struct Log {
     /// Nothing where nothing was printed yet, or ever.
-    file: Option<Arc<File>>,
+    file: Option<JournalFile>,
     len: u64,
     over: bool,
     index: Index,
@@ -177,14 +178,10 @@ struct Log {
 
 impl Log {
     fn open(path: PathBuf, over: bool) -> io::Result<Self> {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { file: None, len: 0, over, index: Index::default() });
-            }
-            Err(error) => return Err(error),
+        let Some(file) = JournalFile::open(&path)? else {
+            return Ok(Self { file: None, len: 0, over, index: Index::default() });
         };
-        let len = file.metadata()?.len();
+        let len = file.len()?;
         let mut index = Index::load(&path, len)?;
         // Whoever wrote it was killed, or is older than indexes: once, and then it is there.
         if over && len - index.last().offset > 4 * STRIDE {
@@ -193,7 +190,7 @@ impl Log {
                 Err(error) => tracing::warn!(path = %path.display(), %error, "a log's index cannot be made again"),
             }
         }
-        Ok(Self { file: Some(Arc::new(file)), len, over, index })
+        Ok(Self { file: Some(file), len, over, index })
     }
 
     /// Gives every record from `offset` on, until `each` says that it is enough.

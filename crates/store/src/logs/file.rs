@@ -1,0 +1,118 @@
+//! A journal's file, opened to be read: the one that is appended to or, some time after its job's end, what it was packed into
+//! (see [`pack`](super::pack)). Offsets are those of the journal either way.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek as _, SeekFrom},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use zeekstd::Decoder;
+
+/// Something that can be read at any place.
+pub(super) trait ReadAt {
+    /// Some bytes from `offset` on, none at the end.
+    fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buffer, offset)
+    }
+}
+
+/// See the module. Stays readable when the file is packed or removed meanwhile.
+#[derive(Debug)]
+pub(crate) struct JournalFile(Kind);
+
+enum Kind {
+    Plain(File),
+    /// The decoder stands behind what was read last: who reads on is quick.
+    Packed(Box<Mutex<Decoder<'static, File>>>),
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain",
+            Self::Packed(_) => "Packed",
+        })
+    }
+}
+
+/// What a journal is packed into.
+pub(super) fn packed_path(journal: &Path) -> PathBuf {
+    journal.with_extension("zst")
+}
+
+impl JournalFile {
+    /// Nothing where nothing was printed yet, or ever. A packed file that is damaged is [`io::ErrorKind::InvalidData`].
+    pub(crate) fn open(journal: &Path) -> io::Result<Option<Self>> {
+        // Whoever packs makes the packed file first and then removes the other: one of them is always there.
+        for (path, packed) in [(journal, false), (&packed_path(journal), true)] {
+            match File::open(path) {
+                Ok(file) if packed => return Self::of_packed(file).map(Some),
+                Ok(file) => return Ok(Some(Self(Kind::Plain(file)))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn of_packed(file: File) -> io::Result<Self> {
+        Ok(Self(Kind::Packed(Box::new(Mutex::new(Decoder::new(file).map_err(damaged)?)))))
+    }
+
+    /// Bytes of the journal.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        match &self.0 {
+            Kind::Plain(file) => Ok(file.metadata()?.len()),
+            Kind::Packed(decoder) => {
+                Ok(decoder.lock().unwrap_or_else(PoisonError::into_inner).seek_table().size_decomp())
+            }
+        }
+    }
+
+    /// From its beginning on, once.
+    pub(crate) fn reader(&self) -> impl Read + '_ {
+        FromStart { file: self, offset: 0 }
+    }
+}
+
+impl ReadAt for JournalFile {
+    fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Plain(file) => file.read_at(buffer, offset),
+            Kind::Packed(decoder) => {
+                let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+                if offset >= decoder.seek_table().size_decomp() {
+                    return Ok(0);
+                }
+                if decoder.offset() != offset {
+                    decoder.seek(SeekFrom::Start(offset))?;
+                }
+                decoder.decompress(buffer).map_err(damaged)
+            }
+        }
+    }
+}
+
+struct FromStart<'a> {
+    file: &'a JournalFile,
+    offset: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_from(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+pub(super) fn damaged(error: zeekstd::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}

@@ -1,0 +1,235 @@
+//! Journals of jobs that are over, packed: zstd in its seekable format, so that any place is found and `zstd -d` reads it too.
+//!
+//! One task of the server's. A journal is packed when it has rested; until the packed file is on the disk and was compared with
+//! it, byte for byte, nothing of it is touched, and a kill at any moment leaves one of the two whole. Small ones stay as they
+//! are.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use longshore_core::JobId;
+use tokio_util::sync::CancellationToken;
+use zeekstd::{EncodeOptions, FrameSizePolicy};
+
+use super::file::{JournalFile, damaged, packed_path};
+use crate::{Store, StoreError, jobs};
+
+/// How long a journal has not been written when it is packed: who looks at a log mostly looks soon.
+const REST: Duration = Duration::from_secs(10 * 60);
+/// Between two passes.
+const PAUSE: Duration = Duration::from_secs(5 * 60);
+/// Smaller ones stay: they cost a few blocks.
+const SMALLEST: u64 = 64 << 10;
+/// What is unpacked at most to read one byte.
+const FRAME: u32 = 256 << 10;
+/// Compared at once.
+const WINDOW: usize = 128 << 10;
+
+/// Runs until `shutdown`.
+pub async fn run(store: Store, shutdown: CancellationToken) {
+    let passes = async {
+        let mut done = HashSet::new();
+        loop {
+            match pass(&store, REST, &mut done).await {
+                Ok(Packed { logs: 0, .. }) => {}
+                Ok(Packed { logs, bytes, left }) => {
+                    tracing::info!(logs, bytes, left, "packed the logs of jobs that are over")
+                }
+                Err(error) => tracing::warn!(%error, "logs could not be packed; they stay as they are"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    shutdown.run_until_cancelled(passes).await;
+}
+
+/// What a pass has packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Packed {
+    pub logs: u64,
+    /// Of the journals.
+    pub bytes: u64,
+    /// What they take now.
+    pub left: u64,
+}
+
+/// Packs every journal that has not been written for `rest`. Folders in which nothing is left to do, and nothing will be, are
+/// added to `done` and passed over.
+pub async fn pass(store: &Store, rest: Duration, done: &mut HashSet<PathBuf>) -> Result<Packed, StoreError> {
+    let mut packed = Packed::default();
+    for folder in days(store, done).await? {
+        let (candidates, mut waits) = blocking(&folder, {
+            let folder = folder.clone();
+            move || candidates(&folder, rest)
+        })
+        .await?;
+        for (path, job) in candidates {
+            // Its build may be gone; then the file goes as well.
+            let Some(job) = jobs::get(store, job).await? else { continue };
+            if !job.status.is_final() {
+                waits = true;
+                continue;
+            }
+            if let Some((bytes, left)) = blocking(&path, {
+                let path = path.clone();
+                move || pack(&path)
+            })
+            .await?
+            {
+                packed = Packed { logs: packed.logs + 1, bytes: packed.bytes + bytes, left: packed.left + left };
+            }
+        }
+        if !waits {
+            done.insert(folder);
+        }
+    }
+    Ok(packed)
+}
+
+/// The folders of days, but those that are done. The newest is never done.
+async fn days(store: &Store, done: &mut HashSet<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+    let root = store.logs().root.to_path_buf();
+    let mut days = blocking(&root.clone(), move || {
+        let mut days = Vec::new();
+        for month in folders(&root)? {
+            days.extend(folders(&month)?);
+        }
+        days.sort();
+        Ok(days)
+    })
+    .await?;
+    if let Some(newest) = days.last() {
+        done.remove(newest);
+    }
+    days.retain(|day| !done.contains(day));
+    Ok(days)
+}
+
+fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(of) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Journals that have rested and are worth it, and whether there are others that may become so.
+fn candidates(folder: &Path, rest: Duration) -> io::Result<(Vec<(PathBuf, JobId)>, bool)> {
+    let (mut found, mut waits) = (Vec::new(), false);
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension() != Some(OsStr::new("log")) {
+            continue;
+        }
+        let Ok(file) = fs::metadata(&path) else { continue };
+        // A clock that was set back: it has not rested.
+        if file.modified()?.elapsed().unwrap_or_default() < rest {
+            waits = true;
+        } else if file.len() >= SMALLEST
+            && let Some((job, _)) = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.rsplit_once('-'))
+            && let Ok(job) = job.parse()
+        {
+            found.push((path, job));
+        }
+    }
+    Ok((found, waits))
+}
+
+/// Packs one; gives the bytes before and after. Nothing where it is gone meanwhile.
+fn pack(journal: &Path) -> io::Result<Option<(u64, u64)>> {
+    let mut plain = match File::open(journal) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let half = journal.with_extension("packing");
+    let packed = packed_path(journal);
+    let made = write(&mut plain, &half).and_then(|bytes| Ok((bytes, compare(journal, &half)?)));
+    let (bytes, left) = match made {
+        Ok(sizes) => sizes,
+        Err(error) => {
+            let _ = fs::remove_file(&half);
+            return Err(error);
+        }
+    };
+    fs::rename(&half, &packed)?;
+    if let Some(folder) = journal.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    match fs::remove_file(journal) {
+        Ok(()) => Ok(Some((bytes, left))),
+        // Its build was removed meanwhile: whoever did it may have looked for the packed one too early.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::remove_file(&packed)?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write(plain: &mut File, half: &Path) -> io::Result<u64> {
+    let options = EncodeOptions::new().checksum_flag(true).frame_size_policy(FrameSizePolicy::Uncompressed(FRAME));
+    let file = File::create(half)?;
+    let mut encoder = options.into_encoder(&file).map_err(damaged)?;
+    let bytes = io::copy(plain, &mut encoder)?;
+    encoder.finish().map_err(damaged)?;
+    (&file).flush()?;
+    file.sync_all()?;
+    Ok(bytes)
+}
+
+/// Whether the packed file holds the journal; its size.
+fn compare(journal: &Path, half: &Path) -> io::Result<u64> {
+    let size = fs::metadata(half)?.len();
+    let packed = JournalFile::of_packed(File::open(half)?)?;
+    let (mut ours, mut theirs) = (packed.reader(), File::open(journal)?);
+    let (mut a, mut b) = (vec![0; WINDOW], vec![0; WINDOW]);
+    loop {
+        let (n, m) = (fill(&mut ours, &mut a)?, fill(&mut theirs, &mut b)?);
+        if a[..n] != b[..m] {
+            let path = journal.display();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{path} does not come out of its packed file"),
+            ));
+        }
+        if n == 0 {
+            return Ok(size);
+        }
+    }
+}
+
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(path, source))
+}
