@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks licences, sources and banned crates with cargo-deny, and advisories where their database can be fetched.
-# cargo-deny is compiled once (two to five minutes) and kept in target/tools.
+# cargo-deny is compiled once and kept in target/tools: without optimisation, which takes longer than it could ever save here.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -9,7 +9,7 @@ version=0.20.2
 tool=$root/target/tools/bin/cargo-deny
 if [ "$("$tool" --version 2>/dev/null)" != "cargo-deny $version" ]; then
   say "      compiling cargo-deny $version, once"
-  quietly cargo-deny-install cargo install cargo-deny --locked --version "$version" \
+  CARGO_PROFILE_DEV_DEBUG=0 quietly cargo-deny-install cargo install cargo-deny --debug --locked --version "$version" \
     --root target/tools --target-dir target/tools/build
   rm -rf target/tools/build
 fi
