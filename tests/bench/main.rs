@@ -88,6 +88,19 @@ fn language(figures: &mut Figures) {
     }
     let files = [SourceFile::new("big.yml", big)];
     figures.insert("lint_256k_ms", median(20, || ms(|| assert!(!check(&files).has_errors()))));
+    figures.insert(
+        "lint_hostile_256k_ms",
+        hostile().iter().map(|files| median(20, || ms(|| assert!(check(files).has_errors())))).fold(0.0, f64::max),
+    );
+    let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for n in 1..10 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", ")));
+    }
+    let files = [SourceFile::new("bomb.yml", bomb)];
+    let before = peak_rss_mb();
+    figures.insert("alias_bomb_ms", median(20, || ms(|| assert!(check(&files).has_errors()))));
+    // Of the whole process, whose memory earlier groups may have raised already.
+    figures.insert("alias_bomb_growth_mb", peak_rss_mb() - before);
     let axes = "      a: [1, 2, 3, 4]\n      b: [1, 2, 3, 4]\n      c: [1, 2, 3, 4]\n      d: [1, 2, 3, 4]\n";
     let matrix = format!(
         "jobs:\n  test:\n    image: 'x:${{{{ matrix.a }}}}'\n    matrix:\n{axes}    steps: [{{ run: make }}]\n"
@@ -114,6 +127,31 @@ fn language(figures: &mut Figures) {
         other => panic!("{other:?}"),
     };
     figures.insert("plan_256_jobs_ms", median(20, || ms(plan)));
+}
+
+/// Files of the most bytes that one may have, made to take long: brackets, keys that nobody knows, expressions, aliases.
+fn hostile() -> Vec<[SourceFile; 1]> {
+    let fill = |before: &str, unit: &str, after: &str| {
+        let room = 255 * 1024 - before.len() - after.len();
+        [SourceFile::new("hostile.yml", format!("{before}{}{after}", unit.repeat(room / unit.len())))]
+    };
+    let job = "jobs:\n  a:\n    image: x\n    steps:\n";
+    vec![
+        fill("jobs: [", "{a: b},", ""),
+        fill("jobs: [", "[],", ""),
+        fill("jobs:\n", "  a: {}\n", ""),
+        fill(job, "      - rnu: a\n", ""),
+        fill(job, "      - run: ${{ a.b == c['d'] }}\n", ""),
+        fill(&format!("{job}      - run: \""), "${{ event.title }}", "\"\n"),
+        fill("x: &x {a: b, c: d}\njobs:\n", "  - *x\n", ""),
+    ]
+}
+
+/// The most memory that this process has had.
+fn peak_rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()).map_or(0.0, |kb| kb / 1024.0)
 }
 
 /// Calls to the engine, counted on its socket; step to step.

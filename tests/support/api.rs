@@ -62,6 +62,17 @@ impl Api {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// Status and body of a PUT.
+    pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let mut request = self.agent.put(format!("{}{path}", self.url)).header("Content-Type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = request.send(body.to_string().as_bytes()).expect("the server answers");
+        let text = response.body_mut().read_to_string().unwrap_or_default();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
     /// Registers a repository: its id and its hook's secret.
     pub fn add_repo(&self, name: &str, clone_url: &str) -> (String, String) {
         let (status, repo) = self.post("/api/v1/repos", &json!({ "name": name, "clone_url": clone_url }));

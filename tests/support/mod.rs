@@ -20,13 +20,18 @@ pub mod world;
 use std::time::{Duration, Instant};
 
 /// Asks until the answer comes. For what gives no event; everything else waits for its event.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(Duration::from_secs(60), what, ask)
+}
+
+/// The same for what may take longer on a machine that is busy.
+pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "waited a minute for: {what}");
+        assert!(start.elapsed() < limit, "waited {} s for: {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,5 +1,8 @@
 //! A server and a git host that know each other: what most tests start from.
 
+use hmac::{KeyInit as _, Mac as _};
+use longshore_core::{RepoId, Timestamp};
+use longshore_store::{Store, schedules};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,6 +58,73 @@ impl World {
             self.api().post(&format!("/api/v1/repos/{}/builds", self.repo), &json!({ "ref": "main" }));
         assert_eq!(status, 201, "{build}");
         build
+    }
+
+    /// Registers the repository once more, as one of a Forgejo, and goes on with that: as far as its deliveries go.
+    pub fn becomes_forgejos(&mut self) {
+        let new = json!({ "name": "team/forge", "clone_url": self.git.url(), "forge": "forgejo" });
+        let (status, repo) = self.api().post("/api/v1/repos", &new);
+        assert_eq!(status, 201, "{repo}");
+        (self.repo, self.secret) = (text(&repo, "id"), text(&repo, "hook_secret"));
+    }
+
+    /// Delivers a recorded event of a pull request, changed to tell of this commit; what it becomes.
+    pub fn pull_request(&self, action: &str, head: &str, fork: bool) -> Value {
+        self.pull_request_called("A change; $(id) `x`", action, head, fork)
+    }
+
+    /// The same with another title.
+    pub fn pull_request_called(&self, title: &str, action: &str, head: &str, fork: bool) -> Value {
+        let recorded = include_str!("../../crates/forge/tests/payloads/forgejo-pull-request.json");
+        let mut body: Value = serde_json::from_str(recorded).expect("JSON");
+        body["action"] = action.into();
+        body["pull_request"]["title"] = title.into();
+        body["pull_request"]["head"]["sha"] = head.into();
+        if fork {
+            body["pull_request"]["head"]["repo"]["id"] = 4711.into();
+        }
+        self.deliver("pull_request", &body)
+    }
+
+    /// Delivers an event as a Forgejo does, signed, and waits for what it becomes.
+    pub fn deliver(&self, event: &str, body: &Value) -> Value {
+        let body = body.to_string();
+        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(self.secret.as_bytes()).expect("any key");
+        mac.update(body.as_bytes());
+        let (signature, id) = (hex::encode(mac.finalize().into_bytes()), rand::random::<u64>().to_string());
+        let headers = [
+            ("X-Forgejo-Event", event),
+            ("X-Forgejo-Signature", signature.as_str()),
+            ("X-Forgejo-Delivery", id.as_str()),
+        ];
+        let forge = Api::new(&self.server.url(), None);
+        let (status, answer) = forge.post_bytes(&format!("/hooks/{}", self.repo), &headers, body.as_bytes());
+        assert_eq!(status, 202, "{answer}");
+        until("the delivery's end", || {
+            let delivery = self.api().get(&format!("/api/v1/deliveries/{}", text(&answer, "delivery")));
+            (delivery["status"] != "pending").then_some(delivery)
+        })
+    }
+
+    /// Makes a schedule be due since that time. The server must be down.
+    pub fn was_due_at(&self, cron: &str, millis: i64) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let store = Store::open(self.server.data.path()).await.expect("nobody else has it");
+            let repo: RepoId = self.repo.parse().expect("an id");
+            let all = schedules::of_repo(&store, repo).await.expect("read");
+            let row = all.iter().find(|row| row.key.cron == cron).expect("such a schedule");
+            let mut tx = store.write().await.expect("a transaction");
+            schedules::set_next(&mut tx, row, Timestamp::from_millis(millis)).await.expect("written");
+            tx.commit().await.expect("committed");
+            store.close().await;
+        });
+    }
+
+    /// The schedules of the repository.
+    pub fn schedules(&self) -> Vec<Value> {
+        let schedules = self.api().get(&format!("/api/v1/repos/{}/schedules", self.repo));
+        schedules["items"].as_array().expect("a list").clone()
     }
 
     /// Waits until nothing of jobs is left on the engine.

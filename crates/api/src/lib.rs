@@ -22,6 +22,7 @@ mod pages;
 mod params;
 mod repos;
 mod routes;
+mod schedules;
 mod secrets;
 mod server;
 mod sign_in_links;

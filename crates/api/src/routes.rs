@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, repos,
-    secrets, server::Server, sign_in_links, tokens,
+    schedules, secrets, server::Server, sign_in_links, tokens,
 };
 
 #[derive(OpenApi)]
@@ -47,6 +47,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(secrets::put, secrets::delete))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
+        .routes(routes!(schedules::list))
         .routes(routes!(builds::list_of_repo, build_actions::start))
         .routes(routes!(builds::list))
         .routes(routes!(builds::get))

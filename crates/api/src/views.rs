@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{BuildId, DeliveryId, Diagnostic, EventName, JobId, RepoId, Status, Timestamp};
+use longshore_core::{
+    BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, RepoId, Status, Timestamp, event::PullRequest,
+};
 use longshore_store::{
     attempts::Attempt,
     builds::Build,
@@ -87,6 +89,9 @@ pub(crate) struct BuildView {
     pub(crate) sender: String,
     /// A page of the forge that shows the change.
     pub(crate) url: Option<String>,
+    pub(crate) pull_request: Option<PullRequestView>,
+    /// Of a schedule's build: what was due.
+    pub(crate) schedule: Option<DueScheduleView>,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) delivery: Option<DeliveryId>,
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -121,6 +126,8 @@ impl BuildView {
             author: event.author,
             sender: event.sender,
             url: event.url,
+            pull_request: event.pull_request.map(PullRequestView::from),
+            schedule: event.schedule.map(DueScheduleView::from),
             delivery: build.delivery,
             rerun_of: build.rerun_of,
             created_at: build.created_at,
@@ -129,6 +136,44 @@ impl BuildView {
             diagnostics: build.diagnostics,
             jobs: jobs.into_iter().map(JobView::from).collect(),
         }
+    }
+}
+
+/// What asks to be merged.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PullRequestView {
+    number: u64,
+    title: String,
+    /// What happened to it.
+    #[schema(example = "opened")]
+    action: String,
+    source_branch: String,
+    target_branch: String,
+    /// Whether it comes from another repository: such jobs get secrets only after approval, and the pipeline files are the target's.
+    fork: bool,
+}
+
+impl From<PullRequest> for PullRequestView {
+    fn from(pull_request: PullRequest) -> Self {
+        let PullRequest { number, title, action, source_branch, target_branch, fork } = pull_request;
+        Self { number, title, action, source_branch, target_branch, fork }
+    }
+}
+
+/// An entry of `schedule` whose time had come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DueScheduleView {
+    cron: String,
+    timezone: String,
+    /// The time that was meant; the build may have been made later.
+    #[schema(value_type = String, format = DateTime)]
+    due_at: Timestamp,
+}
+
+impl From<DueSchedule> for DueScheduleView {
+    fn from(due: DueSchedule) -> Self {
+        let DueSchedule { cron, timezone, due_at } = due;
+        Self { cron, timezone, due_at }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,7 +41,7 @@ impl fmt::Display for EventName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub name: EventName,
-    /// The full name, `refs/heads/main` or `refs/tags/v1`.
+    /// The full name, `refs/heads/main`, `refs/tags/v1` or, of a pull request, `refs/pull/7/head`.
     pub git_ref: String,
     /// The commit to build: 40 (or 64) hexadecimal digits.
     pub commit: String,
@@ -62,9 +64,20 @@ pub struct Event {
     /// What a pull request's event says beyond that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
-    /// Of a schedule's event: the `cron` that was due, as it stands in the pipeline.
+    /// Of a schedule's event: what was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<String>,
+    pub schedule: Option<DueSchedule>,
+}
+
+/// An entry of `schedule` whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DueSchedule {
+    /// As it stands in the pipeline.
+    pub cron: String,
+    /// `UTC` where the pipeline names none.
+    pub timezone: String,
+    /// The time that was meant; the build may have been made later.
+    pub due_at: Timestamp,
 }
 
 /// What asks to be merged.

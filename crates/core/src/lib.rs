@@ -18,7 +18,7 @@ pub mod template;
 pub mod timestamp;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
-pub use event::{Event, EventName};
+pub use event::{DueSchedule, Event, EventName};
 pub use id::{BuildId, DeliveryId, JobId, RepoId, SessionId, TokenId};
 pub use needs::NeedEnd;
 pub use outcome::{ErrorKind, Outcome};

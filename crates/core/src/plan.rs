@@ -417,8 +417,6 @@ impl JobPlan {
             (!self.reports.is_empty(), "reports"),
             (self.docker, "docker"),
             (!self.runs_on.is_empty(), "runs-on"),
-            (checkout.depth != 1, "checkout: depth"),
-            (checkout.submodules, "checkout: submodules"),
             (checkout.lfs, "checkout: lfs"),
             (step(|step| step.image.is_some()), "image of a step"),
         ]

@@ -15,6 +15,6 @@ mod text;
 
 pub use delivery::delivery_key;
 pub use forge::{Forge, NotAForge};
-pub use payload::{Hook, PayloadError, PushHook};
+pub use payload::{Hook, PayloadError, PullRequestHook, PushHook};
 pub use revision::{CommitId, InvalidRevision, RefName, Revision};
 pub use signature::SignatureError;

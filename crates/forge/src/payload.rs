@@ -14,6 +14,8 @@ const MAX_URL_LEN: usize = 2048;
 pub enum Hook {
     /// A branch or tag was made or moved.
     Push(Box<PushHook>),
+    /// Something happened to a pull request.
+    PullRequest(Box<PullRequestHook>),
     /// The forge asks whether somebody is there.
     Ping,
     /// Understood, and no reason for a build; `reason` is for people.
@@ -37,6 +39,27 @@ pub struct PushHook {
     /// Who pushed, by the forge's name for them; empty where unknown.
     pub sender: String,
     /// A page that shows the change.
+    pub url: Option<String>,
+    pub default_branch: Option<String>,
+}
+
+/// Something happened to a pull request. Texts are outsiders', control characters replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRequestHook {
+    pub number: u64,
+    /// In Longshore's words: `opened`, `synchronize`, `reopened`, `closed`, `labeled`, ...
+    pub action: String,
+    pub title: String,
+    /// The newest commit of what is to be merged.
+    pub head: CommitId,
+    /// The branch that is to be merged, and the one to merge it into. The first may be another repository's.
+    pub source: RefName,
+    pub target: RefName,
+    /// Whether it comes from another repository, or from one that is gone.
+    pub fork: bool,
+    /// Who did it, by the forge's name for them; empty where unknown.
+    pub sender: String,
+    /// The pull request's page.
     pub url: Option<String>,
     pub default_branch: Option<String>,
 }
@@ -87,9 +110,10 @@ pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Hook, Paylo
         }
         "create" => ignored("a new branch or tag arrives as `push` too, and that is what builds"),
         "delete" => ignored("a deleted branch or tag has nothing to build"),
-        "pull_request" | "pull_request_sync" => ignored("pull requests are not supported yet"),
+        "pull_request" if forge == Forge::Git => ignored("a plain git remote has no pull requests"),
+        "pull_request" => pull_request(read(forge, event, body)?)?,
         "release" => ignored("releases are not supported yet; the release's tag arrives as `push`"),
-        _ => ignored("this event starts no builds: only `push` does"),
+        _ => ignored("this event starts no builds: only `push` and `pull_request` do"),
     })
 }
 
@@ -162,10 +186,6 @@ fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
     let (message, author) = head.map(|head| (head.message, head.author)).unwrap_or_default();
     let (author, author_email) = author.map(|author| (author.name, author.email)).unwrap_or_default();
     let sender = push.sender.as_ref().and_then(User::any_name).or(push.pusher.as_ref().and_then(User::any_name));
-    let is_page = |url: &String| {
-        let web = url.starts_with("https://") || url.starts_with("http://");
-        web && url.len() <= MAX_URL_LEN && !url.contains(|c: char| c.is_control() || c.is_whitespace())
-    };
     Ok(Hook::Push(Box::new(PushHook {
         event,
         before,
@@ -174,11 +194,88 @@ fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
         author: author.map(|text| text::one_line(&text)),
         author_email: author_email.map(|text| text::one_line(&text)),
         sender: sender.map(text::one_line).unwrap_or_default(),
-        url: push.compare_url.or(push.compare).filter(is_page),
-        default_branch: push
-            .repository
-            .and_then(|repository| repository.default_branch)
-            .filter(|branch| format!("refs/heads/{branch}").parse::<RefName>().is_ok()),
+        url: push.compare_url.or(push.compare).filter(|url| is_page(url)),
+        default_branch: default_branch(push.repository),
         git_ref,
     })))
+}
+
+fn is_page(url: &str) -> bool {
+    let web = url.starts_with("https://") || url.starts_with("http://");
+    web && url.len() <= MAX_URL_LEN && !url.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+fn default_branch(repository: Option<Repository>) -> Option<String> {
+    let branch = repository?.default_branch?;
+    format!("refs/heads/{branch}").parse::<RefName>().is_ok().then_some(branch)
+}
+
+/// A pull request's event as GitHub, Gitea and Forgejo send it.
+#[derive(Deserialize)]
+struct PullRequestEvent {
+    action: Option<String>,
+    number: Option<u64>,
+    pull_request: Option<PullRequest>,
+    repository: Option<Repository>,
+    sender: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct PullRequest {
+    title: Option<String>,
+    html_url: Option<String>,
+    head: Option<End>,
+    base: Option<End>,
+}
+
+/// What is to be merged, or where into.
+#[derive(Deserialize)]
+struct End {
+    #[serde(rename = "ref")]
+    branch: Option<String>,
+    sha: Option<String>,
+    /// Nothing for a fork that is gone.
+    repo: Option<EndRepository>,
+}
+
+#[derive(Deserialize)]
+struct EndRepository {
+    id: u64,
+}
+
+fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
+    let lacks = |field| PayloadError::Lacks { field };
+    let PullRequest { title, html_url, head, base } = event.pull_request.ok_or(lacks("pull_request"))?;
+    let (head, base) = (head.ok_or(lacks("pull_request.head"))?, base.ok_or(lacks("pull_request.base"))?);
+    let branch = |end: &End, field| -> Result<RefName, PayloadError> {
+        Ok(format!("refs/heads/{}", end.branch.as_deref().ok_or(lacks(field))?).parse()?)
+    };
+    let (source, target) = (branch(&head, "pull_request.head.ref")?, branch(&base, "pull_request.base.ref")?);
+    // Whoever cannot be told to be of this repository is a stranger.
+    let fork = match (&head.repo, &base.repo) {
+        (Some(head), Some(base)) => head.id != base.id,
+        (Some(_) | None, Some(_) | None) => true,
+    };
+    Ok(Hook::PullRequest(Box::new(PullRequestHook {
+        number: event.number.ok_or(lacks("number"))?,
+        action: in_our_words(&event.action.ok_or(lacks("action"))?),
+        title: title.map(|text| text::one_line(&text)).unwrap_or_default(),
+        head: head.sha.ok_or(lacks("pull_request.head.sha"))?.parse()?,
+        source,
+        target,
+        fork,
+        sender: event.sender.as_ref().and_then(User::any_name).map(text::one_line).unwrap_or_default(),
+        url: html_url.filter(|url| is_page(url)),
+        default_branch: default_branch(event.repository),
+    })))
+}
+
+/// What GitHub calls it, with dashes; Gitea and Forgejo have other words for some.
+fn in_our_words(action: &str) -> String {
+    match action {
+        "synchronized" => "synchronize".to_owned(),
+        "label_updated" => "labeled".to_owned(),
+        "label_cleared" => "unlabeled".to_owned(),
+        other => text::one_line(other).replace('_', "-"),
+    }
 }

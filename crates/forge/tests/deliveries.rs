@@ -42,6 +42,8 @@ fn every_recorded_delivery_carries_a_good_signature_and_a_key_of_its_own() {
         "forgejo-push-tag-create",
         "forgejo-push-new-branch-push",
         "forgejo-push-new-branch-create",
+        "forgejo-pull-request",
+        "forgejo-pull-request-sync-pull_request",
         "forgejo-pull-request-sync-push",
         "forgejo-release",
     ] {
@@ -95,17 +97,54 @@ fn a_plain_remote_needs_three_fields_and_no_header() {
     assert_eq!((push.after.as_str(), push.before, push.sender.as_str()), (after.as_str(), None, ""));
 }
 
+fn pull_request(forge: Forge, name: &str) -> longshore_forge::PullRequestHook {
+    match parse_event(forge, "pull_request", &body(name)).unwrap() {
+        Hook::PullRequest(hook) => *hook,
+        other => panic!("no pull request: {other:?}"),
+    }
+}
+
+#[test]
+fn a_pull_request_tells_its_commit_its_branches_and_what_happened_in_one_set_of_words() {
+    let opened = pull_request(Forge::Forgejo, "forgejo-pull-request");
+    assert_eq!((opened.number, opened.action.as_str(), opened.fork), (1, "opened", false));
+    assert_eq!(opened.head.as_str(), "b159f7a81ba224b10957bbda1a3f8726a37d1685");
+    assert_eq!((opened.source.as_str(), opened.target.as_str()), ("refs/heads/feature/x", "refs/heads/main"));
+    assert_eq!((opened.title.as_str(), opened.sender.as_str()), ("A change; $(id) `x`", "wpadmin"));
+    assert_eq!(opened.url.as_deref(), Some("http://forge.example/wpadmin/harbour/pulls/1"));
+    let updated = pull_request(Forge::Gitea, "forgejo-pull-request-sync-pull_request");
+    assert_eq!((updated.action.as_str(), updated.default_branch.as_deref()), ("synchronize", Some("main")));
+    assert_eq!(updated.head.as_str(), "ed321f5ecc163df81012f25587bcc15a40e470d9");
+    let opened = pull_request(Forge::Github, "github-pull-request-opened");
+    assert_eq!((opened.number, opened.target.as_str(), opened.fork), (2, "refs/heads/master", false));
+    assert_eq!(pull_request(Forge::Github, "github-pull-request-synchronize").action, "synchronize");
+}
+
+#[test]
+fn a_pull_request_of_another_repository_or_of_none_is_a_forks() {
+    let mut event: serde_json::Value = serde_json::from_slice(&body("github-pull-request-opened")).unwrap();
+    let parsed = |event: &serde_json::Value| parse_event(Forge::Github, "pull_request", event.to_string().as_bytes());
+    event["pull_request"]["head"]["repo"]["id"] = 1.into();
+    assert!(matches!(parsed(&event), Ok(Hook::PullRequest(hook)) if hook.fork));
+    event["pull_request"]["head"]["repo"] = serde_json::Value::Null;
+    assert!(matches!(parsed(&event), Ok(Hook::PullRequest(hook)) if hook.fork));
+    event["pull_request"]["head"]["ref"] = "--upload-pack=x".into();
+    assert!(matches!(parsed(&event), Ok(Hook::PullRequest(_))));
+    event["pull_request"]["head"]["sha"] = "--upload-pack=x".into();
+    assert!(matches!(parsed(&event), Err(PayloadError::Revision(_))));
+    let git = parse_event(Forge::Git, "pull_request", &body("github-pull-request-opened"));
+    assert!(matches!(git, Ok(Hook::Ignored { .. })));
+}
+
 #[test]
 fn what_starts_no_build_is_ignored_with_a_reason() {
     for (forge, event, name, word) in [
         (Forge::Github, "push", "github-push", "deleted"),
         (Forge::Github, "delete", "github-delete", "deleted"),
         (Forge::Github, "create", "github-create-tag", "`push`"),
-        (Forge::Github, "pull_request", "github-pull-request-opened", "not supported yet"),
-        (Forge::Forgejo, "pull_request", "forgejo-pull-request-sync-pull_request", "not supported yet"),
         (Forge::Forgejo, "create", "forgejo-push-new-branch-create", "`push`"),
         (Forge::Forgejo, "release", "forgejo-release", "not supported yet"),
-        (Forge::Github, "star", "github-delete", "only `push`"),
+        (Forge::Github, "star", "github-delete", "only `push` and `pull_request`"),
     ] {
         match parse_event(forge, event, &body(name)).unwrap() {
             Hook::Ignored { event: named, reason } => {

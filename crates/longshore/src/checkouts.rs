@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use longshore_core::Event;
+use longshore_core::{Event, plan};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{
     CommitId, RefName,
@@ -20,8 +20,13 @@ pub(crate) enum Sources {
 }
 
 impl Sources {
-    /// The workspace for an event of a repository; a text for people where there is none.
-    pub(crate) fn of(&self, repo: &Repo, event: &Event) -> Result<Arc<dyn CheckoutSource>, String> {
+    /// The workspace for an event of a repository; a text for people where there is none. A working tree comes as it is.
+    pub(crate) fn of(
+        &self,
+        repo: &Repo,
+        event: &Event,
+        how: &plan::Checkout,
+    ) -> Result<Arc<dyn CheckoutSource>, String> {
         match self {
             Self::Worktree(tar) => Ok(Arc::new(OfWorktree(tar.clone()))),
             Self::Mirrors { mirrors, checkouts } => Ok(Arc::new(OfMirror {
@@ -31,6 +36,9 @@ impl Sources {
                 commit: event.commit.parse().map_err(|e| format!("{e}"))?,
                 git_ref: event.git_ref.parse().ok(),
                 origin: repo.clone_url.parse().map_err(|e| format!("{e}"))?,
+                depth: how.depth,
+                submodules: how.submodules,
+                by_stranger: event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork),
             })),
         }
     }
@@ -43,13 +51,23 @@ struct OfMirror {
     commit: CommitId,
     git_ref: Option<RefName>,
     origin: CloneUrl,
+    depth: u32,
+    submodules: bool,
+    by_stranger: bool,
 }
 
 impl CheckoutSource for OfMirror {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(async {
             let mirror = self.mirrors.mirror(self.repo).await.map_err(io::Error::other)?;
-            let checkout = Checkout { commit: &self.commit, git_ref: self.git_ref.as_ref(), origin: &self.origin };
+            let checkout = Checkout {
+                commit: &self.commit,
+                git_ref: self.git_ref.as_ref(),
+                origin: &self.origin,
+                depth: self.depth,
+                submodules: self.submodules,
+                by_stranger: self.by_stranger,
+            };
             let tar = match self.checkouts.tar(&mirror, &checkout).await {
                 Ok(tar) => tar,
                 // Mirrors are caches: this one may be new, after a restore.

@@ -186,6 +186,12 @@ impl Runner {
             );
             return Err(Outcome::Error { kind: ErrorKind::NotSupported, message });
         }
+        // The scheduler makes such a job wait; this is the last door before the secrets leave.
+        let stranger = origin.build.event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
+        if stranger && plan.approval.is_none() && !plan.secrets.is_empty() {
+            let message = "a fork's pull request gets no secrets without approval".to_owned();
+            return Err(Outcome::Error { kind: ErrorKind::SecretMissing, message });
+        }
         let extras = &self.extras;
         let mut secrets = contexts::secrets(&self.store, origin.repo, &plan, &extras.secrets, missing).await?;
         let known = contexts::contexts(&self.store, origin.build, job, &plan, &secrets, &extras.url)
@@ -198,10 +204,10 @@ impl Runner {
                 secrets.variables.insert(name.clone(), value.clone());
             }
         }
-        let checkout: Option<Arc<dyn CheckoutSource>> = match plan.checkout {
-            Some(_) => Some(
+        let checkout: Option<Arc<dyn CheckoutSource>> = match &plan.checkout {
+            Some(how) => Some(
                 self.sources
-                    .of(origin.repo, &origin.build.event)
+                    .of(origin.repo, &origin.build.event, how)
                     .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
             ),
             None => None,

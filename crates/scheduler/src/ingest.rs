@@ -4,12 +4,16 @@
 //! One delivery of a repository at a time, in order; several repositories at once, so that a git host that hangs holds up
 //! nobody but its own. Woken by commits; when something has to be tried again, it sleeps until then.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{EventName, RepoId, Timestamp, event::PullRequest};
 use longshore_forge::{
-    Forge, Hook, PushHook,
-    git::{GitError, Mirrors, Wanted},
+    Forge, Hook, PullRequestHook, PushHook, RefName,
+    git::{Mirrors, Wanted},
     payload,
 };
 use longshore_store::{
@@ -17,11 +21,15 @@ use longshore_store::{
     builds::{self, NewBuild},
     deliveries::{self, DeliveryEnd, PendingDelivery},
     repos::{self, Repo},
+    schedules,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::prepare::{self, Origin, Prepared};
+use crate::{
+    prepare::{self, Origin, Prepared, What},
+    schedules::Schedules,
+};
 
 /// Repositories that are fetched at once.
 const AT_ONCE: usize = 8;
@@ -104,9 +112,12 @@ enum Verdict {
 
 async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let verdict = judge(mirrors, &repo, &delivery).await;
+    let (verdict, schedules) = judge(mirrors, &repo, &delivery).await;
     let now = Timestamp::now();
     let mut tx = store.write().await?;
+    if let Some(schedules) = &schedules {
+        schedules::replace(&mut tx, repo.id, schedules).await?;
+    }
     match verdict {
         Verdict::Build(new) => {
             let build = builds::create(&mut tx, &new, now).await?;
@@ -142,24 +153,29 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
     Ok(())
 }
 
-async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Verdict {
-    let failed = |reason: String| Verdict::End(DeliveryEnd::Failed { reason });
+async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> (Verdict, Option<Schedules>) {
+    let end = |end: DeliveryEnd| (Verdict::End(end), None);
+    let failed = |reason: String| end(DeliveryEnd::Failed { reason });
     let forge: Forge = match repo.forge.parse() {
         Ok(forge) => forge,
         Err(error) => return failed(format!("{error}")),
     };
-    let hook = match payload::parse_event(forge, &delivery.event, &delivery.body) {
-        Ok(Hook::Push(push)) => push,
-        Ok(Hook::Ping) => {
-            return Verdict::End(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() });
-        }
+    let origin = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+        Ok(Hook::Push(push)) => of_push(*push),
+        Ok(Hook::PullRequest(pull_request)) => of_pull_request(*pull_request),
+        Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() }),
         Ok(Hook::Ignored { event, reason }) => {
-            return Verdict::End(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
+            return end(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
         }
         Err(error) => return failed(error.to_string()),
     };
-    match prepare::prepare(mirrors, repo, origin(*hook)).await {
-        Ok(Prepared::Build { event, plan, diagnostics }) => Verdict::Build(Box::new(NewBuild {
+    let Prepared { what, schedules } = match prepare::prepare(mirrors, repo, origin).await {
+        Ok(prepared) => prepared,
+        Err(error) if error.may_mend() => return (Verdict::Again(error.to_string()), None),
+        Err(error) => return failed(error.to_string()),
+    };
+    let verdict = match what {
+        What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
             repo: repo.id,
             event: *event,
             plan,
@@ -168,40 +184,45 @@ async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Ve
             rerun_of: None,
             carried_over: Vec::new(),
         })),
-        Ok(Prepared::Nothing(reason)) => Verdict::End(DeliveryEnd::Ignored { reason }),
-        Err(error) if may_mend(&error) => Verdict::Again(error.to_string()),
-        Err(error) => failed(error.to_string()),
-    }
+        What::Nothing(reason) => Verdict::End(DeliveryEnd::Ignored { reason }),
+    };
+    (verdict, schedules)
 }
 
-fn origin(hook: PushHook) -> Origin {
+fn of_push(hook: PushHook) -> Origin {
     Origin {
         name: hook.event,
-        wanted: Wanted::Push { git_ref: hook.git_ref.clone(), after: hook.after },
-        git_ref: hook.git_ref,
+        git_ref: hook.git_ref.as_str().to_owned(),
+        wanted: Wanted::Push { git_ref: hook.git_ref, after: hook.after },
         before: hook.before,
         sender: hook.sender,
         url: hook.url,
         default_branch: hook.default_branch,
-        inputs: std::collections::BTreeMap::new(),
+        inputs: BTreeMap::new(),
+        pull_request: None,
+        schedule: None,
     }
 }
 
-/// Whether waiting may help: the git host comes back, somebody mends credentials or rights, the disk gets room.
-const fn may_mend(error: &GitError) -> bool {
-    match error {
-        GitError::NotFound { .. }
-        | GitError::Authentication { .. }
-        | GitError::Unreachable { .. }
-        | GitError::Certificate { .. }
-        | GitError::Timeout { .. }
-        | GitError::NoGit
-        | GitError::Failed { .. }
-        | GitError::Io { .. } => true,
-        GitError::RefusedAddress { .. }
-        | GitError::UnknownRevision { .. }
-        | GitError::ObjectFormat { .. }
-        | GitError::BothForms
-        | GitError::PipelineFile { .. } => false,
+fn of_pull_request(hook: PullRequestHook) -> Origin {
+    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
+    Origin {
+        name: EventName::PullRequest,
+        git_ref: format!("refs/pull/{}/head", hook.number),
+        wanted: Wanted::PullRequest { number: hook.number, head: hook.head },
+        before: None,
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        inputs: BTreeMap::new(),
+        pull_request: Some(PullRequest {
+            number: hook.number,
+            title: hook.title,
+            action: hook.action,
+            source_branch: short(&hook.source),
+            target_branch: short(&hook.target),
+            fork: hook.fork,
+        }),
+        schedule: None,
     }
 }

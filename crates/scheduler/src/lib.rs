@@ -1,6 +1,7 @@
 //! From what happened to what runs: pipeline files to plans, deliveries to builds, the queue to the executor.
 //!
-//! `pipeline` is pure. `ingest` turns deliveries into builds. `dispatcher` is the only writer of a job's status; it
+//! `pipeline` is pure. `ingest` turns deliveries into builds, `schedules`
+//! times. `dispatcher` is the only writer of a job's status; it
 //! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
 //! API and the command line hold.
 
@@ -8,10 +9,12 @@ mod contexts;
 mod dispatcher;
 mod ingest;
 mod manual;
+mod outsiders;
 pub mod pipeline;
 mod prepare;
 mod rerun;
 mod scheduler;
+mod schedules;
 
 pub use contexts::build_context;
 pub use dispatcher::{Order, Report, ReportKind};

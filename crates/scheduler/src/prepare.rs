@@ -4,31 +4,46 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use longshore_core::{BuildPlan, Diagnostic, Event, EventName};
+use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest};
 use longshore_forge::{
-    CommitId, RefName,
+    CommitId, Revision,
     git::{CloneUrl, GitError, Mirror, Mirrors, Wanted},
 };
 use longshore_store::repos::Repo;
 
-use crate::pipeline::{self, Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
+use crate::{
+    outsiders,
+    pipeline::{self, Checked, Planned, RepoFacts, SourceFile, TemplateFiles},
+    schedules::{self, Schedules},
+};
 
 /// What is known before git was asked.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) name: EventName,
-    pub(crate) git_ref: RefName,
+    /// The full name.
+    pub(crate) git_ref: String,
     pub(crate) wanted: Wanted,
     pub(crate) before: Option<CommitId>,
     pub(crate) sender: String,
     pub(crate) url: Option<String>,
     pub(crate) default_branch: Option<String>,
     pub(crate) inputs: BTreeMap<String, String>,
+    pub(crate) pull_request: Option<PullRequest>,
+    pub(crate) schedule: Option<DueSchedule>,
 }
 
-/// What became of it.
+/// What was found out.
 #[derive(Debug)]
-pub(crate) enum Prepared {
+pub(crate) struct Prepared {
+    pub(crate) what: What,
+    /// The repository's schedules, where the commit is the default branch's newest and its files could be read.
+    pub(crate) schedules: Option<Schedules>,
+}
+
+/// What becomes of an event.
+#[derive(Debug)]
+pub(crate) enum What {
     Build {
         event: Box<Event>,
         plan: BuildPlan,
@@ -49,7 +64,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     let before = origin.before;
     let event = Box::new(Event {
         name: origin.name,
-        git_ref: origin.git_ref.as_str().to_owned(),
+        git_ref: origin.git_ref,
         commit: commit.as_str().to_owned(),
         before: before.as_ref().map(|before| before.as_str().to_owned()),
         message: facts.message,
@@ -59,38 +74,96 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         url: origin.url,
         default_branch: origin.default_branch.or_else(|| repo.default_branch.clone()),
         inputs: origin.inputs,
-        pull_request: None,
-        schedule: None,
+        pull_request: origin.pull_request,
+        schedule: origin.schedule,
     });
-    let files = match mirror.pipeline_files(&commit).await {
+    let speaks_for_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
+    let target = match &event.pull_request {
+        Some(pull_request) => Some(newest(&mirror, &pull_request.target_branch).await?),
+        None => None,
+    };
+    // Strangers do not say what runs here: a fork's pull request is built by the files of the branch that it asks to change.
+    let files_of = target.as_ref().filter(|_| outsiders::is_from_one(&event)).unwrap_or(&commit);
+    let checked = match read(&mirror, files_of).await? {
+        Read::Files(checked) => checked,
+        Read::Unreadable(diagnostics) => {
+            let what = What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics };
+            return Ok(Prepared { what, schedules: None });
+        }
+        Read::None => {
+            let commit: String = files_of.as_str().chars().take(10).collect();
+            let what =
+                What::Nothing(format!("no pipeline at {commit}: neither .longshore.yml nor a file in .longshore/"));
+            return Ok(Prepared { what, schedules: speaks_for_schedules.then(Schedules::new) });
+        }
+    };
+    // Of files with errors nobody can say what they would have asked for: what was there before stays.
+    let schedules = (speaks_for_schedules && !checked.has_errors())
+        .then(|| schedules::of(&checked.pipelines, default_branch(&event), Timestamp::now()));
+    let changed_files = match (checked.asks_for_changes(), &target) {
+        (false, _) => None,
+        (true, Some(target)) => mirror.changed_since_merge_base(&commit, target).await?,
+        (true, None) => mirror.changed_files(&commit, before.as_ref()).await?,
+    };
+    Ok(Prepared { what: plan(&checked, event, repo, changed_files), schedules })
+}
+
+/// The pipeline files of a commit.
+enum Read {
+    Files(Checked),
+    /// They are there and cannot be read.
+    Unreadable(Vec<Diagnostic>),
+    None,
+}
+
+async fn read(mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
+    let files = match mirror.pipeline_files(commit).await {
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
-            let diagnostics = vec![pipeline::unreadable(&error.to_string())];
-            return Ok(Prepared::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics });
+            return Ok(Read::Unreadable(vec![pipeline::unreadable(&error.to_string())]));
         }
         Err(error) => return Err(error),
     };
     if files.is_empty() {
-        let commit: String = event.commit.chars().take(10).collect();
-        return Ok(Prepared::Nothing(format!(
-            "no pipeline at {commit}: neither .longshore.yml nor a file in .longshore/"
-        )));
+        return Ok(Read::None);
     }
     let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
     let mut templates = TemplateFiles::new();
     for path in pipeline::wanted_templates(&files) {
-        let file = mirror.file(&commit, &path).await?;
+        let file = mirror.file(commit, &path).await?;
         templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
     }
-    let checked = pipeline::check(&files, &templates);
-    let changed_files = match checked.asks_for_changes() {
-        true => mirror.changed_files(&commit, before.as_ref()).await?,
-        false => None,
-    };
-    Ok(plan(&checked, event, repo, changed_files))
+    Ok(Read::Files(pipeline::check(&files, &templates)))
 }
 
-fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option<Vec<String>>) -> Prepared {
+/// The default branch's name, as far as anybody told.
+fn default_branch(event: &Event) -> &str {
+    event.default_branch.as_deref().unwrap_or("main")
+}
+
+/// Deliveries may be worked on out of their order: only the newest commit says what is scheduled.
+async fn is_newest_of_default_branch(mirror: &Mirror, commit: &CommitId, event: &Event) -> Result<bool, GitError> {
+    let branch = default_branch(event);
+    if event.git_ref.strip_prefix("refs/heads/") != Some(branch) {
+        return Ok(false);
+    }
+    match newest(mirror, branch).await {
+        Ok(newest) => Ok(newest == *commit),
+        Err(GitError::UnknownRevision { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The newest commit of a branch, as it was fetched.
+async fn newest(mirror: &Mirror, branch: &str) -> Result<CommitId, GitError> {
+    let name = format!("refs/heads/{branch}");
+    match name.parse() {
+        Ok(name) => mirror.resolve(&Revision::Ref(name)).await,
+        Err(_) => Err(GitError::UnknownRevision { revision: name }),
+    }
+}
+
+fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option<Vec<String>>) -> What {
     let facts = RepoFacts {
         name: repo.name.clone(),
         clone_url: shown_address(&repo.clone_url),
@@ -100,13 +173,16 @@ fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option
     };
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, &facts) {
-        Planned::Build(plan) => Prepared::Build { event, plan, diagnostics: warnings },
-        Planned::Broken(diagnostics) => Prepared::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
+        Planned::Build(mut plan) => {
+            outsiders::restrain(&mut plan, &event);
+            What::Build { event, plan, diagnostics: warnings }
+        }
+        Planned::Broken(diagnostics) => What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            Prepared::Nothing(reasons.join("; "))
+            What::Nothing(reasons.join("; "))
         }
-        Planned::Refused(reason) => Prepared::Nothing(reason),
+        Planned::Refused(reason) => What::Nothing(reason),
     }
 }
 

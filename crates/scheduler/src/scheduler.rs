@@ -22,8 +22,9 @@ use crate::{
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
     manual::{self, ManualStart},
-    prepare::{self, Origin, Prepared},
+    prepare::{self, Origin, Prepared, What},
     rerun::{self, Rerun},
+    schedules::{self, Schedules},
 };
 
 /// What a manual build starts from.
@@ -73,7 +74,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts the ingest loop and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
+    /// Starts the ingest loop, the schedules and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
     /// come out of `orders`; what it has to say goes into `reports`.
     #[must_use]
     pub fn start(
@@ -91,6 +92,7 @@ impl Scheduler {
             Dispatcher { store: store.clone(), capacity, orders, reports, requests, running, told: HashSet::new() };
         tasks.spawn(dispatcher.run(shutdown.clone()));
         tasks.spawn(ingest::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
+        tasks.spawn(schedules::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
         Self { store, mirrors, requests: sender }
     }
 
@@ -106,17 +108,20 @@ impl Scheduler {
         };
         let origin = Origin {
             name: EventName::Manual,
-            git_ref,
+            git_ref: git_ref.as_str().to_owned(),
             wanted,
             before: None,
             sender: request.sender,
             url: None,
             default_branch: None,
             inputs: request.inputs,
+            pull_request: None,
+            schedule: None,
         };
-        match prepare::prepare(&self.mirrors, &repo, origin).await.map_err(of_git)? {
-            Prepared::Build { event, plan, diagnostics } => {
-                self.create(NewBuild {
+        let Prepared { what, schedules } = prepare::prepare(&self.mirrors, &repo, origin).await.map_err(of_git)?;
+        match what {
+            What::Build { event, plan, diagnostics } => {
+                let new = NewBuild {
                     repo: repo.id,
                     event: *event,
                     plan,
@@ -124,10 +129,10 @@ impl Scheduler {
                     delivery: None,
                     rerun_of: None,
                     carried_over: Vec::new(),
-                })
-                .await
+                };
+                self.create(new, schedules).await
             }
-            Prepared::Nothing(reason) => Err(RequestError::unusable(reason)),
+            What::Nothing(reason) => Err(RequestError::unusable(reason)),
         }
     }
 
@@ -169,17 +174,20 @@ impl Scheduler {
     /// Runs an ended build once more as a new build, with the same plan; `failed_only` carries over what succeeded.
     pub async fn rerun_build(&self, build: BuildId, failed_only: bool) -> Result<BuildId, RequestError> {
         let what = if failed_only { Rerun::Failed } else { Rerun::All };
-        self.create(rerun::plan(&self.store, build, what).await?).await
+        self.create(rerun::plan(&self.store, build, what).await?, None).await
     }
 
     /// Runs one job of an ended build once more, as a new build that carries over everything else that succeeded.
     pub async fn rerun_job(&self, job: JobId) -> Result<BuildId, RequestError> {
         let found = longshore_store::jobs::get(&self.store, job).await?.ok_or_else(|| not_found("job"))?;
-        self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?).await
+        self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?, None).await
     }
 
-    async fn create(&self, new: NewBuild) -> Result<BuildId, RequestError> {
+    async fn create(&self, new: NewBuild, schedules: Option<Schedules>) -> Result<BuildId, RequestError> {
         let mut tx = self.store.write().await?;
+        if let Some(schedules) = &schedules {
+            longshore_store::schedules::replace(&mut tx, new.repo, schedules).await?;
+        }
         let build = builds::create(&mut tx, &new, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(build.id)

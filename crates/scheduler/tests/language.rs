@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    BuildPlan, Event, EventName, JobPlan, Timestamp,
+    BuildPlan, DueSchedule, Event, EventName, JobPlan, Timestamp,
     event::PullRequest,
     expression::{Value, Values, runs},
     plan::{Need, RetryOn},
@@ -130,9 +130,21 @@ fn pull_requests_are_told_apart_by_target_and_by_what_happened() {
 #[test]
 fn a_schedule_starts_its_own_pipeline_and_knows_its_next_moment() {
     let on = "{ schedule: [{ cron: '0 3 * * *', timezone: Europe/Madrid, branch: next }, { cron: '@daily' }] }";
-    let due = |cron: &str| Event { name: EventName::Schedule, schedule: Some(cron.to_owned()), ..push("main") };
-    assert!(starts(on, &due("0 3 * * *"), None));
-    assert!(!starts(on, &due("0 4 * * *"), None));
+    let due = |cron: &str, timezone: &str, branch: &str| {
+        let (cron, timezone) = (cron.to_owned(), timezone.to_owned());
+        let schedule = Some(DueSchedule { cron, timezone, due_at: Timestamp::from_millis(0) });
+        Event { name: EventName::Schedule, schedule, default_branch: Some("main".to_owned()), ..push(branch) }
+    };
+    assert!(starts(on, &due("0 3 * * *", "Europe/Madrid", "next"), None));
+    assert!(starts(on, &due("@daily", "UTC", "main"), None));
+    for (cron, timezone, branch) in [
+        ("0 4 * * *", "Europe/Madrid", "next"),
+        ("0 3 * * *", "UTC", "next"),
+        ("0 3 * * *", "Europe/Madrid", "main"),
+        ("@daily", "UTC", "next"),
+    ] {
+        assert!(!starts(on, &due(cron, timezone, branch), None), "{cron} {timezone} {branch}");
+    }
     assert!(!starts(on, &push("main"), None));
     let checked = sound(&started_by(on));
     let [first, second] = checked.pipelines[0].schedules() else { panic!("two schedules") };

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{BuildPlan, Event, EventName, Severity, event::PullRequest};
+use longshore_core::{BuildPlan, DueSchedule, Event, EventName, Severity, Timestamp, event::PullRequest};
 use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, TemplateFiles, report};
 use proptest::prelude::*;
 
@@ -132,7 +132,9 @@ fn every_valid_example_has_no_finding_and_its_frozen_plan() {
             "release-on-tag" => event(EventName::Tag, "refs/tags/v1.2.0"),
             "by-hand" | "deploy" => event(EventName::Manual, "refs/heads/main"),
             "nightly" => {
-                Event { schedule: Some("30 3 * * 1-5".to_owned()), ..event(EventName::Schedule, "refs/heads/main") }
+                let (cron, timezone) = ("30 3 * * 1-5".to_owned(), "Europe/Madrid".to_owned());
+                let schedule = Some(DueSchedule { cron, timezone, due_at: Timestamp::from_millis(0) });
+                Event { schedule, ..event(EventName::Schedule, "refs/heads/main") }
             }
             "pull-requests" => pull_request("synchronize"),
             _ => push(),

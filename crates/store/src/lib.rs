@@ -5,7 +5,7 @@
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
 //! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
-//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod attempts;
 pub mod backup;
@@ -27,6 +27,7 @@ pub mod repos;
 pub mod restore;
 pub mod retention;
 mod row;
+pub mod schedules;
 mod secret_key;
 pub mod secrets;
 pub mod seed;

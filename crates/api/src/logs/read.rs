@@ -60,6 +60,8 @@ pub(crate) struct LogQuery {
     format: Format,
     /// Only this step: its number, from 1, or its name (the first of that name)
     step: Option<String>,
+    /// The log of this try, from 1, of a job that was tried again; the newest where it is not given
+    attempt: Option<u32>,
     /// Leaves out so many bytes of the answer's beginning; where there are no more, the answer is empty
     offset: Option<u64>,
 }
@@ -87,8 +89,14 @@ pub(crate) async fn read(
     let job = find_job(&server, &caller, id).await?;
     let step = query.step.as_deref().map(|wanted| step_position(&job, wanted)).transpose()?;
     let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let source =
-        Source { store: server.store.clone(), job: id, format: query.format, step, heads: StepHead::of(&plan) };
+    let source = Source {
+        store: server.store.clone(),
+        job: id,
+        attempt: query.attempt,
+        format: query.format,
+        step,
+        heads: StepHead::of(&plan),
+    };
 
     let offset = query.offset.unwrap_or(0);
     let mut response = match Wanted::of(&headers) {
@@ -139,6 +147,7 @@ fn step_position(job: &Job, wanted: &str) -> Result<u16, ApiError> {
 struct Source {
     store: Store,
     job: JobId,
+    attempt: Option<u32>,
     format: Format,
     step: Option<u16>,
     heads: Vec<StepHead>,
@@ -151,7 +160,11 @@ impl Source {
             Format::Raw => Renderer::raw(self.step),
             Format::Jsonl => Renderer::jsonl(self.heads.clone(), self.step),
         };
-        Ok(Pieces { reader: logs::read(&self.store, self.job, 0).await?, renderer })
+        let reader = match self.attempt {
+            Some(attempt) => logs::read_attempt(&self.store, self.job, attempt).await?,
+            None => logs::read(&self.store, self.job, 0).await?,
+        };
+        Ok(Pieces { reader, renderer })
     }
 
     /// Bytes of it now.

@@ -18,8 +18,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use super::{
-    CloneUrl, Git, GitError, Mirror, TarSource,
-    git_dir::{GitDir, IndexEntry, Tag, tags_at},
+    CloneUrl, Git, GitError, Mirror, TarSource, Wanted,
+    command::Streaming,
+    git_dir::{GitDir, IndexEntry, name_submodules},
+    history::History,
+    submodules::{self, MAX_NESTING, MAX_SUBMODULES},
     tar_writer::TarWriter,
 };
 use crate::{CommitId, RefName};
@@ -35,8 +38,13 @@ pub struct Checkout<'a> {
     pub commit: &'a CommitId,
     /// A branch becomes HEAD's; a tag, or nothing, leaves HEAD detached at the commit.
     pub git_ref: Option<&'a RefName>,
-    /// Becomes `origin`, without credentials.
+    /// Becomes `origin`, without credentials; submodules are found from here, with them.
     pub origin: &'a CloneUrl,
+    /// Commits of history; 0 for all, and then all branches go along.
+    pub depth: u32,
+    pub submodules: bool,
+    /// Whoever made the commit may not push here: its submodules are only those that everybody may read.
+    pub by_stranger: bool,
 }
 
 /// Makes checkouts and keeps the last ones, so that the jobs of one build share one.
@@ -77,10 +85,10 @@ impl Checkouts {
     /// # Errors
     /// When git fails or the disk is full.
     pub async fn tar(&self, mirror: &Mirror, checkout: &Checkout<'_>) -> Result<TarSource, GitError> {
-        let tags = tags_at(mirror.git(), mirror.folder(), checkout.commit).await?;
-        let key = key(mirror, checkout, &tags);
+        let history = History::of(mirror.git(), mirror.folder(), checkout.commit, checkout.depth).await?;
+        let key = key(mirror, checkout, &history);
         let slot = self.slot(&key);
-        let tar = slot.get_or_try_init(|| self.prepare(mirror, checkout, &tags)).await?.clone();
+        let tar = slot.get_or_try_init(|| prepare(&self.folder, mirror, checkout, &history)).await?.clone();
         self.evict(&key);
         Ok(tar)
     }
@@ -112,28 +120,17 @@ impl Checkouts {
             !goes
         });
     }
-
-    async fn prepare(&self, mirror: &Mirror, checkout: &Checkout<'_>, tags: &[Tag]) -> Result<TarSource, GitError> {
-        let git_dir = GitDir {
-            source: mirror.folder(),
-            commit: checkout.commit,
-            branch: checkout.git_ref.filter(|name| name.branch().is_some()),
-            tags,
-            origin: Some(checkout.origin.address()),
-        };
-        prepare(mirror.git(), &self.folder, &git_dir).await
-    }
 }
 
 const PREPARE: &str = "prepare-";
 
 /// Everything that the tar's bytes depend on.
-fn key(mirror: &Mirror, checkout: &Checkout<'_>, tags: &[Tag]) -> String {
+fn key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
     let mut hash = Sha256::new();
-    let tags: String = tags.iter().map(Tag::line).collect();
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
-    let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &tags].map(str::as_bytes);
-    for text in [mirror.folder().as_os_str().as_bytes()].into_iter().chain(texts) {
+    let (history, submodules) = (history.lines(), format!("{} {}", checkout.submodules, checkout.by_stranger));
+    let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &history, &submodules];
+    for text in [mirror.folder().as_os_str().as_bytes()].into_iter().chain(texts.map(str::as_bytes)) {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     }
@@ -151,35 +148,105 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-async fn prepare(git: &Git, folder: &Path, git_dir: &GitDir<'_>) -> Result<TarSource, GitError> {
+/// A repository of a checkout: the one that was asked for, or a submodule.
+struct Part {
+    /// Where it lies in the workspace: nothing, or a path that ends in a slash.
+    prefix: Vec<u8>,
+    /// Its `.git` is in here, and those of its files that git checked out.
+    root: PathBuf,
+    entries: Vec<IndexEntry>,
+    converted: HashSet<Vec<u8>>,
+    /// Gives the other files, in their order.
+    objects: Streaming,
+}
+
+async fn prepare(
+    folder: &Path,
+    mirror: &Mirror,
+    checkout: &Checkout<'_>,
+    history: &History,
+) -> Result<TarSource, GitError> {
     let scratch = scratch(folder)?;
-    let dot_git = scratch.path().join(".git");
+    let mut parts = Vec::new();
+    add_parts(scratch.path(), mirror, checkout, history, Vec::new(), 0, &mut parts).await?;
+    let out = tempfile::tempfile_in(folder).map_err(GitError::io("making the checkout"))?;
+    let mut readers = Vec::new();
+    for part in &parts {
+        readers.push(part.objects.stdout.try_clone().map_err(GitError::io("making the checkout"))?);
+    }
+    let written = spawn_blocking(move || {
+        let tar = write_tar(out, &parts, readers)?;
+        drop(scratch);
+        Ok::<_, io::Error>((tar, parts))
+    });
+    let written = written.await.map_err(io::Error::other).and_then(|result| result);
+    let (tar, parts) = written.map_err(GitError::io("writing the checkout"))?;
+    for part in parts {
+        part.objects.end("reading the commit's files").await?;
+    }
+    Ok(tar)
+}
+
+/// Adds the repository of `checkout`, then what lies in it.
+async fn add_parts(
+    scratch: &Path,
+    mirror: &Mirror,
+    checkout: &Checkout<'_>,
+    history: &History,
+    prefix: Vec<u8>,
+    nesting: usize,
+    parts: &mut Vec<Part>,
+) -> Result<(), GitError> {
+    let git = mirror.git();
+    let root = scratch.join(parts.len().to_string());
+    let dot_git = root.join(".git");
+    let git_dir = GitDir {
+        source: mirror.folder(),
+        commit: checkout.commit,
+        branch: checkout.git_ref.filter(|name| name.branch().is_some()),
+        history,
+        origin: Some(checkout.origin.address()),
+    };
     let entries = git_dir.write(git, &dot_git).await?;
     check(&entries)?;
-    let converted = converted(git, scratch.path(), &entries).await?;
-    let mut names = tempfile::tempfile_in(folder).map_err(GitError::io("making the checkout"))?;
-    let is_read = |entry: &&IndexEntry| entry.mode != GITLINK && !converted.contains(&entry.path);
+    let inside = match checkout.submodules {
+        true => submodules::of(git, mirror.folder(), checkout, &entries).await?,
+        false => Vec::new(),
+    };
+    name_submodules(&dot_git, &inside).await?;
+    let converted = converted(git, &root, &entries).await?;
+    let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
+    let is_read = |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path);
     let listed = {
         let list: String = entries.iter().filter(is_read).map(|entry| format!("{}\n", entry.object)).collect();
         names.write_all(list.as_bytes()).and_then(|()| names.rewind())
     };
     listed.map_err(GitError::io("making the checkout"))?;
-    let streaming = git.in_repository(&dot_git).args(["cat-file", "--batch", "--buffer"]).stream(names)?;
-    let objects = streaming.stdout.try_clone().map_err(GitError::io("making the checkout"))?;
-    let out = tempfile::tempfile_in(folder).map_err(GitError::io("making the checkout"))?;
-    let written = spawn_blocking(move || write_tar(out, scratch.path(), &entries, &converted, objects));
-    let written = written.await.map_err(io::Error::other).and_then(|result| result);
-    let written = written.map_err(GitError::io("writing the checkout"))?;
-    streaming.end("reading the commit's files").await?;
-    Ok(written)
-}
+    let objects = git.in_repository(&dot_git).args(["cat-file", "--batch", "--buffer"]).stream(names)?;
+    parts.push(Part { prefix: prefix.clone(), root, entries, converted, objects });
 
-const GITLINK: u32 = 0o160_000;
-const LINK: u32 = 0o120_000;
+    for submodule in inside {
+        let refused = |detail| Err(GitError::Failed { operation: "checking out the submodules", detail });
+        if parts.len() > MAX_SUBMODULES {
+            return refused(format!("there are more than {MAX_SUBMODULES}"));
+        }
+        if nesting >= MAX_NESTING {
+            return refused(format!("they lie in each other more than {MAX_NESTING} deep"));
+        }
+        let mirror = mirror.submodule(&submodule.url).await?;
+        mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await?;
+        let depth = checkout.depth;
+        let history = History::of(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
+        let checkout = Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, ..*checkout };
+        let prefix = [prefix.as_slice(), &submodule.path, b"/"].concat();
+        Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting + 1, parts)).await?;
+    }
+    Ok(())
+}
 
 /// A crafted tree can hold a link and, behind it, files; unpacked, they would land where the link leads.
 fn check(entries: &[IndexEntry]) -> Result<(), GitError> {
-    let links: HashSet<&[u8]> = entries.iter().filter(|e| e.mode == LINK).map(|e| e.path.as_slice()).collect();
+    let links: HashSet<&[u8]> = entries.iter().filter(|e| e.is_link()).map(|e| e.path.as_slice()).collect();
     let behind_link =
         |path: &[u8]| path.iter().enumerate().any(|(at, byte)| *byte == b'/' && links.contains(&path[..at]));
     if !links.is_empty() && entries.iter().any(|entry| behind_link(&entry.path)) {
@@ -196,7 +263,7 @@ async fn converted(git: &Git, root: &Path, entries: &[IndexEntry]) -> Result<Has
         return Ok(HashSet::new());
     }
     let in_root = || git.in_repository(&root.join(".git")).env("GIT_WORK_TREE", root);
-    let files = entries.iter().filter(|entry| entry.mode & 0o170_000 == 0o100_000);
+    let files = entries.iter().filter(|entry| entry.is_file());
     let list: Vec<u8> = files.flat_map(|entry| entry.path.iter().copied().chain([0])).collect();
     let attributes = ["check-attr", "--cached", "--stdin", "-z", "eol", "ident", "working-tree-encoding"];
     let answer = in_root().args(attributes).output("reading attributes", &list).await?;
@@ -219,34 +286,37 @@ async fn converted(git: &Git, root: &Path, entries: &[IndexEntry]) -> Result<Has
     Ok(converted)
 }
 
-/// Writes the tar of `root/.git` and of the entries: `objects` gives what is not in `converted`, in order.
-fn write_tar(
-    out: File,
-    root: &Path,
-    entries: &[IndexEntry],
-    converted: &HashSet<Vec<u8>>,
-    objects: File,
-) -> io::Result<TarSource> {
+/// Writes the tar of all parts, each with its `.git` and its entries; `objects` are the parts'.
+fn write_tar(out: File, parts: &[Part], objects: Vec<File>) -> io::Result<TarSource> {
     let mut tar = TarWriter::new(BufWriter::with_capacity(BUFFER, out), now());
-    write_folder(&mut tar, root, b".git")?;
+    for (part, objects) in parts.iter().zip(objects) {
+        write_part(&mut tar, part, objects)?;
+    }
+    let out = tar.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    TarSource::new(out)
+}
+
+fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) -> io::Result<()> {
+    let in_tar = |path: &[u8]| [part.prefix.as_slice(), path].concat();
+    write_folder(tar, &part.root.join(".git"), &in_tar(b".git"))?;
     let mut objects = BufReader::with_capacity(BUFFER, objects);
-    for entry in entries {
-        let executable = entry.mode & 0o100 != 0;
-        if entry.mode == GITLINK {
+    for entry in &part.entries {
+        let (path, executable) = (in_tar(&entry.path), entry.mode & 0o100 != 0);
+        if entry.is_gitlink() {
             // Git makes an empty folder where a submodule goes.
-            tar.folder(&entry.path)?;
-        } else if converted.contains(&entry.path) {
-            let file = File::open(root.join(std::ffi::OsStr::from_bytes(&entry.path)))?;
-            tar.file(&entry.path, executable, file.metadata()?.len(), file)?;
+            tar.folder(&path)?;
+        } else if part.converted.contains(&entry.path) {
+            let file = File::open(part.root.join(std::ffi::OsStr::from_bytes(&entry.path)))?;
+            tar.file(&path, executable, file.metadata()?.len(), file)?;
         } else {
             let size = object_size(&mut objects, &entry.object)?;
             let mut data = (&mut objects).take(size);
-            if entry.mode == LINK {
+            if entry.is_link() {
                 let mut target = Vec::new();
                 data.read_to_end(&mut target)?;
-                tar.link(&entry.path, &target)?;
+                tar.link(&path, &target)?;
             } else {
-                tar.file(&entry.path, executable, size, &mut data)?;
+                tar.file(&path, executable, size, &mut data)?;
             }
             if data.limit() > 0 {
                 return Err(io::Error::other("git ended in the middle of a file"));
@@ -255,8 +325,7 @@ fn write_tar(
             objects.read_exact(&mut newline)?;
         }
     }
-    let out = tar.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    TarSource::new(out)
+    Ok(())
 }
 
 /// Reads `<object> blob <size>`.
@@ -269,21 +338,21 @@ fn object_size(objects: &mut impl io::BufRead, object: &str) -> io::Result<u64> 
         .ok_or_else(|| io::Error::other(format!("git does not give the file {object}: {}", line.trim_end())))
 }
 
-/// Writes a folder that we made, below `root`, with all that is in it.
-pub(crate) fn write_folder<W: io::Write>(tar: &mut TarWriter<W>, root: &Path, path: &[u8]) -> io::Result<()> {
+/// Writes a folder that we made, with all that is in it, as `path`.
+pub(crate) fn write_folder<W: io::Write>(tar: &mut TarWriter<W>, folder: &Path, path: &[u8]) -> io::Result<()> {
     tar.folder(path)?;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root.join(std::ffi::OsStr::from_bytes(path)))? {
+    for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        names.push((entry.file_name().as_bytes().to_vec(), entry.file_type()?.is_dir()));
+        names.push((entry.file_name(), entry.file_type()?.is_dir()));
     }
     names.sort();
     for (name, is_folder) in names {
-        let path = [path, b"/", &name].concat();
+        let (on_disk, path) = (folder.join(&name), [path, b"/", name.as_bytes()].concat());
         if is_folder {
-            write_folder(tar, root, &path)?;
+            write_folder(tar, &on_disk, &path)?;
         } else {
-            let file = File::open(root.join(std::ffi::OsStr::from_bytes(&path)))?;
+            let file = File::open(on_disk)?;
             tar.file(&path, false, file.metadata()?.len(), file)?;
         }
     }

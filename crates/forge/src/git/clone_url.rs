@@ -37,6 +37,31 @@ impl CloneUrl {
         &self.address
     }
 
+    /// The host, with its port where one is named.
+    pub(crate) fn host(&self) -> &str {
+        let rest = match self.address.split_once("://") {
+            Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+            None => self.address.split(':').next().unwrap_or_default(),
+        };
+        rest.rsplit_once('@').map_or(rest, |(_, host)| host)
+    }
+
+    pub(crate) fn is_ssh(&self) -> bool {
+        !self.address.starts_with("http://") && !self.address.starts_with("https://")
+    }
+
+    pub(crate) const fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// With the credentials of `other`, if they are for where this address leads and it has none of its own.
+    pub(crate) fn with_credentials_of(mut self, other: &Self) -> Self {
+        if self.credentials.is_none() {
+            self.credentials = other.credentials.clone().filter(|theirs| self.address.starts_with(&theirs.scope));
+        }
+        self
+    }
+
     /// Configuration that git needs to log in. It travels in the environment, which only our own user can read;
     /// arguments can be read by everyone.
     pub(crate) fn git_config(&self) -> Option<(String, String)> {

@@ -69,6 +69,29 @@ impl Mirror {
         Ok(paths(&first.output("looking for changed files", &[]).await?))
     }
 
+    /// The paths of the files that `commit` changes beyond what it has in common with `target`. Nothing where there are too many, or
+    /// where the two have nothing in common.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn changed_since_merge_base(
+        &self,
+        commit: &CommitId,
+        target: &CommitId,
+    ) -> Result<Option<Vec<String>>, GitError> {
+        let base = self.git().in_repository(self.folder()).args([
+            "merge-base",
+            "--end-of-options",
+            target.as_str(),
+            commit.as_str(),
+        ]);
+        let base = base.run("looking for a merge base", &[]).await?;
+        let base = std::str::from_utf8(&base.stdout).ok().and_then(|line| line.trim_end().parse::<CommitId>().ok());
+        let Some(base) = base else { return Ok(None) };
+        let diff = self.diff().args(["--end-of-options", base.as_str(), commit.as_str()]);
+        Ok(paths(&diff.output("looking for changed files", &[]).await?))
+    }
+
     fn diff(&self) -> super::command::Invocation {
         self.git().in_repository(self.folder()).args([
             "diff-tree",

@@ -44,6 +44,26 @@ impl GitError {
         matches!(self, Self::Unreachable { .. } | Self::Certificate { .. } | Self::Timeout { .. })
     }
 
+    /// Whether waiting may help: the git host comes back, somebody mends credentials or rights, the disk gets room.
+    #[must_use]
+    pub const fn may_mend(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Authentication { .. }
+            | Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::Timeout { .. }
+            | Self::NoGit
+            | Self::Failed { .. }
+            | Self::Io { .. } => true,
+            Self::RefusedAddress { .. }
+            | Self::UnknownRevision { .. }
+            | Self::ObjectFormat { .. }
+            | Self::BothForms
+            | Self::PipelineFile { .. } => false,
+        }
+    }
+
     /// For `map_err`: says what was being done.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }

@@ -1,4 +1,4 @@
-//! The `.git` that goes with a checkout: one commit deep, with its branch, the tags that point at it, an index and
+//! The `.git` that goes with a checkout: so many commits deep, with its branch, the tags that point at them, an index and
 //! `origin`. Written by hand where git would need a process for each, since a build waits for it.
 
 use std::{
@@ -6,20 +6,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Git, GitError};
+use super::{Git, GitError, history::History, submodules::Submodule};
 use crate::{CommitId, RefName};
 
-/// A tag and the object it names: the commit or, of an annotated tag, the tag's own object.
+/// A branch or a tag and the object it names: the commit or, of an annotated tag, the tag's own object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tag {
-    object: String,
+pub(crate) struct Named {
+    pub(crate) object: String,
     pub(crate) name: RefName,
 }
 
-impl Tag {
-    /// One line that changes whenever the tag does.
+impl Named {
+    /// One line that changes whenever it does.
     pub(crate) fn line(&self) -> String {
         format!("{} {}\n", self.object, self.name)
+    }
+}
+
+const GITLINK: u32 = 0o160_000;
+const LINK: u32 = 0o120_000;
+
+impl IndexEntry {
+    pub(crate) const fn is_gitlink(&self) -> bool {
+        self.mode == GITLINK
+    }
+
+    pub(crate) const fn is_link(&self) -> bool {
+        self.mode == LINK
+    }
+
+    pub(crate) const fn is_file(&self) -> bool {
+        self.mode & 0o170_000 == 0o100_000
     }
 }
 
@@ -31,7 +48,7 @@ pub(crate) struct GitDir<'a> {
     pub(crate) commit: &'a CommitId,
     /// The branch that HEAD is on; none leaves it detached.
     pub(crate) branch: Option<&'a RefName>,
-    pub(crate) tags: &'a [Tag],
+    pub(crate) history: &'a History,
     /// The address of `origin`, without credentials.
     pub(crate) origin: Option<&'a str>,
 }
@@ -42,24 +59,6 @@ pub(crate) struct IndexEntry {
     pub(crate) mode: u32,
     pub(crate) object: String,
     pub(crate) path: Vec<u8>,
-}
-
-/// The tags that point at `commit`, directly or through a tag object.
-pub(crate) async fn tags_at(git: &Git, source: &Path, commit: &CommitId) -> Result<Vec<Tag>, GitError> {
-    let invocation = git.in_repository(source).args([
-        "for-each-ref",
-        "--format=%(objectname) %(refname)",
-        &format!("--points-at={commit}"),
-        "refs/tags",
-    ]);
-    let output = invocation.output("listing tags", &[]).await?;
-    let output = String::from_utf8_lossy(&output);
-    let tags = output.lines().filter_map(|line| {
-        let (object, name) = line.split_once(' ')?;
-        // What our rules do not take (names over a length) is left out.
-        Some(Tag { object: object.to_owned(), name: name.parse().ok()? })
-    });
-    Ok(tags.collect())
 }
 
 impl GitDir<'_> {
@@ -73,19 +72,27 @@ impl GitDir<'_> {
             {
                 tokio::fs::write(folder.join(name), text).await?;
             }
-            tokio::fs::write(folder.join("shallow"), format!("{}\n", self.commit)).await
+            if !self.history.ends.is_empty() {
+                let ends: String = self.history.ends.iter().map(|end| format!("{end}\n")).collect();
+                tokio::fs::write(folder.join("shallow"), ends).await?;
+            }
+            Ok(())
         };
         written.await.map_err(GitError::io("writing the checkout's .git"))?;
         let (_, entries) = tokio::try_join!(self.pack(git, packs), self.index(git, folder))?;
         Ok(entries)
     }
 
-    /// The commit, its trees and files, and the tags' objects. Deltas are taken over, not sought: the pack is read
+    /// The commits, their trees and files, and the tags' objects. Deltas are taken over, not sought: the pack is read
     /// once or twice and then thrown away.
     async fn pack(&self, git: &Git, packs: PathBuf) -> Result<Vec<u8>, GitError> {
-        let mut wanted = format!("--shallow {0}\n{0}\n", self.commit);
-        for tag in self.tags {
-            let _ = writeln!(wanted, "{}", tag.object);
+        let mut wanted = String::new();
+        for end in &self.history.ends {
+            let _ = writeln!(wanted, "--shallow {end}");
+        }
+        let _ = writeln!(wanted, "{}", self.commit);
+        for named in self.history.branches.iter().chain(&self.history.tags) {
+            let _ = writeln!(wanted, "{}", named.object);
         }
         let invocation = git
             .in_repository(self.source)
@@ -114,11 +121,16 @@ impl GitDir<'_> {
         let mut text = String::new();
         if let Some(name) = self.branch.and_then(RefName::branch) {
             let _ = writeln!(text, "{} refs/heads/{name}", self.commit);
-            if self.origin.is_some() {
+            if self.origin.is_some() && self.history.branches.is_empty() {
                 let _ = writeln!(text, "{} refs/remotes/origin/{name}", self.commit);
             }
         }
-        text.extend(self.tags.iter().map(Tag::line));
+        for Named { object, name } in &self.history.branches {
+            if let Some(name) = name.branch() {
+                let _ = writeln!(text, "{object} refs/remotes/origin/{name}");
+            }
+        }
+        text.extend(self.history.tags.iter().map(Named::line));
         text
     }
 
@@ -127,12 +139,32 @@ impl GitDir<'_> {
                         \tlogallrefupdates = true\n"
             .to_owned();
         if let Some(origin) = self.origin {
-            let origin = origin.replace('\\', "\\\\").replace('"', "\\\"");
-            let _ = writeln!(text, "[remote \"origin\"]\n\turl = \"{origin}\"");
+            let _ = writeln!(text, "[remote \"origin\"]\n\turl = \"{}\"", escaped(origin));
             let _ = writeln!(text, "\tfetch = +refs/heads/*:refs/remotes/origin/*");
         }
         text
     }
+}
+
+/// Says in the `.git` at `folder` which submodules are checked out with it.
+pub(crate) async fn name_submodules(folder: &Path, submodules: &[Submodule]) -> Result<(), GitError> {
+    use tokio::io::AsyncWriteExt as _;
+    let mut text = String::new();
+    for submodule in submodules {
+        let (name, url) = (escaped(&submodule.name), escaped(submodule.url.address()));
+        let _ = writeln!(text, "[submodule \"{name}\"]\n\tactive = true\n\turl = \"{url}\"");
+    }
+    let append = async {
+        let mut config = tokio::fs::OpenOptions::new().append(true).open(folder.join("config")).await?;
+        config.write_all(text.as_bytes()).await?;
+        config.flush().await
+    };
+    append.await.map_err(GitError::io("writing the checkout's .git"))
+}
+
+/// Between quotes of git's configuration. Neither of what is written so has control characters.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 fn parse_index(list: &[u8]) -> Result<Vec<IndexEntry>, GitError> {

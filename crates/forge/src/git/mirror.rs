@@ -10,6 +10,7 @@ use std::{
 };
 
 use longshore_core::RepoId;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::{CloneUrl, Git, GitError};
@@ -75,6 +76,20 @@ pub enum Wanted {
     /// What a delivery told of: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref has
     /// moved on, still in the repository.
     Push { git_ref: RefName, after: CommitId },
+    /// What a pull request brings: `head`, found on `refs/pull/<number>/head` or, if that has moved on, still in the repository. The
+    /// branches come with it, so that the commit can be compared with the target.
+    PullRequest { number: u64, head: CommitId },
+}
+
+impl Wanted {
+    fn revision(&self) -> Revision {
+        match self {
+            Self::Ref(name) => Revision::Ref(name.clone()),
+            Self::Commit(commit) | Self::Push { after: commit, .. } | Self::PullRequest { head: commit, .. } => {
+                Revision::Commit(commit.clone())
+            }
+        }
+    }
 }
 
 /// What people read about a commit; bytes that are not UTF-8 are replaced.
@@ -91,6 +106,7 @@ pub struct Mirror {
     git: Git,
     folder: PathBuf,
     fetching: Mutex<()>,
+    submodules: Mutex<HashMap<PathBuf, Arc<Self>>>,
 }
 
 impl Mirror {
@@ -123,13 +139,27 @@ impl Mirror {
             let _ = tokio::fs::remove_dir_all(folder).await;
             tokio::fs::rename(&new, folder).await.map_err(GitError::io("making a mirror"))?;
         }
-        Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default() })
+        Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default(), submodules: Mutex::default() })
     }
 
     /// Where its data lies.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The mirror of a submodule of this repository: in its folder, so that both go together; made, empty, at the first call. What was
+    /// fetched with credentials is another one than what everybody may read.
+    pub(crate) async fn submodule(&self, url: &CloneUrl) -> Result<Arc<Self>, GitError> {
+        let name = hex::encode(Sha256::digest(format!("{} {}", url.has_credentials(), url.address())));
+        let folder = self.folder.join("submodules").join(format!("{name}.git"));
+        let mut open = self.submodules.lock().await;
+        if let Some(mirror) = open.get(&folder) {
+            return Ok(Arc::clone(mirror));
+        }
+        let mirror = Arc::new(Self::open_or_create(self.git.clone(), &folder).await?);
+        open.insert(folder, Arc::clone(&mirror));
+        Ok(mirror)
     }
 
     pub(crate) const fn git(&self) -> &Git {
@@ -147,7 +177,12 @@ impl Mirror {
         if let Some(commit) = self.present(wanted).await? {
             return Ok(commit);
         }
-        let all = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+        let request = match wanted {
+            Wanted::PullRequest { number, .. } => Some(format!("+refs/pull/{number}/head:refs/pull/{number}/head")),
+            Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => None,
+        };
+        let all: Vec<&str> =
+            ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"].into_iter().chain(request.as_deref()).collect();
         match self.fetch_refs(url, &[], &all).await {
             // A branch `a` that is gone stands in the way of a new branch `a/b`.
             Err(GitError::Failed { detail, .. }) if detail.contains("cannot lock ref") => {
@@ -155,10 +190,7 @@ impl Mirror {
             }
             result => result?,
         }
-        let revision = match wanted {
-            Wanted::Ref(name) => Revision::Ref(name.clone()),
-            Wanted::Commit(commit) | Wanted::Push { after: commit, .. } => Revision::Commit(commit.clone()),
-        };
+        let revision = wanted.revision();
         match (self.resolve(&revision).await, &revision) {
             (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => {
                 // Not reachable any more; many forges still give it by its name.
@@ -187,7 +219,8 @@ impl Mirror {
     /// What is wanted, if no fetch is needed for it.
     async fn present(&self, wanted: &Wanted) -> Result<Option<CommitId>, GitError> {
         let found = match wanted {
-            Wanted::Ref(_) => return Ok(None),
+            // The target's newest commit is wanted, too.
+            Wanted::Ref(_) | Wanted::PullRequest { .. } => return Ok(None),
             Wanted::Commit(commit) => self.resolve(&Revision::Commit(commit.clone())).await,
             Wanted::Push { git_ref, after } => {
                 let commit = self.resolve(&Revision::Commit(after.clone())).await;

@@ -20,7 +20,8 @@ use tokio::task::spawn_blocking;
 use super::{
     CloneUrl, CommitFacts, Git, GitError, TarSource,
     checkout::{now, scratch, write_folder},
-    git_dir::{GitDir, tags_at},
+    git_dir::GitDir,
+    history::History,
     mirror::{LOG_ONE, parse_facts},
     tar_writer::TarWriter,
 };
@@ -153,12 +154,12 @@ impl Worktree {
     async fn write_git_dir(&self, repository: &Repository, scratch: &Path) -> Result<(), GitError> {
         let dot_git = scratch.join(".git");
         if let Some((commit, _)) = &repository.head {
-            let tags = tags_at(&self.git, &repository.git_dir, commit).await?;
+            let history = History::of(&self.git, &repository.git_dir, commit, 1).await?;
             let git_dir = GitDir {
                 source: &repository.git_dir,
                 commit,
                 branch: repository.branch.as_ref(),
-                tags: &tags,
+                history: &history,
                 origin: repository.origin.as_deref(),
             };
             git_dir.write(&self.git, &dot_git).await?;
@@ -223,7 +224,7 @@ fn write_tar(
     let out = tempfile::tempfile()?;
     let mut tar = TarWriter::new(BufWriter::with_capacity(256 * 1024, out), now());
     if scratch.join(".git").is_dir() {
-        write_folder(&mut tar, scratch, b".git")?;
+        write_folder(&mut tar, &scratch.join(".git"), b".git")?;
     }
     for path in files.iter().filter(|path| !path.is_empty()) {
         if tar.is_behind_link(path) {

@@ -72,12 +72,36 @@ async fn world(fill: impl FnOnce(&Repository)) -> World {
     World { folder, repository, _host: host, mirror, checkouts, url }
 }
 
+fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
+    Checkout { commit, git_ref: None, origin, depth: 1, submodules: false, by_stranger: false }
+}
+
 impl World {
     async fn tar(&self, commit: &str, git_ref: Option<&str>) -> TarSource {
         let commit: CommitId = commit.parse().unwrap();
         let git_ref: Option<RefName> = git_ref.map(|name| name.parse().unwrap());
-        let checkout = Checkout { commit: &commit, git_ref: git_ref.as_ref(), origin: &self.url };
+        let checkout = Checkout { git_ref: git_ref.as_ref(), ..plain(&commit, &self.url) };
         self.checkouts.tar(&self.mirror, &checkout).await.unwrap()
+    }
+
+    /// The newest commit, unpacked with so much history.
+    async fn unpacked(&self, depth: u32) -> PathBuf {
+        let (commit, main) = (self.head().parse().unwrap(), "refs/heads/main".parse().unwrap());
+        let checkout = Checkout { git_ref: Some(&main), depth, ..plain(&commit, &self.url) };
+        let place = self.path(&format!("depth-{depth}"));
+        unpack(&self.checkouts.tar(&self.mirror, &checkout).await.unwrap(), &place).await;
+        place
+    }
+
+    /// The newest commit with its submodules, unpacked; or why there are none.
+    async fn with_submodules(&self, by_stranger: bool) -> Result<PathBuf, String> {
+        let commit = self.head().parse().unwrap();
+        self.mirror.fetch(&self.url, &Wanted::Commit(self.head().parse().unwrap())).await.unwrap();
+        let checkout = Checkout { submodules: true, by_stranger, ..plain(&commit, &self.url) };
+        let tar = self.checkouts.tar(&self.mirror, &checkout).await.map_err(|error| error.to_string())?;
+        let place = self.path(&format!("submodules-{commit}-{by_stranger}"));
+        unpack(&tar, &place).await;
+        Ok(place)
     }
 
     fn head(&self) -> String {
@@ -203,7 +227,7 @@ async fn a_tree_with_files_behind_a_link_is_refused() {
     repository.git(&["update-ref", "refs/heads/evil", &commit]);
     world.mirror.fetch(&world.url, &Wanted::Ref("refs/heads/evil".parse().unwrap())).await.unwrap();
     let commit: CommitId = commit.parse().unwrap();
-    let checkout = Checkout { commit: &commit, git_ref: None, origin: &world.url };
+    let checkout = plain(&commit, &world.url);
     match world.checkouts.tar(&world.mirror, &checkout).await {
         Err(error) => assert!(error.to_string().contains("git failed"), "{error}"),
         // Git itself may settle it by dropping one of the two.
@@ -230,7 +254,7 @@ async fn callers_at_once_share_one_preparation_and_old_ones_make_room() {
     let commit: CommitId = head.parse().unwrap();
     let main: RefName = "refs/heads/main".parse().unwrap();
     let tar = async |git_ref| {
-        let checkout = Checkout { commit: &commit, git_ref, origin: &world.url };
+        let checkout = Checkout { git_ref, ..plain(&commit, &world.url) };
         small.tar(&world.mirror, &checkout).await.unwrap()
     };
     let (held, _) = (tar(None).await, tar(Some(&main)).await);
@@ -331,4 +355,91 @@ async fn a_linked_worktree_a_subfolder_and_a_folder_without_git_are_taken_too() 
     let (facts, _, ours) = take("unborn").await;
     assert_eq!(facts.commit, "0".repeat(40));
     assert_eq!(git(&ours, &["status", "--porcelain"]), "?? new");
+}
+
+#[tokio::test]
+async fn as_many_commits_go_along_as_were_asked_for_and_git_is_content_with_them() {
+    let world = world(|repository| {
+        repository.git(&["tag", "-a", "v0", "-m", "zero"]);
+        repository.git(&["branch", "old"]);
+        repository.write("b", "b").commit("second");
+        repository.git(&["checkout", "-q", "-b", "side"]);
+        repository.write("c", "c").commit("aside");
+        repository.git(&["checkout", "-q", "main"]);
+        repository.write("d", "d").commit("third");
+        repository.git(&["merge", "-q", "--no-ff", "-m", "merge", "side"]);
+        repository.git(&["tag", "v1"]);
+    })
+    .await;
+    let log = |place: &Path| git(place, &["log", "--format=%s", "--topo-order"]).lines().count();
+    for (depth, commits, tags) in
+        [(1, 1, "v1"), (2, 3, "v1"), (3, 4, "v1"), (4, 5, "v0\nv1"), (50, 5, "v0\nv1"), (0, 5, "v0\nv1")]
+    {
+        let place = world.unpacked(depth).await;
+        assert_eq!(log(&place), commits, "depth {depth}");
+        assert_eq!(git(&place, &["tag"]), tags, "depth {depth}");
+        assert_eq!(git(&place, &["status", "--porcelain"]), "", "depth {depth}");
+        git(&place, &["fsck", "--connectivity-only"]);
+        assert_eq!(place.join(".git/shallow").exists(), (1..4).contains(&depth), "depth {depth}");
+        let branches = git(&place, &["branch", "-r", "--format=%(refname:short)"]);
+        let all = "origin/main\norigin/old\norigin/side";
+        assert_eq!(branches, if depth == 0 { all } else { "origin/main" }, "depth {depth}");
+    }
+    let whole = world.path("depth-0");
+    assert_eq!(git(&whole, &["diff", "--name-only", "origin/old..."]), "b\nc\nd");
+}
+
+/// Makes `path` of the repository a submodule from `address` at `commit`.
+fn add_submodule(repository: &Repository, path: &str, address: &str, commit: &str) {
+    let known = std::fs::read_to_string(repository.0.join(".gitmodules")).unwrap_or_default();
+    let text = format!("{known}[submodule \"the \\\"{path}\\\"\"]\n\tpath = {path}\n\turl = {address}\n");
+    repository.write(".gitmodules", text);
+    repository.git(&["add", "--force", ".gitmodules"]);
+    repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+    repository.git(&["commit", "-q", "-m", "a submodule"]);
+}
+
+#[tokio::test]
+async fn submodules_lie_where_git_expects_them_and_those_in_them_too() {
+    let world = world(|_| {}).await;
+    let inner = Repository::new(world.folder.path(), "host/inner");
+    let innermost = inner.write("deep", "deep\n").commit("inner");
+    let lib = Repository::new(world.folder.path(), "host/lib");
+    lib.write("lib.c", "lib\n").commit("lib");
+    add_submodule(&lib, "in/ner", "../../inner/.git", &innermost);
+    add_submodule(&world.repository, "vendor/lib", "../../lib/.git", &lib.git(&["rev-parse", "HEAD"]));
+    let place = world.with_submodules(false).await.unwrap();
+    assert_eq!(std::fs::read_to_string(place.join("vendor/lib/lib.c")).unwrap(), "lib\n");
+    assert_eq!(std::fs::read_to_string(place.join("vendor/lib/in/ner/deep")).unwrap(), "deep\n");
+    assert_eq!(git(&place, &["status", "--porcelain"]), "");
+    let status = git(&place, &["submodule", "status", "--recursive"]);
+    assert!(status.lines().count() == 2 && !status.contains(['+', '-', 'U']), "{status}");
+    assert!(git(&place, &["config", "--list"]).contains("submodule.the \"vendor/lib\".active=true"));
+    let everything = Command::new("grep").args(["-r", "s3cr3t-w0rd", "."]).current_dir(&place).output().unwrap();
+    assert_eq!(everything.stdout, b"", "credentials stay outside");
+    // Asked for without submodules, it is the folder that git makes.
+    let without = world.path("without");
+    unpack(&world.tar(&world.head(), None).await, &without).await;
+    assert!(std::fs::read_dir(without.join("vendor/lib")).unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_submodule_that_is_elsewhere_or_nowhere_is_refused_by_name() {
+    for (address, word) in [
+        ("file:///etc", "`file`"),
+        ("https://elsewhere.invalid/a", "elsewhere.invalid"),
+        ("ext::sh", "`ext`"),
+        ("../../../../a", "leads out"),
+        ("../../nothing/.git", "nothing"),
+    ] {
+        let world = world(|_| {}).await;
+        add_submodule(&world.repository, "lib", address, &"1".repeat(40));
+        let error = world.with_submodules(false).await.unwrap_err();
+        assert!(error.contains(word), "{address}: {error}");
+    }
+    let world = world(|_| {}).await;
+    world.repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},lib", "1".repeat(40))]);
+    world.repository.git(&["commit", "-q", "-m", "one that nobody wrote down"]);
+    let error = world.with_submodules(false).await.unwrap_err();
+    assert!(error.contains("does not say where `lib` comes from"), "{error}");
 }

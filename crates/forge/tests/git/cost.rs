@@ -40,7 +40,14 @@ async fn prepared(files: usize) -> Prepared {
 impl Prepared {
     async fn checkout(&self, checkouts: &Checkouts) -> Duration {
         let start = Instant::now();
-        let checkout = Checkout { commit: &self.commit, git_ref: None, origin: &self.url };
+        let checkout = Checkout {
+            commit: &self.commit,
+            git_ref: None,
+            origin: &self.url,
+            depth: 1,
+            submodules: false,
+            by_stranger: false,
+        };
         let tar = checkouts.tar(&self.mirror, &checkout).await.unwrap();
         tokio::io::copy(&mut tar.open().await.unwrap(), &mut tokio::io::sink()).await.unwrap();
         start.elapsed()

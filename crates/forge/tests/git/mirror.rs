@@ -385,3 +385,36 @@ async fn a_file_of_a_commit_is_read_as_it_was_and_links_are_refused() {
         assert!(file(path).await.is_err(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_has_in_common_with_its_target() {
+    let world = world().await;
+    let repository = &world.repository;
+    repository.git(&["checkout", "-q", "-b", "topic"]);
+    repository.write("src/new", "1").commit("asked for");
+    let head = world.head();
+    // As forges do: the commit is on no branch.
+    repository.git(&["update-ref", "refs/pull/7/head", head.as_str()]);
+    repository.git(&["checkout", "-q", "main"]);
+    repository.git(&["branch", "-D", "topic"]);
+    repository.write("docs/meanwhile", "1").commit("meanwhile");
+    let wanted = Wanted::PullRequest { number: 7, head: head.clone() };
+    assert_eq!(world.fetch(&wanted).await.unwrap(), head);
+    let target = world.mirror.resolve(&Revision::Ref(branch("main"))).await.unwrap();
+    assert_eq!(target, world.head(), "the target comes with it");
+    let changed = world.mirror.changed_since_merge_base(&head, &target).await.unwrap();
+    assert_eq!(changed, Some(vec!["src/new".to_owned()]));
+    // Pushed over meanwhile: what the delivery told of is built all the same.
+    repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
+    assert_eq!(world.fetch(&wanted).await.unwrap(), head);
+    let gone = Wanted::PullRequest { number: 7, head: "1".repeat(40).parse().unwrap() };
+    assert!(matches!(world.fetch(&gone).await, Err(GitError::UnknownRevision { .. })));
+}
+
+#[tokio::test]
+async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
+    let world = world().await;
+    let wanted = Wanted::PullRequest { number: 9, head: world.head() };
+    let error = world.fetch(&wanted).await.unwrap_err();
+    assert!(error.to_string().contains("refs/pull/9/head"), "{error}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    Event, EventName, JobPlan,
+    Event, JobPlan,
     expression::{Refers, Value, Values},
 };
 
@@ -53,7 +53,7 @@ fn of_event(event: &Event) -> Value {
         ("target-branch", Value::from(pull_request.map(|pull_request| pull_request.target_branch.as_str()))),
         ("number", pull_request.map_or(Value::Null, |pull_request| number(pull_request.number))),
         ("fork", Value::from(pull_request.map(|pull_request| pull_request.fork))),
-        ("cron", Value::from(event.schedule.as_deref().filter(|_| event.name == EventName::Schedule))),
+        ("cron", Value::from(event.schedule.as_ref().map(|due| due.cron.as_str()))),
     ])
 }
 

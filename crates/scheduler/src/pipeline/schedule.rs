@@ -12,16 +12,36 @@ use longshore_core::Timestamp;
 pub struct Schedule {
     pub(super) written: String,
     pub(super) cron: Cron,
+    /// The zone's name: `UTC` where none was written.
+    pub(super) zone: String,
     pub(super) timezone: TimeZone,
     /// The branch to build; the default branch without one.
     pub(super) branch: Option<String>,
 }
 
 impl Schedule {
+    /// Of a `cron` and a zone's name that were read from a pipeline before; nothing where this version takes them no more.
+    #[must_use]
+    pub fn of(cron: &str, timezone: &str) -> Option<Self> {
+        Some(Self {
+            written: cron.to_owned(),
+            cron: parse_cron(cron).ok()?,
+            zone: timezone.to_owned(),
+            timezone: parse_timezone(timezone)?,
+            branch: None,
+        })
+    }
+
     /// The `cron` as it stands in the pipeline: what the event of its build names.
     #[must_use]
     pub fn cron(&self) -> &str {
         &self.written
+    }
+
+    /// The name of its time zone.
+    #[must_use]
+    pub fn timezone(&self) -> &str {
+        &self.zone
     }
 
     /// The branch to build; the repository's default branch without one.
@@ -33,10 +53,20 @@ impl Schedule {
     /// The first moment after `after` when it is due, by the clocks of its time zone. Never again: nothing.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let after = jiff_zones::Timestamp::from_millisecond(after.as_millis()).ok()?;
-        let from = jiff_zones::Zoned::new(after, self.timezone.clone());
-        let next = self.cron.find_next_occurrence(&from, false).ok()?;
+        let next = self.cron.find_next_occurrence(&self.here(after)?, false).ok()?;
         Some(Timestamp::from_millis(next.timestamp().as_millisecond()))
+    }
+
+    /// The last moment until `until` when it was due; `until` itself may be one.
+    #[must_use]
+    pub fn last_until(&self, until: Timestamp) -> Option<Timestamp> {
+        let last = self.cron.find_previous_occurrence(&self.here(until)?, true).ok()?;
+        Some(Timestamp::from_millis(last.timestamp().as_millisecond()))
+    }
+
+    fn here(&self, at: Timestamp) -> Option<jiff_zones::Zoned> {
+        let at = jiff_zones::Timestamp::from_millisecond(at.as_millis()).ok()?;
+        Some(jiff_zones::Zoned::new(at, self.timezone.clone()))
     }
 }
 
@@ -72,12 +102,7 @@ mod tests {
     use super::*;
 
     fn schedule(cron: &str, timezone: &str) -> Schedule {
-        Schedule {
-            written: cron.to_owned(),
-            cron: parse_cron(cron).unwrap(),
-            timezone: parse_timezone(timezone).unwrap(),
-            branch: None,
-        }
+        Schedule::of(cron, timezone).unwrap()
     }
 
     fn next(schedule: &Schedule, after: &str) -> Option<String> {
@@ -94,6 +119,31 @@ mod tests {
         assert_eq!(next(&nightly, "2026-03-28T12:00:00Z").unwrap(), "2026-03-29T01:00:00.000Z");
         let at_once = schedule("* * * * *", "UTC");
         assert_eq!(next(&at_once, "2026-01-10T12:00:00Z").unwrap(), "2026-01-10T12:01:00.000Z");
+    }
+
+    fn last(schedule: &Schedule, until: &str) -> String {
+        let until: jiff_zones::Timestamp = until.parse().unwrap();
+        schedule.last_until(Timestamp::from_millis(until.as_millisecond())).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_time_that_a_night_skips_comes_right_after_it_and_one_that_comes_twice_counts_once() {
+        let madrid = schedule("30 2 * * *", "Europe/Madrid");
+        // 02:00 becomes 03:00: there is no 02:30.
+        assert_eq!(next(&madrid, "2026-03-28T12:00:00Z").unwrap(), "2026-03-29T01:00:00.000Z");
+        assert_eq!(next(&madrid, "2026-03-29T01:00:00Z").unwrap(), "2026-03-30T00:30:00.000Z");
+        // 03:00 becomes 02:00: 02:30 is 00:30 and 01:30 UTC.
+        assert_eq!(next(&madrid, "2026-10-24T12:00:00Z").unwrap(), "2026-10-25T00:30:00.000Z");
+        assert_eq!(next(&madrid, "2026-10-25T00:30:00Z").unwrap(), "2026-10-26T01:30:00.000Z");
+    }
+
+    #[test]
+    fn the_last_time_is_found_from_behind_and_is_one_that_was_found_from_before() {
+        let nightly = schedule("0 3 * * *", "Europe/Madrid");
+        assert_eq!(last(&nightly, "2026-07-11T01:00:00Z"), "2026-07-11T01:00:00.000Z");
+        assert_eq!(last(&nightly, "2026-07-11T00:59:59.999Z"), "2026-07-10T01:00:00.000Z");
+        assert_eq!(last(&schedule("* * * * *", "UTC"), "2026-07-11T00:59:59.999Z"), "2026-07-11T00:59:00.000Z");
+        assert_eq!(last(&schedule("0 0 1 1 *", "UTC"), "2026-07-11T00:59:59.999Z"), "2026-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Whether an event starts a pipeline; if not, why.
 
-use longshore_core::{Event, EventName};
+use longshore_core::{DueSchedule, Event, EventName};
 
 use super::{
     filter::Patterns,
     model::{Paths, PullRequests, Push, Triggers},
     plan::RepoFacts,
+    schedule::Schedule,
 };
 
 pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<(), String> {
@@ -20,14 +21,20 @@ pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<
         },
         EventName::Schedule => match &event.schedule {
             _ if on.schedules.is_empty() => Err("no time starts it: its `on` has no `schedule`".to_owned()),
-            Some(due) if on.schedules.iter().all(|schedule| schedule.cron() != due) => {
-                Err("another schedule was due than those that it has at this commit".to_owned())
-            }
-            Some(_) | None => Ok(()),
+            Some(due) if on.schedules.iter().any(|schedule| is_due(schedule, due, event)) => Ok(()),
+            Some(_) => Err("another schedule was due than those that it has at this commit".to_owned()),
+            None => Ok(()),
         },
         EventName::Manual if on.manual.is_some() => Ok(()),
         EventName::Manual => Err("nobody can start it by hand: its `on` has no `manual`".to_owned()),
     }
+}
+
+fn is_due(schedule: &Schedule, due: &DueSchedule, event: &Event) -> bool {
+    let branch = schedule.branch().or(event.default_branch.as_deref());
+    schedule.cron() == due.cron
+        && schedule.timezone() == due.timezone
+        && branch.is_none_or(|branch| event.branch() == Some(branch))
 }
 
 fn pushed(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), String> {

@@ -166,6 +166,16 @@ pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, Sto
     Ok(LogReader::new(store.logs().path(source, attempt), from, None))
 }
 
+/// The same of one of its tries. [`StoreError::NotFound`] where there was no such try.
+pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<LogReader, StoreError> {
+    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
+    let (source, current) = job.log_of();
+    if attempt != current && job.attempts.iter().all(|over| over.attempt != attempt) {
+        return Err(StoreError::NotFound("attempt"));
+    }
+    Ok(LogReader::new(store.logs().path(source, attempt), 0, None))
+}
+
 /// How many bytes [`Renderer::raw`] makes of a job's log as it is now: for Content-Length and ranges. Reads the whole journal.
 pub async fn raw_len(store: &Store, job: JobId, step: Option<u16>) -> Result<u64, StoreError> {
     let mut reader = read(store, job, 0).await?;

@@ -231,9 +231,9 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
         }),
     };
     let timezone = match fields.get("timezone") {
-        None => schedule::parse_timezone("UTC"),
+        None => schedule::parse_timezone("UTC").map(|zone| ("UTC".to_owned(), zone)),
         Some(node) => filled(node, "`timezone`", findings).and_then(|name| {
-            let found = schedule::parse_timezone(name);
+            let found = schedule::parse_timezone(name).map(|zone| (name.to_owned(), zone));
             if found.is_none() {
                 let shown: String = name.chars().take(60).collect();
                 let zones = schedule::timezones();
@@ -254,8 +254,8 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
         }
         Some(name.to_owned())
     }));
-    let ((written, cron), timezone, branch) = (cron?, timezone?, branch?);
-    Some(Schedule { written, cron, timezone, branch })
+    let ((written, cron), (zone, timezone), branch) = (cron?, timezone?, branch?);
+    Some(Schedule { written, cron, zone, timezone, branch })
 }
 
 fn manual(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<super::super::input::Input>> {

@@ -1,0 +1,124 @@
+//! How much of the past goes with a checkout: `depth`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Git, GitError, git_dir::Named};
+use crate::CommitId;
+use std::path::Path;
+
+/// Commits that go with a checkout, and what names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Commits whose parents stay behind: git's `shallow`.
+    pub(crate) ends: Vec<String>,
+    /// All branches where all of the history goes along, else none but the one that is checked out.
+    pub(crate) branches: Vec<Named>,
+    /// Tags of the commits that go along.
+    pub(crate) tags: Vec<Named>,
+}
+
+impl History {
+    /// `depth` generations of `commit`, itself the first; 0 for all there is.
+    pub(crate) async fn of(git: &Git, source: &Path, commit: &CommitId, depth: u32) -> Result<Self, GitError> {
+        Ok(match depth {
+            0 => Self {
+                ends: Vec::new(),
+                branches: names(git, source, &["refs/heads"]).await?.into_iter().map(|(named, _)| named).collect(),
+                tags: names(git, source, &["refs/tags"]).await?.into_iter().map(|(named, _)| named).collect(),
+            },
+            1 => Self {
+                ends: vec![commit.as_str().to_owned()],
+                branches: Vec::new(),
+                tags: names(git, source, &[&format!("--points-at={commit}"), "refs/tags"])
+                    .await?
+                    .into_iter()
+                    .map(|(named, _)| named)
+                    .collect(),
+            },
+            depth => {
+                let list =
+                    git.in_repository(source).args(["rev-list", "--parents", "--end-of-options", commit.as_str()]);
+                let list = list.output("walking the history", &[]).await?;
+                let (inside, ends) = generations(&String::from_utf8_lossy(&list), commit.as_str(), depth);
+                let tags = names(git, source, &["refs/tags"]).await?;
+                let tags = tags.into_iter().filter(|(_, commit)| inside.contains(commit)).map(|(named, _)| named);
+                Self { ends, branches: Vec::new(), tags: tags.collect() }
+            }
+        })
+    }
+
+    /// Text that changes whenever it does.
+    pub(crate) fn lines(&self) -> String {
+        let ends = self.ends.iter().map(|end| format!("{end}\n"));
+        ends.chain(self.branches.iter().chain(&self.tags).map(Named::line)).collect()
+    }
+}
+
+/// The refs that the arguments select, each with the commit that it leads to.
+async fn names(git: &Git, source: &Path, select: &[&str]) -> Result<Vec<(Named, String)>, GitError> {
+    let list = git
+        .in_repository(source)
+        .args(["for-each-ref", "--format=%(objectname) %(refname) %(*objectname)"])
+        .args(select);
+    let output = list.output("listing branches and tags", &[]).await?;
+    let output = String::from_utf8_lossy(&output);
+    let names = output.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (object, name, peeled) = (words.next()?, words.next()?, words.next().unwrap_or_default());
+        // What our rules do not take (names over a length) is left out.
+        let named = Named { object: object.to_owned(), name: name.parse().ok()? };
+        let commit = if peeled.is_empty() { object } else { peeled };
+        Some((named, commit.to_owned()))
+    });
+    Ok(names.collect())
+}
+
+/// The commits within so many generations of `tip`, and those of them whose parents are beyond. `list` is what
+/// `git rev-list --parents` prints.
+fn generations(list: &str, tip: &str, depth: u32) -> (HashSet<String>, Vec<String>) {
+    let parents: HashMap<&str, Vec<&str>> = list
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.collect()))
+        })
+        .collect();
+    let mut inside = HashSet::from([tip.to_owned()]);
+    let mut generation = vec![tip];
+    for _ in 1..depth {
+        let mut older = Vec::new();
+        for parent in generation.iter().filter_map(|commit| parents.get(commit)).flatten() {
+            if inside.insert((*parent).to_owned()) {
+                older.push(*parent);
+            }
+        }
+        if older.is_empty() {
+            return (inside, Vec::new());
+        }
+        generation = older;
+    }
+    let ends = generation.iter().filter(|commit| parents.get(*commit).is_some_and(|parents| !parents.is_empty()));
+    let ends = ends.map(|commit| (*commit).to_owned()).collect();
+    (inside, ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_are_counted_by_the_shortest_way() {
+        // d merges c and a; c follows b, b follows a.
+        let list = "d c a\nc b\nb a\na";
+        let of = |depth| {
+            let (inside, ends) = generations(list, "d", depth);
+            let mut inside: Vec<String> = inside.into_iter().collect();
+            inside.sort();
+            (inside.concat(), ends)
+        };
+        assert_eq!(of(2), ("acd".to_owned(), vec!["c".to_owned()]));
+        assert_eq!(of(3), ("abcd".to_owned(), vec!["b".to_owned()]));
+        assert_eq!(of(4), ("abcd".to_owned(), Vec::new()));
+        assert_eq!(of(4_000_000_000), ("abcd".to_owned(), Vec::new()));
+    }
+}

@@ -1,0 +1,179 @@
+//! `submodules`: other repositories that go with a checkout.
+//!
+//! Where they are is written in the repository, by whoever may push or ask to: so an address is relative to the repository's own, or
+//! on the same host, and of a kind that clone addresses may have. Credentials go along only to where they were given for, and never for a
+//! commit of a stranger's, who could have other repositories of the host handed out.
+
+use std::path::Path;
+
+use super::{Checkout, CloneUrl, Git, GitError, git_dir::IndexEntry};
+use crate::CommitId;
+
+/// Of one checkout, those within others included.
+pub(crate) const MAX_SUBMODULES: usize = 64;
+/// How deep they lie in each other.
+pub(crate) const MAX_NESTING: usize = 8;
+
+/// What `.gitmodules` says of one, with the commit that belongs here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Submodule {
+    pub(crate) name: String,
+    pub(crate) path: Vec<u8>,
+    pub(crate) url: CloneUrl,
+    pub(crate) commit: CommitId,
+}
+
+/// The submodules of a commit whose index is `entries`.
+pub(crate) async fn of(
+    git: &Git,
+    source: &Path,
+    checkout: &Checkout<'_>,
+    entries: &[IndexEntry],
+) -> Result<Vec<Submodule>, GitError> {
+    if !entries.iter().any(IndexEntry::is_gitlink) {
+        return Ok(Vec::new());
+    }
+    let is_there = entries.iter().any(|entry| entry.path == b".gitmodules" && entry.is_file());
+    let written = if is_there {
+        let list = git.in_repository(source).args([
+            "config",
+            "--no-includes",
+            "-z",
+            &format!("--blob={}:.gitmodules", checkout.commit),
+            "--list",
+        ]);
+        list.output("reading .gitmodules", &[]).await?
+    } else {
+        Vec::new()
+    };
+    let written = String::from_utf8_lossy(&written);
+    let mut found = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.is_gitlink()) {
+        let path = String::from_utf8_lossy(&entry.path);
+        let failed = |detail: String| GitError::Failed { operation: "checking out the submodules", detail };
+        // The last one that is written counts, as for git.
+        let value = |name: &str, key: &str| {
+            let full = format!("submodule.{name}.{key}");
+            written.split('\0').filter_map(|line| line.split_once('\n')).rfind(|(key, _)| *key == full)
+        };
+        let name = written.split('\0').filter_map(|line| line.split_once('\n')).find_map(|(key, path_of)| {
+            let name = key.strip_prefix("submodule.")?.strip_suffix(".path")?;
+            (path_of == path).then_some(name)
+        });
+        let address = name.and_then(|name| value(name, "url")).map(|(_, address)| address);
+        let (Some(name), Some(address)) = (name, address) else {
+            return Err(failed(format!("`.gitmodules` does not say where `{path}` comes from")));
+        };
+        if name.contains(char::is_control) {
+            return Err(failed(format!("`{path}` has a name with control characters")));
+        }
+        let url = resolve(checkout.origin, checkout.by_stranger, address)
+            .map_err(|why| failed(format!("`{path}`: {why}")))?;
+        let commit = entry.object.parse().map_err(|error| failed(format!("`{path}`: {error}")))?;
+        found.push(Submodule { name: name.to_owned(), path: entry.path.clone(), url, commit });
+    }
+    Ok(found)
+}
+
+/// The address of a submodule, as git resolves it; why it is refused otherwise.
+fn resolve(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneUrl, String> {
+    let address = match written.starts_with("./") || written.starts_with("../") {
+        true => relative(origin.address(), written).ok_or("its address leads out of the host")?,
+        false => written.to_owned(),
+    };
+    let url: CloneUrl = address.parse().map_err(|error| format!("{error}"))?;
+    if url.host() != origin.host() {
+        return Err(format!(
+            "it lies on `{}`, and submodules are taken from the repository's own host, `{}`, only",
+            url.host(),
+            origin.host()
+        ));
+    }
+    if !by_stranger {
+        return Ok(url.with_credentials_of(origin));
+    }
+    match url.is_ssh() {
+        true => {
+            Err("a fork's pull request gets no submodules over ssh, where the server's key would open them".to_owned())
+        }
+        false => Ok(url),
+    }
+}
+
+fn relative(origin: &str, written: &str) -> Option<String> {
+    let mut base = origin.trim_end_matches('/');
+    let mut rest = written;
+    // What may not be cut off: `https://host`, or `git@host`.
+    let root = base.find("://").map_or(0, |at| at + 3);
+    let root = root + base[root..].find(if root > 0 { '/' } else { ':' })?;
+    let mut separator = '/';
+    loop {
+        if let Some(after) = rest.strip_prefix("./") {
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("../") {
+            rest = after;
+            match base.rfind('/').filter(|at| *at >= root) {
+                Some(at) => base = &base[..at],
+                None if base.len() > root => {
+                    (base, separator) = (&base[..root], ':');
+                }
+                None => return None,
+            }
+        } else {
+            break;
+        }
+    }
+    if base.len() == root && origin.contains("://") {
+        separator = '/';
+    }
+    Some(format!("{base}{separator}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_address_is_resolved_as_git_does_and_never_leaves_its_host() {
+        for (origin, written, resolved) in [
+            ("https://h:1/team/app.git", "../lib.git", Some("https://h:1/team/lib.git")),
+            ("https://h:1/team/app.git/", "../../other/lib", Some("https://h:1/other/lib")),
+            ("https://h/team/app", "./lib", Some("https://h/team/app/lib")),
+            ("https://h/team/app", "../../../lib", None),
+            ("git@h:team/app.git", "../lib.git", Some("git@h:team/lib.git")),
+            ("git@h:team/app.git", "../../lib.git", Some("git@h:lib.git")),
+            ("git@h:team/app.git", "../../../lib.git", None),
+            ("ssh://git@h/app", "../lib", Some("ssh://git@h/lib")),
+        ] {
+            let origin: CloneUrl = origin.parse().unwrap();
+            let found = resolve(&origin, false, written).ok().map(|url| url.address().to_owned());
+            assert_eq!(found.as_deref(), resolved, "{origin} {written}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_host_or_kind_is_refused() {
+        let origin: CloneUrl = "https://me:s3cret-word@forge.example:8443/team/app.git".parse().unwrap();
+        for (written, word) in [
+            ("https://elsewhere.example/a", "elsewhere.example"),
+            ("http://127.0.0.1:2375/a", "127.0.0.1"),
+            ("https://forge.example:2375/a", "forge.example:2375"),
+            ("file:///etc", "`file`"),
+            ("ext::sh -c id", "spaces"),
+            ("/srv/git/a", "is none"),
+            ("-oProxyCommand=x", "dash"),
+            ("git@forge.example@evil.example:a", "is none"),
+        ] {
+            let error = resolve(&origin, false, written).unwrap_err();
+            assert!(error.contains(word), "{written}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        let same = resolve(&origin, false, "../lib.git").unwrap();
+        assert_eq!(same.git_config(), origin.git_config());
+        let plain = resolve(&origin, false, "http://forge.example:8443/a").unwrap();
+        assert_eq!(plain.git_config(), None, "credentials for https do not go over http");
+        assert_eq!(resolve(&origin, true, "../lib.git").unwrap().git_config(), None, "nor for strangers");
+        let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();
+        assert!(resolve(&ssh, true, "../lib.git").unwrap_err().contains("ssh"));
+    }
+}

@@ -1,0 +1,376 @@
+//! `schedule`: builds that nobody asks for.
+//!
+//! Which times a repository has is written down whenever its default branch is looked at ([`of`]); the task here makes builds of
+//! those that are due. A time's build, and the moment that is due next, are one transaction: no time makes two builds, however often
+//! the server dies. Times that passed while it was down, or while the git host was away, make one build: the latest's.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use longshore_core::{DueSchedule, EventName, RepoId, Timestamp};
+use longshore_forge::git::{Mirrors, Wanted};
+use longshore_store::{
+    ChangeKind, Store, StoreError,
+    builds::{self, NewBuild},
+    repos,
+    schedules::{self, Fired, NewSchedule, Schedule as Row, ScheduleKey},
+};
+use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    pipeline::{Pipeline, Schedule},
+    prepare::{self, Origin, Prepared, What},
+};
+
+/// A repository's schedules.
+pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
+
+/// Repositories whose schedules are carried out at once.
+const AT_ONCE: usize = 4;
+/// The clock may be set while nothing happens here: so often it is looked at.
+const LONGEST_NAP_MS: i64 = 60_000;
+/// A time that could not be carried out so often is given up: with the pauses in between that is a day.
+const TRIES: u32 = 150;
+const LONGEST_PAUSE_MS: i64 = 10 * 60 * 1000;
+/// A time that is said to have been carried out lies at most so far ahead of the clock: beyond, the clock was wrong then.
+const BELIEVED_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What pipelines have under `schedule`, each due for the first time after `now`. What says the same is one.
+pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -> Schedules {
+    let mut all = Schedules::new();
+    for pipeline in pipelines {
+        for schedule in pipeline.schedules() {
+            let Some(next_at) = schedule.next_after(now) else { continue };
+            let key = ScheduleKey {
+                cron: schedule.cron().to_owned(),
+                timezone: schedule.timezone().to_owned(),
+                branch: schedule.branch().unwrap_or(default_branch).to_owned(),
+            };
+            let entry = all.entry(key).or_insert_with(|| NewSchedule { pipelines: Vec::new(), next_at });
+            if !entry.pipelines.iter().any(|name| name == pipeline.name()) {
+                entry.pipelines.push(pipeline.name().to_owned());
+            }
+        }
+    }
+    all
+}
+
+/// Runs until `shutdown`. What was under way then is still due at the next start.
+pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
+    let mut changed = store.changes();
+    let mut working = JoinSet::new();
+    let mut busy = HashSet::new();
+    loop {
+        let wake_at = match take_up(&store, &mirrors, &mut working, &mut busy, Timestamp::now()).await {
+            Ok(wake_at) => wake_at,
+            Err(error) => {
+                tracing::error!(%error, "cannot look at the schedules");
+                Some(Timestamp::from_millis(Timestamp::now().as_millis() + 1000))
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(done) = working.join_next() => match done {
+                Ok(repo) => { busy.remove(&repo); }
+                Err(error) => {
+                    tracing::error!(%error, "a schedule's work broke off");
+                    working.shutdown().await;
+                    busy.clear();
+                }
+            },
+            () = until_schedules_change(&mut changed) => {}
+            () = sleep_until(wake_at) => {}
+        }
+    }
+}
+
+/// Takes up what is due. When there will be something to do next, if that is known.
+async fn take_up(
+    store: &Store,
+    mirrors: &Arc<Mirrors>,
+    working: &mut JoinSet<RepoId>,
+    busy: &mut HashSet<RepoId>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let mut wake_at: Option<Timestamp> = None;
+    for row in schedules::all(store).await? {
+        match turn(&row, now) {
+            Turn::Waits(until) => wake_at = Some(wake_at.map_or(until, |at| at.min(until))),
+            Turn::Wrong(next_at) => {
+                let mut tx = store.write().await?;
+                schedules::set_next(&mut tx, &row, next_at).await?;
+                tx.commit().await?;
+                wake_at = Some(now);
+            }
+            // When one of its repository ends, everything is looked at again.
+            Turn::Due { .. } if busy.contains(&row.repo) || busy.len() >= AT_ONCE => {}
+            Turn::Due { due_at, next_at } => {
+                let repo = row.repo;
+                busy.insert(repo);
+                let (store, mirrors) = (store.clone(), Arc::clone(mirrors));
+                working.spawn(async move {
+                    if let Err(error) = fire(&store, &mirrors, &row, due_at, next_at).await {
+                        tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    repo
+                });
+            }
+        }
+    }
+    Ok(wake_at)
+}
+
+/// Repositories change seldom, builds often.
+async fn until_schedules_change(changed: &mut tokio::sync::broadcast::Receiver<longshore_store::Change>) {
+    loop {
+        match changed.recv().await {
+            Ok(change) if change.kind == ChangeKind::Repo => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+async fn sleep_until(wake_at: Option<Timestamp>) {
+    match wake_at {
+        Some(at) => {
+            let nap = (at.as_millis() - Timestamp::now().as_millis()).clamp(10, LONGEST_NAP_MS);
+            tokio::time::sleep(Duration::from_millis(nap.unsigned_abs())).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// What is to be done with a schedule.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Waits(Timestamp),
+    Due {
+        due_at: Timestamp,
+        next_at: Option<Timestamp>,
+    },
+    /// Its next time was counted from a clock that has been set back since.
+    Wrong(Timestamp),
+}
+
+/// Pure: what is to be done with `row` at `now`.
+fn turn(row: &Row, now: Timestamp) -> Turn {
+    let Some(schedule) = Schedule::of(&row.key.cron, &row.key.timezone) else {
+        // Written by another version, which took it. The next push says it anew.
+        return Turn::Waits(Timestamp::from_millis(now.as_millis() + LONGEST_NAP_MS));
+    };
+    let later = |at: Timestamp, by: i64| at.as_millis() > now.as_millis().saturating_add(by);
+    if row.next_at > now {
+        // A clock that was set back a little does not make a time come twice.
+        let done = row.last_due_at.filter(|last| !later(*last, BELIEVED_AHEAD_MS)).unwrap_or(now);
+        return match schedule.next_after(done.max(now)) {
+            Some(next_at) if next_at < row.next_at => Turn::Wrong(next_at),
+            Some(_) | None => Turn::Waits(row.next_at),
+        };
+    }
+    if row.attempts > 0 && later(row.try_at, 0) && !later(row.try_at, LONGEST_PAUSE_MS) {
+        return Turn::Waits(row.try_at);
+    }
+    let due_at = schedule.last_until(now).map_or(row.next_at, |last| last.max(row.next_at));
+    Turn::Due { due_at, next_at: schedule.next_after(now) }
+}
+
+/// What became of a time.
+enum Verdict {
+    Build(Box<NewBuild>),
+    Nothing(String),
+    Again(String),
+}
+
+async fn fire(
+    store: &Store,
+    mirrors: &Mirrors,
+    row: &Row,
+    due_at: Timestamp,
+    next_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    let Some(repo) = repos::get(store, row.repo).await? else { return Ok(()) };
+    let (verdict, found) = judge(mirrors, &repo, row, due_at).await;
+    let now = Timestamp::now();
+    let mut tx = store.write().await?;
+    let fired = match verdict {
+        Verdict::Build(new) => {
+            let build = builds::create(&mut tx, &new, now).await?;
+            tracing::info!(repo = repo.name, number = build.number, cron = row.key.cron, %due_at, "new build");
+            schedules::fired(&mut tx, row, due_at, next_at, &Fired::Build(build.id)).await
+        }
+        Verdict::Again(reason) if row.attempts < TRIES => {
+            let pause = (2000_i64 << row.attempts.min(9)).min(LONGEST_PAUSE_MS);
+            tracing::warn!(repo = repo.name, cron = row.key.cron, reason, pause_ms = pause, "will be tried again");
+            let at = Timestamp::from_millis(now.as_millis() + pause);
+            schedules::retry_later(&mut tx, row, at, &reason).await
+        }
+        Verdict::Again(reason) | Verdict::Nothing(reason) => {
+            tracing::info!(repo = repo.name, cron = row.key.cron, reason, "no build");
+            schedules::fired(&mut tx, row, due_at, next_at, &Fired::Nothing(reason)).await
+        }
+    };
+    match fired {
+        // A push changed it meanwhile: what it is now is looked at anew, and the build is not made.
+        Err(StoreError::Conflict(_)) => return Ok(()),
+        fired => fired?,
+    }
+    if let Some(found) = &found {
+        schedules::replace(&mut tx, repo.id, found).await?;
+    }
+    tx.commit().await.map(drop)
+}
+
+async fn judge(mirrors: &Mirrors, repo: &repos::Repo, row: &Row, due_at: Timestamp) -> (Verdict, Option<Schedules>) {
+    let git_ref = match format!("refs/heads/{}", row.key.branch).parse::<longshore_forge::RefName>() {
+        Ok(git_ref) => git_ref,
+        Err(error) => return (Verdict::Nothing(error.to_string()), None),
+    };
+    let origin = Origin {
+        name: EventName::Schedule,
+        git_ref: git_ref.as_str().to_owned(),
+        wanted: Wanted::Ref(git_ref),
+        before: None,
+        sender: String::new(),
+        url: None,
+        default_branch: None,
+        inputs: BTreeMap::new(),
+        pull_request: None,
+        schedule: Some(DueSchedule { cron: row.key.cron.clone(), timezone: row.key.timezone.clone(), due_at }),
+    };
+    match prepare::prepare(mirrors, repo, origin).await {
+        Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules }) => {
+            let new = NewBuild {
+                repo: repo.id,
+                event: *event,
+                plan,
+                diagnostics,
+                delivery: None,
+                rerun_of: None,
+                carried_over: Vec::new(),
+            };
+            (Verdict::Build(Box::new(new)), schedules)
+        }
+        Ok(Prepared { what: What::Nothing(reason), schedules }) => (Verdict::Nothing(reason), schedules),
+        Err(error) if error.may_mend() => (Verdict::Again(error.to_string()), None),
+        Err(error) => (Verdict::Nothing(error.to_string()), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    /// 2026-03-01T00:00:00Z.
+    const MARCH: i64 = 1_772_323_200_000;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(MARCH + millis)
+    }
+
+    fn row(cron: &str, next_at: i64) -> Row {
+        Row {
+            repo: RepoId::new(),
+            key: ScheduleKey { cron: cron.to_owned(), timezone: "UTC".to_owned(), branch: "main".to_owned() },
+            pipelines: vec!["ci".to_owned()],
+            next_at: at(next_at),
+            attempts: 0,
+            try_at: at(next_at),
+            last_due_at: None,
+            last_build: None,
+            reason: None,
+        }
+    }
+
+    /// Looks at the row as the task would, and carries out what it says: the time that was due.
+    fn look(row: &mut Row, now: Timestamp) -> Option<Timestamp> {
+        loop {
+            match turn(row, now) {
+                Turn::Waits(_) => return None,
+                Turn::Wrong(next_at) => row.next_at = next_at,
+                Turn::Due { due_at, next_at } => {
+                    (row.last_due_at, row.next_at) = (Some(due_at), next_at.unwrap());
+                    return Some(due_at);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn times_that_were_missed_make_one_build_of_the_latest() {
+        let mut hourly = row("0 * * * *", HOUR);
+        assert_eq!(look(&mut hourly, at(HOUR - 1)), None);
+        assert_eq!(look(&mut hourly, at(9 * DAY + 5 * HOUR + 20 * MINUTE)), Some(at(9 * DAY + 5 * HOUR)));
+        assert_eq!(hourly.next_at, at(9 * DAY + 6 * HOUR));
+        assert_eq!(look(&mut hourly, at(9 * DAY + 5 * HOUR + 21 * MINUTE)), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_make_a_time_come_twice() {
+        let mut hourly = row("0 * * * *", 3 * HOUR);
+        assert_eq!(look(&mut hourly, at(3 * HOUR)), Some(at(3 * HOUR)));
+        for now in [HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR - 1] {
+            assert_eq!(look(&mut hourly, at(now)), None, "{now}");
+        }
+        assert_eq!(look(&mut hourly, at(4 * HOUR)), Some(at(4 * HOUR)));
+    }
+
+    #[test]
+    fn a_clock_that_was_a_year_ahead_for_a_moment_does_not_stop_a_schedule_for_a_year() {
+        let mut hourly = row("0 * * * *", HOUR);
+        assert_eq!(look(&mut hourly, at(365 * DAY)), Some(at(365 * DAY)));
+        assert_eq!(look(&mut hourly, at(2 * HOUR - 1)), None);
+        assert_eq!(look(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
+        // The same where it was only written down with such a clock.
+        let mut hourly = row("0 * * * *", 365 * DAY);
+        assert_eq!(look(&mut hourly, at(2 * HOUR - 1)), None);
+        assert_eq!(look(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
+    }
+
+    #[test]
+    fn a_time_that_could_not_be_carried_out_waits_for_its_next_try_and_not_for_a_clock_that_was_set_back() {
+        let mut failing = row("0 3 * * *", HOUR);
+        (failing.attempts, failing.try_at) = (3, at(HOUR + 16_000));
+        assert_eq!(turn(&failing, at(HOUR + 15_000)), Turn::Waits(at(HOUR + 16_000)));
+        assert!(matches!(turn(&failing, at(HOUR + 16_000)), Turn::Due { .. }));
+        failing.try_at = at(5 * HOUR);
+        assert!(matches!(turn(&failing, at(HOUR + 15_000)), Turn::Due { .. }));
+    }
+
+    proptest! {
+        /// However the server sleeps, and however the clock is set back by less than a day: what is carried out only goes forward.
+        #[test]
+        fn no_time_is_ever_carried_out_twice(
+            cron in prop::sample::select(vec!["* * * * *", "*/7 2-5 * * *", "0 3 * * 1", "30 2 29 * *", "@daily"]),
+            steps in prop::collection::vec(-20 * HOUR..3 * DAY, 1..60),
+        ) {
+            let schedule = Schedule::of(cron, "UTC").unwrap();
+            let mut row = row(cron, 0);
+            row.next_at = schedule.next_after(at(0)).unwrap();
+            let (mut now, mut last) = (0_i64, None::<Timestamp>);
+            let mut highest = 0;
+            for step in steps {
+                // Never more than twenty hours behind the latest that it showed.
+                now = (now + step).max(highest - 20 * HOUR);
+                highest = highest.max(now);
+                if let Some(due) = look(&mut row, at(now)) {
+                    prop_assert!(last.is_none_or(|last| due > last), "{due} after {last:?}");
+                    prop_assert!(due <= at(now));
+                    last = Some(due);
+                }
+                prop_assert_eq!(look(&mut row, at(now)), None);
+            }
+        }
+    }
+}

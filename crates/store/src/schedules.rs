@@ -1,0 +1,219 @@
+//! When repositories' pipelines are due by themselves.
+//!
+//! The ingest loop keeps a repository's rows as its default branch has them ([`replace`]); the scheduler's task of schedules asks
+//! what is due, and moves a row on in the transaction that makes its build. When a `cron` is due is not known here.
+
+use std::collections::BTreeMap;
+
+use longshore_core::{BuildId, RepoId, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{ChangeKind, Store, StoreError, WriteTx, row, write::NewChange};
+
+/// What makes an entry of `schedule` the same as another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ScheduleKey {
+    pub cron: String,
+    pub timezone: String,
+    /// The branch that is built: a short name.
+    pub branch: String,
+}
+
+/// An entry of `schedule`, with what became of it last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    pub repo: RepoId,
+    pub key: ScheduleKey,
+    /// Names of the pipelines that have it.
+    pub pipelines: Vec<String>,
+    pub next_at: Timestamp,
+    /// Tries of the time that is due that failed, and when the next one is.
+    pub attempts: u32,
+    pub try_at: Timestamp,
+    /// The last time that was carried out, or given up.
+    pub last_due_at: Option<Timestamp>,
+    /// The build that it became.
+    pub last_build: Option<BuildId>,
+    /// Why it became none, or why it is tried again.
+    pub reason: Option<String>,
+}
+
+/// An entry as the pipelines have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSchedule {
+    pub pipelines: Vec<String>,
+    /// When it is due for the first time, counted from now: what was due before it was written is not made up for.
+    pub next_at: Timestamp,
+}
+
+/// What became of a time that was due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fired {
+    Build(BuildId),
+    /// No build; why, for people.
+    Nothing(String),
+}
+
+/// Makes a repository's schedules these. One that stays keeps its times.
+pub async fn replace(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    new: &BTreeMap<ScheduleKey, NewSchedule>,
+) -> Result<(), StoreError> {
+    let rows =
+        sqlx::query("SELECT * FROM schedules WHERE repo = ?").bind(repo.to_string()).fetch_all(tx.conn()).await?;
+    let old: BTreeMap<ScheduleKey, Schedule> =
+        rows.iter().map(|row| from_row(row).map(|old| (old.key.clone(), old))).collect::<Result<_, _>>()?;
+    let mut touched = false;
+    for key in old.keys().filter(|key| !new.contains_key(key)) {
+        sqlx::query("DELETE FROM schedules WHERE repo = ? AND cron = ? AND timezone = ? AND branch = ?")
+            .bind(repo.to_string())
+            .bind(&key.cron)
+            .bind(&key.timezone)
+            .bind(&key.branch)
+            .execute(tx.conn())
+            .await?;
+        touched = true;
+    }
+    for (key, new) in new {
+        if old.get(key).is_some_and(|old| old.pipelines == new.pipelines) {
+            continue;
+        }
+        sqlx::query(
+            "INSERT INTO schedules (repo, cron, timezone, branch, pipelines, next_at, try_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET pipelines = excluded.pipelines",
+        )
+        .bind(repo.to_string())
+        .bind(&key.cron)
+        .bind(&key.timezone)
+        .bind(&key.branch)
+        .bind(row::to_json(&new.pipelines)?)
+        .bind(new.next_at.as_millis())
+        .bind(new.next_at.as_millis())
+        .execute(tx.conn())
+        .await?;
+        touched = true;
+    }
+    if touched {
+        changed(tx, repo);
+    }
+    Ok(())
+}
+
+/// A repository's, by what they say.
+pub async fn of_repo(store: &Store, repo: RepoId) -> Result<Vec<Schedule>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM schedules WHERE repo = ? ORDER BY cron, timezone, branch")
+        .bind(repo.to_string())
+        .fetch_all(store.readers())
+        .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// Those of all repositories, the soonest first.
+pub async fn all(store: &Store) -> Result<Vec<Schedule>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM schedules ORDER BY try_at, repo, cron").fetch_all(store.readers()).await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// The time `due_at` of `schedule` is over, and the next one is `next_at` (without one the row goes). Belongs into the transaction
+/// that makes the build. [`StoreError::Conflict`] when the row is not any more as it was read: then that transaction must not be
+/// committed.
+pub async fn fired(
+    tx: &mut WriteTx,
+    schedule: &Schedule,
+    due_at: Timestamp,
+    next_at: Option<Timestamp>,
+    what: &Fired,
+) -> Result<(), StoreError> {
+    let (build, reason) = match what {
+        Fired::Build(build) => (Some(build.to_string()), None),
+        Fired::Nothing(reason) => (None, Some(reason.as_str())),
+    };
+    let ScheduleKey { cron, timezone, branch } = &schedule.key;
+    let done = match next_at {
+        Some(next_at) => sqlx::query(
+            "UPDATE schedules SET next_at = ?, try_at = ?, attempts = 0, last_due_at = ?, last_build = ?, reason = ?
+                 WHERE repo = ? AND cron = ? AND timezone = ? AND branch = ? AND next_at = ?",
+        )
+        .bind(next_at.as_millis())
+        .bind(next_at.as_millis())
+        .bind(due_at.as_millis())
+        .bind(build)
+        .bind(reason),
+        None => sqlx::query(
+            "DELETE FROM schedules WHERE repo = ? AND cron = ? AND timezone = ? AND branch = ? AND next_at = ?",
+        ),
+    };
+    let done = done
+        .bind(schedule.repo.to_string())
+        .bind(cron)
+        .bind(timezone)
+        .bind(branch)
+        .bind(schedule.next_at.as_millis())
+        .execute(tx.conn())
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Conflict("the schedule has changed meanwhile".to_owned()));
+    }
+    changed(tx, schedule.repo);
+    Ok(())
+}
+
+/// The time that is due could not be carried out, and is tried again at `at`.
+pub async fn retry_later(tx: &mut WriteTx, schedule: &Schedule, at: Timestamp, reason: &str) -> Result<(), StoreError> {
+    put_off(tx, schedule, schedule.next_at, at, schedule.attempts + 1, Some(reason)).await
+}
+
+/// Another next time than the row has: the clock was not what it seemed.
+pub async fn set_next(tx: &mut WriteTx, schedule: &Schedule, next_at: Timestamp) -> Result<(), StoreError> {
+    put_off(tx, schedule, next_at, next_at, 0, schedule.reason.as_deref()).await
+}
+
+async fn put_off(
+    tx: &mut WriteTx,
+    schedule: &Schedule,
+    next_at: Timestamp,
+    try_at: Timestamp,
+    attempts: u32,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE schedules SET next_at = ?, try_at = ?, attempts = ?, reason = ?
+         WHERE repo = ? AND cron = ? AND timezone = ? AND branch = ? AND next_at = ?",
+    )
+    .bind(next_at.as_millis())
+    .bind(try_at.as_millis())
+    .bind(attempts)
+    .bind(reason)
+    .bind(schedule.repo.to_string())
+    .bind(&schedule.key.cron)
+    .bind(&schedule.key.timezone)
+    .bind(&schedule.key.branch)
+    .bind(schedule.next_at.as_millis())
+    .execute(tx.conn())
+    .await?;
+    changed(tx, schedule.repo);
+    Ok(())
+}
+
+fn changed(tx: &mut WriteTx, repo: RepoId) {
+    tx.changed(NewChange { kind: ChangeKind::Repo, repo: Some(repo), build: None, job: None });
+}
+
+fn from_row(row: &SqliteRow) -> Result<Schedule, StoreError> {
+    Ok(Schedule {
+        repo: row::parsed(row, "repo")?,
+        key: ScheduleKey {
+            cron: row.try_get("cron")?,
+            timezone: row.try_get("timezone")?,
+            branch: row.try_get("branch")?,
+        },
+        pipelines: row::json(row, "pipelines")?,
+        next_at: row::time(row, "next_at")?,
+        attempts: row::unsigned(row, "attempts")?,
+        try_at: row::time(row, "try_at")?,
+        last_due_at: row::time_opt(row, "last_due_at")?,
+        last_build: row::parsed_opt(row, "last_build")?,
+        reason: row.try_get("reason")?,
+    })
+}

@@ -1,0 +1,186 @@
+//! What starts builds besides a push: schedules and pull requests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use longshore_core::Timestamp;
+use serde_json::{Value, json};
+use support::{
+    api::text,
+    engine, until,
+    world::{World, job},
+};
+
+/// The builds of a repository that a schedule made.
+fn scheduled(world: &World) -> Vec<Value> {
+    let builds = world.api().get(&format!("/api/v1/repos/{}/builds?event=schedule", world.repo));
+    builds["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn times_that_a_server_slept_through_make_one_build_however_often_it_is_killed() {
+    const YEARLY: &str = "0 0 1 1 *";
+    let mut world = World::start();
+    let pipeline = format!(
+        "on:
+  push:
+  schedule:
+    - {{ cron: '{YEARLY}' }}
+    - {{ cron: '0 0 29 2 *', timezone: Europe/Madrid }}
+jobs:
+  one: {{ image: {image}, if: event.name == 'schedule', steps: [{{ run: 'echo \"$CI_PIPELINE_EVENT\"' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    world.run(&pipeline);
+    let found = world.schedules();
+    assert_eq!(found.len(), 2, "{found:?}");
+    let madrid = found.iter().find(|schedule| schedule["timezone"] == "Europe/Madrid").unwrap();
+    assert!(madrid["next_at"].as_str().unwrap().ends_with("-02-28T23:00:00.000Z"), "{madrid}");
+    assert_eq!((&madrid["branch"], &madrid["last_build"]), (&"main".into(), &Value::Null));
+
+    world.server.stop();
+    // 2015: ten times and more were missed.
+    world.was_due_at(YEARLY, 1_420_070_400_000);
+    for moment_ms in [10, 40, 90] {
+        world.server.begin();
+        std::thread::sleep(std::time::Duration::from_millis(moment_ms));
+        world.server.kill();
+    }
+    world.server.launch();
+    let yearly = until("the build that was due", || {
+        world.schedules().into_iter().find(|schedule| schedule["last_build"].is_string())
+    });
+    let build = world.api().wait_for_build(&text(&yearly, "last_build"));
+    let year = &Timestamp::now().to_string()[..4];
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(build["event"], "schedule");
+    assert_eq!(build["schedule"]["cron"], YEARLY);
+    assert_eq!(build["schedule"]["due_at"], format!("{year}-01-01T00:00:00.000Z"));
+    assert_eq!(world.api().raw_log(&text(&build["jobs"][0], "id")), b"cron\n");
+    world.server.kill();
+    world.server.launch();
+    assert_eq!(scheduled(&world).len(), 1, "{:?}", scheduled(&world));
+
+    // It is what the default branch's newest commit says, and no other branch's.
+    let unscheduled = |line: &&str| !line.contains("schedule:") && !line.contains("cron:");
+    let without: String = pipeline.lines().filter(unscheduled).map(|line| format!("{line}\n")).collect();
+    world.git.commit("no schedule", &[(".longshore.yml", &without)]);
+    world.git.git(&["push", "-q", "origin", "HEAD:refs/heads/other"]);
+    world.git.git(&["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    until("the schedules to go", || world.schedules().is_empty().then_some(()));
+    world.nothing_is_left();
+}
+
+/// The only build of a delivery, at its end.
+fn build_of(world: &World, delivery: &Value) -> Value {
+    let [build] = delivery["builds"].as_array().unwrap().as_slice() else { panic!("{delivery}") };
+    world.api().wait_for_build(build.as_str().unwrap())
+}
+
+fn log_of(world: &World, build: &Value, name: &str) -> String {
+    String::from_utf8(world.api().raw_log(&text(job(build, name), "id"))).unwrap()
+}
+
+#[test]
+fn a_pull_request_is_built_with_what_it_changes_and_its_deliveries_say_what_each_became() {
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let pipeline = format!(
+        "on: {{ pull-request: {{ branches: [main], paths: ['src/**'] }} }}
+jobs:
+  one: {{ image: {image}, steps: [{{ run: 'echo \"$CI_COMMIT_PULL_REQUEST $CI_COMMIT_SOURCE_BRANCH $CI_COMMIT_TITLE\"; cat src/new' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    let git = &world.git;
+    git.push(&pipeline);
+    git.git(&["checkout", "-q", "-b", "topic"]);
+    let docs = git.commit("docs only", &[("docs/a", "1")]);
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    let ignored = world.pull_request("opened", &docs, false);
+    assert_eq!(ignored["status"], "ignored", "{ignored}");
+    assert!(text(&ignored, "reason").contains("none of the 1 changed files matters to its `paths`"), "{ignored}");
+
+    let head = git.commit("asked for", &[("src/new", "new\n")]);
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    git.git(&["checkout", "-q", "main"]);
+    git.commit("meanwhile", &[("src/other", "1")]);
+    git.git(&["push", "-q", "origin", "HEAD:main"]);
+    let build = build_of(&world, &world.pull_request("synchronized", &head, false));
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(
+        (&build["event"], &build["commit"], &build["branch"]),
+        (&"pull-request".into(), &head.as_str().into(), &"main".into())
+    );
+    assert_eq!(build["pull_request"]["action"], "synchronize");
+    assert_eq!(log_of(&world, &build, "one"), "1 feature/x A change; $(id) `x`\nnew\n");
+
+    let closed = world.pull_request("closed", &head, false);
+    assert!(text(&closed, "reason").contains("is `closed` does not start it"), "{closed}");
+    // A new branch arrives twice, and is built once at most: here not at all, as pushes start nothing.
+    let created: Value =
+        serde_json::from_str(include_str!("../crates/forge/tests/payloads/forgejo-push-new-branch-create.json"))
+            .unwrap();
+    let created = world.deliver("create", &created);
+    assert_eq!((&created["status"], &created["builds"]), (&"ignored".into(), &json!([])), "{created}");
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_forks_pull_request_does_what_its_target_says_and_gets_no_secret_without_approval() {
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let pipeline = |word: &str| {
+        format!(
+            "on: pull-request
+jobs:
+  open: {{ image: {image}, steps: [{{ run: 'echo {word}; cat theirs' }}] }}
+  secret: {{ image: {image}, secrets: [TOKEN], steps: [{{ run: 'test -n \"$TOKEN\"; echo got it' }}] }}
+  needs-it: {{ image: {image}, needs: [secret], steps: [{{ run: 'true' }}] }}
+",
+            image = engine::BUSYBOX
+        )
+    };
+    let path = format!("/api/v1/repos/{}/secrets/TOKEN", world.repo);
+    let (status, answer) = world.api().put(&path, &json!({ "value": "hunter2hunter2" }));
+    assert!(status < 300, "{status} {answer}");
+    let git = &world.git;
+    git.push(&pipeline("ours"));
+    let head = git.commit("from a fork", &[(".longshore.yml", &pipeline("stolen")), ("theirs", "their file\n")]);
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    let delivery = world.pull_request("opened", &head, true);
+    let id = delivery["builds"][0].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/builds/{id}");
+    let build = until("the job without secrets to end", || {
+        let build = world.api().get(&path);
+        (job(&build, "open")["status"] == "success").then_some(build)
+    });
+    assert_eq!(log_of(&world, &build, "open"), "ours\ntheir file\n");
+    assert_eq!(build["pull_request"]["fork"], true);
+    let secret = job(&build, "secret");
+    assert_eq!(secret["status"], "blocked", "{secret}");
+    let reason = text(secret, "reason");
+    assert!(
+        reason.contains("waits for approval") && reason.contains("comes from a fork, would get `TOKEN`"),
+        "{reason}"
+    );
+    let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(secret, "id")), &json!({}));
+    assert_eq!(status, 202);
+    let build = world.api().wait_for_build(&id);
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(log_of(&world, &build, "secret"), "got it\n");
+
+    // Once more is another question; who says no gets no.
+    let again = world.pull_request("reopened", &head, true);
+    let id = again["builds"][0].as_str().unwrap().to_owned();
+    let secret = text(job(&world.api().get(&format!("/api/v1/builds/{id}")), "secret"), "id");
+    let (status, _) = world.api().post(&format!("/api/v1/jobs/{secret}/decline"), &json!({}));
+    assert_eq!(status, 202);
+    let build = world.api().wait_for_build(&id);
+    assert_ne!(build["status"], "success", "{build}");
+    assert!(text(job(&build, "secret"), "reason").contains("declined"), "{build}");
+    assert!(text(job(&build, "needs-it"), "reason").contains("secret"), "{build}");
+    world.nothing_is_left();
+}

@@ -1,0 +1,316 @@
+//! The keys of the pipeline language, on the real engine. What a plan says is tested in `crates/scheduler/tests`, each key for itself; here is
+//! what it does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{
+    api::{is_final, text},
+    engine, until,
+    world::{World, job},
+};
+
+/// A job whose name is what it guarantees, and its log if that is kept.
+struct Guarantee {
+    name: &'static str,
+    /// Its keys, as they stand in a file.
+    keys: &'static str,
+    status: &'static str,
+    log: &'static str,
+}
+
+const fn holds(name: &'static str, keys: &'static str, log: &'static str) -> Guarantee {
+    Guarantee { name, keys, status: "success", log }
+}
+
+const GUARANTEES: &[Guarantee] = &[
+    holds(
+        "a-steps-env-wins-over-the-jobs-and-the-jobs-over-the-pipelines",
+        "env: { B: job, C: job }
+steps: [{ run: 'echo $A $B $C', env: { C: step } }]",
+        "pipeline job step\n",
+    ),
+    holds(
+        "defaults-give-image-and-working-directory",
+        "steps: [{ run: pwd }, { run: pwd, working-directory: /tmp }]",
+        "/longshore/workspace/sub\n/tmp\n",
+    ),
+    holds(
+        "a-shell-may-be-any-program-that-takes-a-file",
+        "steps: [{ run: '3 4 * p', shell: sed -n 1p }]",
+        "3 4 * p\n",
+    ),
+    holds(
+        "outputs-of-steps-and-jobs-reach-who-asks-for-them",
+        "needs: gives-outputs
+env: { GIVEN: '${{ needs.gives-outputs.outputs.both }}' }
+steps: [{ run: 'echo $GIVEN ${{ needs.gives-outputs.result }}' }]",
+        "1.2 and x=y success\n",
+    ),
+    holds(
+        "variables-and-paths-that-a-step-adds-are-there-for-the-next",
+        "steps:
+  - run: |
+      echo WORD=said >> \"$LONGSHORE_ENV\"
+      mkdir /tmp/bin; printf '#!/bin/sh\\necho found\\n' > /tmp/bin/mine; chmod +x /tmp/bin/mine
+      echo /tmp/bin >> \"$LONGSHORE_PATH\"
+      echo '# All is well' >> \"$LONGSHORE_SUMMARY\"
+  - run: echo $WORD; mine",
+        "said\nfound\n",
+    ),
+    holds(
+        "without-checkout-the-workspace-is-empty",
+        "checkout: false
+steps: [{ run: ls -A | wc -l, working-directory: . }]",
+        "0\n",
+    ),
+    holds(
+        "depth-brings-as-much-history-as-it-says",
+        "image: longshore/debian:bookworm
+checkout: { depth: 2 }
+steps: [{ run: 'git log --format=%s | cat; git rev-parse --is-shallow-repository', working-directory: . }]",
+        "change\nbefore\nfalse\n",
+    ),
+    holds(
+        "secrets-come-as-variables-renamed-or-as-files-and-no-other-does",
+        "secrets: [ONE, { name: TWO, as: RENAMED }, { name: THREE, as: THREE_FILE, file: true }]
+steps: [{ run: 'test \"$ONE\" = secret-one && test \"$RENAMED\" = secret-two && test \"$(cat $THREE_FILE)\" = secret-three && echo all; echo \"[$TWO$FOUR]\" $ONE' }]",
+        "all\n[] ***\n",
+    ),
+    Guarantee {
+        name: "a-job-over-its-timeout-is-timed-out-and-may-be-passed-over",
+        keys: "timeout: 1s
+continue-on-error: true
+steps: [{ run: sleep 60 }, { run: 'echo cleaned up', if: always() }]",
+        status: "timed-out",
+        log: "cleaned up\n",
+    },
+    holds(
+        "resources-are-what-the-container-may-use",
+        "resources: { memory: 96MiB, pids: 77, shm: 8MiB, cpu: 0.5 }
+steps: [{ run: 'df -k /dev/shm | tail -1 | { read _ size _; echo $size; }; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null | head -1; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1' }]",
+        "8192\n77\n100663296\n",
+    ),
+    holds(
+        "a-step-runs-as-its-user-with-home-and-groups",
+        "steps: [{ run: 'id -un; echo $HOME; id -Gn', user: tester }, { run: 'id -u', user: '77:88' }]",
+        "tester\n/home/tester\ntester extra\n77\n",
+    ),
+    holds(
+        "a-step-with-tty-has-a-terminal-and-others-have-none",
+        "steps: [{ run: 'test -t 1 && echo yes', tty: true }, { run: 'test -t 1 || echo no' }]",
+        "yes\nno\n",
+    ),
+    holds(
+        "a-step-in-the-background-runs-beside-the-next-ones",
+        "steps:
+  - { run: 'while sleep 0.05; do touch /tmp/alive; done', background: true }
+  - { run: 'until test -e /tmp/alive; do sleep 0.05; done; echo it lives' }",
+        "it lives\n",
+    ),
+    holds(
+        "a-step-may-fail-be-tried-again-and-run-out-of-time",
+        "steps:
+  - { run: exit 3, id: fails, continue-on-error: true }
+  - { run: 'echo ${{ steps.fails.outcome }} ${{ steps.fails.conclusion }}' }
+  - { run: 'echo once more; test -e /tmp/second || { touch /tmp/second; exit 1; }', retry: 1 }
+  - { run: sleep 60, timeout: 1s, continue-on-error: true }
+  - { run: echo on }",
+        "failure success\nonce more\nonce more\non\n",
+    ),
+    Guarantee {
+        name: "steps-run-as-their-if-says-when-something-failed",
+        keys: "continue-on-error: true
+steps:
+  - run: exit 4
+  - { run: echo not this }
+  - { run: echo this, if: failure() }
+  - { run: echo and this, if: \"always() && event.name == 'push'\" }
+  - { run: echo nor this, if: cancelled() }",
+        status: "failure",
+        log: "this\nand this\n",
+    },
+    holds(
+        "a-template-gives-the-job-and-takes-inputs",
+        "use: ./ci/template.yml
+with: { word: given }
+env: { MORE: of this }",
+        "given of this\n",
+    ),
+    Guarantee {
+        name: "a-job-whose-if-does-not-hold-is-skipped",
+        keys: "if: event.branch != 'main'
+steps: [{ run: echo no }]",
+        status: "skipped",
+        log: "",
+    },
+];
+
+/// All of them, as jobs of one pipeline.
+fn pipeline() -> String {
+    let mut text = format!(
+        "env: {{ A: pipeline, B: pipeline, C: pipeline }}
+defaults: {{ image: '{}', shell: sh, timeout: 5m, working-directory: sub }}
+jobs:
+  gives-outputs:
+    outputs: {{ both: '${{{{ steps.first.outputs.version }}}} and ${{{{ steps.second.outputs.pair }}}}' }}
+    steps:
+      - {{ id: first, run: 'echo version=1.2 >> \"$LONGSHORE_OUTPUT\"' }}
+      - {{ id: second, run: 'echo pair=x=y >> \"$LONGSHORE_OUTPUT\"' }}
+  of-a-matrix:
+    matrix: {{ a: [1, 2], b: [x], include: [{{ a: 2, c: more }}, {{ a: 3, b: y }}], exclude: [{{ a: 1 }}], max-parallel: 1 }}
+    steps: [{{ run: 'echo ${{{{ matrix.a }}}}${{{{ matrix.b }}}}${{{{ matrix.c }}}}' }}]
+",
+        engine::BUSYBOX
+    );
+    for guarantee in GUARANTEES {
+        text.push_str(&format!("  {}:\n", guarantee.name));
+        text.extend(guarantee.keys.lines().map(|line| format!("    {line}\n")));
+    }
+    text
+}
+
+fn log_of(world: &World, job: &Value) -> String {
+    String::from_utf8(world.api().raw_log(&text(job, "id"))).unwrap()
+}
+
+#[test]
+fn every_key_does_on_the_engine_what_it_promises() {
+    let world = World::start();
+    for (name, value) in
+        [("ONE", "secret-one"), ("TWO", "secret-two"), ("THREE", "secret-three"), ("FOUR", "secret-four")]
+    {
+        let path = format!("/api/v1/repos/{}/secrets/{name}", world.repo);
+        let (status, answer) = world.api().put(&path, &json!({ "value": value }));
+        assert!(status < 300, "{answer}");
+    }
+    let template = format!(
+        "inputs: {{ word: {{ type: string, required: true }} }}
+job: {{ image: '{}', env: {{ WORD: '${{{{ inputs.word }}}}' }}, steps: [{{ run: 'echo $WORD $MORE' }}] }}
+",
+        engine::BUSYBOX
+    );
+    world.git.commit("before", &[("sub/file", "1"), ("ci/template.yml", &template)]);
+    let build = world.run(&pipeline());
+    let wrong: Vec<String> = GUARANTEES
+        .iter()
+        .filter_map(|guarantee| {
+            let job = job(&build, guarantee.name);
+            let log = if guarantee.status == "skipped" { String::new() } else { log_of(&world, job) };
+            let kept = job["status"] == guarantee.status && log == guarantee.log;
+            (!kept).then(|| format!("{}: {} {} {log:?}", guarantee.name, job["status"], job["reason"]))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{}", build["diagnostics"]);
+    assert_eq!(build["status"], "success", "{build}");
+    let of_matrix: Vec<(String, String)> = build["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|job| text(job, "name").starts_with("of-a-matrix"))
+        .map(|job| (text(job, "name"), log_of(&world, job)))
+        .collect();
+    let expected = [("of-a-matrix (2, x, more)", "2xmore\n"), ("of-a-matrix (3, y)", "3y\n")];
+    assert_eq!(of_matrix, expected.map(|(name, log)| (name.to_owned(), log.to_owned())));
+    let wrote = job(&build, "variables-and-paths-that-a-step-adds-are-there-for-the-next");
+    assert!(wrote["steps"][0].to_string().contains("All is well"), "{wrote}");
+    world.nothing_is_left();
+}
+
+#[test]
+fn whatever_did_not_run_or_ran_again_says_why_and_each_try_keeps_its_log() {
+    let world = World::start();
+    let build = world.run(&format!(
+        "defaults: {{ image: '{}' }}
+jobs:
+  fails: {{ steps: [{{ run: exit 3 }}] }}
+  after-it: {{ needs: fails, steps: [{{ run: 'true' }}] }}
+  optional: {{ needs: [{{ job: fails, optional: true }}], steps: [{{ run: 'echo ${{{{ needs.fails.result }}}}' }}] }}
+  not-asked-for: {{ if: event.branch == 'other', steps: [{{ run: 'true' }}] }}
+  fast: {{ matrix: {{ n: [1, 2], max-parallel: 1 }}, steps: [{{ run: 'exit ${{{{ matrix.n }}}}' }}] }}
+  retried: {{ retry: 1, steps: [{{ run: 'cat /proc/sys/kernel/random/uuid; exit 5' }}] }}
+  late: {{ timeout: 1s, steps: [{{ run: sleep 60 }}] }}
+  secret: {{ secrets: [ABSENT], steps: [{{ run: 'true' }}] }}
+  cannot: {{ services: {{ redis: 'redis:8' }}, steps: [{{ run: 'true' }}] }}
+",
+        engine::BUSYBOX
+    ));
+    for (name, status, reason) in [
+        ("fails", "failure", "exit code 3"),
+        ("after-it", "skipped", "fails`, which it needs, failed"),
+        ("not-asked-for", "skipped", "`if: event.branch == 'other'` does not hold"),
+        ("fast (1)", "failure", "exit code 1"),
+        ("fast (2)", "skipped", "fast (1)`, of the same matrix, failed"),
+        ("retried", "failure", "exit code 5"),
+        ("late", "timed-out", "limit of 1.0s"),
+        ("secret", "error", "`ABSENT`"),
+        ("cannot", "error", "services"),
+    ] {
+        let job = job(&build, name);
+        assert_eq!(job["status"], status, "{job}");
+        assert!(job["reason"].as_str().is_some_and(|why| why.contains(reason)), "{name}: {}", job["reason"]);
+    }
+    assert_ne!(build["reason"], Value::Null, "{build}");
+    assert_eq!(log_of(&world, job(&build, "optional")), "failure\n", "an optional need is waited for and may fail");
+
+    let retried = job(&build, "retried");
+    assert_eq!(retried["attempt"], 2);
+    let tries = retried["attempts"].as_array().unwrap();
+    assert!(tries[0]["attempt"] == 1 && text(&tries[0], "reason").contains("exit code 5"), "{tries:?}");
+    let log =
+        |attempt: &str| world.api().get_text(&format!("/api/v1/jobs/{}/log?format=raw{attempt}", text(retried, "id")));
+    let (first, second) = (log("&attempt=1"), log("&attempt=2"));
+    assert_eq!((first.0, second.0), (200, 200));
+    assert!(first.1 != second.1 && first.1.len() == 37 && second.1.len() == 37, "{first:?} {second:?}");
+    assert_eq!(log("").1, second.1);
+    assert_eq!(log("&attempt=3").0, 404);
+    world.nothing_is_left();
+}
+
+#[test]
+fn whatever_waits_says_for_what_and_goes_on_when_it_is_there() {
+    let world = World::start();
+    let commit = world.git.push(&format!(
+        "concurrency: {{ group: deploy }}
+defaults: {{ image: '{}' }}
+jobs:
+  first: {{ approval: 'Deploy ${{{{ event.branch }}}}?', steps: [{{ run: echo deployed }}] }}
+  then: {{ needs: first, steps: [{{ run: 'true' }}] }}
+",
+        engine::BUSYBOX
+    ));
+    let build = world.build_of(&commit);
+    let id = text(&build, "id");
+    let now = |id: &str| world.api().get(&format!("/api/v1/builds/{id}"));
+    let build = now(&id);
+    let first = job(&build, "first");
+    assert_eq!((&first["status"], &first["reason"]), (&"blocked".into(), &"waits for approval: Deploy main?".into()));
+    assert!(text(&build, "reason").contains("waits for approval"), "{build}");
+    let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(first, "id")), &json!({}));
+    assert_eq!(status, 202);
+    assert_eq!(world.api().wait_for_build(&id)["status"], "success");
+
+    // The group: one build has it, the next says so, a third waits behind it.
+    let long = format!(
+        "concurrency: {{ group: deploy }}\njobs: {{ one: {{ image: '{}', steps: [{{ run: 'echo here; while :; do sleep 0.1; done' }}] }} }}\n",
+        engine::BUSYBOX
+    );
+    let has_it = text(&world.build_of(&world.git.push(&long)), "id");
+    let number = until("the group's build to run", || {
+        let build = now(&has_it);
+        (build["status"] == "running").then(|| build["number"].to_string())
+    });
+    let waits = text(&world.start_build(), "id");
+    let waiting = now(&waits);
+    let reason = format!("waits for the group `deploy`, which build #{number} has");
+    assert_eq!(text(job(&waiting, "one"), "reason"), reason);
+    assert!(!is_final(&waiting) && text(&waiting, "reason").contains(&reason), "{waiting}");
+    for id in [&has_it, &waits] {
+        let (status, _) = world.api().post(&format!("/api/v1/builds/{id}/cancel"), &json!({}));
+        assert_eq!(status, 202);
+        assert_eq!(world.api().wait_for_build(id)["status"], "canceled");
+    }
+    world.nothing_is_left();
+}
