@@ -35,6 +35,7 @@ fn table(repo: &str, build: &str, job: &str, delivery: &str, token: &str) -> Vec
         ("PUT", format!("/api/v1/repos/{repo}/secrets/TOKEN"), admin),
         ("DELETE", format!("/api/v1/repos/{repo}/secrets/TOKEN"), admin),
         ("GET", format!("/api/v1/repos/{repo}/deliveries"), ToSee),
+        ("GET", format!("/api/v1/repos/{repo}/schedules"), ToSee),
         ("GET", format!("/api/v1/repos/{repo}/builds"), ToSee),
         ("POST", format!("/api/v1/repos/{repo}/builds"), build_scope),
         ("GET", format!("/api/v1/deliveries/{delivery}"), ToSee),
