@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Check pipeline files
     Lint(Lint),
+    /// Make a pipeline of ours out of another system's; what cannot be carried over becomes a comment
+    Convert(Convert),
     /// Print the JSON Schema of pipeline files
     Schema,
     /// Look at socket, engine, mounts, networks and disk; say what is wrong and what to do
@@ -130,6 +132,31 @@ pub(crate) enum LintFormat {
     Human,
     Json,
     Sarif,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Convert {
+    /// The file to convert, or `-` for standard input
+    pub(crate) file: PathBuf,
+    /// The system that the file is of; told by its name and its keys without it
+    #[arg(long)]
+    pub(crate) from: Option<ConvertFrom>,
+    /// Where to write the pipeline; standard output without it
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite that file
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConvertFrom {
+    Woodpecker,
+    #[value(name = "gitlab")]
+    GitLab,
+    #[value(name = "github")]
+    GitHub,
+    Drone,
 }
 
 /// A command that talks to a server.

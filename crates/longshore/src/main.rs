@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),
+        Command::Convert(convert) => commands::convert::run(&convert),
         Command::Schema => commands::lint::schema(),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Clean(clean) => commands::clean::run(clean),

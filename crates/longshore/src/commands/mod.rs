@@ -6,6 +6,7 @@ pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod clean;
+pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod health;
 pub(crate) mod lint;

@@ -11,6 +11,11 @@ use super::{
 /// The key of a merge while its mapping is being read: not a character that YAML admits.
 pub(super) const KEY: &str = "\u{0}<<";
 
+/// A list in a list, as Woodpecker has it: `- <<: *paths`. It stays an entry of that name, for whoever reads the list.
+pub(super) fn is_list_merge(written: &[Entry]) -> bool {
+    matches!(written, [one] if one.key == KEY && !matches!(one.value.kind, Kind::Map(_)))
+}
+
 /// The entries that a mapping has: its own, each key once, and behind them what it merges and does not say itself.
 pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Vec<Entry> {
     let mut own: Vec<Entry> = Vec::with_capacity(written.len());

@@ -15,6 +15,7 @@
 mod check;
 mod code;
 mod contexts;
+pub mod convert;
 mod duration;
 mod fields;
 mod filter;

@@ -18,6 +18,16 @@ use super::{
 
 /// The one document of a file; nothing if it has none, or if it cannot be read, which then is among the findings.
 pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> {
+    read(file, false, findings)?.pop()
+}
+
+/// The documents of another system's file, for `convert`: there may be several, and a tag is no mistake: `!name value` is read as
+/// the mapping `{ '!name': value }`.
+pub(super) fn documents(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
+    read(0, true, findings)
+}
+
+fn read(file: u16, foreign: bool, findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
     let text = findings.source(file).text;
     let mut options = Options::default();
     options.set_emit_comments(false);
@@ -26,8 +36,15 @@ pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> 
     options.flow_nesting_limit = limits::DEPTH * 2;
     options.block_nesting_limit = limits::DEPTH * 2;
 
-    let mut builder =
-        Builder { file, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None, borrowed: Weight::default() };
+    let mut builder = Builder {
+        file,
+        foreign,
+        nodes: 0,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        roots: Vec::new(),
+        borrowed: Weight::default(),
+    };
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = match event {
@@ -39,7 +56,7 @@ pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> 
         };
         if matches!(event, Event::DocumentStart(..)) {
             documents += 1;
-            if documents > 1 {
+            if documents > 1 && !foreign {
                 findings.error(
                     Code::ManyDocuments,
                     place_of(&span).in_file(file),
@@ -54,7 +71,7 @@ pub(super) fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> 
             return None;
         }
     }
-    builder.root
+    Some(builder.roots)
 }
 
 /// Why a file is not read any further.
@@ -70,6 +87,7 @@ pub(super) struct Refusal {
 struct Open {
     start: Place,
     anchor: usize,
+    tag: Option<String>,
     weight: Weight,
     inside: Inside,
 }
@@ -81,11 +99,14 @@ enum Inside {
 
 struct Builder {
     file: u16,
+    /// Whether the file is another system's.
+    foreign: bool,
     /// What has been written down so far.
     nodes: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
-    root: Option<Rc<Node>>,
+    /// The documents that are whole.
+    roots: Vec<Rc<Node>>,
     /// What aliases have added so far.
     borrowed: Weight,
 }
@@ -106,19 +127,19 @@ impl Builder {
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                refuse_tag(tag.as_deref(), span)?;
                 let plain = style == ScalarStyle::Plain && tag.is_none();
+                let tag = self.tag(tag.as_deref(), span)?;
                 let (text, place) = scalar_place(text.into_owned(), style, place, findings.source(self.file).text);
                 let weight = Weight { nodes: 1, bytes: text.len() };
-                self.close(Node { place, kind: Kind::Scalar(Scalar { text, plain }), weight }, anchor)
+                self.close(Node { place, kind: Kind::Scalar(Scalar { text, plain }), weight }, anchor, tag)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                refuse_tag(tag.as_deref(), span)?;
-                self.begin(place, anchor, Inside::List(Vec::new()))
+                let tag = self.tag(tag.as_deref(), span)?;
+                self.begin(place, anchor, tag, Inside::List(Vec::new()))
             }
             Event::MappingStart(_, anchor, tag) => {
-                refuse_tag(tag.as_deref(), span)?;
-                self.begin(place, anchor, Inside::Map { entries: Vec::new(), key: None })
+                let tag = self.tag(tag.as_deref(), span)?;
+                self.begin(place, anchor, tag, Inside::Map { entries: Vec::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(place, findings),
             Event::Alias(anchor) => self.alias(anchor, place),
@@ -133,7 +154,15 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, start: Place, anchor: usize, inside: Inside) -> Result<(), Refusal> {
+    /// What a tag means: nothing here, where it is not refused.
+    fn tag(&self, tag: Option<&Tag>, span: &EventSpan) -> Result<Option<String>, Refusal> {
+        match tag {
+            Some(tag) if self.foreign && !tag.is_yaml_core_schema_tag("str") => Ok(Some(tag.original())),
+            tag => refuse_tag(tag, span).map(|()| None),
+        }
+    }
+
+    fn begin(&mut self, start: Place, anchor: usize, tag: Option<String>, inside: Inside) -> Result<(), Refusal> {
         self.refuse_key_collection(start)?;
         if self.open.len() >= limits::DEPTH {
             return Err(Refusal {
@@ -143,7 +172,7 @@ impl Builder {
                 help: None,
             });
         }
-        self.open.push(Open { start, anchor, weight: Weight { nodes: 1, bytes: 0 }, inside });
+        self.open.push(Open { start, anchor, tag, weight: Weight { nodes: 1, bytes: 0 }, inside });
         Ok(())
     }
 
@@ -157,19 +186,27 @@ impl Builder {
             }
             Inside::Map { entries, .. } => {
                 let last = entries.last().map(|entry| entry.value.place.end);
-                let entries = entries_of(entries, findings);
+                let entries = match self.foreign && merge::is_list_merge(&entries) {
+                    true => entries.into_iter().map(|entry| Entry { key: "<<".to_owned(), ..entry }).collect(),
+                    false => entries_of(entries, findings),
+                };
                 (Kind::Map(entries), last)
             }
         };
         let flow = end.end > end.start;
         let end = if flow { end.end } else { last.unwrap_or(open.start.end) };
         let place = open.start.at(open.start.start, end.max(open.start.end));
-        self.close(Node { place, kind, weight: open.weight }, open.anchor)
+        self.close(Node { place, kind, weight: open.weight }, open.anchor, open.tag)
     }
 
     /// A whole node: remembers its anchor and hands it to what is open around it.
-    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Refusal> {
-        let node = Rc::new(node);
+    fn close(&mut self, node: Node, anchor: usize, tag: Option<String>) -> Result<(), Refusal> {
+        let mut node = Rc::new(node);
+        if let Some(key) = tag {
+            let (place, weight) = (node.place, node.weight.plus(Weight { nodes: 1, bytes: key.len() }));
+            let entries = vec![Entry { key, key_place: place, value: node }];
+            node = Rc::new(Node { place, kind: Kind::Map(entries), weight });
+        }
         if anchor != 0 {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
@@ -205,7 +242,7 @@ impl Builder {
 
     fn put(&mut self, node: Rc<Node>, place: Place) -> Result<(), Refusal> {
         let Some(open) = self.open.last_mut() else {
-            self.root = Some(node);
+            self.roots.push(node);
             return Ok(());
         };
         open.weight = open.weight.plus(node.weight);

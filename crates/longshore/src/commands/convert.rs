@@ -1,0 +1,94 @@
+//! `longshore convert`: another system's pipeline as one of ours, to standard output or a new file.
+
+use std::{
+    fs::OpenOptions,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use longshore_scheduler::pipeline::{
+    SourceFile,
+    convert::{self, ConvertError, Converted, Language},
+    report,
+};
+
+use super::Ended;
+use crate::args::{Convert, ConvertFrom};
+
+pub(crate) fn run(args: &Convert) -> super::Result {
+    let source = read(&args.file)?;
+    let language = match args.from {
+        Some(from) => language(from),
+        None => convert::guess(&source).ok_or_else(|| {
+            let message =
+                "cannot tell of which system this file is: say so with --from woodpecker, gitlab, github or drone";
+            Ended::new(2, format!("{}: {message}", source.path))
+        })?,
+    };
+    let path = args.output.as_ref().map_or_else(|| ".longshore.yml".to_owned(), |path| path.display().to_string());
+    let converted = match convert::convert(language, &source, &path) {
+        Ok(converted) => converted,
+        Err(ConvertError::Unreadable(diagnostics)) => {
+            write!(std::io::stderr(), "{}", report::human(&diagnostics))?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(Ended::new(1, format!("{}: {error}", source.path)).into()),
+    };
+    match &args.output {
+        Some(path) => write_new(path, &converted.text, args.force)?,
+        None => std::io::stdout().write_all(converted.text.as_bytes())?,
+    }
+    writeln!(std::io::stderr(), "{}: {}", source.path, summary(&converted, language))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const fn language(from: ConvertFrom) -> Language {
+    match from {
+        ConvertFrom::Woodpecker => Language::Woodpecker,
+        ConvertFrom::GitLab => Language::GitLab,
+        ConvertFrom::GitHub => Language::GitHub,
+        ConvertFrom::Drone => Language::Drone,
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<SourceFile> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+        return Ok(SourceFile::from_bytes("-", bytes));
+    }
+    let bytes =
+        std::fs::read(path).map_err(|error| Ended::new(2, format!("cannot read {}: {error}", path.display())))?;
+    Ok(SourceFile::from_bytes(path.display().to_string(), bytes))
+}
+
+/// Writes a file that is not there yet, or any with `force`.
+fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let mut file = options.open(path).map_err(|error| {
+        let help = if error.kind() == std::io::ErrorKind::AlreadyExists { "; --force overwrites it" } else { "" };
+        Ended::new(2, format!("cannot write {}: {error}{help}", path.display()))
+    })?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// `GitLab CI: 31 keys carried over, 2 left (lines 3 and 12)`.
+fn summary(converted: &Converted, language: Language) -> String {
+    let mut lines: Vec<u32> = converted.left.iter().map(|note| note.line).collect();
+    lines.dedup();
+    let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
+    let left = match lines.as_slice() {
+        [] => "nothing left".to_owned(),
+        [line] => format!("{} left (line {line})", converted.left.len()),
+        lines => format!("{} left (lines {})", converted.left.len(), lines.join(", ")),
+    };
+    format!("{}: {} keys carried over, {left}", language.as_str(), converted.carried)
+}

@@ -1,0 +1,204 @@
+//! Pieces of `if`: comparisons and patterns of other systems as expressions.
+
+/// A text as a literal of an expression.
+pub(super) fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// All of these; nothing where there are none.
+pub(super) fn all(parts: &[String]) -> Option<String> {
+    joined(parts, "&&", "true", "false")
+}
+
+/// One of these; nothing where there are none.
+pub(super) fn any(parts: &[String]) -> Option<String> {
+    joined(parts, "||", "false", "true")
+}
+
+/// `neutral` is left out where something else is said, `deciding` says everything.
+fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Option<String> {
+    let mut kept: Vec<&String> = Vec::new();
+    for part in parts.iter().filter(|part| *part != neutral) {
+        if part == deciding {
+            return Some(deciding.to_owned());
+        }
+        if !kept.contains(&part) {
+            kept.push(part);
+        }
+    }
+    match kept.as_slice() {
+        [] if parts.is_empty() => None,
+        [] => Some(neutral.to_owned()),
+        [one] => Some((*one).clone()),
+        several => {
+            let other = if operator == "&&" { " || " } else { " && " };
+            let wrapped = several.iter().map(|part| match part.contains(other) && !is_wrapped(part) {
+                true => format!("({part})"),
+                false => (*part).clone(),
+            });
+            Some(wrapped.collect::<Vec<_>>().join(&format!(" {operator} ")))
+        }
+    }
+}
+
+/// The opposite.
+pub(super) fn not(part: &str) -> String {
+    match part {
+        "true" => "false".to_owned(),
+        "false" => "true".to_owned(),
+        part if is_wrapped(part) || !part.contains(' ') => format!("!{part}"),
+        part => format!("!({part})"),
+    }
+}
+
+/// Whether its parentheses stand around all of it.
+fn is_wrapped(part: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut quoted = false;
+    for (at, c) in part.char_indices() {
+        match c {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return part.starts_with('(') && at + 1 == part.len();
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// A glob over a value, such as `release/*` over `event.branch`; nothing where it cannot be said. The second value is what else
+/// the expression fits, if it fits more than the glob.
+pub(super) fn glob(value: &str, pattern: &str) -> Option<(String, Option<String>)> {
+    const SPECIAL: &[char] = &['*', '?', '[', ']', '{', '}', '+', '\\'];
+    if let Some(inner) = pattern.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
+        && !inner.contains(['{', '}'])
+    {
+        let mut more = None;
+        let parts: Option<Vec<String>> = inner
+            .split(',')
+            .map(|part| {
+                let (condition, beyond) = glob(value, part.trim())?;
+                more = more.take().or(beyond);
+                Some(condition)
+            })
+            .collect();
+        return any(&parts?).map(|condition| (condition, more));
+    }
+    let bare = pattern.trim_matches('*');
+    if bare.contains(SPECIAL) {
+        return None;
+    }
+    let (before, behind) = (pattern.starts_with('*'), pattern.ends_with('*'));
+    // One star stays within a part of the name.
+    let crosses = |stars: &str| stars.len() > 1;
+    let lead = &pattern[..pattern.len() - pattern.trim_start_matches('*').len()];
+    let tail = &pattern[pattern.trim_end_matches('*').len()..];
+    let wider = (before && !crosses(lead)) || (behind && !crosses(tail));
+    let more = wider.then(|| format!("names with a `/` where `{pattern}` has its `*`"));
+    let condition = match (before, behind) {
+        _ if bare.is_empty() => format!("{value} != null"),
+        (false, false) => return Some((format!("{value} == {}", quote(pattern)), None)),
+        (false, true) => format!("starts-with({value}, {})", quote(bare)),
+        (true, false) => format!("ends-with({value}, {})", quote(bare)),
+        (true, true) => format!("contains({value}, {})", quote(bare)),
+    };
+    Some((condition, more))
+}
+
+/// The simple ones among regular expressions: `^v`, `^release/.*$`, `^(main|next)$`, `-rc$`. Nothing for others.
+pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
+    let (rest, begins) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
+    let (rest, ends) = match rest.strip_suffix('$') {
+        Some(rest) if !rest.ends_with('\\') => (rest, true),
+        _ => (rest, false),
+    };
+    if let Some(inner) = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'))
+        && !inner.contains(['(', ')'])
+    {
+        let inner = inner.strip_prefix("?:").unwrap_or(inner);
+        let parts = inner.split('|').map(|part| {
+            let part = format!("{}{part}{}", if begins { "^" } else { "" }, if ends { "$" } else { "" });
+            regex(value, &part)
+        });
+        return any(&parts.collect::<Option<Vec<_>>>()?);
+    }
+    if rest.contains('|') && !rest.contains(['(', ')']) {
+        return any(&pattern.split('|').map(|part| regex(value, part)).collect::<Option<Vec<_>>>()?);
+    }
+    let (rest, before) = rest.strip_prefix(".*").map_or((rest, !begins), |rest| (rest, true));
+    let (rest, behind) = rest.strip_suffix(".*").map_or((rest, !ends), |rest| (rest, true));
+    let literal = literal(rest)?;
+    let value = value.to_owned();
+    Some(match (before, behind) {
+        _ if literal.is_empty() && before && behind => format!("{value} != null"),
+        (false, false) => format!("{value} == {}", quote(&literal)),
+        (false, true) => format!("starts-with({value}, {})", quote(&literal)),
+        (true, false) => format!("ends-with({value}, {})", quote(&literal)),
+        (true, true) => format!("contains({value}, {})", quote(&literal)),
+    })
+}
+
+/// A regular expression that means one text.
+fn literal(pattern: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next()? {
+                c if c.is_ascii_alphanumeric() => return None,
+                c => text.push(c),
+            },
+            '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '$' => return None,
+            c => text.push(c),
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_joined_keeps_its_meaning() {
+        let parts = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
+        assert_eq!(all(&parts(&["a", "b || c"])).as_deref(), Some("a && (b || c)"));
+        assert_eq!(all(&parts(&["a || b"])).as_deref(), Some("a || b"));
+        assert_eq!(all(&parts(&["a", "false"])).as_deref(), Some("false"));
+        assert_eq!(any(&parts(&["a && b", "c"])).as_deref(), Some("(a && b) || c"));
+        assert_eq!(any(&parts(&["a", "true"])).as_deref(), Some("true"));
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&parts(&["true"])).as_deref(), Some("true"));
+        assert_eq!(not("a == b"), "!(a == b)");
+        assert_eq!(not("(a) && (b)"), "!((a) && (b))");
+    }
+
+    #[test]
+    fn a_glob_becomes_a_comparison_or_nothing() {
+        let of = |pattern| glob("b", pattern).map(|(condition, _)| condition);
+        assert_eq!(of("main").as_deref(), Some("b == 'main'"));
+        assert_eq!(of("release/*").as_deref(), Some("starts-with(b, 'release/')"));
+        assert_eq!(of("{main,next}").as_deref(), Some("b == 'main' || b == 'next'"));
+        assert_eq!(of("**").as_deref(), Some("b != null"));
+        assert_eq!(of("v[0-9]*"), None);
+        assert!(glob("b", "release/*").unwrap().1.is_some());
+        assert!(glob("b", "release/**").unwrap().1.is_none());
+    }
+
+    #[test]
+    fn a_regular_expression_becomes_a_comparison_or_nothing() {
+        assert_eq!(regex("b", "^v.*$").as_deref(), Some("starts-with(b, 'v')"));
+        assert_eq!(regex("b", "^(main|next)$").as_deref(), Some("b == 'main' || b == 'next'"));
+        assert_eq!(regex("b", r"^release\/").as_deref(), Some("starts-with(b, 'release/')"));
+        assert_eq!(regex("b", "-rc$").as_deref(), Some("ends-with(b, '-rc')"));
+        assert_eq!(regex("b", "fix").as_deref(), Some("contains(b, 'fix')"));
+        assert_eq!(regex("b", "^a|b$").as_deref(), Some("starts-with(b, 'a') || ends-with(b, 'b')"));
+        assert_eq!(regex("b", r"^v\d+$"), None);
+        assert_eq!(regex("b", "^v[0-9]"), None);
+    }
+}

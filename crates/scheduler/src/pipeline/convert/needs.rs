@@ -1,0 +1,44 @@
+//! What a job waits for, where another system's words for it differ from ours.
+//!
+//! Here a job whose need was skipped is skipped too. Where the source's language takes a job that was not wanted for none, a job
+//! that may be skipped stands for everything that it waited for itself: whoever needs it needs those as well, and asks
+//! that none has failed.
+
+use std::collections::BTreeSet;
+
+use super::draft::{After, Draft, Job};
+
+/// Settles `needs` and `if` of all jobs.
+pub(super) fn settle(draft: &mut Draft) {
+    let before: Vec<BTreeSet<usize>> = (0..draft.jobs.len()).map(|job| closure(&draft.jobs, job)).collect();
+    let may_be_skipped: Vec<bool> =
+        draft.jobs.iter().map(|job| !job.conditions.is_empty() || job.after != After::Success).collect();
+    let names: Vec<String> = draft.jobs.iter().map(|job| job.name.clone()).collect();
+    for (at, job) in draft.jobs.iter_mut().enumerate() {
+        let uncertain = draft.absent_needs_count && before[at].iter().any(|need| may_be_skipped[*need]);
+        if uncertain || (draft.absent_needs_count && job.after != After::Success) {
+            job.needs = before[at].iter().map(|need| names[*need].clone()).collect();
+        }
+        let asks = match job.after {
+            After::Success if uncertain => "!failure() && !cancelled()",
+            After::Success => continue,
+            After::Failure => "failure()",
+            After::Either => "always()",
+        };
+        job.conditions.insert(0, asks.to_owned());
+    }
+}
+
+/// Everything that has to be over before a job, in the order of the draft.
+fn closure(jobs: &[Job], of: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut waiting = vec![of];
+    while let Some(at) = waiting.pop() {
+        for need in jobs[at].needs.iter().filter_map(|name| jobs.iter().position(|job| job.name == *name)) {
+            if need != of && found.insert(need) {
+                waiting.push(need);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,161 @@
+//! Variables in scripts and texts of other systems: which are used, and what they are filled in with.
+
+use std::collections::BTreeSet;
+
+/// The names of variables that a script uses, as `$NAME` or `${NAME...}`.
+pub(super) fn names(script: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = script;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        let bare = rest.strip_prefix('{').map_or(rest, |rest| rest.trim_start_matches(['#', '!']));
+        let name = &bare[..name_length(bare)];
+        if !name.is_empty() {
+            found.insert(name.to_owned());
+        }
+    }
+    found
+}
+
+/// The names that a script gives a value itself.
+pub(super) fn assigned(script: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for word in script.split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | '&' | '|' | '"' | '\'')) {
+        let length = name_length(word);
+        if length > 0 && word[length..].starts_with(['=', '+']) {
+            found.insert(word[..length].to_owned());
+        }
+    }
+    let words: Vec<&str> = script.split_whitespace().collect();
+    for pair in words.windows(2) {
+        if matches!(pair[0], "for" | "read" | "export" | "local" | "-r") {
+            found.insert(pair[1][..name_length(pair[1])].to_owned());
+        }
+    }
+    found
+}
+
+fn name_length(text: &str) -> usize {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !starts {
+        return 0;
+    }
+    text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len())
+}
+
+/// Fills variables of a text in. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. The error is the first that `value`
+/// does not know, or that is more than a name.
+pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(behind) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = behind;
+        } else if let Some(inner) = rest.strip_prefix('{') {
+            let length = name_length(inner);
+            let Some(behind) = inner[length..].strip_prefix('}').filter(|_| length > 0) else {
+                let shown: String = inner.chars().take_while(|c| *c != '}').take(40).collect();
+                return Err(format!("${{{shown}}}"));
+            };
+            out.push_str(&value(&inner[..length]).ok_or_else(|| format!("${{{}}}", &inner[..length]))?);
+            rest = behind;
+        } else {
+            let length = name_length(rest);
+            if length == 0 || !bare {
+                out.push('$');
+                continue;
+            }
+            out.push_str(&value(&rest[..length]).ok_or_else(|| format!("${}", &rest[..length]))?);
+            rest = &rest[length..];
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Whether a script is written for bash: what it uses is an error to other shells.
+pub(super) fn is_bash(script: &str) -> bool {
+    const WORDS: &[&str] =
+        &["[[ ", "<<<", "set -o pipefail", "set -eo pipefail", "set -euo pipefail", "set -exo pipefail"];
+    const STARTS: &[&str] = &["source ", "function ", "shopt ", "declare ", "mapfile ", "readarray "];
+    WORDS.iter().any(|word| script.contains(word))
+        || script.lines().any(|line| STARTS.iter().any(|start| line.trim_start().starts_with(start)))
+        || script.contains("=(")
+        || script.contains("<(")
+        || expansions(script).any(|inner| {
+            let behind = &inner[name_length(inner)..];
+            behind.starts_with("//")
+                || behind.starts_with('^')
+                || behind.starts_with(',')
+                || behind.starts_with('[')
+                || is_cut(behind)
+        })
+}
+
+/// `${NAME:0:8}`: a part of a value, which only bash and busybox can take.
+fn is_cut(behind: &str) -> bool {
+    behind.strip_prefix(':').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// What stands between `${` and `}`.
+fn expansions(script: &str) -> impl Iterator<Item = &str> {
+    script.match_indices("${").filter_map(|(at, _)| script[at + 2..].split('}').next())
+}
+
+/// Whether a name is one that people give to secrets.
+pub(super) fn is_secret(name: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "TOKEN",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "SECRET",
+        "CREDENTIALS",
+        "PRIVATE_KEY",
+        "API_KEY",
+        "_PASS",
+        "_PAT",
+        "_KEY",
+    ];
+    name.len() > 3
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        && WORDS.iter().any(|word| name.ends_with(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_found_however_they_are_written() {
+        let found = names("echo $A ${B} \"${C:-x}\" ${#D} $1 $$ $(e) ${{ f }}");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["A", "B", "C", "D"]);
+        assert!(
+            assigned("export X=1; Y=2 z; for i in 1; do read -r line; done")
+                .is_superset(&["X".to_owned(), "Y".to_owned(), "i".to_owned()].into())
+        );
+    }
+
+    #[test]
+    fn texts_are_filled_in_as_far_as_values_are_known() {
+        let value = |name: &str| (name == "A").then(|| "1".to_owned());
+        assert_eq!(fill("x${A}y$A$$B", true, &value).as_deref(), Ok("x1y1$B"));
+        assert_eq!(fill("x${A}y$A", false, &value).as_deref(), Ok("x1y$A"));
+        assert_eq!(fill("${B}", true, &value), Err("${B}".to_owned()));
+        assert_eq!(fill("${A:-x}", true, &value), Err("${A:-x}".to_owned()));
+        assert_eq!(fill("$(x) $", true, &value).as_deref(), Ok("$(x) $"));
+    }
+
+    #[test]
+    fn bash_is_told_by_what_only_it_understands() {
+        for script in ["[[ -n $X ]]", "a=(1 2)", "echo ${A//x/y}", "echo ${A:0:8}", "source venv/bin/activate"] {
+            assert!(is_bash(script), "{script}");
+        }
+        for script in ["[ -n $X ]", "echo ${A:-x}", ". venv/bin/activate", "make"] {
+            assert!(!is_bash(script), "{script}");
+        }
+    }
+}
