@@ -14,7 +14,12 @@ use longshore_scheduler::pipeline::{
 };
 use proptest::prelude::*;
 
-const LANGUAGES: [(&str, Language); 2] = [("woodpecker", Language::Woodpecker), ("drone", Language::Drone)];
+const LANGUAGES: [(&str, Language); 4] = [
+    ("woodpecker", Language::Woodpecker),
+    ("drone", Language::Drone),
+    ("gitlab", Language::GitLab),
+    ("github", Language::GitHub),
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/convert")
@@ -173,6 +178,41 @@ fn pipelines_of_drone_are_jobs_that_wait_for_each_other() {
     let plan = plan(&converted(Language::Drone, text).text, &event(EventName::Push, "refs/heads/main"));
     assert_eq!(plan.jobs.iter().map(|job| job.needs.len()).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(plan.jobs[1].needs[0].job, "a");
+}
+
+#[test]
+fn jobs_of_gitlab_wait_for_the_stages_before_theirs_and_run_one_script() {
+    let text = "stages: [one, two]\nvariables: { A: x }\ndefault: { image: alpine:3, before_script: [first] }\n\
+                c: { stage: two, script: [third, fourth] }\na: { stage: one, script: [second], variables: { B: $A-y } }\n\
+                b: { stage: one, script: second, only: [tags] }\n";
+    let plan = plan(&converted(Language::GitLab, text).text, &event(EventName::Push, "refs/heads/main"));
+    let job = |name: &str| plan.jobs.iter().find(|job| job.name == name).unwrap();
+    assert_eq!(work(&plan)[2].2, ["first\nthird\nfourth"]);
+    assert_eq!(work(&plan)[0].2, ["first\nsecond"]);
+    assert_eq!(job("a").env["A"].shown(), "x");
+    assert_eq!(job("a").env["B"].shown(), "x-y");
+    assert_eq!(job("c").needs.iter().map(|need| need.job.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    // `b` is not wanted for a branch: there, a job that waits for it does not wait.
+    assert_eq!(job("b").condition.as_ref().unwrap().source(), "event.name == 'tag'");
+    assert_eq!(job("c").condition.as_ref().unwrap().source(), "!failure() && !cancelled()");
+}
+
+#[test]
+fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_variables() {
+    let text = "on: push\nenv: { A: '1' }\njobs:\n  a:\n    runs-on: ubuntu-latest\n    env: { B: '${{ github.sha }}' }\n    steps:\n    \
+                - uses: actions/checkout@v4\n    - run: one\n      env: { C: x }\n    - run: two ${{ github.ref_name }}\n  \
+                b:\n    needs: a\n    container: node:24\n    steps: [{ run: three }]\n";
+    let plan = plan(&converted(Language::GitHub, text).text, &event(EventName::Push, "refs/heads/main"));
+    let steps = ["C=x one", "GITHUB_REF_NAME=main two ${GITHUB_REF_NAME}"].map(str::to_owned).to_vec();
+    assert_eq!(work(&plan)[0], ("a".to_owned(), "debian:bookworm-slim".to_owned(), steps));
+    assert_eq!(work(&plan)[1], ("b".to_owned(), "node:24".to_owned(), vec!["three".to_owned()]));
+    assert_eq!(
+        (plan.jobs[0].env["A"].shown().as_str(), plan.jobs[0].env["B"].shown().as_str()),
+        ("1", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
+    );
+    assert_eq!(plan.jobs[1].needs[0].job, "a");
+    assert!(plan.jobs[0].checkout.is_some());
+    assert!(plan.jobs[1].checkout.is_none(), "nothing checks out there");
 }
 
 #[test]

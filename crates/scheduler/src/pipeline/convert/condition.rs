@@ -31,8 +31,8 @@ fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Op
         [] => Some(neutral.to_owned()),
         [one] => Some((*one).clone()),
         several => {
-            let other = if operator == "&&" { " || " } else { " && " };
-            let wrapped = several.iter().map(|part| match part.contains(other) && !is_wrapped(part) {
+            // `&&` binds more than `||`.
+            let wrapped = several.iter().map(|part| match operator == "&&" && says_or(part) {
                 true => format!("({part})"),
                 false => (*part).clone(),
             });
@@ -46,29 +46,44 @@ pub(super) fn not(part: &str) -> String {
     match part {
         "true" => "false".to_owned(),
         "false" => "true".to_owned(),
-        part if is_wrapped(part) || !part.contains(' ') => format!("!{part}"),
+        part if part.matches(" == ").count() == 1 && is_comparison(part) => part.replacen(" == ", " != ", 1),
+        part if part.matches(" != ").count() == 1 && is_comparison(part) => part.replacen(" != ", " == ", 1),
+        part if is_wrapped(part.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '-'))
+            || !part.contains(' ') =>
+        {
+            format!("!{part}")
+        }
         part => format!("!({part})"),
     }
 }
 
+/// Whether it is one comparison and nothing else.
+fn is_comparison(part: &str) -> bool {
+    !part.contains(['&', '|', '('])
+}
+
 /// Whether its parentheses stand around all of it.
 fn is_wrapped(part: &str) -> bool {
-    let mut depth = 0_usize;
-    let mut quoted = false;
-    for (at, c) in part.char_indices() {
+    part.starts_with('(') && outside(part).next().is_some_and(|(at, _)| at + 1 == part.len())
+}
+
+/// Whether it says `||` outside of parentheses.
+fn says_or(part: &str) -> bool {
+    outside(part).any(|(at, c)| c == '|' && part[at..].starts_with("||"))
+}
+
+/// The characters that stand outside of parentheses and texts, closing parentheses among them.
+fn outside(part: &str) -> impl Iterator<Item = (usize, char)> {
+    let (mut depth, mut quoted) = (0_usize, false);
+    part.char_indices().filter(move |(_, c)| {
         match c {
             '\'' => quoted = !quoted,
             '(' if !quoted => depth += 1,
-            ')' if !quoted => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return part.starts_with('(') && at + 1 == part.len();
-                }
-            }
+            ')' if !quoted => depth = depth.saturating_sub(1),
             _ => {}
         }
-    }
-    false
+        depth == 0 && !quoted
+    })
 }
 
 /// A glob over a value, such as `release/*` over `event.branch`; nothing where it cannot be said. The second value is what else
@@ -170,11 +185,12 @@ mod tests {
         assert_eq!(all(&parts(&["a", "b || c"])).as_deref(), Some("a && (b || c)"));
         assert_eq!(all(&parts(&["a || b"])).as_deref(), Some("a || b"));
         assert_eq!(all(&parts(&["a", "false"])).as_deref(), Some("false"));
-        assert_eq!(any(&parts(&["a && b", "c"])).as_deref(), Some("(a && b) || c"));
+        assert_eq!(any(&parts(&["a && b", "c"])).as_deref(), Some("a && b || c"));
         assert_eq!(any(&parts(&["a", "true"])).as_deref(), Some("true"));
         assert_eq!(all(&[]), None);
         assert_eq!(all(&parts(&["true"])).as_deref(), Some("true"));
-        assert_eq!(not("a == b"), "!(a == b)");
+        assert_eq!(not("a == b"), "a != b");
+        assert_eq!(not("a || b"), "!(a || b)");
         assert_eq!(not("(a) && (b)"), "!((a) && (b))");
     }
 

@@ -242,6 +242,9 @@ impl Draft {
             job.body.arrange(JOB);
             jobs.set(job.name, job.body, job.line);
         }
+        if jobs.is_empty() {
+            jobs = super::mend::jobs_of_nothing();
+        }
         jobs.notes(self.left);
         let mut head = self.head;
         head.arrange(HEAD);

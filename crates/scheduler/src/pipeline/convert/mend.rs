@@ -93,6 +93,7 @@ fn judge(keys: &[String], code: &str) -> (usize, Cut) {
         ("on", _) if key(1) == "manual" && all >= 4 => (4, Cut::Leave),
         ("on", _) if key(1) == "schedule" && all >= 3 => (3, Cut::Leave),
         ("on", _) => (2, Cut::Leave),
+        ("concurrency", _) if all == 1 || key(1) == "group" => (1, Cut::Leave),
         ("jobs", 2) if code == Code::MissingImage.as_str() => (2, Cut::Image),
         ("jobs", 2) => (2, Cut::Leave),
         ("jobs", _) => match key(2) {
@@ -156,6 +157,9 @@ fn keys(draft: &Map, path: &[usize]) -> Vec<String> {
 /// Cuts the part at a path; `line` is that of the nearest part around it that has one.
 fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
     let Some((first, rest)) = path.split_first() else { return };
+    if rest.is_empty() && cut == Cut::Leave && splice(map, *first) {
+        return;
+    }
     let Some(part) = map.parts.get_mut(*first) else { return };
     let Part::Entry(entry) = part else { return };
     let line = entry.line.unwrap_or(line);
@@ -173,6 +177,27 @@ fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
             Value::Text(_) | Value::Plain(_) | Value::Script(_) => {}
         },
     }
+}
+
+/// Puts the notes of an entry that has nothing else any more in its place; whether it was one.
+fn splice(map: &mut Map, at: usize) -> bool {
+    let Some(Part::Entry(entry)) = map.parts.get(at) else { return false };
+    let notes: Vec<Part> = match &entry.value {
+        Value::Map(inner) if inner.is_empty() => inner.parts.clone(),
+        Value::List(items) => {
+            let note = |item: &Item| match item {
+                Item::Note(note) => Some(Part::Note(note.clone())),
+                Item::Value(_) => None,
+            };
+            items.iter().map(note).collect::<Option<_>>().unwrap_or_default()
+        }
+        Value::Map(_) | Value::Text(_) | Value::Plain(_) | Value::Script(_) => Vec::new(),
+    };
+    let found = !notes.is_empty();
+    if found {
+        map.parts.splice(at..=at, notes);
+    }
+    found
 }
 
 fn apply_in_list(items: &mut [Item], path: &[usize], cut: Cut, why: &str, of: &str, line: u32) {

@@ -15,6 +15,7 @@ mod containers;
 mod draft;
 mod drone;
 mod foreign;
+mod github;
 mod gitlab;
 mod mend;
 mod needs;
@@ -149,9 +150,8 @@ pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Conv
     let mut draft = match language {
         Language::Woodpecker => woodpecker::draft(single(&documents, language)?, lines),
         Language::Drone => drone::draft(&documents, lines),
-        Language::GitLab | Language::GitHub => {
-            Err(ConvertError::NotOne(format!("{} is not converted yet", language.as_str())))
-        }
+        Language::GitLab => gitlab::draft(&documents, lines),
+        Language::GitHub => github::draft(single(&documents, language)?, lines),
     }?;
     if draft.jobs.len() > limits::JOBS {
         return Err(ConvertError::TooManyJobs(draft.jobs.len()));

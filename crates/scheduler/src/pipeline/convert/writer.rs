@@ -75,7 +75,9 @@ impl Writer {
     fn entry(&mut self, entry: &Entry, indent: usize) {
         let begin = self.line;
         let path = self.path.clone();
-        self.out.text.push_str(&scalar(&entry.key));
+        // Everybody writes `on` without quotes where it is a key.
+        let key = if entry.key == "on" { entry.key.clone() } else { scalar(&entry.key) };
+        self.out.text.push_str(&key);
         self.out.text.push(':');
         match &entry.value {
             Value::Map(map) if map.is_empty() => {
@@ -287,8 +289,6 @@ fn is_plain(text: &str) -> bool {
         text.to_ascii_lowercase().as_str(),
         "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null" | "~"
     );
-    // The key `on` is written so by everybody.
-    let word = word && text != "on";
     text.starts_with(first)
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")

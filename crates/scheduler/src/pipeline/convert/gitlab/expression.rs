@@ -151,7 +151,7 @@ impl Parser<'_> {
             if self.sign(sign) {
                 let right = self.side()?;
                 let same = self.same(&left, &right)?;
-                return Ok(if equal { same } else { opposite(&same) });
+                return Ok(if equal { same } else { condition::not(&same) });
             }
         }
         for (sign, fits) in [("=~", true), ("!~", false)] {
@@ -195,10 +195,12 @@ impl Parser<'_> {
                     (_, variables::Known::Missing) => Err(format!("${name}")),
                     (_, variables::Known::Expression(_) | variables::Known::Given) => {
                         match variables::expression(Language::GitLab, name) {
-                            Some(expression) => Ok(match expression.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
-                                Some(literal) => Side::Text(literal.to_owned()),
-                                None => Side::Value(expression.to_owned(), name.clone()),
-                            }),
+                            Some(expression) => {
+                                Ok(match expression.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+                                    Some(literal) => Side::Text(literal.to_owned()),
+                                    None => Side::Value(expression.to_owned(), name.clone()),
+                                })
+                            }
                             None => Err(format!("${name}")),
                         }
                     }
@@ -238,12 +240,12 @@ impl Parser<'_> {
                 }
                 // An empty text is what a variable that is not set has.
                 match text.is_empty() {
-                    true => opposite(&self.is_set(value, name)),
+                    true => condition::not(&self.is_set(value, name)),
                     false => self.guarded(name, format!("{} == {}", wrapped(value), condition::quote(text))),
                 }
             }
             (Side::Value(value, name), Side::Null) | (Side::Null, Side::Value(value, name)) => {
-                opposite(&self.is_set(value, name))
+                condition::not(&self.is_set(value, name))
             }
             (Side::Value(a, name), Side::Value(b, other)) => {
                 let name = if other == "CI_COMMIT_BRANCH" { other } else { name };
@@ -268,17 +270,6 @@ impl Parser<'_> {
             }
             Side::Text(_) | Side::Value(..) => Err(cannot()),
         }
-    }
-}
-
-/// The opposite of a comparison.
-fn opposite(condition: &str) -> String {
-    match condition.split_once(" == ") {
-        Some((left, right)) if !condition.contains(['&', '|']) => format!("{left} != {right}"),
-        _ => match condition.split_once(" != ") {
-            Some((left, right)) if !condition.contains(['&', '|']) => format!("{left} == {right}"),
-            _ => condition::not(condition),
-        },
     }
 }
 
@@ -313,17 +304,34 @@ mod tests {
         for (theirs, ours) in [
             ("$CI_COMMIT_TAG", "event.name == 'tag'"),
             ("$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH", "event.branch == repo.default-branch"),
-            ("$CI_COMMIT_BRANCH == \"main\" || $CI_COMMIT_TAG =~ /^v/", "event.branch == 'main' || starts-with(event.tag, 'v')"),
+            (
+                "$CI_COMMIT_BRANCH == \"main\" || $CI_COMMIT_TAG =~ /^v/",
+                "event.branch == 'main' || starts-with(event.tag, 'v')",
+            ),
             ("$CI_PIPELINE_SOURCE != 'schedule'", "event.name != 'schedule'"),
             ("$CI_PIPELINE_SOURCE != 'push'", "!(event.name == 'push' || event.name == 'tag')"),
             ("$OWN == 'yes' && $OTHER == null", "true"),
             ("$OTHER == 'x'", "false"),
-            ("($CI_COMMIT_TAG || $CI_COMMIT_BRANCH) && $CI_COMMIT_REF_NAME !~ /wip/", "(event.name == 'tag' || event.branch != null) && !contains((event.source-branch || event.branch || event.tag), 'wip')"),
+            (
+                "($CI_COMMIT_TAG || $CI_COMMIT_BRANCH) && $CI_COMMIT_REF_NAME !~ /wip/",
+                "(event.name == 'tag' || event.branch != null) && !contains((event.source-branch || event.branch || event.tag), 'wip')",
+            ),
         ] {
             assert_eq!(translated(theirs, false).as_deref(), Ok(ours), "{theirs}");
         }
-        assert_eq!(translated("$CI_COMMIT_BRANCH == 'main'", true).as_deref(), Ok("event.name != 'pull-request' && event.branch == 'main'"));
-        for theirs in ["$CI_COMMIT_TAG =~ /^v\\d+$/", "$CI_COMMIT_TAG =~ /V/i", "$CI_COMMIT_REF_PROTECTED == 'true'", "$A =~ $B", "a", "$A ==", "("] {
+        assert_eq!(
+            translated("$CI_COMMIT_BRANCH == 'main'", true).as_deref(),
+            Ok("event.name != 'pull-request' && event.branch == 'main'")
+        );
+        for theirs in [
+            "$CI_COMMIT_TAG =~ /^v\\d+$/",
+            "$CI_COMMIT_TAG =~ /V/i",
+            "$CI_COMMIT_REF_PROTECTED == 'true'",
+            "$A =~ $B",
+            "a",
+            "$A ==",
+            "(",
+        ] {
             assert!(translated(theirs, false).is_err(), "{theirs}");
         }
     }

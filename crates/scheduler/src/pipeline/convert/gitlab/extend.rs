@@ -74,13 +74,16 @@ impl<'n> Jobs<'n> {
                     && key == "!reference"
                 {
                     let found = self.referred(value);
-                    return found.filter(|_| depth > 0).map_or_else(|| Rc::clone(node), |found| self.resolved(&found, depth - 1));
+                    return found
+                        .filter(|_| depth > 0)
+                        .map_or_else(|| Rc::clone(node), |found| self.resolved(&found, depth - 1));
                 }
                 let resolved: Vec<Rc<Node>> = entries.iter().map(|entry| self.resolved(&entry.value, depth)).collect();
                 if entries.iter().zip(&resolved).all(|(entry, new)| Rc::ptr_eq(&entry.value, new)) {
                     return Rc::clone(node);
                 }
-                let entries = entries.iter().zip(resolved).map(|(entry, value)| Entry { value, ..entry.clone() }).collect();
+                let entries =
+                    entries.iter().zip(resolved).map(|(entry, value)| Entry { value, ..entry.clone() }).collect();
                 Rc::new(Node { place: node.place, kind: Kind::Map(entries), weight: node.weight })
             }
             Kind::List(items) => {

@@ -14,7 +14,7 @@ use super::super::{
     variables::{self, Known},
 };
 use super::{
-    DEFAULTS, File, Staged, expression, fill, inherits,
+    DEFAULTS, File, Staged, expression, fill, inherits, is_checkout,
     keep::{self, unknown},
     rules, variable,
 };
@@ -24,7 +24,10 @@ const LEFT: &[(&str, &str)] = &[
     ("environment", "there are no environments: the build and its log say what was deployed"),
     ("coverage", "nothing is read out of the log"),
     ("dependencies", "artifacts are not handed on"),
-    ("interruptible", "write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }` at the pipeline"),
+    (
+        "interruptible",
+        "write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }` at the pipeline",
+    ),
     ("release", "write a step that calls the forge's API"),
     ("secrets", "secrets are kept by the server: name them in `secrets`"),
     ("id_tokens", "jobs get no tokens of the server"),
@@ -53,7 +56,8 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     let inherit = section.take("inherit");
     let default = |key: &'static str| file.defaults.get(key).copied().filter(|_| inherits(inherit, "default", key));
-    let take = |key: &'static str| section.take(key).or_else(|| DEFAULTS.contains(&key).then(|| default(key)).flatten());
+    let take =
+        |key: &'static str| section.take(key).or_else(|| DEFAULTS.contains(&key).then(|| default(key)).flatten());
     section.take("extends");
 
     let mut body = Map::default();
@@ -65,7 +69,9 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let axes = section.take("parallel").map(|entry| keep::parallel(entry, lines, &mut body)).unwrap_or_default();
 
     let mut own: Vec<(String, String, u32)> = file.variables.clone();
-    if let Some(list) = inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name))) {
+    if let Some(list) =
+        inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name)))
+    {
         body.note(lines.note(list, "variables of the file are every job's"));
     }
     let mut env = Map::default();
@@ -79,7 +85,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         }
         lines.key(entry)
     });
-    for (name, value, at) in &own[file.variables.len()..] {
+    for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
         match variable(name, value, &own, &axes) {
             Ok((name, value)) => env.set(name, value, *at),
             Err(why) => env.note(Note::new(*at, name.as_str(), why)),
@@ -95,14 +101,12 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     {
         env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.key(entry));
     }
-    let filler = |written: &str| fill(written, &own, &axes, 5);
+    let filler = |written: &str| fill(written, &own, &axes);
 
     image_of(take("image"), &filler, lines, &mut body);
     let mut docker = false;
-    let all_env: Vec<(String, Value)> = own
-        .iter()
-        .filter_map(|(name, value, _)| variable(name, value, &own, &axes).ok())
-        .collect();
+    let all_env: Vec<(String, Value)> =
+        own.iter().filter_map(|(name, value, _)| variable(name, value, &own, &axes).ok()).collect();
     if let Some(entry) = take("services") {
         let services = keep::services(entry, &filler, &all_env, lines, &mut docker);
         body.set_filled("services", services, lines.key(entry));
@@ -112,7 +116,12 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
 
     let runs = {
-        let known = |name: &str| own.iter().rev().find(|(known, value, _)| known == name && !value.contains('$')).map(|(_, value, _)| value.clone());
+        let known = |name: &str| {
+            own.iter()
+                .rev()
+                .find(|(known, value, _)| known == name && !value.contains('$'))
+                .map(|(_, value, _)| value.clone())
+        };
         let around = expression::Around { variable: &known, requests: file.requests };
         let (only, except) = (section.take("only"), section.take("except"));
         match section.take("rules") {
@@ -141,7 +150,8 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     if runs.by_hand {
         body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
     }
-    let may_fail = section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body)).or(runs.may_fail);
+    let may_fail =
+        section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body)).or(runs.may_fail);
     aside &= may_fail != Some(false);
     if may_fail == Some(true) {
         body.set("continue-on-error", Value::plain(true), line);
@@ -185,7 +195,9 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     if main.trim().is_empty() {
         return Err(lines.note(entry, "its script is not in this file"));
     }
-    let after = script("after_script").map(|(lines, entry)| (lines.unwrap_or_default().join("\n"), entry)).filter(|(script, _)| !script.trim().is_empty());
+    let after = script("after_script")
+        .map(|(lines, entry)| (lines.unwrap_or_default().join("\n"), entry))
+        .filter(|(script, _)| !script.trim().is_empty());
     let both = format!("{main}\n{}", after.as_ref().map(|(script, _)| script.as_str()).unwrap_or_default());
     uses(&both, &own, &axes, file, &mut env, &mut body, lines.key(from));
     steps.push(Item::Value(step(&main, lines.key(from)).into()));
@@ -200,7 +212,12 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     body.set_filled("env", env, variables_line);
 
     let needs = section.take("needs").map(|entry| needs(entry, lines.key(entry), &mut body, lines));
-    let stage = section.take("stage").or_else(|| section.take("type")).and_then(|entry| text(&entry.value)).unwrap_or("test").to_owned();
+    let stage = section
+        .take("stage")
+        .or_else(|| section.take("type"))
+        .and_then(|entry| text(&entry.value))
+        .unwrap_or("test")
+        .to_owned();
     for key in DEFAULTS {
         // Of the file's defaults only those that mean something here are worth a note at every job.
         if let Some(entry) = section.take(key).filter(|_| foreign::reason(LEFT, key).is_some()) {
@@ -229,10 +246,16 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
         return;
     };
     let section = Section::of(&entry.value);
-    let written = section.as_ref().and_then(|section| section.take("name")).and_then(|entry| text(&entry.value)).or_else(|| text(&entry.value));
+    let written = section
+        .as_ref()
+        .and_then(|section| section.take("name"))
+        .and_then(|entry| text(&entry.value))
+        .or_else(|| text(&entry.value));
     let filled = written.ok_or_else(|| FORM.to_owned()).and_then(fill);
     match filled {
-        Ok(image) if image.contains("${{") || image::complaint(&image).is_none() => body.set("image", Value::Text(image), lines.key(entry)),
+        Ok(image) if image.contains("${{") || image::complaint(&image).is_none() => {
+            body.set("image", Value::Text(image), lines.key(entry))
+        }
         found => {
             let why = match found {
                 Ok(_) => "this is no image's name".to_owned(),
@@ -254,9 +277,12 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
 
 /// What the runner was told in variables.
 fn checkout(own: &[(String, String, u32)], body: &mut Map) {
-    let of = |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
+    let of =
+        |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
     let mut checkout = Map::default();
-    if let Some((depth, line)) = of("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line))) {
+    if let Some((depth, line)) =
+        of("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line)))
+    {
         checkout.set("depth", Value::plain(depth), line);
     }
     if let Some((strategy, line)) = of("GIT_SUBMODULE_STRATEGY").filter(|(strategy, _)| *strategy != "none") {
@@ -270,8 +296,34 @@ fn checkout(own: &[(String, String, u32)], body: &mut Map) {
 }
 
 /// Variables that the scripts use: GitLab's own are put into `env`, those of nobody are named.
-fn uses(script: &str, own: &[(String, String, u32)], axes: &[String], file: &mut File<'_>, env: &mut Map, body: &mut Map, line: u32) {
-    const SHELL: &[&str] = &["PATH", "HOME", "PWD", "OLDPWD", "USER", "SHELL", "IFS", "HOSTNAME", "LANG", "RANDOM", "UID", "EUID", "LINENO", "PIPESTATUS", "REPLY", "BASH_SOURCE", "OPTARG"];
+fn uses(
+    script: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    file: &mut File<'_>,
+    env: &mut Map,
+    body: &mut Map,
+    line: u32,
+) {
+    const SHELL: &[&str] = &[
+        "PATH",
+        "HOME",
+        "PWD",
+        "OLDPWD",
+        "USER",
+        "SHELL",
+        "IFS",
+        "HOSTNAME",
+        "LANG",
+        "RANDOM",
+        "UID",
+        "EUID",
+        "LINENO",
+        "PIPESTATUS",
+        "REPLY",
+        "BASH_SOURCE",
+        "OPTARG",
+    ];
     let assigned = shell::assigned(script);
     let (mut secrets, mut others) = (Vec::new(), Vec::new());
     for name in shell::names(script) {
@@ -280,7 +332,9 @@ fn uses(script: &str, own: &[(String, String, u32)], axes: &[String], file: &mut
         }
         match variables::known(Language::GitLab, &name) {
             Known::Given => {}
-            Known::Expression(expression) if variables::is_planned(expression) => drop(file.wanted.insert(name, expression)),
+            Known::Expression(expression) if variables::is_planned(expression) => {
+                file.wanted.insert(name, expression);
+            }
             Known::Expression(expression) => env.set(name, Value::Text(variables::written(expression)), None),
             Known::Missing => match name.as_str() {
                 "CI_JOB_NAME" | "CI_JOB_STAGE" | "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
@@ -288,17 +342,25 @@ fn uses(script: &str, own: &[(String, String, u32)], axes: &[String], file: &mut
             },
             Known::No if SHELL.contains(&name.as_str()) => {}
             Known::No if shell::is_secret(&name) => secrets.push(name),
-            Known::No if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => others.push(name),
+            Known::No if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => {
+                others.push(name)
+            }
             Known::No => {}
         }
     }
     let listed = |names: &[String]| super::super::super::suggest::listed(names.iter().map(String::as_str));
     if !secrets.is_empty() {
-        body.remark(format!("{} must have come from the project's settings: set them as secrets of the repository", listed(&secrets)));
+        body.remark(format!(
+            "{} must have come from the project's settings: set them as secrets of the repository",
+            listed(&secrets)
+        ));
         body.set("secrets", Value::texts(secrets), None);
     }
     if !others.is_empty() {
-        body.remark(format!("this file does not set {}: if they came from the project's settings, write them into `env` or `secrets`", listed(&others)));
+        body.remark(format!(
+            "this file does not set {}: if they came from the project's settings, write them into `env` or `secrets`",
+            listed(&others)
+        ));
     }
 }
 

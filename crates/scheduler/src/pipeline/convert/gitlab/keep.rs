@@ -27,12 +27,19 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
         let mut cache = Map::default();
         let paths = section.take("paths").map(|entry| (texts(&entry.value).unwrap_or_default(), entry));
         let Some((paths, from)) = paths.filter(|(paths, _)| !paths.is_empty()) else {
-            caches.extend(section.rest().into_iter().map(|entry| Item::Note(lines.note(entry, "a cache without paths keeps nothing"))));
+            caches.extend(
+                section
+                    .rest()
+                    .into_iter()
+                    .map(|entry| Item::Note(lines.note(entry, "a cache without paths keeps nothing"))),
+            );
             continue;
         };
         let filled: Result<Vec<String>, String> = paths.iter().map(|path| fill(path)).collect();
         match filled {
-            Ok(paths) => cache.set("path", Value::texts(paths.iter().map(|path| path.trim_end_matches('/'))), lines.key(from)),
+            Ok(paths) => {
+                cache.set("path", Value::texts(paths.iter().map(|path| path.trim_end_matches('/'))), lines.key(from))
+            }
             Err(name) => {
                 caches.push(Item::Note(lines.note(from, unknown(&name))));
                 continue;
@@ -40,7 +47,8 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
         }
         key(section.take("key"), fill, lines, &mut cache);
         if let Some(entry) = section.take("fallback_keys") {
-            let keys: Result<Vec<String>, String> = texts(&entry.value).unwrap_or_default().iter().map(|key| fill(key)).collect();
+            let keys: Result<Vec<String>, String> =
+                texts(&entry.value).unwrap_or_default().iter().map(|key| fill(key)).collect();
             match keys {
                 Ok(keys) => cache.set_filled("fallback", Value::texts(keys), lines.key(entry)),
                 Err(name) => cache.note(lines.note(entry, unknown(&name))),
@@ -104,7 +112,9 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     let mut artifact = Map::default();
     let paths = |entry: &Entry| -> Result<Vec<String>, String> {
         let paths = texts(&entry.value).unwrap_or_default();
-        let clean = |path: String| path.trim_start_matches("./").trim_end_matches('/').trim_start_matches("/longshore/workspace/").to_owned();
+        let clean = |path: String| {
+            path.trim_start_matches("./").trim_end_matches('/').trim_start_matches("/longshore/workspace/").to_owned()
+        };
         paths.iter().map(|path| fill(path).map(clean)).collect()
     };
     if let Some(entry) = section.take("name") {
@@ -146,7 +156,9 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
                     map.set("junit", Value::texts(paths), lines.key(report));
                     body.set("reports", map, lines.key(reports));
                 }
-                ("dotenv", _) => body.note(lines.note(report, "write `outputs`, and ask for `needs.<job>.outputs.<name>`")),
+                ("dotenv", _) => {
+                    body.note(lines.note(report, "write `outputs`, and ask for `needs.<job>.outputs.<name>`"))
+                }
                 _ => body.note(lines.note(report, "`reports` has `junit`")),
             }
         }
@@ -161,17 +173,28 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     if kept {
         body.set("artifacts", Value::List(vec![Item::Value(artifact.into())]), line);
     } else {
-        body.parts.extend(artifact.parts.into_iter().filter(|part| !matches!(part, super::super::draft::Part::Entry(_))));
+        body.parts
+            .extend(artifact.parts.into_iter().filter(|part| !matches!(part, super::super::draft::Part::Entry(_))));
     }
 }
 
 /// The services of a job; whether one of them was an engine in the engine.
-pub(super) fn services(entry: &Entry, fill: Fill<'_>, env: &[(String, Value)], lines: Lines<'_>, docker: &mut bool) -> Map {
+pub(super) fn services(
+    entry: &Entry,
+    fill: Fill<'_>,
+    env: &[(String, Value)],
+    lines: Lines<'_>,
+    docker: &mut bool,
+) -> Map {
     let mut services = Map::default();
     for node in items(&entry.value) {
         let at = lines.of(node.place);
         let section = Section::of(node);
-        let written = section.as_ref().and_then(|section| section.take("name")).and_then(|entry| text(&entry.value)).or_else(|| text(node));
+        let written = section
+            .as_ref()
+            .and_then(|section| section.take("name"))
+            .and_then(|entry| text(&entry.value))
+            .or_else(|| text(node));
         let Some(written) = written else {
             services.note(Note::new(at, "services", FORM));
             continue;
@@ -322,7 +345,11 @@ pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<S
     let mut matrix = Map::default();
     let mut axes: Vec<String> = Vec::new();
     if let Some(count) = foreign::number(&entry.value) {
-        matrix.set("CI_NODE_INDEX", Value::List((1..=count.min(256)).map(|n| Item::Value(Value::plain(n))).collect()), line);
+        matrix.set(
+            "CI_NODE_INDEX",
+            Value::List((1..=count.min(256)).map(|n| Item::Value(Value::plain(n))).collect()),
+            line,
+        );
         matrix.set("fail-fast", Value::plain(false), None);
         body.set("matrix", matrix, line);
         return vec!["CI_NODE_INDEX".to_owned()];
@@ -334,7 +361,14 @@ pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<S
     };
     let row = |node: &Node| -> Option<Vec<(String, Vec<String>)>> {
         let Kind::Map(entries) = &node.kind else { return None };
-        entries.iter().map(|entry| texts(&entry.value).filter(|values| !values.is_empty()).map(|values| (foreign::name(&entry.key), values))).collect()
+        entries
+            .iter()
+            .map(|entry| {
+                texts(&entry.value)
+                    .filter(|values| !values.is_empty())
+                    .map(|values| (foreign::name(&entry.key), values))
+            })
+            .collect()
     };
     let Some(read) = rows.iter().map(|node| row(node)).collect::<Option<Vec<_>>>() else {
         body.note(lines.note(entry, FORM));
@@ -354,11 +388,17 @@ pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<S
         for row in &read {
             let mut all: Vec<Map> = vec![Map::default()];
             for (name, values) in row {
-                all = all.iter().flat_map(|so_far| values.iter().map(|value| {
-                    let mut next = so_far.clone();
-                    next.set(name.as_str(), Value::text(value.as_str()), line);
-                    next
-                })).take(257).collect();
+                all = all
+                    .iter()
+                    .flat_map(|so_far| {
+                        values.iter().map(|value| {
+                            let mut next = so_far.clone();
+                            next.set(name.as_str(), Value::text(value.as_str()), line);
+                            next
+                        })
+                    })
+                    .take(257)
+                    .collect();
             }
             combinations.extend(all.into_iter().map(|map| Item::Value(map.into())));
         }

@@ -6,7 +6,10 @@ mod job;
 mod keep;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{
     super::tree::{Entry, Node},
@@ -71,9 +74,13 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         [one] => one,
         [header, one] if is_header(header) => {
             let entry = entries(header).and_then(|entries| entries.first());
-            draft.head.notes(entry.map(|entry| lines.note(entry, "the file was a component: write `$[[ inputs.x ]]` out, or make a template with `use`")));
+            draft.head.notes(entry.map(|entry| {
+                lines
+                    .note(entry, "the file was a component: write `$[[ inputs.x ]]` out, or make a template with `use`")
+            }));
             one
         }
+        [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
         _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
     };
     let Some(section) = Section::of(root) else {
@@ -123,7 +130,9 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
 
     let jobs = Jobs::of(root);
     let mut staged: Vec<Staged> = Vec::new();
-    for entry in all.iter().filter(|entry| !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())) {
+    for entry in all.iter().filter(|entry| {
+        !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())
+    }) {
         section.take(&entry.key);
         let taken: Vec<String> = staged.iter().map(|one| one.job.name.clone()).collect();
         let mut missing = Vec::new();
@@ -131,8 +140,14 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         match job::read(entry, &whole, &mut file, &taken) {
             Ok(mut one) => {
                 for name in missing {
-                    let line = entries(&entry.value).and_then(|entries| entries.iter().find(|entry| entry.key == "extends")).map_or_else(|| lines.key(entry), |entry| lines.key(entry));
-                    one.job.body.note(Note::new(line, format!("extends: {name}"), "there is no such job in this file: write out what it says"));
+                    let line = entries(&entry.value)
+                        .and_then(|entries| entries.iter().find(|entry| entry.key == "extends"))
+                        .map_or_else(|| lines.key(entry), |entry| lines.key(entry));
+                    one.job.body.note(Note::new(
+                        line,
+                        format!("extends: {name}"),
+                        "there is no such job in this file: write out what it says",
+                    ));
                 }
                 staged.push(one);
             }
@@ -191,44 +206,66 @@ fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
 impl File<'_> {
     /// The values of the file's variables, as far as they are plain.
     pub(super) fn known(&self) -> impl Fn(&str) -> Option<String> + use<> {
-        let plain: BTreeMap<String, String> =
-            self.variables.iter().filter(|(_, value, _)| !value.contains('$')).map(|(name, value, _)| (name.clone(), value.clone())).collect();
+        let plain: BTreeMap<String, String> = self
+            .variables
+            .iter()
+            .filter(|(_, value, _)| !value.contains('$'))
+            .map(|(name, value, _)| (name.clone(), value.clone()))
+            .collect();
         move |name| plain.get(name).cloned()
     }
 }
 
 /// Fills the variables of a text in: those of the job, of the file, of its matrix, and GitLab's own.
-pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String], depth: usize) -> Result<String, String> {
+pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
+    fill_within(written, own, axes, 5, &Cell::new(500))
+}
+
+/// `left` is how many variables may still be filled in: their values have variables, too.
+fn fill_within(
+    written: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    depth: usize,
+    left: &Cell<usize>,
+) -> Result<String, String> {
     if !written.contains('$') {
         return Ok(written.to_owned());
     }
     let value = |name: &str| {
+        left.set(left.get().checked_sub(1)?);
         if axes.iter().any(|axis| axis == name) {
             return Some(format!("${{{{ matrix.{name} }}}}"));
         }
         match own.iter().rev().find(|(known, ..)| known == name) {
-            Some((_, value, _)) if depth > 0 => fill(value, own, axes, depth - 1).ok(),
+            Some((_, value, _)) if depth > 0 && value.len() < 4096 => {
+                fill_within(value, own, axes, depth - 1, left).ok()
+            }
             Some(_) => None,
             None => variables::expression(Language::GitLab, name).map(variables::written),
         }
     };
-    let mut filled = shell::fill(written, true, &value)?;
-    filled.truncate(filled.floor_char_boundary(64 * 1024));
-    Ok(filled)
+    shell::fill(written, true, &value)
 }
 
 /// Sorts jobs by their stages and says what each waits for: what it names, or everything in the stages before.
-fn order(staged: &mut Vec<Staged>, stages: &[String]) {
+fn order(staged: &mut [Staged], stages: &[String]) {
     let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
     staged.sort_by_key(|one| rank(&one.stage));
     let ours: BTreeMap<String, String> = staged.iter().map(|one| (one.theirs.clone(), one.job.name.clone())).collect();
-    let mut before: Vec<(usize, String, bool)> = Vec::new();
-    for one in staged.iter() {
-        before.push((rank(&one.stage), one.job.name.clone(), one.aside));
-    }
+    let before: Vec<Before> = staged
+        .iter()
+        .map(|one| Before {
+            rank: rank(&one.stage),
+            name: one.job.name.clone(),
+            aside: one.aside,
+            named: one.needs.is_some(),
+        })
+        .collect();
     let keeps = staged.iter().any(|one| one.keeps);
     for one in staged.iter_mut() {
         let own = rank(&one.stage);
+        let earlier = || before.iter().filter(|other| other.rank < own && !other.aside);
         match one.needs.take() {
             Some(needs) => {
                 for (name, line) in needs {
@@ -240,22 +277,28 @@ fn order(staged: &mut Vec<Staged>, stages: &[String]) {
                 }
             }
             None => {
-                let earlier: Vec<&(usize, String, bool)> = before.iter().filter(|(rank, _, aside)| *rank < own && !aside).collect();
-                // Where the stage before waits for everything before it, its jobs are enough.
-                let last = earlier.iter().map(|(rank, ..)| *rank).max();
-                let plain = staged_plainly(&before, &earlier);
-                one.job.needs = earlier.iter().filter(|(rank, ..)| !plain || Some(*rank) == last).map(|(_, name, _)| name.clone()).collect();
+                // Where everything before waits for its stages, the last of them is enough.
+                let last = earlier().map(|other| other.rank).max();
+                let plain = earlier().all(|other| !other.named);
+                let waits = earlier().filter(|other| !plain || Some(other.rank) == last);
+                one.job.needs = waits.map(|other| other.name.clone()).collect();
             }
         }
-        if keeps && own > before.iter().map(|(rank, ..)| *rank).min().unwrap_or(0) && !one.job.needs.is_empty() {
-            one.job.body.remark("artifacts of earlier jobs are not handed on: what this job takes from them has to be made here, or fetched");
+        if keeps && !one.job.needs.is_empty() {
+            one.job.body.remark(
+                "artifacts of earlier jobs are not handed on: what this job takes from them has to be made here, or fetched",
+            );
         }
     }
 }
 
-/// Whether nothing but stages decides the order so far: then the jobs of one stage stand for all stages before it.
-fn staged_plainly(before: &[(usize, String, bool)], earlier: &[&(usize, String, bool)]) -> bool {
-    before.iter().filter(|(_, _, aside)| !aside).count() >= earlier.len() && !before.iter().any(|(_, _, aside)| *aside)
+/// What others ask of a job to know whether they wait for it.
+struct Before {
+    rank: usize,
+    name: String,
+    aside: bool,
+    /// Whether it names what it needs itself.
+    named: bool,
 }
 
 /// What belongs to the whole pipeline: `on`, `env`, `concurrency`.
@@ -272,7 +315,7 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
     }
     draft.head.set("on", on, None);
     let mut env = Map::default();
-    for (name, value, line) in &file.variables {
+    for (name, value, line) in file.variables.iter().filter(|(name, ..)| !is_checkout(name)) {
         match variable(name, value, &file.variables, &[]) {
             Ok((name, value)) => env.set(name, value, *line),
             Err(why) => env.note(Note::new(*line, name.as_str(), why)),
@@ -300,20 +343,31 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
     }
 }
 
+/// Whether a variable says how the runner checks out, which a job's `checkout` says here.
+pub(super) fn is_checkout(name: &str) -> bool {
+    matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
+}
+
 /// A variable with its value filled in.
-pub(super) fn variable(name: &str, value: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<(String, Value), String> {
-    const ENGINE: &[&str] = &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
-    const RUNNER: &[&str] = &["GIT_DEPTH", "GIT_STRATEGY", "GIT_SUBMODULE_STRATEGY", "GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "FF_USE_FASTZIP"];
+pub(super) fn variable(
+    name: &str,
+    value: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+) -> Result<(String, Value), String> {
+    const ENGINE: &[&str] =
+        &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
+    const RUNNER: &[&str] = &["GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "GIT_FETCH_EXTRA_FLAGS", "GIT_SUBMODULE_DEPTH"];
     if ENGINE.contains(&name) {
         return Err("`docker: true` sets what a client of the engine needs".to_owned());
     }
     if RUNNER.contains(&name) || name.starts_with("FF_") {
-        return Err("it says something to the runner: write `checkout: { depth: 1, submodules: true }` at the job".to_owned());
+        return Err("it says something to the runner: `checkout` has `depth`, `submodules` and `lfs`".to_owned());
     }
     let Some(variable) = foreign::variable(name).filter(|variable| variable == name) else {
         return Err("no shell can use a variable of this name".to_owned());
     };
-    match fill(value, own, axes, 5) {
+    match fill(value, own, axes) {
         Ok(value) => Ok((variable, Value::Text(value))),
         Err(unknown) => Err(format!("{unknown} is not set here: write the value, or a secret")),
     }
@@ -321,7 +375,9 @@ pub(super) fn variable(name: &str, value: &str, own: &[(String, String, u32)], a
 
 /// Whether a job takes over what `inherit` asks about.
 pub(super) fn inherits(entry: Option<&Entry>, what: &str, key: &str) -> bool {
-    let found = entry.and_then(|entry| entries(&entry.value)).and_then(|entries| entries.iter().find(|entry| entry.key == what));
+    let found = entry
+        .and_then(|entry| entries(&entry.value))
+        .and_then(|entries| entries.iter().find(|entry| entry.key == what));
     match found {
         None => true,
         Some(found) => match list(&found.value) {

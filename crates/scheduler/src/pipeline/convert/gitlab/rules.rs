@@ -41,14 +41,19 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
             parts.push(one(entry, around, lines, never, &mut runs.notes));
         }
         for (key, why) in [
-            ("changes", "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline"),
+            (
+                "changes",
+                "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline",
+            ),
             ("exists", "`if` does not know which files there are: it is taken as fulfilled"),
         ] {
             if let Some(entry) = section.take(key) {
                 // A rule that keeps the job from running is taken for one that does not fit.
                 if never {
                     parts.push("false".to_owned());
-                    runs.notes.push(lines.note(entry, "`if` does not know about files: the rule counts as one that does not fit"));
+                    runs.notes.push(
+                        lines.note(entry, "`if` does not know about files: the rule counts as one that does not fit"),
+                    );
                 } else {
                     runs.notes.push(lines.note(entry, why));
                 }
@@ -62,7 +67,9 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
         }
         for entry in section.rest() {
             let why = match entry.key.as_str() {
-                "variables" => "variables of a rule hold whether it fits or not: write them into `env` with an expression",
+                "variables" => {
+                    "variables of a rule hold whether it fits or not: write them into `env` with an expression"
+                }
                 "needs" => "`needs` is the same whichever rule fits",
                 "start_in" => "nothing is delayed here: the job runs at once",
                 _ => "this part of a rule is not known",
@@ -96,7 +103,11 @@ pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
         runs.by_hand = true;
     } else if some("manual") {
         runs.by_hand = true;
-        runs.notes.push(Note::new(line, "when: manual", "some rules start the job by themselves: here somebody always has to approve of it"));
+        runs.notes.push(Note::new(
+            line,
+            "when: manual",
+            "some rules start the job by themselves: here somebody always has to approve of it",
+        ));
     }
     runs.after = match (some("always"), some("on_failure")) {
         _ if all("on_failure") => After::Failure,
@@ -111,7 +122,10 @@ pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
 /// The items of `rules`, those of lists within it among them.
 fn flat(node: &Rc<Node>) -> Vec<Rc<Node>> {
     match list(node) {
-        Some(items) => items.iter().flat_map(|item| if list(item).is_some() { flat(item) } else { vec![Rc::clone(item)] }).collect(),
+        Some(items) => items
+            .iter()
+            .flat_map(|item| if list(item).is_some() { flat(item) } else { vec![Rc::clone(item)] })
+            .collect(),
         None => vec![Rc::clone(node)],
     }
 }
@@ -122,12 +136,20 @@ fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes:
     match read {
         Ok(read) => {
             for name in read.unset {
-                notes.push(Note::new(lines.of(entry.value.place), format!("${name}"), "this file does not set it: it counts as not set"));
+                notes.push(Note::new(
+                    lines.of(entry.value.place),
+                    format!("${name}"),
+                    "this file does not set it: it counts as not set",
+                ));
             }
             read.condition
         }
         Err(what) => {
-            let counts = if never { "the rule counts as one that fits, so that nothing runs" } else { "the rule counts as one that does not fit" };
+            let counts = if never {
+                "the rule counts as one that fits, so that nothing runs"
+            } else {
+                "the rule counts as one that does not fit"
+            };
             notes.push(lines.note(entry, format!("{what} cannot be said in `if`: {counts}")));
             never.to_string()
         }
@@ -154,7 +176,9 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
     let mut parts = Vec::new();
     let mut names = |node: &Node, at: u32| {
         let found = texts(node).unwrap_or_default();
-        parts.extend(condition::any(&found.iter().map(|word| reference(word, around, at, except, notes)).collect::<Vec<_>>()));
+        parts.extend(condition::any(
+            &found.iter().map(|word| reference(word, around, at, except, notes)).collect::<Vec<_>>(),
+        ));
     };
     match entries(&entry.value) {
         None => names(&entry.value, lines.key(entry)),
@@ -175,10 +199,14 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
                         parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
                     }
                     _ if except => {
-                        notes.push(lines.note(part, "`if` does not know about files: it counts as one that does not fit"));
+                        notes.push(
+                            lines.note(part, "`if` does not know about files: it counts as one that does not fit"),
+                        );
                         parts.push("false".to_owned());
                     }
-                    _ => notes.push(lines.note(part, "`if` does not know which files have changed: it is taken as fulfilled")),
+                    _ => notes.push(
+                        lines.note(part, "`if` does not know which files have changed: it is taken as fulfilled"),
+                    ),
                 }
             }
         }
@@ -202,14 +230,21 @@ fn reference(word: &str, around: &Around<'_>, line: u32, except: bool, notes: &m
         _ => {
             let word = word.split_once('@').map_or(word, |(name, _)| name);
             let Some(pattern) = word.strip_prefix('/') else {
-                let either = [format!("event.branch == {}", condition::quote(word)), format!("event.tag == {}", condition::quote(word))];
+                let either = [
+                    format!("event.branch == {}", condition::quote(word)),
+                    format!("event.tag == {}", condition::quote(word)),
+                ];
                 return not_requests(condition::any(&either).unwrap_or_default());
             };
             let found = pattern.strip_suffix('/').and_then(|pattern| {
                 condition::any(&[condition::regex("event.branch", pattern)?, condition::regex("event.tag", pattern)?])
             });
             found.map(not_requests).unwrap_or_else(|| {
-                let counts = if except { "everything counts as fitting, so that nothing runs" } else { "nothing counts as fitting" };
+                let counts = if except {
+                    "everything counts as fitting, so that nothing runs"
+                } else {
+                    "nothing counts as fitting"
+                };
                 notes.push(Note::new(line, word, format!("this pattern cannot be said in `if`: {counts}")));
                 except.to_string()
             })

@@ -1,0 +1,444 @@
+//! Expressions of GitHub Actions as ours: the same small language with other names.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::super::{
+    condition::quote,
+    draft::{Map, Value},
+    foreign,
+};
+
+/// What is known around an expression.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    /// The workflow's name, and the job's.
+    pub(super) workflow: String,
+    pub(super) job: String,
+    /// Inputs that are booleans.
+    pub(super) booleans: BTreeSet<String>,
+    /// Whether the text has to be known when the build is planned.
+    pub(super) planned: bool,
+    /// Secrets that were asked for.
+    pub(super) secrets: RefCell<BTreeSet<String>>,
+}
+
+/// Paths of `github` and what they are here.
+const PATHS: &[(&str, &str)] = &[
+    ("ref", "event.ref"),
+    ("ref_name", "(event.branch || event.tag)"),
+    ("head_ref", "event.source-branch"),
+    ("base_ref", "event.target-branch"),
+    ("sha", "event.sha"),
+    ("actor", "event.sender"),
+    ("triggering_actor", "event.sender"),
+    ("event_name", "event.name"),
+    ("repository", "repo.name"),
+    ("repository_owner", "repo.owner"),
+    ("run_id", "build.id"),
+    ("run_number", "build.number"),
+    ("workspace", "'/longshore/workspace'"),
+    ("event.action", "event.action"),
+    ("event.after", "event.sha"),
+    ("event.before", "event.before"),
+    ("event.head_commit.id", "event.sha"),
+    ("event.head_commit.message", "event.message"),
+    ("event.number", "event.number"),
+    ("event.pull_request.base.ref", "event.target-branch"),
+    ("event.pull_request.head.ref", "event.source-branch"),
+    ("event.pull_request.head.repo.fork", "event.fork"),
+    ("event.pull_request.head.sha", "event.sha"),
+    ("event.pull_request.html_url", "event.url"),
+    ("event.pull_request.number", "event.number"),
+    ("event.pull_request.title", "event.title"),
+    ("event.pull_request.user.login", "event.sender"),
+    ("event.release.tag_name", "event.tag"),
+    ("event.repository.default_branch", "repo.default-branch"),
+    ("event.repository.full_name", "repo.name"),
+    ("event.schedule", "event.cron"),
+];
+
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("contains", "contains"),
+    ("startswith", "starts-with"),
+    ("endswith", "ends-with"),
+    ("format", "format"),
+    ("join", "join"),
+    ("tojson", "to-json"),
+    ("fromjson", "from-json"),
+    ("hashfiles", "hash-files"),
+    ("success", "success"),
+    ("failure", "failure"),
+    ("always", "always"),
+    ("cancelled", "cancelled"),
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    /// `github.event.inputs.level`; a part may be `*`.
+    Path(Vec<String>),
+    Text(String),
+    Number(String),
+    Sign(&'static str),
+}
+
+const SIGNS: &[&str] = &["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "(", ")", "[", "]", ","];
+
+fn tokens(source: &str) -> Result<Vec<Token>, String> {
+    let mut tokens = Vec::new();
+    let mut rest = source.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let word = |text: &str| {
+            text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(text.len())
+        };
+        if first.is_ascii_alphabetic() || first == '_' {
+            let length = word(rest);
+            let mut path = vec![rest[..length].to_owned()];
+            rest = &rest[length..];
+            loop {
+                if let Some(behind) = rest.strip_prefix(".*") {
+                    path.push("*".to_owned());
+                    rest = behind;
+                } else if let Some(behind) = rest.strip_prefix('.').filter(|behind| word(behind) > 0) {
+                    let length = word(behind);
+                    path.push(behind[..length].to_owned());
+                    rest = &behind[length..];
+                } else if let Some((key, behind)) = rest.strip_prefix("['").and_then(|behind| behind.split_once("']")) {
+                    path.push(key.to_owned());
+                    rest = behind;
+                } else {
+                    break;
+                }
+            }
+            tokens.push(Token::Path(path));
+        } else if first == '\'' {
+            let mut text = String::new();
+            let mut chars = rest.char_indices().skip(1).peekable();
+            let mut end = None;
+            while let Some((at, c)) = chars.next() {
+                if c != '\'' {
+                    text.push(c);
+                } else if chars.next_if(|(_, next)| *next == '\'').is_some() {
+                    text.push('\'');
+                } else {
+                    end = Some(at + 1);
+                    break;
+                }
+            }
+            rest = &rest[end.ok_or("a text without an end")?..];
+            tokens.push(Token::Text(text));
+        } else if first.is_ascii_digit() || (first == '-' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) {
+            let length =
+                rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).map_or(rest.len(), |end| end + 1);
+            tokens.push(Token::Number(rest[..length].to_owned()));
+            rest = &rest[length..];
+        } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            tokens.push(Token::Sign(sign));
+            rest = &rest[sign.len()..];
+        } else {
+            return Err(rest.chars().take(20).collect());
+        }
+        rest = rest.trim_start();
+    }
+    Ok(tokens)
+}
+
+impl Scope {
+    /// An expression; the error says what in it Longshore has nothing like.
+    pub(super) fn expression(&self, source: &str) -> Result<String, String> {
+        let tokens = tokens(source)?;
+        let mut out = String::new();
+        let mut at = 0;
+        while let Some(token) = tokens.get(at) {
+            let (piece, taken) = match self.idiom(&tokens[at..])? {
+                Some(found) => found,
+                None => (self.token(token, tokens.get(at + 1))?, 1),
+            };
+            at += taken;
+            let operator = matches!(piece.as_str(), "==" | "!=" | "<=" | ">=" | "&&" | "||" | "<" | ">");
+            if operator {
+                out.push_str(&format!(" {piece} "));
+            } else if piece == "," {
+                out.push_str(", ");
+            } else {
+                out.push_str(&piece);
+            }
+        }
+        Ok(out.trim().to_owned())
+    }
+
+    fn token(&self, token: &Token, next: Option<&Token>) -> Result<String, String> {
+        match token {
+            Token::Text(text) => Ok(quote(text)),
+            Token::Number(number) => Ok(number.clone()),
+            Token::Sign(sign) => Ok((*sign).to_owned()),
+            Token::Path(path) => match (path.as_slice(), next) {
+                ([name], Some(Token::Sign("("))) => FUNCTIONS
+                    .iter()
+                    .find(|(theirs, _)| name.eq_ignore_ascii_case(theirs))
+                    .map(|(_, ours)| (*ours).to_owned())
+                    .ok_or_else(|| format!("{name}()")),
+                _ => self.path(path),
+            },
+        }
+    }
+
+    fn path(&self, path: &[String]) -> Result<String, String> {
+        let whole = path.join(".");
+        let Some((context, rest)) = path.split_first() else { return Err(whole) };
+        let below = rest.join(".");
+        match context.to_ascii_lowercase().as_str() {
+            "true" | "false" | "null" if rest.is_empty() => Ok(context.to_ascii_lowercase()),
+            _ if rest.iter().any(|part| part == "*") => Err(whole),
+            "github" => match below.as_str() {
+                "workflow" => Ok(quote(&self.workflow)),
+                "job" => Ok(quote(&self.job)),
+                "run_id" | "run_number" | "run_attempt" if self.planned => Ok("event.sha".to_owned()),
+                _ => match below.strip_prefix("event.inputs.") {
+                    Some(input) => Ok(format!("inputs.{input}")),
+                    None => PATHS
+                        .iter()
+                        .find(|(theirs, _)| *theirs == below)
+                        .map(|(_, ours)| (*ours).to_owned())
+                        .ok_or(whole),
+                },
+            },
+            "runner" => match below.as_str() {
+                "os" => Ok("'Linux'".to_owned()),
+                "arch" => Ok("'X64'".to_owned()),
+                "temp" => Ok("'/tmp'".to_owned()),
+                _ => Err(whole),
+            },
+            "secrets" => match rest {
+                [name]
+                    if name != "GITHUB_TOKEN" && foreign::variable(name).is_some_and(|variable| variable == *name) =>
+                {
+                    self.secrets.borrow_mut().insert(name.clone());
+                    Ok(whole)
+                }
+                _ => Err(whole),
+            },
+            "matrix" | "needs" | "steps" | "inputs" | "env" if !rest.is_empty() => Ok(whole),
+            _ => Err(whole),
+        }
+    }
+
+    /// Several tokens that together mean something else than each by itself: the expression, and how many they are.
+    fn idiom(&self, tokens: &[Token]) -> Result<Option<(String, usize)>, String> {
+        let path = |at: usize| match tokens.get(at) {
+            Some(Token::Path(path)) => path.join("."),
+            _ => String::new(),
+        };
+        let sign = |at: usize| match tokens.get(at) {
+            Some(Token::Sign(sign)) => *sign,
+            _ => "",
+        };
+        let text = |at: usize| match tokens.get(at) {
+            Some(Token::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let equal = |sign: &str| match sign {
+            "==" => Some(true),
+            "!=" => Some(false),
+            _ => None,
+        };
+        if path(0).eq_ignore_ascii_case("contains") && path(2) == "needs.*.result" && sign(3) == "," && sign(5) == ")" {
+            return match text(4) {
+                Some("failure") => Ok(Some(("failure()".to_owned(), 6))),
+                Some("cancelled") => Ok(Some(("cancelled()".to_owned(), 6))),
+                _ => Err("needs.*.result".to_owned()),
+            };
+        }
+        let Some(same) = equal(sign(1)) else { return Ok(None) };
+        let first = path(0);
+        let pair = [first.as_str(), &path(2)];
+        if pair.contains(&"github.event.pull_request.head.repo.full_name") && pair.contains(&"github.repository") {
+            return Ok(Some((if same { "!event.fork" } else { "event.fork" }.to_owned(), 3)));
+        }
+        let operator = sign(1);
+        match (first.as_str(), tokens.get(2)) {
+            ("github.event_name", Some(Token::Text(name))) => {
+                let event = match name.as_str() {
+                    "push" if same => return Ok(Some(("(event.name == 'push' || event.name == 'tag')".to_owned(), 3))),
+                    "push" => return Ok(Some(("(event.name != 'push' && event.name != 'tag')".to_owned(), 3))),
+                    "pull_request" | "pull_request_target" => "pull-request",
+                    "workflow_dispatch" => "manual",
+                    name => name,
+                };
+                Ok(Some((format!("event.name {operator} {}", quote(event)), 3)))
+            }
+            ("github.ref_type", Some(Token::Text(kind))) => {
+                let operator = if (kind == "tag") == same { "==" } else { "!=" };
+                Ok(Some((format!("event.name {operator} 'tag'"), 3)))
+            }
+            (first, Some(Token::Path(word)))
+                if first.starts_with("matrix.")
+                    && matches!(word.as_slice(), [word] if word == "true" || word == "false") =>
+            {
+                Ok(Some((format!("{first} {operator} '{}'", word[0]), 3)))
+            }
+            (first, Some(Token::Number(number))) if first.starts_with("matrix.") || first.starts_with("steps.") => {
+                Ok(Some((format!("{first} {operator} '{number}'"), 3)))
+            }
+            (first, Some(Token::Text(word))) if word == "true" || word == "false" => {
+                let input = first.strip_prefix("github.event.inputs.").or_else(|| first.strip_prefix("inputs."));
+                match input.filter(|input| self.booleans.contains(*input)) {
+                    Some(input) => Ok(Some((format!("inputs.{input} {operator} {word}"), 3))),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A text with expressions in it.
+    pub(super) fn text(&self, written: &str) -> Result<String, String> {
+        replace(written, |source, _| Ok(shown(&self.expression(source)?)))
+    }
+
+    /// A condition, with or without `${{ }}` around it.
+    pub(super) fn condition(&self, written: &str) -> Result<String, String> {
+        let trimmed = written.trim();
+        let whole =
+            trimmed.strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).filter(|inner| !inner.contains("${{"));
+        match whole {
+            Some(inner) => self.expression(inner),
+            None if trimmed.contains("${{") => {
+                // A part of it in braces is a part of the expression, once the braces are gone.
+                self.expression(&trimmed.replace("${{", "").replace("}}", ""))
+            }
+            None => self.expression(trimmed),
+        }
+    }
+
+    /// A script: values that others write come in by variables, which are added to `env`.
+    pub(super) fn script(&self, written: &str, env: &mut Map) -> Result<String, String> {
+        let mut used: BTreeMap<String, String> = BTreeMap::new();
+        let script = replace(written, |source, before| {
+            let expression = self.expression(source)?;
+            if let Some(name) =
+                expression.strip_prefix("env.").filter(|name| foreign::variable(name).as_deref() == Some(*name))
+            {
+                return Ok(variable(name, before));
+            }
+            if is_harmless(&expression) {
+                return Ok(shown(&expression));
+            }
+            // What it was called there: `secrets.TOKEN` is `TOKEN`, `github.head_ref` is `GITHUB_HEAD_REF`.
+            let source = source.trim();
+            let base =
+                ["secrets.", "github.event."].iter().find_map(|prefix| source.strip_prefix(prefix)).unwrap_or(source);
+            let mut name = String::new();
+            for c in base.chars().take(50) {
+                match c {
+                    c if c.is_ascii_alphanumeric() => name.push(c.to_ascii_uppercase()),
+                    _ if name.ends_with('_') || name.is_empty() => {}
+                    _ => name.push('_'),
+                }
+            }
+            name.truncate(name.trim_end_matches('_').len());
+            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+                name = format!("VALUE_{name}");
+            }
+            while used.get(&name).is_some_and(|other| *other != expression)
+                || env.get(&name).is_some_and(|value| *value != Value::Text(shown(&expression)))
+            {
+                name.push('_');
+            }
+            used.insert(name.clone(), expression);
+            Ok(variable(&name, before))
+        })?;
+        for (name, expression) in used {
+            env.set(name, Value::Text(shown(&expression)), None);
+        }
+        Ok(script)
+    }
+}
+
+/// A variable of the shell; within single quotes these are left for it.
+fn variable(name: &str, before: &str) -> String {
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+    }
+    if quote == Some('\'') { format!("'\"${{{name}}}\"'") } else { format!("${{{name}}}") }
+}
+
+/// Whether nobody from outside has a say in a value: it may be put into a script as it is.
+fn is_harmless(expression: &str) -> bool {
+    const GOOD: &[&str] =
+        &["matrix.", "steps.", "inputs.", "build.", "repo.", "event.sha", "event.name", "event.number", "'"];
+    let simple = !expression.contains(['(', ' ']);
+    simple && GOOD.iter().any(|good| expression.starts_with(good))
+}
+
+/// An expression as it stands in a text: a literal as it is.
+fn shown(expression: &str) -> String {
+    super::super::variables::written(expression)
+}
+
+/// Replaces each expression of a text; `by` gets its source and what stands before it in the result.
+fn replace(written: &str, mut by: impl FnMut(&str, &str) -> Result<String, String>) -> Result<String, String> {
+    let mut out = String::with_capacity(written.len());
+    let mut rest = written;
+    while let Some(open) = rest.find("${{") {
+        out.push_str(&rest[..open]);
+        let inner = &rest[open + 3..];
+        let end = inner.find("}}").ok_or("an expression without an end")?;
+        let piece = by(&inner[..end], &out)?;
+        out.push_str(&piece);
+        rest = &inner[end + 2..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_become_ours() {
+        let scope = Scope { workflow: "CI".to_owned(), booleans: ["dry".to_owned()].into(), ..Scope::default() };
+        for (theirs, ours) in [
+            ("github.ref == 'refs/heads/main'", "event.ref == 'refs/heads/main'"),
+            (
+                "startsWith(github.ref, 'refs/tags/') && !cancelled()",
+                "starts-with(event.ref, 'refs/tags/') && !cancelled()",
+            ),
+            ("github.event_name == 'push'", "(event.name == 'push' || event.name == 'tag')"),
+            ("matrix.experimental == true || matrix.v != 3", "matrix.experimental == 'true' || matrix.v != '3'"),
+            ("github.event.inputs.dry == 'true'", "inputs.dry == true"),
+            ("contains(needs.*.result, 'failure')", "failure()"),
+            ("github.event.pull_request.head.repo.full_name == github.repository", "!event.fork"),
+            ("github.workflow", "'CI'"),
+            ("matrix['os']", "matrix.os"),
+        ] {
+            assert_eq!(scope.expression(theirs).as_deref(), Ok(ours), "{theirs}");
+        }
+        for theirs in ["vars.X", "secrets.GITHUB_TOKEN", "github.token", "a +", "github.event.issue.title", "toFoo(1)"]
+        {
+            assert!(scope.expression(theirs).is_err(), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn what_others_write_comes_into_a_script_by_its_environment() {
+        let scope = Scope::default();
+        let mut env = Map::default();
+        let script = "echo \"${{ github.head_ref }}\" '${{ github.head_ref }}' ${{ matrix.os }} ${{ env.X }} ${{ secrets.T }} ${{ runner.os }}";
+        assert_eq!(
+            scope.script(script, &mut env).as_deref(),
+            Ok("echo \"${GITHUB_HEAD_REF}\" ''\"${GITHUB_HEAD_REF}\"'' ${{ matrix.os }} ${X} ${T} Linux")
+        );
+        assert_eq!(env.get("T"), Some(&Value::text("${{ secrets.T }}")));
+        assert_eq!(env.get("GITHUB_HEAD_REF"), Some(&Value::text("${{ event.source-branch }}")));
+    }
+}
