@@ -239,7 +239,7 @@ jobs:
     ));
     for (name, status, reason) in [
         ("fails", "failure", "exit code 3"),
-        ("after-it", "skipped", "fails`, which it needs, failed"),
+        ("after-it", "skipped", "`fails`, which it needs, failed"),
         ("not-asked-for", "skipped", "`if: event.branch == 'other'` does not hold"),
         ("fast (1)", "failure", "exit code 1"),
         ("fast (2)", "skipped", "fast (1)`, of the same matrix, failed"),

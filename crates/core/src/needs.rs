@@ -51,7 +51,7 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         && !asks
     {
         // No later need can mend it: those that are left are not waited for.
-        return Readiness::Skipped(format!("`{}`, which it needs, {}", end.key, fate(end.status)));
+        return Readiness::Skipped(format!("`{}`, which it needs, {}", shown(plan, &end.key), fate(end.status)));
     }
     if needs.iter().any(|end| !end.status.is_final()) {
         return Readiness::Waits;
@@ -71,11 +71,17 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         Ok(true) => Readiness::Runs,
         Ok(false) => {
             let source = plan.condition.as_ref().map_or("success()", |condition| condition.source().trim());
-            let because = spoiled.map(|end| format!(": `{}` {}", end.key, fate(end.status))).unwrap_or_default();
+            let because =
+                spoiled.map(|end| format!(": `{}` {}", shown(plan, &end.key), fate(end.status))).unwrap_or_default();
             Readiness::Skipped(format!("`if: {source}` does not hold{because}"))
         }
         Err(error) => Readiness::Broken(format!("`if` of the job: {error}")),
     }
+}
+
+/// A job of the same pipeline as people name it: without the pipeline.
+fn shown<'a>(plan: &JobPlan, key: &'a str) -> &'a str {
+    key.strip_prefix(plan.pipeline.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key)
 }
 
 const fn fate(status: Status) -> &'static str {
@@ -136,6 +142,7 @@ mod tests {
     fn job(condition: Option<&str>, needs: &[(&str, bool)]) -> JobPlan {
         JobPlan {
             key: "ci/it".to_owned(),
+            pipeline: "ci".to_owned(),
             condition: condition.map(|source| Expression::parse(source).unwrap()),
             needs: needs
                 .iter()
@@ -173,9 +180,9 @@ mod tests {
     #[test]
     fn a_need_that_did_not_succeed_skips_the_job_and_is_named() {
         let reason = skipped(of(None, &[("a", Status::Failure), ("b", Status::Running)]));
-        assert_eq!(reason, "`ci/a`, which it needs, failed");
+        assert_eq!(reason, "`a`, which it needs, failed");
         let reason = skipped(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Skipped)]));
-        assert_eq!(reason, "`ci/a`, which it needs, was skipped");
+        assert_eq!(reason, "`a`, which it needs, was skipped");
     }
 
     #[test]
@@ -186,7 +193,7 @@ mod tests {
         assert_eq!(of(Some("failure()"), &both(Status::Success)), Readiness::Runs);
         assert_eq!(of(Some("!cancelled()"), &both(Status::Success)), Readiness::Runs);
         let reason = skipped(of(Some("success() && true"), &both(Status::Success)));
-        assert_eq!(reason, "`if: success() && true` does not hold: `ci/a` failed");
+        assert_eq!(reason, "`if: success() && true` does not hold: `a` failed");
         let reason = skipped(of(Some("failure()"), &[("a", Status::Success)]));
         assert_eq!(reason, "`if: failure()` does not hold");
         assert_eq!(of(Some("needs.a.result == 'failure' && always()"), &both(Status::Success)), Readiness::Runs);
