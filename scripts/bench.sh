@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-scripts/setup.sh
+LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/build.sh
 scripts/images.sh busybox
 cargo bench --locked -p longshore --bench figures -- "$@"

@@ -335,3 +335,104 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
     }
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
+
+#[test]
+fn a_build_by_hand_has_a_field_for_every_input_and_what_is_wrong_beside_it() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = format!(
+        "on:\n  push:\n  manual:\n    inputs:\n      level: {{ type: choice, options: [patch, minor], default: minor, description: What to raise }}\n      \
+         name: {{ required: true, description: Whose it is }}\n      count: {{ type: number, default: 3 }}\n      dry: {{ type: boolean, default: true }}\n\
+         jobs:\n  one:\n    image: {BUSYBOX}\n    env:\n      SAID: '${{{{ inputs.level }}}} ${{{{ inputs.name }}}} ${{{{ inputs.count }}}} ${{{{ inputs.dry }}}}'\n    steps: [{{ run: echo \"$SAID\" }}]\n",
+    );
+    world.run(&pipeline);
+    browser.open(&url(&world, &format!("/repos/{}/run", world.repo)));
+    assert_eq!(browser.eval("document.querySelector('select').value"), json!("minor"));
+    assert_eq!(browser.eval("document.querySelector('[type=checkbox]').checked"), json!(true));
+    assert!(browser.text("#starts").contains("Starts longshore"), "{}", browser.text("#starts"));
+    for (width, height) in [(1280, 900), (360, 740)] {
+        browser.size(width, height);
+        browser.assert_fits();
+        browser.assert_accessible();
+        browser.picture(&format!("run-light-{width}"));
+    }
+    browser.eval("document.querySelector('select').value = 'patch'");
+    browser.eval("document.querySelector('[type=checkbox]').checked = false");
+    browser.eval("document.querySelector('[name=\"input.name\"]').value = 'somebody <b>'");
+    browser.eval("document.querySelector('[name=\"input.count\"]').value = 'many'");
+    browser.click("button.first");
+    browser.until("document.querySelector('.is-wrong .wrong') !== null");
+    assert!(browser.text(".is-wrong .wrong").contains("`count` is a number"), "{}", browser.text(".is-wrong .wrong"));
+    assert_eq!(browser.eval("document.querySelectorAll('.is-wrong').length"), json!(1));
+    assert_eq!(browser.eval("document.querySelector('[name=\"input.name\"]').value"), json!("somebody <b>"), "kept");
+    browser.assert_accessible();
+    browser.picture("run-wrong-360");
+    browser.eval("document.querySelector('[name=\"input.count\"]').value = '4'");
+    browser.click("button.first");
+    browser.until("location.pathname.startsWith('/builds/')");
+    let id = browser.eval("location.pathname.slice(8)");
+    let build = world.api().wait_for_build(id.as_str().unwrap());
+    let log = world.api().raw_log(&text(job(&build, "one"), "id"));
+    assert_eq!(String::from_utf8(log).unwrap(), "patch somebody <b> 4 false\n");
+}
+
+#[test]
+fn whatever_becomes_of_a_job_its_builds_page_says_why() {
+    let world = World::start();
+    let browser = browser();
+    let ends = format!(
+        "defaults: {{ image: {BUSYBOX} }}\nconcurrency: one-at-a-time\njobs:\n\
+         \x20 good: {{ steps: [{{ run: 'true' }}] }}\n\
+         \x20 bad: {{ steps: [{{ name: Compile, run: \"seq 1 30; echo 'error: no such file'; exit 3\" }}] }}\n\
+         \x20 after-bad: {{ needs: [bad], steps: [{{ run: 'true' }}] }}\n\
+         \x20 never: {{ if: \"event.branch == 'other'\", steps: [{{ run: 'true' }}] }}\n\
+         \x20 fast: {{ matrix: {{ n: ['1', '2', '3'], max-parallel: 1 }}, steps: [{{ run: exit 1 }}] }}\n\
+         \x20 again: {{ retry: 1, steps: [{{ run: exit 5 }}] }}\n\
+         \x20 deploy: {{ approval: Deploy to production?, steps: [{{ run: 'true' }}] }}\n",
+    );
+    let id = text(&world.build_of(&world.git.push(&ends)), "id");
+    until("all jobs but the one that somebody is asked about", || {
+        let build = world.api().get(&format!("/api/v1/builds/{id}"));
+        let open = build["jobs"].as_array()?.iter().filter(|job| !support::api::is_final(job)).count();
+        (open == 1).then_some(())
+    });
+    // The next one waits for it.
+    let group = text(&world.build_of(&world.git.push(&format!("{ends}#\n"))), "id");
+    let broken = text(&world.build_of(&world.git.push("jobs:\n  one:\n    imagee: busybox\n")), "id");
+    let shots = |name: &str, id: &str, words: &[&str]| {
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme);
+            for (width, height) in [(1280, 1400), (360, 1400)] {
+                browser.size(width, height);
+                browser.open(&url(&world, &format!("/builds/{id}")));
+                let page = browser.text("main");
+                for word in words {
+                    assert!(page.contains(word), "{name}: {word}: {page}");
+                }
+                browser.assert_fits();
+                browser.assert_accessible();
+                browser.picture(&format!("{name}-{scheme}-{width}"));
+            }
+        }
+    };
+    let reasons = [
+        "step `Compile` failed with exit code 3",
+        "`bad`, which it needs, failed",
+        "does not hold",
+        "of the same matrix, failed",
+        "(2 tries)",
+        "waits for approval: Deploy to production?",
+        "error: no such file",
+    ];
+    shots("ends", &id, &reasons);
+    shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
+    shots("broken", &broken, &["imagee"]);
+    browser.open(&url(&world, &format!("/builds/{id}")));
+    browser.click("form[id^=approve-] button");
+    assert_eq!(world.api().wait_for_build(&id)["status"], "failure");
+    browser.until("document.querySelector('form[id^=approve-]') === null");
+    browser.until("document.querySelector('.titled .st').textContent.trim() === 'failure'");
+    world.api().post(&format!("/api/v1/builds/{group}/cancel"), &json!({}));
+    world.api().wait_for_build(&group);
+    shots("canceled", &group, &["canceled"]);
+}

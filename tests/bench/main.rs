@@ -15,6 +15,7 @@ mod proxy;
 mod raw;
 #[path = "../support/mod.rs"]
 mod support;
+mod viewers;
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +42,7 @@ fn main() {
     // `cargo bench` passes `--bench`; everything else is a figure's group to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
-    let groups: [(&str, Measure); 8] = [
+    let groups: [(&str, Measure); 10] = [
         ("language", language),
         ("calls", calls),
         ("starts", starts),
@@ -50,6 +51,8 @@ fn main() {
         ("live", live),
         ("idle", idle),
         ("pages", pages::pages),
+        ("long-log", viewers::long_log),
+        ("followers", viewers::followers),
     ];
     for (at, (name, measure)) in groups.iter().enumerate() {
         if only.is_empty() || only.iter().any(|o| o == name) {

@@ -97,10 +97,24 @@ fn failed_or_runs(status: Status) -> bool {
     failed(status) || matches!(status, Status::Running | Status::Canceling)
 }
 
+impl BuildPage {
+    /// With the pipeline's, where there are several.
+    fn name_of<'a>(&self, job: &'a JobView) -> &'a str {
+        let one = self.jobs.iter().all(|row| row.job.pipeline == job.pipeline);
+        if one { &job.name } else { &job.key }
+    }
+}
+
 /// Why it stands so, or what it does now.
 fn word(job: &JobView) -> String {
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
-    match (&job.reason, running) {
+    let again = match job.attempts.len() {
+        0 | 1 if job.status.is_final() => String::new(),
+        0 => String::new(),
+        tries if job.status.is_final() => format!(" ({tries} tries)"),
+        tries => format!(" (try {})", tries + 1),
+    };
+    let word = match (&job.reason, running) {
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
         (None, None) if job.status == Status::Running => job.preparing().to_owned(),
@@ -109,7 +123,8 @@ fn word(job: &JobView) -> String {
             format!("needs {}", job.needs.join(", "))
         }
         (None, None) => String::new(),
-    }
+    };
+    format!("{word}{again}")
 }
 
 /// Every line no longer than a page can take.

@@ -96,6 +96,18 @@ impl Timeline {
     }
 }
 
+impl Timeline {
+    /// What of the bars has to be explained: a step says by itself what it is.
+    pub(super) fn parts(&self) -> Vec<&'static str> {
+        let there = |class: &&str| self.bars.iter().flat_map(|bar| &bar.segments).any(|part| part.class == *class);
+        let mut parts: Vec<_> = ["wait", "image", "start", "checkout", "finish"].into_iter().filter(there).collect();
+        if self.bars.iter().any(|bar| bar.critical) {
+            parts.push("critical");
+        }
+        parts
+    }
+}
+
 fn rough(ms: u64) -> String {
     match ms / 1000 {
         seconds @ 0..=59 => format!("{} s", seconds.max(1)),
