@@ -8,7 +8,7 @@
 //! Called by `longshore convert`. Pure, as all of `pipeline`. Two promises hold whatever the source is: the result has no error, and
 //! nothing of the source is dropped unseen: what is not carried over stands as a comment where it would have stood, with the line
 //! it comes from. Where a condition cannot be said in our language, nothing runs that would not have run before; only filters
-//! over changed files of single jobs and steps are taken as fulfilled.
+//! over files of single jobs and steps are taken as fulfilled, and a pattern may become a wider one: a comment says so.
 
 mod condition;
 mod containers;
@@ -19,6 +19,7 @@ mod github;
 mod gitlab;
 mod mend;
 mod needs;
+mod plugin;
 mod shell;
 mod variables;
 mod when;

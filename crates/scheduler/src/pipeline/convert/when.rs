@@ -215,6 +215,9 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
         found.notes.push(lines.note(entry, why));
         found.conditions.push("event.name == 'schedule'".to_owned());
         found.simple = false;
+        if found.events.is_empty() {
+            found.events.push("schedule");
+        }
     }
     if let Some(entry) = section.take("matrix") {
         let values = super::foreign::entries(&entry.value).unwrap_or_default();

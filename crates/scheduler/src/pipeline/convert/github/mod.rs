@@ -5,6 +5,8 @@ mod actions;
 mod expression;
 mod job;
 mod on;
+mod parts;
+mod step;
 
 use std::collections::BTreeSet;
 

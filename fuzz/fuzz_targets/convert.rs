@@ -1,0 +1,19 @@
+//! Any text as a file of each other system: a pipeline without errors or a refusal, never a panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use longshore_scheduler::pipeline::{
+    self, SourceFile, TemplateFiles,
+    convert::{self, Language},
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    let source = SourceFile::from_bytes("source.yml", bytes.to_vec());
+    let _ = convert::guess(&source);
+    for language in [Language::Woodpecker, Language::Drone, Language::GitLab, Language::GitHub] {
+        if let Ok(converted) = convert::convert(language, &source, ".longshore.yml") {
+            let file = SourceFile::new(".longshore.yml", converted.text.as_str());
+            assert!(!pipeline::check(&[file], &TemplateFiles::new()).has_errors(), "{}", converted.text);
+        }
+    }
+});
