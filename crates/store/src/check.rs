@@ -17,7 +17,7 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     StoreError, backup, folder,
     logs::{self, JournalFile, Logs},
-    row, store,
+    migrations, row,
 };
 
 /// Findings that are kept word for word; further ones are only counted.
@@ -190,7 +190,7 @@ async fn of_database(conn: &mut SqliteConnection, depth: Depth, report: &mut Rep
         }
     }
     report.schema = backup::schema(conn).await?;
-    let known = store::newest_schema();
+    let known = migrations::newest();
     if report.schema != known {
         let message = format!("the database has schema {}, this program knows {known}", report.schema);
         report.add(Kind::OtherSchema, message);

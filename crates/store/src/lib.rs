@@ -20,6 +20,7 @@ mod gates;
 pub mod jobs;
 mod lock;
 pub mod logs;
+mod migrations;
 pub mod overview;
 mod page;
 mod removals;

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     StoreError,
     backup::{FORMAT, Hashing, MANIFEST, Manifest, SUMS},
-    folder, lock, store,
+    folder, lock, migrations,
 };
 
 /// Far longer than any manifest.
@@ -160,7 +160,7 @@ fn manifest(path: &Path) -> Result<Manifest, StoreError> {
 }
 
 fn verify(staging: &Path, manifest: &Manifest) -> Result<(), StoreError> {
-    let newest = store::newest_schema();
+    let newest = migrations::newest();
     if manifest.schema > newest {
         return Err(StoreError::Backup(format!(
             "the backup was made by Longshore {} with schema {}, this program knows {newest}: use that version or a later one",

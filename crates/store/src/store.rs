@@ -9,20 +9,14 @@ use std::{
 
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
-    migrate::Migrator,
     pool::PoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, broadcast, watch};
 
-use crate::{Change, Feed, StoreError, WriteTx, changes, folder, lock, logs::Logs, secrets::SecretKey, settings};
-
-static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
-
-/// The newest schema that this program knows.
-pub(crate) fn newest_schema() -> i64 {
-    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
-}
+use crate::{
+    Change, Feed, StoreError, WriteTx, changes, folder, lock, logs::Logs, migrations, secrets::SecretKey, settings,
+};
 
 /// Readers at once; further ones wait. Each idle connection costs memory, so they are few and close when unused.
 const READERS: u32 = 4;
@@ -93,7 +87,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal))
             .await?;
-        MIGRATOR.run(&writer).await?;
+        migrations::MIGRATOR.run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()
             .max_connections(READERS)
             .acquire_timeout(QUEUE_TIMEOUT)

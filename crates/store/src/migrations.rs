@@ -1,0 +1,57 @@
+//! The schema's history: the files of `migrations/`, compiled in. Without sqlx's macro for it, which would compile SQLite a second
+//! time, for itself.
+
+use std::sync::LazyLock;
+
+use sqlx::{
+    SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+macro_rules! migrations {
+    ($($version:literal $description:literal $file:literal)*) => {
+        [$(($version, $description, include_str!(concat!("../../../migrations/", $file)))),*]
+    };
+}
+
+/// Version, description, SQL. Append-only: what has run once is never changed.
+const ALL: &[(i64, &str, &str)] = &migrations! {
+    1 "first" "0001_first.sql"
+    2 "secrets" "0002_secrets.sql"
+    3 "sessions" "0003_sessions.sql"
+    5 "language" "0005_language.sql"
+    6 "retention" "0006_retention.sql"
+    7 "phases" "0007_phases.sql"
+    8 "schedules" "0008_schedules.sql"
+};
+
+pub(crate) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let migration = |(version, description, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, (*description).into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    };
+    Migrator::with_migrations(ALL.iter().map(migration).collect())
+});
+
+/// The newest schema that this program knows.
+pub(crate) fn newest() -> i64 {
+    ALL.last().map_or(0, |(version, ..)| *version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_compiled_in_and_in_its_order() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+        let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|file| (file.file_name().into_string().unwrap(), std::fs::read_to_string(file.path()).unwrap()))
+            .collect();
+        files.sort();
+        let ours: Vec<(String, String)> =
+            ALL.iter().map(|(version, name, sql)| (format!("{version:04}_{name}.sql"), (*sql).to_owned())).collect();
+        assert_eq!(ours, files);
+    }
+}
