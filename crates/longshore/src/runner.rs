@@ -219,7 +219,12 @@ impl Runner {
             build: origin.build.id,
             job,
             attempt,
-            scope: self.extras.scope.clone().unwrap_or_else(|| origin.repo.id.to_string()),
+            // Strangers' jobs never follow ours into a network, nor ours theirs.
+            scope: match &self.extras.scope {
+                Some(scope) => scope.clone(),
+                None if stranger => format!("{} forks", origin.repo.id),
+                None => origin.repo.id.to_string(),
+            },
             plan,
             env,
             secrets: secrets.variables,
