@@ -51,7 +51,11 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         && !asks
     {
         // No later need can mend it: those that are left are not waited for.
-        return Readiness::Skipped(format!("`{}`, which it needs, {}", shown(plan, &end.key), fate(end.status)));
+        return Readiness::Skipped(format!(
+            "`{}`, which it needs, {}",
+            short_name(&plan.pipeline, &end.key),
+            fate(end.status)
+        ));
     }
     if needs.iter().any(|end| !end.status.is_final()) {
         return Readiness::Waits;
@@ -71,17 +75,19 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
         Ok(true) => Readiness::Runs,
         Ok(false) => {
             let source = plan.condition.as_ref().map_or("success()", |condition| condition.source().trim());
-            let because =
-                spoiled.map(|end| format!(": `{}` {}", shown(plan, &end.key), fate(end.status))).unwrap_or_default();
+            let because = spoiled
+                .map(|end| format!(": `{}` {}", short_name(&plan.pipeline, &end.key), fate(end.status)))
+                .unwrap_or_default();
             Readiness::Skipped(format!("`if: {source}` does not hold{because}"))
         }
         Err(error) => Readiness::Broken(format!("`if` of the job: {error}")),
     }
 }
 
-/// A job of the same pipeline as people name it: without the pipeline.
-fn shown<'a>(plan: &JobPlan, key: &'a str) -> &'a str {
-    key.strip_prefix(plan.pipeline.as_str()).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key)
+/// A job of the same pipeline as people name it there: its key without the pipeline.
+#[must_use]
+pub fn short_name<'a>(pipeline: &str, key: &'a str) -> &'a str {
+    key.strip_prefix(pipeline).and_then(|rest| rest.strip_prefix('/')).unwrap_or(key)
 }
 
 const fn fate(status: Status) -> &'static str {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use longshore_core::{BuildId, Status};
+use longshore_core::{BuildId, Status, needs::short_name};
 use longshore_store::{builds, tokens::Scope};
 use serde::Deserialize;
 
@@ -120,7 +120,8 @@ fn word(job: &JobView) -> String {
         (None, None) if job.status == Status::Running => job.preparing().to_owned(),
         (None, None) if job.carried_over.is_some() => "carried over from an earlier build".to_owned(),
         (None, None) if job.status == Status::Blocked && !job.needs.is_empty() => {
-            format!("needs {}", job.needs.join(", "))
+            let needs: Vec<&str> = job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect();
+            format!("needs {}", needs.join(", "))
         }
         (None, None) => String::new(),
     };
