@@ -20,9 +20,9 @@ export LONGSHORE_TEST_DOCKER_HOST=$engine LONGSHORE_CHAOS_RESTART="$root/scripts
 DOCKER_HOST=$engine scripts/images.sh busybox
 
 step "Compiling"
-quietly chaos-build cargo test --locked -p longshore --test chaos --no-run
+quietly chaos-build cargo test --locked --workspace --test chaos --no-run
 
-play() { cargo test --quiet --locked -p longshore --test chaos -- "$@" --seed "$seed"; }
+play() { cargo test --quiet --locked --workspace --test chaos -- "$@" --seed "$seed"; }
 
 step "${KILLS:-200} kills of the server during builds"
 play kills --count "${KILLS:-200}"

@@ -89,7 +89,8 @@ fn number(value: &Value) -> f64 {
 pub fn followers(figures: &mut Figures) {
     let world = World::start();
     let script = "while [ ! -f go ]; do sleep 0.05; done\n\
-                  n=0; while [ $n -lt 100 ]; do seq -f 'a line of a job that is followed by many: %.0f' 1 20; n=$((n+1)); usleep 50000; done";
+                  line='a line of a job that is followed by many'\n\
+                  n=0; while [ $n -lt 100 ]; do for i in $(seq 20); do echo \"$line: $i\"; done; n=$((n+1)); usleep 50000; done";
     let reads = |viewers: usize| {
         let commit = world.git.push(&one_step(script));
         let build = text(&world.build_of(&commit), "id");
