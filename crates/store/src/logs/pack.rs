@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Read, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,7 +17,10 @@ use longshore_core::JobId;
 use tokio_util::sync::CancellationToken;
 use zeekstd::{EncodeOptions, FrameSizePolicy};
 
-use super::file::{JournalFile, damaged, packed_path};
+use super::{
+    file::{JournalFile, damaged, packed_path},
+    reader::read_at_most,
+};
 use crate::{Store, StoreError, jobs};
 
 /// How long a journal has not been written when it is packed: who looks at a log mostly looks soon.
@@ -29,7 +32,7 @@ const SMALLEST: u64 = 64 << 10;
 /// What is unpacked at most to read one byte.
 const FRAME: u32 = 256 << 10;
 /// Compared at once.
-const WINDOW: usize = 128 << 10;
+const WINDOW: u64 = 128 << 10;
 
 /// Runs until `shutdown`.
 pub async fn run(store: Store, shutdown: CancellationToken) {
@@ -196,34 +199,22 @@ fn write(plain: &mut File, half: &Path) -> io::Result<u64> {
 fn compare(journal: &Path, half: &Path) -> io::Result<u64> {
     let size = fs::metadata(half)?.len();
     let packed = JournalFile::of_packed(File::open(half)?)?;
-    let (mut ours, mut theirs) = (packed.reader(), File::open(journal)?);
-    let (mut a, mut b) = (vec![0; WINDOW], vec![0; WINDOW]);
+    let plain = File::open(journal)?;
+    let mut offset = 0;
     loop {
-        let (n, m) = (fill(&mut ours, &mut a)?, fill(&mut theirs, &mut b)?);
-        if a[..n] != b[..m] {
+        let bytes = read_at_most(&packed, offset, WINDOW)?;
+        if bytes != read_at_most(&plain, offset, WINDOW)? {
             let path = journal.display();
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{path} does not come out of its packed file"),
             ));
         }
-        if n == 0 {
+        if bytes.is_empty() {
             return Ok(size);
         }
+        offset += bytes.len() as u64;
     }
-}
-
-fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -185,7 +185,8 @@ fn first_record_len(bytes: &[u8]) -> Option<u64> {
     (HEADER_LEN - 8..=HEADER_LEN - 8 + MAX_DATA_LEN).contains(&length).then_some(8 + length as u64)
 }
 
-fn read_at_most(file: &impl ReadAt, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+/// Fewer bytes only at the end.
+pub(super) fn read_at_most(file: &impl ReadAt, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;
     while filled < bytes.len() {
