@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests (those of the pages in a
-# real Chromium, which it installs), the executor's tests once more on a newer engine, and that the tests left nothing on the engines.
+# real Chromium, which it installs), beside them the executor's once more on a newer engine, and that the tests left nothing on the engines.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck disable=SC2034 # read by step
 steps=10
-passed_log=$logs/tests.log
+first_log=$logs/tests.log
+second_log=$logs/tests-second-engine.log
 mkdir -p "$logs"
-: >"$passed_log"
+: >"$second_log"
 
 # ours ENGINE: what carries our label there, but not what `make up` keeps: "container NAME" and so on.
 ours() {
@@ -39,8 +40,23 @@ forget_agents() {
     DOCKER_HOST=$1 xargs -r docker volume rm >/dev/null 2>&1 || true
 }
 
-# tests ARGUMENT...: cargo test, seen and kept.
-tests() { cargo test --locked --no-fail-fast "$@" 2>&1 | tee -a "$passed_log"; }
+# on_engine ENGINE ARGUMENT...: cargo test, and that it leaves nothing there.
+on_engine() {
+  local engine=$1 before status=0
+  shift
+  before=$(ours "$engine")
+  cargo test --locked --no-fail-fast "$@" || status=1
+  forget_agents "$engine"
+  leftovers "$engine" "$before" || status=1
+  return $status
+}
+
+executor_on_second() {
+  # Of the whole workspace, by their names: with other features everything would be compiled once more.
+  local names=() test
+  for test in crates/executor/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
+  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second on_engine "$second" --workspace "${names[@]}"
+}
 
 step "Setting up"
 LONGSHORE_BROWSER=yes scripts/setup.sh
@@ -67,32 +83,37 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 step "Licences, sources, banned crates"
 scripts/deny.sh
 
-step "Images for the tests"
+step "Engines and images for the tests"
 scripts/images.sh
-
-step "Tests, on Docker $(docker version --format '{{.Server.Version}}')"
-before=$(ours "$first")
-tests --workspace
-forget_agents "$first"
-leftovers "$first" "$before"
-
-step "The executor's tests on a second engine"
+second=
 if have apt-get; then
   # One that somebody else started stays.
   scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
   second=$(scripts/second-engine.sh start)
   DOCKER_HOST=$second scripts/images.sh busybox no-shell
-  before=$(ours "$second")
-  # Of the whole workspace, by their names: with other features everything would be compiled once more.
-  names=()
-  for test in crates/executor/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
-  DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second tests --workspace "${names[@]}"
-  forget_agents "$second"
-  leftovers "$second" "$before"
 else
-  say "      skipped: it is made from Debian's packages, and this machine has no apt"
+  say "      no second engine: it is made from Debian's packages, and this machine has no apt"
+fi
+
+step "Compiling the tests"
+cargo test --locked --workspace --no-run
+
+# They wait for engines more than they compute.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
+step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of the executor on a second engine beside them}"
+if [ -n "$second" ]; then
+  executor_on_second >"$second_log" 2>&1 &
+  second_tests=$!
+fi
+status=0
+on_engine "$first" --workspace 2>&1 | tee "$first_log" || status=1
+if [ -n "$second" ]; then
+  say "      on Docker $(DOCKER_HOST=$second docker version --format '{{.Server.Version}}')"
+  wait "$second_tests" || status=1
+  cat "$second_log"
 fi
 
 step "Done"
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$passed_log"
+  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' "$first_log" "$second_log"
+exit $status
