@@ -1,0 +1,57 @@
+//! What a step or the job hands on, without what would show a secret.
+
+use std::collections::BTreeMap;
+
+use longshore_agent_protocol::mask::masked;
+use longshore_agent_protocol::message::{AgentError, JobSpec, StepResult};
+
+use super::{Broken, Job, filled};
+use crate::values::Values;
+
+/// Bytes of a job's outputs. They have to fit into one frame, whatever they hold.
+const MAX_JOB_OUTPUTS: u64 = 128 << 10;
+
+impl Job {
+    /// Takes out what would show a secret.
+    pub(super) fn hide(&self, number: u16, result: &mut StepResult) -> Result<(), Broken> {
+        let outputs = std::mem::take(&mut result.outputs);
+        result.outputs = self.without_secrets(number, outputs)?;
+        if let Some(patterns) = &self.patterns
+            && let Some(shown) = masked(patterns, result.summary.as_bytes())
+        {
+            result.summary = String::from_utf8_lossy(&shown).into_owned();
+        }
+        Ok(())
+    }
+
+    pub(super) fn without_secrets(
+        &self,
+        number: u16,
+        mut outputs: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Broken> {
+        let Some(patterns) = &self.patterns else { return Ok(outputs) };
+        let hidden: Vec<String> = outputs
+            .iter()
+            .filter(|(_, value)| masked(patterns, value.as_bytes()).is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in hidden {
+            outputs.remove(&name);
+            self.note(number, format!("the output `{name}` is dropped: it would show a secret"))?;
+        }
+        Ok(outputs)
+    }
+
+    pub(super) fn job_outputs(&self, spec: &JobSpec, values: &Values) -> Result<BTreeMap<String, String>, Broken> {
+        let outputs = self.without_secrets(u16::MAX, filled("outputs", &spec.outputs, values)?)?;
+        let length: usize = outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if length as u64 > MAX_JOB_OUTPUTS {
+            let limit = MAX_JOB_OUTPUTS >> 10;
+            return Err(Broken::new(
+                AgentError::Expression,
+                format!("the job's outputs have {length} bytes together, more than the limit of {limit} KiB"),
+            ));
+        }
+        Ok(outputs)
+    }
+}
