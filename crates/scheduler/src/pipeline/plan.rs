@@ -240,7 +240,7 @@ impl Around<'_> {
         for text in plan.outputs.values_mut() {
             fill(text, &known).map_err(|error| failed(&error))?;
         }
-        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &known));
+        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &plan.env, &known));
         plan.steps = steps.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
 
         plan.approval =
@@ -304,7 +304,12 @@ fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Re
     Ok(Value::Map(inputs))
 }
 
-fn plan_step(at: usize, step: &Step, known: &Values) -> Result<StepPlan, EvalError> {
+fn plan_step(
+    at: usize,
+    step: &Step,
+    job_env: &BTreeMap<String, Template>,
+    known: &Values,
+) -> Result<StepPlan, EvalError> {
     let mut plan = step.draft.clone();
     plan.change(&mut |text: &mut Template| fill(text, known))?;
     plan.name = match &step.name {
@@ -316,6 +321,9 @@ fn plan_step(at: usize, step: &Step, known: &Values) -> Result<StepPlan, EvalErr
     plan.continue_on_error = asked(&step.continue_on_error, known)?;
     let own = std::mem::take(&mut plan.env);
     plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
+    if plan.run.is_none() {
+        plan.env.extend(variables::of_plugin(job_env, &plan.env));
+    }
     plan.env.extend(own);
     Ok(plan)
 }

@@ -1,9 +1,9 @@
 //! The `CI_*` environment variables, with the names and meanings that Woodpecker documents, so that existing scripts work.
-//! A variable whose value is not known is absent, never empty.
+//! A variable whose value is not known is absent, never empty. Plugins get the same under Drone's names, too.
 
 use std::collections::BTreeMap;
 
-use longshore_core::{Event, EventName, Timestamp, plan::WORKSPACE};
+use longshore_core::{Event, EventName, Template, Timestamp, expression::Expression, plan::WORKSPACE, template::Part};
 
 use super::{limits, plan::RepoFacts};
 
@@ -40,7 +40,9 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.set("CI_SYSTEM_NAME", "longshore");
     all.set("CI_SYSTEM_VERSION", env!("CARGO_PKG_VERSION"));
 
+    let page = page_of(facts);
     all.set("CI_FORGE_TYPE", &facts.forge);
+    all.set_known("CI_FORGE_URL", page.map(origin));
 
     all.set("CI_REPO", &facts.name);
     let (owner, name) = match facts.name.rsplit_once('/') {
@@ -51,6 +53,7 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.set_known("CI_REPO_OWNER", owner);
     all.set("CI_REPO_SCM", "git");
     all.set("CI_REPO_CLONE_URL", &facts.clone_url);
+    all.set_known("CI_REPO_URL", page);
     all.set_known("CI_REPO_DEFAULT_BRANCH", facts.default_branch.as_deref().or(event.default_branch.as_deref()));
 
     all.set("CI_PIPELINE_EVENT", event_word(event.name));
@@ -69,6 +72,8 @@ pub(super) fn of_pipeline(pipeline: &str, event: &Event, facts: &RepoFacts) -> B
     all.set("CI_PIPELINE_AUTHOR", &event.sender);
     if let Some(pull_request) = &event.pull_request {
         all.set("CI_COMMIT_PULL_REQUEST", &pull_request.number.to_string());
+        all.set("CI_PIPELINE_EVENT_REASON", &pull_request.action);
+        all.set("CI_COMMIT_REFSPEC", &format!("{}:{}", pull_request.source_branch, pull_request.target_branch));
         all.set("CI_COMMIT_SOURCE_BRANCH", &pull_request.source_branch);
         all.set("CI_COMMIT_TARGET_BRANCH", &pull_request.target_branch);
     }
@@ -81,6 +86,66 @@ pub(super) fn of_step(at: usize, name: &str) -> BTreeMap<String, String> {
     all.set("CI_STEP_NAME", name);
     all.set("CI_STEP_NUMBER", &(at + 1).to_string());
     all.variables
+}
+
+/// What a plugin finds under Drone's names, which many of them read: the same values as under Woodpecker's.
+const DRONE: &[(&str, &str)] = &[
+    ("DRONE", "CI"),
+    ("DRONE_BRANCH", "CI_COMMIT_BRANCH"),
+    ("DRONE_BUILD_ACTION", "CI_PIPELINE_EVENT_REASON"),
+    ("DRONE_BUILD_TRIGGER", "CI_PIPELINE_AUTHOR"),
+    ("DRONE_COMMIT", "CI_COMMIT_SHA"),
+    ("DRONE_COMMIT_AFTER", "CI_COMMIT_SHA"),
+    ("DRONE_COMMIT_AUTHOR", "CI_PIPELINE_AUTHOR"),
+    ("DRONE_COMMIT_AUTHOR_EMAIL", "CI_COMMIT_AUTHOR_EMAIL"),
+    ("DRONE_COMMIT_AUTHOR_NAME", "CI_COMMIT_AUTHOR"),
+    ("DRONE_COMMIT_BEFORE", "CI_PREV_COMMIT_SHA"),
+    ("DRONE_COMMIT_BRANCH", "CI_COMMIT_BRANCH"),
+    ("DRONE_COMMIT_LINK", "CI_PIPELINE_FORGE_URL"),
+    ("DRONE_COMMIT_MESSAGE", "CI_COMMIT_MESSAGE"),
+    ("DRONE_COMMIT_REF", "CI_COMMIT_REF"),
+    ("DRONE_COMMIT_SHA", "CI_COMMIT_SHA"),
+    ("DRONE_GIT_HTTP_URL", "CI_REPO_CLONE_URL"),
+    ("DRONE_PULL_REQUEST", "CI_COMMIT_PULL_REQUEST"),
+    ("DRONE_REMOTE_URL", "CI_REPO_CLONE_URL"),
+    ("DRONE_REPO", "CI_REPO"),
+    ("DRONE_REPO_BRANCH", "CI_REPO_DEFAULT_BRANCH"),
+    ("DRONE_REPO_LINK", "CI_REPO_URL"),
+    ("DRONE_REPO_NAME", "CI_REPO_NAME"),
+    ("DRONE_REPO_NAMESPACE", "CI_REPO_OWNER"),
+    ("DRONE_REPO_OWNER", "CI_REPO_OWNER"),
+    ("DRONE_REPO_SCM", "CI_REPO_SCM"),
+    ("DRONE_SOURCE_BRANCH", "CI_COMMIT_SOURCE_BRANCH"),
+    ("DRONE_STAGE_NAME", "CI_WORKFLOW_NAME"),
+    ("DRONE_STEP_NAME", "CI_STEP_NAME"),
+    ("DRONE_STEP_NUMBER", "CI_STEP_NUMBER"),
+    ("DRONE_TAG", "CI_COMMIT_TAG"),
+    ("DRONE_TARGET_BRANCH", "CI_COMMIT_TARGET_BRANCH"),
+    ("DRONE_WORKSPACE", "CI_WORKSPACE"),
+];
+
+/// The `DRONE_*` variables of a plugin: `job` and `step` are what it finds under the other names.
+pub(super) fn of_plugin(
+    job: &BTreeMap<String, Template>,
+    step: &BTreeMap<String, Template>,
+) -> BTreeMap<String, Template> {
+    let find = |name: &str| step.get(name).or_else(|| job.get(name)).cloned();
+    let mut all: BTreeMap<String, Template> =
+        DRONE.iter().filter_map(|(drone, ours)| Some(((*drone).to_owned(), find(ours)?))).collect();
+    if let Some(event) = find("CI_PIPELINE_EVENT") {
+        // Woodpecker's words are Drone's but for this one.
+        let event = if event.as_known() == Some("manual") { "custom".into() } else { event };
+        all.insert("DRONE_BUILD_EVENT".to_owned(), event);
+    }
+    if let (Some(title), true) = (find("CI_COMMIT_TITLE"), all.contains_key("DRONE_PULL_REQUEST")) {
+        all.insert("DRONE_PULL_REQUEST_TITLE".to_owned(), title);
+    }
+    for (name, source) in [("DRONE_BUILD_NUMBER", "build.number"), ("DRONE_BUILD_LINK", "build.url")] {
+        if let Ok(expression) = Expression::parse(source) {
+            all.insert(name.to_owned(), Template::new([Part::Expression(expression)]));
+        }
+    }
+    all
 }
 
 #[derive(Default)]
@@ -112,6 +177,19 @@ const fn event_word(event: EventName) -> &'static str {
         EventName::Schedule => "cron",
         EventName::Manual => "manual",
     }
+}
+
+/// The repository's page: forges have it where it is cloned from; where there is only git, nobody knows of any.
+fn page_of(facts: &RepoFacts) -> Option<&str> {
+    let url = facts.clone_url.trim_end_matches('/');
+    let is_page = facts.forge != "git" && (url.starts_with("https://") || url.starts_with("http://"));
+    is_page.then(|| url.strip_suffix(".git").unwrap_or(url))
+}
+
+/// `https://forge.example` of `https://forge.example/team/app`.
+fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    url[host..].find('/').map_or(url, |at| &url[..host + at])
 }
 
 /// `ci.example:8080` of `https://ci.example:8080/x`.

@@ -1,6 +1,9 @@
 //! What the keys of the language promise, each by a test of that name. What files look like when they are wrong stands in
 //! `pipelines-examples/`.
 
+mod keys;
+mod variables;
+
 use std::collections::BTreeMap;
 
 use longshore_core::{
