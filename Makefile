@@ -1,7 +1,7 @@
 # The two commands are `make up` (a running demo) and `make test` (everything that is checked).
 # What each target does stands at the head of its script.
 .DEFAULT_GOAL := help
-.PHONY: help build image up down test bench chaos browser screenshots
+.PHONY: help build image up down test bench chaos fuzz browser screenshots
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -27,6 +27,9 @@ bench: ## measures Longshore beside the raw engine; a table, and target/bench.js
 
 chaos: ## kills the server and restarts the engine under running builds; figures in target/chaos-*.json
 	@scripts/chaos.sh
+
+fuzz: ## every fuzz target for a minute, with the compiler that is there
+	@scripts/fuzz.sh
 
 browser: ## of the tests only those of the pages: in a real Chromium, which it installs, with axe on every one
 	@scripts/browser.sh

@@ -118,13 +118,56 @@ jobs:
     assert_eq!(log_of(&world, &build, "one"), "1 feature/x A change; $(id) `x`\nnew\n");
 
     let closed = world.pull_request("closed", &head, false);
-    assert!(text(&closed, "reason").contains("is `closed` does not start it"), "{closed}");
+    let reason = text(&closed, "reason");
+    assert!(reason.contains("is `closed` does not start it") && !reason.contains("canceled"), "{closed}");
     // A new branch arrives twice, and is built once at most: here not at all, as pushes start nothing.
     let created: Value =
         serde_json::from_str(include_str!("../crates/forge/tests/payloads/forgejo-push-new-branch-create.json"))
             .unwrap();
     let created = world.deliver("create", &created);
     assert_eq!((&created["status"], &created["builds"]), (&"ignored".into(), &json!([])), "{created}");
+    world.nothing_is_left();
+}
+
+#[test]
+fn the_builds_of_a_pull_request_end_with_it_and_what_its_closing_starts_does_not() {
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let git = &world.git;
+    let pipeline = format!(
+        "on: {{ pull-request: {{ types: [opened, reopened, closed] }} }}
+concurrency: {{ group: \"${{{{ event.action == 'closed' && 'after' || 'one' }}}}\" }}
+defaults: {{ image: {image} }}
+jobs:
+  long: {{ if: event.action != 'closed', steps: [{{ run: 'echo here; while :; do sleep 0.1; done' }}] }}
+  then: {{ needs: long, steps: [{{ run: 'true' }}] }}
+  after: {{ if: event.action == 'closed', steps: [{{ run: 'echo cleaned up' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    git.push(&pipeline);
+    git.git(&["checkout", "-q", "-b", "topic"]);
+    let head = git.commit("asked for", &[("new", "1")]);
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    let build = |delivery: &Value| text(&json!({ "id": delivery["builds"][0] }), "id");
+    let now = |id: &str| world.api().get(&format!("/api/v1/builds/{id}"));
+    let runs = build(&world.pull_request("opened", &head, false));
+    until("the job to run", || (job(&now(&runs), "long")["status"] == "running").then_some(()));
+    let waits = build(&world.pull_request("reopened", &head, false));
+    let closed = world.pull_request("closed", &head, false);
+    assert_eq!(text(&closed, "reason"), "canceled 2 builds of the pull request", "{closed}");
+    let number = now(&runs)["pull_request"]["number"].clone();
+    for id in [&runs, &waits] {
+        let build = world.api().wait_for_build(id);
+        assert_eq!(build["status"], "canceled", "{build}");
+        for name in ["long", "then"] {
+            let job = job(&build, name);
+            assert_eq!(job["reason"], format!("the pull request #{number} was closed"), "{job}");
+        }
+    }
+    let after = world.api().wait_for_build(&build(&closed));
+    assert_eq!(after["status"], "success", "{after}");
+    assert_eq!(log_of(&world, &after, "after"), "cleaned up\n");
     world.nothing_is_left();
 }
 

@@ -1,6 +1,4 @@
 //! Arbitrary bytes in arbitrary pieces, into every decoder of the agent's protocol.
-//!
-//! `cargo +nightly fuzz run frames`
 
 #![no_main]
 

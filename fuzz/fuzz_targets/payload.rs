@@ -1,7 +1,5 @@
 //! Arbitrary events and bodies into everything that reads a delivery, and arbitrary text into what a repository is
 //! registered with. What is taken must keep its promises.
-//!
-//! `cargo +nightly fuzz run payload`
 
 #![no_main]
 

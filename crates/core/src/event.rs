@@ -94,6 +94,11 @@ pub struct PullRequest {
     pub fork: bool,
 }
 
+impl PullRequest {
+    /// The action of one that is not open any more, merged or not.
+    pub const CLOSED: &str = "closed";
+}
+
 impl Event {
     /// The branch's short name; a pull request's target; nothing for a tag.
     #[must_use]

@@ -19,7 +19,7 @@ pub enum JobEvent {
     Declined { by: String },
     /// Another job of its matrix failed.
     MatrixFailed { reason: String },
-    /// A newer build has taken its group.
+    /// Nobody waits for its build any more: a newer one has taken its group, or its pull request was closed.
     Superseded { reason: String },
     /// An attempt ended, and there will be another.
     TriesAgain { reason: String },

@@ -110,21 +110,47 @@ enum Verdict {
     Again(String),
 }
 
+/// What was found out about a delivery.
+struct Judged {
+    verdict: Verdict,
+    schedules: Option<Schedules>,
+    /// The number of a pull request that was closed by it, merged or not: nobody waits for its builds any more.
+    closed: Option<u64>,
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, schedules: None, closed: None }
+    }
+}
+
 async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let (verdict, schedules) = judge(mirrors, &repo, &delivery).await;
+    let Judged { verdict, schedules, closed } = judge(mirrors, &repo, &delivery).await;
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     if let Some(schedules) = &schedules {
         schedules::replace(&mut tx, repo.id, schedules).await?;
     }
+    // At the first try alone: until the next one it may have been opened again.
+    let canceled = match closed {
+        Some(number) if delivery.attempts == 0 => builds::close_pull_request(&mut tx, repo.id, number, now).await?,
+        Some(_) | None => 0,
+    };
+    let canceled = (canceled > 0).then(|| {
+        let builds = if canceled == 1 { "build" } else { "builds" };
+        format!("canceled {canceled} {builds} of the pull request")
+    });
     match verdict {
         Verdict::Build(new) => {
             let build = builds::create(&mut tx, &new, now).await?;
-            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done, now).await?;
+            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
             tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
         }
-        Verdict::End(end) => {
+        Verdict::End(mut end) => {
+            if let (DeliveryEnd::Ignored { reason }, Some(canceled)) = (&mut end, canceled) {
+                *reason = format!("{canceled}; {reason}");
+            }
             tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
             deliveries::finish(&mut tx, delivery.id, &end, now).await?;
         }
@@ -153,8 +179,8 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
     Ok(())
 }
 
-async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> (Verdict, Option<Schedules>) {
-    let end = |end: DeliveryEnd| (Verdict::End(end), None);
+async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Judged {
+    let end = |end: DeliveryEnd| Judged::from(Verdict::End(end));
     let failed = |reason: String| end(DeliveryEnd::Failed { reason });
     let forge: Forge = match repo.forge.parse() {
         Ok(forge) => forge,
@@ -169,10 +195,16 @@ async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> (V
         }
         Err(error) => return failed(error.to_string()),
     };
+    let closed = origin.pull_request.as_ref().filter(|request| request.action == PullRequest::CLOSED);
+    let closed = closed.map(|request| request.number);
     let Prepared { what, schedules } = match prepare::prepare(mirrors, repo, origin).await {
         Ok(prepared) => prepared,
-        Err(error) if error.may_mend() => return (Verdict::Again(error.to_string()), None),
-        Err(error) => return failed(error.to_string()),
+        Err(error) => {
+            let reason = error.to_string();
+            let verdict =
+                if error.may_mend() { Verdict::Again(reason) } else { Verdict::End(DeliveryEnd::Failed { reason }) };
+            return Judged { closed, ..verdict.into() };
+        }
     };
     let verdict = match what {
         What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
@@ -186,7 +218,7 @@ async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> (V
         })),
         What::Nothing(reason) => Verdict::End(DeliveryEnd::Ignored { reason }),
     };
-    (verdict, schedules)
+    Judged { verdict, schedules, closed }
 }
 
 fn of_push(hook: PushHook) -> Origin {

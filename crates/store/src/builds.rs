@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, row, transition, write::NewChange};
 
-pub use crate::transition::cancel_build as cancel;
+pub use crate::{gates::close_pull_request, transition::cancel_build as cancel};
 
 /// A build, without its jobs (see [`jobs::of_builds`]) and its plan (see [`plan`]).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -104,7 +104,10 @@ pub struct PendingDelivery {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryEnd {
     /// Its builds were created in the same transaction.
-    Done,
+    Done {
+        /// What it did besides, for people.
+        note: Option<String>,
+    },
     Ignored {
         reason: String,
     },
@@ -220,7 +223,7 @@ pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>
 /// that transaction must not be committed.
 pub async fn finish(tx: &mut WriteTx, id: DeliveryId, end: &DeliveryEnd, now: Timestamp) -> Result<(), StoreError> {
     let (status, reason) = match end {
-        DeliveryEnd::Done => (DeliveryStatus::Done, None),
+        DeliveryEnd::Done { note } => (DeliveryStatus::Done, note.as_ref()),
         DeliveryEnd::Ignored { reason } => (DeliveryStatus::Ignored, Some(reason)),
         DeliveryEnd::Failed { reason } => (DeliveryStatus::Failed, Some(reason)),
     };

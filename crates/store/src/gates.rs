@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 
 use longshore_core::{
     BuildId, ErrorKind, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
+    event::PullRequest,
     expression::Value,
     needs::{Readiness, readiness},
     state::JobEvent,
 };
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     StoreError, WriteTx, jobs, row,
@@ -227,19 +228,53 @@ pub(crate) async fn supersede(
         query.push(" AND builds.repo = ").push_bind(repo.to_string());
         query.push(" AND jobs.build <> ").push_bind(build.to_string()).push(" ORDER BY jobs.seq");
         let rows = query.build().fetch_all(tx.conn()).await?;
-        let event = JobEvent::Superseded { reason: format!("build #{number} has taken the group `{group}`") };
-        let mut touched: Vec<BuildId> = Vec::new();
-        for row in &rows {
-            let job = Standing::from_row(row)?;
-            if set_status(tx, &job, &event, now).await?.is_some() && !touched.contains(&job.build) {
-                touched.push(job.build);
-            }
-        }
-        for older in touched {
-            follow_build(tx, repo, older, now).await?;
-        }
+        let reason = format!("build #{number} has taken the group `{group}`");
+        stop(tx, repo, &rows, reason, now).await?;
     }
     Ok(())
+}
+
+/// A pull request is closed: its builds that are not over are not waited for any more. Those that its closing itself starts go on.
+/// How many were stopped.
+pub async fn close_pull_request(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    number: u64,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(STANDING);
+    query.push(" WHERE jobs.finished_at IS NULL AND builds.event = 'pull-request' AND builds.repo = ");
+    query.push_bind(repo.to_string());
+    query.push(" AND json_extract(builds.event_json, '$.pull_request.number') = ").push_bind(row::signed(number));
+    query.push(" AND json_extract(builds.event_json, '$.pull_request.action') <> ").push_bind(PullRequest::CLOSED);
+    let rows = query.push(" ORDER BY jobs.seq").build().fetch_all(tx.conn()).await?;
+    let stopped = stop(tx, repo, &rows, format!("the pull request #{number} was closed"), now).await?;
+    if stopped > 0 {
+        release(tx, repo, now).await?;
+    }
+    Ok(stopped)
+}
+
+/// Cancels jobs that wait and asks those that run to end. How many builds that stopped.
+async fn stop(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    rows: &[SqliteRow],
+    reason: String,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let event = JobEvent::Superseded { reason };
+    let mut touched: Vec<BuildId> = Vec::new();
+    for row in rows {
+        let job = Standing::from_row(row)?;
+        if set_status(tx, &job, &event, now).await?.is_some() && !touched.contains(&job.build) {
+            touched.push(job.build);
+        }
+    }
+    for build in &touched {
+        follow_build(tx, repo, *build, now).await?;
+    }
+    Ok(touched.len())
 }
 
 async fn dependents(tx: &mut WriteTx, need: JobId) -> Result<Vec<Standing>, StoreError> {

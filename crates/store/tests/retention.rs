@@ -213,7 +213,7 @@ async fn deliveries_go_by_their_age_and_their_builds_stay() {
     let mut new = new_build(&repo, &[("a", &[])]);
     new.delivery = Some(done);
     let build = builds::create(&mut tx, &new, day(0)).await.unwrap();
-    deliveries::finish(&mut tx, done, &DeliveryEnd::Done, day(0)).await.unwrap();
+    deliveries::finish(&mut tx, done, &DeliveryEnd::Done { note: None }, day(0)).await.unwrap();
     tx.commit().await.unwrap();
     let keep = Retention { max_delivery_age: days(90), ..Retention::default() };
     let removed = retention::remove_old(&world.store, &keep, day(91)).await.unwrap();

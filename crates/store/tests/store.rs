@@ -78,7 +78,7 @@ async fn fifty_hooks_at_once_with_claims_and_readers_never_meet_a_busy_database(
             new.delivery = Some(accepted.id);
             let mut tx = world.store.write().await.unwrap();
             builds::create(&mut tx, &new, now()).await.unwrap();
-            deliveries::finish(&mut tx, accepted.id, &DeliveryEnd::Done, now()).await.unwrap();
+            deliveries::finish(&mut tx, accepted.id, &DeliveryEnd::Done { note: None }, now()).await.unwrap();
             tx.commit().await.unwrap();
         });
     }
@@ -154,11 +154,11 @@ async fn a_delivery_becomes_a_build_exactly_once() {
     new.delivery = Some(id);
     let mut tx = world.store.write().await.unwrap();
     let build = builds::create(&mut tx, &new, now()).await.unwrap();
-    deliveries::finish(&mut tx, id, &DeliveryEnd::Done, now()).await.unwrap();
+    deliveries::finish(&mut tx, id, &DeliveryEnd::Done { note: None }, now()).await.unwrap();
     tx.commit().await.unwrap();
 
     let mut tx = world.store.write().await.unwrap();
-    let again = deliveries::finish(&mut tx, id, &DeliveryEnd::Done, now()).await.unwrap_err();
+    let again = deliveries::finish(&mut tx, id, &DeliveryEnd::Done { note: None }, now()).await.unwrap_err();
     assert!(matches!(again, StoreError::Conflict(_)), "{again}");
     drop(tx);
     let delivery = deliveries::get(&world.store, id).await.unwrap().unwrap();
