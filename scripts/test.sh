@@ -38,6 +38,8 @@ leftovers() {
 forget_agents() {
   DOCKER_HOST=$1 docker volume ls -q --filter label=longshore.kind=agent |
     DOCKER_HOST=$1 xargs -r docker volume rm >/dev/null 2>&1 || true
+  DOCKER_HOST=$1 docker image ls -q --filter label=longshore.kind=agent | sort -u |
+    DOCKER_HOST=$1 xargs -r docker image rm >/dev/null 2>&1 || true
 }
 
 # on_engine ENGINE ARGUMENT...: cargo test, and that it leaves nothing there.
