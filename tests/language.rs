@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use support::{
     api::{is_final, text},
-    engine, until,
+    engine, server, until,
     world::{World, job},
 };
 
@@ -90,8 +92,18 @@ steps: [{ run: sleep 60 }, { run: 'echo cleaned up', if: always() }]",
     holds(
         "resources-are-what-the-container-may-use",
         "resources: { memory: 96MiB, pids: 77, shm: 8MiB, cpu: 0.5 }
-steps: [{ run: 'df -k /dev/shm | tail -1 | { read _ size _; echo $size; }; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null | head -1; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1' }]",
-        "8192\n77\n100663296\n",
+steps: [{ run: 'cut -d\" \" -f1 /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null | head -1; df -k /dev/shm | tail -1 | { read _ size _; echo $size; }; cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null | head -1; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | head -1' }]",
+        "50000\n8192\n77\n100663296\n",
+    ),
+    holds(
+        "an-image-and-an-if-may-ask-for-what-is-known-by-then",
+        "needs: gives-outputs
+image: \"longshore-test/busybox:${{ needs.gives-outputs.outputs.both == '1.2 and x=y' && 'latest' || 'none' }}\"
+if: needs.gives-outputs.outputs.both != ''
+steps:
+  - { run: 'echo ${{ build.number }} $CI_PIPELINE_NUMBER', env: { A: b } }
+  - { run: 'echo ${{ hash-files(\"sub/file\") == hash-files(\"sub/*\") }}${{ hash-files(\"none\") }}' }",
+        "1 1\ntrue\n",
     ),
     holds(
         "a-step-runs-as-its-user-with-home-and-groups",
@@ -234,6 +246,8 @@ jobs:
   late: {{ timeout: 1s, steps: [{{ run: sleep 60 }}] }}
   secret: {{ secrets: [ABSENT], steps: [{{ run: 'true' }}] }}
   cannot: {{ services: {{ redis: 'redis:8' }}, steps: [{{ run: 'true' }}] }}
+  nor-this: {{ steps: [{{ run: 'true' }}, {{ image: 'alpine:3', run: 'true' }}] }}
+  stops: {{ matrix: {{ n: [1, 2], max-parallel: 2 }}, steps: [{{ run: 'test ${{{{ matrix.n }}}} = 1 || while :; do sleep 0.1; done; sleep 1; exit 6' }}] }}
 ",
         engine::BUSYBOX
     ));
@@ -246,12 +260,18 @@ jobs:
         ("retried", "failure", "exit code 5"),
         ("late", "timed-out", "limit of 1.0s"),
         ("secret", "error", "`ABSENT`"),
-        ("cannot", "error", "services"),
+        ("cannot", "error", "this version plans and cannot run: services; take it out of the job `cannot`"),
+        ("nor-this", "error", "image of a step"),
+        ("stops (1)", "failure", "exit code 6"),
     ] {
         let job = job(&build, name);
         assert_eq!(job["status"], status, "{job}");
         assert!(job["reason"].as_str().is_some_and(|why| why.contains(reason)), "{name}: {}", job["reason"]);
     }
+    // Where both ran, the other was stopped; where one waited for the machine, it was skipped.
+    let stopped = job(&build, "stops (2)");
+    assert!(["canceled", "skipped"].contains(&stopped["status"].as_str().unwrap()), "{stopped}");
+    assert_eq!(stopped["reason"], "`stops (1)`, of the same matrix, failed");
     assert_ne!(build["reason"], Value::Null, "{build}");
     assert_eq!(log_of(&world, job(&build, "optional")), "failure\n", "an optional need is waited for and may fail");
 
@@ -266,6 +286,72 @@ jobs:
     assert!(first.1 != second.1 && first.1.len() == 37 && second.1.len() == 37, "{first:?} {second:?}");
     assert_eq!(log("").1, second.1);
     assert_eq!(log("&attempt=3").0, 404);
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_broken_file_is_a_build_that_says_what_is_wrong_where() {
+    let world = World::start();
+    let build = world.run("jobs:\n  a: { imgae: x, steps: [{ run: 'true' }] }\n");
+    assert_eq!((&build["status"], &build["reason"]), (&"error".into(), &"the pipeline has errors".into()));
+    assert_eq!(build["jobs"], json!([]));
+    let found = &build["diagnostics"][0];
+    let said = (&found["code"], &found["message"], &found["help"]);
+    assert_eq!(
+        said,
+        (&"LS012".into(), &"`imgae` is not a key of a job".into(), &"did you mean `image`?".into()),
+        "{found}"
+    );
+    assert_eq!((&found["line"], &found["file"]), (&2.into(), &".longshore.yml".into()), "{found}");
+}
+
+/// Files of other systems, of what carries over from each.
+const OTHERS: [&str; 4] = ["github", "gitlab", "woodpecker", "drone"];
+
+/// What the jobs of the converted files print, and how those end that do not succeed.
+const CONVERTED: &[(&str, &str, &str)] = &[
+    ("drone/one", "success", "drone main\n1.2\n"),
+    ("drone/two", "success", "two\n"),
+    ("github/never", "skipped", ""),
+    ("github/prepare", "success", ""),
+    ("github/test (2)", "success", "workflow job 2 1.2 main\nalways\n"),
+    ("gitlab/allowed", "failure", ""),
+    ("gitlab/build", "success", "before\ntop shared main\n/longshore/workspace/sub\n"),
+    ("gitlab/never", "skipped", ""),
+    ("gitlab/test (1)", "success", "n 1\nafter\n"),
+    ("gitlab/test (2)", "success", "n 2\nafter\n"),
+    ("woodpecker/build", "success", "said main\n1.2\nlast\n"),
+];
+
+#[test]
+fn a_converted_file_of_each_other_system_does_what_it_did_there() {
+    let world = World::start();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/converted");
+    std::fs::create_dir(world.git.work().join(".longshore")).unwrap();
+    for other in OTHERS {
+        let written = world.git.work().join(format!(".longshore/{other}.yml"));
+        let converted = Command::new(server::program())
+            .args(["convert", "--from", other])
+            .arg(folder.join(format!("{other}.yml")))
+            .arg("--output")
+            .arg(written)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&converted.stderr);
+        assert!(converted.status.success() && said.contains("nothing left"), "{said}");
+    }
+    let commit = world.git.commit("converted", &[("VERSION", "1.2\n"), ("sub/file", "1")]);
+    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    let build = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
+    assert_eq!(build["status"], "success", "{build}");
+    let mut did: Vec<(String, String, String)> = Vec::new();
+    for job in build["jobs"].as_array().unwrap() {
+        let log = if job["status"] == "skipped" { String::new() } else { log_of(&world, job) };
+        did.push((text(job, "key"), text(job, "status"), log));
+    }
+    did.sort();
+    let expected = CONVERTED.iter().map(|(key, status, log)| ((*key).into(), (*status).into(), (*log).into()));
+    assert_eq!(did, expected.collect::<Vec<_>>());
     world.nothing_is_left();
 }
 
