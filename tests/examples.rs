@@ -17,15 +17,17 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     api::text,
-    engine, until, until_within,
+    engine,
+    server::Server,
+    until, until_within,
     world::{World, job},
 };
 
-/// Needs services, images of steps, caches, artifacts, reports, a Docker API or labels of servers.
-const NOT_RUN: [&str; 4] = ["cargo-services", "deploy", "docker-build", "plugins"];
+/// Needs services, images of steps, caches, artifacts, reports or a Docker API.
+const NOT_RUN: [&str; 3] = ["cargo-services", "docker-build", "plugins"];
 
 /// What the examples find in their repository.
-const SCRIPTS: [&str; 3] = ["ci/prepare.sh", "ci/docs.sh", "test.sh"];
+const SCRIPTS: [&str; 5] = ["ci/prepare.sh", "ci/docs.sh", "test.sh", "deploy.sh", "rollback.sh"];
 
 /// Programs of the toolchains. `gofmt -l` lists what is badly formatted, and here nothing is.
 const STAND_INS: &str = "FROM longshore/debian:bookworm
@@ -130,7 +132,7 @@ fn log(world: &World, build: &Value, job_name: &str) -> String {
 #[test]
 fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let mut images = Images::make();
-    let mut world = World::start();
+    let mut world = World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_LABELS", "zone=dmz")]));
     let git = &world.git;
     let files = files(&mut images);
     let written: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
@@ -162,7 +164,8 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     assert_eq!(log(&world, &build, "test-api"), "cargo test -p api\ncargo test -p api --all-features\n");
 
     // The others do not start by a push; those that start by anything have been seen.
-    let others = ["release-on-tag", "by-hand", "nightly", "pull-requests"].map(|name| format!(".longshore/{name}.yml"));
+    let others = ["release-on-tag", "by-hand", "deploy", "nightly", "pull-requests"]
+        .map(|name| format!(".longshore/{name}.yml"));
     for (name, _) in files.iter().filter(|(name, _)| name.starts_with(".longshore/") && !others.contains(name)) {
         std::fs::remove_file(git.work().join(name)).unwrap();
     }
@@ -181,11 +184,26 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
 
     // By hand.
     let path = format!("/api/v1/repos/{}/builds", world.repo);
-    let (status, started) = world.api().post(&path, &json!({ "ref": "main" }));
+    for secret in ["DEPLOY_KEY", "REGISTRY_TOKEN"] {
+        let path = format!("/api/v1/repos/{}/secrets/{secret}", world.repo);
+        let (status, answer) = world.api().put(&path, &json!({ "value": format!("value of {secret}") }));
+        assert!(status < 300, "{answer}");
+    }
+    let inputs = json!({ "target": "production", "version": "1.2.0", "replicas": "3" });
+    let (status, started) = world.api().post(&path, &json!({ "ref": "main", "inputs": inputs }));
     assert_eq!(status, 201, "{started}");
-    let started = world.api().wait_for_build(&text(&started, "id"));
+    let id = text(&started, "id");
+    let asks = until_within(Duration::from_secs(300), "the deployment to ask", || {
+        let build = world.api().get(&format!("/api/v1/builds/{id}"));
+        let deploy = job(&build, "deploy").clone();
+        (deploy["reason"] == "waits for approval: Deploy to production?").then_some(deploy)
+    });
+    let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(&asks, "id")), &json!({}));
+    assert_eq!(status, 202);
+    let started = world.api().wait_for_build(&id);
     assert_eq!(started["status"], "success", "{:?}", statuses(&started));
     assert_eq!(log(&world, &started, "reindex"), "started for main\n");
+    assert_eq!(log(&world, &started, "deploy"), "./deploy.sh registry.example/app:1.2.0 --replicas 3\n");
 
     // By a time that was due.
     world.server.stop();

@@ -357,7 +357,7 @@ fn a_converted_file_of_each_other_system_does_what_it_did_there() {
 
 #[test]
 fn whatever_waits_says_for_what_and_goes_on_when_it_is_there() {
-    let world = World::start();
+    let mut world = World::start();
     let commit = world.git.push(&format!(
         "concurrency: {{ group: deploy }}
 defaults: {{ image: '{}' }}
@@ -369,7 +369,8 @@ jobs:
     ));
     let build = world.build_of(&commit);
     let id = text(&build, "id");
-    let now = |id: &str| world.api().get(&format!("/api/v1/builds/{id}"));
+    let api = world.api();
+    let now = |id: &str| api.get(&format!("/api/v1/builds/{id}"));
     let build = now(&id);
     let first = job(&build, "first");
     assert_eq!((&first["status"], &first["reason"]), (&"blocked".into(), &"waits for approval: Deploy main?".into()));
@@ -398,5 +399,30 @@ jobs:
         assert_eq!(status, 202);
         assert_eq!(world.api().wait_for_build(id)["status"], "canceled");
     }
+
+    // Labels: what the machine has is there at once, the rest when a server has it.
+    let commit = world.git.push(&format!(
+        "defaults: {{ image: '{}' }}
+jobs:
+  here: {{ runs-on: {{ os: linux }}, steps: [{{ run: 'true' }}] }}
+  there: {{ runs-on: {{ os: linux, zone: dmz }}, steps: [{{ run: echo at last }}] }}
+",
+        engine::BUSYBOX
+    ));
+    let id = text(&world.build_of(&commit), "id");
+    let build = until("the job that may run to end", || {
+        let build = world.api().get(&format!("/api/v1/builds/{id}"));
+        (job(&build, "here")["status"] == "success").then_some(build)
+    });
+    let there = job(&build, "there");
+    let reason = text(there, "reason");
+    assert_eq!(there["status"], "blocked", "{there}");
+    assert!(reason.starts_with("waits for a server with `os: linux`, `zone: dmz`; this one has `arch: "), "{reason}");
+    world.server.stop();
+    world.server.set("LONGSHORE_LABELS", "disk=ssd, zone=dmz");
+    world.server.launch();
+    let build = world.api().wait_for_build(&id);
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!(log_of(&world, job(&build, "there")), "at last\n");
     world.nothing_is_left();
 }

@@ -116,6 +116,11 @@ impl Server {
         });
     }
 
+    /// Another setting, from the next start on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

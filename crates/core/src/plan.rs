@@ -416,7 +416,6 @@ impl JobPlan {
             (!self.artifacts.is_empty(), "artifacts"),
             (!self.reports.is_empty(), "reports"),
             (self.docker, "docker"),
-            (!self.runs_on.is_empty(), "runs-on"),
             (checkout.lfs, "checkout: lfs"),
             (step(|step| step.image.is_some()), "image of a step"),
         ]

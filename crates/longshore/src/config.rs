@@ -3,6 +3,7 @@
 //! Flags and environment are clap's; this module reads the file and merges. Unknown keys in the file are errors.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -40,6 +41,9 @@ pub(crate) struct Settings {
     /// Jobs at once; the number of cores where it is not given
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
     capacity: Option<usize>,
+    /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`; `arch` and `os` are known
+    #[arg(long, env = "LONGSHORE_LABELS", value_name = "KEY=VALUE,...")]
+    labels: Option<String>,
     /// Network namespaces kept ready for jobs to come
     #[arg(long, env = "LONGSHORE_BERTHS", value_name = "N")]
     berths: Option<usize>,
@@ -122,6 +126,7 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) berths: usize,
     pub(crate) job_memory_bytes: Option<u64>,
     pub(crate) job_pids: u64,
@@ -154,6 +159,9 @@ docker_host = "unix:///var/run/docker.sock"
 
 # Jobs at once. Default: the number of cores.
 #capacity = 4
+
+# What jobs may ask for with `runs-on`. A job that asks for anything else waits. `arch` (amd64, arm64) and `os` (linux) are known.
+#labels = "disk=ssd, zone=dmz"
 
 # Network namespaces kept ready for jobs to come. Default: 2, or the capacity where that is less.
 #berths = 2
@@ -209,6 +217,7 @@ impl Settings {
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
+            labels: labels(self.labels.or(file.labels).as_deref().unwrap_or_default())?,
             berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
             job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
             job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
@@ -217,6 +226,25 @@ impl Settings {
             retention: self.retention.resolve(&file.retention),
         })
     }
+}
+
+/// The machine's own labels and those of `a=b, c=d`.
+fn labels(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut all =
+        BTreeMap::from([("arch".to_owned(), arch.to_owned()), ("os".to_owned(), std::env::consts::OS.to_owned())]);
+    for label in given.split([',', ' ']).filter(|label| !label.is_empty()) {
+        let (name, value) = label
+            .split_once('=')
+            .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+            .with_context(|| format!("labels has `{label}`: write labels as `disk=ssd, zone=dmz`"))?;
+        all.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -241,6 +269,14 @@ mod tests {
     fn an_unknown_key_in_the_file_is_an_error_that_names_it() {
         let error = toml::from_str::<Settings>("capcity = 3").unwrap_err().to_string();
         assert!(error.contains("capcity"), "{error}");
+    }
+
+    #[test]
+    fn labels_are_the_machines_own_and_those_that_are_given() {
+        let found = labels("disk=ssd, zone=dmz").unwrap();
+        assert_eq!((found["disk"].as_str(), found["zone"].as_str(), found["os"].as_str()), ("ssd", "dmz", "linux"));
+        assert!(found.contains_key("arch") && labels("").unwrap().len() == 2);
+        assert!(labels("disk").unwrap_err().to_string().contains("`disk`"));
     }
 
     #[test]

@@ -112,6 +112,9 @@ impl Dispatcher {
         while let Err(error) = self.adopt().await {
             patience.wait("adopt the jobs that were running", &error).await;
         }
+        while let Err(error) = self.look_again().await {
+            patience.wait("look at the jobs that wait", &error).await;
+        }
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             changed.borrow_and_update();
@@ -146,6 +149,13 @@ impl Dispatcher {
             }
         }
         Ok(())
+    }
+
+    /// This start may have other labels than the last one.
+    async fn look_again(&self) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        jobs::look_again(&mut tx, Timestamp::now()).await?;
+        tx.commit().await.map(drop)
     }
 
     async fn claim(&mut self) -> Result<(), StoreError> {

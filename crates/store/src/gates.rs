@@ -1,4 +1,4 @@
-//! What keeps a job from the queue: its needs and its `if`, an approval, a group, its matrix. And what the end of a job means for
+//! What keeps a job from the queue: its needs and its `if`, an approval, labels, a group, its matrix. And what the end of a job means for
 //! the others.
 //!
 //! Called by `transition` and by the creation of builds, within their transactions. Whether needs and `if` let a job run is
@@ -158,6 +158,9 @@ pub(crate) async fn release(
 
 /// What keeps a job that is ready from the queue.
 async fn keeps(tx: &mut WriteTx, job: &Standing, plan: &JobPlan) -> Result<Option<String>, StoreError> {
+    if let Some(reason) = tx.store().labels().and_then(|ours| lacks(ours, &plan.runs_on)) {
+        return Ok(Some(reason));
+    }
     if let Some(concurrency) = &plan.concurrency {
         let holder: Option<i64> = sqlx::query_scalar(
             "SELECT b.number FROM jobs JOIN builds AS b ON b.id = jobs.build
@@ -185,6 +188,32 @@ async fn keeps(tx: &mut WriteTx, job: &Standing, plan: &JobPlan) -> Result<Optio
     .await?;
     let full = under_way >= i64::from(most);
     Ok(full.then(|| format!("waits for its matrix: {most} of `{}` run at once", plan.job)))
+}
+
+/// Why a server with the labels `ours` does not take a job that asks for these.
+fn lacks(ours: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Option<String> {
+    if asked.iter().all(|(label, value)| ours.get(label) == Some(value)) {
+        return None;
+    }
+    let listed = |labels: &BTreeMap<String, String>| {
+        labels.iter().map(|(label, value)| format!("`{label}: {value}`")).collect::<Vec<_>>().join(", ")
+    };
+    Some(format!("waits for a server with {}; this one has {}", listed(asked), listed(ours)))
+}
+
+/// The server has started: what it lets run may be other than before. Looks at everything that waits for more than its needs.
+pub async fn look_again(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
+    let repos: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT builds.repo FROM jobs JOIN builds ON builds.id = jobs.build
+         WHERE jobs.finished_at IS NULL AND jobs.status = 'blocked' AND jobs.ready = 1",
+    )
+    .fetch_all(tx.conn())
+    .await?;
+    for repo in repos {
+        let repo = repo.parse().map_err(|_| StoreError::NotFound("repository"))?;
+        release(tx, repo, now).await?;
+    }
+    Ok(())
 }
 
 /// A job of a matrix failed: where the matrix fails fast, the others wait no longer, or are asked to stop.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub use crate::{
-    gates::approve,
+    gates::{approve, look_again},
     transition::{Applied, ClaimedJob, apply, claim_next, decline, end_attempt},
 };
 

@@ -1,6 +1,7 @@
 //! Opening a data folder: lock, database, migrations, log files. A [`Store`] is a cheap handle that everyone clones.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) logs: Logs,
     /// The operator's, where one was given.
     secret_key: OnceLock<SecretKey>,
+    /// What this server says of itself, where jobs may ask for it.
+    labels: OnceLock<BTreeMap<String, String>>,
     _lock: File,
 }
 
@@ -110,6 +113,7 @@ impl Store {
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
                 secret_key: OnceLock::new(),
+                labels: OnceLock::new(),
                 _lock: lock,
             }),
         })
@@ -181,6 +185,15 @@ impl Store {
 
     pub(crate) fn given_secret_key(&self) -> Option<SecretKey> {
         self.inner.secret_key.get().cloned()
+    }
+
+    /// Jobs whose `runs-on` asks for other labels than these wait. The first call counts; without one, every job may run.
+    pub fn use_labels(&self, labels: BTreeMap<String, String>) {
+        self.inner.labels.get_or_init(|| labels);
+    }
+
+    pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.inner.labels.get()
     }
 
     /// Bytes free and in all, of the disk with the data folder; nothing where the system does not say.

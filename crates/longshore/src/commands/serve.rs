@@ -68,6 +68,7 @@ async fn serve(config: Config) -> super::Result {
     if let Some(key) = config.secret_key.clone() {
         store.use_secret_key(key);
     }
+    store.use_labels(config.labels.clone());
     if let Err(error) = secrets::check_key(&store).await {
         // Jobs without secrets run all the same; those with one end as an error that says this.
         tracing::error!(%error, "secrets cannot be used");
