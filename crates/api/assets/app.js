@@ -43,6 +43,7 @@ function tell(root) {
     setText(time, rough(Math.max(0, at - then)));
     time.title = exact.format(then);
   }
+  for (const time of $$("time.at", root)) setText(time, exact.format(Date.parse(time.dateTime)));
   for (const span of $$(".counts", root)) setText(span, duration(Math.max(0, at - Number(span.dataset.since))));
 }
 tell(document);

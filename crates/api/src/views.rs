@@ -142,15 +142,15 @@ impl BuildView {
 /// What asks to be merged.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PullRequestView {
-    number: u64,
-    title: String,
+    pub(crate) number: u64,
+    pub(crate) title: String,
     /// What happened to it.
     #[schema(example = "opened")]
-    action: String,
-    source_branch: String,
-    target_branch: String,
+    pub(crate) action: String,
+    pub(crate) source_branch: String,
+    pub(crate) target_branch: String,
     /// Whether it comes from another repository: such jobs get secrets only after approval, and the pipeline files are the target's.
-    fork: bool,
+    pub(crate) fork: bool,
 }
 
 impl From<PullRequest> for PullRequestView {
@@ -163,11 +163,11 @@ impl From<PullRequest> for PullRequestView {
 /// An entry of `schedule` whose time had come.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DueScheduleView {
-    cron: String,
-    timezone: String,
+    pub(crate) cron: String,
+    pub(crate) timezone: String,
     /// The time that was meant; the build may have been made later.
     #[schema(value_type = String, format = DateTime)]
-    due_at: Timestamp,
+    pub(crate) due_at: Timestamp,
 }
 
 impl From<DueSchedule> for DueScheduleView {

@@ -34,8 +34,9 @@ const DIAGNOSTICS: usize = 20;
 pub(crate) struct BuildPage {
     head: Head,
     build: BuildView,
-    /// The forge's page of the change, if it is an address.
-    url: Option<String>,
+    /// The forge's page of the change, if it is an address: of the pull request or of the commit.
+    pull_request_url: Option<String>,
+    commit_url: Option<String>,
     diagnostics: Vec<String>,
     more_diagnostics: usize,
     timeline: Timeline,
@@ -65,6 +66,8 @@ pub(crate) async fn show(
     let mut build = view(&server, build, repo).await?;
     let title = format!("{}: {} #{}", build.status, build.repo.name, build.number);
 
+    let url = build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
+    let (pull_request_url, commit_url) = if build.pull_request.is_some() { (url, None) } else { (None, url) };
     let mut listed = std::mem::take(&mut build.jobs);
     let usual = builds::usual_ms(&server.store, build.repo.id).await?;
     let timeline = Timeline::new(&build, &listed, usual, head.now);
@@ -79,7 +82,8 @@ pub(crate) async fn show(
     let more_diagnostics = build.diagnostics.len().saturating_sub(DIAGNOSTICS);
     Ok(Html(BuildPage {
         head: head.titled(title).status(build.status),
-        url: build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://")),
+        pull_request_url,
+        commit_url,
         diagnostics: build.diagnostics.iter().take(DIAGNOSTICS).map(|d| clipped(&d.render())).collect(),
         more_diagnostics,
         timeline,

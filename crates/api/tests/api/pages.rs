@@ -1,6 +1,11 @@
 //! The pages as a browser gets them: whole without a script, and safe whatever outsiders wrote.
 
-use longshore_store::{deliveries, tokens::Scope};
+use longshore_core::{DueSchedule, EventName, Timestamp, event::PullRequest};
+use longshore_store::{
+    deliveries,
+    schedules::{self, Fired, NewSchedule, ScheduleKey},
+    tokens::Scope,
+};
 
 use crate::{
     client::{Answer, send},
@@ -144,6 +149,73 @@ async fn builds_are_filtered_by_the_address_and_paged_by_place() {
     assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=&event=push&status=queued", repo.id)).await), 30);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?status=success", repo.id)).await), 0);
     assert_eq!(page(&world, &format!("/repos/{}?status=nonsense", repo.id)).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_pull_requests_build_says_what_is_to_be_merged_where_and_whence() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "gitea", false).await;
+    let build = world
+        .build_of_event(repo.id, |event| {
+            (event.name, event.git_ref) = (EventName::PullRequest, "refs/pull/7/head".to_owned());
+            event.url = Some("https://forge.example/o/r/pulls/7".to_owned());
+            event.pull_request = Some(PullRequest {
+                number: 7,
+                title: "Sort faster".to_owned(),
+                action: "opened".to_owned(),
+                source_branch: "quick".to_owned(),
+                target_branch: "main".to_owned(),
+                fork: true,
+            });
+        })
+        .await;
+    let page_of_build = page(&world, &format!("/builds/{}", build.id)).await;
+    let text = page_of_build.text();
+    assert!(
+        text.contains("<a href=\"https://forge.example/o/r/pulls/7\" rel=\"noreferrer\">pull request #7</a> opened"),
+        "{text}"
+    );
+    assert!(text.contains("<bdi>quick</bdi> → <bdi>main</bdi>") && text.contains("from a fork"), "{text}");
+    assert!(text.contains("<h1>#1 <bdi>Sort faster</bdi></h1>"), "{text}");
+    for list in ["/".to_owned(), format!("/repos/{}", repo.id)] {
+        let list = page(&world, &list).await;
+        assert!(list.text().contains("<bdi>Sort faster</bdi>") && list.text().contains("<bdi>pull/7</bdi>"));
+    }
+}
+
+#[tokio::test]
+async fn a_repositorys_page_says_when_its_schedules_are_due_and_what_they_became() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let path = format!("/repos/{}", repo.id);
+    assert!(!page(&world, &path).await.text().contains("Schedules"));
+    let key =
+        ScheduleKey { cron: "0 3 * * *".to_owned(), timezone: "Europe/Madrid".to_owned(), branch: "main".to_owned() };
+    let [due, next] = [1_767_319_200_000, 1_767_405_600_000].map(Timestamp::from_millis);
+    let new = NewSchedule { pipelines: vec!["nightly".to_owned()], next_at: due };
+    let mut tx = world.store.write().await.unwrap();
+    schedules::replace(&mut tx, repo.id, &[(key, new)].into()).await.unwrap();
+    tx.commit().await.unwrap();
+    let text = page(&world, &path).await.text().to_owned();
+    assert!(text.contains("<code>0 3 * * *</code> Europe/Madrid") && text.contains("<bdi>nightly</bdi>"), "{text}");
+    assert!(text.contains("<time class=\"at\"") && text.contains(">2026-01-02 02:00:00 UTC</time>"), "{text}");
+
+    let schedule = DueSchedule { cron: "0 3 * * *".to_owned(), timezone: "Europe/Madrid".to_owned(), due_at: due };
+    let build = world
+        .build_of_event(repo.id, |event| {
+            event.name = EventName::Schedule;
+            event.schedule = Some(schedule);
+        })
+        .await;
+    let rows = schedules::of_repo(&world.store, repo.id).await.unwrap();
+    let mut tx = world.store.write().await.unwrap();
+    schedules::fired(&mut tx, &rows[0], due, Some(next), &Fired::Build(build.id)).await.unwrap();
+    tx.commit().await.unwrap();
+    let text = page(&world, &path).await.text().to_owned();
+    assert!(text.contains(&format!("<td><a href=\"/builds/{}\">#1</a>", build.id)), "{text}");
+    assert!(text.contains(">2026-01-03 02:00:00 UTC</time>"), "{text}");
+    let text = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();
+    assert!(text.contains("due by <code>0 3 * * *</code> Europe/Madrid"), "{text}");
 }
 
 #[tokio::test]

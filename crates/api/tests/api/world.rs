@@ -173,6 +173,13 @@ impl World {
         self.create(repo, event("main"), (0..jobs).map(job).collect()).await
     }
 
+    /// A build of one job, of an event made what it is by `with`.
+    pub(crate) async fn build_of_event(&self, repo: RepoId, with: impl FnOnce(&mut Event)) -> Build {
+        let mut event = event("main");
+        with(&mut event);
+        self.create(repo, event, vec![job_plan(&["one"])]).await
+    }
+
     async fn create(&self, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
         let new = NewBuild {
             repo,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use longshore_core::{EventName, RepoId, Status};
-use longshore_store::builds::{self, Build, BuildFilter};
+use longshore_store::{
+    builds::{self, Build, BuildFilter},
+    schedules::{self, Schedule},
+};
 use serde::Deserialize;
 
 use super::{Frame, Tab, find};
@@ -18,6 +21,8 @@ use crate::{
 
 /// Builds on a page.
 const LISTED: u32 = 30;
+/// Schedules on a page; more would be a page of its own.
+const SCHEDULES: usize = 20;
 
 #[derive(Template)]
 #[template(path = "repo/builds.html")]
@@ -25,6 +30,8 @@ pub(crate) struct Builds {
     head: Head,
     repo: Frame,
     builds: Vec<Build>,
+    /// When the next builds come by themselves, each with the build it became last. On the first page without a filter.
+    schedules: Vec<(Schedule, Option<Build>)>,
     filter: BuildsQuery,
     /// The address of the next page.
     next: Option<String>,
@@ -102,10 +109,21 @@ pub(crate) async fn show(
         Some(status) => head.status(status).titled(format!("{status}: {}", repo.name)),
         None => head.titled(repo.name.clone()),
     };
+    let mut due = Vec::new();
+    if before.is_none() && query.is_empty() {
+        for schedule in schedules::of_repo(&server.store, id).await?.into_iter().take(SCHEDULES) {
+            let last = match schedule.last_build {
+                Some(last) => builds::get(&server.store, last).await?,
+                None => None,
+            };
+            due.push((schedule, last));
+        }
+    }
     Ok(Html(Builds {
         head,
         repo: Frame::of(&visitor, &repo, Tab::Builds),
         builds: page.items,
+        schedules: due,
         next: page.next.map(|before| query.with_before(&before.to_string())),
         first_page: before.is_none(),
         filter: query,
