@@ -11,26 +11,23 @@ second_log=$logs/tests-second-engine.log
 mkdir -p "$logs"
 : >"$second_log"
 
-# ours ENGINE: what carries our label there, but not what `make up` keeps: "container NAME" and so on.
+# ours ENGINE: what carries our label there: "INSTANCE container NAME" and so on.
 ours() {
-  local up
-  up=$(DOCKER_HOST=$1 demo_instance)
-  {
-    DOCKER_HOST=$1 docker ps -a --filter label=longshore.instance --format 'container {{.Names}} {{.Label "longshore.instance"}}'
-    DOCKER_HOST=$1 docker network ls --filter label=longshore.instance --format 'network {{.Name}} {{.Label "longshore.instance"}}'
-    DOCKER_HOST=$1 docker volume ls --filter label=longshore.instance --format 'volume {{.Name}} {{.Label "longshore.instance"}}'
-  } | awk -v up="$up" 'up == "" || $3 != up { print $1, $2 }' | sort
+  DOCKER_HOST=$1 docker ps -a --filter label=longshore.instance --format '{{.Label "longshore.instance"}} container {{.Names}}'
+  DOCKER_HOST=$1 docker network ls --filter label=longshore.instance --format '{{.Label "longshore.instance"}} network {{.Name}}'
+  DOCKER_HOST=$1 docker volume ls --filter label=longshore.instance --format '{{.Label "longshore.instance"}} volume {{.Name}}'
 }
 
-# leftovers ENGINE BEFORE: prints what is there now and was not before; waits a little for removals in the background.
+# leftovers ENGINE INSTANCES: prints what is there of other instances than these, which were there before the tests; waits a
+# little for removals in the background.
 leftovers() {
   local now i
   for ((i = 0; i < 100; i++)); do
-    now=$(comm -13 <(printf '%s\n' "$2") <(ours "$1"))
+    now=$(ours "$1" | awk -v others="$2" 'BEGIN { split(others, list); for (i in list) other[list[i]] } !($1 in other)')
     [ -n "$now" ] || return 0
     sleep 0.2
   done
-  printf 'left on %s: %s\n' "$1" "$now" >&2
+  printf 'left on %s:\n%s\n' "$1" "$now" >&2
   return 1
 }
 
@@ -44,12 +41,12 @@ forget_agents() {
 
 # on_engine ENGINE ARGUMENT...: cargo test, and that it leaves nothing there.
 on_engine() {
-  local engine=$1 before status=0
+  local engine=$1 others status=0
   shift
-  before=$(ours "$engine")
+  others=$(ours "$engine" | awk '{ print $1 }' | sort -u | tr '\n' ' ')
   cargo test --locked --no-fail-fast "$@" || status=1
   forget_agents "$engine"
-  leftovers "$engine" "$before" || status=1
+  leftovers "$engine" "$others" || status=1
   return $status
 }
 
