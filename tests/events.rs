@@ -40,6 +40,13 @@ jobs:
     assert!(madrid["next_at"].as_str().unwrap().ends_with("-02-28T23:00:00.000Z"), "{madrid}");
     assert_eq!((&madrid["branch"], &madrid["last_build"]), (&"main".into(), &Value::Null));
 
+    // A repository that was added knows its times without a push.
+    let (added, _) = world.api().add_repo("team/added", &world.git.url());
+    until("the schedules of a repository that was added", || {
+        let known = world.api().get(&format!("/api/v1/repos/{added}/schedules"));
+        (known["items"].as_array()?.len() == 2).then_some(())
+    });
+
     world.server.stop();
     // 2015: ten times and more were missed.
     world.was_due_at(YEARLY, 1_420_070_400_000);

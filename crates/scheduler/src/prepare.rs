@@ -55,9 +55,7 @@ pub(crate) enum What {
 
 /// Fetches and plans. Errors are git's; whatever is wrong with a pipeline file is a diagnostic.
 pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
-    let url: CloneUrl = repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| {
-        GitError::RefusedAddress { address: "the clone address".to_owned(), detail: error.to_string() }
-    })?;
+    let url = clone_url(repo)?;
     let mirror: Arc<Mirror> = mirrors.mirror(repo.id).await?;
     let commit = mirror.fetch(&url, &origin.wanted).await?;
     let facts = mirror.commit_facts(&commit).await?;
@@ -106,6 +104,25 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
         (true, None) => mirror.changed_files(&commit, before.as_ref()).await?,
     };
     Ok(Prepared { what: plan(&checked, event, repo, changed_files), schedules })
+}
+
+/// What a repository's default branch has under `schedule` now, fetched. Files with errors have none.
+pub(crate) async fn schedules_of(mirrors: &Mirrors, repo: &Repo) -> Result<Schedules, GitError> {
+    let branch = repo.default_branch.as_deref().unwrap_or("main");
+    let Ok(git_ref) = format!("refs/heads/{branch}").parse() else { return Ok(Schedules::new()) };
+    let mirror = mirrors.mirror(repo.id).await?;
+    let commit = mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?;
+    Ok(match read(&mirror, &commit).await? {
+        Read::Files(checked) if !checked.has_errors() => schedules::of(&checked.pipelines, branch, Timestamp::now()),
+        Read::Files(_) | Read::Unreadable(_) | Read::None => Schedules::new(),
+    })
+}
+
+fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
+    repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| GitError::RefusedAddress {
+        address: "the clone address".to_owned(),
+        detail: error.to_string(),
+    })
 }
 
 /// The pipeline files of a commit.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    discovery,
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
     manual::{self, ManualStart},
@@ -74,7 +75,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts the ingest loop, the schedules and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
+    /// Starts the ingest loop, the schedules, the look at new repositories and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
     /// come out of `orders`; what it has to say goes into `reports`.
     #[must_use]
     pub fn start(
@@ -93,6 +94,7 @@ impl Scheduler {
         tasks.spawn(dispatcher.run(shutdown.clone()));
         tasks.spawn(ingest::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
         tasks.spawn(schedules::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
+        tasks.spawn(discovery::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
         Self { store, mirrors, requests: sender }
     }
 

@@ -126,7 +126,7 @@ async fn take_up(
 }
 
 /// Repositories change seldom, builds often.
-async fn until_schedules_change(changed: &mut tokio::sync::broadcast::Receiver<longshore_store::Change>) {
+pub(crate) async fn until_schedules_change(changed: &mut tokio::sync::broadcast::Receiver<longshore_store::Change>) {
     loop {
         match changed.recv().await {
             Ok(change) if change.kind == ChangeKind::Repo => return,

@@ -23,6 +23,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     6 "retention" "0006_retention.sql"
     7 "phases" "0007_phases.sql"
     8 "schedules" "0008_schedules.sql"
+    10 "discovery" "0010_discovery.sql"
 };
 
 pub(crate) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

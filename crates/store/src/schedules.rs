@@ -94,10 +94,33 @@ pub async fn replace(
         .await?;
         touched = true;
     }
+    sqlx::query("UPDATE repos SET schedules_known = 1 WHERE id = ? AND schedules_known = 0")
+        .bind(repo.to_string())
+        .execute(tx.conn())
+        .await?;
     if touched {
         changed(tx, repo);
     }
     Ok(())
+}
+
+/// Repositories whose schedules nobody has looked at since they were added.
+pub async fn unknown(store: &Store) -> Result<Vec<RepoId>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM repos WHERE schedules_known = 0").fetch_all(store.readers()).await?;
+    rows.iter().map(|found| row::parsed(found, "id")).collect()
+}
+
+/// What a first look found. Where somebody has looked meanwhile, what that found stays.
+pub async fn discovered(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    new: &BTreeMap<ScheduleKey, NewSchedule>,
+) -> Result<(), StoreError> {
+    let known: Option<bool> = sqlx::query_scalar("SELECT schedules_known FROM repos WHERE id = ?")
+        .bind(repo.to_string())
+        .fetch_optional(tx.conn())
+        .await?;
+    if known == Some(false) { replace(tx, repo, new).await } else { Ok(()) }
 }
 
 /// A repository's, by what they say.
