@@ -87,6 +87,8 @@ pub(crate) struct Run {
     /// The working tree
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) limits: PlanLimits,
     /// Only this pipeline, by its name or its file
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Option<String>,
@@ -125,6 +127,16 @@ pub(crate) struct Lint {
     pub(crate) paths: Vec<PathBuf>,
     #[arg(long, default_value = "human")]
     pub(crate) format: LintFormat,
+    #[command(flatten)]
+    pub(crate) limits: PlanLimits,
+}
+
+/// What a server's settings may say of plans, where there is no server.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PlanLimits {
+    /// Jobs that a build may have, after the matrix
+    #[arg(long, env = "LONGSHORE_MAX_JOBS", value_name = "N", default_value_t = longshore_scheduler::pipeline::limits::JOBS)]
+    pub(crate) max_jobs: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

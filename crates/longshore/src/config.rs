@@ -41,6 +41,9 @@ pub(crate) struct Settings {
     /// Jobs at once; the number of cores where it is not given
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
     capacity: Option<usize>,
+    /// Jobs that a build may have, after the matrix
+    #[arg(long, env = "LONGSHORE_MAX_JOBS", value_name = "N")]
+    max_jobs: Option<usize>,
     /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`; `arch` and `os` are known
     #[arg(long, env = "LONGSHORE_LABELS", value_name = "KEY=VALUE,...")]
     labels: Option<String>,
@@ -126,6 +129,7 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
+    pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) berths: usize,
     pub(crate) job_memory_bytes: Option<u64>,
@@ -159,6 +163,9 @@ docker_host = "unix:///var/run/docker.sock"
 
 # Jobs at once. Default: the number of cores.
 #capacity = 4
+
+# Jobs that a build may have, after the matrix.
+max_jobs = 256
 
 # What jobs may ask for with `runs-on`. A job that asks for anything else waits. `arch` (amd64, arm64) and `os` (linux) are known.
 #labels = "disk=ssd, zone=dmz"
@@ -217,6 +224,7 @@ impl Settings {
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
+            max_jobs: self.max_jobs.or(file.max_jobs).unwrap_or(longshore_scheduler::pipeline::limits::JOBS),
             labels: labels(self.labels.or(file.labels).as_deref().unwrap_or_default())?,
             berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
             job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),

@@ -5,18 +5,16 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use longshore_core::RepoId;
-use longshore_forge::git::Mirrors;
 use longshore_store::{Store, repos, schedules};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    prepare,
+    prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
 
@@ -35,12 +33,12 @@ struct Tries {
 }
 
 /// Runs until `shutdown`. What was under way then is looked at by the next start.
-pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
+pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
     let mut working = JoinSet::new();
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
     loop {
-        let wake_at = take_up(&store, &mirrors, &mut working, &mut tries).await;
+        let wake_at = take_up(&store, &planner, &mut working, &mut tries).await;
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(done) = working.join_next() => match done {
@@ -64,7 +62,7 @@ pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: Cancellat
 /// Takes up what nobody has looked at. When the next one is due, if it is for later.
 async fn take_up(
     store: &Store,
-    mirrors: &Arc<Mirrors>,
+    planner: &Planner,
     working: &mut JoinSet<RepoId>,
     tries: &mut HashMap<RepoId, Tries>,
 ) -> Option<Instant> {
@@ -89,9 +87,9 @@ async fn take_up(
         // When one of them ends, everything is looked at again.
         if working.len() < AT_ONCE {
             (tries.under_way, tries.count) = (true, tries.count + 1);
-            let (store, mirrors) = (store.clone(), Arc::clone(mirrors));
+            let (store, planner) = (store.clone(), planner.clone());
             working.spawn(async move {
-                if let Err(reason) = look(&store, &mirrors, repo).await {
+                if let Err(reason) = look(&store, &planner, repo).await {
                     tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
                 }
                 repo
@@ -109,10 +107,10 @@ async fn sleep_until(wake_at: Option<Instant>) {
 }
 
 /// The error says why it is to be tried again.
-async fn look(store: &Store, mirrors: &Mirrors, repo: RepoId) -> Result<(), String> {
+async fn look(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
     let in_words = |error: longshore_store::StoreError| error.to_string();
     let Some(repo) = repos::get(store, repo).await.map_err(in_words)? else { return Ok(()) };
-    let found = match prepare::schedules_of(mirrors, &repo).await {
+    let found = match planner.schedules_of(&repo).await {
         Ok(found) => found,
         Err(error) if error.may_mend() => return Err(error.to_string()),
         // There is no such branch yet, or nothing on it that can be read: its first push says what it has.

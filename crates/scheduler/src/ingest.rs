@@ -6,16 +6,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
 use longshore_core::{EventName, RepoId, Timestamp, event::PullRequest};
-use longshore_forge::{
-    Forge, Hook, PullRequestHook, PushHook, RefName,
-    git::{Mirrors, Wanted},
-    payload,
-};
+use longshore_forge::{Forge, Hook, PullRequestHook, PushHook, RefName, git::Wanted, payload};
 use longshore_store::{
     Store, StoreError,
     builds::{self, NewBuild},
@@ -27,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    prepare::{self, Origin, Prepared, What},
+    prepare::{Origin, Planner, Prepared, What},
     schedules::Schedules,
 };
 
@@ -38,13 +33,13 @@ const AT_ONCE: usize = 8;
 const TRIES: u32 = 176;
 
 /// Runs until `shutdown`. What was under way then is still in the inbox, and done at the next start.
-pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
+pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.watch();
     let mut working = JoinSet::new();
     let mut busy = HashSet::new();
     loop {
         changed.borrow_and_update();
-        let due = match take_up(&store, &mirrors, &mut working, &mut busy).await {
+        let due = match take_up(&store, &planner, &mut working, &mut busy).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "cannot read the inbox");
@@ -71,7 +66,7 @@ pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: Cancellat
 /// Takes up what is due. When the next one will be, if all that is left is for later.
 async fn take_up(
     store: &Store,
-    mirrors: &Arc<Mirrors>,
+    planner: &Planner,
     working: &mut JoinSet<RepoId>,
     busy: &mut HashSet<RepoId>,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -83,10 +78,10 @@ async fn take_up(
         };
         let repo = delivery.repo;
         busy.insert(repo);
-        let (store, mirrors) = (store.clone(), Arc::clone(mirrors));
+        let (store, planner) = (store.clone(), planner.clone());
         working.spawn(async move {
             let id = delivery.id;
-            if let Err(error) = work_on(&store, &mirrors, delivery).await {
+            if let Err(error) = work_on(&store, &planner, delivery).await {
                 tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -124,9 +119,9 @@ impl From<Verdict> for Judged {
     }
 }
 
-async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) -> Result<(), StoreError> {
+async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let Judged { verdict, schedules, closed } = judge(mirrors, &repo, &delivery).await;
+    let Judged { verdict, schedules, closed } = judge(planner, &repo, &delivery).await;
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     if let Some(schedules) = &schedules {
@@ -168,7 +163,7 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
     }
     tx.commit().await?;
     // Many small fetches leave many small packs. Git looks first whether it is time, which takes milliseconds.
-    match mirrors.mirror(repo.id).await {
+    match planner.mirrors.mirror(repo.id).await {
         Ok(mirror) => {
             if let Err(error) = mirror.maintain().await {
                 tracing::warn!(repo = repo.name, %error, "the mirror could not be packed");
@@ -179,7 +174,7 @@ async fn work_on(store: &Store, mirrors: &Mirrors, delivery: PendingDelivery) ->
     Ok(())
 }
 
-async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Judged {
+async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Judged {
     let end = |end: DeliveryEnd| Judged::from(Verdict::End(end));
     let failed = |reason: String| end(DeliveryEnd::Failed { reason });
     let forge: Forge = match repo.forge.parse() {
@@ -197,7 +192,7 @@ async fn judge(mirrors: &Mirrors, repo: &Repo, delivery: &PendingDelivery) -> Ju
     };
     let closed = origin.pull_request.as_ref().filter(|request| request.action == PullRequest::CLOSED);
     let closed = closed.map(|request| request.number);
-    let Prepared { what, schedules } = match prepare::prepare(mirrors, repo, origin).await {
+    let Prepared { what, schedules } = match planner.prepare(repo, origin).await {
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();

@@ -20,4 +20,5 @@ mod schedules;
 pub use contexts::build_context;
 pub use dispatcher::{Order, Report, ReportKind};
 pub use manual::ManualStart;
+pub use prepare::Planner;
 pub use scheduler::{RequestError, Scheduler, StartRequest};

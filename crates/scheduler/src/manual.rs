@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use longshore_forge::{
     RefName, Revision,
-    git::{CloneUrl, GitError, Mirror, Mirrors, Wanted},
+    git::{CloneUrl, GitError, Mirror, Wanted},
 };
 use longshore_store::repos::Repo;
 
-use crate::pipeline::{self, Input, SourceFile, TemplateFiles};
+use crate::{
+    pipeline::{self, Input, SourceFile},
+    prepare::Planner,
+};
 
 /// What can be started by hand at a commit.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,12 +41,12 @@ impl ManualStart {
 
 /// Looks at a branch or tag; `fetch` asks the git host for its newest commit, else what is here counts. Nothing where nothing is here.
 pub(crate) async fn look(
-    mirrors: &Mirrors,
+    planner: &Planner,
     repo: &Repo,
     git_ref: RefName,
     fetch: bool,
 ) -> Result<Option<ManualStart>, GitError> {
-    let mirror = mirrors.mirror(repo.id).await?;
+    let mirror = planner.mirrors.mirror(repo.id).await?;
     let commit = if fetch {
         let url: CloneUrl = repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| {
             GitError::RefusedAddress { address: "the clone address".to_owned(), detail: error.to_string() }
@@ -56,7 +59,7 @@ pub(crate) async fn look(
             Err(error) => return Err(error),
         }
     };
-    let (pipelines, broken) = read(&mirror, &commit).await?;
+    let (pipelines, broken) = read(planner, &mirror, &commit).await?;
     let by_hand: Vec<_> = pipelines.iter().filter(|pipeline| pipeline.manual_inputs().is_some()).collect();
     let mut inputs: Vec<Input> = Vec::new();
     for input in by_hand.iter().filter_map(|pipeline| pipeline.manual_inputs()).flatten() {
@@ -71,6 +74,7 @@ pub(crate) async fn look(
 
 /// The pipelines that can be read, and whether some cannot.
 async fn read(
+    planner: &Planner,
     mirror: &Mirror,
     commit: &longshore_forge::CommitId,
 ) -> Result<(Vec<pipeline::Pipeline>, bool), GitError> {
@@ -80,12 +84,7 @@ async fn read(
         Err(error) => return Err(error),
     };
     let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
-    let mut templates = TemplateFiles::new();
-    for path in pipeline::wanted_templates(&files) {
-        let file = mirror.file(commit, &path).await?;
-        templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
-    }
-    let checked = pipeline::check(&files, &templates);
+    let checked = planner.check(mirror, commit, &files).await?;
     let broken = checked.has_errors();
     Ok((checked.pipelines, broken))
 }

@@ -53,10 +53,69 @@ pub(crate) enum What {
     Nothing(String),
 }
 
-/// Fetches and plans. Errors are git's; whatever is wrong with a pipeline file is a diagnostic.
-pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
+/// What planning takes: where repositories are fetched to, and the most jobs that a build may have. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    pub mirrors: Arc<Mirrors>,
+    /// After the matrix; [`pipeline::limits::JOBS`] where nobody says otherwise.
+    pub most_jobs: usize,
+}
+
+impl Planner {
+    /// Fetches and plans. Errors are git's; whatever is wrong with a pipeline file is a diagnostic.
+    pub(crate) async fn prepare(&self, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
+        prepare(self, repo, origin).await
+    }
+
+    /// What a repository's default branch has under `schedule` now, fetched. Files with errors have none.
+    pub(crate) async fn schedules_of(&self, repo: &Repo) -> Result<Schedules, GitError> {
+        let branch = repo.default_branch.as_deref().unwrap_or("main");
+        let Ok(git_ref) = format!("refs/heads/{branch}").parse() else { return Ok(Schedules::new()) };
+        let mirror = self.mirrors.mirror(repo.id).await?;
+        let commit = mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?;
+        Ok(match self.read(&mirror, &commit).await? {
+            Read::Files(checked) if !checked.has_errors() => {
+                schedules::of(&checked.pipelines, branch, Timestamp::now())
+            }
+            Read::Files(_) | Read::Unreadable(_) | Read::None => Schedules::new(),
+        })
+    }
+
+    /// The pipelines at a commit, with the templates that they use.
+    async fn read(&self, mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
+        let files = match mirror.pipeline_files(commit).await {
+            Ok(files) => files,
+            Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
+                return Ok(Read::Unreadable(vec![pipeline::unreadable(&error.to_string())]));
+            }
+            Err(error) => return Err(error),
+        };
+        if files.is_empty() {
+            return Ok(Read::None);
+        }
+        let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
+        self.check(mirror, commit, &files).await.map(Read::Files)
+    }
+
+    /// Checks pipeline files with the templates that they use at that commit.
+    pub(crate) async fn check(
+        &self,
+        mirror: &Mirror,
+        commit: &CommitId,
+        files: &[SourceFile],
+    ) -> Result<Checked, GitError> {
+        let mut templates = TemplateFiles::new();
+        for path in pipeline::wanted_templates(files) {
+            let file = mirror.file(commit, &path).await?;
+            templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
+        }
+        Ok(pipeline::check_within(files, &templates, self.most_jobs))
+    }
+}
+
+async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
     let url = clone_url(repo)?;
-    let mirror: Arc<Mirror> = mirrors.mirror(repo.id).await?;
+    let mirror: Arc<Mirror> = planner.mirrors.mirror(repo.id).await?;
     let commit = mirror.fetch(&url, &origin.wanted).await?;
     let facts = mirror.commit_facts(&commit).await?;
     let before = origin.before;
@@ -82,7 +141,7 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     };
     // Strangers do not say what runs here: a fork's pull request is built by the files of the branch that it asks to change.
     let files_of = target.as_ref().filter(|_| outsiders::is_from_one(&event)).unwrap_or(&commit);
-    let checked = match read(&mirror, files_of).await? {
+    let checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
             let what = What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics };
@@ -106,18 +165,6 @@ pub(crate) async fn prepare(mirrors: &Mirrors, repo: &Repo, origin: Origin) -> R
     Ok(Prepared { what: plan(&checked, event, repo, changed_files), schedules })
 }
 
-/// What a repository's default branch has under `schedule` now, fetched. Files with errors have none.
-pub(crate) async fn schedules_of(mirrors: &Mirrors, repo: &Repo) -> Result<Schedules, GitError> {
-    let branch = repo.default_branch.as_deref().unwrap_or("main");
-    let Ok(git_ref) = format!("refs/heads/{branch}").parse() else { return Ok(Schedules::new()) };
-    let mirror = mirrors.mirror(repo.id).await?;
-    let commit = mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?;
-    Ok(match read(&mirror, &commit).await? {
-        Read::Files(checked) if !checked.has_errors() => schedules::of(&checked.pipelines, branch, Timestamp::now()),
-        Read::Files(_) | Read::Unreadable(_) | Read::None => Schedules::new(),
-    })
-}
-
 fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
     repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| GitError::RefusedAddress {
         address: "the clone address".to_owned(),
@@ -131,26 +178,6 @@ enum Read {
     /// They are there and cannot be read.
     Unreadable(Vec<Diagnostic>),
     None,
-}
-
-async fn read(mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
-    let files = match mirror.pipeline_files(commit).await {
-        Ok(files) => files,
-        Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
-            return Ok(Read::Unreadable(vec![pipeline::unreadable(&error.to_string())]));
-        }
-        Err(error) => return Err(error),
-    };
-    if files.is_empty() {
-        return Ok(Read::None);
-    }
-    let files: Vec<SourceFile> = files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect();
-    let mut templates = TemplateFiles::new();
-    for path in pipeline::wanted_templates(&files) {
-        let file = mirror.file(commit, &path).await?;
-        templates.insert(path.clone(), file.map(|bytes| SourceFile::from_bytes(path, bytes)));
-    }
-    Ok(Read::Files(pipeline::check(&files, &templates)))
 }
 
 /// The default branch's name, as far as anybody told.

@@ -1,14 +1,11 @@
 //! The handle through which the API and the command line ask for builds and for their end.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp};
 use longshore_forge::{
     CommitId, InvalidRevision, RefName,
-    git::{GitError, Mirrors, Wanted},
+    git::{GitError, Wanted},
 };
 use longshore_store::{
     Store, StoreError,
@@ -23,7 +20,7 @@ use crate::{
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
     manual::{self, ManualStart},
-    prepare::{self, Origin, Prepared, What},
+    prepare::{Origin, Planner, Prepared, What},
     rerun::{self, Rerun},
     schedules::{self, Schedules},
 };
@@ -70,7 +67,7 @@ impl RequestError {
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     store: Store,
-    mirrors: Arc<Mirrors>,
+    planner: Planner,
     requests: mpsc::Sender<Request>,
 }
 
@@ -80,7 +77,7 @@ impl Scheduler {
     #[must_use]
     pub fn start(
         store: Store,
-        mirrors: Arc<Mirrors>,
+        planner: Planner,
         capacity: usize,
         orders: mpsc::Sender<Order>,
         reports: mpsc::Receiver<Report>,
@@ -92,10 +89,10 @@ impl Scheduler {
         let dispatcher =
             Dispatcher { store: store.clone(), capacity, orders, reports, requests, running, told: HashSet::new() };
         tasks.spawn(dispatcher.run(shutdown.clone()));
-        tasks.spawn(ingest::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
-        tasks.spawn(schedules::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
-        tasks.spawn(discovery::run(store.clone(), Arc::clone(&mirrors), shutdown.clone()));
-        Self { store, mirrors, requests: sender }
+        tasks.spawn(ingest::run(store.clone(), planner.clone(), shutdown.clone()));
+        tasks.spawn(schedules::run(store.clone(), planner.clone(), shutdown.clone()));
+        tasks.spawn(discovery::run(store.clone(), planner.clone(), shutdown.clone()));
+        Self { store, planner, requests: sender }
     }
 
     /// Fetches, reads and plans the repository's pipelines at that commit, and queues the build.
@@ -120,7 +117,7 @@ impl Scheduler {
             pull_request: None,
             schedule: None,
         };
-        let Prepared { what, schedules } = prepare::prepare(&self.mirrors, &repo, origin).await.map_err(of_git)?;
+        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(of_git)?;
         match what {
             What::Build { event, plan, diagnostics } => {
                 let new = NewBuild {
@@ -148,7 +145,7 @@ impl Scheduler {
     ) -> Result<Option<ManualStart>, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let git_ref = full_ref(git_ref, repo.default_branch.as_deref())?;
-        manual::look(&self.mirrors, &repo, git_ref, fetch).await.map_err(of_git)
+        manual::look(&self.planner, &repo, git_ref, fetch).await.map_err(of_git)
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.

@@ -6,12 +6,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
 use longshore_core::{DueSchedule, EventName, RepoId, Timestamp};
-use longshore_forge::git::{Mirrors, Wanted};
+use longshore_forge::git::Wanted;
 use longshore_store::{
     ChangeKind, Store, StoreError,
     builds::{self, NewBuild},
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     pipeline::{Pipeline, Schedule},
-    prepare::{self, Origin, Prepared, What},
+    prepare::{Origin, Planner, Prepared, What},
 };
 
 /// A repository's schedules.
@@ -60,12 +59,12 @@ pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -
 }
 
 /// Runs until `shutdown`. What was under way then is still due at the next start.
-pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: CancellationToken) {
+pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
     let mut working = JoinSet::new();
     let mut busy = HashSet::new();
     loop {
-        let wake_at = match take_up(&store, &mirrors, &mut working, &mut busy, Timestamp::now()).await {
+        let wake_at = match take_up(&store, &planner, &mut working, &mut busy, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot look at the schedules");
@@ -91,7 +90,7 @@ pub(crate) async fn run(store: Store, mirrors: Arc<Mirrors>, shutdown: Cancellat
 /// Takes up what is due. When there will be something to do next, if that is known.
 async fn take_up(
     store: &Store,
-    mirrors: &Arc<Mirrors>,
+    planner: &Planner,
     working: &mut JoinSet<RepoId>,
     busy: &mut HashSet<RepoId>,
     now: Timestamp,
@@ -111,9 +110,9 @@ async fn take_up(
             Turn::Due { due_at, next_at } => {
                 let repo = row.repo;
                 busy.insert(repo);
-                let (store, mirrors) = (store.clone(), Arc::clone(mirrors));
+                let (store, planner) = (store.clone(), planner.clone());
                 working.spawn(async move {
-                    if let Err(error) = fire(&store, &mirrors, &row, due_at, next_at).await {
+                    if let Err(error) = fire(&store, &planner, &row, due_at, next_at).await {
                         tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
@@ -190,13 +189,13 @@ enum Verdict {
 
 async fn fire(
     store: &Store,
-    mirrors: &Mirrors,
+    planner: &Planner,
     row: &Row,
     due_at: Timestamp,
     next_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, row.repo).await? else { return Ok(()) };
-    let (verdict, found) = judge(mirrors, &repo, row, due_at).await;
+    let (verdict, found) = judge(planner, &repo, row, due_at).await;
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     let fired = match verdict {
@@ -227,7 +226,7 @@ async fn fire(
     tx.commit().await.map(drop)
 }
 
-async fn judge(mirrors: &Mirrors, repo: &repos::Repo, row: &Row, due_at: Timestamp) -> (Verdict, Option<Schedules>) {
+async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timestamp) -> (Verdict, Option<Schedules>) {
     let git_ref = match format!("refs/heads/{}", row.key.branch).parse::<longshore_forge::RefName>() {
         Ok(git_ref) => git_ref,
         Err(error) => return (Verdict::Nothing(error.to_string()), None),
@@ -244,7 +243,7 @@ async fn judge(mirrors: &Mirrors, repo: &repos::Repo, row: &Row, due_at: Timesta
         pull_request: None,
         schedule: Some(DueSchedule { cron: row.key.cron.clone(), timezone: row.key.timezone.clone(), due_at }),
     };
-    match prepare::prepare(mirrors, repo, origin).await {
+    match planner.prepare(repo, origin).await {
         Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules }) => {
             let new = NewBuild {
                 repo: repo.id,

@@ -263,6 +263,27 @@ fn what_a_build_carries_has_a_limit() {
 }
 
 #[test]
+fn a_server_may_have_another_limit_of_jobs() {
+    let axis = (0..300).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+    let job = |axis: &str| {
+        text(&format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: a }}] }} }}\n"))
+    };
+    let within = |files: &[SourceFile], most| {
+        let checked = pipeline::check_within(files, &TemplateFiles::new(), most);
+        match checked.plan(&push(), &facts()) {
+            Planned::Build(plan) => Ok(plan.jobs.len()),
+            Planned::Broken(found) => Err(found[0].message.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(within(&job(&axis), 256).is_err());
+    assert_eq!(within(&job(&axis), 300), Ok(300));
+    assert_eq!(within(&job("1, 2"), 2), Ok(2));
+    let refused = within(&job("1, 2, 3"), 2).unwrap_err();
+    assert_eq!(refused, "this matrix has 3 combinations, and a build has at most 2 jobs");
+}
+
+#[test]
 fn an_error_in_any_file_stops_the_build_and_a_warning_does_not() {
     let good = SourceFile::new("a.yml", "jobs: { a: { image: x, steps: [{ run: a }] } }\n");
     let bad = SourceFile::new("b.yml", "jobs: {}\n");

@@ -9,7 +9,7 @@ use longshore_core::{
     Timestamp,
 };
 use longshore_forge::git::{Git, Mirrors};
-use longshore_scheduler::{Order, Report, Scheduler};
+use longshore_scheduler::{Order, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
@@ -58,7 +58,8 @@ impl World {
         let mirrors = Arc::new(Mirrors::new(Git::default(), dir.path().join("mirrors")));
         let (orders, claimed) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
-        let scheduler = Scheduler::start(store.clone(), mirrors, 0, orders, reports, &tasks, &scheduler_ends);
+        let planner = Planner { mirrors, most_jobs: 256 };
+        let scheduler = Scheduler::start(store.clone(), planner, 0, orders, reports, &tasks, &scheduler_ends);
         tasks.close();
         let engine = Arc::new(std::sync::Mutex::new(None));
         let probe = Arc::clone(&engine);

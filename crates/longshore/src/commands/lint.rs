@@ -18,7 +18,7 @@ pub(crate) fn run(args: Lint) -> super::Result {
     let mut diagnostics = Vec::new();
     // Each path is checked by itself: the pipelines of one working tree belong together, those of two do not.
     for path in &paths {
-        diagnostics.extend(check(path)?.diagnostics);
+        diagnostics.extend(check(path, args.limits.max_jobs)?.diagnostics);
     }
     let text = match args.format {
         LintFormat::Human => report::human(&diagnostics),
@@ -36,13 +36,13 @@ pub(crate) fn schema() -> super::Result {
 }
 
 /// The pipelines of a working tree, or of one file, checked with the templates that they use.
-pub(crate) fn check(path: &Path) -> anyhow::Result<Checked> {
+pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
     let files = files_at(path)?;
     // A template's path begins at the repository's root.
     let root = if path.is_dir() { path.to_owned() } else { root_of(path) };
     let wanted = pipeline::wanted_templates(&files);
     let templates = wanted.into_iter().map(|name| (name.clone(), template(&root, &name))).collect();
-    Ok(pipeline::check(&files, &templates))
+    Ok(pipeline::check_within(&files, &templates, most_jobs))
 }
 
 /// The working tree that a pipeline file belongs to: the folder around it that has a `.git`, or else the one that has

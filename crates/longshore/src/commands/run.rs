@@ -16,7 +16,7 @@ use longshore_core::{BuildId, BuildPlan, Event, EventName, Severity, Status, Tim
 use longshore_executor::{Engine, EngineOptions};
 use longshore_forge::git::{Git, Mirrors, Worktree};
 use longshore_scheduler::{
-    Scheduler,
+    Planner, Scheduler,
     pipeline::{Planned, RepoFacts, report},
 };
 use longshore_store::{
@@ -69,7 +69,8 @@ async fn run_tree(args: Run) -> super::Result {
     let capacity =
         args.capacity.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
-    let scheduler = Scheduler::start(store.clone(), mirrors, capacity, order, reports, &tasks, &shutdown);
+    let planner = Planner { mirrors, most_jobs: args.limits.max_jobs };
+    let scheduler = Scheduler::start(store.clone(), planner, capacity, order, reports, &tasks, &shutdown);
     let runner = Runner {
         engine: engine.clone(),
         store: store.clone(),
@@ -105,7 +106,7 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
     if !args.dir.is_dir() {
         return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
     }
-    let checked = lint::check(&args.dir)?;
+    let checked = lint::check(&args.dir, args.limits.max_jobs)?;
     if !checked.diagnostics.is_empty() {
         std::io::stderr().write_all(report::human(&checked.diagnostics).as_bytes())?;
     }

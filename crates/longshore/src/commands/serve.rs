@@ -14,7 +14,7 @@ use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::Timestamp;
 use longshore_executor::{EngineOptions, Limits};
 use longshore_forge::git::{Checkouts, Git, Mirrors};
-use longshore_scheduler::Scheduler;
+use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
     Store, secrets,
     sessions::{self, Opener},
@@ -83,8 +83,8 @@ async fn serve(config: Config) -> super::Result {
 
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
-    let scheduler =
-        Scheduler::start(store.clone(), Arc::clone(&mirrors), config.capacity, order, reports, &tasks, &shutdown);
+    let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
+    let scheduler = Scheduler::start(store.clone(), planner, config.capacity, order, reports, &tasks, &shutdown);
     let limits = Limits {
         memory: config.job_memory_bytes,
         pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),

@@ -23,6 +23,7 @@ pub struct Checked {
     pub pipelines: Vec<Pipeline>,
     /// Everything found, file by file, each in the order of its lines.
     pub diagnostics: Vec<Diagnostic>,
+    most_jobs: usize,
 }
 
 impl Checked {
@@ -39,7 +40,7 @@ impl Checked {
         if self.has_errors() {
             return Planned::Broken(self.diagnostics.clone());
         }
-        plan::plan(&self.pipelines, event, facts)
+        plan::plan(&self.pipelines, event, facts, self.most_jobs)
     }
 
     /// Whether a plan depends on [`RepoFacts::changed_files`].
@@ -58,10 +59,16 @@ impl Checked {
 /// [`wanted_templates`]: super::wanted_templates
 #[must_use]
 pub fn check(files: &[SourceFile], templates: &TemplateFiles) -> Checked {
+    check_within(files, templates, limits::JOBS)
+}
+
+/// The same where a build may have another number of jobs after the matrix than [`limits::JOBS`].
+#[must_use]
+pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: usize) -> Checked {
     let mut pipelines: Vec<Pipeline> = Vec::new();
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     for file in files {
-        let (pipeline, found) = check_file(file, templates);
+        let (pipeline, found) = check_file(file, templates, most_jobs);
         diagnostics.extend(found);
         pipelines.extend(pipeline);
     }
@@ -82,7 +89,7 @@ pub fn check(files: &[SourceFile], templates: &TemplateFiles) -> Checked {
             }
         }
     }
-    Checked { pipelines, diagnostics }
+    Checked { pipelines, diagnostics, most_jobs }
 }
 
 /// The finding about pipeline files that could not even be read, such as a link in their place; `reason` says why.
@@ -100,11 +107,11 @@ pub fn unreadable(reason: &str) -> Diagnostic {
 }
 
 /// One file by itself: a pipeline if it has no errors, and all that was found.
-fn check_file(file: &SourceFile, templates: &TemplateFiles) -> (Option<Pipeline>, Vec<Diagnostic>) {
+fn check_file(file: &SourceFile, templates: &TemplateFiles, most_jobs: usize) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let source = Source::new(file);
     let readable = templates.values().filter_map(|template| template.as_ref().ok());
     let sources: Vec<Source<'_>> = readable.map(Source::new).collect();
-    let mut findings = Findings::new(&source);
+    let mut findings = Findings::new(&source).within(most_jobs);
     let mut library = Library::new(templates, &sources, &mut findings);
     let pipeline = read_file(file, &mut library, &mut findings);
     let diagnostics = findings.finish();

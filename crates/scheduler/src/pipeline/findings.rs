@@ -17,6 +17,8 @@ pub(super) struct Findings<'s> {
     beyond: usize,
     /// The job whose template is being read.
     using: Option<String>,
+    /// Jobs that a build may have, after the matrix.
+    most_jobs: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +30,17 @@ struct Found {
 
 impl<'s> Findings<'s> {
     pub(super) fn new(source: &'s Source<'s>) -> Self {
-        Self { sources: vec![source], list: Vec::new(), beyond: 0, using: None }
+        Self { sources: vec![source], list: Vec::new(), beyond: 0, using: None, most_jobs: limits::JOBS }
+    }
+
+    /// The same where a build may have another number of jobs.
+    pub(super) fn within(mut self, most_jobs: usize) -> Self {
+        self.most_jobs = most_jobs;
+        self
+    }
+
+    pub(super) const fn most_jobs(&self) -> usize {
+        self.most_jobs
     }
 
     /// Another file that findings may point into: its number.

@@ -45,7 +45,7 @@ mod triggers;
 mod variables;
 mod yaml;
 
-pub use check::{Checked, check, unreadable};
+pub use check::{Checked, check, check_within, unreadable};
 pub use code::Code;
 pub use input::{Input, InputKind};
 pub use model::Pipeline;
@@ -72,7 +72,7 @@ pub mod limits {
     pub const ALIAS_NODES: usize = 20_000;
     /// Bytes of text that aliases and merges may add to what is written down.
     pub const ALIAS_BYTES: usize = 512 * 1024;
-    /// Jobs of a build, after the matrix.
+    /// Jobs of a build, after the matrix, where the server has no other number.
     pub const JOBS: usize = 256;
     /// Combinations of a matrix before `exclude` has its say; entries of `include` and of `exclude`.
     pub const COMBINATIONS: usize = 4096;

@@ -96,7 +96,7 @@ impl Unplannable {
 }
 
 /// The plan of all `pipelines` that `event` starts.
-pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts) -> Planned {
+pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts, most_jobs: usize) -> Planned {
     let mut unmatched = Vec::new();
     let mut started: Vec<&Pipeline> = Vec::new();
     for pipeline in pipelines {
@@ -126,6 +126,13 @@ pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts) -> 
             Err(reason) => return Planned::Refused(reason),
         };
         let known = contexts::of_pipeline(event, facts, inputs);
+        let count = jobs.len() + pipeline.jobs.iter().map(|job| job.combinations.len()).sum::<usize>();
+        if count > most_jobs {
+            let message = format!("with this pipeline the build has {count} jobs, and it may have {most_jobs}");
+            let help = "make the matrices smaller, or start this pipeline by other events (`on`)";
+            let unplannable = Unplannable::new(Code::TooManyJobs, &pipeline.jobs_at, message, help);
+            return Planned::Broken(vec![unplannable.into_diagnostic()]);
+        }
         match plan_pipeline(pipeline, event, facts, &known, &mut jobs, &mut bytes) {
             Ok(()) => {}
             Err(unplannable) => return Planned::Broken(vec![unplannable.into_diagnostic()]),
@@ -142,12 +149,6 @@ fn plan_pipeline(
     jobs: &mut Vec<JobPlan>,
     bytes: &mut usize,
 ) -> Result<(), Unplannable> {
-    let count: usize = jobs.len() + pipeline.jobs.iter().map(|job| job.combinations.len()).sum::<usize>();
-    if count > limits::JOBS {
-        let message = format!("with this pipeline the build has {count} jobs, and it may have {}", limits::JOBS);
-        let help = "make the matrices smaller, or start this pipeline by other events (`on`)";
-        return Err(Unplannable::new(Code::TooManyJobs, &pipeline.jobs_at, message, help));
-    }
     let concurrency = match &pipeline.concurrency {
         None => None,
         Some(group) => {

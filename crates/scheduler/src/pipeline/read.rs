@@ -80,7 +80,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         );
         return None;
     }
-    if entries.len() > limits::JOBS {
+    if entries.len() > findings.most_jobs() {
         too_many_jobs(entries.len(), jobs_entry.key_place, findings);
         return None;
     }
@@ -118,7 +118,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
 
     let jobs = jobs.into_iter().collect::<Option<Vec<Job>>>()?;
     let total: usize = jobs.iter().map(|job| job.combinations.len()).sum();
-    if total > limits::JOBS {
+    if total > findings.most_jobs() {
         too_many_jobs(total, jobs_entry.key_place, findings);
         return None;
     }
@@ -146,7 +146,7 @@ fn too_many_jobs(count: usize, place: Place, findings: &mut Findings<'_>) {
     findings.error(
         Code::TooManyJobs,
         place,
-        format!("{count} jobs, and a build has at most {}", limits::JOBS),
+        format!("{count} jobs, and a build has at most {}", findings.most_jobs()),
         "make the matrices smaller, or let one job do the work of several".to_owned(),
     );
 }

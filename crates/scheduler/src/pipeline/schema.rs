@@ -31,7 +31,7 @@ struct Pipeline {
     /// Of the builds of a repository, one at a time has the group.
     concurrency: Option<Concurrency>,
     /// The jobs by name. They run at the same time, but for their `needs`.
-    #[schemars(extend("propertyNames" = { "pattern": NAME }, "minProperties" = 1, "maxProperties" = 256))]
+    #[schemars(extend("propertyNames" = { "pattern": NAME }, "minProperties" = 1))]
     jobs: BTreeMap<String, Job>,
 }
 

@@ -80,7 +80,7 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
         findings.error(
             Code::TooManyJobs,
             entry.key_place,
-            format!("this matrix has {count} combinations, and a build has at most {} jobs", limits::JOBS),
+            format!("this matrix has {count} combinations, and a build has at most {} jobs", findings.most_jobs()),
             "take values out of it, or exclude combinations".to_owned(),
         );
     };
@@ -98,7 +98,7 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
         findings.error(Code::EmptyMatrix, entry.key_place, message, help.to_owned());
         return None;
     }
-    if combinations.len() > limits::JOBS {
+    if combinations.len() > findings.most_jobs() {
         too_many(combinations.len().to_string(), findings);
         return None;
     }

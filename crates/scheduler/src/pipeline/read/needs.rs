@@ -6,7 +6,7 @@ use super::super::{
     code::Code,
     fields::Fields,
     findings::Findings,
-    keys, limits,
+    keys,
     scalar::{boolean, filled, items},
     source::Place,
     tree::{Kind, Node},
@@ -30,8 +30,8 @@ fn name(item: &Node) -> Option<(&str, Place)> {
 /// The names of the jobs, and whether what becomes of each does not matter.
 pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<(String, bool)>> {
     let list = items(node);
-    if list.len() > limits::JOBS {
-        let message = format!("a job can need at most {} others", limits::JOBS);
+    if list.len() > findings.most_jobs() {
+        let message = format!("a job can need at most {} others", findings.most_jobs());
         findings.error(Code::TooManyJobs, node.place, message, None);
         return None;
     }
