@@ -1,7 +1,7 @@
 //! The pipelines of `pipelines-examples/`, run on the real engine: what people copy works.
 //!
 //! Public images are stood in for by one that is made here: Debian, with programs of the toolchains' names that say how they were
-//! called. What needs what this version cannot run is held by its frozen plan (`crates/scheduler/tests/pipelines.rs`).
+//! called. What needs what this version cannot run is held by its frozen plan (`crates/scheduler/tests/pipelines`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

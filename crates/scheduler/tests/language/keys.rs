@@ -12,6 +12,29 @@ fn texts(list: &[longshore_core::Template]) -> Vec<String> {
     list.iter().map(longshore_core::Template::shown).collect()
 }
 
+/// A key that is added to the language and not to these tests is noticed.
+#[test]
+fn no_key_of_the_language_is_without_a_test_that_writes_it() {
+    fn collect(schema: &serde_json::Value, keys: &mut Vec<String>) {
+        match schema {
+            serde_json::Value::Object(entries) => {
+                if let Some(serde_json::Value::Object(properties)) = entries.get("properties") {
+                    keys.extend(properties.keys().cloned());
+                }
+                entries.values().for_each(|value| collect(value, keys));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, keys)),
+            _ => {}
+        }
+    }
+    let mut keys = Vec::new();
+    collect(&pipeline::json_schema(), &mut keys);
+    assert!(keys.len() > 80, "{keys:?}");
+    let tests = [include_str!("keys.rs"), include_str!("main.rs"), include_str!("variables.rs")].concat();
+    keys.retain(|key| !tests.contains(&format!("{key}:")));
+    assert_eq!(keys, Vec::<String>::new());
+}
+
 #[test]
 fn a_pipeline_is_called_by_its_name_or_by_its_file() {
     let names = |path: &str, text: &str| {
@@ -81,6 +104,27 @@ jobs:
     let jobs = built(sound(text).plan(&push("main"), &facts())).jobs;
     let needs = |at: usize| jobs[at].needs.iter().map(|need| need.job.as_str()).collect::<Vec<_>>();
     assert_eq!([needs(0), needs(1), needs(2), needs(3)], [vec!["left", "right"], vec!["first"], vec![], vec![]]);
+}
+
+#[test]
+fn a_matrix_is_its_axes_without_what_is_excluded_and_with_what_is_included() {
+    let text = "
+jobs:
+  a:
+    image: x
+    matrix:
+      rust: [1.94, '1.95']
+      os: [slim, alpine]
+      exclude: [{ rust: 1.94, os: alpine }]
+      include: [{ os: slim, extra: more }, { rust: nightly, os: slim }]
+      fail-fast: false
+      max-parallel: 2
+    steps: [{ run: a }]
+";
+    let jobs = built(sound(text).plan(&push("main"), &facts())).jobs;
+    let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+    assert_eq!(names, ["a (1.94, slim, more)", "a (1.95, slim, more)", "a (1.95, alpine)", "a (nightly, slim)"]);
+    assert!(jobs.iter().all(|job| job.matrix_group.unwrap().max_parallel == Some(2)));
 }
 
 #[test]

@@ -1,17 +1,18 @@
-//! The files of `pipelines-examples/`: what they plan to, what is wrong with them, and what holds of any text at all.
+//! The files of `pipelines-examples/`: what they plan to, and what is wrong with them.
 //! After a change, `INSTA_UPDATE=always cargo test -p longshore-scheduler` writes the snapshots anew: read every one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod limits;
+mod properties;
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use longshore_core::{BuildPlan, DueSchedule, Event, EventName, Severity, Timestamp, event::PullRequest};
 use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, TemplateFiles, report};
-use proptest::prelude::*;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines-examples")
@@ -185,32 +186,10 @@ fn codes(files: &[SourceFile]) -> Vec<String> {
 }
 
 #[test]
-fn a_file_over_its_limit_is_refused_before_it_is_read() {
-    let large = "# comment\n".repeat(30_000);
-    assert_eq!(codes(&text(&large)), ["LS001"]);
-}
-
-#[test]
 fn a_file_that_is_not_utf8_says_where() {
     let file = SourceFile::from_bytes("f.yml", b"name: ok\nenv: \xe9\n".to_vec());
     let found = check(&[file]).diagnostics;
     assert_eq!((found[0].code.as_str(), found[0].span.line, found[0].span.column), ("LS002", 2, 6));
-}
-
-#[test]
-fn a_billion_laughs_fail_at_once() {
-    let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
-    for level in 1..20 {
-        let alias = format!("*a{}", level - 1);
-        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", ")));
-    }
-    let began = Instant::now();
-    assert_eq!(codes(&text(&bomb)), ["LS008"]);
-    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
-
-    let script = "x".repeat(100_000);
-    let repeated = format!("a: &a '{script}'\nb: [*a, *a, *a, *a, *a, *a, *a, *a]\n");
-    assert_eq!(codes(&text(&repeated)), ["LS008"]);
 }
 
 #[test]
@@ -222,65 +201,6 @@ fn two_pipelines_of_one_name_are_refused() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].code.as_str(), found[0].file.as_str()), ("LS018", ".longshore/b.yml"));
     assert_eq!((found[0].span.line, found[0].span.column, found[0].span.length), (1, 7, 2));
-}
-
-#[test]
-fn more_findings_than_anyone_reads_are_counted() {
-    let unknown: String = (0..150).map(|n| format!("unknown{n}: x\n")).collect();
-    let found = check(&text(&unknown)).diagnostics;
-    assert_eq!(found.len(), 101);
-    assert_eq!(found[100].code, "LS040");
-    assert_eq!(found[100].message, "51 more findings are not shown");
-}
-
-#[test]
-fn what_a_job_carries_has_a_limit() {
-    let value = "x".repeat(70 * 1024);
-    assert_eq!(
-        codes(&text(&format!("env: {{ A: {value} }}\njobs: {{ a: {{ image: x, steps: [{{ run: a }}] }} }}\n"))),
-        ["LS036"]
-    );
-    let script = "x".repeat(200_000);
-    let steps = "{ run: *s }, { run: *s }";
-    let job = format!("jobs: {{ a: {{ image: x, steps: [{{ run: &s {script} }}, {steps}] }} }}\n");
-    assert_eq!(codes(&text(&job)), ["LS036"]);
-}
-
-#[test]
-fn what_a_build_carries_has_a_limit() {
-    let script = "x".repeat(200_000);
-    let axis = (0..200).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-    let file = format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: {script} }}] }} }}\n");
-    let Planned::Broken(found) = plan(&text(&file), &push()) else { panic!("planned") };
-    assert_eq!(found[0].code, "LS039");
-
-    let file = |name: &str| {
-        let job = format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: a }}] }} }}\n");
-        SourceFile::new(format!(".longshore/{name}.yml"), job)
-    };
-    let Planned::Broken(found) = plan(&[file("a"), file("b")], &push()) else { panic!("planned") };
-    assert_eq!((found[0].code.as_str(), found[0].file.as_str()), ("LS029", ".longshore/b.yml"));
-}
-
-#[test]
-fn a_server_may_have_another_limit_of_jobs() {
-    let axis = (0..300).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
-    let job = |axis: &str| {
-        text(&format!("jobs: {{ a: {{ image: x, matrix: {{ n: [{axis}] }}, steps: [{{ run: a }}] }} }}\n"))
-    };
-    let within = |files: &[SourceFile], most| {
-        let checked = pipeline::check_within(files, &TemplateFiles::new(), most);
-        match checked.plan(&push(), &facts()) {
-            Planned::Build(plan) => Ok(plan.jobs.len()),
-            Planned::Broken(found) => Err(found[0].message.clone()),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert!(within(&job(&axis), 256).is_err());
-    assert_eq!(within(&job(&axis), 300), Ok(300));
-    assert_eq!(within(&job("1, 2"), 2), Ok(2));
-    let refused = within(&job("1, 2, 3"), 2).unwrap_err();
-    assert_eq!(refused, "this matrix has 3 combinations, and a build has at most 2 jobs");
 }
 
 #[test]
@@ -389,204 +309,4 @@ fn formats_for_programs_are_what_they_promise() {
     );
     let index = run["results"][0]["ruleIndex"].as_u64().unwrap() as usize;
     assert_eq!(run["tool"]["driver"]["rules"][index]["id"], "LS012");
-}
-
-#[test]
-fn files_made_of_brackets_are_refused_while_they_are_read() {
-    for unit in ["{a: b},", "[],", "a,", "{a: {a: {a: 1}}},"] {
-        let text = SourceFile::new(".longshore.yml", format!("jobs: [{}", unit.repeat(255 * 1024 / unit.len())));
-        assert_eq!(codes(&[text]), ["LS057"], "{unit}");
-    }
-}
-
-#[test]
-fn expressions_that_a_matrix_multiplies_are_counted() {
-    let texts = "${{ matrix.a }}".repeat(300);
-    let file = format!(
-        "jobs: {{ a: {{ image: x, matrix: {{ a: [{}] }}, steps: [{{ run: '{texts}' }}] }} }}\n",
-        (0..200).map(|n| n.to_string()).collect::<Vec<_>>().join(", ")
-    );
-    assert_eq!(codes(&text(&file)), ["LS039"]);
-}
-
-/// The most a file may ask for: slow machines and debug builds get time, quadratic readers do not.
-#[test]
-fn large_files_are_read_and_planned_quickly() {
-    let mut large = "jobs:\n".to_owned();
-    for job in 0..250 {
-        large.push_str(&format!("  job-{job}:\n    image: debian:12\n    env: {{ A: b }}\n    steps:\n"));
-        for step in 0..18 {
-            large.push_str(&format!("      - run: make step-{step} # {}\n", "x".repeat(20)));
-        }
-    }
-    assert!((200_000..=256 * 1024).contains(&large.len()), "{}", large.len());
-    let files = text(&large);
-    let began = Instant::now();
-    let checked = check(&files);
-    let read = began.elapsed();
-    assert_eq!(report::human(&checked.diagnostics), "");
-    let began = Instant::now();
-    let Planned::Build(plan) = checked.plan(&push(), &facts()) else { panic!("not planned") };
-    let planned = began.elapsed();
-    assert_eq!(plan.jobs.len(), 250);
-    println!("{} KiB read in {read:?}, 250 jobs planned in {planned:?}", large.len() / 1024);
-    assert!(read < Duration::from_secs(2) && planned < Duration::from_secs(2), "{read:?} {planned:?}");
-}
-
-/// Texts that look like pipelines more often than chance would have it.
-fn pipeline_like() -> impl Strategy<Value = String> {
-    let word = prop::sample::select(vec![
-        "jobs",
-        "steps",
-        "run",
-        "image",
-        "matrix",
-        "include",
-        "exclude",
-        "needs",
-        "env",
-        "on",
-        "push",
-        "branches",
-        "if",
-        "timeout",
-        "defaults",
-        "name",
-        ":",
-        ": ",
-        "- ",
-        "\n",
-        "\n  ",
-        "\n    ",
-        "\n      ",
-        "{",
-        "}",
-        "[",
-        "]",
-        ",",
-        "&a ",
-        "*a",
-        "<<",
-        "|",
-        ">-",
-        "'",
-        "\"",
-        "\t",
-        "${{",
-        "}}",
-        "matrix.x",
-        "${{ matrix.x }}",
-        "${{ event.title }}",
-        "${{ needs.a.result }}",
-        "${{ steps.a.outputs.b }}",
-        "services",
-        "secrets",
-        "cache",
-        "outputs",
-        "artifacts",
-        "concurrency",
-        "retry",
-        "checkout",
-        "pull-request",
-        "schedule",
-        "cron",
-        "manual",
-        "inputs",
-        "use",
-        "with",
-        "id",
-        "always()",
-        "'* * * * *'",
-        "2",
-        "true",
-        "#",
-        "a",
-        "b",
-        "é",
-        "~",
-        "1h",
-        "!",
-        "!!str",
-        "---",
-        "...",
-        "? ",
-        "\\",
-        "%",
-        "@",
-        "always()",
-        "\u{0}",
-        "\r\n",
-        "🦀",
-        "**",
-    ]);
-    prop::collection::vec(word, 0..60).prop_map(|words| words.concat())
-}
-
-fn holds_of(text: &str) {
-    let files = [SourceFile::new(".longshore.yml", text)];
-    let first = check(&files);
-    let second = check(&files);
-    assert_eq!(first.diagnostics, second.diagnostics);
-    for found in &first.diagnostics {
-        assert!(found.span.line >= 1 && found.span.column >= 1 && found.span.length >= 1, "{found:?}");
-        assert!(found.span.line as usize <= text.matches('\n').count() + 1, "{found:?}");
-    }
-    let _ = report::human(&first.diagnostics);
-    let _ = report::sarif(&first.diagnostics);
-    let by_hand = event(EventName::Manual, "refs/heads/main");
-    for event in [push(), pull_request("opened"), event(EventName::Tag, "refs/tags/v1"), by_hand] {
-        let planned = first.plan(&event, &facts());
-        assert_eq!(planned, second.plan(&event, &facts()));
-        let Planned::Build(plan) = planned else { continue };
-        let json = serde_json::to_string(&plan).unwrap();
-        assert_eq!(serde_json::from_str::<BuildPlan>(&json).unwrap(), plan);
-        let keys: BTreeSet<&String> = plan.jobs.iter().map(|job| &job.key).collect();
-        assert_eq!(keys.len(), plan.jobs.len(), "keys are unique");
-        assert!(plan.jobs.iter().flat_map(|job| &job.needs).all(|need| keys.contains(&need.key)), "needs are jobs");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn no_text_makes_the_reader_panic(text in any::<String>()) {
-        holds_of(&text);
-    }
-
-    #[test]
-    fn no_text_that_looks_like_a_pipeline_makes_the_reader_panic(text in pipeline_like()) {
-        holds_of(&text);
-    }
-
-    #[test]
-    fn accepted_pipelines_plan_the_same_each_time_and_survive_json(
-        names in prop::collection::btree_set("[a-z][a-z0-9-]{0,8}", 1..6),
-        axis in prop::collection::btree_set("[a-z0-9.]{1,5}", 1..5),
-        run in "[ -~]{1,40}",
-    ) {
-        let names: Vec<String> = names.into_iter().collect();
-        let mut file = "jobs:\n".to_owned();
-        for (at, name) in names.iter().enumerate() {
-            let needs = names[..at].join(", ");
-            let axis = axis.iter().map(|value| format!("'{value}'")).collect::<Vec<_>>().join(", ");
-            let run = format!("true {}", run.replace('\'', "''").replace("${{", ""));
-            file.push_str(&format!(
-                "  {name}: {{ image: 'x', needs: [{needs}], matrix: {{ v: [{axis}] }}, env: {{ V: '${{{{ matrix.v }}}}' }}, steps: [{{ run: '{run}' }}] }}\n"
-            ));
-        }
-        let files = text(&file);
-        prop_assert_eq!(report::human(&check(&files).diagnostics), "");
-        let plan = built(&files, &push());
-        prop_assert_eq!(plan.jobs.len(), names.len() * axis.len());
-        holds_of(&file);
-    }
-
-    #[test]
-    fn cutting_an_example_anywhere_never_panics(which in 0_usize..100, cut in any::<prop::sample::Index>()) {
-        let files = yaml_files(&examples());
-        let file = source(&files[which % files.len()]);
-        let at = file.text.floor_char_boundary(cut.index(file.text.len() + 1));
-        holds_of(&file.text[..at]);
-    }
 }
