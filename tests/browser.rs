@@ -64,6 +64,10 @@ fn a_push_is_seen_turning_green_without_a_reload() {
     browser.open(&url(&world, &format!("/builds/{build}")));
     browser.until("document.querySelector('h1 ~ .st, .titled .st').textContent.trim() === 'running'");
     browser.eval("window.same = true");
+    let running_for = || browser.text(".facts span:has(.counts)");
+    assert!(running_for().starts_with("running for "), "{}", running_for());
+    let before = json!(running_for());
+    browser.until(&format!("document.querySelector('.facts span:has(.counts)').textContent.trim() !== {before}"));
     browser.picture("build-running");
     let containers = until("the job's container", || {
         Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)
@@ -76,6 +80,7 @@ fn a_push_is_seen_turning_green_without_a_reload() {
     browser.until("document.querySelector('h1 ~ .st, .titled .st').textContent.trim() === 'success'");
     assert_eq!(browser.eval("window.same"), json!(true), "the page was loaded again");
     assert!(browser.text("title").contains("success"));
+    assert!(browser.text(".facts").contains("took "));
     browser.picture("build-green");
 }
 
@@ -398,7 +403,9 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     });
     // The next one waits for it.
     let group = text(&world.build_of(&world.git.push(&format!("{ends}#\n"))), "id");
-    let broken = text(&world.build_of(&world.git.push("jobs:\n  one:\n    imagee: busybox\n")), "id");
+    let far = format!("{}${{{{ inputs.unknown }}}}", "a long way to go ".repeat(30));
+    let broken = format!("jobs:\n  one:\n    imagee: busybox\n    steps:\n      - run: {far}\n");
+    let broken = text(&world.build_of(&world.git.push(&broken)), "id");
     let shots = |name: &str, id: &str, words: &[&str]| {
         for scheme in ["light", "dark"] {
             browser.scheme(scheme);
@@ -418,6 +425,7 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     let reasons = [
         "step `Compile` failed with exit code 3",
         "`bad`, which it needs, failed",
+        "deploy waits for approval: Deploy to production?",
         "does not hold",
         "of the same matrix, failed",
         "(2 tries)",
@@ -425,8 +433,20 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
         "error: no such file",
     ];
     shots("ends", &id, &reasons);
+    assert!(browser.text("title").starts_with("waiting: "), "{}", browser.text("title"));
+    assert!(browser.eval("document.getElementById('icon').href").as_str().unwrap().contains("/assets/blocked."));
+    // Warnings stand below the jobs, folded.
+    assert_eq!(
+        browser.eval("(() => { const folded = document.getElementById('warnings'); return !folded.open && folded.getBoundingClientRect().top > document.getElementById('jobs').getBoundingClientRect().bottom; })()"),
+        json!(true)
+    );
     shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
-    shots("broken", &broken, &["imagee"]);
+    shots("broken", &broken, &["imagee", "inputs.unknown"]);
+    // However far to the right the place is in its line: it is seen on a phone.
+    assert_eq!(
+        browser.eval("[...document.querySelectorAll('.finding mark')].filter((mark) => { const { left, right } = mark.getBoundingClientRect(); return left >= 0 && right <= innerWidth; }).length"),
+        browser.eval("document.querySelectorAll('.finding').length")
+    );
     browser.open(&url(&world, &format!("/builds/{id}")));
     browser.click("form[id^=approve-] button");
     assert_eq!(world.api().wait_for_build(&id)["status"], "failure");
@@ -434,5 +454,5 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     browser.until("document.querySelector('.titled .st').textContent.trim() === 'failure'");
     world.api().post(&format!("/api/v1/builds/{group}/cancel"), &json!({}));
     world.api().wait_for_build(&group);
-    shots("canceled", &group, &["canceled"]);
+    shots("canceled", &group, &["Canceled "]);
 }

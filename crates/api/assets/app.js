@@ -15,6 +15,7 @@ const $$ = (selector, root = document) => root.querySelectorAll(selector);
 const ahead = Date.now() - Number(main.dataset.now);
 const now = () => Date.now() - ahead;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 // As show.rs says it.
 function rough(ms) {
@@ -43,7 +44,11 @@ function tell(root) {
     setText(time, rough(Math.max(0, at - then)));
     time.title = exact.format(then);
   }
-  for (const time of $$("time.at", root)) setText(time, exact.format(Date.parse(time.dateTime)));
+  for (const time of $$("time.at", root)) {
+    const then = Date.parse(time.dateTime);
+    setText(time, moment.format(then));
+    time.title = exact.format(then);
+  }
   for (const span of $$(".counts", root)) setText(span, duration(Math.max(0, at - Number(span.dataset.since))));
 }
 tell(document);

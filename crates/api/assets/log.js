@@ -473,6 +473,8 @@ function toEnd() {
 
 function tellTotal() {
   log.querySelector(".total").textContent = `${number.format(total)} ${total === 1 ? "line" : "lines"}`;
+  scroller.toggleAttribute("data-nothing", !total);
+  if (!total) scroller.dataset.nothing = over ? "Nothing was printed." : "Nothing was printed yet.";
 }
 
 function learn(mark) {

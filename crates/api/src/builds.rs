@@ -82,6 +82,7 @@ pub(crate) async fn list(
         event: query.event,
         branch: query.branch,
         commit: query.commit,
+        waiting: None,
         only_public: caller.only_public(),
     };
     page(&server, &filter, query.before.as_deref(), query.limit).await
@@ -113,6 +114,7 @@ pub(crate) async fn list_of_repo(
         event: query.event,
         branch: query.branch,
         commit: query.commit,
+        waiting: None,
         only_public: false,
     };
     page(&server, &filter, query.before.as_deref(), query.limit).await

@@ -17,6 +17,7 @@ pub struct Build {
     /// Counts a repository's builds from 1, without gaps.
     pub number: u64,
     pub status: Status,
+    /// Why it ended so, or what it waits for.
     pub reason: Option<String>,
     pub event: Event,
     pub diagnostics: Vec<Diagnostic>,
@@ -27,6 +28,14 @@ pub struct Build {
     /// When its first job was claimed.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+}
+
+impl Build {
+    /// Whether it is not over and yet no job of it runs or is about to; the reason says what it waits for.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.status == Status::Blocked || (self.status == Status::Running && self.reason.is_some())
+    }
 }
 
 /// What a build is created from.
@@ -51,6 +60,8 @@ pub struct BuildFilter {
     pub event: Option<longshore_core::EventName>,
     pub branch: Option<String>,
     pub commit: Option<String>,
+    /// Only those that only wait, or none of them: see [`Build::waits`].
+    pub waiting: Option<bool>,
     /// Only those of repositories that everybody may see.
     pub only_public: bool,
 }
@@ -173,6 +184,11 @@ pub async fn list(
     if let Some(commit) = &filter.commit {
         query.push(" AND commit_id = ").push_bind(commit.clone());
     }
+    match filter.waiting {
+        Some(true) => query.push(" AND (status = 'blocked' OR (status = 'running' AND reason IS NOT NULL))"),
+        Some(false) => query.push(" AND NOT (status = 'running' AND reason IS NOT NULL)"),
+        None => &mut query,
+    };
     if filter.only_public {
         query.push(" AND (SELECT public FROM repos WHERE repos.id = builds.repo) = 1");
     }

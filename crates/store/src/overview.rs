@@ -26,6 +26,7 @@ pub struct RepoOverview {
 pub struct Bar {
     pub seq: i64,
     pub number: u64,
+    /// `blocked` of one that only waits.
     pub status: Status,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -65,7 +66,8 @@ pub async fn of_repos(
 
 async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Result<Vec<Bar>, StoreError> {
     let rows = sqlx::query(
-        "SELECT seq, number, status, started_at, finished_at FROM builds WHERE repo = ? ORDER BY seq DESC LIMIT ?",
+        "SELECT seq, number, started_at, finished_at, iif(status = 'running' AND reason IS NOT NULL, 'blocked', status) AS status
+         FROM builds WHERE repo = ? ORDER BY seq DESC LIMIT ?",
     )
     .bind(repo.to_string())
     .bind(bars)

@@ -283,10 +283,19 @@ pub(crate) async fn follow_build(
         }
     }
     let status = build_status(counted.iter().copied());
+    let says = |wanted: Status| {
+        (0..rows.len()).find(|at| {
+            counted[*at] == wanted && rows[*at].try_get::<Option<String>, _>("reason").is_ok_and(|why| why.is_some())
+        })
+    };
     let why = match status {
         Status::Success => passed_over.map(|at| (at, "passed over: ")),
+        // Of which nothing is under way: what it waits for.
+        Status::Running if !counted.iter().any(|s| matches!(s, Status::Queued | Status::Running)) => {
+            says(Status::Blocked).map(|at| (at, ""))
+        }
         Status::Queued | Status::Running | Status::Canceling => None,
-        _ => counted.iter().position(|s| *s == status).map(|at| (at, "")),
+        _ => says(status).map(|at| (at, "")),
     };
     let mut reason = None;
     if let Some((at, before)) = why {

@@ -51,6 +51,32 @@ async fn page(server: &Server, visitor: &Visitor, made: Option<(String, String)>
     Ok(Html(AccessPage { head, csrf: visitor.csrf(), this, sessions, admin, tokens, made }).into_response())
 }
 
+/// A browser as people call it, by what it calls itself: all of them claim to be several.
+fn browser(agent: &str) -> String {
+    let first =
+        |names: &[(&str, &'static str)]| names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
+    let name = first(&[
+        ("Firefox/", "Firefox"),
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ]);
+    let system = first(&[
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ]);
+    match (name, system) {
+        (Some(name), Some(system)) => format!("{name} on {system}"),
+        (Some(name), None) => name.to_owned(),
+        (None, _) => agent.to_owned(),
+    }
+}
+
 /// One's own are those of the same token.
 fn may_end(visitor: &Visitor, session: &Session) -> bool {
     let own = visitor.caller.opener().is_some_and(|opener| opener.token == session.token && session.token.is_some());
@@ -116,4 +142,19 @@ pub(crate) async fn revoke_token(
     tx.commit().await?;
     tracing::info!(token = %id, by = visitor.caller.name(), "a token was revoked");
     Ok(see("/access"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::browser;
+
+    #[test]
+    fn a_browser_has_the_name_that_people_know() {
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+        let phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605 (KHTML, like Gecko) Version/18 Safari/604";
+        let windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0";
+        let names = [chrome, phone, windows, "curl/8.5"].map(browser);
+        assert_eq!(names, ["Chrome on Linux", "Safari on iPhone", "Firefox on Windows", "curl/8.5"]);
+    }
 }

@@ -10,8 +10,10 @@ use serde::Deserialize;
 
 use super::{
     Head, Html, Place, Visitor,
+    diagnostic::Finding,
     post::{Nothing, Post, see},
     show,
+    standing::{Standing, is_plain},
     tail::{self, Tail, failed},
     timeline::Timeline,
 };
@@ -25,20 +27,22 @@ use crate::{
 
 /// Jobs that are listed; those that failed come first where there are more.
 const JOBS: usize = 60;
-/// Characters of a line.
-const WIDTH: usize = 240;
-const DIAGNOSTICS: usize = 20;
+/// What is wrong with the pipeline, of either kind.
+const FINDINGS: usize = 20;
 
 #[derive(Template)]
 #[template(path = "build.html")]
 pub(crate) struct BuildPage {
     head: Head,
     build: BuildView,
-    /// The forge's page of the change, if it is an address: of the pull request or of the commit.
-    pull_request_url: Option<String>,
+    /// The forge's page of the pull request, or of the commit, if it is an address.
+    url: Option<String>,
     commit_url: Option<String>,
-    diagnostics: Vec<String>,
-    more_diagnostics: usize,
+    standing: Standing,
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+    more_errors: usize,
+    more_warnings: usize,
     timeline: Timeline,
     jobs: Vec<Row>,
     more_jobs: usize,
@@ -64,13 +68,11 @@ pub(crate) async fn show(
     let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows_build(id, "build job step");
     let (build, repo) = find(&server, &visitor.caller, id).await?;
     let mut build = view(&server, build, repo).await?;
-    let title = format!("{}: {} #{}", build.status, build.repo.name, build.number);
-
-    let url = build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
-    let (pull_request_url, commit_url) = if build.pull_request.is_some() { (url, None) } else { (None, url) };
     let mut listed = std::mem::take(&mut build.jobs);
+    let standing = Standing::of(&build, &listed);
+    let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
     let usual = builds::usual_ms(&server.store, build.repo.id).await?;
-    let timeline = Timeline::new(&build, &listed, usual, head.now);
+    let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now);
     let has_failed = listed.iter().any(|job| failed(job.status));
     let more_jobs = listed.len().saturating_sub(JOBS);
     if more_jobs > 0 {
@@ -79,13 +81,19 @@ pub(crate) async fn show(
     }
     let mut tails = tail::of_failed(&server, &listed).await?;
     let jobs = listed.into_iter().map(|job| Row { word: word(&job), tail: tails.remove(&job.id), job }).collect();
-    let more_diagnostics = build.diagnostics.len().saturating_sub(DIAGNOSTICS);
+    let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =
+        build.diagnostics.iter().map(Finding::from).partition(Finding::is_error);
+    let (more_errors, more_warnings) = (cut(&mut errors), cut(&mut warnings));
+    let url = build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
     Ok(Html(BuildPage {
-        head: head.titled(title).status(build.status),
-        pull_request_url,
-        commit_url,
-        diagnostics: build.diagnostics.iter().take(DIAGNOSTICS).map(|d| clipped(&d.render())).collect(),
-        more_diagnostics,
+        head: head.titled(title).status(standing.status),
+        commit_url: url.clone().filter(|_| build.pull_request.is_none()),
+        url,
+        standing,
+        errors,
+        warnings,
+        more_errors,
+        more_warnings,
         timeline,
         jobs,
         more_jobs,
@@ -119,6 +127,7 @@ fn word(job: &JobView) -> String {
         tries => format!(" (try {})", tries + 1),
     };
     let word = match (&job.reason, running) {
+        (Some(reason), _) if job.status == Status::Canceled && is_plain(reason) => stopped_at(job),
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
         (None, None) if job.status == Status::Running => job.preparing().to_owned(),
@@ -132,13 +141,21 @@ fn word(job: &JobView) -> String {
     format!("{word}{again}")
 }
 
-/// Every line no longer than a page can take.
-fn clipped(text: &str) -> String {
-    let clip = |line: &str| match show::cut(line, WIDTH) {
-        cut if cut.len() < line.len() => format!("{cut}…"),
-        whole => whole.to_owned(),
-    };
-    text.lines().map(clip).collect::<Vec<_>>().join("\n")
+/// How far a job came that was canceled.
+fn stopped_at(job: &JobView) -> String {
+    let step = job.steps.iter().find(|step| step.status == Status::Canceled && step.started_at.is_some());
+    match (step, job.claimed_at) {
+        (Some(step), _) => format!("in step `{}`", step.name),
+        (None, Some(_)) => "while it started".to_owned(),
+        (None, None) => "before it started".to_owned(),
+    }
+}
+
+/// Leaves as many as a page can take; how many there were more.
+fn cut(findings: &mut Vec<Finding>) -> usize {
+    let more = findings.len().saturating_sub(FINDINGS);
+    findings.truncate(FINDINGS);
+    more
 }
 
 pub(crate) async fn cancel(

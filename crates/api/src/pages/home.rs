@@ -88,8 +88,8 @@ pub(crate) async fn show(
         steps if only_public || (steps.built && !first_build_runs(&repos, &busy)) => None,
         steps => Some(steps),
     };
-    if let Some(build) = busy.first() {
-        head = head.status(build.status);
+    if let Some(build) = busy.iter().find(|build| !build.waits()).or(busy.first()) {
+        head = head.status(show::standing(build));
     }
     Ok(Html(Home {
         head,

@@ -4,7 +4,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use askama::filters::{Escaper as _, Safe};
-use longshore_core::{Status, Timestamp, outcome::human_duration};
+use longshore_core::{Event, Status, Timestamp, outcome::human_duration};
+use longshore_store::builds::Build;
 
 use super::escape::{Escape, escaped_len};
 
@@ -20,7 +21,47 @@ pub(crate) fn status(status: &Status) -> Safe<StatusMark> {
 
 impl Display for StatusMark {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "<span class=\"st {0}\">{0}</span>", self.0)
+        write!(f, "<span class=\"st {}\">{}</span>", self.0, word(self.0))
+    }
+}
+
+/// A status as pages call it.
+pub(crate) fn word(status: Status) -> &'static str {
+    if status == Status::Blocked { "waiting" } else { status.as_str() }
+}
+
+/// How a build stands: one that only waits is called that, whatever of it has ended, and none runs that never began.
+pub(crate) fn standing(build: &Build) -> Status {
+    match (build.waits(), build.status, build.started_at) {
+        (true, ..) => Status::Blocked,
+        (false, Status::Running, None) => Status::Queued,
+        (false, status, _) => status,
+    }
+}
+
+/// A moment, also one to come; the script puts it into the reader's zone.
+pub(crate) struct At(Timestamp);
+
+pub(crate) fn at(time: &Timestamp) -> Safe<At> {
+    Safe(At(*time))
+}
+
+impl Display for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "<time class=\"at\" datetime=\"{0}\" title=\"{1}\">{1}</time>", self.0, exact(&self.0))
+    }
+}
+
+/// One line of what is built: a pull request's title, else the commit's message.
+pub(crate) fn words(event: &Event) -> &str {
+    event.pull_request.as_ref().map_or(&event.message, |pull_request| &pull_request.title)
+}
+
+/// Where it comes from: the branch or tag; a pull request's number and branch.
+pub(crate) fn origin(event: &Event) -> String {
+    match &event.pull_request {
+        Some(pull_request) => format!("#{} {}", pull_request.number, pull_request.source_branch),
+        None => ref_name(&event.git_ref).to_owned(),
     }
 }
 

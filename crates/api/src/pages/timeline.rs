@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_core::{JobId, Status, Timestamp, outcome::human_duration};
+use longshore_core::{JobId, Status, Timestamp, needs::short_name, outcome::human_duration};
 
 use crate::views::{BuildView, JobView};
 
@@ -42,6 +42,19 @@ pub(super) struct Bar {
     pub(super) took: String,
 }
 
+/// Where a part stands in its bar's height of 12, and how high it is: parts are told apart by form, not by shade alone.
+pub(super) fn height_of(class: &str) -> (u32, u32) {
+    match class {
+        "wait" => (4, 4),
+        "image" => (2, 8),
+        "start" => (6, 4),
+        "checkout" => (2, 8),
+        "finish" => (5, 2),
+        "critical" => (9, 2),
+        _ => (0, 12),
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) class: String,
@@ -53,14 +66,25 @@ pub(super) struct Segment {
     pub(super) took: String,
 }
 
+impl Segment {
+    pub(super) fn y(&self) -> u32 {
+        height_of(&self.class).0
+    }
+
+    pub(super) fn height(&self) -> u32 {
+        height_of(&self.class).1
+    }
+}
+
 impl Timeline {
-    /// `usual_ms`: how long such a build takes.
-    pub(super) fn new(build: &BuildView, jobs: &[JobView], usual_ms: Option<u64>, now: Timestamp) -> Self {
+    /// `usual_ms`: how long such a build takes. `waits`: nothing of it is under way.
+    pub(super) fn new(build: &BuildView, jobs: &[JobView], usual_ms: Option<u64>, waits: bool, now: Timestamp) -> Self {
         let start = build.created_at;
         let grows = !build.status.is_final();
         let end = build.finished_at.unwrap_or(now);
         let so_far = end.since(start);
-        let usual_end = build.started_at.zip(usual_ms).map(|(from, usual)| from.since(start) + usual);
+        let usual_end =
+            build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| from.since(start) + usual);
         let span = if grows { so_far.max(usual_end.unwrap_or(0)) } else { so_far }.max(1);
         let critical = critical(jobs);
         let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
@@ -70,14 +94,14 @@ impl Timeline {
             id: job.id,
             name: job.name.clone(),
             status: job.status,
-            needs: job.needs.join(", "),
+            needs: job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect::<Vec<_>>().join(", "),
             critical: critical.contains(job.key.as_str()),
             segments: segments(job, &Axis { start, now, span }, &ends),
             took: job
                 .claimed_at
                 .map_or_else(String::new, |from| human_duration(job.finished_at.unwrap_or(now).since(from))),
         });
-        let sum = match (grows, build.started_at, usual_ms) {
+        let sum = match (grows, build.started_at.filter(|_| !waits), usual_ms) {
             (false, ..) => format!("{} from the event to the end", human_duration(so_far)),
             (true, Some(from), Some(usual)) => {
                 let left = (from.since(start) + usual).saturating_sub(so_far);
@@ -90,21 +114,40 @@ impl Timeline {
                     ),
                 }
             }
-            (true, ..) => "no earlier build says how long it takes".to_owned(),
+            (true, None, Some(usual)) => format!("builds like it usually take {}", human_duration(usual)),
+            (true, _, None) => "no earlier build says how long it takes".to_owned(),
         };
         Self { start: start.as_millis(), span, bars: bars.collect(), more: ran.len().saturating_sub(BARS), grows, sum }
     }
 }
 
+/// A line of the legend.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) class: &'static str,
+    pub(super) name: &'static str,
+    pub(super) y: u32,
+    pub(super) height: u32,
+}
+
 impl Timeline {
     /// What of the bars has to be explained: a step says by itself what it is.
-    pub(super) fn parts(&self) -> Vec<&'static str> {
+    pub(super) fn parts(&self) -> Vec<Part> {
         let there = |class: &&str| self.bars.iter().flat_map(|bar| &bar.segments).any(|part| part.class == *class);
         let mut parts: Vec<_> = ["wait", "image", "start", "checkout", "finish"].into_iter().filter(there).collect();
         if self.bars.iter().any(|bar| bar.critical) {
             parts.push("critical");
         }
-        parts
+        let part = |class| {
+            let (y, height) = height_of(class);
+            let name = match class {
+                "wait" => "waiting",
+                "critical" => "critical path",
+                name => name,
+            };
+            Part { class, name, y, height }
+        };
+        parts.into_iter().map(part).collect()
     }
 }
 
@@ -145,7 +188,8 @@ impl Axis {
 
 fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<Segment> {
     let mut segments = Vec::new();
-    if job.status == Status::Skipped || job.status == Status::Blocked {
+    // One that waits for its needs has no bar; one that waits for something else says so.
+    if job.status == Status::Skipped || (job.status == Status::Blocked && job.reason.is_none()) {
         return segments;
     }
     let turn = job

@@ -16,5 +16,6 @@ mod pages;
 mod secrets;
 mod server;
 mod sign_in;
+mod standing;
 mod timeline;
 mod world;

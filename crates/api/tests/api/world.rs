@@ -182,7 +182,22 @@ impl World {
     }
 
     async fn create(&self, repo: RepoId, event: Event, jobs: Vec<JobPlan>) -> Build {
-        let new = NewBuild {
+        self.create_with(repo, event, jobs, |_| {}).await
+    }
+
+    /// A build of a push of one job, made what it is by `with`.
+    pub(crate) async fn build_with(&self, repo: RepoId, with: impl FnOnce(&mut NewBuild)) -> Build {
+        self.create_with(repo, event("main"), vec![job_plan(&["one"])], with).await
+    }
+
+    async fn create_with(
+        &self,
+        repo: RepoId,
+        event: Event,
+        jobs: Vec<JobPlan>,
+        with: impl FnOnce(&mut NewBuild),
+    ) -> Build {
+        let mut new = NewBuild {
             repo,
             event,
             plan: BuildPlan::new(jobs),
@@ -191,6 +206,7 @@ impl World {
             rerun_of: None,
             carried_over: Vec::new(),
         };
+        with(&mut new);
         let mut tx = self.store.write().await.unwrap();
         let build = builds::create(&mut tx, &new, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();

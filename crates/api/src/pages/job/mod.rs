@@ -107,7 +107,7 @@ pub(crate) async fn show(
     let steps = steps.collect();
     let log = window(&server, &job, &outline, query).await?;
     head.more_scripts.push(&ASSETS.log_script);
-    let head = head.titled(format!("{}: {} · {}", job.status, job.name, repo.name)).status(job.status);
+    let head = head.titled(format!("{}: {} · {}", show::word(job.status), job.name, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
         job,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use longshore_core::{EventName, RepoId, Status};
+use longshore_core::{BuildId, EventName, RepoId, Status};
 use longshore_store::{
     builds::{self, Build, BuildFilter},
     schedules::{self, Schedule},
@@ -21,7 +21,7 @@ use crate::{
 
 /// Builds on a page.
 const LISTED: u32 = 30;
-/// Schedules on a page; more would be a page of its own.
+/// Schedules that are shown, the soonest first.
 const SCHEDULES: usize = 20;
 
 #[derive(Template)]
@@ -30,12 +30,31 @@ pub(crate) struct Builds {
     head: Head,
     repo: Frame,
     builds: Vec<Build>,
-    /// When the next builds come by themselves, each with the build it became last. On the first page without a filter.
-    schedules: Vec<(Schedule, Option<Build>)>,
+    schedules: Vec<Due>,
     filter: BuildsQuery,
     /// The address of the next page.
     next: Option<String>,
     first_page: bool,
+}
+
+/// A schedule with the build that it became last.
+struct Due {
+    schedule: Schedule,
+    last: Option<(BuildId, u64, Status)>,
+}
+
+async fn due(server: &Server, repo: RepoId) -> Result<Vec<Due>, ApiError> {
+    let mut due = Vec::new();
+    let mut schedules = schedules::of_repo(&server.store, repo).await?;
+    schedules.sort_by_key(|schedule| schedule.next_at);
+    for schedule in schedules.into_iter().take(SCHEDULES) {
+        let last = match schedule.last_build {
+            Some(id) => builds::get(&server.store, id).await?,
+            None => None,
+        };
+        due.push(Due { schedule, last: last.map(|build| (build.id, build.number, show::standing(&build))) });
+    }
+    Ok(due)
 }
 
 /// The filters, as they stand in the address; what is empty filters nothing.
@@ -78,8 +97,14 @@ impl BuildsQuery {
                     .map_err(|_| ApiError::bad_request(format!("`{}` is not a status", show::cut(word, 40))))?,
             ),
         };
+        // The word that pages have for a build of which nothing is under way, and what is left of the one beside it.
+        let (status, waiting) = match status {
+            Some(Status::Blocked) => (None, Some(true)),
+            Some(Status::Running) => (status, Some(false)),
+            other => (other, None),
+        };
         let branch = Some(self.branch.trim()).filter(|branch| !branch.is_empty()).map(str::to_owned);
-        Ok(BuildFilter { repo: Some(repo), status, event, branch, ..BuildFilter::default() })
+        Ok(BuildFilter { repo: Some(repo), status, event, branch, waiting, ..BuildFilter::default() })
     }
 
     fn with_before(&self, before: &str) -> String {
@@ -104,9 +129,9 @@ pub(crate) async fn show(
     let repo = find(&server, &visitor, id).await?;
     let before = params::before(query.before.as_deref())?;
     let page = builds::list(&server.store, &query.filter(id)?, before, LISTED).await?;
-    let newest = page.items.first().filter(|_| before.is_none()).map(|build| build.status);
+    let newest = page.items.first().filter(|_| before.is_none()).map(show::standing);
     let head = match newest {
-        Some(status) => head.status(status).titled(format!("{status}: {}", repo.name)),
+        Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),
         None => head.titled(repo.name.clone()),
     };
     let mut due = Vec::new();
@@ -123,7 +148,7 @@ pub(crate) async fn show(
         head,
         repo: Frame::of(&visitor, &repo, Tab::Builds),
         builds: page.items,
-        schedules: due,
+        schedules: due(&server, id).await?,
         next: page.next.map(|before| query.with_before(&before.to_string())),
         first_page: before.is_none(),
         filter: query,

@@ -26,6 +26,8 @@ use crate::{
 
 /// Deliveries on a page.
 const LISTED: u32 = 40;
+/// Builds of one.
+const BUILDS: usize = 5;
 
 #[derive(Template)]
 #[template(path = "repo/deliveries.html")]
@@ -41,6 +43,7 @@ struct Row {
     delivery: Delivery,
     /// What it became: id, number, status.
     builds: Vec<(BuildId, u64, Status)>,
+    more: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,12 +64,13 @@ pub(crate) async fn show(
     let mut rows = Vec::with_capacity(page.items.len());
     for delivery in page.items {
         let mut became = Vec::new();
-        for build in delivery.builds.iter().take(5) {
+        for build in delivery.builds.iter().take(BUILDS) {
             if let Some(build) = builds::get(&server.store, *build).await? {
-                became.push((build.id, build.number, build.status));
+                became.push((build.id, build.number, show::standing(&build)));
             }
         }
-        rows.push(Row { delivery, builds: became });
+        let more = delivery.builds.len().saturating_sub(BUILDS);
+        rows.push(Row { delivery, builds: became, more });
     }
     Ok(Html(Deliveries {
         head: head.titled(format!("Deliveries of {}", repo.name)),

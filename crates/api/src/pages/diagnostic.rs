@@ -1,0 +1,86 @@
+//! What is wrong with a pipeline file, as a page shows it: the place is marked within its line, so that both may wrap together.
+
+use longshore_core::{Diagnostic, Severity, Span};
+
+/// Characters of a line that are shown before the place, of it, and behind it.
+const BEFORE: usize = 80;
+const WIDTH: usize = 160;
+
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) code: String,
+    pub(super) message: String,
+    /// File, line and column.
+    pub(super) place: String,
+    pub(super) excerpt: Option<Excerpt>,
+    pub(super) help: Option<String>,
+}
+
+/// A line of the file.
+#[derive(Debug)]
+pub(super) struct Excerpt {
+    pub(super) line: u32,
+    pub(super) before: String,
+    /// What is wrong.
+    pub(super) here: String,
+    pub(super) after: String,
+}
+
+impl From<&Diagnostic> for Finding {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let Diagnostic { code, severity, file, span, message, help, source } = diagnostic;
+        Self {
+            severity: *severity,
+            code: code.clone(),
+            message: message.clone(),
+            place: format!("{file}:{}:{}", span.line, span.column),
+            excerpt: source.as_deref().map(|source| excerpt(source, *span)),
+            help: help.clone(),
+        }
+    }
+}
+
+impl Finding {
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+fn excerpt(source: &str, span: Span) -> Excerpt {
+    let (at, length) = (span.column.saturating_sub(1) as usize, span.length.max(1) as usize);
+    let from = at.saturating_sub(BEFORE);
+    let part = |from: usize, length: usize| source.chars().skip(from).take(length).collect::<String>();
+    let left_out = |is: bool| if is { "…" } else { "" };
+    let here = length.min(WIDTH);
+    let after = at + here;
+    Excerpt {
+        line: span.line,
+        before: format!("{}{}", left_out(from > 0), part(from, at - from)),
+        // A place behind the line's end is seen too.
+        here: Some(part(at, here)).filter(|here| !here.is_empty()).unwrap_or_else(|| " ".to_owned()),
+        after: format!("{}{}", part(after, WIDTH), left_out(source.chars().nth(after + WIDTH).is_some())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(source: &str, column: u32, length: u32) -> [String; 3] {
+        let Excerpt { before, here, after, .. } = excerpt(source, Span { line: 1, column, length });
+        [before, here, after]
+    }
+
+    #[test]
+    fn the_place_is_marked_in_lines_of_any_length() {
+        assert_eq!(parts("  imagee: x", 3, 6), ["  ", "imagee", ": x"]);
+        assert_eq!(parts("", 9, 1), ["", " ", ""]);
+        let long = format!("{}here{}", "é".repeat(500), "z".repeat(500));
+        let [before, here, after] = parts(&long, 501, 4);
+        assert_eq!(here, "here");
+        assert!(before.starts_with("…é") && before.ends_with('é') && before.chars().count() < 100, "{before}");
+        assert!(after.ends_with("z…") && after.chars().count() < 200, "{after}");
+        assert!(parts(&long, 1, 1004)[1].chars().count() < 200);
+    }
+}

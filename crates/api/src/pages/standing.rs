@@ -1,0 +1,135 @@
+//! How a build stands, in words: whether it only waits and for what, how long it has, why it ended so. Pure: of the build and its
+//! jobs.
+
+use longshore_core::{
+    JobId, Outcome, Severity, Status, Timestamp,
+    state::{JobEvent, Transition, next},
+};
+
+use super::tail::failed;
+use crate::views::{BuildView, JobView};
+
+/// A wait before the first job that is worth a word.
+const WAIT_MS: u64 = 500;
+/// Jobs that are named.
+const NAMED: usize = 3;
+
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// What pages call it: `blocked` where it only waits, whatever has ended before.
+    pub(super) status: Status,
+    pub(super) waits: Option<Waits>,
+    pub(super) note: Option<Note>,
+    pub(super) clocks: Vec<Clock>,
+}
+
+/// The job that says for what it waits.
+#[derive(Debug)]
+pub(super) struct Waits {
+    pub(super) job: JobId,
+    pub(super) name: String,
+    pub(super) reason: String,
+}
+
+/// Why it ended so.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) bad: bool,
+    pub(super) text: String,
+}
+
+/// A span of time, and what it is.
+#[derive(Debug)]
+pub(super) struct Clock {
+    pub(super) word: &'static str,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+}
+
+impl Standing {
+    pub(super) fn of(build: &BuildView, jobs: &[JobView]) -> Self {
+        let only_waits = matches!(build.status, Status::Blocked | Status::Running)
+            && jobs.iter().any(|job| job.status == Status::Blocked)
+            && !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running | Status::Canceling));
+        let waits = jobs.iter().filter(|job| only_waits && job.status == Status::Blocked);
+        let waits = waits
+            .filter_map(|job| Some(Waits { job: job.id, name: job.name.clone(), reason: job.reason.clone()? }))
+            .next();
+        // What a rerun carried over has ended before anything of it ran.
+        let status = match (only_waits, build.status, build.started_at) {
+            (true, ..) => Status::Blocked,
+            (false, Status::Running, None) => Status::Queued,
+            (false, status, _) => status,
+        };
+        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, status) }
+    }
+}
+
+fn clocks(build: &BuildView, jobs: &[JobView], status: Status) -> Vec<Clock> {
+    let BuildView { created_at, started_at, finished_at, .. } = *build;
+    let clock = |word, from, to| Clock { word, from: Some(from), to };
+    let Some(started) = started_at else {
+        return match (status, finished_at) {
+            (Status::Canceled, end) => vec![clock("waited", created_at, end)],
+            (_, Some(_)) => Vec::new(),
+            (Status::Queued, None) => vec![clock("queued for", created_at, None)],
+            (_, None) => vec![clock("waiting for", created_at, None)],
+        };
+    };
+    let mut clocks = Vec::new();
+    if started.since(created_at) >= WAIT_MS {
+        clocks.push(clock("waited", created_at, Some(started)));
+    }
+    clocks.push(match (finished_at, status == Status::Blocked) {
+        (Some(_), _) if status == Status::Canceled => clock("ran for", started, finished_at),
+        (Some(_), _) => clock("took", started, finished_at),
+        (None, true) => {
+            let last = jobs.iter().filter_map(|job| job.finished_at).max();
+            clock("waiting for", last.unwrap_or(started).max(started), None)
+        }
+        (None, false) => clock("running for", started, None),
+    });
+    clocks
+}
+
+fn note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
+    if build.status == Status::Canceled {
+        return Some(Note { bad: false, text: canceled(jobs) });
+    }
+    let says_itself = build.diagnostics.iter().any(|finding| finding.severity == Severity::Error);
+    if !build.status.is_final() || says_itself {
+        return None;
+    }
+    Some(Note { bad: failed(build.status), text: build.reason.clone()? })
+}
+
+/// What a cancel met.
+fn canceled(jobs: &[JobView]) -> String {
+    let ended = || jobs.iter().filter(|job| job.status == Status::Canceled);
+    if let Some(job) = ended().find(|job| job.reason.as_deref().is_some_and(|reason| !is_plain(reason))) {
+        return format!("{}: {}", job.name, job.reason.as_deref().unwrap_or_default());
+    }
+    let ran: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_some()).collect();
+    let named = |jobs: &[&JobView]| {
+        let names: Vec<_> = jobs.iter().take(NAMED).map(|job| format!("`{}`", job.name)).collect();
+        match jobs.len().saturating_sub(NAMED) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    };
+    let waited: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_none()).collect();
+    match (ran.is_empty(), jobs.iter().all(|job| job.claimed_at.is_none())) {
+        (false, _) => format!("Canceled while {} ran.", named(&ran)),
+        (true, true) => "Canceled before anything ran.".to_owned(),
+        (true, false) => format!("Canceled before {} ran.", named(&waited)),
+    }
+}
+
+/// Whether the reason of a canceled job says no more than that.
+pub(super) fn is_plain(reason: &str) -> bool {
+    let early = match next(Status::Queued, &JobEvent::CancelRequested) {
+        Transition::To(_, reason) => reason,
+        Transition::Stays => None,
+    };
+    early.as_deref() == Some(reason) || Outcome::Canceled.reason().as_deref() == Some(reason)
+}

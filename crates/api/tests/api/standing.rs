@@ -1,0 +1,212 @@
+//! How builds stand, in the words of pages: waiting and for what, canceled, of a broken file, of a pull request, of a schedule.
+
+use std::collections::BTreeMap;
+
+use longshore_core::{Diagnostic, DueSchedule, EventName, Outcome, Severity, Span, Timestamp, event::PullRequest};
+use longshore_store::{
+    builds,
+    deliveries::{self, DeliveryEnd},
+    schedules::{self, NewSchedule, ScheduleKey},
+};
+
+use crate::{pages::page, world::World};
+
+#[tokio::test]
+async fn a_build_of_which_nothing_is_under_way_says_that_it_waits_and_for_what() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world
+        .build_of_jobs(repo.id, 2, |job| {
+            if job.name == "test-1" {
+                job.approval = Some("Deploy?".to_owned());
+            }
+        })
+        .await;
+    let of_build = format!("/builds/{}", build.id);
+    let lists = ["/".to_owned(), format!("/repos/{}", repo.id)];
+    let running = world.claim().await;
+    let shown = page(&world, &of_build).await;
+    assert!(shown.text().contains("<title>running: o/r #1</title>") && shown.text().contains("running for "));
+    assert!(!shown.text().contains("id=\"waits\""));
+
+    running.end(Outcome::Success).await;
+    let view = world.get(&format!("/api/v1{of_build}")).await.json();
+    assert_eq!((&view["status"], &view["reason"]), (&"running".into(), &"test-1: waits for approval: Deploy?".into()));
+    let shown = page(&world, &of_build).await;
+    for words in [
+        "<title>waiting: o/r #1</title>",
+        "href=\"/assets/blocked.",
+        "<span class=\"st blocked\">waiting</span>",
+        "id=\"waits\"",
+        "<bdi>waits for approval: Deploy?</bdi>",
+        "waiting for ",
+        "<rect class=\"wait\"",
+    ] {
+        assert!(shown.text().contains(words), "{words}: {}", shown.text());
+    }
+    for list in &lists {
+        let shown = page(&world, list).await;
+        assert!(shown.text().contains("<span class=\"st blocked\">waiting</span>"), "{}", shown.text());
+        assert!(shown.text().contains("test-1: waits for approval: Deploy?"), "{}", shown.text());
+        assert!(!shown.text().contains("st running"), "{}", shown.text());
+    }
+    let rows = async |status: &str| {
+        let found = page(&world, &format!("/repos/{}?status={status}", repo.id)).await;
+        found.text().matches("<li id=\"build-").count()
+    };
+    assert_eq!((rows("blocked").await, rows("running").await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_canceled_build_says_what_the_cancel_met_and_is_no_failure() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    for claims in 0..2 {
+        let build = world.build_of_jobs(repo.id, 2, |_| {}).await;
+        let running = if claims > 0 { Some(world.claim().await) } else { None };
+        let mut tx = world.store.write().await.unwrap();
+        builds::cancel(&mut tx, build.id, Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        if let Some(running) = running {
+            running.end(Outcome::Canceled).await;
+        }
+        let shown = page(&world, &format!("/builds/{}", build.id)).await;
+        let (note, clock) = match claims {
+            0 => ("Canceled before anything ran.", "waited "),
+            _ => ("Canceled while `test-0` ran.", "ran for "),
+        };
+        assert!(shown.text().contains(note) && shown.text().contains(clock), "{}", shown.text());
+        assert!(!shown.text().contains("note bad") && !shown.text().contains("took "), "{}", shown.text());
+    }
+}
+
+fn finding(severity: Severity, message: &str) -> Diagnostic {
+    Diagnostic {
+        code: "LS099".to_owned(),
+        severity,
+        file: ".longshore.yml".to_owned(),
+        span: Span { line: 3, column: 5, length: 6 },
+        message: message.to_owned(),
+        help: Some("write `image`".to_owned()),
+        source: Some("    imagee: <b>".to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn errors_of_a_pipeline_stand_first_and_warnings_last_and_folded() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let good = world.build_with(repo.id, |new| new.diagnostics = vec![finding(Severity::Warning, "odd")]).await;
+    let shown = page(&world, &format!("/builds/{}", good.id)).await;
+    let place = |words: &str| shown.text().find(words).unwrap_or_else(|| panic!("no {words}: {}", shown.text()));
+    assert!(place("id=\"jobs\"") < place("<details id=\"warnings\">"));
+    assert!(place("1 warning about the pipeline") < place("warning[LS099]"));
+    assert!(!shown.text().contains("finding error"));
+
+    let both = vec![finding(Severity::Warning, "odd"), finding(Severity::Error, "wrong")];
+    let broken = world.build_with(repo.id, |new| new.diagnostics = both).await;
+    let shown = page(&world, &format!("/builds/{}", broken.id)).await;
+    let place = |words: &str| shown.text().find(words).unwrap_or_else(|| panic!("no {words}: {}", shown.text()));
+    assert!(place("error[LS099]") < place("<details id=\"warnings\">"));
+    place("    <mark>imagee</mark>: &lt;b&gt;</pre>");
+    place("write `image`");
+}
+
+#[tokio::test]
+async fn a_pull_requests_build_says_which_and_where_from() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world
+        .build_with(repo.id, |new| {
+            new.event.name = EventName::PullRequest;
+            new.event.git_ref = "refs/pull/7/head".to_owned();
+            new.event.url = Some("https://forge.example/o/r/pulls/7".to_owned());
+            new.event.pull_request = Some(PullRequest {
+                number: 7,
+                title: "Raise the <quay>".to_owned(),
+                action: "opened".to_owned(),
+                source_branch: "raise".to_owned(),
+                target_branch: "main".to_owned(),
+                fork: true,
+            });
+        })
+        .await;
+    let shown = page(&world, &format!("/builds/{}", build.id)).await;
+    for words in [
+        "<a href=\"https://forge.example/o/r/pulls/7\" rel=\"noreferrer\">Pull request #7</a>",
+        "<bdi>Raise the &lt;quay&gt;</bdi></h1>",
+        "<bdi>raise</bdi> → <bdi>main</bdi>",
+        "from a fork",
+        "Somebody",
+    ] {
+        assert!(shown.text().contains(words), "{words}: {}", shown.text());
+    }
+    let list = page(&world, &format!("/repos/{}", repo.id)).await;
+    assert!(list.text().contains("Raise the &lt;quay&gt;") && list.text().contains("<bdi>#7 raise</bdi>"));
+}
+
+#[tokio::test]
+async fn a_repository_shows_when_it_is_due_and_what_that_became() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let of_repo = format!("/repos/{}", repo.id);
+    assert!(!page(&world, &of_repo).await.text().contains("id=\"schedules\""));
+    let key = |cron: &str| ScheduleKey {
+        cron: cron.to_owned(),
+        timezone: "Europe/Madrid".to_owned(),
+        branch: "main".to_owned(),
+    };
+    let at = |millis| NewSchedule { pipelines: vec!["ci".to_owned()], next_at: Timestamp::from_millis(millis) };
+    let (late, soon) = (4_102_444_800_000, 4_102_441_200_000);
+    let new = BTreeMap::from([(key("0 1 * * *"), at(late)), (key("0 0 * * *"), at(soon))]);
+    let mut tx = world.store.write().await.unwrap();
+    schedules::replace(&mut tx, repo.id, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    let due_at = Timestamp::from_millis(soon);
+    let build = world
+        .build_with(repo.id, |new| {
+            new.event.name = EventName::Schedule;
+            new.event.schedule = Some(DueSchedule { cron: "0 0 * * *".to_owned(), timezone: "UTC".to_owned(), due_at });
+        })
+        .await;
+    let row = schedules::of_repo(&world.store, repo.id).await.unwrap().remove(0);
+    let mut tx = world.store.write().await.unwrap();
+    schedules::fired(
+        &mut tx,
+        &row,
+        due_at,
+        Some(Timestamp::from_millis(soon + 60_000)),
+        &schedules::Fired::Build(build.id),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let shown = page(&world, &of_repo).await;
+    for words in [
+        "2 schedules, next <time class=\"at\" datetime=\"2099-12-31T23:01:00.000Z\"",
+        "<code>0 0 * * *</code> Europe/Madrid",
+        &format!("<a href=\"/builds/{}\">#1</a> <span class=\"st queued\">", build.id),
+        "never yet",
+    ] {
+        assert!(shown.text().contains(words), "{words}: {}", shown.text());
+    }
+    let shown = page(&world, &format!("/builds/{}", build.id)).await;
+    assert!(shown.text().contains("due <time class=\"at\" datetime=\"2099-12-31T23:00:00.000Z\""), "{}", shown.text());
+}
+
+#[tokio::test]
+async fn a_delivery_says_which_builds_it_became() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let id = world.deliver(repo.id, "k").await;
+    let build = world.build_with(repo.id, |new| new.delivery = Some(id)).await;
+    let mut tx = world.store.write().await.unwrap();
+    deliveries::finish(&mut tx, id, &DeliveryEnd::Done { note: None }, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    let shown = page(&world, &format!("/repos/{}/deliveries", repo.id)).await;
+    assert!(
+        shown.text().contains(&format!("became <a href=\"/builds/{}\">build #1</a>", build.id)),
+        "{}",
+        shown.text()
+    );
+}
