@@ -86,7 +86,8 @@ impl Timeline {
         let usual_end =
             build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| from.since(start) + usual);
         let span = if grows { so_far.max(usual_end.unwrap_or(0)) } else { so_far }.max(1);
-        let critical = critical(jobs);
+        // While nothing goes on, the path leads nowhere yet.
+        let critical = if waits { HashSet::new() } else { critical(jobs) };
         let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
