@@ -454,5 +454,5 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     browser.until("document.querySelector('.titled .st').textContent.trim() === 'failure'");
     world.api().post(&format!("/api/v1/builds/{group}/cancel"), &json!({}));
     world.api().wait_for_build(&group);
-    shots("canceled", &group, &["Canceled "]);
+    shots("canceled", &group, &["canceled"]);
 }
