@@ -146,7 +146,7 @@ pub(crate) struct PullRequestView {
     pub(crate) title: String,
     /// What happened to it.
     #[schema(example = "opened")]
-    action: String,
+    pub(crate) action: String,
     pub(crate) source_branch: String,
     pub(crate) target_branch: String,
     /// Whether it comes from another repository: such jobs get secrets only after approval, and the pipeline files are the target's.

@@ -79,19 +79,6 @@ impl Display for Ago {
     }
 }
 
-/// When something is to happen; the script says it in the reader's zone.
-pub(crate) struct At(Timestamp);
-
-pub(crate) fn at(time: &Timestamp) -> Safe<At> {
-    Safe(At(*time))
-}
-
-impl Display for At {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "<time class=\"at\" datetime=\"{0}\" title=\"{1}\">{1}</time>", self.0, exact(&self.0))
-    }
-}
-
 /// `2026-01-31 12:00:00 UTC`.
 pub(crate) fn exact(time: &Timestamp) -> String {
     let text = time.to_string();

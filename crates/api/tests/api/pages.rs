@@ -172,14 +172,16 @@ async fn a_pull_requests_build_says_what_is_to_be_merged_where_and_whence() {
     let page_of_build = page(&world, &format!("/builds/{}", build.id)).await;
     let text = page_of_build.text();
     assert!(
-        text.contains("<a href=\"https://forge.example/o/r/pulls/7\" rel=\"noreferrer\">pull request #7</a> opened"),
+        text.contains(
+            "<a href=\"https://forge.example/o/r/pulls/7\" rel=\"noreferrer\">pull request #7</a> <bdi>opened</bdi>"
+        ),
         "{text}"
     );
     assert!(text.contains("<bdi>quick</bdi> → <bdi>main</bdi>") && text.contains("from a fork"), "{text}");
     assert!(text.contains("<h1>#1 <bdi>Sort faster</bdi></h1>"), "{text}");
     for list in ["/".to_owned(), format!("/repos/{}", repo.id)] {
         let list = page(&world, &list).await;
-        assert!(list.text().contains("<bdi>Sort faster</bdi>") && list.text().contains("<bdi>pull/7</bdi>"));
+        assert!(list.text().contains("<bdi>Sort faster</bdi>") && list.text().contains("<bdi>#7 quick</bdi>"));
     }
 }
 

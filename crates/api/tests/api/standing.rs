@@ -1,12 +1,9 @@
-//! How builds stand, in the words of pages: waiting and for what, canceled, of a broken file, of a pull request, of a schedule.
+//! How builds stand, in the words of pages: waiting and for what, canceled, of a broken file; and what a delivery became.
 
-use std::collections::BTreeMap;
-
-use longshore_core::{Diagnostic, DueSchedule, EventName, Outcome, Severity, Span, Timestamp, event::PullRequest};
+use longshore_core::{Diagnostic, Outcome, Severity, Span, Timestamp};
 use longshore_store::{
     builds,
     deliveries::{self, DeliveryEnd},
-    schedules::{self, NewSchedule, ScheduleKey},
 };
 
 use crate::{pages::page, world::World};
@@ -110,88 +107,6 @@ async fn errors_of_a_pipeline_stand_first_and_warnings_last_and_folded() {
     assert!(place("error[LS099]") < place("<details id=\"warnings\">"));
     place("    <mark>imagee</mark>: &lt;b&gt;</pre>");
     place("write `image`");
-}
-
-#[tokio::test]
-async fn a_pull_requests_build_says_which_and_where_from() {
-    let world = World::new().await;
-    let repo = world.repo("o/r", "git", false).await;
-    let build = world
-        .build_with(repo.id, |new| {
-            new.event.name = EventName::PullRequest;
-            new.event.git_ref = "refs/pull/7/head".to_owned();
-            new.event.url = Some("https://forge.example/o/r/pulls/7".to_owned());
-            new.event.pull_request = Some(PullRequest {
-                number: 7,
-                title: "Raise the <quay>".to_owned(),
-                action: "opened".to_owned(),
-                source_branch: "raise".to_owned(),
-                target_branch: "main".to_owned(),
-                fork: true,
-            });
-        })
-        .await;
-    let shown = page(&world, &format!("/builds/{}", build.id)).await;
-    for words in [
-        "<a href=\"https://forge.example/o/r/pulls/7\" rel=\"noreferrer\">Pull request #7</a>",
-        "<bdi>Raise the &lt;quay&gt;</bdi></h1>",
-        "<bdi>raise</bdi> → <bdi>main</bdi>",
-        "from a fork",
-        "Somebody",
-    ] {
-        assert!(shown.text().contains(words), "{words}: {}", shown.text());
-    }
-    let list = page(&world, &format!("/repos/{}", repo.id)).await;
-    assert!(list.text().contains("Raise the &lt;quay&gt;") && list.text().contains("<bdi>#7 raise</bdi>"));
-}
-
-#[tokio::test]
-async fn a_repository_shows_when_it_is_due_and_what_that_became() {
-    let world = World::new().await;
-    let repo = world.repo("o/r", "git", false).await;
-    let of_repo = format!("/repos/{}", repo.id);
-    assert!(!page(&world, &of_repo).await.text().contains("id=\"schedules\""));
-    let key = |cron: &str| ScheduleKey {
-        cron: cron.to_owned(),
-        timezone: "Europe/Madrid".to_owned(),
-        branch: "main".to_owned(),
-    };
-    let at = |millis| NewSchedule { pipelines: vec!["ci".to_owned()], next_at: Timestamp::from_millis(millis) };
-    let (late, soon) = (4_102_444_800_000, 4_102_441_200_000);
-    let new = BTreeMap::from([(key("0 1 * * *"), at(late)), (key("0 0 * * *"), at(soon))]);
-    let mut tx = world.store.write().await.unwrap();
-    schedules::replace(&mut tx, repo.id, &new).await.unwrap();
-    tx.commit().await.unwrap();
-    let due_at = Timestamp::from_millis(soon);
-    let build = world
-        .build_with(repo.id, |new| {
-            new.event.name = EventName::Schedule;
-            new.event.schedule = Some(DueSchedule { cron: "0 0 * * *".to_owned(), timezone: "UTC".to_owned(), due_at });
-        })
-        .await;
-    let row = schedules::of_repo(&world.store, repo.id).await.unwrap().remove(0);
-    let mut tx = world.store.write().await.unwrap();
-    schedules::fired(
-        &mut tx,
-        &row,
-        due_at,
-        Some(Timestamp::from_millis(soon + 60_000)),
-        &schedules::Fired::Build(build.id),
-    )
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    let shown = page(&world, &of_repo).await;
-    for words in [
-        "2 schedules, next <time class=\"at\" datetime=\"2099-12-31T23:01:00.000Z\"",
-        "<code>0 0 * * *</code> Europe/Madrid",
-        &format!("<a href=\"/builds/{}\">#1</a> <span class=\"st queued\">", build.id),
-        "never yet",
-    ] {
-        assert!(shown.text().contains(words), "{words}: {}", shown.text());
-    }
-    let shown = page(&world, &format!("/builds/{}", build.id)).await;
-    assert!(shown.text().contains("due <time class=\"at\" datetime=\"2099-12-31T23:00:00.000Z\""), "{}", shown.text());
 }
 
 #[tokio::test]

@@ -134,16 +134,6 @@ pub(crate) async fn show(
         Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),
         None => head.titled(repo.name.clone()),
     };
-    let mut due = Vec::new();
-    if before.is_none() && query.is_empty() {
-        for schedule in schedules::of_repo(&server.store, id).await?.into_iter().take(SCHEDULES) {
-            let last = match schedule.last_build {
-                Some(last) => builds::get(&server.store, last).await?,
-                None => None,
-            };
-            due.push((schedule, last));
-        }
-    }
     Ok(Html(Builds {
         head,
         repo: Frame::of(&visitor, &repo, Tab::Builds),
