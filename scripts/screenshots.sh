@@ -6,7 +6,7 @@ set -euo pipefail
 
 scripts/browser.sh
 mkdir -p docs/pictures
-for picture in build-green:build log-failing:failing-log job-light-360:phone job-dark-1280:dark; do
+for picture in readme-build:build readme-log:failing-log readme-phone:phone readme-dark:dark; do
   cp "target/screenshots/${picture%%:*}.png" "docs/pictures/${picture##*:}.png"
 done
 ls -l docs/pictures

@@ -85,6 +85,56 @@ fn a_push_is_seen_turning_green_without_a_reload() {
 }
 
 #[test]
+fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
+    let world = World::start();
+    let browser = browser();
+    let push = |message: &str, compile: &str| {
+        let pipeline = format!(
+            "defaults: {{ image: {BUSYBOX} }}\njobs:\n  lint: {{ steps: [{{ name: Lint, run: sleep 0.3 }}] }}\n  test:\n    steps:\n\
+             \x20     - {{ name: Install, run: sleep 0.4 }}\n      - {{ name: Compile, run: sh compile.sh }}\n      - {{ name: Test, run: sleep 0.9 }}\n\
+             \x20 package: {{ needs: [lint, test], steps: [{{ name: Pack, run: sleep 0.4 }}, {{ name: Upload, run: sleep 0.2 }}] }}\n"
+        );
+        let files = [(".longshore.yml", pipeline.as_str()), ("compile.sh", compile)];
+        let commit = world.git.commit(message, &files);
+        world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+        world.api().wait_for_build(&text(&world.build_of(&commit), "id"))
+    };
+    let good = push("Cranes wait for the wind to drop", "#!/bin/sh\nsleep 0.5\n");
+    assert_eq!(good["status"], "success", "{good}");
+    browser.size(1280, 620);
+    browser.open(&url(&world, &format!("/builds/{}", text(&good, "id"))));
+    // The build waited for whichever of the two ended last, and then for the one that needs both.
+    let last = ["lint", "test"].into_iter().max_by_key(|name| text(job(&good, name), "finished_at")).unwrap();
+    let marked =
+        browser.eval("[...document.querySelectorAll('.timeline .critical bdi')].map((name) => name.textContent)");
+    assert_eq!(marked, json!([last, "package"]));
+    assert!(browser.text("#legend").contains("critical path"));
+    browser.picture("readme-build");
+
+    let errors = "#!/bin/sh\nfor file in quay berth crane tide buoy pilot; do echo \"   Compiling $file\"; done\n\
+                  printf '\\033[1;31merror[E0308]\\033[0m: mismatched types\\n'\n\
+                  printf '  \\033[34m-->\\033[0m src/berth.rs:42:17\\n   | let number: u32 = berths.len();\\n'\n\
+                  printf '   |                   \\033[31m^^^^^^^^^^^^ expected `u32`, found `usize`\\033[0m\\n'\nexit 101\n";
+    let bad = push("Berths are numbered from one", errors);
+    assert_eq!(bad["status"], "failure", "{bad}");
+    browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
+    assert!(browser.text("#note").contains("step `Compile` failed with exit code 101"), "{}", browser.text("#note"));
+    assert!(browser.text(".tail").contains("src/berth.rs:42:17"));
+    browser.size(360, 940);
+    browser.assert_fits();
+    browser.picture("readme-phone");
+    browser.size(1280, 780);
+    browser.scheme("dark");
+    browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
+    browser.picture("readme-dark");
+    browser.scheme("light");
+    open_log(&browser, &world, &text(job(&bad, "test"), "id"), "");
+    browser.until("document.querySelector('.lines').textContent.includes('expected `u32`')");
+    browser.eval("scrollTo(0, 0)");
+    browser.picture("readme-log");
+}
+
+#[test]
 fn a_failing_job_opens_on_the_line_that_says_why() {
     let world = World::start();
     let browser = browser();

@@ -60,6 +60,13 @@ struct StepRow {
     address: String,
 }
 
+impl StepRow {
+    /// What it used; nothing of one that never began.
+    fn used(&self, figure: &Option<u64>) -> Option<u64> {
+        figure.filter(|_| self.view.started_at.is_some())
+    }
+}
+
 /// The window.
 #[derive(Debug)]
 struct LogPart {
