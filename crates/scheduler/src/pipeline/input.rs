@@ -51,7 +51,7 @@ impl Input {
             InputKind::String => Ok(Value::from(text)),
             InputKind::Number => match text.trim().parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(Value::Number(number)),
-                _ => Err(format!("the input `{name}` is a number, and `{shown}` is none")),
+                _ => Err(format!("the input `{name}` is a number, which `{shown}` is not")),
             },
             InputKind::Boolean => match text.trim() {
                 "true" => Ok(Value::Bool(true)),
