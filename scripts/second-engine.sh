@@ -132,7 +132,7 @@ stop() {
   end "$run/docker.pid" dockerd
   end "$run/containerd.pid" containerd
   # Its disk, where it has one of its own, and mounts that the daemon leaves.
-  awk -v data="$home/data" 'index($2, data) == 1 { print $2 }' /proc/mounts | sort -r | as_root xargs -r -n 1 umount -l
+  awk -v data="$home/data" -v run="$run/" 'index($2, data) == 1 || index($2, run) == 1 { print $2 }' /proc/mounts | sort -r | as_root xargs -r -n 1 umount -l
   as_root rm -rf "$run"
   [ ! -e /run/netns/longshore-engine-26 ] || as_root ip netns delete longshore-engine-26
 }
