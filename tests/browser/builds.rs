@@ -1,0 +1,206 @@
+//! A build's page, from the push to its end, and the one that starts a build by hand.
+
+use serde_json::json;
+
+use super::{begin, browser, open_log, url};
+use crate::support::{
+    self,
+    api::text,
+    engine::{self, BUSYBOX},
+    until,
+    world::{World, job, one_step},
+};
+
+#[test]
+fn a_push_is_seen_turning_green_without_a_reload() {
+    let world = World::start();
+    let browser = browser();
+    let (build, one) = begin(&world, &one_step("while [ ! -f go ]; do sleep 0.05; done; echo done"));
+    browser.open(&url(&world, &format!("/builds/{build}")));
+    browser.until("document.querySelector('h1 ~ .st, .titled .st').textContent.trim() === 'running'");
+    browser.eval("window.same = true");
+    let running_for = || browser.text(".facts span:has(.counts)");
+    assert!(running_for().starts_with("running for "), "{}", running_for());
+    let before = json!(running_for());
+    browser.until(&format!("document.querySelector('.facts span:has(.counts)').textContent.trim() !== {before}"));
+    browser.picture("build-running");
+    let containers = until("the job's container", || {
+        Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)
+    });
+    until("the step to begin", || {
+        let job = world.api().get(&format!("/api/v1/jobs/{one}"));
+        (job["steps"][0]["status"] == "running").then_some(())
+    });
+    engine::docker(&["exec", &containers[0], "touch", "/longshore/workspace/go"]);
+    browser.until("document.querySelector('h1 ~ .st, .titled .st').textContent.trim() === 'success'");
+    assert_eq!(browser.eval("window.same"), json!(true), "the page was loaded again");
+    assert!(browser.text("title").contains("success"));
+    assert!(browser.text(".facts").contains("took "));
+    browser.picture("build-green");
+}
+
+#[test]
+fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
+    let world = World::start();
+    let browser = browser();
+    let push = |message: &str, compile: &str| {
+        let pipeline = format!(
+            "defaults: {{ image: {BUSYBOX} }}\njobs:\n  lint: {{ steps: [{{ name: Lint, run: sleep 0.3 }}] }}\n  test:\n    steps:\n\
+             \x20     - {{ name: Install, run: sleep 0.4 }}\n      - {{ name: Compile, run: sh compile.sh }}\n      - {{ name: Test, run: sleep 0.9 }}\n\
+             \x20 package: {{ needs: [lint, test], steps: [{{ name: Pack, run: sleep 0.4 }}, {{ name: Upload, run: sleep 0.2 }}] }}\n"
+        );
+        let files = [(".longshore.yml", pipeline.as_str()), ("compile.sh", compile)];
+        let commit = world.git.commit(message, &files);
+        world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+        world.api().wait_for_build(&text(&world.build_of(&commit), "id"))
+    };
+    let good = push("Cranes wait for the wind to drop", "#!/bin/sh\nsleep 0.5\n");
+    assert_eq!(good["status"], "success", "{good}");
+    browser.size(1280, 620);
+    browser.open(&url(&world, &format!("/builds/{}", text(&good, "id"))));
+    // The build waited for whichever of the two ended last, and then for the one that needs both.
+    let last = ["lint", "test"].into_iter().max_by_key(|name| text(job(&good, name), "finished_at")).unwrap();
+    let marked =
+        browser.eval("[...document.querySelectorAll('.timeline .critical bdi')].map((name) => name.textContent)");
+    assert_eq!(marked, json!([last, "package"]));
+    assert!(browser.text("#legend").contains("critical path"));
+    browser.picture("readme-build");
+
+    let errors = "#!/bin/sh\nfor file in quay berth crane tide buoy pilot; do echo \"   Compiling $file\"; done\n\
+                  printf '\\033[1;31merror[E0308]\\033[0m: mismatched types\\n'\n\
+                  printf '  \\033[34m-->\\033[0m src/berth.rs:42:17\\n   | let number: u32 = berths.len();\\n'\n\
+                  printf '   |                   \\033[31m^^^^^^^^^^^^ expected `u32`, found `usize`\\033[0m\\n'\nexit 101\n";
+    let bad = push("Berths are numbered from one", errors);
+    assert_eq!(bad["status"], "failure", "{bad}");
+    browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
+    assert!(browser.text("#note").contains("step `Compile` failed with exit code 101"), "{}", browser.text("#note"));
+    assert!(browser.text(".tail").contains("src/berth.rs:42:17"));
+    browser.size(360, 940);
+    browser.assert_fits();
+    browser.picture("readme-phone");
+    browser.size(1280, 780);
+    browser.scheme("dark");
+    browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
+    browser.picture("readme-dark");
+    browser.scheme("light");
+    open_log(&browser, &world, &text(job(&bad, "test"), "id"), "");
+    browser.until("document.querySelector('.lines').textContent.includes('expected `u32`')");
+    browser.eval("scrollTo(0, 0)");
+    browser.picture("readme-log");
+}
+
+#[test]
+fn a_build_by_hand_has_a_field_for_every_input_and_what_is_wrong_beside_it() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = format!(
+        "on:\n  push:\n  manual:\n    inputs:\n      level: {{ type: choice, options: [patch, minor], default: minor, description: What to raise }}\n      \
+         name: {{ required: true, description: Whose it is }}\n      count: {{ type: number, default: 3 }}\n      dry: {{ type: boolean, default: true }}\n\
+         jobs:\n  one:\n    image: {BUSYBOX}\n    env:\n      SAID: '${{{{ inputs.level }}}} ${{{{ inputs.name }}}} ${{{{ inputs.count }}}} ${{{{ inputs.dry }}}}'\n    steps: [{{ run: echo \"$SAID\" }}]\n",
+    );
+    world.run(&pipeline);
+    browser.open(&url(&world, &format!("/repos/{}/run", world.repo)));
+    assert_eq!(browser.eval("document.querySelector('select').value"), json!("minor"));
+    assert_eq!(browser.eval("document.querySelector('[type=checkbox]').checked"), json!(true));
+    assert!(browser.text("#starts").contains("Starts longshore"), "{}", browser.text("#starts"));
+    for (width, height) in [(1280, 900), (360, 740)] {
+        browser.size(width, height);
+        browser.assert_fits();
+        browser.assert_accessible();
+        browser.picture(&format!("run-light-{width}"));
+    }
+    browser.eval("document.querySelector('select').value = 'patch'");
+    browser.eval("document.querySelector('[type=checkbox]').checked = false");
+    browser.eval("document.querySelector('[name=\"input.name\"]').value = 'somebody <b>'");
+    browser.eval("document.querySelector('[name=\"input.count\"]').value = 'many'");
+    browser.click("button.first");
+    browser.until("document.querySelector('.is-wrong .wrong') !== null");
+    assert!(browser.text(".is-wrong .wrong").contains("`count` is a number"), "{}", browser.text(".is-wrong .wrong"));
+    assert_eq!(browser.eval("document.querySelectorAll('.is-wrong').length"), json!(1));
+    assert_eq!(browser.eval("document.querySelector('[name=\"input.name\"]').value"), json!("somebody <b>"), "kept");
+    browser.assert_accessible();
+    browser.picture("run-wrong-360");
+    browser.eval("document.querySelector('[name=\"input.count\"]').value = '4'");
+    browser.click("button.first");
+    browser.until("location.pathname.startsWith('/builds/')");
+    let id = browser.eval("location.pathname.slice(8)");
+    let build = world.api().wait_for_build(id.as_str().unwrap());
+    let log = world.api().raw_log(&text(job(&build, "one"), "id"));
+    assert_eq!(String::from_utf8(log).unwrap(), "patch somebody <b> 4 false\n");
+}
+
+#[test]
+fn whatever_becomes_of_a_job_its_builds_page_says_why() {
+    let world = World::start();
+    let browser = browser();
+    let ends = format!(
+        "defaults: {{ image: {BUSYBOX} }}\nconcurrency: one-at-a-time\njobs:\n\
+         \x20 good: {{ steps: [{{ run: 'true' }}] }}\n\
+         \x20 bad: {{ steps: [{{ name: Compile, run: \"seq 1 30; echo 'error: no such file'; exit 3\" }}] }}\n\
+         \x20 after-bad: {{ needs: [bad], steps: [{{ run: 'true' }}] }}\n\
+         \x20 never: {{ if: \"event.branch == 'other'\", steps: [{{ run: 'true' }}] }}\n\
+         \x20 fast: {{ matrix: {{ n: ['1', '2', '3'], max-parallel: 1 }}, steps: [{{ run: exit 1 }}] }}\n\
+         \x20 again: {{ retry: 1, steps: [{{ run: exit 5 }}] }}\n\
+         \x20 deploy: {{ approval: Deploy to production?, steps: [{{ run: 'true' }}] }}\n",
+    );
+    let id = text(&world.build_of(&world.git.push(&ends)), "id");
+    until("all jobs but the one that somebody is asked about", || {
+        let build = world.api().get(&format!("/api/v1/builds/{id}"));
+        let open = build["jobs"].as_array()?.iter().filter(|job| !support::api::is_final(job)).count();
+        (open == 1).then_some(())
+    });
+    // The next one waits for it.
+    let group = text(&world.build_of(&world.git.push(&format!("{ends}#\n"))), "id");
+    let far = format!("{}${{{{ inputs.unknown }}}}", "a long way to go ".repeat(30));
+    let broken = format!("jobs:\n  one:\n    imagee: busybox\n    steps:\n      - run: {far}\n");
+    let broken = text(&world.build_of(&world.git.push(&broken)), "id");
+    let shots = |name: &str, id: &str, words: &[&str]| {
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme);
+            for (width, height) in [(1280, 1400), (360, 1400)] {
+                browser.size(width, height);
+                browser.open(&url(&world, &format!("/builds/{id}")));
+                let page = browser.text("main");
+                for word in words {
+                    assert!(page.contains(word), "{name}: {word}: {page}");
+                }
+                browser.assert_fits();
+                browser.assert_accessible();
+                browser.picture(&format!("{name}-{scheme}-{width}"));
+            }
+        }
+    };
+    let reasons = [
+        "step `Compile` failed with exit code 3",
+        "`bad`, which it needs, failed",
+        "deploy waits for approval: Deploy to production?",
+        "does not hold",
+        "of the same matrix, failed",
+        "(2 tries)",
+        "waits for approval: Deploy to production?",
+        "error: no such file",
+    ];
+    shots("ends", &id, &reasons);
+    assert!(browser.text("title").starts_with("waiting: "), "{}", browser.text("title"));
+    assert!(browser.eval("document.getElementById('icon').href").as_str().unwrap().contains("/assets/blocked."));
+    // Warnings stand below the jobs, folded.
+    assert_eq!(
+        browser.eval("(() => { const folded = document.getElementById('warnings'); return !folded.open && folded.getBoundingClientRect().top > document.getElementById('jobs').getBoundingClientRect().bottom; })()"),
+        json!(true)
+    );
+    shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
+    shots("broken", &broken, &["imagee", "inputs.unknown"]);
+    // However far to the right the place is in its line: it is seen on a phone.
+    assert_eq!(
+        browser.eval("[...document.querySelectorAll('.finding mark')].filter((mark) => { const { left, right } = mark.getBoundingClientRect(); return left >= 0 && right <= innerWidth; }).length"),
+        browser.eval("document.querySelectorAll('.finding').length")
+    );
+    browser.open(&url(&world, &format!("/builds/{id}")));
+    browser.click("form[id^=approve-] button");
+    assert_eq!(world.api().wait_for_build(&id)["status"], "failure");
+    browser.until("document.querySelector('form[id^=approve-]') === null");
+    browser.until("document.querySelector('.titled .st').textContent.trim() === 'failure'");
+    world.api().post(&format!("/api/v1/builds/{group}/cancel"), &json!({}));
+    world.api().wait_for_build(&group);
+    shots("canceled", &group, &["canceled"]);
+}

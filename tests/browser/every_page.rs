@@ -1,0 +1,45 @@
+//! What holds of every page.
+
+use super::{browser, ran, url};
+use crate::support::{api::text, engine::BUSYBOX, world::World};
+
+#[test]
+fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = format!(
+        "jobs:\n  one:\n    image: {BUSYBOX}\n    steps:\n      - run: printf '\\033[31mred \\033[32mgreen \\033[33myellow \\033[34mblue \\033[35mmagenta \\033[36mcyan \\033[90mgrey\\033[0m\\n'\n      - name: {}\n        run: \"seq 1 300; echo 'error: {}'; exit 1\"\n  two:\n    image: {BUSYBOX}\n    needs: [one]\n    steps: [{{ run: 'true' }}]\n",
+        "a-very-long-name-".repeat(12),
+        "long".repeat(80),
+    );
+    let (build, one) = ran(&world, &pipeline);
+    let build = text(&build, "id");
+    let repo = &world.repo;
+    let pages = [
+        ("home", "/".to_owned()),
+        ("build", format!("/builds/{build}")),
+        ("job", format!("/jobs/{one}")),
+        ("repository", format!("/repos/{repo}")),
+        ("deliveries", format!("/repos/{repo}/deliveries")),
+        ("repository-settings", format!("/repos/{repo}/settings")),
+        ("queue", "/queue".to_owned()),
+        ("access", "/access".to_owned()),
+        ("sign-in", "/sign-in".to_owned()),
+    ];
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        for (width, height) in [(1280, 900), (360, 740)] {
+            browser.size(width, height);
+            for (name, page) in &pages {
+                browser.open(&url(&world, page));
+                if *name == "job" {
+                    browser.until("document.getElementById('log').dataset.ready === 'true'");
+                }
+                browser.assert_fits();
+                browser.assert_accessible();
+                browser.picture(&format!("{name}-{scheme}-{width}"));
+            }
+        }
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}

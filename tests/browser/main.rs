@@ -1,0 +1,59 @@
+//! What people see, in a real browser: Chromium on the pages of a real server, whose builds run on the real engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod builds;
+mod every_page;
+mod logs;
+#[path = "../support/mod.rs"]
+mod support;
+
+use serde_json::Value;
+use support::{
+    api::text,
+    browser::Browser,
+    server::ADMIN_TOKEN,
+    world::{World, job},
+};
+
+/// A browser that may see everything.
+fn browser() -> Browser {
+    let browser = Browser::start();
+    browser.bearer(ADMIN_TOKEN);
+    browser
+}
+
+fn url(world: &World, path: &str) -> String {
+    format!("{}{path}", world.server.url())
+}
+
+/// Pushes a pipeline; its build and the id of its job `one`, as soon as they are there.
+fn begin(world: &World, pipeline: &str) -> (String, String) {
+    let commit = world.git.push(pipeline);
+    let id = text(&world.build_of(&commit), "id");
+    let build = world.api().get(&format!("/api/v1/builds/{id}"));
+    let one = text(job(&build, "one"), "id");
+    (id, one)
+}
+
+/// Runs a pipeline to its end.
+fn ran(world: &World, pipeline: &str) -> (Value, String) {
+    let build = world.run(pipeline);
+    let one = text(job(&build, "one"), "id");
+    (build, one)
+}
+
+/// Opens a job's page and waits until its log is there.
+fn open_log(browser: &Browser, world: &World, job: &str, fragment: &str) {
+    browser.open(&url(world, &format!("/jobs/{job}{fragment}")));
+    browser.until("document.getElementById('log').dataset.ready === 'true'");
+}
+
+/// Whether a line is within what one sees of the log.
+fn sees(n: u64) -> String {
+    format!(
+        "(() => {{ const row = document.getElementById('L{n}'), view = document.querySelector('.lines').getBoundingClientRect(); \
+         if (!row || !row.textContent) return false; const {{ top, bottom }} = row.getBoundingClientRect(); \
+         return top >= view.top - 1 && bottom <= view.bottom + 1 && bottom <= innerHeight + 1; }})()"
+    )
+}
