@@ -18,16 +18,33 @@ ours() {
   DOCKER_HOST=$1 docker volume ls --filter label=longshore.instance --format '{{.Label "longshore.instance"}} volume {{.Name}}'
 }
 
+# miscounted ENGINE NETWORK: whether the engine keeps a network for an endpoint that is not there. It happens to an engine under
+# load, and only its restart mends it (moby/moby#42119).
+miscounted() {
+  [ "$(DOCKER_HOST=$1 docker network inspect --format '{{len .Containers}}' "$2")" = 0 ] &&
+    [[ $(DOCKER_HOST=$1 docker network rm "$2" 2>&1) == *'has active endpoints'* ]]
+}
+
 # leftovers ENGINE INSTANCES: prints what is there of other instances than these, which were there before the tests; waits a
 # little for removals in the background.
 leftovers() {
-  local now i
+  local now i line left=
   for ((i = 0; i < 100; i++)); do
     now=$(ours "$1" | awk -v others="$2" 'BEGIN { split(others, list); for (i in list) other[list[i]] } !($1 in other)')
     [ -n "$now" ] || return 0
     sleep 0.2
   done
-  printf 'left on %s:\n%s\n' "$1" "$now" >&2
+  while read -r line; do
+    case $line in
+      *' network '*) if miscounted "$1" "${line##* }"; then
+          say "      ${line##* } stays until the engine is restarted: it counts an endpoint that is not there"
+          continue
+        fi ;;
+    esac
+    left+="$line"$'\n'
+  done <<<"$now"
+  [ -n "$left" ] || return 0
+  printf 'left on %s:\n%s' "$1" "$left" >&2
   return 1
 }
 
