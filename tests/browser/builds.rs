@@ -189,6 +189,8 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
         json!(true)
     );
     shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
+    // Said once of the build, and not of each of its jobs again.
+    assert_eq!(browser.text("main").matches("waits for the group").count(), 1);
     shots("broken", &broken, &["imagee", "inputs.unknown"]);
     // However far to the right the place is in its line: it is seen on a phone.
     assert_eq!(

@@ -22,6 +22,10 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         ("repository", format!("/repos/{repo}")),
         ("deliveries", format!("/repos/{repo}/deliveries")),
         ("repository-settings", format!("/repos/{repo}/settings")),
+        ("run", format!("/repos/{repo}/run")),
+        ("register", "/repos/new".to_owned()),
+        ("settings", "/settings".to_owned()),
+        ("not-found", "/builds/nothing".to_owned()),
         ("queue", "/queue".to_owned()),
         ("access", "/access".to_owned()),
         ("sign-in", "/sign-in".to_owned()),
@@ -41,5 +45,7 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
             }
         }
     }
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let mut complaints = browser.complaints();
+    complaints.retain(|complaint| !complaint.contains("/builds/nothing - Failed to load resource"));
+    assert_eq!(complaints, Vec::<String>::new());
 }

@@ -43,6 +43,45 @@ fn a_failing_job_opens_on_the_line_that_says_why() {
 }
 
 #[test]
+fn what_one_reads_stays_when_the_window_changes_its_size() {
+    let world = World::start();
+    let browser = browser();
+    let (_, one) = ran(
+        &world,
+        &one_step("seq 1 40; head -c 6000 /dev/zero | tr '\\0' y; echo; echo 'error: behind a long line'; exit 1"),
+    );
+    let last = world.api().get(&format!("/api/v1/jobs/{one}/log/lines?tail=1"))["total"].as_u64().unwrap();
+    browser.size(360, 740);
+    open_log(&browser, &world, &one, "");
+    browser.until(&sees(last));
+    // What stands at the top of the view: which line, and how much of it is above.
+    let place = || {
+        let found = browser.wait_for(
+            "(async () => { for (let at = 0; at < 4; at++) await new Promise(requestAnimationFrame); \
+             const edge = document.querySelector('.lines').getBoundingClientRect().top; \
+             const row = [...document.querySelectorAll('.lines .l[id]')].find((row) => row.getBoundingClientRect().bottom > edge); \
+             const { top, height } = row.getBoundingClientRect(); return [row.id, (edge - top) / height]; })()",
+        );
+        (found[0].as_str().unwrap().to_owned(), found[1].as_f64().unwrap())
+    };
+    let before = place();
+    assert_eq!(before.0, format!("L{}", last - 1), "the long line does not reach over the view");
+    assert!(before.1 > 0.3, "{before:?}");
+    // A phone's own bars.
+    browser.size(360, 680);
+    browser.until("innerHeight === 680");
+    assert_eq!(place(), before);
+    browser.size(360, 740);
+    browser.until("innerHeight === 740");
+    assert_eq!(place(), before);
+    // Turned on its side, lines are broken elsewhere.
+    browser.size(740, 360);
+    browser.until("innerWidth === 740");
+    let turned = place();
+    assert!(turned.0 == before.0 && (turned.1 - before.1).abs() < 0.1, "{before:?} {turned:?}");
+}
+
+#[test]
 fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
     let world = World::start();
     let browser = browser();

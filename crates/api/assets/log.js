@@ -26,7 +26,7 @@ let heights = []; // of blocks, measured or guessed
 const cache = new Map(); // block -> its lines
 const wanted = new Set(); // blocks being fetched
 const shown = new Map(); // block -> its element
-let target = null; // {n, align}: the line to come to, once it is there
+let target = null; // {n, align}: the line to come to, once it is there; to the center, the end, or so much of it above the view's top
 let chosen = null; // [first, last]: the lines that the address names
 let lineHeight = 19, headHeight = 28;
 const before = make("div"), after = make("div");
@@ -410,7 +410,7 @@ function come() {
     return;
   }
   const { top, height } = row.getBoundingClientRect(), view = scroller.getBoundingClientRect();
-  const place = { center: (view.height - height) / 2, end: view.height - height - 24, start: 0 }[target.align];
+  const place = { center: (view.height - height) / 2, end: view.height - height - 24 }[target.align] ?? -target.align * height;
   scroller.scrollTop += top - view.top - place;
   // Where the page's own head takes the room, it gives way.
   if (row.getBoundingClientRect().bottom > innerHeight || row.getBoundingClientRect().top < 0) log.scrollIntoView();
@@ -690,12 +690,13 @@ scroller.addEventListener("mouseover", (event) => {
 // --- What is clicked ---------------------------------------------------------------------------------------------------
 
 function keepPlace(change) {
-  const row = [...scroller.querySelectorAll(".l[id]")].find((line) => line.getBoundingClientRect().bottom > scroller.getBoundingClientRect().top);
-  const n = row && Number(row.id.slice(1)), stay = following;
+  const edge = scroller.getBoundingClientRect().top, stay = following;
+  const row = [...scroller.querySelectorAll(".l[id]")].find((line) => line.getBoundingClientRect().bottom > edge);
+  const n = row && Number(row.id.slice(1)), { top, height } = row?.getBoundingClientRect() ?? {};
   change();
   relayout();
   if (stay) toEnd();
-  else if (n && !isHidden(n)) goTo(n, "start");
+  else if (n && !isHidden(n)) goTo(n, (edge - top) / height);
 }
 
 const does = {
@@ -743,13 +744,16 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   foldedSteps.delete(head.step);
   relayout();
-  if (head.n <= total) goTo(head.n, "start");
+  if (head.n <= total) goTo(head.n, 0);
   scroller.focus({ preventScroll: true });
 });
 addEventListener("hashchange", fromAddress);
+let width = innerWidth;
 addEventListener("resize", () => {
   size();
-  wrap ? keepPlace(() => {}) : soon();
+  // A phone's own bars come and go as one scrolls: no line is broken elsewhere for them.
+  wrap && width !== innerWidth ? keepPlace(() => {}) : soon();
+  width = innerWidth;
 });
 document.addEventListener("refreshed", () => {
   for (const { n } of heads) stale.add(blockOf(n));

@@ -69,6 +69,10 @@ pub(crate) async fn show(
     let (build, repo) = find(&server, &visitor.caller, id).await?;
     let mut build = view(&server, build, repo).await?;
     let mut listed = std::mem::take(&mut build.jobs);
+    // With the pipeline's name, where there are several.
+    if listed.iter().any(|job| job.pipeline != listed[0].pipeline) {
+        listed.iter_mut().for_each(|job| job.name.clone_from(&job.key));
+    }
     let standing = Standing::of(&build, &listed);
     let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
     let usual = builds::usual_ms(&server.store, build.repo.id).await?;
@@ -80,7 +84,8 @@ pub(crate) async fn show(
         listed.truncate(JOBS);
     }
     let mut tails = tail::of_failed(&server, &listed).await?;
-    let jobs = listed.into_iter().map(|job| Row { word: word(&job), tail: tails.remove(&job.id), job }).collect();
+    let jobs =
+        listed.into_iter().map(|job| Row { word: word(&job, &standing), tail: tails.remove(&job.id), job }).collect();
     let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =
         build.diagnostics.iter().map(Finding::from).partition(Finding::is_error);
     let (more_errors, more_warnings) = (cut(&mut errors), cut(&mut warnings));
@@ -109,16 +114,9 @@ fn failed_or_runs(status: Status) -> bool {
     failed(status) || matches!(status, Status::Running | Status::Canceling)
 }
 
-impl BuildPage {
-    /// With the pipeline's, where there are several.
-    fn name_of<'a>(&self, job: &'a JobView) -> &'a str {
-        let one = self.jobs.iter().all(|row| row.job.pipeline == job.pipeline);
-        if one { &job.name } else { &job.key }
-    }
-}
-
-/// Why it stands so, or what it does now.
-fn word(job: &JobView) -> String {
+/// Why it stands so, or what it does now. What all jobs wait for is said of the build, once.
+fn word(job: &JobView, standing: &Standing) -> String {
+    let said = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
     let again = match job.attempts.len() {
         0 | 1 if job.status.is_final() => String::new(),
@@ -128,6 +126,7 @@ fn word(job: &JobView) -> String {
     };
     let word = match (&job.reason, running) {
         (Some(reason), _) if job.status == Status::Canceled && is_plain(reason) => stopped_at(job),
+        (Some(reason), _) if Some(reason) == said => String::new(),
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
         (None, None) if job.status == Status::Running => job.preparing().to_owned(),

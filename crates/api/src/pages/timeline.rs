@@ -85,10 +85,17 @@ impl Timeline {
         let so_far = end.since(start);
         let usual_end =
             build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| from.since(start) + usual);
-        let span = if grows { so_far.max(usual_end.unwrap_or(0)) } else { so_far }.max(1);
+        let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
+        // While it waits, what was done by then has most of the axis, however long that was ago.
+        let done = ran.iter().filter_map(|job| job.finished_at).max().filter(|_| waits);
+        let span = match done {
+            Some(last) => last.since(start) * 5 / 4,
+            None if grows => so_far.max(usual_end.unwrap_or(0)),
+            None => so_far,
+        }
+        .max(1);
         // While nothing goes on, the path leads nowhere yet.
         let critical = if waits { HashSet::new() } else { critical(jobs) };
-        let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
         let bars = ran.iter().take(BARS).map(|job| Bar {
@@ -118,7 +125,14 @@ impl Timeline {
             (true, None, Some(usual)) => format!("builds like it usually take {}", human_duration(usual)),
             (true, _, None) => "no earlier build says how long it takes".to_owned(),
         };
-        Self { start: start.as_millis(), span, bars: bars.collect(), more: ran.len().saturating_sub(BARS), grows, sum }
+        Self {
+            start: start.as_millis(),
+            span,
+            bars: bars.collect(),
+            more: ran.len().saturating_sub(BARS),
+            grows: grows && !waits,
+            sum,
+        }
     }
 }
 

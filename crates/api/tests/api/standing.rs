@@ -41,6 +41,10 @@ async fn a_build_of_which_nothing_is_under_way_says_that_it_waits_and_for_what()
     ] {
         assert!(shown.text().contains(words), "{words}: {}", shown.text());
     }
+    // What was done has most of the timeline, however long it waits then.
+    let axis = shown.text().split("id=\"timeline\"").nth(1).unwrap().split('>').next().unwrap().to_owned();
+    assert!(!axis.contains("data-grows"), "{axis}");
+    assert_eq!(page(&world, &of_build).await.text().matches(&axis).count(), 1, "{axis}");
     for list in &lists {
         let shown = page(&world, list).await;
         assert!(shown.text().contains("<span class=\"st blocked\">waiting</span>"), "{}", shown.text());

@@ -43,3 +43,24 @@ async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
     let next = world.get(&format!("/builds/{}", next.id)).await;
     assert!(next.text().contains("usually take"), "{}", next.text());
 }
+
+#[tokio::test]
+async fn jobs_of_several_pipelines_are_called_by_both_names_wherever_they_stand() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let two = world
+        .build_of_jobs(repo.id, 2, |job| {
+            if job.name == "test-1" {
+                (job.pipeline, job.key) = ("docs".to_owned(), "docs/test-1".to_owned());
+            }
+        })
+        .await;
+    let one = world.build_of_jobs(repo.id, 2, |_| {}).await;
+    let said = async |build: &longshore_store::builds::Build, name: &str| {
+        let page = world.get(&format!("/builds/{}", build.id)).await;
+        page.text().matches(&format!("<bdi>{name}</bdi>")).count()
+    };
+    // On its bar, in the table and in the list.
+    assert_eq!((said(&two, "ci/test-0").await, said(&two, "docs/test-1").await), (3, 3));
+    assert_eq!((said(&one, "test-0").await, said(&one, "ci/test-0").await), (3, 0));
+}
