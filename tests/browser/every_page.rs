@@ -1,7 +1,7 @@
 //! What holds of every page.
 
 use super::{browser, ran, url};
-use crate::support::{api::text, engine::BUSYBOX, world::World};
+use crate::support::{api::text, engine::BUSYBOX, server::Server, world::World};
 
 #[test]
 fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
@@ -48,4 +48,21 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
     let mut complaints = browser.complaints();
     complaints.retain(|complaint| !complaint.contains("/builds/nothing - Failed to load resource"));
     assert_eq!(complaints, Vec::<String>::new());
+}
+
+#[test]
+fn the_first_visit_fits_a_phone_too() {
+    let server = Server::start();
+    let browser = browser();
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        for (width, height) in [(1280, 900), (360, 740)] {
+            browser.size(width, height);
+            browser.open(&server.url());
+            assert!(browser.text("main").contains("Register a repository"), "{}", browser.text("main"));
+            browser.assert_fits();
+            browser.assert_accessible();
+        }
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
