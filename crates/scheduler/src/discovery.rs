@@ -3,56 +3,49 @@
 //! One task, woken when repositories change; it sleeps until a git host that was away is due to be asked again. It writes schedules
 //! and nothing else: a push that comes first says the same, and says it better.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
-use longshore_core::RepoId;
-use longshore_store::{Store, repos, schedules};
-use tokio::task::JoinSet;
+use longshore_core::{RepoId, Timestamp};
+use longshore_store::{Store, StoreError, repos, schedules};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    by_repo::{LONGEST_PAUSE, TRIES, Working, later, pause_after, sleep_until},
     prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
 
 /// Repositories that are looked at at once.
 const AT_ONCE: usize = 4;
-/// A repository that could not be looked at so often is left to its first push: with the pauses in between that is a day.
-const TRIES: u32 = 150;
-const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// How it went with a repository so far.
+/// A repository that could not be looked at so far. After [`TRIES`] it is left to its first push.
 #[derive(Debug, Default)]
 struct Tries {
     count: u32,
-    under_way: bool,
-    next_at: Option<Instant>,
+    next_at: Option<Timestamp>,
 }
 
 /// Runs until `shutdown`. What was under way then is looked at by the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut working = JoinSet::new();
+    let mut working = Working::new(AT_ONCE);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
     loop {
-        let wake_at = take_up(&store, &planner, &mut working, &mut tries).await;
+        let wake_at = match take_up(&store, &planner, &mut working, &mut tries, Timestamp::now()).await {
+            Ok(wake_at) => wake_at,
+            Err(error) => {
+                tracing::error!(%error, "cannot see which repositories are new");
+                Some(later(Timestamp::now(), Duration::from_secs(1)))
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(done) = working.join_next() => match done {
-                Ok(repo) => {
-                    let tries = tries.entry(repo).or_default();
-                    let pause = Duration::from_secs(2 << tries.count.min(9)).min(LONGEST_PAUSE);
-                    (tries.under_way, tries.next_at) = (false, Some(Instant::now() + pause));
+            ended = working.ended() => {
+                if let Some(tries) = ended.and_then(|repo| tries.get_mut(&repo)) {
+                    tries.next_at = Some(later(Timestamp::now(), pause_after(tries.count)));
+                    tries.count += 1;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the look at a repository broke off");
-                    working.shutdown().await;
-                    tries.clear();
-                }
-            },
+            }
             () = until_schedules_change(&mut changed) => {}
             () = sleep_until(wake_at) => {}
         }
@@ -63,52 +56,37 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
 async fn take_up(
     store: &Store,
     planner: &Planner,
-    working: &mut JoinSet<RepoId>,
+    working: &mut Working,
     tries: &mut HashMap<RepoId, Tries>,
-) -> Option<Instant> {
-    let unknown = match schedules::unknown(store).await {
-        Ok(unknown) => unknown,
-        Err(error) => {
-            tracing::error!(%error, "cannot see which repositories are new");
-            return Some(Instant::now() + Duration::from_secs(1));
-        }
-    };
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let unknown = schedules::unknown(store).await?;
     tries.retain(|repo, _| unknown.contains(repo));
-    let mut wake_at: Option<Instant> = None;
+    let mut wake_at: Option<Timestamp> = None;
     for repo in unknown {
         let tries = tries.entry(repo).or_default();
-        if tries.under_way || tries.count >= TRIES {
-            continue;
-        }
-        if let Some(next_at) = tries.next_at.filter(|at| *at > Instant::now()) {
-            wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at)));
-            continue;
-        }
-        // When one of them ends, everything is looked at again.
-        if working.len() < AT_ONCE {
-            (tries.under_way, tries.count) = (true, tries.count + 1);
-            let (store, planner) = (store.clone(), planner.clone());
-            working.spawn(async move {
-                if let Err(reason) = look(&store, &planner, repo).await {
-                    tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
-                }
-                repo
-            });
+        // A time that is farther than a pause is one of a clock that has been set back since.
+        match tries.next_at.filter(|at| *at > now && *at <= later(now, LONGEST_PAUSE)) {
+            _ if tries.count >= TRIES => {}
+            Some(next_at) => wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at))),
+            // When one of them ends, everything is looked at again.
+            None if working.is_busy(repo) || !working.has_room() => {}
+            None => {
+                let (store, planner) = (store.clone(), planner.clone());
+                working.start(repo, async move {
+                    if let Err(reason) = look(&store, &planner, repo).await {
+                        tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
+                    }
+                });
+            }
         }
     }
-    wake_at
-}
-
-async fn sleep_until(wake_at: Option<Instant>) {
-    match wake_at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
+    Ok(wake_at)
 }
 
 /// The error says why it is to be tried again.
 async fn look(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
-    let in_words = |error: longshore_store::StoreError| error.to_string();
+    let in_words = |error: StoreError| error.to_string();
     let Some(repo) = repos::get(store, repo).await.map_err(in_words)? else { return Ok(()) };
     let found = match planner.schedules_of(&repo).await {
         Ok(found) => found,

@@ -4,12 +4,9 @@
 //! One delivery of a repository at a time, in order; several repositories at once, so that a git host that hangs holds up
 //! nobody but its own. Woken by commits; when something has to be tried again, it sleeps until then.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use longshore_core::{EventName, RepoId, Timestamp, event::PullRequest};
+use longshore_core::{EventName, Timestamp, event::PullRequest};
 use longshore_forge::{Forge, Hook, PullRequestHook, PushHook, RefName, git::Wanted, payload};
 use longshore_store::{
     Store, StoreError,
@@ -18,45 +15,33 @@ use longshore_store::{
     repos::{self, Repo},
     schedules,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    by_repo::{TRIES, Working, later, pause_after, sleep_until},
     prepare::{Origin, Planner, Prepared, What},
     schedules::Schedules,
 };
 
 /// Repositories that are fetched at once.
 const AT_ONCE: usize = 8;
-/// A delivery that could not be carried out so often is given up: with the pauses in between that is a day, however the clock is
-/// set meanwhile, and the forge has long forgotten it.
-const TRIES: u32 = 176;
 
 /// Runs until `shutdown`. What was under way then is still in the inbox, and done at the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.watch();
-    let mut working = JoinSet::new();
-    let mut busy = HashSet::new();
+    let mut working = Working::new(AT_ONCE);
     loop {
         changed.borrow_and_update();
-        let due = match take_up(&store, &planner, &mut working, &mut busy).await {
+        let due = match take_up(&store, &planner, &mut working).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "cannot read the inbox");
-                Some(Timestamp::from_millis(Timestamp::now().as_millis() + 1000))
+                Some(later(Timestamp::now(), Duration::from_secs(1)))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(done) = working.join_next() => match done {
-                Ok(repo) => { busy.remove(&repo); }
-                Err(error) => {
-                    // Which one it was is not known: all of them may be taken up again, those at work will find theirs done.
-                    tracing::error!(%error, "a delivery's work broke off");
-                    working.shutdown().await;
-                    busy.clear();
-                }
-            },
+            _ = working.ended() => {}
             woken = changed.changed() => if woken.is_err() { return },
             () = sleep_until(due) => {}
         }
@@ -64,38 +49,24 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
 }
 
 /// Takes up what is due. When the next one will be, if all that is left is for later.
-async fn take_up(
-    store: &Store,
-    planner: &Planner,
-    working: &mut JoinSet<RepoId>,
-    busy: &mut HashSet<RepoId>,
-) -> Result<Option<Timestamp>, StoreError> {
-    while busy.len() < AT_ONCE {
-        let Some(delivery) = deliveries::next_pending(store, busy.iter().copied(), Timestamp::now()).await? else {
+async fn take_up(store: &Store, planner: &Planner, working: &mut Working) -> Result<Option<Timestamp>, StoreError> {
+    while working.has_room() {
+        let Some(delivery) = deliveries::next_pending(store, working.busy(), Timestamp::now()).await? else {
             // What is due belongs to busy repositories or to later.
             let due = deliveries::next_due(store, Timestamp::now()).await?;
             return Ok(due.filter(|at| *at > Timestamp::now()));
         };
         let repo = delivery.repo;
-        busy.insert(repo);
         let (store, planner) = (store.clone(), planner.clone());
-        working.spawn(async move {
+        working.start(repo, async move {
             let id = delivery.id;
             if let Err(error) = work_on(&store, &planner, delivery).await {
                 tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            repo
         });
     }
     Ok(None)
-}
-
-async fn sleep_until(due: Option<Timestamp>) {
-    match due {
-        Some(at) => tokio::time::sleep(Duration::from_millis(at.since(Timestamp::now()).max(10))).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What is to be done with a delivery.
@@ -154,10 +125,9 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Failed { reason }, now).await?;
         }
         Verdict::Again(reason) => {
-            // Up to 8.5 minutes.
-            let pause = 2000 << delivery.attempts.min(8);
-            tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, pause_ms = pause, "will be tried again");
-            let at = Timestamp::from_millis(now.as_millis() + pause);
+            let pause = pause_after(delivery.attempts);
+            tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, ?pause, "will be tried again");
+            let at = later(now, pause);
             deliveries::retry_later(&mut tx, delivery.id, at, &reason).await?;
         }
     }

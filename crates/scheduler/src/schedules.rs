@@ -4,12 +4,9 @@
 //! those that are due. A time's build, and the moment that is due next, are one transaction: no time makes two builds, however often
 //! the server dies. Times that passed while it was down, or while the git host was away, make one build: the latest's.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use longshore_core::{DueSchedule, EventName, RepoId, Timestamp};
+use longshore_core::{DueSchedule, EventName, Timestamp};
 use longshore_forge::git::Wanted;
 use longshore_store::{
     ChangeKind, Store, StoreError,
@@ -17,10 +14,11 @@ use longshore_store::{
     repos,
     schedules::{self, Fired, NewSchedule, Schedule as Row, ScheduleKey},
 };
-use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    by_repo::{LONGEST_NAP, LONGEST_PAUSE, TRIES, Working, later, pause_after, sleep_until},
     pipeline::{Pipeline, Schedule},
     prepare::{Origin, Planner, Prepared, What},
 };
@@ -30,13 +28,8 @@ pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
 
 /// Repositories whose schedules are carried out at once.
 const AT_ONCE: usize = 4;
-/// The clock may be set while nothing happens here: so often it is looked at.
-const LONGEST_NAP_MS: i64 = 60_000;
-/// A time that could not be carried out so often is given up: with the pauses in between that is a day.
-const TRIES: u32 = 150;
-const LONGEST_PAUSE_MS: i64 = 10 * 60 * 1000;
 /// A time that is said to have been carried out lies at most so far ahead of the clock: beyond, the clock was wrong then.
-const BELIEVED_AHEAD_MS: i64 = 24 * 60 * 60 * 1000;
+const BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What pipelines have under `schedule`, each due for the first time after `now`. What says the same is one.
 pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -> Schedules {
@@ -61,26 +54,18 @@ pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -
 /// Runs until `shutdown`. What was under way then is still due at the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut working = JoinSet::new();
-    let mut busy = HashSet::new();
+    let mut working = Working::new(AT_ONCE);
     loop {
-        let wake_at = match take_up(&store, &planner, &mut working, &mut busy, Timestamp::now()).await {
+        let wake_at = match take_up(&store, &planner, &mut working, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot look at the schedules");
-                Some(Timestamp::from_millis(Timestamp::now().as_millis() + 1000))
+                Some(later(Timestamp::now(), Duration::from_secs(1)))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(done) = working.join_next() => match done {
-                Ok(repo) => { busy.remove(&repo); }
-                Err(error) => {
-                    tracing::error!(%error, "a schedule's work broke off");
-                    working.shutdown().await;
-                    busy.clear();
-                }
-            },
+            _ = working.ended() => {}
             () = until_schedules_change(&mut changed) => {}
             () = sleep_until(wake_at) => {}
         }
@@ -91,8 +76,7 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
 async fn take_up(
     store: &Store,
     planner: &Planner,
-    working: &mut JoinSet<RepoId>,
-    busy: &mut HashSet<RepoId>,
+    working: &mut Working,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut wake_at: Option<Timestamp> = None;
@@ -106,17 +90,15 @@ async fn take_up(
                 wake_at = Some(now);
             }
             // When one of its repository ends, everything is looked at again.
-            Turn::Due { .. } if busy.contains(&row.repo) || busy.len() >= AT_ONCE => {}
+            Turn::Due { .. } if working.is_busy(row.repo) || !working.has_room() => {}
             Turn::Due { due_at, next_at } => {
                 let repo = row.repo;
-                busy.insert(repo);
                 let (store, planner) = (store.clone(), planner.clone());
-                working.spawn(async move {
+                working.start(repo, async move {
                     if let Err(error) = fire(&store, &planner, &row, due_at, next_at).await {
                         tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
-                    repo
                 });
             }
         }
@@ -136,16 +118,6 @@ pub(crate) async fn until_schedules_change(changed: &mut tokio::sync::broadcast:
     }
 }
 
-async fn sleep_until(wake_at: Option<Timestamp>) {
-    match wake_at {
-        Some(at) => {
-            let nap = (at.as_millis() - Timestamp::now().as_millis()).clamp(10, LONGEST_NAP_MS);
-            tokio::time::sleep(Duration::from_millis(nap.unsigned_abs())).await;
-        }
-        None => std::future::pending().await,
-    }
-}
-
 /// What is to be done with a schedule.
 #[derive(Debug, PartialEq, Eq)]
 enum Turn {
@@ -162,18 +134,17 @@ enum Turn {
 fn turn(row: &Row, now: Timestamp) -> Turn {
     let Some(schedule) = Schedule::of(&row.key.cron, &row.key.timezone) else {
         // Written by another version, which took it. The next push says it anew.
-        return Turn::Waits(Timestamp::from_millis(now.as_millis() + LONGEST_NAP_MS));
+        return Turn::Waits(later(now, LONGEST_NAP));
     };
-    let later = |at: Timestamp, by: i64| at.as_millis() > now.as_millis().saturating_add(by);
     if row.next_at > now {
         // A clock that was set back a little does not make a time come twice.
-        let done = row.last_due_at.filter(|last| !later(*last, BELIEVED_AHEAD_MS)).unwrap_or(now);
+        let done = row.last_due_at.filter(|last| *last <= later(now, BELIEVED_AHEAD)).unwrap_or(now);
         return match schedule.next_after(done.max(now)) {
             Some(next_at) if next_at < row.next_at => Turn::Wrong(next_at),
             Some(_) | None => Turn::Waits(row.next_at),
         };
     }
-    if row.attempts > 0 && later(row.try_at, 0) && !later(row.try_at, LONGEST_PAUSE_MS) {
+    if row.attempts > 0 && row.try_at > now && row.try_at <= later(now, LONGEST_PAUSE) {
         return Turn::Waits(row.try_at);
     }
     let due_at = schedule.last_until(now).map_or(row.next_at, |last| last.max(row.next_at));
@@ -205,10 +176,9 @@ async fn fire(
             schedules::fired(&mut tx, row, due_at, next_at, &Fired::Build(build.id)).await
         }
         Verdict::Again(reason) if row.attempts < TRIES => {
-            let pause = (2000_i64 << row.attempts.min(9)).min(LONGEST_PAUSE_MS);
-            tracing::warn!(repo = repo.name, cron = row.key.cron, reason, pause_ms = pause, "will be tried again");
-            let at = Timestamp::from_millis(now.as_millis() + pause);
-            schedules::retry_later(&mut tx, row, at, &reason).await
+            let pause = pause_after(row.attempts);
+            tracing::warn!(repo = repo.name, cron = row.key.cron, reason, ?pause, "will be tried again");
+            schedules::retry_later(&mut tx, row, later(now, pause), &reason).await
         }
         Verdict::Again(reason) | Verdict::Nothing(reason) => {
             tracing::info!(repo = repo.name, cron = row.key.cron, reason, "no build");
@@ -264,6 +234,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
 
 #[cfg(test)]
 mod tests {
+    use longshore_core::RepoId;
     use proptest::prelude::*;
 
     use super::*;
