@@ -30,6 +30,9 @@ pub struct Build {
     pub finished_at: Option<Timestamp>,
 }
 
+/// [`Build::waits`] of one that has begun, in SQL.
+pub(crate) const ONLY_WAITS: &str = "(status = 'running' AND reason IS NOT NULL)";
+
 impl Build {
     /// Whether it is not over and yet no job of it runs or is about to; the reason says what it waits for.
     #[must_use]
@@ -185,8 +188,8 @@ pub async fn list(
         query.push(" AND commit_id = ").push_bind(commit.clone());
     }
     match filter.waiting {
-        Some(true) => query.push(" AND (status = 'blocked' OR (status = 'running' AND reason IS NOT NULL))"),
-        Some(false) => query.push(" AND NOT (status = 'running' AND reason IS NOT NULL)"),
+        Some(true) => query.push(format!(" AND (status = 'blocked' OR {ONLY_WAITS})")),
+        Some(false) => query.push(format!(" AND NOT {ONLY_WAITS}")),
         None => &mut query,
     };
     if filter.only_public {

@@ -6,7 +6,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError,
-    builds::{self, Build},
+    builds::{self, Build, ONLY_WAITS},
     repos::{self, Repo},
     row,
 };
@@ -65,14 +65,11 @@ pub async fn of_repos(
 }
 
 async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Result<Vec<Bar>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT seq, number, started_at, finished_at, iif(status = 'running' AND reason IS NOT NULL, 'blocked', status) AS status
-         FROM builds WHERE repo = ? ORDER BY seq DESC LIMIT ?",
-    )
-    .bind(repo.to_string())
-    .bind(bars)
-    .fetch_all(conn)
-    .await?;
+    let mut query = QueryBuilder::<Sqlite>::new(format!(
+        "SELECT seq, number, started_at, finished_at, iif({ONLY_WAITS}, 'blocked', status) AS status FROM builds WHERE repo = "
+    ));
+    query.push_bind(repo.to_string()).push(" ORDER BY seq DESC LIMIT ").push_bind(bars);
+    let rows = query.build().fetch_all(conn).await?;
     let bar = |row: &SqliteRow| {
         Ok(Bar {
             seq: row.try_get("seq")?,
