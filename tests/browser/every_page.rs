@@ -66,3 +66,37 @@ fn the_first_visit_fits_a_phone_too() {
     }
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
+
+#[test]
+fn what_is_shown_once_is_shown_well() {
+    let server = Server::start();
+    let browser = browser();
+    let looks_well = |name: &str| {
+        for scheme in ["light", "dark"] {
+            browser.scheme(scheme);
+            for (width, height) in [(1280, 900), (360, 740)] {
+                browser.size(width, height);
+                browser.assert_fits();
+                browser.assert_accessible();
+                browser.picture(&format!("{name}-{scheme}-{width}"));
+            }
+        }
+    };
+    for forge in ["forgejo", "github", "git"] {
+        browser.open(&format!("{}/repos/new", server.url()));
+        browser.eval(&format!(
+            "(() => {{ const {{ name, clone_url, forge }} = document.querySelector('form.fields').elements; \
+             name.value = 'team/{forge}'; clone_url.value = 'https://forge.example/team/{forge}.git'; forge.value = '{forge}'; }})()"
+        ));
+        browser.click("form.fields button.first");
+        browser.until("document.getElementById('hook-secret') !== null");
+        assert!(browser.text("h1").contains(&format!("team/{forge}")), "{}", browser.text("h1"));
+        looks_well(&format!("webhook-{forge}"));
+    }
+    browser.open(&format!("{}/access", server.url()));
+    browser.eval("document.querySelector('form.fields').elements.name.value = 'laptop'");
+    browser.click("form.fields button.first");
+    browser.until("document.querySelector('main').textContent.includes('lsh_')");
+    looks_well("token");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
