@@ -251,11 +251,13 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
         Ok(format!("refs/heads/{}", end.branch.as_deref().ok_or(lacks(field))?).parse()?)
     };
     let (source, target) = (branch(&head, "pull_request.head.ref")?, branch(&base, "pull_request.base.ref")?);
-    // Whoever cannot be told to be of this repository is a stranger.
-    let fork = match (&head.repo, &base.repo) {
-        (Some(head), Some(base)) => head.id != base.id,
-        (Some(_) | None, Some(_) | None) => true,
+    // Whoever cannot be told to be of this repository is a stranger. So is whoever pushed to `refs/for/…` at Gitea or Forgejo (AGit),
+    // for which reading is enough: such a request is said to be of the repository itself, but stands on no branch of it.
+    let of_this_repository = match (&head.repo, &base.repo) {
+        (Some(head), Some(base)) => head.id == base.id,
+        (Some(_) | None, Some(_) | None) => false,
     };
+    let on_a_branch = head.branch.as_deref().is_some_and(|name| !name.starts_with("refs/"));
     Ok(Hook::PullRequest(Box::new(PullRequestHook {
         number: event.number.ok_or(lacks("number"))?,
         action: in_our_words(&event.action.ok_or(lacks("action"))?),
@@ -263,7 +265,7 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
         head: head.sha.ok_or(lacks("pull_request.head.sha"))?.parse()?,
         source,
         target,
-        fork,
+        fork: !(of_this_repository && on_a_branch),
         sender: event.sender.as_ref().and_then(User::any_name).map(text::one_line).unwrap_or_default(),
         url: html_url.filter(|url| is_page(url)),
         default_branch: default_branch(event.repository),

@@ -137,6 +137,18 @@ fn a_pull_request_of_another_repository_or_of_none_is_a_forks() {
 }
 
 #[test]
+fn a_pull_request_that_stands_on_no_branch_is_a_forks() {
+    // As Gitea and Forgejo describe one that was pushed to `refs/for/main`, for which reading the repository is enough.
+    let mut event: serde_json::Value = serde_json::from_slice(&body("forgejo-pull-request")).unwrap();
+    event["pull_request"]["head"]["label"] = "".into();
+    event["pull_request"]["head"]["ref"] = "refs/pull/1/head".into();
+    for forge in [Forge::Gitea, Forge::Forgejo] {
+        let parsed = parse_event(forge, "pull_request", event.to_string().as_bytes());
+        assert!(matches!(parsed, Ok(Hook::PullRequest(hook)) if hook.fork));
+    }
+}
+
+#[test]
 fn what_starts_no_build_is_ignored_with_a_reason() {
     for (forge, event, name, word) in [
         (Forge::Github, "push", "github-push", "deleted"),
