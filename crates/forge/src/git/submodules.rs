@@ -92,12 +92,16 @@ fn resolve(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneU
     if !by_stranger {
         return Ok(url.with_credentials_of(origin));
     }
-    match url.is_ssh() {
-        true => {
-            Err("a fork's pull request gets no submodules over ssh, where the server's key would open them".to_owned())
-        }
-        false => Ok(url),
+    if url.is_ssh() {
+        return Err(
+            "a fork's pull request gets no submodules over ssh, where the server's key would open them".to_owned()
+        );
     }
+    // With any name and password it would be given what was fetched before with those of the repository.
+    if url.has_credentials() {
+        return Err("a fork's pull request gets no submodules whose address brings a name or password".to_owned());
+    }
+    Ok(url)
 }
 
 fn relative(origin: &str, written: &str) -> Option<String> {
@@ -175,5 +179,7 @@ mod tests {
         assert_eq!(resolve(&origin, true, "../lib.git").unwrap().git_config(), None, "nor for strangers");
         let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();
         assert!(resolve(&ssh, true, "../lib.git").unwrap_err().contains("ssh"));
+        let brought = resolve(&origin, true, "https://any:thing@forge.example:8443/team/private.git").unwrap_err();
+        assert!(brought.contains("name or password") && !brought.contains("thing"), "{brought}");
     }
 }
