@@ -134,6 +134,9 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         pull_request: origin.pull_request,
         schedule: origin.schedule,
     });
+    if outsiders::is_from_one(&event) {
+        mirror.check_size(&commit).await?;
+    }
     let speaks_for_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
     let target = match &event.pull_request {
         Some(pull_request) => Some(newest(&mirror, &pull_request.target_branch).await?),

@@ -197,6 +197,9 @@ async fn add_parts(
     nesting: usize,
     parts: &mut Vec<Part>,
 ) -> Result<(), GitError> {
+    if checkout.by_stranger {
+        mirror.check_size(checkout.commit).await?;
+    }
     let git = mirror.git();
     let root = scratch.join(parts.len().to_string());
     let dot_git = root.join(".git");

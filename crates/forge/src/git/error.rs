@@ -29,6 +29,11 @@ pub enum GitError {
     BothForms,
     #[error("the pipeline file `{path}` {why}")]
     PipelineFile { path: String, why: String },
+    #[error(
+        "{commit} is a stranger's, and has more than {} files and folders, or more than {} GiB of files: that is not checked out",
+        super::size::MAX_ENTRIES, super::size::MAX_BYTES >> 30
+    )]
+    TooLarge { commit: String },
     #[error("git is not installed, or not on the PATH: install git")]
     NoGit,
     #[error("git failed ({operation}): {detail}")]
@@ -60,7 +65,8 @@ impl GitError {
             | Self::UnknownRevision { .. }
             | Self::ObjectFormat { .. }
             | Self::BothForms
-            | Self::PipelineFile { .. } => false,
+            | Self::PipelineFile { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`command`] is the one place that starts git, hardened; [`clone_url`] and `crate::revision` are the only ways for
 //! outsiders' text to become arguments. [`mirror`] holds what was fetched, [`pipeline_files`] and [`commit_files`] read from it,
-//! [`checkout`] makes a commit into a tar for a job, [`worktree`] does so with a folder of a person's.
+//! [`checkout`] makes a commit into a tar for a job, [`worktree`] does so with a folder of a person's, [`size`] says whether a stranger's
+//! commit may be one.
 //! Repositories are data: no hook, filter or configuration of theirs ever runs here.
 
 mod checkout;
@@ -14,6 +15,7 @@ mod git_dir;
 mod history;
 mod mirror;
 mod pipeline_files;
+mod size;
 mod submodules;
 mod tar_source;
 mod tar_writer;

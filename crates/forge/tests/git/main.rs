@@ -5,5 +5,6 @@
 mod checkout;
 mod cost;
 mod mirror;
+mod size;
 #[path = "../support/mod.rs"]
 mod support;
