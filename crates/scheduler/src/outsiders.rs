@@ -10,11 +10,15 @@ pub(crate) fn is_from_one(event: &Event) -> bool {
     event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
 }
 
-/// Makes every job of a fork's pull request that would get secrets or an engine wait for approval. The others run.
+/// Makes every job of a fork's pull request that would get secrets or an engine wait for approval. The others run. Groups of builds are
+/// the pull request's own: a stranger keeps none of the repository's builds waiting, and cancels none.
 pub(crate) fn restrain(plan: &mut BuildPlan, event: &Event) {
     let Some(pull_request) = event.pull_request.as_ref().filter(|_| is_from_one(event)) else { return };
     let commit: String = event.commit.chars().take(10).collect();
     for job in &mut plan.jobs {
+        if let Some(concurrency) = &mut job.concurrency {
+            concurrency.group = format!("pull request {}: {}", pull_request.number, concurrency.group);
+        }
         let mut gets: Vec<String> = job.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
         if job.docker {
             gets.push("a Docker API".to_owned());
@@ -36,7 +40,11 @@ pub(crate) fn restrain(plan: &mut BuildPlan, event: &Event) {
 
 #[cfg(test)]
 mod tests {
-    use longshore_core::{EventName, JobPlan, event::PullRequest, plan::SecretUse};
+    use longshore_core::{
+        EventName, JobPlan,
+        event::PullRequest,
+        plan::{Concurrency, SecretUse},
+    };
 
     use super::*;
 
@@ -70,6 +78,20 @@ mod tests {
         let named = JobPlan { secrets: vec![secret], ..JobPlan::default() };
         let asked = JobPlan { docker: true, approval: Some("Now?".to_owned()), ..JobPlan::default() };
         BuildPlan::new(vec![JobPlan::default(), named, asked])
+    }
+
+    #[test]
+    fn a_forks_builds_have_groups_of_their_own() {
+        let group = |plan: &BuildPlan| plan.jobs[0].concurrency.as_ref().unwrap().group.clone();
+        let concurrency = Some(Concurrency { group: "deploy-main".to_owned(), cancel_in_progress: true });
+        let mut of_fork = BuildPlan::new(vec![JobPlan { concurrency, ..JobPlan::default() }]);
+        let mut of_ours = of_fork.clone();
+        restrain(&mut of_fork, &event(true));
+        restrain(&mut of_ours, &event(false));
+        assert_eq!(
+            (group(&of_fork).as_str(), group(&of_ours).as_str()),
+            ("pull request 7: deploy-main", "deploy-main")
+        );
     }
 
     #[test]
