@@ -1,6 +1,8 @@
 //! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
 
-use longshore_core::{BuildId, BuildPlan, DeliveryId, Diagnostic, Event, JobId, RepoId, Severity, Status, Timestamp};
+use longshore_core::{
+    BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, RepoId, Severity, Status, Timestamp,
+};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, row, transition, write::NewChange};
@@ -201,10 +203,11 @@ pub async fn list(
     Ok(Page::from_rows(builds, limit, |build: &Build| build.seq))
 }
 
-/// The newest build of a branch (of any branch without one) that is over; for badges.
+/// The newest build of a branch (of any branch without one) that is over; for badges. What is asked to be merged says nothing of the
+/// branch yet.
 pub async fn latest_finished(store: &Store, repo: RepoId, branch: Option<&str>) -> Result<Option<Build>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE finished_at IS NOT NULL AND repo = ");
-    query.push_bind(repo.to_string());
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE finished_at IS NOT NULL AND event <> ");
+    query.push_bind(EventName::PullRequest.as_str()).push(" AND repo = ").push_bind(repo.to_string());
     if let Some(branch) = branch {
         query.push(" AND branch = ").push_bind(branch.to_owned());
     }

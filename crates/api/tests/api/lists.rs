@@ -1,6 +1,6 @@
 //! Repositories and builds: shapes, filters, pages.
 
-use longshore_core::Outcome;
+use longshore_core::{EventName, Outcome};
 use serde_json::{Value, json};
 
 use crate::world::{ADMIN, World};
@@ -140,6 +140,10 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
     assert_eq!(badge.header("content-type"), "image/svg+xml");
     assert!(badge.text().contains("failure"));
     assert!(world.get(&format!("/badges/{}.svg?branch=none", repo.id)).await.text().contains("no build"));
+    // What is asked to be merged says nothing of the branch.
+    world.build_of_event(repo.id, |event| event.name = EventName::PullRequest).await;
+    world.claim().await.end(Outcome::Success).await;
+    assert!(world.get(&format!("/badges/{}.svg?branch=main", repo.id)).await.text().contains("failure"));
     assert_eq!(
         world.get(&format!("/api/v1/builds/{}", build.id)).await.json()["jobs"],
         Value::Array(vec![job.clone()])
