@@ -1,6 +1,11 @@
 //! What a data folder holds, by name. Everything in it that is not named here is a cache (mirrors, checkouts).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 pub(crate) const DATABASE: &str = "longshore.db";
 pub(crate) const LOGS: &str = "logs";
@@ -16,4 +21,26 @@ pub(crate) const RESTORE: &str = "restore";
 
 pub(crate) fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
+}
+
+/// Makes the folder where it is missing, for its owner alone. One that is there stays as its owner made it.
+pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
+}
+
+/// Makes the database's file where it is missing, and it the owner's alone: what webhooks are signed with and what opens clone addresses
+/// stands in it. What SQLite makes beside it gets the same mode.
+pub(crate) fn make_database_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+/// Writes a line that opens secrets or doors, for the owner alone: all of it or nothing, whenever the machine stops.
+pub fn write_private(path: &Path, line: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    writeln!(file, "{line}")?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -42,6 +42,7 @@ mod write;
 
 pub use changes::{Change, ChangeKind, Feed, FeedItem};
 pub use error::StoreError;
+pub use folder::write_private;
 pub use page::Page;
 pub use store::Store;
 pub use write::WriteTx;

@@ -3,20 +3,14 @@
 //! Called by `secrets`. A key that is not the one the database was written with is told by a sealed word in the settings, so
 //! that nobody finds out by secrets that do not open. Key and values are never printed.
 
-use std::{
-    fmt, fs,
-    io::{ErrorKind, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    str::FromStr,
-};
+use std::{fmt, fs, io::ErrorKind, path::Path, str::FromStr};
 
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
 };
 
-use crate::{StoreError, WriteTx, settings};
+use crate::{StoreError, WriteTx, folder::write_private, settings};
 
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "secrets.key";
@@ -80,13 +74,7 @@ impl SecretKey {
 
     fn make(path: &Path) -> Result<Self, StoreError> {
         let key = Self(rand::random());
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            writeln!(file, "{}", hex::encode(key.0))?;
-            file.sync_all()?;
-            path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
-        };
-        write().map_err(|error| StoreError::io(path, error))?;
+        write_private(path, &hex::encode(key.0)).map_err(|error| StoreError::io(path, error))?;
         tracing::info!(path = %path.display(), "made the key that seals secrets; without it they cannot be read: keep a copy");
         Ok(key)
     }

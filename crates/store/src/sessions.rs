@@ -1,7 +1,8 @@
 //! Browsers that are signed in: a one-time link opens a session, a cookie holds it. Only hashes of their secrets are kept, which
 //! are random enough to need no slow one.
 //!
-//! A session does what the token did that made its link, and ends with it, after 30 days, or when it is signed out.
+//! A session does what the token did that made its link, and ends with it, after 30 days, or when it is signed out. The administrator's token,
+//! which has no row, ends when another is given.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use longshore_core::{SessionId, Timestamp, TokenId};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
-    Store, StoreError, WriteTx, row,
+    Store, StoreError, WriteTx, row, settings,
     tokens::{Scope, hash},
 };
 
@@ -177,6 +178,21 @@ pub async fn list(store: &Store, now: Timestamp) -> Result<Vec<Session>, StoreEr
 pub async fn end(tx: &mut WriteTx, id: SessionId) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM sessions WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 { Err(StoreError::NotFound("session")) } else { Ok(()) }
+}
+
+/// The administrator's token is this one from now on: where it was another, sessions and links that it opened end, as those of any token do.
+pub async fn admin_token_is(tx: &mut WriteTx, token: &str) -> Result<(), StoreError> {
+    const HASH: &str = "admin token hash";
+    let now = hex::encode(hash(token));
+    let before = settings::get_within(tx, HASH).await?;
+    if before.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    if before.is_some() {
+        sqlx::query("DELETE FROM sign_in_links WHERE token IS NULL").execute(tx.conn()).await?;
+        sqlx::query("DELETE FROM sessions WHERE token IS NULL").execute(tx.conn()).await?;
+    }
+    settings::set(tx, HASH, &now).await
 }
 
 async fn forget_expired(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {

@@ -67,7 +67,7 @@ impl Store {
     }
 
     async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+        folder::make(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
         let lock = lock::take(data_dir)?;
         if data_dir.join(folder::RESTORE).exists() {
             return Err(StoreError::Conflict(format!(
@@ -75,8 +75,10 @@ impl Store {
                 data_dir.display()
             )));
         }
+        let database = folder::database(data_dir);
+        folder::make_database_private(&database).map_err(|source| StoreError::io(&database, source))?;
         let options = SqliteConnectOptions::new()
-            .filename(folder::database(data_dir))
+            .filename(database)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .synchronous(synchronous)
@@ -88,7 +90,7 @@ impl Store {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal))
+            .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
             .await?;
         migrations::MIGRATOR.run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()

@@ -245,6 +245,22 @@ async fn after_a_restore_that_was_killed_no_server_starts_until_another_one_is_d
 }
 
 #[tokio::test]
+async fn a_data_folder_that_longshore_makes_is_its_owners_alone() {
+    let outer = tempfile::tempdir().unwrap();
+    let data = outer.path().join("data");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let store = Store::open(&data).await.unwrap();
+    assert_eq!((mode(&data), mode(&data.join("longshore.db"))), (0o700, 0o600));
+    assert_eq!(mode(&data.join("longshore.db-wal")), 0o600);
+    store.close().await;
+    drop(store);
+    // One that another version left readable.
+    std::fs::set_permissions(data.join("longshore.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    Store::open(&data).await.unwrap().close().await;
+    assert_eq!(mode(&data.join("longshore.db")), 0o600);
+}
+
+#[tokio::test]
 async fn keys_are_in_a_backup_unless_they_are_left_out_and_stay_private() {
     let (folder, _) = small_folder().await;
     for name in ["secrets.key", "admin-token"] {

@@ -10,6 +10,7 @@ use longshore_store::{
     deliveries::{self, DeliveryEnd, DeliveryStatus, NewDelivery},
     jobs,
     repos::{self, RepoPatch},
+    sessions::{self, Opener},
     settings,
     tokens::{self, Scope},
 };
@@ -250,6 +251,19 @@ async fn a_token_is_its_secret_and_nothing_else() {
     tokens::revoke(&mut tx, token.id).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(tokens::verify(&world.store, &created.secret, now()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn sessions_of_the_administrator_end_when_another_token_is_given() {
+    let world = World::new().await;
+    let admin = Opener { name: "admin".to_owned(), scope: Scope::Admin, token: None, until: None };
+    for (token, left) in [("the first of them", 1), ("the first of them", 2), ("another than that", 1)] {
+        let mut tx = world.store.write().await.unwrap();
+        sessions::admin_token_is(&mut tx, token).await.unwrap();
+        sessions::open(&mut tx, admin.clone(), "a browser", now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sessions::list(&world.store, now()).await.unwrap().len(), left, "{token}");
+    }
 }
 
 #[tokio::test]

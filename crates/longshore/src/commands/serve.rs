@@ -2,8 +2,6 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -43,6 +41,8 @@ use crate::{
 const CHECKOUT_CACHE_BYTES: u64 = 1 << 30;
 /// A disk that is full for longer ends jobs. Until then their agents keep what they print.
 const DISK_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// Characters of the admin token.
+const MIN_ADMIN_TOKEN: usize = 16;
 /// What SIGTERM grants the loops; jobs run on in any case.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 
@@ -113,6 +113,9 @@ async fn serve(config: Config) -> super::Result {
             engine: EngineProbe::new(probe(&config.docker_host)),
         },
     };
+    let mut tx = store.write().await?;
+    sessions::admin_token_is(&mut tx, &admin_token).await?;
+    tx.commit().await?;
     if let Some(link) = first_link(&store, &config.url).await? {
         let mut err = std::io::stderr().lock();
         writeln!(err, "To sign a browser in, once and within ten minutes:\n\n    {link}\n")?;
@@ -163,17 +166,29 @@ fn probe(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync + 'stat
 /// The token given in the settings, or the one in the data folder, which the first start makes.
 fn admin_token(config: &Config) -> anyhow::Result<String> {
     if let Some(token) = &config.admin_token {
-        anyhow::ensure!(token.len() >= 16, "the admin token has fewer than 16 characters: take a longer one");
+        anyhow::ensure!(
+            token.len() >= MIN_ADMIN_TOKEN,
+            "the admin token has fewer than {MIN_ADMIN_TOKEN} characters: take a longer one"
+        );
         return Ok(token.clone());
     }
     let path = config.data.join("admin-token");
     match std::fs::read_to_string(&path) {
-        Ok(token) => return Ok(token.trim().to_owned()),
+        Ok(token) => {
+            let token = token.trim();
+            // Of less than that nobody made a token, and with nothing everybody would have it.
+            anyhow::ensure!(
+                token.len() >= MIN_ADMIN_TOKEN,
+                "{} holds no whole token: remove it, and the next start makes a new one",
+                path.display()
+            );
+            return Ok(token.to_owned());
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
     let token = longshore_store::tokens::random_secret();
-    write_private(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
+    longshore_store::write_private(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
     let mut err = std::io::stderr().lock();
     writeln!(err, "The admin token, shown this once (it is kept in {}):\n\n    {token}\n", path.display())?;
     Ok(token)
@@ -192,12 +207,6 @@ async fn first_link(store: &Store, url: &str) -> anyhow::Result<Option<String>> 
     settings::set(&mut tx, SHOWN, &now.to_string()).await?;
     tx.commit().await?;
     Ok(Some(format!("{url}/sign-in?code={code}")))
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")?;
-    file.sync_all()
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
