@@ -1,6 +1,10 @@
 //! `longshore build`: the builds of a server.
 
-use std::{collections::HashMap, io::Write as _, process::ExitCode};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use serde_json::{Value, json};
 
@@ -132,8 +136,17 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool) -> sup
         return Err(Ended::new(1, format!("build #{} has no job `{name}`", build["number"])).into());
     }
     if !follow {
+        let printer = Printer::new([], None);
         for job in jobs {
-            client.copy(&format!("/api/v1/jobs/{}/log", text(job, "id")), &mut std::io::stdout().lock())?;
+            let path = format!("/api/v1/jobs/{}/log", text(job, "id"));
+            // In a file or a pipe it is what it is; on a terminal nothing in it may move the cursor.
+            if std::io::stdout().is_terminal() {
+                let mut lines = printer.plain();
+                client.copy(&path, &mut lines)?;
+                lines.finish()?;
+            } else {
+                client.copy(&path, &mut std::io::stdout().lock())?;
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -151,6 +164,11 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool) -> sup
                     let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::Null);
                     match event.name.as_str() {
                         "log" => printed = lines.write(data["text"].as_str().unwrap_or_default().as_bytes()),
+                        "reset" => {
+                            printed = lines
+                                .finish()
+                                .and_then(|()| lines.write(format!("-- try {}\n", data["attempt"]).as_bytes()));
+                        }
                         "end" => {
                             printed = lines
                                 .finish()

@@ -48,6 +48,11 @@ impl Printer {
         JobLines { printer: self, prefix, partial: Vec::new() }
     }
 
+    /// For lines that are nobody's in particular.
+    pub(crate) fn plain(&self) -> JobLines<'_> {
+        JobLines { printer: self, prefix: String::new(), partial: Vec::new() }
+    }
+
     fn print(&self, text: &[u8]) -> std::io::Result<()> {
         let progress = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let write = || {
@@ -97,6 +102,17 @@ impl JobLines<'_> {
             text.push('\n');
         }
         self.printer.print(text.as_bytes())
+    }
+}
+
+impl std::io::Write for JobLines<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        JobLines::write(self, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
