@@ -47,6 +47,12 @@ jobs:
         (known["items"].as_array()?.len() == 2).then_some(())
     });
 
+    // One that is removed leaves nothing of what was fetched of it.
+    let mirror = world.server.data.path().join(format!("mirrors/{added}.git"));
+    assert!(mirror.exists());
+    assert_eq!(world.api().delete(&format!("/api/v1/repos/{added}")), 204);
+    until("the mirror of a removed repository to be gone", || (!mirror.exists()).then_some(()));
+
     world.server.stop();
     // 2015: ten times and more were missed.
     world.was_due_at(YEARLY, 1_420_070_400_000);

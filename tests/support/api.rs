@@ -62,6 +62,15 @@ impl Api {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// The status of a DELETE.
+    pub fn delete(&self, path: &str) -> u16 {
+        let mut request = self.agent.delete(format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        request.call().expect("the server answers").status().as_u16()
+    }
+
     /// Status and body of a PUT.
     pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
         let mut request = self.agent.put(format!("{}{path}", self.url)).header("Content-Type", "application/json");

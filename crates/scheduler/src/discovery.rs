@@ -1,4 +1,5 @@
-//! Looks once at a repository that was added: what its default branch has under `schedule` starts builds without a push before.
+//! Looks once at a repository that was added: what its default branch has under `schedule` starts builds without a push before. And
+//! forgets what was fetched of one that was removed.
 //!
 //! One task, woken when repositories change; it sleeps until a git host that was away is due to be asked again. It writes schedules
 //! and nothing else: a push that comes first says the same, and says it better.
@@ -10,7 +11,7 @@ use longshore_store::{Store, StoreError, repos, schedules};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_PAUSE, TRIES, Working, later, pause_after, sleep_until},
+    by_repo::{LONGEST_PAUSE, TRIES, Working, caught, later, pause_after, sleep_until},
     prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
@@ -30,6 +31,7 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
     let mut changed = store.changes();
     let mut working = Working::new(AT_ONCE);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
+    forget_removed(&store, &planner).await;
     loop {
         let wake_at = match take_up(&store, &planner, &mut working, &mut tries, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
@@ -41,12 +43,12 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
         tokio::select! {
             () = shutdown.cancelled() => return,
             ended = working.ended() => {
-                if let Some(tries) = ended.and_then(|repo| tries.get_mut(&repo)) {
+                if let Some(tries) = tries.get_mut(&ended) {
                     tries.next_at = Some(later(Timestamp::now(), pause_after(tries.count)));
                     tries.count += 1;
                 }
             }
-            () = until_schedules_change(&mut changed) => {}
+            () = until_schedules_change(&mut changed) => forget_removed(&store, &planner).await,
             () = sleep_until(wake_at) => {}
         }
     }
@@ -74,7 +76,7 @@ async fn take_up(
             None => {
                 let (store, planner) = (store.clone(), planner.clone());
                 working.start(repo, async move {
-                    if let Err(reason) = look(&store, &planner, repo).await {
+                    if let Err(reason) = caught(look(&store, &planner, repo)).await.unwrap_or_else(Err) {
                         tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
                     }
                 });
@@ -82,6 +84,22 @@ async fn take_up(
         }
     }
     Ok(wake_at)
+}
+
+/// What was fetched of repositories that were removed goes.
+async fn forget_removed(store: &Store, planner: &Planner) {
+    let kept = planner.mirrors.kept().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot see which mirrors there are");
+        Vec::new()
+    });
+    for repo in kept {
+        // Listed before it is asked for: whoever is registered is so before its mirror is made.
+        if let Ok(None) = repos::get(store, repo).await
+            && let Err(error) = planner.mirrors.remove(repo).await
+        {
+            tracing::warn!(%repo, %error, "a removed repository's mirror stays until the next start");
+        }
+    }
 }
 
 /// The error says why it is to be tried again.

@@ -18,7 +18,7 @@ use longshore_store::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{TRIES, Working, later, pause_after, sleep_until},
+    by_repo::{TRIES, Working, caught, later, pause_after, sleep_until},
     prepare::{Origin, Planner, Prepared, What},
     schedules::Schedules,
 };
@@ -92,7 +92,8 @@ impl From<Verdict> for Judged {
 
 async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let Judged { verdict, schedules, closed } = judge(planner, &repo, &delivery).await;
+    let Judged { verdict, schedules, closed } =
+        caught(judge(planner, &repo, &delivery)).await.unwrap_or_else(|reason| Verdict::Again(reason).into());
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     if let Some(schedules) = &schedules {
@@ -132,15 +133,18 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         }
     }
     tx.commit().await?;
-    // Many small fetches leave many small packs. Git looks first whether it is time, which takes milliseconds.
-    match planner.mirrors.mirror(repo.id).await {
-        Ok(mirror) => {
-            if let Err(error) = mirror.maintain().await {
-                tracing::warn!(repo = repo.name, %error, "the mirror could not be packed");
-            }
+    // Many small fetches leave many small packs. Git looks first whether it is time, which takes milliseconds; the next delivery does not
+    // wait for it.
+    let planner = planner.clone();
+    tokio::spawn(async move {
+        let packed = match planner.mirrors.mirror(repo.id).await {
+            Ok(mirror) => mirror.maintain().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = packed {
+            tracing::warn!(repo = repo.name, %error, "the mirror could not be packed");
         }
-        Err(error) => tracing::warn!(repo = repo.name, %error, "the mirror cannot be opened"),
-    }
+    });
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_NAP, LONGEST_PAUSE, TRIES, Working, later, pause_after, sleep_until},
+    by_repo::{LONGEST_NAP, LONGEST_PAUSE, TRIES, Working, caught, later, pause_after, sleep_until},
     pipeline::{Pipeline, Schedule},
     prepare::{Origin, Planner, Prepared, What},
 };
@@ -166,7 +166,8 @@ async fn fire(
     next_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, row.repo).await? else { return Ok(()) };
-    let (verdict, found) = judge(planner, &repo, row, due_at).await;
+    let judged = caught(judge(planner, &repo, row, due_at)).await;
+    let (verdict, found) = judged.unwrap_or_else(|reason| (Verdict::Again(reason), None));
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     let fired = match verdict {

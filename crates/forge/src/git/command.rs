@@ -183,6 +183,12 @@ impl Invocation {
         self.command.env("GIT_CONFIG_COUNT", self.config.to_string());
     }
 
+    /// Lets it take so long.
+    pub(crate) fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
         self.command.env(key, value.into());
         self

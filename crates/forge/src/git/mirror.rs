@@ -7,6 +7,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use longshore_core::RepoId;
@@ -15,6 +16,9 @@ use tokio::sync::Mutex;
 
 use super::{CloneUrl, Git, GitError};
 use crate::{CommitId, RefName, Revision, text};
+
+/// Packing a large repository takes its time; what is killed in the middle begins anew.
+const PACKING: Duration = Duration::from_secs(60 * 60);
 
 /// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
 #[derive(Debug)]
@@ -43,6 +47,24 @@ impl Mirrors {
         let mirror = Arc::new(Mirror::open_or_create(self.git.clone(), &folder).await?);
         open.insert(repo, Arc::clone(&mirror));
         Ok(mirror)
+    }
+
+    /// Of which repositories there are mirrors.
+    ///
+    /// # Errors
+    /// When the disk does not let us.
+    pub async fn kept(&self) -> Result<Vec<RepoId>, GitError> {
+        let failed = GitError::io("listing the mirrors");
+        let folder = self.folder.clone();
+        let list = move || -> io::Result<Vec<RepoId>> {
+            let names = match std::fs::read_dir(folder) {
+                Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            Ok(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".git")?.parse().ok()).collect())
+        };
+        tokio::task::spawn_blocking(list).await.map_err(io::Error::other).flatten().map_err(failed)
     }
 
     /// Forgets the mirror of `repo` and removes it from the disk.
@@ -183,13 +205,8 @@ impl Mirror {
         };
         let all: Vec<&str> =
             ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"].into_iter().chain(request.as_deref()).collect();
-        match self.fetch_refs(url, &[], &all).await {
-            // A branch `a` that is gone stands in the way of a new branch `a/b`.
-            Err(GitError::Failed { detail, .. }) if detail.contains("cannot lock ref") => {
-                self.fetch_refs(url, &["--prune"], &all).await?;
-            }
-            result => result?,
-        }
+        // A branch that is gone is not built any more, and does not stand in the way of a new branch below its name.
+        self.fetch_refs(url, &["--prune"], &all).await?;
         let revision = wanted.revision();
         match (self.resolve(&revision).await, &revision) {
             (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => {
@@ -265,13 +282,13 @@ impl Mirror {
         Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
     }
 
-    /// Packs what many small fetches left behind, if it is time. Waits for a fetch, and makes one wait: for quiet hours.
+    /// Packs what many small fetches left behind, if it is time. Nobody has to wait for it: git lets others fetch and read meanwhile,
+    /// and packs once at a time.
     ///
     /// # Errors
     /// When git fails.
     pub async fn maintain(&self) -> Result<(), GitError> {
-        let _one = self.fetching.lock().await;
-        let mut gc = self.git.in_repository(&self.folder);
+        let mut gc = self.git.in_repository(&self.folder).limit(PACKING);
         gc.config("gc.auto", "2000");
         gc.args(["gc", "--auto", "--quiet"]).output("packing a mirror", &[]).await.map(drop)
     }

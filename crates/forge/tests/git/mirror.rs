@@ -82,6 +82,18 @@ async fn a_delivery_is_answered_from_the_mirror_when_its_commit_is_here() {
 }
 
 #[tokio::test]
+async fn a_branch_that_was_deleted_is_not_built_any_more_and_its_commits_still_are() {
+    let world = world().await;
+    world.repository.git(&["checkout", "--quiet", "-b", "gone"]);
+    let commit: CommitId = world.repository.write("b", "b\n").commit("second").parse().unwrap();
+    assert_eq!(world.fetch(&on("gone")).await.unwrap(), commit);
+    world.repository.git(&["checkout", "--quiet", "main"]);
+    world.repository.git(&["branch", "--quiet", "-D", "gone"]);
+    assert!(matches!(world.fetch(&on("gone")).await, Err(GitError::UnknownRevision { .. })));
+    assert_eq!(world.fetch(&Wanted::Commit(commit.clone())).await.unwrap(), commit);
+}
+
+#[tokio::test]
 async fn a_commit_that_was_pushed_away_is_still_built_or_named_as_gone() {
     let world = world().await;
     let first = world.head();
