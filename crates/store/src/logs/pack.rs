@@ -79,13 +79,21 @@ pub async fn pass(store: &Store, rest: Duration, done: &mut HashSet<PathBuf>) ->
                 waits = true;
                 continue;
             }
-            if let Some((bytes, left)) = blocking(&path, {
+            let done = blocking(&path, {
                 let path = path.clone();
                 move || pack(&path)
-            })
-            .await?
-            {
-                packed = Packed { logs: packed.logs + 1, bytes: packed.bytes + bytes, left: packed.left + left };
+            });
+            match done.await {
+                Ok(Some((bytes, left))) => {
+                    packed = Packed { logs: packed.logs + 1, bytes: packed.bytes + bytes, left: packed.left + left };
+                }
+                Ok(None) => {}
+                Err(error @ StoreError::DiskFull(_)) => return Err(error),
+                // One that cannot be read keeps no other from being packed.
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a log could not be packed; it stays as it is");
+                    waits = true;
+                }
             }
         }
         if !waits {
