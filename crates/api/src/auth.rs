@@ -21,8 +21,9 @@ use longshore_store::{
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
-use crate::{ApiError, pages::SignedIn, server::Server};
+use crate::{ApiError, pages::SignedIn, server::Server, sse};
 
 /// The cookie that holds a session.
 pub(crate) const SESSION_COOKIE: &str = "longshore_session";
@@ -158,6 +159,45 @@ impl Caller {
         let opener =
             Opener { name: session.name, scope: session.scope, token: session.token, until: Some(session.expires_at) };
         Ok(Self { scope: Some(session.scope), opener: Some(opener), session: Some(BySession { id: session.id, csrf }) })
+    }
+}
+
+/// Whoever reads an answer that has no end of its own. Now and then it is asked again who that is: when the token or the session is
+/// over, so is the answer.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    caller: Caller,
+    credentials: HeaderMap,
+    next_look: Instant,
+}
+
+impl Reader {
+    pub(crate) fn new(caller: Caller, headers: &HeaderMap) -> Self {
+        let mut credentials = HeaderMap::new();
+        for name in [header::AUTHORIZATION, header::COOKIE] {
+            for value in headers.get_all(&name) {
+                credentials.append(&name, value.clone());
+            }
+        }
+        Self { caller, credentials, next_look: Instant::now() + sse::KEEPALIVE }
+    }
+
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Waits until it is time to look, which is when a sign of life is due, too.
+    pub(crate) async fn time_to_look(&self) {
+        tokio::time::sleep_until(self.next_look).await;
+    }
+
+    /// Whether it may do what it might.
+    pub(crate) async fn look(&mut self, server: &Server) -> bool {
+        self.next_look = Instant::now() + sse::KEEPALIVE;
+        // Whom nobody knows any more comes back, and is answered.
+        let Ok(caller) = Caller::identify(&self.credentials, server).await else { return false };
+        let before = std::mem::replace(&mut self.caller, caller);
+        self.caller.scope >= before.scope
     }
 }
 

@@ -15,11 +15,10 @@ use longshore_store::{
     jobs::{self, Job},
 };
 use serde::Serialize;
-use tokio::time::sleep;
 
 use crate::{
     ApiError,
-    auth::Caller,
+    auth::{Caller, Reader},
     error::ErrorBody,
     params::{Path, Query},
     server::Server,
@@ -48,7 +47,7 @@ pub(crate) async fn all(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = cursor(query.last_id(&headers))?;
-    Ok(Watcher::new(server, caller, None, after).into_response())
+    Ok(Watcher::new(server, Reader::new(caller, &headers), None, after).into_response())
 }
 
 /// Changes of one build
@@ -77,7 +76,7 @@ pub(crate) async fn of_build(
     let after = cursor(query.last_id(&headers))?;
     let snapshot = after.is_none();
     // The cursor is older than what is read now: what changes in between is sent twice rather than never.
-    let mut watcher = Watcher::new(server, caller, Some(id), after);
+    let mut watcher = Watcher::new(server, Reader::new(caller, &headers), Some(id), after);
     if snapshot {
         watcher.write_jobs(id).await?;
         watcher.write_build(&build)?;
@@ -133,7 +132,7 @@ struct Reset {}
 #[derive(Debug)]
 struct Watcher {
     server: Arc<Server>,
-    caller: Caller,
+    reader: Reader,
     /// Of this build only.
     build: Option<BuildId>,
     feed: Feed,
@@ -145,12 +144,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(server: Arc<Server>, caller: Caller, build: Option<BuildId>, after: Option<u64>) -> Self {
+    fn new(server: Arc<Server>, reader: Reader, build: Option<BuildId>, after: Option<u64>) -> Self {
         let cursor = after.unwrap_or_else(|| *server.store.watch().borrow());
         let feed = server.store.feed(Some(cursor));
         // An id without data is no event, but a client that is cut off at once knows where it was.
         let out = format!("retry: 1000\nid: {cursor}\n\n");
-        Self { server, caller, build, feed, cursor, sent: HashMap::new(), out }
+        Self { server, reader, build, feed, cursor, sent: HashMap::new(), out }
     }
 
     fn into_response(self) -> Response {
@@ -166,9 +165,9 @@ impl Watcher {
         while self.out.is_empty() {
             let item = tokio::select! {
                 item = self.feed.next() => item?,
-                () = sleep(sse::KEEPALIVE) => {
+                () = self.reader.time_to_look() => {
                     self.out.push_str(sse::COMMENT);
-                    return Ok(true);
+                    return Ok(self.reader.look(&self.server).await);
                 }
                 () = self.server.shutdown.cancelled() => return Ok(false),
             };
@@ -191,7 +190,7 @@ impl Watcher {
             return self.write_repo(change.kind, repo).await;
         }
         let (Some(repo), Some(build)) = (change.repo, change.build) else { return Ok(()) };
-        if self.build.is_some_and(|only| only != build) || !self.caller.may_see(&self.server, repo).await? {
+        if self.build.is_some_and(|only| only != build) || !self.reader.caller().may_see(&self.server, repo).await? {
             return Ok(());
         }
         match (change.kind, change.job) {
@@ -223,7 +222,7 @@ impl Watcher {
 
     /// A repository was registered, changed or removed, or a delivery of it came or moved.
     async fn write_repo(&mut self, kind: ChangeKind, repo: RepoId) -> Result<(), ApiError> {
-        match self.caller.may_see(&self.server, repo).await? {
+        match self.reader.caller().may_see(&self.server, repo).await? {
             true => self.event(kind.as_str(), &RepoEvent { repo }),
             false => Ok(()),
         }

@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture as _, io, sync::Arc, time::Duration};
 use axum::{Router, middleware, serve::ListenerExt as _};
 use longshore_core::Timestamp;
 use longshore_scheduler::Scheduler;
-use longshore_store::{Store, logs::LogEvents};
+use longshore_store::Store;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::{
     ApiError,
     body::LargeBodies,
     layers,
-    logs::{Tails, line_stream::LineShow},
+    logs::{Tails, line_stream::LineShow, live::EventShow},
     metrics::Requests,
     pages, routes,
 };
@@ -75,7 +75,7 @@ pub(crate) struct Server {
     pub(crate) large_bodies: LargeBodies,
     pub(crate) requests: Requests,
     /// What followers of logs share.
-    pub(crate) event_tails: Tails<LogEvents>,
+    pub(crate) event_tails: Tails<EventShow>,
     pub(crate) line_tails: Tails<LineShow>,
 }
 

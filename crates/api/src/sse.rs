@@ -42,6 +42,13 @@ pub(crate) fn write_event(out: &mut String, name: &str, id: &str, data: &impl Se
     Ok(())
 }
 
+/// Events behind a first text; an empty one is none.
+pub(crate) fn behind(first: String, events: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
+    use futures_util::StreamExt as _;
+    let first = (!first.is_empty()).then(|| Bytes::from(first));
+    futures_util::stream::iter(first).chain(events)
+}
+
 /// The answer.
 pub(crate) fn response(events: impl Stream<Item = impl Into<Bytes>> + Send + 'static) -> Response {
     use futures_util::StreamExt as _;

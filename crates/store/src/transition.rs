@@ -107,6 +107,7 @@ pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<Claim
     let build = builds::fetch(tx.conn(), job.build).await?.ok_or(StoreError::NotFound("build"))?;
     let repo = repos::fetch(tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
     let attempt = job.attempt;
+    tx.began_attempt(id, attempt);
     Ok(Some(ClaimedJob { job, build, repo, plan, attempt }))
 }
 
@@ -251,7 +252,7 @@ pub(crate) async fn set_status(
     }
     if to.is_final() {
         steps::end_all(tx, standing.id, to, now).await?;
-        tx.ended(standing.id, to);
+        tx.ended(standing.id);
     }
     let (repo, build, job) = (Some(standing.repo), Some(standing.build), Some(standing.id));
     tx.changed(NewChange { kind: ChangeKind::Job, repo, build, job });

@@ -1,6 +1,6 @@
 //! The one writer's transaction. What it changed is announced after its commit, never before.
 
-use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, RepoId, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
@@ -11,7 +11,8 @@ use crate::{ChangeKind, Store, StoreError, changes, removals};
 pub struct WriteTx {
     tx: Transaction<'static, Sqlite>,
     changes: Vec<NewChange>,
-    ended: Vec<(JobId, Status)>,
+    /// Jobs, and the attempt before which all are over.
+    ended: Vec<(JobId, u32)>,
     removes_logs: bool,
     store: Store,
     // Last: dropped when the transaction is gone.
@@ -57,8 +58,8 @@ impl WriteTx {
         tx.commit().await?;
 
         let inner = &store.inner;
-        for (job, status) in ended {
-            inner.logs.end(job, status);
+        for (job, attempt) in ended {
+            inner.logs.end_attempts_before(job, attempt);
         }
         // The cursor first: who subscribes to changes and then reads the cursor misses nothing after it.
         let last = announced.last().map(|change| change.cursor);
@@ -94,8 +95,13 @@ impl WriteTx {
     }
 
     /// The job is final with this commit: whoever follows its log reads to the end and is done.
-    pub(crate) fn ended(&mut self, job: JobId, status: Status) {
-        self.ended.push((job, status));
+    pub(crate) fn ended(&mut self, job: JobId) {
+        self.began_attempt(job, u32::MAX);
+    }
+
+    /// With this commit an attempt begins: the same for those before it.
+    pub(crate) fn began_attempt(&mut self, job: JobId, attempt: u32) {
+        self.ended.push((job, attempt));
     }
 
     /// Some were noted: their files go once the commit has forgotten them.

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::{body::Bytes, extract::State, http::HeaderMap, response::Response};
-use futures_util::{StreamExt as _, stream};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use longshore_core::{JobId, RecordKind, Status, Timestamp};
 use longshore_store::logs::{self, Batch, LineCut, LogLine};
 use serde::Serialize;
 
 use super::{
+    ids::{self, Resumed},
     lines::LineView,
     tail::{Follower, Show},
 };
 use crate::{
     ApiError,
-    auth::Caller,
+    auth::{Caller, Reader},
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
@@ -26,7 +26,8 @@ use crate::{
 ///
 /// `event: lines` with `data: {"lines", "open", "steps", "total"}`: lines that have ended since, what is open now (without numbers,
 /// replaced with every event), steps that began or ended. `id` is the last line's number: whoever resumes goes on behind that line.
-/// When the job is over and everything has been sent, `event: end` with `data: {"status", "total"}`.
+/// When the job is over and everything has been sent, `event: end` with `data: {"status", "total"}`. Where it is tried again, ids begin
+/// with the attempt (`2:120`), and who comes back is told `event: reset` with `data: {"attempt"}`: lines count anew from there.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/lines/stream", tag = "logs", security((), ("token" = ["read"])),
     params(
@@ -46,19 +47,24 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&server, &caller, id).await?;
-    let seen = query.last_id(&headers).map_or(Ok(0), |id| id.parse());
-    let seen = seen.map_err(|_| ApiError::bad_request("`Last-Event-ID` is no line's number"))?;
-    let place = logs::place_of(&server.store, id, seen).await?;
-    let reader = logs::follow(&server.store, id, place.offset).await?;
-    let mut show = LineShow { cut: place.cut };
-    let first = show.event(place.lines, Vec::new())?;
-    let follower = Follower::new(Arc::clone(&server), &server.line_tails, id, reader, show);
-    Ok(sse::response(stream::once(async { Bytes::from(first) }).chain(follower.events())))
+    let last_id = query.last_id(&headers);
+    let mut reader = logs::follow(&server.store, id, 0).await?;
+    let (_, attempt) = reader.log();
+    let no_id = || ApiError::bad_request("`Last-Event-ID` is no line's number");
+    let Resumed { place, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
+    let place = logs::place_of(&server.store, id, attempt, place.parse().map_err(|_| no_id())?).await?;
+    reader.seek(place.offset);
+    let mut show = LineShow { attempt, cut: place.cut };
+    first.push_str(&show.event(place.lines, Vec::new())?);
+    let follower =
+        Follower::new(Arc::clone(&server), Reader::new(caller, &headers), &server.line_tails, id, reader, show);
+    Ok(sse::response(sse::behind(first, follower.events())))
 }
 
 /// Lines, in order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LineShow {
+    attempt: u32,
     cut: LineCut,
 }
 
@@ -95,7 +101,12 @@ impl LineShow {
         let lines = lines.into_iter().map(LineView::from).collect();
         let open = self.cut.open().iter().map(|open| LogLine::open(open).into()).collect();
         let total = self.cut.ended();
-        sse::write_event(&mut out, "lines", &total.to_string(), &Lines { lines, open, steps, total })?;
+        sse::write_event(
+            &mut out,
+            "lines",
+            &ids::id(self.attempt, &total.to_string()),
+            &Lines { lines, open, steps, total },
+        )?;
         Ok(out)
     }
 }
@@ -126,7 +137,7 @@ impl Show for LineShow {
         self.cut.finish(|line| lines.push(LogLine::new(&line)));
         let mut out = if lines.is_empty() { String::new() } else { self.event(lines, Vec::new())? };
         let total = self.cut.ended();
-        sse::write_event(&mut out, "end", &total.to_string(), &End { status, total })?;
+        sse::write_event(&mut out, "end", &ids::id(self.attempt, &total.to_string()), &End { status, total })?;
         Ok(out)
     }
 }

@@ -13,10 +13,13 @@ use longshore_store::{
 };
 use serde::Serialize;
 
-use super::tail::{Follower, Show};
+use super::{
+    ids::{self, Resumed},
+    tail::{Follower, Show},
+};
 use crate::{
     ApiError,
-    auth::Caller,
+    auth::{Caller, Reader},
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
@@ -30,7 +33,8 @@ const EVENT_LEN: usize = 64 << 10;
 /// A job's log as server-sent events
 ///
 /// `event: log` with `data: {"step", "number", "stream", "time", "text"}`, and when the job is over and everything has been
-/// sent `event: end` with `data: {"status"}`. A job that has not begun is waited for.
+/// sent `event: end` with `data: {"status"}`. A job that has not begun is waited for. Where it is tried again the answer ends
+/// without that; who comes back is told `event: reset` with `data: {"attempt"}`, and gets the new attempt's log from its beginning.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/stream", tag = "logs", security((), ("token" = ["read"])),
     params(
@@ -51,12 +55,24 @@ pub(crate) async fn follow(
 ) -> Result<Response, ApiError> {
     find_job(&server, &caller, id).await?;
     let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let cursor = query.last_id(&headers);
-    let (events, from) = LogEvents::resume(StepHead::of(&plan), cursor.as_deref().unwrap_or("0"))
-        .ok_or_else(|| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"))?;
-    let reader = logs::follow(&server.store, id, from).await?;
-    let follower = Follower::new(Arc::clone(&server), &server.event_tails, id, reader, events);
-    Ok(sse::response(follower.events()))
+    let last_id = query.last_id(&headers);
+    let mut reader = logs::follow(&server.store, id, 0).await?;
+    let (_, attempt) = reader.log();
+    let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
+    let Resumed { place, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
+    let (events, from) = LogEvents::resume(StepHead::of(&plan), place).ok_or_else(no_id)?;
+    reader.seek(from);
+    let show = EventShow { attempt, events };
+    let follower =
+        Follower::new(Arc::clone(&server), Reader::new(caller, &headers), &server.event_tails, id, reader, show);
+    Ok(sse::response(sse::behind(first, follower.events())))
+}
+
+/// Records as events.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EventShow {
+    attempt: u32,
+    events: LogEvents,
 }
 
 #[derive(Serialize)]
@@ -64,13 +80,13 @@ struct End {
     status: Status,
 }
 
-impl Show for LogEvents {
+impl Show for EventShow {
     /// The batch as events, neighbours of one step and stream together.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
         let mut out = String::new();
         let mut open: Option<Open> = None;
         for (end, record) in batch.records() {
-            let Some(event) = self.event(&record) else { continue };
+            let Some(event) = self.events.event(&record) else { continue };
             match &mut open {
                 Some(open) if open.takes(&event) => open.text.push_str(&event.text),
                 Some(_) | None => {
@@ -81,7 +97,7 @@ impl Show for LogEvents {
                 }
             }
             if let Some(open) = &mut open {
-                open.cursor = self.cursor(end);
+                open.id = ids::id(self.attempt, &self.events.cursor(end));
             }
         }
         if let Some(done) = open {
@@ -92,7 +108,7 @@ impl Show for LogEvents {
 
     fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError> {
         let mut out = String::new();
-        sse::write_event(&mut out, "end", &self.cursor(offset), &End { status })?;
+        sse::write_event(&mut out, "end", &ids::id(self.attempt, &self.events.cursor(offset)), &End { status })?;
         Ok(out)
     }
 }
@@ -104,7 +120,7 @@ struct Open {
     stream: &'static str,
     time: longshore_core::Timestamp,
     text: String,
-    cursor: String,
+    id: String,
 }
 
 impl Open {
@@ -115,7 +131,7 @@ impl Open {
             stream: event.stream,
             time: event.time,
             text: event.text.clone().into_owned(),
-            cursor: String::new(),
+            id: String::new(),
         }
     }
 
@@ -131,6 +147,6 @@ impl Open {
             time: self.time,
             text: self.text.into(),
         };
-        sse::write_event(out, "log", &self.cursor, &event)
+        sse::write_event(out, "log", &self.id, &event)
     }
 }

@@ -14,24 +14,26 @@ use longshore_store::{
     jobs,
     logs::{Batch, LogReader},
 };
-use tokio::time::sleep;
 
-use crate::{ApiError, server::Server, sse};
+use crate::{ApiError, auth::Reader, builds::find_job, server::Server, sse};
 
 /// Bytes that are kept of one job's newest events.
 const KEPT: usize = 256 << 10;
 
 /// How a follower shows a log: a place in it, and what to write of what comes next.
-pub(super) trait Show: Clone + Send + 'static {
+pub(super) trait Show: Clone + PartialEq + Send + 'static {
     /// The batch as events; the place is behind it then.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError>;
     /// What to write when the job is over, everything having been written.
     fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError>;
 }
 
-/// The tails of all jobs that are followed in one way.
+/// The tails of all logs that are followed in one way, each of an attempt of a job.
 #[derive(Debug)]
-pub(crate) struct Tails<S>(Mutex<HashMap<JobId, Weak<Tail<S>>>>);
+pub(crate) struct Tails<S>(Mutex<HashMap<Log, Weak<Tail<S>>>>);
+
+/// A job and its attempt.
+type Log = (JobId, u32);
 
 impl<S> Default for Tails<S> {
     fn default() -> Self {
@@ -40,14 +42,14 @@ impl<S> Default for Tails<S> {
 }
 
 impl<S> Tails<S> {
-    fn of(&self, job: JobId) -> Arc<Tail<S>> {
+    fn of(&self, log: Log) -> Arc<Tail<S>> {
         let mut tails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tail) = tails.get(&job).and_then(Weak::upgrade) {
+        if let Some(tail) = tails.get(&log).and_then(Weak::upgrade) {
             return tail;
         }
         tails.retain(|_, tail| tail.strong_count() > 0);
         let tail = Arc::new(Tail { kept: tokio::sync::Mutex::new(Kept { pieces: VecDeque::new(), len: 0 }) });
-        tails.insert(job, Arc::downgrade(&tail));
+        tails.insert(log, Arc::downgrade(&tail));
         tail
     }
 }
@@ -69,13 +71,15 @@ struct Piece<S> {
     from: u64,
     to: u64,
     text: Bytes,
-    /// The place behind it.
+    /// The place before it and behind it.
+    before: S,
     after: S,
 }
 
-impl<S: Clone> Kept<S> {
-    fn at(&self, offset: u64) -> Option<&Piece<S>> {
-        self.pieces.iter().rev().find(|piece| piece.from == offset)
+impl<S: Clone + PartialEq> Kept<S> {
+    /// What comes at a place. Part of it is what a reader said who came back: who said another thing gets nothing of it.
+    fn at(&self, offset: u64, place: &S) -> Option<&Piece<S>> {
+        self.pieces.iter().rev().find(|piece| piece.from == offset && piece.before == *place)
     }
 
     /// Where the next piece would begin; 0 before the first.
@@ -102,6 +106,7 @@ impl<S: Clone> Kept<S> {
 #[derive(Debug)]
 pub(super) struct Follower<S> {
     server: Arc<Server>,
+    who: Reader,
     job: JobId,
     tail: Arc<Tail<S>>,
     reader: LogReader,
@@ -119,8 +124,15 @@ pub(super) enum Next {
 
 impl<S: Show> Follower<S> {
     /// Goes on from `reader`'s place, which is `show`'s.
-    pub(super) fn new(server: Arc<Server>, tails: &Tails<S>, job: JobId, reader: LogReader, show: S) -> Self {
-        Self { tail: tails.of(job), server, job, reader, show }
+    pub(super) fn new(
+        server: Arc<Server>,
+        who: Reader,
+        tails: &Tails<S>,
+        job: JobId,
+        reader: LogReader,
+        show: S,
+    ) -> Self {
+        Self { tail: tails.of(reader.log()), server, who, job, reader, show }
     }
 
     /// The answer: events to the job's end.
@@ -139,7 +151,7 @@ impl<S: Show> Follower<S> {
         loop {
             tokio::select! {
                 () = self.reader.ready() => {}
-                () = sleep(sse::KEEPALIVE) => return Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())),
+                () = self.who.time_to_look() => return self.look().await,
                 () = self.server.shutdown.cancelled() => return Next::Nothing,
             }
             match self.take().await {
@@ -153,10 +165,17 @@ impl<S: Show> Follower<S> {
         self.end().await.unwrap_or(Next::Nothing)
     }
 
+    /// A sign of life, where the reader may still see the job.
+    async fn look(&mut self) -> Next {
+        let may =
+            self.who.look(&self.server).await && find_job(&self.server, self.who.caller(), self.job).await.is_ok();
+        if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Nothing }
+    }
+
     /// The next piece of what is there: another one's, or read for all.
     async fn take(&mut self) -> Result<Option<Bytes>, ApiError> {
         let mut kept = self.tail.kept.lock().await;
-        if let Some(piece) = kept.at(self.reader.offset()) {
+        if let Some(piece) = kept.at(self.reader.offset(), &self.show) {
             self.reader.seek(piece.to);
             self.show.clone_from(&piece.after);
             return Ok(Some(piece.text.clone()));
@@ -166,8 +185,9 @@ impl<S: Show> Follower<S> {
         let kept = (from >= kept.end()).then_some(&mut kept);
         match kept {
             Some(kept) => {
+                let before = self.show.clone();
                 let Some((to, text)) = read(&mut self.reader, &mut self.show).await? else { return Ok(None) };
-                kept.push(Piece { from, to, text: text.clone(), after: self.show.clone() });
+                kept.push(Piece { from, to, text: text.clone(), before, after: self.show.clone() });
                 Ok(Some(text))
             }
             None => Ok(read(&mut self.reader, &mut self.show).await?.map(|(_, text)| text)),
@@ -176,7 +196,8 @@ impl<S: Show> Follower<S> {
 
     async fn end(&mut self) -> Result<Next, ApiError> {
         let Some(job) = jobs::get(&self.server.store, self.job).await? else { return Ok(Next::Nothing) };
-        if !job.status.is_final() {
+        // Where it is tried again, the reader comes back and is told so.
+        if !job.status.is_final() || job.log_of() != self.reader.log() {
             return Ok(Next::Nothing);
         }
         Ok(Next::Last(self.show.end(self.reader.offset(), job.status)?.into()))

@@ -279,19 +279,28 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
 
 async fn print_log(store: Store, job: Job, index: usize, progress: Arc<Progress>) -> anyhow::Result<()> {
     let plan = jobs::plan(&store, job.id).await?.context("the job has no plan")?;
-    let mut renderer = Renderer::text(StepHead::of(&plan), None);
-    let mut reader = logs::follow(&store, job.id, 0).await?;
     let mut lines = progress.lines(index, &job.name);
     let mut text = Vec::new();
-    while let Some(batch) = reader.next().await? {
-        for (_, record) in batch.records() {
-            renderer.render(&record, &mut text);
+    loop {
+        let mut renderer = Renderer::text(StepHead::of(&plan), None);
+        let mut reader = logs::follow(&store, job.id, 0).await?;
+        let (_, attempt) = reader.log();
+        if attempt > 1 {
+            lines.write(format!("-- try {attempt}\n").as_bytes())?;
         }
-        lines.write(&text)?;
-        text.clear();
+        while let Some(batch) = reader.next().await? {
+            for (_, record) in batch.records() {
+                renderer.render(&record, &mut text);
+            }
+            lines.write(&text)?;
+            text.clear();
+        }
+        lines.finish()?;
+        // Another try has begun meanwhile, or there is none.
+        if jobs::get(&store, job.id).await?.is_none_or(|job| job.log_of() == reader.log()) {
+            return Ok(());
+        }
     }
-    lines.finish()?;
-    Ok(())
 }
 
 /// Keeps the progress lines of running and waiting jobs true. Woken by the store.

@@ -28,7 +28,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use longshore_core::{JobId, Status};
+use longshore_core::JobId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -61,8 +61,8 @@ type Live = HashMap<JobId, HashMap<u32, watch::Sender<Progress>>>;
 pub(crate) struct Progress {
     /// Bytes of whole records; nothing while no writer has opened it.
     len: Option<u64>,
-    /// The job's final status, once it is committed.
-    ended: Option<Status>,
+    /// Nothing more will come: the job is over, or its next attempt has begun, and that is committed.
+    ended: bool,
 }
 
 impl Logs {
@@ -100,10 +100,19 @@ impl Logs {
     }
 
     /// The job is over and that is committed: its followers read to the end, then end.
-    pub(crate) fn end(&self, job: JobId, status: Status) {
-        let attempts = self.lock().remove(&job);
-        for sender in attempts.into_iter().flat_map(HashMap::into_values) {
-            sender.send_modify(|progress| progress.ended = Some(status));
+    pub(crate) fn end(&self, job: JobId) {
+        self.end_attempts_before(job, u32::MAX);
+    }
+
+    /// The same of the job's attempts before this one, which has begun.
+    pub(crate) fn end_attempts_before(&self, job: JobId, attempt: u32) {
+        let mut live = self.lock();
+        let Some(attempts) = live.get_mut(&job) else { return };
+        for (_, sender) in attempts.extract_if(|known, _| *known < attempt) {
+            sender.send_modify(|progress| progress.ended = true);
+        }
+        if attempts.is_empty() {
+            live.remove(&job);
         }
     }
 
@@ -132,7 +141,7 @@ impl Logs {
     fn progress(&self, job: JobId, attempt: u32) -> watch::Sender<Progress> {
         let mut live = self.lock();
         let sender = live.entry(job).or_default().entry(attempt);
-        sender.or_insert_with(|| watch::Sender::new(Progress { len: None, ended: None })).clone()
+        sender.or_insert_with(|| watch::Sender::new(Progress { len: None, ended: false })).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -141,29 +150,28 @@ impl Logs {
 }
 
 /// Reads a job's log from a journal's offset (0, or what [`Batch::end`] and [`Batch::records`] gave) to its end, waiting for
-/// what is still to come; ends when the job is over and everything was given. [`StoreError::NotFound`] without such a job.
+/// what is still to come; ends when the job is over, or the next attempt has begun, and everything was given. Whose it is tells
+/// [`LogReader::log`]. [`StoreError::NotFound`] without such a job.
 pub async fn follow(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
     let (source, attempt) = job.log_of();
-    let path = store.logs().path(source, attempt);
     if job.status.is_final() {
-        return Ok(LogReader::new(path, from, None));
+        return Ok(LogReader::new(store.logs(), (source, attempt), from, None));
     }
     // First listen, then look again whether it is over: an end in between is seen one way or the other.
     let progress = store.logs().progress(source, attempt).subscribe();
     match jobs::get(store, job.id).await? {
-        Some(now) if now.status.is_final() => store.logs().end(source, now.status),
-        Some(_) => {}
+        Some(now) if now.status.is_final() => store.logs().end(source),
+        Some(now) => store.logs().end_attempts_before(source, now.attempt),
         None => return Err(StoreError::NotFound("job")),
     }
-    Ok(LogReader::new(path, from, Some(progress)))
+    Ok(LogReader::new(store.logs(), (source, attempt), from, Some(progress)))
 }
 
 /// The same, but only what is there now.
 pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let (source, attempt) = job.log_of();
-    Ok(LogReader::new(store.logs().path(source, attempt), from, None))
+    Ok(LogReader::new(store.logs(), job.log_of(), from, None))
 }
 
 /// The same of one of its tries. [`StoreError::NotFound`] where there was no such try.
@@ -173,7 +181,7 @@ pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<Log
     if attempt != current && job.attempts.iter().all(|over| over.attempt != attempt) {
         return Err(StoreError::NotFound("attempt"));
     }
-    Ok(LogReader::new(store.logs().path(source, attempt), 0, None))
+    Ok(LogReader::new(store.logs(), (source, attempt), 0, None))
 }
 
 /// How many bytes [`Renderer::raw`] makes of a job's log as it is now: for Content-Length and ranges. Reads the whole journal.

@@ -3,13 +3,13 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use longshore_core::{
-    Record,
+    JobId, Record,
     record::{HEADER_LEN, MAX_DATA_LEN, Parsed},
 };
 use tokio::sync::watch;
 
 use super::{
-    Progress,
+    Logs, Progress,
     file::{JournalFile, ReadAt},
 };
 use crate::StoreError;
@@ -22,6 +22,7 @@ const FOLLOWED_WINDOW: u64 = 32 << 10;
 /// Reads a journal, and follows it where it is still being written.
 #[derive(Debug)]
 pub struct LogReader {
+    log: (JobId, u32),
     path: PathBuf,
     file: Option<Arc<JournalFile>>,
     offset: u64,
@@ -57,8 +58,14 @@ impl Batch {
 }
 
 impl LogReader {
-    pub(super) fn new(path: PathBuf, offset: u64, live: Option<watch::Receiver<Progress>>) -> Self {
-        Self { path, file: None, offset, live, drained: None }
+    pub(super) fn new(logs: &Logs, log: (JobId, u32), offset: u64, live: Option<watch::Receiver<Progress>>) -> Self {
+        Self { log, path: logs.path(log.0, log.1), file: None, offset, live, drained: None }
+    }
+
+    /// The job and the attempt whose log it is.
+    #[must_use]
+    pub fn log(&self) -> (JobId, u32) {
+        self.log
     }
 
     /// Where it goes on.
@@ -85,7 +92,7 @@ impl LogReader {
     pub async fn ready(&mut self) {
         while let Some(live) = &mut self.live {
             let progress = *live.borrow_and_update();
-            if progress.ended.is_some() || self.drained != Some(progress) {
+            if progress.ended || self.drained != Some(progress) {
                 return;
             }
             if live.changed().await.is_err() {
@@ -107,7 +114,7 @@ impl LogReader {
     /// Whether, [`LogReader::now`] having had nothing, nothing will come.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.live.is_none() || self.drained.is_some_and(|progress| progress.ended.is_some())
+        self.live.is_none() || self.drained.is_some_and(|progress| progress.ended)
     }
 
     /// Goes on at another place: behind a record that somebody else has read.

@@ -133,7 +133,7 @@ pub struct LogEvent<'a> {
 }
 
 /// Turns records, given in order, into events. A character that was cut between two records comes whole with the second.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEvents {
     steps: Arc<[StepHead]>,
     /// The beginning of a character, by the step and stream that printed it.

@@ -121,12 +121,12 @@ pub struct Found {
 
 /// A window of a job's log.
 pub async fn window(store: &Store, job: JobId, wanted: Wanted) -> Result<Window, StoreError> {
-    blocking(store, job, move |log| log.window(wanted)).await
+    blocking(store, job, None, move |log| log.window(wanted)).await
 }
 
 /// A job's log's outline.
 pub async fn outline(store: &Store, job: JobId) -> Result<Outline, StoreError> {
-    blocking(store, job, |log| {
+    blocking(store, job, None, |log| {
         let (cut, marks, borders) = log.rest()?;
         Ok(Outline { total: cut.ended(), borders, marks })
     })
@@ -135,7 +135,7 @@ pub async fn outline(store: &Store, job: JobId) -> Result<Outline, StoreError> {
 
 /// The lines of a job's log that show a text. Reads all of it.
 pub async fn search(store: &Store, job: JobId, search: Search) -> Result<Found, StoreError> {
-    blocking(store, job, move |log| log.search(&search)).await
+    blocking(store, job, None, move |log| log.search(&search)).await
 }
 
 /// Where a reader goes on that has seen some lines.
@@ -149,19 +149,20 @@ pub struct Place {
     pub lines: Vec<LogLine>,
 }
 
-/// Where a reader of a job's log goes on that has seen the first `n` lines.
-pub async fn place_of(store: &Store, job: JobId, n: u64) -> Result<Place, StoreError> {
-    blocking(store, job, move |log| log.place_of(n)).await
+/// Where a reader goes on that has seen the first `n` lines of an attempt's log.
+pub async fn place_of(store: &Store, job: JobId, attempt: u32, n: u64) -> Result<Place, StoreError> {
+    blocking(store, job, Some(attempt), move |log| log.place_of(n)).await
 }
 
 async fn blocking<T: Send + 'static>(
     store: &Store,
     job: JobId,
+    attempt: Option<u32>,
     work: impl FnOnce(&Log) -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let (source, attempt) = job.log_of();
-    let path = store.logs().path(source, attempt);
+    let (source, current) = job.log_of();
+    let path = store.logs().path(source, attempt.unwrap_or(current));
     let log_path = path.clone();
     let done = tokio::task::spawn_blocking(move || work(&Log::open(path, job.status.is_final())?)).await;
     done.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(&log_path, source))

@@ -1,0 +1,60 @@
+//! Ids of the events of a log's streams: a place in the log, and of which attempt of the job, where that is not the first.
+
+use serde::Serialize;
+
+use crate::{ApiError, sse};
+
+/// The id of a place in an attempt's log: `4096`, or `2:4096`.
+pub(super) fn id(attempt: u32, place: &str) -> String {
+    if attempt <= 1 { place.to_owned() } else { format!("{attempt}:{place}") }
+}
+
+#[derive(Serialize)]
+struct Reset {
+    attempt: u32,
+}
+
+/// Where a reader goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Resumed<'a> {
+    /// `0` is the beginning.
+    pub(super) place: &'a str,
+    /// What it is told first: that what it saw was the log of another attempt.
+    pub(super) first: String,
+}
+
+/// Goes on in an attempt's log behind the last event's id. Nothing where it is none.
+pub(super) fn resume(last_id: Option<&str>, attempt: u32) -> Result<Option<Resumed<'_>>, ApiError> {
+    let Some(last_id) = last_id else { return Ok(Some(Resumed { place: "0", first: String::new() })) };
+    let (of, place) = match last_id.split_once(':') {
+        Some((of, place)) => (of.parse().ok(), place),
+        None => (Some(1), last_id),
+    };
+    Ok(match of {
+        Some(of) if of == attempt => Some(Resumed { place, first: String::new() }),
+        Some(_) => {
+            let mut first = String::new();
+            sse::write_event(&mut first, "reset", &id(attempt, "0"), &Reset { attempt })?;
+            Some(Resumed { place: "0", first })
+        }
+        None => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_saw_another_attempts_log_begins_with_the_present_one() {
+        let place = |last_id, attempt| resume(last_id, attempt).unwrap().map(|resumed| (resumed.place, resumed.first));
+        assert_eq!(place(None, 2), Some(("0", String::new())));
+        assert_eq!(place(Some("77,1.stdout.e2"), 1), Some(("77,1.stdout.e2", String::new())));
+        assert_eq!(id(2, "77"), "2:77");
+        assert_eq!(place(Some("2:77"), 2), Some(("77", String::new())));
+        let reset = "event: reset\nid: 2:0\ndata: {\"attempt\":2}\n\n".to_owned();
+        assert_eq!(place(Some("77"), 2), Some(("0", reset.clone())));
+        assert_eq!(place(Some("3:77"), 2), Some(("0", reset)));
+        assert_eq!(place(Some("x:77"), 2), None);
+    }
+}
