@@ -1,12 +1,41 @@
 //! A job's log.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{begin, browser, open_log, ran, sees, url};
 use crate::support::{
+    browser::Browser,
     engine,
+    server::ADMIN_TOKEN,
     world::{World, one_step},
 };
+
+/// The number of the first line that shows a text.
+fn line_of(world: &World, job: &str, words: &str) -> u64 {
+    let found = world.api().get(&format!("/api/v1/jobs/{job}/log/search?q={words}"));
+    found["lines"][0].as_u64().unwrap()
+}
+
+/// What an expression gives once the page has drawn what there is to draw.
+fn drawn(browser: &Browser, expression: &str) -> Value {
+    browser.wait_for(&format!(
+        "(async () => {{ for (let at = 0; at < 4; at++) await new Promise(requestAnimationFrame); return {expression}; }})()"
+    ))
+}
+
+/// How far below the top of its window something is.
+fn top_of(browser: &Browser, selector: &str) -> f64 {
+    drawn(browser, &format!("document.querySelector('{selector}')?.getBoundingClientRect().top ?? -1e6"))
+        .as_f64()
+        .unwrap()
+}
+
+/// Lets the scripts that wait for it go on.
+fn go(world: &World) {
+    let container = engine::objects(&world.server.instance, &["job"]).remove(0);
+    engine::docker(&["exec", &container, "touch", "/longshore/workspace/go"]);
+}
+const WAIT: &str = "while [ ! -f go ]; do sleep 0.05; done";
 
 #[test]
 fn a_failing_job_opens_on_the_line_that_says_why() {
@@ -120,10 +149,237 @@ fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
     assert_eq!(browser.eval("location.hash"), json!("#L123458"));
     browser.eval("document.querySelector('#L123462 .n').dispatchEvent(new MouseEvent('click', { bubbles: true, cancelable: true, shiftKey: true }))");
     assert_eq!(browser.eval("location.hash"), json!("#L123458-L123462"));
+    for (n, range) in [(123_455, "#L123455-L123458"), (123_462, "#L123458-L123462")] {
+        browser.eval(&format!("document.querySelector('#L{n} .n').dispatchEvent(new MouseEvent('click', {{ bubbles: true, cancelable: true, shiftKey: true }}))"));
+        assert_eq!(browser.eval("location.hash"), json!(range));
+    }
 
     // To the end.
     browser.click("[data-do=end]");
     browser.until(&sees(total));
+
+    // On a screen whose pixels are so small that a browser cannot make an element of so many of them.
+    drop(browser);
+    let browser = Browser::start_at_scale(3);
+    browser.bearer(ADMIN_TOKEN);
+    assert_eq!(browser.eval("devicePixelRatio"), json!(3));
+    for n in [900_000, total, 500_000, 1] {
+        browser.open("about:blank");
+        open_log(&browser, &world, &one, &format!("#L{n}"));
+        browser.until(&sees(n));
+    }
+    browser.press("G");
+    browser.until(&sees(total));
+    browser.picture("log-million-end-small-pixels");
+    for (part, n) in [(0.5, 500_000_i64), (0.9, 900_000), (0.1, 100_000), (1.0, total as i64), (0.0, 1)] {
+        browser.eval(&format!("(() => {{ const view = document.querySelector('.lines'); view.scrollTop = (view.scrollHeight - view.clientHeight) * {part}; }})()"));
+        browser.until(&format!(
+            "[...document.querySelectorAll('.lines .l[id]')].some((row) => Math.abs(Number(row.id.slice(1)) - {n}) < 3000 && row.getBoundingClientRect().top > 0)"
+        ));
+    }
+    // From either end, and in the middle, a screen is a screen: no line is left out.
+    browser.open("about:blank");
+    open_log(&browser, &world, &one, "#L700000");
+    browser.until(&sees(700_000));
+    let read = browser.wait_for(
+        "(async () => { const view = document.querySelector('.lines'); \
+         const first = () => Number([...view.querySelectorAll('.l[id]')].find((row) => row.getBoundingClientRect().bottom > view.getBoundingClientRect().top + 1).id.slice(1)); \
+         const seen = [first()], wait = () => new Promise((next) => setTimeout(next, 60)); \
+         for (const by of [190, 190, 190, -190, -190, -190, 380, -380]) { view.scrollTop += by; await wait(); seen.push(first()); } \
+         await new Promise((next) => setTimeout(next, 400)); seen.push(first()); return seen.map((n) => n - seen[0]); })()",
+    );
+    assert_eq!(read, json!([0, 10, 20, 30, 20, 10, 0, 20, 0, 0]));
+}
+
+#[test]
+fn folding_leaves_what_one_reads_where_it_is() {
+    let world = World::start();
+    let browser = browser();
+    let long = "head -c 3000 /dev/zero | tr '\\0' y; echo";
+    let (_, one) = ran(
+        &world,
+        &one_step(&format!(
+            "seq 1 150; echo '::group::first'; seq 1 60; echo '::endgroup::'; seq 1 50; {long}; {long}\n\
+             echo '::group::second'; seq 1 40; echo '::endgroup::'; echo 'last of all'; seq 1 30"
+        )),
+    );
+    let (first, second) = (line_of(&world, &one, "::group::first"), line_of(&world, &one, "::group::second"));
+    for width in [1280, 360] {
+        browser.size(width, 740);
+        browser.open("about:blank");
+        open_log(&browser, &world, &one, "");
+        for group in [first, second] {
+            browser.eval(&format!("location.hash = '#L{group}'"));
+            browser.until(&sees(group));
+            let row = format!("#L{group}");
+            let before = top_of(&browser, &row);
+            for open in ["true", "false", "true"] {
+                browser.click(&format!("{row} .fold"));
+                browser.until(&format!("document.querySelector('{row} .fold').ariaExpanded === '{open}'"));
+                let after = top_of(&browser, &row);
+                assert!((after - before).abs() < 2.0, "{width} px, line {group}, open {open}: {before} {after}");
+                assert_eq!(browser.eval("document.activeElement.className"), json!("fold"));
+            }
+        }
+        // Nor does the end of a search.
+        let search = |words: &str| {
+            browser.eval("document.activeElement.blur()");
+            browser.press("/");
+            browser.press(words);
+        };
+        search("last of all\u{E007}");
+        browser.until("document.querySelector('.result').textContent === '1 of 1'");
+        let found = format!("#L{}", line_of(&world, &one, "last%20of%20all"));
+        let before = top_of(&browser, &found);
+        search("\u{E003}");
+        browser.until("document.querySelector('.result').textContent === ''");
+        assert!((top_of(&browser, &found) - before).abs() < 2.0, "{width} px");
+        // A whole step: what one reads is in it.
+        browser.eval("document.activeElement.blur()");
+        browser.press("e");
+        browser.until("document.querySelector('#S1 .fold').ariaExpanded === 'false'");
+        let head = top_of(&browser, "#S1") - top_of(&browser, ".lines");
+        assert!((-2.0..400.0).contains(&head), "{width} px: {head}");
+    }
+}
+
+#[test]
+fn what_is_selected_in_a_running_log_stays_selected_and_what_has_the_focus_keeps_it() {
+    let world = World::start();
+    let browser = browser();
+    begin(&world, &one_step(&format!("seq 101 105; {WAIT}; seq 201 205; printf 'half a line'; sleep 600")));
+    let build = world.api().get(&format!("/api/v1/repos/{}/builds", world.repo));
+    let build = world.api().get(&format!("/api/v1/builds/{}", build["items"][0]["id"].as_str().unwrap()));
+    let one = build["jobs"][0]["id"].as_str().unwrap().to_owned();
+    open_log(&browser, &world, &one, "");
+    let says = |words: &str| {
+        format!("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === '{words}')")
+    };
+    browser.until(&says("105"));
+    browser.eval("document.body.setAttribute('data-row', [...document.querySelectorAll('.l')].find((row) => row.textContent.endsWith('103')).id)");
+    let row = browser.eval("document.body.dataset.row");
+    let row = row.as_str().unwrap();
+    browser.eval(&format!("document.querySelector('#{row} .n').focus()"));
+    browser.eval(&format!("getSelection().selectAllChildren(document.querySelector('#{row} .x'))"));
+    // The step's time counts on in its head, and a line's time is its time in the step.
+    browser.until("document.querySelector('#S1 .counts') !== null");
+    let counted = browser.text("#S1 .counts");
+    browser.until(&format!("document.querySelector('#S1 .counts').textContent !== '{counted}'"));
+    go(&world);
+    browser.until(&says("half a line"));
+    assert_eq!(drawn(&browser, "getSelection().toString()"), json!("103"));
+    assert_eq!(browser.eval("document.activeElement.parentElement.id"), json!(row));
+    browser.eval(&format!(
+        "document.querySelector('#{row} .x').dispatchEvent(new MouseEvent('mouseover', {{ bubbles: true }}))"
+    ));
+    let title = browser.eval(&format!("document.querySelector('#{row}').title"));
+    assert!(title.as_str().unwrap().contains(" s into the step"), "{title}");
+}
+
+#[test]
+fn a_step_that_begins_while_one_looks_tells_when_its_lines_came() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = format!("{}      - run: echo 'of the second'; sleep 600\n", one_step(WAIT));
+    let (_, one) = begin(&world, &pipeline);
+    open_log(&browser, &world, &one, "");
+    browser.until("document.querySelector('.steps .st.running') !== null");
+    go(&world);
+    browser.until("[...document.querySelectorAll('.l')].some((row) => row.textContent.endsWith('of the second'))");
+    let title = browser.eval(
+        "(() => { const row = [...document.querySelectorAll('.l')].find((row) => row.textContent.endsWith('of the second')); \
+         row.dispatchEvent(new MouseEvent('mouseover', { bubbles: true })); return row.title; })()",
+    );
+    assert!(title.as_str().unwrap().contains(" s into the step"), "{title}");
+}
+
+#[test]
+fn a_line_that_has_not_ended_is_seen_and_a_silent_job_says_that_it_was_silent() {
+    let world = World::start();
+    let browser = browser();
+    let pipeline = one_step(&format!("{WAIT}; rm go; printf Building...; {WAIT}"));
+    let (_, one) = begin(&world, &pipeline);
+    open_log(&browser, &world, &one, "");
+    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed yet.'");
+    browser.until("document.querySelector('.steps .st.running') !== null");
+    go(&world);
+    browser.until("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === 'Building...' && line.offsetHeight > 0)");
+    assert_eq!(browser.eval("document.querySelector('.lines').hasAttribute('data-nothing')"), json!(false));
+    go(&world);
+    browser.until("document.getElementById('log').dataset.over === 'true'");
+
+    let (_, one) = begin(&world, &one_step(WAIT));
+    open_log(&browser, &world, &one, "");
+    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed yet.'");
+    browser.until("document.querySelector('.steps .st.running') !== null");
+    go(&world);
+    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed.'");
+}
+
+#[test]
+fn what_could_not_be_fetched_comes_when_the_server_is_back() {
+    let mut world = World::start();
+    let browser = browser();
+    let (_, one) = ran(&world, &one_step("seq 1 8000"));
+    // The log itself.
+    browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*/log/outline"] }));
+    browser.open(&url(&world, &format!("/jobs/{one}")));
+    browser.until("!document.getElementById('offline').hidden");
+    browser.devtools("Network.setBlockedURLs", json!({ "urls": [] }));
+    browser
+        .until("document.getElementById('log').dataset.ready === 'true' && document.getElementById('offline').hidden");
+    // A part of it.
+    browser.until(&sees(1));
+    world.server.kill();
+    browser.eval("location.hash = '#L4000'");
+    browser.until("!document.getElementById('offline').hidden");
+    assert_eq!(browser.eval("document.getElementById('L4000')"), Value::Null);
+    world.server.launch();
+    browser.until(&sees(4000));
+    browser.until("document.getElementById('offline').hidden");
+}
+
+#[test]
+fn whoever_was_signed_out_is_told_and_nothing_is_asked_again() {
+    let mut world = World::start();
+    let browser = browser();
+    let (_, one) = begin(&world, &one_step("seq 1 20; sleep 600"));
+    open_log(&browser, &world, &one, "");
+    browser.until("document.querySelector('.lines').textContent.includes('20')");
+    browser.devtools("Network.setExtraHTTPHeaders", json!({ "headers": {} }));
+    world.server.kill();
+    world.server.launch();
+    browser.until("document.querySelector('#log [role=alert]') !== null");
+    assert_eq!(browser.text("#log [role=alert]"), "You were signed out, or this job was removed: reload the page.");
+    assert_eq!(browser.eval("document.getElementById('offline').hidden"), json!(true));
+    browser.picture("log-signed-out");
+}
+
+#[test]
+fn every_colour_of_a_terminal_can_be_read_on_either_paper() {
+    let world = World::start();
+    let browser = browser();
+    let script = "for n in $(seq 0 255); do printf '\\033[38;5;%sma%s\\033[0m \\033[48;5;%smb\\033[31mc\\033[0m \\033[7;38;5;%smd\\033[0m \\033[41;38;5;%sme\\033[0m\\n' $n $n $n $n $n; done\n\
+                  printf '\\033[38;2;255;255;255mwhite\\033[48;2;250;250;250mon white\\033[0m\\033[38;2;0;0;0mblack\\033[48;2;9;9;9mon black\\033[0m\\n'\n\
+                  echo 'last of all'";
+    let (_, one) = ran(&world, &one_step(script));
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        open_log(&browser, &world, &one, "");
+        browser.until("document.querySelector('.lines').textContent.includes('last of all')");
+        let unreadable = drawn(
+            &browser,
+            "(() => { const parts = (colour) => colour.match(/[\\d.]+/g).map(Number); \
+             const light = (colour) => parts(colour).slice(0, 3).map((part) => part / 255).map((part) => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4) \
+             .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0.05); \
+             const paper = (element) => { const { backgroundColor } = getComputedStyle(element); return parts(backgroundColor)[3] === 0 ? paper(element.parentElement) : backgroundColor; }; \
+             const spans = [...document.querySelectorAll('.lines .x span')]; if (spans.length < 1000) return spans.length; \
+             return spans.map((span) => [span.outerHTML, [light(getComputedStyle(span).color), light(paper(span))].sort((a, b) => b - a)]) \
+             .filter(([, [most, least]]) => most / least < 4.45); })()",
+        );
+        assert_eq!(unreadable, json!([]), "{scheme}: {unreadable:#}");
+        browser.picture(&format!("log-colours-{scheme}"));
+    }
 }
 
 #[test]
@@ -188,13 +444,15 @@ fn whatever_a_job_prints_stays_text() {
                   printf '\\033[38;2;200;30;30mtrue\\033[38;5;27m256\\033[7mback\\033[0m\\n'\n\
                   printf 'step 1\\rstep 2\\rstep 3\\n'\n\
                   head -c 100000 /dev/zero | tr '\\0' x; echo\n\
-                  echo 'javascript:alert(1) http://\"onclick=x'\nexit 1";
+                  echo 'javascript:alert(1) http://\"onclick=x'\n\
+                  printf '\\033[36m::group::na\\342\\200\\256med\\033[0m\\n'; echo in it; echo ::endgroup::\nexit 1";
     let (_, one) = ran(&world, &one_step(script));
     for scripted in [true, false] {
         browser.scripts(scripted);
         browser.open(&url(&world, &format!("/jobs/{one}")));
         if scripted {
             browser.until("document.getElementById('log').dataset.ready === 'true'");
+            browser.until("document.querySelector('.l.group .fold')?.textContent === 'na\u{fffd}med'");
         }
         let shown = |words: &str| {
             browser.until(&format!("document.querySelector('.lines').textContent.includes({})", json!(words)))
@@ -221,7 +479,8 @@ fn whatever_a_job_prints_stays_text() {
 fn without_a_script_a_log_is_read_in_parts_and_searched() {
     let world = World::start();
     let browser = browser();
-    let (_, one) = ran(&world, &one_step("seq 1 5000; echo needle; seq 5002 6000"));
+    let pipeline = format!("{}      - run: 'true'\n", one_step("seq 1 5000; echo needle; seq 5002 6000"));
+    let (_, one) = ran(&world, &pipeline);
     browser.scripts(false);
     browser.open(&url(&world, &format!("/jobs/{one}")));
     assert!(browser.eval("document.querySelectorAll('.lines .l').length").as_u64().unwrap() >= 200);
@@ -230,7 +489,26 @@ fn without_a_script_a_log_is_read_in_parts_and_searched() {
     browser.open(&url(&world, &format!("/jobs/{one}?q=needle")));
     browser.click(".hits a");
     browser.until("document.querySelector('.l:target .x').textContent === 'needle'");
+    assert_eq!(browser.eval("document.querySelector('input[type=search][value=needle]') !== null"), json!(true));
     browser.picture("log-no-script");
+    // A step that was silent begins behind the last line: the lines before it are there.
+    browser.click("#step-2 .name");
+    browser.until("document.querySelector('.lines').textContent.includes('6000')");
+}
+
+#[test]
+fn a_job_of_many_long_steps_keeps_to_its_pages_budget() {
+    let world = World::start();
+    let steps = format!("      - run: \"echo {}\"\n", "<&'".repeat(300)).repeat(199);
+    let (_, one) = begin(&world, &format!("{}{steps}", one_step("seq 1 1000; sleep 600")));
+    let page = format!("/jobs/{one}");
+    let until = crate::support::until("its lines", || {
+        let (status, html) = world.api().get_text(&page);
+        assert_eq!(status, 200);
+        html.contains(">1000<").then_some(html)
+    });
+    assert!(until.contains("id=\"step-200\""));
+    assert!(until.len() <= 60 << 10, "{}", until.len());
 }
 
 #[test]
@@ -239,10 +517,7 @@ fn a_log_is_read_with_the_keyboard_alone() {
     let browser = browser();
     let (_, one) = ran(&world, &one_step("seq 1 2000; echo 'warning: odd'; seq 1 2000; echo 'error: bad'; seq 1 2000"));
     open_log(&browser, &world, &one, "");
-    let line = |words: &str| {
-        let found = world.api().get(&format!("/api/v1/jobs/{one}/log/search?q={words}"));
-        found["lines"][0].as_u64().unwrap()
-    };
+    let line = |words: &str| line_of(&world, &one, words);
     browser.press("n");
     browser.until(&sees(line("warning:")));
     browser.press("n");
@@ -258,7 +533,24 @@ fn a_log_is_read_with_the_keyboard_alone() {
     browser.until("document.getElementById('keys').open");
     assert!(browser.text("#keys").contains("Next error or warning"));
     browser.press("\u{E00C}");
-    // Everything that can be clicked can be come to.
-    let reached = browser.eval("[...document.querySelectorAll('main button, main a, main input')].filter((e) => e.offsetParent && e.tabIndex < 0).length");
-    assert_eq!(reached, json!(0));
+    // Everything that can be clicked can be come to: with Tab, and in the log, with arrows from one line to the next.
+    let skipped = browser.eval("[...document.querySelectorAll('main button, main a, main input')].filter((e) => e.offsetParent && e.tabIndex < 0 && !e.closest('.lines .l, .lines .head')).length");
+    assert_eq!(skipped, json!(0));
+    let in_order = "new Set([...document.querySelectorAll('.lines .l :is(a[href], button), .lines .head button')].filter((e) => e.tabIndex === 0).map((e) => e.closest('.l, .head').id)).size";
+    assert_eq!(drawn(&browser, in_order), json!(1));
+    browser.eval("document.querySelector('.lines').focus()");
+    browser.press("\u{E011}");
+    browser.until(&sees(1));
+    browser.press("\u{E004}");
+    let focused = "document.activeElement.closest('.l, .head')?.id ?? document.activeElement.className";
+    let line = || browser.eval(focused).as_str().and_then(|id| id.strip_prefix('L')?.parse::<u64>().ok()).unwrap_or(0);
+    let n = crate::support::until("the arrows to come to line 300", || {
+        browser.press("\u{E015}");
+        (line() >= 300).then(line)
+    });
+    browser.until(&sees(n));
+    browser.press("\u{E004}");
+    assert_eq!(browser.eval("document.activeElement.closest('.lines')"), Value::Null, "Tab leaves the log");
+    browser.press("\u{E008}\u{E004}\u{E008}");
+    assert_eq!(line(), n);
 }

@@ -30,6 +30,11 @@ pub struct Browser {
 impl Browser {
     /// A wide window.
     pub fn start() -> Self {
+        Self::start_at_scale(1)
+    }
+
+    /// The same on a screen that has so many pixels to each of the page's: `size` emulates less of it than its limits.
+    pub fn start_at_scale(scale: u8) -> Self {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a folder");
         let mut driver = Command::new("chromedriver")
@@ -51,9 +56,10 @@ impl Browser {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let user_data = format!("--user-data-dir={}", profile.path().display());
+        let scale = format!("--force-device-scale-factor={scale}");
         let options = json!({ "args": [
             "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars=false",
-            "--enable-precise-memory-info", "--js-flags=--expose-gc", "--window-size=1280,900", "--lang=en-GB", user_data,
+            "--enable-precise-memory-info", "--js-flags=--expose-gc", "--window-size=1280,900", "--lang=en-GB", user_data, scale,
         ] });
         let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
         let Value::Object(capabilities) = capabilities else { unreachable!("an object") };

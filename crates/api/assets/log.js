@@ -8,12 +8,17 @@
 const log = document.getElementById("log");
 const scroller = log.querySelector(".lines");
 const bar = log.querySelector(".bar");
-const address = `/api/v1/jobs/${log.dataset.job}/log`;
+const address = `/api/v1/jobs/${log.dataset.job}`;
 const app = import(document.querySelector('script[src*="/assets/app."]').src);
 
 const BLOCK = 200; // lines
 const KEPT = 48; // blocks whose lines are remembered
 const FETCHED = 2000; // lines a request
+// Browsers limit how high an element is, and draw it with less care long before, in the screen's pixels: a log that is higher
+// is scrolled in parts (see `stand`).
+const highest = () => Math.min(4e6, 8e6 / devicePixelRatio);
+const EDGE = 5000; // pixels at either end of such a log that are scrolled as they are
+const FAR = 4000; // pixels that nobody scrolls at once but with the bar
 
 let total = 0, over = log.dataset.over === "true", loaded = false;
 let open = []; // lines that have not ended
@@ -26,112 +31,61 @@ let heights = []; // of blocks, measured or guessed
 const cache = new Map(); // block -> its lines
 const wanted = new Set(); // blocks being fetched
 const shown = new Map(); // block -> its element
-let target = null; // {n, align}: the line to come to, once it is there; to the center, the end, or so much of it above the view's top
+const stale = new Set(); // blocks whose rows have changed
+let target = null; // the place to come to, once everything around it is there: see `placeOf`; or {end: true}
+let held = null; // the place to stay at when rows change next
+let read = null; // the place that one reads
 let chosen = null; // [first, last]: the lines that the address names
+let picked = 0; // the one of them that a range begins at
 let lineHeight = 19, headHeight = 28;
 const before = make("div"), after = make("div");
 
-function make(name, className, text) {
-  const element = document.createElement(name);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
 const button = (name) => log.querySelector(`[data-do="${name}"]`);
 const number = new Intl.NumberFormat();
 const json = async (path) => {
   const answer = await fetch(address + path, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error(String(answer.status));
+  if (!answer.ok) throw Object.assign(new Error(), { status: answer.status });
+  reached();
   return answer.json();
 };
 
-// --- A line as it looks ------------------------------------------------------------------------------------------------
+// --- The server away ---------------------------------------------------------------------------------------------------
 
-const SEQUENCE = /\x1b(?:\[([0-9;:]*)m|\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[()#%][ -~]|[ -~])?/g;
-const LINK = /https?:\/\/[^\s<>"'`\\^{}|\x00-\x1f]+/g;
-const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g;
+const offline = document.getElementById("offline");
+let failures = 0, gone = false, sayLater = 0;
 
-// What would move, hide or turn other text around is shown as a picture of itself.
-const safe = (text) => text.replace(CONTROLS, (c) => {
-  const code = c.charCodeAt(0);
-  return code < 32 ? String.fromCharCode(0x2400 + code) : code === 127 ? "\u2421" : "\ufffd";
-});
-
-function cube(n) {
-  if (n >= 232) return Array(3).fill(8 + (n - 232) * 10).join();
-  const level = (part) => (part ? 55 + part * 40 : 0);
-  return [level(Math.floor((n - 16) / 36)), level(Math.floor((n - 16) / 6) % 6), level((n - 16) % 6)].join();
+function reached() {
+  failures = 0;
+  clearTimeout(sayLater);
+  sayLater = 0;
+  offline.hidden = true;
 }
 
-// 38;5;n and 38;2;r;g;b, with semicolons or colons: the colour and how many parameters it took.
-function extended(codes, at) {
-  if (codes[at] === 5) return [codes[at + 1] < 16 ? codes[at + 1] : cube(codes[at + 1] & 255), 2];
-  if (codes[at] !== 2) return [null, 1];
-  return [codes.slice(at + 1, at + 4).map((part) => part & 255).join(), 4];
+// A connection that is back at once was never lost.
+function away() {
+  sayLater ||= setTimeout(() => { offline.hidden = false; }, 3000);
 }
 
-function restyle(style, parameters) {
-  const codes = parameters.replace(/(^|;)([34]8):2::?(\d+):(\d+):(\d+)/g, "$1$2;2;$3;$4;$5").split(/[;:]/).map(Number);
-  for (let at = 0; at < codes.length; at++) {
-    const code = codes[at];
-    if (code === 0) style = {};
-    else if (code <= 9) style = { ...style, [code]: true };
-    else if (code >= 22 && code <= 29) style = { ...style, [code - 20]: false, ...(code === 22 ? { 1: false } : {}) };
-    else if (code === 38 || code === 48) {
-      const [colour, took] = extended(codes, at + 1);
-      style = { ...style, [code === 38 ? "fg" : "bg"]: colour };
-      at += took;
-    } else if (code >= 30 && code <= 37) style = { ...style, fg: code - 30 };
-    else if (code >= 90 && code <= 97) style = { ...style, fg: code - 82 };
-    else if (code >= 40 && code <= 47) style = { ...style, bg: code - 40 };
-    else if (code >= 100 && code <= 107) style = { ...style, bg: code - 92 };
-    else if (code === 39) style = { ...style, fg: null };
-    else if (code === 49) style = { ...style, bg: null };
+// Waits until it is time to try again, longer each time. Nothing is tried again that the server refuses.
+async function failed({ status }) {
+  if ([401, 403, 404].includes(status)) {
+    if (!gone) {
+      const note = make("p", "note bad", "You were signed out, or this job was removed: reload the page.");
+      note.setAttribute("role", "alert");
+      log.querySelector(".view").before(note);
+      size();
+    }
+    gone = true;
+    return reached();
   }
-  return style;
+  away();
+  await new Promise((done) => setTimeout(done, Math.min(1000 * 2 ** failures++, 15_000)));
 }
 
-function piece(text, style) {
-  let { fg, bg } = style;
-  if (style[7]) [fg, bg] = [bg ?? "paper", fg ?? "ink"];
-  const names = [];
-  for (const [code, name] of [[1, "bold"], [2, "dim"], [3, "it"], [4, "ul"], [9, "del"]]) if (style[code]) names.push(name);
-  const named = (colour) => typeof colour === "number" || colour === "paper" || colour === "ink";
-  if (named(fg)) names.push(`f-${fg}`);
-  if (named(bg)) names.push(`b-${bg}`);
-  const exactly = [["color", fg], ["background-color", bg]].filter(([, colour]) => typeof colour === "string" && !named(colour));
-  if (!names.length && !exactly.length) return document.createTextNode(text);
-  const span = make("span", names.join(" "), text);
-  for (const [property, colour] of exactly) span.style.setProperty(property, `rgb(${colour})`);
-  return span;
-}
+// --- Rows --------------------------------------------------------------------------------------------------------------
+// A row is a line (#L7, or #O2-stdout of one that has not ended) or a step's head (#S2).
 
-function linked(parent, text, style) {
-  let last = 0;
-  for (const found of text.matchAll(LINK)) {
-    const href = found[0].replace(/[.,;:!?)\]]+$/, "");
-    if (found.index > last) parent.append(piece(safe(text.slice(last, found.index)), style));
-    const link = make("a");
-    link.href = href;
-    link.rel = "noopener noreferrer nofollow";
-    link.target = "_blank";
-    link.append(piece(safe(href), style));
-    parent.append(link);
-    last = found.index + href.length;
-  }
-  if (last < text.length) parent.append(piece(safe(text.slice(last)), style));
-}
-
-function drawText(parent, text) {
-  let style = {}, last = 0;
-  if (!text.includes("\x1b")) return linked(parent, text, style);
-  for (const found of text.matchAll(SEQUENCE)) {
-    if (found.index > last) linked(parent, text.slice(last, found.index), style);
-    if (found[1] !== undefined) style = restyle(style, found[1]);
-    last = found.index + found[0].length;
-  }
-  if (last < text.length) linked(parent, text.slice(last), style);
-}
+const openId = ({ step, stream }) => `O${step ?? ""}-${stream}`;
 
 function drawLine(line) {
   const row = make("div", "l");
@@ -139,51 +93,67 @@ function drawLine(line) {
   if (line.mark) row.classList.add(line.mark);
   const link = make("a", "n", line.n || "");
   row.append(link);
+  row.id = line.n ? `L${line.n}` : openId(line);
   if (line.n) {
-    row.id = `L${line.n}`;
     link.href = `#L${line.n}`;
-    row.classList.toggle("chosen", !!chosen && line.n >= chosen[0] && line.n <= chosen[1]);
+    row.classList.toggle("chosen", isChosen(line.n));
     row.classList.toggle("found", found.lines.has(line.n));
   }
   row.dataset.time = line.time;
   if (line.step) row.dataset.step = line.step;
-  if (times) row.append(make("span", "at", at(line.time)));
+  if (times) showTime(row);
   if (line.mark === "group") {
-    const fold = make("button", "fold", line.text || "Group");
+    const fold = make("button", "fold", groupName(line.text));
     fold.type = "button";
     fold.dataset.group = line.n;
-    fold.setAttribute("aria-expanded", !foldedGroups.has(line.n));
+    fold.setAttribute("aria-expanded", isOpen(fold));
     row.append(fold);
-    return row;
+  } else {
+    const text = make("span", "x");
+    if (line.mark && !line.text.slice(0, 80).toLowerCase().includes(line.mark)) text.append(make("span", "word", `${line.mark} `));
+    drawText(text, line.text);
+    row.append(text);
   }
-  const text = make("span", "x");
-  if (line.mark && line.mark !== "group" && !line.text.slice(0, 80).toLowerCase().includes(line.mark)) text.append(make("span", "word", `${line.mark} `));
-  drawText(text, line.text);
-  row.append(text);
+  inTabOrder(row, false);
   return row;
 }
 
-// A step's row stands in the page's table: its name, its status and its script are known from there.
+function showTime(row) {
+  row.querySelector(".n").after(make("span", "at", at(row.dataset.time)));
+}
+
 function drawHead(step) {
-  const known = document.getElementById(`step-${step}`);
   const head = make("div", "head");
   head.id = `S${step}`;
-  const fold = make("button", "fold", known?.querySelector(".name")?.textContent ?? `Step ${step}`);
+  const fold = make("button", "fold");
   fold.type = "button";
   fold.dataset.fold = step;
-  fold.setAttribute("aria-expanded", !foldedSteps.has(step));
+  fold.setAttribute("aria-expanded", isOpen(fold));
   head.append(fold);
-  const status = known?.querySelector(".st");
-  if (status) head.append(status.cloneNode(true));
-  head.append(make("span", "quiet", known?.querySelector(".took")?.textContent ?? ""));
-  const script = known?.querySelector("pre")?.textContent;
-  if (script && !foldedSteps.has(step)) head.append(make("pre", "script", script));
+  tellHead(head);
+  inTabOrder(head, false);
   return head;
+}
+
+// A step's row stands in the page's table: its name, its status and its script are known from there.
+function tellHead(head) {
+  const fold = head.firstChild, step = fold.dataset.fold, known = document.getElementById(`step-${step}`);
+  const name = known?.querySelector(".name")?.textContent ?? `Step ${step}`;
+  if (fold.textContent !== name) fold.textContent = name;
+  while (head.lastChild !== fold) head.lastChild.remove();
+  const status = known?.querySelector(".st"), took = make("span", "quiet");
+  if (status) head.append(status.cloneNode(true));
+  took.append(...(known?.querySelector(".took")?.cloneNode(true).childNodes ?? []));
+  head.append(took);
+  const script = known?.querySelector("pre")?.textContent;
+  if (script) head.append(make("pre", "script", script));
 }
 
 // --- Folds -------------------------------------------------------------------------------------------------------------
 
 const stepEnd = (at) => (heads[at + 1] ? heads[at + 1].n - 1 : total);
+
+const isOpen = ({ dataset: { fold, group } }) => (fold ? !foldedSteps.has(Number(fold)) : !foldedGroups.has(Number(group)));
 
 function refold() {
   const hidden = [];
@@ -199,7 +169,7 @@ function refold() {
   }
 }
 
-// The last fold that begins at or before a line.
+// Which of them is the last that begins at or before a line.
 function foldAt(n) {
   let low = 0, high = folds.length;
   while (low < high) {
@@ -207,15 +177,23 @@ function foldAt(n) {
     if (folds[middle][0] <= n) low = middle + 1;
     else high = middle;
   }
-  return folds[low - 1];
+  return low - 1;
 }
-const isHidden = (n) => (foldAt(n)?.[1] ?? 0) >= n;
+const isHidden = (n) => (folds[foldAt(n)]?.[1] ?? 0) >= n;
+
+// The row that a hidden line is folded into.
+function folder(n) {
+  const head = heads.findLast((one) => one.n <= n);
+  if (head && foldedSteps.has(head.step)) return `S${head.step}`;
+  return `L${groups.findLast((group) => group.n < n).n}`;
+}
 
 function unfold(n) {
   if (!isHidden(n)) return;
-  heads.forEach((head, at) => head.n <= n && n <= stepEnd(at) && foldedSteps.delete(head.step));
+  const head = heads.findLast((one) => one.n <= n);
+  if (head) foldedSteps.delete(head.step);
   for (const group of groups) if (group.n < n && n <= (group.end ?? total)) foldedGroups.delete(group.n);
-  relayout();
+  change();
 }
 
 // --- Blocks ------------------------------------------------------------------------------------------------------------
@@ -228,26 +206,15 @@ const lastOf = (block) => Math.min(total, (block + 1) * BLOCK);
 function visibleLines(block) {
   const first = firstOf(block), last = lastOf(block);
   let count = last - first + 1;
-  for (let at = folds.indexOf(foldAt(last)); at >= 0 && folds[at][1] >= first; at--)
+  for (let at = foldAt(last); at >= 0 && folds[at][1] >= first; at--)
     count -= Math.min(last, folds[at][1]) - Math.max(first, folds[at][0]) + 1;
   return Math.max(0, count);
 }
 const headsIn = (block) => heads.filter(({ n }) => blockOf(n) === block);
 
 function guess(block) {
-  let rows = visibleLines(block) * lineHeight;
-  if (block === blockCount() - 1) rows += open.length * lineHeight;
-  return rows;
-}
-
-// All heights anew: after folds, or when lines wrap otherwise.
-function relayout() {
-  refold();
-  heights = Array.from({ length: blockCount() }, (_, block) => guess(block));
-  for (const { n } of heads) heights[blockOf(n)] = (heights[blockOf(n)] ?? 0) + headHeight;
-  for (const element of shown.values()) element.remove();
-  shown.clear();
-  update();
+  const rows = visibleLines(block) + (block === blockCount() - 1 ? open.length : 0);
+  return rows * lineHeight + headsIn(block).length * headHeight;
 }
 
 function offsetOf(block) {
@@ -255,31 +222,53 @@ function offsetOf(block) {
   for (let at = 0; at < block; at++) offset += heights[at];
   return offset;
 }
+const whole = () => offsetOf(heights.length);
 
-function drawBlock(block) {
-  const element = make("div", "block");
-  element.dataset.block = block;
-  const lines = cache.get(block);
-  const last = lastOf(block), mine = headsIn(block);
-  if (!lines || lines.length < last - firstOf(block) + 1) {
-    element.classList.add("empty");
-    element.style.setProperty("height", `${heights[block]}px`);
-    return element;
+// Changes which rows are seen, or how: `row`, or what one reads, stays where it is.
+function change(how = () => {}, row = null) {
+  held = row ? placeOf(row) : following ? null : placeOf(rowInView()) ?? read;
+  how();
+  refold();
+  heights = Array.from({ length: blockCount() }, (_, block) => guess(block));
+  for (const block of shown.keys()) stale.add(block);
+  for (const fold of scroller.querySelectorAll("button.fold")) fold.setAttribute("aria-expanded", isOpen(fold));
+  const n = held && lineOf(held.id);
+  if (n && held.id[0] === "L" && isHidden(n)) held = { ...held, id: folder(n), part: 0 };
+}
+
+// Brings a block's rows up to date. Those that stay are the same elements: whatever of them has the focus or is selected keeps it.
+function fill(element, block) {
+  const lines = cache.get(block) ?? [], complete = lines.length > lastOf(block) - firstOf(block);
+  if (lines.length) {
+    cache.delete(block);
+    cache.set(block, lines);
   }
-  cache.delete(block);
-  cache.set(block, lines);
-  let head = 0;
+  element.classList.toggle("empty", !complete);
+  element.style.setProperty("min-height", complete ? "0" : `${heights[block]}px`);
+  const old = new Map([...element.children].map((row) => [row.id, row])), rows = new Set(), mine = headsIn(block);
   const headsBefore = (n) => {
-    while (head < mine.length && mine[head].n <= n) element.append(drawHead(mine[head++].step));
+    for (; mine[0]?.n <= n; mine.shift()) rows.add(old.get(`S${mine[0].step}`) ?? drawHead(mine[0].step));
   };
   for (const line of lines) {
     headsBefore(line.n);
-    if (line.mark !== "end-group" && !isHidden(line.n)) element.append(drawLine(line));
+    if (line.mark !== "end-group" && !isHidden(line.n)) rows.add(old.get(`L${line.n}`) ?? drawLine(line));
   }
-  headsBefore(total + 1);
-  if (block === blockCount() - 1) for (const line of open) element.append(drawLine(line));
-  return element;
+  if (complete) headsBefore(total + 1);
+  if (complete && block === blockCount() - 1) {
+    for (const line of open) {
+      const drawn = old.get(openId(line)), row = said.get(drawn) === line.text ? drawn : drawLine(line);
+      said.set(row, line.text);
+      rows.add(row);
+    }
+  }
+  for (const row of old.values()) if (!rows.has(row)) row.remove();
+  let place = element.firstChild;
+  for (const row of rows) {
+    if (row === place) place = place.nextSibling;
+    else element.insertBefore(row, place);
+  }
 }
+const said = new WeakMap(); // what rows of lines say that have not ended
 
 function forget() {
   for (const block of cache.keys()) {
@@ -288,80 +277,157 @@ function forget() {
   }
 }
 
-const stale = new Set(); // blocks to be drawn again
+// --- Where one is ------------------------------------------------------------------------------------------------------
+// A place is {id, down, part}: a row's, how many pixels of the view are above it, how much of it is above the view; or
+// {id, align} with "center" or "end". Depths are pixels from the log's first line on.
+
+let shift = 0; // the depth at which scrolling is at 0
+let stood = 0; // where the scroll bar was put
+let jumped = false; // the bar was taken somewhere else: what was drawn is not there
+const depth = () => scroller.scrollTop + shift;
+const edge = () => scroller.getBoundingClientRect().top + scroller.clientTop;
+const atEnd = () => depth() + scroller.clientHeight >= whole() - 4;
+
+// The first line of what an id names, or the line behind.
+function lineOf(id) {
+  const number = Number(id.slice(1));
+  if (id[0] === "L") return number;
+  if (id[0] === "B") return firstOf(number);
+  return id[0] === "S" ? heads.find(({ step }) => step === number).n : total + 1;
+}
+
+function placeOf(row) {
+  if (!row) return null;
+  const { top, height } = row.getBoundingClientRect(), down = top - edge();
+  const within = down < 0 && height && !row.matches(".block");
+  return { id: row.id, down: within ? 0 : down, part: within ? -down / height : 0 };
+}
+
+// The first row that one sees anything of; of a block that has no rows yet, the block.
+function rowInView() {
+  const top = edge(), below = (row) => row.getBoundingClientRect().bottom > top;
+  const block = [...shown].sort(([one], [other]) => one - other).map(([, element]) => element).find(below);
+  return block && ([...block.children].find(below) ?? block);
+}
+
+function depthOf(row) {
+  const block = row.closest(".block");
+  return offsetOf(block.dataset.block) + row.getBoundingClientRect().top - block.getBoundingClientRect().top;
+}
+function guessedDepth(id) {
+  const n = lineOf(id), block = blockOf(n);
+  return offsetOf(block) + Math.min((n - firstOf(block)) * lineHeight, heights[block]);
+}
+
+// How far below the view's top a place's row has to be.
+function downOf({ align, down = 0, part = 0 }, height) {
+  if (align === "center") return (scroller.clientHeight - height) / 2;
+  return align === "end" ? scroller.clientHeight - height - 24 : down - part * height;
+}
+
+// A log that is too high for a browser is scrolled by its own pixels around where one is; taking the bar somewhere goes
+// to that part of the whole. Near its ends, the two are the same.
+const left = () => Math.max(0, whole() - highest());
+const shiftAtDepth = (depth) => left() * Math.min(1, Math.max(0, (depth - EDGE) / (whole() - scroller.clientHeight - 2 * EDGE)));
+const shiftAtBar = (bar) => left() * Math.min(1, Math.max(0, (bar - EDGE) / (highest() - scroller.clientHeight - 2 * EDGE)));
+
+// How far one has scrolled.
+function scrolled() {
+  const by = scroller.scrollTop - stood;
+  stood = scroller.scrollTop;
+  if (Math.abs(by) > FAR && left()) {
+    shift = shiftAtBar(stood);
+    jumped = true;
+  }
+  return by;
+}
+
+// Puts the view at a depth of what is drawn, from one block to another.
+function stand(at, first, last) {
+  const all = whole(), room = all - left(), begins = offsetOf(first), ends = offsetOf(last + 1);
+  at = Math.max(0, Math.min(at, all - scroller.clientHeight));
+  const rests = performance.now() - scrolledAt > 200;
+  if (rests || shift > begins || shift < ends - room) shift = shiftAtDepth(at);
+  shift = Math.max(ends - room, Math.min(shift, begins));
+  before.style.setProperty("height", `${begins - shift}px`);
+  after.style.setProperty("height", `${room - ends + shift}px`);
+  // What is less than a pixel is the browser's rounding.
+  if (Math.abs(scroller.scrollTop - (at - shift)) >= 1) scroller.scrollTop = at - shift;
+  stood = scroller.scrollTop;
+}
 
 // Brings what is in view, and a screen around it, into the page; what is not, out of it.
 function update() {
   if (!loaded) return;
-  const count = blockCount();
+  scrolled();
+  const count = blockCount(), view = scroller.clientHeight || 600, hadFocus = scroller.contains(document.activeElement);
   while (heights.length < count) heights.push(guess(heights.length));
   heights.length = count;
-  const margin = scroller.clientHeight || 600;
-  const top = scroller.scrollTop - margin, bottom = scroller.scrollTop + 2 * margin;
+  const toEnd = target ? target.end : following;
+  const place = toEnd ? null : target ?? held ?? (jumped ? null : placeOf(rowInView()));
+  let at = depth();
+  if (toEnd) at = whole() - view;
+  else if (target || held) at = guessedDepth(place.id) - downOf(place, lineHeight);
+  held = null;
+  jumped = false;
   const need = [];
   let offset = 0;
-  for (let block = 0; block < count; block++) {
+  for (let block = 0; block < count && offset < at + 2 * view; block++) {
     const end = offset + heights[block];
-    if (end > top && offset < bottom && (heights[block] > 0 || block === count - 1)) need.push(block);
+    if (end > at - view && (heights[block] > 0 || block === count - 1)) need.push(block);
     offset = end;
-    if (offset > bottom && block > 0 && need.length) break;
   }
   if (!need.length) need.push(count - 1);
-  const anchor = target ? null : anchorNow();
   for (const [block, element] of shown) {
-    if (need[0] <= block && block <= need.at(-1) && !stale.has(block)) continue;
+    if (need[0] <= block && block <= need.at(-1)) continue;
     element.remove();
     shown.delete(block);
   }
-  stale.clear();
-  let place = before.nextSibling;
+  let next = before.nextSibling;
   for (const block of need) {
-    if (!shown.has(block)) {
-      const element = drawBlock(block);
-      scroller.insertBefore(element, place);
+    let element = shown.get(block);
+    if (!element) {
+      element = make("div", "block");
+      element.id = `B${block}`;
+      element.dataset.block = block;
+      scroller.insertBefore(element, next);
       shown.set(block, element);
+      stale.add(block);
     }
-    place = shown.get(block).nextSibling;
+    if (stale.has(block)) fill(element, block);
+    next = element.nextSibling;
   }
+  stale.clear();
   for (const block of need) heights[block] = shown.get(block).getBoundingClientRect().height;
-  before.style.setProperty("height", `${offsetOf(need[0])}px`);
-  let rest = 0;
-  for (let block = need.at(-1) + 1; block < count; block++) rest += heights[block];
-  after.style.setProperty("height", `${rest}px`);
-  if (target) come();
-  else if (following) scroller.scrollTop = scroller.scrollHeight;
-  else if (anchor?.element.isConnected) scroller.scrollTop += anchor.element.getBoundingClientRect().top - anchor.top;
+  const row = place && document.getElementById(place.id);
+  if (toEnd) at = whole() - view;
+  else if (row && scroller.contains(row)) at = depthOf(row) - downOf(place, row.getBoundingClientRect().height);
+  stand(at, need[0], need.at(-1));
+  if (target) arrive(row);
+  // Its row has gone from the page.
+  if (hadFocus && !scroller.contains(document.activeElement)) scroller.focus({ preventScroll: true });
+  read = placeOf(rowInView());
+  rove();
   highlight();
   clearTimeout(fetchLater);
   fetchLater = setTimeout(() => fetchMissing(need), performance.now() - scrolledAt < 40 ? 40 : 0);
 }
-let fetchLater = 0, scrolledAt = -1000;
-
-// What stands at the top of the view, to stay there.
-function anchorNow() {
-  const edge = scroller.getBoundingClientRect().top;
-  for (const element of [...shown.values()].sort((a, b) => a.dataset.block - b.dataset.block)) {
-    if (element.getBoundingClientRect().bottom <= edge) continue;
-    const row = [...element.children].find((child) => child.getBoundingClientRect().bottom > edge) ?? element;
-    const again = row.id ? { get element() { return document.getElementById(row.id) ?? row; } } : { element: row };
-    return Object.assign(again, { top: row.getBoundingClientRect().top });
-  }
-  return null;
-}
+let fetchLater = 0, restLater = 0, scrolledAt = -1000;
 
 async function fetchMissing(blocks) {
+  if (gone) return;
   const missing = blocks.filter((block) => !wanted.has(block) && (cache.get(block)?.length ?? 0) < lastOf(block) - firstOf(block) + 1);
   while (missing.length) {
     const run = [missing.shift()];
     while (missing.length && missing[0] === run.at(-1) + 1 && run.length < FETCHED / BLOCK) run.push(missing.shift());
     run.forEach((block) => wanted.add(block));
-    fetchLines(firstOf(run[0]), lastOf(run.at(-1))).catch(() => {}).finally(() => run.forEach((block) => wanted.delete(block)));
+    fetchLines(firstOf(run[0]), lastOf(run.at(-1))).catch((error) => failed(error).then(soon)).finally(() => run.forEach((block) => wanted.delete(block)));
   }
 }
 
 async function fetchLines(from, to) {
   while (from <= to) {
-    const { items } = await json(`/lines?from=${from}&count=${Math.min(FETCHED, to - from + 1)}`);
+    const { items } = await json(`/log/lines?from=${from}&count=${Math.min(FETCHED, to - from + 1)}`);
     if (!items.length) return;
     for (const line of items) keep(line);
     from = items.at(-1).n + 1;
@@ -392,37 +458,28 @@ function goTo(n, align = "center") {
   n = Math.max(1, Math.min(n, total));
   unfold(n);
   leave();
-  target = { n, align };
-  const block = blockOf(n);
-  scroller.scrollTop = offsetOf(block) + (n - firstOf(block)) * lineHeight - scroller.clientHeight / 2;
+  target = { id: `L${n}`, align };
   update();
 }
 
-function come() {
-  const row = document.getElementById(`L${target.n}`);
-  if (!row || !scroller.contains(row)) {
-    const block = blockOf(target.n);
-    const middle = offsetOf(block) + (target.n - firstOf(block)) * lineHeight;
-    if (!shown.has(block)) {
-      scroller.scrollTop = middle - scroller.clientHeight / 2;
-      soon();
-    }
-    return;
-  }
-  const { top, height } = row.getBoundingClientRect(), view = scroller.getBoundingClientRect();
-  const place = { center: (view.height - height) / 2, end: view.height - height - 24 }[target.align] ?? -target.align * height;
-  scroller.scrollTop += top - view.top - place;
-  // Where the page's own head takes the room, it gives way.
-  if (row.getBoundingClientRect().bottom > innerHeight || row.getBoundingClientRect().top < 0) log.scrollIntoView();
+// Where the page's own head takes the room, it gives way.
+function giveRoom(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  if (bottom > innerHeight || top < 0) log.scrollIntoView();
+}
+
+function arrive(row) {
+  if (row && !row.matches(".block")) giveRoom(row);
   if ([...shown.values()].every((element) => !element.classList.contains("empty"))) target = null;
 }
 
+const isChosen = (n) => !!chosen && n >= chosen[0] && n <= chosen[1];
+
 function choose(first, last) {
-  chosen = first ? [Math.min(first, last), Math.max(first, last)] : null;
-  for (const row of scroller.querySelectorAll(".l[id]")) {
-    const n = Number(row.id.slice(1));
-    row.classList.toggle("chosen", !!chosen && n >= chosen[0] && n <= chosen[1]);
-  }
+  picked = first;
+  chosen = [Math.min(first, last), Math.max(first, last)];
+  current = `L${first}`;
+  for (const row of scroller.querySelectorAll(".l")) row.classList.toggle("chosen", isChosen(Number(row.id.slice(1))));
 }
 
 function fromAddress() {
@@ -452,29 +509,32 @@ function showJump() {
 }
 
 scroller.addEventListener("scroll", () => {
+  const by = scrolled();
   scrolledAt = performance.now();
-  const atEnd = scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 4;
-  if (!atEnd && !target) leave();
-  else if (!target) following = !over;
+  if (!target && loaded) {
+    if (atEnd()) following = !over;
+    else if (by) leave();
+  }
   showJump();
   soon();
+  clearTimeout(restLater);
+  restLater = setTimeout(soon, 250);
 }, { passive: true });
 // Who scrolls by hand has come to where they want to be.
 for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) scroller.addEventListener(kind, () => { target = null; }, { passive: true });
 
 function toEnd() {
   following = !over;
-  target = total && over ? { n: total, align: "end" } : null;
-  scroller.scrollTop = scroller.scrollHeight;
+  target = over ? { end: true } : null;
   update();
-  scroller.scrollTop = scroller.scrollHeight;
   showJump();
 }
 
 function tellTotal() {
   log.querySelector(".total").textContent = `${number.format(total)} ${total === 1 ? "line" : "lines"}`;
-  scroller.toggleAttribute("data-nothing", !total);
-  if (!total) scroller.dataset.nothing = over ? "Nothing was printed." : "Nothing was printed yet.";
+  const nothing = !total && !open.length;
+  scroller.toggleAttribute("data-nothing", nothing);
+  if (nothing) scroller.dataset.nothing = over ? "Nothing was printed." : "Nothing was printed yet.";
 }
 
 function learn(mark) {
@@ -485,12 +545,14 @@ function learn(mark) {
   if (kind === "group") groups.push({ n });
 }
 
-function began(step, lines) {
+function began(step, lines, time) {
   if (heads.some((head) => head.step === step)) return;
   const last = groups.at(-1);
   if (last && last.end === undefined) last.end = lines;
   heads.push({ n: lines + 1, step });
+  beganAt.set(step, Date.parse(time));
 }
+const beganAt = new Map(); // step -> when
 
 let refreshLater = 0;
 function refreshPage() {
@@ -499,10 +561,9 @@ function refreshPage() {
 }
 
 function follow(behind) {
-  const source = new EventSource(`${address}/lines/stream?last_event_id=${behind}`);
-  const offline = document.getElementById("offline");
+  const source = new EventSource(`${address}/log/lines/stream?last_event_id=${behind}`);
   source.addEventListener("lines", (event) => {
-    const data = JSON.parse(event.data);
+    const data = JSON.parse(event.data), grows = blockOf(total + 1);
     for (const line of data.lines) {
       // A line that is known was said again, and is not new.
       if (line.n !== total + 1) continue;
@@ -510,11 +571,11 @@ function follow(behind) {
       keep(line);
       if (line.mark) learn({ n: line.n, kind: line.mark, text: line.text });
     }
-    for (const { number: step, begins, lines } of data.steps ?? []) if (begins) began(step, lines);
+    for (const { number: step, begins, lines, time } of data.steps ?? []) if (begins) began(step, lines, time);
     if (data.steps) refreshPage();
     open = data.open;
-    stale.add(blockOf(total + 1));
-    heights.length = Math.min(heights.length, blockOf(total + 1));
+    stale.add(grows).add(blockOf(total + 1));
+    if (!shown.has(grows)) heights.length = Math.min(heights.length, grows);
     if (folds.length) refold();
     forget();
     tellTotal();
@@ -522,25 +583,37 @@ function follow(behind) {
     showJump();
     soon();
   });
-  source.addEventListener("end", (event) => {
+  source.addEventListener("end", () => {
     source.close();
     over = true;
     open = [];
     log.dataset.over = "true";
     stale.add(blockOf(total + 1));
-    if (following) target = null;
+    if (following) target = { end: true };
+    following = false;
+    tellTotal();
     showJump();
     refreshPage();
     soon();
-    event.preventDefault();
   });
-  source.onopen = () => { offline.hidden = true; };
+  source.onopen = reached;
   source.onerror = () => {
-    offline.hidden = false;
-    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502) is not.
-    if (source.readyState === EventSource.CLOSED && !over) setTimeout(() => follow(total), 2000);
+    away();
+    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502, nobody signed in) is not.
+    if (source.readyState === EventSource.CLOSED && !over) resume();
   };
   addEventListener("pagehide", () => source.close());
+}
+
+async function resume() {
+  while (!gone) {
+    try {
+      await json("");
+      return follow(total);
+    } catch (error) {
+      await failed(error);
+    }
+  }
 }
 
 // --- Errors and warnings -----------------------------------------------------------------------------------------------
@@ -567,7 +640,7 @@ let found = { text: "", count: 0, skipped: 0, list: [], lines: new Set(), at: -1
 
 async function find(query) {
   const asked = form.elements.q.value;
-  const answer = await json(`/search?q=${encodeURIComponent(asked)}&${query}`);
+  const answer = await json(`/log/search?q=${encodeURIComponent(asked)}&${query}`);
   if (asked !== form.elements.q.value) return false;
   found = { ...found, text: asked, count: answer.count, skipped: answer.skipped, list: answer.lines, lines: new Set(answer.lines) };
   return true;
@@ -577,19 +650,18 @@ function showFound() {
   const { text, count, at } = found;
   result.textContent = !text ? "" : count ? `${number.format(at + 1)} of ${number.format(count)}` : "nothing found";
   for (const name of ["next", "previous"]) button(name).disabled = !count;
+  for (const row of scroller.querySelectorAll(".l")) row.classList.toggle("found", found.lines.has(Number(row.id.slice(1))));
+  highlight();
 }
 
 async function search() {
   const text = form.elements.q.value;
   if (!text) {
     found = { text: "", count: 0, skipped: 0, list: [], lines: new Set(), at: -1 };
-    showFound();
-    relayout();
-    return;
+    return showFound();
   }
   result.textContent = "searching";
-  const row = [...scroller.querySelectorAll(".l[id]")].find((line) => line.getBoundingClientRect().bottom > scroller.getBoundingClientRect().top);
-  const from = row ? Number(row.id.slice(1)) : 1;
+  const row = rowInView(), from = row ? lineOf(row.id) : 1;
   if (!(await find(`from=${from}`))) return;
   if (!found.list.length && found.count) await find("skip=0");
   found.at = found.skipped;
@@ -600,11 +672,9 @@ async function search() {
 function come2() {
   showFound();
   const n = found.list[found.at - found.skipped];
-  for (const block of shown.keys()) stale.add(block);
-  if (n) {
-    choose(n, n);
-    goTo(n);
-  } else update();
+  if (!n) return;
+  choose(n, n);
+  goTo(n);
 }
 
 async function stepFound(by) {
@@ -666,11 +736,11 @@ let times = remembered("log-times", "off") === "on";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const at = (time) => clock.format(Date.parse(time));
-const began2 = new Map(); // step -> when it began
 
-// What the bar leaves of the window is the log's.
+// What stands above it leaves of the window is the log's.
 function size() {
-  scroller.style.setProperty("max-height", `max(240px, calc(100dvh - ${bar.offsetHeight + 16}px))`);
+  const above = scroller.getBoundingClientRect().top - log.getBoundingClientRect().top;
+  scroller.style.setProperty("max-height", `max(240px, calc(100dvh - ${above + 16}px))`);
 }
 
 function showChoices() {
@@ -683,33 +753,33 @@ function showChoices() {
 scroller.addEventListener("mouseover", (event) => {
   const row = event.target.closest(".l[data-time]");
   if (!row || row.title) return;
-  const time = Date.parse(row.dataset.time), start = began2.get(Number(row.dataset.step));
+  const time = Date.parse(row.dataset.time), start = beganAt.get(Number(row.dataset.step));
   row.title = `${start ? `${((time - start) / 1000).toFixed(3)} s into the step, ` : ""}${day.format(time)}`;
 });
 
 // --- What is clicked ---------------------------------------------------------------------------------------------------
 
-function keepPlace(change) {
-  const edge = scroller.getBoundingClientRect().top, stay = following;
-  const row = [...scroller.querySelectorAll(".l[id]")].find((line) => line.getBoundingClientRect().bottom > edge);
-  const n = row && Number(row.id.slice(1)), { top, height } = row?.getBoundingClientRect() ?? {};
-  change();
-  relayout();
-  if (stay) toEnd();
-  else if (n && !isHidden(n)) goTo(n, (edge - top) / height);
-}
-
 const does = {
-  wrap() { wrap = !wrap; remember("log-wrap", wrap ? "on" : "off"); keepPlace(showChoices); },
-  times() { times = !times; remember("log-times", times ? "on" : "off"); keepPlace(showChoices); },
+  wrap() { wrap = !wrap; remember("log-wrap", wrap ? "on" : "off"); change(showChoices); update(); },
+  times() {
+    times = !times;
+    remember("log-times", times ? "on" : "off");
+    change(() => {
+      for (const row of scroller.querySelectorAll(".l")) times ? showTime(row) : row.querySelector(".at").remove();
+      showChoices();
+    });
+    update();
+  },
   fold() {
     const all = foldedSteps.size < heads.length;
-    for (const { step } of heads) all ? foldedSteps.add(step) : foldedSteps.delete(step);
-    relayout();
+    change(() => {
+      for (const { step } of heads) all ? foldedSteps.add(step) : foldedSteps.delete(step);
+    });
+    update();
   },
-  follow: toEnd,
-  top() { leave(); target = null; scroller.scrollTop = 0; update(); },
-  end: toEnd,
+  follow: () => does.end(),
+  top() { leave(); target = { id: "B0" }; update(); },
+  end() { toEnd(); giveRoom(scroller); },
   next: () => stepFound(1),
   previous: () => stepFound(-1),
   "next-mark": () => stepMarks(1),
@@ -722,29 +792,29 @@ log.addEventListener("click", (event) => {
   const fold = event.target.closest("button.fold");
   if (fold) {
     const [set, key] = fold.dataset.fold ? [foldedSteps, Number(fold.dataset.fold)] : [foldedGroups, Number(fold.dataset.group)];
-    set.has(key) ? set.delete(key) : set.add(key);
     leave();
-    relayout();
-    scroller.querySelector(fold.dataset.fold ? `[data-fold="${key}"]` : `[data-group="${key}"]`)?.focus({ preventScroll: true });
-    return;
+    change(() => { set.has(key) ? set.delete(key) : set.add(key); }, fold.closest(".head,.l"));
+    update();
+    return showJump();
   }
   const link = event.target.closest("a.n");
   if (!link?.hash) return;
   event.preventDefault();
   const n = Number(link.hash.slice(2));
-  if (event.shiftKey && chosen) choose(chosen[0] === n ? chosen[1] : chosen[0], n);
-  else choose(n, n);
+  choose(event.shiftKey && picked ? picked : n, n);
+  current = `L${n}`;
   history.replaceState(null, "", chosen[0] === chosen[1] ? `#L${n}` : `#L${chosen[0]}-L${chosen[1]}`);
 });
 // From the table of steps to where it begins.
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[data-to-step]");
-  const head = link && heads.find(({ step }) => step === Number(link.dataset.toStep));
+  const row = event.target.closest(".steps .name")?.closest("tr");
+  const head = row && heads.find(({ step }) => row.id === `step-${step}`);
   if (!head) return;
   event.preventDefault();
-  foldedSteps.delete(head.step);
-  relayout();
-  if (head.n <= total) goTo(head.n, 0);
+  leave();
+  change(() => foldedSteps.delete(head.step));
+  target = { id: `S${head.step}` };
+  update();
   scroller.focus({ preventScroll: true });
 });
 addEventListener("hashchange", fromAddress);
@@ -752,23 +822,79 @@ let width = innerWidth;
 addEventListener("resize", () => {
   size();
   // A phone's own bars come and go as one scrolls: no line is broken elsewhere for them.
-  wrap && width !== innerWidth ? keepPlace(() => {}) : soon();
+  if (wrap && width !== innerWidth) {
+    const place = following ? null : read;
+    change();
+    held = place;
+  }
   width = innerWidth;
+  soon();
 });
 document.addEventListener("refreshed", () => {
-  for (const { n } of heads) stale.add(blockOf(n));
+  for (const head of scroller.querySelectorAll(".head")) tellHead(head);
   soon();
+});
+
+// --- The keyboard ------------------------------------------------------------------------------------------------------
+// One row at a time is in the order of Tab, so that Tab leaves the log: the one that was last focused or linked, where it is in
+// view, else the first. Arrows go from one to the next.
+
+let current = ""; // its id
+let roving = null; // the row that is in the order now
+
+const links = (row) => row.querySelectorAll("a[href],button");
+function inTabOrder(row, is) {
+  for (const link of links(row)) link.tabIndex = is ? 0 : -1;
+}
+
+function rove() {
+  const view = scroller.getBoundingClientRect();
+  const inView = (row) => row && row.getBoundingClientRect().bottom > view.top && row.getBoundingClientRect().top < view.bottom;
+  const last = document.getElementById(current), row = inView(last) && scroller.contains(last) ? last : rowInView();
+  if (row === roving) return;
+  if (roving) inTabOrder(roving, false);
+  roving = row?.matches(".block") ? null : row;
+  if (roving) inTabOrder(roving, true);
+}
+
+scroller.addEventListener("focusin", (event) => {
+  const row = event.target.closest(".l,.head");
+  if (!row) return;
+  current = row.id;
+  rove();
+});
+
+scroller.addEventListener("keydown", (event) => {
+  const { key, target: at } = event;
+  if (event.altKey || event.shiftKey || event.metaKey) return;
+  if (key === "Home" || key === "End") does[key === "End" ? "end" : "top"]();
+  else if (key === "ArrowDown" || key === "ArrowUp") {
+    const row = at.closest(".l,.head");
+    if (!row) return;
+    const rows = [...scroller.querySelectorAll(".l,.head")].filter((one) => links(one).length);
+    const next = rows[rows.indexOf(row) + (key === "ArrowDown" ? 1 : -1)];
+    if (next) links(next)[0].focus();
+  } else return;
+  event.preventDefault();
 });
 
 // --- The beginning -----------------------------------------------------------------------------------------------------
 
 async function begin() {
-  const outline = await json("/outline");
+  let outline = null;
+  while (!outline) {
+    try {
+      outline = await json("/log/outline");
+    } catch (error) {
+      await failed(error);
+      if (gone) return;
+    }
+  }
   total = outline.total;
   for (const { number: step, begins, lines, time } of outline.steps) {
     if (!begins) continue;
     if (!heads.some((head) => head.step === step)) heads.push({ n: lines + 1, step });
-    began2.set(step, Date.parse(time));
+    beganAt.set(step, Date.parse(time));
   }
   const starts = new Set(heads.map(({ n }) => n));
   let next = 0;
@@ -796,7 +922,8 @@ async function begin() {
   showMarks();
   tellTotal();
   size();
-  relayout();
+  change();
+  update();
   if (form.elements.q.value) search();
   else if (!fromAddress()) {
     const openAt = Number(log.dataset.openAt);
@@ -808,4 +935,4 @@ async function begin() {
   leftAt = total;
   log.dataset.ready = "true";
 }
-begin().catch(() => { /* The window that the page came with stands. */ });
+begin();
