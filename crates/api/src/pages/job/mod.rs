@@ -19,7 +19,7 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, assets::ASSETS, show, tail::failing};
+use super::{Head, Html, Place, Visitor, assets::ASSETS, escape::escaped_len, show, tail::failing};
 use crate::{
     ApiError,
     builds::find_job,
@@ -29,11 +29,21 @@ use crate::{
 };
 pub(crate) use row::Row;
 
-/// Lines of a window, and bytes of their markup about: a page has 60 KiB in all.
+/// A page has 60 KiB in all: bytes that the window's lines and the list of steps share, those of a step but its name and its
+/// script, those of all names and scripts, and what the window has at least.
+const BYTES: usize = 50 << 10;
+const STEP: usize = 205;
+const WORDS: usize = 14 << 10;
+const LEAST: usize = 4 << 10;
+/// Bytes of a step's name, of its script, and of what stands around a script.
+const NAME: usize = 160;
+const SCRIPT: usize = 2_000;
+const AROUND: usize = 72;
+/// Lines of a window.
 const LINES: u64 = 300;
-const BYTES: usize = 36 << 10;
-/// Lines found that are listed for whoever has no script.
+/// Lines found that are listed for whoever has no script, and bytes of their links about.
 const LISTED: usize = 100;
+const LINKS: usize = 4 << 10;
 
 #[derive(Template)]
 #[template(path = "job.html")]
@@ -54,6 +64,7 @@ pub(crate) struct JobPage {
 #[derive(Debug)]
 struct StepRow {
     view: StepView,
+    name: String,
     /// Its script.
     run: String,
     /// Where its lines begin.
@@ -106,13 +117,22 @@ pub(crate) async fn show(
     let outline = logs::outline(&server.store, id).await?;
     let mut scripts = StepHead::of(&plan).into_iter();
     let job = JobView::from(job);
+    let count = job.steps.len();
+    let mut words = WORDS.saturating_sub(40 * count);
+    let names = words / count.max(1);
     let steps = job.steps.iter().cloned().map(|view| StepRow {
         address: address_of(&outline, view.number),
+        name: fitting(&view.name, NAME.min(names), &mut words),
         run: scripts.next().map(|step| step.run).unwrap_or_default(),
         view,
     });
-    let steps = steps.collect();
-    let log = window(&server, &job, &outline, query).await?;
+    let mut steps: Vec<StepRow> = steps.collect();
+    for step in &mut steps {
+        words = words.saturating_sub(AROUND);
+        step.run = fitting(&step.run, SCRIPT, &mut words);
+    }
+    let bytes = BYTES.saturating_sub(WORDS + STEP * count).max(LEAST);
+    let log = window(&server, &job, &outline, query, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     let head = head.titled(format!("{}: {} · {}", show::word(job.status), job.name, repo.name)).status(job.status);
     Ok(Html(JobPage {
@@ -133,14 +153,38 @@ fn address_of(outline: &Outline, number: u32) -> String {
     begins.map_or_else(|| "#log".to_owned(), |border| format!("?from={0}#L{0}", border.lines + 1))
 }
 
-async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQuery) -> Result<LogPart, ApiError> {
+/// As much of a text as takes so many bytes of the page, and no more than are left.
+fn fitting(text: &str, at_most: usize, left: &mut usize) -> String {
+    let mut bytes = 0;
+    let at_most = at_most.min(*left);
+    let fits = |c: &char| {
+        bytes += escaped_len(*c);
+        bytes <= at_most
+    };
+    let mut shown: String = text.chars().take_while(fits).collect();
+    if shown.len() < text.len() && !shown.is_empty() {
+        shown.pop();
+        shown.push('…');
+    }
+    *left = left.saturating_sub(bytes.min(at_most));
+    shown
+}
+
+async fn window(
+    server: &Server,
+    job: &JobView,
+    outline: &Outline,
+    query: LogQuery,
+    bytes: usize,
+) -> Result<LogPart, ApiError> {
     let total = outline.total;
     // The last line of the step that failed; the last of all where none did and yet the job is no success.
     let open_at = failing(job, outline).map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
     // The last line of a window that is filled from its end, where it is.
     let end = match (query.from, before) {
-        (Some(_), _) => None,
+        // A step that has printed nothing begins behind the last line.
+        (Some(from), _) => (from > total).then_some(total),
         (None, Some(before)) => Some(before.saturating_sub(1)),
         (None, None) if !job.status.is_final() => Some(total),
         (None, None) => open_at,
@@ -153,13 +197,14 @@ async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQue
     let open = found.open.into_iter().filter(|_| end == Some(total));
     let mut rows: Vec<Row> =
         found.lines.into_iter().chain(open).map(|line| Row { line, elsewhere: None, shown: row::SHOWN }).collect();
-    fit(&mut rows, end.is_some());
+    fit(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
     let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
-            let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit: LISTED };
+            let limit = (LINKS / hit(&1, text).len()).clamp(1, LISTED);
+            let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
             Some(logs::search(&server.store, job.id, search).await?)
         }
         None => None,
@@ -170,11 +215,11 @@ async fn window(server: &Server, job: &JobView, outline: &Outline, query: LogQue
 }
 
 /// Takes out what would make the page too long, from the end that matters less.
-fn fit(rows: &mut Vec<Row>, keep_the_end: bool) {
+fn fit(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
     let mut bytes = 0;
     let mut fits = |row: &Row| {
         bytes += row.to_string().len();
-        bytes <= BYTES
+        bytes <= at_most
     };
     if keep_the_end {
         let kept = rows.iter().rev().take_while(|row| fits(row)).count();
@@ -185,7 +230,9 @@ fn fit(rows: &mut Vec<Row>, keep_the_end: bool) {
     }
 }
 
-/// The first line of a window that has line `n` in it, and some before it.
-fn around(n: &u64) -> u64 {
-    n.saturating_sub(20).max(1)
+/// The window that has a line that was found in it, and some before it; the search stays.
+fn hit(n: &u64, text: &str) -> String {
+    let from = n.saturating_sub(20).max(1).to_string();
+    let query = serde_urlencoded::to_string([("from", from.as_str()), ("q", text)]).unwrap_or_default();
+    format!("?{query}#L{n}")
 }
