@@ -1,7 +1,7 @@
 //! Style, scripts and icons: in the binary, under names that hold their content's hash, so that a browser asks for each once.
 //!
-//! `app.css` and `app.js` are on every page, `log.js` (with `log_text.js`) on a job's alone. No framework and no bundler: what is in `assets/` is
-//! what is served. A new file is one more line of [`ASSETS`].
+//! `app.css` and `app.js` are on every page, the three files of `log.js` as one on a job's alone. No framework and no bundler:
+//! what is in `assets/` is what is served. A new file is one more line of [`ASSETS`].
 
 use std::{io::Write as _, sync::LazyLock};
 
@@ -67,7 +67,11 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
         "log",
         "js",
         "text/javascript; charset=utf-8",
-        concat!(include_str!("../../assets/log_text.js"), include_str!("../../assets/log.js")),
+        concat!(
+            include_str!("../../assets/log_text.js"),
+            include_str!("../../assets/log_view.js"),
+            include_str!("../../assets/log.js")
+        ),
     ),
     icons: Status::ALL.into_iter().map(Some).chain([None]).map(icon).collect(),
 });
