@@ -4,6 +4,7 @@
 
 mod builds;
 mod every_page;
+mod live;
 mod logs;
 #[path = "../support/mod.rs"]
 mod support;

@@ -82,6 +82,16 @@ impl Browser {
         self.runtime.block_on(self.client().goto(url)).expect("the page opens");
     }
 
+    /// Another tab, in front.
+    pub fn new_tab(&self) {
+        self.runtime
+            .block_on(async {
+                let tab = self.client().new_window(true).await?;
+                self.client().switch_to_window(tab.handle).await
+            })
+            .expect("a tab opens");
+    }
+
     /// What an expression gives on the page.
     pub fn eval(&self, expression: &str) -> Value {
         let script = format!("return ({expression});");

@@ -3,7 +3,7 @@
 //   - what changes is replaced in place, over one event stream a page,
 //   - keys work: any element says `data-key="x"` (and `data-key-name` for the list that `?` opens).
 // A page that is live says so on its <main>: data-stream (address), data-cursor (what it has seen), data-events (names),
-// data-repo (only of this repository). On such an event the page is fetched again and what differs is changed in place:
+// data-repo and data-job (only of these). On such an event the page is fetched again and what differs is changed in place:
 // elements are matched by id. Inside `data-keep` nothing is touched: that is where other scripts and forms are at home.
 
 const main = document.getElementById("main");
@@ -83,21 +83,33 @@ function morph(old, fresh) {
   }
 }
 
-// At most one fetch at a time and one in so many milliseconds, the first at once.
-const APART = 400;
-let fetching = false, stale = false, fetchedAt = 0;
+const offline = document.getElementById("offline");
+let gone = false;
 
-export async function refresh(address = location.href) {
+// Whoever reads is signed out, or what the page shows was removed: asking again changes nothing.
+function end() {
+  gone = true;
+  unfollow();
+  offline.textContent = "You are signed out, or this was removed: reload the page";
+  offline.hidden = false;
+}
+
+// At most one fetch at a time and one in so many milliseconds, the first at once. It is of the address as it is by then.
+const apart = () => (document.hidden ? 5000 : 400);
+let fetching = false, stale = false, fetchedAt = 0, hurry = () => {};
+
+export async function refresh() {
   stale = true;
-  if (fetching || document.hidden) return;
+  if (fetching || gone) return;
   fetching = true;
   try {
     while (stale) {
-      const wait = fetchedAt + APART - Date.now();
-      if (wait > 0) await new Promise((done) => setTimeout(done, wait));
+      const wait = fetchedAt + apart() - Date.now();
+      if (wait > 0) await new Promise((done) => { hurry = done; setTimeout(done, wait); });
       stale = false;
       fetchedAt = Date.now();
-      const answer = await fetch(address, { headers: { accept: "text/html" } });
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if ([401, 403, 404].includes(answer.status)) return end();
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("main");
@@ -109,6 +121,7 @@ export async function refresh(address = location.href) {
       const focused = document.activeElement;
       morph(main, fresh);
       if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
+      if (!main.dataset.stream) unfollow();
       document.dispatchEvent(new CustomEvent("refreshed"));
     }
   } catch {
@@ -120,39 +133,54 @@ export async function refresh(address = location.href) {
 
 // --- The event stream --------------------------------------------------------------------------------------------------
 
-const offline = document.getElementById("offline");
+// Open only while the page is shown: a browser has six connections for a server, and each stream holds one.
+let source = null;
 
-function follow(stream, after) {
-  const source = new EventSource(`${stream}?last_event_id=${after}`);
-  let last = after, lost = false;
-  const saw = (event) => { if (event.lastEventId) last = event.lastEventId; };
-  const changed = (event) => {
-    saw(event);
-    const { repo } = main.dataset;
+function unfollow() {
+  source?.close();
+  source = null;
+}
+
+function follow() {
+  const { stream, cursor, events } = main.dataset;
+  if (!stream || source || gone || document.hidden) return;
+  const mine = source = new EventSource(`${stream}?last_event_id=${cursor}`);
+  let lost = false;
+  for (const name of events.split(" ")) mine.addEventListener(name, (event) => {
+    const { repo, job } = main.dataset;
     if (repo && !event.data.includes(repo)) return;
-    document.dispatchEvent(new CustomEvent("changed", { detail: { name: event.type, data: JSON.parse(event.data) } }));
+    if (job && name !== "build" && !event.data.includes(job)) return;
+    document.dispatchEvent(new CustomEvent("changed", { detail: { name, data: JSON.parse(event.data) } }));
     refresh();
-  };
-  for (const name of main.dataset.events.split(" ")) source.addEventListener(name, changed);
-  source.addEventListener("reset", (event) => { saw(event); refresh(); });
-  source.onopen = () => {
+  });
+  mine.addEventListener("reset", () => refresh());
+  mine.onopen = () => {
     offline.hidden = true;
     if (lost) refresh();
     lost = false;
   };
-  source.onerror = () => {
+  mine.onerror = () => {
     lost = true;
     offline.hidden = false;
-    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502) is not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => { follow(stream, last); refresh(); }, 2000);
+    // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502) is not. The page says what it means.
+    if (mine.readyState !== EventSource.CLOSED) return;
+    unfollow();
+    refresh();
+    setTimeout(follow, 2000);
   };
-  addEventListener("pagehide", () => source.close());
 }
 
-if (main.dataset.stream) {
-  follow(main.dataset.stream, main.dataset.cursor);
-  document.addEventListener("visibilitychange", () => stale && refresh());
-}
+follow();
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return unfollow();
+  tell(document);
+  grow();
+  hurry();
+  follow();
+});
+// A hidden tab asks now and then, for its title and icon; so does a timeline that grows, for its estimate.
+setInterval(() => (document.hidden ? main.dataset.stream : timeline()) && refresh(), 15000);
+addEventListener("pagehide", unfollow);
 // Back from the browser's cache: the stream was closed.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
@@ -195,7 +223,7 @@ addEventListener("keydown", (event) => {
     return;
   }
   const pressed = before === "g" ? `g ${key}` : key;
-  before = key;
+  before = !before && key === "g" ? key : "";
   if (key === "?") showKeys();
   else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
   else {
@@ -243,9 +271,12 @@ search?.addEventListener("input", () => {
 });
 
 // A build's timeline grows while the build runs: its bars are in milliseconds.
+function timeline() {
+  return document.querySelector("#timeline[data-grows]");
+}
 function grow() {
-  const list = document.getElementById("timeline");
-  if (document.hidden || !list?.hasAttribute("data-grows")) return;
+  const list = timeline();
+  if (document.hidden || !list) return;
   const at = Math.round(now() - Number(list.dataset.start)), span = Math.max(Number(list.dataset.span), at);
   for (const svg of $$("svg", list)) svg.setAttribute("viewBox", `0 0 ${span} 12`);
   for (const part of $$("rect[data-grows]", list)) part.setAttribute("width", Math.max(0, at - part.getAttribute("x")));

@@ -65,9 +65,12 @@ pub(crate) async fn show(
     visitor: Visitor,
     Path(id): Path<BuildId>,
 ) -> Result<Html<BuildPage>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows_build(id, "build job step");
+    let mut head = Head::new(&server, &visitor, Place::Elsewhere, "");
     let (build, repo) = find(&server, &visitor.caller, id).await?;
     let mut build = view(&server, build, repo).await?;
+    if !build.status.is_final() {
+        head = head.follows_build(id, None);
+    }
     let mut listed = std::mem::take(&mut build.jobs);
     // With the pipeline's name, where there are several.
     if listed.iter().any(|job| job.pipeline != listed[0].pipeline) {

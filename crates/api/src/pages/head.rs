@@ -1,7 +1,7 @@
 //! What every page has around its own: title, icon, style and scripts, the way to the other pages, who reads, and what it
 //! follows live. A page's struct has it as its field `head`, which `templates/base.html` reads.
 
-use longshore_core::{BuildId, RepoId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
 
 use super::{
     assets::{ASSETS, Asset},
@@ -43,6 +43,8 @@ pub(crate) struct Live {
 
 /// Where a page stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    /// Only events that name this job, and those of its build itself.
+    pub(crate) job: Option<JobId>,
 pub(crate) enum Place {
     Repositories,
     Queue,
@@ -92,14 +94,14 @@ impl Head {
 
     /// Follows what changes anywhere (of the repository, if one is given). `events` are names of `/api/v1/events`.
     pub(crate) fn follows(mut self, events: &'static str, repo: Option<RepoId>) -> Self {
-        self.live = Some(Live { stream: "/api/v1/events".to_owned(), cursor: self.cursor, events, repo });
+        self.live = Some(Live { stream: "/api/v1/events".to_owned(), cursor: self.cursor, events, repo, job: None });
         self
     }
 
-    /// Follows one build.
-    pub(crate) fn follows_build(mut self, build: BuildId, events: &'static str) -> Self {
+    /// Follows one build, or one job of it. Not where it is over: nothing changes then, and a stream holds a connection.
+    pub(crate) fn follows_build(mut self, build: BuildId, job: Option<JobId>) -> Self {
         let stream = format!("/api/v1/builds/{build}/events");
-        self.live = Some(Live { stream, cursor: self.cursor, events, repo: None });
+        self.live = Some(Live { stream, cursor: self.cursor, events: "build job step", repo: None, job });
         self
     }
 

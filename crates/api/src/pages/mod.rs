@@ -14,11 +14,12 @@
 //! `visitor.caller.require(…)` for the scope and answers with [`post::see`].
 //!
 //! [`Head::new`] comes first: it notes what the page has seen before it reads anything. [`Head::follows`] makes a page live:
-//! at every such event the script fetches it again and changes in place what differs, matched by `id` (so give one to every row
-//! that can move). Inside an element with `data-keep` nothing is touched. `data-key="x" data-key-name="What it does"` gives an
-//! element a key; `data-row` on a row's link puts it under `j` and `k`. A script of a page's own is one more [`assets`] entry and
-//! goes into [`Head::more_scripts`]; it hears `refreshed` on `document` after the page was changed in place, and `changed` (with
-//! the event's name and data) before.
+//! while it is shown, at every such event the script fetches it again and changes in place what differs, matched by `id` (so give
+//! one to every row that can move); while it is not, it is fetched now and then. Inside an element with `data-keep` nothing is
+//! touched. `data-key="x" data-key-name="What it does"` gives an element a key; `data-row` on a row's link puts it under `j` and
+//! `k`. A form that is not taken is shown again with what was typed: [`post::refused`]. A script of a page's own is one more
+//! [`assets`] entry and goes into [`Head::more_scripts`]; it hears `refreshed` on `document` after the page was changed in place,
+//! and `changed` (with the event's name and data) before.
 //!
 //! The content policy allows nothing that stands in a page itself: no `style` attribute, no handler. Lengths that are data go
 //! into SVG attributes.

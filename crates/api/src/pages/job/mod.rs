@@ -134,6 +134,9 @@ pub(crate) async fn show(
     let bytes = BYTES.saturating_sub(WORDS + STEP * count).max(LEAST);
     let log = window(&server, &job, &outline, query, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
+    if !build.status.is_final() {
+        head = head.follows_build(build.id, Some(id));
+    }
     let head = head.titled(format!("{}: {} · {}", show::word(job.status), job.name, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
