@@ -25,8 +25,8 @@ const LINE: usize = 300;
 /// The end of a job's log.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The line that says why: the last error of the step, else its last line.
-    pub(crate) line: u64,
+    /// The line that says why: the last error of the step, else its last line. Nothing of a step that printed nothing.
+    pub(crate) line: Option<u64>,
     /// The step that failed, where one did.
     pub(crate) step: Option<String>,
     pub(crate) rows: Vec<Row>,
@@ -39,10 +39,13 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
         let outline = logs::outline(&server.store, job.id).await?;
         let Some(Failing { first, last, step }) = failing(job, &outline) else { continue };
         let from = first.max((last + 1).saturating_sub(LINES));
-        let window = logs::window(&server.store, job.id, Wanted::From(from, last + 1 - from)).await?;
+        let lines = match last + 1 - from {
+            0 => Vec::new(),
+            count => logs::window(&server.store, job.id, Wanted::From(from, count)).await?.lines,
+        };
         let row = |line| Row { line, elsewhere: Some(job.id), shown: LINE };
         let mut rows: Vec<Row> =
-            window.lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
+            lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
         let kept = rows.iter().rev().take_while(|row| {
             bytes += row.to_string().len();
             bytes <= BYTES
@@ -51,7 +54,7 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
         rows.drain(..rows.len() - kept);
         let error =
             outline.marks.iter().rev().find(|mark| mark.kind == MarkKind::Error && (first..=last).contains(&mark.n));
-        let line = error.map_or(last, |mark| mark.n);
+        let line = error.map(|mark| mark.n).or_else(|| (first <= last).then_some(last));
         tails.insert(job.id, Tail { line, step: step.map(|step| step.name.clone()), rows });
     }
     Ok(tails)
@@ -61,7 +64,8 @@ pub(super) fn failed(status: Status) -> bool {
     matches!(status, Status::Failure | Status::Error | Status::TimedOut)
 }
 
-/// The lines that a job ended with: those of the step that failed, all where none did.
+/// The lines that a job ended with: those of the step that failed, all where none did. `first` is behind `last` where it
+/// printed nothing.
 pub(super) struct Failing<'a> {
     pub(super) first: u64,
     pub(super) last: u64,
@@ -79,6 +83,6 @@ pub(super) fn failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Failing
         outline.borders.iter().find(|border| border.begins == begins && u32::from(border.step) + 1 == number)
     };
     let last = border(false).map_or(outline.total, |border| border.lines);
-    let first = border(true).map_or(1, |border| border.lines + 1).min(last);
-    (last > 0).then_some(Failing { first: first.max(1), last, step })
+    let first = border(true).map_or(1, |border| border.lines + 1).min(last + 1);
+    (last > 0).then_some(Failing { first, last, step })
 }

@@ -7,11 +7,16 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_core::{JobId, Status, Timestamp, needs::short_name, outcome::human_duration};
 
+use super::{escape::escaped_len, show::cut};
 use crate::views::{BuildView, JobView};
 
-/// Jobs that have a bar, and segments of one: a page has its budget.
+/// Jobs that have a bar. A page has its budget: all their segments share one, in bytes about.
 const BARS: usize = 40;
-const SEGMENTS: usize = 40;
+const BYTES: usize = 14 << 10;
+/// Bytes of a segment and of its words in the table, without its name.
+const SEGMENT: usize = 125;
+/// Characters of its name.
+const NAME: usize = 60;
 /// A checkout that is worth a segment. Where there is none, the first step begins sooner than this.
 const CHECKOUT_MS: u64 = 10;
 
@@ -39,7 +44,8 @@ pub(super) struct Bar {
     pub(super) critical: bool,
     pub(super) segments: Vec<Segment>,
     /// From its first turn to its end.
-    pub(super) took: String,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
 }
 
 /// Where a part stands in its bar's height of 12, and how high it is: parts are told apart by form, not by shade alone.
@@ -74,6 +80,10 @@ impl Segment {
     pub(super) fn height(&self) -> u32 {
         height_of(&self.class).1
     }
+
+    fn bytes(&self) -> usize {
+        SEGMENT + 2 * self.name.chars().map(escaped_len).sum::<usize>()
+    }
 }
 
 impl Timeline {
@@ -98,16 +108,16 @@ impl Timeline {
         let critical = if waits { HashSet::new() } else { critical(jobs) };
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
+        let share = BYTES / ran.len().clamp(1, BARS);
         let bars = ran.iter().take(BARS).map(|job| Bar {
             id: job.id,
             name: job.name.clone(),
             status: job.status,
             needs: job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect::<Vec<_>>().join(", "),
             critical: critical.contains(job.key.as_str()),
-            segments: segments(job, &Axis { start, now, span }, &ends),
-            took: job
-                .claimed_at
-                .map_or_else(String::new, |from| human_duration(job.finished_at.unwrap_or(now).since(from))),
+            segments: fit(segments(job, &Axis { start, now, span }, &ends), job.status, share),
+            from: job.claimed_at,
+            to: job.finished_at,
         });
         let sum = match (grows, build.started_at.filter(|_| !waits), usual_ms) {
             (false, ..) => format!("{} from the event to the end", human_duration(so_far)),
@@ -191,7 +201,7 @@ impl Axis {
         let took = to.unwrap_or(self.now).since(from);
         Segment {
             class: class.into(),
-            name: name.into(),
+            name: cut(&name.into(), NAME).to_owned(),
             from: at,
             // What took no time is seen all the same.
             width: took.min(self.span - at).max(self.span / 500),
@@ -235,22 +245,39 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     if checked_out.is_none_or(|end| end.since(began) >= CHECKOUT_MS) {
         segments.push(axis.segment("checkout", "checkout", began, checked_out));
     }
-    let steps: Vec<_> = job.steps.iter().filter_map(|step| Some((step, step.started_at?))).collect();
-    for (step, started) in steps.iter().take(SEGMENTS - 1) {
+    for (step, started) in job.steps.iter().filter_map(|step| Some((step, step.started_at?))) {
         let class = format!("step {}", step.status);
-        segments.push(axis.segment(class, step.name.clone(), *started, step.finished_at.or(job.finished_at)));
-    }
-    if steps.len() >= SEGMENTS {
-        let rest = &steps[SEGMENTS - 1..];
-        let (from, to) = (rest.first().map(|(_, at)| *at), rest.last().and_then(|(step, _)| step.finished_at));
-        if let Some(from) = from {
-            segments.push(axis.segment("step", format!("{} more steps", rest.len()), from, to.or(job.finished_at)));
-        }
+        segments.push(axis.segment(class, step.name.clone(), started, step.finished_at.or(job.finished_at)));
     }
     let last = job.steps.iter().filter_map(|step| step.finished_at).max();
     if let (Some(last), Some(end)) = (last, job.finished_at) {
         segments.push(axis.segment("finish", "finish", last, Some(end)));
     }
+    segments
+}
+
+/// As many segments as a bar's share of the page has room for; the rest are one, in the colour of the job's status.
+fn fit(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment> {
+    let mut bytes = 0;
+    let fit = segments.iter().take_while(|segment| {
+        bytes += segment.bytes();
+        bytes <= share
+    });
+    let fit = fit.count();
+    if fit == segments.len() {
+        return segments;
+    }
+    let rest = segments.split_off(fit.saturating_sub(1));
+    let from = rest.iter().map(|part| part.from).min().unwrap_or(0);
+    let end = rest.iter().map(|part| part.from + part.width).max().unwrap_or(from);
+    segments.push(Segment {
+        class: format!("step {status}"),
+        name: format!("{} more parts", rest.len()),
+        from,
+        width: end - from,
+        grows: rest.iter().any(|part| part.grows),
+        took: human_duration(end - from),
+    });
     segments
 }
 

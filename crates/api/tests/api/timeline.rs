@@ -45,6 +45,42 @@ async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
 }
 
 #[tokio::test]
+async fn many_jobs_of_many_steps_fit_into_their_builds_page_and_each_has_its_bar() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    for ends in [Outcome::Success, Outcome::Failure { exit_code: 1, step: "last".to_owned(), out_of_memory: false }] {
+        let build = world
+            .build_of_jobs(repo.id, 40, |job| {
+                let step = job.steps[0].clone();
+                job.name = format!("{} (ubuntu-24.04, rust 1.95)", job.name);
+                job.steps = (0..40)
+                    .map(|n| longshore_core::StepPlan { name: format!("Step number {n}"), ..step.clone() })
+                    .collect();
+            })
+            .await;
+        for _ in 0..40 {
+            let mut running = world.claim().await;
+            let start = Timestamp::now().as_millis();
+            let at = |n: u16| Timestamp::from_millis(start + i64::from(n) * 1000);
+            let mut tx = world.store.write().await.unwrap();
+            jobs::mark_started(&mut tx, running.id, 1, at(0)).await.unwrap();
+            for step in 0..40 {
+                steps::started(&mut tx, running.id, 1, step, at(step)).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+            running.print(0, longshore_core::Stream::Stdout, "error: it broke <here>\n".repeat(30).as_bytes());
+            running.end(ends.clone()).await;
+        }
+        let answer = world.get(&format!("/builds/{}", build.id)).await;
+        assert!(answer.body.len() < 60 << 10, "{} bytes", answer.body.len());
+        let text = answer.text();
+        assert_eq!(text.matches("<li id=\"bar-").count(), 40);
+        assert!(text.matches("<rect").count() >= 80, "{}", text.matches("<rect").count());
+        assert!(text.contains(" more parts"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn jobs_of_several_pipelines_are_called_by_both_names_wherever_they_stand() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;
