@@ -12,6 +12,8 @@ use crate::server::Server;
 
 /// Characters of a title: names of jobs are as long as they like.
 const TITLE: usize = 150;
+/// Bytes of an address that signing in leads back to.
+const NEXT: usize = 500;
 
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -19,6 +21,8 @@ pub(crate) struct Head {
     status: Option<Status>,
     here: Place,
     pub(crate) signed_in: Option<SignedIn>,
+    /// Where one signs in, and comes back here from.
+    pub(crate) sign_in: String,
     admin: bool,
     pub(crate) live: Option<Live>,
     pub(crate) more_scripts: Vec<&'static Asset>,
@@ -39,12 +43,12 @@ pub(crate) struct Live {
     pub(crate) events: &'static str,
     /// Only events that name this repository.
     pub(crate) repo: Option<RepoId>,
+    /// Only events that name this job, and those of its build itself.
+    pub(crate) job: Option<JobId>,
 }
 
 /// Where a page stands among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    /// Only events that name this job, and those of its build itself.
-    pub(crate) job: Option<JobId>,
 pub(crate) enum Place {
     Repositories,
     Queue,
@@ -70,6 +74,7 @@ impl Head {
             status: None,
             here,
             signed_in: visitor.signed_in.clone(),
+            sign_in: sign_in(&visitor.here),
             admin: visitor.is_admin(),
             live: None,
             more_scripts: Vec::new(),
@@ -128,5 +133,13 @@ impl Head {
             places.push(link(Place::Settings, "Settings", "/settings", "g s"));
         }
         places
+    }
+}
+
+fn sign_in(next: &str) -> String {
+    match next {
+        "/" => "/sign-in".to_owned(),
+        next if next.starts_with("/sign-in") || next.len() > NEXT => "/sign-in".to_owned(),
+        next => format!("/sign-in?{}", serde_urlencoded::to_string([("next", next)]).unwrap_or_default()),
     }
 }

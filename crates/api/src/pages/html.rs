@@ -63,11 +63,17 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
     let Some(message) = response.extensions().get::<ApiError>().map(|error| error.message().to_owned()) else {
         return response;
     };
-    let Ok(visitor) = Visitor::of_headers(&parts.headers, &server).await else { return response };
+    let Ok(visitor) = Visitor::of_any(&parts, &server).await else { return response };
     let status = response.status();
+    // Programs are told to send a token. Of whoever reads pages, the session is over, or there was none.
+    let message = match status {
+        StatusCode::UNAUTHORIZED => "This is for those who have signed in. Sign in, and do it again.".to_owned(),
+        _ => message,
+    };
     let heading = match status {
         StatusCode::NOT_FOUND => "There is nothing here",
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "Not for you",
+        StatusCode::UNAUTHORIZED => "You are not signed in",
+        StatusCode::FORBIDDEN => "Not for you",
         status if status.is_server_error() => "Something went wrong",
         _ => "That did not work",
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, Method, Uri, header, request::Parts},
 };
 use longshore_core::SessionId;
 use longshore_store::tokens::Scope;
@@ -17,6 +17,8 @@ pub(crate) struct Visitor {
     pub(crate) caller: Caller,
     /// Nothing for whoever has not, and for a program with a token.
     pub(crate) signed_in: Option<SignedIn>,
+    /// The page they are on: where signing in leads back to.
+    pub(super) here: String,
 }
 
 /// A browser's session, as pages show it.
@@ -51,26 +53,35 @@ impl Visitor {
     }
 
     /// Whoever is shown an error, whatever was asked.
-    pub(super) async fn of_headers(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
-        Caller::identify(headers, server).await.map(Self::of)
+    pub(super) async fn of_any(parts: &Parts, server: &Server) -> Result<Self, ApiError> {
+        let caller = Caller::identify(&parts.headers, server).await?;
+        Ok(Self::of(caller, parts))
     }
 
     /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
     pub(super) async fn of_write(parts: &Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let visitor = Self::of_headers(&parts.headers, server).await?;
+        let visitor = Self::of_any(parts, server).await?;
         visitor.caller.require(Scope::Read)?;
         Ok(visitor)
     }
 
     /// Whoever is about to sign in.
     pub(super) fn nobody() -> Self {
-        Self::of(Caller::nobody())
+        Self { caller: Caller::nobody(), signed_in: None, here: "/".to_owned() }
     }
 
-    fn of(caller: Caller) -> Self {
+    fn of(caller: Caller, parts: &Parts) -> Self {
         let signed_in = caller.signed_in();
-        Self { caller, signed_in }
+        Self { caller, signed_in, here: here(parts) }
     }
+}
+
+/// The address of the page; of a form, the page that it was sent from.
+fn here(parts: &Parts) -> String {
+    let from = |headers: &HeaderMap| headers.get(header::REFERER)?.to_str().ok()?.parse::<Uri>().ok();
+    let address = if parts.method == Method::POST { from(&parts.headers) } else { Some(parts.uri.clone()) };
+    let path = address.as_ref().and_then(|address| address.path_and_query()).map_or("/", |path| path.as_str());
+    path.to_owned()
 }
 
 impl FromRequestParts<Arc<Server>> for Visitor {
@@ -78,6 +89,6 @@ impl FromRequestParts<Arc<Server>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
         // A caller by cookie who writes has to show the CSRF token: this one knows of no form.
-        Ok(Self::of(Caller::from_request_parts(parts, server).await?))
+        Ok(Self::of(Caller::from_request_parts(parts, server).await?, parts))
     }
 }
