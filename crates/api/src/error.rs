@@ -70,6 +70,10 @@ impl ApiError {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// For people.
     pub(crate) fn message(&self) -> &str {
         &self.message

@@ -166,6 +166,7 @@ pub(crate) async fn get(
 pub(crate) struct PatchRepo {
     clone_url: Option<String>,
     public: Option<bool>,
+    /// Empty: as the forge says
     default_branch: Option<String>,
 }
 
@@ -186,13 +187,10 @@ pub(crate) async fn patch(
     if let Some(url) = &patch.clone_url {
         check_clone_url(url)?;
     }
-    check_branch(patch.default_branch.as_deref())?;
-    let patch = RepoPatch {
-        clone_url: patch.clone_url,
-        public: patch.public,
-        default_branch: patch.default_branch,
-        renew_hook_secret: false,
-    };
+    let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
+    check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
+    let patch =
+        RepoPatch { clone_url: patch.clone_url, public: patch.public, default_branch, renew_hook_secret: false };
     let repo = apply(&server, id, &patch).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
     Ok(Json(RepoView::new(&server, repo)))

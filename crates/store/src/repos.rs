@@ -70,7 +70,8 @@ pub struct NewRepo {
 pub struct RepoPatch {
     pub clone_url: Option<String>,
     pub public: Option<bool>,
-    pub default_branch: Option<String>,
+    /// `Some(None)`: as the forge says.
+    pub default_branch: Option<Option<String>>,
     /// Makes a new webhook secret.
     pub renew_hook_secret: bool,
 }
@@ -171,12 +172,13 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     let renewed = patch.renew_hook_secret.then(HookSecret::random);
     let row = sqlx::query(
         "UPDATE repos SET clone_url = coalesce(?, clone_url), public = coalesce(?, public),
-                default_branch = coalesce(?, default_branch), hook_secret = coalesce(?, hook_secret)
+                default_branch = iif(?, ?, default_branch), hook_secret = coalesce(?, hook_secret)
          WHERE id = ? RETURNING *",
     )
     .bind(&patch.clone_url)
     .bind(patch.public)
-    .bind(&patch.default_branch)
+    .bind(patch.default_branch.is_some())
+    .bind(patch.default_branch.as_ref().and_then(Option::as_ref))
     .bind(renewed.as_ref().map(HookSecret::expose))
     .bind(id.to_string())
     .fetch_optional(tx.conn())

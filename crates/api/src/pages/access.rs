@@ -10,13 +10,13 @@ use axum::{
 use longshore_core::{SessionId, Timestamp, TokenId};
 use longshore_store::{
     sessions::{self, Session},
-    tokens::{self, Scope, Token},
+    tokens::{self, CreatedToken, Scope, Token},
 };
 use serde::Deserialize;
 
 use super::{
     Head, Html, Place, Visitor,
-    post::{Nothing, Post, see},
+    post::{Nothing, Post, Refused, refused, see},
     show,
 };
 use crate::{ApiError, params::Path, server::Server};
@@ -32,23 +32,38 @@ struct AccessPage {
     tokens: Vec<Token>,
     /// A token that was just made: its name and its secret.
     made: Option<(String, String)>,
+    form: NewToken,
+    /// Why none was made.
+    refused: Option<String>,
+}
+
+impl AccessPage {
+    /// Scopes, and what they are for.
+    fn scopes(&self) -> [(&'static str, &'static str); 3] {
+        [
+            ("read", "read: see everything"),
+            ("build", "build: start, cancel and rerun builds too"),
+            ("admin", "admin: everything"),
+        ]
+    }
 }
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
     if visitor.caller.only_public() {
         return Ok(see("/sign-in?next=/access"));
     }
-    page(&server, &visitor, None).await
+    Ok(Html(page(&server, &visitor).await?).into_response())
 }
 
-async fn page(server: &Server, visitor: &Visitor, made: Option<(String, String)>) -> Result<Response, ApiError> {
+async fn page(server: &Server, visitor: &Visitor) -> Result<AccessPage, ApiError> {
     let head = Head::new(server, visitor, Place::Access, "Access");
     let admin = visitor.is_admin();
     let mut sessions = sessions::list(&server.store, Timestamp::now()).await?;
     sessions.retain(|session| may_end(visitor, session));
     let tokens = if admin { tokens::list(&server.store).await? } else { Vec::new() };
     let this = visitor.signed_in.as_ref().map(|session| session.id);
-    Ok(Html(AccessPage { head, csrf: visitor.csrf(), this, sessions, admin, tokens, made }).into_response())
+    let (csrf, form) = (visitor.csrf(), NewToken::default());
+    Ok(AccessPage { head, csrf, this, sessions, admin, tokens, made: None, form, refused: None })
 }
 
 /// A browser as people call it, by what it calls itself: all of them claim to be several.
@@ -100,7 +115,7 @@ pub(crate) async fn end_session(
     Ok(see("/access"))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct NewToken {
     name: String,
     scope: String,
@@ -115,6 +130,21 @@ pub(crate) async fn create_token(
     Post { visitor, form }: Post<NewToken>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
+    match token(&server, &form).await {
+        Ok(new) => {
+            tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was made");
+            let made = Some((new.token.name, new.secret));
+            Ok(Html(AccessPage { made, ..page(&server, &visitor).await? }).into_response())
+        }
+        Err(error) => {
+            let Refused { status, why } = refused(error)?;
+            let page = AccessPage { form, refused: Some(why), ..page(&server, &visitor).await? };
+            Ok((status, Html(page)).into_response())
+        }
+    }
+}
+
+async fn token(server: &Server, form: &NewToken) -> Result<CreatedToken, ApiError> {
     let scope: Scope = form.scope.parse().map_err(ApiError::bad_request)?;
     let now = Timestamp::now();
     let expires_at = match form.days.trim() {
@@ -127,8 +157,7 @@ pub(crate) async fn create_token(
     let mut tx = server.store.write().await?;
     let made = tokens::create(&mut tx, form.name.trim(), &[scope], expires_at, now).await?;
     tx.commit().await?;
-    tracing::info!(token = %made.token.id, name = made.token.name, by = visitor.caller.name(), "a token was made");
-    page(&server, &visitor, Some((made.token.name, made.secret))).await
+    Ok(made)
 }
 
 pub(crate) async fn revoke_token(

@@ -40,9 +40,9 @@ pub(crate) struct Home {
     more_busy: bool,
     busy_repos: HashMap<RepoId, RepoRef>,
     repos: Vec<RepoOverview>,
-    /// The address of the next page.
+    /// The addresses of the first page, where this is another, and of the next.
+    first: Option<String>,
     next: Option<String>,
-    first_page: bool,
     only_public: bool,
 }
 
@@ -78,11 +78,16 @@ pub(crate) async fn show(
     let mut repos = overview::of_repos(&server.store, only_public, holding, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
-    let next = repos.last().filter(|_| more).map(|last| {
-        let pairs = [("q", holding), ("after", last.repo.name.as_str())];
-        let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        format!("/?{}", serde_urlencoded::to_string(given).unwrap_or_default())
-    });
+    let address = |after: &str| {
+        let given: Vec<_> =
+            [("q", holding), ("after", after)].into_iter().filter(|(_, text)| !text.is_empty()).collect();
+        match serde_urlencoded::to_string(given).unwrap_or_default() {
+            query if query.is_empty() => "/".to_owned(),
+            query => format!("/?{query}"),
+        }
+    };
+    let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
+    let first = (!query.after.is_empty()).then(|| address(""));
 
     let steps = match overview::first_steps(&server.store).await? {
         steps if only_public || (steps.built && !first_build_runs(&repos, &busy)) => None,
@@ -99,8 +104,8 @@ pub(crate) async fn show(
         more_busy,
         busy_repos,
         repos,
+        first,
         next,
-        first_page: query.after.is_empty(),
         only_public,
     }))
 }

@@ -97,6 +97,23 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("the form is not understood: {error}")))
 }
 
+/// A form that was not taken: how it is answered, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) why: String,
+}
+
+/// What can be set right in the form, which is shown again for that; everything else is an error as anywhere.
+pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
+    match error.status() {
+        status @ (StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) => {
+            Ok(Refused { status, why: error.message().to_owned() })
+        }
+        _ => Err(error),
+    }
+}
+
 /// After a form: the page that shows what became of it, so that a reload sends nothing twice.
 pub(crate) fn see(address: &str) -> Response {
     let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use longshore_core::Status;
-use longshore_store::overview::{self, QueuedJob};
+use longshore_store::{
+    counts,
+    overview::{self, QueuedJob},
+};
 
 use super::{Head, Html, Place, Visitor, show};
 use crate::{ApiError, server::Server};
@@ -17,9 +20,8 @@ const LISTED: u32 = 60;
 #[template(path = "queue.html")]
 pub(crate) struct Queue {
     head: Head,
-    running: Vec<QueuedJob>,
-    waiting: Vec<QueuedJob>,
-    more_waiting: bool,
+    running: Jobs,
+    waiting: Jobs,
     capacity: usize,
     /// Why no job could run now.
     trouble: Option<String>,
@@ -28,20 +30,37 @@ pub(crate) struct Queue {
     only_public: bool,
 }
 
+/// Some of the jobs of a kind, and how many there are.
+struct Jobs {
+    listed: Vec<QueuedJob>,
+    more: bool,
+    all: u64,
+}
+
+async fn jobs(server: &Server, statuses: &[Status], only_public: bool) -> Result<Jobs, ApiError> {
+    let mut listed = overview::queue(&server.store, statuses, only_public, LISTED + 1).await?;
+    let more = listed.len() > LISTED as usize;
+    listed.truncate(LISTED as usize);
+    // Nobody learns how much there is of what they may not see.
+    let all = match only_public {
+        true => listed.len() as u64,
+        false => {
+            counts::get(&server.store).await?.jobs.iter().filter(|(of, _)| statuses.contains(of)).map(|(_, n)| n).sum()
+        }
+    };
+    Ok(Jobs { listed, more, all })
+}
+
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Html<Queue>, ApiError> {
     let head = Head::new(&server, &visitor, Place::Queue, "Queue").follows("build job", None);
     let only_public = visitor.caller.only_public();
-    let list = async |statuses: &[Status], limit| overview::queue(&server.store, statuses, only_public, limit).await;
-    let running = list(&[Status::Running, Status::Canceling], LISTED).await?;
-    let mut waiting = list(&[Status::Queued, Status::Blocked], LISTED + 1).await?;
-    let more_waiting = waiting.len() > LISTED as usize;
-    waiting.truncate(LISTED as usize);
-    let head = head.titled(format!("Queue: {} running, {} waiting", running.len(), waiting.len()));
+    let running = jobs(&server, &[Status::Running, Status::Canceling], only_public).await?;
+    let waiting = jobs(&server, &[Status::Queued, Status::Blocked], only_public).await?;
+    let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {
         head,
         running,
         waiting,
-        more_waiting,
         capacity: server.config.capacity,
         trouble: server.config.engine.trouble().filter(|_| !only_public),
         disk: server.store.disk().filter(|_| !only_public),

@@ -6,6 +6,7 @@ mod actions;
 mod auth;
 mod client;
 mod events;
+mod forms;
 mod hooks;
 mod lines;
 mod lists;

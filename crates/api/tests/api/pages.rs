@@ -1,9 +1,10 @@
 //! The pages as a browser gets them: whole without a script, and safe whatever outsiders wrote.
 
-use longshore_core::{DueSchedule, EventName, Timestamp, event::PullRequest};
+use longshore_core::{DueSchedule, EventName, RecordKind, Status, Timestamp, event::PullRequest};
 use longshore_store::{
     deliveries,
     schedules::{self, Fired, NewSchedule, ScheduleKey},
+    steps::{self, StepEnd},
     tokens::Scope,
 };
 
@@ -75,7 +76,7 @@ async fn an_error_is_a_page_for_a_browser_and_json_for_a_program() {
 }
 
 /// As somebody with a session: the page, and its CSRF token.
-async fn signed_in(world: &World, path: &str, cookie: &str) -> (Answer, String) {
+pub(crate) async fn signed_in(world: &World, path: &str, cookie: &str) -> (Answer, String) {
     let answer = send(world.addr, "GET", path, &[("cookie", cookie), ("accept", "text/html")], "").await;
     let csrf = match answer.text().contains("name=\"csrf\"") {
         true => attribute(answer.text(), "name=\"csrf\" value=\"").to_owned(),
@@ -84,7 +85,7 @@ async fn signed_in(world: &World, path: &str, cookie: &str) -> (Answer, String) 
     (answer, csrf)
 }
 
-async fn send_form(world: &World, path: &str, cookie: &str, body: String) -> Answer {
+pub(crate) async fn send_form(world: &World, path: &str, cookie: &str, body: String) -> Answer {
     let form = ("content-type", "application/x-www-form-urlencoded");
     send(world.addr, "POST", path, &[("cookie", cookie), form, ("accept", "text/html")], body).await
 }
@@ -128,6 +129,9 @@ async fn every_repository_stands_on_the_first_page_with_its_last_builds() {
     let bar = page(&world, &format!("/b/{place}")).await;
     assert_eq!(bar.status, 303);
     assert!(bar.header("location").starts_with("/builds/"));
+    assert_eq!(attribute(second.text(), "<p class=\"pager\"><a href=\""), "/");
+    let searched = page(&world, "/?q=other&after=other%2Fr03").await;
+    assert_eq!(attribute(searched.text(), "<p class=\"pager\"><a href=\""), "/?q=other");
     let found = page(&world, "/?q=TEAM").await;
     assert_eq!(found.text().matches("<li id=\"repo-").count(), 1);
 }
@@ -146,6 +150,14 @@ async fn builds_are_filtered_by_the_address_and_paged_by_place() {
     let older = attribute(first.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
     assert_eq!(rows(&page(&world, &older).await), 15);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=topic", repo.id)).await), 22);
+    // Paging keeps the filters, and the newest of some says nothing of the repository.
+    let filtered = page(&world, &format!("/repos/{}?event=push&status=queued", repo.id)).await;
+    assert!(filtered.text().contains("<title>o/r</title>"), "{}", filtered.text());
+    let older = attribute(filtered.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
+    let older = page(&world, &older).await;
+    assert_eq!(rows(&older), 15);
+    let newest = attribute(older.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
+    assert_eq!(newest, format!("/repos/{}?event=push&status=queued", repo.id));
     assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=&event=push&status=queued", repo.id)).await), 30);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?status=success", repo.id)).await), 0);
     assert_eq!(page(&world, &format!("/repos/{}?status=nonsense", repo.id)).await.status, 400);
@@ -273,6 +285,42 @@ async fn a_failed_build_says_why() {
     assert!(!text.contains(">line 80.<"), "twenty lines");
     let job = world.job_of(&build).await;
     assert!(text.contains(&format!("href=\"/jobs/{}#L100\">line 100</a>", job.id)), "{text}");
+}
+
+#[tokio::test]
+async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["install", "check"]).await;
+    let mut running = world.claim().await;
+    let exited = longshore_core::Outcome::Failure { exit_code: 3, step: "check".to_owned(), out_of_memory: false };
+    running.record(0, RecordKind::StepStarted, b"");
+    running.print(0, longshore_core::Stream::Stdout, b"installed\n");
+    running.record(0, RecordKind::StepFinished, b"{}");
+    running.record(1, RecordKind::StepStarted, b"");
+    let mut tx = world.store.write().await.unwrap();
+    for step in [0, 1] {
+        steps::started(&mut tx, running.id, 1, step, Timestamp::now()).await.unwrap();
+        let (status, exit_code) = if step == 0 { (Status::Success, 0) } else { (Status::Failure, 3) };
+        let end = StepEnd {
+            status,
+            exit_code: Some(exit_code),
+            signal: None,
+            finished_at: Timestamp::now(),
+            wall_ms: 1,
+            cpu_ms: 1,
+            peak_memory_bytes: 1,
+            out_of_memory: false,
+            summary: None,
+        };
+        steps::finished(&mut tx, running.id, 1, step, &end).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    running.end(exited).await;
+    let answer = page(&world, &format!("/builds/{}", build.id)).await;
+    let tail = answer.text().split_once("class=\"tail log\"").unwrap().1.split_once("</li>").unwrap().0;
+    assert!(tail.contains("<b><bdi>check</bdi></b> <span class=\"quiet\">printed nothing</span>"), "{tail}");
+    assert!(!tail.contains("installed") && !tail.contains("#L"), "{tail}");
 }
 
 #[tokio::test]
@@ -404,6 +452,52 @@ async fn pages_of_one_repository_are_for_those_who_may() {
     for path in ["/repos/new", "/settings", "/access"] {
         let anybody = send(world.addr, "GET", path, &[("accept", "text/html")], "").await;
         assert_eq!((anybody.status, anybody.header("location")), (303, format!("/sign-in?next={path}").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn the_queue_counts_what_it_does_not_list() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", true).await;
+    world.build_of_jobs(repo.id, 130, |_| {}).await;
+    for _ in 0..65 {
+        world.claim().await;
+    }
+    let queue = page(&world, "/queue").await;
+    let text = queue.text();
+    assert!(
+        text.contains("<title>Queue: 65 running, 65 waiting</title>") && text.contains("<dd>65 of 2</dd>"),
+        "{text}"
+    );
+    assert_eq!((text.matches("<li id=\"job-").count(), text.matches("And more.").count()), (120, 2));
+    let anybody = send(world.addr, "GET", "/queue", &[("accept", "text/html")], "").await;
+    assert_eq!(anybody.text().matches("And more.").count(), 2);
+}
+
+#[tokio::test]
+async fn a_badge_to_copy_stands_on_its_repositorys_page() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", true).await;
+    let anybody = send(world.addr, "GET", &format!("/repos/{}", repo.id), &[("accept", "text/html")], "").await;
+    let markdown = format!("[![build](https://ci.example/badges/{0}.svg)](https://ci.example/repos/{0})", repo.id);
+    assert!(anybody.text().contains(&markdown), "{}", anybody.text());
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_followed() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let job = world.job_of(&build).await.id;
+    let pages = [format!("/builds/{}", build.id), format!("/jobs/{job}")];
+    for address in &pages {
+        let answer = page(&world, address).await;
+        assert_eq!(attribute(answer.text(), "data-stream=\""), format!("/api/v1/builds/{}/events", build.id));
+    }
+    assert_eq!(attribute(page(&world, &pages[1]).await.text(), "data-job=\""), job.to_string());
+    world.claim().await.end(longshore_core::Outcome::Success).await;
+    for address in &pages {
+        assert!(!page(&world, address).await.text().contains("data-stream"), "{address}");
     }
 }
 

@@ -32,9 +32,11 @@ pub(crate) struct Builds {
     builds: Vec<Build>,
     schedules: Vec<Due>,
     filter: BuildsQuery,
-    /// The address of the next page.
+    /// The address of the first page, with its filters, and of the next one.
+    newest: String,
     next: Option<String>,
     first_page: bool,
+    badge: String,
 }
 
 /// A schedule with the build that it became last.
@@ -107,7 +109,8 @@ impl BuildsQuery {
         Ok(BuildFilter { repo: Some(repo), status, event, branch, waiting, ..BuildFilter::default() })
     }
 
-    fn with_before(&self, before: &str) -> String {
+    /// The address that filters so, from there on.
+    fn address(&self, repo: RepoId, before: &str) -> String {
         let pairs = [
             ("branch", self.branch.as_str()),
             ("event", self.event.as_str()),
@@ -115,7 +118,10 @@ impl BuildsQuery {
             ("before", before),
         ];
         let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        serde_urlencoded::to_string(pairs).unwrap_or_default()
+        match serde_urlencoded::to_string(pairs).unwrap_or_default() {
+            query if query.is_empty() => format!("/repos/{repo}"),
+            query => format!("/repos/{repo}?{query}"),
+        }
     }
 }
 
@@ -129,17 +135,21 @@ pub(crate) async fn show(
     let repo = find(&server, &visitor, id).await?;
     let before = params::before(query.before.as_deref())?;
     let page = builds::list(&server.store, &query.filter(id)?, before, LISTED).await?;
-    let newest = page.items.first().filter(|_| before.is_none()).map(show::standing);
+    // The newest of some builds says nothing of the repository.
+    let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {
         Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),
         None => head.titled(repo.name.clone()),
     };
+    let url = &server.config.public_url;
     Ok(Html(Builds {
         head,
         repo: Frame::of(&visitor, &repo, Tab::Builds),
         builds: page.items,
         schedules: due(&server, id).await?,
-        next: page.next.map(|before| query.with_before(&before.to_string())),
+        newest: query.address(id, ""),
+        next: page.next.map(|before| query.address(id, &before.to_string())),
+        badge: format!("[![build]({url}/badges/{id}.svg)]({url}/repos/{id})"),
         first_page: before.is_none(),
         filter: query,
     }))

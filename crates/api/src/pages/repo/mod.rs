@@ -20,7 +20,6 @@ pub(crate) struct Frame {
     pub(crate) public: bool,
     /// Without its credentials.
     pub(crate) clone_url: String,
-    pub(crate) default_branch: Option<String>,
     pub(crate) tab: Tab,
     pub(crate) may_build: bool,
     pub(crate) admin: bool,
@@ -42,7 +41,6 @@ impl Frame {
             name: repo.name.clone(),
             public: repo.public,
             clone_url: crate::repos::shown(&repo.clone_url),
-            default_branch: repo.default_branch.clone(),
             tab,
             may_build: visitor.may_build(),
             admin: visitor.is_admin(),

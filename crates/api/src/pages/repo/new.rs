@@ -17,7 +17,11 @@ use serde::Deserialize;
 
 use crate::{
     ApiError,
-    pages::{Head, Html, Place, Visitor, post::Post, post::see},
+    pages::{
+        Head, Html, Place, Visitor,
+        post::{Post, refused, see},
+        show,
+    },
     repos::{check_branch, check_clone_url},
     server::Server,
 };
@@ -27,6 +31,9 @@ use crate::{
 struct NewPage {
     head: Head,
     csrf: String,
+    form: NewForm,
+    /// Why it was not registered.
+    refused: Option<String>,
 }
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
@@ -34,11 +41,22 @@ pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) ->
         return Ok(see("/sign-in?next=/repos/new"));
     }
     visitor.caller.require(Scope::Admin)?;
-    let head = Head::new(&server, &visitor, Place::Repositories, "Register a repository");
-    Ok(Html(NewPage { head, csrf: visitor.csrf() }).into_response())
+    Ok(page(&server, &visitor, NewForm::default(), None).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+fn page(server: &Server, visitor: &Visitor, form: NewForm, refused: Option<String>) -> Html<NewPage> {
+    let head = Head::new(server, visitor, Place::Repositories, "Register a repository");
+    Html(NewPage { head, csrf: visitor.csrf(), form, refused })
+}
+
+impl NewPage {
+    /// Their words, and what people call them.
+    fn forges(&self) -> [(&'static str, &'static str); 4] {
+        [("forgejo", "Forgejo"), ("gitea", "Gitea"), ("github", "GitHub"), ("git", "a plain git remote")]
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct NewForm {
     name: String,
     clone_url: String,
@@ -53,6 +71,19 @@ pub(crate) async fn create(
     Post { visitor, form }: Post<NewForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
+    match register(&server, &form).await {
+        Ok(repo) => {
+            tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
+            Ok(webhook(&server, &visitor, &repo, true))
+        }
+        Err(error) => {
+            let refused = refused(error)?;
+            Ok((refused.status, page(&server, &visitor, form, Some(refused.why))).into_response())
+        }
+    }
+}
+
+async fn register(server: &Server, form: &NewForm) -> Result<Repo, ApiError> {
     let forge: Forge = form.forge.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let default_branch = Some(form.default_branch.trim()).filter(|branch| !branch.is_empty());
     let clone_url = form.clone_url.trim().to_owned();
@@ -68,8 +99,7 @@ pub(crate) async fn create(
     let mut tx = server.store.write().await?;
     let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
     tx.commit().await?;
-    tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
-    Ok(webhook(&server, &visitor, &repo, true))
+    Ok(repo)
 }
 
 #[derive(Template)]

@@ -24,7 +24,7 @@ use crate::{
     ApiError,
     pages::{
         Head, Html, Place, Visitor,
-        post::{Post, see},
+        post::{Post, Refused, refused, see},
         show,
     },
     params::Path,
@@ -202,10 +202,17 @@ pub(crate) async fn start(
         });
     }
     let known = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+    let inputs = match sent.given(known.as_ref()) {
+        Ok(inputs) => inputs,
+        Err(error) => {
+            let Refused { status, why } = refused(error)?;
+            return Ok((status, Html(page(head, frame, sent, known, Some(why)))).into_response());
+        }
+    };
     let request = StartRequest {
         git_ref: some(&sent.git_ref).map(str::to_owned),
         commit: some(&sent.commit).map(str::to_owned),
-        inputs: sent.given(known.as_ref())?,
+        inputs,
         sender: visitor.caller.name().to_owned(),
     };
     match server.scheduler.start_build(id, request).await {

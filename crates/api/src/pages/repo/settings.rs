@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use longshore_core::{RepoId, Timestamp};
 use longshore_store::{
     repos::{self, RepoPatch},
@@ -17,7 +20,7 @@ use crate::{
     ApiError,
     pages::{
         Head, Html, Place, Visitor,
-        post::{Nothing, Post, see},
+        post::{Nothing, Post, Refused, refused, see},
         show,
     },
     params::Path,
@@ -31,9 +34,26 @@ pub(crate) struct Settings {
     head: Head,
     repo: Frame,
     hook_url: String,
-    badge: String,
-    page: String,
     secrets: Vec<Secret>,
+    form: SettingsForm,
+    /// The secret's name; its value is shown to nobody, not even to whoever sent it.
+    secret: String,
+    /// The form that was not taken, and why.
+    refused: Option<(Form, String)>,
+}
+
+/// The page's forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Settings,
+    Secret,
+    Remove,
+}
+
+impl Settings {
+    fn refused(&self, form: Form) -> Option<&str> {
+        self.refused.as_ref().filter(|(of, _)| *of == form).map(|(_, why)| why.as_str())
+    }
 }
 
 pub(crate) async fn show(
@@ -41,18 +61,27 @@ pub(crate) async fn show(
     visitor: Visitor,
     Path(id): Path<RepoId>,
 ) -> Result<Html<Settings>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let repo = find(&server, &visitor, id).await?;
+    page(&server, &visitor, id).await.map(Html)
+}
+
+async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
+    let head = Head::new(server, visitor, Place::Elsewhere, "");
+    let repo = find(server, visitor, id).await?;
     visitor.caller.require(Scope::Admin)?;
-    let url = &server.config.public_url;
-    Ok(Html(Settings {
+    let form = SettingsForm {
+        clone_url: String::new(),
+        default_branch: repo.default_branch.clone().unwrap_or_default(),
+        public: repo.public.then(String::new),
+    };
+    Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
-        hook_url: format!("{url}/hooks/{id}"),
-        badge: format!("{url}/badges/{id}.svg"),
-        page: format!("{url}/repos/{id}"),
+        hook_url: format!("{}/hooks/{id}", server.config.public_url),
         secrets: secrets::list(&server.store, id).await?,
-        repo: Frame::of(&visitor, &repo, Tab::Settings),
-    }))
+        repo: Frame::of(visitor, &repo, Tab::Settings),
+        form,
+        secret: String::new(),
+        refused: None,
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +89,7 @@ pub(crate) struct SettingsForm {
     /// Empty for the one that is kept, whose credentials are not shown.
     #[serde(default)]
     clone_url: String,
+    /// Empty: as the forge says.
     #[serde(default)]
     default_branch: String,
     public: Option<String>,
@@ -71,20 +101,26 @@ pub(crate) async fn change(
     Post { visitor, form }: Post<SettingsForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
-    let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
-    let patch = RepoPatch {
-        clone_url: given(&form.clone_url),
-        public: Some(form.public.is_some()),
-        default_branch: given(&form.default_branch),
-        renew_hook_secret: false,
-    };
-    if let Some(url) = &patch.clone_url {
-        check_clone_url(url)?;
+    if let Err(error) = save(&server, id, &form).await {
+        let Refused { status, why } = refused(error)?;
+        let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&server, &visitor, id).await? };
+        return Ok((status, Html(page)).into_response());
     }
-    check_branch(patch.default_branch.as_deref())?;
-    apply(&server, id, &patch).await?;
     tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was changed");
     Ok(see(&format!("/repos/{id}/settings")))
+}
+
+async fn save(server: &Server, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
+    let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
+    if let Some(url) = &clone_url {
+        check_clone_url(url)?;
+    }
+    check_branch(default_branch.as_deref())?;
+    let public = Some(form.public.is_some());
+    let patch = RepoPatch { clone_url, public, default_branch: Some(default_branch), renew_hook_secret: false };
+    apply(server, id, &patch).await?;
+    Ok(())
 }
 
 pub(crate) async fn renew_hook_secret(
@@ -110,6 +146,16 @@ pub(crate) async fn set_secret(
     Post { visitor, form }: Post<SecretForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
+    if let Err(error) = keep_secret(&server, &visitor, id, &form).await {
+        let Refused { status, why } = refused(error)?;
+        let refused = Some((Form::Secret, why));
+        let page = Settings { secret: form.name, refused, ..page(&server, &visitor, id).await? };
+        return Ok((status, Html(page)).into_response());
+    }
+    Ok(see(&format!("/repos/{id}/settings")))
+}
+
+async fn keep_secret(server: &Server, visitor: &Visitor, id: RepoId, form: &SecretForm) -> Result<(), ApiError> {
     let name = crate::secrets::checked(form.name.trim())?;
     // Browsers send line ends as CRLF; a key's file has none of those.
     let value = SecretValue::new(form.value.replace("\r\n", "\n"))?;
@@ -117,7 +163,7 @@ pub(crate) async fn set_secret(
     secrets::set(&mut tx, id, &name, &value, visitor.caller.name(), Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, %name, by = visitor.caller.name(), "a secret was set");
-    Ok(see(&format!("/repos/{id}/settings")))
+    Ok(())
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,13 +197,22 @@ pub(crate) async fn remove(
     Post { visitor, form }: Post<RemoveForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
-    let repo = find(&server, &visitor, id).await?;
+    if let Err(error) = delete(&server, &visitor, id, &form).await {
+        let Refused { status, why } = refused(error)?;
+        let page = Settings { refused: Some((Form::Remove, why)), ..page(&server, &visitor, id).await? };
+        return Ok((status, Html(page)).into_response());
+    }
+    tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was removed");
+    Ok(see("/"))
+}
+
+async fn delete(server: &Server, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
+    let repo = find(server, visitor, id).await?;
     if form.name.trim() != repo.name {
-        return Err(ApiError::bad_request(format!("to remove it, write its name: {}", repo.name)));
+        return Err(ApiError::bad_request(format!("that is not its name, which is {}", repo.name)));
     }
     let mut tx = server.store.write().await?;
     repos::delete(&mut tx, id).await?;
     tx.commit().await?;
-    tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was removed");
-    Ok(see("/"))
+    Ok(())
 }

@@ -1,0 +1,134 @@
+//! Forms that are not taken: what was typed stands in them again, with what is wrong. And who has to sign in comes back.
+
+use longshore_store::{repos, tokens::Scope};
+
+use crate::{
+    client::send,
+    pages::{attribute, send_form, signed_in},
+    sign_in::sign_in,
+    world::World,
+};
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_registered_is_asked_for_again() {
+    let world = World::new().await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let (_, csrf) = signed_in(&world, "/repos/new", &cookie).await;
+    let form = "name=team%2Fapp&clone_url=nonsense%3A%2F%2Fx&forge=github&default_branch=trunk&public=yes";
+    let again = send_form(&world, "/repos/new", &cookie, format!("csrf={csrf}&{form}")).await;
+    assert_eq!(again.status, 400);
+    for typed in [
+        "name=\"name\" value=\"team/app\"",
+        "name=\"clone_url\" value=\"nonsense://x\"",
+        "<option value=\"github\" selected>",
+        "name=\"default_branch\" value=\"trunk\"",
+        "value=\"yes\" checked",
+        "role=\"alert\">Not registered: ",
+    ] {
+        assert!(again.text().contains(typed), "{typed}: {}", again.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_repositorys_settings_stands_beside_what_was_typed() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let settings = format!("/repos/{}/settings", repo.id);
+    let (_, csrf) = signed_in(&world, &settings, &cookie).await;
+    let form = format!("csrf={csrf}&clone_url=http%3A%2F%2Fx.example%2Fr&default_branch=a+b&public=yes");
+    let again = send_form(&world, &settings, &cookie, form).await;
+    assert_eq!(again.status, 400);
+    for typed in ["value=\"http://x.example/r\"", "value=\"a b\"", "value=\"yes\" checked", "Not saved: "] {
+        assert!(again.text().contains(typed), "{typed}: {}", again.text());
+    }
+    assert!(!repos::get(&world.store, repo.id).await.unwrap().unwrap().public);
+
+    let secrets = format!("/repos/{}/secrets", repo.id);
+    let again = send_form(&world, &secrets, &cookie, format!("csrf={csrf}&name=not+a+name&value=confidential")).await;
+    assert_eq!(again.status, 400);
+    assert!(again.text().contains("value=\"not a name\"") && again.text().contains("Not set: "), "{}", again.text());
+    assert!(again.text().contains("Its value has to be given once more") && !again.text().contains("confidential"));
+
+    let remove = format!("/repos/{}/remove", repo.id);
+    let again = send_form(&world, &remove, &cookie, format!("csrf={csrf}&name=other")).await;
+    assert_eq!(again.status, 400);
+    assert!(again.text().contains("Not removed: <bdi>that is not its name, which is o/r"), "{}", again.text());
+}
+
+#[tokio::test]
+async fn a_default_branch_is_given_back_to_the_forge() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let settings = format!("/repos/{}/settings", repo.id);
+    let (_, csrf) = signed_in(&world, &settings, &cookie).await;
+    let branch = async || repos::get(&world.store, repo.id).await.unwrap().unwrap().default_branch;
+    for (given, kept) in [("trunk", Some("trunk")), ("", None)] {
+        let form = format!("csrf={csrf}&clone_url=&default_branch={given}");
+        assert_eq!(send_form(&world, &settings, &cookie, form).await.status, 303);
+        assert_eq!(branch().await.as_deref(), kept);
+    }
+    let address = format!("/api/v1/repos/{}", repo.id);
+    for (body, kept) in [
+        ("{\"default_branch\": \"trunk\"}", Some("trunk")),
+        ("{\"public\": true}", Some("trunk")),
+        ("{\"default_branch\": \"\"}", None),
+    ] {
+        assert_eq!(world.call("PATCH", &address, Some(crate::world::ADMIN), body).await.status, 200, "{body}");
+        assert_eq!(branch().await.as_deref(), kept, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_made_is_asked_for_again() {
+    let world = World::new().await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let (_, csrf) = signed_in(&world, "/access", &cookie).await;
+    let form = format!("csrf={csrf}&name=laptop&scope=build&days=many");
+    let again = send_form(&world, "/access/tokens", &cookie, form).await;
+    assert_eq!(again.status, 400);
+    for typed in ["value=\"laptop\"", "<option value=\"build\" selected>", "value=\"many\"", "Not made: "] {
+        assert!(again.text().contains(typed), "{typed}: {}", again.text());
+    }
+}
+
+#[tokio::test]
+async fn inputs_that_are_none_are_said_in_the_form() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let cookie = sign_in(&world, Scope::Build).await;
+    let run = format!("/repos/{}/run", repo.id);
+    let (_, csrf) = signed_in(&world, &run, &cookie).await;
+    let form = format!("csrf={csrf}&ref=topic&commit=&inputs=one%3D1%0Atwo");
+    let again = send_form(&world, &run, &cookie, form).await;
+    assert_eq!(again.status, 400);
+    for typed in ["value=\"topic\"", "one=1\ntwo</textarea>", "Not started: ", "`name=value`, one a line"] {
+        assert!(again.text().contains(typed), "{typed}: {}", again.text());
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_to_sign_in_comes_back_to_where_they_were() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let address = format!("/builds/{}", build.id);
+    let hidden = send(world.addr, "GET", &address, &[("accept", "text/html")], "").await;
+    let sign_in_at = format!("/sign-in?next=%2Fbuilds%2F{}", build.id);
+    assert_eq!(hidden.text().matches(&format!("href=\"{sign_in_at}\"")).count(), 2, "{}", hidden.text());
+    let shown = send(world.addr, "GET", &sign_in_at, &[("accept", "text/html")], "").await;
+    assert_eq!(attribute(shown.text(), "name=\"next\" value=\""), address);
+
+    // A form of a session that has ended: not a word of headers.
+    let headers = [
+        ("cookie", "longshore_session=over"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("accept", "text/html"),
+        ("referer", &format!("https://ci.example{address}")),
+    ];
+    let ended = send(world.addr, "POST", &format!("{address}/cancel"), &headers, "csrf=old").await;
+    assert_eq!(ended.status, 401);
+    assert!(ended.text().contains("You are not signed in") && !ended.text().contains("Bearer"), "{}", ended.text());
+    assert!(ended.text().contains(&format!("href=\"{sign_in_at}\"")), "{}", ended.text());
+}
