@@ -1,7 +1,9 @@
 //! What holds of every page.
 
+use serde_json::json;
+
 use super::{browser, ran, url};
-use crate::support::{api::text, engine::BUSYBOX, server::Server, world::World};
+use crate::support::{api::text, browser::Browser, engine::BUSYBOX, server::Server, world::World};
 
 #[test]
 fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
@@ -67,21 +69,62 @@ fn the_first_visit_fits_a_phone_too() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
+/// In either scheme and at either width, as it stands.
+fn looks_well(browser: &Browser, name: &str) {
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        for (width, height) in [(1280, 900), (360, 740)] {
+            browser.size(width, height);
+            browser.assert_fits();
+            browser.assert_accessible();
+            browser.picture(&format!("{name}-{scheme}-{width}"));
+        }
+    }
+}
+
+#[test]
+fn a_form_that_is_not_taken_says_why_and_keeps_what_was_typed() {
+    let server = Server::start();
+    let (repo, _) = server.api().add_repo("team/app", "https://forge.example/r.git");
+    let browser = browser();
+    for (name, page, form, fields) in [
+        (
+            "register",
+            "/repos/new".to_owned(),
+            "/repos/new".to_owned(),
+            "{name: 'team/app', clone_url: 'https://forge.example/other.git'}",
+        ),
+        ("token", "/access".to_owned(), "/access/tokens".to_owned(), "{name: 'laptop', days: '0'}"),
+        (
+            "secret",
+            format!("/repos/{repo}/settings"),
+            format!("/repos/{repo}/secrets"),
+            "{name: 'DEPLOY KEY', value: 'x'}",
+        ),
+        ("remove", format!("/repos/{repo}/settings"), format!("/repos/{repo}/remove"), "{name: 'team'}"),
+    ] {
+        browser.open(&format!("{}{page}", server.url()));
+        let form = format!("document.querySelector('form[action=\"{form}\"]')");
+        browser.eval(&format!(
+            "(() => {{ const form = {form}; form.noValidate = true; for (const [name, value] of Object.entries({fields})) form.elements[name].value = value; form.requestSubmit(); }})()"
+        ));
+        browser.until("document.querySelector('.note.bad') !== null");
+        if name != "remove" {
+            assert_eq!(browser.eval(&format!("{form}.elements.name.value === {fields}.name")), json!(true), "{name}");
+        }
+        // It is seen without looking for it.
+        browser.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('.note.bad').getBoundingClientRect())");
+        looks_well(&browser, &format!("refused-{name}"));
+    }
+    browser.open(&format!("{}/repos/{repo}", server.url()));
+    browser.click("#badge summary");
+    looks_well(&browser, "badge");
+}
+
 #[test]
 fn what_is_shown_once_is_shown_well() {
     let server = Server::start();
     let browser = browser();
-    let looks_well = |name: &str| {
-        for scheme in ["light", "dark"] {
-            browser.scheme(scheme);
-            for (width, height) in [(1280, 900), (360, 740)] {
-                browser.size(width, height);
-                browser.assert_fits();
-                browser.assert_accessible();
-                browser.picture(&format!("{name}-{scheme}-{width}"));
-            }
-        }
-    };
     for forge in ["forgejo", "github", "git"] {
         browser.open(&format!("{}/repos/new", server.url()));
         browser.eval(&format!(
@@ -91,12 +134,12 @@ fn what_is_shown_once_is_shown_well() {
         browser.click("form.fields button.first");
         browser.until("document.getElementById('hook-secret') !== null");
         assert!(browser.text("h1").contains(&format!("team/{forge}")), "{}", browser.text("h1"));
-        looks_well(&format!("webhook-{forge}"));
+        looks_well(&browser, &format!("webhook-{forge}"));
     }
     browser.open(&format!("{}/access", server.url()));
     browser.eval("document.querySelector('form.fields').elements.name.value = 'laptop'");
     browser.click("form.fields button.first");
     browser.until("document.querySelector('main').textContent.includes('lsh_')");
-    looks_well("token");
+    looks_well(&browser, "token");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }

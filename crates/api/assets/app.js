@@ -109,11 +109,12 @@ export async function refresh() {
       stale = false;
       fetchedAt = Date.now();
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-      if ([401, 403, 404].includes(answer.status)) return end();
-      if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("main");
+      // A proxy's page says nothing of ours.
       if (!fresh) return;
+      if ([401, 403, 404].includes(answer.status)) return end();
+      if (!answer.ok) return;
       tell(page);
       document.title = page.title;
       const icon = document.getElementById("icon"), freshIcon = page.getElementById("icon");

@@ -26,7 +26,9 @@ use crate::{
 };
 
 /// Jobs that are listed; those that failed come first where there are more.
-const JOBS: usize = 60;
+const JOBS: usize = 50;
+/// Bytes that the ends of logs and the timeline's segments take together, about: a page has 60 KiB in all.
+const DETAILS: usize = 23 << 10;
 /// What is wrong with the pipeline, of either kind.
 const FINDINGS: usize = 20;
 
@@ -79,14 +81,15 @@ pub(crate) async fn show(
     let standing = Standing::of(&build, &listed);
     let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
     let usual = builds::usual_ms(&server.store, build.repo.id).await?;
-    let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now);
+    let mut tails = tail::of_failed(&server, &listed).await?;
+    let rest = DETAILS.saturating_sub(tails.values().map(Tail::bytes).sum());
+    let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now, rest);
     let has_failed = listed.iter().any(|job| failed(job.status));
     let more_jobs = listed.len().saturating_sub(JOBS);
     if more_jobs > 0 {
         listed.sort_by_key(|job| !failed_or_runs(job.status));
         listed.truncate(JOBS);
     }
-    let mut tails = tail::of_failed(&server, &listed).await?;
     let jobs =
         listed.into_iter().map(|job| Row { word: word(&job, &standing), tail: tails.remove(&job.id), job }).collect();
     let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =

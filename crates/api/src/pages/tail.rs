@@ -18,7 +18,7 @@ use crate::{
 const JOBS: usize = 6;
 const LINES: u64 = 20;
 /// Bytes of all their markup about.
-const BYTES: usize = 16 << 10;
+const BYTES: usize = 11 << 10;
 /// Bytes of one line.
 const LINE: usize = 300;
 
@@ -30,6 +30,12 @@ pub(crate) struct Tail {
     /// The step that failed, where one did.
     pub(crate) step: Option<String>,
     pub(crate) rows: Vec<Row>,
+}
+
+impl Tail {
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.iter().map(|row| row.to_string().len()).sum()
+    }
 }
 
 pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {

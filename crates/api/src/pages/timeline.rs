@@ -10,9 +10,8 @@ use longshore_core::{JobId, Status, Timestamp, needs::short_name, outcome::human
 use super::{escape::escaped_len, show::cut};
 use crate::views::{BuildView, JobView};
 
-/// Jobs that have a bar. A page has its budget: all their segments share one, in bytes about.
+/// Jobs that have a bar.
 const BARS: usize = 40;
-const BYTES: usize = 14 << 10;
 /// Bytes of a segment and of its words in the table, without its name.
 const SEGMENT: usize = 125;
 /// Characters of its name.
@@ -87,8 +86,15 @@ impl Segment {
 }
 
 impl Timeline {
-    /// `usual_ms`: how long such a build takes. `waits`: nothing of it is under way.
-    pub(super) fn new(build: &BuildView, jobs: &[JobView], usual_ms: Option<u64>, waits: bool, now: Timestamp) -> Self {
+    /// `usual_ms`: how long such a build takes. `waits`: nothing of it is under way. `bytes`: what all segments may take, about.
+    pub(super) fn new(
+        build: &BuildView,
+        jobs: &[JobView],
+        usual_ms: Option<u64>,
+        waits: bool,
+        now: Timestamp,
+        bytes: usize,
+    ) -> Self {
         let start = build.created_at;
         let grows = !build.status.is_final();
         let end = build.finished_at.unwrap_or(now);
@@ -108,7 +114,7 @@ impl Timeline {
         let critical = if waits { HashSet::new() } else { critical(jobs) };
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
-        let share = BYTES / ran.len().clamp(1, BARS);
+        let share = bytes / ran.len().clamp(1, BARS);
         let bars = ran.iter().take(BARS).map(|job| Bar {
             id: job.id,
             name: job.name.clone(),

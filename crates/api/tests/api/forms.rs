@@ -48,7 +48,7 @@ async fn what_is_wrong_in_a_repositorys_settings_stands_beside_what_was_typed() 
     let again = send_form(&world, &secrets, &cookie, format!("csrf={csrf}&name=not+a+name&value=confidential")).await;
     assert_eq!(again.status, 400);
     assert!(again.text().contains("value=\"not a name\"") && again.text().contains("Not set: "), "{}", again.text());
-    assert!(again.text().contains("Its value has to be given once more") && !again.text().contains("confidential"));
+    assert!(again.text().contains("; its value has to be given once more") && !again.text().contains("confidential"));
 
     let remove = format!("/repos/{}/remove", repo.id);
     let again = send_form(&world, &remove, &cookie, format!("csrf={csrf}&name=other")).await;
