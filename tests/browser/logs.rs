@@ -317,6 +317,27 @@ fn a_line_that_has_not_ended_is_seen_and_a_silent_job_says_that_it_was_silent() 
 }
 
 #[test]
+fn a_job_that_is_tried_again_shows_the_log_of_the_new_try() {
+    let world = World::start();
+    let browser = browser();
+    let script = format!("cat /proc/sys/kernel/random/uuid; {WAIT}; exit 1");
+    let pipeline = one_step(&script).replace("    steps:", "    retry: { max: 1, on: [failure] }\n    steps:");
+    let (_, one) = begin(&world, &pipeline);
+    open_log(&browser, &world, &one, "");
+    let printed = "[...document.querySelectorAll('.l:not(.note) .x')].find((x) => /^[0-9a-f-]{36}$/.test(x.textContent))?.textContent";
+    browser.until(&format!("{printed} !== undefined"));
+    let first = browser.eval(printed);
+    go(&world);
+    let taken_over =
+        "document.getElementById('log')?.dataset.attempt === '2' && document.getElementById('log').dataset.ready";
+    browser.until(&format!("{taken_over} && {printed} !== undefined"));
+    let second = browser.eval(printed);
+    assert_ne!(first, second);
+    let log = String::from_utf8(world.api().raw_log(&one)).unwrap();
+    assert_eq!(log.trim_end(), second.as_str().unwrap());
+}
+
+#[test]
 fn what_could_not_be_fetched_comes_when_the_server_is_back() {
     let mut world = World::start();
     let browser = browser();

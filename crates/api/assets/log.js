@@ -77,7 +77,9 @@ function refreshPage() {
 }
 
 function follow(behind) {
-  const source = new EventSource(`${address}/log/lines/stream?last_event_id=${behind}`);
+  const source = new EventSource(`${address}/log/lines/stream?last_event_id=${log.dataset.attempt}:${behind}`);
+  // The job is tried again, and the new log is another one.
+  source.addEventListener("reset", () => location.reload());
   source.addEventListener("lines", (event) => {
     const data = JSON.parse(event.data), grows = blockOf(total + 1);
     for (const line of data.lines) {
