@@ -62,12 +62,10 @@ impl Engine {
             Err(outcome) => return outcome,
         };
         // The earlier process may have died between the job's last record and its telling.
-        let recalled = scribe.recalled();
+        scribe.recall();
         let began = began || scribe.last_seq() > 0;
-        for update in recalled.updates {
-            let _ = updates.send(update).await;
-        }
-        if let Some(result) = recalled.finished {
+        scribe.tell(&updates).await;
+        if let Some(result) = scribe.finished().cloned() {
             self.shared.removals.attempt(&self.shared, &job);
             return end(scribe, job.outcome_of(result, cancel.is_cancelled())).await;
         }

@@ -22,14 +22,16 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end, journal_outcome};
 use crate::leftovers::{self, Unreadable};
 use crate::link::{LinkReader, LinkWriter, attach};
-use crate::patience::patiently;
-use crate::scribe::{Scribe, Written};
+use crate::patience::{Wait, patiently};
+use crate::scribe::Scribe;
 use crate::session::{ALWAYS_LIMIT, Ending, SLACK, Session, Stuck, announce, converse, next_number, send};
 
 /// Sessions in a row that brought nothing.
 const FRUITLESS: u32 = 10;
 /// Before the next session after one that brought nothing, times their number.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A session that was answered and lasted so long has held.
+const HELD: Duration = Duration::from_secs(10);
 /// How long the last ack may take; without it the agent ends a little later.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,11 @@ impl Driver<'_> {
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
         let mut complaint = None;
+        // Why we killed the container. What its agent had said before is on its volume, the job's end perhaps as well.
+        let mut stuck = None;
+        let mut kills = 0;
+        // For a spool that does not come whole.
+        let mut reading = None;
         loop {
             let (mut reader, mut writer) = match link.take() {
                 Some(link) => link,
@@ -92,7 +99,22 @@ impl Driver<'_> {
                         if may_start_over && scribe.last_seq() == 0 && nothing_was_said(&left, &state) {
                             return Driven::Untouched(scribe);
                         }
-                        let outcome = self.outcome_of_leftovers(left, &state, complaint).await;
+                        scribe.tell(self.updates).await;
+                        let left = match left {
+                            Err(Unreadable::Passing(error)) if !is_dead(&state) => {
+                                tracing::debug!(%error, "the spool did not come whole");
+                                let wait = reading.get_or_insert_with(|| Wait::new(self.shared));
+                                match wait.again(&mut scribe, error).await {
+                                    Ok(()) => continue,
+                                    Err(error) => return self.finish(scribe, error.outcome(), None).await,
+                                }
+                            }
+                            left => left,
+                        };
+                        let outcome = match self.said(&scribe).or_else(|| self.unreadable(left)) {
+                            Some(outcome) => outcome,
+                            None => self.outcome_of_death(&mut scribe, &state, stuck, complaint),
+                        };
                         return self.finish(scribe, outcome, None).await;
                     }
                     Ok(Condition::Vanished) if may_start_over && scribe.last_seq() == 0 => {
@@ -109,12 +131,13 @@ impl Driver<'_> {
             session = next_number(session);
             announce(self, session).await;
             let this = Session { number: session, nonce: rand::random(), fresh };
-            let before = scribe.last_seq();
+            let (before, begun) = (scribe.last_seq(), Instant::now());
             let (ending, answered) =
                 converse(self, &mut scribe, this, &mut reader, &mut writer, prepared.take(), backstop).await;
             fresh = false;
             // An agent that has answered may have its orders by now.
             may_start_over &= !answered;
+            fruitless = if scribe.last_seq() > before || held(answered, begun.elapsed()) { 0 } else { fruitless + 1 };
             let outcome = match ending {
                 Ending::Finished(result) => {
                     // Written out before: the agent may forget all of it, and end.
@@ -133,13 +156,27 @@ impl Driver<'_> {
                 }
                 Ending::Disconnected | Ending::NotUnderstood => {
                     complaint = reader.complaint().or(complaint);
-                    fruitless = if scribe.last_seq() > before { 0 } else { fruitless + 1 };
                     if fruitless < FRUITLESS {
                         tokio::time::sleep(PAUSE * fruitless).await;
                         continue;
                     }
                     let message = "the agent does not hold a session with us; run the job again".to_owned();
                     Outcome::Error { kind: ErrorKind::Lost, message }
+                }
+                Ending::Stuck(why) => {
+                    let why = *stuck.get_or_insert(why);
+                    self.kill().await;
+                    // What was read is taken first; the rest is on the volume, if the container is dead now.
+                    match scribe.flush().await {
+                        Ok(()) if kills < FRUITLESS => {
+                            scribe.tell(self.updates).await;
+                            tokio::time::sleep(PAUSE * kills).await;
+                            kills += 1;
+                            continue;
+                        }
+                        Ok(()) => self.outcome_of_stuck(&mut scribe, why),
+                        Err(error) => journal_outcome(&error),
+                    }
                 }
                 Ending::Garbage(reason) => Outcome::Error {
                     kind: ErrorKind::Lost,
@@ -159,24 +196,23 @@ impl Driver<'_> {
                     kind: ErrorKind::CheckoutFailed,
                     message: format!("the source could not be carried into the job's container: {error}"),
                 },
-                Ending::Stuck(stuck) => self.kill(&mut scribe, stuck).await,
             };
             return self.finish(scribe, outcome, None).await;
         }
     }
 
+    /// What came before the end still counts, the job's own end above all; what cannot be written is told by the close.
     async fn finish(&self, mut scribe: Scribe, outcome: Outcome, reader: Option<LinkReader>) -> Driven {
-        // What came before the end still counts; what cannot be written is told by the close.
-        if let Ok(batches) = scribe.flush().await {
-            self.tell(batches).await;
+        if scribe.flush().await.is_ok() {
+            scribe.tell(self.updates).await;
         }
+        let outcome = self.said(&scribe).unwrap_or(outcome);
         Driven::Over(end(scribe, outcome).await, reader)
     }
 
-    async fn tell(&self, batches: Vec<Written>) {
-        for update in batches.into_iter().flat_map(|written| written.updates) {
-            let _ = self.updates.send(update).await;
-        }
+    /// What the job itself said of its end.
+    fn said(&self, scribe: &Scribe) -> Option<Outcome> {
+        scribe.finished().map(|result| self.request.outcome_of(result.clone(), self.cancel.is_cancelled()))
     }
 
     /// Asks the engine about the container, and attaches if it runs. An engine that went away gets a while to come back.
@@ -198,36 +234,38 @@ impl Driver<'_> {
         Ok(Condition::Running(reader, writer))
     }
 
-    /// The container ended without having told us all: the rest lies on its volume.
-    async fn outcome_of_leftovers(
-        &self,
-        left: Result<Vec<Written>, Unreadable>,
-        state: &ContainerState,
-        complaint: Option<String>,
-    ) -> Outcome {
+    /// The outcome where it is not the job's log that tells it, nor the container's state.
+    fn unreadable(&self, left: Result<(), Unreadable>) -> Option<Outcome> {
         match left {
-            Ok(batches) => {
-                let result = batches.iter().find_map(|written| written.finished.clone());
-                self.tell(batches).await;
-                if let Some(result) = result {
-                    return self.request.outcome_of(result, self.cancel.is_cancelled());
-                }
-            }
-            Err(Unreadable::Journal(error)) => return journal_outcome(&error),
+            Ok(()) => None,
+            Err(Unreadable::Journal(error)) => Some(journal_outcome(&error)),
             Err(Unreadable::Spool(reason) | Unreadable::NoSpool(reason)) => {
                 tracing::warn!(container = self.facts.container, reason, "a spool could not be read");
+                None
+            }
+            Err(Unreadable::Passing(error)) => {
+                tracing::warn!(container = self.facts.container, %error, "a spool could not be read");
+                None
             }
         }
-        self.outcome_of_death(state, complaint)
     }
 
-    /// The agent died. Whose fault that was.
-    fn outcome_of_death(&self, state: &ContainerState, complaint: Option<String>) -> Outcome {
+    /// The agent ended, and its job's end is nowhere. Whose fault that was.
+    fn outcome_of_death(
+        &self,
+        scribe: &mut Scribe,
+        state: &ContainerState,
+        stuck: Option<Stuck>,
+        complaint: Option<String>,
+    ) -> Outcome {
         let code = state.exit_code.unwrap_or(-1);
         if state.oom_killed == Some(true) {
             // The whole container was over its limit, and the kernel chose the agent: the job's doing.
             let step = "the job".to_owned();
             return Outcome::Failure { exit_code: 137, step, out_of_memory: true };
+        }
+        if let Some(stuck) = stuck {
+            return self.outcome_of_stuck(scribe, stuck);
         }
         if self.cancel.is_cancelled() {
             return Outcome::Canceled;
@@ -247,14 +285,19 @@ impl Driver<'_> {
         Outcome::Error { kind, message }
     }
 
-    /// The agent does not do what it should: its container ends now.
-    async fn kill(&self, scribe: &mut Scribe, stuck: Stuck) -> Outcome {
+    /// The agent does not do what it should: its container ends now. Where that fails, or it has ended before, the next look
+    /// tells.
+    async fn kill(&self) {
         let options = KillContainerOptionsBuilder::new().signal("KILL").build();
         let killed =
             self.shared.docker.kill_container(&self.facts.container, Some(options)).await.api("kill a container");
         if let Err(error) = killed {
             tracing::debug!(%error, "killing a job's container");
         }
+    }
+
+    /// What a job is whose agent did not do what it should, and said nothing else before its end.
+    fn outcome_of_stuck(&self, scribe: &mut Scribe, stuck: Stuck) -> Outcome {
         match stuck {
             Stuck::NoAnswer => Outcome::Error {
                 kind: ErrorKind::AgentFailed,
@@ -272,15 +315,37 @@ impl Driver<'_> {
     }
 }
 
+/// Whether a session counts though nothing was said in it: a step may be silent for hours, behind a proxy that ends idle connections.
+fn held(answered: bool, lasted: Duration) -> bool {
+    answered && lasted >= HELD
+}
+
+/// Whether the engine began to remove the container and gave up.
+fn is_dead(state: &ContainerState) -> bool {
+    state.status == Some(ContainerStateStatusEnum::DEAD)
+}
+
 /// Whether the agent never said a word. It makes its spool first of all, and what it says of a step is in there before the step
 /// runs.
-fn nothing_was_said(left: &Result<Vec<Written>, Unreadable>, state: &ContainerState) -> bool {
+fn nothing_was_said(left: &Result<(), Unreadable>, state: &ContainerState) -> bool {
     match left {
-        Ok(_) | Err(Unreadable::NoSpool(_)) => true,
+        Ok(()) | Err(Unreadable::NoSpool(_)) => true,
         // Nobody reads out of a container that is being taken away.
-        Err(Unreadable::Spool(_)) => {
+        Err(Unreadable::Spool(_) | Unreadable::Passing(_)) => {
             matches!(state.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD))
         }
         Err(Unreadable::Journal(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_session_with_a_silent_step_is_not_one_that_brought_nothing() {
+        assert!(held(true, HELD));
+        assert!(!held(true, HELD / 2), "cut again and again");
+        assert!(!held(false, HELD * 2), "nobody answered");
     }
 }

@@ -6,14 +6,14 @@ use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures_util::TryStreamExt as _;
 use longshore_agent_protocol::decode::Item;
 use longshore_agent_protocol::spool::segment_first_seq;
-use longshore_agent_protocol::{FromAgent, SpoolReader};
+use longshore_agent_protocol::{FrameError, FromAgent, SpoolReader};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::container::SPOOL;
 use crate::engine::Shared;
 use crate::error::{EngineError, chain};
-use crate::scribe::{Scribe, Written};
+use crate::scribe::Scribe;
 
 /// Why the leftovers are not all in the journal.
 pub(crate) enum Unreadable {
@@ -22,14 +22,31 @@ pub(crate) enum Unreadable {
     NoSpool(String),
     /// It is not to be trusted any further; what came before has been taken.
     Spool(String),
+    /// The engine did not give all of it: it may, when it is asked again. What came before has been taken.
+    Passing(EngineError),
+}
+
+/// What ended the reading of an archive.
+enum Broken {
+    /// The spool itself.
+    Frame(FrameError),
+    /// The way from there to here.
+    Archive(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error)
+    }
 }
 
 /// Messages on their way from the archive's thread.
 const AHEAD: usize = 64;
 
-/// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`.
-pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) -> Result<Vec<Written>, Unreadable> {
-    let mut all = scribe.flush().await.map_err(Unreadable::Journal)?;
+/// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`. May be called
+/// again: it goes on after what the journal has by then.
+pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) -> Result<(), Unreadable> {
+    scribe.flush().await.map_err(Unreadable::Journal)?;
     let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
     let archive = shared
         .docker
@@ -41,7 +58,7 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
     let reading = tokio::task::spawn_blocking(move || unpack(archive, after, &messages));
     loop {
         tokio::select! {
-            written = scribe.written(), if scribe.is_writing() => all.push(written.map_err(Unreadable::Journal)?),
+            written = scribe.written(), if scribe.is_writing() => written.map_err(Unreadable::Journal)?,
             item = arrived.recv(), if !scribe.is_full() => {
                 let Some(item) = item else { break };
                 scribe.message(item.seq, item.message);
@@ -49,21 +66,32 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
             }
         }
     }
-    all.extend(scribe.flush().await.map_err(Unreadable::Journal)?);
-    match reading.await.map_err(io::Error::other).flatten() {
-        Ok(()) => Ok(all),
-        // The job's end may have been read before the fault.
-        Err(_) if all.iter().any(|written| written.finished.is_some()) => Ok(all),
-        Err(error) => {
-            let reason = chain(&error);
-            let absent = ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text));
-            Err(if absent { Unreadable::NoSpool(reason) } else { Unreadable::Spool(reason) })
-        }
+    scribe.flush().await.map_err(Unreadable::Journal)?;
+    match reading.await.map_err(io::Error::other).map_err(Broken::Archive).flatten() {
+        Ok(()) => Ok(()),
+        // The job's end was read before the fault.
+        Err(_) if scribe.finished().is_some() => Ok(()),
+        Err(Broken::Frame(error)) => Err(Unreadable::Spool(error.to_string())),
+        Err(Broken::Archive(error)) => Err(unreadable(&error)),
+    }
+}
+
+/// What an archive that did not come whole means.
+fn unreadable(error: &io::Error) -> Unreadable {
+    let reason = chain(error);
+    if ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text)) {
+        return Unreadable::NoSpool(reason);
+    }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<EngineError>()) {
+        Some(said) if said.is_passing() || said.is_waited_for() => Unreadable::Passing(said.clone()),
+        Some(_) => Unreadable::Spool(reason),
+        // Cut off in the middle, or with an error's text for an end.
+        None => Unreadable::Passing(EngineError::Gone(reason)),
     }
 }
 
 /// The archive's segments in the order of their names, which is how the engine packs them; any other order shows as a gap.
-fn unpack(archive: impl io::Read, after: u64, messages: &mpsc::Sender<Item<FromAgent>>) -> io::Result<()> {
+fn unpack(archive: impl io::Read, after: u64, messages: &mpsc::Sender<Item<FromAgent>>) -> Result<(), Broken> {
     let mut spool = SpoolReader::new(after);
     let mut buffer = vec![0; 256 << 10];
     let mut archive = tar::Archive::new(archive);
@@ -82,7 +110,7 @@ fn unpack(archive: impl io::Read, after: u64, messages: &mpsc::Sender<Item<FromA
             }
             spool.push(&buffer[..count]);
             while let Some(item) = spool.next() {
-                if messages.blocking_send(item.map_err(io::Error::other)?).is_err() {
+                if messages.blocking_send(item.map_err(Broken::Frame)?).is_err() {
                     return Ok(());
                 }
             }

@@ -59,7 +59,7 @@ impl Wait {
         if !self.said && self.begun.elapsed() >= SAID_AFTER {
             self.said = true;
             scribe.note(&format!("waiting for the engine: {error}"));
-            // At once: people look at the log to see why nothing happens. Nothing else waits in it between two sessions.
+            // At once: people look at the log to see why nothing happens.
             scribe.flush().await.map_err(crate::job::journal_failed)?;
         }
         tokio::time::sleep(self.pause).await;

@@ -1,9 +1,11 @@
 //! From messages to the journal: batches are written on a blocking thread while the next one fills up.
 //!
-//! Owned by one driver. Memory is bounded: the driver reads no further while [`Scribe::is_full`]. What a written batch means
-//! (acknowledge this, tell that) comes back as [`Written`] only after it is on disk.
+//! Owned by one driver. Memory is bounded: the driver reads no further while [`Scribe::is_full`]. What a batch means (acknowledge
+//! this, tell that, the job is over) is true only after it is on disk, and is kept here until it has been told: whoever waits
+//! for a batch may be dropped in the middle.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use longshore_agent_protocol::mask::{Patterns, masked};
 use longshore_agent_protocol::{FromAgent, JobEnd, JobResult};
 use longshore_core::record::RecordKind;
 use longshore_core::{Record, Stream, Timestamp};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::job::JobUpdate;
@@ -32,16 +35,18 @@ pub(crate) struct Scribe {
     patterns: Option<Arc<Patterns>>,
     /// A step has begun: the agent has the whole checkout.
     step_began: bool,
+    /// What is on disk.
+    written: Meaning,
 }
 
 /// The journal back, whether the batch is in it, and what that means.
-type Appended = (Box<dyn Journal>, io::Result<()>, Written);
+type Appended = (Box<dyn Journal>, io::Result<()>, Meaning);
 
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
     bytes: usize,
-    written: Written,
+    meaning: Meaning,
 }
 
 struct Entry {
@@ -52,49 +57,75 @@ struct Entry {
     data: Bytes,
 }
 
-/// What is true now that a batch is on disk.
+/// What is true of the job once this is on disk.
 #[derive(Debug, Default)]
-pub(crate) struct Written {
+struct Meaning {
     /// The agent's highest number in it; 0 if it held only notes.
-    pub(crate) seq: u64,
-    pub(crate) updates: Vec<JobUpdate>,
+    seq: u64,
+    /// Not told yet.
+    updates: VecDeque<JobUpdate>,
     /// The job's end was in it.
-    pub(crate) finished: Option<JobResult>,
+    finished: Option<JobResult>,
+}
+
+impl Meaning {
+    fn add(&mut self, later: Self) {
+        self.seq = self.seq.max(later.seq);
+        self.updates.extend(later.updates);
+        self.finished = later.finished.or(self.finished.take());
+    }
 }
 
 impl Scribe {
     pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>) -> Self {
         let step_began = !journal.milestones().is_empty();
-        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns, step_began }
+        let written = Meaning { seq: journal.last_seq(), ..Meaning::default() };
+        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns, step_began, written }
     }
 
-    /// The highest number that is on disk. Only between sessions, when nothing is being written.
-    pub(crate) fn last_seq(&self) -> u64 {
-        self.journal.as_ref().map_or(0, |journal| journal.last_seq())
+    /// The highest number that is on disk.
+    pub(crate) const fn last_seq(&self) -> u64 {
+        self.written.seq
     }
 
-    /// What an earlier process had written of the job's course, as it would have been told then. Before the first batch.
-    pub(crate) fn recalled(&self) -> Written {
-        let mut told = Written::default();
+    /// How the job ended, once that is on disk.
+    pub(crate) fn finished(&self) -> Option<&JobResult> {
+        self.written.finished.as_ref()
+    }
+
+    /// Tells what is on disk and has not been told. May be dropped and called again.
+    pub(crate) async fn tell(&mut self, updates: &mpsc::Sender<JobUpdate>) {
+        while !self.written.updates.is_empty() {
+            // With nobody there to hear it, there is nothing to wait for.
+            let permit = updates.reserve().await.ok();
+            let update = self.written.updates.pop_front();
+            if let Some((permit, update)) = permit.zip(update) {
+                permit.send(update);
+            }
+        }
+    }
+
+    /// What an earlier process had written of the job's course is to be told as it would have been then. Before the first batch.
+    pub(crate) fn recall(&mut self) {
+        let Meaning { updates, finished, .. } = &mut self.written;
         for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
             let Record { time, step, .. } = record;
             match record.kind {
                 RecordKind::Output(_) => {}
-                RecordKind::StepStarted => told.updates.push(JobUpdate::StepStarted { step, time }),
+                RecordKind::StepStarted => updates.push_back(JobUpdate::StepStarted { step, time }),
                 RecordKind::StepFinished => {
                     if let Ok(result) = serde_json::from_slice(&record.data) {
-                        told.updates.push(JobUpdate::StepFinished { step, time, result });
+                        updates.push_back(JobUpdate::StepFinished { step, time, result });
                     }
                 }
                 RecordKind::JobFinished => {
                     if let Ok(JobEnd { result, outputs }) = serde_json::from_slice(&record.data) {
-                        told.updates.push(JobUpdate::Outputs(outputs));
-                        told.finished = Some(result);
+                        updates.push_back(JobUpdate::Outputs(outputs));
+                        *finished = Some(result);
                     }
                 }
             }
         }
-        told
     }
 
     /// Whether a step has begun: the agent needs nothing of the checkout any more.
@@ -135,22 +166,22 @@ impl Scribe {
             FromAgent::StepStarted { step, time_ms } => {
                 self.step_began = true;
                 self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
-                self.pending.written.updates.push(JobUpdate::StepStarted { step, time: at(time_ms) });
+                self.pending.meaning.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
             }
             FromAgent::StepFinished { step, time_ms, result } => {
                 self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
-                self.pending.written.updates.push(JobUpdate::StepFinished { step, time: at(time_ms), result });
+                self.pending.meaning.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
             }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
                 let JobEnd { result, outputs } = end;
                 if !outputs.is_empty() {
-                    self.pending.written.updates.push(JobUpdate::Outputs(outputs));
+                    self.pending.meaning.updates.push_back(JobUpdate::Outputs(outputs));
                 }
-                self.pending.written.finished = Some(result);
+                self.pending.meaning.finished = Some(result);
             }
         }
-        self.pending.written.seq = seq;
+        self.pending.meaning.seq = seq;
     }
 
     fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
@@ -182,39 +213,39 @@ impl Scribe {
                 })
                 .collect();
             let appended = journal.append(&records);
-            (journal, appended, batch.written)
+            (journal, appended, batch.meaning)
         }));
     }
 
     /// Waits for the batch that is being written and begins the next. May be dropped and called again.
-    pub(crate) async fn written(&mut self) -> io::Result<Written> {
+    pub(crate) async fn written(&mut self) -> io::Result<()> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let joined = writing.await;
         self.writing = None;
-        let (journal, appended, written) = joined.map_err(io::Error::other)?;
+        let (journal, appended, meaning) = joined.map_err(io::Error::other)?;
         self.journal = Some(journal);
         appended?;
+        self.written.add(meaning);
         self.start();
-        Ok(written)
+        Ok(())
     }
 
-    /// Writes everything that has come; what it meant is in order.
-    pub(crate) async fn flush(&mut self) -> io::Result<Vec<Written>> {
-        let mut all = Vec::new();
+    /// Writes everything that has come. May be dropped and called again.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.start();
         while self.is_writing() {
-            all.push(self.written().await?);
+            self.written().await?;
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Writes everything and closes the journal: from here on the log is complete.
-    pub(crate) async fn close(mut self) -> io::Result<Vec<Written>> {
-        let written = self.flush().await?;
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        self.flush().await?;
         if let Some(mut journal) = self.journal.take() {
             tokio::task::spawn_blocking(move || journal.close()).await.map_err(io::Error::other)??;
         }
-        Ok(written)
+        Ok(())
     }
 }
 
@@ -257,5 +288,36 @@ mod tests {
         scribe.message(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
         scribe.close().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "a *** b\nnothing\nof ***\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_on_disk_is_told_though_a_telling_was_dropped_in_the_middle() {
+        let mut scribe = Scribe::new(Box::new(Kept(Arc::default())), None);
+        for step in 0..3 {
+            scribe.message(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
+        }
+        let end = JobEnd { result: JobResult::Success, outputs: std::collections::BTreeMap::new() };
+        scribe.message(4, FromAgent::JobFinished { time_ms: 0, end });
+        assert_eq!(scribe.finished(), None, "not on disk yet");
+        scribe.flush().await.unwrap();
+        let (updates, mut heard) = mpsc::channel(1);
+        // There is room for one; the clock, or whatever else, ends the wait for the next.
+        tokio::select! {
+            biased;
+            () = scribe.tell(&updates) => panic!("nobody reads"),
+            () = std::future::ready(()) => {}
+        }
+        let reading = async {
+            let mut steps = Vec::new();
+            while steps.len() < 3 {
+                let Some(JobUpdate::StepStarted { step, .. }) = heard.recv().await else { panic!("another update") };
+                steps.push(step);
+            }
+            steps
+        };
+        let (steps, ()) = tokio::join!(reading, scribe.tell(&updates));
+        assert_eq!(steps, [0, 1, 2]);
+        assert_eq!(scribe.finished(), Some(&JobResult::Success));
+        assert_eq!(scribe.last_seq(), 4);
     }
 }

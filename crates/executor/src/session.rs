@@ -1,7 +1,7 @@
 //! One session with an agent over one attached stream: Hello, orders, checkout and acks one way; messages the other.
 //!
-//! Reading, writing and watching the clock are three futures of one task. Ends with an [`Ending`]; what to do about it is
-//! the driver's.
+//! Reading, writing and watching the clock are three futures of one task; whichever ends first drops the others, wherever they
+//! are. Ends with an [`Ending`]; what to do about it is the driver's.
 
 use std::io;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::checkout::{CheckoutStream, skip};
 use crate::drive::{Driver, Prepared};
 use crate::job::JobUpdate;
 use crate::link::{LinkReader, LinkWriter};
-use crate::scribe::{Scribe, Written};
+use crate::scribe::Scribe;
 
 /// An agent answers within milliseconds; on a host that starts fifty others, within seconds.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -65,6 +65,8 @@ struct Seen {
     ready: Option<(bool, u64)>,
     /// Steps that began or ended.
     steps: u64,
+    /// The agent is not read from: what came has to be written first.
+    deaf: bool,
 }
 
 /// A session's number and the nonce of its answer.
@@ -112,8 +114,9 @@ async fn read(
     loop {
         tokio::select! {
             written = scribe.written(), if scribe.is_writing() => match written {
-                Ok(written) => {
-                    if let Some(result) = settle(driver, written, acked).await {
+                Ok(()) => {
+                    see.send_if_modified(|seen| std::mem::replace(&mut seen.deaf, scribe.is_full()) != seen.deaf);
+                    if let Some(result) = settle(driver, scribe, acked).await {
                         return Ending::Finished(result);
                     }
                 }
@@ -146,33 +149,24 @@ async fn read(
                     scribe.message(item.seq, item.message);
                 }
                 scribe.start();
+                // Something came, whatever it was.
+                see.send_modify(|seen| seen.deaf = scribe.is_full());
             }
         }
     }
 }
 
-/// What a written batch means to others. Gives the job's result if it was in it.
-async fn settle(driver: &Driver<'_>, written: Written, acked: &watch::Sender<u64>) -> Option<JobResult> {
-    if written.seq > 0 {
-        acked.send_replace(written.seq);
-    }
-    for update in written.updates {
-        let _ = driver.updates.send(update).await;
-    }
-    written.finished
+/// Tells others what is on disk now. Gives the job's result if that is.
+async fn settle(driver: &Driver<'_>, scribe: &mut Scribe, acked: &watch::Sender<u64>) -> Option<JobResult> {
+    acked.send_if_modified(|seq| std::mem::replace(seq, scribe.last_seq()) != scribe.last_seq());
+    scribe.tell(driver.updates).await;
+    scribe.finished().cloned()
 }
 
 /// Whatever ends a session, what came before it counts: the job's end may be among it.
 async fn written_out(driver: &Driver<'_>, scribe: &mut Scribe, acked: &watch::Sender<u64>, ending: Ending) -> Ending {
     match scribe.flush().await {
-        Ok(batches) => {
-            for written in batches {
-                if let Some(result) = settle(driver, written, acked).await {
-                    return Ending::Finished(result);
-                }
-            }
-            ending
-        }
+        Ok(()) => settle(driver, scribe, acked).await.map_or(ending, Ending::Finished),
         Err(error) => Ending::Journal(error),
     }
 }
@@ -308,15 +302,33 @@ async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backs
         () = tokio::time::sleep_until(backstop) => return Stuck::OverTime,
         () = driver.cancel.cancelled() => {}
     }
-    let before = seen.borrow().steps;
-    let patience = driver.request.limits.grace + SLACK;
-    let heard = async { seen.wait_for(|seen| seen.steps > before).await.map(drop) };
-    if tokio::time::timeout(patience, heard).await.is_err() {
-        return Stuck::IgnoresCancel;
-    }
-    // It heard: `always()` steps have a limit of their own.
-    tokio::time::sleep(ALWAYS_LIMIT + driver.request.limits.grace * 2 + SLACK).await;
+    let grace = driver.request.limits.grace;
+    let patience = async {
+        let before = seen.borrow().steps;
+        if heard(&mut seen, grace + SLACK, |seen| seen.steps > before).await {
+            // `always()` steps have a limit of their own.
+            heard(&mut seen, ALWAYS_LIMIT + grace * 2 + SLACK, |_| false).await;
+        }
+    };
+    // An agent that goes on talking gets no longer than any other.
+    let _ = tokio::time::timeout_at(backstop, patience).await;
     Stuck::IgnoresCancel
+}
+
+/// Waits for something to be seen, at most until nothing has come for so long. What is waited for may stand behind a spool full of
+/// output, and that behind a full disk of ours: the time in which we do not read is not the agent's.
+async fn heard(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> bool {
+    loop {
+        let now = *seen.borrow_and_update();
+        if wanted(&now) {
+            return true;
+        }
+        tokio::select! {
+            Ok(()) = seen.changed() => {}
+            () = tokio::time::sleep(patience), if !now.deaf => return false,
+            else => return false,
+        }
+    }
 }
 
 /// A session's number: higher than any known, and than any that a process before us may have used.
@@ -328,4 +340,37 @@ pub(crate) fn next_number(last: u32) -> u32 {
 /// Tells the caller, who remembers it.
 pub(crate) async fn announce(driver: &Driver<'_>, number: u32) {
     let _ = driver.updates.send(JobUpdate::Session(number)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_agent_that_still_says_what_waits_in_its_spool_is_not_silent() {
+        let patience = Duration::from_secs(1);
+        let (see, mut seen) = watch::channel(Seen::default());
+        let talking = async {
+            for _ in 0..6 {
+                tokio::time::sleep(patience / 4).await;
+                see.send_modify(|_| {});
+            }
+            see.send_modify(|seen| seen.steps += 1);
+        };
+        let (heard, ()) = tokio::join!(heard(&mut seen, patience, |seen| seen.steps > 0), talking);
+        assert!(heard, "longer than its patience in all, never so long in silence");
+    }
+
+    #[tokio::test]
+    async fn the_time_in_which_an_agent_is_not_read_from_is_not_its_own() {
+        let (see, mut seen) = watch::channel(Seen { deaf: true, ..Seen::default() });
+        let mut waiting = std::pin::pin!(heard(&mut seen, Duration::ZERO, |seen| seen.steps > 0));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("nobody reads"),
+            () = tokio::task::yield_now() => {}
+        }
+        see.send_modify(|seen| seen.deaf = false);
+        assert!(!waiting.await, "it says nothing though it is read from");
+    }
 }

@@ -98,6 +98,57 @@ async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_volume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_spool_of_a_job_that_ended_is_asked_for_again_when_the_engine_breaks_off() {
+    for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer, Moment::InTheAnswer(1 << 20)] {
+        let proxy = Proxy::before(&support::docker_host());
+        let world = World::with(|options| options.docker_host = proxy.host()).await;
+        let script = "echo begun; sleep 1; seq 1 300000; exit 7";
+        let (request, journal) = (job(&[script]), MemoryJournal::default());
+        run_and_die(&world, &request, &journal, "begun\n").await;
+        let id = container(&world, &request).await;
+        eventually("the container has ended", async || {
+            world.docker.inspect_container(&id, None).await.unwrap().state.unwrap().running == Some(false)
+        })
+        .await;
+        let stopped = proxy.stop_at("/archive", 0, moment);
+        let cutting = async {
+            stopped.await;
+            proxy.cut();
+        };
+        let (outcome, ()) = tokio::join!(adopt(&world, &request, &journal), cutting);
+        assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{moment:?}: {outcome:?}");
+        let expected: String = (1..=300_000).map(|i| format!("{i}\n")).collect();
+        assert!(journal.stdout_text() == format!("begun\n{expected}"), "{moment:?}: not byte for byte");
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_said_after_a_cancel_is_in_the_log_though_the_engine_hung_and_the_clock_ran_out() {
+    let proxy = Proxy::before(&support::docker_host());
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    let script = "trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done";
+    let (request, journal) = (job(&[script]), MemoryJournal::default());
+    let (sender, mut receiver) = mpsc::channel(64);
+    let cancel = CancellationToken::new();
+    let running = world.engine.run_job(request.clone(), boxed(&journal), sender, cancel.clone());
+    let canceling = async {
+        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
+        proxy.hang();
+        cancel.cancel();
+        // What the agent would have heard of the cancel.
+        let term = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("TERM").build();
+        world.docker.kill_container(&container(&world, &request).await, Some(term)).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, canceling, drained);
+    assert_eq!(outcome, Outcome::Canceled);
+    assert_eq!(journal.stdout_text(), "up\nbye\n");
+    assert!(!journal.notes().contains("killed"), "{}", journal.notes());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_its_container_is_gone() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo all of it; exit 7"]), MemoryJournal::default());

@@ -15,6 +15,7 @@ pub struct Proxy {
     calls: Arc<Mutex<Vec<String>>>,
     refusing: Arc<AtomicBool>,
     cut: Arc<Mutex<CancellationToken>>,
+    hung: Arc<Mutex<CancellationToken>>,
     stopping: Stopping,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
@@ -27,6 +28,8 @@ pub enum Moment {
     BeforeTheEngine,
     /// The engine has done it, and whoever asked never hears that.
     BeforeTheAnswer,
+    /// Whoever asked has had that much of the answer.
+    InTheAnswer(u64),
 }
 
 /// The call to hold, where, and whom to tell.
@@ -51,6 +54,7 @@ impl Proxy {
             calls: Arc::default(),
             refusing: Arc::default(),
             cut: Arc::default(),
+            hung: Arc::default(),
             stopping: Arc::default(),
             stop: CancellationToken::new(),
             _dir: dir,
@@ -58,14 +62,15 @@ impl Proxy {
         let target = PathBuf::from(host.strip_prefix("unix://").unwrap());
         let (calls, refusing, cut, stop) =
             (Arc::clone(&proxy.calls), Arc::clone(&proxy.refusing), Arc::clone(&proxy.cut), proxy.stop.clone());
-        let stopping = Arc::clone(&proxy.stopping);
+        let (stopping, hung) = (Arc::clone(&proxy.stopping), Arc::clone(&proxy.hung));
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
                     continue;
                 }
                 let cut = cut.lock().unwrap().clone();
-                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping));
+                let hung = hung.lock().unwrap().clone();
+                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping), hung);
                 tokio::spawn(cut.run_until_cancelled_owned(carried));
             }
         }));
@@ -88,6 +93,13 @@ impl Proxy {
         *cut = CancellationToken::new();
     }
 
+    /// Every connection there is stays open, and carries nothing any more.
+    pub fn hang(&self) {
+        let mut hung = self.hung.lock().unwrap();
+        hung.cancel();
+        *hung = CancellationToken::new();
+    }
+
     /// Holds the call whose path ends so after `passing` others, and says when.
     pub fn stop_at(&self, call: &str, passing: usize, moment: Moment) -> impl Future<Output = ()> + use<> {
         let (stopped, told) = oneshot::channel();
@@ -108,7 +120,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mutex<Vec<String>>>, stopping: Stopping) {
+async fn carry(
+    mut client: UnixStream,
+    target: impl AsRef<Path>,
+    calls: Arc<Mutex<Vec<String>>>,
+    stopping: Stopping,
+    hung: CancellationToken,
+) {
     let Ok(mut engine) = UnixStream::connect(target).await else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head).await else { return };
@@ -135,6 +153,12 @@ async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mute
     if engine.write_all(&head[..count]).await.is_err() {
         return;
     }
+    if let Some(Stop { moment: Moment::InTheAnswer(length), stopped, .. }) = stop {
+        let (answer, _ask) = engine.split();
+        let _ = tokio::io::copy(&mut answer.take(length), &mut client).await;
+        let _ = stopped.send(());
+        return std::future::pending().await;
+    }
     if let Some(Stop { stopped, .. }) = stop {
         // A body may follow its head.
         let (answer, mut ask) = engine.split();
@@ -148,5 +172,8 @@ async fn carry(mut client: UnixStream, target: impl AsRef<Path>, calls: Arc<Mute
         let _ = stopped.send(());
         return std::future::pending().await;
     }
-    let _ = copy_bidirectional(&mut client, &mut engine).await;
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut engine) => {}
+        () = hung.cancelled() => std::future::pending().await,
+    }
 }
