@@ -20,7 +20,6 @@ use crate::job::{ContainerFacts, JobRequest, JobUpdate, end};
 use crate::journal::Journal;
 use crate::labels::{self, AttemptId};
 use crate::patience::patiently;
-use crate::removal::Remains;
 
 /// A job that an earlier process had claimed.
 #[derive(Debug, Clone)]
@@ -59,20 +58,23 @@ impl Engine {
         let job = Arc::new(job);
         let mut scribe = match job.scribe(journal).await {
             Ok(scribe) => scribe,
-            Err(outcome) => return outcome,
+            Err(outcome) => {
+                self.abandon(job.attempt_id());
+                return outcome;
+            }
         };
         // The earlier process may have died between the job's last record and its telling.
         scribe.recall();
         let began = began || scribe.last_seq() > 0;
         scribe.tell(&updates).await;
         if let Some(result) = scribe.finished().cloned() {
-            self.shared.removals.attempt(&self.shared, &job);
+            self.abandon(job.attempt_id());
             return end(scribe, job.outcome_of(result, cancel.is_cancelled())).await;
         }
         let found = tokio::select! {
             found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job)) => found,
             () = cancel.cancelled(), if !began => {
-                self.shared.removals.attempt(&self.shared, &job);
+                self.abandon(job.attempt_id());
                 return end(scribe, Outcome::Canceled).await;
             }
         };
@@ -85,13 +87,22 @@ impl Engine {
             }
             Ok(Found::Nothing | Found::NeverStarted(_)) if began => {
                 let message = "the job's container is gone: someone removed it".to_owned();
-                self.shared.removals.volume(&self.shared, job.attempt_id().volume_name());
+                self.abandon(job.attempt_id());
                 end(scribe, Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
             Ok(Found::NeverStarted(facts)) => self.start_over(job, facts, scribe, updates, cancel).await,
             Ok(Found::Nothing) => self.run(job, scribe, updates, cancel).await,
-            Err(error) => end(scribe, error.outcome()).await,
+            Err(error) => {
+                self.abandon(job.attempt_id());
+                end(scribe, error.outcome()).await
+            }
         }
+    }
+
+    /// Takes away whatever is on the engine of an attempt that nobody will follow any more, its running steps with it: in the
+    /// background, and as soon as the engine is there.
+    pub fn abandon(&self, attempt: AttemptId) {
+        self.shared.removals.attempt(&self.shared, attempt);
     }
 }
 
@@ -132,28 +143,11 @@ pub(crate) async fn inspect(
 }
 
 /// What `mooring` knew when it created the container.
-fn facts(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<ContainerFacts> {
+pub(crate) fn facts(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<ContainerFacts> {
     let config = inspected.config?;
     let mut nonce = [0; 16];
     hex::decode_to_slice(config.entrypoint?.last()?, &mut nonce).ok()?;
     let berth = inspected.host_config?.network_mode?.strip_prefix("container:")?.to_owned();
     let user = config.labels?.remove(labels::USER).unwrap_or_default();
     Some(ContainerFacts { container: inspected.id?, volume: attempt.volume_name(), berth, nonce, user })
-}
-
-impl crate::removal::Removals {
-    /// Whatever is there of an attempt that is over.
-    pub(crate) fn attempt(&self, shared: &Arc<Shared>, job: &JobRequest) {
-        let (attempt, scope) = (job.attempt_id(), job.scope.clone());
-        self.spawn(shared, move |shared| async move {
-            let found = inspect(&shared, attempt).await.ok().flatten().and_then(|found| facts(found, attempt));
-            let (container, berth) = match found {
-                Some(facts) => (Some(facts.container), Some(Berth::adopted(facts.berth, scope))),
-                None => (None, None),
-            };
-            let remains = Remains { container, volume: attempt.volume_name(), berth, reader: None };
-            shared.removals.job(&shared, remains);
-            true
-        });
-    }
 }

@@ -248,12 +248,17 @@ async fn try_create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Berth, 
         ..ContainerCreateBody::default()
     };
     let name = format!("longshore-berth-{}-{:012x}", shared.options.instance, rand::random::<u64>() >> 16);
-    let id = shared
-        .docker
-        .create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
-        .await
-        .api("create a container")?
-        .id;
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let id = match shared.docker.create_container(Some(options), body).await.api("create a container") {
+        Ok(created) => created.id,
+        Err(error) => {
+            // It may be there though the answer was lost.
+            if error.is_away() {
+                shared.removals.container(shared, name);
+            }
+            return Err(error);
+        }
+    };
     // Locked before it runs: only running berths are looked for.
     let lock = match (&shared.options.runtime_dir, scope) {
         (Some(dir), Some(_)) => runtime_dir::try_lock(dir, &id).ok().flatten(),

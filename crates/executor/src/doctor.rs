@@ -158,7 +158,7 @@ async fn agent(shared: &Shared) -> Result<Duration, EngineError> {
         }
     }
     .await;
-    crate::removal::remove_container(shared, &id).await;
+    crate::removal::remove_container(shared, &id, shared.options.patience).await;
     said.map_err(|error| match error {
         EngineError::Refused { message, .. } => EngineError::AgentFailed(message),
         other => other,

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bollard::Docker;
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ use crate::network::Network;
 use crate::options::EngineOptions;
 use crate::removal::Removals;
 
+/// For the last removals of a process, on an engine that is there.
+const DRAIN: Duration = Duration::from_secs(60);
 /// The oldest API that has all we need: Docker 20.10's.
 const OLDEST_API: (usize, usize) = (1, 41);
 
@@ -84,14 +87,17 @@ impl Engine {
         self.shared.removals.drained().await;
     }
 
-    /// Ends the background work. With `drain`, removals that are due are done first; without, the next start's sweep finds
-    /// what is left. Idle berths of the pool are removed unless they end by themselves.
+    /// Ends the background work. With `drain`, removals that are due are done first, as far as an engine that is away allows;
+    /// without, the next start's sweep finds what is left. Idle berths of the pool are removed unless they end by themselves.
     pub async fn shutdown(&self, drain: bool) {
         if drain {
-            // Removals give berths back to the pool.
-            self.shared.removals.drained().await;
-            Berths::drain(&self.shared);
-            self.shared.removals.drained().await;
+            let drained = async {
+                // Removals give berths back to the pool.
+                self.shared.removals.drained().await;
+                Berths::drain(&self.shared);
+                self.shared.removals.drained().await;
+            };
+            let _ = tokio::time::timeout(self.shared.options.patience.max(DRAIN), drained).await;
         }
         self.shared.stop.cancel();
         self.shared.tasks.close();

@@ -15,7 +15,7 @@ use longshore_core::{BuildId, Timestamp};
 use crate::engine::{Engine, Shared};
 use crate::error::{ApiResult as _, EngineError};
 use crate::labels::{self, AttemptId, Kind};
-use crate::removal::{remove_container, remove_volume};
+use crate::removal::{FOR_EVER, remove_container, remove_volume};
 
 /// A container of ours, as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,12 +129,12 @@ impl Engine {
         let shared = &self.shared;
         let mut removed = Removed::default();
         for container in leftovers.containers {
-            if remove_container(shared, &container.id).await {
+            if remove_container(shared, &container.id, FOR_EVER).await {
                 removed.containers.push(container.name);
             }
         }
         for volume in leftovers.volumes {
-            if remove_volume(shared, &volume.name).await {
+            if remove_volume(shared, &volume.name, FOR_EVER).await {
                 removed.volumes.push(volume.name);
             }
         }
@@ -167,7 +167,7 @@ impl Engine {
                 "berth" => matches!(scope, CleanScope::Instance { .. }) || !joined.contains(&container.id),
                 _ => old(container),
             };
-            if superfluous && remove_container(shared, &container.id).await {
+            if superfluous && remove_container(shared, &container.id, shared.options.patience).await {
                 removed.containers.push(container.name.clone());
             } else if let Some(attempt) = container.attempt {
                 left_attempts.insert(attempt);
@@ -176,7 +176,7 @@ impl Engine {
         for volume in found.volumes.iter().filter(|volume| volume.kind == "volume") {
             // A volume whose container is gone belongs to nobody: they are made together.
             if volume.attempt.is_none_or(|attempt| !left_attempts.contains(&attempt))
-                && remove_volume(shared, &volume.name).await
+                && remove_volume(shared, &volume.name, shared.options.patience).await
             {
                 removed.volumes.push(volume.name.clone());
             }

@@ -261,7 +261,7 @@ impl Engine {
                         () = cancel.cancelled() => return end(scribe, Outcome::Canceled).await,
                     };
                     if let Err(error) = waited {
-                        self.shared.removals.attempt(&self.shared, &request);
+                        self.abandon(request.attempt_id());
                         return end(scribe, error.outcome()).await;
                     }
                 }
@@ -309,7 +309,7 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         // Its name is needed. The berth is in doubt: a start of the container may still be under way.
-        remove_container(&self.shared, &facts.container).await;
+        remove_container(&self.shared, &facts.container, self.shared.options.patience).await;
         self.shared.removals.container(&self.shared, facts.berth);
         Box::pin(self.run(request, scribe, updates, cancel)).await
     }
@@ -324,36 +324,53 @@ impl Engine {
     ) -> Result<Option<Moored>, EngineError> {
         let shared = &self.shared;
         let (notes, mut noted) = mpsc::channel(16);
-        // A task of its own: a create call that is given up half-way would leave a container that nobody knows.
+        // A task of its own: a create call that is given up half-way would leave a container that nobody knows. It tells how far
+        // it is only while somebody waits for it.
         let mut mooring = shared.tasks.spawn(mooring::moor(
             Arc::clone(shared),
             Arc::clone(request),
             notes,
-            updates.clone(),
+            updates.downgrade(),
             cancel.clone(),
         ));
-        loop {
+        let moored = loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
-                    shared.removals.abandoned(shared, mooring, request.attempt_id().volume_name());
+                    shared.removals.abandoned(shared, mooring, request.attempt_id());
                     return Ok(None);
                 }
                 Some(note) = noted.recv() => {
                     scribe.note(&note);
                     scribe.start();
                 }
-                written = scribe.written(), if scribe.is_writing() => { written.map_err(journal_failed)?; }
-                moored = &mut mooring => {
-                    while let Ok(note) = noted.try_recv() {
-                        scribe.note(&note);
+                written = scribe.written(), if scribe.is_writing() => {
+                    if let Err(error) = written {
+                        shared.removals.abandoned(shared, mooring, request.attempt_id());
+                        return Err(journal_failed(error));
                     }
-                    scribe.flush().await.map_err(journal_failed)?;
-                    return match moored {
-                        Ok(moored) => moored.map(Some),
-                        Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
-                    };
                 }
+                moored = &mut mooring => break moored,
+            }
+        };
+        while let Ok(note) = noted.try_recv() {
+            scribe.note(&note);
+        }
+        let moored = match moored {
+            Ok(moored) => moored,
+            Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
+        };
+        match (moored, scribe.flush().await) {
+            (Ok(moored), Ok(())) => Ok(Some(moored)),
+            (Ok(moored), Err(error)) => {
+                shared.removals.moored(shared, moored);
+                Err(journal_failed(error))
+            }
+            // What was asked for stays: the next try meets it.
+            (Err(error), Ok(())) if error.is_waited_for() => Err(error),
+            (Err(error), _) => {
+                self.abandon(request.attempt_id());
+                Err(error)
             }
         }
     }

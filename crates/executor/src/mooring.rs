@@ -19,7 +19,7 @@ use crate::image::ImageFacts;
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter, attach};
 use crate::options::PullPolicy;
-use crate::removal::remove_container;
+use crate::removal::{remove_container, remove_volume};
 
 /// Tries with another berth, the agent brought again, the image resolved again.
 const TRIES: u32 = 4;
@@ -39,7 +39,7 @@ pub(crate) async fn moor(
     shared: Arc<Shared>,
     request: Arc<JobRequest>,
     notes: mpsc::Sender<String>,
-    updates: mpsc::Sender<JobUpdate>,
+    updates: mpsc::WeakSender<JobUpdate>,
     cancel: CancellationToken,
 ) -> Result<Moored, EngineError> {
     let name = request.image();
@@ -56,7 +56,7 @@ pub(crate) async fn moor(
     };
     let no_pull = agreed || (image_here && matches!(request.pull, PullPolicy::Missing | PullPolicy::Never));
     if !no_pull {
-        let _ = updates.send(JobUpdate::Phase(Phase::Pulling)).await;
+        tell(&updates, Phase::Pulling).await;
     }
     let mut image = match resolve(&shared, &request, &notes, &cancel).await {
         Ok(image) => image,
@@ -65,7 +65,7 @@ pub(crate) async fn moor(
             return Err(error);
         }
     };
-    let _ = updates.send(JobUpdate::Phase(Phase::Starting)).await;
+    tell(&updates, Phase::Starting).await;
     let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
     if !image.architecture.is_empty() && image.architecture != host {
         let note = format!(
@@ -88,7 +88,6 @@ pub(crate) async fn moor(
         tracing::debug!(%error, ?fault, tries, "the job's container did not start");
         if tries >= TRIES {
             Berths::discard(&shared, berth);
-            shared.removals.volume(&shared, request.attempt_id().volume_name());
             return Err(match fault {
                 Fault::AgentMissing => EngineError::AgentFailed(error.engine_text().to_owned()),
                 // One may have been removed or been idle for too long; not every one. A program of another architecture shows
@@ -115,16 +114,20 @@ pub(crate) async fn moor(
                     }
                 };
             }
-            Fault::NameTaken => remove_leftover(&shared, &request).await?,
+            Fault::NameTaken => {
+                if let Err(error) = remove_leftover(&shared, &request, &berth).await {
+                    Berths::discard(&shared, berth);
+                    return Err(error);
+                }
+            }
             Fault::Other if error.is_passing() && !error.is_away() => tokio::time::sleep(PASSING * tries).await,
             // What was asked for may have been done though the answer was lost: the next try meets it.
-            Fault::Other if error.is_waited_for() => {
-                Berths::give_back(&shared, berth);
+            Fault::Other if error.is_away() => {
+                Berths::discard(&shared, berth);
                 return Err(error);
             }
             Fault::AgentBroken | Fault::NetworkGone | Fault::Other => {
                 Berths::give_back(&shared, berth);
-                shared.removals.volume(&shared, request.attempt_id().volume_name());
                 return Err(match fault {
                     Fault::AgentBroken => EngineError::AgentFailed(error.engine_text().to_owned()),
                     _ => error,
@@ -177,16 +180,29 @@ async fn try_moor(
     match started.await {
         Ok(link) => Ok((facts, link)),
         Err(error) => {
-            remove_container(shared, &facts.container).await;
+            remove_container(shared, &facts.container, shared.options.patience).await;
             Err(error)
         }
     }
 }
 
-/// A container of this very attempt: an earlier process died between asking for it and giving its agent anything to do.
-async fn remove_leftover(shared: &Shared, request: &JobRequest) -> Result<(), EngineError> {
-    if let Some(id) = adoption::inspect(shared, request.attempt_id()).await?.and_then(|found| found.id) {
-        remove_container(shared, &id).await;
+/// A container of this very attempt: an earlier process died between asking for it and giving its agent anything to do, or its
+/// database is older than what it did. The volume goes too: what lies in that spool is not this run's.
+async fn remove_leftover(shared: &Arc<Shared>, request: &JobRequest, berth: &Berth) -> Result<(), EngineError> {
+    let attempt = request.attempt_id();
+    let found = adoption::inspect(shared, attempt).await?;
+    let Some(facts) = found.and_then(|found| adoption::facts(found, attempt)) else { return Ok(()) };
+    let patience = shared.options.patience;
+    remove_container(shared, &facts.container, patience).await;
+    remove_volume(shared, &facts.volume, patience).await;
+    if facts.berth != berth.id {
+        shared.removals.container(shared, facts.berth);
     }
     Ok(())
+}
+
+async fn tell(updates: &mpsc::WeakSender<JobUpdate>, phase: Phase) {
+    if let Some(updates) = updates.upgrade() {
+        let _ = updates.send(JobUpdate::Phase(phase)).await;
+    }
 }

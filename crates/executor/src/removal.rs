@@ -9,9 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::adoption;
 use crate::berth::{Berth, Berths};
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
+use crate::labels::AttemptId;
 use crate::link::LinkReader;
 use crate::mooring::Moored;
 
@@ -25,6 +27,9 @@ const LAST_BREATH: Duration = Duration::from_secs(3);
 const TRIES: u32 = 8;
 /// Between two tries on an engine that is away.
 const AWAY: Duration = Duration::from_secs(1);
+const LONGEST_AWAY: Duration = Duration::from_secs(60);
+/// In the background an engine is waited for however long it is away: what it kept alive would run on.
+pub(crate) const FOR_EVER: Duration = Duration::MAX;
 
 /// Owns what is being removed.
 pub(crate) struct Removals {
@@ -48,7 +53,7 @@ impl Removals {
 
     /// A container of its own: a berth.
     pub(crate) fn container(&self, shared: &Arc<Shared>, id: String) {
-        self.spawn(shared, |shared| async move { remove_container(&shared, &id).await });
+        self.spawn(shared, |shared| async move { remove_container(&shared, &id, FOR_EVER).await });
     }
 
     /// A job's container, its volume, and its berth back to the pool.
@@ -70,7 +75,7 @@ impl Removals {
                 let Ok(_slot) = shared.removals.slots.acquire().await else { return };
                 let _ = tokio::time::timeout(MAKES_WAY, shared.starts.quiet()).await;
                 let gone = match &container {
-                    Some(id) => remove_container(&shared, id).await,
+                    Some(id) => remove_container(&shared, id, FOR_EVER).await,
                     None => true,
                 };
                 // Only an empty namespace may be moored to again.
@@ -79,7 +84,7 @@ impl Removals {
                     Some(berth) => Berths::discard(&shared, berth),
                     None => {}
                 }
-                remove_volume(&shared, &volume).await;
+                remove_volume(&shared, &volume, FOR_EVER).await;
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -88,9 +93,25 @@ impl Removals {
         });
     }
 
-    /// A volume without a container.
-    pub(crate) fn volume(&self, shared: &Arc<Shared>, name: String) {
-        self.spawn(shared, |shared| async move { remove_volume(&shared, &name).await });
+    /// Whatever is there of an attempt that nobody follows any more, its running steps with it.
+    pub(crate) fn attempt(&self, shared: &Arc<Shared>, attempt: AttemptId) {
+        self.spawn(shared, move |shared| async move {
+            let found = while_away(FOR_EVER, || adoption::inspect(&shared, attempt)).await;
+            if let Some(facts) = found.ok().flatten().and_then(|found| adoption::facts(found, attempt)) {
+                remove_container(&shared, &facts.container, FOR_EVER).await;
+                // Who used it last is not known: nobody gets it again.
+                remove_container(&shared, &facts.berth, FOR_EVER).await;
+            }
+            remove_volume(&shared, &attempt.volume_name(), FOR_EVER).await
+        });
+    }
+
+    /// A started container whose agent nobody will give a plan.
+    pub(crate) fn moored(&self, shared: &Arc<Shared>, moored: Moored) {
+        let Moored { facts, berth, .. } = moored;
+        let remains =
+            Remains { container: Some(facts.container), volume: facts.volume, berth: Some(berth), reader: None };
+        self.job(shared, remains);
     }
 
     /// A start that nobody waits for any more: what comes of it is removed.
@@ -98,27 +119,19 @@ impl Removals {
         &self,
         shared: &Arc<Shared>,
         mooring: JoinHandle<Result<Moored, EngineError>>,
-        volume: String,
+        attempt: AttemptId,
     ) {
         let shared = Arc::clone(shared);
         self.tasks.spawn(async move {
             match mooring.await {
-                Ok(Ok(moored)) => {
-                    let Moored { facts, berth, .. } = moored;
-                    let remains = Remains {
-                        container: Some(facts.container),
-                        volume: facts.volume,
-                        berth: Some(berth),
-                        reader: None,
-                    };
-                    shared.removals.job(&shared, remains);
-                }
-                Ok(Err(_)) | Err(_) => shared.removals.volume(&shared, volume),
+                Ok(Ok(moored)) => shared.removals.moored(&shared, moored),
+                // What was asked for may have been done though the answer was lost.
+                Ok(Err(_)) | Err(_) => shared.removals.attempt(&shared, attempt),
             }
         });
     }
 
-    pub(crate) fn spawn<F>(&self, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) -> F + Send + 'static)
+    fn spawn<F>(&self, shared: &Arc<Shared>, work: impl FnOnce(Arc<Shared>) -> F + Send + 'static)
     where
         F: Future<Output = bool> + Send,
     {
@@ -145,19 +158,19 @@ impl Removals {
     }
 }
 
-/// Removes a container with its anonymous volumes, running or not. `true` if it is gone.
-pub(crate) async fn remove_container(shared: &Shared, id: &str) -> bool {
+/// Removes a container with its anonymous volumes, running or not. `true` if it is gone. `patience`: with an engine that is away.
+pub(crate) async fn remove_container(shared: &Shared, id: &str, patience: Duration) -> bool {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    insist(shared, "container", id, || {
+    insist("container", id, patience, || {
         let options = options.clone();
         async move { shared.docker.remove_container(id, Some(options)).await.api("remove a container") }
     })
     .await
 }
 
-/// Removes a volume. `true` if it is gone.
-pub(crate) async fn remove_volume(shared: &Shared, name: &str) -> bool {
-    insist(shared, "volume", name, || async move {
+/// Removes a volume. `true` if it is gone. `patience`: with an engine that is away.
+pub(crate) async fn remove_volume(shared: &Shared, name: &str, patience: Duration) -> bool {
+    insist("volume", name, patience, || async move {
         let options = RemoveVolumeOptionsBuilder::new().build();
         shared.docker.remove_volume(name, Some(options)).await.api("remove a volume")
     })
@@ -165,23 +178,17 @@ pub(crate) async fn remove_volume(shared: &Shared, name: &str) -> bool {
 }
 
 /// Tries again while the engine says that something is in the way, and when it says a passing error of its own.
-async fn insist<F>(shared: &Shared, what: &str, name: &str, remove: impl Fn() -> F) -> bool
+async fn insist<F>(what: &str, name: &str, patience: Duration, remove: impl Fn() -> F) -> bool
 where
     F: Future<Output = Result<(), EngineError>>,
 {
     let mut pause = Duration::from_millis(50);
-    let patient_until = Instant::now() + shared.options.patience;
     let mut tries = 0;
     loop {
-        match remove().await {
+        match while_away(patience, &remove).await {
             Ok(()) => return true,
             Err(error) if error.is_not_found() => return true,
-            // It is still there when the engine is back.
-            Err(error) if error.is_away() && Instant::now() < patient_until => {
-                tracing::debug!(what, name, %error, "the engine is away");
-                tokio::time::sleep(AWAY).await;
-            }
-            Err(error) if tries >= TRIES => {
+            Err(error) if error.is_away() || tries >= TRIES => {
                 tracing::warn!(what, name, %error, "left on the engine");
                 return false;
             }
@@ -191,6 +198,25 @@ where
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
+        }
+    }
+}
+
+/// Asks again while the engine is away: what is there is still there when it is back.
+async fn while_away<T, F>(patience: Duration, ask: impl Fn() -> F) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let begun = Instant::now();
+    let mut pause = AWAY;
+    loop {
+        match ask().await {
+            Err(error) if error.is_away() && begun.elapsed() < patience => {
+                tracing::debug!(%error, "the engine is away");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_AWAY);
+            }
+            answer => return answer,
         }
     }
 }
