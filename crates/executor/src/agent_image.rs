@@ -7,6 +7,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::body_try_stream;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
@@ -54,6 +55,8 @@ pub(crate) struct AgentImage {
     hash: OnceCell<String>,
     /// Held while it is being brought: whoever comes meanwhile waits for the same.
     delivered: Mutex<Option<Delivered>>,
+    /// It was brought again because it did not run, and has not run since.
+    doubted: AtomicBool,
 }
 
 impl AgentImage {
@@ -63,6 +66,7 @@ impl AgentImage {
             runtime_dir: options.runtime_dir.clone(),
             hash: OnceCell::new(),
             delivered: Mutex::new(None),
+            doubted: AtomicBool::new(false),
         }
     }
 
@@ -106,20 +110,29 @@ impl AgentImage {
         delivered.get_or_insert_with(|| Delivered::of(hash));
     }
 
-    /// Someone took it away (or it was never there): the next to ask brings it anew.
-    pub(crate) async fn again(&self, shared: &Shared) {
+    /// Someone took it away (or it was never there): the next to ask brings it anew. `false` if what is on the engine stays.
+    pub(crate) async fn again(&self, shared: &Shared) -> bool {
         let mut delivered = self.delivered.lock().await;
-        if let Some(lost) = delivered.take() {
-            // An empty or half-filled volume would never be filled by copy-up. In use by a running job, it is whole.
-            let removed = shared
-                .docker
-                .remove_volume(&lost.volume, Some(RemoveVolumeOptionsBuilder::new().build()))
-                .await
-                .api("remove a volume");
-            if let Err(error) = removed {
-                tracing::debug!(volume = lost.volume, %error, "the agent's volume stays");
-            }
+        match delivered.take() {
+            Some(lost) => drop_volume(shared, &lost).await,
+            None => true,
         }
+    }
+
+    /// It is there and does not run: half of it, perhaps, from an engine that died or had no room while it was brought. Says whether
+    /// to try again with a new one, which is worth it once.
+    pub(crate) async fn doubt(&self, shared: &Shared) -> bool {
+        let again = !self.doubted.load(Ordering::Relaxed) && self.again(shared).await;
+        if again {
+            tracing::warn!("Longshore's own program did not run in a container: it is brought to the engine again");
+            self.doubted.store(true, Ordering::Relaxed);
+        }
+        again
+    }
+
+    /// It runs.
+    pub(crate) fn trust(&self) {
+        self.doubted.store(false, Ordering::Relaxed);
     }
 
     async fn deliver(&self, shared: &Shared, wanted: &Delivered) -> Result<(), EngineError> {
@@ -161,6 +174,18 @@ impl AgentImage {
     }
 }
 
+/// An empty or half-filled volume would never be filled by copy-up. One that a job uses stays. `true` if it is gone.
+async fn drop_volume(shared: &Shared, lost: &Delivered) -> bool {
+    let options = RemoveVolumeOptionsBuilder::new().build();
+    match shared.docker.remove_volume(&lost.volume, Some(options)).await.api("remove a volume") {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(volume = lost.volume, %error, "the agent's volume stays");
+            error.is_not_found()
+        }
+    }
+}
+
 /// Creating a container copies what the image has at a volume's place into the volume, if that is empty.
 async fn fill_volume(shared: &Shared, wanted: &Delivered) -> Result<(), EngineError> {
     let mut volume_labels = labels::of(&shared.options.instance, Kind::Agent);
@@ -190,7 +215,15 @@ async fn fill_volume(shared: &Shared, wanted: &Delivered) -> Result<(), EngineEr
         .docker
         .create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
         .await
-        .api("create a container")?;
+        .api("create a container");
+    let created = match created {
+        Ok(created) => created,
+        Err(error) => {
+            // Whoever finds it takes it for whole.
+            drop_volume(shared, wanted).await;
+            return Err(error);
+        }
+    };
     shared
         .docker
         .remove_container(&created.id, Some(RemoveContainerOptionsBuilder::new().force(true).build()))

@@ -199,7 +199,9 @@ async fn create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Berth, Engi
             Ok(berth) => return Ok(berth),
             Err(error) => match Fault::of(&error) {
                 // Someone removed the image or the network since we looked.
-                Fault::ImageGone | Fault::AgentMissing if tries < 3 => shared.agent.again(shared).await,
+                Fault::ImageGone | Fault::AgentMissing if tries < 3 => {
+                    shared.agent.again(shared).await;
+                }
                 Fault::NetworkGone if tries < 3 => shared.network.again().await,
                 Fault::AgentMissing | Fault::AgentBroken => {
                     return Err(EngineError::AgentFailed(error.engine_text().to_owned()));

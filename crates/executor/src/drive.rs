@@ -32,6 +32,8 @@ const FRUITLESS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(100);
 /// A session that was answered and lasted so long has held.
 const HELD: Duration = Duration::from_secs(10);
+/// Exit codes of a program that is not whole: SIGBUS, SIGSEGV.
+const CRASHES: [i64; 2] = [135, 139];
 /// How long the last ack may take; without it the agent ends a little later.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,8 @@ pub(crate) enum Driven {
     /// The container ended before its agent had its orders: an earlier process died before it gave them, or while it was taking
     /// the container away. Nothing of the job has run.
     Untouched(Scribe),
+    /// The agent crashed before it did anything.
+    Crashed(Scribe, Outcome),
 }
 
 /// Drives one job's agent.
@@ -84,6 +88,7 @@ impl Driver<'_> {
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
         let mut complaint = None;
+        let mut silent = true;
         // Why we killed the container. What its agent had said before is on its volume, the job's end perhaps as well.
         let mut stuck = None;
         let mut kills = 0;
@@ -100,6 +105,10 @@ impl Driver<'_> {
                             return Driven::Untouched(scribe);
                         }
                         scribe.tell(self.updates).await;
+                        let crashed = silent
+                            && scribe.last_seq() == 0
+                            && nothing_was_said(&left, &state)
+                            && is_no_program(&state, complaint.as_deref());
                         let left = match left {
                             Err(Unreadable::Passing(error)) if !is_dead(&state) => {
                                 tracing::debug!(%error, "the spool did not come whole");
@@ -115,6 +124,9 @@ impl Driver<'_> {
                             Some(outcome) => outcome,
                             None => self.outcome_of_death(&mut scribe, &state, stuck, complaint),
                         };
+                        if crashed {
+                            return Driven::Crashed(scribe, outcome);
+                        }
                         return self.finish(scribe, outcome, None).await;
                     }
                     Ok(Condition::Vanished) if may_start_over && scribe.last_seq() == 0 => {
@@ -137,6 +149,7 @@ impl Driver<'_> {
             fresh = false;
             // An agent that has answered may have its orders by now.
             may_start_over &= !answered;
+            silent &= !answered;
             fruitless = if scribe.last_seq() > before || held(answered, begun.elapsed()) { 0 } else { fruitless + 1 };
             let outcome = match ending {
                 Ending::Finished(result) => {
@@ -318,6 +331,12 @@ impl Driver<'_> {
 /// Whether a session counts though nothing was said in it: a step may be silent for hours, behind a proxy that ends idle connections.
 fn held(answered: bool, lasted: Duration) -> bool {
     answered && lasted >= HELD
+}
+
+/// Whether the container ended as one does whose program is not whole.
+fn is_no_program(state: &ContainerState, complaint: Option<&str>) -> bool {
+    let said = complaint.or(state.error.as_deref()).unwrap_or_default();
+    said.contains("exec format error") || state.exit_code.is_some_and(|code| CRASHES.contains(&code))
 }
 
 /// Whether the engine began to remove the container and gave up.

@@ -289,13 +289,20 @@ impl Engine {
         let driver = Driver { shared, request, facts: &facts, updates: &updates, cancel: &cancel };
         match driver.run(scribe, start).await {
             Driven::Over(outcome, reader) => {
-                let ContainerFacts { container, volume, .. } = facts;
-                let remains = Remains { container: Some(container), volume, berth: Some(berth), reader };
-                shared.removals.job(shared, remains);
+                shared.removals.job(shared, Remains::of(facts, berth, reader));
                 outcome
             }
             Driven::Fenced(outcome) => outcome,
             Driven::Untouched(scribe) => self.start_over(Arc::clone(request), facts, scribe, updates, cancel).await,
+            Driven::Crashed(scribe, outcome) => {
+                // It holds the agent's volume.
+                remove_container(shared, &facts.container, shared.options.patience).await;
+                if shared.agent.doubt(shared).await {
+                    return self.start_over(Arc::clone(request), facts, scribe, updates, cancel).await;
+                }
+                shared.removals.job(shared, Remains::of(facts, berth, None));
+                end(scribe, outcome).await
+            }
         }
     }
 

@@ -103,7 +103,10 @@ pub(crate) async fn moor(
                 Berths::drain(&shared);
                 berth = Berths::take(&shared, &request.scope).await?;
             }
-            Fault::AgentMissing => shared.agent.again(&shared).await,
+            Fault::AgentMissing => {
+                shared.agent.again(&shared).await;
+            }
+            Fault::AgentBroken if shared.agent.doubt(&shared).await => {}
             Fault::ImageGone => {
                 shared.images.disagree(request.build, &name);
                 image = match resolve(&shared, &request, &notes, &cancel).await {

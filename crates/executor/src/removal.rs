@@ -13,6 +13,7 @@ use crate::adoption;
 use crate::berth::{Berth, Berths};
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
+use crate::job::ContainerFacts;
 use crate::labels::AttemptId;
 use crate::link::LinkReader;
 use crate::mooring::Moored;
@@ -39,11 +40,17 @@ pub(crate) struct Removals {
 
 /// What is left of a job.
 pub(crate) struct Remains {
-    pub(crate) container: Option<String>,
-    pub(crate) volume: String,
-    pub(crate) berth: Option<Berth>,
+    container: String,
+    volume: String,
+    berth: Berth,
     /// Its end tells that the container's processes are gone.
-    pub(crate) reader: Option<LinkReader>,
+    reader: Option<LinkReader>,
+}
+
+impl Remains {
+    pub(crate) fn of(facts: ContainerFacts, berth: Berth, reader: Option<LinkReader>) -> Self {
+        Self { container: facts.container, volume: facts.volume, berth, reader }
+    }
 }
 
 impl Removals {
@@ -66,7 +73,7 @@ impl Removals {
                 Some(mut reader) => tokio::time::timeout(LAST_BREATH, reader.drain()).await.is_ok(),
                 None => false,
             };
-            let mut berth = berth;
+            let mut berth = Some(berth);
             if ended && let Some(berth) = berth.take() {
                 Berths::give_back(&shared, berth);
             }
@@ -74,10 +81,7 @@ impl Removals {
             let work = async {
                 let Ok(_slot) = shared.removals.slots.acquire().await else { return };
                 let _ = tokio::time::timeout(MAKES_WAY, shared.starts.quiet()).await;
-                let gone = match &container {
-                    Some(id) => remove_container(&shared, id, FOR_EVER).await,
-                    None => true,
-                };
+                let gone = remove_container(&shared, &container, FOR_EVER).await;
                 // Only an empty namespace may be moored to again.
                 match berth {
                     Some(berth) if gone => Berths::give_back(&shared, berth),
@@ -109,9 +113,7 @@ impl Removals {
     /// A started container whose agent nobody will give a plan.
     pub(crate) fn moored(&self, shared: &Arc<Shared>, moored: Moored) {
         let Moored { facts, berth, .. } = moored;
-        let remains =
-            Remains { container: Some(facts.container), volume: facts.volume, berth: Some(berth), reader: None };
-        self.job(shared, remains);
+        self.job(shared, Remains::of(facts, berth, None));
     }
 
     /// A start that nobody waits for any more: what comes of it is removed.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::checkout::{CheckoutStream, skip};
 use crate::drive::{Driver, Prepared};
-use crate::job::JobUpdate;
+use crate::job::{JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter};
 use crate::scribe::Scribe;
 
@@ -138,6 +138,7 @@ async fn read(
                     match &item.message {
                         FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
                         FromAgent::Ready { planned, checkout_received, .. } => {
+                            driver.shared.agent.trust();
                             see.send_modify(|seen| seen.ready = Some((*planned, *checkout_received)));
                         }
                         FromAgent::Lost => return written_out(driver, scribe, acked, Ending::NotUnderstood).await,
@@ -205,6 +206,8 @@ async fn write(
     if !session.fresh {
         let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
         let Some((planned, checkout_received)) = ready else { return std::future::pending().await };
+        // Who started it may have died before that could be told.
+        let _ = driver.updates.send(JobUpdate::Phase(Phase::Running)).await;
         received = checkout_received;
         if !planned && send(writer, session, &plan).await.is_err() {
             return std::future::pending().await;

@@ -4,9 +4,14 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveVolumeOptions};
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    UploadToContainerOptionsBuilder,
+};
 use longshore_core::Outcome;
 use longshore_executor::{CleanScope, EngineOptions};
 use support::{World, eventually, job};
@@ -53,14 +58,54 @@ async fn a_dead_berth_is_replaced_and_the_job_does_not_notice() {
     world.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_volume_that_someone_removed_is_made_again() {
-    // A program of its own: no other test's agent is taken away.
-    let dir = tempfile::tempdir().unwrap();
+/// A program of its own in `dir`: no other test's agent is taken away.
+fn own_program(dir: &tempfile::TempDir) -> PathBuf {
     let own = dir.path().join("longshore");
     let mut bytes = std::fs::read(support::program()).unwrap();
     bytes.extend_from_slice(&rand::random::<[u8; 16]>());
     std::fs::write(&own, bytes).unwrap();
+    own
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_agent_that_a_dying_engine_left_is_made_whole_by_the_first_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = own_program(&dir);
+    let world = World::with(|options| options.executable = own.clone()).await;
+    for length in [0, 1 << 20] {
+        run_in(&world, "a").await;
+        let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+        let volume = objects.volumes.iter().find(|volume| volume.kind == "agent").unwrap();
+        cut_off(&world, &volume.name, &std::fs::read(&own).unwrap()[..length]).await;
+        run_in(&world, "a").await;
+    }
+    world.engine.clean(&CleanScope::Instance { agent: true }).await.unwrap();
+    world.end().await;
+}
+
+/// Writes these bytes in place of the volume's program.
+async fn cut_off(world: &World, volume: &str, bytes: &[u8]) {
+    let body = ContainerCreateBody {
+        image: Some(support::BUSYBOX.to_owned()),
+        host_config: Some(HostConfig { binds: Some(vec![format!("{volume}:/agent")]), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let id = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, "longshore", bytes).unwrap();
+    let options = UploadToContainerOptionsBuilder::new().path("/agent").build();
+    let tar = bollard::body_full(tar.into_inner().unwrap().into());
+    world.docker.upload_to_container(&id, Some(options), tar).await.unwrap();
+    world.docker.remove_container(&id, None::<RemoveContainerOptions>).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_volume_that_someone_removed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = own_program(&dir);
     let world = World::with(|options| options.executable = own.clone()).await;
     run_in(&world, "a").await;
     let objects = world.engine.objects(Some(&world.instance)).await.unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{ErrorKind, Outcome, Record};
-use longshore_executor::{AdoptRequest, Engine, JobRequest, JobUpdate, Journal, PullPolicy};
+use longshore_executor::{AdoptRequest, Engine, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
 use support::proxy::{Moment, Proxy};
 use support::{BUSYBOX, MemoryJournal, World, boxed, eventually, job};
 use tokio::sync::mpsc;
@@ -111,6 +111,17 @@ async fn a_job_that_could_not_be_adopted_does_not_go_on_once_the_engine_is_back(
     proxy.refuse(false);
     adopter.settled().await;
     adopter.shutdown(true).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_told_to_run_by_whoever_adopts_it() {
+    let world = World::new().await;
+    let (request, journal) = (job(&["echo up; sleep 1"]), MemoryJournal::default());
+    run_and_die(&world, &request, &journal, "up\n").await;
+    let (outcome, told) = adopt(&world.engine, &request, boxed(&journal)).await;
+    assert_eq!(outcome, Outcome::Success);
+    assert!(told.contains(&JobUpdate::Phase(Phase::Running)), "{told:?}");
     world.end().await;
 }
 
