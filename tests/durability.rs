@@ -6,7 +6,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::{io::Write as _, path::PathBuf};
 
 use serde_json::{Value, json};
 use support::{
@@ -36,6 +36,14 @@ fn container(world: &World) -> String {
     ]);
     assert_eq!(containers.len(), 1, "the job runs on");
     containers[0].clone()
+}
+
+/// The file of a job's first attempt.
+fn log_of(world: &World, one: &str) -> PathBuf {
+    let inside = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let days = inside(world.server.data.path().join("logs")).flat_map(inside);
+    let mut logs = days.map(|day| day.join(format!("{one}-1.log")));
+    logs.find(|log| log.exists()).expect("the job's log")
 }
 
 #[test]
@@ -127,6 +135,20 @@ fn a_cancel_that_was_asked_for_before_the_kill_is_carried_out_after_it() {
     world.server.kill();
     world.server.launch();
     assert_eq!(world.api().wait_for_build(&build)["status"], "canceled");
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_job_whose_log_cannot_be_opened_after_a_kill_does_not_run_on_unseen() {
+    let mut world = World::start();
+    let (build, one) = running(&world, &one_step("echo ready; sleep 600"), "ready\n");
+    world.server.kill();
+    let log = log_of(&world, &one);
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    world.server.launch();
+    let build = world.api().wait_for_build(&build);
+    assert_eq!(job(&build, "one")["status"], "error", "{build}");
     world.nothing_is_left();
 }
 

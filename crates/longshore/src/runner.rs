@@ -10,7 +10,9 @@ use std::{
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan::Resources};
-use longshore_executor::{AdoptRequest, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy};
+use longshore_executor::{
+    AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy,
+};
 use longshore_scheduler::{
     Order, Report, ReportKind,
     pipeline::{BuildFacts, build_variables},
@@ -22,7 +24,10 @@ use longshore_store::{
     repos::{self, Repo},
     steps::StepEnd,
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,9 +63,11 @@ pub(crate) struct Runner {
 impl Runner {
     /// Takes orders until `shutdown`. Jobs that run then are left running: the next start adopts them.
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>, shutdown: CancellationToken) {
-        let mut jobs: JoinSet<(JobId, u32)> = JoinSet::new();
+        let mut jobs = JoinSet::new();
         // With the attempt: the next one may be ordered before the end of this one is seen here.
         let mut cancels: HashMap<JobId, (u32, CancellationToken)> = HashMap::new();
+        // Whose task it is, should it break off and give nothing back.
+        let mut of_task: HashMap<task::Id, (JobId, u32)> = HashMap::new();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
@@ -68,14 +75,24 @@ impl Runner {
                     jobs.abort_all();
                     return;
                 }
-                Some(ended) = jobs.join_next() => match ended {
-                    Ok((job, over)) => {
-                        if cancels.get(&job).is_some_and(|(attempt, _)| *attempt == over) {
-                            cancels.remove(&job);
-                        }
+                Some(ended) = jobs.join_next_with_id() => {
+                    let (id, broken) = match ended {
+                        Ok((id, ())) => (id, None),
+                        Err(error) => (error.id(), Some(error)),
+                    };
+                    let Some((job, over)) = of_task.remove(&id) else { continue };
+                    if cancels.get(&job).is_some_and(|(attempt, _)| *attempt == over) {
+                        cancels.remove(&job);
                     }
-                    Err(error) => tracing::error!(%error, "a job's task broke off"),
-                },
+                    if let Some(error) = broken {
+                        tracing::error!(%job, %error, "a job's task broke off");
+                        self.engine.abandon(AttemptId { job, attempt: over });
+                        let outcome = internal("Longshore's own task for this job broke off; its log says why");
+                        let runner = self.clone();
+                        // Of its own: the dispatcher may be waiting for this loop.
+                        jobs.spawn(async move { runner.report(job, over, ReportKind::Ended(outcome)).await });
+                    }
+                }
                 order = orders.recv() => {
                     let (job, attempt, asked_to_end) = match &order {
                         None => return,
@@ -96,18 +113,18 @@ impl Runner {
                     }
                     cancels.insert(job, (attempt, cancel.clone()));
                     let runner = self.clone();
-                    jobs.spawn(async move {
+                    let task = jobs.spawn(async move {
                         let outcome = match order {
                             Some(Order::Start(claimed)) => {
                                 let origin = Origin { build: &claimed.build, repo: &claimed.repo };
                                 runner.start(&origin, claimed.plan, job, attempt, cancel).await
                             }
                             Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
-                            Some(Order::Cancel(_)) | None => return (job, attempt),
+                            Some(Order::Cancel(_)) | None => return,
                         };
                         runner.report(job, attempt, ReportKind::Ended(outcome)).await;
-                        (job, attempt)
                     });
+                    of_task.insert(task.id(), (job, attempt));
                 }
             }
         }
@@ -140,6 +157,28 @@ impl Runner {
     /// A job that ran when an earlier process went down.
     async fn adopt(&self, running: longshore_store::jobs::RunningJob, cancel: CancellationToken) -> Outcome {
         let (job, attempt) = (running.job.id, running.job.attempt);
+        let (request, journal) = match self.adopted(running).await {
+            Ok(adopted) => adopted,
+            Err(outcome) => {
+                // It is over for everyone else: its steps must not go on.
+                self.engine.abandon(AttemptId { job, attempt });
+                return outcome;
+            }
+        };
+        let (updates, heard) = mpsc::channel(256);
+        let (outcome, ()) = tokio::join!(
+            self.engine.adopt(request, Box::new(journal), updates, cancel),
+            self.pass_on(job, attempt, heard),
+        );
+        outcome
+    }
+
+    /// What it takes to go on with it.
+    async fn adopted(
+        &self,
+        running: longshore_store::jobs::RunningJob,
+    ) -> Result<(AdoptRequest, StoreJournal), Outcome> {
+        let (job, attempt) = (running.job.id, running.job.attempt);
         let found = async {
             let build = builds::get(&self.store, running.job.build).await?;
             let repo = repos::get(&self.store, running.job.repo).await?;
@@ -147,26 +186,14 @@ impl Runner {
         };
         let (build, repo) = match found.await {
             Ok(Some(found)) => found,
-            Ok(None) => return internal("the job's build is not in the database any more"),
-            Err(error) => return internal(&error.to_string()),
+            Ok(None) => return Err(internal("the job's build is not in the database any more")),
+            Err(error) => return Err(internal(&error.to_string())),
         };
         let origin = Origin { build: &build, repo: &repo };
-        let request = match self.request(&origin, running.plan, job, attempt, Missing::PassOver).await {
-            Ok(request) => request,
-            Err(outcome) => return outcome,
-        };
-        let journal = match self.journal(job, attempt).await {
-            Ok(journal) => journal,
-            Err(outcome) => return outcome,
-        };
+        let request = self.request(&origin, running.plan, job, attempt, Missing::PassOver).await?;
+        let journal = self.journal(job, attempt).await?;
         let began = running.job.started_at.is_some();
-        let adopt = AdoptRequest { job: request, session: running.session, began };
-        let (updates, heard) = mpsc::channel(256);
-        let (outcome, ()) = tokio::join!(
-            self.engine.adopt(adopt, Box::new(journal), updates, cancel),
-            self.pass_on(job, attempt, heard),
-        );
-        outcome
+        Ok((AdoptRequest { job: request, session: running.session, began }, journal))
     }
 
     async fn request(
