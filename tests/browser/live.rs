@@ -114,8 +114,9 @@ fn a_tab_that_nobody_looks_at_holds_no_stream_and_its_title_stays_true() {
     let (build, one) = begin(&world, &format!("{}# again\n", one_step(WAITS)));
     runs(&world, &one);
     open_log(&browser, &world, &one, "");
+    browser.until("[...streams].some((one) => one.url.includes('/lines/stream'))");
     hide(&browser, true);
-    assert_eq!(streams(&browser, "/events"), json!(0));
+    assert_eq!(streams(&browser, ""), json!(0));
     go(&world);
     assert_eq!(world.api().wait_for_build(&build)["status"], "success");
     browser.until("document.title.startsWith('success')");
@@ -123,6 +124,7 @@ fn a_tab_that_nobody_looks_at_holds_no_stream_and_its_title_stays_true() {
     browser.until(
         "document.querySelector('.titled .st').textContent === 'success' && document.querySelector('.counts') === null",
     );
+    browser.until("[...document.querySelectorAll('.l .x')].some((line) => line.textContent === 'done')");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 

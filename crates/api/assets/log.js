@@ -76,11 +76,20 @@ function refreshPage() {
   refreshLater = setTimeout(async () => (await app).refresh(), 250);
 }
 
-function follow(behind) {
-  const source = new EventSource(`${address}/log/lines/stream?last_event_id=${log.dataset.attempt}:${behind}`);
+// Open only while the page is shown: a browser has six connections for a server, and each stream holds one.
+let source = null;
+
+function unfollow() {
+  source?.close();
+  source = null;
+}
+
+function follow() {
+  if (!loaded || over || gone || source || document.hidden) return;
+  const mine = source = new EventSource(`${address}/log/lines/stream?last_event_id=${log.dataset.attempt}:${total}`);
   // The job is tried again, and the new log is another one.
-  source.addEventListener("reset", () => location.reload());
-  source.addEventListener("lines", (event) => {
+  mine.addEventListener("reset", () => location.reload());
+  mine.addEventListener("lines", (event) => {
     const data = JSON.parse(event.data), grows = blockOf(total + 1);
     for (const line of data.lines) {
       // A line that is known was said again, and is not new.
@@ -101,8 +110,8 @@ function follow(behind) {
     showJump();
     soon();
   });
-  source.addEventListener("end", () => {
-    source.close();
+  mine.addEventListener("end", () => {
+    unfollow();
     over = true;
     open = [];
     log.dataset.over = "true";
@@ -114,20 +123,23 @@ function follow(behind) {
     refreshPage();
     soon();
   });
-  source.onopen = reached;
-  source.onerror = () => {
+  mine.onopen = reached;
+  mine.onerror = () => {
     away();
     // A refused connection is tried again by itself; an answer that is no stream (a proxy's 502, nobody signed in) is not.
-    if (source.readyState === EventSource.CLOSED && !over) resume();
+    if (mine.readyState !== EventSource.CLOSED) return;
+    unfollow();
+    resume();
   };
-  addEventListener("pagehide", () => source.close());
 }
+document.addEventListener("visibilitychange", () => (document.hidden ? unfollow() : follow()));
+addEventListener("pagehide", unfollow);
 
 async function resume() {
   while (!gone) {
     try {
       await json("");
-      return follow(total);
+      return follow();
     } catch (error) {
       await failed(error);
     }
@@ -449,7 +461,7 @@ async function begin() {
     if (openAt) goTo(openAt, "end");
     else if (!over) toEnd();
   }
-  if (!over) follow(total);
+  follow();
   showJump();
   leftAt = total;
   log.dataset.ready = "true";
