@@ -27,6 +27,29 @@ pub struct Browser {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Starts chromedriver: it, and its port. Nothing where it ends before it says one.
+fn driver() -> Option<(Child, String)> {
+    let mut driver = Command::new("chromedriver")
+        .args(["--port=0", "--log-level=SEVERE"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver is installed: scripts/setup.sh does it");
+    let mut said = BufReader::new(driver.stdout.take().expect("piped")).lines();
+    let port = said.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, port) = line.split_once("started successfully on port ")?;
+        Some(port.trim_end_matches('.').to_owned())
+    });
+    let Some(port) = port else {
+        let _ = driver.wait();
+        return None;
+    };
+    // Whatever else it says is read, so that it never waits.
+    std::thread::spawn(move || said.for_each(drop));
+    Some((driver, port))
+}
+
 impl Browser {
     /// A wide window.
     pub fn start() -> Self {
@@ -37,22 +60,8 @@ impl Browser {
     pub fn start_at_scale(scale: u8) -> Self {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a folder");
-        let mut driver = Command::new("chromedriver")
-            .args(["--port=0", "--log-level=SEVERE"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver is installed: scripts/setup.sh does it");
-        let mut said = BufReader::new(driver.stdout.take().expect("piped")).lines();
-        let port = loop {
-            let line = said.next().expect("chromedriver says its port").expect("text");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
-        // Whatever else it says is read, so that it never waits.
-        std::thread::spawn(move || said.for_each(drop));
+        // It takes a free port for IPv4, then the same for IPv6, and gives up where somebody has that.
+        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver says its port");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let user_data = format!("--user-data-dir={}", profile.path().display());
