@@ -6,6 +6,7 @@ mod builds;
 mod every_page;
 mod live;
 mod logs;
+mod running_logs;
 #[path = "../support/mod.rs"]
 mod support;
 

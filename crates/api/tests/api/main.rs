@@ -4,6 +4,7 @@
 
 mod actions;
 mod auth;
+mod build_pages;
 mod client;
 mod events;
 mod forms;
