@@ -62,6 +62,9 @@ function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
   const byId = new Map();
   for (const child of old.children) if (child.id) byId.set(child.id, child);
+  // What goes, goes first: nothing that stays is moved for it, which would cost it its place and what is selected in it.
+  const stays = new Set([...fresh.children].map((child) => child.id));
+  for (const [id, child] of byId) if (!stays.has(id)) child.remove();
   let place = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
     let match = null;
