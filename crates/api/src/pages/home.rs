@@ -78,14 +78,7 @@ pub(crate) async fn show(
     let mut repos = overview::of_repos(&server.store, only_public, holding, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
-    let address = |after: &str| {
-        let given: Vec<_> =
-            [("q", holding), ("after", after)].into_iter().filter(|(_, text)| !text.is_empty()).collect();
-        match serde_urlencoded::to_string(given).unwrap_or_default() {
-            query if query.is_empty() => "/".to_owned(),
-            query => format!("/?{query}"),
-        }
-    };
+    let address = |after: &str| show::address("/", &[("q", holding), ("after", after)]);
     let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
     let first = (!query.after.is_empty()).then(|| address(""));
 

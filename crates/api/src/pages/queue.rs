@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use longshore_core::Status;
 use longshore_store::{
-    counts,
+    counts::{self, Counts},
     overview::{self, QueuedJob},
 };
 
@@ -37,16 +37,14 @@ struct Jobs {
     all: u64,
 }
 
-async fn jobs(server: &Server, statuses: &[Status], only_public: bool) -> Result<Jobs, ApiError> {
-    let mut listed = overview::queue(&server.store, statuses, only_public, LISTED + 1).await?;
+/// Without `counts` they are those that may be seen by everybody, and nobody learns how many others there are.
+async fn jobs(server: &Server, statuses: &[Status], counts: Option<&Counts>) -> Result<Jobs, ApiError> {
+    let mut listed = overview::queue(&server.store, statuses, counts.is_none(), LISTED + 1).await?;
     let more = listed.len() > LISTED as usize;
     listed.truncate(LISTED as usize);
-    // Nobody learns how much there is of what they may not see.
-    let all = match only_public {
-        true => listed.len() as u64,
-        false => {
-            counts::get(&server.store).await?.jobs.iter().filter(|(of, _)| statuses.contains(of)).map(|(_, n)| n).sum()
-        }
+    let all = match counts {
+        Some(counts) => counts.jobs.iter().filter(|(of, _)| statuses.contains(of)).map(|(_, n)| n).sum(),
+        None => listed.len() as u64,
     };
     Ok(Jobs { listed, more, all })
 }
@@ -54,8 +52,9 @@ async fn jobs(server: &Server, statuses: &[Status], only_public: bool) -> Result
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Html<Queue>, ApiError> {
     let head = Head::new(&server, &visitor, Place::Queue, "Queue").follows("build job", None);
     let only_public = visitor.caller.only_public();
-    let running = jobs(&server, &[Status::Running, Status::Canceling], only_public).await?;
-    let waiting = jobs(&server, &[Status::Queued, Status::Blocked], only_public).await?;
+    let counts = if only_public { None } else { Some(counts::get(&server.store).await?) };
+    let running = jobs(&server, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    let waiting = jobs(&server, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {
         head,

@@ -12,6 +12,15 @@ use super::escape::{Escape, escaped_len};
 /// What of somebody's text stands in a `title`, so that it can be read whole: bytes as they stand in the page.
 const IN_A_TITLE: usize = 400;
 
+/// An address with what is asked of it; what is empty is not asked.
+pub(crate) fn address(path: &str, asked: &[(&str, &str)]) -> String {
+    let asked: Vec<_> = asked.iter().filter(|(_, value)| !value.is_empty()).collect();
+    match serde_urlencoded::to_string(asked).unwrap_or_default() {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
 /// A shape (drawn by the style), a colour and a word.
 pub(crate) struct StatusMark(Status);
 

@@ -117,11 +117,7 @@ impl BuildsQuery {
             ("status", self.status.as_str()),
             ("before", before),
         ];
-        let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        match serde_urlencoded::to_string(pairs).unwrap_or_default() {
-            query if query.is_empty() => format!("/repos/{repo}"),
-            query => format!("/repos/{repo}?{query}"),
-        }
+        show::address(&format!("/repos/{repo}"), &pairs)
     }
 }
 
