@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{begin, browser, open_log, url};
+use super::{begin, browser, go, open_log, url};
 use crate::support::{
     api::{Api, text},
     browser::Browser,
@@ -41,20 +41,6 @@ fn streams(browser: &Browser, of: &str) -> serde_json::Value {
 
 /// A job that runs until it is told.
 const WAITS: &str = "while [ ! -f go ]; do sleep 0.05; done; echo done";
-
-/// Lets the job of that build that has a container go on.
-fn go(world: &World) {
-    let container = until("the job's container", || {
-        Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)
-    });
-    until("its workspace", || {
-        let touched = std::process::Command::new("docker")
-            .args(["exec", &container[0], "touch", "/longshore/workspace/go"])
-            .output()
-            .unwrap();
-        touched.status.success().then_some(())
-    });
-}
 
 fn runs(world: &World, job: &str) {
     until("the step to begin", || {

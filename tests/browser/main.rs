@@ -14,7 +14,9 @@ use serde_json::Value;
 use support::{
     api::text,
     browser::Browser,
+    engine,
     server::ADMIN_TOKEN,
+    until,
     world::{World, job},
 };
 
@@ -36,6 +38,20 @@ fn begin(world: &World, pipeline: &str) -> (String, String) {
     let build = world.api().get(&format!("/api/v1/builds/{id}"));
     let one = text(job(&build, "one"), "id");
     (id, one)
+}
+
+/// Lets the job of that build that has a container go on.
+fn go(world: &World) {
+    let container = until("the job's container", || {
+        Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)
+    });
+    until("its workspace", || {
+        let touched = std::process::Command::new("docker")
+            .args(["exec", &container[0], "touch", "/longshore/workspace/go"])
+            .output()
+            .unwrap();
+        touched.status.success().then_some(())
+    });
 }
 
 /// Runs a pipeline to its end.

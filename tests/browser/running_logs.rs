@@ -2,17 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{begin, browser, logs::drawn, open_log, ran, sees, url};
+use super::{begin, browser, go, logs::drawn, open_log, ran, sees, url};
 use crate::support::{
     engine,
     world::{World, one_step},
 };
 
-/// Lets the scripts that wait for it go on.
-fn go(world: &World) {
-    let container = engine::objects(&world.server.instance, &["job"]).remove(0);
-    engine::docker(&["exec", &container, "touch", "/longshore/workspace/go"]);
-}
+/// A script that waits until it is told to go on.
 const WAIT: &str = "while [ ! -f go ]; do sleep 0.05; done";
 
 #[test]

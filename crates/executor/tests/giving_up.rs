@@ -11,19 +11,9 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
 use longshore_core::{ErrorKind, Outcome, Record};
 use longshore_executor::{AdoptRequest, Engine, JobRequest, JobUpdate, Journal, Phase, PullPolicy};
 use support::proxy::{Moment, Proxy};
-use support::{BUSYBOX, MemoryJournal, World, boxed, eventually, job};
+use support::{BUSYBOX, MemoryJournal, World, boxed, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Runs until the log says `until`, then drops the driver as a dying server would.
-async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
-    let (sender, _updates) = mpsc::channel(64);
-    let running = world.engine.run_job(request.clone(), boxed(journal), sender, CancellationToken::new());
-    tokio::select! {
-        outcome = running => panic!("it should have run on: {outcome:?}"),
-        () = eventually("the job is under way", async || journal.stdout_text().contains(until)) => {}
-    }
-}
 
 /// Adopts with nothing known but the request and the log; what is told meanwhile.
 async fn adopt(engine: &Engine, request: &JobRequest, journal: Box<dyn Journal>) -> (Outcome, Vec<JobUpdate>) {

@@ -9,19 +9,9 @@ use std::time::Duration;
 use longshore_core::{ErrorKind, Outcome};
 use longshore_executor::{AdoptRequest, ContainerObject, Engine, EngineOptions, JobRequest, JobUpdate, Journal};
 use support::proxy::{Moment, Proxy};
-use support::{MemoryJournal, World, boxed, eventually, job};
+use support::{MemoryJournal, World, boxed, eventually, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Runs until the log says `until`, then drops the driver as a dying server would.
-async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
-    let (sender, _updates) = mpsc::channel(64);
-    let running = world.engine.run_job(request.clone(), boxed(journal), sender, CancellationToken::new());
-    tokio::select! {
-        outcome = running => panic!("it should have run on: {outcome:?}"),
-        () = eventually("the job is under way", async || journal.stdout_text().contains(until)) => {}
-    }
-}
 
 /// An engine of its own that runs the job.
 async fn run_in(options: EngineOptions, request: JobRequest, journal: Box<dyn Journal>) {

@@ -238,3 +238,13 @@ impl AsRef<[u8]> for Owned {
         &self.0
     }
 }
+
+/// Runs until the log says `until`, then drops the driver as a dying server would.
+pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
+    let (sender, _updates) = mpsc::channel(64);
+    let running = world.engine.run_job(request.clone(), boxed(journal), sender, CancellationToken::new());
+    tokio::select! {
+        outcome = running => panic!("it should have run on: {outcome:?}"),
+        () = eventually("the job is under way", async || journal.stdout_text().contains(until)) => {}
+    }
+}
