@@ -62,7 +62,7 @@ function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);
   const byId = new Map();
   for (const child of old.children) if (child.id) byId.set(child.id, child);
-  // What goes, goes first: nothing that stays is moved for it, which would cost it its place and what is selected in it.
+  // Nothing that stays is moved for what goes, which goes first: that would cost it its place, and what is selected in it.
   const stays = new Set([...fresh.children].map((child) => child.id));
   for (const [id, child] of byId) if (!stays.has(id)) child.remove();
   let place = old.firstChild;
@@ -73,6 +73,12 @@ function morph(old, fresh) {
     if (!match || match.nodeName !== wanted.nodeName) {
       old.insertBefore(document.importNode(wanted, true), place);
       continue;
+    }
+    // What has no name gives way to what has one: text that was on both sides of what is gone, for example.
+    while (wanted.id && place && place !== match && !place.id) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
     }
     if (match === place) place = place.nextSibling;
     else old.insertBefore(match, place);
@@ -154,7 +160,6 @@ function follow() {
     const { repo, job } = main.dataset;
     if (repo && !event.data.includes(repo)) return;
     if (job && name !== "build" && !event.data.includes(job)) return;
-    document.dispatchEvent(new CustomEvent("changed", { detail: { name, data: JSON.parse(event.data) } }));
     refresh();
   });
   mine.addEventListener("reset", () => refresh());
