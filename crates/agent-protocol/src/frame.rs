@@ -94,10 +94,11 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
     let kind = from_agent_kind(message);
     write(kind, session, seq, out, |out| {
         match message {
-            FromAgent::Ready { version, planned, checkout_received } => {
+            FromAgent::Ready { version, planned, checkout_received, checkout_whole } => {
                 out.extend_from_slice(&version.to_le_bytes());
                 out.push(u8::from(*planned));
                 out.extend_from_slice(&checkout_received.to_le_bytes());
+                out.push(u8::from(*checkout_whole));
             }
             FromAgent::Lost | FromAgent::Output { .. } => {}
             FromAgent::StepStarted { step, time_ms } => step_head(*step, *time_ms, out),
@@ -273,7 +274,13 @@ pub(crate) fn to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError>
 pub(crate) fn from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
     let mut at = Fields { kind, rest: payload };
     Ok(match kind {
-        kind::READY => FromAgent::Ready { version: at.u32()?, planned: at.flag()?, checkout_received: at.u64()? },
+        kind::READY => FromAgent::Ready {
+            version: at.u32()?,
+            planned: at.flag()?,
+            checkout_received: at.u64()?,
+            // Agents of the first builds do not say it.
+            checkout_whole: !at.rest.is_empty() && at.flag()?,
+        },
         kind::LOST => FromAgent::Lost,
         kind::STEP_STARTED => FromAgent::StepStarted { step: at.u16()?, time_ms: at.i64()? },
         kind::OUTPUT => {

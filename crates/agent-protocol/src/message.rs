@@ -87,8 +87,10 @@ pub enum FromAgent {
         version: u32,
         /// A plan has come: it need not be said again (and does no harm if it is).
         planned: bool,
-        /// Bytes of the checkout that have been unpacked: it may go on from here.
+        /// Bytes of the checkout that have come: the same tar may go on from here.
         checkout_received: u64,
+        /// Its end has come too: steps may be running.
+        checkout_whole: bool,
     },
     /// Bytes of this session could not be read (another client wrote between them): open a new one.
     Lost,

@@ -163,7 +163,7 @@ fn read_from_agent(
 fn answer(session: u32, first_seq: u64, messages: &[FromAgent]) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_marker(HELLO, &mut bytes);
-    let ready = FromAgent::Ready { version: VERSION, planned: true, checkout_received: 7 };
+    let ready = FromAgent::Ready { version: VERSION, planned: true, checkout_received: 7, checkout_whole: false };
     encode_from_agent(session, 0, &ready, &mut bytes).unwrap();
     for (seq, message) in (first_seq..).zip(messages) {
         encode_from_agent(session, seq, message, &mut bytes).unwrap();

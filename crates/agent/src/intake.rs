@@ -81,7 +81,12 @@ impl Intake {
     }
 
     fn hello(&mut self, session: u32, version: u32, last_seq: u64, nonce: [u8; 16]) {
-        let ready = FromAgent::Ready { version: VERSION, planned: self.planned, checkout_received: self.received };
+        let ready = FromAgent::Ready {
+            version: VERSION,
+            planned: self.planned,
+            checkout_received: self.received,
+            checkout_whole: self.checked_out,
+        };
         // Nothing in it can be too long.
         let _ = self.spool.open_session(session, nonce, last_seq, &ready);
         if version != VERSION && !self.planned {

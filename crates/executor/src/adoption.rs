@@ -20,6 +20,7 @@ use crate::job::{ContainerFacts, JobRequest, JobUpdate, end};
 use crate::journal::Journal;
 use crate::labels::{self, AttemptId};
 use crate::patience::patiently;
+use crate::removal::remove_volume;
 
 /// A job that an earlier process had claimed.
 #[derive(Debug, Clone)]
@@ -91,7 +92,12 @@ impl Engine {
                 end(scribe, Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
             Ok(Found::NeverStarted(facts)) => self.start_over(job, facts, scribe, updates, cancel).await,
-            Ok(Found::Nothing) => self.run(job, scribe, updates, cancel).await,
+            Ok(Found::Nothing) => {
+                // Of a container that the earlier process had taken away to start over.
+                let volume = job.attempt_id().volume_name();
+                remove_volume(&self.shared, &volume, self.shared.options.patience).await;
+                self.run(job, scribe, updates, cancel).await
+            }
             Err(error) => {
                 self.abandon(job.attempt_id());
                 end(scribe, error.outcome()).await

@@ -3,7 +3,7 @@
 //! A stream that ends is no verdict: the engine says whether the container still runs, and a new session goes on from
 //! the journal's last record. Shared by [`Engine::run_job`](crate::Engine::run_job) and [`Engine::adopt`](crate::Engine::adopt).
 
-use std::io;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,8 @@ use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::checkout::CheckoutStream;
+use crate::checkout::{Carrier, Prepared};
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end, journal_outcome};
@@ -37,9 +36,6 @@ const CRASHES: [i64; 2] = [135, 139];
 /// How long the last ack may take; without it the agent ends a little later.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A checkout that is being opened.
-pub(crate) type Prepared = AbortOnDropHandle<io::Result<CheckoutStream>>;
-
 /// Where to begin.
 pub(crate) struct Start {
     /// The last session that is known of.
@@ -58,8 +54,8 @@ pub(crate) enum Driven {
     Over(Outcome, Option<LinkReader>),
     /// Another runner has the job now: its container is not ours to remove.
     Fenced(Outcome),
-    /// The container ended before its agent had its orders: an earlier process died before it gave them, or while it was taking
-    /// the container away. Nothing of the job has run.
+    /// Nothing of the job has run: the container ended before its agent had its orders (an earlier process died before it gave them,
+    /// or while it was taking the container away), or its agent waits for the rest of a checkout that nobody has any more.
     Untouched(Scribe),
     /// The agent crashed before it did anything.
     Crashed(Scribe, Outcome),
@@ -83,7 +79,8 @@ enum Condition {
 
 impl Driver<'_> {
     pub(crate) async fn run(&self, mut scribe: Scribe, start: Start) -> Driven {
-        let Start { mut session, mut fresh, mut may_start_over, mut link, mut prepared } = start;
+        let Start { mut session, mut fresh, mut may_start_over, mut link, prepared } = start;
+        let mut carrier = Carrier::new(self.request.checkout.clone(), prepared);
         let limits = Duration::from_millis(self.request.plan.timeout_ms) + ALWAYS_LIMIT + self.request.limits.grace * 2;
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
@@ -145,7 +142,7 @@ impl Driver<'_> {
             let this = Session { number: session, nonce: rand::random(), fresh };
             let (before, begun) = (scribe.last_seq(), Instant::now());
             let (ending, answered) =
-                converse(self, &mut scribe, this, &mut reader, &mut writer, prepared.take(), backstop).await;
+                converse(self, &mut scribe, this, &mut reader, &mut writer, &mut carrier, backstop).await;
             fresh = false;
             // An agent that has answered may have its orders by now.
             may_start_over &= !answered;
@@ -205,10 +202,14 @@ impl Driver<'_> {
                     ),
                 },
                 Ending::Journal(error) => journal_outcome(&error),
-                Ending::Checkout(error) => Outcome::Error {
-                    kind: ErrorKind::CheckoutFailed,
-                    message: format!("the source could not be carried into the job's container: {error}"),
-                },
+                Ending::OtherCheckout => {
+                    // Without its checkout an agent begins nothing; it may have said its end.
+                    if scribe.flush().await.is_ok() && scribe.last_seq() == 0 {
+                        return Driven::Untouched(scribe);
+                    }
+                    checkout_failed("it was made anew in the middle")
+                }
+                Ending::Checkout(error) => checkout_failed(error),
             };
             return self.finish(scribe, outcome, None).await;
         }
@@ -326,6 +327,11 @@ impl Driver<'_> {
             }
         }
     }
+}
+
+fn checkout_failed(why: impl fmt::Display) -> Outcome {
+    let message = format!("the source could not be carried into the job's container: {why}");
+    Outcome::Error { kind: ErrorKind::CheckoutFailed, message }
 }
 
 /// Whether a session counts though nothing was said in it: a step may be silent for hours, behind a proxy that ends idle connections.

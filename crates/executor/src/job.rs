@@ -26,7 +26,7 @@ use crate::labels::AttemptId;
 use crate::mooring::{self, Moored};
 use crate::options::{Limits, PullPolicy};
 use crate::patience::Wait;
-use crate::removal::{Remains, remove_container};
+use crate::removal::{Remains, remove_container, remove_volume};
 use crate::scribe::Scribe;
 
 /// Everything needed to run one attempt.
@@ -306,7 +306,7 @@ impl Engine {
         }
     }
 
-    /// Takes a container away in which nothing of the job has run, and starts the job.
+    /// Takes a container away in which nothing of the job has run, with what was unpacked in it, and starts the job.
     pub(crate) async fn start_over(
         &self,
         request: Arc<JobRequest>,
@@ -316,7 +316,9 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         // Its name is needed. The berth is in doubt: a start of the container may still be under way.
-        remove_container(&self.shared, &facts.container, self.shared.options.patience).await;
+        let patience = self.shared.options.patience;
+        remove_container(&self.shared, &facts.container, patience).await;
+        remove_volume(&self.shared, &facts.volume, patience).await;
         self.shared.removals.container(&self.shared, facts.berth);
         Box::pin(self.run(request, scribe, updates, cancel)).await
     }

@@ -6,17 +6,14 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use longshore_agent_protocol::frame::MAX_CHECKOUT_LEN;
 use longshore_agent_protocol::{
     FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::checkout::{CheckoutStream, skip};
-use crate::drive::{Driver, Prepared};
+use crate::checkout::{Carrier, Trouble};
+use crate::drive::Driver;
 use crate::job::{JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter};
 use crate::scribe::Scribe;
@@ -27,9 +24,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
 pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
-/// Bytes of the checkout in a frame.
-const CHUNK: usize = 256 << 10;
-const _: () = assert!(CHUNK <= MAX_CHECKOUT_LEN, "a chunk has to fit a frame");
 
 /// How a session ended.
 pub(crate) enum Ending {
@@ -46,6 +40,8 @@ pub(crate) enum Ending {
     Version(u32),
     Journal(io::Error),
     Checkout(io::Error),
+    /// The agent has the beginning of another checkout, and not its end.
+    OtherCheckout,
     /// The container has to be killed: why.
     Stuck(Stuck),
 }
@@ -61,12 +57,20 @@ pub(crate) enum Stuck {
 /// What has been seen of the agent in this session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// `planned` and `checkout_received`, once Ready has come.
-    ready: Option<(bool, u64)>,
+    /// Once Ready has come.
+    ready: Option<Ready>,
     /// Steps that began or ended.
     steps: u64,
     /// The agent is not read from: what came has to be written first.
     deaf: bool,
+}
+
+/// What the agent had when the session began.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    planned: bool,
+    checkout_received: u64,
+    checkout_whole: bool,
 }
 
 /// A session's number and the nonce of its answer.
@@ -85,16 +89,18 @@ pub(crate) async fn converse(
     session: Session,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
-    prepared: Option<Prepared>,
+    carrier: &mut Carrier,
     backstop: Instant,
 ) -> (Ending, bool) {
     let last_seq = scribe.last_seq();
-    let needs_checkout = driver.request.checkout.is_some() && !scribe.step_began();
+    if scribe.step_began() {
+        carrier.finish();
+    }
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
     let ending = tokio::select! {
         ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
-        ending = write(driver, session, last_seq, writer, needs_checkout.then_some(prepared), acks, seen.clone()) => ending,
+        ending = write(driver, session, last_seq, writer, carrier, acks, seen.clone()) => ending,
         stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
     };
     let answered = see.borrow().ready.is_some();
@@ -137,9 +143,10 @@ async fn read(
                     };
                     match &item.message {
                         FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
-                        FromAgent::Ready { planned, checkout_received, .. } => {
+                        &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
                             driver.shared.agent.trust();
-                            see.send_modify(|seen| seen.ready = Some((*planned, *checkout_received)));
+                            let ready = Ready { planned, checkout_received, checkout_whole };
+                            see.send_modify(|seen| seen.ready = Some(ready));
                         }
                         FromAgent::Lost => return written_out(driver, scribe, acked, Ending::NotUnderstood).await,
                         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
@@ -179,8 +186,7 @@ async fn write(
     session: Session,
     last_seq: u64,
     writer: &mut LinkWriter,
-    // Nothing where the agent has it; otherwise what is being opened already, if it is.
-    to_carry: Option<Option<Prepared>>,
+    checkout: &mut Carrier,
     mut acks: watch::Receiver<u64>,
     mut seen: watch::Receiver<Seen>,
 ) -> Ending {
@@ -202,38 +208,40 @@ async fn write(
         return std::future::pending().await;
     }
 
-    let mut received = 0;
-    if !session.fresh {
+    if session.fresh {
+        checkout.go_on(0);
+    } else {
         let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
-        let Some((planned, checkout_received)) = ready else { return std::future::pending().await };
+        let Some(ready) = ready else { return std::future::pending().await };
         // Who started it may have died before that could be told.
         let _ = driver.updates.send(JobUpdate::Phase(Phase::Running)).await;
-        received = checkout_received;
-        if !planned && send(writer, session, &plan).await.is_err() {
+        if ready.checkout_whole {
+            checkout.finish();
+        } else {
+            checkout.go_on(ready.checkout_received);
+        }
+        if !ready.planned && send(writer, session, &plan).await.is_err() {
             return std::future::pending().await;
         }
     }
 
-    let mut checkout = Carrier { offset: received, source: Carried::Nothing };
-    if let Some(prepared) = to_carry {
-        checkout.source = Carried::Opening(prepared);
-    }
     let mut canceled = false;
     loop {
         let sent = tokio::select! {
             biased;
             () = driver.cancel.cancelled(), if !canceled => {
                 canceled = true;
-                checkout.source = Carried::Nothing;
+                checkout.finish();
                 send(writer, session, &ToAgent::Cancel).await
             }
             Ok(()) = acks.changed() => {
                 let seq = *acks.borrow_and_update();
                 send(writer, session, &ToAgent::Ack { seq }).await
             }
-            message = checkout.next(driver) => match message {
+            message = checkout.next() => match message {
                 Ok(message) => send(writer, session, &message).await,
-                Err(error) => return Ending::Checkout(error),
+                Err(Trouble::Source(error)) => return Ending::Checkout(error),
+                Err(Trouble::Other) => return Ending::OtherCheckout,
             },
         };
         if sent.is_err() {
@@ -248,50 +256,6 @@ pub(crate) async fn send(writer: &mut LinkWriter, session: Session, message: &To
     encode_to_agent(session.number, message, &mut frame).map_err(io::Error::other)?;
     writer.buffer.extend_from_slice(&frame);
     writer.flush().await
-}
-
-/// The checkout on its way.
-struct Carrier {
-    offset: u64,
-    source: Carried,
-}
-
-enum Carried {
-    Opening(Option<Prepared>),
-    Open(CheckoutStream),
-    Nothing,
-}
-
-impl Carrier {
-    /// The next message; never, once all has been said. May be dropped and called again: no byte is lost, since a read
-    /// that is dropped has read nothing.
-    async fn next(&mut self, driver: &Driver<'_>) -> io::Result<ToAgent> {
-        if let Carried::Opening(prepared) = &mut self.source {
-            let mut stream = match prepared {
-                Some(task) => {
-                    let opened = task.await;
-                    *prepared = None;
-                    opened.map_err(io::Error::other)??
-                }
-                None => match &driver.request.checkout {
-                    Some(source) => source.open().await?,
-                    None => return std::future::pending().await,
-                },
-            };
-            skip(&mut stream, self.offset).await?;
-            self.source = Carried::Open(stream);
-        }
-        let Carried::Open(stream) = &mut self.source else { return std::future::pending().await };
-        let mut data = bytes::BytesMut::with_capacity(CHUNK);
-        let count = stream.read_buf(&mut data).await?;
-        if count == 0 {
-            self.source = Carried::Nothing;
-            return Ok(ToAgent::CheckoutEnd { length: self.offset });
-        }
-        let offset = self.offset;
-        self.offset += count as u64;
-        Ok(ToAgent::Checkout { offset, data: Bytes::from(data) })
-    }
 }
 
 /// The agent keeps its own deadlines. This says when it has not.

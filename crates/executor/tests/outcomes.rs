@@ -38,18 +38,6 @@ async fn an_exit_code_comes_through_with_the_steps_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_checkout_is_there_before_the_first_step() {
-    let world = World::new().await;
-    let mut request = job(&["cat a/file; wc -c < big"]);
-    let big = vec![7; 3 << 20];
-    request.checkout = Some(support::TarInMemory::of(&[("a/file", b"hello\n"), ("big", &big)]));
-    let ran = world.run(request).await;
-    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
-    assert_eq!(ran.journal.stdout_text(), "hello\n3145728\n");
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn all_jobs_of_a_build_get_the_same_image_although_its_tag_moves_meanwhile() {
     let world = World::with(|options| options.tag_believed = Duration::ZERO).await;
     let tag = |image| {

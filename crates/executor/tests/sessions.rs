@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_core::{ErrorKind, Outcome};
-use longshore_executor::{AdoptRequest, ContainerObject, Engine, EngineOptions, JobRequest, JobUpdate, Journal};
+use longshore_executor::{AdoptRequest, Engine, EngineOptions, JobRequest, JobUpdate, Journal};
 use support::proxy::{Moment, Proxy};
-use support::{MemoryJournal, World, boxed, eventually, job, run_and_die};
+use support::{MemoryJournal, World, adopt, boxed, container, eventually, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,23 +33,6 @@ async fn die_at(
     stopped.await;
     process.shutdown_background();
     proxy.cut();
-}
-
-/// Adopts as a server's start does, with nothing known but the request and the log.
-async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
-    world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
-    let (sender, mut receiver) = mpsc::channel(64);
-    let request = AdoptRequest { job: request.clone(), session: 0, began: false };
-    let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
-    let drained = async { while receiver.recv().await.is_some() {} };
-    tokio::join!(adopting, drained).0
-}
-
-/// The id of the request's container.
-async fn container(world: &World, request: &JobRequest) -> String {
-    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
-    let of_job = |object: &&ContainerObject| object.attempt == Some(request.attempt_id());
-    objects.containers.iter().find(of_job).expect("the job's container").id.clone()
 }
 
 /// Prints numbers, slowly enough to be interrupted.

@@ -78,7 +78,7 @@ impl CheckoutSource for OfMirror {
                     }
                 },
             };
-            Ok(Box::pin(tar.open().await?) as CheckoutStream)
+            stream(&tar).await
         })
     }
 }
@@ -87,6 +87,10 @@ struct OfWorktree(TarSource);
 
 impl CheckoutSource for OfWorktree {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
-        Box::pin(async { Ok(Box::pin(self.0.open().await?) as CheckoutStream) })
+        Box::pin(stream(&self.0))
     }
+}
+
+async fn stream(tar: &TarSource) -> io::Result<CheckoutStream> {
+    Ok(CheckoutStream { tar: tar.number(), bytes: Box::pin(tar.open().await?) })
 }

@@ -6,16 +6,16 @@ pub mod images;
 pub mod journal;
 pub mod proxy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
-    CheckoutSource, CleanScope, Engine, EngineOptions, JobRequest, JobUpdate, Journal, Limits, PullPolicy,
+    AdoptRequest, CleanScope, ContainerObject, Engine, EngineOptions, JobRequest, JobUpdate, Journal, Limits,
+    PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -205,46 +205,39 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A tar in memory as a checkout.
-pub struct TarInMemory(pub Arc<Vec<u8>>);
-
-impl TarInMemory {
-    pub fn of(files: &[(&str, &[u8])]) -> Arc<dyn CheckoutSource> {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (path, data) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(0o644);
-            header.set_size(data.len() as u64);
-            tar.append_data(&mut header, path, *data).unwrap();
-        }
-        Arc::new(Self(Arc::new(tar.into_inner().unwrap())))
-    }
-}
-
-impl CheckoutSource for TarInMemory {
-    fn open(&self) -> futures_util::future::BoxFuture<'_, std::io::Result<longshore_executor::CheckoutStream>> {
-        let bytes = bytes::Bytes::from_owner(Owned(Arc::clone(&self.0)));
-        Box::pin(async move {
-            let stream: longshore_executor::CheckoutStream = Box::pin(std::io::Cursor::new(bytes));
-            Ok(stream)
-        })
-    }
-}
-
-struct Owned(Arc<Vec<u8>>);
-
-impl AsRef<[u8]> for Owned {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// Runs until the log says `until`, then drops the driver as a dying server would.
 pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
+    run_until(world, request, boxed(journal), async || journal.stdout_text().contains(until)).await;
+}
+
+/// As [`run_and_die`], until something holds.
+pub async fn run_until(
+    world: &World,
+    request: &JobRequest,
+    journal: Box<dyn Journal>,
+    condition: impl AsyncFnMut() -> bool,
+) {
     let (sender, _updates) = mpsc::channel(64);
-    let running = world.engine.run_job(request.clone(), boxed(journal), sender, CancellationToken::new());
+    let running = world.engine.run_job(request.clone(), journal, sender, CancellationToken::new());
     tokio::select! {
         outcome = running => panic!("it should have run on: {outcome:?}"),
-        () = eventually("the job is under way", async || journal.stdout_text().contains(until)) => {}
+        () = eventually("the job is under way", condition) => {}
     }
+}
+
+/// Adopts as a server's start does, with nothing known but the request and the log.
+pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
+    world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let request = AdoptRequest { job: request.clone(), session: 0, began: false };
+    let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
+    let drained = async { while receiver.recv().await.is_some() {} };
+    tokio::join!(adopting, drained).0
+}
+
+/// The id of the request's container.
+pub async fn container(world: &World, request: &JobRequest) -> String {
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    let of_job = |object: &&ContainerObject| object.attempt == Some(request.attempt_id());
+    objects.containers.iter().find(of_job).expect("the job's container").id.clone()
 }
