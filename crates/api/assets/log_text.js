@@ -142,5 +142,5 @@ function drawText(parent, text) {
   if (last < text.length) linked(parent, text.slice(last), style);
 }
 
-// What a group is called: what it prints without colours, and without the command that opened it.
-const groupName = (text) => safe(text.replace(SEQUENCE, "").replace(/^\s*(?:::group::|##\[group\])/, "")) || "Group";
+// What a group is called: what it prints, without colours.
+const groupName = (text) => safe(text.replace(SEQUENCE, "")) || "Group";

@@ -114,8 +114,9 @@ fn without_colours(mut line: &[u8]) -> &[u8] {
 }
 
 /// What a command line says to people: `::error file=a.c,line=1::broken` says `broken`. Nothing for what is no command.
-#[must_use]
-pub fn command_text(line: &str) -> Option<&str> {
+pub(super) fn command_text(line: &str) -> Option<&str> {
+    // What is cut off is ASCII.
+    let line = &line[line.len() - without_colours(line.as_bytes()).len()..];
     if let Some(rest) = line.strip_prefix("##[") {
         return rest.split_once(']').map(|(_, text)| text);
     }
@@ -155,6 +156,7 @@ mod tests {
         assert_eq!(command_text("::group::Install it"), Some("Install it"));
         assert_eq!(command_text("::error file=a,line=1::broken::really"), Some("broken::really"));
         assert_eq!(command_text("##[group]x"), Some("x"));
+        assert_eq!(command_text(" \x1b[1;34m::group::Größe\x1b[0m"), Some("Größe\x1b[0m"));
         assert_eq!(command_text("::other::x"), None);
         assert_eq!(command_text("plain"), None);
     }

@@ -37,7 +37,7 @@ use crate::{Store, StoreError, jobs};
 pub(crate) use file::JournalFile;
 pub use index::{Border, MAX_MARKS, Mark};
 pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
-pub use marks::{MarkKind, command_text};
+pub use marks::MarkKind;
 pub use reader::{Batch, LogReader};
 pub use render::{LogEvent, LogEvents, Renderer, StepHead};
 pub(crate) use survey::survey;
