@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::json;
 use support::{
     api::{Api, text},
@@ -229,6 +231,24 @@ fn a_second_server_on_the_same_data_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("another"), "{error}");
+}
+
+#[test]
+fn a_server_that_is_given_room_for_few_open_files_takes_all_that_it_may() {
+    let mut world = World::start();
+    assert_eq!(world.server.stop(), Some(0));
+    let folder = tempfile::tempdir().unwrap();
+    let with_few = folder.path().join("longshore");
+    let script = format!("#!/bin/sh\nulimit -Sn 256 && exec {} \"$@\"\n", server::program().display());
+    std::fs::write(&with_few, script).unwrap();
+    std::fs::set_permissions(&with_few, std::fs::Permissions::from_mode(0o755)).unwrap();
+    world.server.program = with_few;
+    world.server.launch();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.server.pid())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard, ..] = files.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{files}") };
+    assert_eq!(soft, hard);
+    assert_ne!(soft, "256");
 }
 
 #[test]

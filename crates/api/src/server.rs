@@ -1,13 +1,22 @@
 //! The server: what handlers share, the routes, and the loop that serves them until the shutdown token.
 
-use std::{fmt, future::IntoFuture as _, io, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, middleware, serve::ListenerExt as _};
+use axum::{Router, middleware, serve::Listener};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use longshore_core::Timestamp;
 use longshore_scheduler::Scheduler;
 use longshore_store::Store;
-use tokio::{net::TcpListener, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     ApiError,
@@ -20,6 +29,9 @@ use crate::{
 
 /// How long running answers may take once the end was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+/// How long a request's head may take, and how long a connection may wait for one: those whose clients are gone hold nothing for
+/// ever. Longer than proxies keep theirs, so that no request of a proxy's meets the end of its connection.
+const HEAD_LIMIT: Duration = Duration::from_secs(120);
 
 /// What the binary gives to [`serve`].
 #[derive(Debug, Clone)]
@@ -80,26 +92,39 @@ pub(crate) struct Server {
 }
 
 /// Serves until `shutdown`: then open streams end, and running answers get half a second.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(mut listener: TcpListener, api: Api, shutdown: CancellationToken) {
     let router = router_until(api, shutdown.clone());
-    // A live line is small and must not wait for the one before to be acknowledged.
-    let listener = listener.tap_io(|stream| {
+    let connections = TaskTracker::new();
+    while let Some((stream, _)) = shutdown.run_until_cancelled(Listener::accept(&mut listener)).await {
+        // A live line is small and must not wait for the one before to be acknowledged.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays without TCP_NODELAY");
         }
-    });
-    let serving =
-        axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned()).into_future();
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        ended = &mut serving => return ended,
-        () = shutdown.cancelled() => {}
+        connections.spawn(answer(stream, router.clone(), HEAD_LIMIT, shutdown.clone()));
     }
+    connections.close();
     // A slow reader of a long log does not keep the process; it resumes at the next start.
-    timeout(SHUTDOWN_GRACE, serving).await.unwrap_or(Ok(()))
+    let _ = timeout(SHUTDOWN_GRACE, connections.wait()).await;
+}
+
+/// Answers the requests of one connection.
+async fn answer<S>(stream: S, router: Router, head_limit: Duration, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_limit);
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke off");
+    }
 }
 
 /// The routes, for tests that bring their own way of serving; open streams end when it is dropped with its connections.
@@ -127,4 +152,25 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&server), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))
         .with_state(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_whose_client_is_silent_is_closed() {
+        for sent in ["", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/1.1\r\nHost: here\r\n\r\n"] {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let limit = Duration::from_millis(20);
+            let answering = tokio::spawn(answer(server, Router::new(), limit, CancellationToken::new()));
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received.starts_with(b"HTTP/1.1 404"), sent.ends_with("\r\n\r\n"), "{sent:?}");
+            answering.await.unwrap();
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub(crate) struct World {
     pub(crate) addr: SocketAddr,
     pub(crate) store: Store,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    pub(crate) serving: JoinHandle<()>,
     pub(crate) engine: Arc<std::sync::Mutex<Option<String>>>,
     scheduler_ends: CancellationToken,
     tasks: TaskTracker,

@@ -19,6 +19,7 @@ use longshore_store::{
     settings,
     tokens::Scope,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
 use tokio::{
     net::TcpListener,
@@ -61,6 +62,7 @@ pub(crate) fn run(args: Serve) -> super::Result {
 }
 
 async fn serve(config: Config) -> super::Result {
+    use_all_descriptors();
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
@@ -141,6 +143,14 @@ async fn serve(config: Config) -> super::Result {
     match refused {
         Some(error) => Err(Ended::new(1, error.to_string()).into()),
         None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Connections and logs are open files, and engines start containers with room for 1024, though more is allowed.
+fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "no more than {} files can be open at once", limit.current.unwrap_or(u64::MAX));
     }
 }
 
