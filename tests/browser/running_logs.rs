@@ -24,14 +24,19 @@ fn what_is_selected_in_a_running_log_stays_selected_and_what_has_the_focus_keeps
         format!("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === '{words}')")
     };
     browser.until(&says("105"));
-    // As on a page that was opened while the job was being prepared: it goes with the next refresh.
-    browser
-        .eval("document.getElementById('steps').insertAdjacentHTML('beforebegin', '<p id=\"reason\">Starting</p>\\n')");
+    // As on a page that was opened while the job was being prepared: it goes when the page is refreshed.
+    browser.eval(
+        "document.getElementById('reason') \
+         ?? document.getElementById('steps').insertAdjacentHTML('beforebegin', '<p id=\"reason\">Starting</p>\\n')",
+    );
     browser.eval("document.body.setAttribute('data-row', [...document.querySelectorAll('.l')].find((row) => row.textContent.endsWith('103')).id)");
     let row = browser.eval("document.body.dataset.row");
     let row = row.as_str().unwrap();
     browser.eval(&format!("document.querySelector('#{row} .n').focus()"));
     browser.eval(&format!("getSelection().selectAllChildren(document.querySelector('#{row} .x'))"));
+    browser.wait_for(
+        "import(document.querySelector('script[src*=\"/assets/app.\"]').src).then(({ refresh }) => refresh())",
+    );
     // The step's time counts on in its head, and a line's time is its time in the step.
     browser.until("document.querySelector('#S1 .counts') !== null");
     let counted = browser.text("#S1 .counts");
