@@ -26,7 +26,7 @@ use crate::labels::AttemptId;
 use crate::mooring::{self, Moored};
 use crate::options::{Limits, PullPolicy};
 use crate::patience::Wait;
-use crate::removal::{Remains, remove_container, remove_volume};
+use crate::removal::{Remains, make_way, remove_container};
 use crate::scribe::Scribe;
 
 /// Everything needed to run one attempt.
@@ -316,9 +316,7 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         // Its name is needed. The berth is in doubt: a start of the container may still be under way.
-        let patience = self.shared.options.patience;
-        remove_container(&self.shared, &facts.container, patience).await;
-        remove_volume(&self.shared, &facts.volume, patience).await;
+        make_way(&self.shared, &facts).await;
         self.shared.removals.container(&self.shared, facts.berth);
         Box::pin(self.run(request, scribe, updates, cancel)).await
     }

@@ -19,7 +19,7 @@ use crate::image::ImageFacts;
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter, attach};
 use crate::options::PullPolicy;
-use crate::removal::{remove_container, remove_volume};
+use crate::removal::{make_way, remove_container};
 
 /// Tries with another berth, the agent brought again, the image resolved again.
 const TRIES: u32 = 4;
@@ -195,9 +195,7 @@ async fn remove_leftover(shared: &Arc<Shared>, request: &JobRequest, berth: &Ber
     let attempt = request.attempt_id();
     let found = adoption::inspect(shared, attempt).await?;
     let Some(facts) = found.and_then(|found| adoption::facts(found, attempt)) else { return Ok(()) };
-    let patience = shared.options.patience;
-    remove_container(shared, &facts.container, patience).await;
-    remove_volume(shared, &facts.volume, patience).await;
+    make_way(shared, &facts).await;
     if facts.berth != berth.id {
         shared.removals.container(shared, facts.berth);
     }

@@ -160,6 +160,13 @@ impl Removals {
     }
 }
 
+/// Removes a job's container and what its agent wrote, for another of the same name; returns when they are gone. The berth is the caller's.
+pub(crate) async fn make_way(shared: &Shared, facts: &ContainerFacts) {
+    let patience = shared.options.patience;
+    remove_container(shared, &facts.container, patience).await;
+    remove_volume(shared, &facts.volume, patience).await;
+}
+
 /// Removes a container with its anonymous volumes, running or not. `true` if it is gone. `patience`: with an engine that is away.
 pub(crate) async fn remove_container(shared: &Shared, id: &str, patience: Duration) -> bool {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
