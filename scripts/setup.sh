@@ -38,8 +38,7 @@ if [ "$only" = all ]; then
   fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
-    need docker docker.io
-    need dockerd docker.io
+    if ! have docker || ! have dockerd; then packages+=(docker.io); fi
     need iptables iptables
     need ip iproute2
   fi

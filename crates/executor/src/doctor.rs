@@ -16,7 +16,7 @@ use crate::options::EngineOptions;
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`.
+    /// `socket`, `api`, `own-container`, `confinement`, `volume`, `network`, `agent`.
     pub name: &'static str,
     pub ok: bool,
     /// What was found.
@@ -31,7 +31,7 @@ impl Finding {
     }
 
     /// The texts of our errors say both, parted by a colon or a semicolon.
-    fn bad(name: &'static str, error: &EngineError) -> Self {
+    fn bad(name: &'static str, error: &impl ToString) -> Self {
         let text = error.to_string();
         let (message, advice) = match text.rsplit_once("; ") {
             Some((message, advice)) => (message.to_owned(), Some(advice.to_owned())),
@@ -63,6 +63,7 @@ pub async fn doctor(options: EngineOptions) -> Vec<Finding> {
         Err(error) => Finding::bad("api", &error),
     });
     findings.push(own_container(Some(shared)).await);
+    findings.extend(confinement(&engine).await);
     findings.push(volume(shared).await);
     let network = shared.network.ready(shared).await;
     findings.push(match &network {
@@ -112,6 +113,17 @@ async fn own_container(shared: Option<&Shared>) -> Finding {
                 advice: Some("mount the socket of the engine that runs this container".to_owned()),
             },
         },
+    }
+}
+
+async fn confinement(engine: &Engine) -> Vec<Finding> {
+    let name = "confinement";
+    match engine.gaps().await {
+        Ok(gaps) if gaps.is_empty() => {
+            vec![Finding::good(name, "jobs are held to memory, processes and processors, their system calls filtered")]
+        }
+        Ok(gaps) => gaps.iter().map(|gap| Finding::bad(name, gap)).collect(),
+        Err(error) => vec![Finding::bad(name, &error)],
     }
 }
 

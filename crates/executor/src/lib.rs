@@ -14,6 +14,7 @@ mod adoption;
 mod agent_image;
 mod berth;
 mod checkout;
+mod confinement;
 mod container;
 mod doctor;
 mod drive;
@@ -38,6 +39,7 @@ mod session;
 
 pub use adoption::AdoptRequest;
 pub use checkout::{CheckoutSource, CheckoutStream};
+pub use confinement::Gap;
 pub use doctor::{Finding, doctor, own_container_id};
 pub use engine::Engine;
 pub use error::EngineError;

@@ -63,6 +63,9 @@ impl Boot {
                     tracing::warn!(%error, "the engine could not be made ready; the first job will try again")
                 }
             }
+            for gap in warm.gaps().await.unwrap_or_default() {
+                tracing::warn!("{gap}");
+            }
         }));
         let Self { store, sources, extras, reports, .. } = self;
         let runner = Runner { engine: engine.clone(), store, sources, extras, reports };

@@ -1,0 +1,69 @@
+//! What an engine cannot hold jobs to, by its own account: it starts containers without the limits that its kernel lacks, with a
+//! warning that only the creator sees. Said once, by the doctor and at a server's start.
+
+use bollard::models::SystemInfo;
+
+use crate::engine::Engine;
+use crate::error::{ApiResult as _, EngineError};
+
+/// One way in which jobs are held less than Longshore asks for. Its text says what to do, after a semicolon.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Gap {
+    #[error(
+        "this engine does not enforce limits of {}: jobs can use all of the host's; give the host's kernel these control groups (`cgroup_enable=memory` in a Raspberry Pi's cmdline.txt, a mounted /sys/fs/cgroup, systemd's delegation for a rootless engine), then restart the engine",
+        .0.join(", ")
+    )]
+    Limits(Vec<&'static str>),
+    #[error(
+        "this engine filters no system calls of its containers (seccomp): a job can reach more of the host's kernel; take `seccomp-profile: unconfined` out of the daemon's settings, or update an engine that is built without it"
+    )]
+    Seccomp,
+}
+
+impl Engine {
+    /// What this engine cannot hold jobs to; empty where all is well.
+    ///
+    /// # Errors
+    /// The engine could not be asked.
+    pub async fn gaps(&self) -> Result<Vec<Gap>, EngineError> {
+        self.shared.docker.info().await.api("tell about itself").map(|info| gaps(&info))
+    }
+}
+
+fn gaps(info: &SystemInfo) -> Vec<Gap> {
+    let limits = [("memory", info.memory_limit), ("processes", info.pids_limit), ("processors", info.cpu_cfs_quota)];
+    let lacking: Vec<_> = limits.into_iter().filter(|(_, held)| *held == Some(false)).map(|(what, _)| what).collect();
+    let filtered = info
+        .security_options
+        .iter()
+        .flatten()
+        .any(|option| option.starts_with("name=seccomp") && !option.ends_with("profile=unconfined"));
+    let limits = (!lacking.is_empty()).then_some(Gap::Limits(lacking));
+    limits.into_iter().chain((!filtered).then_some(Gap::Seccomp)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(limits: bool, security: &[&str]) -> SystemInfo {
+        SystemInfo {
+            memory_limit: Some(limits),
+            pids_limit: Some(limits),
+            cpu_cfs_quota: Some(limits),
+            security_options: Some(security.iter().map(|&option| option.to_owned()).collect()),
+            ..SystemInfo::default()
+        }
+    }
+
+    #[test]
+    fn an_engine_that_holds_jobs_to_less_says_which_limits_it_lacks() {
+        // As 20.10 says it with all control groups and without any, and as later ones do with their filter switched off.
+        assert_eq!(gaps(&info(true, &["name=seccomp,profile=default"])), []);
+        let without = gaps(&info(false, &["name=seccomp,profile=default", "name=cgroupns"]));
+        assert_eq!(without, [Gap::Limits(vec!["memory", "processes", "processors"])]);
+        assert!(without[0].to_string().contains("memory, processes, processors"), "{}", without[0]);
+        assert_eq!(gaps(&info(true, &["name=seccomp,profile=unconfined"])), [Gap::Seccomp]);
+        assert_eq!(gaps(&info(true, &["name=apparmor"])), [Gap::Seccomp]);
+    }
+}
