@@ -25,7 +25,7 @@ pub struct Retention {
     pub max_age: Option<Duration>,
     /// The newest so many of each repository.
     pub max_builds_per_repo: Option<u64>,
-    /// Of all logs together.
+    /// Of all logs together, those of earlier tries included. The newest build of each repository is kept whatever its size.
     pub max_log_bytes: Option<u64>,
     /// Of a delivery, since it became a build or was found to be none.
     pub max_delivery_age: Option<Duration>,
@@ -182,7 +182,9 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
     }
     if let Some(limit) = keep.max_log_bytes {
         let total: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(log_bytes), 0) FROM jobs WHERE log_bytes > 0 AND carried_over IS NULL",
+            "SELECT (SELECT coalesce(sum(log_bytes), 0) FROM jobs WHERE log_bytes > 0 AND carried_over IS NULL)
+                  + (SELECT coalesce(sum(job_attempts.log_bytes), 0)
+                     FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job WHERE job_attempts.attempt < jobs.attempt)",
         )
         .fetch_one(tx.conn())
         .await?;
@@ -190,8 +192,13 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
         if over > 0 {
             let rows = sqlx::query(
                 "SELECT builds.id, builds.repo,
-                        (SELECT sum(log_bytes) FROM jobs WHERE jobs.build = builds.id AND carried_over IS NULL) AS bytes
-                 FROM builds WHERE finished_at IS NOT NULL AND bytes > 0 ORDER BY seq LIMIT ?",
+                        (SELECT sum(log_bytes
+                                    + (SELECT coalesce(sum(job_attempts.log_bytes), 0) FROM job_attempts
+                                       WHERE job_attempts.job = jobs.id AND job_attempts.attempt < jobs.attempt))
+                         FROM jobs WHERE jobs.build = builds.id AND carried_over IS NULL) AS bytes
+                 FROM builds JOIN repos ON repos.id = builds.repo
+                 WHERE builds.finished_at IS NOT NULL AND builds.number < repos.next_number - 1 AND bytes > 0
+                 ORDER BY builds.seq LIMIT ?",
             )
             .bind(BUILDS_AT_ONCE)
             .fetch_all(tx.conn())

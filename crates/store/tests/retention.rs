@@ -4,7 +4,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fs::File, time::Duration};
 
-use longshore_core::{JobId, Outcome, Record, RecordKind, Stream, Timestamp};
+use longshore_core::plan::{Retry, RetryOn};
+use longshore_core::{ErrorKind, JobId, Outcome, Record, RecordKind, Stream, Timestamp};
 use longshore_store::{
     builds::{self, Build, BuildFilter},
     check::{self, Depth},
@@ -32,17 +33,26 @@ fn days(n: u64) -> Option<Duration> {
 async fn ended(world: &World, repo: &Repo, on: i64, bytes: usize) -> (Build, JobId) {
     let mut tx = world.store.write().await.unwrap();
     let build = builds::create(&mut tx, &new_build(repo, &[("a", &[])]), day(on)).await.unwrap();
-    let job = jobs::claim_next(&mut tx, day(on)).await.unwrap().unwrap().job.id;
     tx.commit().await.unwrap();
-    let mut writer = world.store.logs().open_writer(job, 1).unwrap();
+    let job = tried(world, on, bytes, Outcome::Success).await;
+    (build, job)
+}
+
+/// The next try of the job whose turn it is.
+async fn tried(world: &World, on: i64, bytes: usize, outcome: Outcome) -> JobId {
+    let mut tx = world.store.write().await.unwrap();
+    let claimed = jobs::claim_next(&mut tx, day(on)).await.unwrap().unwrap();
+    let (job, attempt) = (claimed.job.id, claimed.job.attempt);
+    tx.commit().await.unwrap();
+    let mut writer = world.store.logs().open_writer(job, attempt).unwrap();
     let data = vec![b'x'; bytes];
     let output = |seq, kind, data| Record { seq, time: day(on), step: 0, kind, data: Cow::Borrowed(data) };
     writer.append(&[output(1, RecordKind::Output(Stream::Stdout), &data)]).unwrap();
     writer.append(&[output(2, RecordKind::JobFinished, b"{}")]).unwrap();
     let mut tx = world.store.write().await.unwrap();
-    jobs::end_attempt(&mut tx, job, 1, Outcome::Success, day(on)).await.unwrap();
+    jobs::end_attempt(&mut tx, job, attempt, outcome, day(on)).await.unwrap();
     tx.commit().await.unwrap();
-    (build, job)
+    job
 }
 
 async fn numbers(world: &World, repo: &Repo) -> Vec<u64> {
@@ -115,6 +125,30 @@ async fn by_size_the_oldest_logs_go_until_the_rest_fits() {
     assert_eq!((removed.builds, numbers(&world, &repo).await.last()), (13, Some(&14)));
     let again = retention::remove_old(&world.store, &keep, day(20)).await.unwrap();
     assert_eq!(again, Removed::default());
+    is_whole(&world).await;
+}
+
+#[tokio::test]
+async fn by_size_earlier_tries_count_and_each_repository_keeps_its_newest() {
+    let world = World::new().await;
+    let (app, other) = (world.repo("app").await, world.repo("other").await);
+    let mut flaky = new_build(&app, &[("a", &[])]);
+    flaky.plan.jobs[0].retry = Some(Retry { max: 1, on: vec![RetryOn::Error] });
+    let mut tx = world.store.write().await.unwrap();
+    builds::create(&mut tx, &flaky, day(0)).await.unwrap();
+    tx.commit().await.unwrap();
+    tried(&world, 0, 50_000, Outcome::Error { kind: ErrorKind::Lost, message: "gone".to_owned() }).await;
+    tried(&world, 0, 10_000, Outcome::Success).await;
+    ended(&world, &app, 1, 10_000).await;
+    ended(&world, &app, 2, 10_000).await;
+    ended(&world, &other, 2, 10_000).await;
+    // 90 kB and the records' heads: the flaky build alone is enough.
+    let keep = Retention { max_log_bytes: Some(75_000), ..Retention::default() };
+    let removed = retention::remove_old(&world.store, &keep, day(3)).await.unwrap();
+    assert_eq!((removed.builds, numbers(&world, &app).await), (1, vec![3, 2]));
+    let keep = Retention { max_log_bytes: Some(1), ..Retention::default() };
+    retention::remove_old(&world.store, &keep, day(3)).await.unwrap();
+    assert_eq!((numbers(&world, &app).await, numbers(&world, &other).await), (vec![3], vec![1]));
     is_whole(&world).await;
 }
 
