@@ -82,11 +82,14 @@ pub async fn doctor(options: EngineOptions) -> Vec<Finding> {
     findings
 }
 
-/// Our own container's full id, if this process runs in one: from where the engine mounts hostname and hosts from.
-#[must_use]
-pub fn own_container_id(mountinfo: &str) -> Option<&str> {
-    mountinfo.lines().filter(|line| line.contains("/hostname") || line.contains("/hosts")).find_map(|line| {
-        let (_, rest) = line.split_once("/containers/")?;
+/// Our own container's full id, if this process runs in one: from where the engine mounts our hostname and hosts from. Those of
+/// containers that run beside us can be seen as well on their host, elsewhere.
+fn own_container_id(mountinfo: &str) -> Option<&str> {
+    mountinfo.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (source, target) = (fields.next()?, fields.next()?);
+        let (_, rest) =
+            source.split_once("/containers/").filter(|_| ["/etc/hostname", "/etc/hosts"].contains(&target))?;
         let id = rest.get(..64)?;
         id.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(id)
     })
@@ -189,6 +192,8 @@ mod tests {
              2 1 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n"
         );
         assert_eq!(own_container_id(&text), Some(id));
+        let beside = text.replace("/etc/hostname", "/var/lib/docker/overlay2/Y/merged/etc/hostname");
+        assert_eq!(own_container_id(&beside), None, "another's, seen on the host");
         assert_eq!(own_container_id("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
     }
 }

@@ -40,7 +40,7 @@ mod session;
 pub use adoption::AdoptRequest;
 pub use checkout::{CheckoutSource, CheckoutStream};
 pub use confinement::Gap;
-pub use doctor::{Finding, doctor, own_container_id};
+pub use doctor::{Finding, doctor};
 pub use engine::Engine;
 pub use error::EngineError;
 pub use inventory::{CleanScope, ContainerObject, Leftovers, NamedObject, Objects, Removed};
