@@ -28,6 +28,7 @@ use crate::account::Account;
 use crate::checkout::{self, Chunk};
 use crate::files::private_file;
 use crate::reaper::Children;
+use crate::shared_files::SharedFiles;
 use crate::spool::Spool;
 use crate::step::Surroundings;
 use crate::streams::Streams;
@@ -49,6 +50,8 @@ pub(crate) struct Inside {
     pub(crate) events: Receiver<Event>,
     pub(crate) mailbox: Mailbox,
     pub(crate) children: Arc<Children>,
+    /// Where there is a berth.
+    pub(crate) shared_files: Option<SharedFiles>,
 }
 
 /// Why the steps that are left do not run.
@@ -90,6 +93,9 @@ pub(crate) fn run(inside: Inside) {
         Err(Broken { kind, message }) => JobResult::Error { kind, message }.into(),
     };
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
+    if let Some(files) = &job.inside.shared_files {
+        files.restore();
+    }
     last_word(&job.inside.spool, end);
 }
 

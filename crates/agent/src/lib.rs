@@ -25,6 +25,7 @@ mod memory;
 mod processes;
 mod reaper;
 mod sender;
+mod shared_files;
 mod spool;
 mod step;
 mod streams;
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 use crate::job::Inside;
 use crate::reaper::Children;
+use crate::shared_files::SharedFiles;
 use crate::spool::Spool;
 use crate::wake::{Mailbox, Wake};
 
@@ -120,7 +122,8 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     harden().map_err(system("the process cannot be set up"))?;
     let spool_folder = prepare_folders(&options.root)?;
     // Held for the agent's life.
-    let _mooring = berth::moor();
+    let mooring = berth::moor();
+    let shared_files = mooring.as_ref().map(|_| SharedFiles::open(&options.etc));
 
     let wake = Arc::new(Wake::new().map_err(system("no event descriptor"))?);
     let spool = Arc::new(Spool::new(spool_folder, options.spool_limit, Arc::clone(&wake)));
@@ -140,7 +143,7 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     spawn("intake", Box::new(move || intake::run(nonce, acknowledged, posted)))?;
 
     let (heard, unheard) = options.patience;
-    job::run(Inside { options, spool: Arc::clone(&spool), wake, events, mailbox, children });
+    job::run(Inside { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });
     spool.wait_for_ack(if spool.was_heard() { heard } else { unheard });
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! Berths: containers that hold a network namespace and do nothing else.
 //!
-//! A job's container joins one and so starts in half the time. One job at a time; reused only by jobs of the same scope
-//! (a job may have written the shared `/etc/hosts`). A server keeps its pool in memory and some fresh ones ready;
+//! A job's container joins one and so starts in half the time. One job at a time; reused only by jobs of the same scope, and only
+//! after an agent that said its job's end: it has made the shared `/etc/hosts` what it was. A server keeps its pool in memory and some fresh ones ready;
 //! short-lived processes leave theirs to the next, which finds them by labels and locks them by files.
 
 use std::collections::VecDeque;

@@ -43,7 +43,8 @@ pub(crate) struct Remains {
     container: String,
     volume: String,
     berth: Berth,
-    /// Its end tells that the container's processes are gone.
+    /// Of an agent that has said its job's end, and so left the berth as it found it. Its end tells that the container's processes
+    /// are gone.
     reader: Option<LinkReader>,
 }
 
@@ -69,6 +70,7 @@ impl Removals {
         self.tasks.spawn(async move {
             let shared = of_task;
             let Remains { container, volume, berth, reader } = remains;
+            let as_it_was = reader.is_some();
             let ended = match reader {
                 Some(mut reader) => tokio::time::timeout(LAST_BREATH, reader.drain()).await.is_ok(),
                 None => false,
@@ -84,7 +86,7 @@ impl Removals {
                 let gone = remove_container(&shared, &container, FOR_EVER).await;
                 // Only an empty namespace may be moored to again.
                 match berth {
-                    Some(berth) if gone => Berths::give_back(&shared, berth),
+                    Some(berth) if gone && as_it_was => Berths::give_back(&shared, berth),
                     Some(berth) => Berths::discard(&shared, berth),
                     None => {}
                 }

@@ -44,6 +44,48 @@ async fn a_berth_serves_one_scope_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_did_to_names_and_addresses_is_gone_for_the_next_one_of_its_berth() {
+    let world = World::new().await;
+    let before = world.run(job(&["cat /etc/hosts /etc/resolv.conf"])).await;
+    world.engine.settled().await;
+    let moored = berths(&world).await;
+    let poison = "echo '203.0.113.66 registry.example' >> /etc/hosts; echo 'nameserver 203.0.113.53' > /etc/resolv.conf; chmod 600 /etc/hosts";
+    assert_eq!(world.run(job(&[poison])).await.outcome, Outcome::Success);
+    world.engine.settled().await;
+    let after = world.run(job(&["cat /etc/hosts /etc/resolv.conf", "stat -c %a /etc/hosts"])).await;
+    let text = after.journal.stdout_text();
+    assert_eq!(text.strip_suffix("644\n"), Some(before.journal.stdout_text().as_str()));
+    world.engine.settled().await;
+    assert_eq!(berths(&world).await, moored, "one berth served all three");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_berth_whose_agent_could_not_tidy_up_serves_nobody_again() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = berths(&world).await;
+    let request =
+        longshore_executor::JobRequest { scope: "a".to_owned(), ..job(&["echo x > /etc/hosts; echo up; sleep 60"]) };
+    let name = request.attempt_id().container_name();
+    let journal = support::MemoryJournal::default();
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let running = world.engine.run_job(request, support::boxed(&journal), sender, cancel);
+    let killing = async {
+        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
+        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
+        world.docker.kill_container(&name, Some(options)).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    tokio::join!(running, killing, drained);
+    world.engine.settled().await;
+    run_in(&world, "a").await;
+    assert!(berths(&world).await.is_disjoint(&first));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_berth_is_replaced_and_the_job_does_not_notice() {
     let world = World::new().await;
     run_in(&world, "a").await;

@@ -246,10 +246,10 @@ impl Runner {
             build: origin.build.id,
             job,
             attempt,
-            // Strangers' jobs never follow ours into a network, nor ours theirs.
+            // Strangers' jobs never follow ours into a network, nor ours theirs, nor one stranger's another's.
             scope: match &self.extras.scope {
                 Some(scope) => scope.clone(),
-                None if stranger => format!("{} forks", origin.repo.id),
+                None if stranger => format!("{} fork {}", origin.repo.id, origin.build.id),
                 None => origin.repo.id.to_string(),
             },
             plan,
