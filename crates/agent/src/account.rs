@@ -4,6 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
+use crate::files;
+
+/// What is read of passwd and of group.
+const MAX_FILE: u64 = 8 << 20;
+
 /// A user of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
@@ -20,8 +27,10 @@ impl Account {
     ///
     /// The error says which name is missing from which file.
     pub(crate) fn lookup(user: &str, etc: &Path) -> Result<Self, String> {
-        let read = |file: &str| std::fs::read_to_string(etc.join(file)).unwrap_or_default();
-        Self::find(user, &read("passwd"), &read("group"))
+        // A step may have made something else of them by now.
+        let read = |file: &str| files::read_regular(&etc.join(file), OFlags::empty(), MAX_FILE).unwrap_or_default();
+        let text = |file: &str| String::from_utf8_lossy(&read(file)).into_owned();
+        Self::find(user, &text("passwd"), &text("group"))
     }
 
     fn find(user: &str, passwd: &str, group: &str) -> Result<Self, String> {
@@ -126,6 +135,16 @@ mod tests {
         assert_eq!(find("build:docker"), Ok((1000, 998, vec![998], "/home/build".into())));
         assert_eq!(find("1000:7"), Ok((1000, 7, vec![7], "/home/build".into())));
         assert_eq!(find("4242"), Ok((4242, 0, vec![0], "/".into())));
+    }
+
+    #[test]
+    fn what_a_step_made_of_the_files_keeps_nobody_waiting() {
+        let etc = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("mkfifo").arg(etc.path().join("passwd")).status().unwrap();
+        assert!(made.success());
+        std::fs::File::create(etc.path().join("group")).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(Account::lookup("", etc.path()).map(|account| account.uid), Ok(0));
+        assert!(Account::lookup("somebody", etc.path()).is_err());
     }
 
     #[test]

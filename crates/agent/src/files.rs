@@ -2,7 +2,7 @@
 //! `LONGSHORE_SUMMARY`, as on GitHub.
 //!
 //! Made empty for each try of a step, read when it is over. What cannot be read fails the step, with words: half of what was
-//! meant would be worse. Called by `job`; knows no masks.
+//! meant would be worse. Called by `job`; knows no masks, and so never quotes: what was written there by mistake may be a secret.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -68,21 +68,16 @@ impl StepFiles {
         let outputs = pairs(&text(&self.output, MAX_OUTPUT, "LONGSHORE_OUTPUT")?, "LONGSHORE_OUTPUT")?;
         let env = pairs(&text(&self.env, MAX_ENV, "LONGSHORE_ENV")?, "LONGSHORE_ENV")?;
         let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        for name in env.keys() {
-            if !is_variable(name) || name.starts_with("LONGSHORE_") {
-                return Err(format!(
-                    "LONGSHORE_ENV sets `{}`, which may not be set: write letters, digits and underscores, and not `LONGSHORE_` in front",
-                    name.escape_debug()
-                ));
-            }
+        if env.keys().any(|name| !is_variable(name) || name.starts_with("LONGSHORE_")) {
+            return Err("LONGSHORE_ENV sets a variable that may not be set: write letters, digits and underscores, and not `LONGSHORE_` in front".to_owned());
         }
         let path = text(&self.path, MAX_ENV, "LONGSHORE_PATH")?;
         let mut folders = Vec::new();
-        for line in path.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+        for (at, line) in path.lines().map(str::trim_end).enumerate().filter(|(_, line)| !line.is_empty()) {
             if !line.starts_with('/') {
                 return Err(format!(
-                    "LONGSHORE_PATH has `{}`, which is no absolute path: write one folder a line, such as \"$PWD/bin\"",
-                    line.escape_debug()
+                    "LONGSHORE_PATH, line {}, is no absolute path: write one folder a line, such as \"$PWD/bin\"",
+                    at + 1
                 ));
             }
             folders.insert(0, line.to_owned());
@@ -102,22 +97,24 @@ pub(crate) fn private_file(path: &Path, content: &[u8], account: &Account) -> io
     Ok(())
 }
 
+/// The first bytes of what may be anything by now: only a regular file is read, and nothing makes the agent wait.
+pub(crate) fn read_regular(path: &Path, flags: OFlags, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file any more"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A file's text. One that the step removed holds nothing; what it put in its place is not followed.
 fn text(path: &Path, limit: u64, name: &str) -> Result<String, String> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let open = || {
-        let file = match File::options().read(true).custom_flags(flags).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            opened => opened?,
-        };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no file any more"));
-        }
-        let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    let bytes = match read_regular(path, OFlags::NOFOLLOW, limit + 1) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|error| format!("{name} cannot be read: {error}"))?,
     };
-    let bytes = open().map_err(|error| format!("{name} cannot be read: {error}"))?;
     let _ = fs::remove_file(path);
     if bytes.len() as u64 > limit {
         return Err(format!("{name} has more than {} KiB, which is the limit of a step", limit >> 10));
@@ -133,10 +130,7 @@ fn pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
         if line.is_empty() {
             continue;
         }
-        let wrong = |what: &str| {
-            let shown: String = line.chars().take(40).flat_map(char::escape_debug).collect();
-            format!("{file}, line {}: `{shown}` {what}", at + 1)
-        };
+        let wrong = |what: &str| format!("{file}, line {}, {what}", at + 1);
         let (name, value) = match (line.find('='), line.find("<<")) {
             (equals, Some(heredoc)) if equals.is_none_or(|equals| heredoc < equals) => {
                 let (name, end) = (&line[..heredoc], &line[heredoc + 2..]);
@@ -148,7 +142,11 @@ fn pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
                     match lines.next() {
                         Some((_, line)) if line == end => break,
                         Some((_, line)) => value.push(line),
-                        None => return Err(wrong(&format!("begins a value that no line `{end}` ends"))),
+                        None => {
+                            return Err(wrong(
+                                "begins a value that no line ends: its word behind `<<` has to stand alone on one",
+                            ));
+                        }
                     }
                 }
                 (name, value.join("\n"))
@@ -189,8 +187,8 @@ mod tests {
     #[test]
     fn what_is_malformed_is_named_with_its_line() {
         for (text, message) in [
-            ("a=1\nhello\n", "F, line 2: `hello` is neither"),
-            ("a<<EOF\nx\n", "no line `EOF` ends"),
+            ("a=1\nhello\n", "F, line 2, is neither"),
+            ("a<<EOF\nx\n", "no line ends"),
             ("a<<\n", "no word behind"),
             ("=x", "begins with no name"),
             ("a b=x", "begins with no name"),

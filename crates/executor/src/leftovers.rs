@@ -1,6 +1,7 @@
 //! What an agent left on its volume when its container ended: the spool, read out of the stopped container.
 
 use std::io::{self, Read as _};
+use std::time::Duration;
 
 use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures_util::TryStreamExt as _;
@@ -30,6 +31,8 @@ pub(crate) enum Unreadable {
 enum Broken {
     /// The spool itself.
     Frame(FrameError),
+    /// There is something else in its folder, or too much of it.
+    Foreign(&'static str),
     /// The way from there to here.
     Archive(io::Error),
 }
@@ -42,6 +45,10 @@ impl From<io::Error> for Broken {
 
 /// Messages on their way from the archive's thread.
 const AHEAD: usize = 64;
+/// Bytes that are read of a spool. The agent holds steps up at 1 GiB; what is longer, a job has made.
+const MAX_SPOOL: u64 = 2 << 30;
+/// How long the engine may send nothing of it.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`. May be called
 /// again: it goes on after what the journal has by then.
@@ -64,6 +71,10 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
                 scribe.message(item.seq, item.message);
                 scribe.start();
             }
+            () = tokio::time::sleep(SILENCE), if !scribe.is_full() => {
+                let error = EngineError::Gone("it stopped sending the job's spool".to_owned());
+                return Err(Unreadable::Passing(error));
+            }
         }
     }
     scribe.flush().await.map_err(Unreadable::Journal)?;
@@ -72,6 +83,7 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
         // The job's end was read before the fault.
         Err(_) if scribe.finished().is_some() => Ok(()),
         Err(Broken::Frame(error)) => Err(Unreadable::Spool(error.to_string())),
+        Err(Broken::Foreign(what)) => Err(Unreadable::Spool(what.to_owned())),
         Err(Broken::Archive(error)) => Err(unreadable(&error)),
     }
 }
@@ -95,13 +107,19 @@ fn unpack(archive: impl io::Read, after: u64, messages: &mpsc::Sender<Item<FromA
     let mut spool = SpoolReader::new(after);
     let mut buffer = vec![0; 256 << 10];
     let mut archive = tar::Archive::new(archive);
+    let mut left = MAX_SPOOL;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let is_segment = entry.header().entry_type().is_file()
-            && entry.path()?.file_name().and_then(|name| name.to_str()).and_then(segment_first_seq).is_some();
-        if !is_segment {
+        if entry.header().entry_type().is_dir() {
             continue;
         }
+        let is_segment = entry.header().entry_type().is_file()
+            && entry.path()?.file_name().and_then(|name| name.to_str()).and_then(segment_first_seq).is_some();
+        // Only the agent writes there: a job that has got in must not make us read without end.
+        if !is_segment {
+            return Err(Broken::Foreign("there are files in it that are no part of it"));
+        }
+        left = left.checked_sub(entry.size()).ok_or(Broken::Foreign("it is longer than any agent makes it"))?;
         spool.begin_segment();
         loop {
             let count = entry.read(&mut buffer)?;
