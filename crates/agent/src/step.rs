@@ -140,8 +140,8 @@ impl Surroundings {
             command.stdin(copy()?).stdout(copy()?).stderr(theirs);
             (ours, None)
         } else {
-            let (stdout, write_stdout) = pipe().map_err(StartError::Spawn)?;
-            let (stderr, write_stderr) = pipe().map_err(StartError::Spawn)?;
+            let (stdout, write_stdout) = pipe(&ready.account).map_err(StartError::Spawn)?;
+            let (stderr, write_stderr) = pipe(&ready.account).map_err(StartError::Spawn)?;
             command.stdin(Stdio::null()).stdout(write_stdout).stderr(write_stderr);
             (stdout, Some(stderr))
         };
@@ -200,9 +200,12 @@ fn find(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
         .find(runnable)
 }
 
-/// A pipe whose reading end does not block.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// A pipe whose reading end does not block, and whose other end is the account's: `/dev/stdout` is opened anew.
+fn pipe(account: &Account) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    if account.differs_from_ours() {
+        std::os::unix::fs::fchown(&write, Some(account.uid), Some(account.gid))?;
+    }
     rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
     // Over the user's limit the pipe stays small, and right.
     let _ = rustix::pipe::fcntl_setpipe_size(&read, PIPE_LEN);

@@ -69,7 +69,7 @@ fn variables_and_folders_that_a_step_adds_are_there_from_the_next_one_on() {
 #[test]
 fn a_malformed_or_too_long_file_fails_the_step_with_words() {
     for (script, words) in [
-        ("echo hello >> $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT, line 1: `hello` is neither"),
+        ("echo hello >> $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT, line 1, is neither"),
         ("echo LONGSHORE_X=1 >> $LONGSHORE_ENV", "may not be set"),
         ("echo bin >> $LONGSHORE_PATH", "no absolute path"),
         ("head -c 70000 /dev/zero | tr '\\0' x > $LONGSHORE_OUTPUT", "more than 64 KiB"),
@@ -226,6 +226,9 @@ fn a_step_runs_as_the_user_it_names() {
     }
     let log = run(vec![StepSpec { user: Some("65534:65534".into()), ..step("id -u; echo a=1 >> $LONGSHORE_OUTPUT") }]);
     assert_eq!((log.stdout(0).as_str(), log.steps[&0].outputs["a"].as_str()), ("65534\n", "1"));
+    let opened = step("echo out > /dev/stdout; echo err > /dev/stderr");
+    let log = run(vec![StepSpec { user: Some("65534:65534".into()), ..opened }]);
+    assert_eq!((log.stdout(0).as_str(), log.steps[&0].status), ("out\n", StepStatus::Success));
 }
 
 fn is_root() -> bool {
