@@ -42,7 +42,7 @@ enum Found {
 }
 
 /// Over the last session that is known of: an earlier process may have opened some that it could not tell of.
-const SESSIONS_UNKNOWN: u32 = 1000;
+const SESSIONS_UNKNOWN: u32 = 16;
 
 impl Engine {
     /// Goes on with a job as [`Engine::run_job`] would: attaches to its container and has everything said again that the journal

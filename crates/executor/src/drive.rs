@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 const HELD: Duration = Duration::from_secs(10);
 /// Exit codes of a program that is not whole: SIGBUS, SIGSEGV.
 const CRASHES: [i64; 2] = [135, 139];
+/// Sessions of far higher numbers that are tried with an adopted agent that does not answer.
+const LEAPS: u32 = 2;
+const LEAP: u32 = 1 << 20;
 /// How long the last ack may take; without it the agent ends a little later.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -89,6 +92,7 @@ impl Driver<'_> {
         // Why we killed the container. What its agent had said before is on its volume, the job's end perhaps as well.
         let mut stuck = None;
         let mut kills = 0;
+        let mut leaps = 0;
         // For a spool that does not come whole.
         let mut reading = None;
         loop {
@@ -172,6 +176,12 @@ impl Driver<'_> {
                     }
                     let message = "the agent does not hold a session with us; run the job again".to_owned();
                     Outcome::Error { kind: ErrorKind::Lost, message }
+                }
+                // Its sessions may be far ahead: a database that was restored knows of older ones only.
+                Ending::Stuck(Stuck::NoAnswer) if !this.fresh && silent && leaps < LEAPS => {
+                    leaps += 1;
+                    session = session.saturating_add(LEAP);
+                    continue;
                 }
                 Ending::Stuck(why) => {
                     let why = *stuck.get_or_insert(why);

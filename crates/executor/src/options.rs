@@ -25,6 +25,8 @@ pub struct EngineOptions {
     pub network_subnet: Option<String>,
     /// How long a job waits for an engine that went away before it is given up.
     pub patience: Duration,
+    /// How long an agent may take to answer: it does within milliseconds; on a host that starts fifty others, within seconds.
+    pub agent_patience: Duration,
     /// How long a pull is tried again while its registry is down or limits the rate.
     pub pull_patience: Duration,
     /// How long a tag is believed to be what it was before the engine is asked again for another build.
@@ -45,6 +47,7 @@ impl EngineOptions {
             runtime_dir: None,
             network_subnet: None,
             patience: Duration::from_secs(15 * 60),
+            agent_patience: Duration::from_secs(60),
             pull_patience: Duration::from_secs(90),
             tag_believed: Duration::from_secs(10),
         }

@@ -18,8 +18,6 @@ use crate::job::{JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter};
 use crate::scribe::Scribe;
 
-/// An agent answers within milliseconds; on a host that starts fifty others, within seconds.
-const ANSWER: Duration = Duration::from_secs(60);
 /// Over the agent's own deadlines, before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
@@ -262,7 +260,7 @@ pub(crate) async fn send(writer: &mut LinkWriter, session: Session, message: &To
 async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backstop: Instant) -> Stuck {
     // What is seen is locked while it is looked at: the look ends before anything is awaited.
     let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
-    if tokio::time::timeout(ANSWER, answered).await.is_err() {
+    if tokio::time::timeout(driver.shared.options.agent_patience, answered).await.is_err() {
         return Stuck::NoAnswer;
     }
     tokio::select! {

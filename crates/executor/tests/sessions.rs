@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use longshore_core::{ErrorKind, Outcome};
+use longshore_core::{ErrorKind, Outcome, Timestamp};
 use longshore_executor::{AdoptRequest, Engine, EngineOptions, JobRequest, JobUpdate, Journal};
 use support::proxy::{Moment, Proxy};
 use support::{MemoryJournal, World, adopt, boxed, container, eventually, job, run_and_die};
@@ -211,6 +211,24 @@ async fn a_job_waits_for_an_engine_that_is_away_when_it_should_start() {
     let (outcome, (), ()) = tokio::join!(running, returning, drained);
     assert_eq!(outcome, Outcome::Success);
     assert_eq!(journal.stdout_text(), "here\n");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_sessions_a_restored_database_does_not_know_of_is_adopted_all_the_same() {
+    let world = World::with(|options| options.agent_patience = Duration::from_secs(1)).await;
+    let (request, journal) = (job(&[COUNT]), MemoryJournal::default());
+    run_and_die(&world, &request, &journal, "20\n").await;
+    let now = u32::try_from(Timestamp::now().as_millis() / 1000).unwrap();
+    let ahead = AdoptRequest { job: request.clone(), session: now + 100_000, began: true };
+    let (sender, _updates) = mpsc::channel(64);
+    tokio::select! {
+        outcome = world.engine.adopt(ahead, boxed(&journal), sender, CancellationToken::new()) => panic!("{outcome:?}"),
+        () = eventually("the agent has answered", async || journal.stdout_text().contains("60\n")) => {}
+    }
+    let outcome = adopt(&world, &request, &journal).await;
+    assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
+    assert_eq!(journal.stdout_text(), counted());
     world.end().await;
 }
 
