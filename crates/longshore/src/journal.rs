@@ -1,5 +1,5 @@
-//! The store's log writer as the executor's journal. A full disk ends no job: what cannot be written is waited for, the agent
-//! keeps it in its spool meanwhile, and nothing is acknowledged.
+//! The store's log writer as the executor's journal. A full disk ends no job, nor do too many open files: what cannot be written is
+//! waited for, the agent keeps it in its spool meanwhile, and nothing is acknowledged.
 //!
 //! Used by `runner`. Blocks while it waits: it is called on blocking threads only.
 
@@ -27,7 +27,7 @@ impl StoreJournal {
     pub(crate) async fn open(store: &Store, job: JobId, attempt: u32, patience: Duration) -> Result<Self, Outcome> {
         let store = store.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            while_full(job, patience, || store.logs().open_writer(job, attempt)).map(|writer| Self {
+            patiently(job, patience, || store.logs().open_writer(job, attempt)).map(|writer| Self {
                 writer,
                 job,
                 patience,
@@ -54,12 +54,12 @@ impl Journal for StoreJournal {
 
     fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         let Self { writer, job, patience } = self;
-        Ok(while_full(*job, *patience, || writer.append(records))?)
+        Ok(patiently(*job, *patience, || writer.append(records))?)
     }
 }
 
-/// Tries until there is room, or patience ends.
-fn while_full<T>(
+/// Tries until there is room on the disk and among the open files, or patience ends.
+fn patiently<T>(
     job: JobId,
     patience: Duration,
     mut work: impl FnMut() -> Result<T, StoreError>,
@@ -68,19 +68,35 @@ fn while_full<T>(
     let mut waits = false;
     loop {
         match work() {
-            Err(error @ StoreError::DiskFull(_)) if since.elapsed() < patience => {
+            Err(error) if error.is_passing() && since.elapsed() < patience => {
                 if !waits {
                     waits = true;
-                    tracing::error!(%job, %error, "a job waits for room for its log");
+                    tracing::error!(%job, %error, "a job waits for its log");
                 }
                 std::thread::sleep(PAUSE);
             }
             done => {
                 if waits && done.is_ok() {
-                    tracing::info!(%job, waited_ms = since.elapsed().as_millis(), "there is room again: the job goes on");
+                    tracing::info!(%job, waited_ms = since.elapsed().as_millis(), "its log can be written again: the job goes on");
                 }
                 return done;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_opened_for_want_of_descriptors_is_waited_for() {
+        let mut tries = 0;
+        let done = patiently(JobId::new(), Duration::from_secs(60), || {
+            tries += 1;
+            let source = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+            if tries < 2 { Err(StoreError::Io { path: "log".into(), source }) } else { Ok(tries) }
+        });
+        assert_eq!(done.unwrap(), 2);
     }
 }

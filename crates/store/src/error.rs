@@ -2,6 +2,8 @@
 
 use std::{io, path::Path, path::PathBuf};
 
+use rustix::io::Errno;
+
 /// A store operation that did not happen. Whatever the error, nothing was half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -73,6 +75,16 @@ impl StoreError {
             return Self::DiskFull(format!("{}: {source}", path.display()));
         }
         Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Whether it passes when somebody makes room or lets go: on a disk, among the process's open files.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::DiskFull(_) | Self::Busy(_) => true,
+            Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
+            _ => false,
+        }
     }
 
     /// Whether the error is a broken uniqueness, which callers turn into a [`StoreError::Conflict`] with words.
