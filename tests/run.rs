@@ -102,3 +102,40 @@ fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
     );
     assert_eq!(Tree::new(&one_step("true")).exit_code(&["lint"]), Some(0));
 }
+
+#[test]
+fn a_job_that_waits_for_approval_is_left_out_unless_it_is_approved_before() {
+    let image = engine::BUSYBOX;
+    let tree = Tree::new(&format!(
+        "on: push
+jobs:
+  test: {{ image: {image}, steps: [run: echo tested] }}
+  deploy: {{ image: {image}, needs: [test], approval: 'Really?', steps: [run: echo deployed] }}
+  tell: {{ image: {image}, needs: [deploy], steps: [run: echo told] }}
+"
+    ));
+    let without = tree.longshore(&["run"]);
+    let why = String::from_utf8_lossy(&without.stderr);
+    assert_eq!(without.status.code(), Some(0), "{without:?}");
+    assert!(why.contains("deploy; `--approve` lets them run"), "{why}");
+    let log = out(&without);
+    assert!(log.contains("tested") && !log.contains("deployed") && !log.contains("told"), "{log}");
+    assert_eq!(tree.exit_code(&["run", "--job", "deploy", "--capacity", "0"]), Some(2));
+    let approved = out(&tree.longshore(&["run", "--approve"]));
+    assert!(approved.contains("deployed") && approved.contains("told"), "{approved}");
+}
+
+#[test]
+fn the_branch_that_is_checked_out_is_the_default_one_where_no_remote_says_otherwise() {
+    let image = engine::BUSYBOX;
+    let tree = Tree::new(&format!(
+        "on: push
+jobs:
+  here: {{ image: {image}, if: event.branch == repo.default-branch, steps: [run: 'echo on $CI_REPO_DEFAULT_BRANCH'] }}
+"
+    ));
+    let made = Command::new("git").args(["init", "-q", "-b", "trunk"]).current_dir(tree.dir.path()).status().unwrap();
+    assert!(made.success());
+    let log = out(&tree.longshore(&["run"]));
+    assert!(log.contains("on trunk"), "{log}");
+}

@@ -1,6 +1,6 @@
 //! The command line, as clap reads it. What each command does is in `commands`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use longshore_agent::AgentOptions;
@@ -109,7 +109,10 @@ pub(crate) struct Run {
     pub(crate) secrets: Vec<(String, String)>,
     /// Jobs at once; the number of cores where it is not given
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
-    pub(crate) capacity: Option<usize>,
+    pub(crate) capacity: Option<NonZeroUsize>,
+    /// Let jobs go on that wait for approval; without it they are left out, with those that need them
+    #[arg(long)]
+    pub(crate) approve: bool,
     #[command(flatten)]
     pub(crate) engine: Engine,
 }
@@ -125,6 +128,7 @@ pub(crate) enum RunEvent {
 pub(crate) struct Lint {
     /// Pipeline files or working trees; the current folder where none is given
     pub(crate) paths: Vec<PathBuf>,
+    /// How findings are printed
     #[arg(long, default_value = "human")]
     pub(crate) format: LintFormat,
     #[command(flatten)]
@@ -175,7 +179,7 @@ pub(crate) enum ConvertFrom {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Remote<C: Subcommand> {
     /// The server's address
-    #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true)]
+    #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true, value_parser = address)]
     pub(crate) url: String,
     /// A token of the server
     #[arg(long, env = "LONGSHORE_TOKEN", hide_env_values = true, global = true)]
@@ -225,8 +229,10 @@ pub(crate) enum Build {
         /// A branch, `refs/...` or a tag; the default branch where none is given
         #[arg(long = "ref", value_name = "REF")]
         git_ref: Option<String>,
+        /// Another commit than the newest of that branch or tag
         #[arg(long)]
         commit: Option<String>,
+        /// An input that the pipeline declares under `on: manual`
         #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
         inputs: Vec<(String, String)>,
     },
@@ -234,6 +240,7 @@ pub(crate) enum Build {
     List {
         /// The repository's name or id
         repo: Option<String>,
+        /// So many
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
@@ -246,7 +253,7 @@ pub(crate) enum Build {
     Logs {
         /// `repo#number` or the build's id
         build: String,
-        /// Only this job
+        /// Only this job; its name without the matrix's values means all of them
         #[arg(long)]
         job: Option<String>,
         /// Stay until the build has ended; the exit code says how
@@ -292,6 +299,7 @@ pub(crate) enum Secret {
     Remove {
         /// The repository's name or id
         repo: String,
+        /// Its name
         name: String,
     },
 }
@@ -300,17 +308,20 @@ pub(crate) enum Secret {
 pub(crate) enum Token {
     /// Make a token; prints it, once
     Create {
+        /// What people call it
         name: String,
         /// read, build, admin
         #[arg(long = "scope", value_name = "SCOPE", default_values = ["read"], value_delimiter = ',')]
         scopes: Vec<String>,
     },
+    /// All tokens, without their values
     List,
     /// Print a link that signs a browser in: once, within ten minutes
     SignIn,
+    /// End a token, and the sign-ins that were made with it
     Revoke {
-        /// Its id
-        token: String,
+        /// Its id, as `longshore token list` shows it
+        id: String,
     },
 }
 
@@ -411,6 +422,13 @@ fn nonce(text: &str) -> Result<Nonce, String> {
     Ok(Nonce(nonce))
 }
 
+fn address(text: &str) -> Result<String, String> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(text.to_owned());
+    }
+    Err(format!("an address begins with http:// or https://: write http://{text}"))
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -429,11 +447,31 @@ fn secret(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_says_what_it_is_and_none_takes_anothers_value() {
+        look_at(&Args::command(), &[]);
+    }
+
+    fn look_at(command: &clap::Command, inherited: &[clap::Id]) {
+        let mut global = inherited.to_vec();
+        for arg in command.get_arguments() {
+            let what = format!("`{}` of `{}`", arg.get_id(), command.get_name());
+            assert!(!inherited.contains(arg.get_id()), "{what} is what a command above takes");
+            assert!(arg.is_hide_set() || arg.get_help().is_some(), "{what} has no help");
+            global.extend(arg.is_global_set().then(|| arg.get_id().clone()));
+        }
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            assert!(below.get_about().is_some(), "`{}` has no help", below.get_name());
+            look_at(below, &global);
+        }
     }
 }

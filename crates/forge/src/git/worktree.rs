@@ -44,6 +44,7 @@ struct Repository {
     /// None before the first commit.
     head: Option<(CommitId, CommitFacts)>,
     origin: Option<String>,
+    default_branch: Option<String>,
 }
 
 /// What an event needs to know of a folder.
@@ -56,6 +57,8 @@ pub struct WorktreeFacts {
     pub facts: CommitFacts,
     /// The address of `origin`, without credentials.
     pub origin: Option<String>,
+    /// The branch that `origin` has its HEAD on, as it was cloned; without one, the branch that is checked out.
+    pub default_branch: Option<String>,
 }
 
 impl Worktree {
@@ -91,16 +94,20 @@ impl Worktree {
 
     async fn look_at(&self, git_dir: PathBuf) -> Result<Repository, GitError> {
         let ask = |args: &[&str]| self.git.in_repository(&git_dir).args(args).run("looking at the repository", &[]);
-        let (head, log, origin) = tokio::try_join!(
+        let (head, log, origin, default) = tokio::try_join!(
             ask(&["symbolic-ref", "--quiet", "HEAD"]),
             ask(&LOG_ONE),
             ask(&["config", "--get", "remote.origin.url"]),
+            ask(&["symbolic-ref", "--quiet", "refs/remotes/origin/HEAD"]),
         )?;
         let line = |output: &[u8]| String::from_utf8_lossy(output).trim_end().to_owned();
         let (commit, facts) = parse_facts(&log.stdout);
         let origin = line(&origin.stdout).parse::<CloneUrl>().ok().map(|url| url.address().to_owned());
+        let (head, default) = (line(&head.stdout), line(&default.stdout));
+        let default = default.strip_prefix("refs/remotes/origin/").or_else(|| head.strip_prefix("refs/heads/"));
         Ok(Repository {
-            branch: line(&head.stdout).parse().ok(),
+            default_branch: default.map(str::to_owned),
+            branch: head.parse().ok(),
             head: commit.parse().ok().map(|commit| (commit, facts)),
             origin,
             git_dir,
@@ -121,7 +128,8 @@ impl Worktree {
             Some((commit, facts)) => (commit.to_string(), facts.clone()),
             None => ("0".repeat(40), nobody),
         };
-        WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin }
+        let default_branch = self.repository.as_ref().and_then(|repository| repository.default_branch.clone());
+        WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin, default_branch }
     }
 
     /// A tar of the folder as it is now, and notes about what is not in it.

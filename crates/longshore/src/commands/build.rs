@@ -31,11 +31,23 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
         }
         Build::List { repo, limit } => list(&client, repo.as_deref(), limit, args.json),
         Build::Show { build } => show(&find(&client, &build)?, args.json),
-        Build::Logs { build, job, follow } => logs(&client, &find(&client, &build)?, job.as_deref(), follow),
+        Build::Logs { build, job, follow } => {
+            if args.json && follow {
+                let message =
+                    "`--follow` prints lines for people: leave out --json, or read the build's log when it is over";
+                return Err(Ended::new(2, message).into());
+            }
+            logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.json)
+        }
         Build::Cancel { build } => {
             let build = find(&client, &build)?;
             let answer = client.post(&format!("/api/v1/builds/{}/cancel", text(&build, "id")), &json!({}))?;
-            say(&answer, args.json, &format!("build #{} is asked to stop", build["number"]))
+            let said = if build["finished_at"].is_null() {
+                format!("build #{} is asked to stop", build["number"])
+            } else {
+                format!("build #{} is over already: {}", build["number"], text(&build, "status"))
+            };
+            say(&answer, args.json, &said)
         }
         Build::Rerun { build, failed_only } => {
             let build = find(&client, &build)?;
@@ -58,6 +70,11 @@ fn say(answer: &Value, json: bool, line: &str) -> super::Result {
 /// The build of this id, or `repo#number`.
 fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let Some((repo, number)) = build.rsplit_once('#') else {
+        if !repo::looks_like_an_id(build) {
+            let message =
+                format!("`{build}` is no build: write `repo#number` as in `longshore build list`, or a build's id");
+            return Err(Ended::new(2, message).into());
+        }
         return client.get(&format!("/api/v1/builds/{}", repo::query_value(build)));
     };
     let repo = repo::find(client, repo)?;
@@ -89,15 +106,24 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
             [
                 format!("{repo}#{}", b["number"]),
                 text(b, "status"),
-                text(b, "branch"),
+                of(b),
                 commit,
                 text(b, "created_at"),
                 text(b, "message"),
             ]
         })
         .collect();
-    table::print(["BUILD", "STATUS", "BRANCH", "COMMIT", "CREATED", "MESSAGE"], &rows)?;
+    table::print(["BUILD", "STATUS", "OF", "COMMIT", "CREATED", "MESSAGE"], &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was built: a branch, a tag, or a pull request's number with the branch that it asks to change.
+fn of(build: &Value) -> String {
+    match (build["pull_request"]["number"].as_u64(), build["tag"].as_str()) {
+        (Some(number), _) => format!("#{number} into {}", text(&build["pull_request"], "target_branch")),
+        (None, Some(tag)) => tag.to_owned(),
+        (None, None) => text(build, "branch"),
+    }
 }
 
 fn show(build: &Value, json: bool) -> super::Result {
@@ -107,7 +133,7 @@ fn show(build: &Value, json: bool) -> super::Result {
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "build #{}  {}  {}", build["number"], text(build, "status"), text(build, "reason"))?;
-    writeln!(out, "{} {} {}", text(build, "event"), text(build, "branch"), text(build, "commit"))?;
+    writeln!(out, "{} {} {}", text(build, "event"), of(build), text(build, "commit"))?;
     writeln!(out, "{} ({})", text(build, "message"), text(build, "author"))?;
     for diagnostic in build["diagnostics"].as_array().into_iter().flatten() {
         if let Ok(diagnostic) = serde_json::from_value::<longshore_core::Diagnostic>(diagnostic.clone()) {
@@ -125,33 +151,41 @@ fn show(build: &Value, json: bool) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool) -> super::Result {
-    let jobs: Vec<&Value> = build["jobs"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|job| only.is_none_or(|name| job["name"].as_str() == Some(name)))
-        .collect();
-    if let (true, Some(name)) = (jobs.is_empty(), only) {
-        return Err(Ended::new(1, format!("build #{} has no job `{name}`", build["number"])).into());
+fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: bool) -> super::Result {
+    let all: Vec<&Value> = build["jobs"].as_array().into_iter().flatten().collect();
+    if all.is_empty() {
+        // Its files could not be planned: what is wrong with them is all there is to read.
+        show(build, json)?;
+        return Ok(ExitCode::FAILURE);
     }
+    // `test` means all jobs of its matrix.
+    let wanted = |job: &str| {
+        only.is_none_or(|name| job == name || job.strip_prefix(name).is_some_and(|rest| rest.starts_with(" (")))
+    };
+    let jobs: Vec<&Value> = all.iter().copied().filter(|job| job["name"].as_str().is_some_and(wanted)).collect();
+    if let (true, Some(name)) = (jobs.is_empty(), only) {
+        let all = all.iter().map(|job| text(job, "name")).collect::<Vec<_>>().join(", ");
+        return Err(Ended::new(1, format!("build #{} has no job `{name}`; it has: {all}", build["number"])).into());
+    }
+    let names: Vec<String> = jobs.iter().map(|job| text(job, "name")).collect();
+    let printer = Printer::new(names.iter().map(String::as_str), None);
     if !follow {
-        let printer = Printer::new([], None);
-        for job in jobs {
+        for (index, (job, name)) in jobs.iter().zip(&names).enumerate() {
             let path = format!("/api/v1/jobs/{}/log", text(job, "id"));
-            // In a file or a pipe it is what it is; on a terminal nothing in it may move the cursor.
-            if std::io::stdout().is_terminal() {
-                let mut lines = printer.plain();
+            if json {
+                client.copy(&format!("{path}?format=jsonl"), &mut JobObjects::of(name))?;
+            } else if jobs.len() > 1 || std::io::stdout().is_terminal() {
+                // On a terminal nothing in it may move the cursor.
+                let mut lines = if jobs.len() > 1 { printer.job(index, name) } else { printer.plain() };
                 client.copy(&path, &mut lines)?;
                 lines.finish()?;
             } else {
+                // One job's in a file or a pipe is what it is.
                 client.copy(&path, &mut std::io::stdout().lock())?;
             }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let names: Vec<String> = jobs.iter().map(|job| text(job, "name")).collect();
-    let printer = Printer::new(names.iter().map(String::as_str), None);
     // A stream of a job that has not begun waits for it; so there is one a job from the start.
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let mut followers = Vec::new();
@@ -191,4 +225,36 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool) -> sup
     writeln!(std::io::stdout(), "build #{}: {} {}", build["number"], text(&build, "status"), text(&build, "reason"))?;
     let ok = matches!(build["status"].as_str(), Some("success" | "skipped"));
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Puts the job's name into each object of a log of JSON lines, and prints it.
+struct JobObjects {
+    start: String,
+    partial: Vec<u8>,
+}
+
+impl JobObjects {
+    fn of(name: &str) -> Self {
+        Self { start: format!("{{\"job\":{},", Value::from(name)), partial: Vec::new() }
+    }
+}
+
+impl std::io::Write for JobObjects {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = memchr::memrchr(b'\n', &self.partial) else { return Ok(bytes.len()) };
+        let rest = self.partial.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.partial, rest);
+        let mut out = std::io::stdout().lock();
+        for object in whole.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"{")) {
+            out.write_all(self.start.as_bytes())?;
+            out.write_all(object)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

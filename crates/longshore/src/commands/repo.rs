@@ -26,7 +26,12 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 writeln!(out, "{} is registered ({}).", text(&repo, "name"), text(&repo, "id"))?;
                 writeln!(out, "webhook address  {}", text(&repo, "hook_url"))?;
                 writeln!(out, "webhook secret   {}   (shown this once)", text(&repo, "hook_secret"))?;
-                writeln!(out, "Set both at the forge: content type application/json, push events.")?;
+                let next = if text(&repo, "forge") == "git" {
+                    "Call it from a `post-receive` hook: the README's part on webhooks says how."
+                } else {
+                    "Set both at the forge: content type application/json, push and pull request events."
+                };
+                writeln!(out, "{next}")?;
             }
         }
         Repo::List => {
@@ -65,14 +70,17 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
 
 /// The repository of this id or name.
 pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
-    let looks_like_an_id = repo.len() == 36 && repo.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if looks_like_an_id {
+    if looks_like_an_id(repo) {
         return client.get(&format!("/api/v1/repos/{repo}"));
     }
     let found = client.get(&format!("/api/v1/repos?name={}", query_value(repo)))?;
     found["items"].get(0).cloned().ok_or_else(|| {
         Ended::new(1, format!("no repository `{repo}` here; `longshore repo list` shows those that are")).into()
     })
+}
+
+pub(crate) fn looks_like_an_id(text: &str) -> bool {
+    text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
 /// Every item of a list, page by page.

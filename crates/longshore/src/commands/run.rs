@@ -67,7 +67,7 @@ async fn run_tree(args: Run) -> super::Result {
     let (order, orders) = mpsc::channel(256);
     let (reports_in, reports) = mpsc::channel(1024);
     let capacity =
-        args.capacity.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get)).max(1);
+        args.capacity.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZero::get);
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
     let planner = Planner { mirrors, most_jobs: args.limits.max_jobs };
     let scheduler = Scheduler::start(store.clone(), planner, capacity, order, reports, &tasks, &shutdown);
@@ -133,7 +133,7 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
         author_email: facts.facts.email,
         sender: std::env::var("USER").unwrap_or_default(),
         url: None,
-        default_branch: None,
+        default_branch: facts.default_branch.clone(),
         inputs: args.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
         pull_request: None,
         schedule: None,
@@ -142,12 +142,15 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
         name: name_of(&args.dir),
         clone_url: facts.origin.unwrap_or_default(),
         forge: "git".to_owned(),
-        default_branch: None,
+        default_branch: facts.default_branch,
         // Whoever runs it here wants it to run.
         changed_files: None,
     };
     let plan = match checked.plan(&event, &repo) {
-        Planned::Build(plan) => choose(plan, args.pipeline.as_deref(), args.job.as_deref())?,
+        Planned::Build(plan) => {
+            let chosen = choose(plan, args.pipeline.as_deref(), args.job.as_deref())?;
+            approve_or_leave_out(chosen, args.approve)?
+        }
         Planned::Broken(diagnostics) => {
             std::io::stderr().write_all(report::human(&diagnostics).as_bytes())?;
             return Err(Ended::new(2, "the pipeline has errors").into());
@@ -208,6 +211,36 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
         }
         plan.jobs.retain(|job| wanted.contains(&job.key));
     }
+    Ok(plan)
+}
+
+/// Nobody is asked here: jobs that wait for approval go on if that was said before, or are left out with those that need them.
+fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<BuildPlan> {
+    if approve {
+        for job in &mut plan.jobs {
+            job.approval = None;
+        }
+        return Ok(plan);
+    }
+    let asking: Vec<_> = plan.jobs.iter().filter(|job| job.approval.is_some()).map(|job| job.name.clone()).collect();
+    if asking.is_empty() {
+        return Ok(plan);
+    }
+    let mut left_out: HashSet<String> =
+        plan.jobs.iter().filter(|job| job.approval.is_some()).map(|job| job.key.clone()).collect();
+    let mut before = 0;
+    while left_out.len() > before {
+        before = left_out.len();
+        let needy = plan.jobs.iter().filter(|job| job.needs.iter().any(|need| left_out.contains(&need.key)));
+        let needy: Vec<String> = needy.map(|job| job.key.clone()).collect();
+        left_out.extend(needy);
+    }
+    plan.jobs.retain(|job| !left_out.contains(&job.key));
+    let message = format!("waiting for approval: {}; `--approve` lets them run", asking.join(", "));
+    if plan.jobs.is_empty() {
+        return Err(Ended::new(2, format!("every job that is left is {message}")).into());
+    }
+    writeln!(std::io::stderr(), "longshore: left out, with what needs them, as jobs that are {message}")?;
     Ok(plan)
 }
 

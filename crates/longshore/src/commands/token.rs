@@ -59,8 +59,8 @@ pub(crate) fn run(args: Remote<Token>) -> super::Result {
                 table::print(["ID", "NAME", "SCOPES", "CREATED", "LAST USED"], &rows)?;
             }
         }
-        Token::Revoke { token } => {
-            let answer = client.delete(&format!("/api/v1/tokens/{token}"))?;
+        Token::Revoke { id } => {
+            let answer = client.delete(&format!("/api/v1/tokens/{id}"))?;
             if args.json {
                 print_json(&answer)?;
             } else {

@@ -1,0 +1,92 @@
+//! What the command line says to a person who talks with a server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::{
+    engine,
+    server::{ADMIN_TOKEN, program},
+    world::World,
+};
+
+fn longshore(world: &World, token: &str, args: &[&str]) -> Output {
+    Command::new(program())
+        .args(args)
+        .env("LONGSHORE_URL", world.server.url())
+        .env("LONGSHORE_TOKEN", token)
+        .env("LONGSHORE_DATA", world.server.data.path())
+        .output()
+        .expect("the program runs")
+}
+
+fn said(world: &World, args: &[&str]) -> String {
+    let output = longshore(world, ADMIN_TOKEN, args);
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn complained(world: &World, args: &[&str]) -> (Option<i32>, String) {
+    let output = longshore(world, ADMIN_TOKEN, args);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_token_that_is_revoked_opens_nothing_any_more() {
+    let world = World::start();
+    let token = said(&world, &["token", "create", "laptop", "--scope", "read"]);
+    assert!(longshore(&world, token.trim(), &["build", "list"]).status.success());
+    let tokens: Vec<Value> = serde_json::from_str(&said(&world, &["token", "list", "--json"])).unwrap();
+    let id = tokens.iter().find(|token| token["name"] == "laptop").unwrap()["id"].as_str().unwrap();
+    assert_eq!(said(&world, &["token", "revoke", id]), "revoked\n");
+    let refused = longshore(&world, token.trim(), &["build", "list"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+#[test]
+fn a_builds_logs_say_which_job_each_line_is_of() {
+    let world = World::start();
+    let build = world.run(&format!(
+        "on: push
+jobs:
+  quiet: {{ image: {image}, steps: [run: echo one] }}
+  test: {{ image: {image}, matrix: {{ v: [a, b] }}, steps: [run: 'echo v=${{{{ matrix.v }}}}'] }}
+",
+        image = engine::BUSYBOX
+    ));
+    assert_eq!(build["status"], "success", "{build}");
+    let id = build["id"].as_str().unwrap();
+    let all = said(&world, &["build", "logs", id]);
+    for line in ["quiet    | one\n", "test (a) | v=a\n", "test (b) | v=b\n"] {
+        assert!(all.contains(line), "{line:?} in {all}");
+    }
+    let of_test = said(&world, &["build", "logs", id, "--job", "test"]);
+    assert!(of_test.contains("v=a") && of_test.contains("v=b") && !of_test.contains("one"), "{of_test}");
+    let objects = said(&world, &["build", "logs", id, "--json"]);
+    let objects: Vec<Value> = objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.iter().any(|object| object["job"] == "quiet" && object.to_string().contains("one")), "{objects:?}");
+    let (code, why) = complained(&world, &["build", "logs", id, "--job", "tests"]);
+    assert_eq!((code, why.contains("it has: quiet, test (a), test (b)")), (Some(1), true), "{why}");
+    assert!(said(&world, &["build", "cancel", id]).contains("is over already: success"));
+}
+
+#[test]
+fn what_is_no_build_or_no_address_is_told_with_what_to_write() {
+    let world = World::start();
+    let (code, why) = complained(&world, &["build", "show", "1"]);
+    assert_eq!((code, why.contains("write `repo#number`")), (Some(2), true), "{why}");
+    let (code, why) = complained(&world, &["build", "list", "--url", "127.0.0.1:80"]);
+    assert_eq!((code, why.contains("write http://127.0.0.1:80")), (Some(2), true), "{why}");
+}
+
+#[test]
+fn a_build_whose_files_are_broken_has_their_faults_for_a_log() {
+    let world = World::start();
+    let build = world.run("on: push\njobs: { one: { imagee: x } }\n");
+    let output = longshore(&world, ADMIN_TOKEN, &["build", "logs", build["id"].as_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("imagee"), "{output:?}");
+}
