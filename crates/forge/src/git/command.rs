@@ -43,7 +43,7 @@ const PASSED_ON: [&str; 14] = [
 ];
 
 /// Above any file of any repository, in git's own order of precedence.
-const CONFIG: [(&str, &str); 21] = [
+const CONFIG: [(&str, &str); 22] = [
     ("core.hooksPath", "/dev/null"),
     ("core.attributesFile", "/dev/null"),
     ("core.excludesFile", "/dev/null"),
@@ -61,6 +61,8 @@ const CONFIG: [(&str, &str); 21] = [
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("gc.autoDetach", "false"),
+    // Credentials are for the host that was named, and who answers there does not choose where we go.
+    ("http.followRedirects", "false"),
     ("http.lowSpeedLimit", "1"),
     ("http.lowSpeedTime", "60"),
     ("init.defaultBranch", "main"),

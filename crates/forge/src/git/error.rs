@@ -21,6 +21,10 @@ pub enum GitError {
     Timeout { operation: &'static str, limit: Duration },
     #[error("git refuses {address}: only http, https and ssh are allowed ({detail})")]
     RefusedAddress { address: String, detail: String },
+    #[error(
+        "{address} redirects to another address, which is not followed, as its credentials would go there: register the address that it leads to ({detail})"
+    )]
+    Redirect { address: String, detail: String },
     #[error("{revision} is not in the repository: it was deleted or replaced since, or never pushed")]
     UnknownRevision { revision: String },
     #[error("{address} uses SHA-256 object names, which are not supported yet")]
@@ -58,6 +62,7 @@ impl GitError {
             | Self::Unreachable { .. }
             | Self::Certificate { .. }
             | Self::Timeout { .. }
+            | Self::Redirect { .. }
             | Self::NoGit
             | Self::Failed { .. }
             | Self::Io { .. } => true,
@@ -81,6 +86,8 @@ impl GitError {
         let address = address.to_owned();
         if has(&["' not allowed", "is not allowed"]) {
             Self::RefusedAddress { address, detail }
+        } else if has(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
+            Self::Redirect { address, detail }
         } else if has(&["mismatched algorithms"]) {
             Self::ObjectFormat { address }
         } else if has(&["certificate"]) {

@@ -131,7 +131,7 @@ async fn credentials_open_the_door_and_show_nowhere() {
     let options = || Options {
         credentials: Some(format!("robot:{secret}")),
         secrets: vec![secret.to_owned(), base64(&format!("robot:{secret}"))],
-        silent: false,
+        ..Options::default()
     };
     let world = world_with(options(), &format!("robot:{secret}@")).await;
     // Git's arguments as git itself sees them; the host looks at all processes while they wait for it.
@@ -148,6 +148,21 @@ async fn credentials_open_the_door_and_show_nowhere() {
     assert_eq!(*world.host.leaks.lock().unwrap(), Vec::<String>::new());
     let config = std::fs::read_to_string(mirror.folder().join("config")).unwrap();
     assert!(!config.contains(secret));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_the_error_says_to_register_where_it_leads() {
+    let world = world().await;
+    for status in [301, 302, 303, 307, 308] {
+        let redirect = Some((status, format!("http://{}", world.host.address)));
+        let host = GitHost::start(&world.host.root, Options { redirect, ..Options::default() });
+        let url = format!("http://robot:s3cr3t-w0rd@{}/app/.git", host.address).parse().unwrap();
+        let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
+        assert!(matches!(error, GitError::Redirect { .. }), "{status}: {error:?}");
+        assert!(error.to_string().contains("register the address that it leads to"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
+    }
+    assert_eq!(*world.host.requests.lock().unwrap(), Vec::<String>::new(), "nobody came by a redirect");
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) secrets: Vec<String>,
     /// Takes connections and never answers.
     pub(crate) silent: bool,
+    /// Sends everybody on to there, with this status.
+    pub(crate) redirect: Option<(u16, String)>,
 }
 
 pub(crate) struct GitHost {
@@ -90,6 +92,10 @@ impl Served {
         let header = |name: &str| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
         self.requests.lock().unwrap().push(path.to_owned());
         self.look_for_secrets();
+        if let Some((status, to)) = &self.options.redirect {
+            let answer = format!("HTTP/1.1 {status} Elsewhere\r\nLocation: {to}{target}\r\n");
+            return write!(&*stream, "{answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        }
         let expected = self.options.credentials.as_ref().map(|c| format!("Basic {}", base64(c)));
         if expected.is_some() && header("authorization") != expected.as_deref() {
             let answer = "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"git\"\r\n";
