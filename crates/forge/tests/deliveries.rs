@@ -34,6 +34,31 @@ fn push(hook: Hook) -> PushHook {
 }
 
 #[test]
+fn of_what_outsiders_write_no_more_is_kept_than_a_person_reads() {
+    let mut delivery: serde_json::Value = serde_json::from_slice(&body("forgejo-push")).unwrap();
+    let long = "é".repeat(1 << 20);
+    let head = &mut delivery["head_commit"];
+    head["message"] = long.as_str().into();
+    (head["author"]["name"], head["author"]["email"]) = (long.as_str().into(), long.as_str().into());
+    delivery["sender"]["login"] = long.as_str().into();
+    let hook = push(parse_event(Forge::Forgejo, "push", delivery.to_string().as_bytes()).unwrap());
+    let message = hook.message.unwrap();
+    assert!(message.len() <= 64 << 10 && message.ends_with("(the rest was cut)"), "{}", message.len());
+    for text in [hook.author.unwrap(), hook.author_email.unwrap(), hook.sender] {
+        assert!(text.len() <= 1 << 10 && text.ends_with('…'), "{}", text.len());
+    }
+    let mut delivery: serde_json::Value = serde_json::from_slice(&body("forgejo-pull-request")).unwrap();
+    (delivery["pull_request"]["title"], delivery["action"]) = (long.as_str().into(), long.as_str().into());
+    match parse_event(Forge::Forgejo, "pull_request", delivery.to_string().as_bytes()).unwrap() {
+        Hook::PullRequest(request) => {
+            assert!(request.title.ends_with('…') && request.title.len() <= 1 << 10, "{}", request.title.len());
+            assert!(request.action.ends_with('…') && request.action.len() <= 1 << 10, "{}", request.action.len());
+        }
+        other => panic!("no pull request: {other:?}"),
+    }
+}
+
+#[test]
 fn every_recorded_delivery_carries_a_good_signature_and_a_key_of_its_own() {
     let mut keys = std::collections::BTreeSet::new();
     for name in [

@@ -132,7 +132,7 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut invocation = Invocation { command, config: 0, limit: self.local_limit, url: None };
+        let mut invocation = Invocation { command, config: 0, limit: self.local_limit, enough: None, url: None };
         for (key, value) in CONFIG {
             invocation.config(key, value);
         }
@@ -164,6 +164,8 @@ pub(crate) struct Invocation {
     command: Command,
     config: usize,
     limit: Duration,
+    /// Bytes of its output that are read at most.
+    enough: Option<u64>,
     url: Option<CloneUrl>,
 }
 
@@ -188,6 +190,12 @@ impl Invocation {
     /// Lets it take so long.
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Reads no more than so many bytes of its output; that it has more to say is no error.
+    pub(crate) fn at_most(mut self, bytes: u64) -> Self {
+        self.enough = Some(bytes);
         self
     }
 
@@ -238,7 +246,7 @@ impl Invocation {
             Ok(())
         };
         let work = async {
-            let (stdout, stderr, ()) = tokio::try_join!(read_whole(stdout), read_tail(stderr), write)?;
+            let (stdout, stderr, ()) = tokio::try_join!(read_stdout(stdout, self.enough), read_tail(stderr), write)?;
             Ok::<_, io::Error>((child.wait().await?, stdout, stderr))
         };
         let done = timeout(self.limit, work).await.map_err(|_| GitError::Timeout { operation, limit: self.limit })?;
@@ -246,7 +254,9 @@ impl Invocation {
         group.0 = None;
         let complaint = complaint(&stderr);
         let complaint = self.url.as_ref().map_or(complaint.clone(), |url| url.redact(&complaint));
-        Ok(Ended { success: status.success(), stdout, complaint })
+        // Nobody reads on: it ends by that, and not well.
+        let was_enough = self.enough.is_some_and(|enough| stdout.len() as u64 == enough);
+        Ok(Ended { success: status.success() || was_enough, stdout, complaint })
     }
 
     /// Starts it with its standard input from a file, its output to be read by the caller, in a blocking way.
@@ -303,10 +313,10 @@ impl Drop for Group {
     }
 }
 
-async fn read_whole(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+async fn read_stdout(stream: Option<impl AsyncRead + Unpin>, enough: Option<u64>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        stream.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await?;
+        stream.take(enough.unwrap_or(MAX_OUTPUT + 1)).read_to_end(&mut bytes).await?;
     }
     if bytes.len() as u64 > MAX_OUTPUT {
         return Err(io::Error::other("git's output is longer than 256 MiB"));

@@ -20,6 +20,9 @@ use crate::{CommitId, RefName, Revision, text};
 /// Packing a large repository takes its time; what is killed in the middle begins anew.
 const PACKING: Duration = Duration::from_secs(60 * 60);
 
+/// What is read of a commit's message, author and address: more than is kept of them.
+const MAX_FACTS: u64 = 256 << 10;
+
 /// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
 #[derive(Debug)]
 pub struct Mirrors {
@@ -273,12 +276,13 @@ impl Mirror {
         commit.filter(|_| ended.success).ok_or_else(|| GitError::UnknownRevision { revision: revision.to_string() })
     }
 
-    /// Message and author of a commit.
+    /// Message and author of a commit, cut where they are too long for people.
     ///
     /// # Errors
     /// When the commit is not here.
     pub async fn commit_facts(&self, commit: &CommitId) -> Result<CommitFacts, GitError> {
-        let log = self.git.in_repository(&self.folder).args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
+        let log = self.git.in_repository(&self.folder).at_most(MAX_FACTS);
+        let log = log.args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
         Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
     }
 
