@@ -26,7 +26,7 @@ pub(crate) struct StartBuild {
     /// `main`, `refs/heads/main`, `refs/tags/v1`; the default branch where it is not given
     #[serde(rename = "ref")]
     git_ref: Option<String>,
-    /// A full commit id; the ref's newest where it is not given
+    /// A full commit id, of a commit that is on the ref; the ref's newest where it is not given
     commit: Option<String>,
     #[serde(default)]
     inputs: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ pub(crate) struct StartBuild {
     params(("repo" = String, Path, description = "The repository's id")), request_body = StartBuild,
     responses(
         (status = 201, body = BuildView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 422, description = "No such branch, no pipeline for it, or one with errors", body = ErrorBody),
+        (status = 422, description = "No such branch, a commit that is not on it, no pipeline for it, or one with errors", body = ErrorBody),
         (status = 502, description = "The git host does not answer, or refuses", body = ErrorBody),
     ),
 )]

@@ -229,7 +229,7 @@ pub(crate) enum Build {
         /// A branch, `refs/...` or a tag; the default branch where none is given
         #[arg(long = "ref", value_name = "REF")]
         git_ref: Option<String>,
-        /// Another commit than the newest of that branch or tag
+        /// A commit that is on it; its newest where none is given
         #[arg(long)]
         commit: Option<String>,
         /// An input that the pipeline declares under `on: manual`

@@ -17,6 +17,7 @@ mod prepare;
 mod rerun;
 mod scheduler;
 mod schedules;
+mod start;
 
 pub use contexts::build_context;
 pub use dispatcher::{Order, Report, ReportKind};

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use longshore_forge::{
     RefName, Revision,
-    git::{CloneUrl, GitError, Mirror, Wanted},
+    git::{GitError, Mirror, Wanted},
 };
 use longshore_store::repos::Repo;
 
 use crate::{
     pipeline::{self, Input, SourceFile},
-    prepare::Planner,
+    prepare::{Planner, clone_url},
 };
 
 /// What can be started by hand at a commit.
@@ -48,10 +48,7 @@ pub(crate) async fn look(
 ) -> Result<Option<ManualStart>, GitError> {
     let mirror = planner.mirrors.mirror(repo.id).await?;
     let commit = if fetch {
-        let url: CloneUrl = repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| {
-            GitError::RefusedAddress { address: "the clone address".to_owned(), detail: error.to_string() }
-        })?;
-        mirror.fetch(&url, &Wanted::Ref(git_ref)).await?
+        mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?
     } else {
         match mirror.resolve(&Revision::Ref(git_ref)).await {
             Ok(commit) => commit,

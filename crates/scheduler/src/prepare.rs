@@ -168,7 +168,8 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     Ok(Prepared { what: plan(&checked, event, repo, changed_files), schedules })
 }
 
-fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
+/// Where a repository is fetched from.
+pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
     repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| GitError::RefusedAddress {
         address: "the clone address".to_owned(),
         detail: error.to_string(),

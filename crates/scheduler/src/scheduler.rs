@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp};
-use longshore_forge::{
-    CommitId, InvalidRevision, RefName,
-    git::{GitError, Wanted},
-};
+use longshore_forge::git::Wanted;
 use longshore_store::{
     Store, StoreError,
     builds::{self, NewBuild},
@@ -23,6 +20,7 @@ use crate::{
     prepare::{Origin, Planner, Prepared, What},
     rerun::{self, Rerun},
     schedules::{self, Schedules},
+    start::{self, Found},
 };
 
 /// What a manual build starts from.
@@ -30,7 +28,7 @@ use crate::{
 pub struct StartRequest {
     /// `main`, `refs/heads/main`, `refs/tags/v1`; the default branch where nothing is given.
     pub git_ref: Option<String>,
-    /// A full commit id; the ref's newest where nothing is given.
+    /// A full commit id, of a commit that is on the ref; the ref's newest where nothing is given.
     pub commit: Option<String>,
     pub inputs: BTreeMap<String, String>,
     /// Who asks: a token's name.
@@ -58,7 +56,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    fn unusable(message: impl Into<String>) -> Self {
+    pub(crate) fn unusable(message: impl Into<String>) -> Self {
         Self::Unusable { message: message.into(), diagnostics: Vec::new() }
     }
 }
@@ -98,17 +96,12 @@ impl Scheduler {
     /// Fetches, reads and plans the repository's pipelines at that commit, and queues the build.
     pub async fn start_build(&self, repo: RepoId, request: StartRequest) -> Result<BuildId, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
-        let git_ref = full_ref(request.git_ref.as_deref(), repo.default_branch.as_deref())?;
-        let wanted = match request.commit {
-            Some(commit) => {
-                Wanted::Commit(commit.parse::<CommitId>().map_err(|e| RequestError::unusable(e.to_string()))?)
-            }
-            None => Wanted::Ref(git_ref.clone()),
-        };
+        let found = start::find(&self.planner, &repo, request.git_ref.as_deref(), request.commit.as_deref()).await?;
+        let Found { git_ref, commit } = found;
         let origin = Origin {
             name: EventName::Manual,
             git_ref: git_ref.as_str().to_owned(),
-            wanted,
+            wanted: Wanted::Commit(commit),
             before: None,
             sender: request.sender,
             url: None,
@@ -117,7 +110,7 @@ impl Scheduler {
             pull_request: None,
             schedule: None,
         };
-        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(of_git)?;
+        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(start::of_git)?;
         match what {
             What::Build { event, plan, diagnostics } => {
                 let new = NewBuild {
@@ -144,8 +137,8 @@ impl Scheduler {
         fetch: bool,
     ) -> Result<Option<ManualStart>, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
-        let git_ref = full_ref(git_ref, repo.default_branch.as_deref())?;
-        manual::look(&self.planner, &repo, git_ref, fetch).await.map_err(of_git)
+        let git_ref = start::full_ref(git_ref, repo.default_branch.as_deref())?;
+        manual::look(&self.planner, &repo, git_ref, fetch).await.map_err(start::of_git)
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.
@@ -211,18 +204,4 @@ fn in_words(error: RequestError) -> RequestError {
 
 pub(crate) fn not_found(what: &str) -> RequestError {
     RequestError::NotFound(format!("there is no such {what}"))
-}
-
-/// `main` as `refs/heads/main`; a full name as it is.
-fn full_ref(asked: Option<&str>, default_branch: Option<&str>) -> Result<RefName, RequestError> {
-    let name = asked.or(default_branch).unwrap_or("main");
-    let full = if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") };
-    full.parse().map_err(|error: InvalidRevision| RequestError::unusable(error.to_string()))
-}
-
-fn of_git(error: GitError) -> RequestError {
-    match error {
-        GitError::UnknownRevision { .. } => RequestError::unusable(error.to_string()),
-        other => RequestError::GitHost(other.to_string()),
-    }
 }

@@ -276,6 +276,21 @@ impl Mirror {
         commit.filter(|_| ended.success).ok_or_else(|| GitError::UnknownRevision { revision: revision.to_string() })
     }
 
+    /// Whether `commit` is `newest` or one that leads to it; none that is not here is.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub async fn is_on(&self, commit: &CommitId, newest: &CommitId) -> Result<bool, GitError> {
+        let operation = "looking for a commit on a branch";
+        let is_ancestor = ["merge-base", "--is-ancestor", "--end-of-options", commit.as_str(), newest.as_str()];
+        let ended = self.git.in_repository(&self.folder).args(is_ancestor).run(operation, &[]).await?;
+        if ended.success || ended.complaint.is_empty() || ended.complaint.contains("Not a valid commit") {
+            Ok(ended.success)
+        } else {
+            Err(GitError::Failed { operation, detail: ended.complaint })
+        }
+    }
+
     /// Message and author of a commit, cut where they are too long for people.
     ///
     /// # Errors
