@@ -5,7 +5,11 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::world::{World, one_step};
+use support::{
+    api::text,
+    engine, until,
+    world::{World, job, one_step},
+};
 
 fn start(world: &World, what: &Value) -> (u16, Value) {
     world.api().post(&format!("/api/v1/repos/{}/builds", world.repo), what)
@@ -44,4 +48,48 @@ fn a_commit_is_started_only_on_a_branch_or_tag_that_it_is_on() {
     git.git(&["push", "-q", "--force", "origin", &format!("{first}:refs/heads/side")]);
     let (status, answer) = start(&world, &json!({ "commit": stolen, "ref": "side" }));
     assert_eq!(status, 422, "{answer}");
+}
+
+#[test]
+fn the_default_branch_is_what_the_remote_says_where_nobody_else_does() {
+    let world = World::start();
+    let git = &world.git;
+    git.head("trunk");
+    let pipeline = format!(
+        "on: {{ push: , manual: , schedule: [{{ cron: '0 0 1 1 *' }}] }}
+jobs:
+  one:
+    image: {}
+    if: event.branch == repo.default-branch
+    steps: [{{ run: 'echo \"$CI_REPO_DEFAULT_BRANCH\"' }}]
+",
+        engine::BUSYBOX
+    );
+    let commit = git.commit("change", &[(".longshore.yml", &pipeline)]);
+    git.git(&["push", "-q", "origin", "HEAD:trunk"]);
+    let pushed = world.api().wait_for_build(&text(&world.build_of(&commit), "id"));
+    assert_eq!(job(&pushed, "one")["status"], "success", "{pushed}");
+    assert_eq!(world.api().raw_log(&text(job(&pushed, "one"), "id")), b"trunk\n");
+    assert_eq!(world.schedules()[0]["branch"], "trunk", "a push to it says what is scheduled");
+
+    let (status, build) = start(&world, &json!({}));
+    assert_eq!((status, &build["branch"]), (201, &json!("trunk")), "{build}");
+    let build = world.api().wait_for_build(&text(&build, "id"));
+    assert_eq!(job(&build, "one")["status"], "success", "{build}");
+
+    // A repository that was just added is looked at there.
+    let (added, _) = world.api().add_repo("team/added", &git.url());
+    let schedules = until("the schedules of a repository that was added", || {
+        let known = world.api().get(&format!("/api/v1/repos/{added}/schedules"));
+        known["items"].as_array().filter(|known| !known.is_empty()).cloned()
+    });
+    assert_eq!(schedules[0]["branch"], "trunk");
+
+    // What the repository's own setting says counts more.
+    git.git(&["push", "-q", "origin", "HEAD:other"]);
+    let new = json!({ "name": "team/set", "clone_url": git.url(), "default_branch": "other" });
+    let (status, set) = world.api().post("/api/v1/repos", &new);
+    assert_eq!(status, 201, "{set}");
+    let (status, build) = world.api().post(&format!("/api/v1/repos/{}/builds", text(&set, "id")), &json!({}));
+    assert_eq!((status, &build["branch"]), (201, &json!("other")), "{build}");
 }

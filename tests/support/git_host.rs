@@ -55,6 +55,12 @@ impl GitHost {
         git(&bare, &["config", "longshore.hook-secret", secret]);
     }
 
+    /// Makes this branch its default one.
+    pub fn head(&self, branch: &str) {
+        let bare = self.folder.path().join("srv/app.git");
+        git(&bare, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
+    }
+
     /// Commits these files; the commit.
     pub fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         for (name, text) in files {

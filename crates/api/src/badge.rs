@@ -43,8 +43,11 @@ pub(crate) async fn show(
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
     let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
     let repo = caller.repo(&server, id).await.map_err(|error| error.about("badge"))?;
-    let branch = query.branch.or(repo.default_branch);
-    let build = builds::latest_finished(&server.store, id, branch.as_deref()).await?;
+    let mut build = builds::latest_finished(&server.store, id, None).await?;
+    let told = build.as_ref().and_then(|newest| newest.event.default_branch.clone());
+    if let Some(branch) = query.branch.or(repo.default_branch).or(told) {
+        build = builds::latest_finished(&server.store, id, Some(&branch)).await?;
+    }
     let mut response = svg(build.map(|build| build.status)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));

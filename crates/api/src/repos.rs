@@ -108,6 +108,7 @@ pub(crate) struct CreateRepo {
     /// Readable without a token; not where it is not said
     #[serde(default)]
     public: bool,
+    /// What deliveries and the git host say where it is not given
     default_branch: Option<String>,
 }
 

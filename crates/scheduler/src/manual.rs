@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use longshore_forge::{
-    RefName, Revision,
-    git::{GitError, Mirror, Wanted},
+    CommitId,
+    git::{GitError, Mirror},
 };
 use longshore_store::repos::Repo;
 
 use crate::{
     pipeline::{self, Input, SourceFile},
-    prepare::{Planner, clone_url},
+    prepare::Planner,
 };
 
 /// What can be started by hand at a commit.
@@ -39,24 +39,10 @@ impl ManualStart {
     }
 }
 
-/// Looks at a branch or tag; `fetch` asks the git host for its newest commit, else what is here counts. Nothing where nothing is here.
-pub(crate) async fn look(
-    planner: &Planner,
-    repo: &Repo,
-    git_ref: RefName,
-    fetch: bool,
-) -> Result<Option<ManualStart>, GitError> {
+/// Looks at a commit that is here.
+pub(crate) async fn look(planner: &Planner, repo: &Repo, commit: &CommitId) -> Result<ManualStart, GitError> {
     let mirror = planner.mirrors.mirror(repo.id).await?;
-    let commit = if fetch {
-        mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?
-    } else {
-        match mirror.resolve(&Revision::Ref(git_ref)).await {
-            Ok(commit) => commit,
-            Err(GitError::UnknownRevision { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    };
-    let (pipelines, broken) = read(planner, &mirror, &commit).await?;
+    let (pipelines, broken) = read(planner, &mirror, commit).await?;
     let by_hand: Vec<_> = pipelines.iter().filter(|pipeline| pipeline.manual_inputs().is_some()).collect();
     let mut inputs: Vec<Input> = Vec::new();
     for input in by_hand.iter().filter_map(|pipeline| pipeline.manual_inputs()).flatten() {
@@ -66,14 +52,14 @@ pub(crate) async fn look(
         }
     }
     let names = by_hand.iter().map(|pipeline| pipeline.name().to_owned()).collect();
-    Ok(Some(ManualStart { commit: commit.as_str().to_owned(), pipelines: names, inputs, broken }))
+    Ok(ManualStart { commit: commit.as_str().to_owned(), pipelines: names, inputs, broken })
 }
 
 /// The pipelines that can be read, and whether some cannot.
 async fn read(
     planner: &Planner,
     mirror: &Mirror,
-    commit: &longshore_forge::CommitId,
+    commit: &CommitId,
 ) -> Result<(Vec<pipeline::Pipeline>, bool), GitError> {
     let files = match mirror.pipeline_files(commit).await {
         Ok(files) => files,

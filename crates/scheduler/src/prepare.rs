@@ -17,6 +17,9 @@ use crate::{
     schedules::{self, Schedules},
 };
 
+/// The default branch where neither the forge, nor the repository's setting, nor the remote says which it is.
+pub(crate) const MAIN: &str = "main";
+
 /// What is known before git was asked.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -69,10 +72,14 @@ impl Planner {
 
     /// What a repository's default branch has under `schedule` now, fetched. Files with errors have none.
     pub(crate) async fn schedules_of(&self, repo: &Repo) -> Result<Schedules, GitError> {
-        let branch = repo.default_branch.as_deref().unwrap_or("main");
+        let (url, mirror) = (clone_url(repo)?, self.mirrors.mirror(repo.id).await?);
+        let branch = match &repo.default_branch {
+            Some(branch) => Some(branch.clone()),
+            None => mirror.default_branch(&url).await?,
+        };
+        let branch = branch.as_deref().unwrap_or(MAIN);
         let Ok(git_ref) = format!("refs/heads/{branch}").parse() else { return Ok(Schedules::new()) };
-        let mirror = self.mirrors.mirror(repo.id).await?;
-        let commit = mirror.fetch(&clone_url(repo)?, &Wanted::Ref(git_ref)).await?;
+        let commit = mirror.fetch(&url, &Wanted::Ref(git_ref)).await?;
         Ok(match self.read(&mirror, &commit).await? {
             Read::Files(checked) if !checked.has_errors() => {
                 schedules::of(&checked.pipelines, branch, Timestamp::now())
@@ -116,7 +123,9 @@ impl Planner {
 async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
     let url = clone_url(repo)?;
     let mirror: Arc<Mirror> = planner.mirrors.mirror(repo.id).await?;
-    let commit = mirror.fetch(&url, &origin.wanted).await?;
+    let told = origin.default_branch.or_else(|| repo.default_branch.clone());
+    let asked = async { Ok(default_branch_of(&mirror, &url, told).await) };
+    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), asked)?;
     let facts = mirror.commit_facts(&commit).await?;
     let before = origin.before;
     let event = Box::new(Event {
@@ -129,7 +138,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         author_email: facts.email,
         sender: origin.sender,
         url: origin.url,
-        default_branch: origin.default_branch.or_else(|| repo.default_branch.clone()),
+        default_branch,
         inputs: origin.inputs,
         pull_request: origin.pull_request,
         schedule: origin.schedule,
@@ -159,7 +168,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     // Of files with errors nobody can say what they would have asked for: what was there before stays.
     let schedules = (speaks_for_schedules && !checked.has_errors())
-        .then(|| schedules::of(&checked.pipelines, default_branch(&event), Timestamp::now()));
+        .then(|| schedules::of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
     let changed_files = match (checked.asks_for_changes(), &target) {
         (false, _) => None,
         (true, Some(target)) => mirror.changed_since_merge_base(&commit, target).await?,
@@ -184,14 +193,24 @@ enum Read {
     None,
 }
 
-/// The default branch's name, as far as anybody told.
-fn default_branch(event: &Event) -> &str {
-    event.default_branch.as_deref().unwrap_or("main")
+/// The default branch: what was told of it, else what the remote says. That it says nothing is no reason not to go on.
+pub(crate) async fn default_branch_of(mirror: &Mirror, url: &CloneUrl, told: Option<String>) -> Option<String> {
+    if told.is_some() {
+        return told;
+    }
+    mirror.default_branch(url).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot ask for the default branch");
+        None
+    })
+}
+
+fn default_branch_or_main(event: &Event) -> &str {
+    event.default_branch.as_deref().unwrap_or(MAIN)
 }
 
 /// Deliveries may be worked on out of their order: only the newest commit says what is scheduled.
 async fn is_newest_of_default_branch(mirror: &Mirror, commit: &CommitId, event: &Event) -> Result<bool, GitError> {
-    let branch = default_branch(event);
+    let branch = default_branch_or_main(event);
     if event.git_ref.strip_prefix("refs/heads/") != Some(branch) {
         return Ok(false);
     }

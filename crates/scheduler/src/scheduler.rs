@@ -97,7 +97,7 @@ impl Scheduler {
     pub async fn start_build(&self, repo: RepoId, request: StartRequest) -> Result<BuildId, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let found = start::find(&self.planner, &repo, request.git_ref.as_deref(), request.commit.as_deref()).await?;
-        let Found { git_ref, commit } = found;
+        let Found { git_ref, commit, default_branch } = found;
         let origin = Origin {
             name: EventName::Manual,
             git_ref: git_ref.as_str().to_owned(),
@@ -105,7 +105,7 @@ impl Scheduler {
             before: None,
             sender: request.sender,
             url: None,
-            default_branch: None,
+            default_branch,
             inputs: request.inputs,
             pull_request: None,
             schedule: None,
@@ -137,8 +137,12 @@ impl Scheduler {
         fetch: bool,
     ) -> Result<Option<ManualStart>, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
-        let git_ref = start::full_ref(git_ref, repo.default_branch.as_deref())?;
-        manual::look(&self.planner, &repo, git_ref, fetch).await.map_err(start::of_git)
+        let commit = match fetch {
+            true => Some(start::find(&self.planner, &repo, git_ref, None).await?.commit),
+            false => start::find_here(&self.planner, &repo, git_ref).await?,
+        };
+        let Some(commit) = commit else { return Ok(None) };
+        manual::look(&self.planner, &repo, &commit).await.map(Some).map_err(start::of_git)
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.

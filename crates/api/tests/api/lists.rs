@@ -1,6 +1,6 @@
 //! Repositories and builds: shapes, filters, pages.
 
-use longshore_core::{EventName, Outcome};
+use longshore_core::{Event, EventName, Outcome};
 use serde_json::{Value, json};
 
 use crate::world::{ADMIN, World};
@@ -144,6 +144,13 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
     world.build_of_event(repo.id, |event| event.name = EventName::PullRequest).await;
     world.claim().await.end(Outcome::Success).await;
     assert!(world.get(&format!("/badges/{}.svg?branch=main", repo.id)).await.text().contains("failure"));
+    // Without a branch it is the default one's, as the newest build was told.
+    let elsewhere = |event: &mut Event| {
+        (event.git_ref, event.default_branch) = ("refs/heads/elsewhere".to_owned(), Some("main".to_owned()));
+    };
+    world.build_of_event(repo.id, elsewhere).await;
+    world.claim().await.end(Outcome::Success).await;
+    assert!(world.get(&format!("/badges/{}.svg", repo.id)).await.text().contains("failure"));
     assert_eq!(
         world.get(&format!("/api/v1/builds/{}", build.id)).await.json()["jobs"],
         Value::Array(vec![job.clone()])

@@ -23,6 +23,11 @@ const PACKING: Duration = Duration::from_secs(60 * 60);
 /// What is read of a commit's message, author and address: more than is kept of them.
 const MAX_FACTS: u64 = 256 << 10;
 
+/// How long a remote may take to name its default branch: a question that others wait for.
+const ASKING: Duration = Duration::from_secs(30);
+
+const BRANCHES_AND_TAGS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
+
 /// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
 #[derive(Debug)]
 pub struct Mirrors {
@@ -206,8 +211,7 @@ impl Mirror {
             Wanted::PullRequest { number, .. } => Some(format!("+refs/pull/{number}/head:refs/pull/{number}/head")),
             Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => None,
         };
-        let all: Vec<&str> =
-            ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"].into_iter().chain(request.as_deref()).collect();
+        let all: Vec<&str> = BRANCHES_AND_TAGS.into_iter().chain(request.as_deref()).collect();
         // A branch that is gone is not built any more, and does not stand in the way of a new branch below its name.
         self.fetch_refs(url, &["--prune"], &all).await?;
         let revision = wanted.revision();
@@ -222,6 +226,28 @@ impl Mirror {
             }
             (result, _) => result,
         }
+    }
+
+    /// Brings all branches and tags here as they are now. One fetch runs at a time.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn update(&self, url: &CloneUrl) -> Result<(), GitError> {
+        let _one = self.fetching.lock().await;
+        self.fetch_refs(url, &["--prune"], &BRANCHES_AND_TAGS).await
+    }
+
+    /// The branch that the remote's HEAD is on, by its short name; nothing where the remote does not say, or has no such branch yet.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn default_branch(&self, url: &CloneUrl) -> Result<Option<String>, GitError> {
+        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = ask.args(["ls-remote", "--symref", "--end-of-options", url.address(), "HEAD"]);
+        let answer = ask.output("asking for the default branch", &[]).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let head = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+        Ok(head.and_then(|head| head.parse::<RefName>().ok()?.branch().map(str::to_owned)))
     }
 
     async fn fetch_refs(&self, url: &CloneUrl, options: &[&str], refs: &[&str]) -> Result<(), GitError> {
