@@ -93,3 +93,25 @@ jobs:
     let (status, build) = world.api().post(&format!("/api/v1/repos/{}/builds", text(&set, "id")), &json!({}));
     assert_eq!((status, &build["branch"]), (201, &json!("other")), "{build}");
 }
+
+#[test]
+fn a_short_name_is_a_branch_or_else_a_tag() {
+    let world = World::start();
+    let git = &world.git;
+    let first = git.commit("first", &[(".longshore.yml", &one_step("true"))]);
+    git.git(&["tag", "-a", "v1", "-m", "one"]);
+    git.git(&["tag", "both"]);
+    let second = git.commit("second", &[]);
+    git.git(&["push", "-q", "origin", "HEAD:main", "refs/tags/v1", "refs/tags/both", "HEAD:refs/heads/both"]);
+    for (name, commit, branch) in
+        [("v1", &first, None), ("both", &second, Some("both")), ("refs/tags/both", &first, None)]
+    {
+        let (status, build) = start(&world, &json!({ "ref": name }));
+        assert_eq!((status, &build["commit"]), (201, &json!(commit)), "{name}: {build}");
+        assert_eq!(build["branch"], json!(branch), "{build}");
+    }
+    let (status, answer) = start(&world, &json!({ "ref": "v2" }));
+    assert_eq!(status, 422, "{answer}");
+    let message = text(&answer["error"], "message");
+    assert!(message.contains("refs/heads/v2") && message.contains("refs/tags/v2"), "{message}");
+}

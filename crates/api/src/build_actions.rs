@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StartBuild {
-    /// `main`, `refs/heads/main`, `refs/tags/v1`; the default branch where it is not given
+    /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's; the default branch where it is not given
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     /// A full commit id, of a commit that is on the ref; the ref's newest where it is not given

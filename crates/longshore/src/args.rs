@@ -226,7 +226,7 @@ pub(crate) enum Build {
     Start {
         /// The repository's name or id
         repo: String,
-        /// A branch, `refs/...` or a tag; the default branch where none is given
+        /// A branch or else a tag, by its short name or as `refs/...`; the default branch where none is given
         #[arg(long = "ref", value_name = "REF")]
         git_ref: Option<String>,
         /// A commit that is on it; its newest where none is given

@@ -1,6 +1,9 @@
 //! Which commit a start by hand means. It is asked of the git host, before anything of the commit is read.
 
-use longshore_forge::{CommitId, InvalidRevision, RefName, Revision, git::GitError};
+use longshore_forge::{
+    CommitId, InvalidRevision, RefName, Revision,
+    git::{GitError, Mirror},
+};
 use longshore_store::repos::Repo;
 
 use crate::{
@@ -30,8 +33,12 @@ pub(crate) async fn find(
     let url = clone_url(repo).map_err(of_git)?;
     let asked = async { Ok(default_branch_of(&mirror, &url, repo.default_branch.clone()).await) };
     let ((), default_branch) = tokio::try_join!(mirror.update(&url), asked).map_err(of_git)?;
-    let git_ref = full_ref(git_ref.or(default_branch.as_deref()))?;
-    let newest = mirror.resolve(&Revision::Ref(git_ref.clone())).await.map_err(of_git)?;
+    let names = full_names(git_ref, default_branch.as_deref())?;
+    let Some((git_ref, newest)) = newest_of(&mirror, &names).await.map_err(of_git)? else {
+        let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
+        let message = format!("the repository has no {}: it was deleted, or never pushed", names.join(" and no "));
+        return Err(RequestError::unusable(message));
+    };
     let commit = match commit {
         None => newest,
         Some(commit) if mirror.is_on(&commit, &newest).await.map_err(of_git)? => commit,
@@ -49,20 +56,32 @@ pub(crate) async fn find_here(
     repo: &Repo,
     git_ref: Option<&str>,
 ) -> Result<Option<CommitId>, RequestError> {
-    let git_ref = full_ref(git_ref.or(repo.default_branch.as_deref()))?;
     let mirror = planner.mirrors.mirror(repo.id).await.map_err(of_git)?;
-    match mirror.resolve(&Revision::Ref(git_ref)).await {
-        Ok(commit) => Ok(Some(commit)),
-        Err(GitError::UnknownRevision { .. }) => Ok(None),
-        Err(error) => Err(of_git(error)),
-    }
+    let names = full_names(git_ref, repo.default_branch.as_deref())?;
+    let found = newest_of(&mirror, &names).await.map_err(of_git)?;
+    Ok(found.map(|(_, commit)| commit))
 }
 
-/// `main` as `refs/heads/main`; a full name as it is.
-fn full_ref(name: Option<&str>) -> Result<RefName, RequestError> {
-    let name = name.unwrap_or(MAIN);
-    let full = if name.starts_with("refs/") { name.to_owned() } else { format!("refs/heads/{name}") };
-    full.parse().map_err(invalid)
+/// The first of these that is here, and its newest commit.
+async fn newest_of(mirror: &Mirror, names: &[RefName]) -> Result<Option<(RefName, CommitId)>, GitError> {
+    for name in names {
+        match mirror.resolve(&Revision::Ref(name.clone())).await {
+            Ok(commit) => return Ok(Some((name.clone(), commit))),
+            Err(GitError::UnknownRevision { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// What a name may be in full: a short one is a branch or else a tag, none is the default branch.
+fn full_names(asked: Option<&str>, default_branch: Option<&str>) -> Result<Vec<RefName>, RequestError> {
+    let names = match asked {
+        Some(full) if full.starts_with("refs/") => vec![full.to_owned()],
+        Some(short) => vec![format!("refs/heads/{short}"), format!("refs/tags/{short}")],
+        None => vec![format!("refs/heads/{}", default_branch.unwrap_or(MAIN))],
+    };
+    names.iter().map(|name| name.parse().map_err(invalid)).collect()
 }
 
 fn invalid(error: InvalidRevision) -> RequestError {
