@@ -268,6 +268,9 @@ jobs:
         assert_eq!(job["status"], status, "{job}");
         assert!(job["reason"].as_str().is_some_and(|why| why.contains(reason)), "{name}: {}", job["reason"]);
     }
+    // What cannot run was said where it stands, before anything ran.
+    let warned: Vec<_> = build["diagnostics"].as_array().unwrap().iter().map(|f| (&f["code"], &f["line"])).collect();
+    assert_eq!(warned, [(&"LS058".into(), &11.into()), (&"LS058".into(), &12.into())]);
     // Where both ran, the other was stopped; where one waited for the machine, it was skipped.
     let stopped = job(&build, "stops (2)");
     assert!(["canceled", "skipped"].contains(&stopped["status"].as_str().unwrap()), "{stopped}");

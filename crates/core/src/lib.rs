@@ -16,6 +16,7 @@ pub mod state;
 pub mod status;
 pub mod template;
 pub mod timestamp;
+pub mod unsupported;
 
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{DueSchedule, Event, EventName};
@@ -28,3 +29,4 @@ pub use secret::SecretName;
 pub use status::Status;
 pub use template::Template;
 pub use timestamp::Timestamp;
+pub use unsupported::Unsupported;

@@ -403,26 +403,6 @@ impl JobPlan {
         }
         Ok(())
     }
-
-    /// What this version can plan and cannot run, in the file's words: such a job is refused before it starts, so that
-    /// none silently does less than it says. Whoever builds one of these takes it out here, and nowhere else.
-    #[must_use]
-    pub fn unsupported(&self) -> Vec<&'static str> {
-        let checkout = self.checkout.clone().unwrap_or_default();
-        let step = |asks: fn(&StepPlan) -> bool| self.steps.iter().any(asks);
-        [
-            (!self.services.is_empty(), "services"),
-            (!self.cache.is_empty(), "cache"),
-            (!self.artifacts.is_empty(), "artifacts"),
-            (!self.reports.is_empty(), "reports"),
-            (self.docker, "docker"),
-            (checkout.lfs, "checkout: lfs"),
-            (step(|step| step.image.is_some()), "image of a step"),
-        ]
-        .into_iter()
-        .filter_map(|(asked, word)| asked.then_some(word))
-        .collect()
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -218,7 +218,8 @@ impl Runner {
         attempt: u32,
         missing: Missing,
     ) -> Result<JobRequest, Outcome> {
-        let unsupported = plan.unsupported();
+        let mut unsupported: Vec<String> = plan.unsupported(&plan.steps).iter().map(ToString::to_string).collect();
+        unsupported.dedup();
         if !unsupported.is_empty() {
             let message = format!(
                 "this version plans and cannot run: {}; take it out of the job `{}`",

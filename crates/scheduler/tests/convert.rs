@@ -216,6 +216,23 @@ fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_va
 }
 
 #[test]
+fn what_is_carried_over_and_cannot_run_is_said_where_it_stands_and_counted() {
+    let text = "steps:\n- name: a\n  image: alpine:3\n  commands: [one]\n- name: b\n  image: node:24\n  commands: [two]\n\
+                services:\n- name: db\n  image: postgres:17\n";
+    let woodpecker = converted(Language::Woodpecker, text);
+    assert!(woodpecker.left.is_empty(), "{:?}", woodpecker.left);
+    let not_run: Vec<_> = woodpecker.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
+    assert_eq!(not_run, [(6, "image of a step"), (8, "services")]);
+    for before in ["services:", "image: node:24"] {
+        let at = woodpecker.text.lines().position(|line| line.trim_start_matches([' ', '-']) == before).unwrap();
+        let comment = woodpecker.text.lines().nth(at - 1).unwrap();
+        assert!(comment.contains("# `") && comment.contains("this version cannot run it"), "{}", woodpecker.text);
+    }
+    let one_image = converted(Language::Woodpecker, "steps: [{ name: a, image: alpine:3, commands: [one] }]\n");
+    assert!(one_image.not_run.is_empty() && !one_image.text.contains("cannot run"), "{}", one_image.text);
+}
+
+#[test]
 fn a_condition_that_cannot_be_said_never_makes_more_run() {
     let text = "steps: [{ name: deploy, image: alpine:3, commands: [./deploy], when: { evaluate: 'len(X) > 2' } }]\n";
     let text = converted(Language::Woodpecker, text).text;

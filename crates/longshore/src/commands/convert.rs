@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use longshore_scheduler::pipeline::{
     SourceFile,
-    convert::{self, ConvertError, Converted, Language},
+    convert::{self, ConvertError, Converted, Language, Note},
     report,
 };
 
@@ -80,15 +80,23 @@ fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// `GitLab CI: 31 keys carried over, 2 left (lines 3 and 12)`.
+/// `GitLab CI: 31 keys carried over, 2 left (lines 3, 12); 1 that this version cannot run (line 7)`.
 fn summary(converted: &Converted, language: Language) -> String {
-    let mut lines: Vec<u32> = converted.left.iter().map(|note| note.line).collect();
-    lines.dedup();
-    let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
-    let left = match lines.as_slice() {
+    let left = match converted.left.as_slice() {
         [] => "nothing left".to_owned(),
-        [line] => format!("{} left (line {line})", converted.left.len()),
-        lines => format!("{} left (lines {})", converted.left.len(), lines.join(", ")),
+        left => format!("{} left ({})", left.len(), lines(left)),
     };
-    format!("{}: {} keys carried over, {left}", language.as_str(), converted.carried)
+    let not_run = match converted.not_run.as_slice() {
+        [] => String::new(),
+        not_run => format!("; {} that this version cannot run ({})", not_run.len(), lines(not_run)),
+    };
+    format!("{}: {} keys carried over, {left}{not_run}", language.as_str(), converted.carried)
+}
+
+/// `line 3`, `lines 3, 12`.
+fn lines(notes: &[Note]) -> String {
+    let mut lines: Vec<u32> = notes.iter().map(|note| note.line).collect();
+    lines.dedup();
+    let listed: Vec<String> = lines.iter().map(u32::to_string).collect();
+    format!("{} {}", if lines.len() == 1 { "line" } else { "lines" }, listed.join(", "))
 }

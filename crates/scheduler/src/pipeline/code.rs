@@ -88,6 +88,7 @@ codes! {
     UnseenSecret = "LS055", "Secret that no step can see";
     BadPath = "LS056", "Bad path";
     TooManyValues = "LS057", "Too many values";
+    NotRunYet = "LS058", "Not run yet";
 }
 
 impl fmt::Display for Code {

@@ -15,6 +15,8 @@ pub(super) struct Findings<'s> {
     sources: Vec<&'s Source<'s>>,
     list: Vec<Found>,
     beyond: usize,
+    /// Whether one of those beyond is an error.
+    errors_beyond: bool,
     /// The job whose template is being read.
     using: Option<String>,
     /// Jobs that a build may have, after the matrix.
@@ -30,7 +32,14 @@ struct Found {
 
 impl<'s> Findings<'s> {
     pub(super) fn new(source: &'s Source<'s>) -> Self {
-        Self { sources: vec![source], list: Vec::new(), beyond: 0, using: None, most_jobs: limits::JOBS }
+        Self {
+            sources: vec![source],
+            list: Vec::new(),
+            beyond: 0,
+            errors_beyond: false,
+            using: None,
+            most_jobs: limits::JOBS,
+        }
     }
 
     /// The same where a build may have another number of jobs.
@@ -78,7 +87,11 @@ impl<'s> Findings<'s> {
 
     /// Whether what is found from now on is only counted: a suggestion for it would be lost.
     pub(super) fn is_full(&self) -> bool {
-        self.list.len() >= limits::FINDINGS
+        self.list.len() >= limits::FINDINGS && self.last_warning().is_none()
+    }
+
+    fn last_warning(&self) -> Option<usize> {
+        self.list.iter().rposition(|found| found.diagnostic.severity == Severity::Warning)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -108,9 +121,16 @@ impl<'s> Findings<'s> {
     }
 
     fn add(&mut self, code: Code, severity: Severity, place: Place, message: String, help: Option<String>) {
-        if self.is_full() {
+        if self.list.len() >= limits::FINDINGS {
             self.beyond += 1;
-            return;
+            // No error is hidden by warnings.
+            match self.last_warning().filter(|_| severity == Severity::Error) {
+                Some(at) => drop(self.list.remove(at)),
+                None => {
+                    self.errors_beyond |= severity == Severity::Error;
+                    return;
+                }
+            }
         }
         let source = self.source(place.file);
         let diagnostic = Diagnostic {
@@ -155,7 +175,7 @@ impl<'s> Findings<'s> {
             let (span, source, file) = (last.span, last.source.clone(), last.file.clone());
             list.push(Diagnostic {
                 code: Code::MoreFindings.as_str().to_owned(),
-                severity: Severity::Error,
+                severity: if self.errors_beyond { Severity::Error } else { Severity::Warning },
                 file,
                 span,
                 message: format!("{} more findings are not shown", self.beyond),

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible};
 
-use longshore_core::{JobPlan, Span, StepPlan, Template, expression::Value, template::Part};
+use longshore_core::{JobPlan, Span, StepPlan, Template, Unsupported, expression::Value, template::Part};
 
 use super::{filter::Patterns, input::Input, schedule::Schedule, text::Flag};
 
@@ -134,6 +134,11 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// What it asks for and this version cannot run.
+    pub(super) fn unsupported(&self) -> Vec<Unsupported> {
+        self.draft.unsupported(self.steps.iter().map(|step| &step.draft))
+    }
+
     /// How many expressions are put into the texts of the jobs that come of it.
     pub(super) fn expressions(&self) -> usize {
         let of = |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();

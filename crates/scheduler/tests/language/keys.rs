@@ -1,6 +1,7 @@
 //! The keys of jobs and steps, word by word: what each says stands in the plan. What a plan does is tested on the engine.
 
 use longshore_core::{
+    JobPlan, Severity,
     expression::Value,
     plan::{ArtifactWhen, Probe, Resources, RetryOn},
 };
@@ -156,7 +157,7 @@ jobs:
         (texts(&queue.entrypoint), texts(&queue.command)),
         (vec!["/bin/q".into()], vec!["serve".into(), "--now".into()])
     );
-    assert_eq!(plan.unsupported(), ["services"]);
+    assert_eq!(unsupported(&plan), ["services"]);
 }
 
 #[test]
@@ -198,7 +199,7 @@ jobs:
         ]
     );
     assert_eq!(texts(&plan.reports.junit), ["**/junit.xml"]);
-    assert_eq!(plan.unsupported(), ["cache", "artifacts", "reports"]);
+    assert_eq!(unsupported(&plan), ["cache", "artifacts", "reports"]);
 }
 
 #[test]
@@ -286,24 +287,36 @@ jobs:
     assert_eq!((own.run.clone(), own.image.clone()), (Some("go version".into()), Some("golang:1".into())));
     assert_eq!(unnamed.name, "make test");
     assert!(asked.continue_on_error);
-    assert_eq!(plan.unsupported(), ["image of a step"]);
+    assert_eq!(unsupported(&plan), ["image of a step"; 3]);
+}
+
+fn unsupported(plan: &JobPlan) -> Vec<String> {
+    plan.unsupported(&plan.steps).iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn whatever_this_version_cannot_run_is_refused_by_its_word_in_the_file() {
-    for (keys, word) in [
-        ("services: { a: 'b:1' }", "services"),
-        ("cache: [{ path: a, key: b }]", "cache"),
-        ("artifacts: [{ paths: [a] }]", "artifacts"),
-        ("reports: { junit: [a] }", "reports"),
-        ("docker: true", "docker"),
-        ("checkout: { lfs: true }", "checkout: lfs"),
+fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
+    for (keys, word, at) in [
+        ("services: { a: 'b:1' }, steps: [{ run: a }]", "services", "services"),
+        ("cache: [{ path: a, key: b }], steps: [{ run: a }]", "cache", "cache"),
+        ("artifacts: [{ paths: [a] }], steps: [{ run: a }]", "artifacts", "artifacts"),
+        ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
+        ("docker: true, steps: [{ run: a }]", "docker", "docker"),
+        ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),
+        ("steps: [{ run: a }, { run: b, image: 'y:1' }]", "image of a step", "image: 'y:1'"),
     ] {
-        let plan = job(&format!("jobs: {{ a: {{ image: x, {keys}, steps: [{{ run: a }}] }} }}"), &push("main"));
-        assert_eq!(plan.unsupported(), [word], "{keys}");
+        let text = format!("jobs:\n  a: {{ image: x, {keys} }}");
+        assert_eq!(unsupported(&job(&text, &push("main"))), [word], "{keys}");
+        let found = sound(&text).diagnostics;
+        let [warning] = found.as_slice() else { panic!("{keys}: {found:?}") };
+        let column = text.lines().nth(1).unwrap().rfind(at).unwrap() + 1;
+        assert_eq!((warning.code.as_str(), warning.severity), ("LS058", Severity::Warning));
+        assert_eq!((warning.span.line, warning.span.column as usize), (2, column), "{keys}");
+        assert!(warning.message.ends_with(&format!("cannot run: {word}")), "{}", warning.message);
     }
     let plain = "jobs: { a: { image: x, timeout: 1m, resources: { cpu: 1 }, checkout: { submodules: true }, steps: [{ run: a, tty: true, background: true }] } }";
-    assert!(job(plain, &push("main")).unsupported().is_empty());
+    assert!(unsupported(&job(plain, &push("main"))).is_empty());
+    assert_eq!(sound(plain).diagnostics, []);
 }
 
 #[test]

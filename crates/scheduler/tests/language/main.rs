@@ -7,7 +7,7 @@ mod variables;
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    BuildPlan, DueSchedule, Event, EventName, JobPlan, Timestamp,
+    BuildPlan, Diagnostic, DueSchedule, Event, EventName, JobPlan, Timestamp,
     event::PullRequest,
     expression::{Value, Values, runs},
     plan::{Need, RetryOn},
@@ -58,9 +58,11 @@ fn check(text: &str, templates: &[(&str, &str)]) -> Checked {
     pipeline::check(&[SourceFile::new(".longshore.yml", text)], &templates.collect::<TemplateFiles>())
 }
 
+/// A file without a finding, but for what this version cannot run yet.
 fn sound(text: &str) -> Checked {
     let checked = check(text, &[]);
-    assert_eq!(report::human(&checked.diagnostics), "", "{text}");
+    let others: Vec<Diagnostic> = checked.diagnostics.iter().filter(|found| found.code != "LS058").cloned().collect();
+    assert_eq!(report::human(&others), "", "{text}");
     checked
 }
 

@@ -35,6 +35,21 @@ fn more_findings_than_anyone_reads_are_counted() {
 }
 
 #[test]
+fn warnings_beyond_those_shown_stop_no_build_and_hide_no_error() {
+    let step = "{ image: 'x:1', run: a }";
+    let steps = [step; 150].join(", ");
+    let file = format!("jobs:\n  a: {{ image: x, steps: [{steps}] }}\n");
+    let checked = check(&text(&file));
+    assert_eq!((checked.diagnostics.len(), checked.diagnostics[100].code.as_str()), (101, "LS040"));
+    assert!(matches!(checked.plan(&push(), &facts()), Planned::Build(_)));
+
+    let found =
+        check(&text(&format!("{file}  b: {{ image: x, steps: [{{ run: a }}], needs: [nobody] }}\n"))).diagnostics;
+    assert!(found.iter().any(|found| found.code == "LS022"), "{}", report::human(&found));
+    assert_eq!(found[100].message, "51 more findings are not shown");
+}
+
+#[test]
 fn what_a_job_carries_has_a_limit() {
     let value = "x".repeat(70 * 1024);
     assert_eq!(

@@ -7,39 +7,47 @@
 use longshore_core::{Diagnostic, Severity};
 
 use super::{
-    super::{SourceFile, TemplateFiles, check, code::Code, limits},
+    super::{Checked, SourceFile, TemplateFiles, check, code::Code, limits},
     ConvertError, DEFAULT_IMAGE,
     draft::{Entry, Item, Map, Note, Part, Value},
+    unsupported,
     writer::{self, Path, Written},
 };
 
 /// How often a draft is mended before it is given up.
 const ROUNDS: usize = 60;
 
-/// A draft that lints, as text.
-pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, String), ConvertError> {
+/// A draft that lints, what of it cannot be run, and its text.
+pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
     for _ in 0..ROUNDS {
-        let written = writer::write(&draft);
-        if written.text.len() > limits::FILE_BYTES {
-            return Err(ConvertError::TooLarge(written.text.len()));
+        let written = written(&draft)?;
+        let checked = checked(&written, path);
+        if let [pipeline] = checked.pipelines.as_slice() {
+            let not_run = unsupported::remark(&mut draft, pipeline);
+            let text = self::written(&draft)?.text;
+            return Ok((draft, not_run, text));
         }
-        let errors = errors(&written, path);
-        if errors.is_empty() {
-            return Ok((draft, written.text));
-        }
+        let errors: Vec<Diagnostic> =
+            checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();
         mend(&mut draft, &written, &errors);
     }
     let mut rest = Map::default();
     rest.notes([Note::new(1, "all of it", "Longshore does not take what this became; write the pipeline by hand")]);
     rest.set("jobs", jobs_of_nothing(), None);
     let text = writer::write(&rest).text;
-    Ok((rest, text))
+    Ok((rest, Vec::new(), text))
 }
 
-fn errors(written: &Written, path: &str) -> Vec<Diagnostic> {
-    let file = SourceFile::new(path, written.text.as_str());
-    let checked = check(&[file], &TemplateFiles::new());
-    checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect()
+fn written(draft: &Map) -> Result<Written, ConvertError> {
+    let written = writer::write(draft);
+    match written.text.len() {
+        size if size > limits::FILE_BYTES => Err(ConvertError::TooLarge(size)),
+        _ => Ok(written),
+    }
+}
+
+fn checked(written: &Written, path: &str) -> Checked {
+    check(&[SourceFile::new(path, written.text.as_str())], &TemplateFiles::new())
 }
 
 fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {

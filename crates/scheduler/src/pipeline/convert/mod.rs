@@ -7,7 +7,7 @@
 //!
 //! Called by `longshore convert`. Pure, as all of `pipeline`. Two promises hold whatever the source is: the result has no error, and
 //! nothing of the source is dropped unseen: what is not carried over stands as a comment where it would have stood, with the line
-//! it comes from. Where a condition cannot be said in our language, nothing runs that would not have run before; only filters
+//! it comes from, and so does that a part which is carried over cannot be run yet. Where a condition cannot be said in our language, nothing runs that would not have run before; only filters
 //! over files of single jobs and steps are taken as fulfilled, and a pattern may become a wider one: a comment says so.
 
 mod condition;
@@ -21,6 +21,7 @@ mod mend;
 mod needs;
 mod plugin;
 mod shell;
+mod unsupported;
 mod variables;
 mod when;
 mod woodpecker;
@@ -76,6 +77,8 @@ pub struct Converted {
     pub carried: usize,
     /// What was left, in the order of the source's lines.
     pub left: Vec<Note>,
+    /// What was carried over and this version cannot run, in the order of the source's lines.
+    pub not_run: Vec<Note>,
 }
 
 /// Why there is no result.
@@ -158,12 +161,12 @@ pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Conv
         return Err(ConvertError::TooManyJobs(draft.jobs.len()));
     }
     needs::settle(&mut draft);
-    let (map, body) = mend::mended(draft.into_map(), path)?;
+    let (map, not_run, body) = mend::mended(draft.into_map(), path)?;
     let mut left = Vec::new();
     let carried = count(&map, &mut left);
     left.sort_by_key(|note| note.line);
     left.dedup();
-    Ok(Converted { text: body, carried, left })
+    Ok(Converted { text: body, carried, left, not_run })
 }
 
 /// The documents of a file that have something in them.

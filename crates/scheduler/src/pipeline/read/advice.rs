@@ -1,11 +1,12 @@
-//! What is legal and unwise.
+//! What is legal and unwise, or cannot be run yet.
 
 use std::rc::Rc;
 
-use longshore_core::{Template, plan::SecretUse};
+use longshore_core::{Template, Unsupported, plan::SecretUse};
 
 use super::super::{
     code::Code,
+    fields::Fields,
     findings::Findings,
     model::Job,
     source::Place,
@@ -50,14 +51,34 @@ pub(super) fn floating_tags(
         );
     };
     judge(&job.draft.image, image_place);
-    let nodes = match steps.map(|node| &node.kind) {
-        Some(Kind::List(nodes)) => nodes.as_slice(),
-        _ => &[],
-    };
-    for (step, node) in job.steps.iter().zip(nodes) {
+    for (step, node) in job.steps.iter().zip(listed(steps)) {
         if let Some(image) = &step.draft.image {
             judge(image, entry_of(node, "image").map_or(node.place, |entry| entry.value.place));
         }
+    }
+}
+
+/// What the job asks for and this version cannot run: it is refused when its turn comes, maybe after hours of other jobs.
+pub(super) fn not_run_yet(job: &Job, fields: &Fields<'_>, job_place: Place, findings: &mut Findings<'_>) {
+    for part in job.unsupported() {
+        let entry = match part {
+            Unsupported::Key(key) => fields.entry(key),
+            Unsupported::Checkout(key) => fields.get("checkout").and_then(|checkout| entry_of(checkout, key)),
+            Unsupported::StepImage(at) => listed(fields.get("steps")).get(at).and_then(|step| entry_of(step, "image")),
+        };
+        findings.warning(
+            Code::NotRunYet,
+            entry.map_or(job_place, |entry| entry.key_place),
+            format!("this version plans and cannot run: {part}"),
+            "take it out: a job that asks for it ends as an error when its turn comes".to_owned(),
+        );
+    }
+}
+
+fn listed(steps: Option<&Rc<Node>>) -> &[Rc<Node>] {
+    match steps.map(|node| &node.kind) {
+        Some(Kind::List(nodes)) => nodes,
+        _ => &[],
     }
 }
 

@@ -251,6 +251,7 @@ fn read_expanded(
         combinations: combinations.to_vec(),
     };
     advice::floating_tags(&job, image_place, fields.get("steps"), around.exclusive, findings);
+    advice::not_run_yet(&job, &fields, entry.key_place, findings);
     Some(job)
 }
 
