@@ -143,8 +143,24 @@ impl Job {
     pub(super) fn expressions(&self) -> usize {
         let of = |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();
         let mut count = 0;
+        self.each_text(|text| count += of(text));
+        count * self.combinations.len()
+    }
+
+    /// Whether one of its texts asks for this secret.
+    pub(super) fn asks_for_secret(&self, name: &str) -> bool {
+        let mut asks = false;
+        self.each_text(|text| {
+            asks |= text.refers().contexts.iter().any(|(context, property)| {
+                context == "secrets" && property.as_ref().is_none_or(|property| property == name)
+            });
+        });
+        asks
+    }
+
+    fn each_text(&self, mut look: impl FnMut(&Template)) {
         let mut look = |text: &mut Template| {
-            count += of(text);
+            look(text);
             Ok::<(), Infallible>(())
         };
         // Only looked at: the copies go.
@@ -152,7 +168,6 @@ impl Job {
         for step in &self.steps {
             let _ = step.draft.clone().change(&mut look);
         }
-        count * self.combinations.len()
     }
 }
 

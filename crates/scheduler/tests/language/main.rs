@@ -257,6 +257,24 @@ fn retries_secrets_and_resources_are_planned_as_written() {
 }
 
 #[test]
+fn a_secret_that_every_step_hides_is_warned_of_unless_the_job_asks_for_it_by_its_name() {
+    let codes = |keys: &str| {
+        let text = format!("jobs: {{ a: {{ image: x, secrets: [T, {{ name: K, as: KEY }}], {keys} }} }}");
+        check(&text, &[]).diagnostics.into_iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("steps: [{ run: a, env: { T: mine } }]"), ["LS055"]);
+    assert_eq!(codes("steps: [{ run: a, env: { T: '${{ secrets.K }}' } }]"), ["LS055"]);
+    for seen in [
+        "steps: [{ run: a, env: { T: '${{ secrets.T }}' } }]",
+        "steps: [{ run: a, env: { T: 'x-${{ secrets.T }}', KEY: \"${{ secrets.K || '' }}\" } }]",
+        "env: { OTHER: '${{ secrets.T }}' }, steps: [{ run: a, env: { T: mine } }]",
+        "steps: [{ run: a, env: { T: mine } }, { run: b }]",
+    ] {
+        assert_eq!(codes(seen), [""; 0], "{seen}");
+    }
+}
+
+#[test]
 fn a_templates_inputs_are_its_own_and_keys_beside_use_win() {
     let template = "
 inputs: { package: { type: string, required: true }, level: { type: number, default: 1 } }

@@ -12,12 +12,13 @@ use super::super::{
     source::Place,
     tree::{Kind, Node},
 };
-use super::{job::entry_of, step};
+use super::job::entry_of;
 
-/// Secrets whose variable every step hides with one of its own.
-pub(super) fn unseen_secrets(secrets: &[(SecretUse, Place)], steps: &[step::Read], findings: &mut Findings<'_>) {
+/// Secrets whose variable every step hides with one of its own, and that no text of the job asks for.
+pub(super) fn unseen_secrets(job: &Job, secrets: &[(SecretUse, Place)], findings: &mut Findings<'_>) {
     for (secret, place) in secrets {
-        if steps.iter().all(|step| step.variables.contains(&secret.variable)) {
+        let hidden = job.steps.iter().all(|step| step.draft.env.contains_key(&secret.variable));
+        if hidden && !job.asks_for_secret(&secret.name) {
             findings.warning(
                 Code::UnseenSecret,
                 *place,

@@ -216,13 +216,12 @@ fn read_expanded(
         );
         return None;
     }
-    advice::unseen_secrets(&secrets, &steps, findings);
     let (image, image_place) = image?;
     let draft = JobPlan {
         condition: condition?.filter(|condition| condition.source() != "success()"),
         image,
         env,
-        secrets: secrets.into_iter().map(|(secret, _)| secret).collect(),
+        secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,
         services: services?,
         cache: cache?,
@@ -250,6 +249,7 @@ fn read_expanded(
         max_parallel: read_matrix.as_ref().and_then(|matrix| matrix.max_parallel),
         combinations: combinations.to_vec(),
     };
+    advice::unseen_secrets(&job, &secrets, findings);
     advice::floating_tags(&job, image_place, fields.get("steps"), around.exclusive, findings);
     advice::not_run_yet(&job, &fields, entry.key_place, findings);
     Some(job)

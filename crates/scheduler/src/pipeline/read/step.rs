@@ -22,8 +22,6 @@ use super::{Defaults, env, env::Env, job, settings, wanted};
 pub(super) struct Read {
     pub(super) step: Step,
     pub(super) env_size: usize,
-    /// Variables of its own.
-    pub(super) variables: Vec<String>,
 }
 
 impl Read {
@@ -138,7 +136,6 @@ fn read_fields(
         return None;
     }
     let env_size = env::size(&env, super::matrix::VALUE_CHARS);
-    let variables = env.keys().cloned().collect();
     let draft = StepPlan {
         run: run?,
         env,
@@ -161,7 +158,7 @@ fn read_fields(
         user: user?,
         continue_on_error: continue_on_error?,
     };
-    Some(Read { step, env_size, variables })
+    Some(Read { step, env_size })
 }
 
 /// The shell has to be known when the build is planned, and nobody from outside says what it is.
