@@ -163,10 +163,23 @@ fn what_cannot_work_is_found_before_any_value_is_known() {
         assert_eq!((&source[problem.at.clone()], problem.message.as_str()), (at, message), "{source}");
     }
     let unknown = check(&Expression::parse("event.brnch").unwrap(), &scope()).problems.remove(0);
-    let ProblemKind::Unknown { word, known } = unknown.kind else { panic!("{unknown:?}") };
-    assert_eq!((word.as_str(), known.contains(&"branch".to_owned())), ("brnch", true));
+    let ProblemKind::Unknown { of, word, known } = unknown.kind else { panic!("{unknown:?}") };
+    assert_eq!((of.as_str(), word.as_str(), known.contains(&"branch".to_owned())), ("event", "brnch", true));
     for source in ["matrix.rust == '1'", "inputs.level > 2", "steps.meta.outputs.anything", "event[matrix.rust]"] {
         assert_eq!(check(&Expression::parse(source).unwrap(), &scope()).problems, [], "{source}");
+    }
+}
+
+#[test]
+fn what_should_be_a_text_is_quoted_as_it_is_written() {
+    for (source, text) in [
+        ("matrix.rust == 1.10", "`'1.10'`"),
+        ("1e3 != matrix.rust", "`'1e3'`"),
+        ("matrix.rust == (007)", "`'007'`"),
+        ("matrix.rust == true", "`'true'`"),
+    ] {
+        let problem = check(&Expression::parse(source).unwrap(), &scope()).problems.remove(0);
+        assert_eq!(problem.help, Some(format!("compare it with a text: {text}")), "{source}");
     }
 }
 

@@ -123,8 +123,9 @@ pub struct Problem {
 /// What sort of wrong it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// A name that nobody knows, and those that would be known in its place.
-    Unknown { word: String, known: Vec<String> },
+    /// A name that nobody knows, the path of what does not have it (empty for a context), and names that would be known in
+    /// its place.
+    Unknown { of: String, word: String, known: Vec<String> },
     /// Known, and not here.
     NotHere,
     /// Values that do not go together.
@@ -134,13 +135,14 @@ pub enum ProblemKind {
 /// Judges an expression by what it may refer to.
 #[must_use]
 pub fn check(expression: &Expression, scope: &Scope) -> Checked {
-    let mut checker = Checker { scope, problems: Vec::new() };
+    let mut checker = Checker { scope, source: expression.source(), problems: Vec::new() };
     let found = checker.infer(expression.root());
     Checked { ty: found.ty, problems: checker.problems, carries: found.carries }
 }
 
 struct Checker<'s> {
     scope: &'s Scope,
+    source: &'s str,
     problems: Vec<Problem>,
 }
 
@@ -204,7 +206,7 @@ impl Checker<'_> {
             self.problem(ProblemKind::NotHere, &node.at, format!("`{name}` has no value here"), None);
         } else {
             let known = CONTEXTS.iter().map(|known| (*known).to_owned()).collect();
-            let kind = ProblemKind::Unknown { word: name.to_owned(), known };
+            let kind = ProblemKind::Unknown { of: String::new(), word: name.to_owned(), known };
             self.problem(kind, &node.at, format!("there is no context `{name}`"), None);
         }
         Found { ty: Type::Any, carries }
@@ -218,9 +220,11 @@ impl Checker<'_> {
             Type::Record(entries) => match entries.get(key) {
                 Some(ty) => ty.clone(),
                 None => {
-                    let kind = ProblemKind::Unknown { word: key.to_owned(), known: entries.keys().cloned().collect() };
+                    let of = shown_path(node);
                     let shown: String = key.chars().take(60).collect();
-                    let message = format!("`{}` has no `{shown}`", shown_path(node));
+                    let message = format!("`{of}` has no `{shown}`");
+                    let known = entries.keys().cloned().collect();
+                    let kind = ProblemKind::Unknown { of, word: key.to_owned(), known };
                     self.problem(kind, key_at, message, None);
                     Type::Any
                 }
@@ -252,7 +256,7 @@ impl Checker<'_> {
             Binary::Equal | Binary::NotEqual => {
                 if !a.ty.comparable(&b.ty) {
                     let message = format!("{} is never equal to {}", a.ty.describe(), b.ty.describe());
-                    let help = quoted(left, &b.ty).or_else(|| quoted(right, &a.ty));
+                    let help = self.quoted(left, &b.ty).or_else(|| self.quoted(right, &a.ty));
                     self.problem(ProblemKind::WrongType, &node.at, message, help);
                 }
                 Found::bare(Type::Bool)
@@ -332,6 +336,17 @@ impl Checker<'_> {
         }
     }
 
+    /// The text to write for a number or a boolean that meets a text: `1.10` is `'1.10'`, and not `'1.1'`.
+    fn quoted(&self, node: &Node, other: &Type) -> Option<String> {
+        match &node.kind {
+            NodeKind::Literal(Value::Number(_) | Value::Bool(_)) if *other == Type::Text => {
+                let written = self.source.get(node.at.clone())?.trim_matches(['(', ')', ' ']);
+                Some(format!("compare it with a text: `'{written}'`"))
+            }
+            _ => None,
+        }
+    }
+
     /// What can be seen of a call whose first value stands there.
     fn literals(&mut self, function: Function, arguments: &[Node]) {
         let Some(Node { kind: NodeKind::Literal(Value::Text(text)), at }) = arguments.first() else { return };
@@ -377,16 +392,6 @@ fn below(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node
         one.at = node.at.clone();
     }
     carries
-}
-
-/// `write '1'` for a number or a boolean that meets a text.
-fn quoted(node: &Node, other: &Type) -> Option<String> {
-    match &node.kind {
-        NodeKind::Literal(value @ (Value::Number(_) | Value::Bool(_))) if *other == Type::Text => {
-            Some(format!("compare it with a text: `'{}'`", value.to_text()))
-        }
-        _ => None,
-    }
 }
 
 /// `needs.build`, or as much of it as can be said.

@@ -50,13 +50,19 @@ impl<'n> Fields<'n> {
 
 /// The entries of a mapping, whatever its keys.
 pub(super) fn mapping<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
+    entries(node, what, "write `key: value`", findings)
+}
+
+/// The entries of a mapping whose keys are names that people give; `example` is one of them.
+pub(super) fn named<'n>(node: &'n Node, what: &str, example: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
+    entries(node, what, &format!("write each below its name: `{example}`"), findings)
+}
+
+fn entries<'n>(node: &'n Node, what: &str, help: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
     match &node.kind {
         Kind::Map(entries) => Some(entries),
         Kind::List(_) | Kind::Scalar(_) => {
-            let help = match &node.kind {
-                Kind::Scalar(_) if node.is_null() => "write its keys below it, indented",
-                _ => "write `key: value`",
-            };
+            let help = if node.is_null() { "write its keys below it, indented" } else { help };
             findings.error(
                 Code::WrongType,
                 node.place,

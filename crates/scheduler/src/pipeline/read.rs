@@ -20,7 +20,7 @@ use longshore_core::Template;
 
 use super::{
     code::Code,
-    fields::{Fields, mapping},
+    fields::{Fields, named},
     findings::Findings,
     graph,
     input::{self as inputs, Input},
@@ -70,7 +70,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         return None;
     };
     let jobs_at = at(jobs_entry.key_place, findings);
-    let entries = mapping(&jobs_entry.value, "`jobs`", findings)?;
+    let entries = named(&jobs_entry.value, "`jobs`", "build: { image: debian:12, steps: [{ run: make }] }", findings)?;
     if entries.is_empty() {
         findings.error(
             Code::Empty,

@@ -1,5 +1,7 @@
 //! What an expression may refer to where it stands, and whose values may not get into a script.
 
+mod missing;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
@@ -145,6 +147,9 @@ pub(super) struct Names {
     /// By their names in the store.
     secrets: Option<BTreeMap<String, Type>>,
     steps: BTreeMap<String, Type>,
+    /// The other jobs of the pipeline, and the ids of all steps of the job.
+    jobs: Rc<[Rc<str>]>,
+    ids: Rc<[Rc<str>]>,
     /// Paths of values that are not what they seem: `env.TITLE` that holds an outsider's.
     tainted: BTreeMap<String, Taint>,
     scopes: RefCell<HashMap<(Stands, bool), Rc<Scope>>>,
@@ -177,6 +182,8 @@ impl Names {
             env: Some(BTreeMap::new()),
             secrets: Some(BTreeMap::new()),
             steps: BTreeMap::new(),
+            jobs: Rc::default(),
+            ids: Rc::default(),
             tainted: BTreeMap::new(),
             scopes: RefCell::default(),
         }

@@ -167,7 +167,7 @@ fn expression(
                     format!("write `secrets: [{name}]` at the job, and use the environment variable \"${name}\""),
                 );
             }
-            _ => report(problem, source, locate, findings),
+            _ => report(problem, source, stands, names, locate, findings),
         }
     }
     if stands == Stands::Script {
@@ -228,18 +228,30 @@ fn refuse(error: &ParseError, locate: &dyn Fn(usize, usize) -> Place, findings: 
     }
 }
 
-fn report(problem: &Problem, source: &str, locate: &dyn Fn(usize, usize) -> Place, findings: &mut Findings<'_>) {
+fn report(
+    problem: &Problem,
+    source: &str,
+    stands: Stands,
+    names: &Names,
+    locate: &dyn Fn(usize, usize) -> Place,
+    findings: &mut Findings<'_>,
+) {
     let place = locate(problem.at.start, problem.at.end);
     match &problem.kind {
-        ProblemKind::Unknown { word, known } => {
+        ProblemKind::Unknown { of, word, known } => {
             let known = || known.iter().map(String::as_str);
-            let help = foreign(&source[problem.at.start..]).or_else(|| did_you_mean(word, known())).or_else(|| {
-                match known().count() {
-                    0 => Some("there is nothing in it here".to_owned()),
-                    1..=20 => Some(format!("it has {}", listed(known()))),
-                    _ => None,
-                }
-            });
+            let near = foreign(&source[problem.at.start..])
+                .or_else(|| did_you_mean(word, known()).filter(|_| !names.is_elsewhere(of, word)));
+            let has = (1..=20).contains(&known().count()).then(|| format!("it has {}", listed(known())));
+            // A word that nothing stands behind may be meant as a text.
+            let is_bare = of.is_empty() && !source[problem.at.end..].trim_start().starts_with(['.', '[']);
+            let help = match (near, has, names.remedy(of, word, stands)) {
+                (None, ..) if is_bare => Some(format!("put quotes around it if it is a text: `'{word}'`")),
+                (Some(near), ..) if is_bare => Some(format!("{near} Put quotes around it if it is a text: `'{word}'`")),
+                (Some(near), ..) => Some(near),
+                (None, Some(has), Some(remedy)) => Some(format!("{has}; {remedy}")),
+                (None, has, remedy) => remedy.or(has),
+            };
             findings.error(Code::UnknownInExpression, place, problem.message.clone(), help);
         }
         ProblemKind::NotHere => {

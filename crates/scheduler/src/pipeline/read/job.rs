@@ -101,6 +101,7 @@ fn read_expanded(
         None => Some(Vec::new()),
     };
     let mut names = around.names.of_job(matrix_names);
+    names.know_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
     for (need, _) in needs_read.iter().flatten() {
         let head = around.heads.get(need);
         names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
@@ -432,6 +433,10 @@ fn steps(
         );
         return None;
     }
+    names.know_ids(items.iter().filter_map(|item| match &entry_of(item, "id")?.value.kind {
+        Kind::Scalar(id) => Some(id.text.as_str()),
+        Kind::Map(_) | Kind::List(_) => None,
+    }));
     let read: Vec<Option<step::Read>> =
         items.iter().map(|item| step::read(item, names, around.defaults, findings)).collect();
     read.into_iter().collect()

@@ -4,7 +4,7 @@ use longshore_core::plan::{Probe, Ready, ServicePlan};
 
 use super::super::{
     code::Code,
-    fields::{Fields, mapping},
+    fields::{Fields, named},
     findings::Findings,
     keys,
     scalar::{check_name, duration, filled},
@@ -19,7 +19,7 @@ const SERVICES: usize = 20;
 const READY_MS: u64 = 60 * 1000;
 
 pub(super) fn read_all(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ServicePlan>> {
-    let entries = mapping(node, "`services`", findings)?;
+    let entries = named(node, "`services`", "postgres: { image: postgres:17 }", findings)?;
     if let Some(beyond) = entries.get(SERVICES) {
         let message = format!("{} services, and a job may have {SERVICES}", entries.len());
         findings.error(Code::BadSize, beyond.key_place, message, None);
