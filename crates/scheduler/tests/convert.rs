@@ -198,6 +198,18 @@ fn jobs_of_gitlab_wait_for_the_stages_before_theirs_and_run_one_script() {
 }
 
 #[test]
+fn defaults_of_gitlab_that_mean_nothing_here_are_left_with_their_lines() {
+    let text = "default:\n  image: alpine:3\n  interruptible: true\n  tags: [docker]\n  hooks: { pre_get_sources_script: [a] }\n\
+                test: { script: [make], tags: [own] }\n";
+    let gitlab = converted(Language::GitLab, text);
+    let left: Vec<_> = gitlab.left.iter().map(|note| (note.line, note.what.as_str())).collect();
+    assert_eq!(left, [(3, "interruptible"), (4, "tags"), (5, "hooks"), (6, "tags")]);
+    for (line, what) in left {
+        assert!(gitlab.text.contains(&format!("# not carried over: line {line}, `{what}`")), "{}", gitlab.text);
+    }
+}
+
+#[test]
 fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_variables() {
     let text = "on: push\nenv: { A: '1' }\njobs:\n  a:\n    runs-on: ubuntu-latest\n    env: { B: '${{ github.sha }}' }\n    steps:\n    \
                 - uses: actions/checkout@v4\n    - run: one\n      env: { C: x }\n    - run: two ${{ github.ref_name }}\n  \

@@ -40,6 +40,11 @@ const LEFT: &[(&str, &str)] = &[
     ("manual_confirmation", "`approval` asks"),
 ];
 
+/// Why a key of a job is not carried over, where it never is.
+pub(super) fn left(key: &str) -> Option<&'static str> {
+    foreign::reason(LEFT, key)
+}
+
 pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: &[String]) -> Result<Staged, Note> {
     let lines = file.lines;
     let line = lines.key(entry);
@@ -219,12 +224,11 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         .unwrap_or("test")
         .to_owned();
     for key in DEFAULTS {
-        // Of the file's defaults only those that mean something here are worth a note at every job.
-        if let Some(entry) = section.take(key).filter(|_| foreign::reason(LEFT, key).is_some()) {
-            body.note(lines.note(entry, foreign::reason(LEFT, key).unwrap_or(FORM)));
+        if let Some((entry, why)) = section.take(key).zip(left(key)) {
+            body.note(lines.note(entry, why));
         }
     }
-    section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
+    section.leave(lines, &mut body, left);
     job.body = body;
     Ok(Staged { theirs: entry.key.clone(), stage, needs, aside, keeps, job })
 }

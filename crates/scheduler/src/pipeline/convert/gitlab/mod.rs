@@ -109,6 +109,9 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
             }
         }
     }
+    // Said here and not at every job.
+    let left = file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::left(key)?)));
+    draft.head.notes(left);
     let written = lines.source.text;
     file.requests = written.contains("merge_request") || written.contains("MERGE_REQUEST");
     if let Some(entry) = section.take("variables") {
