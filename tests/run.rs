@@ -28,7 +28,9 @@ impl Tree {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.dir.path().join(name), text).expect("written");
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
     }
 
     fn longshore(&self, args: &[&str]) -> Output {
@@ -101,6 +103,38 @@ fn lint_gives_json_with_the_place_of_each_finding_and_exits_with_1() {
         (Some(".longshore.yml"), Some(4), Some(5))
     );
     assert_eq!(Tree::new(&one_step("true")).exit_code(&["lint"]), Some(0));
+}
+
+/// What `lint --format json` says of each finding: code, file, message.
+fn findings(output: &Output) -> Vec<(String, String, String)> {
+    let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    found.iter().map(|found| (text(&found["code"]), text(&found["file"]), text(&found["message"]))).collect()
+}
+
+#[test]
+fn what_a_server_refuses_to_read_is_refused_by_lint_and_run() {
+    let tree = Tree::empty();
+    tree.write(".longshore/a.yml", &one_step("true"));
+    assert_eq!(tree.exit_code(&["lint"]), Some(0));
+    std::os::unix::fs::symlink("a.yml", tree.dir.path().join(".longshore/b.yml")).unwrap();
+    for path in [".", ".longshore/b.yml"] {
+        let output = tree.longshore(&["lint", "--format", "json", path]);
+        assert_eq!(output.status.code(), Some(1), "{path}");
+        let found = findings(&output);
+        assert!(
+            found.len() == 1 && found[0].0 == "LS041" && found[0].2.contains("b.yml` is a symbolic link"),
+            "{found:?}"
+        );
+    }
+    let output = tree.longshore(&["run"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("LS041") && said.contains("is a symbolic link"), "{said}");
+
+    std::fs::remove_file(tree.dir.path().join(".longshore/b.yml")).unwrap();
+    tree.write(".longshore.yml", &one_step("true"));
+    let found = findings(&tree.longshore(&["lint", "--format", "json"]));
+    assert!(found.len() == 1 && found[0].0 == "LS041" && found[0].2.contains("remove one of them"), "{found:?}");
 }
 
 #[test]

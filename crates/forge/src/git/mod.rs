@@ -26,6 +26,6 @@ pub use clone_url::{CloneUrl, InvalidCloneUrl};
 pub use command::Git;
 pub use error::GitError;
 pub use mirror::{CommitFacts, Mirror, Mirrors, Wanted};
-pub use pipeline_files::{PipelineFile, read_pipeline_files};
+pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
 pub use tar_source::TarSource;
 pub use worktree::{Worktree, WorktreeFacts};

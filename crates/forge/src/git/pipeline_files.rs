@@ -28,6 +28,12 @@ fn refused(path: &str, why: impl Into<String>) -> GitError {
     GitError::PipelineFile { path: path.to_owned(), why: why.into() }
 }
 
+/// That a pipeline file is a link: nobody can say whose file it leads to.
+#[must_use]
+pub fn link_refused(path: &str) -> GitError {
+    refused(path, "is a symbolic link, which is refused: put the file itself there")
+}
+
 /// What can stand at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -58,9 +64,7 @@ fn select<T>(entries: Vec<(Vec<u8>, Kind, u64, T)>) -> Result<Vec<(String, T)>, 
         }
         match kind {
             Kind::File => {}
-            Kind::Link => {
-                return Err(refused(&shown, "is a symbolic link, which is refused: put the file itself there"));
-            }
+            Kind::Link => return Err(link_refused(&shown)),
             Kind::Folder | Kind::Other => return Err(refused(&shown, "is no regular file")),
         }
         if size > MAX_FILE_LEN {

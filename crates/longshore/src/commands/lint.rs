@@ -6,9 +6,9 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
 use longshore_core::Severity;
-use longshore_scheduler::pipeline::{self, Checked, SourceFile, report};
+use longshore_forge::git::{self, GitError};
+use longshore_scheduler::pipeline::{self, Checked, SourceFile, TemplateFiles, report};
 
 use super::Ended;
 use crate::args::{Lint, LintFormat};
@@ -37,7 +37,22 @@ pub(crate) fn schema() -> super::Result {
 
 /// The pipelines of a working tree, or of one file, checked with the templates that they use.
 pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
-    let files = files_at(path)?;
+    let files = match files_at(path) {
+        Ok(files) => files,
+        Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
+            let mut checked = pipeline::check_within(&[], &TemplateFiles::new(), most_jobs);
+            checked.diagnostics.push(pipeline::unreadable(&error.to_string()));
+            return Ok(checked);
+        }
+        Err(GitError::Io { source, .. }) => {
+            return Err(Ended::new(2, format!("cannot read {}: {source}", path.display())).into());
+        }
+        Err(error) => return Err(Ended::new(2, error.to_string()).into()),
+    };
+    if files.is_empty() {
+        let help = "write a .longshore.yml, or files in .longshore/";
+        return Err(Ended::new(2, format!("no pipeline in {}: {help}", path.display())).into());
+    }
     // A template's path begins at the repository's root.
     let root = if path.is_dir() { path.to_owned() } else { root_of(path) };
     let wanted = pipeline::wanted_templates(&files);
@@ -68,40 +83,18 @@ fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
     Ok(SourceFile::from_bytes(name, bytes))
 }
 
-/// The pipeline file at `path`, or those of the working tree there.
-fn files_at(path: &Path) -> anyhow::Result<Vec<SourceFile>> {
-    if !path.is_dir() {
-        return Ok(vec![read(path, &path.display().to_string())?]);
+/// The pipeline file at `path`, or those of the working tree there, as a server reads them.
+fn files_at(path: &Path) -> Result<Vec<SourceFile>, GitError> {
+    if path.is_dir() {
+        let files = git::read_pipeline_files(path)?;
+        return Ok(files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect());
     }
-    let single = path.join(".longshore.yml");
-    let folder = path.join(".longshore");
-    match (single.is_file(), folder.is_dir()) {
-        (true, true) => {
-            Err(Ended::new(2, format!("{} has both .longshore.yml and .longshore/: keep one of them", path.display()))
-                .into())
-        }
-        (true, false) => Ok(vec![read(&single, ".longshore.yml")?]),
-        (false, true) => {
-            let mut names = Vec::new();
-            for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-                let name = entry?.file_name().to_string_lossy().into_owned();
-                if name.ends_with(".yml") || name.ends_with(".yaml") {
-                    names.push(name);
-                }
-            }
-            names.sort();
-            names.iter().map(|name| read(&folder.join(name), &format!(".longshore/{name}"))).collect()
-        }
-        (false, false) => Err(Ended::new(
-            2,
-            format!("no pipeline in {}: write a .longshore.yml, or files in .longshore/", path.display()),
-        )
-        .into()),
+    let shown = path.display().to_string();
+    let in_place = path.file_name().is_some_and(|name| name == ".longshore.yml")
+        || path.parent().and_then(Path::file_name).is_some_and(|folder| folder == ".longshore");
+    if in_place && path.is_symlink() {
+        return Err(git::link_refused(&shown));
     }
-}
-
-fn read(path: &Path, name: &str) -> anyhow::Result<SourceFile> {
-    let bytes =
-        std::fs::read(path).map_err(|error| Ended::new(2, format!("cannot read {}: {error}", path.display())))?;
-    Ok(SourceFile::from_bytes(name, bytes))
+    let bytes = std::fs::read(path).map_err(|source| GitError::Io { what: "reading the file", source })?;
+    Ok(vec![SourceFile::from_bytes(shown, bytes)])
 }
