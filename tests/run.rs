@@ -138,6 +138,48 @@ fn what_a_server_refuses_to_read_is_refused_by_lint_and_run() {
 }
 
 #[test]
+fn findings_name_files_as_whoever_asks_can_open_them() {
+    let tree = Tree::empty();
+    tree.write("sub/.longshore/a.yml", "jobs: { a: { imgae: x, use: ./ci/t.yml } }\n");
+    tree.write("sub/ci/t.yml", "job: { image: x, stepz: [] }\n");
+    let absolute = tree.dir.path().join("sub").display().to_string();
+    for (path, expected) in
+        [("sub", "sub/"), ("sub/", "sub/"), ("./sub", "./sub/"), ("sub/.longshore/a.yml", "sub/"), (&absolute, "sub/")]
+    {
+        let found = findings(&tree.longshore(&["lint", "--format", "json", path]));
+        let files: Vec<&str> = found.iter().map(|(_, file, _)| file.as_str()).collect();
+        for name in [".longshore/a.yml", "ci/t.yml"] {
+            assert!(files.contains(&format!("{expected}{name}").as_str()), "{path}: {found:?}");
+        }
+        assert!(files.iter().all(|file| tree.dir.path().join(file).is_file()), "{path}: {found:?}");
+    }
+    let human = out(&tree.longshore(&["lint", "sub"]));
+    let sarif = out(&tree.longshore(&["lint", "sub", "--format", "sarif"]));
+    assert!(human.contains("--> sub/.longshore/a.yml:1:") && sarif.contains("\"sub/ci/t.yml\""), "{human}{sarif}");
+}
+
+#[test]
+fn below_a_repositorys_top_lint_and_run_say_where_its_pipeline_is() {
+    let tree = Tree::empty();
+    tree.write("src/main.rs", "");
+    let said = |args: &[&str]| {
+        let output = tree.longshore(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    tree.write(".git/HEAD", "");
+    for command in ["lint", "run"] {
+        assert!(said(&[command, "src"]).contains("no pipeline in src: write a .longshore.yml"), "{command}");
+    }
+    tree.write(".longshore.yml", &one_step("true"));
+    for command in ["lint", "run"] {
+        let said = said(&[command, "src"]);
+        let top = format!("the repository's top has one, name that folder: {}\n", tree.dir.path().display());
+        assert!(said.contains(&top), "{command}: {said}");
+    }
+}
+
+#[test]
 fn a_job_that_waits_for_approval_is_left_out_unless_it_is_approved_before() {
     let image = engine::BUSYBOX;
     let tree = Tree::new(&format!(

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use longshore_core::Severity;
+use longshore_core::{Diagnostic, Severity};
 use longshore_forge::git::{self, GitError};
 use longshore_scheduler::pipeline::{self, Checked, SourceFile, TemplateFiles, report};
 
@@ -35,13 +35,16 @@ pub(crate) fn schema() -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pipelines of a working tree, or of one file, checked with the templates that they use.
+/// The pipelines of a working tree, or of one file, checked with the templates that they use. Findings name files as the
+/// caller can open them.
 pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
     let files = match files_at(path) {
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
             let mut checked = pipeline::check_within(&[], &TemplateFiles::new(), most_jobs);
-            checked.diagnostics.push(pipeline::unreadable(&error.to_string()));
+            let found = pipeline::unreadable(&error.to_string());
+            let file = if path.is_dir() { within(path, &found.file) } else { path.display().to_string() };
+            checked.diagnostics.push(Diagnostic { file, ..found });
             return Ok(checked);
         }
         Err(GitError::Io { source, .. }) => {
@@ -50,7 +53,10 @@ pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
         Err(error) => return Err(Ended::new(2, error.to_string()).into()),
     };
     if files.is_empty() {
-        let help = "write a .longshore.yml, or files in .longshore/";
+        let help = match top_with_pipeline(path) {
+            Some(top) => format!("the repository's top has one, name that folder: {}", top.display()),
+            None => "write a .longshore.yml, or files in .longshore/".to_owned(),
+        };
         return Err(Ended::new(2, format!("no pipeline in {}: {help}", path.display())).into());
     }
     // A template's path begins at the repository's root.
@@ -60,14 +66,35 @@ pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
     Ok(pipeline::check_within(&files, &templates, most_jobs))
 }
 
+/// A file of a working tree, as it can be opened from here.
+fn within(root: &Path, name: &str) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let root = if root == Path::new(".") { Path::new("") } else { root.strip_prefix(here).unwrap_or(root) };
+    root.join(name).display().to_string()
+}
+
+/// The folder around `path` that has a `.git`.
+fn top_around(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let top = absolute.ancestors().skip(1).find(|folder| folder.join(".git").exists());
+    top.map(Path::to_owned)
+}
+
+/// The same, where it has a pipeline, be it one that cannot be read.
+fn top_with_pipeline(folder: &Path) -> Option<PathBuf> {
+    top_around(folder).filter(|top| match git::read_pipeline_files(top) {
+        Ok(files) => !files.is_empty(),
+        Err(error) => matches!(error, GitError::BothForms | GitError::PipelineFile { .. }),
+    })
+}
+
 /// The working tree that a pipeline file belongs to: the folder around it that has a `.git`, or else the one that has
 /// the file, or its `.longshore`.
 fn root_of(file: &Path) -> PathBuf {
-    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let mut around = absolute.ancestors().skip(1);
-    if let Some(root) = around.find(|folder| folder.join(".git").exists()) {
-        return root.to_owned();
+    if let Some(top) = top_around(file) {
+        return top;
     }
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let folder = absolute.parent().unwrap_or(&absolute);
     let above = folder.parent().filter(|_| folder.file_name().is_some_and(|name| name == ".longshore"));
     above.unwrap_or(folder).to_owned()
@@ -80,14 +107,14 @@ fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
         return Err("is no plain file: links and folders are refused".to_owned());
     }
     let bytes = std::fs::read(&path).map_err(|error| format!("cannot be read: {error}"))?;
-    Ok(SourceFile::from_bytes(name, bytes))
+    Ok(SourceFile::from_bytes(within(root, name), bytes))
 }
 
 /// The pipeline file at `path`, or those of the working tree there, as a server reads them.
 fn files_at(path: &Path) -> Result<Vec<SourceFile>, GitError> {
     if path.is_dir() {
         let files = git::read_pipeline_files(path)?;
-        return Ok(files.into_iter().map(|file| SourceFile::new(file.path, file.text)).collect());
+        return Ok(files.into_iter().map(|file| SourceFile::new(within(path, &file.path), file.text)).collect());
     }
     let shown = path.display().to_string();
     let in_place = path.file_name().is_some_and(|name| name == ".longshore.yml")

@@ -5,7 +5,7 @@ use longshore_core::Span;
 /// One pipeline file, already read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As people know it: relative to the repository, `.longshore/ci.yml`.
+    /// As people know it: relative to the repository, `.longshore/ci.yml`, or to where they are.
     pub path: String,
     pub text: String,
     /// The first byte that is not UTF-8, counted from 0; `text` then holds replacement characters.

@@ -15,7 +15,8 @@ use super::{
     yaml,
 };
 
-/// Files that jobs of the pipelines come from, by their paths in the repository; of each the text, or why there is none.
+/// Files that jobs of the pipelines come from, by their paths in the repository; of each the text (whose own path is the one that
+/// findings name), or why there is none.
 pub type TemplateFiles = BTreeMap<String, Result<SourceFile, String>>;
 
 /// The paths of all templates that `files` use, relative to the repository's root. What is wrong with a path is said by
@@ -100,14 +101,15 @@ pub(super) struct Expanded {
 }
 
 impl Library {
-    /// `sources` are those of `templates` that could be read.
+    /// `sources` are those of `templates` that could be read, in their order.
     pub(super) fn new<'s>(templates: &TemplateFiles, sources: &'s [Source<'s>], findings: &mut Findings<'s>) -> Self {
         let mut files: BTreeMap<String, Shelf> = templates
             .iter()
             .filter_map(|(path, file)| Some((path.clone(), Shelf::Absent(file.as_ref().err()?.clone()))))
             .collect();
-        for source in sources {
-            files.insert(source.path.to_owned(), Shelf::Unread(findings.add_source(source)));
+        let readable = templates.iter().filter(|(_, file)| file.is_ok());
+        for ((path, _), source) in readable.zip(sources) {
+            files.insert(path.clone(), Shelf::Unread(findings.add_source(source)));
         }
         Self { files }
     }
