@@ -71,7 +71,7 @@ fn patiently<T>(
             Err(error) if error.is_passing() && since.elapsed() < patience => {
                 if !waits {
                     waits = true;
-                    tracing::error!(%job, %error, "a job waits for its log");
+                    tracing::error!(%job, %error, "a job waits for room for its log");
                 }
                 std::thread::sleep(PAUSE);
             }

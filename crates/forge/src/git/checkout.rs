@@ -139,7 +139,9 @@ fn key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
 
 /// A folder to prepare in, and what leads to it.
 pub(crate) fn scratch(folder: &Path) -> Result<tempfile::TempDir, GitError> {
-    let made = tempfile::Builder::new().prefix(PREPARE).tempdir_in(folder);
+    // Checkouts are a cache: somebody may have removed all of it.
+    let made =
+        std::fs::create_dir_all(folder).and_then(|()| tempfile::Builder::new().prefix(PREPARE).tempdir_in(folder));
     made.map_err(GitError::io("making a folder for the checkout"))
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write as _,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -94,8 +95,14 @@ impl GitDir<'_> {
         for named in self.history.branches.iter().chain(&self.history.tags) {
             let _ = writeln!(wanted, "{}", named.object);
         }
-        let invocation = git
-            .in_repository(self.source)
+        let mut invocation = git.in_repository(self.source);
+        // What it has begun and not ended goes with the checkout's folder. A linked working tree has its objects elsewhere, and a colon
+        // would part the path.
+        let (own, objects) = (packs.parent().unwrap_or(&packs), self.source.join("objects"));
+        if objects.is_dir() && !objects.as_os_str().as_bytes().contains(&b':') {
+            invocation = invocation.env("GIT_OBJECT_DIRECTORY", own).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects);
+        }
+        let invocation = invocation
             .args(["pack-objects", "--revs", "--shallow", "--window=0", "--quiet"])
             .args([packs.join("pack")]);
         invocation.output("packing the commit", wanted.as_bytes()).await

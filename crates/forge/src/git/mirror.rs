@@ -14,7 +14,7 @@ use longshore_core::RepoId;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::{CloneUrl, Git, GitError};
+use super::{CloneUrl, Git, GitError, remains};
 use crate::{CommitId, RefName, Revision, text};
 
 /// Packing a large repository takes its time; what is killed in the middle begins anew.
@@ -48,10 +48,13 @@ impl Mirrors {
     /// When the disk or git does not let us.
     pub async fn mirror(&self, repo: RepoId) -> Result<Arc<Mirror>, GitError> {
         let mut open = self.open.lock().await;
-        if let Some(mirror) = open.get(&repo) {
+        let folder = self.folder.join(format!("{repo}.git"));
+        // They are caches: somebody may have removed it.
+        if let Some(mirror) = open.get(&repo)
+            && tokio::fs::try_exists(folder.join("HEAD")).await.unwrap_or(true)
+        {
             return Ok(Arc::clone(mirror));
         }
-        let folder = self.folder.join(format!("{repo}.git"));
         let mirror = Arc::new(Mirror::open_or_create(self.git.clone(), &folder).await?);
         open.insert(repo, Arc::clone(&mirror));
         Ok(mirror)
@@ -149,7 +152,7 @@ impl Mirror {
             async |name| tokio::fs::try_exists(folder.join(name)).await.map_err(GitError::io("opening a mirror"));
         if is_there("HEAD").await? && is_there("objects").await? && is_there("refs").await? {
             let path = folder.to_owned();
-            tokio::task::spawn_blocking(move || remove_stale_locks(&path))
+            tokio::task::spawn_blocking(move || remains::remove_all(&path))
                 .await
                 .map_err(|e| GitError::Io { what: "opening a mirror", source: io::Error::other(e) })?
                 .map_err(GitError::io("opening a mirror"))?;
@@ -259,7 +262,13 @@ impl Mirror {
             .args(options)
             .args(["--end-of-options", url.address()])
             .args(refs);
-        fetch.output("fetch", &[]).await.map(drop)
+        let fetched = fetch.output("fetch", &[]).await;
+        if fetched.is_err() {
+            // A host that breaks off again and again would fill the disk.
+            let folder = self.folder.clone();
+            let _ = tokio::task::spawn_blocking(move || remains::remove_halves(&folder)).await;
+        }
+        fetched.map(drop)
     }
 
     /// What is wanted, if no fetch is needed for it.
@@ -351,23 +360,4 @@ pub(crate) fn parse_facts(output: &[u8]) -> (String, CommitFacts) {
     let commit = next().to_owned();
     let (author, email) = (text::one_line(next()), text::one_line(next()));
     (commit, CommitFacts { author, email, message: text::many_lines(next().trim_end_matches('\n')) })
-}
-
-/// A killed fetch leaves its lock files behind, and every later one would fail on them.
-fn remove_stale_locks(folder: &Path) -> io::Result<()> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(path) = folders.pop() {
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                // Objects have no locks, and there are many of them.
-                if entry.file_name() != "objects" {
-                    folders.push(entry.path());
-                }
-            } else if entry.path().extension().is_some_and(|extension| extension == "lock") {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
 }

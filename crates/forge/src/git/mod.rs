@@ -15,6 +15,7 @@ mod git_dir;
 mod history;
 mod mirror;
 mod pipeline_files;
+mod remains;
 mod size;
 mod submodules;
 mod tar_source;

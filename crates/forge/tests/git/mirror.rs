@@ -3,9 +3,10 @@
 use std::{os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
 
 use crate::support::{GitHost, Options, Repository, base64, git};
+use longshore_core::RepoId;
 use longshore_forge::{
     CommitId, RefName, Revision,
-    git::{CloneUrl, Git, GitError, Mirror, Wanted},
+    git::{CloneUrl, Git, GitError, Mirror, Mirrors, Wanted},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -123,6 +124,41 @@ async fn a_branch_may_become_a_folder_of_branches() {
     world.repository.git(&["branch", "-D", "a"]);
     world.repository.git(&["branch", "a/b"]);
     assert_eq!(world.fetch(&on("a/b")).await.unwrap(), world.head());
+}
+
+#[tokio::test]
+async fn a_host_that_breaks_off_again_and_again_costs_no_room() {
+    let world = world_with(Options { cut_after: Some(100_000), ..Options::default() }, "").await;
+    for n in 0..200_u32 {
+        // What cannot be made smaller, and more of it than git takes one by one.
+        let noise: String =
+            (0..200_u32).map(|at| format!("{:x}", (n * 200 + at).wrapping_mul(2_654_435_761))).collect();
+        world.repository.write(&format!("file-{n}"), &noise);
+    }
+    world.repository.commit("many");
+    let halves = || {
+        let packs = std::fs::read_dir(world.mirror.folder().join("objects/pack")).unwrap();
+        packs.filter(|pack| pack.as_ref().unwrap().file_name().to_string_lossy().starts_with("tmp_")).count()
+    };
+    for _ in 0..3 {
+        let error = world.fetch(&on("main")).await.unwrap_err();
+        assert!(error.is_temporary(), "{error:?}");
+        assert_eq!(halves(), 0, "after {error}");
+    }
+    // A git that was killed leaves them, too.
+    std::fs::write(world.mirror.folder().join("objects/pack/tmp_pack_killed"), "half").unwrap();
+    Mirror::open_or_create(Git::default(), world.mirror.folder()).await.unwrap();
+    assert_eq!(halves(), 0);
+}
+
+#[tokio::test]
+async fn a_mirror_that_somebody_removed_is_made_again() {
+    let world = world().await;
+    let mirrors = Mirrors::new(Git::default(), world.folder.path().join("mirrors"));
+    let repo = RepoId::new();
+    mirrors.mirror(repo).await.unwrap().fetch(&world.url, &on("main")).await.unwrap();
+    std::fs::remove_dir_all(world.folder.path().join("mirrors")).unwrap();
+    assert_eq!(mirrors.mirror(repo).await.unwrap().fetch(&world.url, &on("main")).await.unwrap(), world.head());
 }
 
 #[tokio::test]

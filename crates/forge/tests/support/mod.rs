@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) silent: bool,
     /// Sends everybody on to there, with this status.
     pub(crate) redirect: Option<(u16, String)>,
+    /// Breaks every answer off after so many bytes.
+    pub(crate) cut_after: Option<u64>,
 }
 
 pub(crate) struct GitHost {
@@ -137,7 +139,7 @@ impl Served {
             write!(&*stream, "{name}: {value}\r\n")?;
         }
         write!(&*stream, "\r\n")?;
-        io::copy(&mut output, &mut &*stream)?;
+        io::copy(&mut output.take(self.options.cut_after.unwrap_or(u64::MAX)), &mut &*stream)?;
         writer.join().unwrap();
         child.wait()?;
         Ok(())

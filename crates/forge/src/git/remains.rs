@@ -1,0 +1,51 @@
+//! What git leaves in a repository of ours when it is killed, or cut off in the middle: locks that stop every later one, and halves of
+//! packs that nothing ever reads and git itself keeps for weeks.
+
+use std::{
+    fs::{read_dir, remove_file},
+    io,
+    path::Path,
+};
+
+/// Removes both. Nobody may be at work in the repository.
+pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+    remove_locks(folder)?;
+    remove_halves(folder)
+}
+
+fn remove_locks(folder: &Path) -> io::Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(path) = folders.pop() {
+        for entry in read_dir(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                // Objects have no locks, and there are many of them.
+                if entry.file_name() != "objects" {
+                    folders.push(entry.path());
+                }
+            } else if entry.path().extension().is_some_and(|extension| extension == "lock") {
+                remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes packs and objects that were not received whole. No fetch may be under way.
+pub(super) fn remove_halves(folder: &Path) -> io::Result<()> {
+    for entry in read_dir(folder.join("objects"))? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in read_dir(entry.path())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if ["tmp_pack_", "tmp_idx_", "tmp_rev_", "tmp_obj_"].iter().any(|prefix| name.starts_with(prefix)) {
+                remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(())
+}
