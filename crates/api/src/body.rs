@@ -4,14 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
-    extract::{FromRequest, Request},
-    http::header,
+    extract::{FromRequest, FromRequestParts as _, Request},
+    http::{HeaderMap, header},
 };
 use http_body_util::BodyExt as _;
+use longshore_store::tokens::Scope;
 use serde::de::DeserializeOwned;
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::{ApiError, server::Server};
+use crate::{ApiError, auth::Caller, server::Server};
 
 /// The longest JSON body of the API.
 const JSON_LIMIT: usize = 1 << 20;
@@ -84,26 +85,55 @@ pub(crate) fn discard(mut body: Body) {
     }));
 }
 
-/// A JSON body. Unknown fields are refused by name (every type says `deny_unknown_fields`); no body at all reads as `{}`.
+/// Who asks, with a JSON body that nobody has read yet: whoever may not do what they ask for takes no memory by it.
 #[derive(Debug)]
-pub(crate) struct Json<T>(pub(crate) T);
+pub(crate) struct JsonRequest {
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+}
 
-impl<T: DeserializeOwned> FromRequest<Arc<Server>> for Json<T> {
+impl FromRequest<Arc<Server>> for JsonRequest {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let is_json = request.headers().get(header::CONTENT_TYPE).is_none_or(|value| {
-            let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-            essence.eq_ignore_ascii_case(b"application/json") || essence.is_empty()
-        });
-        if !is_json {
-            discard(request.into_body());
+        let (mut parts, body) = request.into_parts();
+        match Caller::from_request_parts(&mut parts, server).await {
+            Ok(caller) => Ok(Self { caller, headers: parts.headers, body }),
+            Err(error) => {
+                discard(body);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl JsonRequest {
+    /// What is asked, of whoever has this scope. Unknown fields are refused by name (every type says `deny_unknown_fields`); no body at
+    /// all reads as `{}`.
+    pub(crate) async fn of<T: DeserializeOwned>(self, needed: Scope, server: &Server) -> Result<(Caller, T), ApiError> {
+        let Self { caller, headers, body } = self;
+        if let Err(error) = caller.require(needed) {
+            discard(body);
+            return Err(error);
+        }
+        if !is_json(&headers) {
+            discard(body);
             return Err(ApiError::unsupported_media_type());
         }
-        let bytes = read(request.into_body(), JSON_LIMIT, &server.large_bodies).await?;
+        let bytes = read(body, JSON_LIMIT, &server.large_bodies).await?;
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(format!("the body is not understood: {error}")))
+        match serde_json::from_slice(&bytes) {
+            Ok(asked) => Ok((caller, asked)),
+            Err(error) => Err(ApiError::bad_request(format!("the body is not understood: {error}"))),
+        }
     }
+}
+
+/// Whether it says so, or says nothing.
+fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_none_or(|value| {
+        let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/json") || essence.is_empty()
+    })
 }

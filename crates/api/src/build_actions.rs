@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     ApiError,
     auth::Caller,
-    body,
+    body::JsonRequest,
     builds::view,
     error::ErrorBody,
     params::Path,
@@ -44,12 +44,11 @@ pub(crate) struct StartBuild {
 )]
 pub(crate) async fn start(
     State(server): State<Arc<Server>>,
-    caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
-    body: Result<body::Json<StartBuild>, ApiError>,
+    request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
-    caller.require(Scope::Build)?;
-    let (Path(id), body::Json(new)) = (id?, body?);
+    let (caller, new): (_, StartBuild) = request.of(Scope::Build, &server).await?;
+    let Path(id) = id?;
     let request =
         StartRequest { git_ref: new.git_ref, commit: new.commit, inputs: new.inputs, sender: caller.name().to_owned() };
     let id = server.scheduler.start_build(id, request).await?;
@@ -110,12 +109,11 @@ pub(crate) struct Rerun {
 )]
 pub(crate) async fn rerun(
     State(server): State<Arc<Server>>,
-    caller: Caller,
     id: Result<Path<BuildId>, ApiError>,
-    body: Result<body::Json<Rerun>, ApiError>,
+    request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    caller.require(Scope::Build)?;
-    let (Path(id), body::Json(rerun)) = (id?, body?);
+    let (_, rerun): (_, Rerun) = request.of(Scope::Build, &server).await?;
+    let Path(id) = id?;
     let new = server.scheduler.rerun_build(id, rerun.failed_only).await?;
     standing(&server, new).await
 }

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     ApiError,
     auth::Caller,
-    body,
+    body::JsonRequest,
     error::ErrorBody,
     params::{Path, Query, before, limit},
     server::Server,
@@ -122,11 +122,9 @@ pub(crate) struct CreateRepo {
 )]
 pub(crate) async fn create(
     State(server): State<Arc<Server>>,
-    caller: Caller,
-    body: Result<body::Json<CreateRepo>, ApiError>,
+    request: JsonRequest,
 ) -> Result<(StatusCode, Json<RepoView>), ApiError> {
-    caller.require(Scope::Admin)?;
-    let body::Json(new) = body?;
+    let (caller, new): (_, CreateRepo) = request.of(Scope::Admin, &server).await?;
     let forge = match &new.forge {
         Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
         None => Forge::Git,
@@ -179,12 +177,11 @@ pub(crate) struct PatchRepo {
 )]
 pub(crate) async fn patch(
     State(server): State<Arc<Server>>,
-    caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
-    body: Result<body::Json<PatchRepo>, ApiError>,
+    request: JsonRequest,
 ) -> Result<Json<RepoView>, ApiError> {
-    caller.require(Scope::Admin)?;
-    let (Path(id), body::Json(patch)) = (id?, body?);
+    let (caller, patch): (_, PatchRepo) = request.of(Scope::Admin, &server).await?;
+    let Path(id) = id?;
     if let Some(url) = &patch.clone_url {
         check_clone_url(url)?;
     }

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use crate::{
     ApiError,
     auth::Caller,
-    body,
+    body::JsonRequest,
     error::ErrorBody,
     params::{Path, PathPair},
     server::Server,
@@ -83,14 +83,12 @@ pub(crate) struct PutSecret {
 )]
 pub(crate) async fn put(
     State(server): State<Arc<Server>>,
-    caller: Caller,
     path: Result<PathPair<RepoId, String>, ApiError>,
-    body: Result<body::Json<PutSecret>, ApiError>,
+    request: JsonRequest,
 ) -> Result<(StatusCode, Json<SecretView>), ApiError> {
-    caller.require(Scope::Admin)?;
+    let (caller, PutSecret { value }) = request.of(Scope::Admin, &server).await?;
     let PathPair(id, name) = path?;
     let name = checked(&name)?;
-    let body::Json(PutSecret { value }) = body?;
     let value = SecretValue::new(value)?;
     let mut tx = server.store.write().await?;
     let (secret, new) = secrets::set(&mut tx, id, &name, &value, caller.name(), Timestamp::now()).await?;

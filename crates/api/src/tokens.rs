@@ -8,7 +8,7 @@ use longshore_store::tokens::{self, Scope, Token};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ApiError, auth::Caller, body, error::ErrorBody, params::Path, server::Server, views::Page};
+use crate::{ApiError, auth::Caller, body::JsonRequest, error::ErrorBody, params::Path, server::Server, views::Page};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenView {
@@ -72,11 +72,9 @@ pub(crate) struct CreateToken {
 )]
 pub(crate) async fn create(
     State(server): State<Arc<Server>>,
-    caller: Caller,
-    body: Result<body::Json<CreateToken>, ApiError>,
+    request: JsonRequest,
 ) -> Result<(StatusCode, Json<TokenView>), ApiError> {
-    caller.require(Scope::Admin)?;
-    let body::Json(new) = body?;
+    let (caller, new): (_, CreateToken) = request.of(Scope::Admin, &server).await?;
     let scopes: Result<Vec<Scope>, String> = new.scopes.iter().map(|word| word.parse()).collect();
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let now = Timestamp::now();

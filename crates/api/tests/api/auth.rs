@@ -176,3 +176,35 @@ async fn a_tokens_secret_is_shown_once_and_ends_with_its_revocation() {
         assert_eq!(world.post("/api/v1/tokens", bad.clone()).await.status, 400, "{bad}");
     }
 }
+
+#[tokio::test]
+async fn whoever_may_not_write_is_answered_before_the_body_is_read() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["one"]).await;
+    let read = format!("Authorization: Bearer {}\r\n", world.token(Scope::Read).await);
+    let askers = [("", "401"), ("Authorization: Bearer wrong\r\n", "401"), (read.as_str(), "403")];
+    for (method, path) in [
+        ("POST", "/api/v1/repos".to_owned()),
+        ("PATCH", format!("/api/v1/repos/{}", repo.id)),
+        ("PUT", format!("/api/v1/repos/{}/secrets/TOKEN", repo.id)),
+        ("POST", format!("/api/v1/repos/{}/builds", repo.id)),
+        ("POST", format!("/api/v1/builds/{}/rerun", build.id)),
+        ("POST", "/api/v1/tokens".to_owned()),
+    ] {
+        for (credentials, expected) in askers {
+            let mut stream = tokio::net::TcpStream::connect(world.addr).await.unwrap();
+            // Of the body only half comes before the answer.
+            let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{credentials}Content-Length: 1000000\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&[b' '; 500_000]).await.unwrap();
+            let mut status = [0; 12];
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read_exact(&mut status));
+            answer.await.unwrap_or_else(|_| panic!("{method} {path} waits for the body")).unwrap();
+            assert_eq!(std::str::from_utf8(&status[9..]).unwrap(), expected, "{method} {path} {credentials}");
+            // The rest is thrown away, and does not break the connection.
+            stream.write_all(&[b' '; 500_000]).await.unwrap();
+        }
+    }
+}
