@@ -1,6 +1,6 @@
 //! Request bodies: read up to a limit, within a time, and understood strictly.
 
-use std::{sync::Arc, time::Duration};
+use std::{ptr, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
@@ -10,62 +10,120 @@ use axum::{
 use http_body_util::BodyExt as _;
 use longshore_store::tokens::Scope;
 use serde::de::DeserializeOwned;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{ApiError, auth::Caller, server::Server};
 
 /// The longest JSON body of the API.
 const JSON_LIMIT: usize = 1 << 20;
-/// A body has to be here by then: a slow sender must not hold memory for ever.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a body may take before it has to wait for its turn among the large ones.
+/// What a body may take before it has to wait for its turn among those that are longer, and what before it has to among the largest.
+const LONG: usize = 64 << 10;
 const LARGE: usize = 1 << 20;
-/// Large bodies in memory at once.
+/// Such bodies in memory at once.
+const LONG_AT_ONCE: usize = 64;
 const LARGE_AT_ONCE: usize = 4;
 /// How much of a refused body is thrown away, so that a sender that reads only after it has sent still sees the answer.
 const DISCARD_LIMIT: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Who may hold a large body in memory.
+/// How fast a body has to come: a slow sender must not hold memory for ever, nor a turn that others wait for.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// All of it is here by then.
+    whole: Duration,
+    /// From when on whoever has a turn has to have sent so much on average since they got it.
+    grace: Duration,
+    bytes_per_second: u64,
+}
+
+const PACE: Pace = Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
+
+/// Who may hold a body in memory that is more than a few lines.
 #[derive(Debug)]
-pub(crate) struct LargeBodies(Semaphore);
+pub(crate) struct LargeBodies {
+    long: Semaphore,
+    large: Semaphore,
+}
+
+/// A place among those, and how much had come when it was got.
+#[derive(Debug)]
+struct Turn<'a> {
+    of: &'a Semaphore,
+    _place: SemaphorePermit<'a>,
+    since: Instant,
+    had: usize,
+}
 
 impl LargeBodies {
     pub(crate) fn new() -> Self {
-        Self(Semaphore::new(LARGE_AT_ONCE))
+        Self { long: Semaphore::new(LONG_AT_ONCE), large: Semaphore::new(LARGE_AT_ONCE) }
+    }
+
+    /// What a body of this length waits for.
+    fn queue(&self, length: usize) -> Option<&Semaphore> {
+        match length {
+            0..=LONG => None,
+            ..=LARGE => Some(&self.long),
+            _ => Some(&self.large),
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// When more has to have come than this.
+    fn ends(&self, length: usize, pace: Pace) -> Instant {
+        let came = (length - self.had) as u64;
+        self.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
     }
 }
 
 /// The whole body, if it is no longer than `limit`. One that says it is longer is not read at all.
-pub(crate) async fn read(mut body: Body, limit: usize, large: &LargeBodies) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(body: Body, limit: usize, large: &LargeBodies) -> Result<Bytes, ApiError> {
+    read_at(PACE, body, limit, large).await
+}
+
+async fn read_at(pace: Pace, mut body: Body, limit: usize, large: &LargeBodies) -> Result<Bytes, ApiError> {
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         discard(body);
         return Err(ApiError::too_large(limit));
     }
-    let mut turn = None;
-    let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(LARGE));
+    let mut turn: Option<Turn<'_>> = None;
+    let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0).min(LONG));
     let reading = async {
-        while let Some(frame) = body.frame().await {
+        loop {
+            let frame = match &turn {
+                None => body.frame().await,
+                Some(turn) => timeout_at(turn.ends(bytes.len(), pace), body.frame()).await.map_err(|_| {
+                    ApiError::too_slow(format!("the body came slower than {} KiB/s", pace.bytes_per_second >> 10))
+                })?,
+            };
+            let Some(frame) = frame else { return Ok(()) };
             let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() + data.len() > limit {
+            let length = bytes.len() + data.len();
+            if length > limit {
                 return Err(ApiError::too_large(limit));
             }
-            if turn.is_none() && bytes.len() + data.len() > LARGE {
-                turn = Some(large.0.acquire().await.map_err(ApiError::internal)?);
+            if let Some(queue) = large.queue(length)
+                && turn.as_ref().is_none_or(|turn| !ptr::eq(turn.of, queue))
+            {
+                let place = queue.acquire().await.map_err(ApiError::internal)?;
+                turn = Some(Turn { of: queue, _place: place, since: Instant::now(), had: length });
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(())
     };
-    match timeout(READ_TIMEOUT, reading).await {
+    match timeout(pace.whole, reading).await {
         Ok(Ok(())) => Ok(bytes.into()),
         Ok(Err(error)) => {
             discard(body);
             Err(error)
         }
-        Err(_) => Err(ApiError::too_slow(READ_TIMEOUT.as_secs())),
+        Err(_) => Err(ApiError::too_slow(format!("the body did not arrive within {} s", pace.whole.as_secs()))),
     }
 }
 
@@ -136,4 +194,54 @@ fn is_json(headers: &HeaderMap) -> bool {
         let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
         essence.eq_ignore_ascii_case(b"application/json") || essence.is_empty()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::StatusCode;
+    use futures_util::{
+        StreamExt as _,
+        future::{join, join_all},
+        stream,
+    };
+
+    use super::*;
+
+    const IMPATIENT: Pace = Pace { grace: Duration::from_millis(10), ..PACE };
+    const LIMIT: usize = 25 << 20;
+
+    /// So many bytes at once, and then nothing any more: neither bytes nor an end.
+    fn stalled(length: usize) -> Body {
+        Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![0; length])]).chain(stream::pending()))
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_sending_loses_the_turn_to_those_who_wait_for_it() {
+        for (at_once, border) in [(LARGE_AT_ONCE, LARGE), (LONG_AT_ONCE, LONG)] {
+            let large = LargeBodies::new();
+            let stalled = (0..at_once).map(|_| read_at(IMPATIENT, stalled(border + 4096), LIMIT, &large));
+            let signed = read_at(IMPATIENT, Body::from(vec![0; border * 2]), LIMIT, &large);
+            let (stalled, signed) = join(join_all(stalled), signed).await;
+            assert!(stalled.iter().all(|read| read.as_ref().unwrap_err().status() == StatusCode::REQUEST_TIMEOUT));
+            assert_eq!(signed.unwrap().len(), border * 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_body_waits_for_nobody() {
+        let large = LargeBodies::new();
+        let _all = (large.long.acquire_many(64).await.unwrap(), large.large.acquire_many(4).await.unwrap());
+        assert_eq!(read(Body::from(vec![0; LONG]), LIMIT, &large).await.unwrap().len(), LONG);
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_as_long_as_enough_comes() {
+        let large = LargeBodies::new();
+        let (of, since) = (&large.large, Instant::now());
+        let turn = Turn { of, _place: of.acquire().await.unwrap(), since, had: LARGE };
+        assert_eq!(turn.ends(LARGE, PACE) - since, Duration::from_secs(3));
+        assert_eq!(turn.ends(LARGE * 2, PACE) - since, Duration::from_secs(7));
+    }
 }

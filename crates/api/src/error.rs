@@ -97,8 +97,7 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
-    pub(crate) fn too_slow(seconds: u64) -> Self {
-        let message = format!("the body did not arrive within {seconds} s");
+    pub(crate) fn too_slow(message: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
     }
 

@@ -1,6 +1,6 @@
 //! `POST /hooks/{repo}`: a forge's delivery into the inbox, and nothing else.
 //!
-//! In this order: the repository, the size, the signature over the raw bytes, whether they are JSON at all, one row, 202.
+//! In this order: the repository, whether there is a signature, the size, the signature over the raw bytes, whether they are JSON at all, one row, 202.
 //! What the delivery means is found out by the ingest loop.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -52,7 +52,7 @@ pub(crate) struct AcceptedBody {
         (status = 400, description = "Signed, but no JSON, or without the forge's event header", body = ErrorBody),
         (status = 401, description = "The signature is missing or wrong", body = ErrorBody),
         (status = 404, description = "No such repository", body = ErrorBody),
-        (status = 408, description = "The body did not arrive in time", body = ErrorBody),
+        (status = 408, description = "The body did not arrive in time, or too slowly", body = ErrorBody),
         (status = 413, description = "The body is longer than 25 MiB", body = ErrorBody),
     ),
 )]
@@ -71,6 +71,10 @@ pub(crate) async fn receive(
         }
     };
     let forge: Forge = repo.forge.parse().map_err(ApiError::internal)?;
+    if let Err(error) = signature::given(forge, &headers) {
+        discard(body);
+        return Err(ApiError::unauthorized(error.to_string()));
+    }
     let body = read(body, BODY_LIMIT, &server.large_bodies).await?;
     let id = repo.id;
     // Hashing 25 MiB takes longer than a handler may hold its thread.

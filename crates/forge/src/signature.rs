@@ -19,6 +19,24 @@ pub enum SignatureError {
     NoSecret,
 }
 
+/// The signature that a delivery brings, before anything of its body is read.
+///
+/// # Errors
+/// When it is missing or malformed.
+pub fn given(forge: Forge, headers: &HeaderMap) -> Result<[u8; 32], SignatureError> {
+    let header = forge.signature_header();
+    let mut values = headers.get_all(header).iter();
+    let value = values.next().ok_or(SignatureError::Missing { header })?;
+    let malformed = SignatureError::Malformed { header };
+    if values.next().is_some() {
+        return Err(malformed);
+    }
+    let digits = value.as_bytes().strip_prefix(forge.signature_prefix().as_bytes()).ok_or(malformed.clone())?;
+    let mut given = [0; 32];
+    hex::decode_to_slice(digits, &mut given).map_err(|_| malformed)?;
+    Ok(given)
+}
+
 /// Checks the HMAC-SHA256 over `raw_body`, in constant time.
 ///
 /// # Errors
@@ -29,15 +47,7 @@ pub fn verify(forge: Forge, headers: &HeaderMap, raw_body: &[u8], secret: &[u8])
     if secret.is_empty() {
         return Err(SignatureError::NoSecret);
     }
-    let mut values = headers.get_all(header).iter();
-    let value = values.next().ok_or(SignatureError::Missing { header })?;
-    let malformed = SignatureError::Malformed { header };
-    if values.next().is_some() {
-        return Err(malformed);
-    }
-    let digits = value.as_bytes().strip_prefix(forge.signature_prefix().as_bytes()).ok_or(malformed.clone())?;
-    let mut given = [0; 32];
-    hex::decode_to_slice(digits, &mut given).map_err(|_| malformed)?;
+    let given = given(forge, headers)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| SignatureError::NoSecret)?;
     mac.update(raw_body);
     mac.verify_slice(&given).map_err(|_| SignatureError::Mismatch { header })

@@ -82,6 +82,20 @@ async fn a_wrong_or_missing_signature_is_refused_before_anything_is_parsed() {
 }
 
 #[tokio::test]
+async fn without_a_signature_the_body_is_not_waited_for() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    for header in ["Host: x", "X-Longshore-Signature-256: sha256=00"] {
+        let mut stream = TcpStream::connect(world.addr).await.unwrap();
+        let head = format!("POST /hooks/{} HTTP/1.1\r\n{header}\r\nContent-Length: 2000000\r\n\r\nhalf", repo.id);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut status)).await.expect("an answer").unwrap();
+        assert_eq!(&status, b"HTTP/1.1 401");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_repository_malformed_json_and_a_form_have_clear_answers() {
     let world = World::new().await;
     let repo = world.repo("o/r", "git", false).await;
@@ -111,8 +125,11 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
     let repo = world.repo("o/r", "git", false).await;
     let path = format!("/hooks/{}", repo.id);
     let body = vec![b'x'; 30 << 20];
+    let signature = format!("sha256={}", "0".repeat(64));
+    let headers = [("x-longshore-signature-256", signature.as_str())];
+    let signed = format!("Host: x\r\nX-Longshore-Signature-256: {signature}");
 
-    let answer = send(world.addr, "POST", &path, &[], body.clone()).await;
+    let answer = send(world.addr, "POST", &path, &headers, body.clone()).await;
     assert_eq!(answer.status, 413);
     assert!(answer.error().contains("25 MiB"), "{}", answer.error());
 
@@ -121,7 +138,7 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
         let mut stream = TcpStream::connect(world.addr).await.unwrap();
         let length =
             if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {}", body.len()) };
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n");
+        let head = format!("POST {path} HTTP/1.1\r\n{signed}\r\n{length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         if chunked {
             stream.write_all(format!("{:x}\r\n", body.len()).as_bytes()).await.unwrap();
@@ -137,7 +154,7 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
 
     // One that asks first is told before it sends.
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 31457280\r\nExpect: 100-continue\r\n\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\n{signed}\r\nContent-Length: 31457280\r\nExpect: 100-continue\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut status = [0; 12];
     timeout(Duration::from_secs(10), stream.read_exact(&mut status)).await.expect("an answer").unwrap();

@@ -67,7 +67,12 @@ async fn the_end_comes_soon_whoever_is_connected() {
     // One that has said half a request, and nothing more.
     let mut idle = TcpStream::connect(world.addr).await.unwrap();
     idle.write_all(
-        format!("POST /hooks/{} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", repo.id).as_bytes(),
+        format!(
+            "POST /hooks/{} HTTP/1.1\r\nX-Longshore-Signature-256: sha256={}\r\nContent-Length: 100\r\n\r\nhalf",
+            repo.id,
+            "0".repeat(64)
+        )
+        .as_bytes(),
     )
     .await
     .unwrap();
