@@ -5,7 +5,7 @@
 //! defined here, so none runs; `export-ignore` is for archives and does not apply.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _},
     os::unix::ffi::OsStrExt as _,
@@ -22,6 +22,7 @@ use super::{
     command::Streaming,
     git_dir::{GitDir, IndexEntry, name_submodules},
     history::History,
+    size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
     tar_writer::TarWriter,
 };
@@ -219,7 +220,7 @@ async fn add_parts(
         false => Vec::new(),
     };
     name_submodules(&dot_git, &inside).await?;
-    let converted = converted(git, &root, &entries).await?;
+    let converted = converted(git, &root, checkout, &entries).await?;
     let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
     let is_read = |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path);
     let listed = {
@@ -262,7 +263,12 @@ fn check(entries: &[IndexEntry]) -> Result<(), GitError> {
 }
 
 /// Checks out, below `root`, the files whose attributes change them on their way out, and says which.
-async fn converted(git: &Git, root: &Path, entries: &[IndexEntry]) -> Result<HashSet<Vec<u8>>, GitError> {
+async fn converted(
+    git: &Git,
+    root: &Path,
+    checkout: &Checkout<'_>,
+    entries: &[IndexEntry],
+) -> Result<HashSet<Vec<u8>>, GitError> {
     let is_attributes = |entry: &IndexEntry| entry.path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
     if !entries.iter().any(is_attributes) {
         return Ok(HashSet::new());
@@ -273,17 +279,21 @@ async fn converted(git: &Git, root: &Path, entries: &[IndexEntry]) -> Result<Has
     let attributes = ["check-attr", "--cached", "--stdin", "-z", "eol", "ident", "working-tree-encoding"];
     let answer = in_root().args(attributes).output("reading attributes", &list).await?;
     let fields: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
-    let mut converted = HashSet::new();
+    // How many times larger its attributes may make a file: `$Id$` is 47 bytes with an object's name, and an encoding has up to four a character.
+    let mut growth: HashMap<Vec<u8>, u64> = HashMap::new();
     for record in fields.chunks_exact(3) {
-        let changes = match record[1] {
-            b"eol" => record[2] == b"crlf",
-            b"ident" => record[2] == b"set",
-            _ => !matches!(record[2], b"unspecified" | b"unset"),
+        let times = match (record[1], record[2]) {
+            (b"eol", b"crlf") => 2,
+            (b"ident", b"set") => 12,
+            (b"eol" | b"ident", _) | (_, b"unspecified" | b"unset") => continue,
+            _ => 4,
         };
-        if changes {
-            converted.insert(record[0].to_vec());
-        }
+        *growth.entry(record[0].to_vec()).or_insert(1) *= times;
     }
+    if checkout.by_stranger {
+        size::check_grown(git, &root.join(".git"), checkout.commit, entries, &growth).await?;
+    }
+    let converted: HashSet<Vec<u8>> = growth.into_keys().collect();
     if !converted.is_empty() {
         let list: Vec<u8> = converted.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
         in_root().args(["checkout-index", "-z", "--stdin", "--quiet"]).output("checking out files", &list).await?;

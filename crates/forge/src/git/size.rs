@@ -3,9 +3,13 @@
 //! A tree of a few kilobytes can name one file a thousand times over, or itself be nested until its files are without number. Whoever may
 //! push may do so; a stranger may not fill the server's disk and memory with it.
 
-use std::io::{self, BufReader};
+use std::{
+    collections::HashMap,
+    io::{self, BufReader},
+    path::Path,
+};
 
-use super::{GitError, Mirror};
+use super::{Git, GitError, Mirror, git_dir::IndexEntry};
 use crate::CommitId;
 
 /// Files and folders in a stranger's commit.
@@ -30,6 +34,30 @@ impl Mirror {
             // It is killed with this.
             false => Err(GitError::TooLarge { commit: commit.to_string() }),
         }
+    }
+}
+
+/// Refuses files that together may have more than [`MAX_BYTES`] once they are checked out, each being as many times larger as `growth`
+/// says of its path. Git writes them itself, so that only what it reads can be counted before.
+pub(super) async fn check_grown(
+    git: &Git,
+    git_dir: &Path,
+    commit: &CommitId,
+    entries: &[IndexEntry],
+    growth: &HashMap<Vec<u8>, u64>,
+) -> Result<(), GitError> {
+    let files: Vec<&IndexEntry> = entries.iter().filter(|entry| entry.is_file()).collect();
+    let objects: String = files.iter().map(|entry| format!("{}\n", entry.object)).collect();
+    let ask = git.in_repository(git_dir).args(["cat-file", "--batch-check=%(objectsize)", "--buffer"]);
+    let sizes = ask.output("reading the files' sizes", objects.as_bytes()).await?;
+    let sizes = sizes.split(|byte| *byte == b'\n').map(|size| std::str::from_utf8(size).ok()?.parse::<u64>().ok());
+    let grown = files.iter().zip(sizes).map(|(file, size)| {
+        let times = growth.get(&file.path).copied().unwrap_or(1);
+        size.unwrap_or(0).saturating_mul(times)
+    });
+    match grown.fold(0, u64::saturating_add) {
+        0..=MAX_BYTES => Ok(()),
+        _ => Err(GitError::TooLarge { commit: commit.to_string() }),
     }
 }
 

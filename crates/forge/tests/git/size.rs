@@ -9,7 +9,7 @@ use std::{
 
 use longshore_forge::{
     CommitId,
-    git::{Git, GitError, Mirror},
+    git::{Checkout, Checkouts, Git, GitError, Mirror},
 };
 
 /// Runs git in a mirror with this input; its answer.
@@ -57,5 +57,35 @@ async fn a_strangers_commit_that_unpacks_to_more_than_it_may_is_refused_before_i
         let nested = (0..12).fold(innermost, |inner, _| tree(&path, "tree", &inner, 10));
         let error = mirror.check_size(&commit(&nested)).await.unwrap_err();
         assert!(error.to_string().contains("more than 200000 files and folders, or more than 2 GiB"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_attributes_make_of_a_strangers_files_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.git");
+    let mirror = Mirror::open_or_create(Git::default(), &path).await.unwrap();
+    let checkouts = Checkouts::open(folder.path().join("checkouts"), 1 << 30).unwrap();
+    let ids = git(&path, &["hash-object", "-w", "--stdin"], &"$Id$\n".repeat(200_000));
+    let origin = "http://forge.example/app".parse().unwrap();
+    for (files, attributes, fits) in [(3, "* ident\n", true), (200, "* ident\n", false)] {
+        let files = tree(&path, "blob", &ids, files);
+        let attributes = git(&path, &["hash-object", "-w", "--stdin"], attributes);
+        let tree = format!("100644 blob {attributes}\t.gitattributes\n040000 tree {files}\tfiles\n");
+        let tree = git(&path, &["mktree"], &tree);
+        let commit: CommitId = git(&path, &["commit-tree", "-m", "x", &tree], "").parse().unwrap();
+        mirror.check_size(&commit).await.unwrap();
+        let checkout = Checkout {
+            commit: &commit,
+            git_ref: None,
+            origin: &origin,
+            depth: 1,
+            submodules: false,
+            by_stranger: true,
+        };
+        match checkouts.tar(&mirror, &checkout).await {
+            Ok(_) => assert!(fits),
+            Err(error) => assert!(!fits && matches!(error, GitError::TooLarge { .. }), "{error}"),
+        }
     }
 }
