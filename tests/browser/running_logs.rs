@@ -112,6 +112,12 @@ fn a_job_that_is_tried_again_shows_the_log_of_the_new_try() {
     assert_ne!(first, second);
     let log = String::from_utf8(world.api().raw_log(&one)).unwrap();
     assert_eq!(log.trim_end(), second.as_str().unwrap());
+    // The first try's is one click away.
+    browser.click("#try-1 a");
+    browser.until(&format!(
+        "location.search === '?attempt=1' && document.getElementById('log')?.dataset.ready && {printed} !== undefined"
+    ));
+    assert_eq!(browser.eval(printed), first);
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn what_could_not_be_fetched_comes_when_the_server_is_back() {
     let browser = browser();
     let (_, one) = ran(&world, &one_step("seq 1 8000"));
     // The log itself.
-    browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*/log/outline"] }));
+    browser.devtools("Network.setBlockedURLs", json!({ "urls": ["*/log/outline?*"] }));
     browser.open(&url(&world, &format!("/jobs/{one}")));
     browser.until("!document.getElementById('offline').hidden");
     browser.devtools("Network.setBlockedURLs", json!({ "urls": [] }));

@@ -170,7 +170,7 @@ let found = { text: "", count: 0, skipped: 0, list: [], lines: new Set(), at: -1
 
 async function find(query) {
   const asked = form.elements.q.value;
-  const answer = await json(`/log/search?q=${encodeURIComponent(asked)}&${query}`);
+  const answer = await json(`/log/search?${attempt}&q=${encodeURIComponent(asked)}&${query}`);
   if (asked !== form.elements.q.value) return false;
   found = { ...found, text: asked, count: answer.count, skipped: answer.skipped, list: answer.lines, lines: new Set(answer.lines) };
   return true;
@@ -415,7 +415,7 @@ async function begin() {
   let outline = null;
   while (!outline) {
     try {
-      outline = await json("/log/outline");
+      outline = await json(`/log/outline?${attempt}`);
     } catch (error) {
       await failed(error);
       if (gone) return;

@@ -4,7 +4,7 @@
 const log = document.getElementById("log");
 const scroller = log.querySelector(".lines");
 const bar = log.querySelector(".bar");
-const address = `/api/v1/jobs/${log.dataset.job}`;
+const address = `/api/v1/jobs/${log.dataset.job}`, attempt = `attempt=${log.dataset.attempt}`;
 const app = import(document.querySelector('script[src*="/assets/app."]').src);
 
 const BLOCK = 200; // lines
@@ -423,7 +423,7 @@ async function fetchMissing(blocks) {
 
 async function fetchLines(from, to) {
   while (from <= to) {
-    const { items } = await json(`/log/lines?from=${from}&count=${Math.min(FETCHED, to - from + 1)}`);
+    const { items } = await json(`/log/lines?${attempt}&from=${from}&count=${Math.min(FETCHED, to - from + 1)}`);
     if (!items.length) return;
     for (const line of items) keep(line);
     from = items.at(-1).n + 1;

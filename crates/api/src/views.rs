@@ -272,17 +272,17 @@ impl From<Job> for JobView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AttemptView {
     /// From 1.
-    attempt: u32,
+    pub(crate) attempt: u32,
     #[schema(value_type = String, example = "failure")]
-    status: Status,
-    reason: Option<String>,
-    exit_code: Option<i32>,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) exit_code: Option<i32>,
     #[schema(value_type = Option<String>, format = DateTime)]
-    claimed_at: Option<Timestamp>,
+    pub(crate) claimed_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
-    started_at: Option<Timestamp>,
+    pub(crate) started_at: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
-    finished_at: Timestamp,
+    pub(crate) finished_at: Timestamp,
 }
 
 impl From<Attempt> for AttemptView {

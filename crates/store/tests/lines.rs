@@ -33,7 +33,7 @@ async fn end(store: &Store, job: JobId) {
 }
 
 async fn texts(store: &Store, job: JobId, wanted: Wanted) -> Vec<(u64, String)> {
-    let window = logs::window(store, job, wanted).await.unwrap();
+    let window = logs::window(store, job, None, wanted).await.unwrap();
     window.lines.into_iter().map(|line| (line.n, line.text)).collect()
 }
 
@@ -121,10 +121,10 @@ async fn what_has_no_end_yet_is_open_and_ends_with_the_job() {
     let job = running_job(&world).await;
     let mut writer = world.store.logs().open_writer(job, 1).unwrap();
     writer.append(&[record(0, RecordKind::Output(Stream::Stdout), b"one\nhalf")]).unwrap();
-    let window = logs::window(&world.store, job, Wanted::From(1, 10)).await.unwrap();
+    let window = logs::window(&world.store, job, None, Wanted::From(1, 10)).await.unwrap();
     assert_eq!((window.total, window.lines.len(), window.open[0].text.as_str()), (1, 1, "half"));
     end(&world.store, job).await;
-    let window = logs::window(&world.store, job, Wanted::From(1, 10)).await.unwrap();
+    let window = logs::window(&world.store, job, None, Wanted::From(1, 10)).await.unwrap();
     assert_eq!((window.total, window.lines[1].text.as_str(), window.open.len()), (2, "half", 0));
 }
 
@@ -137,7 +137,7 @@ async fn a_search_counts_what_lines_show_and_lists_it_in_pages() {
     writer.append(&[record(0, RecordKind::Output(Stream::Stdout), data)]).unwrap();
     let search = async |text: &str, case_sensitive, listed, limit| {
         let search = Search { text: text.to_owned(), case_sensitive, listed, limit };
-        let found = logs::search(&world.store, job, search).await.unwrap();
+        let found = logs::search(&world.store, job, None, search).await.unwrap();
         (found.count, found.skipped, found.lines)
     };
     assert_eq!(search("compiling", false, Listed::Skip(0), 10).await, (3, 0, vec![1, 4, 5]));
@@ -165,7 +165,7 @@ async fn the_outline_tells_steps_groups_and_errors_with_their_lines() {
             record(0, RecordKind::StepFinished, b"{}"),
         ])
         .unwrap();
-    let outline = logs::outline(&world.store, job).await.unwrap();
+    let outline = logs::outline(&world.store, job, None).await.unwrap();
     assert_eq!(outline.total, 100_006);
     let marks: Vec<_> = outline.marks.iter().map(|mark| (mark.n, mark.kind, mark.text.as_str())).collect();
     let expected = [
@@ -220,7 +220,7 @@ async fn measure() {
     for case_sensitive in [true, false] {
         let begin = Instant::now();
         let search = Search { text: "Absent".to_owned(), case_sensitive, listed: Listed::Skip(0), limit: 1000 };
-        logs::search(&world.store, job, search).await.unwrap();
+        logs::search(&world.store, job, None, search).await.unwrap();
         eprintln!("search: {:?}", begin.elapsed());
     }
 }

@@ -82,10 +82,10 @@ async fn a_packed_log_is_read_followed_searched_and_windowed_as_it_was() {
         let search = Search { text, case_sensitive: true, listed, limit: 10 };
         (
             journal(&world.store, job, 0).await,
-            logs::window(&world.store, job, Wanted::From(40_000, 100)).await.unwrap(),
-            logs::window(&world.store, job, Wanted::Tail(5)).await.unwrap(),
-            logs::outline(&world.store, job).await.unwrap(),
-            logs::search(&world.store, job, search).await.unwrap(),
+            logs::window(&world.store, job, None, Wanted::From(40_000, 100)).await.unwrap(),
+            logs::window(&world.store, job, None, Wanted::Tail(5)).await.unwrap(),
+            logs::outline(&world.store, job, None).await.unwrap(),
+            logs::search(&world.store, job, None, search).await.unwrap(),
             logs::raw_len(&world.store, job, None).await.unwrap(),
         )
     };

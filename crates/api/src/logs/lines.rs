@@ -72,6 +72,8 @@ pub(crate) struct WindowQuery {
     count: Option<u64>,
     /// The last so many lines
     tail: Option<u64>,
+    /// Of this try, from 1, of a job that was tried again; the newest where it is not given
+    attempt: Option<u32>,
 }
 
 /// Lines of a job's log by their numbers
@@ -95,13 +97,21 @@ pub(crate) async fn window(
         (Some(_), ..) => return Err(ApiError::bad_request("give either `tail` or `from` and `count`")),
         (None, from, count) => Wanted::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
     };
-    let window = logs::window(&server.store, id, wanted).await?;
+    let window = logs::window(&server.store, id, query.attempt, wanted).await?;
     Ok(Json(WindowView {
         first: window.lines.first().map_or(window.total + 1, |line| line.n),
         total: window.total,
         items: window.lines.into_iter().map(LineView::from).collect(),
         open: window.open.into_iter().map(LineView::from).collect(),
     }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OutlineQuery {
+    /// Of this try, from 1, of a job that was tried again; the newest where it is not given
+    attempt: Option<u32>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -141,16 +151,17 @@ pub(crate) struct MarkView {
 /// Where a job's log has its steps, groups, errors and warnings
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/outline", tag = "logs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's id"), OutlineQuery),
     responses((status = 200, body = OutlineView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn outline(
     State(server): State<Arc<Server>>,
     caller: Caller,
     Path(id): Path<JobId>,
+    Query(query): Query<OutlineQuery>,
 ) -> Result<Json<OutlineView>, ApiError> {
     find_job(&server, &caller, id).await?;
-    let outline = logs::outline(&server.store, id).await?;
+    let outline = logs::outline(&server.store, id, query.attempt).await?;
     let steps = outline.borders.into_iter().map(|border| BorderView {
         number: u32::from(border.step) + 1,
         begins: border.begins,
@@ -177,6 +188,8 @@ pub(crate) struct SearchQuery {
     skip: Option<u64>,
     /// Numbers in a page; 1,000 where it is not given, and never more
     limit: Option<usize>,
+    /// In this try's log, from 1, of a job that was tried again; the newest where it is not given
+    attempt: Option<u32>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,7 +229,7 @@ pub(crate) async fn search(
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
-    let found = logs::search(&server.store, id, search).await?;
+    let found = logs::search(&server.store, id, query.attempt, search).await?;
     let next = found.skipped + found.lines.len() as u64;
     Ok(Json(FoundView {
         total: found.total,

@@ -42,12 +42,12 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
     let mut tails = HashMap::new();
     let mut bytes = 0;
     for job in jobs.iter().filter(|job| failed(job.status)).take(JOBS) {
-        let outline = logs::outline(&server.store, job.id).await?;
+        let outline = logs::outline(&server.store, job.id, None).await?;
         let Some(Failing { first, last, step }) = failing(job, &outline) else { continue };
         let from = first.max((last + 1).saturating_sub(LINES));
         let lines = match last + 1 - from {
             0 => Vec::new(),
-            count => logs::window(&server.store, job.id, Wanted::From(from, count)).await?.lines,
+            count => logs::window(&server.store, job.id, None, Wanted::From(from, count)).await?.lines,
         };
         let row = |line| Row { line, elsewhere: Some(job.id), shown: LINE };
         let mut rows: Vec<Row> =

@@ -20,4 +20,5 @@ mod server;
 mod sign_in;
 mod standing;
 mod timeline;
+mod tries;
 mod world;

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use longshore_core::{Record, RecordKind, Timestamp};
+use longshore_core::{Record, RecordKind, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,6 +38,16 @@ pub struct Border {
     pub time: Timestamp,
     /// It begins here; else it ends.
     pub begins: bool,
+    /// How it ended, where the agent said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<StepWord>,
+}
+
+/// Of what the agent says of a step's end, what stands in its job's page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepWord {
+    pub status: Status,
+    pub exit_code: Option<i32>,
 }
 
 /// A line that means something.
@@ -172,7 +182,8 @@ impl Indexer {
         };
         if let Some(begins) = begins {
             let (step, lines, time) = (record.step, cut.ended(), record.time);
-            entries.push(Entry::Border(Border { step, lines, time, begins }));
+            let end = if begins { None } else { serde_json::from_slice(&record.data).ok() };
+            entries.push(Entry::Border(Border { step, lines, time, begins, end }));
         }
         self.offset += len;
         // What is open is written with it: an index stays small beside its journal.

@@ -32,10 +32,13 @@ use longshore_core::JobId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{Store, StoreError, jobs};
+use crate::{
+    Store, StoreError,
+    jobs::{self, Job},
+};
 
 pub(crate) use file::JournalFile;
-pub use index::{Border, MAX_MARKS, Mark};
+pub use index::{Border, MAX_MARKS, Mark, StepWord};
 pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
 pub use marks::MarkKind;
 pub use reader::{Batch, LogReader};
@@ -177,11 +180,18 @@ pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, Sto
 /// The same of one of its tries. [`StoreError::NotFound`] where there was no such try.
 pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<LogReader, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
+    let (log, _) = try_of(&job, Some(attempt))?;
+    Ok(LogReader::new(store.logs(), log, 0, None))
+}
+
+/// Whose log is that of one of a job's tries, and whether it is over; of the newest where none is given.
+fn try_of(job: &Job, attempt: Option<u32>) -> Result<((JobId, u32), bool), StoreError> {
     let (source, current) = job.log_of();
+    let attempt = attempt.unwrap_or(current);
     if attempt != current && job.attempts.iter().all(|over| over.attempt != attempt) {
         return Err(StoreError::NotFound("attempt"));
     }
-    Ok(LogReader::new(store.logs(), (source, attempt), 0, None))
+    Ok(((source, attempt), attempt != current || job.status.is_final()))
 }
 
 /// How many bytes [`Renderer::raw`] makes of a job's log as it is now: for Content-Length and ranges. Reads the whole journal.

@@ -15,6 +15,7 @@ use super::{
     lines::{Line, LineCut, OpenLine, last_state, line_text},
     marks::{MarkKind, command_text, mark_of},
     reader::{read_whole_records, records},
+    try_of,
 };
 use crate::{Store, StoreError, jobs};
 
@@ -119,23 +120,24 @@ pub struct Found {
     pub lines: Vec<u64>,
 }
 
-/// A window of a job's log.
-pub async fn window(store: &Store, job: JobId, wanted: Wanted) -> Result<Window, StoreError> {
-    blocking(store, job, None, move |log| log.window(wanted)).await
+/// A window of a job's log: of one of its tries, the newest where it is not given. [`StoreError::NotFound`] where there was no
+/// such try.
+pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, wanted: Wanted) -> Result<Window, StoreError> {
+    blocking(store, job, attempt, move |log| log.window(wanted)).await
 }
 
-/// A job's log's outline.
-pub async fn outline(store: &Store, job: JobId) -> Result<Outline, StoreError> {
-    blocking(store, job, None, |log| {
+/// The same, its outline.
+pub async fn outline(store: &Store, job: JobId, attempt: Option<u32>) -> Result<Outline, StoreError> {
+    blocking(store, job, attempt, |log| {
         let (cut, marks, borders) = log.rest()?;
         Ok(Outline { total: cut.ended(), borders, marks })
     })
     .await
 }
 
-/// The lines of a job's log that show a text. Reads all of it.
-pub async fn search(store: &Store, job: JobId, search: Search) -> Result<Found, StoreError> {
-    blocking(store, job, None, move |log| log.search(&search)).await
+/// The same, the lines that show a text. Reads all of it.
+pub async fn search(store: &Store, job: JobId, attempt: Option<u32>, search: Search) -> Result<Found, StoreError> {
+    blocking(store, job, attempt, move |log| log.search(&search)).await
 }
 
 /// Where a reader goes on that has seen some lines.
@@ -161,10 +163,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Log) -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let (source, current) = job.log_of();
-    let path = store.logs().path(source, attempt.unwrap_or(current));
+    let ((source, of), over) = try_of(&job, attempt)?;
+    let path = store.logs().path(source, of);
     let log_path = path.clone();
-    let done = tokio::task::spawn_blocking(move || work(&Log::open(path, job.status.is_final())?)).await;
+    let done = tokio::task::spawn_blocking(move || work(&Log::open(path, over)?)).await;
     done.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(&log_path, source))
 }
 

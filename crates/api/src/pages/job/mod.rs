@@ -1,12 +1,14 @@
 //! `/jobs/{job}`: one job, its steps, and its log. The log stands in the page as one window of lines, with links to the others
-//! (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it.
+//! (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it. Of a job that was tried again it is the
+//! newest try's, or that of `?attempt=`.
 //!
 //! A job that failed opens on its failing step's last lines, one that runs on the newest, any other at the beginning.
 
 pub(crate) mod actions;
 mod row;
+mod tries;
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use askama::Template;
 use axum::extract::State;
@@ -19,7 +21,13 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, assets::ASSETS, escape::escaped_len, show, tail::failing};
+use super::{
+    Head, Html, Place, Visitor,
+    assets::ASSETS,
+    escape::escaped_len,
+    show::{self, address},
+    tail::failing,
+};
 use crate::{
     ApiError,
     builds::find_job,
@@ -28,6 +36,7 @@ use crate::{
     views::{JobView, StepView},
 };
 pub(crate) use row::Row;
+use tries::Try;
 
 /// A page has 60 KiB in all: bytes that the window's lines and the list of steps share, those of a step but its name and its
 /// script, those of all names and scripts, and what the window has at least.
@@ -52,6 +61,7 @@ pub(crate) struct JobPage {
     job: JobView,
     build: Build,
     repo_name: String,
+    tries: Vec<Try>,
     steps: Vec<StepRow>,
     log: LogPart,
     may_build: bool,
@@ -90,7 +100,21 @@ struct LogPart {
     open_at: Option<u64>,
     query: String,
     hits: Option<Found>,
+    /// The try, where it is not the newest one.
+    attempt: String,
     file_name: String,
+}
+
+impl LogPart {
+    /// The window that begins, or ends, with that line.
+    fn part(&self, which: &str, n: impl Display) -> String {
+        address("", &[("attempt", &self.attempt), (which, &n.to_string())])
+    }
+
+    /// The window that has a line that was found in it, and some before it; the search stays.
+    fn hit(&self, n: &u64) -> String {
+        hit(*n, &self.attempt, &self.query)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +125,8 @@ pub(crate) struct LogQuery {
     /// The line behind the window's last one.
     before: Option<u64>,
     q: Option<String>,
+    /// The log of this try, from 1; the newest where it is not given.
+    attempt: Option<u32>,
 }
 
 pub(crate) async fn show(
@@ -114,14 +140,22 @@ pub(crate) async fn show(
     let build = builds::get(&server.store, job.build).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let repo = repos::get(&server.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let outline = logs::outline(&server.store, id).await?;
+    let outline = logs::outline(&server.store, id, query.attempt).await?;
     let mut scripts = StepHead::of(&plan).into_iter();
-    let job = JobView::from(job);
+    let mut job = JobView::from(job);
+    let tries = tries::all(&job);
+    let earlier = query.attempt.and_then(|attempt| tries::earlier(&job, attempt));
+    let mut called = job.name.clone();
+    if let Some(attempt) = earlier {
+        job = tries::left_by(job, attempt, &outline)?;
+        called = format!("{called} (try {attempt})");
+    }
+    let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
     let count = job.steps.len();
     let mut words = WORDS.saturating_sub(40 * count);
     let names = words / count.max(1);
     let steps = job.steps.iter().cloned().map(|view| StepRow {
-        address: address_of(&outline, view.number),
+        address: address_of(&outline, view.number, &attempt),
         name: fitting(&view.name, NAME.min(names), &mut words),
         run: scripts.next().map(|step| step.run).unwrap_or_default(),
         view,
@@ -132,18 +166,19 @@ pub(crate) async fn show(
         step.run = fitting(&step.run, SCRIPT, &mut words);
     }
     let bytes = BYTES.saturating_sub(WORDS + STEP * count).max(LEAST);
-    let log = window(&server, &job, &outline, query, bytes).await?;
+    let log = window(&server, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
     }
-    let head = head.titled(format!("{}: {} · {}", show::word(job.status), job.name, repo.name)).status(job.status);
+    let head = head.titled(format!("{}: {} · {}", show::word(job.status), called, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
         job,
         build_is_over: build.status.is_final(),
         build,
         repo_name: repo.name,
+        tries,
         steps,
         log,
         may_build: visitor.may_build(),
@@ -151,9 +186,15 @@ pub(crate) async fn show(
     }))
 }
 
-fn address_of(outline: &Outline, number: u32) -> String {
+fn address_of(outline: &Outline, number: u32, attempt: &str) -> String {
     let begins = outline.borders.iter().find(|border| border.begins && u32::from(border.step) + 1 == number);
-    begins.map_or_else(|| "#log".to_owned(), |border| format!("?from={0}#L{0}", border.lines + 1))
+    begins.map_or_else(
+        || "#log".to_owned(),
+        |border| {
+            let n = (border.lines + 1).to_string();
+            format!("{}#L{n}", address("", &[("attempt", attempt), ("from", &n)]))
+        },
+    )
 }
 
 /// As much of a text as takes so many bytes of the page, and no more than are left.
@@ -178,6 +219,7 @@ async fn window(
     job: &JobView,
     outline: &Outline,
     query: LogQuery,
+    attempt: String,
     bytes: usize,
 ) -> Result<LogPart, ApiError> {
     let total = outline.total;
@@ -196,7 +238,7 @@ async fn window(
         Some(end) => Wanted::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
         None => Wanted::From(query.from.unwrap_or(1), LINES),
     };
-    let found = logs::window(&server.store, job.id, wanted).await?;
+    let found = logs::window(&server.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
     let mut rows: Vec<Row> =
         found.lines.into_iter().chain(open).map(|line| Row { line, elsewhere: None, shown: row::SHOWN }).collect();
@@ -206,15 +248,15 @@ async fn window(
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
-            let limit = (LINKS / hit(&1, text).len()).clamp(1, LISTED);
+            let limit = (LINKS / hit(1, &attempt, text).len()).clamp(1, LISTED);
             let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
-            Some(logs::search(&server.store, job.id, search).await?)
+            Some(logs::search(&server.store, job.id, query.attempt, search).await?)
         }
         None => None,
     };
     let query = text.unwrap_or_default();
-    let file_name = format!("{}.log", job.id);
-    Ok(LogPart { total, first, last, rows, open_at, query, hits, file_name })
+    let file_name = if attempt.is_empty() { format!("{}.log", job.id) } else { format!("{}-{attempt}.log", job.id) };
+    Ok(LogPart { total, first, last, rows, open_at, query, hits, attempt, file_name })
 }
 
 /// Takes out what would make the page too long, from the end that matters less.
@@ -233,9 +275,7 @@ fn fit(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
     }
 }
 
-/// The window that has a line that was found in it, and some before it; the search stays.
-fn hit(n: &u64, text: &str) -> String {
+fn hit(n: u64, attempt: &str, text: &str) -> String {
     let from = n.saturating_sub(20).max(1).to_string();
-    let query = serde_urlencoded::to_string([("from", from.as_str()), ("q", text)]).unwrap_or_default();
-    format!("?{query}#L{n}")
+    format!("{}#L{n}", address("", &[("attempt", attempt), ("from", &from), ("q", text)]))
 }

@@ -1,0 +1,97 @@
+//! The tries of a job that may be tried again: what became of each, and the job as an earlier one left it.
+
+use longshore_core::{JobId, Status, Timestamp};
+use longshore_store::logs::{Border, Outline};
+
+use crate::{
+    ApiError,
+    pages::show::address,
+    views::{AttemptView, JobView, StepView},
+};
+
+/// A row of the list.
+#[derive(Debug)]
+pub(super) struct Try {
+    pub(super) number: u32,
+    pub(super) status: Status,
+    pub(super) reason: Option<String>,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+    pub(super) address: String,
+}
+
+/// All of them; none of a job that was tried once.
+pub(super) fn all(job: &JobView) -> Vec<Try> {
+    let mut tries: Vec<Try> = job
+        .attempts
+        .iter()
+        .map(|over| Try {
+            number: over.attempt,
+            status: over.status,
+            reason: over.reason.clone(),
+            from: over.claimed_at,
+            to: Some(over.finished_at),
+            address: address_of(job.id, earlier(job, over.attempt)),
+        })
+        .collect();
+    if tries.last().is_some_and(|last| last.number < job.attempt) {
+        tries.push(Try {
+            number: job.attempt,
+            status: job.status,
+            reason: job.reason.clone(),
+            from: job.claimed_at,
+            to: job.finished_at,
+            address: address_of(job.id, None),
+        });
+    }
+    if tries.len() < 2 {
+        tries.clear();
+    }
+    tries
+}
+
+/// Its number, where it is not the newest one.
+pub(super) fn earlier(job: &JobView, attempt: u32) -> Option<u32> {
+    Some(attempt).filter(|attempt| *attempt != job.attempt.max(1))
+}
+
+fn address_of(job: JobId, earlier: Option<u32>) -> String {
+    let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
+    address(&format!("/jobs/{job}"), &[("attempt", &attempt)])
+}
+
+/// The job as an earlier try left it. What became of its steps stands in its log alone.
+pub(super) fn left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
+    let at =
+        job.attempts.iter().position(|over| over.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;
+    let AttemptView { status, reason, exit_code, claimed_at, started_at, finished_at, .. } = job.attempts.remove(at);
+    let of_step = |step: StepView| {
+        let border = |begins: bool| {
+            let is_its = |border: &&Border| border.begins == begins && u32::from(border.step) + 1 == step.number;
+            outline.borders.iter().find(is_its)
+        };
+        let (began, ended) = (border(true), border(false));
+        let end = ended.and_then(|border| border.end.as_ref());
+        StepView {
+            status: match (end, began) {
+                (Some(end), _) => end.status,
+                (None, Some(_)) => status,
+                (None, None) => Status::Skipped,
+            },
+            exit_code: end.and_then(|end| end.exit_code),
+            started_at: began.map(|border| border.time),
+            finished_at: began.map(|_| ended.map_or(finished_at, |border| border.time)),
+            number: step.number,
+            name: step.name,
+            signal: None,
+            wall_ms: None,
+            cpu_ms: None,
+            peak_memory_bytes: None,
+            out_of_memory: false,
+            summary: None,
+        }
+    };
+    let steps = std::mem::take(&mut job.steps).into_iter().map(of_step).collect();
+    let finished_at = Some(finished_at);
+    Ok(JobView { status, reason, exit_code, attempt, claimed_at, started_at, finished_at, steps, ..job })
+}
