@@ -14,6 +14,7 @@ use super::{
     post::{Nothing, Post, see},
     show,
     standing::{Standing, is_plain},
+    summary::{self, Summary},
     tail::{self, Tail, failed},
     timeline::Timeline,
 };
@@ -27,8 +28,12 @@ use crate::{
 
 /// Jobs that are listed; those that failed come first where there are more.
 const JOBS: usize = 50;
-/// Bytes that the ends of logs and the timeline's segments take together, about: a page has 60 KiB in all.
+/// Bytes that the ends of logs, what steps wrote about themselves and the timeline's segments take together, about: a page has
+/// 60 KiB in all.
 const DETAILS: usize = 23 << 10;
+/// Of them, what steps wrote about themselves, and one of them.
+const SUMMARIES: usize = 8 << 10;
+const SUMMARY: usize = 3 << 10;
 /// What is wrong with the pipeline, of either kind.
 const FINDINGS: usize = 20;
 
@@ -48,6 +53,8 @@ pub(crate) struct BuildPage {
     timeline: Timeline,
     jobs: Vec<Row>,
     more_jobs: usize,
+    summaries: Vec<Summary>,
+    more_summaries: usize,
     has_failed: bool,
     canceling: bool,
     may_build: bool,
@@ -82,7 +89,9 @@ pub(crate) async fn show(
     let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
     let usual = builds::usual_ms(&server.store, build.repo.id).await?;
     let mut tails = tail::of_failed(&server, &listed).await?;
-    let rest = DETAILS.saturating_sub(tails.values().map(Tail::bytes).sum());
+    let (summaries, more_summaries) = summary::of(&listed, SUMMARY, SUMMARIES);
+    let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
+    let rest = DETAILS.saturating_sub(taken.sum());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now, rest);
     let has_failed = listed.iter().any(|job| failed(job.status));
     let more_jobs = listed.len().saturating_sub(JOBS);
@@ -108,6 +117,8 @@ pub(crate) async fn show(
         timeline,
         jobs,
         more_jobs,
+        summaries,
+        more_summaries,
         has_failed,
         canceling: build.status == Status::Canceling,
         may_build: visitor.may_build(),

@@ -167,7 +167,7 @@ impl Display for Said<'_> {
 }
 
 /// What of a text takes at most so many bytes once it is escaped: a page's size is not for outsiders to choose.
-fn fitting(text: &str, at_most: usize) -> &str {
+pub(super) fn fitting(text: &str, at_most: usize) -> &str {
     let mut bytes = 0;
     let end = text.char_indices().find(|(_, c)| {
         bytes += escaped_len(*c);

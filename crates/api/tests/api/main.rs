@@ -19,6 +19,7 @@ mod secrets;
 mod server;
 mod sign_in;
 mod standing;
+mod summaries;
 mod timeline;
 mod tries;
 mod world;

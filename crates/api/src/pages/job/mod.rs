@@ -26,6 +26,7 @@ use super::{
     assets::ASSETS,
     escape::escaped_len,
     show::{self, address},
+    summary::{self, Summary},
     tail::failing,
 };
 use crate::{
@@ -38,12 +39,14 @@ use crate::{
 pub(crate) use row::Row;
 use tries::Try;
 
-/// A page has 60 KiB in all: bytes that the window's lines and the list of steps share, those of a step but its name and its
-/// script, those of all names and scripts, and what the window has at least.
+/// A page has 60 KiB in all: bytes that the window's lines, the list of steps and their summaries share, those of a step but its
+/// name and its script, those of all names and scripts, and what the window has at least.
 const BYTES: usize = 50 << 10;
 const STEP: usize = 205;
 const WORDS: usize = 14 << 10;
 const LEAST: usize = 4 << 10;
+/// What steps wrote about themselves, at most.
+const SUMMARIES: usize = 10 << 10;
 /// Bytes of a step's name, of its script, and of what stands around a script.
 const NAME: usize = 160;
 const SCRIPT: usize = 2_000;
@@ -63,6 +66,8 @@ pub(crate) struct JobPage {
     repo_name: String,
     tries: Vec<Try>,
     steps: Vec<StepRow>,
+    summaries: Vec<Summary>,
+    more_summaries: usize,
     log: LogPart,
     may_build: bool,
     /// Its build is over: then a job can be run once more.
@@ -165,7 +170,10 @@ pub(crate) async fn show(
         words = words.saturating_sub(AROUND);
         step.run = fitting(&step.run, SCRIPT, &mut words);
     }
-    let bytes = BYTES.saturating_sub(WORDS + STEP * count).max(LEAST);
+    let bytes = BYTES.saturating_sub(WORDS + STEP * count);
+    let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
+    let (summaries, more_summaries) = summary::of(std::slice::from_ref(&job), of_summaries, of_summaries);
+    let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
     let log = window(&server, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
@@ -180,6 +188,8 @@ pub(crate) async fn show(
         repo_name: repo.name,
         tries,
         steps,
+        summaries,
+        more_summaries,
         log,
         may_build: visitor.may_build(),
         csrf: visitor.csrf(),

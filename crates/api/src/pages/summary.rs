@@ -1,0 +1,53 @@
+//! What steps wrote about themselves, as it stands on the pages of their job and of their build.
+
+use askama::filters::Safe;
+use longshore_core::JobId;
+
+use super::markdown::{Markdown, markdown};
+use crate::views::JobView;
+
+/// Bytes of what stands around one, and what one has to have at least.
+const AROUND: usize = 600;
+const LEAST: usize = 200;
+
+#[derive(Debug)]
+pub(super) struct Summary {
+    pub(super) job: JobId,
+    pub(super) job_name: String,
+    /// The step.
+    pub(super) number: u32,
+    pub(super) step: String,
+    words: Markdown,
+}
+
+impl Summary {
+    pub(super) fn html(&self) -> Safe<&str> {
+        Safe(&self.words.html)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.words.cut
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        AROUND + self.words.html.len()
+    }
+}
+
+/// Those of some jobs in their order, as many as fit into so many bytes, none longer than `each`; how many there are besides.
+pub(super) fn of(jobs: &[JobView], each: usize, all: usize) -> (Vec<Summary>, usize) {
+    let (mut shown, mut more, mut left) = (Vec::new(), 0, all);
+    for (job, step) in jobs.iter().flat_map(|job| job.steps.iter().map(move |step| (job, step))) {
+        let Some(text) = &step.summary else { continue };
+        if left < AROUND + LEAST {
+            more += 1;
+            continue;
+        }
+        let words = markdown(text, each.min(left - AROUND));
+        let (job_name, step_name) = (job.name.clone(), step.name.clone());
+        let summary = Summary { job: job.id, job_name, number: step.number, step: step_name, words };
+        left = left.saturating_sub(summary.bytes());
+        shown.push(summary);
+    }
+    (shown, more)
+}
