@@ -130,6 +130,51 @@ fn a_build_by_hand_has_a_field_for_every_input_and_what_is_wrong_beside_it() {
 }
 
 #[test]
+fn what_steps_say_of_themselves_tries_and_steps_in_the_background_are_shown_well() {
+    let world = World::start();
+    let browser = browser();
+    let summary = "# Coverage\\n\\n| file | lines |\\n|---|---|\\n| src/quay.rs | **93** |\\n\\n> all in [one place](https://a.example/)\\n\\n\
+                   - [x] lint\\n- [ ] bench `slow`\\n\\n<b>raw</b> ![plot](https://a.example/plot.png)\\n";
+    let build = world.run(&format!(
+        "jobs:\n  one:\n    image: {BUSYBOX}\n    retry: 1\n    steps:\n\
+         \x20     - {{ name: Serve, background: true, run: \"until [ -e up ]; do sleep 0.01; done; echo 'error: bg dies'; touch gone; exit 9\" }}\n\
+         \x20     - name: Measure\n        run: |\n          printf '{summary}' >> \"$LONGSHORE_SUMMARY\"\n\
+         \x20         echo still fine; touch up\n          until [ -e gone ]; do sleep 0.01; done\n          seq 1 30\n",
+    ));
+    let one = text(job(&build, "one"), "id");
+    let build = text(&build, "id");
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        for (width, height) in [(1280, 1400), (360, 1400)] {
+            browser.size(width, height);
+            for (name, path) in [
+                ("build", format!("/builds/{build}")),
+                ("job", format!("/jobs/{one}")),
+                ("try", format!("/jobs/{one}?attempt=1")),
+            ] {
+                browser.open(&url(&world, &path));
+                if name != "build" {
+                    browser.until("document.getElementById('log').dataset.ready === 'true'");
+                    browser.until("document.querySelector('.lines .of')?.textContent === 'Serve'");
+                }
+                if name != "try" {
+                    assert_eq!(browser.text(".markdown h3"), "Coverage");
+                }
+                browser.eval("scrollTo(0, 0)");
+                browser.assert_fits();
+                browser.assert_accessible();
+                browser.picture(&format!("said-{name}-{scheme}-{width}"));
+            }
+        }
+    }
+    browser.open(&url(&world, &format!("/builds/{build}")));
+    assert!(browser.text(".tail").contains("bg dies") && !browser.text(".tail").contains("still fine"));
+    let drawn = "[...document.querySelectorAll('.timeline .step')].map((part) => part.classList[1])";
+    assert_eq!(browser.eval(drawn), json!(["success", "failure"]));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     let world = World::start();
     let browser = browser();

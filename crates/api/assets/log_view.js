@@ -98,6 +98,8 @@ function drawLine(line) {
   row.dataset.time = line.time;
   if (line.step) row.dataset.step = line.step;
   if (times) showTime(row);
+  const among = heads.findLast((head) => !line.n || head.n <= line.n);
+  if (line.step && among && among.step !== line.step) row.append(make("span", "of", stepName(line.step).slice(0, 24)));
   if (line.mark === "group") {
     const fold = make("button", "fold", groupName(line.text));
     fold.type = "button";
@@ -131,10 +133,12 @@ function drawHead(step) {
   return head;
 }
 
+const stepName = (step) => document.querySelector(`#step-${step} .name`)?.textContent ?? `Step ${step}`;
+
 // A step's row stands in the page's table: its name, its status and its script are known from there.
 function tellHead(head) {
   const fold = head.firstChild, step = fold.dataset.fold, known = document.getElementById(`step-${step}`);
-  const name = known?.querySelector(".name")?.textContent ?? `Step ${step}`;
+  const name = stepName(step);
   if (fold.textContent !== name) fold.textContent = name;
   while (head.lastChild !== fold) head.lastChild.remove();
   const status = known?.querySelector(".st"), took = make("span", "quiet");

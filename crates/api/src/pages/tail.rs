@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use longshore_core::{JobId, Status};
-use longshore_store::logs::{self, MarkKind, Outline, Wanted};
+use longshore_store::logs::{self, LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted};
 
 use super::job::Row;
 use crate::{
@@ -43,13 +43,15 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
     let mut bytes = 0;
     for job in jobs.iter().filter(|job| failed(job.status)).take(JOBS) {
         let outline = logs::outline(&server.store, job.id, None).await?;
-        let Some(Failing { first, last, step }) = failing(job, &outline) else { continue };
-        let from = first.max((last + 1).saturating_sub(LINES));
-        let lines = match last + 1 - from {
-            0 => Vec::new(),
-            count => logs::window(&server.store, job.id, None, Wanted::From(from, count)).await?.lines,
-        };
-        let row = |line| Row { line, elsewhere: Some(job.id), shown: LINE };
+        let Some(failing) = failing(job, &outline) else { continue };
+        let mut lines = ended_with(server, job, &failing, LINES).await?;
+        // Others ran beside it, and what it said stands between their lines.
+        if (lines.len() as u64) < LINES.min(failing.count()) {
+            lines = ended_with(server, job, &failing, MAX_LINES).await?;
+        }
+        let last = lines.last().map(|line| line.n);
+        let row = |line| Row { line, elsewhere: Some(job.id), beside: None, shown: LINE };
+        lines.drain(..lines.len().saturating_sub(LINES as usize));
         let mut rows: Vec<Row> =
             lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
         let kept = rows.iter().rev().take_while(|row| {
@@ -58,12 +60,31 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
         });
         let kept = kept.count();
         rows.drain(..rows.len() - kept);
-        let error =
-            outline.marks.iter().rev().find(|mark| mark.kind == MarkKind::Error && (first..=last).contains(&mark.n));
-        let line = error.map(|mark| mark.n).or_else(|| (first <= last).then_some(last));
-        tails.insert(job.id, Tail { line, step: step.map(|step| step.name.clone()), rows });
+        let is_its = |mark: &&Mark| {
+            (failing.first..=failing.last).contains(&mark.n) && failing.is_its(Some(u32::from(mark.step) + 1))
+        };
+        let error = outline.marks.iter().rev().filter(is_its).find(|mark| mark.kind == MarkKind::Error);
+        let line = error.map(|mark| mark.n).or(last);
+        tails.insert(job.id, Tail { line, step: failing.step.map(|step| step.name.clone()), rows });
     }
     Ok(tails)
+}
+
+/// What the step that failed said within the last so many lines before its end.
+async fn ended_with(
+    server: &Server,
+    job: &JobView,
+    failing: &Failing<'_>,
+    within: u64,
+) -> Result<Vec<LogLine>, ApiError> {
+    let count = failing.count().min(within);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let wanted = Wanted::From(failing.last + 1 - count, count);
+    let mut lines = logs::window(&server.store, job.id, None, wanted).await?.lines;
+    lines.retain(|line| failing.is_its(line.step));
+    Ok(lines)
 }
 
 pub(super) fn failed(status: Status) -> bool {
@@ -76,6 +97,18 @@ pub(super) struct Failing<'a> {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) step: Option<&'a StepView>,
+}
+
+impl Failing<'_> {
+    /// Lines from the first to the last, also those of other steps between them.
+    fn count(&self) -> u64 {
+        (self.last + 1).saturating_sub(self.first)
+    }
+
+    /// Whether a line of that step, by its number, is one of those.
+    pub(super) fn is_its(&self, step: Option<u32>) -> bool {
+        self.step.is_none_or(|failed| step.is_none_or(|step| step == failed.number))
+    }
 }
 
 /// Nothing of a job that is no failure, or of one that has printed nothing.

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_core::{JobId, Status, Timestamp, needs::short_name, outcome::human_duration};
 
-use super::{escape::escaped_len, show::cut};
-use crate::views::{BuildView, JobView};
+use super::{escape::escaped_len, show::cut, tail::failed};
+use crate::views::{BuildView, JobView, StepView};
 
 /// Jobs that have a bar.
 const BARS: usize = 40;
@@ -251,7 +251,10 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     if checked_out.is_none_or(|end| end.since(began) >= CHECKOUT_MS) {
         segments.push(axis.segment("checkout", "checkout", began, checked_out));
     }
-    for (step, started) in job.steps.iter().filter_map(|step| Some((step, step.started_at?))) {
+    // Of steps that ran beside each other the one that failed is seen: it is drawn over the others.
+    let mut steps: Vec<&StepView> = job.steps.iter().collect();
+    steps.sort_by_key(|step| failed(step.status));
+    for (step, started) in steps.into_iter().filter_map(|step| Some((step, step.started_at?))) {
         let class = format!("step {}", step.status);
         segments.push(axis.segment(class, step.name.clone(), started, step.finished_at.or(job.finished_at)));
     }

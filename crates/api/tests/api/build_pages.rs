@@ -9,7 +9,7 @@ use longshore_store::{
 use crate::{
     pages::{page, send_form, signed_in},
     sign_in::sign_in,
-    world::World,
+    world::{Running, World},
 };
 
 #[tokio::test]
@@ -80,13 +80,22 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
     running.print(0, longshore_core::Stream::Stdout, b"installed\n");
     running.record(0, RecordKind::StepFinished, b"{}");
     running.record(1, RecordKind::StepStarted, b"");
+    steps_ended(&world, &running, &[(0, Status::Success), (1, Status::Failure)]).await;
+    running.end(exited).await;
+    let answer = page(&world, &format!("/builds/{}", build.id)).await;
+    let tail = answer.text().split_once("class=\"tail log\"").unwrap().1.split_once("</li>").unwrap().0;
+    assert!(tail.contains("<b><bdi>check</bdi></b> <span class=\"quiet\">printed nothing</span>"), "{tail}");
+    assert!(!tail.contains("installed") && !tail.contains("#L"), "{tail}");
+}
+
+/// Steps as they ended, by their numbers from 0.
+async fn steps_ended(world: &World, running: &Running, ends: &[(u16, Status)]) {
     let mut tx = world.store.write().await.unwrap();
-    for step in [0, 1] {
-        steps::started(&mut tx, running.id, 1, step, Timestamp::now()).await.unwrap();
-        let (status, exit_code) = if step == 0 { (Status::Success, 0) } else { (Status::Failure, 3) };
+    for (step, status) in ends {
+        steps::started(&mut tx, running.id, 1, *step, Timestamp::now()).await.unwrap();
         let end = StepEnd {
-            status,
-            exit_code: Some(exit_code),
+            status: *status,
+            exit_code: Some(if *status == Status::Success { 0 } else { 9 }),
             signal: None,
             finished_at: Timestamp::now(),
             wall_ms: 1,
@@ -95,14 +104,47 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
             out_of_memory: false,
             summary: None,
         };
-        steps::finished(&mut tx, running.id, 1, step, &end).await.unwrap();
+        steps::finished(&mut tx, running.id, 1, *step, &end).await.unwrap();
     }
     tx.commit().await.unwrap();
-    running.end(exited).await;
+}
+
+#[tokio::test]
+async fn what_a_step_in_the_background_said_stands_under_its_name_and_tells_why_it_failed() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let build = world.build(repo.id, "main", &["serve", "check"]).await;
+    let mut running = world.claim().await;
+    let (out, err) = (longshore_core::Stream::Stdout, longshore_core::Stream::Stderr);
+    running.record(0, RecordKind::StepStarted, b"");
+    running.print(0, out, b"listens\n");
+    running.record(1, RecordKind::StepStarted, b"");
+    running.print(1, out, b"still fine\n");
+    running.print(0, err, b"error: bg dies\n");
+    for n in 0..40 {
+        running.print(1, out, format!("check {n}\n").as_bytes());
+    }
+    running.record(0, RecordKind::StepFinished, b"{}");
+    running.print(1, out, b"done\n");
+    running.record(1, RecordKind::StepFinished, b"{}");
+    steps_ended(&world, &running, &[(0, Status::Failure), (1, Status::Success)]).await;
+    let job = running.id;
+    running
+        .end(longshore_core::Outcome::Failure { exit_code: 9, step: "serve".to_owned(), out_of_memory: false })
+        .await;
     let answer = page(&world, &format!("/builds/{}", build.id)).await;
     let tail = answer.text().split_once("class=\"tail log\"").unwrap().1.split_once("</li>").unwrap().0;
-    assert!(tail.contains("<b><bdi>check</bdi></b> <span class=\"quiet\">printed nothing</span>"), "{tail}");
-    assert!(!tail.contains("installed") && !tail.contains("#L"), "{tail}");
+    assert!(tail.contains("<b><bdi>serve</bdi></b>") && tail.contains("#L3\">line 3</a>"), "{tail}");
+    assert!(tail.contains(">listens<") && tail.contains("bg dies<") && !tail.contains("check "), "{tail}");
+
+    let answer = page(&world, &format!("/jobs/{job}")).await;
+    let line = |n: u64| {
+        let (_, line) = answer.text().split_once(&format!("id=\"L{n}\"")).unwrap();
+        line.split_once("</div>").unwrap().0.to_owned()
+    };
+    assert!(line(3).contains("<span class=\"of\">serve</span><span class=\"x\">"), "{}", line(3));
+    assert!(!line(1).contains("class=\"of\"") && !line(2).contains("class=\"of\""), "{}", line(2));
+    assert!(answer.text().contains("data-open-at=\"3\""), "{}", answer.text());
 }
 
 #[tokio::test]

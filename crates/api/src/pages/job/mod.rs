@@ -16,7 +16,7 @@ use longshore_core::{JobId, Status};
 use longshore_store::{
     builds::{self, Build},
     jobs,
-    logs::{self, Found, Listed, Outline, Search, StepHead, Wanted},
+    logs::{self, Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted},
     repos,
 };
 use serde::Deserialize;
@@ -27,7 +27,7 @@ use super::{
     escape::escaped_len,
     show::{self, address},
     summary::{self, Summary},
-    tail::failing,
+    tail::{Failing, failing},
 };
 use crate::{
     ApiError,
@@ -51,6 +51,8 @@ const SUMMARIES: usize = 10 << 10;
 const NAME: usize = 160;
 const SCRIPT: usize = 2_000;
 const AROUND: usize = 72;
+/// Characters of a step's name before a line that stands among another's; as many as in `assets/log_view.js`.
+const BESIDE: usize = 24;
 /// Lines of a window.
 const LINES: u64 = 300;
 /// Lines found that are listed for whoever has no script, and bytes of their links about.
@@ -234,7 +236,8 @@ async fn window(
 ) -> Result<LogPart, ApiError> {
     let total = outline.total;
     // The last line of the step that failed; the last of all where none did and yet the job is no success.
-    let open_at = failing(job, outline).map(|failing| failing.last);
+    let failing = failing(job, outline);
+    let open_at = failing.as_ref().map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
     // The last line of a window that is filled from its end, where it is.
     let end = match (query.from, before) {
@@ -250,11 +253,17 @@ async fn window(
     };
     let found = logs::window(&server.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
-    let mut rows: Vec<Row> =
-        found.lines.into_iter().chain(open).map(|line| Row { line, elsewhere: None, shown: row::SHOWN }).collect();
+    let row = |line: LogLine| Row { beside: beside(job, outline, &line), line, elsewhere: None, shown: row::SHOWN };
+    let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(row).collect();
     fit(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
     let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
+    // What ran beside it may have had the last word.
+    let its = |failing: &Failing<'_>| {
+        let its_last = rows.iter().rev().find(|row| row.line.n <= failing.last && failing.is_its(row.line.step));
+        its_last.map_or(failing.last, |row| row.line.n)
+    };
+    let open_at = failing.as_ref().map(its);
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
@@ -267,6 +276,14 @@ async fn window(
     let query = text.unwrap_or_default();
     let file_name = if attempt.is_empty() { format!("{}.log", job.id) } else { format!("{}-{attempt}.log", job.id) };
     Ok(LogPart { total, first, last, rows, open_at, query, hits, attempt, file_name })
+}
+
+/// The name of the step that said a line, where that is not the one among whose lines it stands.
+fn beside(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
+    let before = |border: &&Border| border.begins && (line.n == 0 || border.lines < line.n);
+    let among = u32::from(outline.borders.iter().rev().find(before)?.step) + 1;
+    let step = job.steps.iter().find(|step| line.step == Some(step.number) && step.number != among)?;
+    Some(show::cut(&step.name, BESIDE).to_owned())
 }
 
 /// Takes out what would make the page too long, from the end that matters less.

@@ -21,6 +21,8 @@ pub(crate) struct Row {
     pub(crate) line: LogLine,
     /// The job, where this is not its own page: then its number leads there.
     pub(crate) elsewhere: Option<JobId>,
+    /// The name of its step, where it stands among another's lines.
+    pub(crate) beside: Option<String>,
     /// Bytes of it that are shown.
     pub(crate) shown: usize,
 }
@@ -36,12 +38,18 @@ impl Display for Row {
             write!(f, " {}", mark.as_str())?;
         }
         if let Some(job) = self.elsewhere {
-            write!(f, "\"><a class=\"n\" href=\"/jobs/{job}#L{n}\">{n}</a><span class=\"x\">")?;
+            write!(f, "\"><a class=\"n\" href=\"/jobs/{job}#L{n}\">{n}</a>")?;
         } else if *n > 0 {
-            write!(f, "\" id=\"L{n}\" title=\"{time}\"><a class=\"n\" href=\"#L{n}\">{n}</a><span class=\"x\">")?;
+            write!(f, "\" id=\"L{n}\" title=\"{time}\"><a class=\"n\" href=\"#L{n}\">{n}</a>")?;
         } else {
-            f.write_str("\"><span class=\"n\"></span><span class=\"x\">")?;
+            f.write_str("\"><span class=\"n\"></span>")?;
         }
+        if let Some(step) = &self.beside {
+            f.write_str("<span class=\"of\">")?;
+            Escape.write_escaped_str(&mut *f, step)?;
+            f.write_str("</span>")?;
+        }
+        f.write_str("<span class=\"x\">")?;
         if let Some(mark @ (MarkKind::Error | MarkKind::Warning | MarkKind::Notice)) = mark
             && !show::cut(text, 80).to_ascii_lowercase().contains(mark.as_str())
         {
@@ -228,7 +236,7 @@ mod tests {
     fn row(text: &str) -> String {
         let time = Timestamp::from_millis(0);
         let line = LogLine { n: 7, step: Some(1), stream: "stdout", time, text: text.to_owned(), mark: None };
-        let row = Row { line, elsewhere: None, shown: SHOWN }.to_string();
+        let row = Row { line, elsewhere: None, beside: None, shown: SHOWN }.to_string();
         let (_, text) = row.split_once("<span class=\"x\">").unwrap();
         text.strip_suffix("</span></div>\n").unwrap().to_owned()
     }
