@@ -123,6 +123,8 @@ struct Job {
     /// What steps have put before PATH.
     path: Vec<String>,
     background: Vec<Background>,
+    /// What the first step that failed makes of the job.
+    failure: Option<JobResult>,
 }
 
 impl Job {
@@ -139,6 +141,7 @@ impl Job {
             patterns: None,
             path: Vec::new(),
             background: Vec::new(),
+            failure: None,
         }
     }
 
@@ -157,10 +160,9 @@ impl Job {
             values.add_env(secrets);
         }
 
-        let mut failure: Option<JobResult> = None;
         for (number, step) in (0_u16..).zip(&spec.steps) {
-            self.hear_backgrounds(spec, &mut failure)?;
-            values.go_on(failure.is_some() && self.stop.is_none(), self.stop.is_some());
+            self.hear_backgrounds(spec)?;
+            values.go_on(self.failure.is_some() && self.stop.is_none(), self.stop.is_some());
             let may_run = self.aftermath.is_none_or(|until| Instant::now() < until) && self.checkout_is_whole(spec);
             let result = match may_run.then(|| runs(step.condition.as_ref(), &values)) {
                 None | Some(Ok(false)) => {
@@ -175,14 +177,14 @@ impl Job {
                 },
             };
             values.step_ended(step.id.as_deref(), &result, step.continue_on_error);
-            if failure.is_none() && !step.continue_on_error {
-                failure = failure_of(number, step, &result);
+            if self.failure.is_none() && !step.continue_on_error {
+                self.failure = failure_of(number, step, &result);
             }
         }
-        self.hear_backgrounds(spec, &mut failure)?;
+        self.hear_backgrounds(spec)?;
         self.end_backgrounds(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
         let outputs = if self.checkout_is_whole(spec) { self.job_outputs(spec, &values)? } else { BTreeMap::new() };
-        let result = match (self.stop, failure) {
+        let result = match (self.stop, self.failure.take()) {
             (Some(Stop::Canceled), _) => JobResult::Canceled,
             (Some(Stop::TimedOut), _) => JobResult::TimedOut { limit_ms: spec.timeout_ms },
             (None, Some(failure)) => failure,

@@ -203,6 +203,14 @@ fn a_background_step_runs_beside_the_others_and_ends_with_them() {
 }
 
 #[test]
+fn the_end_of_a_background_step_is_told_when_it_comes_and_not_with_the_step_beside_it() {
+    let beside = "until [ -s pid ]; do sleep 0.01; done; while kill -0 \"$(cat pid)\" 2>/dev/null; do sleep 0.01; done";
+    let log = run(vec![StepSpec { background: true, ..step("echo $$ > pid; exit 5") }, step(beside)]);
+    assert_eq!(log.finished, [0, 1]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 5, out_of_memory: false }));
+}
+
+#[test]
 fn a_hash_of_files_is_known_between_steps() {
     let log = run(vec![
         step("echo 1 > Cargo.lock"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_agent_protocol::message::{JobResult, JobSpec, StepResult, StepStatus};
+use longshore_agent_protocol::message::{JobSpec, StepResult, StepStatus};
 
 use super::{Broken, Job};
 use crate::ending::Ending;
@@ -20,7 +20,7 @@ pub(super) struct Background {
 
 impl Job {
     /// Tells of background steps that have ended by themselves; one that failed has failed the job.
-    pub(super) fn hear_backgrounds(&mut self, spec: &JobSpec, failure: &mut Option<JobResult>) -> Result<(), Broken> {
+    pub(super) fn hear_backgrounds(&mut self, spec: &JobSpec) -> Result<(), Broken> {
         self.take_events();
         for at in (0..self.background.len()).rev() {
             let Some(reaped) = self.ended.remove(&self.background[at].pid) else { continue };
@@ -28,10 +28,10 @@ impl Job {
             self.drain(background.number)?;
             let result = judge(&reaped, None, millis(background.started.elapsed()));
             if let Some(step) = spec.steps.get(usize::from(background.number))
-                && failure.is_none()
+                && self.failure.is_none()
                 && !step.continue_on_error
             {
-                *failure = failure_of(background.number, step, &result);
+                self.failure = failure_of(background.number, step, &result);
             }
             self.tell_background(&background, result)?;
         }

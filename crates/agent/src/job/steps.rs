@@ -153,6 +153,7 @@ impl Job {
                 break;
             }
             self.turn(next)?;
+            self.hear_backgrounds(spec)?;
         }
         let wall_ms = millis(started.elapsed());
         self.drain(number)?;

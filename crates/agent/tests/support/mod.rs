@@ -246,6 +246,8 @@ pub struct Log {
     pub steps: BTreeMap<u16, StepResult>,
     pub notes: Vec<String>,
     pub started: Vec<u16>,
+    /// In the order in which it was told.
+    pub finished: Vec<u16>,
     pub result: Option<JobResult>,
     pub outputs: BTreeMap<String, String>,
 }
@@ -258,6 +260,7 @@ impl Log {
             }
             FromAgent::StepStarted { step, .. } => self.started.push(step),
             FromAgent::StepFinished { step, result, .. } => {
+                self.finished.push(step);
                 assert!(self.steps.insert(step, result).is_none(), "step {step} finished twice");
             }
             FromAgent::Note { text, .. } => self.notes.push(text),
