@@ -130,6 +130,32 @@ fn a_build_by_hand_has_a_field_for_every_input_and_what_is_wrong_beside_it() {
 }
 
 #[test]
+fn a_build_by_hand_of_a_given_commit_asks_for_what_that_commit_takes() {
+    let world = World::start();
+    let browser = browser();
+    let takes = |inputs: &str| {
+        format!(
+            "on:\n  push:\n  manual:{inputs}\njobs:\n  one:\n    image: {BUSYBOX}\n    env:\n      SAID: '${{{{ inputs.name }}}}'\n    steps: [{{ run: echo \"$SAID\" }}]\n"
+        )
+    };
+    let commit = world.git.push(&takes("\n    inputs:\n      name: { required: true }"));
+    world.run(&takes("\n    inputs:\n      name: { default: nobody }\n      count: { type: number, default: 3 }"));
+    browser.open(&url(&world, &format!("/repos/{}/run", world.repo)));
+    browser.until("document.querySelector('[name=\"input.count\"]') !== null");
+    browser.eval(&format!("document.querySelector('[name=commit]').value = '{commit}'"));
+    browser.click("[name=look]");
+    browser.until(&format!("document.getElementById('starts')?.textContent.includes('{}')", &commit[..10]));
+    assert_eq!(browser.eval("document.querySelector('[name=\"input.count\"]')"), json!(null));
+    assert_eq!(browser.eval("document.querySelector('[name=\"input.name\"]').required"), json!(true));
+    browser.eval("document.querySelector('[name=\"input.name\"]').value = 'somebody'");
+    browser.click("button.first");
+    browser.until("location.pathname.startsWith('/builds/')");
+    let id = browser.eval("location.pathname.slice(8)");
+    let build = world.api().wait_for_build(id.as_str().unwrap());
+    assert_eq!((text(&build, "commit"), text(&build, "status")), (commit, "success".to_owned()));
+}
+
+#[test]
 fn what_steps_say_of_themselves_tries_and_steps_in_the_background_are_shown_well() {
     let world = World::start();
     let browser = browser();

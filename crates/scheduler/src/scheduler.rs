@@ -128,18 +128,19 @@ impl Scheduler {
         }
     }
 
-    /// What a start by hand would start at a branch or tag, and what it takes. `fetch` asks the git host for the newest commit;
-    /// without it what is here counts, and where nothing is here there is no answer.
+    /// What a start by hand would start at a branch or tag, or at a commit on it, and what it takes. `fetch` asks the git host; without
+    /// it what is here counts, and where nothing is here there is no answer.
     pub async fn look_at_manual(
         &self,
         repo: RepoId,
         git_ref: Option<&str>,
+        commit: Option<&str>,
         fetch: bool,
     ) -> Result<Option<ManualStart>, RequestError> {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let commit = match fetch {
-            true => Some(start::find(&self.planner, &repo, git_ref, None).await?.commit),
-            false => start::find_here(&self.planner, &repo, git_ref).await?,
+            true => Some(start::find(&self.planner, &repo, git_ref, commit).await?.commit),
+            false => start::find_here(&self.planner, &repo, git_ref, commit).await?,
         };
         let Some(commit) = commit else { return Ok(None) };
         manual::look(&self.planner, &repo, &commit).await.map(Some).map_err(start::of_git)

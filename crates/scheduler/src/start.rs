@@ -55,11 +55,16 @@ pub(crate) async fn find_here(
     planner: &Planner,
     repo: &Repo,
     git_ref: Option<&str>,
+    commit: Option<&str>,
 ) -> Result<Option<CommitId>, RequestError> {
+    let commit = commit.map(str::parse::<CommitId>).transpose().map_err(invalid)?;
     let mirror = planner.mirrors.mirror(repo.id).await.map_err(of_git)?;
     let names = full_names(git_ref, repo.default_branch.as_deref())?;
-    let found = newest_of(&mirror, &names).await.map_err(of_git)?;
-    Ok(found.map(|(_, commit)| commit))
+    let Some((_, newest)) = newest_of(&mirror, &names).await.map_err(of_git)? else { return Ok(None) };
+    match commit {
+        None => Ok(Some(newest)),
+        Some(commit) => Ok(mirror.is_on(&commit, &newest).await.map_err(of_git)?.then_some(commit)),
+    }
 }
 
 /// The first of these that is here, and its newest commit.

@@ -162,8 +162,13 @@ pub(crate) async fn show(
     visitor.caller.require(Scope::Build)?;
     let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_else(|| "main".to_owned()), ..Sent::default() };
     // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
-    let start = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+    let start = look(&server, id, &sent, false).await.ok().flatten();
     Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
+}
+
+/// What can be started where the form says.
+async fn look(server: &Server, repo: RepoId, sent: &Sent, fetch: bool) -> Result<Option<ManualStart>, RequestError> {
+    server.scheduler.look_at_manual(repo, some(&sent.git_ref), some(&sent.commit), fetch).await
 }
 
 fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {
@@ -196,12 +201,12 @@ pub(crate) async fn start(
     let frame = Frame::of(&visitor, &repo, Tab::Run);
     let sent = Sent::of(form);
     if sent.look {
-        return Ok(match server.scheduler.look_at_manual(id, some(&sent.git_ref), true).await {
+        return Ok(match look(&server, id, &sent, true).await {
             Ok(start) => Html(page(head, frame, sent, start, None)).into_response(),
             Err(error) => answer(page(head, frame, sent, None, Some(said(error)?))),
         });
     }
-    let known = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+    let known = look(&server, id, &sent, false).await.ok().flatten();
     let inputs = match sent.given(known.as_ref()) {
         Ok(inputs) => inputs,
         Err(error) => {
@@ -220,7 +225,7 @@ pub(crate) async fn start(
         Err(error) => {
             let refused = said(error)?;
             // What was fetched for it is here now.
-            let start = server.scheduler.look_at_manual(id, some(&sent.git_ref), false).await.ok().flatten();
+            let start = look(&server, id, &sent, false).await.ok().flatten();
             Ok(answer(page(head, frame, sent, start, Some(refused))))
         }
     }
