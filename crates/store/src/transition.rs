@@ -272,12 +272,12 @@ pub(crate) async fn follow_build(
             .fetch_all(tx.conn())
             .await?;
     let mut counted = Vec::with_capacity(rows.len());
-    let mut passed_over = None;
+    let mut passed_over = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let status: Status = row::parsed(row, "status")?;
         let bad = matches!(status, Status::Failure | Status::Error | Status::TimedOut);
         if bad && row.try_get("continue_on_error")? {
-            passed_over.get_or_insert(at);
+            passed_over.push(at);
             counted.push(Status::Success);
         } else {
             counted.push(status);
@@ -290,7 +290,7 @@ pub(crate) async fn follow_build(
         })
     };
     let why = match status {
-        Status::Success => passed_over.map(|at| (at, "passed over: ")),
+        Status::Success => passed_over.first().map(|at| (*at, "passed over: ")),
         // Of which nothing is under way: what it waits for.
         Status::Running if !counted.iter().any(|s| matches!(s, Status::Queued | Status::Running)) => {
             says(Status::Blocked).map(|at| (at, ""))
@@ -301,7 +301,11 @@ pub(crate) async fn follow_build(
     let mut reason = None;
     if let Some((at, before)) = why {
         let (name, of_job): (String, Option<String>) = (rows[at].try_get("name")?, rows[at].try_get("reason")?);
-        reason = of_job.map(|of_job| format!("{before}{name}: {of_job}"));
+        let more = match passed_over.len() {
+            more @ 2.. if status == Status::Success => format!(" and {} more", more - 1),
+            _ => String::new(),
+        };
+        reason = of_job.map(|of_job| format!("{before}{name}{more}: {of_job}"));
     }
     let started = counted.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
     let done = sqlx::query(

@@ -143,6 +143,20 @@ async fn a_job_that_may_fail_fails_neither_its_build_nor_those_that_need_it() {
 }
 
 #[tokio::test]
+async fn a_build_says_how_many_failures_it_passed_over() {
+    let scene = Scene::new().await;
+    let may_fail = |key: &str| JobPlan { continue_on_error: true, ..job(key, &[]) };
+    let build = scene.build(["a", "b", "c"].map(may_fail).to_vec()).await;
+    for key in ["a", "b", "c"] {
+        scene.claim().await;
+        scene.end(&build, key, failure()).await;
+    }
+    let (status, reason) = scene.now(&build).await;
+    assert_eq!(status, Status::Success);
+    assert!(reason.as_deref().unwrap().starts_with("passed over: a and 2 more: step `build` failed"), "{reason:?}");
+}
+
+#[tokio::test]
 async fn a_matrix_that_fails_fast_skips_what_waits_and_stops_what_runs() {
     let scene = Scene::new().await;
     let build = scene.build([matrix(true, None), vec![job("other", &[])]].concat()).await;
