@@ -16,6 +16,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// Whoever asks for what is not there by a program finds what is there so.
+const FOR_PROGRAMS: &str = "; see /openapi.json";
+
 /// An answer that is no success.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{status} {code}: {message}")]
@@ -76,15 +79,19 @@ impl ApiError {
 
     /// For people.
     pub(crate) fn message(&self) -> &str {
-        &self.message
+        self.message.strip_suffix(FOR_PROGRAMS).unwrap_or(&self.message)
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
+    pub(crate) fn no_address() -> Self {
+        Self::not_found(format!("there is nothing at this address{FOR_PROGRAMS}"))
+    }
+
     pub(crate) fn method_not_allowed() -> Self {
-        let message = "this address does not take that method; see /openapi.json";
+        let message = format!("this address does not take that method{FOR_PROGRAMS}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
     }
 

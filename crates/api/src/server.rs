@@ -147,7 +147,7 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
     let (router, _) = routes::all().split_for_parts();
     router
         .merge(pages::routes())
-        .fallback(async || ApiError::not_found("there is nothing at this address; see /openapi.json"))
+        .fallback(async || ApiError::no_address())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&server), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))

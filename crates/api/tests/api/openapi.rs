@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::{client::send, world::World};
+use crate::{client::send, pages::page, world::World};
 
 #[test]
 fn the_committed_description_is_the_one_that_is_served() {
@@ -52,6 +52,9 @@ async fn an_unknown_address_is_a_json_404() {
     for path in ["/nothing", "/api/v2/repos", "/api/v1/", "/hooks", "//"] {
         let answer = world.get(path).await;
         assert_eq!(answer.status, 404, "{path}");
-        answer.error();
+        assert!(answer.error().ends_with("; see /openapi.json"), "{path}");
     }
+    let for_people = page(&world, "/nothing").await;
+    assert_eq!(for_people.status, 404);
+    assert!(for_people.text().contains("<p>there is nothing at this address</p>"), "{}", for_people.text());
 }
