@@ -153,6 +153,14 @@ fn a_build_by_hand_of_a_given_commit_asks_for_what_that_commit_takes() {
     let id = browser.eval("location.pathname.slice(8)");
     let build = world.api().wait_for_build(id.as_str().unwrap());
     assert_eq!((text(&build, "commit"), text(&build, "status")), (commit, "success".to_owned()));
+    for (width, height) in [(1280, 900), (360, 740)] {
+        browser.size(width, height);
+        browser.open(&url(&world, &format!("/repos/{}", world.repo)));
+        assert!(browser.text("#builds").contains("by hand"), "{}", browser.text("#builds"));
+        browser.assert_fits();
+        browser.assert_accessible();
+        browser.picture(&format!("started-by-{width}"));
+    }
 }
 
 #[test]

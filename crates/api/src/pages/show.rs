@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use askama::filters::{Escaper as _, Safe};
-use longshore_core::{Event, Status, Timestamp, outcome::human_duration};
+use longshore_core::{Event, EventName, Status, Timestamp, outcome::human_duration};
 use longshore_store::builds::Build;
 
 use super::escape::{Escape, escaped_len};
@@ -71,6 +71,17 @@ pub(crate) fn origin(event: &Event) -> String {
     match &event.pull_request {
         Some(pull_request) => format!("#{} {}", pull_request.number, pull_request.source_branch),
         None => ref_name(&event.git_ref).to_owned(),
+    }
+}
+
+/// What started it, where that was no push.
+pub(crate) fn started_by(event: &Event) -> Option<&'static str> {
+    match event.name {
+        EventName::Push => None,
+        EventName::Tag => Some("tag"),
+        EventName::PullRequest => Some("pull request"),
+        EventName::Schedule => Some("schedule"),
+        EventName::Manual => Some("by hand"),
     }
 }
 

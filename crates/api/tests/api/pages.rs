@@ -193,8 +193,31 @@ async fn a_repositorys_page_says_when_its_schedules_are_due_and_what_they_became
     let text = page(&world, &path).await.text().to_owned();
     assert!(text.contains(&format!("<td><a href=\"/builds/{}\">#1</a>", build.id)), "{text}");
     assert!(text.contains(">2026-01-03 02:00:00 UTC</time>"), "{text}");
+    assert!(text.contains("<span class=\"tag\">schedule</span> <bdi>main</bdi>"), "{text}");
     let text = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();
     assert!(text.contains("due by <code>0 3 * * *</code> Europe/Madrid"), "{text}");
+}
+
+#[tokio::test]
+async fn a_list_of_builds_says_what_started_each_that_no_push_did() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let list = format!("/repos/{}", repo.id);
+    for (name, word) in [
+        (EventName::Push, None),
+        (EventName::Tag, Some("tag")),
+        (EventName::Schedule, Some("schedule")),
+        (EventName::Manual, Some("by hand")),
+    ] {
+        let build = world.build_of_event(repo.id, |event| event.name = name).await;
+        for path in [list.as_str(), "/"] {
+            let answer = page(&world, path).await;
+            let row =
+                answer.text().split("<li id=").find(|row| row.contains(&format!("/builds/{}\"", build.id))).unwrap();
+            let said = row.split_once("class=\"tag\">").map(|(_, rest)| rest.split('<').next().unwrap());
+            assert_eq!(said, word, "{path}: {row}");
+        }
+    }
 }
 
 #[tokio::test]
