@@ -339,6 +339,33 @@ fn a_job_of_many_long_steps_keeps_to_its_pages_budget() {
 }
 
 #[test]
+fn a_long_script_is_shown_whole_when_one_asks_for_it_also_with_the_keyboard() {
+    let world = World::start();
+    let browser = browser();
+    let script: Vec<String> = (1..=12).map(|n| format!("echo line-{n}")).collect();
+    let (_, one) = ran(&world, &one_step(&script.join("\n")));
+    for scheme in ["light", "dark"] {
+        browser.scheme(scheme);
+        for (width, height) in [(1280, 900), (360, 740)] {
+            browser.size(width, height);
+            open_log(&browser, &world, &one, "");
+            browser.until("document.querySelector('#S1 .more') !== null");
+            assert!(browser.text("#S1 .script").ends_with("line-5"), "{}", browser.text("#S1 .script"));
+            assert_eq!(browser.text("#S1 .more"), "7 more lines of the script");
+            browser.eval("document.querySelector('#S1 .more').focus()");
+            browser.press("\u{E007}");
+            browser.until("document.querySelector('#S1 .script').textContent.endsWith('line-12')");
+            assert_eq!(browser.eval("document.activeElement.textContent"), json!("Fewer lines of the script"));
+            let clipped = "(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('#S1 .script'))";
+            assert_eq!(browser.eval(clipped), json!(false));
+            browser.assert_fits();
+            browser.assert_accessible();
+            browser.picture(&format!("script-{scheme}-{width}"));
+        }
+    }
+}
+
+#[test]
 fn a_log_is_read_with_the_keyboard_alone() {
     let world = World::start();
     let browser = browser();

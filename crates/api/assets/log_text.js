@@ -144,3 +144,29 @@ function drawText(parent, text) {
 
 // What a group is called: what it prints, without colours.
 const groupName = (text) => safe(text.replace(SEQUENCE, "")) || "Group";
+
+// A long script's first lines, and a button for the others.
+const SCRIPT = 5;
+const wholeScripts = new Set(); // steps whose scripts are shown whole
+
+function tellScript(head, lines) {
+  const { fold: step } = head.firstChild.dataset, more = lines.length - SCRIPT, is = wholeScripts.has(step);
+  for (const old of head.querySelectorAll(".script")) old.remove();
+  const script = make("pre", "script", (is ? lines : lines.slice(0, SCRIPT)).join("\n"));
+  if (more <= 0) return head.append(script);
+  const button = head.querySelector(".more") ?? make("button", "more link");
+  button.type = "button";
+  button.textContent = is ? "Fewer lines of the script" : `${more} more ${more === 1 ? "line" : "lines"} of the script`;
+  button.setAttribute("aria-expanded", is);
+  button.onclick = () => {
+    leave();
+    change(() => {
+      is ? wholeScripts.delete(step) : wholeScripts.add(step);
+      tellScript(head, lines);
+    }, head);
+    update();
+  };
+  // Moved, it would lose the focus.
+  if (button.parentNode !== head) head.append(button);
+  button.before(script);
+}

@@ -140,13 +140,12 @@ function tellHead(head) {
   const fold = head.firstChild, step = fold.dataset.fold, known = document.getElementById(`step-${step}`);
   const name = stepName(step);
   if (fold.textContent !== name) fold.textContent = name;
-  while (head.lastChild !== fold) head.lastChild.remove();
+  for (const old of head.querySelectorAll(".st,.quiet")) old.remove();
   const status = known?.querySelector(".st"), took = make("span", "quiet");
-  if (status) head.append(status.cloneNode(true));
   took.append(...(known?.querySelector(".took")?.cloneNode(true).childNodes ?? []));
-  head.append(took);
+  fold.after(...(status ? [status.cloneNode(true)] : []), took);
   const script = known?.querySelector("pre")?.textContent;
-  if (script) head.append(make("pre", "script", script));
+  if (script && !head.querySelector(".script")) tellScript(head, script.trimEnd().split("\n"));
 }
 
 // --- Folds -------------------------------------------------------------------------------------------------------------
