@@ -160,7 +160,7 @@ pub(crate) async fn show(
     let head = Head::new(&server, &visitor, Place::Elsewhere, "");
     let repo = find(&server, &visitor, id).await?;
     visitor.caller.require(Scope::Build)?;
-    let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_else(|| "main".to_owned()), ..Sent::default() };
+    let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_default(), ..Sent::default() };
     // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
     let start = look(&server, id, &sent, false).await.ok().flatten();
     Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
