@@ -48,6 +48,8 @@ pub enum ErrorKind {
     Lost,
     /// No space left, on the engine's side or ours.
     DiskFull,
+    /// The job printed more than a log may have.
+    LogTooLong,
     /// The job asks for a part of the language that this version plans and cannot run.
     NotSupported,
     /// A secret that the job names is not there, or cannot be opened.
@@ -70,9 +72,12 @@ impl ErrorKind {
             | Self::Lost
             | Self::DiskFull
             | Self::Internal => true,
-            Self::ImageMissing | Self::ImageUnusable | Self::NotSupported | Self::SecretMissing | Self::Expression => {
-                false
-            }
+            Self::ImageMissing
+            | Self::ImageUnusable
+            | Self::LogTooLong
+            | Self::NotSupported
+            | Self::SecretMissing
+            | Self::Expression => false,
         }
     }
 }

@@ -331,6 +331,13 @@ impl Driver<'_> {
                 scribe.note("the agent did not end the job in time after the cancel: its container was killed");
                 Outcome::Canceled
             }
+            Stuck::LogTooLong => Outcome::Error {
+                kind: ErrorKind::LogTooLong,
+                message: format!(
+                    "the job printed more than {} MiB, the limit of a log: its container was killed; print less, or have the server's job_log_mib raised",
+                    self.request.limits.log >> 20
+                ),
+            },
             Stuck::OverTime => {
                 scribe.note("the agent did not keep the job's time limit: its container was killed");
                 Outcome::TimedOut { limit_ms: self.request.plan.timeout_ms }

@@ -122,8 +122,8 @@ impl JobRequest {
     /// The journal with the job's masks before it; closed again where they cannot be made.
     pub(crate) async fn scribe(&self, journal: Box<dyn Journal>) -> Result<Scribe, Outcome> {
         match self.patterns() {
-            Ok(patterns) => Ok(Scribe::new(journal, patterns)),
-            Err(error) => Err(end(Scribe::new(journal, None), error.outcome()).await),
+            Ok(patterns) => Ok(Scribe::new(journal, patterns, self.limits.log)),
+            Err(error) => Err(end(Scribe::new(journal, None, self.limits.log), error.outcome()).await),
         }
     }
 

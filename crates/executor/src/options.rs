@@ -66,13 +66,15 @@ pub struct Limits {
     pub cpus: Option<f64>,
     /// Bytes of `/dev/shm`; `None`: the engine's 64 MiB.
     pub shm: Option<u64>,
+    /// Bytes that it may print; it is ended at more.
+    pub log: u64,
     /// Between TERM and KILL.
     pub grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: None, pids: 4096, cpus: None, shm: None, grace: Duration::from_secs(10) }
+        Self { memory: None, pids: 4096, cpus: None, shm: None, log: 1 << 30, grace: Duration::from_secs(10) }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Scribe {
     pending: Batch,
     /// The job's secrets, looked for once more: whatever the agent has become, they do not reach the log.
     patterns: Option<Arc<Patterns>>,
+    /// Bytes that the job may still print.
+    left: u64,
     /// A step has begun: the agent has the whole checkout.
     step_began: bool,
     /// What is on disk.
@@ -77,10 +79,19 @@ impl Meaning {
 }
 
 impl Scribe {
-    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>) -> Self {
+    /// `most`: bytes that the job may print from here on.
+    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, most: u64) -> Self {
         let step_began = !journal.milestones().is_empty();
         let written = Meaning { seq: journal.last_seq(), ..Meaning::default() };
-        Self { journal: Some(journal), writing: None, pending: Batch::default(), patterns, step_began, written }
+        Self {
+            journal: Some(journal),
+            writing: None,
+            pending: Batch::default(),
+            patterns,
+            left: most,
+            step_began,
+            written,
+        }
     }
 
     /// The highest number that is on disk.
@@ -137,6 +148,11 @@ impl Scribe {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }
 
+    /// Whether the job has printed more than it may. Nothing more of what it prints is kept.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
     pub(crate) const fn is_writing(&self) -> bool {
         self.writing.is_some()
     }
@@ -155,6 +171,10 @@ impl Scribe {
             FromAgent::Ready { .. } | FromAgent::Lost => return,
             FromAgent::Output { step, stderr, time_ms, data } => {
                 let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+                // What is cut off keeps its number: the records have no gap.
+                let kept = data.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= kept as u64;
+                let data = data.slice(..kept);
                 self.push(seq, at(time_ms), step, RecordKind::Output(stream), data);
             }
             FromAgent::Note { step, time_ms, mut text } => {
@@ -281,7 +301,8 @@ mod tests {
     #[tokio::test]
     async fn a_secret_that_the_agent_let_through_does_not_reach_the_log() {
         let kept = Arc::default();
-        let mut scribe = Scribe::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap());
+        let mut scribe =
+            Scribe::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap(), 1 << 20);
         let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
         scribe.message(1, output(b"a s3cret-value b\n"));
         scribe.message(2, output(b"nothing\n"));
@@ -291,8 +312,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_job_prints_over_its_limit_is_not_kept_and_all_else_is() {
+        let kept = Arc::default();
+        let mut scribe = Scribe::new(Box::new(Kept(Arc::clone(&kept))), None, 5);
+        let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
+        scribe.message(1, output(b"abc"));
+        assert!(!scribe.is_over());
+        scribe.message(2, output(b"defg"));
+        scribe.message(3, output(b"hij"));
+        assert!(scribe.is_over());
+        scribe.message(4, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() });
+        scribe.flush().await.unwrap();
+        assert_eq!(scribe.last_seq(), 4);
+        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "abcde!\n");
+    }
+
+    #[tokio::test]
     async fn what_is_on_disk_is_told_though_a_telling_was_dropped_in_the_middle() {
-        let mut scribe = Scribe::new(Box::new(Kept(Arc::default())), None);
+        let mut scribe = Scribe::new(Box::new(Kept(Arc::default())), None, 1 << 20);
         for step in 0..3 {
             scribe.message(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
         }

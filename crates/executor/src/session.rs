@@ -50,6 +50,8 @@ pub(crate) enum Stuck {
     NoAnswer,
     IgnoresCancel,
     OverTime,
+    /// It went on printing.
+    LogTooLong,
 }
 
 /// What has been seen of the agent in this session.
@@ -155,6 +157,9 @@ async fn read(
                     scribe.message(item.seq, item.message);
                 }
                 scribe.start();
+                if scribe.is_over() {
+                    return Ending::Stuck(Stuck::LogTooLong);
+                }
                 // Something came, whatever it was.
                 see.send_modify(|seen| seen.deaf = scribe.is_full());
             }

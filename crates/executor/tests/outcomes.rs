@@ -269,6 +269,20 @@ async fn a_job_that_fills_its_agents_spool_with_files_of_its_own_ends_all_the_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_prints_more_than_a_log_may_have_is_ended_and_what_fits_is_kept() {
+    let world = World::new().await;
+    let mut request = job(&["i=0; while true; do i=$((i+1)); echo line $i; done"]);
+    request.limits.log = 1 << 20;
+    let ran = world.run(request).await;
+    assert!(matches!(ran.outcome, Outcome::Error { kind: ErrorKind::LogTooLong, .. }), "{:?}", ran.outcome);
+    assert!(ran.journal.notes().contains("printed more than 1 MiB"), "{}", ran.journal.notes());
+    let text = ran.journal.stdout_text();
+    assert_eq!(text.len(), 1 << 20);
+    assert!(text.lines().zip(1..).take(1000).all(|(line, i)| line == format!("line {i}")));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_container_stopped_from_outside_is_lost_and_not_canceled() {
     let world = World::new().await;
     let request = job(&["trap 'echo bye; exit 0' TERM; echo up; while true; do sleep 0.02; done"]);

@@ -56,6 +56,9 @@ pub(crate) struct Settings {
     /// Processes that a job may have at once
     #[arg(long, env = "LONGSHORE_JOB_PIDS", value_name = "N")]
     job_pids: Option<u64>,
+    /// What a job may print, in MiB; it is ended at more. 0 is no limit
+    #[arg(long, env = "LONGSHORE_JOB_LOG_MIB", value_name = "MIB")]
+    job_log_mib: Option<u64>,
     /// What to log: error, warn, info, debug, or a filter such as info,longshore_executor=debug
     #[arg(long, env = "LONGSHORE_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -134,6 +137,7 @@ pub(crate) struct Config {
     pub(crate) berths: usize,
     pub(crate) job_memory_bytes: Option<u64>,
     pub(crate) job_pids: u64,
+    pub(crate) job_log_bytes: u64,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
@@ -179,12 +183,15 @@ max_jobs = 256
 # Processes that a job may have at once.
 job_pids = 4096
 
+# What a job may print, in MiB; 0 is no limit. It is ended at more.
+job_log_mib = 1024
+
 # What to log (error, warn, info, debug, or a filter such as "info,longshore_executor=debug"), and whether as JSON.
 log = "info"
 log_json = false
 
 # What is kept. A build that is over goes, oldest first, with its logs, when it is over any of these limits; 0 is no limit. The newest
-# build of a repository is kept whatever its age. Nothing else is touched: no build that is not over, no repository, no mirror.
+# build of a repository is kept whatever its age and size. Nothing else is touched: no build that is not over, no repository, no mirror.
 [retention]
 max_age_days = 0
 max_builds_per_repo = 0
@@ -229,6 +236,10 @@ impl Settings {
             berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
             job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
             job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
+            job_log_bytes: match self.job_log_mib.or(file.job_log_mib).unwrap_or(1024) {
+                0 => u64::MAX,
+                mib => mib.saturating_mul(1 << 20),
+            },
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.or(file.log_json).unwrap_or(false),
             retention: self.retention.resolve(&file.retention),

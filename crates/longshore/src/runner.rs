@@ -358,6 +358,7 @@ fn limits(granted: &Limits, asked: &Resources) -> Limits {
         pids: asked.pids.map_or(granted.pids, |pids| pids.min(granted.pids)),
         cpus: asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0).or(granted.cpus),
         shm: asked.shm_bytes.or(granted.shm),
+        log: granted.log,
         grace: granted.grace,
     }
 }

@@ -90,6 +90,7 @@ async fn serve(config: Config) -> super::Result {
     let limits = Limits {
         memory: config.job_memory_bytes,
         pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
+        log: config.job_log_bytes,
         ..Limits::default()
     };
     let extras =
