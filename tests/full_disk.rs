@@ -86,3 +86,32 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     }
     world.nothing_is_left();
 }
+
+#[test]
+fn a_job_whose_checkout_does_not_fit_waits_for_room() {
+    let Some(disk) = SmallDisk::mount(96) else { return };
+    let data = tempfile::Builder::new().prefix("data").tempdir_in(disk.path()).unwrap();
+    let world = World::of(Server::start_on(data, engine::docker_host(), &[("LONGSHORE_CAPACITY", "1")]));
+    let first = text(&world.build_of(&world.git.push(&one_step("sleep 600"))), "id");
+    // What cannot be made smaller.
+    let mut state = 7_u32;
+    let noise: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{state:08x}")
+    })
+    .take(2 << 20)
+    .collect();
+    let pipeline = one_step("wc -c < noise");
+    let commit = world.git.commit("much", &[(".longshore.yml", &pipeline), ("noise", &noise)]);
+    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    let second = text(&world.build_of(&commit), "id");
+    disk.fill_but(4);
+    world.api().post(&format!("/api/v1/builds/{first}/cancel"), &json!({}));
+    until("the job to wait", || world.server.log().contains("a job waits for room for its checkout").then_some(()));
+    disk.free();
+    let ended = world.api().wait_for_build(&second);
+    assert_eq!(ended["status"], "success", "{ended}");
+    let log = world.api().raw_log(&text(job(&ended, "one"), "id"));
+    assert_eq!(String::from_utf8(log).unwrap().trim(), noise.len().to_string());
+    world.nothing_is_left();
+}

@@ -1,20 +1,32 @@
 //! Where a job's workspace comes from: a commit of a mirror, or a person's working tree.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use longshore_core::{Event, plan};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{
     CommitId, RefName,
-    git::{Checkout, Checkouts, CloneUrl, Mirrors, TarSource, Wanted},
+    git::{Checkout, Checkouts, CloneUrl, GitError, Mirrors, TarSource, Wanted},
 };
 use longshore_store::repos::Repo;
+
+/// Between two tries to make a checkout on a full disk.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Gives each job its workspace.
 #[derive(Debug, Clone)]
 pub(crate) enum Sources {
     /// A server's: commits, from mirrors.
-    Mirrors { mirrors: Arc<Mirrors>, checkouts: Arc<Checkouts> },
+    Mirrors {
+        mirrors: Arc<Mirrors>,
+        checkouts: Arc<Checkouts>,
+        /// How long a full disk is waited for.
+        patience: Duration,
+    },
     /// `longshore run`'s: one working tree as it was when the run began.
     Worktree(TarSource),
 }
@@ -29,7 +41,8 @@ impl Sources {
     ) -> Result<Arc<dyn CheckoutSource>, String> {
         match self {
             Self::Worktree(tar) => Ok(Arc::new(OfWorktree(tar.clone()))),
-            Self::Mirrors { mirrors, checkouts } => Ok(Arc::new(OfMirror {
+            Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(OfMirror {
+                patience: *patience,
                 mirrors: Arc::clone(mirrors),
                 checkouts: Arc::clone(checkouts),
                 repo: repo.id,
@@ -45,6 +58,7 @@ impl Sources {
 }
 
 struct OfMirror {
+    patience: Duration,
     mirrors: Arc<Mirrors>,
     checkouts: Arc<Checkouts>,
     repo: longshore_core::RepoId,
@@ -56,31 +70,52 @@ struct OfMirror {
     by_stranger: bool,
 }
 
+impl OfMirror {
+    async fn tar(&self) -> Result<TarSource, String> {
+        let said = |error: GitError| error.to_string();
+        let mirror = self.mirrors.mirror(self.repo).await.map_err(said)?;
+        let checkout = Checkout {
+            commit: &self.commit,
+            git_ref: self.git_ref.as_ref(),
+            origin: &self.origin,
+            depth: self.depth,
+            submodules: self.submodules,
+            by_stranger: self.by_stranger,
+        };
+        let error = match self.checkouts.tar(&mirror, &checkout).await {
+            Ok(tar) => return Ok(tar),
+            Err(error) => error,
+        };
+        // Mirrors are caches: this one may be new, after a restore.
+        match mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await {
+            Ok(_) => self.checkouts.tar(&mirror, &checkout).await.map_err(said),
+            Err(fetching) => Err(format!("{error}; and it cannot be fetched: {fetching}")),
+        }
+    }
+}
+
 impl CheckoutSource for OfMirror {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(async {
-            let mirror = self.mirrors.mirror(self.repo).await.map_err(io::Error::other)?;
-            let checkout = Checkout {
-                commit: &self.commit,
-                git_ref: self.git_ref.as_ref(),
-                origin: &self.origin,
-                depth: self.depth,
-                submodules: self.submodules,
-                by_stranger: self.by_stranger,
-            };
-            let tar = match self.checkouts.tar(&mirror, &checkout).await {
-                Ok(tar) => tar,
-                // Mirrors are caches: this one may be new, after a restore.
-                Err(error) => match mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await {
-                    Ok(_) => self.checkouts.tar(&mirror, &checkout).await.map_err(io::Error::other)?,
-                    Err(fetching) => {
-                        return Err(io::Error::other(format!("{error}; and it cannot be fetched: {fetching}")));
+            let give_up = Instant::now() + self.patience;
+            loop {
+                match self.tar().await {
+                    Ok(tar) => return stream(&tar).await,
+                    // As a log is: jobs that are over make room, and people do.
+                    Err(why) if is_want_of_room(&why) && Instant::now() < give_up => {
+                        tracing::error!(commit = %self.commit, why, "a job waits for room for its checkout");
+                        tokio::time::sleep(PAUSE).await;
                     }
-                },
-            };
-            stream(&tar).await
+                    Err(why) => return Err(io::Error::other(why)),
+                }
+            }
         })
     }
+}
+
+/// The system's words, which git repeats, and git's own.
+fn is_want_of_room(why: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded", "Out of diskspace"].iter().any(|words| why.contains(words))
 }
 
 struct OfWorktree(TarSource);

@@ -42,6 +42,8 @@ use crate::{
 const CHECKOUT_CACHE_BYTES: u64 = 1 << 30;
 /// A disk that is full for longer ends jobs. Until then their agents keep what they print.
 const DISK_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long a checkout waits for room: shorter, since nothing is lost yet.
+const CHECKOUT_PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// Characters of the admin token.
 const MIN_ADMIN_TOKEN: usize = 16;
 /// What SIGTERM grants the loops; jobs run on in any case.
@@ -95,7 +97,7 @@ async fn serve(config: Config) -> super::Result {
     };
     let extras =
         Arc::new(Extras { limits, url: config.url.clone(), disk_patience: DISK_PATIENCE, ..Extras::default() });
-    let sources = Sources::Mirrors { mirrors, checkouts };
+    let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));

@@ -46,6 +46,13 @@ impl SmallDisk {
         }
     }
 
+    /// So many mebibytes are left.
+    pub(crate) fn fill_but(&self, mebibytes: u64) {
+        self.fill();
+        let file = File::options().write(true).open(self.folder.join("filler")).unwrap();
+        file.set_len(file.metadata().unwrap().len() - (mebibytes << 20)).unwrap();
+    }
+
     pub(crate) fn free(&self) {
         std::fs::remove_file(self.folder.join("filler")).unwrap();
     }
