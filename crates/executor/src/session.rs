@@ -98,7 +98,9 @@ pub(crate) async fn converse(
     }
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
+    // What has come is looked at before the clock: we may have been stopped for a while, and not the agent.
     let ending = tokio::select! {
+        biased;
         ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
         ending = write(driver, session, last_seq, writer, carrier, acks, seen.clone()) => ending,
         stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
@@ -294,6 +296,7 @@ async fn heard(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: imp
             return true;
         }
         tokio::select! {
+            biased;
             Ok(()) = seen.changed() => {}
             () = tokio::time::sleep(patience), if !now.deaf => return false,
             else => return false,
@@ -329,6 +332,23 @@ mod tests {
         };
         let (heard, ()) = tokio::join!(heard(&mut seen, patience, |seen| seen.steps > 0), talking);
         assert!(heard, "longer than its patience in all, never so long in silence");
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_has_spoken_is_not_silent_though_the_clock_ran_out_meanwhile() {
+        let patience = Duration::from_millis(1);
+        for _ in 0..20 {
+            let (see, mut seen) = watch::channel(Seen::default());
+            let mut waiting = std::pin::pin!(heard(&mut seen, patience, |seen| seen.steps > 0));
+            tokio::select! {
+                biased;
+                _ = &mut waiting => panic!("its time has just begun"),
+                () = std::future::ready(()) => {}
+            }
+            see.send_modify(|seen| seen.steps += 1);
+            tokio::time::sleep(patience * 3).await;
+            assert!(waiting.await);
+        }
     }
 
     #[tokio::test]
