@@ -160,20 +160,12 @@ impl Runner {
     /// A job that ran when an earlier process went down.
     async fn adopt(&self, running: longshore_store::jobs::RunningJob, cancel: CancellationToken) -> Outcome {
         let (job, attempt) = (running.job.id, running.job.attempt);
-        let give_up = Instant::now() + self.extras.disk_patience;
-        let (request, journal) = loop {
-            match self.adopted(&running).await {
-                Ok(adopted) => break adopted,
-                // A fault of ours that may pass is no reason to end a job that runs.
-                Err(Outcome::Error { kind: ErrorKind::Internal, message }) if Instant::now() < give_up => {
-                    tracing::warn!(%job, message, "a running job cannot be taken up again yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Err(outcome) => {
-                    // It is over for everyone else: its steps must not go on.
-                    self.engine.abandon(AttemptId { job, attempt });
-                    return outcome;
-                }
+        let (request, journal) = match self.adopted(running).await {
+            Ok(adopted) => adopted,
+            Err(outcome) => {
+                // It is over for everyone else: its steps must not go on.
+                self.engine.abandon(AttemptId { job, attempt });
+                return outcome;
             }
         };
         let (updates, heard) = mpsc::channel(256);
@@ -187,24 +179,29 @@ impl Runner {
     /// What it takes to go on with it.
     async fn adopted(
         &self,
-        running: &longshore_store::jobs::RunningJob,
+        running: longshore_store::jobs::RunningJob,
     ) -> Result<(AdoptRequest, StoreJournal), Outcome> {
         let (job, attempt) = (running.job.id, running.job.attempt);
-        let found = async {
+        let found = async || {
             let build = builds::get(&self.store, running.job.build).await?;
             let repo = repos::get(&self.store, running.job.repo).await?;
             Ok::<_, longshore_store::StoreError>(build.zip(repo))
         };
-        let (build, repo) = match found.await {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                let message = "the job's build is not in the database any more".to_owned();
-                return Err(Outcome::Error { kind: ErrorKind::Lost, message });
+        let give_up = Instant::now() + self.extras.disk_patience;
+        let (build, repo) = loop {
+            match found().await {
+                Ok(Some(found)) => break found,
+                Ok(None) => return Err(internal("the job's build is not in the database any more")),
+                // What passes is no reason to end a job that runs.
+                Err(error) if error.is_passing() && Instant::now() < give_up => {
+                    tracing::warn!(%job, %error, "a running job cannot be taken up again yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(internal(&error.to_string())),
             }
-            Err(error) => return Err(internal(&error.to_string())),
         };
         let origin = Origin { build: &build, repo: &repo };
-        let request = self.request(&origin, running.plan.clone(), job, attempt, Missing::PassOver).await?;
+        let request = self.request(&origin, running.plan, job, attempt, Missing::PassOver).await?;
         let journal = self.journal(job, attempt).await?;
         let began = running.job.started_at.is_some();
         Ok((AdoptRequest { job: request, session: running.session, began }, journal))

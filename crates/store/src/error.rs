@@ -46,6 +46,7 @@ const SQLITE_FULL: i32 = 13;
 const SQLITE_IOERR_SHMSIZE: i32 = 4874;
 /// And for a lock that another process holds.
 const SQLITE_BUSY: i32 = 5;
+const SQLITE_CANTOPEN: &str = "14";
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -83,6 +84,10 @@ impl StoreError {
         match self {
             Self::DiskFull(_) | Self::Busy(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
+            // Another connection, for which there is no descriptor.
+            Self::Database(error) => {
+                error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(SQLITE_CANTOPEN))
+            }
             _ => false,
         }
     }
