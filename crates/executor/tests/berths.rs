@@ -65,20 +65,9 @@ async fn a_berth_whose_agent_could_not_tidy_up_serves_nobody_again() {
     let world = World::new().await;
     run_in(&world, "a").await;
     let first = berths(&world).await;
-    let request =
-        longshore_executor::JobRequest { scope: "a".to_owned(), ..job(&["echo x > /etc/hosts; echo up; sleep 60"]) };
-    let name = request.attempt_id().container_name();
-    let journal = support::MemoryJournal::default();
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
-    let cancel = tokio_util::sync::CancellationToken::new();
-    let running = world.engine.run_job(request, support::boxed(&journal), sender, cancel);
-    let killing = async {
-        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
-        world.docker.kill_container(&name, Some(options)).await.unwrap();
-    };
-    let drained = async { while receiver.recv().await.is_some() {} };
-    tokio::join!(running, killing, drained);
+    let mut request = job(&["echo x > /etc/hosts; echo up; sleep 60"]);
+    request.scope = "a".to_owned();
+    support::run_and_kill(&world, request).await;
     world.engine.settled().await;
     run_in(&world, "a").await;
     assert!(berths(&world).await.is_disjoint(&first));

@@ -231,19 +231,9 @@ async fn a_container_removed_under_us_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
     let world = World::new().await;
-    let request = job(&["echo up; sleep 60"]);
-    let name = request.attempt_id().container_name();
-    let journal = support::MemoryJournal::default();
-    let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
-    let killing = async {
-        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
-        world.docker.kill_container(&name, Some(options)).await.unwrap();
-    };
-    let drained = async { while receiver.recv().await.is_some() {} };
-    let (outcome, (), ()) = tokio::join!(running, killing, drained);
+    let (outcome, journal) = support::run_and_kill(&world, job(&["echo up; sleep 60"])).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
+    assert_eq!(journal.stdout_text(), "up\n");
     world.end().await;
 }
 
@@ -251,19 +241,9 @@ async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
 async fn a_job_that_fills_its_agents_spool_with_files_of_its_own_ends_all_the_same() {
     let world = World::new().await;
     let request = job(&["for i in 1 2 3 4; do truncate -s 15000G /longshore/spool/+$i; done; echo up; sleep 60"]);
-    let name = request.attempt_id().container_name();
-    let journal = support::MemoryJournal::default();
-    let (sender, mut receiver) = mpsc::channel(64);
-    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
-    let killing = async {
-        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
-        world.docker.kill_container(&name, Some(options)).await.unwrap();
-    };
-    let drained = async { while receiver.recv().await.is_some() {} };
-    let all = async { tokio::join!(running, killing, drained).0 };
     // Sixty terabytes of zeros are not read.
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap();
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(60), support::run_and_kill(&world, request)).await;
+    let (outcome, _) = ran.unwrap();
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     world.end().await;
 }

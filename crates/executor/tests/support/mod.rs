@@ -205,6 +205,22 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Runs it until it says "up", then kills its container as somebody at the host would.
+pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, MemoryJournal) {
+    let name = request.attempt_id().container_name();
+    let journal = MemoryJournal::default();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let killing = async {
+        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
+        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
+        world.docker.kill_container(&name, Some(options)).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, killing, drained);
+    (outcome, journal)
+}
+
 /// Runs until the log says `until`, then drops the driver as a dying server would.
 pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
     run_until(world, request, boxed(journal), async || journal.stdout_text().contains(until)).await;

@@ -4,6 +4,7 @@
 
 mod checkout;
 mod cost;
+mod hosts;
 mod mirror;
 mod size;
 #[path = "../support/mod.rs"]

@@ -1,27 +1,23 @@
 //! Mirrors, against real git and a real git host over HTTP.
 
-use std::{os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
+use std::{os::unix::fs::symlink, path::Path};
 
-use crate::support::{GitHost, Options, Repository, base64, git};
+use crate::support::{GitHost, Options, Repository, git};
 use longshore_core::RepoId;
 use longshore_forge::{
     CommitId, RefName, Revision,
     git::{CloneUrl, Git, GitError, Mirror, Mirrors, Wanted},
 };
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
-};
 
-struct World {
-    folder: tempfile::TempDir,
-    repository: Repository,
-    host: GitHost,
-    mirror: Mirror,
-    url: CloneUrl,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) repository: Repository,
+    pub(crate) host: GitHost,
+    pub(crate) mirror: Mirror,
+    pub(crate) url: CloneUrl,
 }
 
-async fn world_with(options: Options, userinfo: &str) -> World {
+pub(crate) async fn world_with(options: Options, userinfo: &str) -> World {
     let folder = tempfile::tempdir().unwrap();
     let repository = Repository::new(folder.path(), "host/app");
     repository.write(".longshore.yml", "jobs: {}\n").commit("first\n\nbody");
@@ -31,7 +27,7 @@ async fn world_with(options: Options, userinfo: &str) -> World {
     World { folder, repository, host, mirror, url }
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     world_with(Options::default(), "").await
 }
 
@@ -39,16 +35,16 @@ fn branch(name: &str) -> RefName {
     format!("refs/heads/{name}").parse().unwrap()
 }
 
-fn on(name: &str) -> Wanted {
+pub(crate) fn on(name: &str) -> Wanted {
     Wanted::Ref(branch(name))
 }
 
 impl World {
-    async fn fetch(&self, wanted: &Wanted) -> Result<CommitId, GitError> {
+    pub(crate) async fn fetch(&self, wanted: &Wanted) -> Result<CommitId, GitError> {
         self.mirror.fetch(&self.url, wanted).await
     }
 
-    fn head(&self) -> CommitId {
+    pub(crate) fn head(&self) -> CommitId {
         self.repository.git(&["rev-parse", "HEAD"]).parse().unwrap()
     }
 }
@@ -127,31 +123,6 @@ async fn a_branch_may_become_a_folder_of_branches() {
 }
 
 #[tokio::test]
-async fn a_host_that_breaks_off_again_and_again_costs_no_room() {
-    let world = world_with(Options { cut_after: Some(100_000), ..Options::default() }, "").await;
-    for n in 0..200_u32 {
-        // What cannot be made smaller, and more of it than git takes one by one.
-        let noise: String =
-            (0..200_u32).map(|at| format!("{:x}", (n * 200 + at).wrapping_mul(2_654_435_761))).collect();
-        world.repository.write(&format!("file-{n}"), &noise);
-    }
-    world.repository.commit("many");
-    let halves = || {
-        let packs = std::fs::read_dir(world.mirror.folder().join("objects/pack")).unwrap();
-        packs.filter(|pack| pack.as_ref().unwrap().file_name().to_string_lossy().starts_with("tmp_")).count()
-    };
-    for _ in 0..3 {
-        let error = world.fetch(&on("main")).await.unwrap_err();
-        assert!(error.is_temporary(), "{error:?}");
-        assert_eq!(halves(), 0, "after {error}");
-    }
-    // A git that was killed leaves them, too.
-    std::fs::write(world.mirror.folder().join("objects/pack/tmp_pack_killed"), "half").unwrap();
-    Mirror::open_or_create(Git::default(), world.mirror.folder()).await.unwrap();
-    assert_eq!(halves(), 0);
-}
-
-#[tokio::test]
 async fn a_mirror_that_somebody_removed_is_made_again() {
     let world = world().await;
     let mirrors = Mirrors::new(Git::default(), world.folder.path().join("mirrors"));
@@ -159,105 +130,6 @@ async fn a_mirror_that_somebody_removed_is_made_again() {
     mirrors.mirror(repo).await.unwrap().fetch(&world.url, &on("main")).await.unwrap();
     std::fs::remove_dir_all(world.folder.path().join("mirrors")).unwrap();
     assert_eq!(mirrors.mirror(repo).await.unwrap().fetch(&world.url, &on("main")).await.unwrap(), world.head());
-}
-
-#[tokio::test]
-async fn credentials_open_the_door_and_show_nowhere() {
-    let secret = "s3cr3t-w0rd";
-    let options = || Options {
-        credentials: Some(format!("robot:{secret}")),
-        secrets: vec![secret.to_owned(), base64(&format!("robot:{secret}"))],
-        ..Options::default()
-    };
-    let world = world_with(options(), &format!("robot:{secret}@")).await;
-    // Git's arguments as git itself sees them; the host looks at all processes while they wait for it.
-    let log = world.folder.path().join("arguments");
-    let wrapper = world.folder.path().join("git-wrapper");
-    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{}'\nexec git \"$@\"\n", log.display());
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let wrapped = Git::default().with_program(&wrapper);
-    let mirror = Mirror::open_or_create(wrapped, &world.folder.path().join("other.git")).await.unwrap();
-    assert_eq!(mirror.fetch(&world.url, &on("main")).await.unwrap(), world.head());
-    let arguments = std::fs::read_to_string(&log).unwrap();
-    assert!(arguments.contains("--end-of-options") && !arguments.contains(secret), "{arguments}");
-    assert_eq!(*world.host.leaks.lock().unwrap(), Vec::<String>::new());
-    let config = std::fs::read_to_string(mirror.folder().join("config")).unwrap();
-    assert!(!config.contains(secret));
-}
-
-#[tokio::test]
-async fn a_redirect_is_not_followed_and_the_error_says_to_register_where_it_leads() {
-    let world = world().await;
-    for status in [301, 302, 303, 307, 308] {
-        let redirect = Some((status, format!("http://{}", world.host.address)));
-        let host = GitHost::start(&world.host.root, Options { redirect, ..Options::default() });
-        let url = format!("http://robot:s3cr3t-w0rd@{}/app/.git", host.address).parse().unwrap();
-        let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
-        assert!(matches!(error, GitError::Redirect { .. }), "{status}: {error:?}");
-        assert!(error.to_string().contains("register the address that it leads to"), "{error}");
-        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
-    }
-    assert_eq!(*world.host.requests.lock().unwrap(), Vec::<String>::new(), "nobody came by a redirect");
-}
-
-#[tokio::test]
-async fn wrong_and_missing_credentials_are_told_apart_from_a_missing_repository() {
-    let options = || Options { credentials: Some("robot:right".to_owned()), ..Options::default() };
-    for userinfo in ["", "robot:wr0ng-w0rd@"] {
-        let world = world_with(options(), userinfo).await;
-        let error = world.fetch(&on("main")).await.unwrap_err();
-        assert!(matches!(error, GitError::Authentication { .. }), "{error:?}");
-        assert!(!format!("{error} {error:?}").contains("wr0ng"), "{error:?}");
-        assert!(!error.is_temporary());
-    }
-    let world = world().await;
-    let missing = world.host.url("missing").parse().unwrap();
-    let error = world.mirror.fetch(&missing, &on("main")).await.unwrap_err();
-    assert!(matches!(error, GitError::NotFound { .. }), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_host_that_is_not_there_and_one_that_never_answers_are_temporary() {
-    let world = world().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = format!("http://robot:s3cr3t-w0rd@127.0.0.1:{port}/app").parse().unwrap();
-    let error = world.mirror.fetch(&nobody, &on("main")).await.unwrap_err();
-    assert!(matches!(error, GitError::Unreachable { .. }) && error.is_temporary(), "{error:?}");
-    assert!(!format!("{error:?}").contains("s3cr3t"));
-
-    let silent = GitHost::start(&world.host.root, Options { silent: true, ..Options::default() });
-    let hasty = Git::default().with_remote_timeout(Duration::from_millis(300));
-    let mirror = Mirror::open_or_create(hasty, &world.folder.path().join("hasty.git")).await.unwrap();
-    let error = mirror.fetch(&silent.url("app").parse().unwrap(), &on("main")).await.unwrap_err();
-    assert!(matches!(error, GitError::Timeout { .. }) && error.is_temporary(), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_host_whose_certificate_is_not_trusted_is_asked_again_and_the_error_says_what_to_do() {
-    let world = world().await;
-    let openssl = || {
-        let mut openssl = Command::new("openssl");
-        openssl.current_dir(world.folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        openssl.kill_on_drop(true);
-        openssl
-    };
-    let made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out certificate -days 1 -subj /CN=127.0.0.1";
-    assert!(openssl().args(made.split(' ')).status().await.unwrap().success());
-    let served = "s_server -accept 127.0.0.1:0 -key key -cert certificate";
-    let mut server = openssl().args(served.split(' ')).spawn().unwrap();
-    let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
-    let port = loop {
-        let line = said.next_line().await.unwrap().expect("the server says where it listens");
-        if let Some(address) = line.strip_prefix("ACCEPT ") {
-            break address.rsplit(':').next().unwrap().to_owned();
-        }
-    };
-    let url = format!("https://robot:s3cr3t-w0rd@127.0.0.1:{port}/app").parse().unwrap();
-    let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
-    assert!(matches!(error, GitError::Certificate { .. }) && error.is_temporary(), "{error:?}");
-    let text = error.to_string();
-    assert!(text.contains("SSL_CERT_FILE") && !text.contains("s3cr3t"), "{text}");
 }
 
 #[tokio::test]
