@@ -43,11 +43,17 @@ pub(crate) async fn show(
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
     let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
     let repo = caller.repo(&server, id).await.map_err(|error| error.about("badge"))?;
-    let mut build = builds::latest_finished(&server.store, id, None).await?;
-    let told = build.as_ref().and_then(|newest| newest.event.default_branch.clone());
-    if let Some(branch) = query.branch.or(repo.default_branch).or(told) {
-        build = builds::latest_finished(&server.store, id, Some(&branch)).await?;
-    }
+    let newest = async |branch: Option<&str>| builds::latest_finished(&server.store, id, branch).await;
+    let build = match query.branch.or(repo.default_branch) {
+        Some(branch) => newest(Some(&branch)).await?,
+        None => {
+            let any = newest(None).await?;
+            match any.as_ref().and_then(|build| build.event.default_branch.as_deref()) {
+                Some(told) => newest(Some(told)).await?,
+                None => any,
+            }
+        }
+    };
     let mut response = svg(build.map(|build| build.status)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));

@@ -158,10 +158,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
         show(build, json)?;
         return Ok(ExitCode::FAILURE);
     }
-    // `test` means all jobs of its matrix.
-    let wanted = |job: &str| {
-        only.is_none_or(|name| job == name || job.strip_prefix(name).is_some_and(|rest| rest.starts_with(" (")))
-    };
+    let wanted = |job: &str| only.is_none_or(|name| super::is_called(job, name));
     let jobs: Vec<&Value> = all.iter().copied().filter(|job| job["name"].as_str().is_some_and(wanted)).collect();
     if let (true, Some(name)) = (jobs.is_empty(), only) {
         let all = all.iter().map(|job| text(job, "name")).collect::<Vec<_>>().join(", ");

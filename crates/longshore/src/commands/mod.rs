@@ -68,3 +68,8 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
+
+/// Whether a job is meant by a name: `test` means all jobs of its matrix.
+fn is_called(job: &str, name: &str) -> bool {
+    job == name || job.strip_prefix(name).is_some_and(|rest| rest.starts_with(" ("))
+}

@@ -191,13 +191,8 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
         }
     }
     if let Some(name) = job {
-        // `test` means all jobs of its matrix.
-        let mut wanted: HashSet<String> = plan
-            .jobs
-            .iter()
-            .filter(|job| job.name == name || job.name.strip_prefix(name).is_some_and(|rest| rest.starts_with(" (")))
-            .map(|job| job.key.clone())
-            .collect();
+        let mut wanted: HashSet<String> =
+            plan.jobs.iter().filter(|job| super::is_called(&job.name, name)).map(|job| job.key.clone()).collect();
         if wanted.is_empty() {
             let all: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
             return Err(Ended::new(2, format!("no job `{name}`; there are: {}", all.join(", "))).into());
