@@ -17,8 +17,10 @@ MAY_KNOW = {
     "longshore-forge": {"longshore-core"},
     "longshore-guard": {"longshore-core"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
-    "longshore-scheduler": {"longshore-core", "longshore-store", "longshore-forge"},
-    "longshore-api": {"longshore-core", "longshore-store", "longshore-scheduler", "longshore-forge"},
+    "longshore-pipeline": {"longshore-core"},
+    "longshore-convert": {"longshore-core", "longshore-pipeline"},
+    "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge"},
+    "longshore-api": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge"},
     "longshore": None,  # the program puts the pieces together
     "longshore-bench": None,
 }
@@ -33,6 +35,8 @@ NEVER = {
     "longshore-core": {"tokio", "sqlx", "axum", "bollard", "hyper"},
     "longshore-agent-protocol": {"tokio", "sqlx", "axum", "bollard", "hyper"},
     "longshore-agent": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-pipeline": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-convert": {"tokio", "sqlx", "axum", "bollard", "hyper"},
     "longshore-store": {"axum", "bollard", "hyper"},
     "longshore-forge": {"sqlx", "axum", "bollard"},
     "longshore-executor": {"sqlx", "axum"},

@@ -19,7 +19,7 @@ for target in "$@"; do
   mkdir -p "$corpus" "$artifacts"
   case $target in
     pipeline) seeds=$(ls pipelines-examples/*.yml pipelines-examples/*/*.yml) ;;
-    convert) seeds=$(ls crates/scheduler/tests/convert/*/*.yml) ;;
+    convert) seeds=$(ls crates/convert/tests/convert/*/*.yml) ;;
     payload) seeds=$(ls crates/forge/tests/payloads/*.json) ;;
     *) seeds= ;;
   esac

@@ -82,12 +82,12 @@ fn the_exit_code_says_whose_fault_it_was() {
 }
 
 #[test]
-fn a_run_leaves_nothing_but_a_berth_which_the_next_one_takes() {
+fn a_run_leaves_nothing_but_a_sandbox_which_the_next_one_takes() {
     let tree = Tree::new(&one_step("true"));
     for _ in 0..3 {
         assert_eq!(tree.exit_code(&["run"]), Some(0));
         assert_eq!(engine::objects(&tree.instance, &["job", "volume"]), [""; 0]);
-        assert_eq!(engine::objects(&tree.instance, &["berth"]).len(), 1);
+        assert_eq!(engine::objects(&tree.instance, &["sandbox"]).len(), 1);
     }
 }
 

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore_scheduler::pipeline::{
-    self, SourceFile, TemplateFiles,
-    convert::{self, Language},
-};
+use longshore_convert as convert;
+use longshore_pipeline as pipeline;
+use longshore_convert::Language;
+use longshore_pipeline::{SourceFile, TemplateFiles};
 
 fuzz_target!(|bytes: &[u8]| {
     let source = SourceFile::from_bytes("source.yml", bytes.to_vec());

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use longshore_core::{Event, EventName};
-use longshore_scheduler::pipeline::{self, RepoFacts, SourceFile, TemplateFiles};
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{RepoFacts, SourceFile, TemplateFiles};
 
 fuzz_target!(|text: &str| {
     let (pattern, name) = text.split_once('\n').unwrap_or((text, "main"));

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use longshore_core::{BuildPlan, Event, EventName};
-use longshore_scheduler::pipeline::{self, Planned, RepoFacts, SourceFile, TemplateFiles, report};
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{Planned, RepoFacts, SourceFile, TemplateFiles, report};
 
 fuzz_target!(|bytes: &[u8]| {
     // The same bytes are the template that they may use.

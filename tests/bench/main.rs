@@ -24,7 +24,8 @@ use std::{
 };
 
 use longshore_core::{Event, EventName, Timestamp};
-use longshore_scheduler::pipeline::{self, RepoFacts, SourceFile};
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{RepoFacts, SourceFile};
 use proxy::Proxy;
 use serde_json::{Value, json};
 use support::{
@@ -160,7 +161,7 @@ fn peak_rss_mb() -> f64 {
 /// Calls to the engine, counted on its socket; step to step.
 fn calls(figures: &mut Figures) {
     let proxy = Proxy::start();
-    let world = World::of(Server::start_with(proxy.host(), &[("LONGSHORE_BERTHS", "1")]));
+    let world = World::of(Server::start_with(proxy.host(), &[("LONGSHORE_SANDBOXES", "1")]));
     world.run(&one_step("true"));
     settle(&proxy);
     let count = |pipeline: &str| {
@@ -198,10 +199,12 @@ fn settle(proxy: &Proxy) {
     }
 }
 
-/// Claim to first output byte, with a berth, beside the same by hand.
+/// Claim to first output byte, with a sandbox, beside the same by hand.
 fn starts(figures: &mut Figures) {
-    let world =
-        World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_BERTHS", "1"), ("LONGSHORE_CAPACITY", "1")]));
+    let world = World::of(Server::start_with(
+        engine::docker_host(),
+        &[("LONGSHORE_SANDBOXES", "1"), ("LONGSHORE_CAPACITY", "1")],
+    ));
     world.run(&one_step("echo x"));
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for _ in 0..15 {
@@ -214,9 +217,9 @@ fn starts(figures: &mut Figures) {
             serde_json::from_str(lines.lines().find(|l| l.contains("\"stdout\"")).expect("output")).unwrap();
         ours.push(time_of(&first, "time") - time_of(one, "claimed_at"));
         world.nothing_is_left();
-        let berth = engine::objects(&world.server.instance, &["berth"]).remove(0);
+        let sandbox = engine::objects(&world.server.instance, &["sandbox"]).remove(0);
         let begin = Instant::now();
-        let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{berth}"), "none");
+        let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{sandbox}"), "none");
         let mut output = raw::attach(&id);
         raw::start(&id);
         std::io::Read::read_exact(&mut output, &mut [0; 9]).expect("a header and a byte");
@@ -247,9 +250,9 @@ fn run(figures: &mut Figures) {
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for _ in 0..15 {
         ours.push(ms(once));
-        let berth = engine::objects(&instance, &["berth"]).remove(0);
+        let sandbox = engine::objects(&instance, &["sandbox"]).remove(0);
         by_hand.push(ms(|| {
-            let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{berth}"), "none");
+            let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{sandbox}"), "none");
             let mut output = raw::attach(&id);
             raw::start(&id);
             raw::wait(&id);
@@ -266,7 +269,7 @@ fn run(figures: &mut Figures) {
 
 /// 1,000,000 lines from the container to the stored log, beside `docker logs -f` of the same.
 fn log(figures: &mut Figures) {
-    let world = World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_BERTHS", "1")]));
+    let world = World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_SANDBOXES", "1")]));
     world.run(&one_step("true"));
     world.git.push(&one_step(LINES));
     let expected: u64 = 96 * 1_000_000;

@@ -66,15 +66,15 @@ fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
     assert!(browser.text("#legend").contains("critical path"));
     browser.picture("readme-build");
 
-    let errors = "#!/bin/sh\nfor file in quay berth crane tide buoy pilot; do echo \"   Compiling $file\"; done\n\
+    let errors = "#!/bin/sh\nfor file in quay sandbox crane tide buoy pilot; do echo \"   Compiling $file\"; done\n\
                   printf '\\033[1;31merror[E0308]\\033[0m: mismatched types\\n'\n\
-                  printf '  \\033[34m-->\\033[0m src/berth.rs:42:17\\n   | let number: u32 = berths.len();\\n'\n\
+                  printf '  \\033[34m-->\\033[0m src/sandbox.rs:42:17\\n   | let number: u32 = sandboxes.len();\\n'\n\
                   printf '   |                   \\033[31m^^^^^^^^^^^^ expected `u32`, found `usize`\\033[0m\\n'\nexit 101\n";
-    let bad = push("Berths are numbered from one", errors);
+    let bad = push("Sandboxes are numbered from one", errors);
     assert_eq!(bad["status"], "failure", "{bad}");
     browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
     assert!(browser.text("#note").contains("step `Compile` failed with exit code 101"), "{}", browser.text("#note"));
-    assert!(browser.text(".tail").contains("src/berth.rs:42:17"));
+    assert!(browser.text(".tail").contains("src/sandbox.rs:42:17"));
     browser.size(360, 940);
     browser.assert_fits();
     browser.picture("readme-phone");

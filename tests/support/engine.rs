@@ -17,7 +17,7 @@ pub fn docker(args: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Everything of an instance on the engine, berths, agents and the network apart where `kinds` says so.
+/// Everything of an instance on the engine, sandboxes, agents and the network apart where `kinds` says so.
 pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for kind in kinds {

@@ -50,7 +50,7 @@ pub(crate) struct Inside {
     pub(crate) events: Receiver<Event>,
     pub(crate) mailbox: Mailbox,
     pub(crate) children: Arc<Children>,
-    /// Where there is a berth.
+    /// Where there is a sandbox.
     pub(crate) shared_files: Option<SharedFiles>,
 }
 

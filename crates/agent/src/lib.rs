@@ -1,6 +1,6 @@
 //! What runs as PID 1 inside a job's container, and what holds its network namespace.
 //!
-//! Called by the binary (`longshore agent`, `longshore berth`) and by nobody else. No async runtime: a few threads.
+//! Called by the binary (`longshore agent`, `longshore sandbox`) and by nobody else. No async runtime: a few threads.
 //!
 //! ```text
 //! stdin -> intake -> events -> job -> spool -> sender -> stdout
@@ -13,7 +13,6 @@
 //! in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a runner to be there.
 
 mod account;
-mod berth;
 mod checkout;
 mod clock;
 mod ending;
@@ -24,6 +23,7 @@ mod job;
 mod memory;
 mod processes;
 mod reaper;
+mod sandbox;
 mod sender;
 mod shared_files;
 mod spool;
@@ -86,7 +86,7 @@ impl AgentOptions {
     }
 }
 
-/// Why an agent or a berth cannot do its work at all.
+/// Why an agent or a sandbox cannot do its work at all.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("{path} cannot be made: {source}")]
@@ -105,8 +105,11 @@ pub fn run(options: AgentOptions) -> ExitCode {
 
 /// Holds a network namespace until told to end, or until unused for `idle`.
 #[must_use]
-pub fn berth(idle: Option<Duration>) -> ExitCode {
-    report("berth", berth::run(idle).map_err(|source| StartError::System { what: "the berth cannot be held", source }))
+pub fn sandbox(idle: Option<Duration>) -> ExitCode {
+    report(
+        "sandbox",
+        sandbox::run(idle).map_err(|source| StartError::System { what: "the sandbox cannot be held", source }),
+    )
 }
 
 fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {
@@ -122,8 +125,8 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     harden().map_err(system("the process cannot be set up"))?;
     let spool_folder = prepare_folders(&options.root)?;
     // Held for the agent's life.
-    let mooring = berth::moor();
-    let shared_files = mooring.as_ref().map(|_| SharedFiles::open(&options.etc));
+    let placement = sandbox::place();
+    let shared_files = placement.as_ref().map(|_| SharedFiles::open(&options.etc));
 
     let wake = Arc::new(Wake::new().map_err(system("no event descriptor"))?);
     let spool = Arc::new(Spool::new(spool_folder, options.spool_limit, Arc::clone(&wake)));

@@ -1,5 +1,5 @@
-//! The files that the engine shares between a berth and all jobs that join it: names and addresses. A job may write them, and the
-//! berth's next job gets them as they were.
+//! The files that the engine shares between a sandbox and all jobs that join it: names and addresses. A job may write them, and the
+//! sandbox's next job gets them as they were.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -29,7 +29,7 @@ impl SharedFiles {
     /// Makes them what they were. Called when no process of the job is left.
     pub(crate) fn restore(&self) {
         for file in &self.0 {
-            // A full disk, at worst: the berth is then of little use, and so is the host.
+            // A full disk, at worst: the sandbox is then of little use, and so is the host.
             let _ = file.restore();
         }
     }

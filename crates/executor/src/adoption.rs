@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use longshore_core::{ErrorKind, Outcome};
 
-use crate::berth::Berth;
 use crate::drive::Start;
 use crate::engine::{Engine, Shared};
 use crate::error::{ApiResult as _, EngineError};
@@ -21,6 +20,7 @@ use crate::journal::Journal;
 use crate::labels::{self, AttemptId};
 use crate::patience::patiently;
 use crate::removal::remove_volume;
+use crate::sandbox::Sandbox;
 
 /// A job that an earlier process had claimed.
 #[derive(Debug, Clone)]
@@ -57,50 +57,50 @@ impl Engine {
     ) -> Outcome {
         let AdoptRequest { job, session, began } = request;
         let job = Arc::new(job);
-        let mut scribe = match job.scribe(journal).await {
-            Ok(scribe) => scribe,
+        let mut recorder = match job.recorder(journal).await {
+            Ok(recorder) => recorder,
             Err(outcome) => {
                 self.abandon(job.attempt_id());
                 return outcome;
             }
         };
         // The earlier process may have died between the job's last record and its telling.
-        scribe.recall();
-        let began = began || scribe.last_seq() > 0;
-        scribe.tell(&updates).await;
-        if let Some(result) = scribe.finished().cloned() {
+        recorder.recall();
+        let began = began || recorder.last_seq() > 0;
+        recorder.tell(&updates).await;
+        if let Some(result) = recorder.finished().cloned() {
             self.abandon(job.attempt_id());
-            return end(scribe, job.outcome_of(result, cancel.is_cancelled())).await;
+            return end(recorder, job.outcome_of(result, cancel.is_cancelled())).await;
         }
         let found = tokio::select! {
-            found = patiently(&self.shared, &mut scribe, || find(&self.shared, &job)) => found,
+            found = patiently(&self.shared, &mut recorder, || find(&self.shared, &job)) => found,
             () = cancel.cancelled(), if !began => {
                 self.abandon(job.attempt_id());
-                return end(scribe, Outcome::Canceled).await;
+                return end(recorder, Outcome::Canceled).await;
             }
         };
         match found {
             Ok(Found::Container(facts)) => {
-                let berth = Berth::adopted(facts.berth.clone(), job.scope.clone());
+                let sandbox = Sandbox::adopted(facts.sandbox.clone(), job.scope.clone());
                 let session = crate::session::next_number(session).saturating_add(SESSIONS_UNKNOWN);
                 let start = Start { session, fresh: false, may_start_over: !began, link: None, prepared: None };
-                self.drive(&job, facts, berth, scribe, updates, cancel, start).await
+                self.drive(&job, facts, sandbox, recorder, updates, cancel, start).await
             }
             Ok(Found::Nothing | Found::NeverStarted(_)) if began => {
                 let message = "the job's container is gone: someone removed it".to_owned();
                 self.abandon(job.attempt_id());
-                end(scribe, Outcome::Error { kind: ErrorKind::Lost, message }).await
+                end(recorder, Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
-            Ok(Found::NeverStarted(facts)) => self.start_over(job, facts, scribe, updates, cancel).await,
+            Ok(Found::NeverStarted(facts)) => self.start_over(job, facts, recorder, updates, cancel).await,
             Ok(Found::Nothing) => {
                 // Of a container that the earlier process had taken away to start over.
                 let volume = job.attempt_id().volume_name();
                 remove_volume(&self.shared, &volume, self.shared.options.patience).await;
-                self.run(job, scribe, updates, cancel).await
+                self.run(job, recorder, updates, cancel).await
             }
             Err(error) => {
                 self.abandon(job.attempt_id());
-                end(scribe, error.outcome()).await
+                end(recorder, error.outcome()).await
             }
         }
     }
@@ -148,12 +148,12 @@ pub(crate) async fn inspect(
     Ok(Some(inspected))
 }
 
-/// What `mooring` knew when it created the container.
+/// What `placement` knew when it created the container.
 pub(crate) fn facts(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<ContainerFacts> {
     let config = inspected.config?;
     let mut nonce = [0; 16];
     hex::decode_to_slice(config.entrypoint?.last()?, &mut nonce).ok()?;
-    let berth = inspected.host_config?.network_mode?.strip_prefix("container:")?.to_owned();
+    let sandbox = inspected.host_config?.network_mode?.strip_prefix("container:")?.to_owned();
     let user = config.labels?.remove(labels::USER).unwrap_or_default();
-    Some(ContainerFacts { container: inspected.id?, volume: attempt.volume_name(), berth, nonce, user })
+    Some(ContainerFacts { container: inspected.id?, volume: attempt.volume_name(), sandbox, nonce, user })
 }

@@ -2,7 +2,7 @@
 //!
 //! The image is imported from a tar with the one file; the volume is filled from it by the engine's copy-up. Both are named
 //! after the executable's hash, so that an upgrade never touches running jobs. Every job's container mounts the volume
-//! read-only; berths run the image.
+//! read-only; sandboxes run the image.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -103,7 +103,7 @@ impl AgentImage {
         Ok(wanted)
     }
 
-    /// Says without looking that it is there: a berth of this very executable was found. A wrong guess is met by
+    /// Says without looking that it is there: a sandbox of this very executable was found. A wrong guess is met by
     /// [`AgentImage::again`].
     pub(crate) async fn assume(&self, hash: &str) {
         let mut delivered = self.delivered.lock().await;

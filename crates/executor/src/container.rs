@@ -31,7 +31,7 @@ pub(crate) fn body(
     request: &JobRequest,
     image: &ImageFacts,
     agent: &Delivered,
-    berth: &str,
+    sandbox: &str,
     marker: [u8; 16],
 ) -> ContainerCreateBody {
     let attempt = request.attempt_id();
@@ -53,7 +53,7 @@ pub(crate) fn body(
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         labels: Some(job_labels),
         host_config: Some(HostConfig {
-            network_mode: Some(format!("container:{berth}")),
+            network_mode: Some(format!("container:{sandbox}")),
             mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request)]),
             // The daemon's drivers are the slowest part of a log's road, and keep a second copy.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),

@@ -21,8 +21,8 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, end, journal_outcome};
 use crate::leftovers::{self, Unreadable};
 use crate::link::{LinkReader, LinkWriter, attach};
+use crate::log_recorder::LogRecorder;
 use crate::patience::{Wait, patiently};
-use crate::scribe::Scribe;
 use crate::session::{ALWAYS_LIMIT, Ending, SLACK, Session, Stuck, announce, converse, next_number, send};
 
 /// Sessions in a row that brought nothing.
@@ -59,9 +59,9 @@ pub(crate) enum Driven {
     Fenced(Outcome),
     /// Nothing of the job has run: the container ended before its agent had its orders (an earlier process died before it gave them,
     /// or while it was taking the container away), or its agent waits for the rest of a checkout that nobody has any more.
-    Untouched(Scribe),
+    Untouched(LogRecorder),
     /// The agent crashed before it did anything.
-    Crashed(Scribe, Outcome),
+    Crashed(LogRecorder, Outcome),
 }
 
 /// Drives one job's agent.
@@ -81,7 +81,7 @@ enum Condition {
 }
 
 impl Driver<'_> {
-    pub(crate) async fn run(&self, mut scribe: Scribe, start: Start) -> Driven {
+    pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> Driven {
         let Start { mut session, mut fresh, mut may_start_over, mut link, prepared } = start;
         let mut carrier = Carrier::new(self.request.checkout.clone(), prepared);
         let limits = Duration::from_millis(self.request.plan.timeout_ms) + ALWAYS_LIMIT + self.request.limits.grace * 2;
@@ -98,75 +98,75 @@ impl Driver<'_> {
         loop {
             let (mut reader, mut writer) = match link.take() {
                 Some(link) => link,
-                None => match self.look(&mut scribe).await {
+                None => match self.look(&mut recorder).await {
                     Ok(Condition::Running(reader, writer)) => (reader, writer),
                     Ok(Condition::Ended(state)) => {
-                        let left = leftovers::read(self.shared, &self.facts.container, &mut scribe).await;
-                        if may_start_over && scribe.last_seq() == 0 && nothing_was_said(&left, &state) {
-                            return Driven::Untouched(scribe);
+                        let left = leftovers::read(self.shared, &self.facts.container, &mut recorder).await;
+                        if may_start_over && recorder.last_seq() == 0 && nothing_was_said(&left, &state) {
+                            return Driven::Untouched(recorder);
                         }
-                        scribe.tell(self.updates).await;
+                        recorder.tell(self.updates).await;
                         let crashed = silent
-                            && scribe.last_seq() == 0
+                            && recorder.last_seq() == 0
                             && nothing_was_said(&left, &state)
                             && is_no_program(&state, complaint.as_deref());
                         let left = match left {
                             Err(Unreadable::Passing(error)) if !is_dead(&state) => {
                                 tracing::debug!(%error, "the spool did not come whole");
                                 let wait = reading.get_or_insert_with(|| Wait::new(self.shared));
-                                match wait.again(&mut scribe, error).await {
+                                match wait.again(&mut recorder, error).await {
                                     Ok(()) => continue,
-                                    Err(error) => return self.finish(scribe, error.outcome(), None).await,
+                                    Err(error) => return self.finish(recorder, error.outcome(), None).await,
                                 }
                             }
                             left => left,
                         };
-                        let outcome = match self.said(&scribe).or_else(|| self.unreadable(left)) {
+                        let outcome = match self.said(&recorder).or_else(|| self.unreadable(left)) {
                             Some(outcome) => outcome,
-                            None => self.outcome_of_death(&mut scribe, &state, stuck, complaint),
+                            None => self.outcome_of_death(&mut recorder, &state, stuck, complaint),
                         };
                         if crashed {
-                            return Driven::Crashed(scribe, outcome);
+                            return Driven::Crashed(recorder, outcome);
                         }
-                        return self.finish(scribe, outcome, None).await;
+                        return self.finish(recorder, outcome, None).await;
                     }
-                    Ok(Condition::Vanished) if may_start_over && scribe.last_seq() == 0 => {
-                        return Driven::Untouched(scribe);
+                    Ok(Condition::Vanished) if may_start_over && recorder.last_seq() == 0 => {
+                        return Driven::Untouched(recorder);
                     }
                     Ok(Condition::Vanished) => {
                         let message = "the job's container is gone: someone removed it".to_owned();
                         let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                        return self.finish(scribe, outcome, None).await;
+                        return self.finish(recorder, outcome, None).await;
                     }
-                    Err(error) => return self.finish(scribe, error.outcome(), None).await,
+                    Err(error) => return self.finish(recorder, error.outcome(), None).await,
                 },
             };
             session = next_number(session);
             announce(self, session).await;
             let this = Session { number: session, nonce: rand::random(), fresh };
-            let (before, begun) = (scribe.last_seq(), Instant::now());
+            let (before, begun) = (recorder.last_seq(), Instant::now());
             let (ending, answered) =
-                converse(self, &mut scribe, this, &mut reader, &mut writer, &mut carrier, backstop).await;
+                converse(self, &mut recorder, this, &mut reader, &mut writer, &mut carrier, backstop).await;
             fresh = false;
             // An agent that has answered may have its orders by now.
             may_start_over &= !answered;
             silent &= !answered;
-            fruitless = if scribe.last_seq() > before || held(answered, begun.elapsed()) { 0 } else { fruitless + 1 };
+            fruitless = if recorder.last_seq() > before || held(answered, begun.elapsed()) { 0 } else { fruitless + 1 };
             let outcome = match ending {
                 Ending::Finished(result) => {
                     // Written out before: the agent may forget all of it, and end.
-                    let seq = scribe.last_seq();
+                    let seq = recorder.last_seq();
                     let ack = ToAgent::Ack { seq };
                     let farewell = send(&mut writer, this, &ack);
                     let _ = tokio::time::timeout(FAREWELL, farewell).await;
                     return self
-                        .finish(scribe, self.request.outcome_of(result, self.cancel.is_cancelled()), Some(reader))
+                        .finish(recorder, self.request.outcome_of(result, self.cancel.is_cancelled()), Some(reader))
                         .await;
                 }
                 Ending::Superseded => {
                     let message = "another Longshore has taken this job over".to_owned();
                     let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
-                    return Driven::Fenced(end(scribe, outcome).await);
+                    return Driven::Fenced(end(recorder, outcome).await);
                 }
                 Ending::Disconnected | Ending::NotUnderstood => {
                     complaint = reader.complaint().or(complaint);
@@ -187,14 +187,14 @@ impl Driver<'_> {
                     let why = *stuck.get_or_insert(why);
                     self.kill().await;
                     // What was read is taken first; the rest is on the volume, if the container is dead now.
-                    match scribe.flush().await {
+                    match recorder.flush().await {
                         Ok(()) if kills < FRUITLESS => {
-                            scribe.tell(self.updates).await;
+                            recorder.tell(self.updates).await;
                             tokio::time::sleep(PAUSE * kills).await;
                             kills += 1;
                             continue;
                         }
-                        Ok(()) => self.outcome_of_stuck(&mut scribe, why),
+                        Ok(()) => self.outcome_of_stuck(&mut recorder, why),
                         Err(error) => journal_outcome(&error),
                     }
                 }
@@ -214,34 +214,34 @@ impl Driver<'_> {
                 Ending::Journal(error) => journal_outcome(&error),
                 Ending::OtherCheckout => {
                     // Without its checkout an agent begins nothing; it may have said its end.
-                    if scribe.flush().await.is_ok() && scribe.last_seq() == 0 {
-                        return Driven::Untouched(scribe);
+                    if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
+                        return Driven::Untouched(recorder);
                     }
                     checkout_failed("it was made anew in the middle")
                 }
                 Ending::Checkout(error) => checkout_failed(error),
             };
-            return self.finish(scribe, outcome, None).await;
+            return self.finish(recorder, outcome, None).await;
         }
     }
 
     /// What came before the end still counts, the job's own end above all; what cannot be written is told by the close.
-    async fn finish(&self, mut scribe: Scribe, outcome: Outcome, reader: Option<LinkReader>) -> Driven {
-        if scribe.flush().await.is_ok() {
-            scribe.tell(self.updates).await;
+    async fn finish(&self, mut recorder: LogRecorder, outcome: Outcome, reader: Option<LinkReader>) -> Driven {
+        if recorder.flush().await.is_ok() {
+            recorder.tell(self.updates).await;
         }
-        let outcome = self.said(&scribe).unwrap_or(outcome);
-        Driven::Over(end(scribe, outcome).await, reader)
+        let outcome = self.said(&recorder).unwrap_or(outcome);
+        Driven::Over(end(recorder, outcome).await, reader)
     }
 
     /// What the job itself said of its end.
-    fn said(&self, scribe: &Scribe) -> Option<Outcome> {
-        scribe.finished().map(|result| self.request.outcome_of(result.clone(), self.cancel.is_cancelled()))
+    fn said(&self, recorder: &LogRecorder) -> Option<Outcome> {
+        recorder.finished().map(|result| self.request.outcome_of(result.clone(), self.cancel.is_cancelled()))
     }
 
     /// Asks the engine about the container, and attaches if it runs. An engine that went away gets a while to come back.
-    async fn look(&self, scribe: &mut Scribe) -> Result<Condition, EngineError> {
-        patiently(self.shared, scribe, || self.look_once()).await
+    async fn look(&self, recorder: &mut LogRecorder) -> Result<Condition, EngineError> {
+        patiently(self.shared, recorder, || self.look_once()).await
     }
 
     async fn look_once(&self) -> Result<Condition, EngineError> {
@@ -277,7 +277,7 @@ impl Driver<'_> {
     /// The agent ended, and its job's end is nowhere. Whose fault that was.
     fn outcome_of_death(
         &self,
-        scribe: &mut Scribe,
+        recorder: &mut LogRecorder,
         state: &ContainerState,
         stuck: Option<Stuck>,
         complaint: Option<String>,
@@ -289,7 +289,7 @@ impl Driver<'_> {
             return Outcome::Failure { exit_code: 137, step, out_of_memory: true };
         }
         if let Some(stuck) = stuck {
-            return self.outcome_of_stuck(scribe, stuck);
+            return self.outcome_of_stuck(recorder, stuck);
         }
         if self.cancel.is_cancelled() {
             return Outcome::Canceled;
@@ -321,14 +321,14 @@ impl Driver<'_> {
     }
 
     /// What a job is whose agent did not do what it should, and said nothing else before its end.
-    fn outcome_of_stuck(&self, scribe: &mut Scribe, stuck: Stuck) -> Outcome {
+    fn outcome_of_stuck(&self, recorder: &mut LogRecorder, stuck: Stuck) -> Outcome {
         match stuck {
             Stuck::NoAnswer => Outcome::Error {
                 kind: ErrorKind::AgentFailed,
                 message: "the agent was started and did not answer within a minute; look at the host's load, and run the job again".to_owned(),
             },
             Stuck::IgnoresCancel => {
-                scribe.note("the agent did not end the job in time after the cancel: its container was killed");
+                recorder.note("the agent did not end the job in time after the cancel: its container was killed");
                 Outcome::Canceled
             }
             Stuck::LogTooLong => Outcome::Error {
@@ -339,7 +339,7 @@ impl Driver<'_> {
                 ),
             },
             Stuck::OverTime => {
-                scribe.note("the agent did not keep the job's time limit: its container was killed");
+                recorder.note("the agent did not keep the job's time limit: its container was killed");
                 Outcome::TimedOut { limit_ms: self.request.plan.timeout_ms }
             }
         }

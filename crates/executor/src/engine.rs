@@ -1,7 +1,7 @@
 //! The engine's front door: connect, and what every part shares.
 //!
 //! The server and `longshore run` hold one [`Engine`] each, for as long as they live. Its background work (removals, making
-//! berths ready) is owned by it and ends with [`Engine::shutdown`].
+//! sandboxes ready) is owned by it and ends with [`Engine::shutdown`].
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agent_image::AgentImage;
-use crate::berth::Berths;
 use crate::error::{ApiResult as _, EngineError, io_kind};
 use crate::image::Images;
 use crate::network::Network;
 use crate::options::EngineOptions;
 use crate::removal::Removals;
+use crate::sandbox::Sandboxes;
 
 /// For the last removals of a process, on an engine that is there.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) options: EngineOptions,
     pub(crate) agent: AgentImage,
     pub(crate) network: Network,
-    pub(crate) berths: Berths,
+    pub(crate) sandboxes: Sandboxes,
     pub(crate) images: Images,
     pub(crate) removals: Removals,
     pub(crate) starts: Starts,
@@ -57,7 +57,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             agent: AgentImage::new(&options),
             network: Network::new(&options),
-            berths: Berths::new(),
+            sandboxes: Sandboxes::new(),
             images: Images::new(),
             removals: Removals::new(),
             starts: Starts::default(),
@@ -69,15 +69,15 @@ impl Engine {
         Ok(Self { shared })
     }
 
-    /// Makes ready what the first job would have to wait for: the agent's image and volume, the network, spare berths.
+    /// Makes ready what the first job would have to wait for: the agent's image and volume, the network, spare sandboxes.
     ///
     /// # Errors
     /// What the first job would have met.
     pub async fn prepare(&self) -> Result<(), EngineError> {
         self.shared.agent.ready(&self.shared).await?;
-        if self.shared.options.berths_ready > 0 {
+        if self.shared.options.sandboxes_ready > 0 {
             self.shared.network.ready(&self.shared).await?;
-            Berths::refill(&self.shared);
+            Sandboxes::refill(&self.shared);
         }
         Ok(())
     }
@@ -88,13 +88,13 @@ impl Engine {
     }
 
     /// Ends the background work. With `drain`, removals that are due are done first, as far as an engine that is away allows;
-    /// without, the next start's sweep finds what is left. Idle berths of the pool are removed unless they end by themselves.
+    /// without, the next start's sweep finds what is left. Idle sandboxes of the pool are removed unless they end by themselves.
     pub async fn shutdown(&self, drain: bool) {
         if drain {
             let drained = async {
-                // Removals give berths back to the pool.
+                // Removals give sandboxes back to the pool.
                 self.shared.removals.drained().await;
-                Berths::drain(&self.shared);
+                Sandboxes::drain(&self.shared);
                 self.shared.removals.drained().await;
             };
             let _ = tokio::time::timeout(self.shared.options.patience.max(DRAIN), drained).await;

@@ -6,8 +6,8 @@ use crate::error::EngineError;
 /// What has to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The berth has ended: take another.
-    BerthGone,
+    /// The sandbox has ended: take another.
+    SandboxGone,
     /// The agent's volume is empty or half filled: bring it again.
     AgentMissing,
     /// The agent is there and cannot run.
@@ -31,7 +31,7 @@ impl Fault {
             || text.contains("joining network namespace")
             || text.contains("/ns/net")
         {
-            Self::BerthGone
+            Self::SandboxGone
         } else if text.contains("network") && text.contains("not found") {
             Self::NetworkGone
         } else if about_agent
@@ -63,8 +63,8 @@ mod tests {
         let oci = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
         for (status, text, fault) in [
             (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
-            (404, "No such container: 0123".to_owned(), Fault::BerthGone),
-            (409, "cannot join network of a non running container: 0123".to_owned(), Fault::BerthGone),
+            (404, "No such container: 0123".to_owned(), Fault::SandboxGone),
+            (409, "cannot join network of a non running container: 0123".to_owned(), Fault::SandboxGone),
             (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
             (
                 400,

@@ -23,7 +23,7 @@ pub struct ContainerObject {
     pub id: String,
     pub name: String,
     pub instance: String,
-    /// The label's word: `job`, `berth`, `agent`.
+    /// The label's word: `job`, `sandbox`, `agent`.
     pub kind: String,
     pub build: Option<BuildId>,
     pub attempt: Option<AttemptId>,
@@ -77,7 +77,7 @@ impl Removed {
 /// How much `longshore clean` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CleanScope {
-    /// Whatever is idle, of every instance: berths that no container has joined, agents of other versions, networks that nobody is
+    /// Whatever is idle, of every instance: sandboxes that no container has joined, agents of other versions, networks that nobody is
     /// on, and what is left of jobs that ended longer ago than this. A server that was down for so long finds its jobs' results gone.
     Idle { leftovers_older_than: Duration },
     /// Everything of this engine's instance, running jobs included; with `agent`, also the agent of this version, if
@@ -94,7 +94,7 @@ impl Engine {
         objects(&self.shared, instance).await
     }
 
-    /// Removes what is left of this instance's jobs but those in `keep`, and berths that nobody has joined and the pool does
+    /// Removes what is left of this instance's jobs but those in `keep`, and sandboxes that nobody has joined and the pool does
     /// not know.
     ///
     /// # Errors
@@ -111,12 +111,12 @@ impl Engine {
     pub async fn leftovers(&self, keep: &BTreeSet<AttemptId>) -> Result<Leftovers, EngineError> {
         let shared = &self.shared;
         let mut found = objects(shared, Some(&shared.options.instance)).await?;
-        let joined = joined_berths(&found);
-        let pooled: HashSet<String> = shared.berths.pooled().into_iter().collect();
+        let joined = joined_sandboxes(&found);
+        let pooled: HashSet<String> = shared.sandboxes.pooled().into_iter().collect();
         let kept = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| keep.contains(&attempt));
         found.containers.retain(|container| match container.kind.as_str() {
             "job" => !kept(&container.attempt),
-            "berth" => !pooled.contains(&container.id) && !joined.contains(&container.id),
+            "sandbox" => !pooled.contains(&container.id) && !joined.contains(&container.id),
             "agent" => true,
             _ => false,
         });
@@ -152,7 +152,7 @@ impl Engine {
             CleanScope::Instance { .. } => Some(shared.options.instance.as_str()),
         };
         let found = objects(shared, instance).await?;
-        let joined = joined_berths(&found);
+        let joined = joined_sandboxes(&found);
         let old = |container: &ContainerObject| match scope {
             CleanScope::Instance { .. } => true,
             CleanScope::Idle { leftovers_older_than } => {
@@ -164,7 +164,7 @@ impl Engine {
         let mut left_attempts = HashSet::new();
         for container in &found.containers {
             let superfluous = match container.kind.as_str() {
-                "berth" => matches!(scope, CleanScope::Instance { .. }) || !joined.contains(&container.id),
+                "sandbox" => matches!(scope, CleanScope::Instance { .. }) || !joined.contains(&container.id),
                 _ => old(container),
             };
             if superfluous && remove_container(shared, &container.id, shared.options.patience).await {
@@ -224,8 +224,8 @@ impl Engine {
     }
 }
 
-/// Berths whose namespace some container has joined.
-fn joined_berths(found: &Objects) -> HashSet<String> {
+/// Sandboxes whose namespace some container has joined.
+fn joined_sandboxes(found: &Objects) -> HashSet<String> {
     found
         .containers
         .iter()

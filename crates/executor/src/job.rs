@@ -16,18 +16,18 @@ use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::berth::Berth;
 use crate::checkout::CheckoutSource;
 use crate::drive::{Driven, Driver, Start};
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
 use crate::journal::Journal;
 use crate::labels::AttemptId;
-use crate::mooring::{self, Moored};
+use crate::log_recorder::LogRecorder;
 use crate::options::{Limits, PullPolicy};
 use crate::patience::Wait;
+use crate::placement::{self, Placed};
 use crate::removal::{Remains, make_way, remove_container};
-use crate::scribe::Scribe;
+use crate::sandbox::Sandbox;
 
 /// Everything needed to run one attempt.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ pub struct JobRequest {
     pub job: JobId,
     /// From 1.
     pub attempt: u32,
-    /// Repository and trust level: berths are never shared between two scopes.
+    /// Repository and trust level: sandboxes are never shared between two scopes.
     pub scope: String,
     /// Its image is known; all else is filled in by the agent.
     pub plan: JobPlan,
@@ -120,10 +120,10 @@ impl JobRequest {
     }
 
     /// The journal with the job's masks before it; closed again where they cannot be made.
-    pub(crate) async fn scribe(&self, journal: Box<dyn Journal>) -> Result<Scribe, Outcome> {
+    pub(crate) async fn recorder(&self, journal: Box<dyn Journal>) -> Result<LogRecorder, Outcome> {
         match self.patterns() {
-            Ok(patterns) => Ok(Scribe::new(journal, patterns, self.limits.log)),
-            Err(error) => Err(end(Scribe::new(journal, None, self.limits.log), error.outcome()).await),
+            Ok(patterns) => Ok(LogRecorder::new(journal, patterns, self.limits.log)),
+            Err(error) => Err(end(LogRecorder::new(journal, None, self.limits.log), error.outcome()).await),
         }
     }
 
@@ -185,7 +185,7 @@ pub(crate) struct ContainerFacts {
     /// The full id.
     pub(crate) container: String,
     pub(crate) volume: String,
-    pub(crate) berth: String,
+    pub(crate) sandbox: String,
     /// The job's nonce: sessions with its agent open with it.
     pub(crate) nonce: [u8; 16],
     /// The image's USER: part of the orders, should the agent not have got them yet.
@@ -221,7 +221,7 @@ pub enum Phase {
 }
 
 impl Engine {
-    /// Runs one attempt to its end: berth, container, agent, log. Returns when the outcome is known and the journal is
+    /// Runs one attempt to its end: sandbox, container, agent, log. Returns when the outcome is known and the journal is
     /// closed; what is left on the engine is removed in the background.
     ///
     /// Dropping the future is what the death of this process would be: the job runs on, and can be adopted.
@@ -233,8 +233,8 @@ impl Engine {
         cancel: CancellationToken,
     ) -> Outcome {
         let request = Arc::new(request);
-        match request.scribe(journal).await {
-            Ok(scribe) => self.run(request, scribe, updates, cancel).await,
+        match request.recorder(journal).await {
+            Ok(recorder) => self.run(request, recorder, updates, cancel).await,
             Err(outcome) => outcome,
         }
     }
@@ -242,7 +242,7 @@ impl Engine {
     pub(crate) async fn run(
         &self,
         request: Arc<JobRequest>,
-        mut scribe: Scribe,
+        mut recorder: LogRecorder,
         updates: mpsc::Sender<JobUpdate>,
         cancel: CancellationToken,
     ) -> Outcome {
@@ -251,27 +251,27 @@ impl Engine {
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
         });
         let mut wait = Wait::new(&self.shared);
-        let moored = loop {
-            match self.moor(&request, &mut scribe, &updates, &cancel).await {
-                Ok(Some(moored)) => break moored,
-                Ok(None) => return end(scribe, Outcome::Canceled).await,
+        let placed = loop {
+            match self.place(&request, &mut recorder, &updates, &cancel).await {
+                Ok(Some(placed)) => break placed,
+                Ok(None) => return end(recorder, Outcome::Canceled).await,
                 Err(error) if error.is_waited_for() => {
                     let waited = tokio::select! {
-                        waited = wait.again(&mut scribe, error) => waited,
-                        () = cancel.cancelled() => return end(scribe, Outcome::Canceled).await,
+                        waited = wait.again(&mut recorder, error) => waited,
+                        () = cancel.cancelled() => return end(recorder, Outcome::Canceled).await,
                     };
                     if let Err(error) = waited {
                         self.abandon(request.attempt_id());
-                        return end(scribe, error.outcome()).await;
+                        return end(recorder, error.outcome()).await;
                     }
                 }
-                Err(error) => return end(scribe, error.outcome()).await,
+                Err(error) => return end(recorder, error.outcome()).await,
             }
         };
-        let Moored { facts, berth, reader, writer, .. } = moored;
+        let Placed { facts, sandbox, reader, writer, .. } = placed;
         let _ = updates.send(JobUpdate::Phase(Phase::Running)).await;
         let start = Start { session: 0, fresh: true, may_start_over: false, link: Some((reader, writer)), prepared };
-        self.drive(&request, facts, berth, scribe, updates, cancel, start).await
+        self.drive(&request, facts, sandbox, recorder, updates, cancel, start).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the common end of two verbs")]
@@ -279,29 +279,29 @@ impl Engine {
         &self,
         request: &Arc<JobRequest>,
         facts: ContainerFacts,
-        berth: Berth,
-        scribe: Scribe,
+        sandbox: Sandbox,
+        recorder: LogRecorder,
         updates: mpsc::Sender<JobUpdate>,
         cancel: CancellationToken,
         start: Start,
     ) -> Outcome {
         let shared: &Arc<Shared> = &self.shared;
         let driver = Driver { shared, request, facts: &facts, updates: &updates, cancel: &cancel };
-        match driver.run(scribe, start).await {
+        match driver.run(recorder, start).await {
             Driven::Over(outcome, reader) => {
-                shared.removals.job(shared, Remains::of(facts, berth, reader));
+                shared.removals.job(shared, Remains::of(facts, sandbox, reader));
                 outcome
             }
             Driven::Fenced(outcome) => outcome,
-            Driven::Untouched(scribe) => self.start_over(Arc::clone(request), facts, scribe, updates, cancel).await,
-            Driven::Crashed(scribe, outcome) => {
+            Driven::Untouched(recorder) => self.start_over(Arc::clone(request), facts, recorder, updates, cancel).await,
+            Driven::Crashed(recorder, outcome) => {
                 // It holds the agent's volume.
                 remove_container(shared, &facts.container, shared.options.patience).await;
                 if shared.agent.doubt(shared).await {
-                    return self.start_over(Arc::clone(request), facts, scribe, updates, cancel).await;
+                    return self.start_over(Arc::clone(request), facts, recorder, updates, cancel).await;
                 }
-                shared.removals.job(shared, Remains::of(facts, berth, None));
-                end(scribe, outcome).await
+                shared.removals.job(shared, Remains::of(facts, sandbox, None));
+                end(recorder, outcome).await
             }
         }
     }
@@ -311,66 +311,66 @@ impl Engine {
         &self,
         request: Arc<JobRequest>,
         facts: ContainerFacts,
-        scribe: Scribe,
+        recorder: LogRecorder,
         updates: mpsc::Sender<JobUpdate>,
         cancel: CancellationToken,
     ) -> Outcome {
-        // Its name is needed. The berth is in doubt: a start of the container may still be under way.
+        // Its name is needed. The sandbox is in doubt: a start of the container may still be under way.
         make_way(&self.shared, &facts).await;
-        self.shared.removals.container(&self.shared, facts.berth);
-        Box::pin(self.run(request, scribe, updates, cancel)).await
+        self.shared.removals.container(&self.shared, facts.sandbox);
+        Box::pin(self.run(request, recorder, updates, cancel)).await
     }
 
     /// A started container with an agent in it; `None` if the job was canceled before.
-    async fn moor(
+    async fn place(
         &self,
         request: &Arc<JobRequest>,
-        scribe: &mut Scribe,
+        recorder: &mut LogRecorder,
         updates: &mpsc::Sender<JobUpdate>,
         cancel: &CancellationToken,
-    ) -> Result<Option<Moored>, EngineError> {
+    ) -> Result<Option<Placed>, EngineError> {
         let shared = &self.shared;
         let (notes, mut noted) = mpsc::channel(16);
         // A task of its own: a create call that is given up half-way would leave a container that nobody knows. It tells how far
         // it is only while somebody waits for it.
-        let mut mooring = shared.tasks.spawn(mooring::moor(
+        let mut placement = shared.tasks.spawn(placement::place(
             Arc::clone(shared),
             Arc::clone(request),
             notes,
             updates.downgrade(),
             cancel.clone(),
         ));
-        let moored = loop {
+        let placed = loop {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
-                    shared.removals.abandoned(shared, mooring, request.attempt_id());
+                    shared.removals.abandoned(shared, placement, request.attempt_id());
                     return Ok(None);
                 }
                 Some(note) = noted.recv() => {
-                    scribe.note(&note);
-                    scribe.start();
+                    recorder.note(&note);
+                    recorder.start();
                 }
-                written = scribe.written(), if scribe.is_writing() => {
+                written = recorder.written(), if recorder.is_writing() => {
                     if let Err(error) = written {
-                        shared.removals.abandoned(shared, mooring, request.attempt_id());
+                        shared.removals.abandoned(shared, placement, request.attempt_id());
                         return Err(journal_failed(error));
                     }
                 }
-                moored = &mut mooring => break moored,
+                placed = &mut placement => break placed,
             }
         };
         while let Ok(note) = noted.try_recv() {
-            scribe.note(&note);
+            recorder.note(&note);
         }
-        let moored = match moored {
-            Ok(moored) => moored,
+        let placed = match placed {
+            Ok(placed) => placed,
             Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
         };
-        match (moored, scribe.flush().await) {
-            (Ok(moored), Ok(())) => Ok(Some(moored)),
-            (Ok(moored), Err(error)) => {
-                shared.removals.moored(shared, moored);
+        match (placed, recorder.flush().await) {
+            (Ok(placed), Ok(())) => Ok(Some(placed)),
+            (Ok(placed), Err(error)) => {
+                shared.removals.placed(shared, placed);
                 Err(journal_failed(error))
             }
             // What was asked for stays: the next try meets it.
@@ -388,11 +388,11 @@ pub(crate) fn journal_failed(error: std::io::Error) -> EngineError {
 }
 
 /// The last note, and the journal closed.
-pub(crate) async fn end(mut scribe: Scribe, outcome: Outcome) -> Outcome {
+pub(crate) async fn end(mut recorder: LogRecorder, outcome: Outcome) -> Outcome {
     if let Outcome::Error { message, .. } = &outcome {
-        scribe.note(&format!("error: {message}"));
+        recorder.note(&format!("error: {message}"));
     }
-    match scribe.close().await {
+    match recorder.close().await {
         Ok(_) => outcome,
         Err(error) => journal_outcome(&error),
     }

@@ -13,16 +13,16 @@ pub const JOB: &str = "longshore.job";
 pub const ATTEMPT: &str = "longshore.attempt";
 /// The image's USER, on a job's container: its own is root.
 pub const USER: &str = "longshore.user";
-/// Hash of the executable in an agent image or volume, or behind a berth.
+/// Hash of the executable in an agent image or volume, or behind a sandbox.
 pub const AGENT: &str = "longshore.agent";
-/// Hash of the scope that a berth has served from its start.
+/// Hash of the scope that a sandbox has served from its start.
 pub const SCOPE: &str = "longshore.scope";
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Job,
-    Berth,
+    Sandbox,
     Volume,
     Network,
     Agent,
@@ -34,7 +34,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Job => "job",
-            Self::Berth => "berth",
+            Self::Sandbox => "sandbox",
             Self::Volume => "volume",
             Self::Network => "network",
             Self::Agent => "agent",

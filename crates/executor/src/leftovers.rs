@@ -14,7 +14,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use crate::container::SPOOL;
 use crate::engine::Shared;
 use crate::error::{EngineError, chain};
-use crate::scribe::Scribe;
+use crate::log_recorder::LogRecorder;
 
 /// Why the leftovers are not all in the journal.
 pub(crate) enum Unreadable {
@@ -50,10 +50,10 @@ const MAX_SPOOL: u64 = 2 << 30;
 /// How long the engine may send nothing of it.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// Writes everything of the spool that the journal does not have, and everything else that waits in `scribe`. May be called
+/// Writes everything of the spool that the journal does not have, and everything else that waits in `recorder`. May be called
 /// again: it goes on after what the journal has by then.
-pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) -> Result<(), Unreadable> {
-    scribe.flush().await.map_err(Unreadable::Journal)?;
+pub(crate) async fn read(shared: &Shared, container: &str, recorder: &mut LogRecorder) -> Result<(), Unreadable> {
+    recorder.flush().await.map_err(Unreadable::Journal)?;
     let options = DownloadFromContainerOptionsBuilder::new().path(SPOOL).build();
     let archive = shared
         .docker
@@ -61,27 +61,27 @@ pub(crate) async fn read(shared: &Shared, container: &str, scribe: &mut Scribe) 
         .map_err(|error| io::Error::other(EngineError::from_api("read the spool", error)));
     let archive = SyncIoBridge::new(StreamReader::new(archive));
     let (messages, mut arrived) = mpsc::channel(AHEAD);
-    let after = scribe.last_seq();
+    let after = recorder.last_seq();
     let reading = tokio::task::spawn_blocking(move || unpack(archive, after, &messages));
     loop {
         tokio::select! {
-            written = scribe.written(), if scribe.is_writing() => written.map_err(Unreadable::Journal)?,
-            item = arrived.recv(), if !scribe.is_full() => {
+            written = recorder.written(), if recorder.is_writing() => written.map_err(Unreadable::Journal)?,
+            item = arrived.recv(), if !recorder.is_full() => {
                 let Some(item) = item else { break };
-                scribe.message(item.seq, item.message);
-                scribe.start();
+                recorder.message(item.seq, item.message);
+                recorder.start();
             }
-            () = tokio::time::sleep(SILENCE), if !scribe.is_full() => {
+            () = tokio::time::sleep(SILENCE), if !recorder.is_full() => {
                 let error = EngineError::Gone("it stopped sending the job's spool".to_owned());
                 return Err(Unreadable::Passing(error));
             }
         }
     }
-    scribe.flush().await.map_err(Unreadable::Journal)?;
+    recorder.flush().await.map_err(Unreadable::Journal)?;
     match reading.await.map_err(io::Error::other).map_err(Broken::Archive).flatten() {
         Ok(()) => Ok(()),
         // The job's end was read before the fault.
-        Err(_) if scribe.finished().is_some() => Ok(()),
+        Err(_) if recorder.finished().is_some() => Ok(()),
         Err(Broken::Frame(error)) => Err(Unreadable::Spool(error.to_string())),
         Err(Broken::Foreign(what)) => Err(Unreadable::Spool(what.to_owned())),
         Err(Broken::Archive(error)) => Err(unreadable(&error)),

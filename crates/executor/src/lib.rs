@@ -1,18 +1,17 @@
-//! The engine: berths, job containers, the agent's stream.
+//! The engine: sandboxes, job containers, the agent's stream.
 //!
 //! Runs one attempt of a job at a time for whoever asks (the dispatcher of a server, `longshore run`), takes over what an earlier
 //! process left running (`adoption`), and keeps the engine clean. The only crate that names bollard. It never sees the
 //! database: what happens is told through updates and the journal.
 //!
-//! The way of a job: [`Engine::run_job`] (`job`) has a container started (`mooring`, with `image`, `agent_image`, `berth`, `container`)
-//! and follows its agent (`drive`, session by session in `session`, its messages into the journal by `scribe`); what is left is
+//! The way of a job: [`Engine::run_job`] (`job`) has a container started (`placement`, with `image`, `agent_image`, `sandbox`, `container`)
+//! and follows its agent (`drive`, session by session in `session`, its messages into the journal by `log_recorder`); what is left is
 //! taken away in the background (`removal`).
 //!
 //! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. Secrets are in none of them.
 
 mod adoption;
 mod agent_image;
-mod berth;
 mod checkout;
 mod confinement;
 mod container;
@@ -28,13 +27,14 @@ mod journal;
 pub mod labels;
 mod leftovers;
 mod link;
-mod mooring;
+mod log_recorder;
 mod network;
 mod options;
 mod patience;
+mod placement;
 mod removal;
 mod runtime_dir;
-mod scribe;
+mod sandbox;
 mod session;
 
 pub use adoption::AdoptRequest;

@@ -1,4 +1,4 @@
-//! The one network of an instance: a bridge whose containers cannot reach each other. Only berths are on it.
+//! The one network of an instance: a bridge whose containers cannot reach each other. Only sandboxes are on it.
 
 use std::collections::HashMap;
 

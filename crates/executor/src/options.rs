@@ -12,13 +12,13 @@ pub struct EngineOptions {
     pub instance: String,
     /// The static program that becomes the agent; by default this process's own.
     pub executable: PathBuf,
-    /// Berths kept ready for jobs of no scope yet; 0 makes each on demand.
-    pub berths_ready: usize,
-    /// A berth that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
-    pub berth_idle: Option<Duration>,
-    /// Idle berths kept at most, used ones included.
-    pub berth_limit: usize,
-    /// For short-lived processes: berths outlive the process, are found again by their labels and locked by files in
+    /// Sandboxes kept ready for jobs of no scope yet; 0 makes each on demand.
+    pub sandboxes_ready: usize,
+    /// A sandbox that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
+    pub sandbox_idle: Option<Duration>,
+    /// Idle sandboxes kept at most, used ones included.
+    pub sandbox_limit: usize,
+    /// For short-lived processes: sandboxes outlive the process, are found again by their labels and locked by files in
     /// this folder. `None` keeps the pool in memory.
     pub runtime_dir: Option<PathBuf>,
     /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
@@ -41,9 +41,9 @@ impl EngineOptions {
             docker_host: docker_host.into(),
             instance: instance.into(),
             executable: PathBuf::from("/proc/self/exe"),
-            berths_ready: 1,
-            berth_idle: None,
-            berth_limit: 8,
+            sandboxes_ready: 1,
+            sandbox_idle: None,
+            sandbox_limit: 8,
             runtime_dir: None,
             network_subnet: None,
             patience: Duration::from_secs(15 * 60),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::scribe::Scribe;
+use crate::log_recorder::LogRecorder;
 
 /// Between two looks at an engine that does not answer.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -18,7 +18,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const SAID_AFTER: Duration = Duration::from_secs(1);
 
 /// Asks until the engine answers, with yes or no.
-pub(crate) async fn patiently<T, F>(shared: &Shared, scribe: &mut Scribe, ask: impl Fn() -> F) -> Result<T, EngineError>
+pub(crate) async fn patiently<T, F>(
+    shared: &Shared,
+    recorder: &mut LogRecorder,
+    ask: impl Fn() -> F,
+) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
@@ -27,7 +31,7 @@ where
         match ask().await {
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "the engine does not answer");
-                wait.again(scribe, error).await?;
+                wait.again(recorder, error).await?;
             }
             answer => return answer,
         }
@@ -52,15 +56,15 @@ impl Wait {
     ///
     /// # Errors
     /// The engine's, once it has been away for too long.
-    pub(crate) async fn again(&mut self, scribe: &mut Scribe, error: EngineError) -> Result<(), EngineError> {
+    pub(crate) async fn again(&mut self, recorder: &mut LogRecorder, error: EngineError) -> Result<(), EngineError> {
         if Instant::now() >= self.give_up {
             return Err(error);
         }
         if !self.said && self.begun.elapsed() >= SAID_AFTER {
             self.said = true;
-            scribe.note(&format!("waiting for the engine: {error}"));
+            recorder.note(&format!("waiting for the engine: {error}"));
             // At once: people look at the log to see why nothing happens.
-            scribe.flush().await.map_err(crate::job::journal_failed)?;
+            recorder.flush().await.map_err(crate::job::journal_failed)?;
         }
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

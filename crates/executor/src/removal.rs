@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::adoption;
-use crate::berth::{Berth, Berths};
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::job::ContainerFacts;
 use crate::labels::AttemptId;
 use crate::link::LinkReader;
-use crate::mooring::Moored;
+use crate::placement::Placed;
+use crate::sandbox::{Sandbox, Sandboxes};
 
 /// Removals at one time.
 const AT_ONCE: usize = 2;
@@ -42,15 +42,15 @@ pub(crate) struct Removals {
 pub(crate) struct Remains {
     container: String,
     volume: String,
-    berth: Berth,
-    /// Of an agent that has said its job's end, and so left the berth as it found it. Its end tells that the container's processes
+    sandbox: Sandbox,
+    /// Of an agent that has said its job's end, and so left the sandbox as it found it. Its end tells that the container's processes
     /// are gone.
     reader: Option<LinkReader>,
 }
 
 impl Remains {
-    pub(crate) fn of(facts: ContainerFacts, berth: Berth, reader: Option<LinkReader>) -> Self {
-        Self { container: facts.container, volume: facts.volume, berth, reader }
+    pub(crate) fn of(facts: ContainerFacts, sandbox: Sandbox, reader: Option<LinkReader>) -> Self {
+        Self { container: facts.container, volume: facts.volume, sandbox, reader }
     }
 }
 
@@ -59,35 +59,35 @@ impl Removals {
         Self { slots: Semaphore::new(AT_ONCE), tasks: TaskTracker::new() }
     }
 
-    /// A container of its own: a berth.
+    /// A container of its own: a sandbox.
     pub(crate) fn container(&self, shared: &Arc<Shared>, id: String) {
         self.spawn(shared, |shared| async move { remove_container(&shared, &id, FOR_EVER).await });
     }
 
-    /// A job's container, its volume, and its berth back to the pool.
+    /// A job's container, its volume, and its sandbox back to the pool.
     pub(crate) fn job(&self, shared: &Arc<Shared>, remains: Remains) {
         let of_task = Arc::clone(shared);
         self.tasks.spawn(async move {
             let shared = of_task;
-            let Remains { container, volume, berth, reader } = remains;
+            let Remains { container, volume, sandbox, reader } = remains;
             let as_it_was = reader.is_some();
             let ended = match reader {
                 Some(mut reader) => tokio::time::timeout(LAST_BREATH, reader.drain()).await.is_ok(),
                 None => false,
             };
-            let mut berth = Some(berth);
-            if ended && let Some(berth) = berth.take() {
-                Berths::give_back(&shared, berth);
+            let mut sandbox = Some(sandbox);
+            if ended && let Some(sandbox) = sandbox.take() {
+                Sandboxes::give_back(&shared, sandbox);
             }
             let stop = shared.stop.clone();
             let work = async {
                 let Ok(_slot) = shared.removals.slots.acquire().await else { return };
                 let _ = tokio::time::timeout(MAKES_WAY, shared.starts.quiet()).await;
                 let gone = remove_container(&shared, &container, FOR_EVER).await;
-                // Only an empty namespace may be moored to again.
-                match berth {
-                    Some(berth) if gone && as_it_was => Berths::give_back(&shared, berth),
-                    Some(berth) => Berths::discard(&shared, berth),
+                // Only an empty namespace may be placed to again.
+                match sandbox {
+                    Some(sandbox) if gone && as_it_was => Sandboxes::give_back(&shared, sandbox),
+                    Some(sandbox) => Sandboxes::discard(&shared, sandbox),
                     None => {}
                 }
                 remove_volume(&shared, &volume, FOR_EVER).await;
@@ -106,29 +106,29 @@ impl Removals {
             if let Some(facts) = found.ok().flatten().and_then(|found| adoption::facts(found, attempt)) {
                 remove_container(&shared, &facts.container, FOR_EVER).await;
                 // Who used it last is not known: nobody gets it again.
-                remove_container(&shared, &facts.berth, FOR_EVER).await;
+                remove_container(&shared, &facts.sandbox, FOR_EVER).await;
             }
             remove_volume(&shared, &attempt.volume_name(), FOR_EVER).await
         });
     }
 
     /// A started container whose agent nobody will give a plan.
-    pub(crate) fn moored(&self, shared: &Arc<Shared>, moored: Moored) {
-        let Moored { facts, berth, .. } = moored;
-        self.job(shared, Remains::of(facts, berth, None));
+    pub(crate) fn placed(&self, shared: &Arc<Shared>, placed: Placed) {
+        let Placed { facts, sandbox, .. } = placed;
+        self.job(shared, Remains::of(facts, sandbox, None));
     }
 
     /// A start that nobody waits for any more: what comes of it is removed.
     pub(crate) fn abandoned(
         &self,
         shared: &Arc<Shared>,
-        mooring: JoinHandle<Result<Moored, EngineError>>,
+        placement: JoinHandle<Result<Placed, EngineError>>,
         attempt: AttemptId,
     ) {
         let shared = Arc::clone(shared);
         self.tasks.spawn(async move {
-            match mooring.await {
-                Ok(Ok(moored)) => shared.removals.moored(&shared, moored),
+            match placement.await {
+                Ok(Ok(placed)) => shared.removals.placed(&shared, placed),
                 // What was asked for may have been done though the answer was lost.
                 Ok(Err(_)) | Err(_) => shared.removals.attempt(&shared, attempt),
             }
@@ -162,7 +162,7 @@ impl Removals {
     }
 }
 
-/// Removes a job's container and what its agent wrote, for another of the same name; returns when they are gone. The berth is the caller's.
+/// Removes a job's container and what its agent wrote, for another of the same name; returns when they are gone. The sandbox is the caller's.
 pub(crate) async fn make_way(shared: &Shared, facts: &ContainerFacts) {
     let patience = shared.options.patience;
     remove_container(shared, &facts.container, patience).await;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A lock file that nobody has touched for so long belongs to a berth that is gone: berths end when idle.
+/// A lock file that nobody has touched for so long belongs to a sandbox that is gone: sandboxes end when idle.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Holds a lock until dropped.
@@ -41,7 +41,7 @@ pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
     let file = open(&dir.join(format!("{name}.lock")))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
-            // Its time says when the berth was last used.
+            // Its time says when the sandbox was last used.
             file.set_modified(SystemTime::now())?;
             Ok(Some(FileLock { _file: file }))
         }
@@ -50,7 +50,7 @@ pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
     }
 }
 
-/// Removes the locks of berths that ended long ago.
+/// Removes the locks of sandboxes that ended long ago.
 pub(crate) fn forget_old(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn a_lock_is_held_by_one_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let first = try_lock(dir.path(), "berth").unwrap();
+        let first = try_lock(dir.path(), "sandbox").unwrap();
         assert!(first.is_some());
-        assert!(try_lock(dir.path(), "berth").unwrap().is_none());
+        assert!(try_lock(dir.path(), "sandbox").unwrap().is_none());
         drop(first);
-        assert!(try_lock(dir.path(), "berth").unwrap().is_some());
+        assert!(try_lock(dir.path(), "sandbox").unwrap().is_some());
     }
 
     #[test]

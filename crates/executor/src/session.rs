@@ -16,7 +16,7 @@ use crate::checkout::{Carrier, Trouble};
 use crate::drive::Driver;
 use crate::job::{JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter};
-use crate::scribe::Scribe;
+use crate::log_recorder::LogRecorder;
 
 /// Over the agent's own deadlines, before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
@@ -82,18 +82,18 @@ pub(crate) struct Session {
     pub(crate) fresh: bool,
 }
 
-/// Talks until the session ends, and says whether the agent answered. Everything that came is in the journal, or on its way there in `scribe`.
+/// Talks until the session ends, and says whether the agent answered. Everything that came is in the journal, or on its way there in `recorder`.
 pub(crate) async fn converse(
     driver: &Driver<'_>,
-    scribe: &mut Scribe,
+    recorder: &mut LogRecorder,
     session: Session,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
     carrier: &mut Carrier,
     backstop: Instant,
 ) -> (Ending, bool) {
-    let last_seq = scribe.last_seq();
-    if scribe.step_began() {
+    let last_seq = recorder.last_seq();
+    if recorder.step_began() {
         carrier.finish();
     }
     let (acked, acks) = watch::channel(last_seq);
@@ -101,7 +101,7 @@ pub(crate) async fn converse(
     // What has come is looked at before the clock: we may have been stopped for a while, and not the agent.
     let ending = tokio::select! {
         biased;
-        ending = read(driver, scribe, session, last_seq, reader, &acked, &see) => ending,
+        ending = read(driver, recorder, session, last_seq, reader, &acked, &see) => ending,
         ending = write(driver, session, last_seq, writer, carrier, acks, seen.clone()) => ending,
         stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
     };
@@ -111,7 +111,7 @@ pub(crate) async fn converse(
 
 async fn read(
     driver: &Driver<'_>,
-    scribe: &mut Scribe,
+    recorder: &mut LogRecorder,
     session: Session,
     last_seq: u64,
     reader: &mut LinkReader,
@@ -121,26 +121,26 @@ async fn read(
     let mut decoder = FromAgentDecoder::new(session.number, session.nonce, last_seq);
     loop {
         tokio::select! {
-            written = scribe.written(), if scribe.is_writing() => match written {
+            written = recorder.written(), if recorder.is_writing() => match written {
                 Ok(()) => {
-                    see.send_if_modified(|seen| std::mem::replace(&mut seen.deaf, scribe.is_full()) != seen.deaf);
-                    if let Some(result) = settle(driver, scribe, acked).await {
+                    see.send_if_modified(|seen| std::mem::replace(&mut seen.deaf, recorder.is_full()) != seen.deaf);
+                    if let Some(result) = settle(driver, recorder, acked).await {
                         return Ending::Finished(result);
                     }
                 }
                 Err(error) => return Ending::Journal(error),
             },
-            bytes = reader.next(), if !scribe.is_full() => {
-                let Some(bytes) = bytes else { return written_out(driver, scribe, acked, Ending::Disconnected).await };
+            bytes = reader.next(), if !recorder.is_full() => {
+                let Some(bytes) = bytes else { return written_out(driver, recorder, acked, Ending::Disconnected).await };
                 decoder.push(&bytes);
                 while let Some(item) = decoder.next() {
                     let item = match item {
                         Ok(item) => item,
                         Err(longshore_agent_protocol::FrameError::Superseded) => {
-                            return written_out(driver, scribe, acked, Ending::Superseded).await;
+                            return written_out(driver, recorder, acked, Ending::Superseded).await;
                         }
                         Err(error) => {
-                            return written_out(driver, scribe, acked, Ending::Garbage(error.to_string())).await;
+                            return written_out(driver, recorder, acked, Ending::Garbage(error.to_string())).await;
                         }
                     };
                     match &item.message {
@@ -150,36 +150,41 @@ async fn read(
                             let ready = Ready { planned, checkout_received, checkout_whole };
                             see.send_modify(|seen| seen.ready = Some(ready));
                         }
-                        FromAgent::Lost => return written_out(driver, scribe, acked, Ending::NotUnderstood).await,
+                        FromAgent::Lost => return written_out(driver, recorder, acked, Ending::NotUnderstood).await,
                         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
                             see.send_modify(|seen| seen.steps += 1);
                         }
                         FromAgent::Output { .. } | FromAgent::Note { .. } => {}
                     }
-                    scribe.message(item.seq, item.message);
+                    recorder.message(item.seq, item.message);
                 }
-                scribe.start();
-                if scribe.is_over() {
+                recorder.start();
+                if recorder.is_over() {
                     return Ending::Stuck(Stuck::LogTooLong);
                 }
                 // Something came, whatever it was.
-                see.send_modify(|seen| seen.deaf = scribe.is_full());
+                see.send_modify(|seen| seen.deaf = recorder.is_full());
             }
         }
     }
 }
 
 /// Tells others what is on disk now. Gives the job's result if that is.
-async fn settle(driver: &Driver<'_>, scribe: &mut Scribe, acked: &watch::Sender<u64>) -> Option<JobResult> {
-    acked.send_if_modified(|seq| std::mem::replace(seq, scribe.last_seq()) != scribe.last_seq());
-    scribe.tell(driver.updates).await;
-    scribe.finished().cloned()
+async fn settle(driver: &Driver<'_>, recorder: &mut LogRecorder, acked: &watch::Sender<u64>) -> Option<JobResult> {
+    acked.send_if_modified(|seq| std::mem::replace(seq, recorder.last_seq()) != recorder.last_seq());
+    recorder.tell(driver.updates).await;
+    recorder.finished().cloned()
 }
 
 /// Whatever ends a session, what came before it counts: the job's end may be among it.
-async fn written_out(driver: &Driver<'_>, scribe: &mut Scribe, acked: &watch::Sender<u64>, ending: Ending) -> Ending {
-    match scribe.flush().await {
-        Ok(()) => settle(driver, scribe, acked).await.map_or(ending, Ending::Finished),
+async fn written_out(
+    driver: &Driver<'_>,
+    recorder: &mut LogRecorder,
+    acked: &watch::Sender<u64>,
+    ending: Ending,
+) -> Ending {
+    match recorder.flush().await {
+        Ok(()) => settle(driver, recorder, acked).await.map_or(ending, Ending::Finished),
         Err(error) => Ending::Journal(error),
     }
 }

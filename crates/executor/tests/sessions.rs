@@ -136,7 +136,7 @@ async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
-    // The berth's come first.
+    // The sandbox's come first.
     let calls = [("/containers/create", 0), ("/start", 0), ("/containers/create", 1), ("/attach", 0), ("/start", 1)];
     for (call, passing) in calls {
         for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer] {

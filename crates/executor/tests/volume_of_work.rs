@@ -27,7 +27,7 @@ async fn a_hundred_megabytes_arrive_byte_for_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_quick_failures_lose_no_byte_and_no_exit_code() {
-    let world = World::with(|options| options.berths_ready = 1).await;
+    let world = World::with(|options| options.sandboxes_ready = 1).await;
     for _ in 0..50 {
         let mut request = job(&["printf x; exit 7"; 200]);
         for step in &mut request.plan.steps {
@@ -43,7 +43,7 @@ async fn ten_thousand_quick_failures_lose_no_byte_and_no_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_jobs_at_once_finish_without_an_error_of_ours() {
-    let world = World::with(|options| options.berths_ready = 2).await;
+    let world = World::with(|options| options.sandboxes_ready = 2).await;
     let outcomes = futures_util::future::join_all((0..50).map(|number| {
         let world = &world;
         async move {

@@ -51,7 +51,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Agent(Agent),
     #[command(hide = true)]
-    Berth(Berth),
+    Sandbox(Sandbox),
     #[command(hide = true)]
     Healthcheck {
         #[arg(long, env = "LONGSHORE_LISTEN", default_value = "0.0.0.0:8080")]
@@ -139,7 +139,7 @@ pub(crate) struct Lint {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlanLimits {
     /// Jobs that a build may have, after the matrix
-    #[arg(long, env = "LONGSHORE_MAX_JOBS", value_name = "N", default_value_t = longshore_scheduler::pipeline::limits::JOBS)]
+    #[arg(long, env = "LONGSHORE_MAX_JOBS", value_name = "N", default_value_t = longshore_pipeline::limits::JOBS)]
     pub(crate) max_jobs: usize,
 }
 
@@ -404,15 +404,15 @@ impl Agent {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Berth {
+pub(crate) struct Sandbox {
     /// Seconds without a job after which it ends; for ever where it is not given
     #[arg(long)]
     idle: Option<u64>,
 }
 
-impl Berth {
+impl Sandbox {
     pub(crate) fn run(self) -> ExitCode {
-        longshore_agent::berth(self.idle.map(Duration::from_secs))
+        longshore_agent::sandbox(self.idle.map(Duration::from_secs))
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "LONGSHORE_LABELS", value_name = "KEY=VALUE,...")]
     labels: Option<String>,
     /// Network namespaces kept ready for jobs to come
-    #[arg(long, env = "LONGSHORE_BERTHS", value_name = "N")]
-    berths: Option<usize>,
+    #[arg(long, env = "LONGSHORE_SANDBOXES", value_name = "N")]
+    sandboxes: Option<usize>,
     /// Memory limit of a job, in MiB; nine tenths of the host's where it is not given
     #[arg(long, env = "LONGSHORE_JOB_MEMORY_MIB", value_name = "MIB")]
     job_memory_mib: Option<u64>,
@@ -134,7 +134,7 @@ pub(crate) struct Config {
     pub(crate) capacity: usize,
     pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) berths: usize,
+    pub(crate) sandboxes: usize,
     pub(crate) job_memory_bytes: Option<u64>,
     pub(crate) job_pids: u64,
     pub(crate) job_log_bytes: u64,
@@ -175,7 +175,7 @@ max_jobs = 256
 #labels = "disk=ssd, zone=dmz"
 
 # Network namespaces kept ready for jobs to come. Default: 2, or the capacity where that is less.
-#berths = 2
+#sandboxes = 2
 
 # Memory limit of a job, in MiB. Default: nine tenths of the host's memory.
 #job_memory_mib = 4096
@@ -231,9 +231,9 @@ impl Settings {
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
-            max_jobs: self.max_jobs.or(file.max_jobs).unwrap_or(longshore_scheduler::pipeline::limits::JOBS),
+            max_jobs: self.max_jobs.or(file.max_jobs).unwrap_or(longshore_pipeline::limits::JOBS),
             labels: labels(self.labels.or(file.labels).as_deref().unwrap_or_default())?,
-            berths: self.berths.or(file.berths).unwrap_or_else(|| capacity.min(2)),
+            sandboxes: self.sandboxes.or(file.sandboxes).unwrap_or_else(|| capacity.min(2)),
             job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
             job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
             job_log_bytes: match self.job_log_mib.or(file.job_log_mib).unwrap_or(1024) {

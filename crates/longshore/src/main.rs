@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let ended = match args.command {
         // The agent runs in a stranger's container: no runtime, no settings, nothing but itself.
         Command::Agent(agent) => return agent.run(),
-        Command::Berth(berth) => return berth.run(),
+        Command::Sandbox(sandbox) => return sandbox.run(),
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),

@@ -13,10 +13,8 @@ use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan
 use longshore_executor::{
     AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy,
 };
-use longshore_scheduler::{
-    Order, Report, ReportKind,
-    pipeline::{BuildFacts, build_variables},
-};
+use longshore_pipeline::{BuildFacts, build_variables};
+use longshore_scheduler::{Order, Report, ReportKind};
 use longshore_store::{
     Store,
     builds::{self, Build},
@@ -49,7 +47,7 @@ pub(crate) struct Extras {
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
     pub(crate) url: String,
-    /// Who may share berths, where it is not the repository.
+    /// Who may share sandboxes, where it is not the repository.
     pub(crate) scope: Option<String>,
 }
 

@@ -1,6 +1,6 @@
-//! From what happened to what runs: pipeline files to plans, deliveries to builds, the queue to the executor.
+//! From what happened to what runs: deliveries to builds, the queue to the executor.
 //!
-//! `pipeline` is pure. `ingest` turns deliveries into builds, `schedules`
+//! `ingest` turns deliveries into builds, `schedules`
 //! times, which `discovery` finds in a repository that was added, all three `by_repo`. `dispatcher` is the only writer of a job's status; it
 //! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
 //! API and the command line hold.
@@ -12,7 +12,6 @@ mod dispatcher;
 mod ingest;
 mod manual;
 mod outsiders;
-pub mod pipeline;
 mod prepare;
 mod rerun;
 mod scheduler;

@@ -9,10 +9,9 @@ use longshore_forge::{
 };
 use longshore_store::repos::Repo;
 
-use crate::{
-    pipeline::{self, Input, SourceFile},
-    prepare::Planner,
-};
+use crate::prepare::Planner;
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{Input, SourceFile};
 
 /// What can be started by hand at a commit.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,11 +11,9 @@ use longshore_forge::{
 };
 use longshore_store::repos::Repo;
 
-use crate::{
-    outsiders,
-    pipeline::{self, Checked, Planned, RepoFacts, SourceFile, TemplateFiles},
-    schedules::{self, Schedules},
-};
+use crate::{outsiders, schedules, schedules::Schedules};
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
 /// The default branch where neither the forge, nor the repository's setting, nor the remote says which it is.
 pub(crate) const MAIN: &str = "main";

@@ -18,10 +18,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_NAP, LONGEST_PAUSE, TRIES, Working, caught, later, pause_after, sleep_until},
-    pipeline::{Pipeline, Schedule},
-    prepare::{Origin, Planner, Prepared, What},
+    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::TRIES, by_repo::Working, by_repo::caught, by_repo::later,
+    by_repo::pause_after, by_repo::sleep_until, prepare::Origin, prepare::Planner, prepare::Prepared, prepare::What,
 };
+use longshore_pipeline::{Pipeline, Schedule};
 
 /// A repository's schedules.
 pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;

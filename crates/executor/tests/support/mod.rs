@@ -119,7 +119,7 @@ impl World {
 fn options(docker_host: String, instance: &str) -> EngineOptions {
     let mut options = EngineOptions::new(docker_host, instance);
     options.executable = program();
-    options.berths_ready = 0;
+    options.sandboxes_ready = 0;
     // No registry is there to come back.
     options.pull_patience = Duration::ZERO;
     options

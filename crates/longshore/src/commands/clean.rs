@@ -14,7 +14,7 @@ const LEFTOVERS: Duration = Duration::from_secs(60 * 60);
 pub(crate) fn run(args: Engine) -> super::Result {
     super::runtime()?.block_on(async {
         let mut options = EngineOptions::new(args.docker_host, "clean");
-        options.berths_ready = 0;
+        options.sandboxes_ready = 0;
         let engine = DockerEngine::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
         let removed = engine
             .clean(&CleanScope::Idle { leftovers_older_than: LEFTOVERS })

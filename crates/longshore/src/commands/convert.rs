@@ -8,11 +8,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_scheduler::pipeline::{
-    SourceFile,
-    convert::{self, ConvertError, Converted, Language, Note},
-    report,
-};
+use longshore_convert as convert;
+use longshore_convert::{ConvertError, Converted, Language, Note};
+use longshore_pipeline::{SourceFile, report};
 
 use super::Ended;
 use crate::args::{Convert, ConvertFrom};

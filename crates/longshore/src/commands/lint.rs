@@ -8,7 +8,8 @@ use std::{
 
 use longshore_core::{Diagnostic, Severity};
 use longshore_forge::git::{self, GitError};
-use longshore_scheduler::pipeline::{self, Checked, SourceFile, TemplateFiles, report};
+use longshore_pipeline as pipeline;
+use longshore_pipeline::{Checked, SourceFile, TemplateFiles, report};
 
 use super::Ended;
 use crate::args::{Lint, LintFormat};

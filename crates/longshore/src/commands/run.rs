@@ -1,6 +1,6 @@
 //! `longshore run`: a working tree's pipelines on the local engine, by the same scheduler and executor as a server's.
 //!
-//! Its database and logs live in a folder of their own that goes with it. What stays behind is a berth, for the next run.
+//! Its database and logs live in a folder of their own that goes with it. What stays behind is a sandbox, for the next run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,10 +15,8 @@ use anyhow::Context as _;
 use longshore_core::{BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp, outcome::human_duration};
 use longshore_executor::{Engine, EngineOptions};
 use longshore_forge::git::{Git, Mirrors, Worktree};
-use longshore_scheduler::{
-    Planner, Scheduler,
-    pipeline::{Planned, RepoFacts, report},
-};
+use longshore_pipeline::{Planned, RepoFacts, report};
+use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, NewBuild},
@@ -39,8 +37,8 @@ use crate::{
 
 /// The name that runs go by on the engine, where `LONGSHORE_INSTANCE` gives no other.
 const INSTANCE: &str = "run";
-/// A berth that no run has used for so long ends by itself.
-const BERTH_IDLE: Duration = Duration::from_secs(15 * 60);
+/// A sandbox that no run has used for so long ends by itself.
+const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn run(args: Run) -> super::Result {
     let runtime = super::runtime()?;
@@ -52,8 +50,8 @@ pub(crate) fn run(args: Run) -> super::Result {
 async fn run_tree(args: Run) -> super::Result {
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
     let mut options = EngineOptions::new(args.engine.docker_host.clone(), instance);
-    options.berths_ready = 0;
-    options.berth_idle = Some(BERTH_IDLE);
+    options.sandboxes_ready = 0;
+    options.sandbox_idle = Some(SANDBOX_IDLE);
     options.runtime_dir = Some(runtime_dir());
     // The engine's answer and the look at the working tree need not wait for each other.
     let (engine, looked) = tokio::join!(Engine::connect(options), look_at(&args));
@@ -95,7 +93,7 @@ async fn run_tree(args: Run) -> super::Result {
     ended
 }
 
-/// Berths are found and locked here by all runs of this user.
+/// Sandboxes are found and locked here by all runs of this user.
 fn runtime_dir() -> PathBuf {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     base.join(format!("longshore-{}", rustix::process::getuid().as_raw()))
@@ -168,7 +166,7 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forg
     Ok((event, plan, tar))
 }
 
-/// Runs of one working tree may share a berth, one after the other.
+/// Runs of one working tree may share a sandbox, one after the other.
 fn scope_of(dir: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let path = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());

@@ -79,8 +79,8 @@ async fn serve(config: Config) -> super::Result {
     }
 
     let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
-    options.berths_ready = config.berths;
-    options.berth_limit = config.berths.max(config.capacity) + 2;
+    options.sandboxes_ready = config.sandboxes;
+    options.sandbox_limit = config.sandboxes.max(config.capacity) + 2;
     let git = Git::default();
     let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));
     let checkouts = Arc::new(Checkouts::open(config.data.join("checkouts"), CHECKOUT_CACHE_BYTES)?);

@@ -13,10 +13,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use longshore_core::{RepoId, expression::Value};
-use longshore_scheduler::{
-    ManualStart, RequestError, StartRequest,
-    pipeline::{Input, InputKind},
-};
+use longshore_pipeline::{Input, InputKind};
+use longshore_scheduler::{ManualStart, RequestError, StartRequest};
 use longshore_store::tokens::Scope;
 
 use super::{Frame, Tab, find};

@@ -1,0 +1,414 @@
+//! What Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The steps with the
+//! image that most of them have run in the job's own container, all others beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_pipeline::{
+    image,
+    tree::{Kind, Node},
+};
+
+use super::{
+    DEFAULT_IMAGE, Language,
+    draft::{After, Item, Job, Map, Note, Value},
+    foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
+    shell,
+    variables::{self, Known},
+    when,
+};
+
+/// One pipeline's containers on their way to a job.
+pub(super) struct Containers<'s> {
+    pub(super) language: Language,
+    pub(super) lines: Lines<'s>,
+    /// Names of the matrix's values.
+    pub(super) axes: Vec<String>,
+    /// Variables that stand in the pipeline's own mapping, and so in every step.
+    pub(super) secrets: BTreeSet<String>,
+    /// Expressions of variables that the steps use and Longshore does not set.
+    pub(super) wanted: BTreeMap<String, &'static str>,
+    pub(super) docker: bool,
+    /// Whether the file is of the time when a plugin's settings stood beside its image.
+    pub(super) legacy: bool,
+}
+
+/// A step before it is known what the job's image is.
+struct Step {
+    name: String,
+    image: Option<String>,
+    after: Vec<String>,
+    body: Map,
+    runs: bool,
+}
+
+/// Keys of a step that become nothing, and why.
+const LEFT: &[(&str, &str)] = &[
+    ("pull", "an image is pulled where it is not there yet; name a version to be sure of it"),
+    ("privileged", "no job is privileged: `docker: true` at the job gives it a guarded Docker API"),
+    ("network_mode", "all containers of a job share one network"),
+    ("dns", "all containers of a job share one network"),
+    ("dns_search", "all containers of a job share one network"),
+    ("extra_hosts", "all containers of a job share one network: a service answers by its name"),
+    ("group", "steps run one after another; jobs run at the same time"),
+    ("backend_options", "write `resources` at the job"),
+    ("resources", "write `resources` at the job"),
+    (
+        "ports",
+        "not needed: a container beside the job answers at `localhost` and by its name on the ports that it opens",
+    ),
+    ("devices", "no job gets the host's devices"),
+    ("tmpfs", "leave it out: a container's own file system goes with it"),
+    ("when", "a service runs with its job"),
+    ("failure", "a service that ends is none to its job"),
+    ("depends_on", "services start before the steps"),
+    ("detach", "a service runs beside its job"),
+    ("volumes", "`cache` keeps files between builds, the workspace between steps"),
+    ("shm_size", "write `resources: { shm: 256MiB }` at the job"),
+];
+
+impl<'s> Containers<'s> {
+    pub(super) const fn new(language: Language, lines: Lines<'s>) -> Self {
+        Self {
+            language,
+            lines,
+            axes: Vec::new(),
+            secrets: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            docker: false,
+            legacy: false,
+        }
+    }
+
+    /// Fills in the variables that the source's system replaces in the file itself.
+    pub(super) fn fill(&self, written: &str) -> Result<String, String> {
+        let value = |name: &str| {
+            if self.axes.iter().any(|axis| axis == name) {
+                return Some(format!("${{{{ matrix.{name} }}}}"));
+            }
+            variables::expression(self.language, name).map(variables::written)
+        };
+        if written.contains('$') { shell::fill(written, false, &value) } else { Ok(written.to_owned()) }
+    }
+
+    /// The steps of a pipeline, as the `steps` (and `image`) of a job.
+    pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
+        let mut parts: Vec<Result<Step, Note>> = Vec::new();
+        for (name, node) in named(node) {
+            parts.push(self.step(name.as_deref(), node));
+        }
+        let chosen = chosen_image(&parts);
+        match &chosen {
+            Some(image) => job.body.set("image", Value::text(image.as_str()), line),
+            None => {
+                job.body.remark(format!("no step names an image that could be taken: {DEFAULT_IMAGE} stands in"));
+                job.body.set("image", Value::text(DEFAULT_IMAGE), None);
+            }
+        }
+        if parts.iter().any(|part| part.as_ref().is_ok_and(|step| !step.after.is_empty())) {
+            job.body.remark("steps ran side by side where `depends_on` let them: here they run one after another, in an order that fits");
+        }
+        let mut list = Vec::new();
+        for at in order(&parts) {
+            match &mut parts[at] {
+                Err(note) => list.push(Item::Note(note.clone())),
+                Ok(step) => {
+                    if step.runs && step.image == chosen {
+                        step.body
+                            .parts
+                            .retain(|part| !matches!(part, super::draft::Part::Entry(entry) if entry.key == "image"));
+                    }
+                    list.push(Item::Value(std::mem::take(&mut step.body).into()));
+                }
+            }
+        }
+        job.body.set_filled("steps", Value::List(list), line);
+    }
+
+    fn step(&mut self, name: Option<&str>, node: &Node) -> Result<Step, Note> {
+        let lines = self.lines;
+        let line = lines.of(node.place);
+        let Some(section) = Section::of(node) else {
+            return Err(Note::new(line, name.unwrap_or("a step"), FORM));
+        };
+        let named = section.take("name").and_then(|entry| text(&entry.value)).or(name);
+        let what = named.unwrap_or("a step").to_owned();
+        let mut body = Map::default();
+        if let Some(name) = named {
+            let shown: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+            if !shown.trim().is_empty() {
+                body.set("name", Value::text(shown.replace("${{", "$ {{")), line);
+            }
+        }
+        let image = match section.take("image").map(|entry| (text(&entry.value).map(|image| self.fill(image)), entry)) {
+            Some((Some(Ok(image)), entry)) if image.contains("${{") || image::complaint(&image).is_none() => {
+                body.set("image", Value::text(image.as_str()), lines.key(entry));
+                Some(image)
+            }
+            Some((filled, entry)) => {
+                let why = match filled {
+                    Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
+                    _ => "this is no image's name".to_owned(),
+                };
+                return Err(Note::new(lines.key(entry), what, why));
+            }
+            None => None,
+        };
+        let mut after = Vec::new();
+        if let Some(entry) = section.take("depends_on") {
+            after = texts(&entry.value).unwrap_or_default();
+        }
+        if let Some(entry) = section.take("when") {
+            let when = when::read(entry, self.language, lines);
+            body.notes(when.notes);
+            let asks = match when.after.unwrap_or_default() {
+                After::Success => None,
+                After::Failure => Some("failure()".to_owned()),
+                After::Either => Some("success() || failure()".to_owned()),
+            };
+            let parts: Vec<String> = asks.into_iter().chain(when.condition).collect();
+            if let Some(condition) = super::condition::all(&parts) {
+                body.set("if", Value::Text(condition), lines.key(entry));
+            }
+        }
+        match section.take("failure") {
+            Some(entry) if text(&entry.value) == Some("ignore") => {
+                body.set("continue-on-error", Value::plain(true), lines.key(entry));
+            }
+            Some(entry) if text(&entry.value) != Some("fail") => body.note(lines.note(entry, FORM)),
+            _ => {}
+        }
+        match section.take("detach") {
+            Some(entry) if boolean(&entry.value) == Some(true) => {
+                body.set("background", Value::plain(true), lines.key(entry))
+            }
+            Some(entry) if boolean(&entry.value).is_none() => body.note(lines.note(entry, FORM)),
+            _ => {}
+        }
+        for (theirs, ours) in [("directory", "working-directory"), ("user", "user")] {
+            if let Some(entry) = section.take(theirs) {
+                match text(&entry.value).map(|text| self.fill(text)) {
+                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.key(entry)),
+                    _ => body.note(lines.note(entry, FORM)),
+                }
+            }
+        }
+        self.volumes(&section, &mut body);
+        self.environment(&section, &mut body);
+        let settings = section.take("settings");
+        let commands = section.take("commands");
+        let runs = commands.is_some();
+        match (commands, settings) {
+            (Some(entry), settings) => {
+                let Some(commands) = texts(&entry.value) else { return Err(Note::new(line, what, FORM)) };
+                let script = commands.join("\n").replace("$$", "$");
+                if script.trim().is_empty() {
+                    return Err(Note::new(line, what, "it has no command"));
+                }
+                self.uses(&script, &mut body, lines.key(entry));
+                if shell::is_bash(&script) {
+                    body.remark("bash, because the script uses what only it understands; its image has to have it");
+                    body.set("shell", Value::text("bash"), None);
+                }
+                body.set("run", Value::Script(script), lines.key(entry));
+                if let Some(settings) = settings {
+                    body.note(lines.note(settings, "a step with commands gets no settings: write `env`"));
+                }
+            }
+            (None, Some(entry)) => {
+                let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
+                match with {
+                    Some(with) => body.set("with", with, lines.key(entry)),
+                    None => body.note(lines.note(entry, FORM)),
+                }
+            }
+            (None, None) => {}
+        }
+        for key in ["entrypoint", "command"] {
+            let Some(entry) = section.take(key) else { continue };
+            match texts(&entry.value) {
+                Some(words) if !runs && !words.is_empty() => {
+                    let words: Result<Vec<String>, String> = words.iter().map(|word| self.fill(word)).collect();
+                    match words {
+                        Ok(words) => body.set(key, Value::texts(words), lines.key(entry)),
+                        Err(_) => body.note(lines.note(entry, FORM)),
+                    }
+                }
+                _ => body.note(lines.note(entry, "a step with commands has the shell of `shell`")),
+            }
+        }
+        if self.legacy && !runs {
+            let settings: Vec<&longshore_pipeline::tree::Entry> =
+                section.rest().into_iter().filter(|entry| foreign::reason(LEFT, &entry.key).is_none()).collect();
+            for entry in &settings {
+                section.take(&entry.key);
+            }
+            let with = self.settings(&settings);
+            body.set_filled("with", with, line);
+        }
+        if !runs && image.is_none() {
+            return Err(Note::new(line, what, "it has no commands and no image"));
+        }
+        section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
+        body.arrange(&[
+            "name",
+            "image",
+            "if",
+            "env",
+            "shell",
+            "working-directory",
+            "user",
+            "background",
+            "continue-on-error",
+            "run",
+            "with",
+            "entrypoint",
+            "command",
+        ]);
+        Ok(Step { name: what, image, after, body, runs })
+    }
+
+    /// A mounted socket of the engine; other volumes are left.
+    fn volumes(&mut self, section: &Section<'_>, body: &mut Map) {
+        let Some(entry) = section.peek("volumes") else { return };
+        let socket = items(&entry.value).iter().any(|item| {
+            let path = entries(item).and_then(|entries| entries.iter().find(|entry| entry.key == "path"));
+            let written = path.map_or_else(|| text(item), |path| text(&path.value));
+            written.is_some_and(|written| written.contains("docker.sock"))
+        });
+        if socket {
+            self.docker = true;
+            body.remark("the engine's socket is a guarded one here: `docker: true` at the job");
+            if items(&entry.value).len() == 1 {
+                section.take("volumes");
+            }
+        }
+    }
+
+    /// Variables that a script expects from the source's system.
+    fn uses(&mut self, script: &str, body: &mut Map, line: u32) {
+        for name in shell::names(script) {
+            match variables::known(self.language, &name) {
+                Known::Expression(expression) => {
+                    self.wanted.insert(name, expression);
+                }
+                Known::Missing => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
+                Known::Given | Known::No => {}
+            }
+        }
+    }
+
+    /// `services`.
+    pub(super) fn services(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
+        let lines = self.lines;
+        let mut services = Map::default();
+        for (name, node) in named(node) {
+            let at = lines.of(node.place);
+            let Some(section) = Section::of(node) else {
+                services.note(Note::new(at, name.unwrap_or_else(|| "a service".to_owned()), FORM));
+                continue;
+            };
+            let written = section.take("name").and_then(|entry| text(&entry.value)).map(str::to_owned).or(name);
+            let written = written.unwrap_or_else(|| "service".to_owned());
+            let host = foreign::name(&written).to_lowercase().replace('_', "-");
+            let mut service = Map::default();
+            let image = section.take("image").and_then(|entry| self.fill(text(&entry.value)?).ok());
+            match image {
+                Some(image) if image.starts_with("docker:") && image.contains("dind") => {
+                    self.docker = true;
+                    services.note(Note::new(
+                        at,
+                        written,
+                        "`docker: true` gives the job a guarded Docker API in its place",
+                    ));
+                    continue;
+                }
+                Some(image) => service.set("image", Value::Text(image), at),
+                None => {
+                    services.note(Note::new(at, written, "it has no image whose name is known"));
+                    continue;
+                }
+            }
+            if host != written {
+                service.remark(format!("its host name was `{written}`"));
+            }
+            self.environment(&section, &mut service);
+            for (theirs, ours) in [("entrypoint", "entrypoint"), ("command", "command")] {
+                if let Some(entry) = section.take(theirs) {
+                    service.set_filled(ours, Value::texts(texts(&entry.value).unwrap_or_default()), lines.key(entry));
+                }
+            }
+            if let Some(entry) = section.take("commands") {
+                let script = texts(&entry.value).unwrap_or_default().join("\n").replace("$$", "$");
+                service.set("entrypoint", Value::texts(["sh", "-ec", script.as_str()]), lines.key(entry));
+            }
+            section.leave(lines, &mut service, |key| foreign::reason(LEFT, key));
+            services.set(host, service, at);
+        }
+        job.body.set_filled("services", services, line);
+    }
+
+    /// What the steps have asked for: secrets, variables, the engine.
+    pub(super) fn finish(&mut self, job: &mut Job, head: &mut Map) {
+        let mut of_job = match job.body.get("env") {
+            Some(Value::Map(env)) => env.clone(),
+            _ => Map::default(),
+        };
+        let mut of_pipeline = match head.get("env") {
+            Some(Value::Map(env)) => env.clone(),
+            _ => Map::default(),
+        };
+        for (name, expression) in std::mem::take(&mut self.wanted) {
+            let planned = variables::is_planned(expression);
+            let env = if planned { &mut of_pipeline } else { &mut of_job };
+            if env.get(&name).is_none() {
+                env.set(name, Value::Text(variables::written(expression)), None);
+            }
+        }
+        for axis in &self.axes {
+            if of_job.get(axis).is_none() {
+                of_job.set(axis.as_str(), Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
+            }
+        }
+        head.set_filled("env", of_pipeline, None);
+        job.body.set_filled("env", of_job, None);
+        let secrets = std::mem::take(&mut self.secrets);
+        job.body.set_filled("secrets", Value::texts(secrets), None);
+        if std::mem::take(&mut self.docker) {
+            job.body.set("docker", Value::plain(true), None);
+        }
+    }
+}
+
+/// Containers as a list, or as a mapping by their names.
+fn named(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
+    match &node.kind {
+        Kind::Map(entries) => entries.iter().map(|entry| (Some(entry.key.clone()), &*entry.value)).collect(),
+        Kind::List(items) => items.iter().map(|item| (None, &**item)).collect(),
+        Kind::Scalar(_) => Vec::new(),
+    }
+}
+
+/// The image of the job: the one that most scripts run in, the first of those, or the first of all.
+fn chosen_image(parts: &[Result<Step, Note>]) -> Option<String> {
+    let steps = || parts.iter().filter_map(|part| part.as_ref().ok());
+    let count = |image: &String| steps().filter(|step| step.runs && step.image.as_ref() == Some(image)).count();
+    let scripts: Vec<&String> = steps().filter(|step| step.runs).filter_map(|step| step.image.as_ref()).collect();
+    let most = scripts.iter().map(|image| count(image)).max();
+    let chosen = scripts.into_iter().find(|image| Some(count(image)) == most);
+    chosen.or_else(|| steps().find_map(|step| step.image.as_ref())).cloned()
+}
+
+/// The steps in an order in which each stands behind those that it depends on; as written, where there is none.
+fn order(parts: &[Result<Step, Note>]) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..parts.len()).collect();
+    let mut ordered = Vec::new();
+    let name = |at: usize| parts[at].as_ref().ok().map(|step| step.name.as_str());
+    while !left.is_empty() {
+        let free = left.iter().position(|at| {
+            let after = parts[*at].as_ref().map(|step| step.after.as_slice()).unwrap_or_default();
+            after.iter().all(|before| left.iter().all(|other| other == at || name(*other) != Some(before.as_str())))
+        });
+        ordered.push(left.remove(free.unwrap_or(0)));
+    }
+    ordered
+}

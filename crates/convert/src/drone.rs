@@ -1,0 +1,159 @@
+//! Pipelines of Drone: each document of the file is one job.
+
+use std::rc::Rc;
+
+use longshore_pipeline::tree::{Entry, Node};
+
+use super::{
+    ConvertError, Language,
+    containers::Containers,
+    draft::{Draft, Job, Note, Value},
+    foreign::{self, FORM, Lines, Section, entries, number, text, texts},
+    when, woodpecker,
+};
+
+const LEFT: &[(&str, &str)] = &[
+    ("workspace", "the workspace is /longshore/workspace, and `CI_WORKSPACE` says so"),
+    ("volumes", "`cache` keeps files between builds, the workspace between steps"),
+    ("image_pull_secrets", "credentials for registries are the server's"),
+    ("pool", "write `runs-on` with labels of the servers"),
+    ("metadata", "it says something to Kubernetes"),
+    ("service_account", "it says something to Kubernetes"),
+    ("tolerations", "it says something to Kubernetes"),
+    ("node_selector", "it says something to Kubernetes"),
+    ("branches", "write `on: { push: { branches: [...] } }`"),
+];
+
+pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
+    let kind = |node: &Node| {
+        entries(node)
+            .and_then(|entries| entries.iter().find(|entry| entry.key == "kind"))
+            .and_then(|entry| text(&entry.value))
+            .map(str::to_owned)
+    };
+    let is_pipeline = |node: &Rc<Node>| kind(node).is_none_or(|kind| kind == "pipeline");
+    let single = documents.iter().filter(|node| is_pipeline(node)).count() == 1;
+    // Drone's own names of pipelines, and ours of the jobs.
+    let mut names: Vec<(String, String)> = Vec::new();
+    let mut needs: Vec<(usize, u32, Vec<String>)> = Vec::new();
+    for node in documents {
+        let Some(section) = Section::of(node) else {
+            draft.head.note(Note::new(lines.of(node.place), "a document", FORM));
+            continue;
+        };
+        if !is_pipeline(node) {
+            other(&section, node, &mut draft, lines);
+            continue;
+        }
+        section.take("kind");
+        let written = section.take("name").and_then(|entry| text(&entry.value)).unwrap_or("default").to_owned();
+        let taken: Vec<String> = names.iter().map(|(_, ours)| ours.clone()).collect();
+        let name = foreign::unique(&written, &taken);
+        let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
+            draft.left.push(Note::new(lines.of(node.place), written, "it has no steps"));
+            continue;
+        };
+        names.push((written.clone(), name.clone()));
+        let mut job = Job { line: lines.of(node.place), ..Job::default() };
+        if name != written {
+            job.body.remark(format!("it was called `{written}`"));
+        }
+        job.name = name;
+        let mut containers = Containers::new(Language::Drone, lines);
+        containers.legacy = steps.key == "pipeline";
+        if let Some(entry) = section.take("trigger") {
+            let when = match single {
+                true => when::triggers(entry, Language::Drone, lines, &mut draft.head),
+                false => when::read(entry, Language::Drone, lines),
+            };
+            job.body.notes(when.notes);
+            job.conditions.extend(when.condition);
+            job.after = when.after.unwrap_or_default();
+        }
+        if let Some(entry) = section.take("depends_on") {
+            needs.push((draft.jobs.len(), lines.key(entry), texts(&entry.value).unwrap_or_default()));
+        }
+        if let Some(entry) = section.take("type") {
+            match text(&entry.value) {
+                Some("docker" | "kubernetes" | "vm") | None => {}
+                Some(kind) => job.body.note(lines.note(
+                    entry,
+                    format!("pipelines of the type `{kind}` ran outside of containers: this one runs in them"),
+                )),
+            }
+        }
+        for key in ["platform", "node"] {
+            if let Some(entry) = section.take(key) {
+                runs_on(entry, &mut job, lines);
+            }
+        }
+        if let Some(entry) = section.take("concurrency") {
+            concurrency(entry, &mut draft, lines);
+        }
+        woodpecker::clone(&section, &mut job.body, lines);
+        containers.environment(&section, &mut job.body);
+        if let Some(entry) = section.take("services") {
+            containers.services(&entry.value, &mut job, lines.key(entry));
+        }
+        containers.steps(&steps.value, &mut job, lines.key(steps));
+        containers.finish(&mut job, &mut draft.head);
+        section.leave(lines, &mut job.body, |key| foreign::reason(LEFT, key));
+        draft.jobs.push(job);
+    }
+    if names.is_empty() {
+        return Err(ConvertError::NotOne(
+            "a file of Drone has a pipeline with `steps`, and this one has none".to_owned(),
+        ));
+    }
+    for (at, line, wanted) in needs {
+        for written in wanted {
+            match names.iter().find(|(theirs, _)| *theirs == written) {
+                Some((_, ours)) => draft.jobs[at].needs.push(ours.clone()),
+                None => draft.jobs[at].body.note(Note::new(line, written, "there is no such pipeline in this file")),
+            }
+        }
+    }
+    Ok(draft)
+}
+
+/// A document that is no pipeline: a secret, a signature, a template.
+fn other(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>) {
+    let kind = section.take("kind").and_then(|entry| text(&entry.value)).unwrap_or("document").to_owned();
+    let name = section.take("name").and_then(|entry| text(&entry.value)).unwrap_or_default();
+    let why = match kind.as_str() {
+        "secret" => "secrets are kept by the server: `longshore secret set`",
+        "signature" => "files are not signed",
+        _ => "Longshore has nothing like it",
+    };
+    draft.head.note(Note::new(lines.of(node.place), format!("kind: {kind} {name}").trim_end(), why));
+}
+
+fn runs_on(entry: &Entry, job: &mut Job, lines: Lines<'_>) {
+    let mut labels = match job.body.get("runs-on") {
+        Some(Value::Map(labels)) => labels.clone(),
+        _ => super::draft::Map::default(),
+    };
+    for label in entries(&entry.value).unwrap_or_default() {
+        match (label.key.as_str(), text(&label.value)) {
+            ("os", Some("linux")) if entry.key == "platform" => {}
+            ("os" | "version" | "variant", _) if entry.key == "platform" => {
+                labels.note(lines.note(label, "jobs run on Linux"))
+            }
+            (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.key(label)),
+            (_, None) => labels.note(lines.note(label, FORM)),
+        }
+    }
+    job.body.set_filled("runs-on", labels, lines.key(entry));
+}
+
+fn concurrency(entry: &Entry, draft: &mut Draft, lines: Lines<'_>) {
+    let limit = entries(&entry.value).and_then(|entries| entries.iter().find(|entry| entry.key == "limit"));
+    match limit.and_then(|limit| number(&limit.value)) {
+        Some(1) => {
+            draft.head.remark("one build at a time has the group, whichever of its jobs had the limit");
+            draft.head.set("concurrency", Value::text("all"), lines.key(entry));
+        }
+        _ => draft.head.note(lines.note(entry, "one build at a time may have a group, not several")),
+    }
+}

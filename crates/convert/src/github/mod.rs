@@ -1,0 +1,254 @@
+//! A workflow of GitHub Actions. Its machine becomes a container, so that what it had installed has to come from an image; the few
+//! actions whose work Longshore does itself become its own keys, all others are left.
+
+mod actions;
+mod expression;
+mod job;
+mod on;
+mod parts;
+mod step;
+
+use std::collections::BTreeSet;
+
+use longshore_pipeline::tree::{Entry, Node};
+
+use super::{
+    ConvertError, Language,
+    draft::{After, Draft, Map, Note, Value},
+    foreign::{self, FORM, Lines, Section, boolean, entries, text, text_or_empty},
+    shell,
+    variables::{self, Known},
+};
+use expression::Scope;
+
+const LEFT: &[(&str, &str)] =
+    &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
+
+pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    let Some(section) = Section::of(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let jobs = section.take("jobs").and_then(|entry| entries(&entry.value));
+    let Some(jobs) = jobs else {
+        return Err(ConvertError::NotOne("a workflow of GitHub Actions has `jobs`, and this file has none".to_owned()));
+    };
+    let mut draft = Draft::default();
+    let name = section.take("name").map(|entry| (text(&entry.value).unwrap_or_default().replace('/', "-"), entry));
+    if let Some((name, entry)) = &name
+        && !name.trim().is_empty()
+    {
+        draft.head.set("name", Value::text(name.trim()), lines.key(entry));
+    }
+    let booleans = match section.take("on") {
+        Some(entry) => on::read(entry, lines, &mut draft.head),
+        None => BTreeSet::new(),
+    };
+    let scope = || Scope {
+        workflow: name.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
+        booleans: booleans.clone(),
+        ..Scope::default()
+    };
+    let planned = Scope { planned: true, ..scope() };
+    // Secrets are named by jobs: variables that hold one are every job's own.
+    let mut of_jobs: Vec<(String, String, u32)> = Vec::new();
+    if let Some(entry) = section.take("env") {
+        let mut env = Map::default();
+        for variable in entries(&entry.value).unwrap_or_default() {
+            match value(variable, &planned) {
+                Ok(value) if value.contains("secrets.") || value.contains("build.") => {
+                    of_jobs.push((variable.key.clone(), value, lines.key(variable)));
+                }
+                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                Err(why) => env.note(lines.note(variable, why)),
+            }
+        }
+        draft.head.set_filled("env", env, lines.key(entry));
+    }
+    if let Some(entry) = section.take("concurrency") {
+        concurrency(entry, &planned, lines, &mut draft.head);
+    }
+    let mut defaults = Map::default();
+    if let Some(entry) = section.take("defaults") {
+        run_defaults(entry, lines, &mut defaults);
+        draft
+            .head
+            .parts
+            .extend(defaults.parts.iter().filter(|part| !matches!(part, super::draft::Part::Entry(_))).cloned());
+        defaults.parts.retain(|part| matches!(part, super::draft::Part::Entry(_)));
+    }
+    if defaults.get("shell").is_none() && jobs.iter().any(|job| super::entry(&job.value, "container").is_none()) {
+        draft.head.remark("scripts ran in `bash -e` there");
+        defaults.set("shell", Value::text("bash -e"), None);
+    }
+    draft.head.set_filled("defaults", defaults, None);
+
+    let mut names: Vec<(String, String)> = Vec::new();
+    for entry in jobs {
+        let taken: Vec<String> = names.iter().map(|(_, ours)| ours.clone()).collect();
+        let name = foreign::unique(&entry.key, &taken);
+        let scope = Scope { job: name.clone(), ..scope() };
+        match job::read(entry, name.clone(), &scope, &of_jobs, lines, &mut draft.head) {
+            Ok(job) => {
+                names.push((entry.key.clone(), name));
+                draft.jobs.push(job);
+            }
+            Err(note) => draft.left.push(note),
+        }
+    }
+    for job in &mut draft.jobs {
+        let (line, name) = (job.line, job.name.clone());
+        let mut gone = Vec::new();
+        job.needs.retain_mut(|need| match names.iter().find(|(theirs, _)| theirs == need) {
+            Some((_, ours)) if *ours != name => {
+                ours.clone_into(need);
+                true
+            }
+            _ => {
+                gone.push(std::mem::take(need));
+                false
+            }
+        });
+        job.body.notes(
+            gone.into_iter().map(|need| Note::new(line, format!("needs: {need}"), "that job was not carried over")),
+        );
+        // `always()` and its kin stand in the condition itself.
+        job.after = After::Success;
+    }
+    section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
+    wanted(root, &mut draft, lines);
+    Ok(draft)
+}
+
+/// The value of a variable.
+fn value(variable: &Entry, scope: &Scope) -> Result<String, String> {
+    if foreign::variable(&variable.key).as_ref() != Some(&variable.key) {
+        return Err("no shell can use a variable of this name".to_owned());
+    }
+    let written = text_or_empty(&variable.value).ok_or_else(|| FORM.to_owned())?;
+    scope.text(written).map_err(|what| unknown(&what))
+}
+
+/// Said of what an expression asks for and nobody knows.
+fn unknown(what: &str) -> String {
+    match what {
+        "secrets.GITHUB_TOKEN" | "github.token" => {
+            "jobs get no token of the forge: make one, and name it in `secrets`".to_owned()
+        }
+        what if what.starts_with("vars.") => {
+            format!("`{what}` stands in the repository's settings there: write its value")
+        }
+        what => format!("`{what}` is not known here: write its value"),
+    }
+}
+
+fn concurrency(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map) {
+    let line = lines.key(entry);
+    let mut map = Map::default();
+    let group = match Section::of(&entry.value) {
+        Some(section) => {
+            if let Some(cancel) = section.take("cancel-in-progress") {
+                let written = text(&cancel.value).unwrap_or_default();
+                match (boolean(&cancel.value), scope.text(written)) {
+                    (Some(cancel_it), _) => map.set("cancel-in-progress", Value::plain(cancel_it), lines.key(cancel)),
+                    (None, Ok(text)) => map.set("cancel-in-progress", Value::Text(text), lines.key(cancel)),
+                    (None, Err(what)) => map.note(lines.note(cancel, unknown(&what))),
+                }
+            }
+            let group = section.take("group").and_then(|entry| text(&entry.value)).map(str::to_owned);
+            section.leave(lines, &mut map, |_| None);
+            group
+        }
+        None => text(&entry.value).map(str::to_owned),
+    };
+    match group.map(|group| scope.text(&group)) {
+        Some(Ok(group)) => {
+            map.set("group", Value::Text(group), line);
+            map.arrange(&["group", "cancel-in-progress"]);
+            head.set("concurrency", map, line);
+        }
+        Some(Err(what)) => head.note(lines.note(entry, unknown(&what))),
+        None => head.note(lines.note(entry, FORM)),
+    }
+}
+
+/// `defaults: run`, as keys of `defaults` here and of steps.
+fn run_defaults(entry: &Entry, lines: Lines<'_>, into: &mut Map) {
+    for part in entries(&entry.value).unwrap_or_default() {
+        if part.key != "run" {
+            into.note(lines.note(part, "only scripts have defaults"));
+            continue;
+        }
+        for setting in entries(&part.value).unwrap_or_default() {
+            match (setting.key.as_str(), text(&setting.value)) {
+                ("shell", Some(written)) => match shell_of(written) {
+                    Some(shell) => into.set("shell", Value::text(shell), lines.key(setting)),
+                    None => into.note(lines.note(setting, "this shell is not one of the image's")),
+                },
+                ("working-directory", Some(written)) => {
+                    into.set("working-directory", Value::text(written), lines.key(setting))
+                }
+                _ => into.note(lines.note(setting, FORM)),
+            }
+        }
+    }
+}
+
+/// A shell of GitHub's: a word, or a program with `{0}` for the script's file.
+fn shell_of(written: &str) -> Option<String> {
+    match written.trim() {
+        "cmd" | "powershell" => None,
+        "pwsh" => Some("pwsh -File".to_owned()),
+        "python" => Some("python3".to_owned()),
+        shell => {
+            let shell = shell.strip_suffix("{0}").map_or(shell, str::trim);
+            (!shell.contains(['{', '$'])).then(|| shell.to_owned())
+        }
+    }
+}
+
+/// Variables of GitHub's that scripts use: what Longshore has in their place.
+fn wanted(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
+    let mut of_jobs = Vec::new();
+    let mut env = match draft.head.get("env") {
+        Some(Value::Map(env)) => env.clone(),
+        _ => Map::default(),
+    };
+    for name in shell::names(lines.source.text) {
+        match variables::known(Language::GitHub, &name) {
+            Known::Expression(expression) => {
+                let value = Value::Text(variables::written(expression));
+                match variables::is_planned(expression) {
+                    true if env.get(&name).is_none() => env.set(name, value, None),
+                    true => {}
+                    false => of_jobs.push((name, value)),
+                }
+            }
+            Known::Missing
+                if !matches!(name.as_str(), "GITHUB_OUTPUT" | "GITHUB_ENV" | "GITHUB_PATH" | "GITHUB_STEP_SUMMARY") =>
+            {
+                let at = lines
+                    .source
+                    .text
+                    .find(&format!("${name}"))
+                    .or_else(|| lines.source.text.find(&format!("${{{name}")));
+                let place = longshore_pipeline::source::Place::new(
+                    at.unwrap_or(root.place.start),
+                    at.unwrap_or(root.place.start) + 1,
+                );
+                draft.head.note(Note::new(lines.of(place), format!("${name}"), "Longshore does not set it"));
+            }
+            Known::Missing | Known::Given | Known::No => {}
+        }
+    }
+    draft.head.set_filled("env", env, None);
+    for job in &mut draft.jobs {
+        let mut env = match job.body.get("env") {
+            Some(Value::Map(env)) => env.clone(),
+            _ => Map::default(),
+        };
+        for (name, value) in &of_jobs {
+            if env.get(name).is_none() {
+                env.set(name.as_str(), value.clone(), None);
+            }
+        }
+        job.body.set_filled("env", env, None);
+    }
+}

@@ -1,0 +1,126 @@
+//! `extends` and `!reference`: jobs of GitLab as they are once everything that they take over has been put into them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
+
+use longshore_pipeline::tree::{Entry, Kind, Node, Weight};
+
+use super::super::foreign::{entries, list, text, texts};
+
+/// GitLab's own limit of `extends` of `extends`, and of references in references.
+const DEPTH: usize = 11;
+/// Nodes that are looked at for references, in all jobs together.
+const NODES: usize = 400_000;
+
+/// The jobs of a file, whole or hidden, by their names.
+pub(super) struct Jobs<'n> {
+    entries: &'n [Entry],
+    merged: RefCell<HashMap<String, Rc<Node>>>,
+    left: Cell<usize>,
+}
+
+impl<'n> Jobs<'n> {
+    pub(super) fn of(root: &'n Node) -> Self {
+        Self { entries: entries(root).unwrap_or_default(), merged: RefCell::default(), left: Cell::new(NODES) }
+    }
+
+    fn written(&self, name: &str) -> Option<&'n Rc<Node>> {
+        self.entries.iter().find(|entry| entry.key == name).map(|entry| &entry.value)
+    }
+
+    /// A job with what it extends, without references. `missing` are the names that there are none of, in this file.
+    pub(super) fn whole(&self, node: &Rc<Node>, missing: &mut Vec<String>) -> Rc<Node> {
+        let merged = self.extended(node, DEPTH, missing);
+        self.resolved(&merged, DEPTH)
+    }
+
+    fn extended(&self, node: &Rc<Node>, depth: usize, missing: &mut Vec<String>) -> Rc<Node> {
+        let Some(extends) = entry(node, "extends") else { return Rc::clone(node) };
+        let mut base: Option<Rc<Node>> = None;
+        for name in texts(extends).unwrap_or_default() {
+            let known = self.merged.borrow().get(&name).map(Rc::clone);
+            let above = match (known, self.written(&name)) {
+                (Some(known), _) => known,
+                (None, Some(written)) if depth > 0 => {
+                    let whole = self.extended(written, depth - 1, missing);
+                    self.merged.borrow_mut().insert(name, Rc::clone(&whole));
+                    whole
+                }
+                _ => {
+                    missing.push(name);
+                    continue;
+                }
+            };
+            base = Some(base.map_or_else(|| Rc::clone(&above), |base| merge(&above, &base)));
+        }
+        base.map_or_else(|| Rc::clone(node), |base| merge(node, &base))
+    }
+
+    /// The same without `!reference [job, key]`, whose values take their places.
+    pub(super) fn resolved(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
+        let left = self.left.get();
+        if left == 0 {
+            return Rc::clone(node);
+        }
+        self.left.set(left - 1);
+        match &node.kind {
+            Kind::Scalar(_) => Rc::clone(node),
+            Kind::Map(entries) => {
+                if let [Entry { key, value, .. }] = entries.as_slice()
+                    && key == "!reference"
+                {
+                    let found = self.referred(value);
+                    return found
+                        .filter(|_| depth > 0)
+                        .map_or_else(|| Rc::clone(node), |found| self.resolved(&found, depth - 1));
+                }
+                let resolved: Vec<Rc<Node>> = entries.iter().map(|entry| self.resolved(&entry.value, depth)).collect();
+                if entries.iter().zip(&resolved).all(|(entry, new)| Rc::ptr_eq(&entry.value, new)) {
+                    return Rc::clone(node);
+                }
+                let entries =
+                    entries.iter().zip(resolved).map(|(entry, value)| Entry { value, ..entry.clone() }).collect();
+                Rc::new(Node { place: node.place, kind: Kind::Map(entries), weight: node.weight })
+            }
+            Kind::List(items) => {
+                let resolved: Vec<Rc<Node>> = items.iter().map(|item| self.resolved(item, depth)).collect();
+                if items.iter().zip(&resolved).all(|(old, new)| Rc::ptr_eq(old, new)) {
+                    return Rc::clone(node);
+                }
+                Rc::new(Node { place: node.place, kind: Kind::List(resolved), weight: node.weight })
+            }
+        }
+    }
+
+    fn referred(&self, path: &Node) -> Option<Rc<Node>> {
+        let mut names = list(path)?.iter().map(|name| text(name));
+        let mut found = Rc::clone(self.written(names.next()??)?);
+        found = self.extended(&found, DEPTH, &mut Vec::new());
+        for name in names {
+            let next = Rc::clone(entry(&found, name?)?);
+            found = next;
+        }
+        Some(found)
+    }
+}
+
+fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Rc<Node>> {
+    entries(node)?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+}
+
+/// `own` over `base`: mappings are merged at every depth, everything else is replaced.
+fn merge(own: &Rc<Node>, base: &Rc<Node>) -> Rc<Node> {
+    let (Some(own_entries), Some(base_entries)) = (entries(own), entries(base)) else { return Rc::clone(own) };
+    let mut merged: Vec<Entry> = Vec::with_capacity(own_entries.len() + base_entries.len());
+    for entry in base_entries {
+        match own_entries.iter().find(|own| own.key == entry.key) {
+            Some(own) => merged.push(Entry { value: merge(&own.value, &entry.value), ..own.clone() }),
+            None => merged.push(entry.clone()),
+        }
+    }
+    merged.extend(own_entries.iter().filter(|own| base_entries.iter().all(|entry| entry.key != own.key)).cloned());
+    Rc::new(Node { place: own.place, kind: Kind::Map(merged), weight: Weight::default() })
+}

@@ -1,0 +1,398 @@
+//! One job of GitLab CI.
+
+use std::rc::Rc;
+
+use longshore_pipeline::{
+    image,
+    tree::{Entry, Node},
+};
+
+use super::super::{
+    DEFAULT_IMAGE, Language, condition,
+    draft::{Item, Job, Map, Note, Value},
+    foreign::{self, FORM, Section, boolean, entries, items, number, text, text_or_empty, texts},
+    shell,
+    variables::{self, Known},
+};
+use super::{
+    DEFAULTS, File, Staged, expression, fill, inherits, is_checkout,
+    keep::{self, unknown},
+    rules, variable,
+};
+
+const LEFT: &[(&str, &str)] = &[
+    ("tags", "write `runs-on` with labels of the servers: labels have values"),
+    ("environment", "there are no environments: the build and its log say what was deployed"),
+    ("coverage", "nothing is read out of the log"),
+    ("dependencies", "artifacts are not handed on"),
+    (
+        "interruptible",
+        "write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }` at the pipeline",
+    ),
+    ("release", "write a step that calls the forge's API"),
+    ("secrets", "secrets are kept by the server: name them in `secrets`"),
+    ("id_tokens", "jobs get no tokens of the server"),
+    ("identity", "jobs get no tokens of the server"),
+    ("hooks", "write it as the first step"),
+    ("start_in", "nothing is delayed here"),
+    ("pages", "pages are not published: write a step that does"),
+    ("publish", "pages are not published: write a step that does"),
+    ("dast_configuration", "Longshore has nothing like it"),
+    ("manual_confirmation", "`approval` asks"),
+];
+
+/// Why a key of a job is not carried over, where it never is.
+pub(super) fn left(key: &str) -> Option<&'static str> {
+    foreign::reason(LEFT, key)
+}
+
+pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: &[String]) -> Result<Staged, Note> {
+    let lines = file.lines;
+    let line = lines.key(entry);
+    let Some(section) = Section::of(whole) else {
+        return Err(lines.note(entry, "this is neither a job nor a key that is known"));
+    };
+    for (key, why) in [
+        ("trigger", "a pipeline starts no other one: put its jobs into a file of `.longshore/`"),
+        ("run", "steps of GitLab are not known here: write them as `steps`"),
+    ] {
+        if section.peek(key).is_some() {
+            return Err(lines.note(entry, format!("`{key}`: {why}")));
+        }
+    }
+    let inherit = section.take("inherit");
+    let default = |key: &'static str| file.defaults.get(key).copied().filter(|_| inherits(inherit, "default", key));
+    let take =
+        |key: &'static str| section.take(key).or_else(|| DEFAULTS.contains(&key).then(|| default(key)).flatten());
+    section.take("extends");
+
+    let mut body = Map::default();
+    let name = foreign::unique(&entry.key, taken);
+    if name != entry.key {
+        body.remark(format!("it was called `{}`", entry.key));
+    }
+    let mut job = Job { name, line, ..Job::default() };
+    let axes = section.take("parallel").map(|entry| keep::parallel(entry, lines, &mut body)).unwrap_or_default();
+
+    let mut own: Vec<(String, String, u32)> = file.variables.clone();
+    if let Some(list) =
+        inherit.filter(|_| file.variables.iter().any(|(name, ..)| !inherits(inherit, "variables", name)))
+    {
+        body.note(lines.note(list, "variables of the file are every job's"));
+    }
+    let mut env = Map::default();
+    let variables_line = section.take("variables").map(|entry| {
+        for variable in entries(&entry.value).unwrap_or_default() {
+            let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
+            match text_or_empty(inner.map_or(&variable.value, |inner| &inner.value)) {
+                Some(value) => own.push((variable.key.clone(), value.to_owned(), lines.key(variable))),
+                None => env.note(lines.note(variable, FORM)),
+            }
+        }
+        lines.key(entry)
+    });
+    for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
+        match variable(name, value, &own, &axes) {
+            Ok((name, value)) => env.set(name, value, *at),
+            Err(why) => env.note(Note::new(*at, name.as_str(), why)),
+        }
+    }
+    for axis in &axes {
+        if let Some(variable) = foreign::variable(axis).filter(|variable| variable == axis && env.get(axis).is_none()) {
+            env.set(variable, Value::Text(format!("${{{{ matrix.{axis} }}}}")), None);
+        }
+    }
+    if let Some(entry) = section.peek("parallel")
+        && let Some(total) = number(&entry.value)
+    {
+        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.key(entry));
+    }
+    let filler = |written: &str| fill(written, &own, &axes);
+
+    image_of(take("image"), &filler, lines, &mut body);
+    let mut docker = false;
+    let all_env: Vec<(String, Value)> =
+        own.iter().filter_map(|(name, value, _)| variable(name, value, &own, &axes).ok()).collect();
+    if let Some(entry) = take("services") {
+        let services = keep::services(entry, &filler, &all_env, lines, &mut docker);
+        body.set_filled("services", services, lines.key(entry));
+    }
+    if docker {
+        body.set("docker", Value::plain(true), None);
+    }
+
+    let runs = {
+        let known = |name: &str| {
+            own.iter()
+                .rev()
+                .find(|(known, value, _)| known == name && !value.contains('$'))
+                .map(|(_, value, _)| value.clone())
+        };
+        let around = expression::Around { variable: &known, requests: file.requests };
+        let (only, except) = (section.take("only"), section.take("except"));
+        match section.take("rules") {
+            Some(entry) => rules::rules(entry, &around, lines),
+            None => rules::refs(only, except, &around, lines),
+        }
+    };
+    let mut runs = runs;
+    let mut aside = false;
+    if let Some(entry) = section.take("when") {
+        let word = text(&entry.value).unwrap_or("on_success").to_owned();
+        if word == "never" {
+            runs.condition = Some("false".to_owned());
+        } else if !runs.by_hand {
+            rules::kind(&[word], lines.key(entry), &mut runs);
+            // Somebody may start it or not; nobody waits for it.
+            aside = runs.by_hand && section.peek("rules").is_none();
+        }
+    }
+    body.notes(std::mem::take(&mut runs.notes));
+    job.after = runs.after;
+    job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition));
+    if let Some(all) = condition::all(&job.conditions) {
+        job.conditions = vec![all];
+    }
+    if runs.by_hand {
+        body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
+    }
+    let may_fail =
+        section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body)).or(runs.may_fail);
+    aside &= may_fail != Some(false);
+    if may_fail == Some(true) {
+        body.set("continue-on-error", Value::plain(true), line);
+    }
+
+    if let Some(entry) = take("timeout") {
+        match text(&entry.value).and_then(keep::seconds) {
+            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.key(entry)),
+            None => body.note(lines.note(entry, FORM)),
+        }
+    }
+    if let Some(entry) = take("retry") {
+        keep::retry(entry, lines, &mut body);
+    }
+    if let Some(entry) = take("cache") {
+        let caches = keep::cache(entry, &filler, lines);
+        body.set_filled("cache", caches, lines.key(entry));
+    }
+    let keeps = section.peek("artifacts").is_some();
+    if let Some(entry) = take("artifacts") {
+        keep::artifacts(entry, &filler, lines, &mut body);
+    }
+    if let Some(entry) = section.take("resource_group") {
+        match text(&entry.value).map(filler) {
+            Some(Ok(group)) if !group.contains("${{") => drop(file.groups.insert(group)),
+            _ => body.note(lines.note(entry, "write `concurrency` at the pipeline")),
+        }
+    }
+    checkout(&own, &mut body);
+
+    let script = |key: &'static str| take(key).map(|entry| (texts(&entry.value), entry));
+    let mut steps = Vec::new();
+    let before = script("before_script");
+    let main = script("script");
+    let Some((main, from)) = main else {
+        return Err(lines.note(entry, "it has no `script`"));
+    };
+    let before = before.and_then(|(lines, _)| lines).unwrap_or_default();
+    let main: Vec<String> = before.into_iter().chain(main.unwrap_or_default()).collect();
+    let main = main.join("\n");
+    if main.trim().is_empty() {
+        return Err(lines.note(entry, "its script is not in this file"));
+    }
+    let after = script("after_script")
+        .map(|(lines, entry)| (lines.unwrap_or_default().join("\n"), entry))
+        .filter(|(script, _)| !script.trim().is_empty());
+    let both = format!("{main}\n{}", after.as_ref().map(|(script, _)| script.as_str()).unwrap_or_default());
+    uses(&both, &own, &axes, file, &mut env, &mut body, lines.key(from));
+    steps.push(Item::Value(step(&main, lines.key(from)).into()));
+    if let Some((script, entry)) = after {
+        let mut last = step(&script, lines.key(entry));
+        last.set("if", Value::text("always()"), None);
+        last.set("continue-on-error", Value::plain(true), None);
+        last.arrange(&["if", "continue-on-error", "shell", "run"]);
+        steps.push(Item::Value(last.into()));
+    }
+    body.set("steps", Value::List(steps), lines.key(from));
+    body.set_filled("env", env, variables_line);
+
+    let needs = section.take("needs").map(|entry| needs(entry, lines.key(entry), &mut body, lines));
+    let stage = section
+        .take("stage")
+        .or_else(|| section.take("type"))
+        .and_then(|entry| text(&entry.value))
+        .unwrap_or("test")
+        .to_owned();
+    for key in DEFAULTS {
+        if let Some((entry, why)) = section.take(key).zip(left(key)) {
+            body.note(lines.note(entry, why));
+        }
+    }
+    section.leave(lines, &mut body, left);
+    job.body = body;
+    Ok(Staged { theirs: entry.key.clone(), stage, needs, aside, keeps, job })
+}
+
+fn step(script: &str, line: u32) -> Map {
+    let mut step = Map::default();
+    if shell::is_bash(script) {
+        step.remark("bash, because the script uses what only it understands; the image has to have it");
+        step.set("shell", Value::text("bash"), None);
+    }
+    step.set("run", Value::Script(script.to_owned()), line);
+    step
+}
+
+fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'_>, body: &mut Map) {
+    let Some(entry) = entry else {
+        body.remark(format!("it names no image, and had the runner's: {DEFAULT_IMAGE} stands in"));
+        body.set("image", Value::text(DEFAULT_IMAGE), None);
+        return;
+    };
+    let section = Section::of(&entry.value);
+    let written = section
+        .as_ref()
+        .and_then(|section| section.take("name"))
+        .and_then(|entry| text(&entry.value))
+        .or_else(|| text(&entry.value));
+    let filled = written.ok_or_else(|| FORM.to_owned()).and_then(fill);
+    match filled {
+        Ok(image) if image.contains("${{") || image::complaint(&image).is_none() => {
+            body.set("image", Value::Text(image), lines.key(entry))
+        }
+        found => {
+            let why = match found {
+                Ok(_) => "this is no image's name".to_owned(),
+                Err(name) => unknown(&name),
+            };
+            body.note(lines.note(entry, format!("{why}; {DEFAULT_IMAGE} stands in")));
+            body.set("image", Value::text(DEFAULT_IMAGE), None);
+        }
+    }
+    if let Some(section) = section {
+        section.leave(lines, body, |key| match key {
+            "entrypoint" => Some("scripts do not use the image's entrypoint"),
+            "pull_policy" => Some("an image is pulled where it is not there yet"),
+            "docker" | "kubernetes" => Some("write `user` at the steps"),
+            _ => None,
+        });
+    }
+}
+
+/// What the runner was told in variables.
+fn checkout(own: &[(String, String, u32)], body: &mut Map) {
+    let of =
+        |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
+    let mut checkout = Map::default();
+    if let Some((depth, line)) =
+        of("GIT_DEPTH").and_then(|(depth, line)| Some((depth.trim().parse::<u32>().ok()?, line)))
+    {
+        checkout.set("depth", Value::plain(depth), line);
+    }
+    if let Some((strategy, line)) = of("GIT_SUBMODULE_STRATEGY").filter(|(strategy, _)| *strategy != "none") {
+        checkout.set("submodules", Value::plain(!strategy.is_empty()), line);
+    }
+    if let Some((_, line)) = of("GIT_STRATEGY").filter(|(strategy, _)| *strategy == "none" || *strategy == "empty") {
+        body.set("checkout", Value::plain(false), line);
+    } else {
+        body.set_filled("checkout", checkout, None);
+    }
+}
+
+/// Variables that the scripts use: GitLab's own are put into `env`, those of nobody are named.
+fn uses(
+    script: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    file: &mut File<'_>,
+    env: &mut Map,
+    body: &mut Map,
+    line: u32,
+) {
+    const SHELL: &[&str] = &[
+        "PATH",
+        "HOME",
+        "PWD",
+        "OLDPWD",
+        "USER",
+        "SHELL",
+        "IFS",
+        "HOSTNAME",
+        "LANG",
+        "RANDOM",
+        "UID",
+        "EUID",
+        "LINENO",
+        "PIPESTATUS",
+        "REPLY",
+        "BASH_SOURCE",
+        "OPTARG",
+    ];
+    let assigned = shell::assigned(script);
+    let (mut secrets, mut others) = (Vec::new(), Vec::new());
+    for name in shell::names(script) {
+        if own.iter().any(|(known, ..)| *known == name) || axes.contains(&name) || assigned.contains(&name) {
+            continue;
+        }
+        match variables::known(Language::GitLab, &name) {
+            Known::Given => {}
+            Known::Expression(expression) if variables::is_planned(expression) => {
+                file.wanted.insert(name, expression);
+            }
+            Known::Expression(expression) => env.set(name, Value::Text(variables::written(expression)), None),
+            Known::Missing => match name.as_str() {
+                "CI_JOB_NAME" | "CI_JOB_STAGE" | "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
+                _ => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
+            },
+            Known::No if SHELL.contains(&name.as_str()) => {}
+            Known::No if shell::is_secret(&name) => secrets.push(name),
+            Known::No if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => {
+                others.push(name)
+            }
+            Known::No => {}
+        }
+    }
+    let listed = |names: &[String]| longshore_pipeline::suggest::listed(names.iter().map(String::as_str));
+    if !secrets.is_empty() {
+        body.remark(format!(
+            "{} must have come from the project's settings: set them as secrets of the repository",
+            listed(&secrets)
+        ));
+        body.set("secrets", Value::texts(secrets), None);
+    }
+    if !others.is_empty() {
+        body.remark(format!(
+            "this file does not set {}: if they came from the project's settings, write them into `env` or `secrets`",
+            listed(&others)
+        ));
+    }
+}
+
+/// The jobs that a job names in `needs`.
+fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for node in items(&entry.value) {
+        if let Some(name) = text(node) {
+            found.push((name.to_owned(), lines.of(node.place)));
+            continue;
+        }
+        let Some(section) = Section::of(node) else {
+            found.extend(texts(node).unwrap_or_default().into_iter().map(|name| (name, line)));
+            continue;
+        };
+        let name = section.take("job").and_then(|entry| text(&entry.value));
+        match name {
+            Some(name) if section.peek("project").is_none() && section.peek("pipeline").is_none() => {
+                found.push((name.to_owned(), lines.of(node.place)));
+                if let Some(entry) = section.take("artifacts").filter(|entry| boolean(&entry.value) != Some(false)) {
+                    body.note(lines.note(entry, "artifacts are not handed on by `needs`"));
+                }
+                section.take("optional");
+                section.leave(lines, body, |_| Some("a job waits for all jobs of a matrix"));
+            }
+            _ => body.note(Note::new(lines.of(node.place), "needs", "a job waits for jobs of its own pipeline")),
+        }
+    }
+    found
+}

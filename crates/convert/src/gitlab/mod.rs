@@ -1,0 +1,392 @@
+//! A file of GitLab CI: its jobs, in the order of their stages.
+
+mod expression;
+mod extend;
+mod job;
+mod keep;
+mod rules;
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use longshore_pipeline::tree::{Entry, Node};
+
+use super::{
+    ConvertError, Language,
+    draft::{Draft, Job, Map, Note, Value},
+    foreign::{self, FORM, Lines, Section, boolean, entries, list, text, text_or_empty, texts},
+    shell, variables,
+};
+use extend::Jobs;
+
+/// Keys of a job that `default`, and the file itself in older ones, may have.
+const DEFAULTS: &[&str] = &[
+    "image",
+    "services",
+    "before_script",
+    "after_script",
+    "cache",
+    "artifacts",
+    "retry",
+    "timeout",
+    "tags",
+    "interruptible",
+    "hooks",
+    "id_tokens",
+    "identity",
+];
+
+/// Keys of the file that are no jobs.
+const NO_JOBS: &[&str] = &["stages", "variables", "default", "workflow", "include", "spec", "types"];
+
+/// What all jobs of a file share.
+pub(super) struct File<'n> {
+    pub(super) lines: Lines<'n>,
+    pub(super) defaults: BTreeMap<&'n str, &'n Entry>,
+    /// Variables of the file, as they are written.
+    pub(super) variables: Vec<(String, String, u32)>,
+    /// Whether pull requests start the pipeline.
+    pub(super) requests: bool,
+    /// What `workflow` asks of every job.
+    pub(super) condition: Option<String>,
+    /// The pipeline's `env`, as scripts ask for it.
+    pub(super) wanted: BTreeMap<String, &'static str>,
+    pub(super) groups: BTreeSet<String>,
+}
+
+/// A job that has been read, and where it stands among the others.
+pub(super) struct Staged {
+    pub(super) theirs: String,
+    pub(super) stage: String,
+    /// What it names in `needs`; nothing where its stage decides.
+    pub(super) needs: Option<Vec<(String, u32)>>,
+    /// Whether later stages do not wait for it.
+    pub(super) aside: bool,
+    pub(super) keeps: bool,
+    pub(super) job: Job,
+}
+
+pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
+    let is_header = |node: &Node| entries(node).is_some_and(|entries| matches!(entries, [one] if one.key == "spec"));
+    let root = match documents {
+        [one] => one,
+        [header, one] if is_header(header) => {
+            let entry = entries(header).and_then(|entries| entries.first());
+            draft.head.notes(entry.map(|entry| {
+                lines
+                    .note(entry, "the file was a component: write `$[[ inputs.x ]]` out, or make a template with `use`")
+            }));
+            one
+        }
+        [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
+        _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
+    };
+    let Some(section) = Section::of(root) else {
+        return Err(ConvertError::NotOne("a file of GitLab CI is a mapping, and this one is not".to_owned()));
+    };
+    let all = entries(root).unwrap_or_default();
+    let mut file = File {
+        lines,
+        defaults: BTreeMap::new(),
+        variables: Vec::new(),
+        requests: false,
+        condition: None,
+        wanted: BTreeMap::new(),
+        groups: BTreeSet::new(),
+    };
+    for key in DEFAULTS {
+        if let Some(entry) = section.take(key) {
+            file.defaults.insert(key, entry);
+        }
+    }
+    if let Some(entry) = section.take("default") {
+        for inner in entries(&entry.value).unwrap_or_default() {
+            match DEFAULTS.iter().find(|key| **key == inner.key) {
+                Some(key) => drop(file.defaults.insert(key, inner)),
+                None => draft.head.note(lines.note(inner, "this key of `default` is not known")),
+            }
+        }
+    }
+    // Said here and not at every job.
+    let left = file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::left(key)?)));
+    draft.head.notes(left);
+    let written = lines.source.text;
+    file.requests = written.contains("merge_request") || written.contains("MERGE_REQUEST");
+    if let Some(entry) = section.take("variables") {
+        variables_of(entry, &mut file, &mut draft.head);
+    }
+    let mut stages: Vec<String> = ["build", "test", "deploy"].map(str::to_owned).to_vec();
+    if let Some(entry) = section.take("stages").or_else(|| section.take("types")) {
+        stages = texts(&entry.value).unwrap_or_default();
+    }
+    stages.insert(0, ".pre".to_owned());
+    stages.push(".post".to_owned());
+    if let Some(entry) = section.take("include") {
+        let why = "files are not included: copy the jobs that are wanted, or make templates of them with `use`";
+        draft.head.note(lines.note(entry, why));
+    }
+    if let Some(entry) = section.take("workflow") {
+        workflow(entry, &mut file, &mut draft.head);
+    }
+
+    let jobs = Jobs::of(root);
+    let mut staged: Vec<Staged> = Vec::new();
+    for entry in all.iter().filter(|entry| {
+        !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())
+    }) {
+        section.take(&entry.key);
+        let taken: Vec<String> = staged.iter().map(|one| one.job.name.clone()).collect();
+        let mut missing = Vec::new();
+        let whole = jobs.whole(&entry.value, &mut missing);
+        match job::read(entry, &whole, &mut file, &taken) {
+            Ok(mut one) => {
+                for name in missing {
+                    let line = entries(&entry.value)
+                        .and_then(|entries| entries.iter().find(|entry| entry.key == "extends"))
+                        .map_or_else(|| lines.key(entry), |entry| lines.key(entry));
+                    one.job.body.note(Note::new(
+                        line,
+                        format!("extends: {name}"),
+                        "there is no such job in this file: write out what it says",
+                    ));
+                }
+                staged.push(one);
+            }
+            Err(note) => draft.left.push(note),
+        }
+    }
+    // Hidden jobs are there to be extended.
+    for entry in all.iter().filter(|entry| entry.key.starts_with('.')) {
+        section.take(&entry.key);
+    }
+    section.leave(lines, &mut draft.head, |_| None);
+    order(&mut staged, &stages);
+    draft.jobs = staged.into_iter().map(|one| one.job).collect();
+    finish(&file, &mut draft);
+    Ok(draft)
+}
+
+/// The variables of the file.
+fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
+    for variable in entries(&entry.value).unwrap_or_default() {
+        let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
+        let value = inner.map_or(&variable.value, |inner| &inner.value);
+        match text_or_empty(value) {
+            Some(value) => file.variables.push((variable.key.clone(), value.to_owned(), file.lines.key(variable))),
+            None => head.note(file.lines.note(variable, FORM)),
+        }
+    }
+}
+
+fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
+    let lines = file.lines;
+    let Some(section) = Section::of(&entry.value) else {
+        head.note(lines.note(entry, FORM));
+        return;
+    };
+    if let Some(name) = section.take("name") {
+        match text(&name.value).filter(|text| !text.contains(['$', '/'])) {
+            Some(text) => head.set("name", Value::text(text.trim()), lines.key(name)),
+            None => head.note(lines.note(name, "a pipeline's name is fixed")),
+        }
+    }
+    if let Some(rules) = section.take("rules") {
+        let known = file.known();
+        let around = expression::Around { variable: &known, requests: file.requests };
+        let runs = rules::rules(rules, &around, lines);
+        head.notes(runs.notes);
+        drop(known);
+        file.condition = runs.condition;
+    }
+    section.leave(lines, head, |key| match key {
+        "auto_cancel" => Some("write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }`"),
+        _ => None,
+    });
+}
+
+impl File<'_> {
+    /// The values of the file's variables, as far as they are plain.
+    pub(super) fn known(&self) -> impl Fn(&str) -> Option<String> + use<> {
+        let plain: BTreeMap<String, String> = self
+            .variables
+            .iter()
+            .filter(|(_, value, _)| !value.contains('$'))
+            .map(|(name, value, _)| (name.clone(), value.clone()))
+            .collect();
+        move |name| plain.get(name).cloned()
+    }
+}
+
+/// Fills the variables of a text in: those of the job, of the file, of its matrix, and GitLab's own.
+pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
+    fill_within(written, own, axes, 5, &Cell::new(500))
+}
+
+/// `left` is how many variables may still be filled in: their values have variables, too.
+fn fill_within(
+    written: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    depth: usize,
+    left: &Cell<usize>,
+) -> Result<String, String> {
+    if !written.contains('$') {
+        return Ok(written.to_owned());
+    }
+    let value = |name: &str| {
+        left.set(left.get().checked_sub(1)?);
+        if axes.iter().any(|axis| axis == name) {
+            return Some(format!("${{{{ matrix.{name} }}}}"));
+        }
+        match own.iter().rev().find(|(known, ..)| known == name) {
+            Some((_, value, _)) if depth > 0 && value.len() < 4096 => {
+                fill_within(value, own, axes, depth - 1, left).ok()
+            }
+            Some(_) => None,
+            None => variables::expression(Language::GitLab, name).map(variables::written),
+        }
+    };
+    shell::fill(written, true, &value)
+}
+
+/// Sorts jobs by their stages and says what each waits for: what it names, or everything in the stages before.
+fn order(staged: &mut [Staged], stages: &[String]) {
+    let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
+    staged.sort_by_key(|one| rank(&one.stage));
+    let ours: BTreeMap<String, String> = staged.iter().map(|one| (one.theirs.clone(), one.job.name.clone())).collect();
+    let before: Vec<Before> = staged
+        .iter()
+        .map(|one| Before {
+            rank: rank(&one.stage),
+            name: one.job.name.clone(),
+            aside: one.aside,
+            named: one.needs.is_some(),
+        })
+        .collect();
+    let keeps = staged.iter().any(|one| one.keeps);
+    for one in staged.iter_mut() {
+        let own = rank(&one.stage);
+        let earlier = || before.iter().filter(|other| other.rank < own && !other.aside);
+        match one.needs.take() {
+            Some(needs) => {
+                for (name, line) in needs {
+                    match ours.get(&name) {
+                        Some(name) if !one.job.needs.contains(name) => one.job.needs.push(name.clone()),
+                        Some(_) => {}
+                        None => one.job.body.note(Note::new(line, name, "there is no such job here")),
+                    }
+                }
+            }
+            None => {
+                // Where everything before waits for its stages, the last of them is enough.
+                let last = earlier().map(|other| other.rank).max();
+                let plain = earlier().all(|other| !other.named);
+                let waits = earlier().filter(|other| !plain || Some(other.rank) == last);
+                one.job.needs = waits.map(|other| other.name.clone()).collect();
+            }
+        }
+        if keeps && !one.job.needs.is_empty() {
+            one.job.body.remark(
+                "artifacts of earlier jobs are not handed on: what this job takes from them has to be made here, or fetched",
+            );
+        }
+    }
+}
+
+/// What others ask of a job to know whether they wait for it.
+struct Before {
+    rank: usize,
+    name: String,
+    aside: bool,
+    /// Whether it names what it needs itself.
+    named: bool,
+}
+
+/// What belongs to the whole pipeline: `on`, `env`, `concurrency`.
+fn finish(file: &File<'_>, draft: &mut Draft) {
+    let mut on = Map::default();
+    on.set("push", Map::default(), None);
+    if file.requests {
+        on.set("pull-request", Map::default(), None);
+    }
+    on.set("manual", Map::default(), None);
+    let text = file.lines.source.text;
+    if text.contains("schedule") {
+        on.remark("schedules stand in the project's settings there: write `schedule: [{ cron: '0 3 * * *' }]` here");
+    }
+    draft.head.set("on", on, None);
+    let mut env = Map::default();
+    for (name, value, line) in file.variables.iter().filter(|(name, ..)| !is_checkout(name)) {
+        match variable(name, value, &file.variables, &[]) {
+            Ok((name, value)) => env.set(name, value, *line),
+            Err(why) => env.note(Note::new(*line, name.as_str(), why)),
+        }
+    }
+    for (name, expression) in &file.wanted {
+        if env.get(name).is_none() && variables::is_planned(expression) {
+            env.set(name.as_str(), Value::Text(variables::written(expression)), None);
+        }
+    }
+    draft.head.set_filled("env", env, None);
+    match file.groups.iter().collect::<Vec<_>>().as_slice() {
+        [] => {}
+        [one] => {
+            draft.head.remark("a group is the whole pipeline's here, not one job's");
+            draft.head.set("concurrency", Value::text(one.as_str()), None);
+        }
+        several => draft.head.remark(format!(
+            "one pipeline has one group, and the jobs named {}: write `concurrency` by hand",
+            longshore_pipeline::suggest::listed(several.iter().map(|name| name.as_str()))
+        )),
+    }
+    if file.condition.as_ref().is_some_and(|condition| condition == "false") {
+        draft.head.remark("no rule of `workflow` could be carried over, so that no job runs: write `on` and take the `if` of the jobs out");
+    }
+}
+
+/// Whether a variable says how the runner checks out, which a job's `checkout` says here.
+pub(super) fn is_checkout(name: &str) -> bool {
+    matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
+}
+
+/// A variable with its value filled in.
+pub(super) fn variable(
+    name: &str,
+    value: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+) -> Result<(String, Value), String> {
+    const ENGINE: &[&str] =
+        &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
+    const RUNNER: &[&str] = &["GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "GIT_FETCH_EXTRA_FLAGS", "GIT_SUBMODULE_DEPTH"];
+    if ENGINE.contains(&name) {
+        return Err("`docker: true` sets what a client of the engine needs".to_owned());
+    }
+    if RUNNER.contains(&name) || name.starts_with("FF_") {
+        return Err("it says something to the runner: `checkout` has `depth`, `submodules` and `lfs`".to_owned());
+    }
+    let Some(variable) = foreign::variable(name).filter(|variable| variable == name) else {
+        return Err("no shell can use a variable of this name".to_owned());
+    };
+    match fill(value, own, axes) {
+        Ok(value) => Ok((variable, Value::Text(value))),
+        Err(unknown) => Err(format!("{unknown} is not set here: write the value, or a secret")),
+    }
+}
+
+/// Whether a job takes over what `inherit` asks about.
+pub(super) fn inherits(entry: Option<&Entry>, what: &str, key: &str) -> bool {
+    let found = entry
+        .and_then(|entry| entries(&entry.value))
+        .and_then(|entries| entries.iter().find(|entry| entry.key == what));
+    match found {
+        None => true,
+        Some(found) => match list(&found.value) {
+            Some(_) => texts(&found.value).unwrap_or_default().iter().any(|name| name == key),
+            None => boolean(&found.value) != Some(false),
+        },
+    }
+}

@@ -1,0 +1,254 @@
+//! When a job of GitLab runs: `rules`, `only`, `except` and `when`.
+
+use std::rc::Rc;
+
+use longshore_pipeline::tree::{Entry, Node};
+
+use super::super::{
+    condition,
+    draft::{After, Note},
+    foreign::{FORM, Lines, Section, boolean, entries, items, list, text, texts},
+};
+use super::expression::{self, Around};
+
+/// When a job runs.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Nothing where it always does.
+    pub(super) condition: Option<String>,
+    pub(super) after: After,
+    /// Somebody has to start it.
+    pub(super) by_hand: bool,
+    /// What follows does not wait for it, and may succeed without it.
+    pub(super) may_fail: Option<bool>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// Reads `rules`; those that decide are the first that fit.
+pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Runs {
+    let mut runs = Runs::default();
+    let mut read: Vec<(String, String)> = Vec::new();
+    let mut kinds: Vec<String> = Vec::new();
+    for node in flat(&entry.value) {
+        let at = lines.of(node.place);
+        let Some(section) = Section::of(&node) else {
+            runs.notes.push(Note::new(at, "rules", "this rule is not understood: it counts as one that does not fit"));
+            continue;
+        };
+        let when = section.take("when").and_then(|entry| text(&entry.value)).unwrap_or("on_success").to_owned();
+        let never = when == "never";
+        let mut parts = Vec::new();
+        if let Some(entry) = section.take("if") {
+            parts.push(one(entry, around, lines, never, &mut runs.notes));
+        }
+        for (key, why) in [
+            (
+                "changes",
+                "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline",
+            ),
+            ("exists", "`if` does not know which files there are: it is taken as fulfilled"),
+        ] {
+            if let Some(entry) = section.take(key) {
+                // A rule that keeps the job from running is taken for one that does not fit.
+                if never {
+                    parts.push("false".to_owned());
+                    runs.notes.push(
+                        lines.note(entry, "`if` does not know about files: the rule counts as one that does not fit"),
+                    );
+                } else {
+                    runs.notes.push(lines.note(entry, why));
+                }
+            }
+        }
+        if let Some(entry) = section.take("allow_failure") {
+            match boolean(&entry.value) {
+                Some(may) => runs.may_fail = Some(runs.may_fail.unwrap_or(false) || may),
+                None => runs.notes.push(lines.note(entry, FORM)),
+            }
+        }
+        for entry in section.rest() {
+            let why = match entry.key.as_str() {
+                "variables" => {
+                    "variables of a rule hold whether it fits or not: write them into `env` with an expression"
+                }
+                "needs" => "`needs` is the same whichever rule fits",
+                "start_in" => "nothing is delayed here: the job runs at once",
+                _ => "this part of a rule is not known",
+            };
+            runs.notes.push(lines.note(entry, why));
+        }
+        let condition = condition::all(&parts).unwrap_or_else(|| "true".to_owned());
+        if !never && condition != "false" {
+            kinds.push(when.clone());
+        }
+        read.push((condition, when));
+    }
+    let mut decided = "false".to_owned();
+    for (condition, when) in read.into_iter().rev() {
+        decided = match when.as_str() {
+            "never" => condition::all(&[condition::not(&condition), decided]).unwrap_or_default(),
+            _ => condition::any(&[condition, decided]).unwrap_or_default(),
+        };
+    }
+    runs.condition = Some(decided).filter(|condition| condition != "true");
+    kinds.dedup();
+    kind(&kinds, lines.key(entry), &mut runs);
+    runs
+}
+
+/// What `when` means, where all rules say the same, and what is nearest where they do not.
+pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
+    let all = |wanted: &str| !kinds.is_empty() && kinds.iter().all(|kind| kind == wanted);
+    let some = |wanted: &str| kinds.iter().any(|kind| kind == wanted);
+    if all("manual") {
+        runs.by_hand = true;
+    } else if some("manual") {
+        runs.by_hand = true;
+        runs.notes.push(Note::new(
+            line,
+            "when: manual",
+            "some rules start the job by themselves: here somebody always has to approve of it",
+        ));
+    }
+    runs.after = match (some("always"), some("on_failure")) {
+        _ if all("on_failure") => After::Failure,
+        (true, _) | (_, true) => After::Either,
+        _ => After::Success,
+    };
+    if some("delayed") {
+        runs.notes.push(Note::new(line, "when: delayed", "nothing is delayed here: the job runs at once"));
+    }
+}
+
+/// The items of `rules`, those of lists within it among them.
+fn flat(node: &Rc<Node>) -> Vec<Rc<Node>> {
+    match list(node) {
+        Some(items) => items
+            .iter()
+            .flat_map(|item| if list(item).is_some() { flat(item) } else { vec![Rc::clone(item)] })
+            .collect(),
+        None => vec![Rc::clone(node)],
+    }
+}
+
+/// A rule's condition; one that cannot be said counts so that nothing runs because of it.
+fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes: &mut Vec<Note>) -> String {
+    let read = text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|source| expression::read(source, around));
+    match read {
+        Ok(read) => {
+            for name in read.unset {
+                notes.push(Note::new(
+                    lines.of(entry.value.place),
+                    format!("${name}"),
+                    "this file does not set it: it counts as not set",
+                ));
+            }
+            read.condition
+        }
+        Err(what) => {
+            let counts = if never {
+                "the rule counts as one that fits, so that nothing runs"
+            } else {
+                "the rule counts as one that does not fit"
+            };
+            notes.push(lines.note(entry, format!("{what} cannot be said in `if`: {counts}")));
+            never.to_string()
+        }
+    }
+}
+
+/// Reads `only` and `except` of older files. Without either, branches and tags are meant.
+pub(super) fn refs(only: Option<&Entry>, except: Option<&Entry>, around: &Around<'_>, lines: Lines<'_>) -> Runs {
+    let mut runs = Runs::default();
+    let mut parts = Vec::new();
+    match only {
+        Some(entry) => parts.push(filter(entry, around, lines, false, &mut runs.notes)),
+        None if around.requests => parts.push("event.name != 'pull-request'".to_owned()),
+        None => {}
+    }
+    if let Some(entry) = except {
+        parts.push(condition::not(&filter(entry, around, lines, true, &mut runs.notes)));
+    }
+    runs.condition = condition::all(&parts).filter(|condition| condition != "true");
+    runs
+}
+
+fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, notes: &mut Vec<Note>) -> String {
+    let mut parts = Vec::new();
+    let mut names = |node: &Node, at: u32| {
+        let found = texts(node).unwrap_or_default();
+        parts.extend(condition::any(
+            &found.iter().map(|word| reference(word, around, at, except, notes)).collect::<Vec<_>>(),
+        ));
+    };
+    match entries(&entry.value) {
+        None => names(&entry.value, lines.key(entry)),
+        Some(inner) => {
+            if let Some(refs) = inner.iter().find(|part| part.key == "refs") {
+                names(&refs.value, lines.key(refs));
+            } else if around.requests && !except {
+                parts.push("event.name != 'pull-request'".to_owned());
+            }
+            for part in inner {
+                match part.key.as_str() {
+                    "refs" => {}
+                    "variables" => {
+                        let conditions = items(&part.value).iter().map(|node| {
+                            let entry = Entry { key: part.key.clone(), key_place: node.place, value: Rc::clone(node) };
+                            one(&entry, around, lines, except, notes)
+                        });
+                        parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
+                    }
+                    _ if except => {
+                        notes.push(
+                            lines.note(part, "`if` does not know about files: it counts as one that does not fit"),
+                        );
+                        parts.push("false".to_owned());
+                    }
+                    _ => notes.push(
+                        lines.note(part, "`if` does not know which files have changed: it is taken as fulfilled"),
+                    ),
+                }
+            }
+        }
+    }
+    // Of `only` all keys have to fit, of `except` one is enough.
+    let joined = if except { condition::any(&parts) } else { condition::all(&parts) };
+    joined.unwrap_or_else(|| (!except).to_string())
+}
+
+/// A word of `refs`: a kind of pipeline, a name, or a pattern for names of branches and tags.
+fn reference(word: &str, around: &Around<'_>, line: u32, except: bool, notes: &mut Vec<Note>) -> String {
+    let not_requests = |condition: String| match around.requests {
+        true => condition::all(&["event.name != 'pull-request'".to_owned(), condition]).unwrap_or_default(),
+        false => condition,
+    };
+    match word {
+        "branches" => "event.name != 'tag' && event.name != 'pull-request'".to_owned(),
+        "tags" => "event.name == 'tag'".to_owned(),
+        "pushes" | "merge_requests" | "external_pull_requests" | "schedules" | "web" | "api" => expression::event(word),
+        "triggers" | "pipelines" | "chat" | "external" => "false".to_owned(),
+        _ => {
+            let word = word.split_once('@').map_or(word, |(name, _)| name);
+            let Some(pattern) = word.strip_prefix('/') else {
+                let either = [
+                    format!("event.branch == {}", condition::quote(word)),
+                    format!("event.tag == {}", condition::quote(word)),
+                ];
+                return not_requests(condition::any(&either).unwrap_or_default());
+            };
+            let found = pattern.strip_suffix('/').and_then(|pattern| {
+                condition::any(&[condition::regex("event.branch", pattern)?, condition::regex("event.tag", pattern)?])
+            });
+            found.map(not_requests).unwrap_or_else(|| {
+                let counts = if except {
+                    "everything counts as fitting, so that nothing runs"
+                } else {
+                    "nothing counts as fitting"
+                };
+                notes.push(Note::new(line, word, format!("this pattern cannot be said in `if`: {counts}")));
+                except.to_string()
+            })
+        }
+    }
+}

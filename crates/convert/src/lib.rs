@@ -1,0 +1,235 @@
+//! `longshore convert`: a pipeline of another system as one of ours.
+//!
+//! ```text
+//! text -> yaml: a tree that knows places -> woodpecker, drone, gitlab or github: a draft with notes
+//!      -> needs: what a job waits for -> writer: text -> mend: checked, what is refused taken out -> text that lints
+//! ```
+//!
+//! Called by `longshore convert`. Pure, as all of `pipeline`. Two promises hold whatever the source is: the result has no error, and
+//! nothing of the source is dropped unseen: what is not carried over stands as a comment where it would have stood, with the line
+//! it comes from, and so does that a part which is carried over cannot be run yet. Where a condition cannot be said in our language, nothing runs that would not have run before; only filters
+//! over files of single jobs and steps are taken as fulfilled, and a pattern may become a wider one: a comment says so.
+
+mod condition;
+mod containers;
+mod draft;
+mod drone;
+mod foreign;
+mod github;
+mod gitlab;
+mod mend;
+mod needs;
+mod plugin;
+mod shell;
+mod unsupported;
+mod variables;
+mod when;
+mod woodpecker;
+mod writer;
+
+use std::rc::Rc;
+
+use longshore_core::Diagnostic;
+
+pub use draft::Note;
+use draft::{Item, Map, Part, Value};
+use foreign::Lines;
+use longshore_pipeline::{
+    Code,
+    findings::Findings,
+    limits,
+    source::{Place, Source, SourceFile},
+    tree::{Kind, Node},
+    yaml,
+};
+
+/// What a job runs in whose source names no image.
+const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
+
+/// A system whose files can be converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Language {
+    Woodpecker,
+    GitLab,
+    GitHub,
+    Drone,
+}
+
+impl Language {
+    /// As people know it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Woodpecker => "Woodpecker",
+            Self::GitLab => "GitLab CI",
+            Self::GitHub => "GitHub Actions",
+            Self::Drone => "Drone",
+        }
+    }
+}
+
+/// A pipeline of ours that was made of another system's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    /// The file's text; it has no errors.
+    pub text: String,
+    /// How many of its keys come from the source.
+    pub carried: usize,
+    /// What was left, in the order of the source's lines.
+    pub left: Vec<Note>,
+    /// What was carried over and this version cannot run, in the order of the source's lines.
+    pub not_run: Vec<Note>,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ConvertError {
+    /// The source cannot be read.
+    #[error("the file cannot be read")]
+    Unreadable(Vec<Diagnostic>),
+    /// It is none of the system that it should be of.
+    #[error("{0}")]
+    NotOne(String),
+    /// The result would be larger than a pipeline file may be.
+    #[error("the result would have {} KiB, and a pipeline file has at most {}: split the source and convert its parts", .0.div_ceil(1024), limits::FILE_BYTES / 1024)]
+    TooLarge(usize),
+    #[error("it has {0} jobs, and a build has at most {max}: split the source and convert its parts", max = limits::JOBS)]
+    TooManyJobs(usize),
+}
+
+/// The system that a file belongs to, by its name and its keys; nothing where that cannot be told.
+#[must_use]
+pub fn guess(file: &SourceFile) -> Option<Language> {
+    let path = file.path.replace('\\', "/");
+    let name = path.rsplit('/').next().unwrap_or(&path);
+    let folder = |name: &str| path.contains(&format!("{name}/"));
+    if name.starts_with(".woodpecker.y") || folder(".woodpecker") {
+        return Some(Language::Woodpecker);
+    }
+    if name.starts_with(".drone.y") {
+        return Some(Language::Drone);
+    }
+    if name.ends_with(".gitlab-ci.yml") || name.ends_with(".gitlab-ci.yaml") || folder(".gitlab/ci") {
+        return Some(Language::GitLab);
+    }
+    if folder(".github/workflows") || folder(".forgejo/workflows") || folder(".gitea/workflows") {
+        return Some(Language::GitHub);
+    }
+    let source = Source::new(file);
+    let documents = yaml::documents(&mut Findings::new(&source))?;
+    let has = |keys: &[&str]| keys.iter().all(|key| documents.iter().any(|node| entry(node, key).is_some()));
+    let jobs_have = |keys: &[&str]| {
+        documents
+            .iter()
+            .filter_map(|node| foreign::entries(node))
+            .flatten()
+            .any(|job| keys.iter().any(|key| entry(&job.value, key).is_some()))
+    };
+    if has(&["kind", "steps"]) {
+        Some(Language::Drone)
+    } else if has(&["on", "jobs"]) {
+        Some(Language::GitHub)
+    } else if has(&["steps"]) || has(&["pipeline"]) {
+        Some(Language::Woodpecker)
+    } else if has(&["stages"]) || jobs_have(&["script", "trigger", "extends"]) {
+        Some(Language::GitLab)
+    } else {
+        None
+    }
+}
+
+fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n longshore_pipeline::tree::Entry> {
+    foreign::entries(node)?.iter().find(|entry| entry.key == key)
+}
+
+/// Converts a file. `path` is where the result will stand, from which a pipeline has its name.
+///
+/// # Errors
+///
+/// If the file cannot be read, is none of that system, or becomes too large.
+pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Converted, ConvertError> {
+    let source = Source::new(file);
+    let documents = read(file, &source)?;
+    let lines = Lines { source: &source };
+    let mut draft = match language {
+        Language::Woodpecker => woodpecker::draft(single(&documents, language)?, lines),
+        Language::Drone => drone::draft(&documents, lines),
+        Language::GitLab => gitlab::draft(&documents, lines),
+        Language::GitHub => github::draft(single(&documents, language)?, lines),
+    }?;
+    if draft.jobs.len() > limits::JOBS {
+        return Err(ConvertError::TooManyJobs(draft.jobs.len()));
+    }
+    needs::settle(&mut draft);
+    let (map, not_run, body) = mend::mended(draft.into_map(), path)?;
+    let mut left = Vec::new();
+    let carried = count(&map, &mut left);
+    left.sort_by_key(|note| note.line);
+    left.dedup();
+    Ok(Converted { text: body, carried, left, not_run })
+}
+
+/// The documents of a file that have something in them.
+fn read(file: &SourceFile, source: &Source<'_>) -> Result<Vec<Rc<Node>>, ConvertError> {
+    let mut findings = Findings::new(source);
+    if file.text.len() > limits::FILE_BYTES {
+        let message = format!(
+            "the file has {} KiB, and at most {} are read",
+            file.text.len().div_ceil(1024),
+            limits::FILE_BYTES / 1024
+        );
+        findings.error(Code::FileTooLarge, Place::default(), message, None);
+    } else if let Some(at) = file.invalid_utf8 {
+        findings.error(Code::NotUtf8, Place::new(at, at + 1), "the file is not UTF-8 from here on", None);
+    } else if let Some(documents) = yaml::documents(&mut findings)
+        && findings.is_empty()
+    {
+        return Ok(documents.into_iter().filter(|node| !node.is_null()).collect());
+    }
+    Err(ConvertError::Unreadable(findings.finish()))
+}
+
+/// The one document of a file.
+fn single(documents: &[Rc<Node>], language: Language) -> Result<&Rc<Node>, ConvertError> {
+    match documents {
+        [one] if matches!(one.kind, Kind::Map(_)) => Ok(one),
+        [] => Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
+        [_] => Err(ConvertError::NotOne(format!("a file of {} is a mapping, and this one is not", language.as_str()))),
+        _ => Err(ConvertError::NotOne(format!(
+            "a file of {} is one document, and this one has several",
+            language.as_str()
+        ))),
+    }
+}
+
+/// How many keys come from the source; the notes are collected.
+fn count(map: &Map, left: &mut Vec<Note>) -> usize {
+    map.parts
+        .iter()
+        .map(|part| match part {
+            Part::Note(note) => {
+                left.push(note.clone());
+                0
+            }
+            Part::Remark(_) => 0,
+            Part::Entry(entry) => usize::from(entry.line.is_some()) + count_value(&entry.value, left),
+        })
+        .sum()
+}
+
+fn count_value(value: &Value, left: &mut Vec<Note>) -> usize {
+    match value {
+        Value::Map(map) => count(map, left),
+        Value::List(items) => items
+            .iter()
+            .map(|item| match item {
+                Item::Note(note) => {
+                    left.push(note.clone());
+                    0
+                }
+                Item::Value(value) => count_value(value, left),
+            })
+            .sum(),
+        Value::Text(_) | Value::Plain(_) | Value::Script(_) => 0,
+    }
+}

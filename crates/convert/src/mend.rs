@@ -1,0 +1,282 @@
+//! The last word on a draft: it is written down and checked like any pipeline file, and what is refused is taken out again, with the
+//! reason in its place, until nothing is refused any more. So the result lints, whatever the source had in it.
+//!
+//! What is taken out never makes more run than before: a condition becomes `false`, a filter takes its event with it, and a step
+//! that would do something else goes as a whole.
+
+use longshore_core::{Diagnostic, Severity};
+
+use longshore_pipeline::{Checked, Code, SourceFile, TemplateFiles, check, limits};
+
+use super::{
+    ConvertError, DEFAULT_IMAGE,
+    draft::{Entry, Item, Map, Note, Part, Value},
+    unsupported,
+    writer::{self, Path, Written},
+};
+
+/// How often a draft is mended before it is given up.
+const ROUNDS: usize = 60;
+
+/// A draft that lints, what of it cannot be run, and its text.
+pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
+    for _ in 0..ROUNDS {
+        let written = written(&draft)?;
+        let checked = checked(&written, path);
+        if let [pipeline] = checked.pipelines.as_slice() {
+            let not_run = unsupported::remark(&mut draft, pipeline);
+            let text = self::written(&draft)?.text;
+            return Ok((draft, not_run, text));
+        }
+        let errors: Vec<Diagnostic> =
+            checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();
+        mend(&mut draft, &written, &errors);
+    }
+    let mut rest = Map::default();
+    rest.notes([Note::new(1, "all of it", "Longshore does not take what this became; write the pipeline by hand")]);
+    rest.set("jobs", jobs_of_nothing(), None);
+    let text = writer::write(&rest).text;
+    Ok((rest, Vec::new(), text))
+}
+
+fn written(draft: &Map) -> Result<Written, ConvertError> {
+    let written = writer::write(draft);
+    match written.text.len() {
+        size if size > limits::FILE_BYTES => Err(ConvertError::TooLarge(size)),
+        _ => Ok(written),
+    }
+}
+
+fn checked(written: &Written, path: &str) -> Checked {
+    check(&[SourceFile::new(path, written.text.as_str())], &TemplateFiles::new())
+}
+
+fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
+    let mut cuts: Vec<(Path, Cut, String)> = Vec::new();
+    for error in errors {
+        let Some(path) = written.at(error.span.line, error.span.column) else { continue };
+        let keys = keys(draft, path);
+        let (depth, cut) = judge(&keys, &error.code);
+        let help = error.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
+        cuts.push((
+            path[..depth.clamp(1, path.len())].to_vec(),
+            cut,
+            format!("Longshore refuses it: {}{help}", error.message),
+        ));
+    }
+    // The outer ones win, each part is cut once, and the last ones first: a note moves what stands behind it.
+    cuts.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut outer: Vec<(Path, Cut, String)> = Vec::new();
+    for cut in cuts {
+        if !outer.last().is_some_and(|last| cut.0.starts_with(&last.0)) {
+            outer.push(cut);
+        }
+    }
+    for (path, cut, why) in outer.into_iter().rev() {
+        apply(draft, &path, cut, &why, 1);
+    }
+}
+
+/// What becomes of a refused part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// A note stands in its place.
+    Leave,
+    /// The same, and the value is this one.
+    False,
+    Image,
+    ByHand,
+    /// Jobs are missing, or the last one is too much.
+    Jobs,
+    LastJob,
+}
+
+/// How much of the way to a refused part is cut, and how.
+fn judge(keys: &[String], code: &str) -> (usize, Cut) {
+    let key = |at: usize| keys.get(at).map_or("", String::as_str);
+    let all = keys.len();
+    match (key(0), all) {
+        ("jobs", 1) if code == Code::Empty.as_str() => (1, Cut::Jobs),
+        ("jobs", 1) => (1, Cut::LastJob),
+        ("on", 1) => (1, Cut::ByHand),
+        ("on", _) if key(1) == "manual" && all >= 4 => (4, Cut::Leave),
+        ("on", _) if key(1) == "schedule" && all >= 3 => (3, Cut::Leave),
+        ("on", _) => (2, Cut::Leave),
+        ("concurrency", _) if all == 1 || key(1) == "group" => (1, Cut::Leave),
+        ("jobs", 2) if code == Code::MissingImage.as_str() => (2, Cut::Image),
+        ("jobs", 2) => (2, Cut::Leave),
+        ("jobs", _) => match key(2) {
+            "image" => (3, Cut::Image),
+            "if" => (3, Cut::False),
+            "steps" if all == 3 => (2, Cut::Leave),
+            "steps" => match key(4) {
+                "if" => (5, Cut::False),
+                "env" | "with" if all > 5 => (6, Cut::Leave),
+                "name" | "id" | "timeout" | "retry" | "continue-on-error" | "env" => (5, Cut::Leave),
+                _ => (4, Cut::Leave),
+            },
+            "matrix" if matches!(key(3), "include" | "exclude") && all > 4 => (5, Cut::Leave),
+            "services" if matches!(key(4), "env") && all > 5 => (6, Cut::Leave),
+            "services" | "cache" | "artifacts" if all > 3 => (4, Cut::Leave),
+            _ => (all, Cut::Leave),
+        },
+        _ => (all, Cut::Leave),
+    }
+}
+
+/// What a path goes on through.
+enum Inside<'m> {
+    Map(&'m Map),
+    List(&'m [Item]),
+    Nothing,
+}
+
+impl<'m> Inside<'m> {
+    fn of(value: &'m Value) -> Self {
+        match value {
+            Value::Map(map) => Self::Map(map),
+            Value::List(items) => Self::List(items),
+            Value::Text(_) | Value::Plain(_) | Value::Script(_) => Self::Nothing,
+        }
+    }
+}
+
+/// The names of the parts on a path; a list's items have none.
+fn keys(draft: &Map, path: &[usize]) -> Vec<String> {
+    let mut at = Inside::Map(draft);
+    let mut found = Vec::new();
+    for step in path {
+        let (key, value) = match at {
+            Inside::Map(map) => match map.parts.get(*step) {
+                Some(Part::Entry(entry)) => (entry.key.clone(), &entry.value),
+                _ => return found,
+            },
+            Inside::List(items) => match items.get(*step) {
+                Some(Item::Value(value)) => (String::new(), value),
+                _ => return found,
+            },
+            Inside::Nothing => return found,
+        };
+        found.push(key);
+        at = Inside::of(value);
+    }
+    found
+}
+
+/// Cuts the part at a path; `line` is that of the nearest part around it that has one.
+fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
+    let Some((first, rest)) = path.split_first() else { return };
+    if rest.is_empty() && cut == Cut::Leave && splice(map, *first) {
+        return;
+    }
+    let Some(part) = map.parts.get_mut(*first) else { return };
+    let Part::Entry(entry) = part else { return };
+    let line = entry.line.unwrap_or(line);
+    match rest.is_empty() {
+        true => {
+            let note = Note::new(line, entry.key.clone(), why);
+            match replacement(entry, cut) {
+                Some(()) => map.parts.insert(*first, Part::Note(note)),
+                None => *part = Part::Note(note),
+            }
+        }
+        false => match &mut entry.value {
+            Value::Map(inner) => apply(inner, rest, cut, why, line),
+            Value::List(items) => apply_in_list(items, rest, cut, why, &entry.key, line),
+            Value::Text(_) | Value::Plain(_) | Value::Script(_) => {}
+        },
+    }
+}
+
+/// Puts the notes of an entry that has nothing else any more in its place; whether it was one.
+fn splice(map: &mut Map, at: usize) -> bool {
+    let Some(Part::Entry(entry)) = map.parts.get(at) else { return false };
+    let notes: Vec<Part> = match &entry.value {
+        Value::Map(inner) if inner.is_empty() => inner.parts.clone(),
+        Value::List(items) => {
+            let note = |item: &Item| match item {
+                Item::Note(note) => Some(Part::Note(note.clone())),
+                Item::Value(_) => None,
+            };
+            items.iter().map(note).collect::<Option<_>>().unwrap_or_default()
+        }
+        Value::Map(_) | Value::Text(_) | Value::Plain(_) | Value::Script(_) => Vec::new(),
+    };
+    let found = !notes.is_empty();
+    if found {
+        map.parts.splice(at..=at, notes);
+    }
+    found
+}
+
+fn apply_in_list(items: &mut [Item], path: &[usize], cut: Cut, why: &str, of: &str, line: u32) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let Some(item) = items.get_mut(*first) else { return };
+    let Item::Value(value) = item else { return };
+    let line = match &*value {
+        Value::Map(map) => map.entries().find_map(|entry| entry.line).unwrap_or(line),
+        Value::Text(_) | Value::Plain(_) | Value::Script(_) | Value::List(_) => line,
+    };
+    match (rest.is_empty(), &mut *value) {
+        (true, value) => {
+            let what = shown(value).map_or_else(|| format!("an entry of {of}"), |shown| format!("{shown} of {of}"));
+            *item = Item::Note(Note::new(line, what, why));
+        }
+        (false, Value::Map(inner)) => apply(inner, rest, cut, why, line),
+        (false, Value::List(inner)) => apply_in_list(inner, rest, cut, why, of, line),
+        (false, Value::Text(_) | Value::Plain(_) | Value::Script(_)) => {}
+    }
+}
+
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) | Value::Plain(text) | Value::Script(text) => {
+            Some(text.lines().next()?.chars().take(60).collect())
+        }
+        Value::Map(map) => map.entries().next().and_then(|entry| shown(&entry.value)),
+        Value::List(_) => None,
+    }
+}
+
+/// Puts something sound in an entry's place; nothing where it only goes.
+fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
+    match cut {
+        Cut::Leave => return None,
+        Cut::False => entry.value = Value::text("false"),
+        Cut::ByHand => entry.value = Value::text("manual"),
+        Cut::Image if entry.key == "image" => entry.value = Value::text(DEFAULT_IMAGE),
+        Cut::Image => match &mut entry.value {
+            Value::Map(job) => job.parts.insert(
+                0,
+                Part::Entry(Entry { key: "image".to_owned(), value: Value::text(DEFAULT_IMAGE), line: None }),
+            ),
+            _ => return None,
+        },
+        Cut::Jobs => entry.value = jobs_of_nothing().into(),
+        Cut::LastJob => match &mut entry.value {
+            Value::Map(jobs) if jobs.entries().count() > 1 => {
+                let last = jobs.parts.iter().rposition(|part| matches!(part, Part::Entry(_)))?;
+                if let Some(Part::Entry(job)) = jobs.parts.get(last) {
+                    let note = Note::new(job.line.unwrap_or(1), job.key.clone(), "it is one job too many");
+                    jobs.parts[last] = Part::Note(note);
+                }
+            }
+            value => *value = jobs_of_nothing().into(),
+        },
+    }
+    Some(())
+}
+
+/// A job that never runs: a pipeline has at least one.
+pub(super) fn jobs_of_nothing() -> Map {
+    let mut step = Map::default();
+    step.set("run", Value::text("true"), None);
+    let mut job = Map::default();
+    job.remark("none of the source's jobs could be carried over: this one stands in for them and never runs");
+    job.set("image", Value::text(DEFAULT_IMAGE), None);
+    job.set("if", Value::text("false"), None);
+    job.set("steps", Value::List(vec![Item::Value(step.into())]), None);
+    let mut jobs = Map::default();
+    jobs.set("nothing", job, None);
+    jobs
+}

@@ -1,0 +1,410 @@
+//! `when` of Woodpecker and `when` and `trigger` of Drone: filters as an expression, and as `on`.
+
+use longshore_pipeline::tree::{Entry, Node};
+
+use super::{
+    Language, condition,
+    draft::{After, Map, Note, Value},
+    foreign::{Lines, Section, items, reason, text, texts},
+    shell, variables,
+};
+
+/// What a filter became.
+#[derive(Debug, Default)]
+pub(super) struct When {
+    /// Nothing where everything fits.
+    pub(super) condition: Option<String>,
+    pub(super) after: Option<After>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// One of several filters, any of which is enough.
+#[derive(Debug, Default)]
+struct Alternative {
+    /// Our names of the events; empty where every event fits.
+    events: Vec<&'static str>,
+    branches: Vec<String>,
+    tags: Vec<String>,
+    paths: Vec<String>,
+    /// Everything that has to hold, filters over files aside.
+    conditions: Vec<String>,
+    after: Option<After>,
+    /// Whether `on` can say all of it.
+    simple: bool,
+    notes: Vec<Note>,
+    /// What is said of patterns only where `if` has to say them.
+    patterns: Vec<Note>,
+}
+
+/// What is said of a filter that `if` cannot have.
+const REASONS: &[(&str, &str)] = &[
+    (
+        "instance",
+        "Longshore does not know this server: nothing runs until this line is replaced by a condition in `if`",
+    ),
+    ("environment", "there are no deployments here: nothing runs until a condition in `if` says when"),
+    ("target", "there are no promotions here: nothing runs until a condition in `if` says when"),
+    ("local", "`longshore run` knows no such difference: it is taken as fulfilled"),
+];
+
+/// Reads the filters of a step or of a single job of several.
+pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When {
+    let alternatives = alternatives(entry, language, lines);
+    let mut when = When::default();
+    let mut parts = Vec::new();
+    for mut alternative in alternatives {
+        when.after = wider(when.after, alternative.after);
+        if !alternative.paths.is_empty() {
+            let why = "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline";
+            alternative.notes.push(Note::new(lines.key(entry), "path", why));
+        }
+        when.notes.append(&mut alternative.notes);
+        when.notes.append(&mut alternative.patterns);
+        parts.push(condition::all(&alternative.conditions).unwrap_or_else(|| "true".to_owned()));
+    }
+    when.condition = condition::any(&parts).filter(|condition| condition != "true");
+    when
+}
+
+/// Reads the filters of a whole pipeline into `on`; what `on` cannot say is left as the condition. `paths` are said there only.
+pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head: &mut Map) -> When {
+    const EVENTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
+    let line = lines.key(entry);
+    let alternatives = alternatives(entry, language, lines);
+    let of = |event: &str| -> Vec<&Alternative> {
+        alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event)).collect()
+    };
+    let mut exact = alternatives.iter().all(|alternative| alternative.simple);
+    let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
+    let mut any = |lists: Vec<&Vec<String>>| -> Vec<String> {
+        // Several filters of one event are joined only where each has one: else everything fits.
+        let first = lists.first().map(|list| (*list).clone()).unwrap_or_default();
+        if lists.iter().all(|list| **list == first) {
+            return first;
+        }
+        exact = false;
+        if lists.iter().any(|list| list.is_empty() || list.iter().any(|pattern| pattern.starts_with('!'))) {
+            return Vec::new();
+        }
+        let mut joined: Vec<String> = lists.into_iter().flatten().cloned().collect();
+        joined.sort();
+        joined.dedup();
+        joined
+    };
+    let all = |patterns: Vec<String>| if patterns.is_empty() { vec!["**".to_owned()] } else { patterns };
+    let pushes = of("push");
+    if !pushes.is_empty() {
+        push.set("branches", Value::texts(all(any(pushes.iter().map(|one| &one.branches).collect()))), line);
+    }
+    let tags = of("tag");
+    if !tags.is_empty() {
+        push.set("tags", Value::texts(all(any(tags.iter().map(|one| &one.tags).collect()))), line);
+    }
+    let paths = any(pushes.iter().map(|one| &one.paths).collect());
+    if !paths.is_empty() {
+        push.set("paths", Value::texts(paths), line);
+    }
+    let requests = of("pull-request");
+    if !requests.is_empty() {
+        let branches = any(requests.iter().map(|one| &one.branches).collect());
+        pull_request.set_filled("branches", Value::texts(branches), line);
+        let paths = any(requests.iter().map(|one| &one.paths).collect());
+        pull_request.set_filled("paths", Value::texts(paths), line);
+        if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("'closed'"))) {
+            pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
+        }
+    }
+    if EVENTS.iter().all(|event| of(event).iter().any(|one| one.conditions.is_empty() && one.paths.is_empty())) {
+        exact = true;
+    } else {
+        if !push.is_empty() {
+            on.set("push", push, line);
+        }
+        if !requests.is_empty() {
+            on.set("pull-request", pull_request, line);
+        }
+        if !of("manual").is_empty() {
+            on.set("manual", Map::default(), line);
+        }
+    }
+    let mut when = When::default();
+    for alternative in &alternatives {
+        when.after = wider(when.after, alternative.after);
+        when.notes.extend(alternative.notes.iter().cloned());
+    }
+    if alternatives.iter().any(|one| one.events.contains(&"schedule")) {
+        let why =
+            "when it is due stands in the repository's settings there: write `schedule: [{ cron: '0 3 * * *' }]` here";
+        when.notes.push(Note::new(line, "cron", why));
+    }
+    if on.is_empty() && !exact {
+        on.set("manual", Map::default(), None);
+        on.remark("nothing that starts it could be carried over: it starts by hand only");
+    }
+    head.set_filled("on", on, line);
+    if !exact {
+        when.notes.extend(alternatives.iter().flat_map(|one| one.patterns.iter().cloned()));
+        let parts = alternatives.iter().map(|one| condition::all(&one.conditions).unwrap_or_else(|| "true".to_owned()));
+        when.condition = condition::any(&parts.collect::<Vec<_>>()).filter(|condition| condition != "true");
+    }
+    when
+}
+
+fn wider(a: Option<After>, b: Option<After>) -> Option<After> {
+    match (a, b) {
+        (Some(a), Some(b)) if a != b => Some(After::Either),
+        (a, b) => a.or(b),
+    }
+}
+
+fn alternatives(entry: &Entry, language: Language, lines: Lines<'_>) -> Vec<Alternative> {
+    items(&entry.value).iter().map(|node| alternative(node, entry, language, lines)).collect()
+}
+
+fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) -> Alternative {
+    let mut found = Alternative { simple: true, ..Alternative::default() };
+    let Some(section) = Section::of(node) else {
+        let why = "this form of it is not understood: nothing runs until `if` says when";
+        found.notes.push(Note::new(lines.of(node.place), of.key.clone(), why));
+        found.conditions.push("false".to_owned());
+        found.simple = false;
+        return found;
+    };
+    if let Some(entry) = section.take("event") {
+        events(entry, &mut found, lines);
+    }
+    let tags_have_no_branch =
+        language == Language::Woodpecker && (found.events.is_empty() || found.events.contains(&"tag"));
+    if let Some(entry) = section.take("branch") {
+        let only_tags = found.events == ["tag"] && language == Language::Woodpecker;
+        let mut of_branch = Vec::new();
+        let patterns = constraint(entry, "event.branch", language, lines, &mut found, &mut of_branch);
+        found.branches = patterns;
+        if let Some(condition) = condition::all(&of_branch).filter(|_| !only_tags) {
+            let alternatives =
+                if tags_have_no_branch { vec!["event.name == 'tag'".to_owned(), condition] } else { vec![condition] };
+            found.conditions.extend(condition::any(&alternatives));
+        }
+    }
+    if let Some(entry) = section.take("tag") {
+        let mut of_tag = Vec::new();
+        found.tags = constraint(entry, "event.tag", language, lines, &mut found, &mut of_tag);
+        found.conditions.append(&mut of_tag);
+    }
+    for (key, value) in [("ref", "event.ref"), ("repo", "repo.name"), ("action", "event.action")] {
+        if let Some(entry) = section.take(key) {
+            let mut conditions = Vec::new();
+            constraint(entry, value, language, lines, &mut found, &mut conditions);
+            found.conditions.append(&mut conditions);
+            found.simple = false;
+        }
+    }
+    if let Some(entry) = section.take("path") {
+        paths(entry, &mut found, lines);
+    }
+    if let Some(entry) = section.take("status") {
+        let words = texts(&entry.value).unwrap_or_default();
+        let has = |word: &str| words.iter().any(|found| found == word);
+        found.after = Some(match (has("success"), has("failure")) {
+            (true, true) => After::Either,
+            (false, true) => After::Failure,
+            _ => After::Success,
+        });
+    }
+    if let Some(entry) = section.take("cron") {
+        let why = "schedules have no names here: it is taken for every schedule; compare `event.cron` in `if`";
+        found.notes.push(lines.note(entry, why));
+        found.conditions.push("event.name == 'schedule'".to_owned());
+        found.simple = false;
+        if found.events.is_empty() {
+            found.events.push("schedule");
+        }
+    }
+    if let Some(entry) = section.take("matrix") {
+        let values = super::foreign::entries(&entry.value).unwrap_or_default();
+        found.conditions.extend(values.iter().filter_map(|axis| {
+            Some(format!("matrix.{} == {}", super::foreign::name(&axis.key), condition::quote(text(&axis.value)?)))
+        }));
+        found.simple = false;
+    }
+    if let Some(entry) = section.take("platform") {
+        let words = texts(&entry.value).unwrap_or_default();
+        let linux = words.iter().any(|word| word.starts_with("linux") || word.starts_with('*'));
+        let why = "`runs-on` chooses servers by their labels; it is taken as fulfilled for Linux";
+        found.notes.push(lines.note(entry, why));
+        if !linux {
+            found.conditions.push("false".to_owned());
+            found.simple = false;
+        }
+    }
+    if let Some(entry) = section.take("evaluate") {
+        found.simple = false;
+        match text(&entry.value).and_then(|text| evaluated(text, language)) {
+            Some(condition) => found.conditions.push(condition),
+            None => {
+                let why = "this expression could not be translated: nothing runs until `if` says the same";
+                found.notes.push(lines.note(entry, why));
+                found.conditions.push("false".to_owned());
+            }
+        }
+    }
+    for entry in section.rest() {
+        let why = reason(REASONS, &entry.key).unwrap_or("this filter is not known: nothing runs until `if` says when");
+        found.notes.push(lines.note(entry, why));
+        if entry.key != "local" {
+            found.conditions.push("false".to_owned());
+            found.simple = false;
+        }
+    }
+    found
+}
+
+fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
+    let (include, exclude) = lists(entry);
+    let mut conditions = Vec::new();
+    for word in &include {
+        let event = match word.as_str() {
+            "push" => "push",
+            "tag" => "tag",
+            "pull_request" | "pull-request" => "pull-request",
+            "pull_request_closed" => {
+                found.events.push("pull-request");
+                found.simple = false;
+                conditions.push("(event.name == 'pull-request' && event.action == 'closed')".to_owned());
+                continue;
+            }
+            "cron" => "schedule",
+            "manual" | "custom" => "manual",
+            _ => {
+                let why = format!("Longshore has no event `{word}`: it starts nothing");
+                found.notes.push(lines.note(entry, why));
+                continue;
+            }
+        };
+        found.events.push(event);
+        conditions.push(format!("event.name == '{event}'"));
+    }
+    if include.is_empty() {
+        for word in exclude {
+            let event = match word.as_str() {
+                "pull_request" => "pull-request",
+                "cron" => "schedule",
+                "custom" => "manual",
+                word => word,
+            };
+            found.conditions.push(format!("event.name != {}", condition::quote(event)));
+            found.simple = false;
+        }
+        return;
+    }
+    if found.events.is_empty() {
+        found.events.push("none");
+    }
+    found.conditions.push(condition::any(&conditions).unwrap_or_else(|| "false".to_owned()));
+}
+
+/// The patterns that are included, and those that are excluded.
+fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
+    match Section::of(&entry.value) {
+        Some(section) => {
+            let list = |key: &str| section.take(key).and_then(|entry| texts(&entry.value)).unwrap_or_default();
+            (list("include"), list("exclude"))
+        }
+        None => (texts(&entry.value).unwrap_or_default(), Vec::new()),
+    }
+}
+
+/// A filter over one value: its conditions, and the patterns as `on` takes them.
+fn constraint(
+    entry: &Entry,
+    value: &str,
+    language: Language,
+    lines: Lines<'_>,
+    found: &mut Alternative,
+    conditions: &mut Vec<String>,
+) -> Vec<String> {
+    let (include, exclude) = lists(entry);
+    let mut patterns = Vec::new();
+    let one = |pattern: &str, found: &mut Alternative| -> String {
+        let variable = pattern.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        if let Some(expression) = variable.and_then(|name| variables::expression(language, name)) {
+            found.simple = false;
+            return format!("{value} == {expression}");
+        }
+        if value == "event.ref" && pattern.starts_with("refs/pull/") && pattern.contains('*') {
+            return "event.name == 'pull-request'".to_owned();
+        }
+        match condition::glob(value, pattern) {
+            Some((condition, None)) => condition,
+            Some((condition, Some(more))) => {
+                let why = format!("`if` takes it for `{condition}`, which fits {more}, too");
+                found.patterns.push(Note::new(lines.key(entry), pattern, why));
+                condition
+            }
+            None => {
+                let why = "this pattern cannot be said in `if`: nothing fits it until that is written by hand";
+                found.patterns.push(Note::new(lines.key(entry), pattern, why));
+                "false".to_owned()
+            }
+        }
+    };
+    let included: Vec<String> = include.iter().map(|pattern| one(pattern, found)).collect();
+    conditions.extend(condition::any(&included));
+    for pattern in &exclude {
+        let excluded = one(pattern, found);
+        conditions.push(condition::not(&excluded));
+    }
+    if found.simple {
+        patterns.extend(include);
+        patterns.extend(exclude.iter().map(|pattern| format!("!{pattern}")));
+    }
+    patterns
+}
+
+fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
+    let section = Section::of(&entry.value);
+    let (include, exclude) = lists(entry);
+    found.paths = include.into_iter().chain(exclude.into_iter().map(|pattern| format!("!{pattern}"))).collect();
+    for path in &mut found.paths {
+        *path = path.trim_start_matches("./").to_owned();
+    }
+    for key in ["ignore_message", "on_empty"] {
+        if let Some(entry) = section.as_ref().and_then(|section| section.peek(key)) {
+            found
+                .notes
+                .push(lines.note(entry, "`paths` has nothing like it: where changes are not known, everything fits"));
+        }
+    }
+    if found.paths.is_empty() {
+        found.notes.push(lines.note(entry, "this form of it is not understood: it is taken as fulfilled"));
+    }
+}
+
+/// `NAME == "text"`, joined by `&&` and `||`: Woodpecker's expressions as far as they are ours.
+fn evaluated(source: &str, language: Language) -> Option<String> {
+    if source.contains(['(', '[', '{', '|']) && !source.contains("||") {
+        return None;
+    }
+    let alternatives = source.split("||").map(|part| {
+        let parts = part.split("&&").map(|part| {
+            let (left, operator, right) = ["==", "!="].iter().find_map(|operator| {
+                part.split_once(operator).map(|(left, right)| (left.trim(), *operator, right.trim()))
+            })?;
+            let quote = right.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+            let literal = right.strip_prefix(quote)?.strip_suffix(quote)?;
+            if left == "CI_PIPELINE_EVENT" {
+                let event = match literal {
+                    "pull_request" => "pull-request",
+                    "cron" => "schedule",
+                    word => word,
+                };
+                return Some(format!("event.name {operator} {}", condition::quote(event)));
+            }
+            let expression = variables::expression(language, left)?;
+            (shell::names(literal).is_empty() && expression != "event.number" && expression != "build.number")
+                .then(|| format!("{expression} {operator} {}", condition::quote(literal)))
+        });
+        condition::all(&parts.collect::<Option<Vec<_>>>()?)
+    });
+    condition::any(&alternatives.collect::<Option<Vec<_>>>()?)
+}

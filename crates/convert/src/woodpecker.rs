@@ -1,0 +1,191 @@
+//! A workflow of Woodpecker: one job.
+
+use longshore_pipeline::tree::{Entry, Kind, Node};
+
+use super::{
+    ConvertError, Language,
+    containers::Containers,
+    draft::{After, Draft, Item, Job, Map, Note, Value},
+    foreign::{self, FORM, Lines, Section, boolean, entries, list, number, text, texts},
+    when,
+};
+
+const LEFT: &[(&str, &str)] = &[
+    ("workspace", "the workspace is /longshore/workspace, and `CI_WORKSPACE` says so"),
+    ("depends_on", "pipelines of several files run at the same time: put the jobs into one file and write `needs`"),
+    ("branches", "write `on: { push: { branches: [...] } }`"),
+    ("branch", "write `on: { push: { branches: [...] } }`"),
+    ("platform", "write `runs-on` with labels of the servers"),
+];
+
+pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    let Some(section) = Section::of(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
+        return Err(ConvertError::NotOne("a workflow of Woodpecker has `steps`, and this file has none".to_owned()));
+    };
+    let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
+    let mut job = Job { name: "build".to_owned(), line: lines.key(steps), ..Job::default() };
+    let mut containers = Containers::new(Language::Woodpecker, lines);
+    containers.legacy = steps.key == "pipeline";
+    // Only there to be anchored.
+    section.take("variables");
+    if let Some(entry) = section.take("when") {
+        let when = when::triggers(entry, Language::Woodpecker, lines, &mut draft.head);
+        draft.head.notes(when.notes);
+        job.conditions.extend(when.condition);
+    }
+    if let Some(entry) = section.take("labels").or_else(|| section.take("platform")) {
+        labels(entry, &mut job.body, lines);
+    }
+    if let Some(entry) = section.take("runs_on") {
+        let words = texts(&entry.value).unwrap_or_default();
+        if words.iter().any(|word| word == "failure") {
+            job.after = if words.iter().any(|word| word == "success") { After::Either } else { After::Failure };
+        }
+    }
+    if let Some(entry) = section.take("matrix") {
+        let (matrix, axes) = matrix(entry, lines);
+        job.body.set_filled("matrix", matrix, lines.key(entry));
+        containers.axes = axes;
+    }
+    clone(&section, &mut job.body, lines);
+    if let Some(entry) = section.take("services") {
+        containers.services(&entry.value, &mut job, lines.key(entry));
+    }
+    containers.steps(&steps.value, &mut job, lines.key(steps));
+    containers.finish(&mut job, &mut draft.head);
+    section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
+    draft.jobs.push(job);
+    Ok(draft)
+}
+
+fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) {
+    let mut labels = Map::default();
+    match &entry.value.kind {
+        Kind::Map(entries) => {
+            for label in entries {
+                match (label.key.as_str(), text(&label.value)) {
+                    ("platform", Some(platform)) => match platform.rsplit_once('/') {
+                        Some(("linux", arch)) => labels.set("arch", Value::text(arch), lines.key(label)),
+                        _ => labels.note(lines.note(label, "jobs run on Linux")),
+                    },
+                    ("repo" | "hostname" | "backend", _) => {
+                        labels.note(lines.note(label, "servers are chosen by labels of their own"))
+                    }
+                    (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.key(label)),
+                    (_, None) => labels.note(lines.note(label, FORM)),
+                }
+            }
+        }
+        Kind::Scalar(_) | Kind::List(_) => match text(&entry.value).and_then(|text| text.strip_prefix("linux/")) {
+            Some(arch) => labels.set("arch", Value::text(arch), lines.key(entry)),
+            None => labels.note(lines.note(entry, "write `runs-on` with labels of the servers")),
+        },
+    }
+    body.set_filled("runs-on", labels, lines.key(entry));
+}
+
+/// The matrix, and the names of its values.
+fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
+    let mut matrix = Map::default();
+    let mut axes: Vec<String> = Vec::new();
+    for axis in entries(&entry.value).unwrap_or_default() {
+        let line = lines.key(axis);
+        if axis.key == "include" {
+            let mut combinations = Vec::new();
+            for item in list(&axis.value).unwrap_or_default() {
+                let mut combination = Map::default();
+                for value in entries(item).unwrap_or_default() {
+                    match text(&value.value) {
+                        Some(text) => {
+                            let name = foreign::name(&value.key);
+                            if !axes.contains(&name) {
+                                axes.push(name.clone());
+                            }
+                            combination.set(name, Value::text(text), lines.key(value));
+                        }
+                        None => matrix.note(lines.note(value, FORM)),
+                    }
+                }
+                combinations.push(Item::Value(combination.into()));
+            }
+            matrix.set_filled("include", Value::List(combinations), line);
+            continue;
+        }
+        match texts(&axis.value) {
+            Some(mut values) if !values.is_empty() => {
+                let mut seen = std::collections::HashSet::new();
+                values.retain(|value| seen.insert(value.clone()));
+                axes.push(foreign::name(&axis.key));
+                matrix.set(foreign::name(&axis.key), Value::texts(values), line);
+            }
+            _ => matrix.note(lines.note(axis, FORM)),
+        }
+    }
+    (matrix, axes)
+}
+
+/// `clone` and `skip_clone`.
+pub(super) fn clone(section: &Section<'_>, body: &mut Map, lines: Lines<'_>) {
+    if let Some(entry) = section.take("skip_clone")
+        && boolean(&entry.value) == Some(true)
+    {
+        body.set("checkout", Value::plain(false), lines.key(entry));
+    }
+    let Some(entry) = section.take("clone") else { return };
+    let line = lines.key(entry);
+    let mut checkout = Map::default();
+    let mut read = |node: &Node, notes: &mut Vec<Note>| {
+        for setting in entries(node).unwrap_or_default() {
+            let at = lines.key(setting);
+            match (setting.key.as_str(), text(&setting.value)) {
+                ("depth", Some(_)) if number(&setting.value).is_some() => {
+                    checkout.set("depth", Value::plain(number(&setting.value).unwrap_or(1)), at);
+                }
+                ("partial", _) => {}
+                ("lfs", _) => checkout.set("lfs", Value::plain(boolean(&setting.value) == Some(true)), at),
+                ("recursive", _) => checkout.set("submodules", Value::plain(boolean(&setting.value) == Some(true)), at),
+                _ => notes.push(lines.note(setting, "`checkout` has `depth`, `submodules` and `lfs`")),
+            }
+        }
+    };
+    let mut notes = Vec::new();
+    let mut off = false;
+    for part in entries(&entry.value).unwrap_or_default() {
+        match part.key.as_str() {
+            "disable" => off = boolean(&part.value) == Some(true),
+            "depth" => read(&entry.value, &mut Vec::new()),
+            "git" => {
+                for inner in entries(&part.value).unwrap_or_default() {
+                    match inner.key.as_str() {
+                        "settings" => read(&inner.value, &mut notes),
+                        "image" => {}
+                        _ => notes.push(lines.note(inner, "Longshore checks out by itself")),
+                    }
+                }
+            }
+            _ => notes.push(lines.note(part, "Longshore checks out by itself")),
+        }
+    }
+    match list(&entry.value) {
+        Some(items) => {
+            for item in items {
+                for inner in entries(item).unwrap_or_default() {
+                    match inner.key.as_str() {
+                        "settings" => read(&inner.value, &mut notes),
+                        "name" | "image" => {}
+                        _ => notes.push(lines.note(inner, "Longshore checks out by itself")),
+                    }
+                }
+            }
+        }
+        None if entries(&entry.value).is_none() => notes.push(lines.note(entry, FORM)),
+        None => {}
+    }
+    body.notes(notes);
+    if off {
+        body.set("checkout", Value::plain(false), line);
+    } else {
+        body.set_filled("checkout", checkout, line);
+    }
+}

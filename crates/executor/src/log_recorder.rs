@@ -1,0 +1,360 @@
+//! From messages to the journal: batches are written on a blocking thread while the next one fills up.
+//!
+//! Owned by one driver. Memory is bounded: the driver reads no further while [`LogRecorder::is_full`]. What a batch means (acknowledge
+//! this, tell that, the job is over) is true only after it is on disk, and is kept here until it has been told: whoever waits
+//! for a batch may be dropped in the middle.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use longshore_agent_protocol::mask::{Patterns, masked};
+use longshore_agent_protocol::{FromAgent, JobEnd, JobResult};
+use longshore_core::record::RecordKind;
+use longshore_core::{Record, Stream, Timestamp};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::job::JobUpdate;
+use crate::journal::Journal;
+
+/// The driver stops reading at so many bytes that wait to be written; the one being written is as large at most.
+const FULL_BYTES: usize = 4 << 20;
+/// And at so many records.
+const FULL_RECORDS: usize = 16 << 10;
+
+/// Turns messages into records and writes them.
+pub(crate) struct LogRecorder {
+    /// `None` while a batch is being written.
+    journal: Option<Box<dyn Journal>>,
+    writing: Option<JoinHandle<Appended>>,
+    pending: Batch,
+    /// The job's secrets, looked for once more: whatever the agent has become, they do not reach the log.
+    patterns: Option<Arc<Patterns>>,
+    /// Bytes that the job may still print.
+    left: u64,
+    /// A step has begun: the agent has the whole checkout.
+    step_began: bool,
+    /// What is on disk.
+    written: Meaning,
+}
+
+/// The journal back, whether the batch is in it, and what that means.
+type Appended = (Box<dyn Journal>, io::Result<()>, Meaning);
+
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    bytes: usize,
+    meaning: Meaning,
+}
+
+struct Entry {
+    seq: u64,
+    time: Timestamp,
+    step: u16,
+    kind: RecordKind,
+    data: Bytes,
+}
+
+/// What is true of the job once this is on disk.
+#[derive(Debug, Default)]
+struct Meaning {
+    /// The agent's highest number in it; 0 if it held only notes.
+    seq: u64,
+    /// Not told yet.
+    updates: VecDeque<JobUpdate>,
+    /// The job's end was in it.
+    finished: Option<JobResult>,
+}
+
+impl Meaning {
+    fn add(&mut self, later: Self) {
+        self.seq = self.seq.max(later.seq);
+        self.updates.extend(later.updates);
+        self.finished = later.finished.or(self.finished.take());
+    }
+}
+
+impl LogRecorder {
+    /// `most`: bytes that the job may print from here on.
+    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, most: u64) -> Self {
+        let step_began = !journal.milestones().is_empty();
+        let written = Meaning { seq: journal.last_seq(), ..Meaning::default() };
+        Self {
+            journal: Some(journal),
+            writing: None,
+            pending: Batch::default(),
+            patterns,
+            left: most,
+            step_began,
+            written,
+        }
+    }
+
+    /// The highest number that is on disk.
+    pub(crate) const fn last_seq(&self) -> u64 {
+        self.written.seq
+    }
+
+    /// How the job ended, once that is on disk.
+    pub(crate) fn finished(&self) -> Option<&JobResult> {
+        self.written.finished.as_ref()
+    }
+
+    /// Tells what is on disk and has not been told. May be dropped and called again.
+    pub(crate) async fn tell(&mut self, updates: &mpsc::Sender<JobUpdate>) {
+        while !self.written.updates.is_empty() {
+            // With nobody there to hear it, there is nothing to wait for.
+            let permit = updates.reserve().await.ok();
+            let update = self.written.updates.pop_front();
+            if let Some((permit, update)) = permit.zip(update) {
+                permit.send(update);
+            }
+        }
+    }
+
+    /// What an earlier process had written of the job's course is to be told as it would have been then. Before the first batch.
+    pub(crate) fn recall(&mut self) {
+        let Meaning { updates, finished, .. } = &mut self.written;
+        for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
+            let Record { time, step, .. } = record;
+            match record.kind {
+                RecordKind::Output(_) => {}
+                RecordKind::StepStarted => updates.push_back(JobUpdate::StepStarted { step, time }),
+                RecordKind::StepFinished => {
+                    if let Ok(result) = serde_json::from_slice(&record.data) {
+                        updates.push_back(JobUpdate::StepFinished { step, time, result });
+                    }
+                }
+                RecordKind::JobFinished => {
+                    if let Ok(JobEnd { result, outputs }) = serde_json::from_slice(&record.data) {
+                        updates.push_back(JobUpdate::Outputs(outputs));
+                        *finished = Some(result);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a step has begun: the agent needs nothing of the checkout any more.
+    pub(crate) const fn step_began(&self) -> bool {
+        self.step_began
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
+    }
+
+    /// Whether the job has printed more than it may. Nothing more of what it prints is kept.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    pub(crate) const fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// A line of our own.
+    pub(crate) fn note(&mut self, text: &str) {
+        let mut line = text.to_owned();
+        line.push('\n');
+        self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
+    }
+
+    /// A numbered message of the agent's. The two that belong to a session only are no records.
+    pub(crate) fn message(&mut self, seq: u64, message: FromAgent) {
+        let at = Timestamp::from_millis;
+        match message {
+            FromAgent::Ready { .. } | FromAgent::Lost => return,
+            FromAgent::Output { step, stderr, time_ms, data } => {
+                let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+                // What is cut off keeps its number: the records have no gap.
+                let kept = data.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= kept as u64;
+                let data = data.slice(..kept);
+                self.push(seq, at(time_ms), step, RecordKind::Output(stream), data);
+            }
+            FromAgent::Note { step, time_ms, mut text } => {
+                if !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                self.push(seq, at(time_ms), step, RecordKind::Output(Stream::System), text.into());
+            }
+            FromAgent::StepStarted { step, time_ms } => {
+                self.step_began = true;
+                self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
+                self.pending.meaning.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
+            }
+            FromAgent::StepFinished { step, time_ms, result } => {
+                self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
+                self.pending.meaning.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
+            }
+            FromAgent::JobFinished { time_ms, end } => {
+                self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
+                let JobEnd { result, outputs } = end;
+                if !outputs.is_empty() {
+                    self.pending.meaning.updates.push_back(JobUpdate::Outputs(outputs));
+                }
+                self.pending.meaning.finished = Some(result);
+            }
+        }
+        self.pending.meaning.seq = seq;
+    }
+
+    fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
+        let data = match (&self.patterns, kind) {
+            (Some(patterns), RecordKind::Output(_)) => masked(patterns, &data).map_or(data, Bytes::from),
+            _ => data,
+        };
+        self.pending.bytes += data.len() + longshore_core::record::HEADER_LEN;
+        self.pending.entries.push(Entry { seq, time, step, kind, data });
+    }
+
+    /// Begins to write what has come, if nothing is being written.
+    pub(crate) fn start(&mut self) {
+        if self.pending.entries.is_empty() {
+            return;
+        }
+        let Some(mut journal) = self.journal.take() else { return };
+        let batch = std::mem::take(&mut self.pending);
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            let records: Vec<Record<'_>> = batch
+                .entries
+                .iter()
+                .map(|entry| Record {
+                    seq: entry.seq,
+                    time: entry.time,
+                    step: entry.step,
+                    kind: entry.kind,
+                    data: Cow::Borrowed(&entry.data),
+                })
+                .collect();
+            let appended = journal.append(&records);
+            (journal, appended, batch.meaning)
+        }));
+    }
+
+    /// Waits for the batch that is being written and begins the next. May be dropped and called again.
+    pub(crate) async fn written(&mut self) -> io::Result<()> {
+        let Some(writing) = &mut self.writing else { return std::future::pending().await };
+        let joined = writing.await;
+        self.writing = None;
+        let (journal, appended, meaning) = joined.map_err(io::Error::other)?;
+        self.journal = Some(journal);
+        appended?;
+        self.written.add(meaning);
+        self.start();
+        Ok(())
+    }
+
+    /// Writes everything that has come. May be dropped and called again.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        self.start();
+        while self.is_writing() {
+            self.written().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything and closes the journal: from here on the log is complete.
+    pub(crate) async fn close(mut self) -> io::Result<()> {
+        self.flush().await?;
+        if let Some(mut journal) = self.journal.take() {
+            tokio::task::spawn_blocking(move || journal.close()).await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Bytes {
+    // Plain structs of numbers and words: this cannot fail, and an empty record would be read as "no result".
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Journal for Kept {
+        fn last_seq(&self) -> u64 {
+            0
+        }
+
+        fn milestones(&self) -> Vec<Record<'static>> {
+            Vec::new()
+        }
+
+        fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+            let mut kept = self.0.lock().unwrap();
+            records.iter().for_each(|record| kept.extend_from_slice(&record.data));
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_the_agent_let_through_does_not_reach_the_log() {
+        let kept = Arc::default();
+        let mut recorder =
+            LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap(), 1 << 20);
+        let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
+        recorder.message(1, output(b"a s3cret-value b\n"));
+        recorder.message(2, output(b"nothing\n"));
+        recorder.message(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
+        recorder.close().await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "a *** b\nnothing\nof ***\n");
+    }
+
+    #[tokio::test]
+    async fn what_a_job_prints_over_its_limit_is_not_kept_and_all_else_is() {
+        let kept = Arc::default();
+        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), None, 5);
+        let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
+        recorder.message(1, output(b"abc"));
+        assert!(!recorder.is_over());
+        recorder.message(2, output(b"defg"));
+        recorder.message(3, output(b"hij"));
+        assert!(recorder.is_over());
+        recorder.message(4, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() });
+        recorder.flush().await.unwrap();
+        assert_eq!(recorder.last_seq(), 4);
+        assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "abcde!\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_on_disk_is_told_though_a_telling_was_dropped_in_the_middle() {
+        let mut recorder = LogRecorder::new(Box::new(Kept(Arc::default())), None, 1 << 20);
+        for step in 0..3 {
+            recorder.message(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
+        }
+        let end = JobEnd { result: JobResult::Success, outputs: std::collections::BTreeMap::new() };
+        recorder.message(4, FromAgent::JobFinished { time_ms: 0, end });
+        assert_eq!(recorder.finished(), None, "not on disk yet");
+        recorder.flush().await.unwrap();
+        let (updates, mut heard) = mpsc::channel(1);
+        // There is room for one; the clock, or whatever else, ends the wait for the next.
+        tokio::select! {
+            biased;
+            () = recorder.tell(&updates) => panic!("nobody reads"),
+            () = std::future::ready(()) => {}
+        }
+        let reading = async {
+            let mut steps = Vec::new();
+            while steps.len() < 3 {
+                let Some(JobUpdate::StepStarted { step, .. }) = heard.recv().await else { panic!("another update") };
+                steps.push(step);
+            }
+            steps
+        };
+        let (steps, ()) = tokio::join!(reading, recorder.tell(&updates));
+        assert_eq!(steps, [0, 1, 2]);
+        assert_eq!(recorder.finished(), Some(&JobResult::Success));
+        assert_eq!(recorder.last_seq(), 4);
+    }
+}
