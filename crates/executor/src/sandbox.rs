@@ -4,8 +4,9 @@
 //! after an agent that said its job's end: it has made the shared `/etc/hosts` what it was. A server keeps its pool in memory and some fresh ones ready;
 //! short-lived processes leave theirs to the next, which finds them by labels and locks them by files.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
@@ -18,6 +19,9 @@ use crate::error::{ApiResult as _, EngineError};
 use crate::fault::Fault;
 use crate::labels::{self, Kind};
 use crate::runtime_dir::{self, FileLock};
+
+/// The setting that gives a sandbox `::1`: engines turn IPv6 off where a network has none, on the loopback too.
+const NO_LOOPBACK6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
 /// One sandbox, ours until it is given back.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ impl Sandbox {
 /// The pool.
 pub(crate) struct Sandboxes {
     pool: Mutex<Pool>,
+    /// The engine cannot give a sandbox `::1`: its kernel has no IPv6, or it refuses the setting.
+    without_loopback6: AtomicBool,
 }
 
 #[derive(Default)]
@@ -51,7 +57,7 @@ struct Pool {
 
 impl Sandboxes {
     pub(crate) fn new() -> Self {
-        Self { pool: Mutex::default() }
+        Self { pool: Mutex::default(), without_loopback6: AtomicBool::new(false) }
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
@@ -199,6 +205,9 @@ async fn create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox, En
         tries += 1;
         match try_create(shared, scope).await {
             Ok(sandbox) => return Ok(sandbox),
+            Err(error) if refuses_loopback6(&error) && !shared.sandboxes.without_loopback6.swap(true, Ordering::Relaxed) => {
+                tracing::info!(%error, "sandboxes have no ::1 on this engine");
+            }
             Err(error) => match Fault::of(&error) {
                 // Someone removed the image or the network since we looked.
                 Fault::ImageGone | Fault::AgentMissing if tries < 3 => {
@@ -216,6 +225,12 @@ async fn create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox, En
     }
 }
 
+/// Whether the engine did not start a sandbox for its IPv6 loopback alone.
+fn refuses_loopback6(error: &EngineError) -> bool {
+    let text = error.engine_text();
+    text.contains("disable_ipv6") || text.contains("sysctl")
+}
+
 async fn try_create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox, EngineError> {
     let agent = shared.agent.ready(shared).await?;
     let network = shared.network.ready(shared).await?;
@@ -228,6 +243,7 @@ async fn try_create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox
     if let Some(idle) = shared.options.sandbox_idle {
         entrypoint.extend(["--idle".to_owned(), idle.as_secs().max(1).to_string()]);
     }
+    let loopback6 = !shared.sandboxes.without_loopback6.load(Ordering::Relaxed);
     let body = ContainerCreateBody {
         image: Some(agent.image),
         entrypoint: Some(entrypoint),
@@ -239,6 +255,7 @@ async fn try_create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox
             // Only a sandbox that ends by itself: nobody would be there to remove it.
             auto_remove: Some(shared.options.sandbox_idle.is_some()),
             init: Some(false),
+            sysctls: loopback6.then(|| HashMap::from([(NO_LOOPBACK6.to_owned(), "0".to_owned())])),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),

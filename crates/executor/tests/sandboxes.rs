@@ -89,6 +89,31 @@ async fn a_dead_sandbox_is_replaced_and_the_job_does_not_notice() {
     world.end().await;
 }
 
+/// Serves a page on `::1` and asks for it.
+const LOOPBACK6: &str = "mkdir www; echo here > www/index.html; httpd -p '[::1]:8080' -h www; wget -qO- 'http://[::1]:8080/'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_reaches_itself_by_the_loopback_of_ipv6() {
+    let world = World::new().await;
+    let ran = world.run(job(&[LOOPBACK6])).await;
+    assert_eq!((ran.outcome, ran.journal.stdout_text().as_str()), (Outcome::Success, "here\n"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_without_ipv6_runs_jobs_without_its_loopback() {
+    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    // The engine fails as on such a kernel: the setting is not there.
+    proxy.rewrite("ipv6.conf.lo.disable_ipv6", "ipv6.conf.no.disable_ipv6");
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    run_in(&world, "a").await;
+    proxy.take_calls();
+    run_in(&world, "b").await;
+    let creates = proxy.take_calls().iter().filter(|call| call.ends_with("/containers/create")).count();
+    assert_eq!(creates, 2, "sandbox and job: what cannot be had is asked for once");
+    world.end().await;
+}
+
 /// A program of its own in `dir`: no other test's agent is taken away.
 fn own_program(dir: &tempfile::TempDir) -> PathBuf {
     let own = dir.path().join("longshore");

@@ -17,6 +17,7 @@ pub struct Proxy {
     cut: Arc<Mutex<CancellationToken>>,
     hung: Arc<Mutex<CancellationToken>>,
     stopping: Stopping,
+    rewriting: Rewriting,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
@@ -31,6 +32,9 @@ pub enum Moment {
     /// Whoever asked has had that much of the answer.
     InTheAnswer(u64),
 }
+
+/// What is put in place of what, in every call.
+type Rewriting = Arc<Mutex<Option<(String, String)>>>;
 
 /// The call to hold, where, and whom to tell.
 type Stopping = Arc<Mutex<Option<Stop>>>;
@@ -56,6 +60,7 @@ impl Proxy {
             cut: Arc::default(),
             hung: Arc::default(),
             stopping: Arc::default(),
+            rewriting: Arc::default(),
             stop: CancellationToken::new(),
             _dir: dir,
         };
@@ -63,6 +68,7 @@ impl Proxy {
         let (calls, refusing, cut, stop) =
             (Arc::clone(&proxy.calls), Arc::clone(&proxy.refusing), Arc::clone(&proxy.cut), proxy.stop.clone());
         let (stopping, hung) = (Arc::clone(&proxy.stopping), Arc::clone(&proxy.hung));
+        let rewriting = Arc::clone(&proxy.rewriting);
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
@@ -70,7 +76,8 @@ impl Proxy {
                 }
                 let cut = cut.lock().unwrap().clone();
                 let hung = hung.lock().unwrap().clone();
-                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping), hung);
+                let rewrite = rewriting.lock().unwrap().clone();
+                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping), hung, rewrite);
                 tokio::spawn(cut.run_until_cancelled_owned(carried));
             }
         }));
@@ -84,6 +91,12 @@ impl Proxy {
     /// Request lines since the last time, without version and query.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut self.calls.lock().unwrap())
+    }
+
+    /// Puts `to` in place of `from`, which is as long, in the first 4 KiB of every call.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        assert_eq!(from.len(), to.len());
+        *self.rewriting.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
     }
 
     /// Ends every connection there is.
@@ -126,10 +139,16 @@ async fn carry(
     calls: Arc<Mutex<Vec<String>>>,
     stopping: Stopping,
     hung: CancellationToken,
+    rewrite: Option<(String, String)>,
 ) {
     let Ok(mut engine) = UnixStream::connect(target).await else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head).await else { return };
+    if let Some((from, to)) = rewrite {
+        while let Some(at) = head[..count].windows(from.len()).position(|window| window == from.as_bytes()) {
+            head[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
     let text = String::from_utf8_lossy(&head[..count]).into_owned();
     let mut words = text.lines().next().unwrap_or_default().split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
