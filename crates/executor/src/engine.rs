@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bollard::Docker;
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,8 @@ use crate::sandbox::Sandboxes;
 const DRAIN: Duration = Duration::from_secs(60);
 /// The oldest API that has all we need: Docker 20.10's.
 const OLDEST_API: (usize, usize) = (1, 41);
+/// How long a call may wait for the first byte of its answer.
+const CALL_SECONDS: u64 = 120;
 
 /// A connection to the engine with everything of ours on it. Cheap to clone.
 #[derive(Clone)]
@@ -51,7 +53,7 @@ impl Engine {
     /// Connects and agrees on an API version, in one call.
     ///
     /// # Errors
-    /// No socket, no permission on it, nobody answering, or an engine that is too old; each says what to do.
+    /// No socket, no permission on it, nobody answering, or an engine that is too old or too new; each says what to do.
     pub async fn connect(options: EngineOptions) -> Result<Self, EngineError> {
         let docker = dial(&options.docker_host).await?;
         let shared = Arc::new(Shared {
@@ -113,8 +115,7 @@ impl std::fmt::Debug for Engine {
 
 /// The API version that was agreed on, as `1.41`.
 pub(crate) fn api_version(docker: &Docker) -> String {
-    let version = docker.client_version();
-    format!("{}.{}", version.major_version, version.minor_version)
+    docker.client_version().to_string()
 }
 
 async fn dial(host: &str) -> Result<Docker, EngineError> {
@@ -122,9 +123,9 @@ async fn dial(host: &str) -> Result<Docker, EngineError> {
         return Err(EngineError::UnsupportedHost(host.to_owned()));
     };
     let path = PathBuf::from(path);
-    let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION).api("be connected to")?;
-    let docker = match docker.negotiate_version().await {
-        Ok(docker) => docker,
+    let docker = Docker::connect_with_unix(host, CALL_SECONDS, API_DEFAULT_VERSION).api("be connected to")?;
+    let said = match docker.version().await {
+        Ok(said) => said,
         Err(error) => {
             return Err(match io_kind(&error) {
                 Some(std::io::ErrorKind::PermissionDenied) => EngineError::SocketDenied { gid: group_of(&path), path },
@@ -133,11 +134,37 @@ async fn dial(host: &str) -> Result<Docker, EngineError> {
             });
         }
     };
-    let version = docker.client_version();
-    if (version.major_version, version.minor_version) < OLDEST_API {
-        return Err(EngineError::TooOld(api_version(&docker)));
+    let agreed = agree(&said.api_version.unwrap_or_default(), said.min_api_version.as_deref())?;
+    let docker = Docker::connect_with_unix(host, CALL_SECONDS, &agreed).api("be connected to")?;
+    let prefix = format!("/v{agreed}");
+    // bollard leaves the version out, and an engine takes that for its newest one.
+    Ok(docker.with_request_modifier(move |mut request| {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = parts.path_and_query.and_then(|path| format!("{prefix}{path}").parse().ok());
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+        request
+    }))
+}
+
+/// The newest API that both sides speak, of what the engine says of its `newest` and its `oldest`.
+fn agree(newest: &str, oldest: Option<&str>) -> Result<ClientVersion, EngineError> {
+    let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
+    let theirs = numbers(newest).filter(|theirs| *theirs >= OLDEST_API);
+    let theirs = theirs.ok_or_else(|| EngineError::TooOld(newest.to_owned()))?;
+    if let Some(oldest) = oldest
+        && numbers(oldest).is_some_and(|oldest| oldest > ours)
+    {
+        return Err(EngineError::TooNew { oldest: oldest.to_owned(), ours: API_DEFAULT_VERSION.to_string() });
     }
-    Ok(docker)
+    let (major_version, minor_version) = theirs.min(ours);
+    Ok(ClientVersion { major_version, minor_version })
+}
+
+fn numbers(version: &str) -> Option<(usize, usize)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 fn group_of(path: &Path) -> u32 {
@@ -177,5 +204,29 @@ impl Drop for StartGuard<'_> {
         if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.none.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_api_that_both_sides_speak_is_agreed_on() {
+        let ours = API_DEFAULT_VERSION.to_string();
+        for (newest, oldest, agreed) in [
+            ("1.41", Some("1.12"), "1.41"),
+            ("1.45", Some("1.24"), "1.45"),
+            ("1.41", None, "1.41"),
+            ("1.99", Some("1.44"), &ours),
+            ("1.99", Some(&ours), &ours),
+            ("2.0", Some("1.44"), &ours),
+        ] {
+            assert_eq!(agree(newest, oldest).unwrap().to_string(), agreed, "{newest} {oldest:?}");
+        }
+        for (newest, oldest) in [("1.40", Some("1.12")), ("1.9", None), ("", None), ("new", Some("old"))] {
+            assert!(matches!(agree(newest, oldest), Err(EngineError::TooOld(_))), "{newest} {oldest:?}");
+        }
+        assert!(matches!(agree("1.99", Some("1.98")), Err(EngineError::TooNew { .. })));
     }
 }

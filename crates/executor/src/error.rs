@@ -30,6 +30,10 @@ pub enum EngineError {
     Gone(String),
     #[error("the engine speaks API {0}, Longshore needs 1.41 or later: update Docker to 20.10 or later")]
     TooOld(String),
+    #[error("the engine takes no API before {oldest}, Longshore speaks {ours} at most: update Longshore")]
+    TooNew { oldest: String, ours: String },
+    #[error("the engine was replaced by one of another API: restart Longshore; it said: {0}")]
+    Replaced(String),
     #[error(
         "the engine has no address pool left for a network: remove unused networks (`docker network prune`), or give Longshore a subnet of its own (network_subnet)"
     )]
@@ -73,8 +77,9 @@ impl EngineError {
             Self::AddressPoolsExhausted
         } else if lower.contains("no space left on device") {
             Self::DiskFull(message)
-        } else if lower.contains("client version") && lower.contains("is too new") {
-            Self::TooOld(message)
+        } else if lower.contains("client version") && (lower.contains("is too new") || lower.contains("is too old")) {
+            // An agreed version fits until the engine under a running server is updated.
+            Self::Replaced(message)
         } else {
             Self::Refused { what, status, message }
         }
@@ -85,9 +90,9 @@ impl EngineError {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
-    /// Whether nobody answers at all: the engine may come back.
+    /// Whether nobody answers that we can talk to: the engine may come back, or Longshore be started again.
     pub(crate) const fn is_away(&self) -> bool {
-        matches!(self, Self::Gone(_) | Self::NoSocket(_))
+        matches!(self, Self::Gone(_) | Self::NoSocket(_) | Self::Replaced(_))
     }
 
     /// Whether a job that should start waits for it to pass: somebody has to do something on the engine's host.
@@ -124,6 +129,8 @@ impl EngineError {
             | Self::SocketDenied { .. }
             | Self::Gone(_)
             | Self::TooOld(_)
+            | Self::TooNew { .. }
+            | Self::Replaced(_)
             | Self::AddressPoolsExhausted
             | Self::Refused { .. } => ErrorKind::EngineGone,
             Self::DiskFull(_) => ErrorKind::DiskFull,

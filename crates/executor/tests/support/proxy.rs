@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 pub struct Proxy {
     path: PathBuf,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Calls,
     refusing: Arc<AtomicBool>,
     cut: Arc<Mutex<CancellationToken>>,
     hung: Arc<Mutex<CancellationToken>>,
@@ -33,8 +33,11 @@ pub enum Moment {
     InTheAnswer(u64),
 }
 
+/// Method and target of each.
+type Calls = Arc<Mutex<Vec<(String, String)>>>;
+
 /// What is put in place of what, in every call.
-type Rewriting = Arc<Mutex<Option<(String, String)>>>;
+type Rewriting = Arc<Mutex<Vec<(String, String)>>>;
 
 /// The call to hold, where, and whom to tell.
 type Stopping = Arc<Mutex<Option<Stop>>>;
@@ -90,13 +93,19 @@ impl Proxy {
 
     /// Request lines since the last time, without version and query.
     pub fn take_calls(&self) -> Vec<String> {
+        let calls = self.take_targets().into_iter();
+        calls.map(|(method, target)| format!("{method} {}", path_of(&target))).collect()
+    }
+
+    /// Methods and targets since the last time, as they went over the wire.
+    pub fn take_targets(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    /// Puts `to` in place of `from`, which is as long, in the first 4 KiB of every call.
+    /// Puts `to` in place of `from`, which is as long, in the first 4 KiB of every call, and of every answer to a question.
     pub fn rewrite(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
-        *self.rewriting.lock().unwrap() = Some((from.to_owned(), to.to_owned()));
+        self.rewriting.lock().unwrap().push((from.to_owned(), to.to_owned()));
     }
 
     /// Ends every connection there is.
@@ -133,27 +142,32 @@ impl Drop for Proxy {
     }
 }
 
+/// A target without version and query.
+fn path_of(target: &str) -> &str {
+    let path = target.split('?').next().unwrap_or_default();
+    match path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| &rest[at..])) {
+        Some(unversioned) => unversioned,
+        None => path,
+    }
+}
+
 async fn carry(
     mut client: UnixStream,
     target: impl AsRef<Path>,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Calls,
     stopping: Stopping,
     hung: CancellationToken,
-    rewrite: Option<(String, String)>,
+    rewrite: Vec<(String, String)>,
 ) {
     let Ok(mut engine) = UnixStream::connect(target).await else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head).await else { return };
-    if let Some((from, to)) = rewrite {
-        while let Some(at) = head[..count].windows(from.len()).position(|window| window == from.as_bytes()) {
-            head[at..at + to.len()].copy_from_slice(to.as_bytes());
-        }
-    }
+    replace(&mut head[..count], &rewrite);
     let text = String::from_utf8_lossy(&head[..count]).into_owned();
     let mut words = text.lines().next().unwrap_or_default().split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = path.split('?').next().unwrap_or_default();
-    calls.lock().unwrap().push(format!("{method} {path}"));
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = path_of(target);
+    calls.lock().unwrap().push((method.to_owned(), target.to_owned()));
     let stop = {
         let mut stopping = stopping.lock().unwrap();
         match &mut *stopping {
@@ -191,8 +205,24 @@ async fn carry(
         let _ = stopped.send(());
         return std::future::pending().await;
     }
+    if method == "GET" && !rewrite.is_empty() {
+        let mut answer = vec![0; 4096];
+        let Ok(count) = engine.read(&mut answer).await else { return };
+        replace(&mut answer[..count], &rewrite);
+        if client.write_all(&answer[..count]).await.is_err() {
+            return;
+        }
+    }
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut engine) => {}
         () = hung.cancelled() => std::future::pending().await,
+    }
+}
+
+fn replace(bytes: &mut [u8], rewrite: &[(String, String)]) {
+    for (from, to) in rewrite {
+        while let Some(at) = bytes.windows(from.len()).position(|window| window == from.as_bytes()) {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
     }
 }
