@@ -33,27 +33,39 @@ pub(crate) struct ImageFacts {
     pub(crate) architecture: String,
 }
 
-/// Cache of facts, and one pull at a time for each image.
+/// What is known of an image before anything is pulled.
+pub(crate) enum Look {
+    /// The build's jobs have agreed on it.
+    Agreed(ImageFacts),
+    /// It is what the engine has under that name, if anything.
+    Here(Option<ImageFacts>),
+}
+
+impl Look {
+    /// Whether the image is taken as it is.
+    pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
+        match (self, policy) {
+            (Self::Agreed(_), _) | (Self::Here(Some(_)), PullPolicy::Missing | PullPolicy::Never) => true,
+            (Self::Here(Some(_)), PullPolicy::Always) | (Self::Here(None), _) => false,
+        }
+    }
+}
+
+/// What builds have agreed on, and one pull at a time for each image.
 pub(crate) struct Images {
-    /// What a tag was when a build's first job resolved it: its other jobs, and their retries, get the same.
+    /// What a tag was when a build's first job resolved it: its other jobs, and their retries, get the same. The next build looks
+    /// again: somebody may have built the image anew in between.
     agreed: Mutex<HashMap<(BuildId, String), (Instant, ImageFacts)>>,
-    known: Mutex<HashMap<String, (Instant, ImageFacts)>>,
     pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Images {
     pub(crate) fn new() -> Self {
-        Self { agreed: Mutex::default(), known: Mutex::default(), pulls: Mutex::default() }
+        Self { agreed: Mutex::default(), pulls: Mutex::default() }
     }
 
     /// The image if the engine has it.
-    pub(crate) async fn here(&self, shared: &Shared, image: &str) -> Result<Option<ImageFacts>, EngineError> {
-        let believed = shared.options.tag_believed;
-        if let Some((at, facts)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(image)
-            && at.elapsed() < believed
-        {
-            return Ok(Some(facts.clone()));
-        }
+    async fn here(&self, shared: &Shared, image: &str) -> Result<Option<ImageFacts>, EngineError> {
         let inspected = match shared.docker.inspect_image(image).await.api("inspect an image") {
             Ok(inspected) => inspected,
             Err(error) if error.is_not_found() => return Ok(None),
@@ -62,21 +74,26 @@ impl Images {
             }
             Err(error) => return Err(error),
         };
-        let facts = ImageFacts {
+        let config = inspected.config.unwrap_or_default();
+        Ok(Some(ImageFacts {
             id: inspected.id.unwrap_or_else(|| image.to_owned()),
-            user: inspected.config.and_then(|config| config.user).unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
             architecture: inspected.architecture.unwrap_or_default(),
-        };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (at, _)| at.elapsed() < believed);
-        known.insert(image.to_owned(), (Instant::now(), facts.clone()));
-        Ok(Some(facts))
+        }))
     }
 
     /// What the build's jobs have agreed on.
-    pub(crate) fn agreed(&self, build: BuildId, image: &str) -> Option<ImageFacts> {
+    fn agreed(&self, build: BuildId, image: &str) -> Option<ImageFacts> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.get(&(build, image.to_owned())).map(|(_, facts)| facts.clone())
+    }
+
+    /// What the build's jobs have agreed on, or what a look at the engine says.
+    pub(crate) async fn look(&self, shared: &Shared, build: BuildId, image: &str) -> Result<Look, EngineError> {
+        Ok(match self.agreed(build, image) {
+            Some(facts) => Look::Agreed(facts),
+            None => Look::Here(self.here(shared, image).await?),
+        })
     }
 
     /// The image, pulled if the policy wants it, once a build. Lines for the job's log go to `notes`.
@@ -85,13 +102,15 @@ impl Images {
         shared: &Shared,
         build: BuildId,
         image: &str,
+        look: Look,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<ImageFacts, EngineError> {
-        if let Some(facts) = self.agreed(build, image) {
-            return Ok(facts);
-        }
-        let facts = self.resolve_tag(shared, image, policy, notes).await?;
+        let here = match look {
+            Look::Agreed(facts) => return Ok(facts),
+            Look::Here(here) => here,
+        };
+        let facts = self.resolve_tag(shared, image, here, policy, notes).await?;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.retain(|_, (at, _)| at.elapsed() < AGREED);
         // Whoever was first has said it for all.
@@ -103,10 +122,10 @@ impl Images {
         &self,
         shared: &Shared,
         image: &str,
+        here: Option<ImageFacts>,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<ImageFacts, EngineError> {
-        let here = self.here(shared, image).await?;
         match (policy, here) {
             (PullPolicy::Missing | PullPolicy::Never, Some(facts)) => Ok(facts),
             (PullPolicy::Never, None) => Err(EngineError::ImageMissing {
@@ -136,12 +155,6 @@ impl Images {
     /// What the build agreed on is not there any more.
     pub(crate) fn disagree(&self, build: BuildId, image: &str) {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner).remove(&(build, image.to_owned()));
-        self.forget(image);
-    }
-
-    /// What we believed of a tag was wrong.
-    fn forget(&self, image: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(image);
     }
 
     async fn pulled(&self, shared: &Shared, image: &str) -> Result<ImageFacts, EngineError> {
@@ -169,7 +182,6 @@ impl Images {
             Err(_) => {
                 let _ = notes.send(format!("waiting for a pull of {image} that is under way")).await;
                 let held = turn.lock().await;
-                self.forget(image);
                 if self.here(shared, image).await?.is_some() {
                     return Ok(());
                 }
@@ -216,7 +228,6 @@ impl Images {
                 let _ = notes.send(format!("pulling {image}: {done} of {} layers are here", layers.len())).await;
             }
         }
-        self.forget(image);
         Ok(())
     }
 }

@@ -29,8 +29,6 @@ pub struct EngineOptions {
     pub agent_patience: Duration,
     /// How long a pull is tried again while its registry is down or limits the rate.
     pub pull_patience: Duration,
-    /// How long a tag is believed to be what it was before the engine is asked again for another build.
-    pub tag_believed: Duration,
 }
 
 impl EngineOptions {
@@ -49,7 +47,6 @@ impl EngineOptions {
             patience: Duration::from_secs(15 * 60),
             agent_patience: Duration::from_secs(60),
             pull_patience: Duration::from_secs(90),
-            tag_believed: Duration::from_secs(10),
         }
     }
 }

@@ -14,10 +14,9 @@ use crate::container;
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::fault::Fault;
-use crate::image::ImageFacts;
+use crate::image::{ImageFacts, Look};
 use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
 use crate::link::{LinkReader, LinkWriter, attach};
-use crate::options::PullPolicy;
 use crate::removal::{make_way, remove_container};
 use crate::sandbox::{Sandbox, Sandboxes};
 
@@ -43,22 +42,20 @@ pub(crate) async fn place(
     cancel: CancellationToken,
 ) -> Result<Placed, EngineError> {
     let name = request.image();
-    let agreed = shared.images.agreed(request.build, &name).is_some();
-    let image_here = async { if agreed { Ok(true) } else { Ok(shared.images.here(&shared, &name).await?.is_some()) } };
-    let (image_here, sandbox) = tokio::join!(image_here, Sandboxes::take(&shared, &request.scope));
+    let looking = shared.images.look(&shared, request.build, &name);
+    let (look, sandbox) = tokio::join!(looking, Sandboxes::take(&shared, &request.scope));
     let mut sandbox = sandbox?;
-    let image_here = match image_here {
-        Ok(here) => here,
+    let look = match look {
+        Ok(look) => look,
         Err(error) => {
             Sandboxes::give_back(&shared, sandbox);
             return Err(error);
         }
     };
-    let no_pull = agreed || (image_here && matches!(request.pull, PullPolicy::Missing | PullPolicy::Never));
-    if !no_pull {
+    if !look.is_enough(request.pull) {
         tell(&updates, Phase::Pulling).await;
     }
-    let mut image = match resolve(&shared, &request, &notes, &cancel).await {
+    let mut image = match resolve(&shared, &request, look, &notes, &cancel).await {
         Ok(image) => image,
         Err(error) => {
             Sandboxes::give_back(&shared, sandbox);
@@ -109,7 +106,7 @@ pub(crate) async fn place(
             Fault::AgentBroken if shared.agent.doubt(&shared).await => {}
             Fault::ImageGone => {
                 shared.images.disagree(request.build, &name);
-                image = match resolve(&shared, &request, &notes, &cancel).await {
+                image = match look_again(&shared, &request, &notes, &cancel).await {
                     Ok(image) => image,
                     Err(error) => {
                         Sandboxes::give_back(&shared, sandbox);
@@ -140,9 +137,21 @@ pub(crate) async fn place(
     }
 }
 
+/// The image that the build agreed on is gone: what its name means now.
+async fn look_again(
+    shared: &Shared,
+    request: &JobRequest,
+    notes: &mpsc::Sender<String>,
+    cancel: &CancellationToken,
+) -> Result<ImageFacts, EngineError> {
+    let look = shared.images.look(shared, request.build, &request.image()).await?;
+    resolve(shared, request, look, notes, cancel).await
+}
+
 async fn resolve(
     shared: &Shared,
     request: &JobRequest,
+    look: Look,
     notes: &mpsc::Sender<String>,
     cancel: &CancellationToken,
 ) -> Result<ImageFacts, EngineError> {
@@ -150,7 +159,7 @@ async fn resolve(
     tokio::select! {
         // The engine stops a pull when its client goes.
         () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),
-        image = shared.images.resolve(shared, request.build, &name, request.pull, notes) => image,
+        image = shared.images.resolve(shared, request.build, &name, look, request.pull, notes) => image,
     }
 }
 

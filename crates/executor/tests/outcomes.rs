@@ -38,8 +38,8 @@ async fn an_exit_code_comes_through_with_the_steps_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_jobs_of_a_build_get_the_same_image_although_its_tag_moves_meanwhile() {
-    let world = World::with(|options| options.tag_believed = Duration::ZERO).await;
+async fn all_jobs_of_a_build_get_the_same_image_although_its_tag_moves_meanwhile_and_the_next_build_the_new_one() {
+    let world = World::new().await;
     let tag = |image| {
         let options = TagImageOptionsBuilder::new().repo("longshore-test/moving").tag(&world.instance).build();
         world.docker.tag_image(image, Some(options))
@@ -56,6 +56,8 @@ async fn all_jobs_of_a_build_get_the_same_image_although_its_tag_moves_meanwhile
     tag(BUSYBOX_USER).await.unwrap();
     assert_eq!(world.run(of(before)).await.journal.stdout_text(), "0\n");
     assert_ne!(world.run(of(after)).await.journal.stdout_text(), "0\n");
+    tag(BUSYBOX).await.unwrap();
+    assert_eq!(world.run(of(BuildId::new())).await.journal.stdout_text(), "0\n", "at once, whatever others saw last");
     let moving = format!("longshore-test/moving:{}", world.instance);
     world.docker.remove_image(&moving, None::<RemoveImageOptions>, None).await.unwrap();
     world.end().await;

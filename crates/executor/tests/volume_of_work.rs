@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use longshore_core::Outcome;
 use support::{World, job};
@@ -61,12 +61,7 @@ async fn fifty_jobs_at_once_finish_without_an_error_of_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_build_of_one_job_takes_at_most_eight_calls_and_its_steps_none() {
     let proxy = support::proxy::Proxy::before(&support::docker_host());
-    let world = World::with(|options| {
-        options.docker_host = proxy.host();
-        // Asked for once a build; how long this machine takes for three is not the question.
-        options.tag_believed = Duration::from_secs(3600);
-    })
-    .await;
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
     world.run(job(&["true"])).await;
     world.engine.settled().await;
     calls(&proxy);
