@@ -174,6 +174,13 @@ impl AgentImage {
     }
 }
 
+/// The executable's hash, if an image of this name is an agent's. Podman says the registry that it would ask for it.
+pub(crate) fn hash_in(image: &str) -> Option<&str> {
+    let name = ["docker.io/library/", "localhost/"].iter().find_map(|registry| image.strip_prefix(registry));
+    let hash = name.unwrap_or(image).strip_prefix(REPOSITORY)?.strip_prefix(':')?;
+    (hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
+}
+
 /// An empty or half-filled volume would never be filled by copy-up. One that a job uses stays. `true` if it is gone.
 async fn drop_volume(shared: &Shared, lost: &Delivered) -> bool {
     let options = RemoveVolumeOptionsBuilder::new().build();
@@ -301,4 +308,19 @@ async fn executable_as_tar(executable: &Path) -> io::Result<impl Stream<Item = i
     let tail = vec![0; usize::try_from(padding).unwrap_or(0) + 1024];
     let program = ReaderStream::with_capacity(file.take(size), 256 * 1024);
     Ok(stream::iter([Ok(Bytes::from(head))]).chain(program).chain(stream::iter([Ok(Bytes::from(tail))])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_image_is_known_by_its_whole_name() {
+        for name in ["longshore-agent:0123456789ab", "docker.io/library/longshore-agent:0123456789ab"] {
+            assert_eq!(hash_in(name), Some("0123456789ab"), "{name}");
+        }
+        for name in ["longshore-agent:latest", "ghcr.io/x/longshore-agent:0123456789ab", "longshore-agents:0123456789ab", "<none>:<none>"] {
+            assert_eq!(hash_in(name), None, "{name}");
+        }
+    }
 }

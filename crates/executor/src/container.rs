@@ -37,6 +37,7 @@ pub(crate) fn body(
     let attempt = request.attempt_id();
     let mut job_labels = labels::of_attempt(instance, Kind::Job, request.build, attempt);
     job_labels.insert(labels::USER.to_owned(), image.user.clone());
+    labels::override_images(&mut job_labels, &image.labels);
     let memory = request.limits.memory.unwrap_or_else(default_memory);
     let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
     ContainerCreateBody {

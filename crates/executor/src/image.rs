@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
+use crate::labels;
 use crate::options::PullPolicy;
 
 /// A build's images are remembered for so long.
@@ -31,6 +32,8 @@ pub(crate) struct ImageFacts {
     pub(crate) user: String,
     /// `amd64`.
     pub(crate) architecture: String,
+    /// Names of its labels that look like ours.
+    pub(crate) labels: Vec<String>,
 }
 
 /// What is known of an image before anything is pulled.
@@ -77,6 +80,7 @@ impl Images {
         let config = inspected.config.unwrap_or_default();
         Ok(Some(ImageFacts {
             id: inspected.id.unwrap_or_else(|| image.to_owned()),
+            labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
             user: config.user.unwrap_or_default(),
             architecture: inspected.architecture.unwrap_or_default(),
         }))

@@ -1,6 +1,6 @@
 //! What of ours is on the engine, and taking away what nobody needs: the sweep at a server's start, and `longshore clean`.
 //!
-//! Found by labels, removed by id. Lists only hint: what is in use by then is refused by the engine and stays.
+//! Found by labels and names, removed by id: labels alone may be an image's. Lists only hint: what is in use by then is refused by the engine and stays.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use bollard::query_parameters::{
 };
 use longshore_core::{BuildId, Timestamp};
 
+use crate::agent_image::{self, REPOSITORY};
 use crate::engine::{Engine, Shared};
 use crate::error::{ApiResult as _, EngineError};
 use crate::labels::{self, AttemptId, Kind};
@@ -208,11 +209,16 @@ impl Engine {
                 removed.volumes.push(volume.name);
             }
         }
+        // By their names: any image may carry our labels, and Podman imports ours without.
+        let filters = HashMap::from([("reference".to_owned(), vec![REPOSITORY.to_owned()])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let images = shared.docker.list_images(Some(options)).await.api("list images")?;
-        for image in images.into_iter().filter(|image| wanted(image.labels.get(labels::AGENT))) {
+        for name in images.into_iter().flat_map(|image| image.repo_tags) {
+            let Some(hash) = agent_image::hash_in(&name).map(str::to_owned) else { continue };
+            if !wanted(Some(&hash)) {
+                continue;
+            }
             let options = RemoveImageOptionsBuilder::new().build();
-            let name = image.repo_tags.first().cloned().unwrap_or(image.id);
             if shared.docker.remove_image(&name, Some(options), None).await.is_ok() {
                 removed.images.push(name);
             }
@@ -252,7 +258,7 @@ async fn objects(shared: &Shared, instance: Option<&str>) -> Result<Objects, Eng
         .await
         .api("list networks")?;
     Ok(Objects {
-        containers: containers.into_iter().filter_map(container).collect(),
+        containers: self::containers(containers),
         volumes: volumes
             .volumes
             .unwrap_or_default()
@@ -266,16 +272,23 @@ async fn objects(shared: &Shared, instance: Option<&str>) -> Result<Objects, Eng
     })
 }
 
+/// Those of a list that are ours.
+pub(crate) fn containers(listed: Vec<ContainerSummary>) -> Vec<ContainerObject> {
+    listed.into_iter().filter_map(container).collect()
+}
+
 fn container(summary: ContainerSummary) -> Option<ContainerObject> {
     let labels = summary.labels.unwrap_or_default();
     let name = summary.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+    let name = name.trim_start_matches('/');
+    let kind = labels::kind_of_container(name, &labels)?;
     Some(ContainerObject {
         id: summary.id?,
-        name: name.trim_start_matches('/').to_owned(),
+        name: name.to_owned(),
         instance: labels.get(labels::INSTANCE).cloned().unwrap_or_default(),
-        kind: labels.get(labels::KIND).cloned().unwrap_or_default(),
+        kind: kind.as_str().to_owned(),
         build: labels.get(labels::BUILD).and_then(|id| id.parse().ok()),
-        attempt: attempt(&labels),
+        attempt: labels::attempt(&labels),
         running: matches!(
             summary.state,
             Some(
@@ -294,12 +307,6 @@ fn named(name: String, labels: &HashMap<String, String>) -> NamedObject {
         name,
         instance: labels.get(labels::INSTANCE).cloned().unwrap_or_default(),
         kind: labels.get(labels::KIND).cloned().unwrap_or_default(),
-        attempt: attempt(labels),
+        attempt: labels::attempt(labels),
     }
-}
-
-fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
-    let job = labels.get(labels::JOB)?.parse().ok()?;
-    let attempt = labels.get(labels::ATTEMPT)?.parse().ok()?;
-    Some(AttemptId { job, attempt })
 }

@@ -18,6 +18,11 @@ pub const AGENT: &str = "longshore.agent";
 /// Hash of the scope that a sandbox has served from its start.
 pub const SCOPE: &str = "longshore.scope";
 
+/// What a sandbox was called before, in labels and names; the engine may still hold some.
+const BERTH: &str = "berth";
+/// Before every label of ours.
+const PREFIX: &str = "longshore.";
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -29,6 +34,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            BERTH => Some(Self::Sandbox),
+            word => [Self::Job, Self::Sandbox, Self::Volume, Self::Network, Self::Agent]
+                .into_iter()
+                .find(|kind| kind.as_str() == word),
+        }
+    }
+
     /// The label's value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +87,49 @@ pub(crate) fn of_attempt(instance: &str, kind: Kind, build: BuildId, attempt: At
     labels.insert(JOB.to_owned(), attempt.job.to_string());
     labels.insert(ATTEMPT.to_owned(), attempt.attempt.to_string());
     labels
+}
+
+/// Sets every label of ours that an image hands down and a job's container does not set itself: it means nothing there.
+pub(crate) fn override_images(labels: &mut HashMap<String, String>, of_image: &[String]) {
+    for name in of_image {
+        labels.entry(name.clone()).or_default();
+    }
+}
+
+/// The names of an image's labels that look like ours.
+pub(crate) fn like_ours<'a>(labels: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    labels.into_iter().filter(|name| name.starts_with(PREFIX)).cloned().collect()
+}
+
+/// What a container is, if it is ours.
+///
+/// Its labels alone do not say so: whoever starts a container of an image that carries them (one made of a job's by `docker commit`, or
+/// one that is made to look so) has them too. What no image hands down is the name that we gave.
+pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) -> Option<Kind> {
+    let instance = labels.get(INSTANCE)?;
+    let kind = Kind::parse(labels.get(KIND)?)?;
+    let ours = match kind {
+        Kind::Job => attempt(labels).is_some_and(|attempt| attempt.container_name() == name),
+        Kind::Sandbox => [Kind::Sandbox.as_str(), BERTH]
+            .iter()
+            .any(|word| name.strip_prefix(&format!("longshore-{word}-{instance}-")).is_some_and(is_random)),
+        Kind::Agent => labels
+            .get(AGENT)
+            .is_some_and(|hash| name.strip_prefix(&format!("longshore-agent-{hash}-")).is_some_and(is_random)),
+        Kind::Volume | Kind::Network => false,
+    };
+    ours.then_some(kind)
+}
+
+fn is_random(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The attempt that an object's labels name.
+pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
+    let job = labels.get(JOB)?.parse().ok()?;
+    let attempt = labels.get(ATTEMPT)?.parse().ok()?;
+    Some(AttemptId { job, attempt })
 }
 
 /// A list call's filter: every `key=value` has to hold.

@@ -17,6 +17,7 @@ use crate::agent_image::PROGRAM;
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
 use crate::fault::Fault;
+use crate::inventory;
 use crate::labels::{self, Kind};
 use crate::runtime_dir::{self, FileLock};
 
@@ -180,7 +181,7 @@ async fn find(shared: &Arc<Shared>, dir: &Path, scope: &str) -> Result<Option<Sa
         .list_containers(Some(ListContainersOptionsBuilder::new().filters(&filters).build()))
         .await
         .api("list containers")?;
-    for id in found.into_iter().filter_map(|container| container.id) {
+    for id in inventory::containers(found).into_iter().map(|container| container.id) {
         match runtime_dir::try_lock(dir, &id) {
             Ok(Some(lock)) => {
                 shared.agent.assume(agent).await;
