@@ -21,6 +21,7 @@ mod hash_files;
 mod intake;
 mod job;
 mod memory;
+mod probe;
 mod processes;
 mod reaper;
 mod sandbox;
@@ -110,6 +111,13 @@ pub fn sandbox(idle: Option<Duration>) -> ExitCode {
         "sandbox",
         sandbox::run(idle).map_err(|source| StartError::System { what: "the sandbox cannot be held", source }),
     )
+}
+
+/// Answers a doctor's questions from within a container.
+#[must_use]
+pub fn probe(script: &Path) -> ExitCode {
+    let answered = probe::run(script).map(|()| ExitCode::SUCCESS);
+    report("probe", answered.map_err(|source| StartError::System { what: "a question cannot be answered", source }))
 }
 
 fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {

@@ -1,6 +1,7 @@
 //! Brings our own executable onto the engine: an image and a volume, once per version.
 //!
-//! The image is imported from a tar with the one file; the volume is filled from it by the engine's copy-up. Both are named
+//! The image is imported from a tar with the one file, and named by a call of its own: Podman takes no tag, no label and no entry point with
+//! an import. The volume is filled from it by the engine's copy-up, when a container is created (Docker) or started (Podman). Both are named
 //! after the executable's hash, so that an upgrade never touches running jobs. Every job's container mounts the volume
 //! read-only; sandboxes run the image.
 
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bollard::body_try_stream;
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptions, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+    TagImageOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -23,8 +25,10 @@ use tokio_util::io::ReaderStream;
 
 use crate::engine::Shared;
 use crate::error::{ApiResult as _, EngineError};
+use crate::fault::Fault;
 use crate::labels::{self, Kind};
 use crate::options::EngineOptions;
+use crate::removal::remove_container;
 use crate::runtime_dir;
 
 /// Where the executable's folder is mounted in every container.
@@ -156,8 +160,6 @@ impl AgentImage {
         })?;
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
-            repo: Some(REPOSITORY.to_owned()),
-            tag: Some(wanted.hash.clone()),
             changes: vec![
                 format!("LABEL {}={}", labels::INSTANCE, shared.options.instance),
                 format!("LABEL {}={}", labels::KIND, Kind::Agent.as_str()),
@@ -167,18 +169,38 @@ impl AgentImage {
             ..CreateImageOptions::default()
         };
         let mut progress = std::pin::pin!(shared.docker.create_image(Some(options), Some(body_try_stream(body)), None));
+        let mut id = None;
         while let Some(info) = progress.next().await {
-            info.api("import the agent's image")?;
+            id = info.api("import the agent's image")?.status.filter(|status| status.starts_with("sha256:")).or(id);
         }
-        Ok(())
+        let id = id.ok_or_else(|| EngineError::Refused {
+            what: "import the agent's image",
+            status: 500,
+            message: "it names no image".to_owned(),
+        })?;
+        let options = TagImageOptionsBuilder::new().repo(REPOSITORY).tag(&wanted.hash).build();
+        let tagged = shared.docker.tag_image(&id, Some(options)).await.api("name the agent's image");
+        if tagged.is_err() {
+            let options = RemoveImageOptionsBuilder::new().build();
+            let _ = shared.docker.remove_image(&id, Some(options), None).await;
+        }
+        tagged
     }
 }
 
 /// The executable's hash, if an image of this name is an agent's. Podman says the registry that it would ask for it.
-pub(crate) fn hash_in(image: &str) -> Option<&str> {
-    let name = ["docker.io/library/", "localhost/"].iter().find_map(|registry| image.strip_prefix(registry));
-    let hash = name.unwrap_or(image).strip_prefix(REPOSITORY)?.strip_prefix(':')?;
-    (hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hash)
+pub(crate) fn hash_of_image(name: &str) -> Option<&str> {
+    let short = ["docker.io/library/", "localhost/"].iter().find_map(|registry| name.strip_prefix(registry));
+    short.unwrap_or(name).strip_prefix(REPOSITORY)?.strip_prefix(':').filter(|hash| is_hash(hash))
+}
+
+/// The executable's hash, if a volume of this name is an agent's.
+pub(crate) fn hash_of_volume(name: &str) -> Option<&str> {
+    name.strip_prefix(REPOSITORY)?.strip_prefix('-').filter(|hash| is_hash(hash))
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// An empty or half-filled volume would never be filled by copy-up. One that a job uses stays. `true` if it is gone.
@@ -193,12 +215,15 @@ async fn drop_volume(shared: &Shared, lost: &Delivered) -> bool {
     }
 }
 
-/// Creating a container copies what the image has at a volume's place into the volume, if that is empty.
+/// A container that is created and started has copied what the image has at a volume's place into the volume, if that was empty. It
+/// runs what it copied, once.
 async fn fill_volume(shared: &Shared, wanted: &Delivered) -> Result<(), EngineError> {
     let mut volume_labels = labels::of(&shared.options.instance, Kind::Agent);
     volume_labels.insert(labels::AGENT.to_owned(), wanted.hash.clone());
     let body = ContainerCreateBody {
         image: Some(wanted.image.clone()),
+        entrypoint: Some(vec![PROGRAM.to_owned(), "--version".to_owned()]),
+        cmd: Some(Vec::new()),
         labels: Some(volume_labels.clone()),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
@@ -223,19 +248,32 @@ async fn fill_volume(shared: &Shared, wanted: &Delivered) -> Result<(), EngineEr
         .create_container(Some(CreateContainerOptionsBuilder::new().name(&name).build()), body)
         .await
         .api("create a container");
-    let created = match created {
-        Ok(created) => created,
-        Err(error) => {
-            // Whoever finds it takes it for whole.
-            drop_volume(shared, wanted).await;
-            return Err(error);
-        }
+    let filled = match &created {
+        Ok(created) => run_once(shared, &created.id).await,
+        Err(error) => Err(error.clone()),
     };
-    shared
-        .docker
-        .remove_container(&created.id, Some(RemoveContainerOptionsBuilder::new().force(true).build()))
-        .await
-        .api("remove a container")
+    if let Ok(created) = created {
+        remove_container(shared, &created.id, shared.options.patience).await;
+    }
+    if filled.is_err() {
+        // Whoever finds it takes it for whole.
+        drop_volume(shared, wanted).await;
+    }
+    filled
+}
+
+/// Starts it and waits for its end, whatever that is: a program that does not run is met, and told, by the first sandbox.
+async fn run_once(shared: &Shared, id: &str) -> Result<(), EngineError> {
+    match shared.docker.start_container(id, None).await.api("start a container") {
+        Ok(()) => {}
+        Err(error) if matches!(Fault::of(&error), Fault::AgentBroken) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+    match shared.docker.wait_container(id, Some(options)).next().await {
+        None | Some(Ok(_) | Err(bollard::errors::Error::DockerContainerWaitError { .. })) => Ok(()),
+        Some(Err(error)) => Err(EngineError::from_api("wait for a container", error)),
+    }
 }
 
 /// The mount that every job's container has.
@@ -315,12 +353,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agents_image_is_known_by_its_whole_name() {
+    fn an_agents_image_and_volume_are_known_by_their_whole_names() {
         for name in ["longshore-agent:0123456789ab", "docker.io/library/longshore-agent:0123456789ab"] {
-            assert_eq!(hash_in(name), Some("0123456789ab"), "{name}");
+            assert_eq!(hash_of_image(name), Some("0123456789ab"), "{name}");
         }
-        for name in ["longshore-agent:latest", "ghcr.io/x/longshore-agent:0123456789ab", "longshore-agents:0123456789ab", "<none>:<none>"] {
-            assert_eq!(hash_in(name), None, "{name}");
+        for name in [
+            "longshore-agent:latest",
+            "ghcr.io/x/longshore-agent:0123456789ab",
+            "longshore-agents:0123456789ab",
+            "<none>:<none>",
+        ] {
+            assert_eq!(hash_of_image(name), None, "{name}");
         }
+        assert_eq!(hash_of_volume("longshore-agent-0123456789ab"), Some("0123456789ab"));
+        assert_eq!(hash_of_volume("longshore-agent-0123456789ab-more"), None);
     }
 }

@@ -1,22 +1,22 @@
 //! Looks at the engine as a new user's machine has it, and says what is wrong and what to do.
 //!
-//! Each check stands for itself: a failed one does not hide the next. Everything that is made for a check is removed.
+//! Each check stands for itself: a failed one does not hide the next. Everything that is made for a check is removed. What can be tried
+//! is tried (`trial`): engines that speak the API do not all mean the same by it.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use bollard::query_parameters::{AttachContainerOptionsBuilder, RemoveVolumeOptions};
-use futures_util::StreamExt as _;
+use bollard::query_parameters::RemoveVolumeOptions;
 
-use crate::agent_image::PROGRAM;
 use crate::engine::{Engine, Shared, api_version};
-use crate::error::{ApiResult as _, EngineError};
+use crate::error::ApiResult as _;
 use crate::labels::{self, Kind};
 use crate::options::EngineOptions;
+use crate::trial::Trial;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `socket`, `api`, `own-container`, `confinement`, `volume`, `network`, `agent`.
+    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`, `removal`.
     pub name: &'static str,
     pub ok: bool,
     /// What was found.
@@ -42,7 +42,8 @@ impl Finding {
 }
 
 /// Looks at everything. Needs no engine that works: that is one of the findings.
-pub async fn doctor(options: EngineOptions) -> Vec<Finding> {
+pub async fn doctor(mut options: EngineOptions) -> Vec<Finding> {
+    options.sandboxes_ready = 0;
     let host = options.docker_host.clone();
     let engine = match Engine::connect(options).await {
         Ok(engine) => engine,
@@ -63,22 +64,63 @@ pub async fn doctor(options: EngineOptions) -> Vec<Finding> {
         Err(error) => Finding::bad("api", &error),
     });
     findings.push(own_container(Some(shared)).await);
-    findings.extend(confinement(&engine).await);
     findings.push(volume(shared).await);
-    let network = shared.network.ready(shared).await;
-    findings.push(match &network {
-        Ok(name) => Finding::good("network", format!("{name} is there, its containers kept from each other")),
-        Err(error) => Finding::bad("network", error),
+    findings.push(match shared.network.ready(shared).await {
+        Ok(name) => Finding::good("network", format!("{name} can be made")),
+        Err(error) => Finding::bad("network", &error),
     });
-    findings.push(match agent(shared).await {
-        Ok(took) => Finding::good("agent", format!("the agent started in a container in {} ms", took.as_millis())),
-        Err(error) => Finding::bad("agent", &error),
-    });
-    if let Ok(name) = network {
-        // Made for this look only. One that is in use stays.
-        let _ = shared.docker.remove_network(name).await;
+    match engine.try_whole_way().await {
+        Ok(trial) => findings.extend(measured(trial)),
+        Err(error) => findings.push(Finding::bad("agent", &error)),
+    }
+    // Of a doctor that was killed, or gave up, too.
+    if let Err(error) = engine.sweep(&BTreeSet::new()).await {
+        tracing::debug!(%error, "what was tried is not looked for");
     }
     engine.shutdown(true).await;
+    // Made for this look only. One that is in use stays.
+    if let Ok(name) = shared.network.ready(shared).await {
+        let _ = shared.docker.remove_network(name).await;
+    }
+    findings
+}
+
+/// What two jobs have shown.
+fn measured(trial: Trial) -> Vec<Finding> {
+    let took = trial.first_line.as_millis();
+    let loopback = if trial.loopback6 { "" } else { "; jobs have no ::1 here" };
+    let mut findings = vec![Finding::good(
+        "agent",
+        format!("a job went its whole way, and said its first line after {took} ms{loopback}"),
+    )];
+    if trial.gaps.is_empty() {
+        let message = "a job was held to its memory, processes and processors, its system calls filtered";
+        findings.push(Finding::good("confinement", message));
+    }
+    findings.extend(trial.gaps.iter().map(|gap| Finding::bad("confinement", gap)));
+    findings.push(if trial.reachable {
+        Finding {
+            name: "isolation",
+            ok: false,
+            message: "one job's container reached another's over the network".to_owned(),
+            advice: Some(
+                "this engine does not keep the containers of a network apart (Podman ignores enable_icc; Docker needs the host's br_netfilter): run only jobs here that may talk to each other"
+                    .to_owned(),
+            ),
+        }
+    } else {
+        Finding::good("isolation", "one job's container did not reach another's")
+    });
+    findings.push(if trial.left.is_empty() {
+        Finding::good("removal", "nothing was left of them")
+    } else {
+        Finding {
+            name: "removal",
+            ok: false,
+            message: format!("left on the engine: {}", trial.left.join(", ")),
+            advice: Some("look at the daemon's log; `longshore clean` tries again".to_owned()),
+        }
+    });
     findings
 }
 
@@ -119,17 +161,6 @@ async fn own_container(shared: Option<&Shared>) -> Finding {
     }
 }
 
-async fn confinement(engine: &Engine) -> Vec<Finding> {
-    let name = "confinement";
-    match engine.gaps().await {
-        Ok(gaps) if gaps.is_empty() => {
-            vec![Finding::good(name, "jobs are held to memory, processes and processors, their system calls filtered")]
-        }
-        Ok(gaps) => gaps.iter().map(|gap| Finding::bad(name, gap)).collect(),
-        Err(error) => vec![Finding::bad(name, &error)],
-    }
-}
-
 async fn volume(shared: &Shared) -> Finding {
     let name = format!("longshore-doctor-{:08x}", rand::random::<u32>());
     let request = bollard::models::VolumeCreateRequest {
@@ -143,41 +174,6 @@ async fn volume(shared: &Shared) -> Finding {
         Ok(()) => Finding::good("volume", "volumes can be created and removed"),
         Err(error) => Finding::bad("volume", &error),
     }
-}
-
-/// Starts our program on our image and reads what it says.
-async fn agent(shared: &Shared) -> Result<Duration, EngineError> {
-    let agent = shared.agent.ready(shared).await?;
-    let began = Instant::now();
-    let body = bollard::models::ContainerCreateBody {
-        image: Some(agent.image),
-        entrypoint: Some(vec![PROGRAM.to_owned(), "--version".to_owned()]),
-        cmd: Some(Vec::new()),
-        labels: Some(labels::of(&shared.options.instance, Kind::Agent)),
-        host_config: Some(bollard::models::HostConfig {
-            network_mode: Some("none".to_owned()),
-            ..bollard::models::HostConfig::default()
-        }),
-        ..bollard::models::ContainerCreateBody::default()
-    };
-    let id = shared.docker.create_container(None, body).await.api("create a container")?.id;
-    let said = async {
-        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
-        let mut attached = shared.docker.attach_container(&id, Some(options)).await.api("attach to a container")?;
-        shared.docker.start_container(&id, None).await.api("start a container")?;
-        let said = tokio::time::timeout(Duration::from_secs(30), attached.output.next()).await;
-        match said {
-            Ok(Some(Ok(_))) => Ok(began.elapsed()),
-            Ok(_) => Err(EngineError::AgentFailed("it ended without a word".to_owned())),
-            Err(_) => Err(EngineError::AgentFailed("it said nothing for half a minute".to_owned())),
-        }
-    }
-    .await;
-    crate::removal::remove_container(shared, &id, shared.options.patience).await;
-    said.map_err(|error| match error {
-        EngineError::Refused { message, .. } => EngineError::AgentFailed(message),
-        other => other,
-    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use longshore_core::{BuildId, Timestamp};
 use crate::agent_image::{self, REPOSITORY};
 use crate::engine::{Engine, Shared};
 use crate::error::{ApiResult as _, EngineError};
-use crate::labels::{self, AttemptId, Kind};
+use crate::labels::{self, AttemptId};
 use crate::removal::{FOR_EVER, remove_container, remove_volume};
 
 /// A container of ours, as listed.
@@ -129,14 +129,17 @@ impl Engine {
     pub async fn take_away(&self, leftovers: Leftovers) -> Removed {
         let shared = &self.shared;
         let mut removed = Removed::default();
+        let mut volumes: BTreeSet<String> = leftovers.volumes.into_iter().map(|volume| volume.name).collect();
         for container in leftovers.containers {
             if remove_container(shared, &container.id, FOR_EVER).await {
                 removed.containers.push(container.name);
+                // Podman gives the volumes of a container no labels.
+                volumes.extend(container.attempt.map(|attempt| attempt.volume_name()));
             }
         }
-        for volume in leftovers.volumes {
-            if remove_volume(shared, &volume.name, FOR_EVER).await {
-                removed.volumes.push(volume.name);
+        for volume in volumes {
+            if remove_volume(shared, &volume, FOR_EVER).await {
+                removed.volumes.push(volume);
             }
         }
         removed
@@ -196,26 +199,25 @@ impl Engine {
     async fn clean_agents(&self, scope: &CleanScope, removed: &mut Removed) -> Result<(), EngineError> {
         let shared = &self.shared;
         let own = shared.agent.hash().await?;
-        let wanted = |of: Option<&String>| match scope {
-            CleanScope::Idle { .. } => of.is_some_and(|hash| hash != own),
-            CleanScope::Instance { agent } => *agent && of.is_some_and(|hash| hash == own),
+        let wanted = |hash: Option<&str>| match scope {
+            CleanScope::Idle { .. } => hash.is_some_and(|hash| hash != own),
+            CleanScope::Instance { agent } => *agent && hash.is_some_and(|hash| hash == own),
         };
-        let filters = labels::filter(&[(labels::KIND, Kind::Agent.as_str())]);
+        // By their names: any image may carry our labels, and Podman drops those of both.
+        let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let volumes = shared.docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
-        for volume in volumes.into_iter().filter(|volume| wanted(volume.labels.get(labels::AGENT))) {
+        for volume in volumes.into_iter().filter(|volume| wanted(agent_image::hash_of_volume(&volume.name))) {
             let options = RemoveVolumeOptionsBuilder::new().build();
             if shared.docker.remove_volume(&volume.name, Some(options)).await.is_ok() {
                 removed.volumes.push(volume.name);
             }
         }
-        // By their names: any image may carry our labels, and Podman imports ours without.
         let filters = HashMap::from([("reference".to_owned(), vec![REPOSITORY.to_owned()])]);
         let options = ListImagesOptionsBuilder::new().filters(&filters).build();
         let images = shared.docker.list_images(Some(options)).await.api("list images")?;
         for name in images.into_iter().flat_map(|image| image.repo_tags) {
-            let Some(hash) = agent_image::hash_in(&name).map(str::to_owned) else { continue };
-            if !wanted(Some(&hash)) {
+            if !wanted(agent_image::hash_of_image(&name)) {
                 continue;
             }
             let options = RemoveImageOptionsBuilder::new().build();

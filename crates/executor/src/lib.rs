@@ -36,6 +36,7 @@ mod removal;
 mod runtime_dir;
 mod sandbox;
 mod session;
+mod trial;
 
 pub use adoption::AdoptRequest;
 pub use checkout::{CheckoutSource, CheckoutStream};

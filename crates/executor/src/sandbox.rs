@@ -206,7 +206,9 @@ async fn create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox, En
         tries += 1;
         match try_create(shared, scope).await {
             Ok(sandbox) => return Ok(sandbox),
-            Err(error) if refuses_loopback6(&error) && !shared.sandboxes.without_loopback6.swap(true, Ordering::Relaxed) => {
+            Err(error)
+                if refuses_loopback6(&error) && !shared.sandboxes.without_loopback6.swap(true, Ordering::Relaxed) =>
+            {
                 tracing::info!(%error, "sandboxes have no ::1 on this engine");
             }
             Err(error) => match Fault::of(&error) {

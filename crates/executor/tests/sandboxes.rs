@@ -90,7 +90,8 @@ async fn a_dead_sandbox_is_replaced_and_the_job_does_not_notice() {
 }
 
 /// Serves a page on `::1` and asks for it.
-const LOOPBACK6: &str = "mkdir www; echo here > www/index.html; httpd -p '[::1]:8080' -h www; wget -qO- 'http://[::1]:8080/'";
+const LOOPBACK6: &str =
+    "mkdir www; echo here > www/index.html; httpd -p '[::1]:8080' -h www; wget -qO- 'http://[::1]:8080/'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_reaches_itself_by_the_loopback_of_ipv6() {

@@ -52,6 +52,11 @@ pub(crate) enum Command {
     Agent(Agent),
     #[command(hide = true)]
     Sandbox(Sandbox),
+    /// Asked by `doctor`, within a container
+    #[command(hide = true)]
+    Probe {
+        script: PathBuf,
+    },
     #[command(hide = true)]
     Healthcheck {
         #[arg(long, env = "LONGSHORE_LISTEN", default_value = "0.0.0.0:8080")]

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         // The agent runs in a stranger's container: no runtime, no settings, nothing but itself.
         Command::Agent(agent) => return agent.run(),
         Command::Sandbox(sandbox) => return sandbox.run(),
+        Command::Probe { script } => return longshore_agent::probe(&script),
         Command::Serve(serve) => commands::serve::run(serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),

@@ -3,7 +3,7 @@
 use std::io;
 
 use bollard::Docker;
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, TagImageOptionsBuilder};
 use futures_util::StreamExt as _;
 use tokio::sync::Mutex;
 
@@ -27,20 +27,17 @@ pub async fn ensure(docker: &Docker) {
     }
 }
 
-/// Imports a tar as an image.
+/// Imports a tar as an image. Named by a call of its own: Podman takes no tag with an import.
 pub async fn import(docker: &Docker, image: &str, tar: Vec<u8>, changes: Vec<String>) {
     let (repo, tag) = image.rsplit_once(':').unwrap();
-    let options = CreateImageOptions {
-        from_src: Some("-".to_owned()),
-        repo: Some(repo.to_owned()),
-        tag: Some(tag.to_owned()),
-        changes,
-        ..CreateImageOptions::default()
-    };
+    let options = CreateImageOptions { from_src: Some("-".to_owned()), changes, ..CreateImageOptions::default() };
     let mut progress = std::pin::pin!(docker.create_image(Some(options), Some(bollard::body_full(tar.into())), None));
+    let mut id = None;
     while let Some(info) = progress.next().await {
-        info.unwrap();
+        id = info.unwrap().status.filter(|status| status.starts_with("sha256:")).or(id);
     }
+    let options = TagImageOptionsBuilder::new().repo(repo).tag(tag).build();
+    docker.tag_image(&id.unwrap(), Some(options)).await.unwrap();
 }
 
 pub fn tar_of(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
