@@ -151,6 +151,12 @@ pub fn readdress(frame: &mut [u8], session: u32) {
     frame[end..].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Whether a frame of the agent's says its job's end.
+#[must_use]
+pub fn is_job_finished(frame: &[u8]) -> bool {
+    frame.get(4) == Some(&kind::JOB_FINISHED)
+}
+
 /// Number and length of the agent's frame at the beginning of `bytes`, for who moves frames without reading them; `None` while they
 /// are too few to tell.
 ///

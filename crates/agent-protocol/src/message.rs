@@ -164,12 +164,25 @@ pub struct JobEnd {
     /// The job's own outputs, without what would show a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
+    /// Agents of earlier builds do not say it: they have not looked.
+    #[serde(default)]
+    pub sandbox: SandboxLeft,
 }
 
 impl From<JobResult> for JobEnd {
     fn from(result: JobResult) -> Self {
-        Self { result, outputs: BTreeMap::new() }
+        Self { result, outputs: BTreeMap::new(), sandbox: SandboxLeft::default() }
     }
+}
+
+/// How an agent leaves what its sandbox's jobs share.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SandboxLeft {
+    /// The shared files were compared with what they were when the agent began, byte for byte, after the job's last process had ended.
+    pub as_it_was: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// How the job ended, as the agent saw it.

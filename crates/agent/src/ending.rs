@@ -95,6 +95,9 @@ fn go_on_with_descendants(told: &mut HashSet<i32>, kill: bool) -> bool {
     if matches!(children, Err(Errno::CHILD)) {
         return false;
     }
+    if kill {
+        crate::sys::kill_everyone();
+    }
     let left = processes::descendants();
     for pid in &left {
         let Some(target) = Pid::from_raw(*pid) else { continue };

@@ -17,7 +17,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::mask::{Patterns, masked};
-use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec};
+use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec, SandboxLeft};
 use longshore_agent_protocol::{FrameError, FromAgent};
 use longshore_core::expression::runs;
 use longshore_core::template::Template;
@@ -36,7 +36,7 @@ use crate::sys::Reaped;
 use crate::values::Values;
 use crate::verdict::{failure_of, finished, skipped};
 use crate::wake::{Event, Mailbox, Wake};
-use crate::{AgentOptions, clock};
+use crate::{AgentOptions, clock, processes};
 
 /// The most that processes left in the background get between TERM and KILL.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
@@ -80,9 +80,9 @@ pub(crate) fn run(inside: Inside) {
         match inside.events.recv() {
             Ok(Event::Plan(spec, chunks)) => break (spec, chunks),
             Ok(Event::NoPlan(message)) => {
-                return last_word(&inside.spool, JobResult::Error { kind: AgentError::Protocol, message });
+                return last_word(&inside, JobResult::Error { kind: AgentError::Protocol, message });
             }
-            Ok(Event::Cancel) => return last_word(&inside.spool, JobResult::Canceled),
+            Ok(Event::Cancel) => return last_word(&inside, JobResult::Canceled),
             Ok(Event::Ended(_) | Event::CheckedOut(_)) => {}
             Err(_) => return,
         }
@@ -93,17 +93,38 @@ pub(crate) fn run(inside: Inside) {
         Err(Broken { kind, message }) => JobResult::Error { kind, message }.into(),
     };
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
-    if let Some(files) = &job.inside.shared_files {
-        files.restore();
-    }
-    last_word(&job.inside.spool, end);
+    last_word(&job.inside, end);
 }
 
-fn last_word(spool: &Spool, end: impl Into<JobEnd>) {
-    let said = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), end: end.into() });
-    if let Err(error) = said {
-        let end = JobResult::Error { kind: AgentError::Internal, message: error.to_string() }.into();
-        let _ = spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), end });
+/// No process of the job is left: what its sandbox shares becomes what it was, and the job's end says whether it did.
+fn last_word(inside: &Inside, end: impl Into<JobEnd>) {
+    let sandbox = inside.leave_sandbox();
+    let say = |end: JobEnd| {
+        let end = JobEnd { sandbox: sandbox.clone(), ..end };
+        inside.spool.say(&FromAgent::JobFinished { time_ms: clock::now_ms(), end })
+    };
+    if let Err(error) = say(end.into()) {
+        let _ = say(JobResult::Error { kind: AgentError::Internal, message: error.to_string() }.into());
+    }
+}
+
+impl Inside {
+    fn leave_sandbox(&self) -> SandboxLeft {
+        let left = match &self.shared_files {
+            None => Err("there is none".to_owned()),
+            Some(_) if processes::someone_is_left() => Err("a process in the job's container did not end".to_owned()),
+            Some(files) => files.restore(),
+        };
+        match left {
+            Ok(()) => SandboxLeft { as_it_was: true, reason: String::new() },
+            Err(reason) => {
+                if self.shared_files.is_some() {
+                    let text = format!("no other job gets this one's sandbox: {reason}");
+                    let _ = self.spool.say(&FromAgent::Note { step: u16::MAX, time_ms: clock::now_ms(), text });
+                }
+                SandboxLeft { as_it_was: false, reason }
+            }
+        }
     }
 }
 
@@ -190,7 +211,7 @@ impl Job {
             (None, Some(failure)) => failure,
             (None, None) => JobResult::Success,
         };
-        Ok(JobEnd { result, outputs })
+        Ok(JobEnd { outputs, ..result.into() })
     }
 
     /// Workspace, script folder, user and environment.

@@ -159,8 +159,10 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Steps live beside the agent: they may not look into it, and their orphans are its children.
+/// Steps live beside the agent: they may not look into it nor set its limits, and their orphans are its children.
 fn harden() -> io::Result<()> {
+    // Before it may not be dumped: other ids can make it so again.
+    sys::take_own_ids();
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     sys::keep_descriptors_from_children()?;
     if !rustix::process::getpid().is_init() {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Origin;
+use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 
 use crate::sys;
 use crate::wake::{Event, Mailbox};
@@ -62,7 +62,8 @@ pub(crate) fn watch(mut signals: SignalsInfo<WithOrigin>, children: &Arc<Childre
     }
 }
 
-/// Whether the sender is outside the container: its pid has then no number here. A step may not stop the agent.
+/// Whether the sender is outside the container: its pid has then no number here. A step may not stop the agent. Only what comes by
+/// `kill` is told by the kernel; a queued signal says of its sender what that one likes.
 fn is_from_outside(origin: &Origin) -> bool {
-    origin.process.as_ref().is_none_or(|process| process.pid == 0)
+    matches!(origin.cause, Cause::Sent(Sent::User)) && origin.process.as_ref().is_none_or(|process| process.pid == 0)
 }

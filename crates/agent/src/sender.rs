@@ -19,8 +19,8 @@ pub(crate) fn run(spool: &Spool) {
             Ok(batch) => {
                 let _ = write(&batch);
             }
-            // The client misses these frames, sees the gap, and says so.
-            Err(_) => spool.say_lost(),
+            // Its files are not what was written to them: the client asks again, and is given up in the end.
+            Err(_) => spool.give_up_session(),
         }
     }
 }

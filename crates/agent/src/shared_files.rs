@@ -1,66 +1,143 @@
 //! The files that the engine shares between a sandbox and all jobs that join it: names and addresses. A job may write them, and the
 //! sandbox's next job gets them as they were.
+//!
+//! Nothing here is believed that was not read back: whoever may write these files may also have reached what writes them.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, fchown};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
-/// No engine writes longer ones; such a file is left alone.
+/// No engine writes longer ones.
 const MAX: u64 = 1 << 20;
+/// Names, and each value, of a file's extended attributes: the kernel's own limit.
+const MAX_ATTRIBUTES: usize = 64 << 10;
 
 /// As they were when the agent began. Held open: a job can move what their paths lead to.
 #[derive(Debug)]
-pub(crate) struct SharedFiles(Vec<SharedFile>);
+pub(crate) struct SharedFiles {
+    files: Vec<SharedFile>,
+    /// A file that could not be remembered cannot be compared either.
+    unknown: Option<String>,
+}
 
 #[derive(Debug)]
 struct SharedFile {
+    name: &'static str,
     file: File,
     content: Vec<u8>,
     metadata: Metadata,
+    attributes: Attributes,
 }
+
+/// Extended attributes, access lists among them.
+type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl SharedFiles {
     pub(crate) fn open(etc: &Path) -> Self {
-        Self(NAMES.iter().filter_map(|name| SharedFile::open(&etc.join(name)).ok()).collect())
+        let (mut files, mut unknown) = (Vec::new(), None);
+        for name in NAMES {
+            match SharedFile::open(name, etc) {
+                Ok(file) => files.extend(file),
+                Err(error) => unknown = Some(format!("/etc/{name} could not be read when the job began: {error}")),
+            }
+        }
+        Self { files, unknown }
     }
 
-    /// Makes them what they were. Called when no process of the job is left.
-    pub(crate) fn restore(&self) {
-        for file in &self.0 {
-            // A full disk, at worst: the sandbox is then of little use, and so is the host.
-            let _ = file.restore();
+    /// Makes them what they were and reads them back. Called when no process of the job is left. The error says which one is not
+    /// what it was, and why.
+    pub(crate) fn restore(&self) -> Result<(), String> {
+        for file in &self.files {
+            file.restore().map_err(|error| format!("/etc/{} could not be made what it was: {error}", file.name))?;
         }
+        self.unknown.clone().map_or(Ok(()), Err)
     }
 }
 
 impl SharedFile {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
+    /// Nothing where there is no file of this name, or no file at all: an engine shares no other.
+    fn open(name: &'static str, etc: &Path) -> io::Result<Option<Self>> {
+        let open = |write| {
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            File::options().read(true).write(write).custom_flags(flags).open(etc.join(name))
+        };
+        let file = match open(true) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
+            // Who may not write it may still tell whether it has changed.
+            Err(_) => open(false)?,
+        };
         let metadata = file.metadata()?;
-        let mut content = Vec::new();
-        (&file).take(MAX).read_to_end(&mut content)?;
-        if !metadata.is_file() || content.len() as u64 == MAX {
-            return Err(io::Error::other("not what an engine makes"));
+        if !metadata.is_file() {
+            return Ok(None);
         }
-        Ok(Self { file, content, metadata })
+        if metadata.len() >= MAX {
+            return Err(io::Error::other("it is longer than any that an engine makes"));
+        }
+        let content = read(&file, metadata.len())?;
+        let attributes = attributes(&file)?;
+        Ok(Some(Self { name, file, content, metadata, attributes }))
     }
 
     fn restore(&self) -> io::Result<()> {
-        let (is, was) = (self.file.metadata()?, &self.metadata);
-        if (is.uid(), is.gid(), is.mode()) != (was.uid(), was.gid(), was.mode()) {
+        let (was, is) = (&self.metadata, self.file.metadata()?);
+        if owner_and_mode(&is) != owner_and_mode(was) {
             fchown(&self.file, Some(was.uid()), Some(was.gid()))?;
             self.file.set_permissions(was.permissions())?;
         }
-        let mut content = vec![0; self.content.len()];
-        let same = is.len() == was.len() && self.file.read_exact_at(&mut content, 0).is_ok() && content == self.content;
-        if !same {
+        if !self.content_is(&is)? {
             self.file.write_all_at(&self.content, 0)?;
             self.file.set_len(self.content.len() as u64)?;
         }
+        let is = self.file.metadata()?;
+        if owner_and_mode(&is) != owner_and_mode(was) {
+            return Err(io::Error::other("its owner or mode is another"));
+        }
+        if !self.content_is(&is)? {
+            return Err(io::Error::other("other bytes are read than were written"));
+        }
+        if attributes(&self.file)? != self.attributes {
+            return Err(io::Error::other("it has other attributes (an access list?)"));
+        }
         Ok(())
     }
+
+    fn content_is(&self, is: &Metadata) -> io::Result<bool> {
+        Ok(is.len() == self.content.len() as u64 && read(&self.file, is.len())? == self.content)
+    }
+}
+
+fn owner_and_mode(metadata: &Metadata) -> (u32, u32, u32) {
+    (metadata.uid(), metadata.gid(), metadata.mode())
+}
+
+fn read(file: &File, length: u64) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(length.min(MAX)).unwrap_or(0)];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(content)
+}
+
+fn attributes(file: &File) -> io::Result<Attributes> {
+    let mut names = vec![0; MAX_ATTRIBUTES];
+    let length = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let mut value = vec![0; MAX_ATTRIBUTES];
+            let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+            value.truncate(length);
+            Ok((name.to_vec(), value))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -70,24 +147,61 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_a_job_did_to_the_shared_files_is_undone_wherever_it_moved_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let etc = folder.path().join("etc");
+    fn etc_in(folder: &Path) -> std::path::PathBuf {
+        let etc = folder.join("etc");
         fs::create_dir(&etc).unwrap();
         fs::write(etc.join("hosts"), "127.0.0.1 localhost\n").unwrap();
         fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.11\n").unwrap();
+        etc
+    }
+
+    #[test]
+    fn what_a_job_did_to_the_shared_files_is_undone_wherever_it_moved_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = etc_in(folder.path());
         let files = SharedFiles::open(&etc);
         fs::write(etc.join("hosts"), "203.0.113.66 registry.example\n").unwrap();
         fs::write(etc.join("resolv.conf"), "").unwrap();
         fs::set_permissions(etc.join("hosts"), Permissions::from_mode(0o600)).unwrap();
         fs::rename(&etc, folder.path().join("moved")).unwrap();
         fs::create_dir(&etc).unwrap();
-        files.restore();
+        assert_eq!(files.restore(), Ok(()));
         let moved = folder.path().join("moved");
         assert_eq!(fs::read_to_string(moved.join("hosts")).unwrap(), "127.0.0.1 localhost\n");
         assert_eq!(fs::read_to_string(moved.join("resolv.conf")).unwrap(), "nameserver 127.0.0.11\n");
         assert_ne!(fs::metadata(moved.join("hosts")).unwrap().mode() & 0o777, 0o600);
         assert!(fs::read_dir(&etc).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_file_that_does_not_become_what_it_was_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = etc_in(folder.path());
+        let mut files = SharedFiles::open(&etc);
+        // A disk without room and a limit of the process refuse a write as this does.
+        files.files[0].file = File::open(etc.join("hosts")).unwrap();
+        assert_eq!(files.restore(), Ok(()), "nothing to write");
+        fs::write(etc.join("hosts"), "127.0.0.1 localhost\n203.0.113.66 registry.example\n").unwrap();
+        let error = files.restore().unwrap_err();
+        assert!(error.starts_with("/etc/hosts could not be made what it was: "), "{error}");
+
+        fs::write(etc.join("hostname"), vec![b'x'; 2 << 20]).unwrap();
+        assert!(SharedFiles::open(&etc).restore().unwrap_err().contains("/etc/hostname"), "it was never known");
+        fs::remove_file(etc.join("hostname")).unwrap();
+        assert_eq!(SharedFiles::open(&etc).restore(), Ok(()), "an engine need not share all of them");
+    }
+
+    #[test]
+    fn what_a_job_hung_on_a_shared_file_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let etc = etc_in(folder.path());
+        let files = SharedFiles::open(&etc);
+        let hosts = File::options().write(true).open(etc.join("hosts")).unwrap();
+        let set = rustix::fs::fsetxattr(&hosts, "user.longshore", b"a message", rustix::fs::XattrFlags::empty());
+        if set == Err(Errno::NOTSUP) {
+            return;
+        }
+        set.unwrap();
+        assert!(files.restore().unwrap_err().contains("attributes"));
     }
 }

@@ -3,10 +3,14 @@
 //! `job` says, `intake` acknowledges and opens sessions, `sender` takes what the current session has not had yet. A
 //! message is written to its segment before it is sent; what a full disk refuses stays in memory until it could be written
 //! or was acknowledged, and until then [`Spool::has_room`] tells `job` not to read the steps' pipes. Nothing is dropped.
+//!
+//! A step that is root can write these files. What is in them is the job's word about itself; the job's end, which says more than
+//! that, is sent from memory only.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -69,6 +73,8 @@ struct Session {
     /// Marker and Ready, still to be sent.
     opening: Option<Vec<u8>>,
     lost: bool,
+    /// Nothing more is sent to it: the spool could not be read.
+    over: bool,
     next_seq: u64,
 }
 
@@ -136,7 +142,7 @@ impl Spool {
         encode_marker(nonce, &mut opening);
         encode_from_agent(number, 0, ready, &mut opening)?;
         let mut state = self.lock();
-        state.session = Some(Session { number, opening: Some(opening), lost: false, next_seq: last_seq + 1 });
+        state.session = Some(Session { number, opening: Some(opening), lost: false, over: false, next_seq: last_seq + 1 });
         state.hellos += 1;
         drop(state);
         self.ack(last_seq);
@@ -148,6 +154,14 @@ impl Spool {
     pub(crate) fn say_lost(&self) {
         if let Some(session) = &mut self.lock().session {
             session.lost = true;
+        }
+        self.to_send.notify_one();
+    }
+
+    /// Tells the current session that the spool cannot be read, and nothing after that: the client opens another.
+    pub(crate) fn give_up_session(&self) {
+        if let Some(session) = &mut self.lock().session {
+            (session.lost, session.over) = (true, true);
         }
         self.to_send.notify_one();
     }
@@ -209,7 +223,7 @@ impl Spool {
                 let _ = encode_from_agent(session.number, 0, &FromAgent::Lost, &mut frame);
                 return Ok(vec![frame.into()]);
             }
-            if session.next_seq > *last_seq {
+            if session.over || session.next_seq > *last_seq {
                 state = self.to_send.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
@@ -228,17 +242,19 @@ impl Spool {
             }
             let number = session.number;
             let wanted = session.next_seq;
+            // From here on memory has them.
+            let before = recent.front().map_or(*last_seq + 1, |(first, _)| *first);
             let segment = segments.iter().find(|segment| segment.last_seq >= wanted);
             let Some((file, first_seq, len)) = segment.map(|at| (Arc::clone(&at.file), at.first_seq, at.len)) else {
                 // The client asks for what it has acknowledged itself, or what only memory holds: go on with that.
-                session.next_seq = recent.front().map_or(*last_seq + 1, |(first, _)| *first);
+                session.next_seq = before;
                 continue;
             };
             if place.first_seq != first_seq || place.next_seq != wanted {
                 *place = Place { first_seq, next_seq: first_seq, offset: 0 };
             }
             drop(state);
-            let batch = read_batch(&file, len, number, wanted, place)?;
+            let batch = read_batch(&file, len, number, wanted..before, place)?;
             state = self.lock();
             match &mut state.session {
                 Some(session) if session.number == number => session.next_seq = place.next_seq,
@@ -350,14 +366,16 @@ impl State {
     }
 }
 
-/// Frames from a segment, beginning with `wanted`, addressed to `session`.
-fn read_batch(file: &File, len: u64, session: u32, wanted: u64, place: &mut Place) -> io::Result<Vec<Bytes>> {
+/// Frames from a segment, those of the numbers `wanted` that come first, addressed to `session`. Bytes that the agent cannot have
+/// written are an error.
+fn read_batch(file: &File, len: u64, session: u32, wanted: Range<u64>, place: &mut Place) -> io::Result<Vec<Bytes>> {
     let mut batch = Vec::new();
     let mut wish = BATCH_LEN;
-    while batch.is_empty() && place.offset < len {
-        let mut bytes = vec![0; wish.min(usize::try_from(len - place.offset).unwrap_or(wish))];
+    while batch.is_empty() {
+        let left = usize::try_from(len.saturating_sub(place.offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; wish.min(left)];
         file.read_exact_at(&mut bytes, place.offset)?;
-        let mut rest = &mut bytes[..];
+        let (mut rest, begun, wished) = (&mut bytes[..], place.offset, wish);
         while let Some((seq, frame_len)) = frame::peek(rest).map_err(io::Error::other)? {
             if frame_len > rest.len() {
                 // A frame longer than what was read: once more, with all of it.
@@ -365,16 +383,29 @@ fn read_batch(file: &File, len: u64, session: u32, wanted: u64, place: &mut Plac
                 break;
             }
             let (frame, after) = rest.split_at_mut(frame_len);
-            if seq >= wanted {
+            if seq != place.next_seq || frame::is_job_finished(frame) {
+                return Err(foreign());
+            }
+            if wanted.contains(&seq) {
                 frame::readdress(frame, session);
                 batch.push(Bytes::copy_from_slice(frame));
             }
             place.offset += frame_len as u64;
             place.next_seq = seq + 1;
+            if place.next_seq >= wanted.end {
+                return Ok(batch);
+            }
             rest = after;
+        }
+        if batch.is_empty() && place.offset == begun && wish == wished {
+            return Err(foreign());
         }
     }
     Ok(batch)
+}
+
+fn foreign() -> io::Error {
+    io::Error::other("the spool's file holds what the agent did not write")
 }
 
 /// The frame with `session` in it: the same bytes, unless it was said in another session.

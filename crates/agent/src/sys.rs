@@ -1,8 +1,8 @@
-//! What no safe wrapper gives: `wait4`, becoming a user between fork and exec, and descriptors by their number.
+//! What no safe wrapper gives: `wait4`, becoming a user between fork and exec, ids of our own, and descriptors by their number.
 //!
 //! Everything unsafe in this crate is here. Called by `reaper`, `step` and at the start.
 
-#![expect(unsafe_code, reason = "wait4, pre_exec and descriptors by number have no safe form")]
+#![expect(unsafe_code, reason = "wait4, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form")]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -70,6 +70,37 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
             }
             Ok(())
         });
+    }
+}
+
+/// Where real and saved ids are taken from: what no system gives to anybody, then what the smallest user namespaces still know.
+const OWN_IDS: [u32; 2] = [3 << 30, 65_500];
+
+/// Gives the agent real and saved ids that nobody else has; its effective ones stay root's.
+///
+/// The kernel lets a process set another's limits, or look into it, without a capability if its ids equal all three of the other's
+/// (`check_prlimit_permission`, `__ptrace_may_access`). A step may be root, or may become anyone: the agent's three differ from each
+/// other, so that nobody's do. Files that it makes are owned by its effective ids, and steps set all three of theirs.
+///
+/// Without the right to do so it stays as it is.
+pub(crate) fn take_own_ids() {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return;
+    }
+    for real in OWN_IDS {
+        // SAFETY: plain system calls on numbers. The C library sets the ids of all threads.
+        let taken = unsafe { libc::setresgid(real, 0, real + 1) == 0 && libc::setresuid(real, 0, real + 1) == 0 };
+        if taken {
+            return;
+        }
+    }
+}
+
+/// Ends everyone in our PID namespace at once, so that nobody can outrun it. Only as its PID 1.
+pub(crate) fn kill_everyone() {
+    if rustix::process::getpid().is_init() {
+        // SAFETY: a plain system call; -1 leaves out ourselves.
+        unsafe { libc::kill(-1, libc::SIGKILL) };
     }
 }
 
