@@ -106,6 +106,10 @@ pub struct JobPlan {
     pub docker: bool,
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+    /// Whether it was planned under the rule that text which the pipeline's author did not write never becomes script. Plans of
+    /// versions without that rule lack it: what was put into their scripts already cannot be told apart any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub scripts_judged: bool,
 }
 
 /// A job that has to be over first.
@@ -373,6 +377,29 @@ impl JobPlan {
             step.change(change)?;
         }
         Ok(())
+    }
+
+    /// The first place that would become script, or an image's name, of text that the pipeline's author did not write, and what would
+    /// be put there. Nothing in a plan whose file was judged by this version; one of an earlier version may have such places.
+    #[must_use]
+    pub fn foreign_in_scripts(&self) -> Option<(&'static str, String)> {
+        fn of<'t>(
+            place: &'static str,
+            texts: impl IntoIterator<Item = &'t Template>,
+        ) -> Option<(&'static str, String)> {
+            texts.into_iter().find_map(|text| Some((place, text.foreign()?)))
+        }
+        of("image", [&self.image])
+            .or_else(|| of("image", self.services.iter().map(|service| &service.image)))
+            .or_else(|| of("entrypoint", self.services.iter().flat_map(|service| &service.entrypoint)))
+            .or_else(|| of("command", self.services.iter().flat_map(|service| &service.command)))
+            .or_else(|| of("run", self.steps.iter().filter_map(|step| step.run.as_ref())))
+            .or_else(|| {
+                of("working-directory", self.steps.iter().filter_map(|step| step.working_directory.as_ref()))
+            })
+            .or_else(|| of("image", self.steps.iter().filter_map(|step| step.image.as_ref())))
+            .or_else(|| of("entrypoint", self.steps.iter().flat_map(|step| &step.entrypoint)))
+            .or_else(|| of("command", self.steps.iter().flat_map(|step| &step.command)))
     }
 
     /// Changes the texts that the job itself needs: neither its steps' nor its outputs, which are filled in by the agent.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::expression::{Context, EvalError, Expression, Refers, evaluate};
+use crate::expression::{Context, EvalError, Expression, Refers, evaluate, script};
 
 /// A text, as far as it is known. In JSON a string when all of it is known, or else a list of its parts:
 /// `["v", {"expression": "steps.meta.outputs.version"}]`.
@@ -76,6 +76,38 @@ impl Template {
             });
         }
         Ok(Self::new(parts))
+    }
+
+    /// The same for a script: what `context` knows is put into expressions too that ask for more, so that whoever fills in the rest
+    /// answers nothing that is known already.
+    pub fn fill_script(&self, context: &dyn Context) -> Result<Self, EvalError> {
+        let filled = self.fill(context)?;
+        let parts = filled.parts.into_iter().map(|part| match part {
+            Part::Expression(expression) => expression.with_known(context).map(Part::Expression),
+            Part::Text(_) => Ok(part),
+        });
+        Ok(Self::new(parts.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// The whole text of a script.
+    ///
+    /// # Errors
+    ///
+    /// [`EvalError::Foreign`] where text would get into it that the pipeline's author did not write, and those of [`Self::evaluate`].
+    pub fn evaluate_script(&self, context: &dyn Context) -> Result<String, EvalError> {
+        match self.foreign() {
+            Some(path) => Err(EvalError::Foreign(path)),
+            None => self.evaluate(context),
+        }
+    }
+
+    /// The first value that is missing and may not become a part of a script.
+    #[must_use]
+    pub fn foreign(&self) -> Option<String> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Expression(expression) => script::foreign(expression),
+            Part::Text(_) => None,
+        })
     }
 
     /// The whole text. [`EvalError::NotKnown`] where `context` does not know everything.

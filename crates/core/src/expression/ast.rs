@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, ops::Range};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
+    evaluate::{Context, EvalError, evaluate_node},
     function::Function,
     parser::{self, ParseError},
     value::Value,
@@ -133,6 +134,69 @@ impl Expression {
         collect(&self.root, &mut refers);
         refers
     }
+
+    /// The same expression with a literal in place of every value that `context` knows, so that nobody else's answer counts.
+    ///
+    /// # Errors
+    ///
+    /// [`EvalError::TooLarge`] where it becomes longer than an expression may be.
+    pub fn with_known(&self, context: &dyn Context) -> Result<Self, EvalError> {
+        let mut known = Vec::new();
+        find_known(&self.root, context, &mut known)?;
+        let mut source = self.source.clone();
+        // The last ones first: the places of those before them stay what they are.
+        for (at, value) in known.into_iter().rev() {
+            source.replace_range(at, &literal(&value));
+        }
+        Self::parse(&source).map_err(|_| EvalError::TooLarge)
+    }
+}
+
+/// The values that `context` knows, from left to right, each with its bytes in the source.
+fn find_known(node: &Node, context: &dyn Context, known: &mut Vec<(Range<usize>, Value)>) -> Result<(), EvalError> {
+    if context_of(node).is_some_and(|name| context.context(name).is_some()) {
+        known.push((node.at.clone(), evaluate_node(node, context)?));
+        return Ok(());
+    }
+    match &node.kind {
+        NodeKind::Literal(_) | NodeKind::Context(_) => Ok(()),
+        NodeKind::Property { of, .. } | NodeKind::Not(of) => find_known(of, context, known),
+        NodeKind::Index { of, index } => {
+            find_known(of, context, known)?;
+            find_known(index, context, known)
+        }
+        NodeKind::Call { arguments, .. } => {
+            arguments.iter().try_for_each(|argument| find_known(argument, context, known))
+        }
+        NodeKind::Binary { left, right, .. } => {
+            find_known(left, context, known)?;
+            find_known(right, context, known)
+        }
+    }
+}
+
+/// The context that a path such as `matrix.version` begins with.
+fn context_of(node: &Node) -> Option<&str> {
+    match &node.kind {
+        NodeKind::Context(name) => Some(name),
+        NodeKind::Property { of, .. } => context_of(of),
+        NodeKind::Literal(_)
+        | NodeKind::Index { .. }
+        | NodeKind::Call { .. }
+        | NodeKind::Not(_)
+        | NodeKind::Binary { .. } => None,
+    }
+}
+
+/// A value as it is written in an expression.
+fn literal(value: &Value) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_text(),
+        Value::Text(text) => quoted(text),
+        Value::List(_) | Value::Map(_) => format!("from-json({})", quoted(&value.to_json())),
+    }
 }
 
 fn collect(node: &Node, refers: &mut Refers) {
@@ -191,5 +255,26 @@ impl<'de> Deserialize<'de> for Expression {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let source = String::deserialize(deserializer)?;
         Self::parse(&source).map_err(|error| de::Error::custom(format!("`{source}`: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expression::Values;
+
+    #[test]
+    fn known_values_become_literals_of_the_expression() {
+        let matrix = Value::map([("v", "it's"), ("k", "a")]);
+        let context = Values { contexts: [("matrix".to_owned(), matrix)].into(), progress: None };
+        for (source, expected) in [
+            ("matrix.v || steps.a.outcome", "'it''s' || steps.a.outcome"),
+            ("(matrix.v) == steps[matrix.k].outcome", "'it''s' == steps['a'].outcome"),
+            ("format('{0}{1}', matrix.none, build.number)", "format('{0}{1}', null, build.number)"),
+            ("contains(to-json(matrix), build.id)", "contains(to-json(from-json('{\"k\":\"a\",\"v\":\"it''s\"}')), build.id)"),
+        ] {
+            let expression = Expression::parse(source).unwrap();
+            assert_eq!(expression.with_known(&context).unwrap().source(), expected);
+        }
     }
 }

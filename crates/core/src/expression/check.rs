@@ -383,7 +383,7 @@ fn takes(function: Function, at: usize, ty: &Type) -> bool {
 
 /// The value of a property is named by the whole path; behind a call it is whatever went into the call.
 fn below(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node) -> Vec<Carried> {
-    if matches!(of.kind, NodeKind::Context(_) | NodeKind::Property { .. })
+    if is_path(of)
         && let [one] = carries.as_mut_slice()
     {
         if let Some(key) = key {
@@ -392,6 +392,19 @@ fn below(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node
         one.at = node.at.clone();
     }
     carries
+}
+
+/// Whether a node names a value below a context: keys behind anything else are those of some other value.
+fn is_path(node: &Node) -> bool {
+    match &node.kind {
+        NodeKind::Context(_) => true,
+        NodeKind::Property { of, .. } => is_path(of),
+        NodeKind::Literal(_)
+        | NodeKind::Index { .. }
+        | NodeKind::Call { .. }
+        | NodeKind::Not(_)
+        | NodeKind::Binary { .. } => false,
+    }
 }
 
 /// `needs.build`, or as much of it as can be said.

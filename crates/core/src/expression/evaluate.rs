@@ -81,11 +81,18 @@ pub enum EvalError {
     Files(String),
     #[error("a text would have more than {} KiB", limits::TEXT_BYTES / 1024)]
     TooLarge,
+    #[error("`{0}` is text that the pipeline's author did not write, and cannot become a part of a script: hand it over in `env`")]
+    Foreign(String),
 }
 
 /// The value of an expression.
 pub fn evaluate(expression: &Expression, context: &dyn Context) -> Result<Value, EvalError> {
     Ok(value(expression.root(), context)?.into_owned())
+}
+
+/// The value of a part of an expression.
+pub(super) fn evaluate_node(node: &Node, context: &dyn Context) -> Result<Value, EvalError> {
+    Ok(value(node, context)?.into_owned())
 }
 
 /// Whether a step or a job with this `if` runs. Without an `if`, or with one that does not ask what came before, only

@@ -18,6 +18,7 @@ mod evaluate;
 mod function;
 mod lexer;
 mod parser;
+pub mod script;
 mod value;
 
 pub use ast::{Binary, Expression, Node, NodeKind, Refers};
