@@ -3,69 +3,109 @@
 //! The agent masks what it reads, before it is spooled; the runner masks once more what it is about to write down, should an agent
 //! be none of ours any more.
 //!
-//! [`Patterns`] are the forms of all secrets of a job, [`Masker`] is one stream's state. What matches is replaced by
+//! [`Patterns`] are the forms of all secrets of a job ([`forms`]), [`Masker`] is one stream's state. What matches is replaced by
 //! `***`, also across the borders of chunks; bytes are held back only while they may be the beginning of a match.
 //! Matches that overlap or touch become one `***`. Knows nothing of steps or frames.
+//!
+//! Encoders break long base64 into lines. So a match may go on behind a line break that follows [`WRAPPED`] characters of base64
+//! without a gap, whatever the line's length, its line end and the next line's indentation; each line's part becomes a `***`, and the
+//! line breaks stay. Only there does a second state of the same automaton run, the one that passes over the line break.
+
+mod forms;
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::nfa::contiguous::NFA;
 use aho_corasick::{Anchored, BuildError};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use self::forms::{Forms, Where};
 
 const REPLACEMENT: &[u8] = b"***";
-/// Shorter values would mask half the log.
-const SHORTEST: usize = 4;
-/// Lines of a value shorter than this stay (`-----`, `{`, and their kin).
-const SHORTEST_LINE: usize = 8;
+/// A line break is passed over behind so many characters of base64.
+const WRAPPED: usize = 16;
+/// Bytes before a match that say whether a word begins with it: an escape code of a terminal may stand there.
+const CONTEXT: usize = 24;
 
 /// What is looked for.
 #[derive(Debug)]
 pub struct Patterns {
     automaton: NFA,
     start: StateID,
-    /// How many of the last bytes, in a state, may be the beginning of a longer match.
-    depths: HashMap<StateID, usize>,
+    /// By the pattern's number.
+    places: Vec<Where>,
+    /// By the state's number: how many of the last bytes, in it, may be the beginning of a longer match.
+    depths: Vec<u32>,
 }
 
 impl Patterns {
-    /// The patterns of these values; `None` if there is nothing to look for. Values under four bytes are not masked.
+    /// The patterns of these values; `None` if there is nothing to look for. `longshore_core::masking` says which values are too short.
     pub fn new<S: AsRef<str>>(values: &[S]) -> Result<Option<Arc<Self>>, BuildError> {
-        let mut forms = BTreeSet::new();
+        let mut forms = Forms::new();
         for value in values {
-            forms_of(value.as_ref(), &mut forms);
+            forms::add(value.as_ref(), &mut forms);
         }
         if forms.is_empty() {
             return Ok(None);
         }
-        let automaton = NFA::builder().prefilter(false).build(&forms)?;
+        let automaton = NFA::builder().prefilter(false).build(forms.keys())?;
         let start = automaton.start_state(Anchored::No).unwrap_or(StateID::ZERO);
         let run =
             |bytes: &[u8]| bytes.iter().fold(start, |state, byte| automaton.next_state(Anchored::No, state, *byte));
-        let mut depths = HashMap::new();
-        for form in &forms {
+        // 0 stands for a state that no form has come to yet, and for the start.
+        let mut depths: Vec<u32> = Vec::new();
+        let mut note = |state: StateID, depth: usize| {
+            let place = state.as_usize();
+            if depths.len() <= place {
+                depths.resize(place + 1, 0);
+            }
+            depths[place] = u32::try_from(depth).unwrap_or(u32::MAX);
+        };
+        for form in forms.keys() {
             let mut state = start;
             for (place, byte) in form[..form.len() - 1].iter().enumerate() {
                 state = automaton.next_state(Anchored::No, state, *byte);
-                depths.insert(state, place + 1);
+                note(state, place + 1);
             }
         }
         // A whole pattern, which none is longer than, waits for nothing more: only its own tail may begin another. Shorter
         // ones first, because such a tail may be a whole pattern itself.
-        let mut whole: Vec<_> = forms.iter().collect();
+        let mut whole: Vec<_> = forms.keys().collect();
         whole.sort_by_key(|form| form.len());
+        let depth_of = |depths: &[u32], state: StateID| depths.get(state.as_usize()).copied().unwrap_or(0);
         for form in whole {
             let state = run(form);
-            if !depths.contains_key(&state) {
-                let open = depths.get(&run(&form[1..])).copied().unwrap_or(0);
-                depths.insert(state, open);
+            if depth_of(&depths, state) == 0 {
+                let open = depth_of(&depths, run(&form[1..]));
+                if depths.len() <= state.as_usize() {
+                    depths.resize(state.as_usize() + 1, 0);
+                }
+                depths[state.as_usize()] = open;
             }
         }
-        Ok(Some(Arc::new(Self { automaton, start, depths })))
+        let places = forms.into_values().collect();
+        Ok(Some(Arc::new(Self { automaton, start, places, depths })))
+    }
+
+    fn next(&self, state: StateID, byte: u8) -> StateID {
+        self.automaton.next_state(Anchored::No, state, byte)
+    }
+
+    fn is_match(&self, state: StateID) -> bool {
+        self.automaton.is_special(state) && self.automaton.is_match(state)
+    }
+
+    fn depth(&self, state: StateID) -> usize {
+        self.depths.get(state.as_usize()).map_or(0, |depth| *depth as usize)
+    }
+
+    /// The forms that end in a state: where each is masked, and its length.
+    fn ending_in(&self, state: StateID) -> impl Iterator<Item = (Where, usize)> {
+        (0..self.automaton.match_len(state)).map(move |index| {
+            let pattern = self.automaton.match_pattern(state, index);
+            (self.places[pattern.as_usize()], self.automaton.pattern_len(pattern))
+        })
     }
 }
 
@@ -78,71 +118,292 @@ pub fn masked(patterns: &Arc<Patterns>, bytes: &[u8]) -> Option<Vec<u8>> {
     (shown != bytes).then_some(shown)
 }
 
-/// One stream's masker.
+/// One stream's masker. Its places count from the first byte that is held back.
 #[derive(Debug)]
 pub struct Masker {
     patterns: Option<Arc<Patterns>>,
     state: StateID,
     /// Bytes that may be the beginning of a match.
     held: Vec<u8>,
+    /// The bytes before those, as they came, at most [`CONTEXT`].
+    context: Vec<u8>,
     /// Ranges of `held` that are known to be masked, apart and in order.
     masked: Vec<(usize, usize)>,
+    /// Where a word begins that ends with the last byte, if the next one lets it.
+    word: Option<usize>,
+    /// A match may reach over line breaks.
+    wrapped: Option<Wrapped>,
     /// Whether the last byte given out was masked: the next one, if masked too, belongs to the same `***`.
     within: bool,
+}
+
+/// The text as it is without the line breaks that are passed over.
+#[derive(Debug)]
+struct Wrapped {
+    state: StateID,
+    /// Those line breaks: where each begins, and where it ends with the next line's indentation.
+    breaks: Vec<(usize, usize)>,
+    /// The last byte belongs to the last of them.
+    in_break: bool,
+}
+
+impl Wrapped {
+    /// The place that lies `count` bytes before `end`, those of line breaks not counted.
+    fn back(&self, end: usize, mut count: usize) -> usize {
+        let mut end = end;
+        for (from, to) in self.breaks.iter().rev() {
+            if count <= end - to {
+                break;
+            }
+            count -= end - to;
+            end = *from;
+        }
+        end.saturating_sub(count)
+    }
+}
+
+/// What has come and is not given out: held bytes, then a chunk.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    context: &'a [u8],
+    held: &'a [u8],
+    chunk: &'a [u8],
+}
+
+impl Text<'_> {
+    /// Up to `count` bytes before a place, the nearest first.
+    fn before(&self, place: usize, count: usize) -> impl Iterator<Item = u8> {
+        let (held, chunk) = match place.checked_sub(self.held.len()) {
+            Some(of_chunk) => (self.held, &self.chunk[..of_chunk]),
+            None => (&self.held[..place], &self.chunk[..0]),
+        };
+        [self.context, held, chunk].into_iter().rev().flat_map(|part| part.iter().rev()).copied().take(count)
+    }
+
+    fn at(&self, place: usize) -> Option<u8> {
+        self.held.get(place).or_else(|| self.chunk.get(place.checked_sub(self.held.len())?)).copied()
+    }
+
+    /// Whether enough base64 stands before a line break for it to be an encoder's.
+    fn is_wrapped_at(&self, place: usize) -> bool {
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
+        self.before(place, WRAPPED).take_while(is_base64).count() == WRAPPED
+    }
+
+    /// Whether a word can begin at a place.
+    fn is_open_before(&self, place: usize) -> bool {
+        if !self.at(place).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+            return true;
+        }
+        let mut before = [0; CONTEXT];
+        let mut count = 0;
+        for byte in self.before(place, CONTEXT) {
+            before[count] = byte;
+            count += 1;
+        }
+        let before = &before[..count];
+        !before.first().is_some_and(u8::is_ascii_alphanumeric) || ends_in_escape(before)
+    }
+}
+
+/// Whether a text, its last byte first, ends in what stands for one character or none: `\n`, `\u003d`, `%3D`, a terminal's colour.
+fn ends_in_escape(backwards: &[u8]) -> bool {
+    let is_hex = |count: usize| backwards.len() > count && backwards[..count].iter().all(u8::is_ascii_hexdigit);
+    let starts = |place: usize, start: &[u8]| backwards.get(place..place + start.len()) == Some(start);
+    let letter = |byte: &u8| b"abefnrtv0".contains(byte);
+    if backwards.first().is_some_and(letter) && starts(1, b"\\")
+        || is_hex(4) && starts(4, b"u\\")
+        || is_hex(2) && (starts(2, b"x\\") || starts(2, b"%"))
+    {
+        return true;
+    }
+    let parameters = backwards.iter().skip(1).take_while(|byte| byte.is_ascii_digit() || b";:?".contains(byte)).count();
+    starts(1 + parameters, b"[\x1b")
 }
 
 impl Masker {
     /// A masker at the beginning of a stream.
     pub fn new(patterns: Option<Arc<Patterns>>) -> Self {
         let state = patterns.as_ref().map_or(StateID::ZERO, |patterns| patterns.start);
-        Self { patterns, state, held: Vec::new(), masked: Vec::new(), within: false }
+        Self {
+            patterns,
+            state,
+            held: Vec::new(),
+            context: Vec::new(),
+            masked: Vec::new(),
+            word: None,
+            wrapped: None,
+            within: false,
+        }
     }
 
     /// The bytes that can be shown now that `chunk` has come.
     pub fn push<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(patterns) = self.patterns.clone() else { return Cow::Borrowed(chunk) };
-        let automaton = &patterns.automaton;
-        let before = self.held.len();
-        let mut state = self.state;
-        for (place, byte) in chunk.iter().enumerate() {
-            state = automaton.next_state(Anchored::No, state, *byte);
-            if automaton.is_special(state) && automaton.is_match(state) {
-                let longest = (0..automaton.match_len(state))
-                    .map(|index| automaton.pattern_len(automaton.match_pattern(state, index)))
-                    .max()
-                    .unwrap_or(0);
-                let end = before + place + 1;
-                self.mark(end - longest, end);
-            }
+        let Some(first) = chunk.first() else { return Cow::Borrowed(chunk) };
+        if let Some(start) = self.word.take()
+            && !(first.is_ascii_alphanumeric() && self.held.last().is_some_and(u8::is_ascii_alphanumeric))
+        {
+            self.mark(start, self.held.len());
         }
-        self.state = state;
-        let open = patterns.depths.get(&state).copied().unwrap_or(0);
-        if before == 0 && self.masked.is_empty() {
+        self.look(&patterns, chunk);
+        let end = self.held.len() + chunk.len();
+        let open = self.open(&patterns, end);
+        if self.held.is_empty() && self.masked.is_empty() {
             let (shown, held) = chunk.split_at(chunk.len() - open);
+            self.remember(shown);
             self.held.extend_from_slice(held);
+            self.move_places(shown.len());
             self.within &= shown.is_empty();
             return Cow::Borrowed(shown);
         }
         self.held.extend_from_slice(chunk);
-        Cow::Owned(self.release(self.held.len() - open))
+        Cow::Owned(self.release(end - open))
     }
 
     /// What was held back, at the end of the stream.
     pub fn finish(&mut self) -> Vec<u8> {
+        if let Some(start) = self.word.take() {
+            self.mark(start, self.held.len());
+        }
+        self.wrapped = None;
         let shown = self.release(self.held.len());
         self.state = self.patterns.as_ref().map_or(StateID::ZERO, |patterns| patterns.start);
+        self.context.clear();
         shown
     }
 
-    fn mark(&mut self, mut start: usize, end: usize) {
-        while let Some((last_start, last_end)) = self.masked.last().copied() {
-            if last_end < start {
-                break;
+    /// Looks for matches in a chunk, and marks them.
+    fn look(&mut self, patterns: &Patterns, chunk: &[u8]) {
+        let before = self.held.len();
+        let mut at = 0;
+        while at < chunk.len() {
+            if self.wrapped.is_some() {
+                self.step(patterns, chunk, at);
+                self.step_wrapped(patterns, chunk, at);
+                at += 1;
+                continue;
             }
-            start = start.min(last_start);
-            self.masked.pop();
+            // The usual way: straight on to the end of the line.
+            let line = memchr::memchr2(b'\n', b'\r', &chunk[at..]).map_or(chunk.len(), |length| at + length);
+            let mut state = self.state;
+            for (place, byte) in chunk[at..line].iter().enumerate() {
+                state = patterns.next(state, *byte);
+                if patterns.is_match(state) {
+                    self.found(patterns, state, chunk, at + place);
+                }
+            }
+            self.state = state;
+            at = line;
+            if at < chunk.len() {
+                let text = Text { context: &self.context, held: &self.held, chunk };
+                if patterns.depth(state) > 0 && text.is_wrapped_at(before + at) {
+                    let breaks = vec![(before + at, before + at + 1)];
+                    self.wrapped = Some(Wrapped { state, breaks, in_break: true });
+                }
+                self.step(patterns, chunk, at);
+                at += 1;
+            }
         }
-        self.masked.push((start, end));
+    }
+
+    fn step(&mut self, patterns: &Patterns, chunk: &[u8], at: usize) {
+        self.state = patterns.next(self.state, chunk[at]);
+        if patterns.is_match(self.state) {
+            self.found(patterns, self.state, chunk, at);
+        }
+    }
+
+    /// Marks what ends with the chunk's byte `at`.
+    fn found(&mut self, patterns: &Patterns, state: StateID, chunk: &[u8], at: usize) {
+        let end = self.held.len() + at + 1;
+        let text = Text { context: &self.context, held: &self.held, chunk };
+        let (mut free, mut word) = (None, None);
+        for (place, length) in patterns.ending_in(state) {
+            match place {
+                Where::Anywhere => free = free.max(Some(length)),
+                Where::AsWord if word < Some(length) && text.is_open_before(end - length) => word = Some(length),
+                Where::AsWord => {}
+            }
+        }
+        if let Some(length) = free {
+            self.mark(end - length, end);
+        }
+        if let Some(length) = word {
+            match chunk.get(at + 1) {
+                None => self.word = Some(end - length),
+                Some(next) if next.is_ascii_alphanumeric() && chunk[at].is_ascii_alphanumeric() => {}
+                Some(_) => self.mark(end - length, end),
+            }
+        }
+    }
+
+    /// The same without line breaks, while a match may reach over them.
+    fn step_wrapped(&mut self, patterns: &Patterns, chunk: &[u8], at: usize) {
+        let Some(mut wrapped) = self.wrapped.take() else { return };
+        let place = self.held.len() + at;
+        let byte = chunk[at];
+        let is_break = matches!(byte, b'\n' | b'\r');
+        if is_break || (wrapped.in_break && matches!(byte, b' ' | b'\t')) {
+            match wrapped.breaks.last_mut() {
+                Some(last) if wrapped.in_break => last.1 = place + 1,
+                _ => {
+                    let text = Text { context: &self.context, held: &self.held, chunk };
+                    if !text.is_wrapped_at(place) {
+                        return;
+                    }
+                    wrapped.breaks.push((place, place + 1));
+                }
+            }
+            wrapped.in_break = true;
+            self.wrapped = Some(wrapped);
+            return;
+        }
+        wrapped.in_break = false;
+        wrapped.state = patterns.next(wrapped.state, byte);
+        let end = place + 1;
+        let line = wrapped.breaks.last().map_or(end, |(_, to)| end - to);
+        if patterns.is_match(wrapped.state) {
+            let forms = patterns.ending_in(wrapped.state).filter(|(place, _)| *place == Where::Anywhere);
+            let longest = forms.map(|(_, length)| length).max().unwrap_or(0);
+            if longest > line {
+                let start = wrapped.back(end, longest);
+                let mut part_end = end;
+                for (from, to) in wrapped.breaks.iter().rev() {
+                    if *to <= start {
+                        break;
+                    }
+                    self.mark(*to, part_end);
+                    part_end = *from;
+                }
+                self.mark(start, part_end);
+            }
+        }
+        // What may still become a match lies in this line alone: the other state sees that as well.
+        if patterns.depth(wrapped.state) > line {
+            self.wrapped = Some(wrapped);
+        }
+    }
+
+    /// How many of the last bytes may be part of a match that is not whole yet.
+    fn open(&self, patterns: &Patterns, end: usize) -> usize {
+        let mut open = patterns.depth(self.state);
+        if let Some(wrapped) = &self.wrapped {
+            open = open.max(end - wrapped.back(end, patterns.depth(wrapped.state)));
+        }
+        self.word.map_or(open, |start| open.max(end - start))
+    }
+
+    fn mark(&mut self, start: usize, end: usize) {
+        if start == end {
+            return;
+        }
+        let first = self.masked.partition_point(|(_, known_end)| *known_end < start);
+        let after = first + self.masked[first..].partition_point(|(known_start, _)| *known_start <= end);
+        let touched = &self.masked[first..after];
+        let start = touched.first().map_or(start, |(known_start, _)| start.min(*known_start));
+        let end = touched.last().map_or(end, |(_, known_end)| end.max(*known_end));
+        self.masked.splice(first..after, [(start, end)]);
     }
 
     /// Gives out the first `count` held bytes.
@@ -173,161 +434,36 @@ impl Masker {
             self.within = false;
         }
         self.masked = open;
+        let held = std::mem::take(&mut self.held);
+        self.remember(&held[..count]);
+        self.held = held;
         self.held.drain(..count);
+        self.move_places(count);
         shown
     }
-}
 
-/// Every form in which a value is looked for.
-fn forms_of(value: &str, forms: &mut BTreeSet<Vec<u8>>) {
-    if value.len() < SHORTEST {
-        return;
-    }
-    encodings_of(value.as_bytes(), forms);
-    if value.contains('\n') {
-        let trimmed = value.trim_end_matches(['\n', '\r']);
-        if trimmed.len() >= SHORTEST {
-            encodings_of(trimmed.as_bytes(), forms);
+    /// The last bytes that were given out, as they came.
+    fn remember(&mut self, bytes: &[u8]) {
+        if bytes.len() < CONTEXT {
+            let over = (self.context.len() + bytes.len()).saturating_sub(CONTEXT);
+            self.context.drain(..over);
+        } else {
+            self.context.clear();
         }
-        for line in value.lines().filter(|line| line.len() >= SHORTEST_LINE) {
-            encodings_of(line.as_bytes(), forms);
-        }
+        self.context.extend_from_slice(&bytes[bytes.len().saturating_sub(CONTEXT)..]);
     }
-}
 
-fn encodings_of(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
-    forms.insert(value.to_vec());
-    for shift in 0..3 {
-        // The value as a part of something longer: what its own bytes alone decide.
-        let mut shifted = vec![0; shift];
-        shifted.extend_from_slice(value);
-        let first = (shift * 8).div_ceil(6);
-        let whole = shifted.len() * 8 / 6;
-        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-            let text = engine.encode(&shifted).into_bytes();
-            // Up to the last whole character, and, for a value at the end, with the padded one.
-            for end in [whole, text.len()] {
-                if end - first >= SHORTEST {
-                    forms.insert(text[first..end].to_vec());
-                }
+    /// So many bytes were given out: places count from the next one.
+    fn move_places(&mut self, count: usize) {
+        self.word = self.word.map(|start| start - count);
+        if let Some(wrapped) = &mut self.wrapped {
+            wrapped.breaks.retain(|(from, _)| *from >= count);
+            for (from, to) in &mut wrapped.breaks {
+                (*from, *to) = (*from - count, *to - count);
             }
         }
     }
-    // Unreserved characters alone; also "/" (paths, Python's quote); also what encodeURIComponent leaves.
-    for kept in ["-_.~", "-_.~/", "-_.!~*'()"] {
-        for upper in [true, false] {
-            let encoded = percent(value, kept, upper);
-            forms.insert(encoded.replace("%20", "+").into_bytes());
-            forms.insert(encoded.into_bytes());
-        }
-    }
-}
-
-fn percent(value: &[u8], kept: &str, upper: bool) -> String {
-    let mut out = String::with_capacity(value.len() * 3);
-    for byte in value {
-        let byte = *byte;
-        if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) {
-            out.push(byte.into());
-        } else if upper {
-            out.push_str(&format!("%{byte:02X}"));
-        } else {
-            out.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn masked(values: &[&str], chunks: &[&[u8]]) -> String {
-        let mut masker = Masker::new(Patterns::new(values).unwrap());
-        let mut out = Vec::new();
-        for chunk in chunks {
-            out.extend_from_slice(&masker.push(chunk));
-        }
-        out.extend(masker.finish());
-        String::from_utf8(out).unwrap()
-    }
-
-    /// The same by brute force, on the whole text at once.
-    fn oracle(values: &[String], text: &[u8]) -> Vec<u8> {
-        let mut forms = BTreeSet::new();
-        for value in values {
-            forms_of(value, &mut forms);
-        }
-        let mut hidden = vec![false; text.len()];
-        for form in &forms {
-            for start in 0..text.len() {
-                if text[start..].starts_with(form) {
-                    hidden[start..start + form.len()].fill(true);
-                }
-            }
-        }
-        let mut out = Vec::new();
-        for (place, byte) in text.iter().enumerate() {
-            if !hidden[place] {
-                out.push(*byte);
-            } else if place == 0 || !hidden[place - 1] {
-                out.extend_from_slice(REPLACEMENT);
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn a_secret_is_masked_across_the_border_of_chunks_and_in_every_form() {
-        assert_eq!(masked(&["s3cret"], &[b"a s3c", b"ret b"]), "a *** b");
-        let value = "p@ss word/+?";
-        for before in ["", "x", "xy", "xyz"] {
-            for after in ["", "q", "qr"] {
-                let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{value}{after}"));
-                let shown = masked(&[value], &[text.as_bytes()]);
-                assert!(shown.contains("***") && shown.len() <= 3 + 4 + 6, "{text} -> {shown}");
-            }
-        }
-        assert_eq!(masked(&[value], &[b"u=p%40ss%20word%2F%2B%3F;"]), "u=***;");
-        assert_eq!(masked(&[value], &[b"u=p%40ss%20word%2f%2b%3f;"]), "u=***;");
-        assert_eq!(masked(&[value], &[b"u=p%40ss+word%2F%2B%3F;"]), "u=***;");
-    }
-
-    #[test]
-    fn a_line_of_a_secret_is_masked_and_short_values_are_not() {
-        assert_eq!(masked(&["--BEGIN--\nAAAABBBB\nxy\n"], &[b"see AAAABBBB and xy"]), "see *** and xy");
-        assert_eq!(masked(&["abc"], &[b"abc"]), "abc");
-    }
-
-    #[test]
-    fn bytes_are_held_back_only_while_they_may_begin_a_secret() {
-        let mut masker = Masker::new(Patterns::new(&["s3cret"]).unwrap());
-        assert_eq!(&*masker.push(b"prompt> "), b"prompt> ");
-        assert_eq!(&*masker.push(b"s3cr"), b"");
-        assert_eq!(&*masker.push(b"ab"), b"s3crab");
-        assert_eq!(&*masker.push(b"s3cret"), b"***");
-        assert_eq!(&*masker.push(b"\n"), b"\n");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
-
-        #[test]
-        fn any_split_masks_the_same(
-            values in vec("[ab]{4,7}", 1..4), text in "[abc]{0,60}", cuts in vec(1..9_usize, 1..12),
-        ) {
-            let mut masker = Masker::new(Patterns::new(&values).unwrap());
-            let (mut out, mut rest, mut cuts) = (Vec::new(), text.as_bytes(), cuts.iter().cycle());
-            while !rest.is_empty() {
-                let (chunk, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-                out.extend_from_slice(&masker.push(chunk));
-                rest = after;
-            }
-            out.extend(masker.finish());
-            prop_assert_eq!(out, oracle(&values, text.as_bytes()));
-        }
-    }
-}
+mod tests;

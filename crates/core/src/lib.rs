@@ -8,6 +8,7 @@ pub mod event;
 pub mod expression;
 pub mod id;
 pub mod image_ref;
+pub mod masking;
 pub mod needs;
 pub mod outcome;
 pub mod plan;

@@ -1,0 +1,187 @@
+//! Every form in which the value of a secret is looked for.
+//!
+//! Called once a job, by [`Patterns`](super::Patterns). Line breaks that an encoder puts into base64 are not here: the masker passes
+//! over them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use longshore_core::masking::{SHORTEST_LINE, SHORTEST_WITHIN_WORDS, is_masked, without_outer_line_breaks};
+
+/// The shortest base64 form that is looked for.
+const SHORTEST_BASE64: usize = 4;
+
+/// Where a form is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Where {
+    Anywhere,
+    /// Only where no letter or digit touches a letter or digit at its ends.
+    AsWord,
+}
+
+/// Forms by their bytes.
+pub(super) type Forms = BTreeMap<Vec<u8>, Where>;
+
+/// Adds every form of a value.
+pub(super) fn add(value: &str, forms: &mut Forms) {
+    if !is_masked(value) {
+        return;
+    }
+    let inner = without_outer_line_breaks(value);
+    let whole = if inner.len() < SHORTEST_WITHIN_WORDS { Where::AsWord } else { Where::Anywhere };
+    add_texts(inner, whole, forms);
+    add_base64(inner.as_bytes(), forms);
+    if inner.len() < value.len() {
+        add_base64(value.as_bytes(), forms);
+    }
+    if inner.contains('\n') {
+        // As a terminal prints it, and as what strips a terminal's line ends.
+        add_form(inner.replace("\r\n", "\n").replace('\n', "\r\n"), whole, forms);
+        add_form(inner.replace("\r\n", "\n"), whole, forms);
+        for line in inner.lines().filter(|line| line.len() >= SHORTEST_LINE) {
+            add_texts(line, Where::Anywhere, forms);
+            add_base64(line.as_bytes(), forms);
+        }
+    }
+}
+
+fn add_form(form: String, place: Where, forms: &mut Forms) {
+    let known = forms.entry(form.into_bytes()).or_insert(place);
+    *known = place.min(*known);
+}
+
+/// The value itself, and as programs quote and escape it.
+fn add_texts(value: &str, place: Where, forms: &mut Forms) {
+    let mut add = |form| add_form(form, place, forms);
+    add(value.to_owned());
+    for kept in ["-_.~", "-_.~/", "-_.!~*'()"] {
+        // Unreserved characters alone; also "/" (paths, Python's quote); also what encodeURIComponent leaves.
+        for upper in [true, false] {
+            let encoded = percent(value, kept, upper);
+            add(encoded.replace("%20", "+"));
+            add(encoded);
+        }
+    }
+    if value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return;
+    }
+    // JSON: as little as has to be (jq, Rust), and that within a text of JSON once more; Python; JavaScript of other hosts, PHP; Go; .NET.
+    let json = escaped(value, |c| json_escape(c, "", Others::Kept));
+    add(escaped(&json, |c| json_escape(c, "", Others::Kept)));
+    add(json);
+    add(escaped(value, |c| json_escape(c, "", Others::Lower)));
+    add(escaped(value, |c| json_escape(c, "", Others::Upper)));
+    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", Others::Kept) }));
+    add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", Others::Lower) }));
+    add(escaped(value, |c| json_escape(c, "<>&\u{2028}\u{2029}", Others::Kept)));
+    add(escaped(value, |c| json_escape(c, "\"&'+<>`\u{7f}", Others::Upper)));
+    // Shells: between single quotes (bash; dash and Python's shlex), between double quotes, with backslashes (`printf %q`), `$'...'`.
+    add(value.replace('\'', "'\\''"));
+    add(value.replace('\'', "'\"'\"'"));
+    add(escaped(value, |c| "\"\\$`".contains(c).then(|| format!("\\{c}"))));
+    add(escaped(value, |c| (c.is_ascii() && " !\"$&'()*;<>?[\\]^`{|},\t".contains(c)).then(|| format!("\\{c}"))));
+    add(escaped(value, |c| {
+        (c.is_ascii() && !c.is_ascii_alphanumeric() && !"_@%+=:./-".contains(c)).then(|| format!("\\{c}"))
+    }));
+    add(escaped(value, |c| c_escape(c, "'", Others::Kept)));
+    add(escaped(value, |c| c_escape(c, "'", Others::Lower)));
+    // Python's repr of a value with a single quote, and C's.
+    add(escaped(value, |c| c_escape(c, "", Others::Kept)));
+    add(escaped(value, |c| c_escape(c, "\"", Others::Kept)));
+}
+
+fn escaped(value: &str, escape: impl Fn(char) -> Option<String>) -> String {
+    let mut out = String::with_capacity(value.len() + 16);
+    for c in value.chars() {
+        match escape(c) {
+            Some(instead) => out.push_str(&instead),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+/// What becomes of characters beyond ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Kept,
+    /// Escaped, with these digits.
+    Lower,
+    Upper,
+}
+
+fn json_escape(c: char, also: &str, others: Others) -> Option<String> {
+    let by_number = also.contains(c) || c < ' ' || (!c.is_ascii() && others != Others::Kept);
+    match c {
+        '"' | '\\' if !also.contains(c) => Some(format!("\\{c}")),
+        '\n' => Some("\\n".to_owned()),
+        '\r' => Some("\\r".to_owned()),
+        '\t' => Some("\\t".to_owned()),
+        '\u{8}' => Some("\\b".to_owned()),
+        '\u{c}' => Some("\\f".to_owned()),
+        _ if by_number => {
+            let mut out = String::new();
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = match others {
+                    Others::Upper => write!(out, "\\u{unit:04X}"),
+                    Others::Kept | Others::Lower => write!(out, "\\u{unit:04x}"),
+                };
+            }
+            Some(out)
+        }
+        _ => None,
+    }
+}
+
+/// As in C and in `$'...'` of a shell; characters beyond ASCII byte by byte where they are not kept.
+fn c_escape(c: char, quotes: &str, others: Others) -> Option<String> {
+    match c {
+        '\\' => Some("\\\\".to_owned()),
+        '\n' => Some("\\n".to_owned()),
+        '\r' => Some("\\r".to_owned()),
+        '\t' => Some("\\t".to_owned()),
+        _ if quotes.contains(c) => Some(format!("\\{c}")),
+        _ if !c.is_ascii() && others != Others::Kept => {
+            Some(c.encode_utf8(&mut [0; 4]).bytes().fold(String::new(), |mut out, byte| {
+                let _ = write!(out, "\\{byte:03o}");
+                out
+            }))
+        }
+        _ => None,
+    }
+}
+
+fn add_base64(value: &[u8], forms: &mut Forms) {
+    for shift in 0..3 {
+        // The value as a part of something longer: what its own bytes alone decide.
+        let mut shifted = vec![0; shift];
+        shifted.extend_from_slice(value);
+        let first = (shift * 8).div_ceil(6);
+        let whole = shifted.len() * 8 / 6;
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            let text = engine.encode(&shifted).into_bytes();
+            // Up to the last whole character, and, for a value at the end, with the padded one.
+            for end in [whole, text.len()] {
+                if end - first >= SHORTEST_BASE64 {
+                    forms.insert(text[first..end].to_vec(), Where::Anywhere);
+                }
+            }
+        }
+    }
+}
+
+fn percent(value: &str, kept: &str, upper: bool) -> String {
+    let mut out = String::with_capacity(value.len() * 3);
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) {
+            out.push(byte.into());
+        } else if upper {
+            let _ = write!(out, "%{byte:02X}");
+        } else {
+            let _ = write!(out, "%{byte:02x}");
+        }
+    }
+    out
+}

@@ -1,0 +1,90 @@
+//! How much of a secret's value the masks can hide, and what to tell whoever sets one that they cannot hide whole.
+//!
+//! The limits are here because two crates go by them: `agent-protocol` masks, `api` warns.
+
+/// The shortest value that is masked at all: a shorter one would hide half of every log.
+pub const SHORTEST_VALUE: usize = 4;
+/// The shortest value that is masked inside of words, too. A shorter one is masked where no letter or digit touches it.
+pub const SHORTEST_WITHIN_WORDS: usize = 8;
+/// The shortest line of a value that is masked where it stands alone.
+pub const SHORTEST_LINE: usize = 8;
+/// Numbers of lines that a note names; it counts the others.
+const LINES_NAMED: usize = 10;
+
+/// The value without the line breaks at its ends: those belong to the text around it.
+#[must_use]
+pub fn without_outer_line_breaks(value: &str) -> &str {
+    value.trim_matches(['\n', '\r'])
+}
+
+/// Whether the masks look for a value at all.
+#[must_use]
+pub fn is_masked(value: &str) -> bool {
+    value.trim().len() >= SHORTEST_VALUE
+}
+
+/// What the masks do not hide of this value, for whoever sets it. Says nothing of the value but lengths and numbers of lines.
+#[must_use]
+pub fn notes(value: &str) -> Vec<String> {
+    if !is_masked(value) {
+        return vec![format!(
+            "the value is shorter than {SHORTEST_VALUE} bytes, so logs do not mask it: whatever prints it shows it"
+        )];
+    }
+    let value = without_outer_line_breaks(value);
+    let mut notes = Vec::new();
+    if value.len() < SHORTEST_WITHIN_WORDS {
+        notes.push(format!(
+            "the value is shorter than {SHORTEST_WITHIN_WORDS} bytes, so logs mask it only where no letter or digit touches it"
+        ));
+    }
+    if value.contains('\n') {
+        let short: Vec<String> = value
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty() && line.len() < SHORTEST_LINE)
+            .map(|(number, _)| (number + 1).to_string())
+            .collect();
+        if !short.is_empty() {
+            let named = short[..short.len().min(LINES_NAMED)].join(", ");
+            let more = match short.len().saturating_sub(LINES_NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let (noun, verb) = if short.len() == 1 { ("line", "is") } else { ("lines", "are") };
+            notes.push(format!(
+                "{noun} {named}{more} of the value {verb} shorter than {SHORTEST_LINE} bytes, so logs mask {} only together \
+                 with the whole value",
+                if short.len() == 1 { "it" } else { "them" }
+            ));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_masks_cannot_hide_is_said_and_nothing_of_the_value_is() {
+        assert_eq!(notes("long enough"), Vec::<String>::new());
+        assert_eq!(notes("-----BEGIN-----\nAAAABBBB\n-----END-----\n"), Vec::<String>::new());
+        for (value, said) in [
+            ("abc", "shorter than 4 bytes"),
+            ("ab\n\n", "shorter than 4 bytes"),
+            ("     ", "shorter than 4 bytes"),
+            ("prod", "no letter or digit touches it"),
+            ("hunter2\n", "no letter or digit touches it"),
+            ("{\n  \"key\": \"xyzw\"\n}", "lines 1, 3 of the value are shorter than 8 bytes"),
+            ("long enough\nshort\n\nlong enough", "line 2 of the value is shorter than 8 bytes"),
+            (&"pq\n".repeat(40), "7, 8, 9, 10 and 30 more"),
+        ] {
+            let notes = notes(value);
+            assert!(notes.len() == 1 && notes[0].contains(said), "{value:?}: {notes:?}");
+            for part in ["prod", "hunter2", "xyzw", "pq"] {
+                assert!(!notes[0].contains(part), "{notes:?}");
+            }
+        }
+    }
+}
