@@ -15,6 +15,7 @@ use crate::{
     body::JsonRequest,
     builds::view,
     error::ErrorBody,
+    job_actions::may_approve,
     params::Path,
     server::Server,
     views::{BuildView, RepoRef},
@@ -116,4 +117,32 @@ pub(crate) async fn rerun(
     let Path(id) = id?;
     let new = server.scheduler.rerun_build(id, rerun.failed_only).await?;
     standing(&server, new).await
+}
+
+/// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone
+#[utoipa::path(
+    post, path = "/api/v1/builds/{build}/approve", tag = "builds", security(("token" = ["build"])),
+    params(("build" = String, Path, description = "The build's id")),
+    responses(
+        (status = 202, body = BuildStanding), (status = 404, body = ErrorBody),
+        (status = 409, description = "No job of the build waits for approval", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn approve(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    id: Result<Path<BuildId>, ApiError>,
+) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
+    may_approve(&caller)?;
+    let Path(id) = id?;
+    approve_all(&server, &caller, id).await?;
+    standing(&server, id).await
+}
+
+/// Approves what waits in a build, for the API and the page.
+pub(crate) async fn approve_all(server: &Server, caller: &Caller, id: BuildId) -> Result<(), ApiError> {
+    builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
+    server.scheduler.approve_build(id, caller.name()).await?;
+    tracing::info!(build = %id, by = caller.name(), "a build was approved");
+    Ok(())
 }

@@ -63,6 +63,11 @@ pub(crate) async fn rerun(
     standing(&server, new).await
 }
 
+/// Whether somebody may say yes and no to what waits for approval: asked by the API and the pages, for jobs and builds.
+pub(crate) fn may_approve(caller: &Caller) -> Result<(), ApiError> {
+    caller.require(Scope::Build)
+}
+
 /// Lets a job that waits for approval go on
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/approve", tag = "jobs", security(("token" = ["build"])),
@@ -77,7 +82,7 @@ pub(crate) async fn approve(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    caller.require(Scope::Build)?;
+    may_approve(&caller)?;
     let Path(id) = id?;
     server.scheduler.approve_job(id, caller.name()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was approved");
@@ -98,7 +103,7 @@ pub(crate) async fn decline(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    caller.require(Scope::Build)?;
+    may_approve(&caller)?;
     let Path(id) = id?;
     server.scheduler.decline_job(id, caller.name()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was declined");

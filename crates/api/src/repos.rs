@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{RepoId, Strangers, Timestamp, stranger::NotStrangers};
 use longshore_forge::{Forge, RefName, git::CloneUrl};
 use longshore_store::{
     repos::{self, NewRepo, Repo, RepoPatch},
@@ -39,6 +39,11 @@ pub(crate) struct RepoView {
     /// Readable without a token.
     public: bool,
     default_branch: Option<String>,
+    /// Which pull requests of forks wait for approval before anything of theirs runs: `none`, `first-time` or `all`
+    #[schema(value_type = String, example = "all")]
+    strangers: Strangers,
+    /// Whether newer commits of a pull request cancel its older builds.
+    cancel_older: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -54,6 +59,8 @@ impl RepoView {
             hook_secret: None,
             public: repo.public,
             default_branch: repo.default_branch,
+            strangers: repo.strangers,
+            cancel_older: repo.cancel_older,
             created_at: repo.created_at,
         }
     }
@@ -167,6 +174,12 @@ pub(crate) struct PatchRepo {
     public: Option<bool>,
     /// Empty: as the forge says
     default_branch: Option<String>,
+    /// Which pull requests of forks wait for approval before anything of theirs runs: `none` (only jobs that name secrets or want a
+    /// Docker API), `first-time` (those of people of whom nothing was approved or merged here before) or `all`
+    #[schema(example = "first-time")]
+    strangers: Option<String>,
+    /// Whether newer commits of a pull request cancel its older builds
+    cancel_older: Option<bool>,
 }
 
 /// Changes a repository; what is not named stays
@@ -187,8 +200,14 @@ pub(crate) async fn patch(
     }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
     check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
-    let patch =
-        RepoPatch { clone_url: patch.clone_url, public: patch.public, default_branch, renew_hook_secret: false };
+    let patch = RepoPatch {
+        clone_url: patch.clone_url,
+        public: patch.public,
+        default_branch,
+        strangers: patch.strangers.as_deref().map(strangers).transpose()?,
+        cancel_older: patch.cancel_older,
+        renew_hook_secret: false,
+    };
     let repo = apply(&server, id, &patch).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
     Ok(Json(RepoView::new(&server, repo)))
@@ -240,6 +259,11 @@ pub(crate) async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Res
     let repo = repos::patch(&mut tx, id, patch).await?;
     tx.commit().await?;
     Ok(repo)
+}
+
+/// Which pull requests of forks wait, by its word.
+pub(crate) fn strangers(word: &str) -> Result<Strangers, ApiError> {
+    word.parse().map_err(|error: NotStrangers| ApiError::bad_request(error.to_string()))
 }
 
 /// A clone address without its credentials. One that is none (it was stored by a version that took it) is not shown at all.

@@ -53,6 +53,7 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(builds::get))
         .routes(routes!(build_actions::cancel))
         .routes(routes!(build_actions::rerun))
+        .routes(routes!(build_actions::approve))
         .routes(routes!(builds::get_job))
         .routes(routes!(job_actions::cancel))
         .routes(routes!(job_actions::rerun))

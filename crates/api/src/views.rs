@@ -155,7 +155,7 @@ pub(crate) struct PullRequestView {
 
 impl From<PullRequest> for PullRequestView {
     fn from(pull_request: PullRequest) -> Self {
-        let PullRequest { number, title, action, source_branch, target_branch, fork } = pull_request;
+        let PullRequest { number, title, action, source_branch, target_branch, fork, author: _ } = pull_request;
         Self { number, title, action, source_branch, target_branch, fork }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Timestamp, stranger::Person};
 
 /// What kind of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub struct PullRequest {
     pub target_branch: String,
     /// Whether it comes from another repository.
     pub fork: bool,
+    /// Who asks for it, where the forge says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<Person>,
 }
 
 impl PullRequest {

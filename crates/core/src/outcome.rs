@@ -54,6 +54,8 @@ pub enum ErrorKind {
     NotSupported,
     /// A secret that the job names is not there, or cannot be opened.
     SecretMissing,
+    /// It is a stranger's, and nobody has approved it.
+    NotApproved,
     /// What an expression of the job asks for has no value.
     Expression,
     /// A fault of Longshore.
@@ -77,6 +79,7 @@ impl ErrorKind {
             | Self::LogTooLong
             | Self::NotSupported
             | Self::SecretMissing
+            | Self::NotApproved
             | Self::Expression => false,
         }
     }

@@ -64,6 +64,9 @@ pub struct JobPlan {
     /// A question that somebody has to say yes to before the job starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
+    /// The same of the commit itself, which is a stranger's (see [`stranger::question`](crate::stranger::question)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<String>,
     /// The pipeline's, the same in all its jobs: of the builds of a repository, one at a time has this group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
@@ -110,6 +113,18 @@ pub struct JobPlan {
     /// versions without that rule lack it: what was put into their scripts already cannot be told apart any more.
     #[serde(default, skip_serializing_if = "is_false")]
     pub scripts_judged: bool,
+}
+
+impl JobPlan {
+    /// What somebody has to say yes to before the job starts.
+    #[must_use]
+    pub fn question(&self) -> Option<String> {
+        match (&self.approval, &self.stranger) {
+            (Some(asked), Some(of_commit)) => Some(format!("{asked} ({of_commit})")),
+            (Some(asked), None) => Some(asked.clone()),
+            (None, of_commit) => of_commit.clone(),
+        }
+    }
 }
 
 /// A job that has to be over first.

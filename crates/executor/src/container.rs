@@ -1,15 +1,18 @@
 //! How a job's container looks to the engine: its mounts, its limits, and what it may not do.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
 };
 
 use crate::agent_image::{self, Delivered, PROGRAM};
 use crate::image::ImageFacts;
 use crate::job::JobRequest;
 use crate::labels::{self, Kind};
+use crate::quota::Quotas;
 
 /// Where the job's volume is mounted: workspace, spool and scripts are folders in it.
 pub(crate) const ROOT: &str = "/longshore";
@@ -33,6 +36,7 @@ pub(crate) fn body(
     agent: &Delivered,
     sandbox: &str,
     marker: [u8; 16],
+    quotas: &Quotas,
 ) -> ContainerCreateBody {
     let attempt = request.attempt_id();
     let mut job_labels = labels::of_attempt(instance, Kind::Job, request.build, attempt);
@@ -55,7 +59,7 @@ pub(crate) fn body(
         labels: Some(job_labels),
         host_config: Some(HostConfig {
             network_mode: Some(format!("container:{sandbox}")),
-            mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request)]),
+            mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request, quotas)]),
             // The daemon's drivers are the slowest part of a log's road, and keep a second copy.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             // Results and the OOM flag have to outlive the process.
@@ -73,6 +77,7 @@ pub(crate) fn body(
             memory_swap: memory,
             #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
             nano_cpus: request.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+            storage_opt: request.limits.disk.filter(|_| quotas.of_containers()).map(size),
             shm_size: request.limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
             ..HostConfig::default()
         }),
@@ -82,7 +87,7 @@ pub(crate) fn body(
 
 /// Made, with its labels, by the create call itself: one call less than making it first, and never there without its
 /// container.
-fn volume(instance: &str, request: &JobRequest) -> Mount {
+fn volume(instance: &str, request: &JobRequest, quotas: &Quotas) -> Mount {
     let attempt = request.attempt_id();
     Mount {
         typ: Some(MountType::VOLUME),
@@ -91,10 +96,18 @@ fn volume(instance: &str, request: &JobRequest) -> Mount {
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(true),
             labels: Some(labels::of_attempt(instance, Kind::Volume, request.build, attempt)),
+            driver_config: request.limits.disk.filter(|_| quotas.of_volumes()).map(|bytes| {
+                MountVolumeOptionsDriverConfig { name: Some("local".to_owned()), options: Some(size(bytes)) }
+            }),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
     }
+}
+
+/// As storage and volume drivers take it.
+fn size(bytes: u64) -> HashMap<String, String> {
+    HashMap::from([("size".to_owned(), bytes.to_string())])
 }
 
 /// Nine tenths of this host's memory; no limit where it cannot be told.

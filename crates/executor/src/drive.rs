@@ -84,7 +84,7 @@ impl Driver<'_> {
     pub(crate) async fn run(&self, mut recorder: LogRecorder, start: Start) -> Driven {
         let Start { mut session, mut fresh, mut may_start_over, mut link, prepared } = start;
         let mut carrier = Carrier::new(self.request.checkout.clone(), prepared);
-        let limits = Duration::from_millis(self.request.plan.timeout_ms) + ALWAYS_LIMIT + self.request.limits.grace * 2;
+        let limits = Duration::from_millis(self.request.timeout_ms()) + ALWAYS_LIMIT + self.request.limits.grace * 2;
         let backstop = Instant::now() + limits + SLACK;
         let mut fruitless = 0;
         let mut complaint = None;
@@ -340,7 +340,7 @@ impl Driver<'_> {
             },
             Stuck::OverTime => {
                 recorder.note("the agent did not keep the job's time limit: its container was killed");
-                Outcome::TimedOut { limit_ms: self.request.plan.timeout_ms }
+                Outcome::TimedOut { limit_ms: self.request.timeout_ms() }
             }
         }
     }

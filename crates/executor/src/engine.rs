@@ -19,6 +19,7 @@ use crate::error::{ApiResult as _, EngineError, io_kind};
 use crate::image::Images;
 use crate::network::Network;
 use crate::options::EngineOptions;
+use crate::quota::Quotas;
 use crate::removal::Removals;
 use crate::sandbox::Sandboxes;
 
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) network: Network,
     pub(crate) sandboxes: Sandboxes,
     pub(crate) images: Images,
+    pub(crate) quotas: Quotas,
     pub(crate) removals: Removals,
     pub(crate) starts: Starts,
     pub(crate) tasks: TaskTracker,
@@ -61,6 +63,7 @@ impl Engine {
             network: Network::new(&options),
             sandboxes: Sandboxes::new(),
             images: Images::new(),
+            quotas: Quotas::default(),
             removals: Removals::new(),
             starts: Starts::default(),
             tasks: TaskTracker::new(),

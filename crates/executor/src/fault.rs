@@ -14,6 +14,10 @@ pub(crate) enum Fault {
     AgentBroken,
     ImageGone,
     NetworkGone,
+    /// The engine's storage cannot limit what a container takes.
+    NoContainerQuota,
+    /// Nor what a volume takes.
+    NoVolumeQuota,
     /// A container of this name exists already.
     NameTaken,
     Other,
@@ -25,6 +29,10 @@ impl Fault {
         let about_agent = text.contains(PROGRAM) || text.contains("exec");
         if text.contains("no such image") {
             Self::ImageGone
+        } else if text.contains("storage-opt") {
+            Self::NoContainerQuota
+        } else if text.contains("no quota support") {
+            Self::NoVolumeQuota
         } else if text.contains("non running container")
             || text.contains("no such container")
             || text.contains("cannot join network")
@@ -65,6 +73,13 @@ mod tests {
             (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
             (404, "No such container: 0123".to_owned(), Fault::SandboxGone),
             (409, "cannot join network of a non running container: 0123".to_owned(), Fault::SandboxGone),
+            // As overlay2 of 20.10 says it on ext4, and the local volume driver there.
+            (
+                500,
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned(),
+                Fault::NoContainerQuota,
+            ),
+            (400, "quota size requested but no quota support".to_owned(), Fault::NoVolumeQuota),
             (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
             (
                 400,

@@ -67,6 +67,12 @@ impl JobRequest {
         self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
     }
 
+    /// How long it may take.
+    pub(crate) fn timeout_ms(&self) -> u64 {
+        let most = self.limits.time.map_or(u64::MAX, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.plan.timeout_ms.min(most)
+    }
+
     /// Every value that is not to be shown.
     fn hidden(&self) -> impl Iterator<Item = &str> {
         self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
@@ -93,7 +99,7 @@ impl JobRequest {
             masks: self.hidden().map(str::to_owned).collect(),
             workspace: WORKSPACE.to_owned(),
             user: user.to_owned(),
-            timeout_ms: self.plan.timeout_ms,
+            timeout_ms: self.timeout_ms(),
             grace_ms: u64::try_from(self.limits.grace.as_millis()).unwrap_or(u64::MAX),
             checkout: self.checkout.is_some(),
             steps: self

@@ -32,6 +32,7 @@ mod network;
 mod options;
 mod patience;
 mod placement;
+mod quota;
 mod removal;
 mod runtime_dir;
 mod sandbox;

@@ -63,6 +63,10 @@ pub struct Limits {
     pub cpus: Option<f64>,
     /// Bytes of `/dev/shm`; `None`: the engine's 64 MiB.
     pub shm: Option<u64>,
+    /// Bytes that its container and its volume may take each, where the engine's storage can limit that. `None`: no limit.
+    pub disk: Option<u64>,
+    /// How long it may take, whatever its plan says. `None`: what the plan says.
+    pub time: Option<Duration>,
     /// Bytes that it may print; it is ended at more.
     pub log: u64,
     /// Between TERM and KILL.
@@ -71,7 +75,16 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: None, pids: 4096, cpus: None, shm: None, log: 1 << 30, grace: Duration::from_secs(10) }
+        Self {
+            memory: None,
+            pids: 4096,
+            cpus: None,
+            shm: None,
+            disk: None,
+            time: None,
+            log: 1 << 30,
+            grace: Duration::from_secs(10),
+        }
     }
 }
 

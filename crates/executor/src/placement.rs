@@ -114,6 +114,7 @@ pub(crate) async fn place(
                     }
                 };
             }
+            Fault::NoContainerQuota | Fault::NoVolumeQuota if shared.quotas.refused(fault) => {}
             Fault::NameTaken => {
                 if let Err(error) = remove_leftover(&shared, &request, &sandbox).await {
                     Sandboxes::discard(&shared, sandbox);
@@ -126,7 +127,7 @@ pub(crate) async fn place(
                 Sandboxes::discard(&shared, sandbox);
                 return Err(error);
             }
-            Fault::AgentBroken | Fault::NetworkGone | Fault::Other => {
+            Fault::AgentBroken | Fault::NetworkGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => {
                 Sandboxes::give_back(&shared, sandbox);
                 return Err(match fault {
                     Fault::AgentBroken => EngineError::AgentFailed(error.engine_text().to_owned()),
@@ -173,7 +174,7 @@ async fn try_place(
     let agent = shared.agent.ready(shared).await?;
     let nonce: [u8; 16] = rand::random();
     let attempt = request.attempt_id();
-    let body = container::body(&shared.options.instance, request, image, &agent, &sandbox.id, nonce);
+    let body = container::body(&shared.options.instance, request, image, &agent, &sandbox.id, nonce, &shared.quotas);
     let options = CreateContainerOptionsBuilder::new().name(&attempt.container_name()).build();
     let created = shared.docker.create_container(Some(options), body).await.api("create a container")?;
     let facts = ContainerFacts {

@@ -220,9 +220,13 @@ async fn create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox, En
                 Fault::AgentMissing | Fault::AgentBroken => {
                     return Err(EngineError::AgentFailed(error.engine_text().to_owned()));
                 }
-                Fault::ImageGone | Fault::NetworkGone | Fault::SandboxGone | Fault::NameTaken | Fault::Other => {
-                    return Err(error);
-                }
+                Fault::ImageGone
+                | Fault::NetworkGone
+                | Fault::SandboxGone
+                | Fault::NoContainerQuota
+                | Fault::NoVolumeQuota
+                | Fault::NameTaken
+                | Fault::Other => return Err(error),
             },
         }
     }

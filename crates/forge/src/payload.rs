@@ -1,7 +1,7 @@
 //! What a delivery says. Called by the ingest loop, after the signature was checked; it must not fetch, plan or run.
 
 use http::HeaderMap;
-use longshore_core::EventName;
+use longshore_core::{EventName, Person};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{CommitId, Forge, InvalidRevision, RefName, text};
@@ -57,6 +57,10 @@ pub struct PullRequestHook {
     pub target: RefName,
     /// Whether it comes from another repository, or from one that is gone.
     pub fork: bool,
+    /// Who asks for it; nothing where the forge does not know them any more.
+    pub author: Option<Person>,
+    /// Of one that was closed: whether it was merged.
+    pub merged: bool,
     /// Who did it, by the forge's name for them; empty where unknown.
     pub sender: String,
     /// The pull request's page.
@@ -147,12 +151,30 @@ struct Commit {
 
 #[derive(Deserialize)]
 struct User {
+    /// Not above 0 for those whom the forge has in nobody's place: ghosts, its own robots.
+    #[serde(default, deserialize_with = "number_or_nothing")]
+    id: Option<i64>,
     login: Option<String>,
     name: Option<String>,
     email: Option<String>,
 }
 
+/// What is no number is no reason not to understand the rest.
+fn number_or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    Ok(serde_json::Value::deserialize(from)?.as_i64())
+}
+
 impl User {
+    /// Who it is, by the forge's number and name.
+    fn person(&self) -> Option<Person> {
+        if self.id.is_some_and(|id| id <= 0) {
+            return None;
+        }
+        let name = self.any_name().map(text::one_line).unwrap_or_default();
+        let person = Person { id: self.id.and_then(|id| u64::try_from(id).ok()), name };
+        person.key().is_some().then_some(person)
+    }
+
     fn any_name(&self) -> Option<&str> {
         self.login.as_deref().or(self.name.as_deref()).filter(|name| !name.is_empty())
     }
@@ -224,6 +246,8 @@ struct PullRequestEvent {
 struct PullRequest {
     title: Option<String>,
     html_url: Option<String>,
+    user: Option<User>,
+    merged: Option<bool>,
     head: Option<End>,
     base: Option<End>,
 }
@@ -245,7 +269,7 @@ struct EndRepository {
 
 fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
     let lacks = |field| PayloadError::Lacks { field };
-    let PullRequest { title, html_url, head, base } = event.pull_request.ok_or(lacks("pull_request"))?;
+    let PullRequest { title, html_url, user, merged, head, base } = event.pull_request.ok_or(lacks("pull_request"))?;
     let (head, base) = (head.ok_or(lacks("pull_request.head"))?, base.ok_or(lacks("pull_request.base"))?);
     let branch = |end: &End, field| -> Result<RefName, PayloadError> {
         Ok(format!("refs/heads/{}", end.branch.as_deref().ok_or(lacks(field))?).parse()?)
@@ -266,6 +290,8 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
         source,
         target,
         fork: !(of_this_repository && on_a_branch),
+        author: user.as_ref().and_then(User::person),
+        merged: merged.unwrap_or(false),
         sender: event.sender.as_ref().and_then(User::any_name).map(text::one_line).unwrap_or_default(),
         url: html_url.filter(|url| is_page(url)),
         default_branch: default_branch(event.repository),

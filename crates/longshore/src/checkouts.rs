@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{Event, plan};
+use longshore_core::{Event, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
 use longshore_forge::{
     CommitId, RefName,
@@ -51,7 +51,7 @@ impl Sources {
                 origin: repo.clone_url.parse().map_err(|e| format!("{e}"))?,
                 depth: how.depth,
                 submodules: how.submodules,
-                by_stranger: event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork),
+                by_stranger: stranger::brings(event),
             })),
         }
     }

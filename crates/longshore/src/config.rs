@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use longshore_executor::Limits;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 use serde::Deserialize;
 
@@ -68,6 +69,110 @@ pub(crate) struct Settings {
     #[command(flatten)]
     #[serde(default)]
     retention: RetentionSettings,
+    #[command(flatten)]
+    #[serde(default)]
+    strangers: StrangerSettings,
+}
+
+/// What jobs of pull requests from forks get, approved or not. Never more than any job gets.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StrangerSettings {
+    /// Strangers' jobs at once; half the capacity where it is not given
+    #[arg(
+        id = "strangers_capacity",
+        long = "strangers-capacity",
+        env = "LONGSHORE_STRANGERS_CAPACITY",
+        value_name = "N"
+    )]
+    capacity: Option<usize>,
+    /// Processors of a stranger's job, such as 1.5; 0 is no limit
+    #[arg(
+        id = "strangers_job_cpus",
+        long = "strangers-job-cpus",
+        env = "LONGSHORE_STRANGERS_JOB_CPUS",
+        value_name = "N"
+    )]
+    job_cpus: Option<f64>,
+    /// Memory limit of a stranger's job, in MiB
+    #[arg(
+        id = "strangers_job_memory_mib",
+        long = "strangers-job-memory-mib",
+        env = "LONGSHORE_STRANGERS_JOB_MEMORY_MIB",
+        value_name = "MIB"
+    )]
+    job_memory_mib: Option<u64>,
+    /// Processes that a stranger's job may have at once
+    #[arg(
+        id = "strangers_job_pids",
+        long = "strangers-job-pids",
+        env = "LONGSHORE_STRANGERS_JOB_PIDS",
+        value_name = "N"
+    )]
+    job_pids: Option<u64>,
+    /// What a stranger's job may take of the disk, in MiB, where the engine's storage can limit that; 0 is no limit
+    #[arg(
+        id = "strangers_job_disk_mib",
+        long = "strangers-job-disk-mib",
+        env = "LONGSHORE_STRANGERS_JOB_DISK_MIB",
+        value_name = "MIB"
+    )]
+    job_disk_mib: Option<u64>,
+    /// Minutes that a stranger's job may take, whatever its pipeline says; 0 is no limit
+    #[arg(
+        id = "strangers_job_minutes",
+        long = "strangers-job-minutes",
+        env = "LONGSHORE_STRANGERS_JOB_MINUTES",
+        value_name = "N"
+    )]
+    job_minutes: Option<u64>,
+    /// What a stranger's job may print, in MiB; 0 is no limit of its own
+    #[arg(
+        id = "strangers_job_log_mib",
+        long = "strangers-job-log-mib",
+        env = "LONGSHORE_STRANGERS_JOB_LOG_MIB",
+        value_name = "MIB"
+    )]
+    job_log_mib: Option<u64>,
+}
+
+/// What strangers' jobs get.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ForStrangers {
+    /// At once.
+    pub(crate) capacity: usize,
+    pub(crate) limits: Limits,
+}
+
+impl StrangerSettings {
+    /// Within what any job gets.
+    fn resolve(&self, file: &Self, capacity: usize, all: &Limits) -> anyhow::Result<ForStrangers> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let some = |given: u64| Some(given).filter(|given| *given > 0);
+        let mib = |given: u64| some(given).map(|mib| mib.saturating_mul(1 << 20));
+        let cpus = self.job_cpus.or(file.job_cpus).unwrap_or(1.0);
+        anyhow::ensure!(
+            cpus == 0.0 || (0.01..=1024.0).contains(&cpus),
+            "strangers.job_cpus is {cpus}: write how many processors such a job may use, such as 0.5 or 2, or 0 for all"
+        );
+        let pids = self.job_pids.or(file.job_pids).unwrap_or(1024);
+        anyhow::ensure!(pids > 0, "strangers.job_pids is 0: no such job could start a process; give 1 or more");
+        let memory = mib(self.job_memory_mib.or(file.job_memory_mib).unwrap_or(2048));
+        let at_once = self.capacity.or(file.capacity).unwrap_or_else(|| capacity.div_ceil(2));
+        let minutes = self.job_minutes.or(file.job_minutes).unwrap_or(30);
+        let limits = Limits {
+            memory: [memory, all.memory].into_iter().flatten().min(),
+            pids: u32::try_from(pids).unwrap_or(u32::MAX).min(all.pids),
+            // The engine refuses more than there are.
+            #[expect(clippy::cast_precision_loss, reason = "no machine has so many")]
+            cpus: Some(cpus).filter(|cpus| *cpus > 0.0).map(|cpus| cpus.min(cores as f64)),
+            disk: mib(self.job_disk_mib.or(file.job_disk_mib).unwrap_or(10 * 1024)),
+            time: some(minutes).map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+            log: mib(self.job_log_mib.or(file.job_log_mib).unwrap_or(64)).map_or(all.log, |log| log.min(all.log)),
+            ..all.clone()
+        };
+        Ok(ForStrangers { capacity: at_once.min(capacity), limits })
+    }
 }
 
 /// How much is kept; 0 keeps everything.
@@ -135,9 +240,9 @@ pub(crate) struct Config {
     pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) sandboxes: usize,
-    pub(crate) job_memory_bytes: Option<u64>,
-    pub(crate) job_pids: u64,
-    pub(crate) job_log_bytes: u64,
+    /// What any job gets.
+    pub(crate) limits: Limits,
+    pub(crate) strangers: ForStrangers,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
@@ -199,6 +304,23 @@ max_builds_per_repo = 0
 max_log_mib = 0
 # A webhook's delivery, after it became a build or was found to ask for none.
 max_delivery_age_days = 90
+
+# What jobs of pull requests from forks get, approved or not; never more than any job gets.
+[strangers]
+# So many at once. Default: half the capacity, at least 1. 0 lets none run.
+#capacity = 1
+# Processors of one; 0 is no limit.
+job_cpus = 1.0
+# Its memory, in MiB; 0 is no limit of its own.
+job_memory_mib = 2048
+job_pids = 1024
+# What its container and its workspace may take of the disk each, in MiB, where the engine's storage can limit that (overlay2 on xfs with
+# project quotas, btrfs, zfs); 0 is no limit.
+job_disk_mib = 10240
+# Minutes that it may take, whatever its pipeline says; 0 is no limit.
+job_minutes = 30
+# What it may print, in MiB; it is ended at more. 0 is no limit of its own.
+job_log_mib = 64
 "#;
 
 impl Settings {
@@ -223,6 +345,15 @@ impl Settings {
             "url is `{url}`: write it with http:// or https://"
         );
         let secret_key = self.secret_key.or(file.secret_key);
+        let limits = Limits {
+            memory: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
+            pids: u32::try_from(self.job_pids.or(file.job_pids).unwrap_or(4096)).unwrap_or(u32::MAX),
+            log: match self.job_log_mib.or(file.job_log_mib).unwrap_or(1024) {
+                0 => u64::MAX,
+                mib => mib.saturating_mul(1 << 20),
+            },
+            ..Limits::default()
+        };
         Ok(Config {
             data: self.data.or(file.data).unwrap_or_else(|| PathBuf::from(crate::DEFAULT_DATA)),
             listen,
@@ -234,12 +365,8 @@ impl Settings {
             max_jobs: self.max_jobs.or(file.max_jobs).unwrap_or(longshore_pipeline::limits::JOBS),
             labels: labels(self.labels.or(file.labels).as_deref().unwrap_or_default())?,
             sandboxes: self.sandboxes.or(file.sandboxes).unwrap_or_else(|| capacity.min(2)),
-            job_memory_bytes: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
-            job_pids: self.job_pids.or(file.job_pids).unwrap_or(4096),
-            job_log_bytes: match self.job_log_mib.or(file.job_log_mib).unwrap_or(1024) {
-                0 => u64::MAX,
-                mib => mib.saturating_mul(1 << 20),
-            },
+            strangers: self.strangers.resolve(&file.strangers, capacity, &limits)?,
+            limits,
             log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json.or(file.log_json).unwrap_or(false),
             retention: self.retention.resolve(&file.retention),
@@ -296,6 +423,29 @@ mod tests {
         assert_eq!((found["disk"].as_str(), found["zone"].as_str(), found["os"].as_str()), ("ssd", "dmz", "linux"));
         assert!(found.contains_key("arch") && labels("").unwrap().len() == 2);
         assert!(labels("disk").unwrap_err().to_string().contains("`disk`"));
+    }
+
+    #[test]
+    fn strangers_get_less_than_others_and_never_more() {
+        let of = |text: &str| toml::from_str::<Settings>(text).unwrap().resolve(None);
+        let (all, strangers) = of("").map(|config| (config.limits, config.strangers)).unwrap();
+        assert_eq!((all.memory, strangers.limits.memory), (None, Some(2 << 30)));
+        assert!(
+            strangers.limits.pids < all.pids && strangers.limits.log < all.log && strangers.limits.cpus == Some(1.0)
+        );
+        assert!(strangers.limits.time.is_some() && all.time.is_none());
+        let config =
+            of("capacity = 4\njob_memory_mib = 512\njob_pids = 50\njob_log_mib = 1\n[strangers]\ncapacity = 9\njob_memory_mib = 0").unwrap();
+        let limits = config.strangers.limits;
+        assert_eq!((limits.memory, limits.pids, limits.log), (Some(512 << 20), 50, 1 << 20));
+        assert_eq!(config.strangers.capacity, 4);
+        assert_eq!(of("capacity = 4").unwrap().strangers.capacity, 2);
+        for (wrong, word) in [("job_cpus = -1.0", "job_cpus"), ("job_pids = 0", "job_pids"), ("job_cpu = 1", "job_cpu")]
+        {
+            let file = toml::from_str::<Settings>(&format!("[strangers]\n{wrong}"));
+            let error = file.map_err(anyhow::Error::from).and_then(|file| file.resolve(None).map(drop)).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{error:#}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
-use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan::Resources};
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan::Resources, stranger};
 use longshore_executor::{
     AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy,
 };
@@ -19,6 +19,7 @@ use longshore_store::{
     Store,
     builds::{self, Build},
     jobs::Preparing,
+    people,
     repos::{self, Repo},
     steps::StepEnd,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Extras {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) limits: Limits,
+    /// The same of strangers' jobs.
+    pub(crate) limits_of_strangers: Limits,
     /// How long a full disk is waited for before it ends a job.
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
@@ -117,7 +120,8 @@ impl Runner {
                     let task = jobs.spawn(async move {
                         let outcome = match order {
                             Some(Order::Start(claimed)) => {
-                                let origin = Origin { build: &claimed.build, repo: &claimed.repo };
+                                let approved = claimed.job.approved_by.is_some();
+                                let origin = Origin { build: &claimed.build, repo: &claimed.repo, approved };
                                 runner.start(&origin, claimed.plan, job, attempt, cancel).await
                             }
                             Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
@@ -198,7 +202,7 @@ impl Runner {
                 Err(error) => return Err(internal(&error.to_string())),
             }
         };
-        let origin = Origin { build: &build, repo: &repo };
+        let origin = Origin { build: &build, repo: &repo, approved: running.job.approved_by.is_some() };
         let request = self.request(&origin, running.plan, job, attempt, Missing::PassOver).await?;
         let journal = self.journal(job, attempt).await?;
         let began = running.job.started_at.is_some();
@@ -223,11 +227,9 @@ impl Runner {
             );
             return Err(Outcome::Error { kind: ErrorKind::NotSupported, message });
         }
-        // The scheduler makes such a job wait; this is the last door before the secrets leave.
-        let stranger = origin.build.event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
-        if stranger && plan.approval.is_none() && !plan.secrets.is_empty() {
-            let message = "a fork's pull request gets no secrets without approval".to_owned();
-            return Err(Outcome::Error { kind: ErrorKind::SecretMissing, message });
+        let stranger = stranger::brings(&origin.build.event);
+        if missing == Missing::Refuse {
+            self.check_approval(origin, &plan).await?;
         }
         let extras = &self.extras;
         let mut secrets = contexts::secrets(&self.store, origin.repo, &plan, &extras.secrets, missing).await?;
@@ -249,7 +251,8 @@ impl Runner {
             ),
             None => None,
         };
-        let limits = limits(&extras.limits, &plan.resources);
+        let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
+        let limits = limits(granted, &plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
         env.extend(self.extras.env.iter().cloned());
         Ok(JobRequest {
@@ -272,6 +275,24 @@ impl Runner {
             limits,
             pull: PullPolicy::Missing,
         })
+    }
+
+    /// The scheduler makes such a job wait; this is the last door before anything of a stranger's runs or a secret leaves. It asks what
+    /// the repository wants now, which may be more than it was when the job was queued.
+    async fn check_approval(&self, origin: &Origin<'_>, plan: &JobPlan) -> Result<(), Outcome> {
+        let event = &origin.build.event;
+        if origin.approved || !stranger::brings(event) {
+            return Ok(());
+        }
+        let known = people::knows(&self.store, origin.repo.id, event).await;
+        let known = known.map_err(|error| internal(&error.to_string()))?;
+        match stranger::question(origin.repo.strangers, known, event, plan) {
+            None => Ok(()),
+            Some(question) => {
+                let message = format!("nobody has approved {question}: rerun the build, and approve it");
+                Err(Outcome::Error { kind: ErrorKind::NotApproved, message })
+            }
+        }
     }
 
     async fn journal(&self, job: JobId, attempt: u32) -> Result<StoreJournal, Outcome> {
@@ -307,6 +328,8 @@ impl Runner {
 struct Origin<'a> {
     build: &'a Build,
     repo: &'a Repo,
+    /// Whether somebody approved the job.
+    approved: bool,
 }
 
 impl Origin<'_> {
@@ -351,8 +374,13 @@ fn limits(granted: &Limits, asked: &Resources) -> Limits {
     Limits {
         memory: within(granted.memory, asked.memory_bytes),
         pids: asked.pids.map_or(granted.pids, |pids| pids.min(granted.pids)),
-        cpus: asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0).or(granted.cpus),
+        cpus: match (granted.cpus, asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0)) {
+            (Some(granted), Some(asked)) => Some(granted.min(asked)),
+            (granted, asked) => asked.or(granted),
+        },
         shm: asked.shm_bytes.or(granted.shm),
+        disk: granted.disk,
+        time: granted.time,
         log: granted.log,
         grace: granted.grace,
     }

@@ -69,6 +69,7 @@ pub(crate) enum Request {
     CancelBuild { build: BuildId, done: oneshot::Sender<Result<(), StoreError>> },
     CancelJob { job: JobId, done: oneshot::Sender<Result<(), StoreError>> },
     Approve { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
+    ApproveBuild { build: BuildId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
     Decline { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
 }
 
@@ -160,7 +161,7 @@ impl Dispatcher {
 
     async fn claim(&mut self) -> Result<(), StoreError> {
         while self.running.len() < self.capacity {
-            if !jobs::any_queued(&self.store).await? {
+            if !jobs::any_to_claim(&self.store).await? {
                 return Ok(());
             }
             let mut tx = self.store.write().await?;
@@ -208,6 +209,9 @@ impl Dispatcher {
             Request::Approve { job, by, done } => {
                 let _ = done.send(self.approve(job, &by).await);
             }
+            Request::ApproveBuild { build, by, done } => {
+                let _ = done.send(self.approve_build(build, &by).await);
+            }
             Request::Decline { job, by, done } => {
                 let _ = done.send(self.decline(job, &by).await);
             }
@@ -238,6 +242,12 @@ impl Dispatcher {
     async fn approve(&mut self, job: JobId, by: &str) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
         jobs::approve(&mut tx, job, by, Timestamp::now()).await?;
+        tx.commit().await.map(drop)
+    }
+
+    async fn approve_build(&mut self, build: BuildId, by: &str) -> Result<(), StoreError> {
+        let mut tx = self.store.write().await?;
+        jobs::approve_build(&mut tx, build, by, Timestamp::now()).await?;
         tx.commit().await.map(drop)
     }
 

@@ -6,12 +6,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use longshore_core::{EventName, Timestamp, event::PullRequest};
+use longshore_core::{EventName, Person, Timestamp, event::PullRequest};
 use longshore_forge::{Forge, Hook, PullRequestHook, PushHook, RefName, git::Wanted, payload};
 use longshore_store::{
     Store, StoreError,
     builds::{self, NewBuild},
     deliveries::{self, DeliveryEnd, PendingDelivery},
+    people,
     repos::{self, Repo},
     schedules,
 };
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::{TRIES, Working, caught, later, pause_after, sleep_until},
+    outsiders,
     prepare::{Origin, Planner, Prepared, What},
     schedules::Schedules,
 };
@@ -80,13 +82,27 @@ enum Verdict {
 struct Judged {
     verdict: Verdict,
     schedules: Option<Schedules>,
-    /// The number of a pull request that was closed by it, merged or not: nobody waits for its builds any more.
-    closed: Option<u64>,
+    /// The pull request that was closed by it: nobody waits for its builds any more.
+    closed: Option<Closed>,
+}
+
+/// A pull request that is not open any more.
+struct Closed {
+    number: u64,
+    /// Who is known from now on, by [`Person::key`](longshore_core::Person::key): its author, if it was merged.
+    merged_of: Option<String>,
 }
 
 impl From<Verdict> for Judged {
     fn from(verdict: Verdict) -> Self {
         Self { verdict, schedules: None, closed: None }
+    }
+}
+
+impl Closed {
+    fn of(hook: &PullRequestHook) -> Option<Self> {
+        let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
+        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, merged_of })
     }
 }
 
@@ -100,17 +116,22 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         schedules::replace(&mut tx, repo.id, schedules).await?;
     }
     // At the first try alone: until the next one it may have been opened again.
-    let canceled = match closed {
-        Some(number) if delivery.attempts == 0 => builds::close_pull_request(&mut tx, repo.id, number, now).await?,
+    let canceled = match &closed {
+        Some(Closed { number, .. }) if delivery.attempts == 0 => {
+            builds::close_pull_request(&mut tx, repo.id, *number, now).await?
+        }
         Some(_) | None => 0,
     };
+    if let Some(Closed { number, merged_of: Some(author) }) = &closed {
+        people::merged(&mut tx, repo.id, *number, author, now).await?;
+    }
     let canceled = (canceled > 0).then(|| {
         let builds = if canceled == 1 { "build" } else { "builds" };
         format!("canceled {canceled} {builds} of the pull request")
     });
     match verdict {
         Verdict::Build(new) => {
-            let build = builds::create(&mut tx, &new, now).await?;
+            let build = outsiders::create(&mut tx, *new, now).await?;
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
             tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
         }
@@ -155,17 +176,19 @@ async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Ju
         Ok(forge) => forge,
         Err(error) => return failed(format!("{error}")),
     };
+    let mut closed = None;
     let origin = match payload::parse_event(forge, &delivery.event, &delivery.body) {
         Ok(Hook::Push(push)) => of_push(*push),
-        Ok(Hook::PullRequest(pull_request)) => of_pull_request(*pull_request),
+        Ok(Hook::PullRequest(pull_request)) => {
+            closed = Closed::of(&pull_request);
+            of_pull_request(*pull_request)
+        }
         Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() }),
         Ok(Hook::Ignored { event, reason }) => {
             return end(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
         }
         Err(error) => return failed(error.to_string()),
     };
-    let closed = origin.pull_request.as_ref().filter(|request| request.action == PullRequest::CLOSED);
-    let closed = closed.map(|request| request.number);
     let Prepared { what, schedules } = match planner.prepare(repo, origin).await {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -223,6 +246,7 @@ fn of_pull_request(hook: PullRequestHook) -> Origin {
             source_branch: short(&hook.source),
             target_branch: short(&hook.target),
             fork: hook.fork,
+            author: hook.author,
         }),
         schedule: None,
     }

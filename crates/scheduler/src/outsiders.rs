@@ -1,47 +1,45 @@
-//! What pull requests of strangers may do.
+//! What pull requests of strangers may do; who is one is `core::stranger`'s to say.
 //!
 //! A pull request from a fork brings commits of somebody who may not push here. `prepare` takes its pipeline files from the branch that
-//! it asks to change; here its jobs are kept from what is not theirs until somebody says yes, to this job of this commit.
+//! it asks to change; here its jobs are kept from running until somebody says yes to that commit. Every build is made through
+//! [`create`], one that is made once more as well.
 
-use longshore_core::{BuildPlan, Event};
+use longshore_core::{BuildPlan, Event, Strangers, Timestamp, stranger};
+use longshore_store::{
+    StoreError, WriteTx,
+    builds::{self, Build, NewBuild},
+    people, repos,
+};
 
-/// Whether an event brings commits of somebody who may not push to the repository.
-pub(crate) fn is_from_one(event: &Event) -> bool {
-    event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
+/// Makes the build, with what its repository asks of strangers at this moment.
+pub(crate) async fn create(tx: &mut WriteTx, mut new: NewBuild, now: Timestamp) -> Result<Build, StoreError> {
+    if stranger::brings(&new.event) {
+        let repo = repos::get_now(tx, new.repo).await?.ok_or(StoreError::NotFound("repository"))?;
+        let known = people::knows_now(tx, new.repo, &new.event).await?;
+        restrain(&mut new.plan, &new.event, repo.strangers, known);
+    }
+    builds::create(tx, &new, now).await
 }
 
-/// Makes every job of a fork's pull request that would get secrets or an engine wait for approval. The others run. Groups of builds are
-/// the pull request's own: a stranger keeps none of the repository's builds waiting, and cancels none.
-pub(crate) fn restrain(plan: &mut BuildPlan, event: &Event) {
-    let Some(pull_request) = event.pull_request.as_ref().filter(|_| is_from_one(event)) else { return };
-    let commit: String = event.commit.chars().take(10).collect();
+/// Lets every job of a stranger's pull request ask what the repository wants to be asked. Groups of builds are the pull request's own: a
+/// stranger keeps none of the repository's builds waiting, and cancels none. Done again to the same plan it changes nothing.
+fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool) {
+    let Some(number) = stranger::pull_request(event) else { return };
+    let own = format!("pull request {number}: ");
     for job in &mut plan.jobs {
-        if let Some(concurrency) = &mut job.concurrency {
-            concurrency.group = format!("pull request {}: {}", pull_request.number, concurrency.group);
+        if let Some(concurrency) = &mut job.concurrency
+            && !concurrency.group.starts_with(&own)
+        {
+            concurrency.group.insert_str(0, &own);
         }
-        let mut gets: Vec<String> = job.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
-        if job.docker {
-            gets.push("a Docker API".to_owned());
-        }
-        if gets.is_empty() {
-            continue;
-        }
-        let question = format!(
-            "the commit {commit} of pull request {}, which comes from a fork, would get {}",
-            pull_request.number,
-            gets.join(", ")
-        );
-        job.approval = Some(match job.approval.take() {
-            Some(asked) => format!("{asked} ({question})"),
-            None => question,
-        });
+        job.stranger = stranger::question(setting, known, event, job);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use longshore_core::{
-        EventName, JobPlan,
+        EventName, JobPlan, Person,
         event::PullRequest,
         plan::{Concurrency, SecretUse},
     };
@@ -68,6 +66,7 @@ mod tests {
                 source_branch: "main".to_owned(),
                 target_branch: "main".to_owned(),
                 fork,
+                author: Some(Person { id: Some(42), name: "ada".to_owned() }),
             }),
             schedule: None,
         }
@@ -86,8 +85,9 @@ mod tests {
         let concurrency = Some(Concurrency { group: "deploy-main".to_owned(), cancel_in_progress: true });
         let mut of_fork = BuildPlan::new(vec![JobPlan { concurrency, ..JobPlan::default() }]);
         let mut of_ours = of_fork.clone();
-        restrain(&mut of_fork, &event(true));
-        restrain(&mut of_ours, &event(false));
+        restrain(&mut of_fork, &event(true), Strangers::None, false);
+        restrain(&mut of_fork, &event(true), Strangers::None, false);
+        restrain(&mut of_ours, &event(false), Strangers::None, false);
         assert_eq!(
             (group(&of_fork).as_str(), group(&of_ours).as_str()),
             ("pull request 7: deploy-main", "deploy-main")
@@ -95,16 +95,24 @@ mod tests {
     }
 
     #[test]
-    fn a_forks_job_that_would_get_secrets_or_an_engine_waits_for_approval_and_no_other_does() {
-        let mut restrained = plan();
-        restrain(&mut restrained, &event(true));
-        let asked: Vec<Option<&str>> = restrained.jobs.iter().map(|job| job.approval.as_deref()).collect();
-        let of_fork = "the commit 1f0c2d3e4a of pull request 7, which comes from a fork, would get";
-        assert_eq!(asked[0], None);
-        assert_eq!(asked[1], Some(format!("{of_fork} `TOKEN`").as_str()));
-        assert_eq!(asked[2], Some(format!("Now? ({of_fork} a Docker API)").as_str()));
+    fn every_job_of_a_forks_pull_request_asks_and_with_the_setting_none_only_those_that_would_get_something() {
+        let questions = |setting, known| {
+            let mut restrained = plan();
+            restrain(&mut restrained, &event(true), setting, known);
+            let once = restrained.clone();
+            restrain(&mut restrained, &event(true), setting, known);
+            assert_eq!(restrained, once, "a build that is made once more asks no more");
+            restrained.jobs.iter().map(JobPlan::question).collect::<Vec<_>>()
+        };
+        let of_fork = "the commit 1f0c2d3e4a of pull request 7, which comes from a fork";
+        let token = Some(format!("{of_fork}, would get `TOKEN`"));
+        let docker = Some(format!("Now? ({of_fork}, would get a Docker API)"));
+        assert_eq!(questions(Strangers::All, true), [Some(of_fork.to_owned()), token.clone(), docker.clone()]);
+        assert_eq!(questions(Strangers::None, false), [None, token.clone(), docker.clone()]);
+        assert_eq!(questions(Strangers::FirstTime, true), [None, token, docker]);
+        assert!(questions(Strangers::FirstTime, false).iter().all(Option::is_some));
         let mut of_ours = plan();
-        restrain(&mut of_ours, &event(false));
+        restrain(&mut of_ours, &event(false), Strangers::All, false);
         assert_eq!(of_ours, plan());
     }
 }

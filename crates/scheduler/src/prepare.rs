@@ -4,14 +4,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest};
+use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest, stranger};
 use longshore_forge::{
     CommitId, Revision,
     git::{CloneUrl, GitError, Mirror, Mirrors, Wanted},
 };
 use longshore_store::repos::Repo;
 
-use crate::{outsiders, schedules, schedules::Schedules};
+use crate::{schedules, schedules::Schedules};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
@@ -141,7 +141,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         pull_request: origin.pull_request,
         schedule: origin.schedule,
     });
-    if outsiders::is_from_one(&event) {
+    if stranger::brings(&event) {
         mirror.check_size(&commit).await?;
     }
     let speaks_for_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
@@ -150,7 +150,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         None => None,
     };
     // Strangers do not say what runs here: a fork's pull request is built by the files of the branch that it asks to change.
-    let files_of = target.as_ref().filter(|_| outsiders::is_from_one(&event)).unwrap_or(&commit);
+    let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
     let checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
@@ -238,10 +238,7 @@ fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option
     };
     let warnings = checked.diagnostics.clone();
     match checked.plan(&event, &facts) {
-        Planned::Build(mut plan) => {
-            outsiders::restrain(&mut plan, &event);
-            What::Build { event, plan, diagnostics: warnings }
-        }
+        Planned::Build(plan) => What::Build { event, plan, diagnostics: warnings },
         Planned::Broken(diagnostics) => What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();

@@ -4,11 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp};
 use longshore_forge::git::Wanted;
-use longshore_store::{
-    Store, StoreError,
-    builds::{self, NewBuild},
-    repos,
-};
+use longshore_store::{Store, StoreError, builds::NewBuild, repos};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,6 +13,7 @@ use crate::{
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
     manual::{self, ManualStart},
+    outsiders,
     prepare::{Origin, Planner, Prepared, What},
     rerun::{self, Rerun},
     schedules::{self, Schedules},
@@ -162,6 +159,12 @@ impl Scheduler {
         self.ask(|done| Request::Approve { job, by, done }).await.map_err(in_words)
     }
 
+    /// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone.
+    pub async fn approve_build(&self, build: BuildId, by: &str) -> Result<(), RequestError> {
+        let by = by.to_owned();
+        self.ask(|done| Request::ApproveBuild { build, by, done }).await.map_err(in_words)
+    }
+
     /// Ends a job that waits for approval.
     pub async fn decline_job(&self, job: JobId, by: &str) -> Result<(), RequestError> {
         let by = by.to_owned();
@@ -185,7 +188,7 @@ impl Scheduler {
         if let Some(schedules) = &schedules {
             longshore_store::schedules::replace(&mut tx, new.repo, schedules).await?;
         }
-        let build = builds::create(&mut tx, &new, Timestamp::now()).await?;
+        let build = outsiders::create(&mut tx, new, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(build.id)
     }

@@ -10,7 +10,7 @@ use longshore_core::{DueSchedule, EventName, Timestamp};
 use longshore_forge::git::Wanted;
 use longshore_store::{
     ChangeKind, Store, StoreError,
-    builds::{self, NewBuild},
+    builds::NewBuild,
     repos,
     schedules::{self, Fired, NewSchedule, Schedule as Row, ScheduleKey},
 };
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::TRIES, by_repo::Working, by_repo::caught, by_repo::later,
-    by_repo::pause_after, by_repo::sleep_until, prepare::Origin, prepare::Planner, prepare::Prepared, prepare::What,
+    by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner, prepare::Prepared,
+    prepare::What,
 };
 use longshore_pipeline::{Pipeline, Schedule};
 
@@ -172,7 +173,7 @@ async fn fire(
     let mut tx = store.write().await?;
     let fired = match verdict {
         Verdict::Build(new) => {
-            let build = builds::create(&mut tx, &new, now).await?;
+            let build = outsiders::create(&mut tx, *new, now).await?;
             tracing::info!(repo = repo.name, number = build.number, cron = row.key.cron, %due_at, "new build");
             schedules::fired(&mut tx, row, due_at, next_at, &Fired::Build(build.id)).await
         }

@@ -1,13 +1,16 @@
 //! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
 
 use longshore_core::{
-    BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, RepoId, Severity, Status, Timestamp,
+    BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, Lane, RepoId, Severity, Status, Timestamp,
+    stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, row, transition, write::NewChange};
+use crate::{
+    ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, pull_requests, row, transition, write::NewChange,
+};
 
-pub use crate::{gates::close_pull_request, transition::cancel_build as cancel};
+pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
 
 /// A build, without its jobs (see [`jobs::of_builds`]) and its plan (see [`plan`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +75,8 @@ pub struct BuildFilter {
 }
 
 /// Creates a build with its jobs: those that nothing keeps `queued`, the others `blocked` or `skipped`, those carried over
-/// `success`. Older builds whose group it takes are asked to stop.
+/// `success`. Older builds whose group it takes, and those of older
+/// commits of its pull request, are asked to stop.
 /// [`StoreError::Invalid`] for a plan that has no jobs, an unknown need, or a key twice.
 pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     let broken = new.diagnostics.iter().any(|d| d.severity == Severity::Error);
@@ -92,8 +96,8 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     };
     sqlx::query(
         "INSERT INTO builds (id, repo, number, status, reason, event, branch, commit_id, delivery, rerun_of, created_at,
-                             finished_at, plan_version, event_json, diagnostics)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                             finished_at, plan_version, event_json, diagnostics, pull_request)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id.to_string())
     .bind(new.repo.to_string())
@@ -110,20 +114,24 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     .bind(new.plan.version)
     .bind(row::to_json(&new.event)?)
     .bind(row::to_json(&new.diagnostics)?)
+    .bind(new.event.pull_request.as_ref().map(|pull_request| row::signed(pull_request.number)))
     .execute(tx.conn())
     .await?;
     if !broken {
-        jobs::insert_all(tx, new.repo, id, &new.plan.jobs, &new.carried_over, now).await?;
+        let lane = Lane { repo: new.repo, stranger: stranger::pull_request(&new.event) };
+        jobs::insert_all(tx, lane, id, &new.plan.jobs, &new.carried_over, now).await?;
         let mut taken: Vec<String> = Vec::new();
         for concurrency in new.plan.jobs.iter().filter_map(|job| job.concurrency.as_ref()) {
             if concurrency.cancel_in_progress && !taken.contains(&concurrency.group) {
                 taken.push(concurrency.group.clone());
             }
         }
-        gates::supersede(tx, new.repo, u64::try_from(number).unwrap_or(0), id, &taken, now).await?;
+        let number = u64::try_from(number).unwrap_or(0);
+        gates::supersede(tx, new.repo, number, id, &taken, now).await?;
         if !taken.is_empty() {
             gates::release(tx, new.repo, now).await?;
         }
+        pull_requests::supersede_older(tx, new.repo, id, number, &new.event, now).await?;
         transition::follow_build(tx, new.repo, id, now).await?;
     }
     tx.only_new(id);

@@ -8,17 +8,19 @@ use std::collections::BTreeMap;
 
 use longshore_core::{
     BuildId, ErrorKind, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
-    event::PullRequest,
     expression::Value,
     needs::{Readiness, readiness},
     state::JobEvent,
 };
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::{
-    StoreError, WriteTx, jobs, row,
+    StoreError, WriteTx, approvals, jobs, row,
     transition::{STANDING, Standing, follow_build, set_status},
 };
+
+/// What the reason of a job begins with that waits for a yes; the question follows.
+pub(crate) const WAITS_FOR_APPROVAL: &str = "waits for approval: ";
 
 /// What a job's end means: for those that need it, for its matrix, and for whoever waits for its group.
 pub(crate) async fn follow(
@@ -63,20 +65,27 @@ pub(crate) async fn look(
     if job.status != Status::Blocked {
         return Ok(None);
     }
-    let needs = jobs::fetch_needs(tx.conn(), job.id).await?;
-    let event = match readiness(plan, &needs, &known(tx, job.build).await?) {
+    let event = match readiness_of(tx, job, plan).await? {
         Readiness::Waits => return Ok(None),
         Readiness::Skipped(reason) => JobEvent::DoesNotRun { reason },
         Readiness::Broken(message) => JobEvent::Ended(Outcome::Error { kind: ErrorKind::Expression, message }),
-        Readiness::Runs => match &plan.approval {
-            Some(question) => JobEvent::Waits { reason: format!("waits for approval: {question}") },
-            None => {
+        Readiness::Runs => match plan.question() {
+            Some(question) if !approvals::is_approved(tx, job.id).await? => {
+                JobEvent::Waits { reason: format!("{WAITS_FOR_APPROVAL}{question}") }
+            }
+            Some(_) | None => {
                 mark_ready(tx, job.id).await?;
                 return Ok(None);
             }
         },
     };
     Ok(set_status(tx, job, &event, now).await?.filter(|to| *to != Status::Blocked))
+}
+
+/// What the needs and the `if` of a job say now.
+pub(crate) async fn readiness_of(tx: &mut WriteTx, job: &Standing, plan: &JobPlan) -> Result<Readiness, StoreError> {
+    let needs = jobs::fetch_needs(tx.conn(), job.id).await?;
+    Ok(readiness(plan, &needs, &known(tx, job.build).await?))
 }
 
 /// The first look at a new job.
@@ -88,38 +97,6 @@ pub(crate) async fn begin(tx: &mut WriteTx, job: JobId, plan: &JobPlan, now: Tim
         follow(tx, &standing, to, now).await?;
     }
     Ok(())
-}
-
-/// Somebody says yes. [`StoreError::Conflict`] where nobody is asked.
-pub async fn approve(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
-    let standing = asked(tx, job, "approve").await?;
-    sqlx::query("UPDATE jobs SET approved_by = ?, approved_at = ? WHERE id = ?")
-        .bind(by)
-        .bind(now.as_millis())
-        .bind(job.to_string())
-        .execute(tx.conn())
-        .await?;
-    mark_ready(tx, job).await?;
-    release(tx, standing.repo, now).await?;
-    follow_build(tx, standing.repo, standing.build, now).await?;
-    Ok(())
-}
-
-/// Whether somebody is asked about this job; its standing then.
-pub(crate) async fn asked(tx: &mut WriteTx, job: JobId, verb: &str) -> Result<Standing, StoreError> {
-    let standing = Standing::of(tx, job).await?;
-    let plan = jobs::fetch_plan(tx.conn(), job).await?.ok_or(StoreError::NotFound("job"))?;
-    let ready: bool =
-        sqlx::query_scalar("SELECT ready FROM jobs WHERE id = ?").bind(job.to_string()).fetch_one(tx.conn()).await?;
-    let waits = standing.status == Status::Blocked && plan.approval.is_some() && !ready;
-    if !waits {
-        return Err(StoreError::Conflict(format!("there is nothing to {verb}: the job is {}", standing.status)));
-    }
-    let needs = jobs::fetch_needs(tx.conn(), job).await?;
-    if readiness(&plan, &needs, &known(tx, standing.build).await?) != Readiness::Runs {
-        return Err(StoreError::Conflict(format!("there is nothing to {verb} yet: jobs that it needs are not over")));
-    }
-    Ok(standing)
 }
 
 /// Lets into the queue what is ready and has its turn, in the order of creation; the others say what they wait for.
@@ -257,46 +234,24 @@ pub(crate) async fn supersede(
         query.push(" AND builds.repo = ").push_bind(repo.to_string());
         query.push(" AND jobs.build <> ").push_bind(build.to_string()).push(" ORDER BY jobs.seq");
         let rows = query.build().fetch_all(tx.conn()).await?;
-        let reason = format!("build #{number} has taken the group `{group}`");
-        stop(tx, repo, &rows, reason, now).await?;
+        let jobs = rows.iter().map(Standing::from_row).collect::<Result<Vec<_>, _>>()?;
+        stop(tx, repo, &jobs, &format!("build #{number} has taken the group `{group}`"), now).await?;
     }
     Ok(())
 }
 
-/// A pull request is closed: its builds that are not over are not waited for any more. Those that its closing itself starts go on.
-/// How many were stopped.
-pub async fn close_pull_request(
-    tx: &mut WriteTx,
-    repo: RepoId,
-    number: u64,
-    now: Timestamp,
-) -> Result<usize, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(STANDING);
-    query.push(" WHERE jobs.finished_at IS NULL AND builds.event = 'pull-request' AND builds.repo = ");
-    query.push_bind(repo.to_string());
-    query.push(" AND json_extract(builds.event_json, '$.pull_request.number') = ").push_bind(row::signed(number));
-    query.push(" AND json_extract(builds.event_json, '$.pull_request.action') <> ").push_bind(PullRequest::CLOSED);
-    let rows = query.push(" ORDER BY jobs.seq").build().fetch_all(tx.conn()).await?;
-    let stopped = stop(tx, repo, &rows, format!("the pull request #{number} was closed"), now).await?;
-    if stopped > 0 {
-        release(tx, repo, now).await?;
-    }
-    Ok(stopped)
-}
-
 /// Cancels jobs that wait and asks those that run to end. How many builds that stopped.
-async fn stop(
+pub(crate) async fn stop(
     tx: &mut WriteTx,
     repo: RepoId,
-    rows: &[SqliteRow],
-    reason: String,
+    jobs: &[Standing],
+    reason: &str,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    let event = JobEvent::Superseded { reason };
+    let event = JobEvent::Superseded { reason: reason.to_owned() };
     let mut touched: Vec<BuildId> = Vec::new();
-    for row in rows {
-        let job = Standing::from_row(row)?;
-        if set_status(tx, &job, &event, now).await?.is_some() && !touched.contains(&job.build) {
+    for job in jobs {
+        if set_status(tx, job, &event, now).await?.is_some() && !touched.contains(&job.build) {
             touched.push(job.build);
         }
     }
@@ -313,7 +268,7 @@ async fn dependents(tx: &mut WriteTx, need: JobId) -> Result<Vec<Standing>, Stor
     query.build().fetch_all(tx.conn()).await?.iter().map(Standing::from_row).collect()
 }
 
-async fn mark_ready(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
+pub(crate) async fn mark_ready(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
     sqlx::query("UPDATE jobs SET ready = 1 WHERE id = ?").bind(job.to_string()).execute(tx.conn()).await?;
     Ok(())
 }

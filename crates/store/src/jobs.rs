@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{BuildId, JobId, JobPlan, NeedEnd, RepoId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, JobPlan, Lane, NeedEnd, RepoId, Status, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     ChangeKind, Store, StoreError, WriteTx,
     attempts::{self, Attempt},
-    gates, row,
+    gates, queue, row,
     steps::{self, Step},
     write::NewChange,
 };
 
 pub use crate::{
-    gates::{approve, look_again},
+    approvals::{approve, approve_build},
+    gates::look_again,
     transition::{Applied, ClaimedJob, apply, claim_next, decline, end_attempt},
 };
 
@@ -142,10 +143,10 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     Ok(running)
 }
 
-/// Whether a job waits for nothing but capacity. Takes no turn from the writer.
-pub async fn any_queued(store: &Store) -> Result<bool, StoreError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE finished_at IS NULL AND status = 'queued')";
-    Ok(sqlx::query_scalar(query).fetch_one(store.readers()).await?)
+/// Whether [`claim_next`] would claim a job. Takes no turn from the writer.
+pub async fn any_to_claim(store: &Store) -> Result<bool, StoreError> {
+    let next = queue::next(&mut *store.readers().acquire().await?, store.slots()).await?;
+    Ok(next.is_some())
 }
 
 /// Keeps the number of the session with the attempt's agent: the next one's is higher, whatever the clock does.
@@ -261,7 +262,7 @@ pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timesta
 /// A new build's jobs, steps and edges. Those that nothing keeps are queued.
 pub(crate) async fn insert_all(
     tx: &mut WriteTx,
-    repo: RepoId,
+    lane: Lane,
     build: BuildId,
     plans: &[JobPlan],
     carried_over: &[(String, JobId)],
@@ -285,8 +286,8 @@ pub(crate) async fn insert_all(
         };
         sqlx::query(
             "INSERT INTO jobs (id, build, position, key, name, pipeline, matrix, status, plan, finished_at, concurrency_group,
-                               continue_on_error)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                               continue_on_error, lane)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.to_string())
         .bind(build.to_string())
@@ -300,6 +301,7 @@ pub(crate) async fn insert_all(
         .bind(status.is_final().then_some(now.as_millis()))
         .bind(plan.concurrency.as_ref().map(|concurrency| concurrency.group.as_str()))
         .bind(plan.continue_on_error)
+        .bind(lane.to_string())
         .execute(tx.conn())
         .await?;
         match carried.get(plan.key.as_str()) {
@@ -322,7 +324,7 @@ pub(crate) async fn insert_all(
     for plan in plans.iter().filter(|plan| !carried.contains_key(plan.key.as_str())) {
         gates::begin(tx, ids[plan.key.as_str()], plan, now).await?;
     }
-    gates::release(tx, repo, now).await?;
+    gates::release(tx, lane.repo, now).await?;
     Ok(())
 }
 
@@ -407,8 +409,7 @@ const SELECT: &str = "
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,
            jobs.started_at, jobs.finished_at,
            jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by,
-           CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 AND jobs.reason IS NOT NULL
-                THEN json_extract(jobs.plan, '$.approval') END AS asks,
+           CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 THEN jobs.reason END AS asks,
            (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
                                                 a.exit_code, 'claimed_at', a.claimed_at, 'started_at', a.started_at,
                                                 'finished_at', a.finished_at, 'log_bytes', a.log_bytes) ORDER BY a.attempt)
@@ -440,7 +441,10 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         finished_at: row::time_opt(row, "finished_at")?,
         carried_over: row::parsed_opt(row, "carried_over")?,
         attempts: attempts::from_json(row)?,
-        asks: row.try_get("asks")?,
+        asks: row
+            .try_get::<Option<&str>, _>("asks")?
+            .and_then(|reason| reason.strip_prefix(gates::WAITS_FOR_APPROVAL))
+            .map(str::to_owned),
         approved_by: row.try_get("approved_by")?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,

@@ -7,6 +7,7 @@
 //! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
 //! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
+mod approvals;
 pub mod attempts;
 pub mod backup;
 pub mod builds;
@@ -23,6 +24,9 @@ pub mod logs;
 mod migrations;
 pub mod overview;
 mod page;
+pub mod people;
+mod pull_requests;
+mod queue;
 mod removals;
 pub mod repos;
 pub mod restore;

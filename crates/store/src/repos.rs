@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{RepoId, Strangers, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -52,6 +52,10 @@ pub struct Repo {
     /// Readable without a token.
     pub public: bool,
     pub default_branch: Option<String>,
+    /// Which pull requests of forks wait for approval.
+    pub strangers: Strangers,
+    /// Whether newer commits of a pull request cancel its older builds.
+    pub cancel_older: bool,
     pub created_at: Timestamp,
 }
 
@@ -72,6 +76,8 @@ pub struct RepoPatch {
     pub public: Option<bool>,
     /// `Some(None)`: as the forge says.
     pub default_branch: Option<Option<String>>,
+    pub strangers: Option<Strangers>,
+    pub cancel_older: Option<bool>,
     /// Makes a new webhook secret.
     pub renew_hook_secret: bool,
 }
@@ -127,12 +133,19 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         hook_secret,
         public: new.public,
         default_branch: new.default_branch.clone(),
+        strangers: Strangers::default(),
+        cancel_older: true,
         created_at: now,
     })
 }
 
 pub async fn get(store: &Store, id: RepoId) -> Result<Option<Repo>, StoreError> {
     fetch(&mut *store.readers().acquire().await?, id).await
+}
+
+/// [`get`], within a transaction.
+pub async fn get_now(tx: &mut WriteTx, id: RepoId) -> Result<Option<Repo>, StoreError> {
+    fetch(tx.conn(), id).await
 }
 
 pub async fn by_name(store: &Store, name: &str) -> Result<Option<Repo>, StoreError> {
@@ -172,7 +185,8 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     let renewed = patch.renew_hook_secret.then(HookSecret::random);
     let row = sqlx::query(
         "UPDATE repos SET clone_url = coalesce(?, clone_url), public = coalesce(?, public),
-                default_branch = iif(?, ?, default_branch), hook_secret = coalesce(?, hook_secret)
+                default_branch = iif(?, ?, default_branch), hook_secret = coalesce(?, hook_secret),
+                strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older)
          WHERE id = ? RETURNING *",
     )
     .bind(&patch.clone_url)
@@ -180,6 +194,8 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .bind(patch.default_branch.is_some())
     .bind(patch.default_branch.as_ref().and_then(Option::as_ref))
     .bind(renewed.as_ref().map(HookSecret::expose))
+    .bind(patch.strangers.map(Strangers::as_str))
+    .bind(patch.cancel_older)
     .bind(id.to_string())
     .fetch_optional(tx.conn())
     .await?
@@ -230,6 +246,8 @@ pub(crate) fn from_row(row: &SqliteRow) -> Result<Repo, StoreError> {
         hook_secret: HookSecret(row.try_get("hook_secret")?),
         public: row.try_get("public")?,
         default_branch: row.try_get("default_branch")?,
+        strangers: row::parsed(row, "strangers")?,
+        cancel_older: row.try_get("cancel_older")?,
         created_at: row::time(row, "created_at")?,
     })
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use longshore_core::Slots;
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     pool::PoolOptions,
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     secret_key: OnceLock<SecretKey>,
     /// What this server says of itself, where jobs may ask for it.
     labels: OnceLock<BTreeMap<String, String>>,
+    slots: OnceLock<Slots>,
     _lock: File,
 }
 
@@ -116,6 +118,7 @@ impl Store {
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
+                slots: OnceLock::new(),
                 _lock: lock,
             }),
         })
@@ -196,6 +199,15 @@ impl Store {
 
     pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {
         self.inner.labels.get()
+    }
+
+    /// How many jobs may run at once. The first call counts; without one, any number.
+    pub fn use_slots(&self, slots: Slots) {
+        self.inner.slots.get_or_init(|| slots);
+    }
+
+    pub(crate) fn slots(&self) -> Slots {
+        self.inner.slots.get().copied().unwrap_or(Slots::NO_LIMIT)
     }
 
     /// Bytes free and in all, of the disk with the data folder; nothing where the system does not say.

@@ -10,10 +10,11 @@ use longshore_core::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, StoreError, WriteTx, attempts,
+    ChangeKind, StoreError, WriteTx, approvals, attempts,
     builds::{self, Build},
     gates,
     jobs::{self, Job},
+    queue,
     repos::{self, Repo},
     row, steps,
     write::NewChange,
@@ -88,19 +89,16 @@ pub async fn end_attempt(
 
 /// Somebody says no. [`StoreError::Conflict`] where nobody is asked.
 pub async fn decline(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
-    let standing = gates::asked(tx, job, "decline").await?;
+    let standing = approvals::asked(tx, job, "decline").await?;
     apply_to(tx, &standing, &JobEvent::Declined { by: by.to_owned() }, now).await.map(drop)
 }
 
-/// Claims the job that has been queued for longest (by creation), if there is one.
+/// Claims the job whose turn it is, by `core::queue`; nothing where none waits that has a slot.
 pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<ClaimedJob>, StoreError> {
-    let oldest =
-        sqlx::query("SELECT id FROM jobs WHERE finished_at IS NULL AND status = 'queued' ORDER BY seq LIMIT 1")
-            .fetch_optional(tx.conn())
-            .await?;
-    let Some(oldest) = oldest else { return Ok(None) };
-    let id: JobId = row::parsed(&oldest, "id")?;
+    let slots = tx.store().slots();
+    let Some(id) = queue::next(tx.conn(), slots).await? else { return Ok(None) };
     apply(tx, id, &JobEvent::Claimed, now).await?;
+    queue::had_turn(tx, id).await?;
 
     let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
     let plan = jobs::fetch_plan(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;

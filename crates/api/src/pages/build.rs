@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     ApiError,
+    build_actions::approve_all,
     builds::{find, view},
+    job_actions::may_approve,
     params::Path,
     server::Server,
     views::{BuildView, JobView},
@@ -56,6 +58,8 @@ pub(crate) struct BuildPage {
     summaries: Vec<Summary>,
     more_summaries: usize,
     has_failed: bool,
+    /// Whether one yes answers for several jobs.
+    approves_all: bool,
     canceling: bool,
     may_build: bool,
     csrf: String,
@@ -94,6 +98,9 @@ pub(crate) async fn show(
     let rest = DETAILS.saturating_sub(taken.sum());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now, rest);
     let has_failed = listed.iter().any(|job| failed(job.status));
+    let asking = listed.iter().filter(|job| job.asks.is_some()).count();
+    let of_fork = build.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
+    let approves_all = asking > 1 || (asking == 1 && of_fork && listed.len() > 1);
     let more_jobs = listed.len().saturating_sub(JOBS);
     if more_jobs > 0 {
         listed.sort_by_key(|job| !failed_or_runs(job.status));
@@ -120,6 +127,7 @@ pub(crate) async fn show(
         summaries,
         more_summaries,
         has_failed,
+        approves_all,
         canceling: build.status == Status::Canceling,
         may_build: visitor.may_build(),
         csrf: visitor.csrf(),
@@ -181,6 +189,16 @@ pub(crate) async fn cancel(
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Build)?;
     server.scheduler.cancel_build(id).await?;
+    Ok(see(&format!("/builds/{id}")))
+}
+
+pub(crate) async fn approve(
+    State(server): State<Arc<Server>>,
+    Path(id): Path<BuildId>,
+    Post { visitor, .. }: Post<Nothing>,
+) -> Result<Response, ApiError> {
+    may_approve(&visitor.caller)?;
+    approve_all(&server, &visitor.caller, id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 

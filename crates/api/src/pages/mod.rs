@@ -78,6 +78,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/builds/{build}", get(build::show))
         .route("/builds/{build}/cancel", post(build::cancel))
         .route("/builds/{build}/rerun", post(build::rerun))
+        .route("/builds/{build}/approve", post(build::approve))
         .route("/queue", get(queue::show))
         .route("/settings", get(settings::show))
         .route("/jobs/{job}", get(job::show))

@@ -27,6 +27,7 @@ async fn a_pull_requests_build_says_what_is_to_be_merged_where_and_whence() {
                 source_branch: "quick".to_owned(),
                 target_branch: "main".to_owned(),
                 fork: true,
+                author: None,
             });
         })
         .await;

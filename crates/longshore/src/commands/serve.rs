@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::Context as _;
 use longshore_api::{Api, ApiConfig, EngineProbe};
-use longshore_core::Timestamp;
-use longshore_executor::{EngineOptions, Limits};
+use longshore_core::{Slots, Timestamp};
+use longshore_executor::EngineOptions;
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
@@ -73,6 +73,7 @@ async fn serve(config: Config) -> super::Result {
         store.use_secret_key(key);
     }
     store.use_labels(config.labels.clone());
+    store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
     if let Err(error) = secrets::check_key(&store).await {
         // Jobs without secrets run all the same; those with one end as an error that says this.
         tracing::error!(%error, "secrets cannot be used");
@@ -89,14 +90,13 @@ async fn serve(config: Config) -> super::Result {
     let (report, reports) = mpsc::channel(1024);
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
     let scheduler = Scheduler::start(store.clone(), planner, config.capacity, order, reports, &tasks, &shutdown);
-    let limits = Limits {
-        memory: config.job_memory_bytes,
-        pids: u32::try_from(config.job_pids).unwrap_or(u32::MAX),
-        log: config.job_log_bytes,
-        ..Limits::default()
-    };
-    let extras =
-        Arc::new(Extras { limits, url: config.url.clone(), disk_patience: DISK_PATIENCE, ..Extras::default() });
+    let extras = Arc::new(Extras {
+        limits: config.limits.clone(),
+        limits_of_strangers: config.strangers.limits.clone(),
+        url: config.url.clone(),
+        disk_patience: DISK_PATIENCE,
+        ..Extras::default()
+    });
     let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));

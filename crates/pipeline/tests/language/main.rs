@@ -49,6 +49,7 @@ fn pull_request(target: &str, action: &str) -> Event {
             source_branch: "topic".to_owned(),
             target_branch: target.to_owned(),
             fork: true,
+            author: None,
         }),
         ..push("topic")
     }

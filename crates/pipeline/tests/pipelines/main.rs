@@ -61,6 +61,7 @@ fn pull_request(action: &str) -> Event {
             source_branch: "tabs".to_owned(),
             target_branch: "main".to_owned(),
             fork: false,
+            author: None,
         }),
         ..event(EventName::PullRequest, "refs/pull/7/head")
     }

@@ -8,6 +8,7 @@ use longshore_store::{jobs, tokens::Scope};
 
 use crate::{
     ApiError,
+    job_actions::may_approve,
     pages::post::{Nothing, Post, see},
     params::Path,
     server::Server,
@@ -38,7 +39,7 @@ pub(crate) async fn approve(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
+    may_approve(&visitor.caller)?;
     server.scheduler.approve_job(id, visitor.caller.name()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was approved");
     Ok(see(&format!("/builds/{}", build_of(&server, id).await?)))
@@ -49,7 +50,7 @@ pub(crate) async fn decline(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
+    may_approve(&visitor.caller)?;
     server.scheduler.decline_job(id, visitor.caller.name()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was declined");
     Ok(see(&format!("/builds/{}", build_of(&server, id).await?)))

@@ -24,7 +24,7 @@ use crate::{
         show,
     },
     params::Path,
-    repos::{apply, check_branch, check_clone_url},
+    repos::{apply, check_branch, check_clone_url, strangers},
     server::Server,
 };
 
@@ -72,6 +72,8 @@ async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings
         clone_url: String::new(),
         default_branch: repo.default_branch.clone().unwrap_or_default(),
         public: repo.public.then(String::new),
+        strangers: repo.strangers.as_str().to_owned(),
+        cancel_older: repo.cancel_older.then(String::new),
     };
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
@@ -93,6 +95,10 @@ pub(crate) struct SettingsForm {
     #[serde(default)]
     default_branch: String,
     public: Option<String>,
+    /// Empty: as it is.
+    #[serde(default)]
+    strangers: String,
+    cancel_older: Option<String>,
 }
 
 pub(crate) async fn change(
@@ -117,8 +123,14 @@ async fn save(server: &Server, id: RepoId, form: &SettingsForm) -> Result<(), Ap
         check_clone_url(url)?;
     }
     check_branch(default_branch.as_deref())?;
-    let public = Some(form.public.is_some());
-    let patch = RepoPatch { clone_url, public, default_branch: Some(default_branch), renew_hook_secret: false };
+    let patch = RepoPatch {
+        clone_url,
+        public: Some(form.public.is_some()),
+        default_branch: Some(default_branch),
+        strangers: given(&form.strangers).as_deref().map(strangers).transpose()?,
+        cancel_older: Some(form.cancel_older.is_some()),
+        renew_hook_secret: false,
+    };
     apply(server, id, &patch).await?;
     Ok(())
 }

@@ -1,0 +1,206 @@
+//! Who counts as a stranger, and what a repository asks before anything of theirs runs: the one place that decides it.
+//!
+//! A stranger is whoever brings commits without being allowed to push: a fork's pull request. What follows from that (approval, limits,
+//! a lane of its own in the queue) asks here.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Event, JobPlan};
+
+/// Which pull requests of strangers wait for approval before anything of theirs runs: a repository's setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strangers {
+    /// Only jobs that get something of the repository's: secrets, a Docker API.
+    None,
+    /// Those of people of whom nothing was approved or merged here before.
+    FirstTime,
+    #[default]
+    All,
+}
+
+impl Strangers {
+    pub const ALL: [Self; 3] = [Self::None, Self::FirstTime, Self::All];
+
+    /// The word, as in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::FirstTime => "first-time",
+            Self::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for Strangers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is none of the three.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` does not say which pull requests of forks wait for approval: write none, first-time or all")]
+pub struct NotStrangers(pub String);
+
+impl FromStr for Strangers {
+    type Err = NotStrangers;
+
+    fn from_str(text: &str) -> Result<Self, NotStrangers> {
+        Self::ALL.into_iter().find(|word| word.as_str() == text).ok_or_else(|| NotStrangers(text.to_owned()))
+    }
+}
+
+/// Somebody at a forge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The forge's number, which no other person ever gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// The forge's name for them, which may pass to another person.
+    pub name: String,
+}
+
+impl Person {
+    /// What they are known by: the number where the forge told it, else the name. Nothing where neither is known: nobody knows them.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        match self.id {
+            Some(id) => Some(format!("id {id}")),
+            None => Some(&self.name).filter(|name| !name.is_empty()).map(|name| format!("name {name}")),
+        }
+    }
+}
+
+/// Whether an event brings commits of somebody who may not push to the repository.
+#[must_use]
+pub fn brings(event: &Event) -> bool {
+    event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
+}
+
+/// The number of the pull request, where an event is a stranger's.
+#[must_use]
+pub fn pull_request(event: &Event) -> Option<u64> {
+    event.pull_request.as_ref().filter(|_| brings(event)).map(|pull_request| pull_request.number)
+}
+
+/// Whoever asks for the merge, where an event is a stranger's: by this they are known again.
+#[must_use]
+pub fn author(event: &Event) -> Option<String> {
+    event.pull_request.as_ref().filter(|_| brings(event))?.author.as_ref()?.key()
+}
+
+/// Why a job waits until somebody has approved the event's commit; nothing where it does not. `known`: something of the
+/// [`author`]'s was approved or merged here before.
+#[must_use]
+pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) -> Option<String> {
+    let number = pull_request(event)?;
+    let commit: String = event.commit.chars().take(10).collect();
+    let mut gets: Vec<String> = plan.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
+    if plan.docker {
+        gets.push("a Docker API".to_owned());
+    }
+    let asked = match setting {
+        Strangers::None => false,
+        Strangers::FirstTime => !known,
+        Strangers::All => true,
+    };
+    let what = match (gets.is_empty(), asked, setting) {
+        (false, _, _) => format!(", would get {}", gets.join(", ")),
+        (true, false, _) => return None,
+        (true, true, Strangers::FirstTime) => match &event.pull_request.as_ref()?.author {
+            Some(author) if !author.name.is_empty() => {
+                format!(", of whose author `{}` nothing was approved or merged here before", author.name)
+            }
+            Some(_) | None => ", of whose author nothing was approved or merged here before".to_owned(),
+        },
+        (true, true, Strangers::None | Strangers::All) => String::new(),
+    };
+    Some(format!("the commit {commit} of pull request {number}, which comes from a fork{what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{EventName, event::PullRequest, plan::SecretUse};
+
+    fn event(fork: bool, author: Option<Person>) -> Event {
+        Event {
+            name: EventName::PullRequest,
+            git_ref: "refs/pull/7/head".to_owned(),
+            commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
+            before: None,
+            message: String::new(),
+            author: String::new(),
+            author_email: String::new(),
+            sender: String::new(),
+            url: None,
+            default_branch: None,
+            inputs: BTreeMap::new(),
+            pull_request: Some(PullRequest {
+                number: 7,
+                title: String::new(),
+                action: "opened".to_owned(),
+                source_branch: "main".to_owned(),
+                target_branch: "main".to_owned(),
+                fork,
+                author,
+            }),
+            schedule: None,
+        }
+    }
+
+    fn ada() -> Option<Person> {
+        Some(Person { id: Some(42), name: "ada".to_owned() })
+    }
+
+    #[test]
+    fn a_person_is_known_by_the_forges_number_and_by_name_only_without_one() {
+        let key = |id, name: &str| Person { id, name: name.to_owned() }.key();
+        assert_eq!(key(Some(42), "ada").as_deref(), Some("id 42"));
+        // Whoever took over a name that became free is another person, and so is one who calls themselves `id 42`.
+        assert_ne!(key(Some(43), "ada"), key(Some(42), "ada"));
+        assert_eq!(key(None, "id 42").as_deref(), Some("name id 42"));
+        assert_eq!(key(None, ""), None);
+    }
+
+    #[test]
+    fn only_a_forks_pull_request_is_a_strangers() {
+        assert!(brings(&event(true, ada())) && !brings(&event(false, ada())));
+        assert_eq!((pull_request(&event(true, None)), pull_request(&event(false, None))), (Some(7), None));
+        let mut push = event(true, None);
+        push.pull_request = None;
+        for setting in Strangers::ALL {
+            assert_eq!(question(setting, false, &event(false, ada()), &JobPlan::default()), None);
+            assert_eq!(question(setting, false, &push, &JobPlan::default()), None);
+        }
+    }
+
+    #[test]
+    fn every_setting_asks_about_whom_it_says_and_always_about_what_is_ours() {
+        let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
+        let (plain, named) = (JobPlan::default(), JobPlan { secrets: vec![secret], ..JobPlan::default() });
+        let asks = |setting, known, plan| question(setting, known, &event(true, ada()), plan).is_some();
+        for (setting, of_unknown, of_known) in
+            [(Strangers::None, false, false), (Strangers::FirstTime, true, false), (Strangers::All, true, true)]
+        {
+            assert_eq!(
+                (asks(setting, false, &plain), asks(setting, true, &plain)),
+                (of_unknown, of_known),
+                "{setting}"
+            );
+            assert!(asks(setting, false, &named) && asks(setting, true, &named), "{setting}");
+        }
+        let asked = question(Strangers::FirstTime, false, &event(true, ada()), &plain).unwrap();
+        assert_eq!(
+            asked,
+            "the commit 1f0c2d3e4a of pull request 7, which comes from a fork, of whose author `ada` nothing was approved or merged here \
+             before"
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether the engine's storage can limit what a container and what a volume take of the disk. It says so only when it is asked to: what
+//! it refused once is not asked again.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::fault::Fault;
+
+/// What is known of it; both are believed until the engine refuses.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas {
+    no_containers: AtomicBool,
+    no_volumes: AtomicBool,
+}
+
+impl Quotas {
+    pub(crate) fn of_containers(&self) -> bool {
+        !self.no_containers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn of_volumes(&self) -> bool {
+        !self.no_volumes.load(Ordering::Relaxed)
+    }
+
+    /// The engine refused to limit one of them. Whether that is news: then the same without the limit may succeed.
+    pub(crate) fn refused(&self, fault: Fault) -> bool {
+        let (of, what) = match fault {
+            Fault::NoContainerQuota => (&self.no_containers, "containers"),
+            Fault::NoVolumeQuota => (&self.no_volumes, "volumes"),
+            Fault::SandboxGone
+            | Fault::AgentMissing
+            | Fault::AgentBroken
+            | Fault::ImageGone
+            | Fault::NetworkGone
+            | Fault::NameTaken
+            | Fault::Other => return false,
+        };
+        let news = !of.swap(true, Ordering::Relaxed);
+        if news {
+            tracing::warn!(
+                "the engine's storage cannot limit what {what} take of the disk: jobs run without that limit"
+            );
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_storage_refused_once_is_not_asked_for_again_and_the_other_is() {
+        let quotas = Quotas::default();
+        assert!(!quotas.refused(Fault::Other) && quotas.of_containers());
+        assert!(quotas.refused(Fault::NoContainerQuota) && !quotas.refused(Fault::NoContainerQuota));
+        assert!(!quotas.of_containers() && quotas.of_volumes());
+    }
+}

@@ -1,0 +1,65 @@
+//! People of whom something was approved or merged in a repository. Who is a stranger at all is `core::stranger`'s to say.
+
+use longshore_core::{BuildId, Event, RepoId, Timestamp, stranger};
+use sqlx::SqliteConnection;
+
+use crate::{Store, StoreError, WriteTx, builds, row};
+
+/// Whether something of the author of a stranger's pull request was approved or merged here before.
+pub async fn knows(store: &Store, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+    fetch_knows(&mut *store.readers().acquire().await?, repo, event).await
+}
+
+/// [`knows`], within a transaction.
+pub async fn knows_now(tx: &mut WriteTx, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+    fetch_knows(tx.conn(), repo, event).await
+}
+
+async fn fetch_knows(conn: &mut SqliteConnection, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
+    let Some(person) = stranger::author(event) else { return Ok(false) };
+    let known = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM known_people WHERE repo = ? AND person = ?)")
+        .bind(repo.to_string())
+        .bind(person)
+        .fetch_one(conn)
+        .await?;
+    Ok(known)
+}
+
+/// Something of a build was approved: its author is known from now on.
+pub(crate) async fn approved(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<(), StoreError> {
+    let build = builds::fetch(tx.conn(), build).await?.ok_or(StoreError::NotFound("build"))?;
+    match stranger::author(&build.event) {
+        Some(person) => remember(tx, build.repo, &person, now).await,
+        None => Ok(()),
+    }
+}
+
+/// A pull request was merged: its author (by [`Person::key`](longshore_core::Person::key)) is known from now on, if there was a build of
+/// it here.
+pub async fn merged(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    pull_request: u64,
+    author: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let built: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM builds WHERE repo = ? AND pull_request = ?)")
+        .bind(repo.to_string())
+        .bind(row::signed(pull_request))
+        .fetch_one(tx.conn())
+        .await?;
+    match built {
+        true => remember(tx, repo, author, now).await,
+        false => Ok(()),
+    }
+}
+
+async fn remember(tx: &mut WriteTx, repo: RepoId, person: &str, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO known_people (repo, person, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(repo.to_string())
+        .bind(person)
+        .bind(now.as_millis())
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
