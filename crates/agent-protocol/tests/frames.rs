@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use longshore_agent_protocol::frame::{self, FrameError};
-use longshore_agent_protocol::message::{AgentError, JobResult, JobSpec, StepResult, StepSpec, StepStatus};
+use longshore_agent_protocol::message::{
+    AgentError, JobEnd, JobResult, JobSpec, SandboxLeft, StepResult, StepSpec, StepStatus,
+};
 use longshore_agent_protocol::spool::{segment_first_seq, segment_name};
 use longshore_agent_protocol::{
     FromAgent, FromAgentDecoder, Item, SpoolReader, ToAgent, ToAgentDecoder, VERSION, encode_from_agent, encode_marker,
@@ -91,7 +93,10 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             .prop_map(|(step, time_ms, text)| FromAgent::Note { step, time_ms, text }),
         1 => (any::<i64>(), ".{0,30}").prop_map(|(time_ms, message)| FromAgent::JobFinished {
             time_ms,
-            end: JobResult::Error { kind: AgentError::DiskFull, message }.into(),
+            end: JobEnd {
+                sandbox: SandboxLeft { as_it_was: time_ms % 2 == 0, reason: message.clone() },
+                ..JobResult::Error { kind: AgentError::DiskFull, message }.into()
+            },
         }),
     ]
 }
@@ -387,4 +392,13 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
     let (read, errors) = read_to_agent(&bytes, &[65_536]);
     assert!(read == expected);
     assert_eq!(errors, 0);
+}
+
+#[test]
+fn the_end_that_an_agent_of_an_earlier_build_says_leaves_its_sandbox_in_doubt() {
+    let end: JobEnd = serde_json::from_str(r#"{"result":{"result":"success"}}"#).unwrap();
+    assert_eq!((end.result, end.sandbox.as_it_was), (JobResult::Success, false));
+    let of_a_later_one = r#"{"result":{"result":"success"},"sandbox":{"as_it_was":true,"checked":3},"more":1}"#;
+    let end: JobEnd = serde_json::from_str(of_a_later_one).unwrap();
+    assert!(end.sandbox.as_it_was);
 }

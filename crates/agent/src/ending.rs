@@ -51,7 +51,8 @@ impl Ending {
         self.target.is_none()
     }
 
-    /// Does what is due, and says when to come again. A group whose leader has not been waited for is not over.
+    /// Does what is due, and says when to come again. A group whose leader has not been waited for is not over,
+    /// unless it hangs in the kernel.
     pub(crate) fn go_on(&mut self, leader_gone: bool) -> Option<Instant> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
@@ -65,7 +66,7 @@ impl Ending {
             self.killed.get_or_insert(now);
         }
         let hopeless = self.killed.is_some_and(|killed| now.duration_since(killed) >= HOPELESS);
-        if leader_gone && (!alive || hopeless) {
+        if (leader_gone && !alive) || hopeless {
             self.target = None;
             return None;
         }
@@ -73,7 +74,7 @@ impl Ending {
             // No event tells of the others' end.
             return Some(now + LOOK);
         }
-        self.killed.is_none().then_some(since + self.grace)
+        Some(self.killed.map_or(since + self.grace, |killed| killed + HOPELESS))
     }
 }
 

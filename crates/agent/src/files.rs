@@ -21,6 +21,8 @@ pub(crate) const MAX_OUTPUT: u64 = 64 << 10;
 pub(crate) const MAX_SUMMARY: u64 = 96 << 10;
 /// Bytes of a step's `LONGSHORE_ENV`, and of its `LONGSHORE_PATH`.
 const MAX_ENV: u64 = 256 << 10;
+/// The kernel's limit for one variable, with its name, the sign between and the end (`MAX_ARG_STRLEN`).
+pub(crate) const MAX_STRING: usize = 128 << 10;
 
 /// The four files of one try of a step.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl StepFiles {
     /// What is in them; the error names the file and what to do.
     pub(crate) fn read(&self) -> Result<Told, String> {
         let outputs = pairs(&text(&self.output, MAX_OUTPUT, "LONGSHORE_OUTPUT")?, "LONGSHORE_OUTPUT")?;
-        let env = pairs(&text(&self.env, MAX_ENV, "LONGSHORE_ENV")?, "LONGSHORE_ENV")?;
+        let env = variables(&self.env)?;
         let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if env.keys().any(|name| !is_variable(name) || name.starts_with("LONGSHORE_")) {
             return Err("LONGSHORE_ENV sets a variable that may not be set: write letters, digits and underscores, and not `LONGSHORE_` in front".to_owned());
@@ -111,15 +113,49 @@ pub(crate) fn read_regular(path: &Path, flags: OFlags, limit: u64) -> io::Result
 
 /// A file's text. One that the step removed holds nothing; what it put in its place is not followed.
 fn text(path: &Path, limit: u64, name: &str) -> Result<String, String> {
-    let bytes = match read_regular(path, OFlags::NOFOLLOW, limit + 1) {
+    let text = head(path, limit + 1, name)?;
+    if text.len() as u64 > limit { Err(too_long(limit, name)) } else { Ok(text) }
+}
+
+/// The first bytes of a file's text, as [`text`].
+fn head(path: &Path, most: u64, name: &str) -> Result<String, String> {
+    let bytes = match read_regular(path, OFlags::NOFOLLOW, most) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(|error| format!("{name} cannot be read: {error}"))?,
     };
     let _ = fs::remove_file(path);
-    if bytes.len() as u64 > limit {
-        return Err(format!("{name} has more than {} KiB, which is the limit of a step", limit >> 10));
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        // A character may be cut where the reading ends.
+        Err(error) if error.utf8_error().error_len().is_none() && error.as_bytes().len() as u64 == most => {
+            Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+        }
+        Err(_) => Err(format!("{name} is not UTF-8 text")),
     }
-    String::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))
+}
+
+fn too_long(limit: u64, name: &str) -> String {
+    format!("{name} has more than {} KiB, which is the limit of a step", limit >> 10)
+}
+
+/// What a step's `LONGSHORE_ENV` sets; a variable that no program could be given is named here, not at the step that meets it.
+fn variables(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    // More is read than may be there, to name what makes it too long.
+    let text = head(path, 4 * MAX_ENV, "LONGSHORE_ENV")?;
+    let found = pairs(&text, "LONGSHORE_ENV");
+    if let Ok(found) = &found
+        && let Some((name, value)) = found.iter().find(|(name, value)| name.len() + value.len() + 2 > MAX_STRING)
+    {
+        let name: String = name.chars().take(64).collect();
+        return Err(format!(
+            "LONGSHORE_ENV sets `{name}` to {} bytes, and a variable may have 128 KiB with its name: write it to a file instead, and its path here",
+            value.len()
+        ));
+    }
+    if text.len() as u64 > MAX_ENV {
+        return Err(too_long(MAX_ENV, "LONGSHORE_ENV"));
+    }
+    found
 }
 
 /// `name=value` lines, and `name<<END` with lines up to `END`.

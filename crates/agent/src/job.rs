@@ -7,23 +7,24 @@
 mod background;
 mod outputs;
 mod steps;
+mod tries;
 mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::mask::{Patterns, masked};
-use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec, SandboxLeft};
+use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec, SandboxLeft, StepResult, StepSpec};
 use longshore_agent_protocol::{FrameError, FromAgent};
 use longshore_core::expression::runs;
 use longshore_core::template::Template;
 use rustix::io::Errno;
 
-use self::background::Background;
+use self::tries::Try;
 use crate::account::Account;
 use crate::checkout::{self, Chunk};
 use crate::files::private_file;
@@ -33,11 +34,14 @@ use crate::spool::Spool;
 use crate::step::Surroundings;
 use crate::streams::Streams;
 use crate::sys::Reaped;
+use crate::unstarted::StartError;
 use crate::values::Values;
 use crate::verdict::{failure_of, finished, skipped};
 use crate::wake::{Event, Mailbox, Wake};
 use crate::{AgentOptions, clock, processes};
 
+/// Where the engine has put memory for the job's secret files, below the agent's root.
+pub(crate) const SECRETS: &str = "secrets";
 /// The most that processes left in the background get between TERM and KILL.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
@@ -143,9 +147,20 @@ struct Job {
     patterns: Option<Arc<Patterns>>,
     /// What steps have put before PATH.
     path: Vec<String>,
-    background: Vec<Background>,
+    background: Vec<Try>,
     /// What the first step that failed makes of the job.
     failure: Option<JobResult>,
+    /// Kills for memory that a step has been told of: those beside it have nothing to do with them.
+    kills_told: Option<u64>,
+}
+
+/// Where the steps of a job take place.
+#[derive(Debug)]
+struct Stage<'a> {
+    spec: &'a JobSpec,
+    surroundings: Surroundings,
+    /// As they stand.
+    values: Values,
 }
 
 impl Job {
@@ -163,6 +178,7 @@ impl Job {
             path: Vec::new(),
             background: Vec::new(),
             failure: None,
+            kills_told: None,
         }
     }
 
@@ -171,40 +187,38 @@ impl Job {
             .map_err(|error| Broken::new(AgentError::Internal, format!("the masks cannot be built: {error}")))?;
         self.streams = Streams::new(self.patterns.clone());
         let surroundings = self.prepare(spec)?;
-        let secrets = write_secrets(spec, &surroundings)?;
+        if let Some(first) = spec.steps.first() {
+            surroundings
+                .try_architecture(&first.shell, &self.inside.children)
+                .map_err(|error: StartError| Broken::new(AgentError::ImageUnusable, error.to_string()))?;
+        }
+        let secrets = self.write_secrets(spec, &surroundings)?;
         if spec.checkout {
             self.check_out(&surroundings, chunks)?;
         }
-        let mut values = Values::new(spec.known.clone(), surroundings.workspace.clone());
+        let values = Values::new(spec.known.clone(), surroundings.workspace.clone());
+        let mut stage = Stage { spec, surroundings, values };
         if self.checkout_is_whole(spec) {
-            values.add_env(filled("env", &spec.env, &values)?);
-            values.add_env(secrets);
+            stage.values.add_env(filled("env", &spec.env, &stage.values)?);
+            stage.values.add_env(secrets);
         }
 
         for (number, step) in (0_u16..).zip(&spec.steps) {
-            self.hear_backgrounds(spec)?;
-            values.go_on(self.failure.is_some() && self.stop.is_none(), self.stop.is_some());
+            self.hear_backgrounds(&mut stage)?;
+            stage.values.go_on(self.failure.is_some() && self.stop.is_none(), self.stop.is_some());
             let may_run = self.aftermath.is_none_or(|until| Instant::now() < until) && self.checkout_is_whole(spec);
-            let result = match may_run.then(|| runs(step.condition.as_ref(), &values)) {
+            match may_run.then(|| runs(step.condition.as_ref(), &stage.values)) {
                 None | Some(Ok(false)) => {
                     self.say(&finished(number, skipped()))?;
-                    skipped()
+                    self.conclude(number, step, &skipped(), &mut stage.values);
                 }
-                Some(Err(error)) => self.not_understood(number, &format!("`if`: {error}"))?,
-                Some(Ok(true)) => match self.run_step(number, step, spec, &surroundings, &mut values)? {
-                    Some(result) => result,
-                    // It runs on; what becomes of it is heard later.
-                    None => continue,
-                },
-            };
-            values.step_ended(step.id.as_deref(), &result, step.continue_on_error);
-            if self.failure.is_none() && !step.continue_on_error {
-                self.failure = failure_of(number, step, &result);
+                Some(Err(error)) => self.not_understood(number, step, &format!("`if`: {error}"), &mut stage.values)?,
+                Some(Ok(true)) => self.run_step(number, step, &mut stage)?,
             }
         }
-        self.hear_backgrounds(spec)?;
-        self.end_backgrounds(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
-        let outputs = if self.checkout_is_whole(spec) { self.job_outputs(spec, &values)? } else { BTreeMap::new() };
+        self.end_backgrounds(&mut stage, Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
+        let outputs =
+            if self.checkout_is_whole(spec) { self.job_outputs(spec, &stage.values)? } else { BTreeMap::new() };
         let result = match (self.stop, self.failure.take()) {
             (Some(Stop::Canceled), _) => JobResult::Canceled,
             (Some(Stop::TimedOut), _) => JobResult::TimedOut { limit_ms: spec.timeout_ms },
@@ -235,6 +249,39 @@ impl Job {
             Broken::new(kind, format!("the workspace {} cannot be made: {error}", workspace.display()))
         })?;
         Ok(Surroundings::new(account, workspace, scripts))
+    }
+
+    /// What a step that is over means to those after it, and to the job.
+    fn conclude(&mut self, number: u16, step: &StepSpec, result: &StepResult, values: &mut Values) {
+        values.step_ended(step.id.as_deref(), result, step.continue_on_error);
+        if self.failure.is_none() && !step.continue_on_error {
+            self.failure = failure_of(number, step, result);
+        }
+    }
+
+    /// Secrets that are files, written for the steps' user alone. The variables that lead to them.
+    fn write_secrets(&self, spec: &JobSpec, surroundings: &Surroundings) -> Result<BTreeMap<String, String>, Broken> {
+        if spec.secret_files.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut folder = self.inside.options.root.join(SECRETS);
+        if !is_on_memory(&folder) {
+            folder.clone_from(&surroundings.scripts);
+            self.note(
+                u16::MAX,
+                "the job's secret files lie on the engine's disk until the job ends: this engine gave no memory for them".to_owned(),
+            )?;
+        }
+        let mut variables = BTreeMap::new();
+        for (at, (variable, value)) in spec.secret_files.iter().enumerate() {
+            let path = folder.join(format!("secret-{at}"));
+            private_file(&path, value.as_bytes(), &surroundings.account).map_err(|error| {
+                let message = format!("the secret `{variable}` cannot be written to its file: {error}");
+                Broken::new(AgentError::Internal, message)
+            })?;
+            variables.insert(variable.clone(), path.display().to_string());
+        }
+        Ok(variables)
     }
 
     fn check_out(&mut self, surroundings: &Surroundings, chunks: Receiver<Chunk>) -> Result<(), Broken> {
@@ -278,17 +325,12 @@ impl Job {
     }
 }
 
-/// Secrets that are files, written for the steps' user alone. The variables that lead to them.
-fn write_secrets(spec: &JobSpec, surroundings: &Surroundings) -> Result<BTreeMap<String, String>, Broken> {
-    let mut variables = BTreeMap::new();
-    for (at, (variable, value)) in spec.secret_files.iter().enumerate() {
-        let path = surroundings.scripts.join(format!("secret-{at}"));
-        private_file(&path, value.as_bytes(), &surroundings.account).map_err(|error| {
-            Broken::new(AgentError::Internal, format!("the secret `{variable}` cannot be written to its file: {error}"))
-        })?;
-        variables.insert(variable.clone(), path.display().to_string());
-    }
-    Ok(variables)
+/// Whether what is written there reaches no disk.
+fn is_on_memory(folder: &Path) -> bool {
+    // TMPFS_MAGIC and RAMFS_MAGIC of the kernel's magic.h.
+    const ON_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    rustix::fs::statfs(folder)
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| ON_MEMORY.contains(&kind)))
 }
 
 /// All of these texts, filled in. What cannot be ends the job: a step would see half of what was meant.

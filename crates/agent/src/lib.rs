@@ -32,6 +32,7 @@ mod step;
 mod streams;
 mod sys;
 mod terminal;
+mod unstarted;
 mod values;
 mod verdict;
 mod wake;

@@ -142,7 +142,8 @@ impl Spool {
         encode_marker(nonce, &mut opening);
         encode_from_agent(number, 0, ready, &mut opening)?;
         let mut state = self.lock();
-        state.session = Some(Session { number, opening: Some(opening), lost: false, over: false, next_seq: last_seq + 1 });
+        state.session =
+            Some(Session { number, opening: Some(opening), lost: false, over: false, next_seq: last_seq + 1 });
         state.hellos += 1;
         drop(state);
         self.ack(last_seq);

@@ -16,31 +16,13 @@ use rustix::fs::OFlags;
 use crate::account::Account;
 use crate::files::StepFiles;
 use crate::reaper::Children;
+use crate::unstarted::{StartError, Wanted, is_foreign, no_directory};
 use crate::{sys, terminal};
 
 /// What the engine gives a container whose image sets no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Larger would be faster still, but one user's pipes may hold 64 MiB in all on a machine.
 const PIPE_LEN: usize = 256 << 10;
-
-/// Why a step did not start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error(
-        "the image has no `{program}` (looked for in {path}): use an image that has it, or choose another with the step's `shell`"
-    )]
-    NoShell { program: String, path: String },
-    #[error("the working directory {path} does not exist")]
-    NoDirectory { path: String },
-    #[error("the working directory {path} is not inside the workspace")]
-    OutsideDirectory { path: String },
-    #[error("the script file {path} cannot be written: {source}")]
-    Script { path: String, source: io::Error },
-    #[error("the terminal cannot be opened: {0}")]
-    Terminal(io::Error),
-    #[error("the process cannot be started (too many processes in the job, or not enough memory?): {0}")]
-    Spawn(io::Error),
-}
 
 /// A step, everything about it known.
 #[derive(Debug)]
@@ -107,7 +89,41 @@ impl Surroundings {
             env.insert("PATH".into(), path);
         }
         env.extend(files.variables());
+        // Git works in a folder of another user's only if it is told to.
+        if account.uid != self.account.uid && !env.contains_key(OsStr::new("GIT_CONFIG_COUNT")) {
+            env.insert("GIT_CONFIG_COUNT".into(), "1".into());
+            env.insert("GIT_CONFIG_KEY_0".into(), "safe.directory".into());
+            env.insert("GIT_CONFIG_VALUE_0".into(), self.workspace.clone().into());
+        }
         env
+    }
+
+    /// Whether this machine runs the image's programs: of those that say that they are for another, one is tried.
+    pub(crate) fn try_architecture(&self, shell_line: &str, children: &Children) -> Result<(), StartError> {
+        let path = self.image.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+        let (program, _) = shell(shell_line);
+        // What is in the workspace is the pipeline's own, and may not be there yet.
+        let Some(program) = find(program, path, Path::new("/")).filter(|program| is_foreign(program)) else {
+            return Ok(());
+        };
+        let mut command = Command::new(&program);
+        command.current_dir("/").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sys::detach_as(&mut command, &self.account, false);
+        match children.spawn(&mut command) {
+            // Emulated: that was all to know.
+            Ok(child) => {
+                if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let (account, env) = (&self.account, &self.image);
+                let wanted =
+                    Wanted { program: &program, directory: Path::new("/"), workspace: &self.workspace, account, env };
+                Err(wanted.why_not(error))
+            }
+        }
     }
 
     /// Starts try `attempt` of step `number`.
@@ -121,18 +137,15 @@ impl Surroundings {
         let directory = self.directory(ready)?;
         let name = if attempt == 1 { format!("step-{number}") } else { format!("step-{number}-{attempt}") };
         let files = StepFiles::make(&self.scripts, &name, &ready.account)
-            .map_err(|source| StartError::Script { path: self.scripts.display().to_string(), source })?;
+            .map_err(|source| self.no_script(&self.scripts, source))?;
         let env = self.environment(ready, &files);
         let path = env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
         let (program, arguments) = shell(&ready.shell);
-        let found = find(program, path, &directory).ok_or_else(|| StartError::NoShell {
-            program: if program == "sh" { "/bin/sh".to_owned() } else { program.to_owned() },
-            path: path.to_string_lossy().into_owned(),
-        })?;
+        let found = find(program, path, &directory).ok_or_else(|| self.no_shell(program, path, &directory, ready))?;
         let script = self.write_script(&name, &ready.run)?;
 
-        let mut command = Command::new(found);
-        command.args(arguments).arg(script).current_dir(directory).env_clear().envs(&env);
+        let mut command = Command::new(&found);
+        command.args(arguments).arg(script).current_dir(&directory).env_clear().envs(&env);
         sys::detach_as(&mut command, &ready.account, ready.terminal);
         let (stdout, stderr) = if ready.terminal {
             let (ours, theirs) = terminal::open(&ready.account).map_err(StartError::Terminal)?;
@@ -145,17 +158,20 @@ impl Surroundings {
             command.stdin(Stdio::null()).stdout(write_stdout).stderr(write_stderr);
             (stdout, Some(stderr))
         };
-        let child = children.spawn(&mut command).map_err(StartError::Spawn)?;
+        let child = children.spawn(&mut command).map_err(|error| {
+            let (account, workspace) = (&ready.account, &*self.workspace);
+            Wanted { program: &found, directory: &directory, workspace, account, env: &env }.why_not(error)
+        })?;
         Ok(Running { pid: child.id().cast_signed(), stdout, stderr, files })
     }
 
     fn directory(&self, step: &Ready) -> Result<PathBuf, StartError> {
-        let Some(wanted) = &step.working_directory else { return Ok(self.workspace.clone()) };
+        let wanted = step.working_directory.as_deref().unwrap_or_default();
         let path = self.workspace.join(wanted);
         if Path::new(wanted).components().any(|part| part == std::path::Component::ParentDir) {
-            return Err(StartError::OutsideDirectory { path: wanted.clone() });
+            return Err(StartError::OutsideDirectory { path: wanted.to_owned() });
         }
-        if path.is_dir() { Ok(path) } else { Err(StartError::NoDirectory { path: path.display().to_string() }) }
+        if path.is_dir() { Ok(path) } else { Err(no_directory(&path, &self.workspace)) }
     }
 
     /// The script as a file that the step's user can read. It stays to the job's end: shells read on while they run.
@@ -167,7 +183,29 @@ impl Surroundings {
         };
         match write() {
             Ok(()) => Ok(path),
-            Err(source) => Err(StartError::Script { path: path.display().to_string(), source }),
+            Err(source) => Err(self.no_script(&path, source)),
+        }
+    }
+
+    fn no_shell(&self, program: &str, path: &OsStr, directory: &Path, ready: &Ready) -> StartError {
+        match candidates(program, path, directory).into_iter().find(|file| file.is_file()) {
+            Some(file) => StartError::NotExecutable {
+                program: file.display().to_string(),
+                user: ready.account.name.clone(),
+                of_workspace: file.starts_with(&self.workspace),
+            },
+            None => StartError::NoShell {
+                program: if program == "sh" { "/bin/sh".to_owned() } else { program.to_owned() },
+                path: path.to_string_lossy().into_owned(),
+            },
+        }
+    }
+
+    fn no_script(&self, path: &Path, source: io::Error) -> StartError {
+        if self.scripts.is_dir() {
+            StartError::Script { path: path.display().to_string(), source }
+        } else {
+            StartError::NoScripts { path: self.scripts.display().to_string() }
         }
     }
 }
@@ -184,20 +222,25 @@ fn shell(shell: &str) -> (&str, Vec<&str>) {
     }
 }
 
-/// The program's file, by the step's PATH; `sh` also where it always is.
+/// The program's file, by the step's PATH.
 fn find(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
     let runnable = |file: &PathBuf| {
         fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
+    candidates(program, path, directory).into_iter().find(runnable)
+}
+
+/// Where a program may be, by the step's PATH; `sh` also where it always is.
+fn candidates(program: &str, path: &OsStr, directory: &Path) -> Vec<PathBuf> {
     if program.contains('/') {
-        return Some(directory.join(program)).filter(runnable);
+        return vec![directory.join(program)];
     }
     let fallback = (program == "sh").then(|| PathBuf::from("/bin/sh"));
     std::env::split_paths(path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(program))
         .chain(fallback)
-        .find(runnable)
+        .collect()
 }
 
 /// A pipe whose reading end does not block, and whose other end is the account's: `/dev/stdout` is opened anew.

@@ -2,7 +2,10 @@
 //!
 //! Everything unsafe in this crate is here. Called by `reaper`, `step` and at the start.
 
-#![expect(unsafe_code, reason = "wait4, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form")]
+#![expect(
+    unsafe_code,
+    reason = "wait4, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form"
+)]
 
 use std::io;
 use std::os::unix::process::CommandExt as _;

@@ -7,9 +7,7 @@ use longshore_agent_protocol::message::{FromAgent, JobResult, StepResult, StepSp
 
 use crate::clock;
 use crate::sys::{End, Reaped};
-
-/// The exit code of a job whose step did not start, as shells have it.
-const NOT_STARTED: i32 = 126;
+use crate::unstarted::NOT_STARTED;
 
 /// The result of a step whose process ended; `why` says if it was ended by us.
 pub(crate) fn judge(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> StepResult {

@@ -210,6 +210,129 @@ fn the_end_of_a_background_step_is_told_when_it_comes_and_not_with_the_step_besi
     assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 5, out_of_memory: false }));
 }
 
+/// Waits until what it is given as `$1` is there.
+const UNTIL: &str = "until [ -e $1 ]; do sleep 0.01; done";
+
+fn until(file: &str) -> String {
+    UNTIL.replace("$1", file)
+}
+
+fn beside(id: &str, run: &str) -> StepSpec {
+    StepSpec { background: true, ..named(id, run) }
+}
+
+#[test]
+fn a_background_step_that_has_ended_hands_on_what_any_other_does() {
+    let told = "mkdir bin; printf '#!/bin/sh\necho mine\n' > bin/ls; chmod +x bin/ls; echo $PWD/bin >> $LONGSHORE_PATH
+                echo v=1 >> $LONGSHORE_OUTPUT; echo E=1 >> $LONGSHORE_ENV; echo '# well' >> $LONGSHORE_SUMMARY; echo $$ > pid";
+    let gone = "until [ -s pid ]; do sleep 0.01; done; while kill -0 \"$(cat pid)\" 2>/dev/null; do sleep 0.01; done";
+    let log = run_with(
+        |spec| {
+            spec.outputs.insert("v".into(), template("${{ steps.bg.outputs.v }}"));
+            spec.outputs.insert("late".into(), template("${{ steps.late.outputs.v }}-${{ steps.late.outcome }}"));
+        },
+        vec![
+            beside("late", "trap 'echo v=2 >> $LONGSHORE_OUTPUT; exit 3' TERM; : > up; while :; do sleep 0.01; done"),
+            beside("bg", told),
+            step(&format!("{gone}; {}", until("up"))),
+            filled("echo \"[${{ steps.bg.outputs.v }}][$E][${{ steps.bg.outcome }}][${{ steps.late.outcome }}]\"; ls"),
+        ],
+    );
+    assert_eq!(log.result, Some(JobResult::Success), "{log:?}");
+    assert_eq!(log.stdout(3), "[1][1][success][]\nmine\n");
+    assert_eq!((log.steps[&1].summary.as_str(), log.steps[&1].outputs["v"].as_str()), ("# well\n", "1"));
+    // One that ends with the job has told as much, and what its process makes of TERM is no failure.
+    assert_eq!((log.outputs["v"].as_str(), log.outputs["late"].as_str()), ("1", "2-success"));
+    assert_eq!((log.steps[&0].status, log.steps[&0].exit_code), (StepStatus::Success, None));
+}
+
+#[test]
+fn a_background_step_ends_when_its_time_is_over() {
+    let log = run(vec![
+        StepSpec {
+            timeout_ms: Some(200),
+            ..beside("bg", "echo $$ > pid; echo v=1 >> $LONGSHORE_OUTPUT; exec sleep 100")
+        },
+        step("until [ -s pid ]; do sleep 0.01; done; while kill -0 \"$(cat pid)\" 2>/dev/null; do sleep 0.01; done"),
+        StepSpec { run: template("echo ${{ steps.bg.outcome }} ${{ steps.bg.outputs.v }}"), ..always("") },
+    ]);
+    assert_eq!(log.result, Some(JobResult::TimedOut { limit_ms: 200 }), "{log:?}");
+    assert_eq!((log.steps[&0].status, log.stdout(2).as_str()), (StepStatus::TimedOut, "timed-out 1\n"));
+    assert!(log.steps[&0].wall_ms < 20_000);
+    // Beside a step that waits for nothing the clock runs as well.
+    let log = run(vec![
+        StepSpec {
+            timeout_ms: Some(100),
+            continue_on_error: true,
+            ..beside("bg", "trap ': > ended; exit' TERM; while :; do sleep 0.01; done")
+        },
+        step(&until("ended")),
+    ]);
+    assert_eq!((log.result.clone(), log.steps[&0].status), (Some(JobResult::Success), StepStatus::TimedOut));
+}
+
+#[test]
+fn a_background_step_is_tried_again_and_its_last_try_counts() {
+    let retry = |on: &[RetryOn]| Some(Retry { max: 2, on: on.to_vec() });
+    let flaky = "echo try >> tries; [ $(wc -l < tries) -ge 3 ] && : > third";
+    let log = run(vec![StepSpec { retry: retry(&[RetryOn::Failure]), ..beside("bg", flaky) }, step(&until("third"))]);
+    assert_eq!((log.result.clone(), log.started.as_slice()), (Some(JobResult::Success), &[0, 1][..]), "{log:?}");
+    assert_eq!(log.notes, ["ended with exit code 1; try 2 of 3", "ended with exit code 1; try 3 of 3"]);
+    let never = "echo try >> tries; [ $(wc -l < tries) -ge 3 ] && : > third; exit 4";
+    let log = run(vec![StepSpec { retry: retry(&[RetryOn::Failure]), ..beside("bg", never) }, step(&until("third"))]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 4, out_of_memory: false }));
+    assert_eq!(log.steps[&0].exit_code, Some(4));
+    let slow = "echo try >> tries; [ $(wc -l < tries) -ge 2 ] && : > second && exit 0; exec sleep 60";
+    let again = StepSpec { timeout_ms: Some(200), retry: retry(&[RetryOn::Timeout]), ..beside("bg", slow) };
+    let log = run(vec![again, step(&until("second"))]);
+    assert_eq!(log.result, Some(JobResult::Success), "{log:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_fails_a_step_in_the_background_too() {
+    for script in ["echo broken > $LONGSHORE_OUTPUT; : > up", "echo broken > $LONGSHORE_OUTPUT; : > up; exec sleep 100"]
+    {
+        let log = run(vec![beside("bg", script), step(&until("up"))]);
+        assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 1, out_of_memory: false }), "{script}");
+        assert!(log.notes.iter().any(|note| note.contains("LONGSHORE_OUTPUT, line 1")), "{:?}", log.notes);
+    }
+}
+
+#[test]
+fn a_background_step_that_cannot_start_fails_the_job_as_any_other() {
+    let lost = StepSpec { working_directory: Some("none".into()), ..beside("bg", "true") };
+    let log = run(vec![lost, when("failure() && steps.bg.outcome == 'failure'", "echo seen")]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 126, out_of_memory: false }));
+    assert_eq!(log.stdout(1), "seen\n");
+}
+
+#[test]
+fn a_variable_that_no_program_could_be_given_is_named_by_the_step_that_writes_it() {
+    let log = run(vec![
+        step("echo OK=1 >> $LONGSHORE_ENV; echo \"BIG=$(head -c 200000 /dev/zero | tr '\\0' x)\" >> $LONGSHORE_ENV"),
+        step("echo never"),
+    ]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 1, out_of_memory: false }));
+    assert!(log.notes[0].contains("`BIG`") && log.notes[0].contains("128 KiB"), "{:?}", log.notes);
+    // Over the limit of the file, too.
+    let log =
+        run(vec![step("printf 'BIG<<E\\n%s\\nE\\n' \"$(head -c 400000 /dev/zero | tr '\\0' x)\" >> $LONGSHORE_ENV")]);
+    assert!(log.notes[0].contains("`BIG`") && log.notes[0].contains("400000"), "{:?}", log.notes);
+    let log = run(vec![step("head -c 3000000 /dev/zero | tr '\\0' x >> $LONGSHORE_ENV")]);
+    assert_eq!(log.steps[&0].status, StepStatus::Failure);
+    // The longest that there may be.
+    let log = run(vec![
+        step("echo \"BIG=$(head -c 131067 /dev/zero | tr '\\0' x)\" >> $LONGSHORE_ENV"),
+        step("echo ${#BIG}"),
+    ]);
+    assert_eq!((log.result.clone(), log.stdout(1).as_str()), (Some(JobResult::Success), "131067\n"), "{:?}", log.notes);
+    // Folders before PATH make one variable of it.
+    let many = "i=0; while [ $i -lt 100 ]; do printf '/%01000d\\n' 0; i=$((i+1)); done >> $LONGSHORE_PATH";
+    let log = run(vec![step(many), step("echo never")]);
+    assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 1, out_of_memory: false }));
+    assert!(log.notes[0].contains("LONGSHORE_PATH"), "{:?}", log.notes);
+}
+
 #[test]
 fn a_hash_of_files_is_known_between_steps() {
     let log = run(vec![

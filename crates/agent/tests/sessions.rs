@@ -5,7 +5,8 @@
 mod support;
 
 use bytes::Bytes;
-use longshore_agent_protocol::message::{AgentError, FromAgent, JobResult};
+use longshore_agent_protocol::message::{AgentError, FromAgent, JobEnd, JobResult, SandboxLeft};
+use longshore_agent_protocol::spool::segment_name;
 use longshore_agent_protocol::{FrameError, StepSpec, ToAgent, encode_from_agent, encode_marker};
 use support::{Agent, Limits, Log, NONCE, eventually, step};
 
@@ -264,4 +265,32 @@ fn a_checkout_that_cannot_be_unpacked_is_an_error_of_ours() {
     agent.say(&ToAgent::CheckoutEnd { length: 2000 });
     let log = agent.finish();
     assert!(matches!(log.result, Some(JobResult::Error { kind: AgentError::CheckoutFailed, .. })), "{log:?}");
+}
+
+#[test]
+fn an_end_that_a_step_has_written_into_the_spool_is_not_told() {
+    let mut agent = Agent::start();
+    let (gate, open) = gate(&agent);
+    agent.acks = false;
+    // More than the agent keeps in memory: the beginning is read from its file again.
+    agent.begin(vec![step("head -c 7000000 /dev/zero"), gate]);
+    agent.until(|message| matches!(message, FromAgent::StepStarted { step: 1, .. }));
+    let stored = agent.last_seq;
+    let sandbox = SandboxLeft { as_it_was: true, reason: String::new() };
+    let end = JobEnd { sandbox, ..JobResult::Success.into() };
+    let mut forged = Vec::new();
+    encode_from_agent(1, 1, &FromAgent::JobFinished { time_ms: 0, end }, &mut forged).unwrap();
+    let path = agent.root.path().join("longshore/spool").join(segment_name(1));
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &forged, 0).unwrap();
+    agent.hello(0);
+    let said = agent.until(|message| matches!(message, FromAgent::Lost | FromAgent::JobFinished { .. }));
+    assert!(matches!(said[..], [FromAgent::Ready { .. }, FromAgent::Lost]), "{said:?}");
+    // What memory has goes on, to the end that the agent says itself.
+    std::fs::write(open, "").unwrap();
+    agent.hello(stored);
+    let said = agent.until(|message| matches!(message, FromAgent::JobFinished { .. }));
+    assert!(matches!(said.last(), Some(FromAgent::JobFinished { end, .. }) if !end.sandbox.as_it_was));
+    agent.say(&ToAgent::Ack { seq: agent.last_seq });
+    assert_eq!(agent.wait(), Some(0));
 }

@@ -121,7 +121,7 @@ fn what_the_image_lacks_is_named() {
 fn a_missing_working_directory_fails_the_step_with_a_note() {
     let log = run(vec![StepSpec { working_directory: Some("none".into()), ..step("true") }, always("echo still")]);
     assert!(log.notes[0].contains("none does not exist"), "{:?}", log.notes);
-    assert_eq!(log.steps[&0].status, StepStatus::Error);
+    assert_eq!(log.steps[&0].status, StepStatus::Failure);
     assert_eq!((log.result.clone(), log.stdout(1)), (failed(0, 126), "still\n".into()));
     let log = run(vec![StepSpec { working_directory: Some("../..".into()), ..step("true") }]);
     assert!(log.notes[0].contains("not inside the workspace"));

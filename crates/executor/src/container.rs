@@ -18,6 +18,9 @@ use crate::quota::Quotas;
 pub(crate) const ROOT: &str = "/longshore";
 /// The agent's spool in it.
 pub(crate) const SPOOL: &str = "/longshore/spool";
+/// Over it, on memory: the secrets that are files. They reach no disk, and go with the container.
+const SECRETS: &str = "/longshore/secrets";
+const SECRETS_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=32m,mode=0711";
 
 /// What root in a job's container keeps of its power. Docker's default list without: `NET_RAW` (forged packets to
 /// others on the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (a step of breakouts, and no
@@ -60,6 +63,7 @@ pub(crate) fn body(
         host_config: Some(HostConfig {
             network_mode: Some(format!("container:{sandbox}")),
             mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, request, quotas)]),
+            tmpfs: Some([(SECRETS.to_owned(), SECRETS_OPTIONS.to_owned())].into()),
             // The daemon's drivers are the slowest part of a log's road, and keep a second copy.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             // Results and the OOM flag have to outlive the process.

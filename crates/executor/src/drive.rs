@@ -159,8 +159,9 @@ impl Driver<'_> {
                     let ack = ToAgent::Ack { seq };
                     let farewell = send(&mut writer, this, &ack);
                     let _ = tokio::time::timeout(FAREWELL, farewell).await;
+                    let reader = recorder.sandbox_is_as_it_was().then_some(reader);
                     return self
-                        .finish(recorder, self.request.outcome_of(result, self.cancel.is_cancelled()), Some(reader))
+                        .finish(recorder, self.request.outcome_of(result, self.cancel.is_cancelled()), reader)
                         .await;
                 }
                 Ending::Superseded => {

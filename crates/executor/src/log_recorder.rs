@@ -68,6 +68,8 @@ struct Meaning {
     updates: VecDeque<JobUpdate>,
     /// The job's end was in it.
     finished: Option<JobResult>,
+    /// And it said that other jobs may have its sandbox.
+    sandbox_as_it_was: bool,
 }
 
 impl Meaning {
@@ -75,6 +77,7 @@ impl Meaning {
         self.seq = self.seq.max(later.seq);
         self.updates.extend(later.updates);
         self.finished = later.finished.or(self.finished.take());
+        self.sandbox_as_it_was |= later.sandbox_as_it_was;
     }
 }
 
@@ -104,6 +107,11 @@ impl LogRecorder {
         self.written.finished.as_ref()
     }
 
+    /// Whether the job's agent has said that it leaves its sandbox as it was.
+    pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
+        self.written.sandbox_as_it_was
+    }
+
     /// Tells what is on disk and has not been told. May be dropped and called again.
     pub(crate) async fn tell(&mut self, updates: &mpsc::Sender<JobUpdate>) {
         while !self.written.updates.is_empty() {
@@ -130,7 +138,7 @@ impl LogRecorder {
                     }
                 }
                 RecordKind::JobFinished => {
-                    if let Ok(JobEnd { result, outputs }) = serde_json::from_slice(&record.data) {
+                    if let Ok(JobEnd { result, outputs, sandbox: _ }) = serde_json::from_slice(&record.data) {
                         updates.push_back(JobUpdate::Outputs(outputs));
                         *finished = Some(result);
                     }
@@ -194,7 +202,8 @@ impl LogRecorder {
             }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
-                let JobEnd { result, outputs } = end;
+                let JobEnd { result, outputs, sandbox } = end;
+                self.pending.meaning.sandbox_as_it_was = sandbox.as_it_was;
                 if !outputs.is_empty() {
                     self.pending.meaning.updates.push_back(JobUpdate::Outputs(outputs));
                 }
@@ -333,7 +342,7 @@ mod tests {
         for step in 0..3 {
             recorder.message(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
         }
-        let end = JobEnd { result: JobResult::Success, outputs: std::collections::BTreeMap::new() };
+        let end = JobResult::Success.into();
         recorder.message(4, FromAgent::JobFinished { time_ms: 0, end });
         assert_eq!(recorder.finished(), None, "not on disk yet");
         recorder.flush().await.unwrap();

@@ -43,8 +43,7 @@ pub(crate) struct Remains {
     container: String,
     volume: String,
     sandbox: Sandbox,
-    /// Of an agent that has said its job's end, and so left the sandbox as it found it. Its end tells that the container's processes
-    /// are gone.
+    /// Of an agent that has said that it leaves the sandbox as it found it. Its end tells that the container's processes are gone.
     reader: Option<LinkReader>,
 }
 
@@ -59,9 +58,18 @@ impl Removals {
         Self { slots: Semaphore::new(AT_ONCE), tasks: TaskTracker::new() }
     }
 
-    /// A container of its own: a sandbox.
+    /// A container of its own.
     pub(crate) fn container(&self, shared: &Arc<Shared>, id: String) {
         self.spawn(shared, |shared| async move { remove_container(&shared, &id, FOR_EVER).await });
+    }
+
+    /// A sandbox that nobody may have again. Its lock is held until it is gone: the next process would find it else.
+    pub(crate) fn sandbox(&self, shared: &Arc<Shared>, sandbox: Sandbox) {
+        self.spawn(shared, |shared| async move {
+            let gone = remove_container(&shared, &sandbox.id, FOR_EVER).await;
+            drop(sandbox);
+            gone
+        });
     }
 
     /// A job's container, its volume, and its sandbox back to the pool.

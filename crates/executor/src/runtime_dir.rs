@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,23 @@ const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 /// Holds a lock until dropped.
 #[derive(Debug)]
 pub(crate) struct FileLock {
-    _file: File,
+    file: File,
+}
+
+impl FileLock {
+    /// Marks what it locks as being in use. Nothing where somebody did so and died before they were done.
+    pub(crate) fn mark(self) -> io::Result<Option<Self>> {
+        if self.file.metadata()?.len() > 0 {
+            return Ok(None);
+        }
+        self.file.write_all_at(b"in use\n", 0)?;
+        Ok(Some(self))
+    }
+
+    /// Whoever locks it next may use it.
+    pub(crate) fn unmark(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
 }
 
 /// Waits for the lock `name`. Without a folder, or where it cannot be used, there is nothing to lock: the caller goes on.
@@ -25,7 +41,7 @@ pub(crate) async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
     let locked = tokio::task::spawn_blocking(move || {
         let file = open(&path)?;
         flock(&file, FlockOperation::LockExclusive)?;
-        io::Result::Ok(FileLock { _file: file })
+        io::Result::Ok(FileLock { file })
     });
     match locked.await.map_err(io::Error::other).flatten() {
         Ok(lock) => Some(lock),
@@ -43,7 +59,7 @@ pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
         Ok(()) => {
             // Its time says when the sandbox was last used.
             file.set_modified(SystemTime::now())?;
-            Ok(Some(FileLock { _file: file }))
+            Ok(Some(FileLock { file }))
         }
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
@@ -107,6 +123,17 @@ mod tests {
         assert!(try_lock(dir.path(), "sandbox").unwrap().is_none());
         drop(first);
         assert!(try_lock(dir.path(), "sandbox").unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_process_left_in_the_middle_is_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let take = || try_lock(dir.path(), "sandbox").unwrap().and_then(|lock| lock.mark().unwrap());
+        let first = take().unwrap();
+        first.unmark().unwrap();
+        drop(first);
+        drop(take().expect("it was given back"));
+        assert!(take().is_none(), "who had it died");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Sandboxes: containers that hold a network namespace and do nothing else.
 //!
 //! A job's container joins one and so starts in half the time. One job at a time; reused only by jobs of the same scope, and only
-//! after an agent that said its job's end: it has made the shared `/etc/hosts` what it was. A server keeps its pool in memory and some fresh ones ready;
-//! short-lived processes leave theirs to the next, which finds them by labels and locks them by files.
+//! after an agent that said that what it shares with its jobs, `/etc/hosts` above all, is what it was. A server keeps its pool in
+//! memory and some fresh ones ready; short-lived processes leave theirs to the next, which finds them by labels and locks them by
+//! files. A lock file that is marked is that of a process which died before its job's end: nobody takes that sandbox.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -30,13 +31,13 @@ pub(crate) struct Sandbox {
     pub(crate) id: String,
     scope: String,
     /// Held between processes; `None` in a server.
-    _lock: Option<FileLock>,
+    lock: Option<FileLock>,
 }
 
 impl Sandbox {
     /// The sandbox of a job that is adopted.
     pub(crate) fn adopted(id: String, scope: String) -> Self {
-        Self { id, scope, _lock: None }
+        Self { id, scope, lock: None }
     }
 }
 
@@ -83,7 +84,7 @@ impl Sandboxes {
         };
         Self::refill(shared);
         match pooled {
-            Some(id) => Ok(Sandbox { id, scope: scope.to_owned(), _lock: None }),
+            Some(id) => Ok(Sandbox { id, scope: scope.to_owned(), lock: None }),
             None => create(shared, None).await.map(|sandbox| Sandbox { scope: scope.to_owned(), ..sandbox }),
         }
     }
@@ -92,6 +93,9 @@ impl Sandboxes {
     pub(crate) fn give_back(shared: &Arc<Shared>, sandbox: Sandbox) {
         if shared.options.runtime_dir.is_some() {
             // Letting go of the lock is all: the sandbox ends by itself when nobody comes.
+            if let Some(Err(error)) = sandbox.lock.as_ref().map(FileLock::unmark) {
+                tracing::debug!(%error, "a sandbox is not left to the next process");
+            }
             return;
         }
         let surplus = {
@@ -106,7 +110,7 @@ impl Sandboxes {
 
     /// It is dead or in doubt: nobody gets it again.
     pub(crate) fn discard(shared: &Arc<Shared>, sandbox: Sandbox) {
-        shared.removals.container(shared, sandbox.id);
+        shared.removals.sandbox(shared, sandbox);
     }
 
     /// Makes fresh sandboxes in the background until there are enough, one at a time, and never while a job is being started.
@@ -182,10 +186,10 @@ async fn find(shared: &Arc<Shared>, dir: &Path, scope: &str) -> Result<Option<Sa
         .await
         .api("list containers")?;
     for id in inventory::containers(found).into_iter().map(|container| container.id) {
-        match runtime_dir::try_lock(dir, &id) {
+        match runtime_dir::try_lock(dir, &id).and_then(|lock| lock.map_or(Ok(None), FileLock::mark)) {
             Ok(Some(lock)) => {
                 shared.agent.assume(agent).await;
-                return Ok(Some(Sandbox { id, scope: scope.to_owned(), _lock: Some(lock) }));
+                return Ok(Some(Sandbox { id, scope: scope.to_owned(), lock: Some(lock) }));
             }
             Ok(None) => {}
             Err(error) => {
@@ -289,14 +293,19 @@ async fn try_create(shared: &Arc<Shared>, scope: Option<&str>) -> Result<Sandbox
     };
     // Locked before it runs: only running sandboxes are looked for.
     let lock = match (&shared.options.runtime_dir, scope) {
-        (Some(dir), Some(_)) => runtime_dir::try_lock(dir, &id).ok().flatten(),
+        (Some(dir), Some(_)) => runtime_dir::try_lock(dir, &id)
+            .and_then(|lock| lock.map_or(Ok(None), FileLock::mark))
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, dir = %dir.display(), "the runtime folder cannot be used");
+                None
+            }),
         _ => None,
     };
     if let Err(error) = shared.docker.start_container(&id, None).await.api("start a container") {
         shared.removals.container(shared, id);
         return Err(error);
     }
-    Ok(Sandbox { id, scope: scope.unwrap_or_default().to_owned(), _lock: lock })
+    Ok(Sandbox { id, scope: scope.unwrap_or_default().to_owned(), lock })
 }
 
 /// Scopes name repositories: a label shows only that two are the same.

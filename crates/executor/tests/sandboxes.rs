@@ -279,3 +279,127 @@ async fn the_doctor_finds_a_healthy_engine_healthy_and_a_missing_one_missing() {
     assert!(!findings[0].ok && findings[0].message.contains("/nowhere/docker.sock"), "{findings:#?}");
     world.end().await;
 }
+
+const DEBIAN: &str = "longshore/debian:bookworm";
+const POISON: &str =
+    "echo 203.0.113.66 registry.npmjs.org >> /etc/hosts; echo nameserver 203.0.113.53 >> /etc/resolv.conf";
+
+/// A job of one step, as root, where there are tools to attack with.
+fn attack(script: &str) -> longshore_executor::JobRequest {
+    let mut request = job(&[script]);
+    request.scope = "a".to_owned();
+    request.plan.image = DEBIAN.into();
+    request
+}
+
+/// What the next job of the scope finds in the shared files, and whether it was in the same sandbox.
+async fn next_job_sees(world: &World, before: &BTreeSet<String>) -> (String, bool) {
+    world.engine.settled().await;
+    let ran = world.run(scoped("cat /etc/hosts /etc/resolv.conf")).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    world.engine.settled().await;
+    (ran.journal.stdout_text(), sandboxes(world).await == *before)
+}
+
+async fn is_undone_after(attacks: &[&str]) {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    let (clean, _) = next_job_sees(&world, &first).await;
+    for script in attacks {
+        let ran = world.run(attack(&format!("{POISON}\n{script}"))).await;
+        let (seen, same) = next_job_sees(&world, &first).await;
+        assert_eq!(seen, clean, "{script}: {:?}, {}", ran.outcome, ran.journal.stdout_text());
+        assert!(same, "{script}: it was undone, and said to be: {}", ran.journal.notes());
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_sets_the_limits_of_its_agent_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "prlimit --pid 1 --fsize=0:0",
+        "prlimit --pid 1 --nofile=0:0 || true; prlimit --pid 1 --cpu=1:1 || true; prlimit --pid 1 --as=4096:4096",
+        // Nobody's ids are the agent's, whoever a step becomes.
+        "for id in $(sed -n 's/^Uid://p' /proc/1/status); do
+           for group in $(sed -n 's/^Gid://p' /proc/1/status); do
+             setpriv --reuid $id --regid $group --clear-groups prlimit --pid 1 --fsize=0:0 && echo limited; true
+           done; done",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_goes_on_writing_while_its_agent_tidies_up_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "setsid sh -c 'trap \"\" TERM HUP INT; while :; do echo 203.0.113.66 x >> /etc/hosts; done' >/dev/null 2>&1 &
+         sleep 0.1",
+        "python3 - <<'END' &
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    if os.fork() == 0:
+        os.setsid()
+    open('/etc/hosts', 'a').write('203.0.113.66 x\\n')
+    if os.fork() != 0: os._exit(0)
+END
+         sleep 0.3",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_stops_or_looks_into_its_agent_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "kill -STOP 1; kill -TERM 1; kill -INT 1; kill -KILL 1; kill -XFSZ 1; true",
+        "dd if=/dev/zero of=/proc/1/mem bs=1 count=1; ls /proc/1/fd/ | head -1; : > /proc/1/fd/1; true",
+        "renice 19 1; chrt -i -p 0 1; taskset -p 1 1; ionice -c 3 -p 1; echo 1000 > /proc/1/oom_score_adj; true",
+        // A queued signal says of its sender what it likes.
+        "perl -e 'my $info = pack(\"iiixxxxiix112\", 15, 0, -1, 0, 0); syscall(129, 1, 15, $info); sleep 1'",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_moves_or_protects_the_shared_files_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "mv /etc /moved; mkdir /etc; echo 127.0.0.1 x > /etc/hosts",
+        "chattr +i /etc/hosts; umount /etc/hosts; ln -sf /tmp/x /etc/hosts; chmod 0 /etc/hosts; chown 1:1 /etc/hosts; true",
+        "mount --bind /tmp /etc; unshare -Urm true; ln /etc/hosts /tmp/hosts; : > /etc/hosts; true",
+        "truncate -s 3000000 /etc/hosts",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_agent_says_that_it_is_not_as_it_was_serves_nobody_again() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    let ran = world.run(attack("python3 -c 'import os; os.setxattr(\"/etc/hosts\", \"user.message\", b\"x\")'")).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert!(
+        ran.journal.notes().contains("no other job gets this one's sandbox: /etc/hosts"),
+        "{}",
+        ran.journal.notes()
+    );
+    world.engine.settled().await;
+    run_in(&world, "a").await;
+    assert!(sandboxes(&world).await.is_disjoint(&first));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_of_a_run_that_was_killed_in_the_middle_serves_no_other_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with(|options| short_lived(options, dir.path())).await;
+    let killed = scoped("echo 203.0.113.66 registry.example >> /etc/hosts; echo up; sleep 60");
+    support::run_and_die(&world, &killed, &support::MemoryJournal::default(), "up").await;
+    let left = sandboxes(&world).await;
+    let ran = world.run(scoped("cat /etc/hosts")).await;
+    assert!(!ran.journal.stdout_text().contains("203.0.113.66"), "{left:?}");
+    world.engine.settled().await;
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}

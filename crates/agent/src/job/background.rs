@@ -1,79 +1,51 @@
-//! Steps that run beside the others: what becomes of them, and their end with the job.
+//! Steps that run beside the others: their tries go on in every turn, and what is left of them ends with the job.
 
 use std::time::{Duration, Instant};
 
-use longshore_agent_protocol::message::{JobSpec, StepResult, StepStatus};
+use longshore_agent_protocol::message::StepStatus;
 
-use super::{Broken, Job};
-use crate::ending::Ending;
-use crate::files::StepFiles;
-use crate::sys::Reaped;
-use crate::verdict::{failure_of, finished, judge, millis, skipped};
-
-/// A step that runs beside the others.
-pub(super) struct Background {
-    pub(super) number: u16,
-    pub(super) pid: i32,
-    pub(super) files: StepFiles,
-    pub(super) started: Instant,
-}
+use super::tries::Course;
+use super::{Broken, Job, Stage};
 
 impl Job {
-    /// Tells of background steps that have ended by themselves; one that failed has failed the job.
-    pub(super) fn hear_backgrounds(&mut self, spec: &JobSpec) -> Result<(), Broken> {
+    /// Does what is due for the steps in the background: ends those whose time is over, tells of those that have ended, tries them
+    /// again. Says when to come again, if nothing happens before.
+    pub(super) fn hear_backgrounds(&mut self, stage: &mut Stage<'_>) -> Result<Option<Instant>, Broken> {
         self.take_events();
-        for at in (0..self.background.len()).rev() {
-            let Some(reaped) = self.ended.remove(&self.background[at].pid) else { continue };
-            let background = self.background.remove(at);
-            self.drain(background.number)?;
-            let result = judge(&reaped, None, millis(background.started.elapsed()));
-            if let Some(step) = spec.steps.get(usize::from(background.number))
-                && self.failure.is_none()
-                && !step.continue_on_error
-            {
-                self.failure = failure_of(background.number, step, &result);
+        let mut next = None;
+        for mut running in std::mem::take(&mut self.background) {
+            loop {
+                match self.go_on(&mut running) {
+                    Course::Runs(until) => {
+                        next = [next, until].into_iter().flatten().min();
+                        self.background.push(running);
+                    }
+                    Course::Over => {
+                        if let Some(again) = self.try_is_over(running, stage)? {
+                            running = again;
+                            continue;
+                        }
+                    }
+                }
+                break;
             }
-            self.tell_background(&background, result)?;
         }
-        Ok(())
+        Ok(next)
     }
 
     /// Ends what still runs in the background: it has done its service.
-    pub(super) fn end_backgrounds(&mut self, grace: Duration) -> Result<(), Broken> {
+    pub(super) fn end_backgrounds(&mut self, stage: &mut Stage<'_>, grace: Duration) -> Result<(), Broken> {
+        self.hear_backgrounds(stage)?;
         let why = if self.stop.is_some() { StepStatus::Canceled } else { StepStatus::Success };
-        let mut endings: Vec<_> = self.background.iter().map(|background| Ending::new(background.pid, grace)).collect();
-        let mut reaped: Vec<Option<Reaped>> = vec![None; endings.len()];
-        while endings.iter().any(|ending| !ending.is_over()) {
-            let mut next: Option<Instant> = None;
-            for (at, ending) in endings.iter_mut().enumerate() {
-                reaped[at] = reaped[at].take().or_else(|| self.ended.remove(&self.background[at].pid));
-                if !ending.is_over() {
-                    let come_again = ending.go_on(reaped[at].is_some());
-                    next = [next, come_again].into_iter().flatten().min();
-                }
+        for running in &mut self.background {
+            running.dismiss(why, grace);
+        }
+        loop {
+            let next = self.hear_backgrounds(stage)?;
+            if self.background.is_empty() {
+                return Ok(());
             }
-            if endings.iter().any(|ending| !ending.is_over()) {
-                self.turn(next)?;
-            }
+            self.turn(next)?;
         }
-        for (background, reaped) in std::mem::take(&mut self.background).into_iter().zip(reaped) {
-            self.drain(background.number)?;
-            let wall_ms = millis(background.started.elapsed());
-            let result = match reaped {
-                Some(reaped) => StepResult { exit_code: None, signal: None, ..judge(&reaped, Some(why), wall_ms) },
-                None => StepResult { status: why, wall_ms, ..skipped() },
-            };
-            self.tell_background(&background, result)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn tell_background(&mut self, background: &Background, mut result: StepResult) -> Result<(), Broken> {
-        match background.files.read() {
-            Ok(told) => (result.outputs, result.summary) = (told.outputs, told.summary),
-            Err(message) => self.note(background.number, message)?,
-        }
-        self.hide(background.number, &mut result)?;
-        self.say(&finished(background.number, result))
     }
 }

@@ -132,7 +132,11 @@ impl Job {
                 }
             }
         }
-        let scripts = self.inside.options.root.join("tmp");
-        let _ = fs::remove_dir_all(scripts);
+        let root = &self.inside.options.root;
+        let _ = fs::remove_dir_all(root.join("tmp"));
+        // The folder itself stays: it is a mount.
+        for file in fs::read_dir(root.join(super::SECRETS)).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(file.path());
+        }
     }
 }

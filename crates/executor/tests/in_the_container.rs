@@ -1,0 +1,62 @@
+//! What a job's container is to its steps: where secret files lie, and images whose programs do not run.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use bollard::query_parameters::RemoveImageOptions;
+use longshore_core::{ErrorKind, Outcome};
+use support::{World, images, job};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_files_lie_on_memory_for_the_jobs_user_alone() {
+    let world = World::new().await;
+    let mut request = job(&[
+        "cat $KEY; stat -c '%a %u' $KEY; grep -c \" $(dirname $KEY) tmpfs \" /proc/mounts; case $KEY in $PWD*) echo inside;; esac",
+        "cat $KEY",
+    ]);
+    request.secret_files.insert("KEY".to_owned(), "line one\nline two\n".to_owned());
+    request.plan.steps[0].user = Some("0".to_owned());
+    request.plan.steps[1].user = Some("4321:4321".to_owned());
+    let ran = world.run(request).await;
+    // What it says is masked in the log.
+    assert_eq!(ran.journal.stdout_text(), "***\n600 0\n1\n", "{}", ran.journal.notes());
+    assert!(matches!(&ran.outcome, Outcome::Failure { step, .. } if step == "step 1"), "{:?}", ran.outcome);
+    assert!(!ran.journal.notes().contains("disk"), "{}", ran.journal.notes());
+    world.end().await;
+}
+
+/// The head of a program for a machine, which some program is to load.
+fn elf(machine: u8, loader: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 64 + 56];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (bytes[6], bytes[16], bytes[18], bytes[20]) = (1, 2, machine, 1);
+    (bytes[32], bytes[52], bytes[54], bytes[56]) = (64, 64, 56, 1);
+    bytes[64] = 3;
+    bytes[64 + 8] = 64 + 56;
+    bytes[64 + 32] = u8::try_from(loader.len() + 1).unwrap();
+    bytes.extend_from_slice(loader.as_bytes());
+    bytes.push(0);
+    bytes
+}
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_whose_programs_do_not_run_here_is_an_error_that_names_it_and_why() {
+    let world = World::new().await;
+    for (machine, words) in [(183, ["for arm64", "runs amd64"]), (62, ["`/bin/sh` needs", "/lib/ld-musl-x86_64.so.1"])]
+    {
+        let image = format!("longshore-test/unsound-{:08x}:latest", rand::random::<u32>());
+        let tar = images::tar_of(&[("bin/sh", &elf(machine, "/lib/ld-musl-x86_64.so.1"), 0o755)]);
+        images::import(&world.docker, &image, tar, Vec::new()).await;
+        let mut request = job(&["echo never"]);
+        request.plan.image = image.as_str().into();
+        let ran = world.run(request).await;
+        let Outcome::Error { kind: ErrorKind::ImageUnusable, message } = &ran.outcome else {
+            panic!("{:?}", ran.outcome)
+        };
+        assert!(words.iter().all(|word| message.contains(word)) && message.contains(&image), "{message}");
+        world.engine.settled().await;
+        world.docker.remove_image(&image, None::<RemoveImageOptions>, None).await.unwrap();
+    }
+    world.end().await;
+}
