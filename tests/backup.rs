@@ -20,11 +20,13 @@ use tempfile::TempDir;
 /// Lines, the second half of them only when somebody says so, then an exit code of its own.
 const SLOW: &str = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); while [ $i = 20 ] && [ ! -f go ]; do sleep 0.05; done; done; exit 5";
 
-/// Lets the running job go on.
+/// Lets the running jobs go on.
 fn go(world: &World) {
     let instance = format!("label=longshore.instance={}", world.server.instance);
     let containers = engine::docker(&["ps", "-q", "--filter", &instance, "--filter", "label=longshore.kind=job"]);
-    engine::docker(&["exec", &containers[0], "touch", "/longshore/workspace/go"]);
+    for container in &containers {
+        engine::docker(&["exec", container, "touch", "/longshore/workspace/go"]);
+    }
 }
 
 /// `longshore ARGS` on a data folder, as `docker exec longshore longshore ARGS` is in the server's container.
@@ -49,8 +51,8 @@ fn running() -> (World, String, String) {
     (world, build, one)
 }
 
-/// A backup of the running server over a pipe, restored into another folder.
-fn moved(world: &World) -> TempDir {
+/// A backup of the running server over a pipe, restored into another folder by `longshore restore - ARGS`.
+fn restored(world: &World, args: &[&str]) -> TempDir {
     let backup = longshore(world.server.data.path(), &["backup", "-"]);
     assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
     assert!(String::from_utf8_lossy(&backup.stderr).contains("1 jobs running"));
@@ -59,17 +61,17 @@ fn moved(world: &World) -> TempDir {
     let into_its_own = longshore(world.server.data.path(), &["restore", file.path().to_str().unwrap()]);
     let said = String::from_utf8_lossy(&into_its_own.stderr).into_owned();
     assert_eq!((into_its_own.status.code(), said.contains("another Longshore server")), (Some(1), true), "{said}");
-    let restored = longshore(folder.path(), &["restore", file.path().to_str().unwrap()]);
+    let restored = longshore(folder.path(), &[&["restore", file.path().to_str().unwrap()], args].concat());
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
     assert_eq!(check(folder.path())["report"]["findings"], json!([]));
     folder
 }
 
 #[test]
-fn a_running_job_goes_on_under_a_server_on_the_restored_backup() {
+fn a_running_job_goes_on_under_a_server_whose_restored_backup_takes_over() {
     let (mut world, build, one) = running();
     assert_eq!(check(world.server.data.path())["report"]["findings"], json!([]));
-    let folder = moved(&world);
+    let folder = restored(&world, &["--take-over"]);
     world.server.kill();
     world.server.data = folder;
     world.server.launch();
@@ -85,7 +87,7 @@ fn a_running_job_goes_on_under_a_server_on_the_restored_backup() {
 #[test]
 fn a_job_that_is_gone_when_its_backup_is_restored_ends_as_an_error_that_says_so() {
     let (mut world, build, _) = running();
-    let folder = moved(&world);
+    let folder = restored(&world, &["--take-over"]);
     world.server.kill();
     engine::remove_all(&world.server.instance);
     world.server.data = folder;
@@ -96,6 +98,36 @@ fn a_job_that_is_gone_when_its_backup_is_restored_ends_as_an_error_that_says_so(
     // And the server works.
     assert_eq!(world.run(&one_step("true"))["status"], "success");
     assert_eq!(check(world.server.data.path())["report"]["findings"], json!([]));
+}
+
+#[test]
+fn a_server_on_a_restored_backup_beside_the_first_leaves_that_ones_jobs_alone() {
+    let (world, build, one) = running();
+    let folder = restored(&world, &[]);
+    // One that the backup does not know of.
+    let commit = world.git.push(&one_step(SLOW));
+    let later = text(&world.build_of(&commit), "id");
+    let second = text(job(&world.api().get(&format!("/api/v1/builds/{later}")), "one"), "id");
+    until("its first lines", || (world.api().raw_log(&second).len() > 20).then_some(()));
+
+    let beside = server::Server::start_on(folder, engine::docker_host(), &[]);
+    assert_ne!(beside.instance, world.server.instance);
+    let there = beside.api().wait_for_build(&build);
+    assert_eq!(there["status"], "error", "{there}");
+    assert!(text(job(&there, "one"), "reason").contains("another Longshore"), "{there}");
+    drop(beside);
+
+    for build in [&build, &later] {
+        assert_eq!(text(&world.api().get(&format!("/api/v1/builds/{build}")), "status"), "running");
+    }
+    go(&world);
+    for (build, one) in [(build, one), (later, second)] {
+        let build = world.api().wait_for_build(&build);
+        assert_eq!((&build["status"], &job(&build, "one")["exit_code"]), (&json!("failure"), &json!(5)), "{build}");
+        let expected: String = (0..40).map(|i| format!("line {i}\n")).collect();
+        assert_eq!(String::from_utf8(world.api().raw_log(&one)).unwrap(), expected);
+    }
+    world.nothing_is_left();
 }
 
 #[test]

@@ -136,9 +136,14 @@ pub(crate) async fn inspect(
         Err(error) => return Err(error),
     };
     let label = |key| inspected.config.as_ref()?.labels.as_ref()?.get(key).cloned();
-    let ours = label(labels::JOB) == Some(attempt.job.to_string())
+    let of_attempt = label(labels::JOB) == Some(attempt.job.to_string())
         && label(labels::ATTEMPT) == Some(attempt.attempt.to_string());
-    if !ours {
+    if of_attempt
+        && let Some(instance) = label(labels::INSTANCE).filter(|instance| *instance != shared.options.instance)
+    {
+        return Err(EngineError::Elsewhere { container: name, instance });
+    }
+    if !of_attempt {
         return Err(EngineError::Refused {
             what: "create a container",
             status: 409,

@@ -50,6 +50,10 @@ pub enum EngineError {
         "image `{image}` is not on this engine and could not be pulled: {reason}; check that the engine's host reaches the registry, or `docker load` the image there"
     )]
     PullFailed { image: String, reason: String },
+    #[error(
+        "container {container} is another Longshore's (instance {instance}), which runs this job: it is left alone. The data folder of this server is a copy of that one's; `longshore restore --take-over` before its first start takes jobs over"
+    )]
+    Elsewhere { container: String, instance: String },
     #[error("the engine refused to {what} ({status}): {message}")]
     Refused { what: &'static str, status: u16, message: String },
     #[error("{what}: {reason}")]
@@ -137,6 +141,7 @@ impl EngineError {
             Self::AgentFailed(_) => ErrorKind::AgentFailed,
             Self::ImageMissing { .. } => ErrorKind::ImageMissing,
             Self::PullFailed { .. } => ErrorKind::PullFailed,
+            Self::Elsewhere { .. } => ErrorKind::Lost,
             Self::Local { .. } => ErrorKind::Internal,
         }
     }

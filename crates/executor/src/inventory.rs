@@ -10,7 +10,7 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
-use longshore_core::{BuildId, Timestamp};
+use longshore_core::{BuildId, JobId, Timestamp};
 
 use crate::agent_image::{self, REPOSITORY};
 use crate::engine::{Engine, Shared};
@@ -56,6 +56,21 @@ pub struct Objects {
 pub struct Leftovers {
     containers: Vec<ContainerObject>,
     volumes: Vec<NamedObject>,
+}
+
+impl Leftovers {
+    /// The jobs whose containers run.
+    pub fn running(&self) -> impl Iterator<Item = JobId> + '_ {
+        let running = self.containers.iter().filter(|container| container.running);
+        running.filter_map(|container| container.attempt.map(|attempt| attempt.job))
+    }
+
+    /// Leaves what belongs to these jobs where it is.
+    pub fn leave(&mut self, jobs: &BTreeSet<JobId>) {
+        let left = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
+        self.containers.retain(|container| !left(&container.attempt));
+        self.volumes.retain(|volume| !left(&volume.attempt));
+    }
 }
 
 /// What was removed, by name.

@@ -111,6 +111,10 @@ impl Removals {
     pub(crate) fn attempt(&self, shared: &Arc<Shared>, attempt: AttemptId) {
         self.spawn(shared, move |shared| async move {
             let found = while_away(FOR_EVER, || adoption::inspect(&shared, attempt)).await;
+            // Container and volume are made together, and have one owner.
+            if let Err(EngineError::Elsewhere { .. }) = found {
+                return true;
+            }
             if let Some(facts) = found.ok().flatten().and_then(|found| adoption::facts(found, attempt)) {
                 remove_container(&shared, &facts.container, FOR_EVER).await;
                 // Who used it last is not known: nobody gets it again.

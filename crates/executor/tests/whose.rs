@@ -7,10 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
-use longshore_core::{JobId, Outcome};
+use longshore_core::{ErrorKind, JobId, Outcome};
 use longshore_executor::{CleanScope, Engine, JobRequest};
 use support::proxy::Proxy;
 use support::{BUSYBOX, MemoryJournal, World, adopt, container, docker_host, job, run_and_die};
@@ -85,7 +85,10 @@ async fn an_images_labels_mean_nothing_on_its_jobs_container_and_no_sweep_takes_
     let found = inspected.config.unwrap().labels.unwrap();
     let label = |key: &str| found.get(key).map(String::as_str);
     assert_eq!(label("longshore.instance"), Some(world.instance.as_str()));
-    assert_eq!((label("longshore.kind"), label("longshore.job")), (Some("job"), Some(request.job.to_string().as_str())));
+    assert_eq!(
+        (label("longshore.kind"), label("longshore.job")),
+        (Some("job"), Some(request.job.to_string().as_str()))
+    );
     for key in ["longshore.scope", "longshore.agent", "longshore.later"] {
         assert_eq!(label(key), Some(""), "{key}");
     }
@@ -123,7 +126,8 @@ async fn no_image_is_taken_for_an_agents_by_its_labels() {
     let hash = objects.containers.iter().find(|object| object.kind == "sandbox").unwrap();
     let hash = world.docker.inspect_container(&hash.id, None).await.unwrap().config.unwrap().labels.unwrap();
     let image = format!("longshore-test/agent:{}", world.instance);
-    labelled(&world, &image, &[("longshore.kind", "agent"), ("longshore.agent", hash["longshore.agent"].as_str())]).await;
+    labelled(&world, &image, &[("longshore.kind", "agent"), ("longshore.agent", hash["longshore.agent"].as_str())])
+        .await;
     world.engine.settled().await;
     let removed = world.engine.clean(&CleanScope::Instance { agent: true }).await.unwrap();
     assert!(!removed.images.contains(&image), "{removed:?}");
@@ -161,5 +165,47 @@ async fn a_berth_of_the_version_before_that_nobody_uses_is_swept() {
     world.engine.sweep(&BTreeSet::new()).await.unwrap();
     let removed = world.engine.sweep(&BTreeSet::new()).await.unwrap();
     assert!(removed.containers.iter().any(|name| name.starts_with("longshore-berth-")), "{removed:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_another_instance_runs_is_neither_adopted_nor_started_again() {
+    let world = World::new().await;
+    let (request, journal) = (job(&[UP]), MemoryJournal::default());
+    run_and_die(&world, &request, &journal, "up").await;
+    let theirs = container(&world, &request).await;
+    // A server on a copy of the database.
+    let copy = World::new().await;
+    let outcome = adopt(&copy, &request, &journal).await;
+    assert!(is_elsewhere(&outcome, &world.instance), "{outcome:?}");
+    let outcome = copy.run(request.clone()).await.outcome;
+    assert!(is_elsewhere(&outcome, &world.instance), "{outcome:?}");
+    copy.end().await;
+    assert!(runs(&world, &theirs).await);
+    let volume = world.docker.inspect_volume(&request.attempt_id().volume_name()).await;
+    assert!(volume.is_ok(), "its volume is gone: {volume:?}");
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}
+
+fn is_elsewhere(outcome: &Outcome, instance: &str) -> bool {
+    matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, message } if message.contains(instance))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_alone_stays_with_its_volume() {
+    let world = World::new().await;
+    let request = job(&[UP]);
+    run_and_die(&world, &request, &MemoryJournal::default(), "up").await;
+    let theirs = container(&world, &request).await;
+    let mut leftovers = world.engine.leftovers(&BTreeSet::new()).await.unwrap();
+    let running: BTreeSet<JobId> = leftovers.running().collect();
+    assert_eq!(running, BTreeSet::from([request.job]));
+    leftovers.leave(&running);
+    assert_eq!(world.engine.take_away(leftovers).await.volumes, Vec::<String>::new());
+    assert!(runs(&world, &theirs).await);
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
     world.end().await;
 }

@@ -356,8 +356,12 @@ pub(crate) struct Backup {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Restore {
     /// A backup, or `-` for standard input
-    #[arg(value_name = "FILE|-")]
-    pub(crate) source: PathBuf,
+    #[arg(value_name = "FILE|-", required_unless_present = "take_over")]
+    pub(crate) source: Option<PathBuf>,
+    /// Take the place of the server that the data are from, and take up its running jobs: that one must be stopped, and stay so. Without FILE:
+    /// for a folder that is there already, before its server's first start
+    #[arg(long)]
+    pub(crate) take_over: bool,
     #[command(flatten)]
     pub(crate) data: Data,
 }

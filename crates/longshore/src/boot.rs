@@ -2,7 +2,7 @@
 //!
 //! Everything else of the server is up meanwhile: deliveries are taken and planned, and jobs wait for the engine.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use longshore_executor::{AttemptId, Engine, EngineError, EngineOptions, Leftovers};
 use longshore_scheduler::{Order, Report};
@@ -86,7 +86,17 @@ impl Boot {
         };
         let keep =
             running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
-        engine.leftovers(&keep).await
+        let mut leftovers = engine.leftovers(&keep).await?;
+        // Of a job that this database does not know, another server may be in charge: the one that this folder was taken from.
+        let mut unknown = BTreeSet::new();
+        for job in leftovers.running() {
+            if matches!(jobs::get(&self.store, job).await, Ok(None)) {
+                tracing::warn!(%job, "a container runs that this database knows nothing of: it is left alone; remove it by `docker rm -f` if no other server follows it");
+                unknown.insert(job);
+            }
+        }
+        leftovers.leave(&unknown);
+        Ok(leftovers)
     }
 }
 

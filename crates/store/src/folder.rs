@@ -12,6 +12,8 @@ pub(crate) const LOGS: &str = "logs";
 /// What opens secrets and doors: kept 0600, and left out of a backup on request.
 pub(crate) const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
 pub(crate) const LOCK: &str = "lock";
+/// Tells the folder from its copies; in no backup.
+pub(crate) const IDENTITY: &str = "identity";
 /// Where a backup keeps its copy of the database while it is made.
 pub(crate) const BACKUP: &str = "backup";
 /// Held by a backup (exclusively) and by whoever removes logs (shared).

@@ -18,6 +18,7 @@ pub mod deliveries;
 mod error;
 mod folder;
 mod gates;
+mod identity;
 pub mod jobs;
 mod lock;
 pub mod logs;

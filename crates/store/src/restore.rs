@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     StoreError,
     backup::{FORMAT, Hashing, MANIFEST, Manifest, SUMS},
-    folder, lock, migrations,
+    folder, identity, lock, migrations,
 };
 
 /// Far longer than any manifest.
@@ -45,6 +45,23 @@ pub fn read(data_dir: &Path, input: impl Read) -> Result<Manifest, StoreError> {
         make_room(data_dir)?;
     }
     restored
+}
+
+/// Says that the folder goes on in the place of the one that its database is from: the next server on it takes over the jobs that run, and
+/// what that one has on the engine. Before that server's first start, and when the other is gone for good. Blocks.
+///
+/// [`StoreError::Locked`] while a server has it open, [`StoreError::Conflict`] where there is nothing that could go on.
+pub fn take_over(data_dir: &Path) -> Result<(), StoreError> {
+    if !folder::database(data_dir).is_file() || data_dir.join(folder::RESTORE).exists() {
+        let message = format!("{} holds no whole database: restore a backup into it first", data_dir.display());
+        return Err(StoreError::Conflict(message));
+    }
+    let _lock = lock::take(data_dir)?;
+    let mark = data_dir.join(folder::IDENTITY);
+    folder::write_private(&mark, identity::TAKE_OVER).map_err(|source| StoreError::io(&mark, source))?;
+    let owner = fs::metadata(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+    std::os::unix::fs::lchown(&mark, Some(owner.uid()), Some(owner.gid()))
+        .map_err(|source| StoreError::io(&mark, source))
 }
 
 /// Nothing may be there but what a restore that did not come to its end has left.
@@ -205,8 +222,11 @@ fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), StoreError> {
         let path = staging.join(name);
         fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
     }
+    // A server on it is another one than that of the backup, which may still be there.
+    let mark = staging.join(folder::IDENTITY);
+    folder::write_private(&mark, identity::RESTORED).map_err(|source| StoreError::io(&mark, source))?;
     give_to_owner_of(data_dir, staging)?;
-    for name in [folder::LOGS].into_iter().chain(folder::PRIVATE) {
+    for name in [folder::LOGS, folder::IDENTITY].into_iter().chain(folder::PRIVATE) {
         let from = staging.join(name);
         if from.exists() {
             fs::rename(&from, data_dir.join(name)).map_err(|source| StoreError::io(&from, source))?;

@@ -17,7 +17,13 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::{
-    Change, Feed, StoreError, WriteTx, changes, folder, lock, logs::Logs, migrations, secrets::SecretKey, settings,
+    Change, Feed, StoreError, WriteTx, changes, folder,
+    identity::{self, Identity},
+    lock,
+    logs::Logs,
+    migrations,
+    secrets::SecretKey,
+    settings,
 };
 
 /// Readers at once; further ones wait. Each idle connection costs memory, so they are few and close when unused.
@@ -42,6 +48,7 @@ pub struct Store {
 pub(crate) struct Inner {
     data_dir: PathBuf,
     instance: String,
+    copy_of: Option<String>,
     readers: SqlitePool,
     writer: SqlitePool,
     /// Held from BEGIN until the commit has been announced, so that cursors are announced in their order.
@@ -57,18 +64,25 @@ pub(crate) struct Inner {
     _lock: File,
 }
 
+/// Whether a folder will be opened again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    Kept,
+    ThrownAway,
+}
+
 impl Store {
     /// Opens the data folder, making what is not there. Refuses with [`StoreError::Locked`] while another server has it open.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(data_dir, SqliteSynchronous::Normal).await
+        Self::open_with(data_dir, SqliteSynchronous::Normal, Lasting::Kept).await
     }
 
     /// The same for a folder that is thrown away afterwards (`longshore run`): nothing is forced to disk.
     pub async fn open_ephemeral(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, SqliteSynchronous::Off).await
+        Self::open_with(dir, SqliteSynchronous::Off, Lasting::ThrownAway).await
     }
 
-    async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous) -> Result<Self, StoreError> {
+    async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous, lasting: Lasting) -> Result<Self, StoreError> {
         folder::make(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
         let lock = lock::take(data_dir)?;
         if data_dir.join(folder::RESTORE).exists() {
@@ -102,15 +116,20 @@ impl Store {
             .max_lifetime(None)
             .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
-        let (instance, cursor) = {
+        let (identity, cursor) = {
             let mut conn = writer.acquire().await?;
-            (settings::instance(&mut conn).await?, changes::last_cursor(&mut conn).await?)
+            let identity = match lasting {
+                Lasting::Kept => identity::settle(&mut conn, data_dir).await?,
+                Lasting::ThrownAway => Identity { instance: settings::instance(&mut conn).await?, copy_of: None },
+            };
+            (identity, changes::last_cursor(&mut conn).await?)
         };
         Ok(Self {
             inner: Arc::new(Inner {
                 logs: Logs::new(data_dir.join(folder::LOGS)),
                 data_dir: data_dir.to_owned(),
-                instance,
+                instance: identity.instance,
+                copy_of: identity.copy_of,
                 readers,
                 writer,
                 queue: Arc::new(Mutex::new(())),
@@ -166,10 +185,16 @@ impl Store {
         &self.inner.logs
     }
 
-    /// 12 hexadecimal digits, made at the first start, for ever the same: the instance's name on the daemon.
+    /// 12 hexadecimal digits, made at the first start on this folder: the instance's name on the daemon.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.inner.instance
+    }
+
+    /// The instance that this folder is a copy of, if this is the first start on the copy.
+    #[must_use]
+    pub fn copy_of(&self) -> Option<&str> {
+        self.inner.copy_of.as_deref()
     }
 
     #[must_use]

@@ -2,23 +2,37 @@
 
 use std::{fs::File, io::Write as _, path::Path, process::ExitCode};
 
+use longshore_store::{StoreError, restore};
 use serde_json::json;
 
 use super::Ended;
 use crate::args;
 
+const TAKES_OVER: &str = "a server on it takes the place of the one that the data are from, which must be stopped: jobs that ran there are taken up if they still are on the engine, and end as `error` if not.";
+
 pub(crate) fn run(args: args::Restore) -> super::Result {
     let data = args.data.dir;
-    let restored = if args.source == Path::new("-") {
-        longshore_store::restore::read(&data, std::io::stdin().lock())
-    } else {
-        let file =
-            File::open(&args.source).map_err(|error| Ended::new(1, format!("{}: {error}", args.source.display())))?;
-        longshore_store::restore::read(&data, file)
+    let Some(source) = args.source else {
+        restore::take_over(&data).map_err(failed)?;
+        if args.data.json {
+            super::print_json(&json!({ "data": data, "take_over": true }))?;
+        } else {
+            writeln!(std::io::stdout(), "{}: {TAKES_OVER}", data.display())?;
+        }
+        return Ok(ExitCode::SUCCESS);
     };
-    let manifest = restored.map_err(|error| Ended::new(1, error.to_string()))?;
+    let restored = if source == Path::new("-") {
+        restore::read(&data, std::io::stdin().lock())
+    } else {
+        let file = File::open(&source).map_err(|error| Ended::new(1, format!("{}: {error}", source.display())))?;
+        restore::read(&data, file)
+    };
+    let manifest = restored.map_err(failed)?;
+    if args.take_over {
+        restore::take_over(&data).map_err(failed)?;
+    }
     if args.data.json {
-        super::print_json(&json!({ "data": data, "manifest": manifest }))?;
+        super::print_json(&json!({ "data": data, "manifest": manifest, "take_over": args.take_over }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = std::io::stdout().lock();
@@ -29,12 +43,17 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
         data.display(),
         manifest.files
     )?;
-    writeln!(
-        out,
-        "A server on it goes on from there. {} jobs were running: what of them is on the engine is taken up, the",
-        manifest.running_jobs
-    )?;
-    writeln!(out, "others end as `error`. Mirrors of repositories are fetched again as they are needed.")?;
+    if args.take_over {
+        writeln!(out, "{TAKES_OVER}")?;
+    } else {
+        writeln!(
+            out,
+            "A server on it goes on from there, as another one than that of the backup: the {} jobs that ran there are left to that one,\n\
+             and end as `error` here. Where it is gone for good, `longshore restore --take-over` before the first start takes them up.",
+            manifest.running_jobs
+        )?;
+    }
+    writeln!(out, "Mirrors of repositories are fetched again as they are needed.")?;
     if !manifest.secrets {
         writeln!(
             out,
@@ -42,4 +61,8 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
         )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn failed(error: StoreError) -> Ended {
+    Ended::new(1, error.to_string())
 }

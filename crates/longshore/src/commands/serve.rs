@@ -68,6 +68,12 @@ async fn serve(config: Config) -> super::Result {
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     let store = Store::open(&config.data).await.map_err(|error| Ended::new(1, error.to_string()))?;
+    if let Some(other) = store.copy_of() {
+        tracing::warn!(
+            instance = store.instance(),
+            "this data folder is a copy of that of instance {other}: this server has an id of its own now, and leaves alone what that one has on the engine"
+        );
+    }
     let admin_token = admin_token(&config)?;
     if let Some(key) = config.secret_key.clone() {
         store.use_secret_key(key);

@@ -1,0 +1,151 @@
+//! Whose data folder this is. A copy of one is another installation: it never touches what the first has on the engine.
+//!
+//! The database knows the instance's id, and a backup, a snapshot or `cp -a` takes the database along. So a folder has a mark beside its
+//! lock: a file that no backup holds, and that the database knows again by its number, its birth and, until the machine is started again, its
+//! file system. Where it is another one than the database knows, the folder is a copy and gets an instance id of its own, unless
+//! [`crate::restore::take_over`] has said that it goes on in the other's place.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::{StoreError, folder, settings};
+
+/// What the mark says of a folder that was just restored.
+pub(crate) const RESTORED: &str = "restored";
+/// And of one that goes on in the place of the folder that its database is from.
+pub(crate) const TAKE_OVER: &str = "take-over";
+/// The setting under which the database knows its folder's mark.
+const FOLDER: &str = "folder";
+/// A mark that the database may not know of yet.
+const NEW_MARK: &str = "identity-unknown";
+
+/// The instance, and the one that this folder is a copy of, if that was found out just now.
+pub(crate) struct Identity {
+    pub(crate) instance: String,
+    pub(crate) copy_of: Option<String>,
+}
+
+/// A mark as it lies on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    id: String,
+    inode: u64,
+    /// Nanoseconds since 1970, where the file system knows when a file was made.
+    born: Option<u64>,
+    /// The machine's start, and what its file system was called since then: numbers of devices change with the next.
+    boot: Option<String>,
+    device: u64,
+    filesystem: u64,
+}
+
+/// Looks at the folder, which nobody else has open, and brings mark and database to agree.
+pub(crate) async fn settle(conn: &mut SqliteConnection, data_dir: &Path) -> Result<Identity, StoreError> {
+    let instance = settings::instance(conn).await?;
+    let known = settings::get_on(conn, FOLDER).await?.and_then(|text| serde_json::from_str::<Mark>(&text).ok());
+    // A process ended between writing the one and naming the other.
+    let (path, new) = (data_dir.join(folder::IDENTITY), data_dir.join(NEW_MARK));
+    if known.is_some() && read(&new)? == known {
+        fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
+    }
+    let found = read(&path)?;
+    let copied = match (&known, &found) {
+        (Some(known), Some(found)) if found.is(known) => {
+            if found != known {
+                settings::set_on(conn, FOLDER, &text(found)?).await?;
+            }
+            return Ok(Identity { instance, copy_of: None });
+        }
+        (_, Some(found)) => found.id != TAKE_OVER,
+        (Some(_), None) => true,
+        // The first start, or the first of a version that leaves marks.
+        (None, None) => false,
+    };
+    let id = hex::encode(rand::random::<[u8; 8]>());
+    folder::write_private(&new, &id).map_err(|source| StoreError::io(&new, source))?;
+    let mark = read(&new)?.ok_or_else(|| StoreError::io(&new, io::ErrorKind::NotFound.into()))?;
+    let mut tx = conn.begin().await?;
+    settings::set_on(&mut tx, FOLDER, &text(&mark)?).await?;
+    let own = if copied { settings::new_instance(&mut tx).await? } else { instance.clone() };
+    tx.commit().await?;
+    fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
+    Ok(Identity { instance: own, copy_of: copied.then_some(instance) })
+}
+
+impl Mark {
+    /// Whether it is the very file that the database knows, and no copy of it.
+    fn is(&self, known: &Self) -> bool {
+        let same_file = match (self.born, known.born) {
+            (Some(now), Some(then)) => now == then,
+            (None, _) | (_, None) => self.inode == known.inode,
+        };
+        self.id == known.id && same_file && self.same_file_system(known)
+    }
+
+    /// A clone of a whole file system has files of the same birth. Beside the first one it has another device.
+    fn same_file_system(&self, known: &Self) -> bool {
+        if self.boot.is_none() || self.boot != known.boot {
+            return true;
+        }
+        // Those without a device of their own (overlay, NFS) get another number with each mount.
+        let numbered = [self.device, known.device].iter().all(|device| rustix::fs::major(*device) != 0);
+        self.filesystem == known.filesystem && (!numbered || self.device == known.device)
+    }
+}
+
+fn text(mark: &Mark) -> Result<String, StoreError> {
+    serde_json::to_string(mark).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn read(path: &Path) -> Result<Option<Mark>, StoreError> {
+    let at = |source| StoreError::io(path, source);
+    let id = match fs::read_to_string(path) {
+        Ok(id) => id.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(error)),
+    };
+    let file = fs::metadata(path).map_err(at)?;
+    let born = file.created().ok().and_then(|born: SystemTime| born.duration_since(UNIX_EPOCH).ok());
+    Ok(Some(Mark {
+        id,
+        inode: file.ino(),
+        born: born.and_then(|born| u64::try_from(born.as_nanos()).ok()),
+        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|boot| boot.trim().to_owned()),
+        device: file.dev(),
+        filesystem: rustix::fs::statvfs(path).map_or(0, |disk| disk.f_fsid),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_of_a_file_system_is_told_by_its_device_until_the_machine_starts_again() {
+        let device = |major, minor| rustix::fs::makedev(major, minor);
+        let mark = Mark {
+            id: "a".to_owned(),
+            inode: 5,
+            born: Some(7),
+            boot: Some("one".to_owned()),
+            device: device(253, 1),
+            filesystem: 9,
+        };
+        assert!(mark.is(&mark));
+        assert!(!Mark { device: device(253, 2), ..mark.clone() }.is(&mark), "a snapshot beside the first");
+        assert!(!Mark { filesystem: 10, ..mark.clone() }.is(&mark), "a subvolume's snapshot");
+        let later = Mark { boot: Some("two".to_owned()), device: device(253, 2), ..mark.clone() };
+        assert!(later.is(&mark), "numbers change with the machine's start");
+        let overlay = Mark { device: device(0, 44), ..mark.clone() };
+        assert!(Mark { device: device(0, 45), ..mark.clone() }.is(&overlay), "and with a mount that has no device");
+        assert!(!Mark { born: Some(8), ..mark.clone() }.is(&mark), "another file of the same number");
+        let ageless = Mark { born: None, ..mark.clone() };
+        assert!(ageless.is(&mark) && !Mark { inode: 6, ..ageless }.is(&mark));
+    }
+}
