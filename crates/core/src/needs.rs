@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    JobPlan, Status,
+    BuildId, JobPlan, Status,
     expression::{Context, Progress, Value, runs},
 };
 
@@ -40,13 +40,16 @@ pub enum Readiness {
     Broken(String),
 }
 
-/// Whether a job may run, by its needs and its `if`. `known` are contexts beyond the plan's and `needs`: `build`.
+/// Whether a job may run, by its needs and its `if`. `needs` are the jobs that it needs itself, and behind those of them that were
+/// skipped the jobs that these need, and so on: a failure is seen through jobs that it has skipped. `known` are contexts beyond the
+/// plan's and `needs`: `build`.
 #[must_use]
 pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Readiness {
     let optional = |end: &NeedEnd| plan.needs.iter().any(|need| need.key == end.key && need.optional);
     let required = || needs.iter().filter(|end| !optional(end));
+    let own = |end: &&NeedEnd| plan.needs.iter().any(|need| need.key == end.key);
     let asks = plan.condition.as_ref().is_some_and(|condition| condition.refers().progress);
-    let spoiled = required().find(|end| end.status.is_final() && end.counts_as() != Status::Success);
+    let spoiled = required().filter(own).find(|end| end.status.is_final() && end.counts_as() != Status::Success);
     if let Some(end) = spoiled
         && !asks
     {
@@ -120,6 +123,19 @@ pub fn needs_context(plan: &JobPlan, needs: &[NeedEnd]) -> Value {
     }))
 }
 
+/// The context `build`, wherever it is asked for. `server_url` is without a slash at its end, and empty where there is no server: then
+/// `url` is nothing.
+#[must_use]
+pub fn build_context(id: BuildId, number: u64, server_url: &str) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "no repository has 2^53 builds")]
+    let number = Value::Number(number as f64);
+    let url = match server_url {
+        "" => Value::Null,
+        known => format!("{known}/builds/{id}").into(),
+    };
+    Value::map([("number", number), ("id", id.to_string().into()), ("url", url)])
+}
+
 struct Values<'a> {
     plan: &'a JobPlan,
     needs: Value,
@@ -167,6 +183,35 @@ mod tests {
         let plan = job(condition, &needs.iter().map(|(job, _)| (*job, false)).collect::<Vec<_>>());
         let ends: Vec<_> = needs.iter().map(|(job, status)| end(job, *status)).collect();
         readiness(&plan, &ends, &BTreeMap::new())
+    }
+
+    /// A chain of jobs, the nearest first: only the first is needed by the job itself.
+    fn behind(condition: &str, chain: &[(&str, Status)]) -> Readiness {
+        let plan = job(Some(condition), &[(chain[0].0, false)]);
+        let ends: Vec<_> = chain.iter().map(|(job, status)| end(job, *status)).collect();
+        readiness(&plan, &ends, &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_failure_is_seen_through_the_jobs_that_it_has_skipped() {
+        let chain = |last| [("deploy", Status::Skipped), ("package", Status::Skipped), ("test", last)];
+        for failed in [Status::Failure, Status::Error, Status::TimedOut] {
+            assert_eq!(behind("failure()", &chain(failed)), Readiness::Runs);
+        }
+        assert_eq!(behind("cancelled()", &chain(Status::Canceled)), Readiness::Runs);
+        assert_eq!(behind("always()", &chain(Status::Failure)), Readiness::Runs);
+        assert_eq!(behind("failure()", &chain(Status::Running)), Readiness::Waits);
+        assert_eq!(behind("always()", &chain(Status::Running)), Readiness::Waits);
+        let reason = skipped(behind("failure()", &chain(Status::Success)));
+        assert_eq!(reason, "`if: failure()` does not hold: `deploy` was skipped");
+        let passed_over = NeedEnd { continue_on_error: true, ..end("test", Status::Failure) };
+        let plan = job(Some("failure()"), &[("deploy", false)]);
+        let ends = [end("deploy", Status::Skipped), passed_over];
+        assert!(matches!(readiness(&plan, &ends, &BTreeMap::new()), Readiness::Skipped(_)));
+        // A job that does not ask is told about the job that it needs, and waits for no other.
+        assert_eq!(behind("true", &[("test", Status::Running), ("x", Status::Failure)]), Readiness::Waits);
+        let reason = skipped(behind("true", &chain(Status::Running)));
+        assert_eq!(reason, "`deploy`, which it needs, was skipped");
     }
 
     fn skipped(readiness: Readiness) -> String {

@@ -6,7 +6,6 @@
 //! API and the command line hold.
 
 mod by_repo;
-mod contexts;
 mod discovery;
 mod dispatcher;
 mod ingest;
@@ -18,7 +17,7 @@ mod scheduler;
 mod schedules;
 mod start;
 
-pub use contexts::build_context;
+pub use longshore_core::needs::build_context;
 pub use dispatcher::{Order, Report, ReportKind};
 pub use manual::ManualStart;
 pub use prepare::Planner;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use longshore_core::{
     BuildId, ErrorKind, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
     expression::Value,
-    needs::{Readiness, readiness},
+    needs::{Readiness, build_context, readiness},
     state::JobEvent,
 };
 use sqlx::{QueryBuilder, Sqlite};
@@ -261,9 +261,20 @@ pub(crate) async fn stop(
     Ok(touched.len())
 }
 
+/// The jobs that need this one, and those that need it through jobs that were skipped: they may see how it ended.
 async fn dependents(tx: &mut WriteTx, need: JobId) -> Result<Vec<Standing>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(STANDING);
-    query.push(" JOIN job_needs ON job_needs.job = jobs.id WHERE job_needs.need = ").push_bind(need.to_string());
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "WITH RECURSIVE after (id) AS (
+           SELECT job FROM job_needs WHERE need = ",
+    );
+    query.push_bind(need.to_string());
+    query.push(
+        " UNION
+           SELECT job_needs.job FROM after JOIN jobs AS s ON s.id = after.id AND s.status = 'skipped'
+             JOIN job_needs ON job_needs.need = s.id
+         ) ",
+    );
+    query.push(STANDING).push(" WHERE jobs.id IN (SELECT id FROM after)");
     query.push(" ORDER BY jobs.seq");
     query.build().fetch_all(tx.conn()).await?.iter().map(Standing::from_row).collect()
 }
@@ -273,12 +284,11 @@ pub(crate) async fn mark_ready(tx: &mut WriteTx, job: JobId) -> Result<(), Store
     Ok(())
 }
 
-/// Contexts that conditions of jobs may ask for beyond their plan and needs.
+/// Contexts that conditions of jobs may ask for beyond their plan and needs: all that a job's other texts find there.
 async fn known(tx: &mut WriteTx, build: BuildId) -> Result<BTreeMap<String, Value>, StoreError> {
     let row =
         sqlx::query("SELECT number FROM builds WHERE id = ?").bind(build.to_string()).fetch_one(tx.conn()).await?;
     let number: u32 = row::unsigned(&row, "number")?;
-    let number = Value::Number(f64::from(number));
-    let build = Value::map([("number", number), ("id", build.to_string().into())]);
+    let build = build_context(build, u64::from(number), tx.store().url());
     Ok(BTreeMap::from([("build".to_owned(), build)]))
 }

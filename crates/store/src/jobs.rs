@@ -180,15 +180,24 @@ pub async fn set_outputs(
     Ok(())
 }
 
-/// How the jobs stand that this one needs, in the order of their creation.
+/// How the jobs stand that this one needs, in the order of their creation; behind a job that was skipped also those that it needs,
+/// and so on. What is behind a need that is optional does not count.
 pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
     fetch_needs(&mut *store.readers().acquire().await?, id).await
 }
 
 pub(crate) async fn fetch_needs(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
     let rows = sqlx::query(
-        "SELECT n.key, n.status, n.outputs, n.continue_on_error FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
-         WHERE job_needs.job = ? ORDER BY n.seq",
+        "WITH RECURSIVE before (id) AS (
+           SELECT need FROM job_needs WHERE job = ?1
+           UNION
+           SELECT job_needs.need FROM before JOIN jobs AS s ON s.id = before.id AND s.status = 'skipped'
+             JOIN job_needs ON job_needs.job = s.id JOIN jobs AS b ON b.id = job_needs.need
+             WHERE NOT EXISTS (SELECT 1 FROM jobs AS o, json_each(o.plan, '$.needs') AS edge
+                               WHERE o.id IN (?1, s.id) AND edge.value ->> 'optional' = 1
+                                 AND edge.value ->> 'key' = iif(o.id = s.id, b.key, s.key))
+         )
+         SELECT n.key, n.status, n.outputs, n.continue_on_error FROM before JOIN jobs AS n ON n.id = before.id ORDER BY n.seq",
     )
     .bind(id.to_string())
     .fetch_all(conn)

@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     /// What this server says of itself, where jobs may ask for it.
     labels: OnceLock<BTreeMap<String, String>>,
     slots: OnceLock<Slots>,
+    /// Where its pages are, where it has some.
+    url: OnceLock<String>,
     _lock: File,
 }
 
@@ -138,6 +140,7 @@ impl Store {
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
                 slots: OnceLock::new(),
+                url: OnceLock::new(),
                 _lock: lock,
             }),
         })
@@ -220,6 +223,15 @@ impl Store {
     /// Jobs whose `runs-on` asks for other labels than these wait. The first call counts; without one, every job may run.
     pub fn use_labels(&self, labels: BTreeMap<String, String>) {
         self.inner.labels.get_or_init(|| labels);
+    }
+
+    /// The server's address, for `build.url`. The first call counts; without one, nobody can open a build's page.
+    pub fn use_url(&self, url: String) {
+        self.inner.url.get_or_init(|| url);
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        self.inner.url.get().map_or("", String::as_str)
     }
 
     pub(crate) fn labels(&self) -> Option<&BTreeMap<String, String>> {

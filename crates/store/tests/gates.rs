@@ -294,3 +294,66 @@ async fn a_job_is_tried_again_after_the_ends_it_names_and_its_tries_are_kept() {
     scene.end(&build, "a", failure()).await;
     assert_eq!(scene.job(&build, "a").await.status, Status::Failure);
 }
+
+#[tokio::test]
+async fn a_failure_is_seen_through_all_the_jobs_that_it_has_skipped() {
+    let scene = Scene::new().await;
+    let lax = |key: &str, need: &str| JobPlan {
+        needs: vec![Need { key: need.to_owned(), job: need.to_owned(), optional: true }],
+        ..job(key, &[need])
+    };
+    let build = scene
+        .build(vec![
+            job("test", &[]),
+            job("package", &["test"]),
+            job("deploy", &["package"]),
+            when("failure()", job("notify", &["deploy"])),
+            when("cancelled()", job("undo", &["deploy"])),
+            when("always()", job("clean", &["deploy"])),
+            job("after", &["deploy"]),
+            when("failure()", lax("whatever", "deploy")),
+        ])
+        .await;
+    scene.claim().await;
+    scene.end(&build, "test", failure()).await;
+    use Status::{Failure, Queued, Skipped};
+    assert_eq!(
+        scene.statuses(&build).await,
+        [Failure, Skipped, Skipped, Queued, Skipped, Queued, Skipped, Skipped]
+    );
+}
+
+#[tokio::test]
+async fn who_asks_how_it_went_waits_for_what_still_runs_behind_a_skipped_job() {
+    let scene = Scene::new().await;
+    let build = scene
+        .build(vec![
+            job("quick", &[]),
+            job("long", &[]),
+            job("deploy", &["quick", "long"]),
+            when("always()", job("clean", &["deploy"])),
+            when("failure()", job("notify", &["deploy"])),
+        ])
+        .await;
+    scene.claim().await;
+    scene.claim().await;
+    scene.end(&build, "quick", failure()).await;
+    use Status::{Blocked, Failure, Queued, Running, Skipped, Success};
+    assert_eq!(scene.statuses(&build).await, [Failure, Running, Skipped, Blocked, Blocked]);
+    scene.end(&build, "long", Outcome::Success).await;
+    assert_eq!(scene.statuses(&build).await, [Failure, Success, Skipped, Queued, Queued]);
+}
+
+#[tokio::test]
+async fn a_condition_of_a_job_finds_all_of_the_build() {
+    let scene = Scene::new().await;
+    scene.world.store.use_url("https://ci.example".to_owned());
+    let build = scene
+        .build(vec![
+            when("starts-with(build.url, 'https://ci.example/builds/')", job("url", &[])),
+            when("ends-with(build.url, build.id)", job("id", &[])),
+            when("build.number == 1", job("number", &[])),
+        ])
+        .await;
+    assert_eq!(scene.statuses(&build).await, [Status::Queued; 3]);
+}

@@ -80,6 +80,7 @@ async fn serve(config: Config) -> super::Result {
     }
     store.use_labels(config.labels.clone());
     store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
+    store.use_url(config.url.clone());
     if let Err(error) = secrets::check_key(&store).await {
         // Jobs without secrets run all the same; those with one end as an error that says this.
         tracing::error!(%error, "secrets cannot be used");
