@@ -92,13 +92,13 @@ pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: 
     Checked { pipelines, diagnostics, most_jobs }
 }
 
-/// The finding about pipeline files that could not even be read, such as a link in their place; `reason` says why.
+/// The finding about a pipeline file that could not even be read, such as a link in its place; `reason` says why.
 #[must_use]
-pub fn unreadable(reason: &str) -> Diagnostic {
+pub fn unreadable(file: &str, reason: &str) -> Diagnostic {
     Diagnostic {
         code: Code::Unreadable.as_str().to_owned(),
         severity: Severity::Error,
-        file: ".longshore".to_owned(),
+        file: file.to_owned(),
         span: Span { line: 1, column: 1, length: 1 },
         message: reason.to_owned(),
         help: Some("write one .longshore.yml, or files in .longshore/".to_owned()),

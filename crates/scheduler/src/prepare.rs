@@ -91,7 +91,7 @@ impl Planner {
         let files = match mirror.pipeline_files(commit).await {
             Ok(files) => files,
             Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
-                return Ok(Read::Unreadable(vec![pipeline::unreadable(&error.to_string())]));
+                return Ok(Read::Unreadable(vec![pipeline::unreadable(error.pipeline_file(), &error.to_string())]));
             }
             Err(error) => return Err(error),
         };

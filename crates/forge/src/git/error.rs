@@ -75,6 +75,15 @@ impl GitError {
         }
     }
 
+    /// The pipeline file that cannot be read, where that is the reason.
+    #[must_use]
+    pub fn pipeline_file(&self) -> &str {
+        match self {
+            Self::PipelineFile { path, .. } => path,
+            _ => super::pipeline_files::SINGLE,
+        }
+    }
+
     /// For `map_err`: says what was being done.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }

@@ -14,7 +14,7 @@ const MAX_FILE_LEN: u64 = 256 * 1024;
 /// More files than anybody writes by hand.
 const MAX_FILES: usize = 100;
 
-const SINGLE: &str = ".longshore.yml";
+pub(super) const SINGLE: &str = ".longshore.yml";
 const FOLDER: &str = ".longshore";
 
 /// One file's text and its path in the repository.

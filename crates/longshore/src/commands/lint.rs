@@ -43,7 +43,7 @@ pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
             let mut checked = pipeline::check_within(&[], &TemplateFiles::new(), most_jobs);
-            let found = pipeline::unreadable(&error.to_string());
+            let found = pipeline::unreadable(error.pipeline_file(), &error.to_string());
             let file = if path.is_dir() { within(path, &found.file) } else { path.display().to_string() };
             checked.diagnostics.push(Diagnostic { file, ..found });
             return Ok(checked);

@@ -30,6 +30,9 @@ pub(super) struct Expanded {
 }
 
 pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
+    if made_later(&entry.value, "`matrix`", findings) {
+        return None;
+    }
     let entries = mapping(&entry.value, "`matrix`", findings)?;
     let mut matrix = Matrix::default();
     let mut sound = true;
@@ -115,9 +118,28 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
     Some((matrix.keys(), combinations))
 }
 
+/// Whether an expression stands where a matrix has its values, which is refused: all jobs of a build are known when it is planned.
+fn made_later(node: &Node, what: &str, findings: &mut Findings<'_>) -> bool {
+    let Kind::Scalar(scalar) = &node.kind else { return false };
+    let made = scalar.text.contains("${{");
+    if made {
+        findings.error(
+            Code::WrongType,
+            node.place,
+            format!("{what} cannot be an expression: all jobs of a build are known when it is planned"),
+            "lists from outputs are not supported: write the values themselves, or let one job go through the list in its script"
+                .to_owned(),
+        );
+    }
+    made
+}
+
 fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let named = check_name(&entry.key, entry.key_place, "an axis's name", findings);
     let what = format!("`{}`", entry.key);
+    if made_later(&entry.value, &what, findings) {
+        return None;
+    }
     let Kind::List(items) = &entry.value.kind else {
         findings.error(
             Code::WrongType,
@@ -185,6 +207,9 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
 type Described = (Vec<(String, String)>, Vec<Place>);
 
 fn combinations(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<Described>> {
+    if made_later(&entry.value, &format!("`{}`", entry.key), findings) {
+        return None;
+    }
     let Kind::List(items) = &entry.value.kind else {
         findings.error(
             Code::WrongType,
