@@ -32,7 +32,10 @@ fn outputs_of_a_step_reach_the_steps_after_it_and_the_jobs_own() {
                 "meta",
                 "echo version=1.2 >> $LONGSHORE_OUTPUT; printf 'text<<END\\na\\nb\\nEND\\n' >> $LONGSHORE_OUTPUT",
             ),
-            filled("echo '${{ steps.meta.outputs.version }} ${{ steps.meta.outcome }}'"),
+            StepSpec {
+                env: [("VERSION".into(), template("${{ steps.meta.outputs.version }}"))].into(),
+                ..filled("echo \"$VERSION ${{ steps.meta.outcome }}\"")
+            },
             when("steps.meta.outputs.version == '1.2'", "echo runs"),
             when("steps.meta.outputs.version == '1.3'", "echo never"),
         ],
@@ -57,7 +60,7 @@ fn variables_and_folders_that_a_step_adds_are_there_from_the_next_one_on() {
             ),
             step("echo $JOB $NEW; ls"),
             when("env.NEW == 'new'", "echo seen"),
-            StepSpec { env: [("NEW".into(), template("${{ env.NEW }}er"))].into(), ..filled("echo $NEW ${{ env.NEW }}") },
+            StepSpec { env: [("NEW".into(), template("${{ env.NEW }}er"))].into(), ..step("echo $NEW") },
         ],
     );
     assert_eq!(log.stdout(0), "[]\n");
@@ -138,9 +141,10 @@ fn conditions_know_how_it_has_gone() {
 
 #[test]
 fn an_expression_without_a_value_is_said_where_it_stands() {
-    let log = run(vec![filled("echo ${{ from-json(env.HOME_) }}"), step("echo never")]);
+    let broken = [("A".into(), template("${{ from-json(env.HOME_) }}"))].into();
+    let log = run(vec![StepSpec { env: broken, ..step("echo never") }, step("echo never")]);
     assert_eq!(statuses(&log), [StepStatus::Error, StepStatus::Skipped]);
-    assert!(log.notes[0].starts_with("`run`: `from-json`"), "{:?}", log.notes);
+    assert!(log.notes[0].starts_with("`env`: `from-json`"), "{:?}", log.notes);
     let log = run_with(
         |spec| {
             spec.env.insert("A".into(), template("${{ needs.x.outputs.y }}"));
@@ -364,4 +368,19 @@ fn a_step_runs_as_the_user_it_names() {
 
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+#[test]
+fn what_the_pipelines_author_did_not_write_never_becomes_script() {
+    for hostile in ["${{ steps.first.outputs.x }}", "${{ env.X }}", "${{ format('{0}', needs.a.outputs.x) }}", "${{ inputs.x }}"] {
+        let log = run(vec![
+            named("first", "echo 'x=$(touch hit)' >> $LONGSHORE_OUTPUT; echo 'X=$(touch hit)' >> $LONGSHORE_ENV"),
+            filled(&format!("echo {hostile}")),
+            StepSpec { working_directory: Some(template(hostile)), ..step("echo never") },
+            always("test ! -e hit && echo safe"),
+        ]);
+        assert_eq!(log.steps[&1].status, StepStatus::Error, "{hostile}");
+        assert!(log.notes[0].contains("did not write"), "{:?}", log.notes);
+        assert_eq!(log.stdout(3), "safe\n");
+    }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use longshore_core::ImageRef;
 use longshore_pipeline::{
-    image,
     tree::{Kind, Node},
 };
 
@@ -140,7 +140,7 @@ impl<'s> Containers<'s> {
             }
         }
         let image = match section.take("image").map(|entry| (text(&entry.value).map(|image| self.fill(image)), entry)) {
-            Some((Some(Ok(image)), entry)) if image.contains("${{") || image::complaint(&image).is_none() => {
+            Some((Some(Ok(image)), entry)) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
                 body.set("image", Value::text(image.as_str()), lines.key(entry));
                 Some(image)
             }

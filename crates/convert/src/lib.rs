@@ -20,6 +20,7 @@ mod gitlab;
 mod mend;
 mod needs;
 mod plugin;
+mod quoting;
 mod shell;
 mod unsupported;
 mod variables;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    expression::{Expression, Value},
+    expression::{Expression, Refers, Value},
     template::Template,
 };
 
@@ -374,6 +374,30 @@ impl StepPlan {
         Ok(())
     }
 
+    /// The texts that become a program's, its arguments, its place or its image.
+    pub fn scripts_mut(&mut self) -> impl Iterator<Item = &mut Template> {
+        self.run
+            .iter_mut()
+            .chain(&mut self.working_directory)
+            .chain(&mut self.image)
+            .chain(&mut self.entrypoint)
+            .chain(&mut self.command)
+    }
+
+    /// What its texts and its condition ask for.
+    pub fn refers(&self) -> impl Iterator<Item = Refers> {
+        self.run
+            .iter()
+            .chain(self.env.values())
+            .chain(&self.working_directory)
+            .chain(&self.image)
+            .chain(self.with.values())
+            .chain(&self.entrypoint)
+            .chain(&self.command)
+            .map(Template::refers)
+            .chain(self.condition.iter().map(Expression::refers))
+    }
+
     /// The script as it is known so far, for people; empty for a plugin.
     #[must_use]
     pub fn shown_script(&self) -> String {
@@ -404,17 +428,23 @@ impl JobPlan {
         ) -> Option<(&'static str, String)> {
             texts.into_iter().find_map(|text| Some((place, text.foreign()?)))
         }
-        of("image", [&self.image])
-            .or_else(|| of("image", self.services.iter().map(|service| &service.image)))
-            .or_else(|| of("entrypoint", self.services.iter().flat_map(|service| &service.entrypoint)))
-            .or_else(|| of("command", self.services.iter().flat_map(|service| &service.command)))
-            .or_else(|| of("run", self.steps.iter().filter_map(|step| step.run.as_ref())))
-            .or_else(|| {
-                of("working-directory", self.steps.iter().filter_map(|step| step.working_directory.as_ref()))
-            })
-            .or_else(|| of("image", self.steps.iter().filter_map(|step| step.image.as_ref())))
-            .or_else(|| of("entrypoint", self.steps.iter().flat_map(|step| &step.entrypoint)))
-            .or_else(|| of("command", self.steps.iter().flat_map(|step| &step.command)))
+        let of_services = || self.services.iter();
+        let of_steps = || self.steps.iter();
+        of("image", self.images())
+            .or_else(|| of("entrypoint", of_services().flat_map(|service| &service.entrypoint)))
+            .or_else(|| of("command", of_services().flat_map(|service| &service.command)))
+            .or_else(|| of("run", of_steps().filter_map(|step| step.run.as_ref())))
+            .or_else(|| of("working-directory", of_steps().filter_map(|step| step.working_directory.as_ref())))
+            .or_else(|| of("entrypoint", of_steps().flat_map(|step| &step.entrypoint)))
+            .or_else(|| of("command", of_steps().flat_map(|step| &step.command)))
+    }
+
+    /// The names of all images: the job's, its services', its steps'.
+    pub fn images(&self) -> impl Iterator<Item = &Template> {
+        [&self.image]
+            .into_iter()
+            .chain(self.services.iter().map(|service| &service.image))
+            .chain(self.steps.iter().filter_map(|step| step.image.as_ref()))
     }
 
     /// Changes the texts that the job itself needs: neither its steps' nor its outputs, which are filled in by the agent.

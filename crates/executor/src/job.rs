@@ -62,9 +62,13 @@ impl JobRequest {
         AttemptId { job: self.job, attempt: self.attempt }
     }
 
-    /// The image's name.
-    pub(crate) fn image(&self) -> String {
-        self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
+    /// The image's name: nothing else gets into what the engine is asked.
+    pub(crate) fn image(&self) -> Result<String, EngineError> {
+        let image = self.plan.image.shown();
+        match ImageRef::parse(&image) {
+            Ok(image) => Ok(image.to_string()),
+            Err(bad) => Err(EngineError::ImageMissing { image, reason: bad.to_string() }),
+        }
     }
 
     /// How long it may take.
@@ -163,7 +167,7 @@ impl JobRequest {
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
                 };
                 let message = if kind == ErrorKind::ImageUnusable {
-                    format!("image `{}`: {message}", self.image())
+                    format!("image `{}`: {message}", self.plan.image.shown())
                 } else {
                     message
                 };

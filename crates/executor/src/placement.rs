@@ -41,7 +41,7 @@ pub(crate) async fn place(
     updates: mpsc::WeakSender<JobUpdate>,
     cancel: CancellationToken,
 ) -> Result<Placed, EngineError> {
-    let name = request.image();
+    let name = request.image()?;
     let looking = shared.images.look(&shared, request.build, &name);
     let (look, sandbox) = tokio::join!(looking, Sandboxes::take(&shared, &request.scope));
     let mut sandbox = sandbox?;
@@ -156,7 +156,7 @@ async fn resolve(
     notes: &mpsc::Sender<String>,
     cancel: &CancellationToken,
 ) -> Result<ImageFacts, EngineError> {
-    let name = request.image();
+    let name = request.image()?;
     tokio::select! {
         // The engine stops a pull when its client goes.
         () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    ErrorKind, JobId, JobPlan, Outcome, SecretName,
+    ErrorKind, Event, ImageRef, JobId, JobPlan, Outcome, SecretName,
     expression::{Context as _, Value, Values},
     needs::needs_context,
 };
@@ -94,17 +94,110 @@ pub(crate) async fn contexts(
     ]))
 }
 
+/// Refuses a job whose scripts may have text in them that the pipeline's author did not write. A plan of this version has none; one
+/// that an earlier version has frozen may: it still asks for such values, or was given a start's free text without a mark.
+pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome> {
+    let refuse = |why: String| {
+        Err(Outcome::Error {
+            kind: ErrorKind::Expression,
+            message: format!(
+                "the job was planned by an earlier version of Longshore, and {why}; hand such values over in `env`, and start the \
+                 build again from its branch"
+            ),
+        })
+    };
+    if let Some((place, path)) = plan.foreign_in_scripts() {
+        return refuse(format!("`{path}` would become a part of its `{place}`, which its author did not write"));
+    }
+    if !plan.scripts_judged && !event.inputs.is_empty() {
+        return refuse("what it was started with may be a part of its scripts".to_owned());
+    }
+    Ok(())
+}
+
 /// The plan with the image's name filled in, which the engine needs before there is an agent.
 pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> Result<JobPlan, Outcome> {
-    if plan.image.as_known().is_none() {
-        let mut values = Values { contexts: plan.known.clone(), progress: None };
-        values.contexts.extend(known.iter().map(|(name, value)| (name.clone(), value.clone())));
-        debug_assert!(values.context("build").is_some(), "the server's contexts are there");
-        let image = plan.image.evaluate(&values).map_err(|error| Outcome::Error {
-            kind: ErrorKind::Expression,
-            message: format!("`image` of the job: {error}"),
-        })?;
-        plan.image = image.into();
-    }
+    let error = |reason: String| Outcome::Error {
+        kind: ErrorKind::Expression,
+        message: format!("`image` of the job: {reason}"),
+    };
+    let image = match plan.image.as_known() {
+        Some(image) => image.to_owned(),
+        None => {
+            let mut values = Values { contexts: plan.known.clone(), progress: None };
+            values.contexts.extend(known.iter().map(|(name, value)| (name.clone(), value.clone())));
+            debug_assert!(values.context("build").is_some(), "the server's contexts are there");
+            plan.image.evaluate_script(&values).map_err(|reason| error(reason.to_string()))?
+        }
+    };
+    // What was put into it is known only now.
+    let image = ImageRef::parse(&image)
+        .map_err(|bad| error(format!("`{}`: {bad}", image.chars().take(100).collect::<String>().escape_debug())))?;
+    plan.image = image.to_string().into();
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::{EventName, StepPlan, Template, expression::Expression, template::Part};
+
+    use super::*;
+
+    fn filled(source: &str) -> Template {
+        Template::new([Part::Text("x:".to_owned()), Part::Expression(Expression::parse(source).unwrap())])
+    }
+
+    fn event(inputs: &[(&str, &str)]) -> Event {
+        Event {
+            name: EventName::Manual,
+            git_ref: "refs/heads/main".to_owned(),
+            commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
+            before: None,
+            message: String::new(),
+            author: String::new(),
+            author_email: String::new(),
+            sender: String::new(),
+            url: None,
+            default_branch: None,
+            inputs: inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            pull_request: None,
+            schedule: None,
+        }
+    }
+
+    fn known(output: &str) -> BTreeMap<String, Value> {
+        let job = Value::map([("outputs", Value::map([("tag", output)])), ("result", Value::from(output))]);
+        BTreeMap::from([("build".to_owned(), Value::default()), ("needs".to_owned(), Value::map([("a", job)]))])
+    }
+
+    #[test]
+    fn a_plan_of_an_earlier_version_with_foreign_text_in_its_scripts_does_not_run() {
+        let step = |run: Template| StepPlan { run: Some(run), ..StepPlan::default() };
+        let plan = |run: Template, scripts_judged| JobPlan { steps: vec![step(run)], scripts_judged, ..JobPlan::default() };
+        for source in ["steps.s.outputs.x", "needs.a.outputs.v || 'x'", "env.X", "inputs.level"] {
+            let Err(Outcome::Error { message, .. }) = judge_scripts(&plan(filled(source), true), &event(&[])) else {
+                panic!("{source} runs");
+            };
+            assert!(message.contains("earlier version") && message.contains("`run`"), "{message}");
+        }
+        assert_eq!(judge_scripts(&plan(filled("steps.s.outcome"), false), &event(&[])), Ok(()));
+        assert_eq!(judge_scripts(&plan("make".into(), true), &event(&[("level", "x")])), Ok(()));
+        let refused = judge_scripts(&plan("raise $(id)".into(), false), &event(&[("level", "$(id)")]));
+        assert!(matches!(refused, Err(Outcome::Error { message, .. }) if message.contains("started with")));
+    }
+
+    #[test]
+    fn an_image_that_is_filled_in_is_a_name_or_the_job_ends() {
+        let plan = |source: &str| JobPlan { image: filled(source), ..JobPlan::default() };
+        let image = with_image(plan("needs.a.result"), &known("success")).unwrap().image;
+        assert_eq!(image.as_known(), Some("x:success"));
+        for hostile in ["1/../../containers/json?limit=1#", "a b", "", "x\n", "A/../b"] {
+            let refused = with_image(plan("needs.a.result"), &known(hostile));
+            assert!(matches!(refused, Err(Outcome::Error { .. })), "{hostile:?}");
+        }
+        let refused = with_image(plan("needs.a.outputs.tag"), &known("1"));
+        assert!(matches!(refused, Err(Outcome::Error { message, .. }) if message.contains("did not write")));
+        let known_already = JobPlan { image: "x/../y".into(), ..JobPlan::default() };
+        assert!(with_image(known_already, &known("1")).is_err());
+    }
 }

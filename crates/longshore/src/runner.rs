@@ -229,6 +229,7 @@ impl Runner {
         }
         let stranger = stranger::brings(&origin.build.event);
         if missing == Missing::Refuse {
+            contexts::judge_scripts(&plan, &origin.build.event)?;
             self.check_approval(origin, &plan).await?;
         }
         let extras = &self.extras;

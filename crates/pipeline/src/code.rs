@@ -89,6 +89,8 @@ codes! {
     BadPath = "LS056", "Bad path";
     TooManyValues = "LS057", "Too many values";
     NotRunYet = "LS058", "Not run yet";
+    ForeignInScript = "LS059", "Text from elsewhere in a script";
+    EarlyValue = "LS060", "Value of a step that may still run";
 }
 
 impl fmt::Display for Code {

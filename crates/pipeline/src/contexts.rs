@@ -31,6 +31,8 @@ pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
 
 fn of_event(event: &Event) -> Value {
     let cut = |text: &str| Value::from(&text[..text.floor_char_boundary(limits::MESSAGE_BYTES)]);
+    // These two may become a part of a script: they are ids or nothing.
+    let id = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| Value::from(text)).unwrap_or_default();
     let short: String = event.commit.chars().take(8).collect();
     let pull_request = event.pull_request.as_ref();
     Value::map([
@@ -38,9 +40,9 @@ fn of_event(event: &Event) -> Value {
         ("ref", Value::from(event.git_ref.as_str())),
         ("branch", Value::from(event.branch())),
         ("tag", Value::from(event.tag())),
-        ("sha", Value::from(event.commit.as_str())),
-        ("sha-short", Value::from(short)),
-        ("before", Value::from(event.before.as_deref())),
+        ("sha", id(&event.commit)),
+        ("sha-short", id(&short)),
+        ("before", event.before.as_deref().map(id).unwrap_or_default()),
         ("title", cut(event.title())),
         ("message", cut(&event.message)),
         ("author", cut(&event.author)),

@@ -20,7 +20,6 @@ mod fields;
 mod filter;
 pub mod findings;
 mod graph;
-pub mod image;
 mod input;
 mod keys;
 mod matrix;

@@ -1,17 +1,21 @@
 //! Pipelines and an event to the frozen plan. Pure: the same input always makes the same plan.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use longshore_core::{
-    BuildPlan, Diagnostic, Event, EventName, JobPlan, Severity, StepPlan, Template,
-    expression::{Context, EvalError, Value, Values, evaluate},
+    BuildPlan, Diagnostic, Event, EventName, ImageRef, JobPlan, Severity, StepPlan, Template,
+    expression::{Context, EvalError, Refers, Value, Values, evaluate},
     plan::{Concurrency, MatrixGroup, Need},
 };
 
 use super::{
     code::Code,
-    contexts, image as image_name, input, limits,
+    contexts, input, limits,
     model::{At, Combination, Job, Pipeline, Step, With},
+    scope::WORKSPACE,
     text::Flag,
     triggers::starts,
     variables,
@@ -149,16 +153,6 @@ fn plan_pipeline(
     jobs: &mut Vec<JobPlan>,
     bytes: &mut usize,
 ) -> Result<(), Unplannable> {
-    let concurrency = match &pipeline.concurrency {
-        None => None,
-        Some(group) => {
-            let failed = |error: &EvalError| Unplannable::no_value(&group.at, "`concurrency`", error);
-            let name = group.group.evaluate(known).map_err(|error| failed(&error))?;
-            let cancel = asked(&group.cancel_in_progress, known).map_err(|error| failed(&error))?;
-            // An empty group would be shared by everything that has nothing to say.
-            (!name.trim().is_empty()).then_some(Concurrency { group: name, cancel_in_progress: cancel })
-        }
-    };
     let mut env: BTreeMap<String, Template> = variables::of_pipeline(&pipeline.name, event, facts)
         .into_iter()
         .map(|(name, value)| (name, value.into()))
@@ -166,6 +160,17 @@ fn plan_pipeline(
     let own = filled(&pipeline.env, known)
         .map_err(|error| Unplannable::no_value(&pipeline.name_at, "`env` of the pipeline", &error))?;
     env.extend(own);
+    let with_env = Fixed::new(known, &env, pipeline.env.keys()).values;
+    let concurrency = match &pipeline.concurrency {
+        None => None,
+        Some(group) => {
+            let failed = |error: &EvalError| Unplannable::no_value(&group.at, "`concurrency`", error);
+            let name = group.group.evaluate(&with_env).map_err(|error| failed(&error))?;
+            let cancel = asked(&group.cancel_in_progress, &with_env).map_err(|error| failed(&error))?;
+            // An empty group would be shared by everything that has nothing to say.
+            (!name.trim().is_empty()).then_some(Concurrency { group: name, cancel_in_progress: cancel })
+        }
+    };
     let around = Around { pipeline, env: &env, concurrency: concurrency.as_ref() };
     for job in &pipeline.jobs {
         for combination in &job.combinations {
@@ -222,46 +227,50 @@ impl Around<'_> {
         let name = format!("{}{}", job.name, combination.suffix());
         let failed = |error: &EvalError| Unplannable::no_value(&job.at, &format!("the job `{name}`"), error);
         let mut known = known.clone();
+        let outer = Fixed::new(&known, self.env, self.pipeline.env.keys()).values;
+        let mut of_job = outer.clone();
         if let Some(with) = &job.with {
-            let inputs = template_inputs(with, &known, &job.at)?;
-            known.contexts.insert("inputs".to_owned(), inputs);
+            let inputs = template_inputs(with, &outer, &job.at)?;
+            known.contexts.insert("inputs".to_owned(), inputs.clone());
+            of_job.contexts.insert("inputs".to_owned(), inputs);
         }
 
         let mut plan = job.draft.clone();
         plan.env = self.env.clone();
-        let outer = with_env(&known, self.env, &self.pipeline.env);
-        plan.env.extend(filled(&job.draft.env, &outer).map_err(|error| failed(&error))?);
-        let names = || self.pipeline.env.iter().chain(&job.draft.env);
-        let inner =
-            with_env(&known, &plan.env, &names().map(|(name, _)| (name.clone(), Template::default())).collect());
+        plan.env.extend(filled(&job.draft.env, &of_job).map_err(|error| failed(&error))?);
+        let fixed = Fixed::new(&known, &plan.env, self.pipeline.env.keys().chain(job.draft.env.keys()));
         let env = std::mem::take(&mut plan.env);
-        let mut fill_own = |text: &mut Template| fill(text, &inner);
-        plan.change_own(&mut fill_own).map_err(|error| failed(&error))?;
+        plan.change_own(&mut |text: &mut Template| fill(text, &fixed)).map_err(|error| failed(&error))?;
         plan.env = env;
+        let of_services = plan.services.iter_mut().flat_map(|service| {
+            [&mut service.image].into_iter().chain(&mut service.entrypoint).chain(&mut service.command)
+        });
+        for text in of_services.chain([&mut plan.image]) {
+            fill_script(text, &fixed).map_err(|error| failed(&error))?;
+        }
+        // What steps ask of `env` is what the steps before them have made of it.
         for text in plan.outputs.values_mut() {
             fill(text, &known).map_err(|error| failed(&error))?;
         }
-        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &plan.env, &known));
+        let steps = job.steps.iter().enumerate().map(|(at, step)| plan_step(at, step, &plan.env, &known, &fixed));
         plan.steps = steps.collect::<Result<_, _>>().map_err(|error| failed(&error))?;
 
         plan.approval =
-            job.approval.as_ref().map(|text| text.evaluate(&known)).transpose().map_err(|error| failed(&error))?;
+            job.approval.as_ref().map(|text| text.evaluate(&fixed)).transpose().map_err(|error| failed(&error))?;
         for (label, value) in &job.runs_on {
-            plan.runs_on.insert(label.clone(), value.evaluate(&known).map_err(|error| failed(&error))?);
+            plan.runs_on.insert(label.clone(), value.evaluate(&fixed).map_err(|error| failed(&error))?);
         }
-        plan.continue_on_error = asked(&job.continue_on_error, &known).map_err(|error| failed(&error))?;
-        if let Some(image) = plan.image.as_known()
-            && let Some(complaint) = image_name::complaint(image)
-        {
-            let shown: String = image.chars().take(100).collect();
-            let message = format!("for the job `{name}` the image would be `{shown}`: {complaint}");
-            return Err(Unplannable::new(
-                Code::BadImage,
-                &job.image_at,
-                message,
-                "see to it that every event gives a name",
-            ));
+        plan.continue_on_error = asked(&job.continue_on_error, &fixed).map_err(|error| failed(&error))?;
+        for image in plan.images() {
+            let Some(known) = image.as_known() else { continue };
+            if let Err(bad) = ImageRef::parse(known) {
+                let shown: String = known.chars().take(100).collect();
+                let message = format!("for the job `{name}` the image would be `{shown}`: {bad}");
+                let help = "see to it that every event gives a name";
+                return Err(Unplannable::new(Code::BadImage, &job.image_at, message, help));
+            }
         }
+        plan.scripts_judged = true;
         plan.key = self.key(&name);
         plan.pipeline.clone_from(&self.pipeline.name);
         plan.job.clone_from(&job.name);
@@ -276,14 +285,67 @@ impl Around<'_> {
     }
 }
 
-/// The values with `env`, if all of these variables are known already.
-fn with_env(known: &Values, env: &BTreeMap<String, Template>, names: &BTreeMap<String, Template>) -> Values {
-    let mut values = known.clone();
-    let found = names.keys().map(|name| Some((name.clone(), Value::from(env.get(name)?.as_known()?))));
-    if let Some(found) = found.collect::<Option<BTreeMap<String, Value>>>() {
-        values.contexts.insert("env".to_owned(), Value::Map(found));
+/// What is known when a job is planned, with those of its variables whose values are.
+struct Fixed {
+    values: Values,
+    /// Variables whose values are not.
+    late: BTreeSet<String>,
+}
+
+impl Fixed {
+    /// `names` are the file's own variables around a text; of all others only one is the same everywhere.
+    fn new<'n>(known: &Values, env: &BTreeMap<String, Template>, names: impl Iterator<Item = &'n String>) -> Self {
+        let mut late = BTreeSet::new();
+        let mut variables = BTreeMap::new();
+        for name in names.map(String::as_str).chain([WORKSPACE]) {
+            match env.get(name).and_then(Template::as_known) {
+                Some(value) => {
+                    variables.insert(name.to_owned(), Value::from(value));
+                }
+                None => {
+                    late.insert(name.to_owned());
+                }
+            }
+        }
+        let mut values = known.clone();
+        values.contexts.insert("env".to_owned(), Value::Map(variables));
+        Self { values, late }
     }
-    values
+
+    /// The same within a step that has these variables.
+    fn within(&self, env: &BTreeMap<String, Template>) -> Self {
+        let mut values = self.values.clone();
+        let mut late = self.late.clone();
+        if let Some(Value::Map(variables)) = values.contexts.get_mut("env") {
+            for (name, value) in env {
+                match value.as_known() {
+                    Some(value) => {
+                        variables.insert(name.clone(), Value::from(value));
+                        late.remove(name);
+                    }
+                    None => {
+                        variables.remove(name);
+                        late.insert(name.clone());
+                    }
+                }
+            }
+        }
+        Self { values, late }
+    }
+}
+
+impl Context for Fixed {
+    fn context(&self, name: &str) -> Option<&Value> {
+        self.values.context(name)
+    }
+
+    fn covers(&self, refers: &Refers) -> bool {
+        let late = |name: &Option<String>| match name {
+            Some(name) => self.late.contains(name),
+            None => !self.late.is_empty(),
+        };
+        self.values.covers(refers) && !refers.contexts.iter().any(|(context, name)| context == "env" && late(name))
+    }
 }
 
 fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Result<Value, Unplannable> {
@@ -310,16 +372,24 @@ fn plan_step(
     step: &Step,
     job_env: &BTreeMap<String, Template>,
     known: &Values,
+    fixed: &Fixed,
 ) -> Result<StepPlan, EvalError> {
     let mut plan = step.draft.clone();
+    for text in plan.env.values_mut() {
+        fill(text, known)?;
+    }
+    let within = fixed.within(&plan.env);
+    for text in plan.scripts_mut() {
+        fill_script(text, &within)?;
+    }
     plan.change(&mut |text: &mut Template| fill(text, known))?;
     plan.name = match &step.name {
-        Some(name) => one_line(&name.evaluate(known)?),
+        Some(name) => one_line(&name.evaluate(fixed)?),
         None => default_name(&plan),
     };
-    plan.shell = step.shell.evaluate(known)?;
-    plan.user = step.user.as_ref().map(|user| user.evaluate(known)).transpose()?;
-    plan.continue_on_error = asked(&step.continue_on_error, known)?;
+    plan.shell = step.shell.evaluate(fixed)?;
+    plan.user = step.user.as_ref().map(|user| user.evaluate(fixed)).transpose()?;
+    plan.continue_on_error = asked(&step.continue_on_error, fixed)?;
     let own = std::mem::take(&mut plan.env);
     plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
     if plan.run.is_none() {
@@ -336,11 +406,18 @@ fn fill(text: &mut Template, known: &dyn Context) -> Result<(), EvalError> {
     Ok(())
 }
 
+fn fill_script(text: &mut Template, known: &dyn Context) -> Result<(), EvalError> {
+    if text.as_known().is_none() {
+        *text = text.fill_script(known)?;
+    }
+    Ok(())
+}
+
 fn filled(env: &BTreeMap<String, Template>, known: &Values) -> Result<BTreeMap<String, Template>, EvalError> {
     env.iter().map(|(name, value)| Ok((name.clone(), value.fill(known)?))).collect()
 }
 
-fn asked(flag: &Flag, known: &Values) -> Result<bool, EvalError> {
+fn asked(flag: &Flag, known: &dyn Context) -> Result<bool, EvalError> {
     match flag {
         Flag::Is(value) => Ok(*value),
         Flag::Asks(expression) => Ok(evaluate(expression, known)?.is_truthy()),

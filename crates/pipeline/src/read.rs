@@ -23,11 +23,11 @@ use super::{
     fields::{Fields, named},
     findings::Findings,
     graph,
-    input::{self as inputs, Input},
+    input::{self as inputs, Input, InputKind},
     keys, limits,
     model::{At, Group, Job, Pipeline},
     scalar::{check_length, duration, filled},
-    scope::{Names, Stands},
+    scope::{Names, Stands, Taint},
     source::Place,
     templates::{Expanded, Library},
     text::{self, Flag},
@@ -46,6 +46,11 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
     };
     let declared = on.as_ref().map(|on| inputs::types(on.manual.as_deref().unwrap_or_default()));
     let mut names = Names::of_pipeline(declared);
+    for input in on.iter().flat_map(|on| on.manual.as_deref().unwrap_or_default()) {
+        if input.kind == InputKind::String {
+            names.taint_path(format!("inputs.{}", input.name), Taint::Elsewhere);
+        }
+    }
     let env = match top.get("env") {
         Some(node) => env::read(node, Stands::Pipeline, &names, findings),
         None => Some(env::Env::default()),
@@ -226,12 +231,11 @@ struct Defaults {
 impl Defaults {
     fn read(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
         let fields = Fields::of(node, &keys::DEFAULTS, findings)?;
-        let image = fields.get("image").map(|node| job::image(node, Stands::Planned, names, &[], findings));
+        let image = fields.get("image").map(|node| job::image(node, Stands::PlannedImage, names, &[], findings));
         let shell = fields.get("shell").map(|node| step::shell(node, names, findings));
-        let working_directory = fields.get("working-directory").map(|node| {
-            step::one_line(node, "`working-directory`", Stands::Planned, names, findings)?;
-            step::one_line(node, "`working-directory`", Stands::Script, names, findings)
-        });
+        let working_directory = fields
+            .get("working-directory")
+            .map(|node| step::one_line(node, "`working-directory`", Stands::PlannedScript, names, findings));
         let timeout_ms = fields.get("timeout").map(|node| duration(node, "`timeout`", findings));
         // An outer `None` says that the key is absent, an inner one that it is wrong.
         Some(Self {

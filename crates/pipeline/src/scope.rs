@@ -4,13 +4,13 @@ mod missing;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
 use longshore_core::{
     Template,
-    expression::{self, Expression, Scope, Type},
+    expression::{self, Expression, Scope, Type, script::is_closed},
     template::Part,
 };
 
@@ -21,17 +21,27 @@ pub(super) enum Stands {
     Pipeline,
     /// Keys of a job and of its steps that have to be known when the build is planned.
     Planned,
+    /// `shell` and `working-directory` that have to be known then.
+    PlannedScript,
+    /// `image` in `defaults`.
+    PlannedImage,
     /// Keys of a job: filled in when its needs are over.
     Job,
+    /// `image` of a job and of its services.
+    JobImage,
+    /// `entrypoint` and `command` of a service.
+    JobArgument,
     /// `env` of a job and of its services.
     JobEnv,
     JobIf,
     /// Keys of a cache: filled in when the workspace has its files.
     CacheKey,
-    /// Keys of a step: filled in by the agent when its turn comes.
-    Step,
-    /// `run`, and what else becomes a program's text, arguments or place: nobody from outside writes into it.
+    /// `run` of a step: filled in by the agent when its turn comes.
     Script,
+    /// `working-directory`, `entrypoint` and `command` of a step.
+    Argument,
+    /// `image` of a step.
+    StepImage,
     /// `env` and `with` of a step.
     StepEnv,
     StepIf,
@@ -39,9 +49,40 @@ pub(super) enum Stands {
     Outputs,
 }
 
+/// What a text becomes into which only what the file says may be put, and what is closed: numbers, booleans, choices, results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Becomes {
+    Script,
+    /// A program's name, arguments or place.
+    Argument,
+    Image,
+}
+
+impl Stands {
+    /// Nothing where any text may stand.
+    pub(super) const fn becomes(self) -> Option<Becomes> {
+        match self {
+            Self::Script => Some(Becomes::Script),
+            Self::PlannedScript | Self::JobArgument | Self::Argument => Some(Becomes::Argument),
+            Self::PlannedImage | Self::JobImage | Self::StepImage => Some(Becomes::Image),
+            Self::Pipeline
+            | Self::Planned
+            | Self::Job
+            | Self::JobEnv
+            | Self::JobIf
+            | Self::CacheKey
+            | Self::StepEnv
+            | Self::StepIf
+            | Self::Outputs => None,
+        }
+    }
+}
+
 /// Whose value may get into a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Taint {
+    /// Of a program, of whoever starts the build, or of the server: nobody who wrote the file.
+    Elsewhere,
     /// Of somebody who may push or open a pull request, or only name a branch.
     Outsider,
     Secret,
@@ -61,6 +102,21 @@ const OUTSIDERS: &[(&str, &str)] = &[
     ("event.source-branch", "CI_COMMIT_SOURCE_BRANCH"),
     ("event.target-branch", "CI_COMMIT_TARGET_BRANCH"),
 ];
+
+/// More values that the file does not say, and where a step finds each in its environment.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("event.action", "CI_PIPELINE_EVENT_REASON"),
+    ("repo.name", "CI_REPO"),
+    ("repo.owner", "CI_REPO_OWNER"),
+    ("repo.short-name", "CI_REPO_NAME"),
+    ("repo.clone-url", "CI_REPO_CLONE_URL"),
+    ("repo.forge", "CI_FORGE_TYPE"),
+    ("repo.default-branch", "CI_REPO_DEFAULT_BRANCH"),
+    ("build.url", "CI_PIPELINE_URL"),
+];
+
+/// The one variable that says the same in every job.
+pub(super) const WORKSPACE: &str = "CI_WORKSPACE";
 
 /// Names of contexts that people write by other systems' habit.
 pub(super) const FOREIGN: &[(&str, &str)] = &[
@@ -144,6 +200,10 @@ pub(super) struct Names {
     needs: Option<BTreeMap<String, Type>>,
     /// Variables of pipeline and job that are known when the build is planned; nothing where they cannot be read.
     env: Option<BTreeMap<String, Type>>,
+    /// Variables of the file around a text, those of a step too.
+    variables: BTreeSet<String>,
+    /// Those of them whose values are not known when the build is planned.
+    late: BTreeSet<String>,
     /// By their names in the store.
     secrets: Option<BTreeMap<String, Type>>,
     steps: BTreeMap<String, Type>,
@@ -180,6 +240,8 @@ impl Names {
             matrix: MatrixNames::None,
             needs: Some(BTreeMap::new()),
             env: Some(BTreeMap::new()),
+            variables: BTreeSet::new(),
+            late: BTreeSet::new(),
             secrets: Some(BTreeMap::new()),
             steps: BTreeMap::new(),
             jobs: Rc::default(),
@@ -213,10 +275,17 @@ impl Names {
         self.scopes.get_mut().clear();
     }
 
-    /// The job comes of a template with these inputs; nothing where they cannot be read, and any may be asked for.
-    pub(super) fn use_template(&mut self, inputs: Option<BTreeMap<String, Type>>) {
+    /// The job comes of a template with these inputs; nothing where they cannot be read, and any may be asked for. `tainted` are
+    /// those that are given what may not get into a script.
+    pub(super) fn use_template(
+        &mut self,
+        inputs: Option<BTreeMap<String, Type>>,
+        tainted: impl IntoIterator<Item = (String, Taint)>,
+    ) {
         self.inputs = inputs;
         self.in_template = true;
+        self.tainted.retain(|path, _| !below(path, "inputs"));
+        self.tainted.extend(tainted.into_iter().map(|(input, taint)| (format!("inputs.{input}"), taint)));
         self.scopes.get_mut().clear();
     }
 
@@ -228,19 +297,47 @@ impl Names {
             }
             _ => self.env = None,
         }
-        self.taint_env(variables);
+        self.judge_env(variables, false);
     }
 
-    /// Variables that hold what may not get into a script. Those of a step are forgotten with the copy that knows them.
-    pub(super) fn taint_env(&mut self, variables: Option<&BTreeMap<String, Template>>) {
-        for (name, value) in variables.into_iter().flatten() {
+    /// Variables of a step: they are forgotten with the copy that knows them.
+    pub(super) fn add_step_env(&mut self, variables: &BTreeMap<String, Template>) {
+        self.judge_env(Some(variables), true);
+    }
+
+    /// What variables hold: what may not get into a script, and what is not known when the build is planned. What a step asks of
+    /// `env` is what the steps before it have made of it.
+    fn judge_env(&mut self, variables: Option<&BTreeMap<String, Template>>, of_step: bool) {
+        let is_late = |value: &Template| !self.is_planned(value) || of_step && value.refers().to("env");
+        let judged: Vec<(&String, Option<Taint>, bool)> = variables
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name, self.taint(value), is_late(value)))
+            .collect();
+        for (name, taint, late) in judged {
             let path = format!("env.{name}");
-            match self.taint(value) {
+            match taint.or_else(|| late.then_some(Taint::Elsewhere)) {
                 Some(taint) => self.tainted.insert(path, taint),
                 None => self.tainted.remove(&path),
             };
+            match late {
+                true => self.late.insert(name.clone()),
+                false => self.late.remove(name),
+            };
+            self.variables.insert(name.clone());
         }
         self.scopes.get_mut().clear();
+    }
+
+    /// Whether a text is known when the build is planned.
+    fn is_planned(&self, text: &Template) -> bool {
+        let refers = text.refers();
+        !refers.files
+            && refers.contexts.iter().all(|(context, property)| match (context.as_str(), property) {
+                ("event" | "repo" | "matrix" | "inputs", _) => true,
+                ("env", Some(name)) => self.variables.contains(name) && !self.late.contains(name),
+                _ => false,
+            })
     }
 
     pub(super) fn add_secret(&mut self, name: &str, variable: &str) {
@@ -272,10 +369,13 @@ impl Names {
     }
 
     fn make(&self, stands: Stands, foreign: bool) -> Scope {
-        use Stands::{CacheKey, Job, JobEnv, JobIf, Outputs, Pipeline, Planned, Script, Step, StepEnv, StepIf};
+        use Stands::{
+            Argument, CacheKey, Job, JobArgument, JobEnv, JobIf, JobImage, Outputs, Pipeline, Planned, PlannedImage,
+            PlannedScript, Script, StepEnv, StepIf, StepImage,
+        };
         let mut scope = Scope {
             progress: matches!(stands, JobIf | StepIf),
-            files: matches!(stands, CacheKey | Step | Script | StepEnv | StepIf | Outputs),
+            files: matches!(stands, CacheKey | Script | Argument | StepImage | StepEnv | StepIf | Outputs),
             ..Scope::default()
         };
         let mut add = |name: &'static str, has: Result<Type, &str>| match has {
@@ -287,8 +387,8 @@ impl Names {
             }
         };
         let late = "this text has to be known when the build is planned: `event`, `repo`, `matrix` and `inputs` are";
-        let planned = matches!(stands, Pipeline | Planned);
-        let in_steps = matches!(stands, Step | Script | StepEnv | StepIf | Outputs);
+        let planned = matches!(stands, Pipeline | Planned | PlannedScript | PlannedImage);
+        let in_steps = matches!(stands, Script | Argument | StepImage | StepEnv | StepIf | Outputs);
         add("event", Ok(event()));
         add("repo", Ok(repo()));
         add(
@@ -326,6 +426,10 @@ impl Names {
                 _ if stands == JobIf => {
                     Err("`if` of a job asks before there is an environment: use what its variables are made of")
                 }
+                (Some(env), false) if planned => {
+                    let known = env.iter().filter(|(name, _)| !self.late.contains(*name));
+                    Ok(Type::record(known.map(|(name, ty)| (name.as_str(), ty.clone()))))
+                }
                 (Some(env), false) => Ok(Type::Record(env.clone())),
                 (None, false) => Ok(Type::Any),
             },
@@ -334,10 +438,11 @@ impl Names {
             "secrets",
             match stands {
                 JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
-                Job | CacheKey | Step | Script | Outputs | JobIf | StepIf => Err(
+                Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf
+                | StepIf => Err(
                     "a secret is put into `env` (or `with` of a plugin) and nowhere else; name it in `secrets` of the job and it is a variable already",
                 ),
-                Pipeline | Planned => {
+                Pipeline | Planned | PlannedScript | PlannedImage => {
                     Err("secrets are named by the jobs that get them: write `secrets: [NAME]` at the job")
                 }
             },
@@ -370,27 +475,36 @@ impl Names {
 
     fn taint_of(&self, expression: &Expression) -> Option<Taint> {
         let carries = expression::check(expression, &Scope::default()).carries;
-        carries.iter().filter_map(|carried| self.taint_at(&carried.path.join("."))).max()
+        carries.iter().filter_map(|carried| self.taint_at(&carried.path)).max()
     }
 
-    /// Whose value stands at a path, or somewhere below it.
-    pub(super) fn taint_at(&self, path: &str) -> Option<Taint> {
-        let meets = |known: &str| below(path, known) || below(known, path);
+    /// Whose value stands at a path, or somewhere below it; nothing where the file says it, or where it is closed.
+    pub(super) fn taint_at(&self, path: &[String]) -> Option<Taint> {
+        let joined = path.join(".");
+        let meets = |known: &str| below(&joined, known) || below(known, &joined);
         if meets("secrets") {
             return Some(Taint::Secret);
         }
-        // Under their names in the environment they are the same values.
-        let of_event = |variable: &str| path == "env" || path.strip_prefix("env.") == Some(variable);
-        let overridden = self.tainted.contains_key(path)
-            || self
-                .env
-                .as_ref()
-                .is_some_and(|env| path.strip_prefix("env.").is_some_and(|name| env.contains_key(name)));
-        if !overridden && OUTSIDERS.iter().any(|(_, variable)| of_event(variable)) {
-            return Some(Taint::Outsider);
+        let own = || self.tainted.iter().filter(|(known, _)| meets(known)).map(|(_, taint)| *taint).max();
+        match path {
+            // All of its values are literals.
+            [context, ..] if context == "matrix" => None,
+            // Those that are free texts are known to be.
+            [context, ..] if context == "inputs" => own(),
+            [context, name] if context == "env" && self.variables.contains(name) => own(),
+            [context, name] if context == "env" && name == WORKSPACE => own(),
+            [context, rest @ ..] if context == "env" => {
+                // Under their names in the environment they are the same values.
+                let of_event = |variable: &str| rest.first().is_none_or(|name| name == variable);
+                let outsider = OUTSIDERS.iter().any(|(_, variable)| of_event(variable)).then_some(Taint::Outsider);
+                own().max(outsider).or(Some(Taint::Elsewhere))
+            }
+            _ if is_closed(path) => None,
+            _ => {
+                let outsider = OUTSIDERS.iter().any(|(known, _)| meets(known)).then_some(Taint::Outsider);
+                own().max(outsider).or(Some(Taint::Elsewhere))
+            }
         }
-        let own = self.tainted.iter().filter(|(known, _)| meets(known)).map(|(_, taint)| *taint).max();
-        own.or_else(|| OUTSIDERS.iter().any(|(known, _)| meets(known)).then_some(Taint::Outsider))
     }
 }
 
@@ -409,7 +523,8 @@ pub(super) fn variable(path: &str) -> Option<String> {
     if let Some(name) = path.strip_prefix("env.").or_else(|| path.strip_prefix("secrets.")) {
         return Some(name.to_owned());
     }
-    OUTSIDERS.iter().find(|(known, _)| *known == path).map(|(_, variable)| (*variable).to_owned())
+    let known = OUTSIDERS.iter().chain(ELSEWHERE).find(|(known, _)| *known == path);
+    known.map(|(_, variable)| (*variable).to_owned())
 }
 
 #[cfg(test)]
@@ -428,9 +543,14 @@ mod tests {
         {
             assert_eq!(names.taint(&template(source)), Some(Taint::Outsider), "{source}");
         }
-        for source in ["event.sha", "event.name", "event.title == 'x'", "matrix.x", "env.X"] {
+        for source in ["event.sha", "event.name", "event.title == 'x'", "matrix.x", "steps.a.outcome", "needs.a.result"] {
             assert_eq!(names.taint(&template(source)), None, "{source}");
         }
+        for source in ["env.X", "steps.a.outputs.x", "needs.a.outputs.x", "to-json(needs)", "repo.name", "build.url"] {
+            assert_eq!(names.taint(&template(source)), Some(Taint::Elsewhere), "{source}");
+        }
+        names.add_env(Some(&BTreeMap::from([("X".to_owned(), Template::from("x"))])));
+        assert_eq!(names.taint(&template("env.X")), None);
         names.add_env(Some(&BTreeMap::from([("X".to_owned(), template("event.title"))])));
         assert_eq!(names.taint(&template("env.X")), Some(Taint::Outsider));
         assert_eq!(names.taint(&template("secrets.T || event.title")), Some(Taint::Secret));

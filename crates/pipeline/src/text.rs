@@ -10,7 +10,7 @@ use super::{
     code::Code,
     findings::Findings,
     scalar::filled,
-    scope::{FOREIGN, Names, Stands, Taint, is_outsiders, variable},
+    scope::{Becomes, FOREIGN, Names, Stands, Taint, is_outsiders, variable},
     source::Place,
     suggest::{did_you_mean, listed},
     tree::Node,
@@ -156,7 +156,7 @@ fn expression(
     let mut sound = checked.problems.is_empty();
     for problem in &checked.problems {
         match source[problem.at.start..].strip_prefix("secrets") {
-            Some(rest) if stands == Stands::Script && problem.kind == ProblemKind::NotHere => {
+            Some(rest) if stands.becomes().is_some() && problem.kind == ProblemKind::NotHere => {
                 let name: String =
                     rest.chars().skip(1).take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 let name = if name.is_empty() { "NAME" } else { &name };
@@ -170,41 +170,77 @@ fn expression(
             _ => report(problem, source, stands, names, locate, findings),
         }
     }
-    if stands == Stands::Script {
+    if let Some(becomes) = stands.becomes() {
         for carried in &checked.carries {
             let path = carried.path.join(".");
-            let Some(taint) = names.taint_at(&path) else { continue };
+            let Some(taint) = names.taint_at(&carried.path) else { continue };
             if taint == Taint::Secret && path.starts_with("secrets") {
                 // Refused already: there are no secrets where scripts stand.
                 continue;
             }
+            if taint == Taint::Elsewhere && !checked.problems.is_empty() {
+                // What is wrong with it has been said, and whose it is shows once that is right.
+                continue;
+            }
             sound = false;
             let place = locate(carried.at.start, carried.at.end);
-            let (code, message) = match taint {
-                Taint::Outsider => (
-                    Code::OutsiderInScript,
-                    format!(
-                        "`{path}` {} whoever pushes or opens a pull request, and cannot be put into a script",
-                        if is_outsiders(&path) { "is written by" } else { "holds what was written by" }
-                    ),
-                ),
-                Taint::Secret => {
-                    (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into a script"))
-                }
-            };
-            let help = match variable(&path) {
-                Some(variable) => format!("use the environment variable \"${variable}\", in double quotes"),
-                None => {
-                    let value = if path.contains('.') { path } else { format!("to-json({path})") };
-                    format!(
-                        "hand it over by the environment: `env: {{ VALUE: '${{{{ {value} }}}}' }}`, and write \"$VALUE\" in the script"
-                    )
-                }
-            };
-            findings.error(code, place, message, help);
+            let (code, message) = refusal(taint, &path, becomes);
+            let whole = carried.at == (0..source.len());
+            findings.error(code, place, message, remedy(source, &path, whole, becomes, names));
         }
     }
     sound.then_some((expression, checked.ty))
+}
+
+/// Why a value cannot be put where it would become a part of a script.
+fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
+    let into = match becomes {
+        Becomes::Script => "a script",
+        Becomes::Argument => "what a program is called with",
+        Becomes::Image => "the name of an image",
+    };
+    match taint {
+        Taint::Secret => (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into {into}")),
+        Taint::Outsider => {
+            let verb = if is_outsiders(path) { "is written by" } else { "holds what was written by" };
+            let message = format!("`{path}` {verb} whoever pushes or opens a pull request, and cannot be put into {into}");
+            (Code::OutsiderInScript, message)
+        }
+        Taint::Elsewhere => {
+            let whose = match path.split('.').next() {
+                Some("inputs") => "is free text of whoever starts the build",
+                Some("steps" | "needs") => "is what a program puts out",
+                _ => "is not written in the pipeline's file",
+            };
+            (Code::ForeignInScript, format!("`{path}` {whose}, and cannot be put into {into}"))
+        }
+    }
+}
+
+/// The lines to write instead of `${{ source }}`, of which the value at `path` is the `whole` or a part.
+fn remedy(source: &str, path: &str, whole: bool, becomes: Becomes, names: &Names) -> String {
+    let known = variable(path).filter(|_| whole);
+    match (becomes, known) {
+        (Becomes::Image, _) => {
+            "name the images in the file: with a `matrix`, an input of the type `choice`, or `inputs.new && 'tool:2' || 'tool:1'`"
+                .to_owned()
+        }
+        (Becomes::Script, Some(variable)) => format!("use the environment variable \"${variable}\", in double quotes"),
+        (Becomes::Argument, Some(variable)) => {
+            format!("write `run`, and use the environment variable \"${variable}\" there, in double quotes")
+        }
+        (Becomes::Script | Becomes::Argument, None) => {
+            let variable = names.free_variable(path);
+            let value = match path.contains('.') || !whole {
+                true => source.replace('\'', "''"),
+                false => format!("to-json({path})"),
+            };
+            let run = if becomes == Becomes::Script { "the script" } else { "`run`" };
+            format!(
+                "hand it over by the environment: `env: {{ {variable}: '${{{{ {value} }}}}' }}`, and write \"${variable}\" in {run}"
+            )
+        }
+    }
 }
 
 fn refuse(error: &ParseError, locate: &dyn Fn(usize, usize) -> Place, findings: &mut Findings<'_>) {

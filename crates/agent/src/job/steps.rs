@@ -42,8 +42,8 @@ impl Job {
     /// The step with everything filled in; the error says what cannot be.
     fn ready(&self, step: &StepSpec, surroundings: &Surroundings, values: &Values) -> Result<Ready, String> {
         let (own, within) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
-        let run = step.run.evaluate(&within).map_err(|error| format!("`run`: {error}"))?;
-        let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate(&within));
+        let run = step.run.evaluate_script(&within).map_err(|error| format!("`run`: {error}"))?;
+        let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate_script(&within));
         let working_directory =
             working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
         let account = match &step.user {

@@ -5,10 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use longshore_core::expression::{Expression, Scope as Known, check, script::is_closed};
+
 use super::super::{
     condition::quote,
     draft::{Map, Value},
     foreign,
+    quoting::Place,
+    shell,
 };
 
 /// What is known around an expression.
@@ -19,6 +23,8 @@ pub(super) struct Scope {
     pub(super) job: String,
     /// Inputs that are booleans.
     pub(super) booleans: BTreeSet<String>,
+    /// Inputs that are no free texts: booleans, numbers and choices.
+    pub(super) closed: BTreeSet<String>,
     /// Whether the text has to be known when the build is planned.
     pub(super) planned: bool,
     /// Secrets that were asked for.
@@ -313,18 +319,36 @@ impl Scope {
         }
     }
 
+    /// Whether the file says all of a value, or it is closed: it may be put into a script as it is.
+    fn is_harmless(&self, expression: &str) -> bool {
+        let Ok(expression) = Expression::parse(expression) else { return false };
+        check(&expression, &Known::default()).carries.iter().all(|carried| match carried.path.as_slice() {
+            [context, ..] if context == "matrix" => true,
+            [context, name] if context == "inputs" => self.closed.contains(name),
+            path => is_closed(path),
+        })
+    }
+
     /// A script: values that others write come in by variables, which are added to `env`.
     pub(super) fn script(&self, written: &str, env: &mut Map) -> Result<String, String> {
         let mut used: BTreeMap<String, String> = BTreeMap::new();
+        // A name that the script has itself would be another variable's.
+        let own = replace(written, |_, _| Ok(String::new()))?;
+        let taken: BTreeSet<String> = shell::assigned(&own).union(&shell::names(&own)).cloned().collect();
         let script = replace(written, |source, before| {
             let expression = self.expression(source)?;
+            if self.is_harmless(&expression) {
+                return Ok(shown(&expression));
+            }
+            let line = before.rsplit('\n').next().unwrap_or(before);
+            if READ_AGAIN.iter().any(|words| line.contains(words)) {
+                return Err(READ_TWICE.to_owned());
+            }
+            let place = Place::behind(before).ok_or_else(|| NO_PLACE.to_owned())?;
             if let Some(name) =
                 expression.strip_prefix("env.").filter(|name| foreign::variable(name).as_deref() == Some(*name))
             {
-                return Ok(variable(name, before));
-            }
-            if is_harmless(&expression) {
-                return Ok(shown(&expression));
+                return Ok(place.variable(name));
             }
             // What it was called there: `secrets.TOKEN` is `TOKEN`, `github.head_ref` is `GITHUB_HEAD_REF`.
             let source = source.trim();
@@ -344,11 +368,13 @@ impl Scope {
             }
             while used.get(&name).is_some_and(|other| *other != expression)
                 || env.get(&name).is_some_and(|value| *value != Value::Text(shown(&expression)))
+                || taken.contains(&name)
+                || TAKEN.contains(&name.as_str())
             {
                 name.push('_');
             }
             used.insert(name.clone(), expression);
-            Ok(variable(&name, before))
+            Ok(place.variable(&name))
         })?;
         for (name, expression) in used {
             env.set(name, Value::Text(shown(&expression)), None);
@@ -357,27 +383,15 @@ impl Scope {
     }
 }
 
-/// A variable of the shell; within single quotes these are left for it.
-fn variable(name: &str, before: &str) -> String {
-    let line = before.rsplit('\n').next().unwrap_or(before);
-    let mut quote = None;
-    for c in line.chars() {
-        match (quote, c) {
-            (None, '\'' | '"') => quote = Some(c),
-            (Some(open), c) if open == c => quote = None,
-            _ => {}
-        }
-    }
-    if quote == Some('\'') { format!("'\"${{{name}}}\"'") } else { format!("${{{name}}}") }
-}
+/// Variables that mean something to shells and programs.
+const TAKEN: &[&str] = &["PATH", "HOME", "USER", "SHELL", "PWD", "OLDPWD", "IFS", "ENV", "TMPDIR", "LANG", "TERM", "CI"];
 
-/// Whether nobody from outside has a say in a value: it may be put into a script as it is.
-fn is_harmless(expression: &str) -> bool {
-    const GOOD: &[&str] =
-        &["matrix.", "steps.", "inputs.", "build.", "repo.", "event.sha", "event.name", "event.number", "'"];
-    let simple = !expression.contains(['(', ' ']);
-    simple && GOOD.iter().any(|good| expression.starts_with(good))
-}
+/// Commands that take an argument for a program: a value of others within it would be one, by a variable too.
+const READ_AGAIN: &[&str] = &["eval ", " -c ", " -lc ", " -ec ", "node -e", "perl -e", "ruby -e", "ssh "];
+
+const READ_TWICE: &str = "a value of others within what another program reads as a script";
+
+const NO_PLACE: &str = "a value of others within a here document or quotes that a shell reads in another way";
 
 /// An expression as it stands in a text: a literal as it is.
 fn shown(expression: &str) -> String {
@@ -440,5 +454,40 @@ mod tests {
         );
         assert_eq!(env.get("T"), Some(&Value::text("${{ secrets.T }}")));
         assert_eq!(env.get("GITHUB_HEAD_REF"), Some(&Value::text("${{ event.source-branch }}")));
+    }
+
+    #[test]
+    fn only_what_is_closed_stays_in_a_script() {
+        let scope = Scope { closed: ["level".to_owned()].into(), ..Scope::default() };
+        let script = |written: &str| {
+            let mut env = Map::default();
+            let script = scope.script(written, &mut env);
+            let env: Vec<String> = env.entries().map(|entry| entry.key.clone()).collect();
+            (script, env.join(" "))
+        };
+        for same in [
+            "echo ${{ matrix.os }} ${{ inputs.level }}",
+            "echo ${{ steps.a.outcome }}",
+            "echo ${{ needs.a.result }}",
+            "x ${{ matrix.a == 'x' && 'y' || 'z' }}",
+        ] {
+            assert_eq!(script(same), (Ok(same.to_owned()), String::new()));
+        }
+        for (written, expected, env) in [
+            ("echo ${{ steps.x.outputs.y }}", "echo ${STEPS_X_OUTPUTS_Y}", "STEPS_X_OUTPUTS_Y"),
+            ("echo ${{ needs.x.outputs.y }}", "echo ${NEEDS_X_OUTPUTS_Y}", "NEEDS_X_OUTPUTS_Y"),
+            ("echo ${{ inputs.free }}", "echo ${INPUTS_FREE}", "INPUTS_FREE"),
+            ("echo ${{ github.repository }}", "echo ${GITHUB_REPOSITORY}", "GITHUB_REPOSITORY"),
+            ("A=1; a 'b ${{ inputs.x }} c'", "A=1; a 'b '\"${INPUTS_X}\"' c'", "INPUTS_X"),
+            ("INPUTS_X=1; echo ${{ inputs.x }}", "INPUTS_X=1; echo ${INPUTS_X_}", "INPUTS_X_"),
+            ("cat <<END\n'${{ inputs.x }}'\nEND\n", "cat <<END\n'${INPUTS_X}'\nEND\n", "INPUTS_X"),
+            ("echo 'a\n${{ inputs.x }}\nb'", "echo 'a\n'\"${INPUTS_X}\"'\nb'", "INPUTS_X"),
+            ("echo ${{ secrets.PATH }}", "echo ${PATH_}", "PATH_"),
+        ] {
+            assert_eq!(script(written), (Ok(expected.to_owned()), env.to_owned()), "{written}");
+        }
+        for left in ["cat <<'END'\n${{ inputs.x }}\nEND", "echo $'${{ inputs.x }}'", "echo `echo '${{ inputs.x }}'`", "bash -c 'echo ${{ inputs.x }}'"] {
+            assert!(script(left).0.is_err(), "{left}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One job of a workflow.
 
-use longshore_pipeline::{image, tree::Entry};
+use longshore_core::ImageRef;
+use longshore_pipeline::tree::Entry;
 
 use super::super::{
     DEFAULT_IMAGE,
@@ -70,7 +71,7 @@ pub(super) fn read(
             let uses = entries(step)?.iter().find(|entry| entry.key == "uses")?;
             let with = entries(step)?.iter().find(|entry| entry.key == "with");
             let (image, axis) = actions::setup(text(&uses.value)?, with, scope)?;
-            (axis.is_some() || image.contains("${{") || image::complaint(&image).is_none()).then_some((image, axis, at))
+            (axis.is_some() || image.contains("${{") || ImageRef::parse(&image).is_ok()).then_some((image, axis, at))
         })
         .collect();
     let os_axis = machine.iter().find_map(|word| {

@@ -8,8 +8,6 @@ mod on;
 mod parts;
 mod step;
 
-use std::collections::BTreeSet;
-
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
@@ -37,13 +35,14 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     {
         draft.head.set("name", Value::text(name.trim()), lines.key(entry));
     }
-    let booleans = match section.take("on") {
+    let inputs = match section.take("on") {
         Some(entry) => on::read(entry, lines, &mut draft.head),
-        None => BTreeSet::new(),
+        None => on::Inputs::default(),
     };
     let scope = || Scope {
         workflow: name.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
-        booleans: booleans.clone(),
+        booleans: inputs.booleans.clone(),
+        closed: inputs.closed.clone(),
         ..Scope::default()
     };
     let planned = Scope { planned: true, ..scope() };

@@ -18,19 +18,27 @@ const LEFT: &[(&str, &str)] = &[
     ("merge_group", "there is no merge queue"),
 ];
 
-/// Reads `on` into the head; the inputs that are booleans.
-pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> BTreeSet<String> {
+/// Inputs of a start by hand, by what they take.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inputs {
+    pub(super) booleans: BTreeSet<String>,
+    /// All but free texts.
+    pub(super) closed: BTreeSet<String>,
+}
+
+/// Reads `on` into the head; what its inputs take.
+pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     let mut on = Map::default();
-    let mut booleans = BTreeSet::new();
+    let mut found = Inputs::default();
     match entries(&entry.value) {
         Some(events) => {
             for event in events {
-                one(&event.key, Some(&event.value), event, lines, &mut on, &mut booleans);
+                one(&event.key, Some(&event.value), event, lines, &mut on, &mut found);
             }
         }
         None => {
             for word in texts(&entry.value).unwrap_or_default() {
-                one(&word, None, entry, lines, &mut on, &mut booleans);
+                one(&word, None, entry, lines, &mut on, &mut found);
             }
         }
     }
@@ -39,7 +47,7 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> BTreeSet<
         on.set("manual", Map::default(), None);
     }
     head.set("on", on, lines.key(entry));
-    booleans
+    found
 }
 
 fn one(
@@ -48,7 +56,7 @@ fn one(
     entry: &Entry,
     lines: Lines<'_>,
     on: &mut Map,
-    booleans: &mut BTreeSet<String>,
+    found: &mut Inputs,
 ) {
     let line = lines.key(entry);
     let section = node.and_then(Section::of);
@@ -102,7 +110,7 @@ fn one(
             if let Some(entry) = section.as_ref().and_then(|section| section.take("inputs")) {
                 let mut inputs = Map::default();
                 for one in entries(&entry.value).unwrap_or_default() {
-                    input(one, lines, &mut inputs, booleans);
+                    input(one, lines, &mut inputs, found);
                 }
                 manual.set_filled("inputs", inputs, lines.key(entry));
             }
@@ -186,7 +194,7 @@ fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {
     request.set_filled("types", Value::texts(known), lines.key(entry));
 }
 
-fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, booleans: &mut BTreeSet<String>) {
+fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) {
     let mut input = Map::default();
     let Some(section) = Section::of(&entry.value) else {
         inputs.set(entry.key.clone(), input, lines.key(entry));
@@ -201,7 +209,10 @@ fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, booleans: &mut BTree
         input.remark(format!("it was of the type `{kind}`"));
     }
     if ours == "boolean" {
-        booleans.insert(entry.key.clone());
+        found.booleans.insert(entry.key.clone());
+    }
+    if ours != "string" {
+        found.closed.insert(entry.key.clone());
     }
     input.set("type", Value::text(ours), lines.key(entry));
     if let Some(options) = section.take("options") {

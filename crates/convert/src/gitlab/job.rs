@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use longshore_core::ImageRef;
 use longshore_pipeline::{
-    image,
     tree::{Entry, Node},
 };
 
@@ -258,7 +258,7 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
         .or_else(|| text(&entry.value));
     let filled = written.ok_or_else(|| FORM.to_owned()).and_then(fill);
     match filled {
-        Ok(image) if image.contains("${{") || image::complaint(&image).is_none() => {
+        Ok(image) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
             body.set("image", Value::Text(image), lines.key(entry))
         }
         found => {

@@ -1,7 +1,7 @@
 //! `cache`, `artifacts`, `services` and times of GitLab in our words.
 
+use longshore_core::ImageRef;
 use longshore_pipeline::{
-    image,
     tree::{Entry, Kind, Node},
 };
 
@@ -201,7 +201,7 @@ pub(super) fn services(
             continue;
         };
         let image = match fill(written) {
-            Ok(image) if image.contains("${{") || image::complaint(&image).is_none() => image,
+            Ok(image) if image.contains("${{") || ImageRef::parse(&image).is_ok() => image,
             Ok(_) => {
                 services.note(Note::new(at, written, "this is no image's name"));
                 continue;

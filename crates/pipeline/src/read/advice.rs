@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use longshore_core::{Template, Unsupported, plan::SecretUse};
+use longshore_core::{Template, Unsupported, expression::Refers, plan::SecretUse};
 
 use super::super::{
     code::Code,
@@ -55,6 +55,30 @@ pub(super) fn floating_tags(
     for (step, node) in job.steps.iter().zip(listed(steps)) {
         if let Some(image) = &step.draft.image {
             judge(image, entry_of(node, "image").map_or(node.place, |entry| entry.value.place));
+        }
+    }
+}
+
+/// Steps that ask for values of one in the background, which nothing waits for: the job's `outputs` find them, steps may not.
+pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut Findings<'_>) {
+    for (at, step) in job.steps.iter().enumerate() {
+        let Some(id) = step.draft.id.as_deref().filter(|_| step.draft.background) else { continue };
+        let of_it = |refers: &Refers| {
+            refers.contexts.iter().any(|(context, name)| context == "steps" && name.as_ref().is_none_or(|name| name == id))
+        };
+        for (later, node) in job.steps.iter().zip(listed(steps)).skip(at + 1) {
+            let asks = later.draft.refers().any(|refers| of_it(&refers));
+            if asks {
+                let place = entry_of(node, "if")
+                    .filter(|_| later.draft.condition.as_ref().is_some_and(|condition| of_it(&condition.refers())))
+                    .map_or(node.place, |entry| entry.value.place);
+                findings.warning(
+                    Code::EarlyValue,
+                    place,
+                    format!("`{id}` runs in the background: what it puts out, and how it ended, is known once it has ended"),
+                    format!("nothing waits for it here: ask for `steps.{id}` in `outputs` of the job, or take `background` out"),
+                );
+            }
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{JobPlan, Template, expression::Values, plan::Checkout};
+use longshore_core::{ImageRef, JobPlan, Template, expression::Values, plan::Checkout};
 
 use super::super::{
     code::Code,
     fields::{Fields, mapping},
     findings::Findings,
-    image as image_name,
-    input::{self as inputs, Input},
+    input::{self as inputs, Input, InputKind},
     keys, limits,
     model::{Combination, Job, With},
     scalar::{check_name, duration, filled},
@@ -31,6 +30,28 @@ pub(super) struct Surroundings<'a> {
     pub(super) heads: &'a HashMap<String, Head>,
     /// Whether the pipeline has `concurrency`.
     pub(super) exclusive: bool,
+}
+
+impl Surroundings<'_> {
+    /// Whether what `defaults` say means the same in a job of a template, whose `inputs` are others than the pipeline's.
+    fn defaults_fit<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t Template>,
+        expanded: &Expanded,
+        job: &Entry,
+        findings: &mut Findings<'_>,
+    ) -> bool {
+        let fit = expanded.template.is_none() || texts.into_iter().all(|text| !text.refers().to("inputs"));
+        if !fit {
+            findings.error(
+                Code::NotKnownHere,
+                job.key_place,
+                "`defaults` ask for the pipeline's `inputs`, and a job that comes from a template has its own",
+                "write the key at the template's job, and hand it what it needs in `with`".to_owned(),
+            );
+        }
+        fit
+    }
 }
 
 /// What is known of a job before it is read: what others may ask of it.
@@ -117,8 +138,9 @@ fn read_expanded(
         None => Some(None),
         Some(template) => {
             let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
-            let with = template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &mut names, findings));
-            names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)));
+            let mut tainted = Vec::new();
+            let with = template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &names, &mut tainted, findings));
+            names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)), tainted);
             with.map(Some)
         }
     };
@@ -140,8 +162,11 @@ fn read_expanded(
     names.add_env(env.as_ref());
 
     let image = match (fields.get("image"), around.defaults) {
-        (Some(node), _) => image(node, Stands::Job, &names, combinations, findings).map(|image| (image, node.place)),
-        (None, Some(Defaults { image: Some(image), .. })) => Some((image.clone(), entry.key_place)),
+        (Some(node), _) => image(node, Stands::JobImage, &names, combinations, findings).map(|image| (image, node.place)),
+        (None, Some(Defaults { image: Some(image), .. })) => {
+            let fits = around.defaults_fit([image], expanded, entry, findings);
+            fits.then(|| (image.clone(), entry.key_place))
+        }
         (None, Some(_)) if fields.is_misnamed("image", &keys::JOB) => None,
         (None, Some(_)) => {
             findings.error(
@@ -194,7 +219,9 @@ fn read_expanded(
         Some(node) => keep::reports(node, &names, findings),
         None => Some(longshore_core::plan::Reports::default()),
     };
-    let steps = steps(&fields, entry, &mut names, around, findings);
+    let of_steps = around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
+    let defaults_fit = around.defaults_fit(of_steps, expanded, entry, findings);
+    let steps = steps(&fields, entry, &mut names, around, findings).filter(|_| defaults_fit);
     let outputs = match fields.get("outputs") {
         Some(node) => outputs(node, &names, findings),
         None => Some(BTreeMap::new()),
@@ -252,6 +279,7 @@ fn read_expanded(
     };
     advice::unseen_secrets(&job, &secrets, findings);
     advice::floating_tags(&job, image_place, fields.get("steps"), around.exclusive, findings);
+    advice::early_values(&job, fields.get("steps"), findings);
     advice::not_run_yet(&job, &fields, entry.key_place, findings);
     Some(job)
 }
@@ -263,12 +291,14 @@ pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
     }
 }
 
-/// What the template is given: every input has a value of its type, or none where it may.
+/// What the template is given: every input has a value of its type, or none where it may. `tainted` gets the free texts whose values
+/// may not get into a script.
 fn with(
     inputs: &[Input],
     given: Option<&Node>,
     job: &Entry,
-    names: &mut Names,
+    names: &Names,
+    tainted: &mut Vec<(String, Taint)>,
     findings: &mut Findings<'_>,
 ) -> Option<BTreeMap<String, With>> {
     let entries = match given {
@@ -287,14 +317,15 @@ fn with(
         }
     }
     let mut values = BTreeMap::new();
-    let mut tainted = Vec::new();
     for input in inputs {
         let value = match (entries.iter().find(|entry| entry.key == input.name), &input.default) {
             (Some(entry), _) => match &entry.value.kind {
                 Kind::Scalar(scalar) if scalar.text.contains("${{") => {
                     let template = text::read(&scalar.text, entry.value.place, Stands::Planned, names, findings);
-                    if let Some(taint) = template.as_ref().and_then(|template| names.taint(template)) {
-                        tainted.push((format!("inputs.{}", input.name), taint));
+                    if input.kind == InputKind::String
+                        && let Some(taint) = template.as_ref().and_then(|template| names.taint(template))
+                    {
+                        tainted.push((input.name.clone(), taint));
                     }
                     template.map(|template| With::Text(template, input.clone()))
                 }
@@ -315,9 +346,6 @@ fn with(
             }
             None => sound = false,
         }
-    }
-    for (path, taint) in tainted {
-        names.taint_path(path, taint);
     }
     sound.then_some(values)
 }
@@ -343,18 +371,19 @@ pub(super) fn image(
     let template = text::read(text, node.place, stands, names, findings)?;
     let help = "write it like `debian:12` or `registry.example/team/tool:1`";
     if let Some(known) = template.as_known() {
-        if let Some(complaint) = image_name::complaint(known) {
-            findings.error(Code::BadImage, node.place, complaint, help.to_owned());
-            return None;
-        }
-        return Some(template);
+        return match ImageRef::parse(known) {
+            Ok(_) => Some(template),
+            Err(bad) => {
+                findings.error(Code::BadImage, node.place, bad.to_string(), help.to_owned());
+                None
+            }
+        };
     }
     for combination in combinations {
         let values = Values { contexts: [("matrix".to_owned(), combination.value())].into(), progress: None };
         let Ok(name) = template.evaluate(&values) else { break };
-        if let Some(complaint) = image_name::complaint(&name) {
-            let message =
-                format!("for the combination{} the image would be `{name}`: {complaint}", combination.suffix());
+        if let Err(bad) = ImageRef::parse(&name) {
+            let message = format!("for the combination{} the image would be `{name}`: {bad}", combination.suffix());
             findings.error(Code::BadImage, node.place, message, help.to_owned());
             return None;
         }

@@ -36,7 +36,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
         && !scalar.is_null()
     {
         // `redis: redis:8`.
-        let image = job::image(&entry.value, Stands::Job, names, &[], findings)?;
+        let image = job::image(&entry.value, Stands::JobImage, names, &[], findings)?;
         return named.then(|| ServicePlan {
             name,
             image,
@@ -48,7 +48,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
     }
     let fields = Fields::of(&entry.value, &keys::SERVICE, findings)?;
     let image = match fields.get("image") {
-        Some(node) => job::image(node, Stands::Job, names, &[], findings),
+        Some(node) => job::image(node, Stands::JobImage, names, &[], findings),
         None => {
             if !fields.is_misnamed("image", &keys::SERVICE) {
                 let message = format!("the service `{name}` has no `image`");
@@ -61,8 +61,8 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
         Some(node) => env::read(node, Stands::JobEnv, names, findings),
         None => Some(env::Env::new()),
     };
-    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Job, names, findings);
-    let command = texts(fields.get("command"), "`command`", Stands::Job, names, findings);
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::JobArgument, names, findings);
+    let command = texts(fields.get("command"), "`command`", Stands::JobArgument, names, findings);
     let ready = wanted(fields.get("ready").map(|node| ready(node, findings)));
     let service =
         ServicePlan { name, image: image?, env: env?, entrypoint: entrypoint?, command: command?, ready: ready? };

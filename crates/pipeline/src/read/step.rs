@@ -84,9 +84,9 @@ fn read_fields(
     // Its own variables are known to its script.
     let with_own;
     let names = match &env {
-        Some(env) if env.values().any(|value| value.as_known().is_none()) => {
+        Some(env) if !env.is_empty() => {
             let mut names = outer.clone();
-            names.taint_env(Some(env));
+            names.add_step_env(env);
             with_own = names;
             &with_own
         }
@@ -104,18 +104,18 @@ fn read_fields(
             None
         }
     };
-    let image = wanted(fields.get("image").map(|node| job::image(node, Stands::Step, names, &[], findings)));
+    let image = wanted(fields.get("image").map(|node| job::image(node, Stands::StepImage, names, &[], findings)));
     let with = match fields.get("with") {
         Some(node) => with(node, names, findings),
         None => Some(BTreeMap::new()),
     };
-    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Script, names, findings);
-    let command = texts(fields.get("command"), "`command`", Stands::Script, names, findings);
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Argument, names, findings);
+    let command = texts(fields.get("command"), "`command`", Stands::Argument, names, findings);
     let mut line = |key: &str, stands: Stands| {
         wanted(fields.get(key).map(|node| one_line(node, &format!("`{key}`"), stands, names, findings)))
     };
     let name = line("name", Stands::Planned);
-    let working_directory = line("working-directory", Stands::Script);
+    let working_directory = line("working-directory", Stands::Argument);
     let user = line("user", Stands::Planned);
     let shell = wanted(fields.get("shell").map(|node| shell(node, names, findings)));
     let mut flag = |key: &str| match fields.get(key) {
@@ -163,11 +163,7 @@ fn read_fields(
 
 /// The shell has to be known when the build is planned, and nobody from outside says what it is.
 pub(super) fn shell(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
-    let planned = one_line(node, "`shell`", Stands::Planned, names, findings)?;
-    if planned.as_known().is_none() {
-        one_line(node, "`shell`", Stands::Script, names, findings)?;
-    }
-    Some(planned)
+    one_line(node, "`shell`", Stands::PlannedScript, names, findings)
 }
 
 /// Whether keys that exclude each other stand apart.

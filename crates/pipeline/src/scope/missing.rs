@@ -5,6 +5,21 @@ use std::rc::Rc;
 use super::{Names, Stands};
 
 impl Names {
+    /// A name for a variable that carries the value at a path, which no variable of the file has: `LEVEL` for `inputs.level`.
+    pub(in super::super) fn free_variable(&self, path: &str) -> String {
+        let last = path.rsplit('.').next().unwrap_or(path);
+        let mut name: String =
+            last.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            name.insert_str(0, "VALUE_");
+        }
+        name.truncate(60);
+        while self.variables.contains(&name) || matches!(name.as_str(), "PATH" | "HOME" | "USER" | "SHELL" | "PWD" | "IFS") {
+            name.push_str("_VALUE");
+        }
+        name
+    }
+
     /// The other jobs of the pipeline.
     pub(in super::super) fn know_jobs<'n>(&mut self, jobs: impl Iterator<Item = &'n str>) {
         self.jobs = jobs.map(Rc::from).collect();

@@ -2,6 +2,8 @@
 //! `pipelines-examples/`.
 
 mod keys;
+mod places;
+mod scripts;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -284,7 +286,7 @@ job:
   image: rust:${{ inputs.level }}
   timeout: 5m
   env: { PACKAGE: '${{ inputs.package }}', KEPT: yes }
-  steps: [{ run: 'cargo test -p ${{ inputs.package }}' }]
+  steps: [{ run: 'cargo test -p "$PACKAGE" -j ${{ inputs.level }}' }]
 ";
     let text = "
 on: { manual: { inputs: { package: {} } } }
@@ -296,7 +298,7 @@ jobs: { a: { use: ./ci/t.yml, with: { package: 'x-${{ inputs.package }}', level:
     assert_eq!(report::human(&checked.diagnostics), "");
     let plan = built(checked.plan(&by_hand(&[("package", "api")]), &facts())).jobs.remove(0);
     assert_eq!(plan.image, "rust:3".into());
-    assert_eq!(plan.steps[0].run, Some("cargo test -p x-api".into()));
+    assert_eq!(plan.steps[0].run, Some("cargo test -p \"$PACKAGE\" -j 3".into()));
     assert_eq!(
         (plan.timeout_ms, plan.env["PACKAGE"].as_known(), plan.env["KEPT"].as_known()),
         (540_000, Some("mine"), Some("yes"))
@@ -308,7 +310,7 @@ fn an_expression_that_turns_out_to_have_no_value_is_a_finding_of_the_build() {
     let text = "jobs: { a: { image: x, env: { A: '${{ from-json(event.title).x }}' }, steps: [{ run: a }] } }";
     let Planned::Broken(found) = sound(text).plan(&push("main"), &facts()) else { panic!("planned") };
     assert_eq!((found[0].code.as_str(), found[0].span.line), ("LS046", 1));
-    let text = "jobs: { a: { image: 'x:${{ event.tag }}', steps: [{ run: a }] } }";
+    let text = "jobs: { a: { image: 'x:${{ event.number }}', steps: [{ run: a }] } }";
     let Planned::Broken(found) = sound(text).plan(&push("main"), &facts()) else { panic!("planned") };
     assert_eq!(found[0].code, "LS020");
 }

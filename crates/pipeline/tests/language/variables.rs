@@ -220,7 +220,7 @@ jobs:
     env: { N: '${{ needs.b.result }}${{ needs.b.outputs.o }}', B: '${{ build.number }}${{ build.id }}${{ build.url }}', S: '${{ secrets.TOKEN }}' }
     steps:
       - { id: s, run: 'a ${{ matrix.v }}' }
-      - { run: 'echo ${{ steps.s.outputs.x }}${{ steps.s.outcome }}${{ steps.s.conclusion }} ${{ env.FOO }}' , env: { FOO: '${{ hash-files(\"x\") }}' } }
+      - { run: 'echo ${{ steps.s.outcome }}${{ matrix.v || steps.s.conclusion }} ${{ env.FIX }}' , env: { FOO: '${{ hash-files(\"x\") }}${{ steps.s.outputs.x }}', FIX: fixed } }
   b: { image: x, outputs: { o: c }, steps: [{ run: a }] }
 ",
         &push("main"),
@@ -233,6 +233,8 @@ jobs:
     assert_eq!(refers(&plan.env["B"]), ["build"]);
     assert_eq!(refers(&plan.env["S"]), ["secrets"]);
     assert_eq!(plan.steps[0].run, Some("a 1.10".into()));
-    assert_eq!(refers(plan.steps[1].run.as_ref().unwrap()), ["env", "steps"]);
+    let run = plan.steps[1].run.as_ref().unwrap();
+    assert_eq!(refers(run), ["steps"]);
+    assert_eq!(run.shown(), "echo ${{ steps.s.outcome }}${{ '1.10' || steps.s.conclusion }} fixed");
     assert!(plan.steps[1].env["FOO"].as_known().is_none());
 }
