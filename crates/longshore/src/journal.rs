@@ -10,7 +10,8 @@ use std::{
 
 use longshore_core::{ErrorKind, JobId, Outcome, Record};
 use longshore_executor::Journal;
-use longshore_store::{Store, StoreError, logs::LogWriter};
+use longshore_files::{FilesError, logs::LogWriter};
+use longshore_store::Store;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,7 +36,7 @@ impl StoreJournal {
         });
         let (kind, message) = match opened.await {
             Ok(Ok(journal)) => return Ok(journal),
-            Ok(Err(error @ StoreError::DiskFull(_))) => (ErrorKind::DiskFull, error.to_string()),
+            Ok(Err(error @ FilesError::DiskFull(_))) => (ErrorKind::DiskFull, error.to_string()),
             Ok(Err(error)) => (ErrorKind::Internal, error.to_string()),
             Err(error) => (ErrorKind::Internal, error.to_string()),
         };
@@ -62,8 +63,8 @@ impl Journal for StoreJournal {
 fn patiently<T>(
     job: JobId,
     patience: Duration,
-    mut work: impl FnMut() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+    mut work: impl FnMut() -> Result<T, FilesError>,
+) -> Result<T, FilesError> {
     let since = Instant::now();
     let mut waits = false;
     loop {
@@ -95,7 +96,7 @@ mod tests {
         let done = patiently(JobId::new(), Duration::from_secs(60), || {
             tries += 1;
             let source = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
-            if tries < 2 { Err(StoreError::Io { path: "log".into(), source }) } else { Ok(tries) }
+            if tries < 2 { Err(FilesError::Io { path: "log".into(), source }) } else { Ok(tries) }
         });
         assert_eq!(done.unwrap(), 2);
     }

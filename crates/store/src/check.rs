@@ -11,14 +11,14 @@ use std::{
 };
 
 use longshore_core::{JobId, Status};
+use longshore_files::{
+    folder,
+    logs::{self, JournalFile, Logs},
+};
 use serde::Serialize;
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use crate::{
-    StoreError, backup, folder,
-    logs::{self, JournalFile, Logs},
-    migrations, row,
-};
+use crate::{StoreError, backup, migrations, row};
 
 /// Findings that are kept word for word; further ones are only counted.
 const KEPT: usize = 1000;

@@ -2,6 +2,7 @@
 
 use std::{io, path::Path, path::PathBuf};
 
+use longshore_files::FilesError;
 use rustix::io::Errno;
 
 /// A store operation that did not happen. Whatever the error, nothing was half done.
@@ -35,10 +36,15 @@ pub enum StoreError {
     #[error("the database holds what Longshore did not write: {0}")]
     Corrupt(String),
     #[error("the database cannot be brought to this version's schema: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(String),
     #[error("database: {0}")]
-    Database(sqlx::Error),
+    Database(DatabaseError),
 }
+
+/// An error of the database that has no name of its own here.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DatabaseError(sqlx::Error);
 
 /// SQLite's result code for a full disk (it maps ENOSPC to it).
 const SQLITE_FULL: i32 = 13;
@@ -66,16 +72,31 @@ impl From<sqlx::Error> for StoreError {
         if primary_code == Some(SQLITE_BUSY) {
             return Self::Busy(error.to_string());
         }
-        Self::Database(error)
+        Self::Database(DatabaseError(error))
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self::Migrate(error.to_string())
+    }
+}
+
+impl From<FilesError> for StoreError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Locked(folder) => Self::Locked(folder),
+            FilesError::DiskFull(cause) => Self::DiskFull(cause),
+            FilesError::Backup(message) => Self::Backup(message),
+            FilesError::NotEmpty(message) => Self::Conflict(message),
+            FilesError::Io { path, source } => Self::Io { path, source },
+        }
     }
 }
 
 impl StoreError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Self::DiskFull(format!("{}: {source}", path.display()));
-        }
-        Self::Io { path: path.to_owned(), source }
+        FilesError::io(path, source).into()
     }
 
     /// Whether it passes when somebody makes room or lets go: on a disk, among the process's open files.
@@ -85,7 +106,7 @@ impl StoreError {
             Self::DiskFull(_) | Self::Busy(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
             // Another connection, for which there is no descriptor.
-            Self::Database(error) => {
+            Self::Database(DatabaseError(error)) => {
                 error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(SQLITE_CANTOPEN))
             }
             _ => false,
@@ -94,6 +115,6 @@ impl StoreError {
 
     /// Whether the error is a broken uniqueness, which callers turn into a [`StoreError::Conflict`] with words.
     pub(crate) fn is_unique_violation(&self) -> bool {
-        matches!(self, Self::Database(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
+        matches!(self, Self::Database(DatabaseError(error)) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
     }
 }

@@ -3,7 +3,7 @@
 //! The database knows the instance's id, and a backup, a snapshot or `cp -a` takes the database along. So a folder has a mark beside its
 //! lock: a file that no backup holds, and that the database knows again by its number, its birth and, until the machine is started again, its
 //! file system. Where it is another one than the database knows, the folder is a copy and gets an instance id of its own, unless
-//! [`crate::restore::take_over`] has said that it goes on in the other's place.
+//! [`longshore_files::restore::take_over`] has said that it goes on in the other's place.
 
 use std::{
     fs, io,
@@ -12,15 +12,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use longshore_files::folder;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::{StoreError, folder, settings};
+use crate::{StoreError, settings};
 
-/// What the mark says of a folder that was just restored.
-pub(crate) const RESTORED: &str = "restored";
-/// And of one that goes on in the place of the folder that its database is from.
-pub(crate) const TAKE_OVER: &str = "take-over";
 /// The setting under which the database knows its folder's mark.
 const FOLDER: &str = "folder";
 /// A mark that the database may not know of yet.
@@ -62,7 +59,7 @@ pub(crate) async fn settle(conn: &mut SqliteConnection, data_dir: &Path) -> Resu
             }
             return Ok(Identity { instance, copy_of: None });
         }
-        (_, Some(found)) => found.id != TAKE_OVER,
+        (_, Some(found)) => found.id != folder::TAKE_OVER,
         (Some(_), None) => true,
         // The first start, or the first of a version that leaves marks.
         (None, None) => false,

@@ -1,10 +1,10 @@
-//! SQLite and log files: the only crate that holds SQL, and the home of everything that outlives the process.
+//! SQLite: the only crate that holds SQL.
 //!
 //! Called by the scheduler (which alone writes builds and statuses), the API (reads, hooks, tokens) and the binary.
 //! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
-//! The data folder as a whole is [`backup`]ed, [`restore`]d and [`check`]ed beside a running server or without one.
+//! The data folder as a whole is [`backup`]ed and [`check`]ed beside a running server or without one.
 //! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 mod approvals;
@@ -16,11 +16,9 @@ pub mod check;
 pub mod counts;
 pub mod deliveries;
 mod error;
-mod folder;
 mod gates;
 mod identity;
 pub mod jobs;
-mod lock;
 pub mod logs;
 mod migrations;
 pub mod overview;
@@ -30,7 +28,6 @@ mod pull_requests;
 mod queue;
 mod removals;
 pub mod repos;
-pub mod restore;
 pub mod retention;
 mod row;
 pub mod schedules;
@@ -46,8 +43,8 @@ mod transition;
 mod write;
 
 pub use changes::{Change, ChangeKind, Feed, FeedItem};
-pub use error::StoreError;
-pub use folder::write_private;
+pub use error::{DatabaseError, StoreError};
+pub use migrations::newest as newest_schema;
 pub use page::Page;
 pub use store::Store;
 pub use write::WriteTx;

@@ -35,7 +35,7 @@ pub(crate) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 });
 
 /// The newest schema that this program knows.
-pub(crate) fn newest() -> i64 {
+pub fn newest() -> i64 {
     ALL.last().map_or(0, |(version, ..)| *version)
 }
 

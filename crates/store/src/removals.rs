@@ -3,15 +3,11 @@
 //!
 //! A log belongs to its job and to every job that carried it over; it goes with the last of them.
 
-use std::{
-    fs::{File, OpenOptions},
-    path::Path,
-};
-
 use longshore_core::{BuildId, JobId, RepoId};
+use longshore_files::{folder, turn};
 use sqlx::Row as _;
 
-use crate::{Store, StoreError, WriteTx, folder, row};
+use crate::{Store, StoreError, WriteTx, row};
 
 /// Files of one round.
 const AT_ONCE: u32 = 500;
@@ -78,7 +74,7 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
         if paths.is_empty() {
             return Ok(());
         }
-        let Some(_turn) = take_turn(store.data_dir())? else {
+        let Some(_turn) = turn::removal(store.data_dir())? else {
             tracing::info!("logs that nothing refers to stay until the backup under way is made");
             return Ok(());
         };
@@ -91,17 +87,5 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
         query.push(")");
         // Nobody watches these rows: no turn among the writers is needed, only the connection.
         query.build().execute(store.writer()).await?;
-    }
-}
-
-/// Nothing while a backup is made.
-fn take_turn(data_dir: &Path) -> Result<Option<File>, StoreError> {
-    let path = data_dir.join(folder::BACKUP_LOCK);
-    let at = |source| StoreError::io(&path, source);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at)?;
-    match file.try_lock_shared() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(source)) => Err(at(source)),
     }
 }

@@ -10,7 +10,9 @@ use chacha20poly1305::{
     aead::{Aead as _, Payload},
 };
 
-use crate::{StoreError, WriteTx, folder::write_private, settings};
+use longshore_files::folder::write_private;
+
+use crate::{StoreError, WriteTx, settings};
 
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "secrets.key";

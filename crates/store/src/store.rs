@@ -9,6 +9,7 @@ use std::{
 };
 
 use longshore_core::Slots;
+use longshore_files::{folder, lock, logs::Logs};
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
     pool::PoolOptions,
@@ -17,10 +18,8 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::{
-    Change, Feed, StoreError, WriteTx, changes, folder,
+    Change, Feed, StoreError, WriteTx, changes,
     identity::{self, Identity},
-    lock,
-    logs::Logs,
     migrations,
     secrets::SecretKey,
     settings,

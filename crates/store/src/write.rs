@@ -40,7 +40,7 @@ impl WriteTx {
     pub async fn commit(self) -> Result<Option<u64>, StoreError> {
         match tokio::spawn(self.commit_and_announce()).await {
             Ok(result) => result,
-            Err(error) => Err(StoreError::Database(sqlx::Error::Io(std::io::Error::other(error)))),
+            Err(error) => Err(sqlx::Error::Io(std::io::Error::other(error)).into()),
         }
     }
 

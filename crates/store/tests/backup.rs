@@ -14,13 +14,12 @@ use std::{
 };
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Status, Stream, Timestamp};
+use longshore_files::{FilesError, logs::Renderer, restore};
 use longshore_store::{
     Store, StoreError, backup,
     builds::{self, BuildFilter},
     check::{self, Depth},
-    jobs,
-    logs::{self, Renderer},
-    restore,
+    jobs, logs, newest_schema,
 };
 use tempfile::TempDir;
 
@@ -76,7 +75,7 @@ async fn backed_up(data: &Path, secrets: bool) -> (Vec<u8>, backup::Backup) {
 
 fn restored(tar: &[u8]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    restore::read(dir.path(), tar).unwrap();
+    restore::read(dir.path(), tar, newest_schema()).unwrap();
     dir
 }
 
@@ -172,8 +171,8 @@ async fn a_backup_that_is_cut_or_damaged_anywhere_is_refused_and_leaves_the_fold
     assert_eq!(backup.manifest.files, 2, "{backup:?}");
     let refused = |bytes: &[u8], what: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let error = restore::read(dir.path(), bytes).unwrap_err();
-        assert!(matches!(error, StoreError::Backup(_)), "{what}: {error}");
+        let error = restore::read(dir.path(), bytes, newest_schema()).unwrap_err();
+        assert!(matches!(error, FilesError::Backup(_)), "{what}: {error}");
         assert_eq!(names(dir.path()), ["lock"], "{what}");
     };
     // The tar ends in two blocks of zeros; the manifest's own block is the last that has to be there.
@@ -182,7 +181,7 @@ async fn a_backup_that_is_cut_or_damaged_anywhere_is_refused_and_leaves_the_fold
         refused(&tar[..cut], &format!("cut at {cut}"));
     }
     // A byte of every file's content, and of every header.
-    let mut archive = tar::Archive::new(tar.as_slice());
+    let mut archive = tar::Archive::new(tar.as_slice(), newest_schema());
     let places: Vec<(String, u64, u64, u64)> = archive
         .entries()
         .unwrap()
@@ -213,14 +212,14 @@ async fn a_restore_takes_only_an_empty_folder_that_no_server_uses() {
     let (folder, _) = small_folder().await;
     let (tar, _) = backed_up(folder.path(), true).await;
     let world = World::new().await;
-    let locked = restore::read(world.path(), tar.as_slice()).unwrap_err();
-    assert!(matches!(locked, StoreError::Locked(_)), "{locked}");
+    let locked = restore::read(world.path(), tar.as_slice(), newest_schema()).unwrap_err();
+    assert!(matches!(locked, FilesError::Locked(_)), "{locked}");
     let World { store, dir } = world;
     store.close().await;
     drop(store);
     let before = names(dir.path());
-    let full = restore::read(dir.path(), tar.as_slice()).unwrap_err();
-    assert!(matches!(&full, StoreError::Conflict(message) if message.contains("not empty")), "{full}");
+    let full = restore::read(dir.path(), tar.as_slice(), newest_schema()).unwrap_err();
+    assert!(matches!(&full, FilesError::NotEmpty(message) if message.contains("not empty")), "{full}");
     assert_eq!(names(dir.path()), before);
 }
 
@@ -237,7 +236,7 @@ async fn after_a_restore_that_was_killed_no_server_starts_until_another_one_is_d
     assert!(refused.to_string().contains("longshore restore"), "{refused}");
     let report = check::run(dir.path(), Depth::Full).await.unwrap();
     assert_eq!(report.findings[0].code, "unfinished-restore");
-    restore::read(dir.path(), tar.as_slice()).unwrap();
+    restore::read(dir.path(), tar.as_slice(), newest_schema()).unwrap();
     assert!(!dir.path().join("logs/2026-01/01/half.log").exists());
     let store = Store::open(dir.path()).await.unwrap();
     assert_eq!(raw_log(&store, job).await, lines(3));
@@ -283,7 +282,7 @@ async fn a_backup_of_a_later_schema_or_format_is_refused_with_the_version_to_use
     let (tar, _) = backed_up(folder.path(), true).await;
     let rewritten = |change: fn(&mut serde_json::Value)| {
         let mut builder = tar::Builder::new(Vec::new());
-        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+        for entry in tar::Archive::new(tar.as_slice(), newest_schema()).entries().unwrap() {
             let mut entry = entry.unwrap();
             let (mut header, path) = (entry.header().clone(), entry.path().unwrap().into_owned());
             let mut bytes = Vec::new();
@@ -300,7 +299,7 @@ async fn a_backup_of_a_later_schema_or_format_is_refused_with_the_version_to_use
     };
     for tar in [rewritten(|m| m["schema"] = 9999.into()), rewritten(|m| m["format"] = 2.into())] {
         let dir = tempfile::tempdir().unwrap();
-        let refused = restore::read(dir.path(), tar.as_slice()).unwrap_err();
+        let refused = restore::read(dir.path(), tar.as_slice(), newest_schema()).unwrap_err();
         assert!(refused.to_string().contains("1.2.3"), "{refused}");
     }
 }

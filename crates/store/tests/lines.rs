@@ -5,10 +5,8 @@
 use std::{borrow::Cow, time::Instant};
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Stream, Timestamp};
-use longshore_store::{
-    Store, jobs,
-    logs::{self, Listed, MarkKind, Search, Wanted},
-};
+use longshore_files::logs::{Listed, MarkKind, Search, Wanted};
+use longshore_store::{Store, jobs, logs};
 
 mod world;
 use world::{World, now};

@@ -5,16 +5,18 @@
 use std::{borrow::Cow, collections::HashSet, os::unix::fs::FileExt as _, path::PathBuf, time::Duration};
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Stream, Timestamp};
+use longshore_files::{
+    logs::{
+        Listed, Search, Wanted,
+        pack::{self, Packed},
+    },
+    restore,
+};
 use longshore_store::{
     Store, backup,
     check::{self, Depth},
-    jobs,
-    logs::{
-        self, Listed, Search, Wanted,
-        pack::{self, Packed},
-    },
+    jobs, logs, newest_schema,
     repos::Repo,
-    restore,
     retention::{self, Retention},
 };
 
@@ -23,6 +25,11 @@ use world::{World, now};
 
 fn record(kind: RecordKind, data: &[u8]) -> Record<'_> {
     Record { seq: 1, time: Timestamp::from_millis(1_767_225_600_000), step: 0, kind, data: Cow::Borrowed(data) }
+}
+
+async fn pass(world: &World, rest: Duration) -> Packed {
+    let standing = |job| logs::standing(&world.store, job);
+    pack::pass(world.store.logs(), &standing, rest, &mut HashSet::new()).await.unwrap()
 }
 
 /// A job with so many lines in its log.
@@ -53,7 +60,7 @@ async fn end(world: &World, job: JobId) {
 }
 
 async fn pack(world: &World) -> Packed {
-    pack::pass(&world.store, Duration::ZERO, &mut HashSet::new()).await.unwrap()
+    pass(world, Duration::ZERO).await
 }
 
 /// The files of a job's log: as it was written, and packed.
@@ -86,7 +93,6 @@ async fn a_packed_log_is_read_followed_searched_and_windowed_as_it_was() {
             logs::window(&world.store, job, None, Wanted::Tail(5)).await.unwrap(),
             logs::outline(&world.store, job, None).await.unwrap(),
             logs::search(&world.store, job, None, search).await.unwrap(),
-            logs::raw_len(&world.store, job, None).await.unwrap(),
         )
     };
     let before = look().await;
@@ -132,7 +138,7 @@ async fn a_log_that_is_written_still_or_was_lately_or_is_small_stays_as_it_is() 
     assert_eq!(pack(&world).await, Packed::default());
     end(&world, running).await;
     let rest = Duration::from_secs(3600);
-    assert_eq!(pack::pass(&world.store, rest, &mut HashSet::new()).await.unwrap(), Packed::default());
+    assert_eq!(pass(&world, rest).await, Packed::default());
     assert!(files(&world, running).0.exists());
     let world = World::new().await;
     let small = job(&world, 100).await;
@@ -206,7 +212,7 @@ async fn a_backup_holds_packed_logs_as_they_were_written() {
     let made = backup::write(world.path(), true, "test", std::fs::File::create(&tar).unwrap()).await.unwrap();
     assert!(made.warnings.is_empty(), "{made:?}");
     let folder = elsewhere.path().join("data");
-    restore::read(&folder, std::fs::File::open(&tar).unwrap()).unwrap();
+    restore::read(&folder, std::fs::File::open(&tar).unwrap(), newest_schema()).unwrap();
     let restored = Store::open(&folder).await.unwrap();
     assert!(journal(&restored, job, 0).await == whole);
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use longshore_core::{JobId, RecordKind, Status, Timestamp};
-use longshore_store::logs::{self, Batch, LineCut, LogLine};
+use longshore_files::logs::{Batch, LineCut, LogLine};
+use longshore_store::logs;
 use serde::Serialize;
 
 use super::{

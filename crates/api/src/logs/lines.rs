@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use longshore_core::{JobId, Timestamp};
-use longshore_store::logs::{self, Listed, LogLine, MAX_LINES, MAX_MARKS, Search, Wanted};
+use longshore_files::logs::{Listed, LogLine, MAX_LINES, MAX_MARKS, Search, Wanted};
+use longshore_store::logs;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

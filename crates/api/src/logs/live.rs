@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use longshore_core::{JobId, Status};
-use longshore_store::{
-    jobs,
-    logs::{self, Batch, LogEvent, LogEvents, StepHead},
-};
+use longshore_files::logs::{Batch, LogEvent, LogEvents, StepHead};
+use longshore_store::{jobs, logs};
 use serde::Serialize;
 
 use super::{

@@ -10,10 +10,11 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use longshore_core::JobId;
+use longshore_files::logs::{LogReader, Renderer, StepHead};
 use longshore_store::{
     Store, StoreError,
     jobs::{self, Job},
-    logs::{self, LogReader, Renderer, StepHead},
+    logs,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};

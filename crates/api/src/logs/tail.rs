@@ -10,10 +10,8 @@ use std::{
 
 use axum::body::Bytes;
 use longshore_core::{JobId, Status};
-use longshore_store::{
-    jobs,
-    logs::{Batch, LogReader},
-};
+use longshore_files::logs::{Batch, LogReader};
+use longshore_store::{StoreError, jobs};
 
 use crate::{ApiError, auth::Reader, builds::find_job, server::Server, sse};
 
@@ -205,7 +203,7 @@ impl<S: Show> Follower<S> {
 }
 
 async fn read<S: Show>(reader: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
-    let Some(batch) = reader.now().await? else { return Ok(None) };
+    let Some(batch) = reader.now().await.map_err(StoreError::from)? else { return Ok(None) };
     let mut text = show.write(&batch)?;
     if text.is_empty() {
         // A batch that shows nothing, too, is a sign of life.

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 
 use longshore_core::{JobId, Status};
-use longshore_store::logs::{self, LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted};
+use longshore_files::logs::{LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted};
+use longshore_store::logs;
 
 use super::job::Row;
 use crate::{

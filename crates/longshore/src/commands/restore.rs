@@ -21,11 +21,12 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
         }
         return Ok(ExitCode::SUCCESS);
     };
+    let newest = longshore_store::newest_schema();
     let restored = if source == Path::new("-") {
-        restore::read(&data, std::io::stdin().lock())
+        restore::read(&data, std::io::stdin().lock(), newest)
     } else {
         let file = File::open(&source).map_err(|error| Ended::new(1, format!("{}: {error}", source.display())))?;
-        restore::read(&data, file)
+        restore::read(&data, file, newest)
     };
     let manifest = restored.map_err(failed)?;
     if args.take_over {

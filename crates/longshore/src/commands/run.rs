@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context as _;
 use longshore_core::{BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp, outcome::human_duration};
 use longshore_executor::{Engine, EngineOptions};
+use longshore_files::logs::{Renderer, StepHead};
 use longshore_forge::git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
 use longshore_scheduler::{Planner, Scheduler};
@@ -21,7 +22,7 @@ use longshore_store::{
     Store,
     builds::{self, NewBuild},
     jobs::{self, Job},
-    logs::{self, Renderer, StepHead},
+    logs,
     repos::{self, NewRepo},
 };
 use sha2::{Digest as _, Sha256};

@@ -108,7 +108,14 @@ async fn serve(config: Config) -> super::Result {
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
-    tasks.spawn(longshore_store::logs::pack::run(store.clone(), shutdown.clone()));
+    tasks.spawn({
+        let (store, logs) = (store.clone(), store.logs().clone());
+        let standing = move |job| {
+            let store = store.clone();
+            async move { longshore_store::logs::standing(&store, job).await }
+        };
+        longshore_files::logs::pack::run(logs, standing, shutdown.clone())
+    });
 
     let listener = TcpListener::bind(&config.listen)
         .await
@@ -208,7 +215,8 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
     let token = longshore_store::tokens::random_secret();
-    longshore_store::write_private(&path, &token).with_context(|| format!("cannot write {}", path.display()))?;
+    longshore_files::folder::write_private(&path, &token)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     let mut err = std::io::stderr().lock();
     writeln!(err, "The admin token, shown this once (it is kept in {}):\n\n    {token}\n", path.display())?;
     Ok(token)

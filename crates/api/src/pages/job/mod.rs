@@ -13,11 +13,10 @@ use std::{fmt::Display, sync::Arc};
 use askama::Template;
 use axum::extract::State;
 use longshore_core::{JobId, Status};
+use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
 use longshore_store::{
     builds::{self, Build},
-    jobs,
-    logs::{self, Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted},
-    repos,
+    jobs, logs, repos,
 };
 use serde::Deserialize;
 

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write as _};
 
 use askama::filters::Escaper as _;
 use longshore_core::JobId;
-use longshore_store::logs::{
+use longshore_files::logs::{
     LogLine, MarkKind,
     ansi::{Piece, pieces},
 };

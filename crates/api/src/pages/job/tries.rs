@@ -1,7 +1,7 @@
 //! The tries of a job that may be tried again: what became of each, and the job as an earlier one left it.
 
 use longshore_core::{JobId, Status, Timestamp};
-use longshore_store::logs::{Border, Outline};
+use longshore_files::logs::{Border, Outline};
 
 use crate::{
     ApiError,

@@ -9,15 +9,14 @@ use longshore_core::{JobId, Record, Stream, Timestamp};
 use serde::Serialize;
 
 use super::{
-    ansi,
+    Logs, ansi,
     file::JournalFile,
     index::{Border, Index, Mark, STRIDE, feed_from_file, rebuild},
     lines::{Line, LineCut, OpenLine, last_state, line_text},
     marks::{MarkKind, command_text, mark_of},
     reader::{read_whole_records, records},
-    try_of,
 };
-use crate::{Store, StoreError, jobs};
+use crate::FilesError;
 
 /// Lines of one window at most, and bytes of their text about.
 pub const MAX_LINES: u64 = 2_000;
@@ -120,26 +119,6 @@ pub struct Found {
     pub lines: Vec<u64>,
 }
 
-/// A window of a job's log: of one of its tries, the newest where it is not given. [`StoreError::NotFound`] where there was no
-/// such try.
-pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, wanted: Wanted) -> Result<Window, StoreError> {
-    blocking(store, job, attempt, move |log| log.window(wanted)).await
-}
-
-/// The same, its outline.
-pub async fn outline(store: &Store, job: JobId, attempt: Option<u32>) -> Result<Outline, StoreError> {
-    blocking(store, job, attempt, |log| {
-        let (cut, marks, borders) = log.rest()?;
-        Ok(Outline { total: cut.ended(), borders, marks })
-    })
-    .await
-}
-
-/// The same, the lines that show a text. Reads all of it.
-pub async fn search(store: &Store, job: JobId, attempt: Option<u32>, search: Search) -> Result<Found, StoreError> {
-    blocking(store, job, attempt, move |log| log.search(&search)).await
-}
-
 /// Where a reader goes on that has seen some lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -151,23 +130,44 @@ pub struct Place {
     pub lines: Vec<LogLine>,
 }
 
-/// Where a reader goes on that has seen the first `n` lines of an attempt's log.
-pub async fn place_of(store: &Store, job: JobId, attempt: u32, n: u64) -> Result<Place, StoreError> {
-    blocking(store, job, Some(attempt), move |log| log.place_of(n)).await
-}
+/// Lines, outline and search of one attempt's log. `over` says whether the attempt is over: then its last line counts as ended.
+impl Logs {
+    /// Returns a window of lines.
+    pub async fn window(&self, job: JobId, attempt: u32, over: bool, wanted: Wanted) -> Result<Window, FilesError> {
+        self.blocking(job, attempt, over, move |log| log.window(wanted)).await
+    }
 
-async fn blocking<T: Send + 'static>(
-    store: &Store,
-    job: JobId,
-    attempt: Option<u32>,
-    work: impl FnOnce(&Log) -> io::Result<T> + Send + 'static,
-) -> Result<T, StoreError> {
-    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let ((source, of), over) = try_of(&job, attempt)?;
-    let path = store.logs().path(source, of);
-    let log_path = path.clone();
-    let done = tokio::task::spawn_blocking(move || work(&Log::open(path, over)?)).await;
-    done.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(&log_path, source))
+    /// Returns what of the log means something: the borders of steps and the marked lines.
+    pub async fn outline(&self, job: JobId, attempt: u32, over: bool) -> Result<Outline, FilesError> {
+        self.blocking(job, attempt, over, |log| {
+            let (cut, marks, borders) = log.rest()?;
+            Ok(Outline { total: cut.ended(), borders, marks })
+        })
+        .await
+    }
+
+    /// Returns the lines that show a text. Reads all of the log.
+    pub async fn search(&self, job: JobId, attempt: u32, over: bool, search: Search) -> Result<Found, FilesError> {
+        self.blocking(job, attempt, over, move |log| log.search(&search)).await
+    }
+
+    /// Returns where a reader goes on that has seen the first `n` lines.
+    pub async fn place_of(&self, job: JobId, attempt: u32, over: bool, n: u64) -> Result<Place, FilesError> {
+        self.blocking(job, attempt, over, move |log| log.place_of(n)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        job: JobId,
+        attempt: u32,
+        over: bool,
+        work: impl FnOnce(&Log) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, FilesError> {
+        let path = self.path(job, attempt);
+        let log_path = path.clone();
+        let done = tokio::task::spawn_blocking(move || work(&Log::open(path, over)?)).await;
+        done.map_err(io::Error::other).flatten().map_err(|source| FilesError::io(&log_path, source))
+    }
 }
 
 /// A journal with its index, as they are at one moment.

@@ -25,7 +25,7 @@ impl ReadAt for File {
 
 /// See the module. Stays readable when the file is packed or removed meanwhile.
 #[derive(Debug)]
-pub(crate) struct JournalFile(Kind);
+pub struct JournalFile(Kind);
 
 enum Kind {
     Plain(File),
@@ -49,7 +49,7 @@ pub(super) fn packed_path(journal: &Path) -> PathBuf {
 
 impl JournalFile {
     /// Nothing where nothing was printed yet, or ever. A packed file that is damaged is [`io::ErrorKind::InvalidData`].
-    pub(crate) fn open(journal: &Path) -> io::Result<Option<Self>> {
+    pub fn open(journal: &Path) -> io::Result<Option<Self>> {
         // Whoever packs makes the packed file first and then removes the other: one of them is always there.
         for (path, packed) in [(journal, false), (&packed_path(journal), true)] {
             match File::open(path) {
@@ -67,7 +67,8 @@ impl JournalFile {
     }
 
     /// Bytes of the journal.
-    pub(crate) fn len(&self) -> io::Result<u64> {
+    #[expect(clippy::len_without_is_empty, reason = "a length in bytes, not a collection")]
+    pub fn len(&self) -> io::Result<u64> {
         match &self.0 {
             Kind::Plain(file) => Ok(file.metadata()?.len()),
             Kind::Packed(decoder) => {
@@ -77,7 +78,7 @@ impl JournalFile {
     }
 
     /// From its beginning on, once.
-    pub(crate) fn reader(&self) -> impl Read + '_ {
+    pub fn reader(&self) -> impl Read + '_ {
         FromStart { file: self, offset: 0 }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
     os::unix::fs::FileExt as _,
     path::PathBuf,
 };
@@ -15,7 +14,7 @@ use super::{
     index::{IndexWriter, Indexer},
     reader::read_whole_records,
 };
-use crate::StoreError;
+use crate::FilesError;
 
 /// The capacity that the encoding buffer keeps between batches; a job that prints little costs little.
 const KEPT_BUFFER: usize = 64 << 10;
@@ -35,10 +34,10 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn open(path: PathBuf, progress: watch::Sender<Progress>) -> Result<Self, StoreError> {
-        let io_error = |source| StoreError::io(&path, source);
+    pub(super) fn open(path: PathBuf, progress: watch::Sender<Progress>) -> Result<Self, FilesError> {
+        let io_error = |source| FilesError::io(&path, source);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|source| StoreError::io(folder, source))?;
+            std::fs::create_dir_all(folder).map_err(|source| FilesError::io(folder, source))?;
         }
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error)?;
@@ -88,9 +87,9 @@ impl LogWriter {
         self.len
     }
 
-    /// Appends in order and wakes the followers. All of them or, with an error ([`StoreError::DiskFull`] among others),
+    /// Appends in order and wakes the followers. All of them or, with an error ([`FilesError::DiskFull`] among others),
     /// none: the same records may be given again.
-    pub fn append(&mut self, records: &[Record<'_>]) -> Result<(), StoreError> {
+    pub fn append(&mut self, records: &[Record<'_>]) -> Result<(), FilesError> {
         self.buffer.clear();
         for record in records {
             record.encode(&mut self.buffer);
@@ -99,7 +98,7 @@ impl LogWriter {
             // What was written of it is no whole batch: readers must not take it for one. If this fails too, the next
             // append or the next open does it.
             let _ = self.file.set_len(self.len);
-            return Err(StoreError::io(&self.path, source));
+            return Err(FilesError::io(&self.path, source));
         }
         self.len += self.buffer.len() as u64;
         self.last_seq = records.iter().map(|record| record.seq).fold(self.last_seq, u64::max);
@@ -109,16 +108,5 @@ impl LogWriter {
         // Behind the journal and behind its readers: nobody waits for it.
         self.index.appended(records);
         Ok(())
-    }
-}
-
-impl From<StoreError> for io::Error {
-    fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::DiskFull(_) => io::ErrorKind::StorageFull,
-            StoreError::Io { source, .. } => source.kind(),
-            _ => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
     }
 }

@@ -7,32 +7,36 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) const DATABASE: &str = "longshore.db";
-pub(crate) const LOGS: &str = "logs";
+pub const DATABASE: &str = "longshore.db";
+pub const LOGS: &str = "logs";
 /// What opens secrets and doors: kept 0600, and left out of a backup on request.
-pub(crate) const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
-pub(crate) const LOCK: &str = "lock";
+pub const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
+pub const LOCK: &str = "lock";
 /// Tells the folder from its copies; in no backup.
-pub(crate) const IDENTITY: &str = "identity";
+pub const IDENTITY: &str = "identity";
+/// What the identity's file says of a folder that was just restored.
+pub const RESTORED: &str = "restored";
+/// And of one that goes on in the place of the folder that its database is from.
+pub const TAKE_OVER: &str = "take-over";
 /// Where a backup keeps its copy of the database while it is made.
-pub(crate) const BACKUP: &str = "backup";
+pub const BACKUP: &str = "backup";
 /// Held by a backup (exclusively) and by whoever removes logs (shared).
-pub(crate) const BACKUP_LOCK: &str = "backup.lock";
+pub const BACKUP_LOCK: &str = "backup.lock";
 /// Where a restore unpacks. While it is there, the folder is not whole.
-pub(crate) const RESTORE: &str = "restore";
+pub const RESTORE: &str = "restore";
 
-pub(crate) fn database(data_dir: &Path) -> PathBuf {
+pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
 }
 
 /// Makes the folder where it is missing, for its owner alone. One that is there stays as its owner made it.
-pub(crate) fn make(data_dir: &Path) -> io::Result<()> {
+pub fn make(data_dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
 /// Makes the database's file where it is missing, and it the owner's alone: what webhooks are signed with and what opens clone addresses
 /// stands in it. What SQLite makes beside it gets the same mode.
-pub(crate) fn make_database_private(path: &Path) -> io::Result<()> {
+pub fn make_database_private(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))
 }

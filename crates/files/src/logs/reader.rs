@@ -12,7 +12,7 @@ use super::{
     Logs, Progress,
     file::{JournalFile, ReadAt},
 };
-use crate::StoreError;
+use crate::FilesError;
 
 /// Read at once; a longer record is read whole.
 const WINDOW: u64 = 128 << 10;
@@ -76,7 +76,7 @@ impl LogReader {
 
     /// The next records: what is there at once, else what comes; nothing when everything was given and no more will come.
     /// May be dropped while it waits.
-    pub async fn next(&mut self) -> Result<Option<Batch>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<Batch>, FilesError> {
         loop {
             self.ready().await;
             if let Some(batch) = self.now().await? {
@@ -103,7 +103,7 @@ impl LogReader {
     }
 
     /// The next records of those that are there; does not wait for others.
-    pub async fn now(&mut self) -> Result<Option<Batch>, StoreError> {
+    pub async fn now(&mut self) -> Result<Option<Batch>, FilesError> {
         // Before reading: who ends, ends after the last append.
         let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
         let batch = self.read_window(progress.and_then(|p| p.len)).await?;
@@ -124,7 +124,7 @@ impl LogReader {
     }
 
     /// What is there from the offset up to `len` (the file's end without one).
-    async fn read_window(&mut self, len: Option<u64>) -> Result<Option<Batch>, StoreError> {
+    async fn read_window(&mut self, len: Option<u64>) -> Result<Option<Batch>, FilesError> {
         if len.is_some_and(|len| len <= self.offset) {
             return Ok(None);
         }
@@ -142,8 +142,8 @@ impl LogReader {
             let bytes = read_window(&*file, offset, len.map_or(size, |len| len.min(size)), window)?;
             Ok(Some((file, bytes)))
         });
-        let read = read.await.map_err(|error| StoreError::io(&self.path, io::Error::other(error)))?;
-        let Some((file, bytes)) = read.map_err(|source| StoreError::io(&self.path, source))? else { return Ok(None) };
+        let read = read.await.map_err(|error| FilesError::io(&self.path, io::Error::other(error)))?;
+        let Some((file, bytes)) = read.map_err(|source| FilesError::io(&self.path, source))? else { return Ok(None) };
         self.file = Some(file);
         if bytes.is_empty() {
             return Ok(None);

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use zeekstd::{EncodeOptions, FrameSizePolicy};
 
 use super::{
+    Logs,
     file::{JournalFile, damaged, packed_path},
     reader::read_at_most,
 };
-use crate::{Store, StoreError, jobs};
+use crate::FilesError;
 
 /// How long a journal has not been written when it is packed: who looks at a log mostly looks soon.
 const REST: Duration = Duration::from_secs(10 * 60);
@@ -34,12 +35,26 @@ const FRAME: u32 = 256 << 10;
 /// Compared at once.
 const WINDOW: u64 = 128 << 10;
 
-/// Runs until `shutdown`.
-pub async fn run(store: Store, shutdown: CancellationToken) {
+/// How the job of a journal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobStanding {
+    /// It may still be written to.
+    Runs,
+    Over,
+    /// It was removed, and its files go as well.
+    Unknown,
+}
+
+/// Runs until `shutdown`. `standing` says how a job stands.
+pub async fn run<E, A>(logs: Logs, standing: impl Fn(JobId) -> A, shutdown: CancellationToken)
+where
+    E: From<FilesError> + std::fmt::Display,
+    A: Future<Output = Result<JobStanding, E>>,
+{
     let passes = async {
         let mut done = HashSet::new();
         loop {
-            match pass(&store, REST, &mut done).await {
+            match pass(&logs, &standing, REST, &mut done).await {
                 Ok(Packed { logs: 0, .. }) => {}
                 Ok(Packed { logs, bytes, left }) => {
                     tracing::info!(logs, bytes, left, "packed the logs of jobs that are over")
@@ -64,20 +79,31 @@ pub struct Packed {
 
 /// Packs every journal that has not been written for `rest`. Folders in which nothing is left to do, and nothing will be, are
 /// added to `done` and passed over.
-pub async fn pass(store: &Store, rest: Duration, done: &mut HashSet<PathBuf>) -> Result<Packed, StoreError> {
+pub async fn pass<E, A>(
+    logs: &Logs,
+    standing: &impl Fn(JobId) -> A,
+    rest: Duration,
+    done: &mut HashSet<PathBuf>,
+) -> Result<Packed, E>
+where
+    E: From<FilesError>,
+    A: Future<Output = Result<JobStanding, E>>,
+{
     let mut packed = Packed::default();
-    for folder in days(store, done).await? {
+    for folder in days(logs, done).await? {
         let (candidates, mut waits) = blocking(&folder, {
             let folder = folder.clone();
             move || candidates(&folder, rest)
         })
         .await?;
         for (path, job) in candidates {
-            // Its build may be gone; then the file goes as well.
-            let Some(job) = jobs::get(store, job).await? else { continue };
-            if !job.status.is_final() {
-                waits = true;
-                continue;
+            match standing(job).await? {
+                JobStanding::Over => {}
+                JobStanding::Unknown => continue,
+                JobStanding::Runs => {
+                    waits = true;
+                    continue;
+                }
             }
             let done = blocking(&path, {
                 let path = path.clone();
@@ -88,7 +114,7 @@ pub async fn pass(store: &Store, rest: Duration, done: &mut HashSet<PathBuf>) ->
                     packed = Packed { logs: packed.logs + 1, bytes: packed.bytes + bytes, left: packed.left + left };
                 }
                 Ok(None) => {}
-                Err(error @ StoreError::DiskFull(_)) => return Err(error),
+                Err(error @ FilesError::DiskFull(_)) => return Err(error.into()),
                 // One that cannot be read keeps no other from being packed.
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a log could not be packed; it stays as it is");
@@ -104,8 +130,8 @@ pub async fn pass(store: &Store, rest: Duration, done: &mut HashSet<PathBuf>) ->
 }
 
 /// The folders of days, but those that are done. The newest is never done.
-async fn days(store: &Store, done: &mut HashSet<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-    let root = store.logs().root.to_path_buf();
+async fn days(logs: &Logs, done: &mut HashSet<PathBuf>) -> Result<Vec<PathBuf>, FilesError> {
+    let root = logs.root.to_path_buf();
     let mut days = blocking(&root.clone(), move || {
         let mut days = Vec::new();
         for month in folders(&root)? {
@@ -228,7 +254,7 @@ fn compare(journal: &Path, half: &Path) -> io::Result<u64> {
 async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, StoreError> {
+) -> Result<T, FilesError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(io::Error::other).flatten().map_err(|source| StoreError::io(path, source))
+    done.map_err(io::Error::other).flatten().map_err(|source| FilesError::io(path, source))
 }

@@ -11,15 +11,15 @@ use super::{
 
 /// What a journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Survey {
+pub struct Survey {
     /// Bytes of whole records from its beginning on; what is behind them is torn or damaged.
-    pub(crate) whole: u64,
+    pub whole: u64,
     /// The agent said that it is done with the job.
-    pub(crate) finished: bool,
+    pub finished: bool,
 }
 
 /// Reads the first `limit` bytes. Blocks; needs a window's memory whatever the length.
-pub(crate) fn survey(file: &JournalFile, limit: u64) -> io::Result<Survey> {
+pub fn survey(file: &JournalFile, limit: u64) -> io::Result<Survey> {
     let mut survey = Survey::default();
     loop {
         let bytes = read_whole_records(file, survey.whole, limit)?;

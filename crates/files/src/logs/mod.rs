@@ -32,21 +32,16 @@ use longshore_core::JobId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{
-    Store, StoreError,
-    jobs::{self, Job},
-};
+use crate::FilesError;
 
-pub(crate) use file::JournalFile;
+pub use file::JournalFile;
 pub use index::{Border, MAX_MARKS, Mark, StepWord};
 pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
 pub use marks::MarkKind;
 pub use reader::{Batch, LogReader};
 pub use render::{LogEvent, LogEvents, Renderer, StepHead};
-pub(crate) use survey::survey;
-pub use window::{
-    Found, Listed, LogLine, MAX_LINES, Outline, Place, Search, Wanted, Window, outline, place_of, search, window,
-};
+pub use survey::{Survey, survey};
+pub use window::{Found, Listed, LogLine, MAX_LINES, Outline, Place, Search, Wanted, Window};
 pub use writer::LogWriter;
 
 /// The folder of log files, and who is writing and following them now.
@@ -69,13 +64,26 @@ pub(crate) struct Progress {
 }
 
 impl Logs {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf) -> Self {
         Self { root: Arc::new(root), live: Arc::default() }
+    }
+
+    /// Reads an attempt's journal from an offset (0, or what [`Batch::end`] and [`Batch::records`] gave) to the end of what is there.
+    #[must_use]
+    pub fn read(&self, job: JobId, attempt: u32, from: u64) -> LogReader {
+        LogReader::new(self, (job, attempt), from, None)
+    }
+
+    /// Reads an attempt's journal from an offset on and waits for what is still to come, until [`Logs::end`] or
+    /// [`Logs::end_attempts_before`] says that nothing will. The caller asks once more, after this call, whether the attempt is over.
+    #[must_use]
+    pub fn follow(&self, job: JobId, attempt: u32, from: u64) -> LogReader {
+        LogReader::new(self, (job, attempt), from, Some(self.progress(job, attempt).subscribe()))
     }
 
     /// Opens an attempt's journal for its one writer, making it where it is not there; what a killed writer left half
     /// written at its end is cut off. Blocks: reads what is there to find [`LogWriter::last_seq`].
-    pub fn open_writer(&self, job: JobId, attempt: u32) -> Result<LogWriter, StoreError> {
+    pub fn open_writer(&self, job: JobId, attempt: u32) -> Result<LogWriter, FilesError> {
         LogWriter::open(self.path(job, attempt), self.progress(job, attempt))
     }
 
@@ -86,7 +94,7 @@ impl Logs {
     }
 
     /// The same, from the folder of logs on.
-    pub(crate) fn relative_path(&self, job: JobId, attempt: u32) -> PathBuf {
+    pub fn relative_path(&self, job: JobId, attempt: u32) -> PathBuf {
         let text = job.to_string();
         let seconds = Uuid::try_parse(&text).ok().and_then(|id| id.get_timestamp()).map_or(0, |time| time.to_unix().0);
         let day = i64::try_from(seconds)
@@ -97,18 +105,18 @@ impl Logs {
     }
 
     /// Bytes of an attempt's journal now; 0 without one.
-    pub(crate) fn len(&self, job: JobId, attempt: u32) -> u64 {
+    pub fn len(&self, job: JobId, attempt: u32) -> u64 {
         let file = JournalFile::open(&self.path(job, attempt)).ok().flatten();
         file.and_then(|file| file.len().ok()).unwrap_or_default()
     }
 
     /// The job is over and that is committed: its followers read to the end, then end.
-    pub(crate) fn end(&self, job: JobId) {
+    pub fn end(&self, job: JobId) {
         self.end_attempts_before(job, u32::MAX);
     }
 
     /// The same of the job's attempts before this one, which has begun.
-    pub(crate) fn end_attempts_before(&self, job: JobId, attempt: u32) {
+    pub fn end_attempts_before(&self, job: JobId, attempt: u32) {
         let mut live = self.lock();
         let Some(attempts) = live.get_mut(&job) else { return };
         for (_, sender) in attempts.extract_if(|known, _| *known < attempt) {
@@ -120,7 +128,7 @@ impl Logs {
     }
 
     /// Removes journals that nothing refers to any more. What cannot be removed is left, and said.
-    pub(crate) async fn remove(&self, paths: Vec<PathBuf>) {
+    pub async fn remove(&self, paths: Vec<PathBuf>) {
         let removed = tokio::task::spawn_blocking(move || {
             // The packed one last: see `pack`.
             let all = paths.into_iter().flat_map(|path| {
@@ -150,57 +158,4 @@ impl Logs {
     fn lock(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads a job's log from a journal's offset (0, or what [`Batch::end`] and [`Batch::records`] gave) to its end, waiting for
-/// what is still to come; ends when the job is over, or the next attempt has begun, and everything was given. Whose it is tells
-/// [`LogReader::log`]. [`StoreError::NotFound`] without such a job.
-pub async fn follow(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
-    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let (source, attempt) = job.log_of();
-    if job.status.is_final() {
-        return Ok(LogReader::new(store.logs(), (source, attempt), from, None));
-    }
-    // First listen, then look again whether it is over: an end in between is seen one way or the other.
-    let progress = store.logs().progress(source, attempt).subscribe();
-    match jobs::get(store, job.id).await? {
-        Some(now) if now.status.is_final() => store.logs().end(source),
-        Some(now) => store.logs().end_attempts_before(source, now.attempt),
-        None => return Err(StoreError::NotFound("job")),
-    }
-    Ok(LogReader::new(store.logs(), (source, attempt), from, Some(progress)))
-}
-
-/// The same, but only what is there now.
-pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
-    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    Ok(LogReader::new(store.logs(), job.log_of(), from, None))
-}
-
-/// The same of one of its tries. [`StoreError::NotFound`] where there was no such try.
-pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<LogReader, StoreError> {
-    let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
-    let (log, _) = try_of(&job, Some(attempt))?;
-    Ok(LogReader::new(store.logs(), log, 0, None))
-}
-
-/// Whose log is that of one of a job's tries, and whether it is over; of the newest where none is given.
-fn try_of(job: &Job, attempt: Option<u32>) -> Result<((JobId, u32), bool), StoreError> {
-    let (source, current) = job.log_of();
-    let attempt = attempt.unwrap_or(current);
-    if attempt != current && job.attempts.iter().all(|over| over.attempt != attempt) {
-        return Err(StoreError::NotFound("attempt"));
-    }
-    Ok(((source, attempt), attempt != current || job.status.is_final()))
-}
-
-/// How many bytes [`Renderer::raw`] makes of a job's log as it is now: for Content-Length and ranges. Reads the whole journal.
-pub async fn raw_len(store: &Store, job: JobId, step: Option<u16>) -> Result<u64, StoreError> {
-    let mut reader = read(store, job, 0).await?;
-    let mut length = 0;
-    while let Some(batch) = reader.next().await? {
-        let data = batch.records().filter(|(_, record)| render::is_raw(record, step));
-        length += data.map(|(_, record)| record.data.len() as u64).sum::<u64>();
-    }
-    Ok(length)
 }

@@ -14,9 +14,9 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    StoreError,
-    backup::{FORMAT, Hashing, MANIFEST, Manifest, SUMS},
-    folder, identity, lock, migrations,
+    FilesError,
+    archive::{FORMAT, Hashing, MANIFEST, Manifest, SUMS},
+    folder, lock,
 };
 
 /// Far longer than any manifest.
@@ -26,18 +26,18 @@ const SEEN: &str = "SHA256SUMS.seen";
 /// What may lie in a folder that counts as empty.
 const NOTHING: [&str; 3] = [folder::LOCK, folder::BACKUP_LOCK, "lost+found"];
 
-/// Unpacks a backup into `data_dir`, which is made where it is not there. Blocks.
+/// Unpacks a backup into `data_dir`, which is made where it is not there; a database newer than `newest_schema` is refused. Blocks.
 ///
-/// [`StoreError::Locked`] while a server has it open, [`StoreError::Conflict`] when there is something in it,
-/// [`StoreError::Backup`] for what is no whole backup; the folder is as empty then as it was.
-pub fn read(data_dir: &Path, input: impl Read) -> Result<Manifest, StoreError> {
-    fs::create_dir_all(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+/// [`FilesError::Locked`] while a server has it open, [`FilesError::NotEmpty`] when there is something in it,
+/// [`FilesError::Backup`] for what is no whole backup; the folder is as empty then as it was.
+pub fn read(data_dir: &Path, input: impl Read, newest_schema: i64) -> Result<Manifest, FilesError> {
+    fs::create_dir_all(data_dir).map_err(|source| FilesError::io(data_dir, source))?;
     let _lock = lock::take(data_dir)?;
     make_room(data_dir)?;
     let staging = data_dir.join(folder::RESTORE);
-    fs::create_dir(&staging).map_err(|source| StoreError::io(&staging, source))?;
+    fs::create_dir(&staging).map_err(|source| FilesError::io(&staging, source))?;
     let restored = unpack(&staging, input).and_then(|manifest| {
-        verify(&staging, &manifest)?;
+        verify(&staging, &manifest, newest_schema)?;
         put_in_place(data_dir, &staging)?;
         Ok(manifest)
     });
@@ -50,23 +50,23 @@ pub fn read(data_dir: &Path, input: impl Read) -> Result<Manifest, StoreError> {
 /// Says that the folder goes on in the place of the one that its database is from: the next server on it takes over the jobs that run, and
 /// what that one has on the engine. Before that server's first start, and when the other is gone for good. Blocks.
 ///
-/// [`StoreError::Locked`] while a server has it open, [`StoreError::Conflict`] where there is nothing that could go on.
-pub fn take_over(data_dir: &Path) -> Result<(), StoreError> {
+/// [`FilesError::Locked`] while a server has it open, [`FilesError::Backup`] where there is nothing that could go on.
+pub fn take_over(data_dir: &Path) -> Result<(), FilesError> {
     if !folder::database(data_dir).is_file() || data_dir.join(folder::RESTORE).exists() {
         let message = format!("{} holds no whole database: restore a backup into it first", data_dir.display());
-        return Err(StoreError::Conflict(message));
+        return Err(FilesError::Backup(message));
     }
     let _lock = lock::take(data_dir)?;
     let mark = data_dir.join(folder::IDENTITY);
-    folder::write_private(&mark, identity::TAKE_OVER).map_err(|source| StoreError::io(&mark, source))?;
-    let owner = fs::metadata(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
+    folder::write_private(&mark, folder::TAKE_OVER).map_err(|source| FilesError::io(&mark, source))?;
+    let owner = fs::metadata(data_dir).map_err(|source| FilesError::io(data_dir, source))?;
     std::os::unix::fs::lchown(&mark, Some(owner.uid()), Some(owner.gid()))
-        .map_err(|source| StoreError::io(&mark, source))
+        .map_err(|source| FilesError::io(&mark, source))
 }
 
 /// Nothing may be there but what a restore that did not come to its end has left.
-fn make_room(data_dir: &Path) -> Result<(), StoreError> {
-    let at = |source| StoreError::io(data_dir, source);
+fn make_room(data_dir: &Path) -> Result<(), FilesError> {
+    let at = |source| FilesError::io(data_dir, source);
     let unfinished = data_dir.join(folder::RESTORE).is_dir();
     let mut ours = Vec::new();
     for entry in fs::read_dir(data_dir).map_err(at)? {
@@ -76,7 +76,7 @@ fn make_room(data_dir: &Path) -> Result<(), StoreError> {
             continue;
         }
         if !unfinished {
-            return Err(StoreError::Conflict(format!(
+            return Err(FilesError::NotEmpty(format!(
                 "{} is not empty (there is `{}`): restore into an empty folder, and point the server at that",
                 data_dir.display(),
                 name.display()
@@ -88,57 +88,57 @@ fn make_room(data_dir: &Path) -> Result<(), StoreError> {
     ours.sort_by_key(|path| path.ends_with(folder::RESTORE));
     for path in ours {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(|source| StoreError::io(&path, source))?;
+        removed.map_err(|source| FilesError::io(&path, source))?;
     }
     Ok(())
 }
 
 /// Everything into `staging`, with the sums of what came.
-fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, StoreError> {
-    let broken = |error: io::Error| StoreError::Backup(format!("this is no whole backup: {error}"));
+fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, FilesError> {
+    let broken = |error: io::Error| FilesError::Backup(format!("this is no whole backup: {error}"));
     let seen_path = staging.join(SEEN);
-    let seen = File::create(&seen_path).map_err(|source| StoreError::io(&seen_path, source))?;
+    let seen = File::create(&seen_path).map_err(|source| FilesError::io(&seen_path, source))?;
     let mut seen = BufWriter::new(seen);
     let mut archive = tar::Archive::new(input);
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.into_owned();
         if !entry.header().entry_type().is_file() || !is_known(&name) {
-            return Err(StoreError::Backup(format!("this is no backup of Longshore's: `{}` is in it", name.display())));
+            return Err(FilesError::Backup(format!("this is no backup of Longshore's: `{}` is in it", name.display())));
         }
         let path = staging.join(&name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(|source| StoreError::io(folder, source))?;
+            fs::create_dir_all(folder).map_err(|source| FilesError::io(folder, source))?;
         }
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|source| StoreError::io(&path, source))?;
+            .map_err(|source| FilesError::io(&path, source))?;
         let mut hashing = Hashing { inner: &mut entry, hash: Sha256::new() };
         copy(&mut hashing, &mut file, &path)?;
         if name == Path::new(MANIFEST) {
-            seen.flush().map_err(|source| StoreError::io(&seen_path, source))?;
+            seen.flush().map_err(|source| FilesError::io(&seen_path, source))?;
             return manifest(&path);
         }
         let sum = hex::encode(hashing.hash.finalize());
-        writeln!(seen, "{sum}  {}", name.display()).map_err(|source| StoreError::io(&seen_path, source))?;
+        writeln!(seen, "{sum}  {}", name.display()).map_err(|source| FilesError::io(&seen_path, source))?;
     }
-    Err(StoreError::Backup(format!("the backup was cut off: it does not end in {MANIFEST}; take another one")))
+    Err(FilesError::Backup(format!("the backup was cut off: it does not end in {MANIFEST}; take another one")))
 }
 
 /// Tells a tar that ends too early from a disk that is full.
-fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), StoreError> {
+fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), FilesError> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         let read = from
             .read(&mut buffer)
-            .map_err(|error| StoreError::Backup(format!("the backup cannot be read any further: {error}")))?;
+            .map_err(|error| FilesError::Backup(format!("the backup cannot be read any further: {error}")))?;
         if read == 0 {
             return Ok(());
         }
-        to.write_all(&buffer[..read]).map_err(|source| StoreError::io(path, source))?;
+        to.write_all(&buffer[..read]).map_err(|source| FilesError::io(path, source))?;
     }
 }
 
@@ -159,35 +159,34 @@ fn is_known(name: &Path) -> bool {
     }
 }
 
-fn manifest(path: &Path) -> Result<Manifest, StoreError> {
+fn manifest(path: &Path) -> Result<Manifest, FilesError> {
     let mut text = String::new();
-    let file = File::open(path).map_err(|source| StoreError::io(path, source))?;
-    file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(|source| StoreError::io(path, source))?;
+    let file = File::open(path).map_err(|source| FilesError::io(path, source))?;
+    file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(|source| FilesError::io(path, source))?;
     let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| StoreError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))?;
+        .map_err(|error| FilesError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))?;
     // The format first: a later one may have other fields.
     if value["format"] != FORMAT {
-        return Err(StoreError::Backup(format!(
+        return Err(FilesError::Backup(format!(
             "the backup has format {}, this program reads {FORMAT}: use the version that made it ({})",
             value["format"], value["longshore"]
         )));
     }
     serde_json::from_value(value)
-        .map_err(|error| StoreError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))
+        .map_err(|error| FilesError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))
 }
 
-fn verify(staging: &Path, manifest: &Manifest) -> Result<(), StoreError> {
-    let newest = migrations::newest();
+fn verify(staging: &Path, manifest: &Manifest, newest: i64) -> Result<(), FilesError> {
     if manifest.schema > newest {
-        return Err(StoreError::Backup(format!(
+        return Err(FilesError::Backup(format!(
             "the backup was made by Longshore {} with schema {}, this program knows {newest}: use that version or a later one",
             manifest.longshore, manifest.schema
         )));
     }
-    let damaged = |what: &str| StoreError::Backup(format!("the backup is damaged: {what}; take another one"));
+    let damaged = |what: &str| FilesError::Backup(format!("the backup is damaged: {what}; take another one"));
     let (sums, seen) = (staging.join(SUMS), staging.join(SEEN));
     let mut hash = Hashing { inner: open(&sums)?, hash: Sha256::new() };
-    io::copy(&mut hash, &mut io::sink()).map_err(|source| StoreError::io(&sums, source))?;
+    io::copy(&mut hash, &mut io::sink()).map_err(|source| FilesError::io(&sums, source))?;
     if hex::encode(hash.hash.finalize()) != manifest.sums_sha256 {
         return Err(damaged("its sums are not those that it was made with"));
     }
@@ -195,8 +194,8 @@ fn verify(staging: &Path, manifest: &Manifest) -> Result<(), StoreError> {
     let mut seen_lines = open(&seen)?.lines();
     let mut files = 0;
     for line in open(&sums)?.lines() {
-        let line = line.map_err(|source| StoreError::io(&sums, source))?;
-        let seen_line = seen_lines.next().transpose().map_err(|source| StoreError::io(&seen, source))?;
+        let line = line.map_err(|source| FilesError::io(&sums, source))?;
+        let seen_line = seen_lines.next().transpose().map_err(|source| FilesError::io(&seen, source))?;
         if seen_line.as_deref() != Some(&line) {
             return Err(damaged(&format!("`{}` is not what it was", line.get(66..).unwrap_or(&line))));
         }
@@ -211,45 +210,45 @@ fn verify(staging: &Path, manifest: &Manifest) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, StoreError> {
-    File::open(path).map(BufReader::new).map_err(|source| StoreError::io(path, source))
+fn open(path: &Path) -> Result<BufReader<File>, FilesError> {
+    File::open(path).map(BufReader::new).map_err(|source| FilesError::io(path, source))
 }
 
 /// The database last, on the disk before its name says that all is there; then the sign of an unfinished restore goes.
-fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), StoreError> {
-    let at = |source| StoreError::io(data_dir, source);
+fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
+    let at = |source| FilesError::io(data_dir, source);
     for name in [SUMS, SEEN, MANIFEST] {
         let path = staging.join(name);
-        fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
+        fs::remove_file(&path).map_err(|source| FilesError::io(&path, source))?;
     }
     // A server on it is another one than that of the backup, which may still be there.
     let mark = staging.join(folder::IDENTITY);
-    folder::write_private(&mark, identity::RESTORED).map_err(|source| StoreError::io(&mark, source))?;
+    folder::write_private(&mark, folder::RESTORED).map_err(|source| FilesError::io(&mark, source))?;
     give_to_owner_of(data_dir, staging)?;
     for name in [folder::LOGS, folder::IDENTITY].into_iter().chain(folder::PRIVATE) {
         let from = staging.join(name);
         if from.exists() {
-            fs::rename(&from, data_dir.join(name)).map_err(|source| StoreError::io(&from, source))?;
+            fs::rename(&from, data_dir.join(name)).map_err(|source| FilesError::io(&from, source))?;
         }
     }
     let folder = File::open(data_dir).map_err(at)?;
     rustix::fs::syncfs(&folder).map_err(|error| at(error.into()))?;
     fs::rename(folder::database(staging), folder::database(data_dir)).map_err(at)?;
     folder.sync_all().map_err(at)?;
-    fs::remove_dir(staging).map_err(|source| StoreError::io(staging, source))?;
+    fs::remove_dir(staging).map_err(|source| FilesError::io(staging, source))?;
     folder.sync_all().map_err(at)
 }
 
 /// Root restores for the user whose folder it is (a container's volume): everything becomes theirs.
-fn give_to_owner_of(data_dir: &Path, staging: &Path) -> Result<(), StoreError> {
-    let owner = fs::metadata(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
-    let ours = fs::metadata(staging).map_err(|source| StoreError::io(staging, source))?;
+fn give_to_owner_of(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
+    let owner = fs::metadata(data_dir).map_err(|source| FilesError::io(data_dir, source))?;
+    let ours = fs::metadata(staging).map_err(|source| FilesError::io(staging, source))?;
     if (owner.uid(), owner.gid()) == (ours.uid(), ours.gid()) {
         return Ok(());
     }
     let mut waiting: Vec<PathBuf> = vec![staging.to_owned(), data_dir.join(folder::LOCK)];
     while let Some(path) = waiting.pop() {
-        let at = |source| StoreError::io(&path, source);
+        let at = |source| FilesError::io(&path, source);
         std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid())).map_err(at)?;
         if path.is_dir() {
             for entry in fs::read_dir(&path).map_err(at)? {
