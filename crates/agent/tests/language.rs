@@ -372,7 +372,9 @@ fn is_root() -> bool {
 
 #[test]
 fn what_the_pipelines_author_did_not_write_never_becomes_script() {
-    for hostile in ["${{ steps.first.outputs.x }}", "${{ env.X }}", "${{ format('{0}', needs.a.outputs.x) }}", "${{ inputs.x }}"] {
+    for hostile in
+        ["${{ steps.first.outputs.x }}", "${{ env.X }}", "${{ format('{0}', needs.a.outputs.x) }}", "${{ inputs.x }}"]
+    {
         let log = run(vec![
             named("first", "echo 'x=$(touch hit)' >> $LONGSHORE_OUTPUT; echo 'X=$(touch hit)' >> $LONGSHORE_ENV"),
             filled(&format!("echo {hostile}")),

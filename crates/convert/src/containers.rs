@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_core::ImageRef;
-use longshore_pipeline::{
-    tree::{Kind, Node},
-};
+use longshore_pipeline::tree::{Kind, Node};
 
 use super::{
     DEFAULT_IMAGE, Language,

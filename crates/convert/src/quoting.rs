@@ -106,7 +106,8 @@ impl Place {
 fn delimiter(rest: &str) -> Option<(String, bool, usize)> {
     let written = rest.strip_prefix('-').unwrap_or(rest);
     let word = written.trim_start_matches([' ', '\t']);
-    let length = word.find(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | ')' | '<' | '>')).unwrap_or(word.len());
+    let length =
+        word.find(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | ')' | '<' | '>')).unwrap_or(word.len());
     let word = &word[..length];
     let bare: String = word.chars().filter(|c| !matches!(c, '\'' | '"' | '\\')).collect();
     let taken = rest.len() - written.len() + (written.len() - written.trim_start_matches([' ', '\t']).len()) + length;

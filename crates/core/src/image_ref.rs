@@ -226,7 +226,11 @@ mod tests {
         ] {
             let image = ImageRef::parse(text).unwrap();
             assert_eq!(image.to_string(), text);
-            assert_eq!((image.registry(), image.path(), image.tag(), image.digest()), (registry, path, tag, of), "{text}");
+            assert_eq!(
+                (image.registry(), image.path(), image.tag(), image.digest()),
+                (registry, path, tag, of),
+                "{text}"
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use longshore_agent_protocol::message::AgentError;
 use longshore_agent_protocol::{JobResult, JobSpec, StepResult, StepSpec};
 use longshore_core::expression::Value;
 use longshore_core::plan::WORKSPACE;
-use longshore_core::{BuildId, ErrorKind, JobId, JobPlan, Outcome, Timestamp};
+use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Timestamp};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

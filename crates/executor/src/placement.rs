@@ -145,7 +145,7 @@ async fn look_again(
     notes: &mpsc::Sender<String>,
     cancel: &CancellationToken,
 ) -> Result<ImageFacts, EngineError> {
-    let look = shared.images.look(shared, request.build, &request.image()).await?;
+    let look = shared.images.look(shared, request.build, &request.image()?).await?;
     resolve(shared, request, look, notes, cancel).await
 }
 

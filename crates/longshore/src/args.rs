@@ -18,7 +18,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server: API, webhooks, scheduler and executor in one process
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Run a working tree's pipelines on the local Docker, without a server
     Run(Run),
     /// Check pipeline files
@@ -54,9 +54,7 @@ pub(crate) enum Command {
     Sandbox(Sandbox),
     /// Asked by `doctor`, within a container
     #[command(hide = true)]
-    Probe {
-        script: PathBuf,
-    },
+    Probe { script: PathBuf },
     #[command(hide = true)]
     Healthcheck {
         #[arg(long, env = "LONGSHORE_LISTEN", default_value = "0.0.0.0:8080")]

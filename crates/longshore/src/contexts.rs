@@ -173,7 +173,8 @@ mod tests {
     #[test]
     fn a_plan_of_an_earlier_version_with_foreign_text_in_its_scripts_does_not_run() {
         let step = |run: Template| StepPlan { run: Some(run), ..StepPlan::default() };
-        let plan = |run: Template, scripts_judged| JobPlan { steps: vec![step(run)], scripts_judged, ..JobPlan::default() };
+        let plan =
+            |run: Template, scripts_judged| JobPlan { steps: vec![step(run)], scripts_judged, ..JobPlan::default() };
         for source in ["steps.s.outputs.x", "needs.a.outputs.v || 'x'", "env.X", "inputs.level"] {
             let Err(Outcome::Error { message, .. }) = judge_scripts(&plan(filled(source), true), &event(&[])) else {
                 panic!("{source} runs");

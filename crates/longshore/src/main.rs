@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Command::Agent(agent) => return agent.run(),
         Command::Sandbox(sandbox) => return sandbox.run(),
         Command::Probe { script } => return longshore_agent::probe(&script),
-        Command::Serve(serve) => commands::serve::run(serve),
+        Command::Serve(serve) => commands::serve::run(*serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),
         Command::Convert(convert) => commands::convert::run(&convert),

@@ -32,7 +32,8 @@ pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
 fn of_event(event: &Event) -> Value {
     let cut = |text: &str| Value::from(&text[..text.floor_char_boundary(limits::MESSAGE_BYTES)]);
     // These two may become a part of a script: they are ids or nothing.
-    let id = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| Value::from(text)).unwrap_or_default();
+    let id =
+        |text: &str| if text.bytes().all(|b| b.is_ascii_hexdigit()) { Value::from(text) } else { Value::default() };
     let short: String = event.commit.chars().take(8).collect();
     let pull_request = event.pull_request.as_ref();
     Value::map([

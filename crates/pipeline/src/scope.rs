@@ -309,11 +309,8 @@ impl Names {
     /// `env` is what the steps before it have made of it.
     fn judge_env(&mut self, variables: Option<&BTreeMap<String, Template>>, of_step: bool) {
         let is_late = |value: &Template| !self.is_planned(value) || of_step && value.refers().to("env");
-        let judged: Vec<(&String, Option<Taint>, bool)> = variables
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| (name, self.taint(value), is_late(value)))
-            .collect();
+        let judged: Vec<(&String, Option<Taint>, bool)> =
+            variables.into_iter().flatten().map(|(name, value)| (name, self.taint(value), is_late(value))).collect();
         for (name, taint, late) in judged {
             let path = format!("env.{name}");
             match taint.or_else(|| late.then_some(Taint::Elsewhere)) {
@@ -438,10 +435,11 @@ impl Names {
             "secrets",
             match stands {
                 JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
-                Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf
-                | StepIf => Err(
-                    "a secret is put into `env` (or `with` of a plugin) and nowhere else; name it in `secrets` of the job and it is a variable already",
-                ),
+                Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf | StepIf => {
+                    Err(
+                        "a secret is put into `env` (or `with` of a plugin) and nowhere else; name it in `secrets` of the job and it is a variable already",
+                    )
+                }
                 Pipeline | Planned | PlannedScript | PlannedImage => {
                     Err("secrets are named by the jobs that get them: write `secrets: [NAME]` at the job")
                 }
@@ -543,7 +541,8 @@ mod tests {
         {
             assert_eq!(names.taint(&template(source)), Some(Taint::Outsider), "{source}");
         }
-        for source in ["event.sha", "event.name", "event.title == 'x'", "matrix.x", "steps.a.outcome", "needs.a.result"] {
+        for source in ["event.sha", "event.name", "event.title == 'x'", "matrix.x", "steps.a.outcome", "needs.a.result"]
+        {
             assert_eq!(names.taint(&template(source)), None, "{source}");
         }
         for source in ["env.X", "steps.a.outputs.x", "needs.a.outputs.x", "to-json(needs)", "repo.name", "build.url"] {

@@ -203,7 +203,8 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
         Taint::Secret => (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into {into}")),
         Taint::Outsider => {
             let verb = if is_outsiders(path) { "is written by" } else { "holds what was written by" };
-            let message = format!("`{path}` {verb} whoever pushes or opens a pull request, and cannot be put into {into}");
+            let message =
+                format!("`{path}` {verb} whoever pushes or opens a pull request, and cannot be put into {into}");
             (Code::OutsiderInScript, message)
         }
         Taint::Elsewhere => {

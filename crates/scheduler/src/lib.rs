@@ -17,8 +17,8 @@ mod scheduler;
 mod schedules;
 mod start;
 
-pub use longshore_core::needs::build_context;
 pub use dispatcher::{Order, Report, ReportKind};
+pub use longshore_core::needs::build_context;
 pub use manual::ManualStart;
 pub use prepare::Planner;
 pub use scheduler::{RequestError, Scheduler, StartRequest};

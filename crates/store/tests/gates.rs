@@ -317,10 +317,7 @@ async fn a_failure_is_seen_through_all_the_jobs_that_it_has_skipped() {
     scene.claim().await;
     scene.end(&build, "test", failure()).await;
     use Status::{Failure, Queued, Skipped};
-    assert_eq!(
-        scene.statuses(&build).await,
-        [Failure, Skipped, Skipped, Queued, Skipped, Queued, Skipped, Skipped]
-    );
+    assert_eq!(scene.statuses(&build).await, [Failure, Skipped, Skipped, Queued, Skipped, Queued, Skipped, Skipped]);
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 
 use std::{path::Path, process::Command};
 
-use longshore_store::{Store, backup, restore};
+use longshore_files::restore;
+use longshore_store::{Store, backup, newest_schema};
 
 /// Opens and closes it: its instance, and whose copy it was found to be.
 async fn instance(folder: &Path) -> (String, Option<String>) {
@@ -52,12 +53,12 @@ async fn a_restored_folder_has_an_instance_of_its_own_unless_it_takes_over() {
     let (original, _) = instance(&folder("first")).await;
     let tar = backup_of(&folder("first")).await;
 
-    restore::read(&folder("beside"), tar.as_slice()).unwrap();
+    restore::read(&folder("beside"), tar.as_slice(), newest_schema()).unwrap();
     let (own, copy_of) = instance(&folder("beside")).await;
     assert_eq!(copy_of, Some(original.clone()));
     assert_ne!(own, original);
 
-    restore::read(&folder("instead"), tar.as_slice()).unwrap();
+    restore::read(&folder("instead"), tar.as_slice(), newest_schema()).unwrap();
     restore::take_over(&folder("instead")).unwrap();
     assert_eq!(instance(&folder("instead")).await, (original.clone(), None));
     assert_eq!(instance(&folder("instead")).await, (original, None), "and stays so");
@@ -76,7 +77,7 @@ async fn what_a_version_without_marks_left_is_told_from_its_restored_backup() {
     sqlx::Connection::close(conn).await.unwrap();
     let tar = backup_of(&old).await;
     assert_eq!(instance(&old).await, (original.clone(), None));
-    restore::read(&restored, tar.as_slice()).unwrap();
+    restore::read(&restored, tar.as_slice(), newest_schema()).unwrap();
     assert_eq!(instance(&restored).await.1, Some(original));
 }
 

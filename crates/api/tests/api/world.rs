@@ -10,12 +10,12 @@ use longshore_core::{
 };
 use longshore_forge::git::{Git, Mirrors};
 use longshore_scheduler::{Order, Planner, Report, Scheduler};
+use longshore_files::logs::LogWriter;
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
     deliveries::{self, NewDelivery},
     jobs::{self, ClaimedJob, Job},
-    logs::LogWriter,
     repos::{self, NewRepo, Repo},
     tokens::{self, Scope},
 };

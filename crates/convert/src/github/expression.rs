@@ -384,7 +384,8 @@ impl Scope {
 }
 
 /// Variables that mean something to shells and programs.
-const TAKEN: &[&str] = &["PATH", "HOME", "USER", "SHELL", "PWD", "OLDPWD", "IFS", "ENV", "TMPDIR", "LANG", "TERM", "CI"];
+const TAKEN: &[&str] =
+    &["PATH", "HOME", "USER", "SHELL", "PWD", "OLDPWD", "IFS", "ENV", "TMPDIR", "LANG", "TERM", "CI"];
 
 /// Commands that take an argument for a program: a value of others within it would be one, by a variable too.
 const READ_AGAIN: &[&str] = &["eval ", " -c ", " -lc ", " -ec ", "node -e", "perl -e", "ruby -e", "ssh "];
@@ -486,7 +487,12 @@ mod tests {
         ] {
             assert_eq!(script(written), (Ok(expected.to_owned()), env.to_owned()), "{written}");
         }
-        for left in ["cat <<'END'\n${{ inputs.x }}\nEND", "echo $'${{ inputs.x }}'", "echo `echo '${{ inputs.x }}'`", "bash -c 'echo ${{ inputs.x }}'"] {
+        for left in [
+            "cat <<'END'\n${{ inputs.x }}\nEND",
+            "echo $'${{ inputs.x }}'",
+            "echo `echo '${{ inputs.x }}'`",
+            "bash -c 'echo ${{ inputs.x }}'",
+        ] {
             assert!(script(left).0.is_err(), "{left}");
         }
     }

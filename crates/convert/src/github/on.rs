@@ -50,14 +50,7 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     found
 }
 
-fn one(
-    event: &str,
-    node: Option<&Node>,
-    entry: &Entry,
-    lines: Lines<'_>,
-    on: &mut Map,
-    found: &mut Inputs,
-) {
+fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &mut Map, found: &mut Inputs) {
     let line = lines.key(entry);
     let section = node.and_then(Section::of);
     match event {

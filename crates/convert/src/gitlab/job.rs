@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use longshore_core::ImageRef;
-use longshore_pipeline::{
-    tree::{Entry, Node},
-};
+use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
     DEFAULT_IMAGE, Language, condition,

@@ -1,9 +1,7 @@
 //! `cache`, `artifacts`, `services` and times of GitLab in our words.
 
 use longshore_core::ImageRef;
-use longshore_pipeline::{
-    tree::{Entry, Kind, Node},
-};
+use longshore_pipeline::tree::{Entry, Kind, Node};
 
 use super::super::{
     draft::{Item, Map, Note, Value},

@@ -271,7 +271,10 @@ mod tests {
             ("matrix.v || steps.a.outcome", "'it''s' || steps.a.outcome"),
             ("(matrix.v) == steps[matrix.k].outcome", "'it''s' == steps['a'].outcome"),
             ("format('{0}{1}', matrix.none, build.number)", "format('{0}{1}', null, build.number)"),
-            ("contains(to-json(matrix), build.id)", "contains(to-json(from-json('{\"k\":\"a\",\"v\":\"it''s\"}')), build.id)"),
+            (
+                "contains(to-json(matrix), build.id)",
+                "contains(to-json(from-json('{\"k\":\"a\",\"v\":\"it''s\"}')), build.id)",
+            ),
         ] {
             let expression = Expression::parse(source).unwrap();
             assert_eq!(expression.with_known(&context).unwrap().source(), expected);

@@ -81,7 +81,9 @@ pub enum EvalError {
     Files(String),
     #[error("a text would have more than {} KiB", limits::TEXT_BYTES / 1024)]
     TooLarge,
-    #[error("`{0}` is text that the pipeline's author did not write, and cannot become a part of a script: hand it over in `env`")]
+    #[error(
+        "`{0}` is text that the pipeline's author did not write, and cannot become a part of a script: hand it over in `env`"
+    )]
     Foreign(String),
 }
 

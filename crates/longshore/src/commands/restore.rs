@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _, path::Path, process::ExitCode};
 
-use longshore_store::{StoreError, restore};
+use longshore_files::{FilesError, restore};
 use serde_json::json;
 
 use super::Ended;
@@ -64,6 +64,6 @@ pub(crate) fn run(args: args::Restore) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-fn failed(error: StoreError) -> Ended {
+fn failed(error: FilesError) -> Ended {
     Ended::new(1, error.to_string())
 }

@@ -64,7 +64,10 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
     for (at, step) in job.steps.iter().enumerate() {
         let Some(id) = step.draft.id.as_deref().filter(|_| step.draft.background) else { continue };
         let of_it = |refers: &Refers| {
-            refers.contexts.iter().any(|(context, name)| context == "steps" && name.as_ref().is_none_or(|name| name == id))
+            refers
+                .contexts
+                .iter()
+                .any(|(context, name)| context == "steps" && name.as_ref().is_none_or(|name| name == id))
         };
         for (later, node) in job.steps.iter().zip(listed(steps)).skip(at + 1) {
             let asks = later.draft.refers().any(|refers| of_it(&refers));

@@ -139,7 +139,8 @@ fn read_expanded(
         Some(template) => {
             let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
             let mut tainted = Vec::new();
-            let with = template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &names, &mut tainted, findings));
+            let with =
+                template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &names, &mut tainted, findings));
             names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)), tainted);
             with.map(Some)
         }
@@ -162,7 +163,9 @@ fn read_expanded(
     names.add_env(env.as_ref());
 
     let image = match (fields.get("image"), around.defaults) {
-        (Some(node), _) => image(node, Stands::JobImage, &names, combinations, findings).map(|image| (image, node.place)),
+        (Some(node), _) => {
+            image(node, Stands::JobImage, &names, combinations, findings).map(|image| (image, node.place))
+        }
         (None, Some(Defaults { image: Some(image), .. })) => {
             let fits = around.defaults_fit([image], expanded, entry, findings);
             fits.then(|| (image.clone(), entry.key_place))
@@ -219,7 +222,8 @@ fn read_expanded(
         Some(node) => keep::reports(node, &names, findings),
         None => Some(longshore_core::plan::Reports::default()),
     };
-    let of_steps = around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
+    let of_steps =
+        around.defaults.into_iter().flat_map(|defaults| defaults.shell.iter().chain(&defaults.working_directory));
     let defaults_fit = around.defaults_fit(of_steps, expanded, entry, findings);
     let steps = steps(&fields, entry, &mut names, around, findings).filter(|_| defaults_fit);
     let outputs = match fields.get("outputs") {

@@ -14,7 +14,9 @@ impl Names {
             name.insert_str(0, "VALUE_");
         }
         name.truncate(60);
-        while self.variables.contains(&name) || matches!(name.as_str(), "PATH" | "HOME" | "USER" | "SHELL" | "PWD" | "IFS") {
+        while self.variables.contains(&name)
+            || matches!(name.as_str(), "PATH" | "HOME" | "USER" | "SHELL" | "PWD" | "IFS")
+        {
             name.push_str("_VALUE");
         }
         name

@@ -280,14 +280,14 @@ fn a_secret_that_every_step_hides_is_warned_of_unless_the_job_asks_for_it_by_its
 
 #[test]
 fn a_templates_inputs_are_its_own_and_keys_beside_use_win() {
-    let template = "
+    let template = r#"
 inputs: { package: { type: string, required: true }, level: { type: number, default: 1 } }
 job:
   image: rust:${{ inputs.level }}
   timeout: 5m
   env: { PACKAGE: '${{ inputs.package }}', KEPT: yes }
   steps: [{ run: 'cargo test -p "$PACKAGE" -j ${{ inputs.level }}' }]
-";
+"#;
     let text = "
 on: { manual: { inputs: { package: {} } } }
 jobs: { a: { use: ./ci/t.yml, with: { package: 'x-${{ inputs.package }}', level: 3 }, timeout: 9m, env: { PACKAGE: mine } } }

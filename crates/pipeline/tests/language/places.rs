@@ -13,12 +13,47 @@ use super::{built, check, pull_request, push};
 
 /// All that expressions may name; each has a value for one of the events.
 const MEMBERS: &[&str] = &[
-    "event.name", "event.ref", "event.branch", "event.tag", "event.sha", "event.sha-short", "event.before", "event.title",
-    "event.message", "event.author", "event.author-email", "event.sender", "event.url", "event.default-branch", "event.action",
-    "event.source-branch", "event.target-branch", "event.cron", "event.number", "event.fork", "repo.name", "repo.owner",
-    "repo.short-name", "repo.clone-url", "repo.forge", "repo.default-branch", "build.number", "build.id", "build.url", "matrix.m",
-    "needs.before.result", "needs.before.outputs.v", "inputs.level", "env.PIPELINE", "env.JOB", "env.LATE", "env.STEP", "secrets.T",
-    "steps.s.outcome", "steps.s.conclusion", "steps.s.outputs.o",
+    "event.name",
+    "event.ref",
+    "event.branch",
+    "event.tag",
+    "event.sha",
+    "event.sha-short",
+    "event.before",
+    "event.title",
+    "event.message",
+    "event.author",
+    "event.author-email",
+    "event.sender",
+    "event.url",
+    "event.default-branch",
+    "event.action",
+    "event.source-branch",
+    "event.target-branch",
+    "event.cron",
+    "event.number",
+    "event.fork",
+    "repo.name",
+    "repo.owner",
+    "repo.short-name",
+    "repo.clone-url",
+    "repo.forge",
+    "repo.default-branch",
+    "build.number",
+    "build.id",
+    "build.url",
+    "matrix.m",
+    "needs.before.result",
+    "needs.before.outputs.v",
+    "inputs.level",
+    "env.PIPELINE",
+    "env.JOB",
+    "env.LATE",
+    "env.STEP",
+    "secrets.T",
+    "steps.s.outcome",
+    "steps.s.conclusion",
+    "steps.s.outputs.o",
 ];
 
 /// Where a text stands, and how it is found in the plan; `@` is where it is written.
@@ -42,7 +77,8 @@ const PLACES: &[(&str, &str)] = &[
 ];
 
 fn file(place: &str, written: &str) -> String {
-    let of = |places: &[&str], written: &str| if places.contains(&place) { format!("{written}, ") } else { String::new() };
+    let of =
+        |places: &[&str], written: &str| if places.contains(&place) { format!("{written}, ") } else { String::new() };
     let head = match place {
         "pipeline env" => "env: { PIPELINE: pipeline, AT: '@' }\n".replace('@', written),
         "concurrency" => format!("env: {{ PIPELINE: pipeline }}\nconcurrency: 'x-{written}'\n"),
@@ -50,7 +86,8 @@ fn file(place: &str, written: &str) -> String {
     };
     let key = PLACES.iter().find(|(name, _)| *name == place).unwrap().1.replace('@', written);
     let image = if place == "image" { String::new() } else { "image: 'x:1', ".to_owned() };
-    let env = if place == "job env" { String::new() } else { "env: { JOB: job, LATE: '${{ build.number }}' }, ".to_owned() };
+    let env =
+        if place == "job env" { String::new() } else { "env: { JOB: job, LATE: '${{ build.number }}' }, ".to_owned() };
     let run = if place == "run" { String::new() } else { "run: a, ".to_owned() };
     let step_env = if place == "step env" { String::new() } else { "env: { STEP: step }, ".to_owned() };
     format!(
@@ -69,7 +106,11 @@ fn event(member: &str) -> Event {
         "event.tag" => Event { name: EventName::Tag, git_ref: "refs/tags/v1".to_owned(), ..push("x") },
         "event.cron" => Event {
             name: EventName::Schedule,
-            schedule: Some(DueSchedule { cron: "0 3 * * *".to_owned(), timezone: "UTC".to_owned(), due_at: Timestamp::from_millis(0) }),
+            schedule: Some(DueSchedule {
+                cron: "0 3 * * *".to_owned(),
+                timezone: "UTC".to_owned(),
+                due_at: Timestamp::from_millis(0),
+            }),
             ..push("main")
         },
         // Numbers and words that fit wherever the file takes them.
@@ -159,7 +200,11 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
             let checked = check(&text, &[]);
             if checked.has_errors() {
                 let fits = ["LS043", "LS044", "LS045", "LS059", "LS033"];
-                assert!(checked.diagnostics.iter().any(|found| fits.contains(&found.code.as_str())), "{text}\n{:?}", checked.diagnostics);
+                assert!(
+                    checked.diagnostics.iter().any(|found| fits.contains(&found.code.as_str())),
+                    "{text}\n{:?}",
+                    checked.diagnostics
+                );
                 continue;
             }
             taken.entry(place).or_default().push(member);
@@ -178,7 +223,13 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
                 "image" => value(&plan.image, &of_server(&plan)).trim_start_matches("x:").to_owned(),
                 "approval" => plan.approval.as_ref().unwrap().trim_start_matches("x ").trim_end_matches('?').to_owned(),
                 "runs-on" => plan.runs_on["zone"].clone(),
-                "continue-on-error" => if plan.continue_on_error { "true".to_owned() } else { String::new() },
+                "continue-on-error" => {
+                    if plan.continue_on_error {
+                        "true".to_owned()
+                    } else {
+                        String::new()
+                    }
+                }
                 "if" => {
                     let known = BTreeMap::from([("build".to_owned(), build())]);
                     match readiness(&plan, &ends(), &known) {
@@ -190,17 +241,26 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
                 "shell" => step.shell.trim_start_matches("sh ").to_owned(),
                 "user" => step.user.clone().unwrap(),
                 "run" => value(step.run.as_ref().unwrap(), &of_agent(&plan)).trim_start_matches("x ").to_owned(),
-                "working-directory" => value(step.working_directory.as_ref().unwrap(), &of_agent(&plan))[1..].to_owned(),
+                "working-directory" => {
+                    value(step.working_directory.as_ref().unwrap(), &of_agent(&plan))[1..].to_owned()
+                }
                 "step env" => value(&step.env["AT"], &of_agent(&plan)),
-                "step if" => evaluate(step.condition.as_ref().unwrap(), &of_agent(&plan)).unwrap().is_truthy().to_string(),
+                "step if" => {
+                    evaluate(step.condition.as_ref().unwrap(), &of_agent(&plan)).unwrap().is_truthy().to_string()
+                }
                 _ => value(&plan.outputs["v"], &of_agent(&plan)),
             };
-            assert!(!at.is_empty() && at != "false" || *member == "event.fork", "{member} at {place} is nothing\n{text}");
+            assert!(
+                !at.is_empty() && at != "false" || *member == "event.fork",
+                "{member} at {place} is nothing\n{text}"
+            );
         }
     }
     // Something is taken everywhere, and what is known at the start of a job in its condition.
     assert_eq!(taken.len(), PLACES.len());
-    for member in ["build.url", "build.number", "needs.before.outputs.v", "repo.name", "event.title", "matrix.m", "inputs.level"] {
+    for member in
+        ["build.url", "build.number", "needs.before.outputs.v", "repo.name", "event.title", "matrix.m", "inputs.level"]
+    {
         assert!(taken["if"].contains(&member), "{member}");
     }
 }

@@ -32,7 +32,9 @@ fn codes(text: &str, templates: &[(&str, &str)]) -> Vec<String> {
 /// A script with this in it, and what a step before it is called by.
 fn script(expression: &str) -> String {
     let quoted = expression.replace('\'', "''");
-    pipeline(&format!("image: 'x:1', matrix: {{ m: [k, v] }}, steps: [{{ id: s, run: 'a' }}, {{ run: 'echo ${{{{ {quoted} }}}}' }}]"))
+    pipeline(&format!(
+        "image: 'x:1', matrix: {{ m: [k, v] }}, steps: [{{ id: s, run: 'a' }}, {{ run: 'echo ${{{{ {quoted} }}}}' }}]"
+    ))
 }
 
 const SMUGGLED: &[&str] = &[
@@ -122,9 +124,15 @@ fn nor_by_any_other_way_or_into_any_other_place() {
         assert!(found.iter().any(|code| matches!(code.as_str(), "LS044" | "LS045" | "LS059")), "{keys}: {found:?}");
     }
     let defaults = |defaults: &str| {
-        format!("on: {{ manual: {{ inputs: {{ free: {{}}, one: {{ options: [a] }} }} }} }}\ndefaults: {{ image: 'x:1', {defaults} }}\njobs: {{ b: {{ steps: [{{ run: a }}] }} }}\n")
+        format!(
+            "on: {{ manual: {{ inputs: {{ free: {{}}, one: {{ options: [a] }} }} }} }}\ndefaults: {{ image: 'x:1', {defaults} }}\njobs: {{ b: {{ steps: [{{ run: a }}] }} }}\n"
+        )
     };
-    for written in ["shell: 'sh ${{ inputs.free }}'", "working-directory: '${{ event.branch }}'", "working-directory: '${{ repo.name }}'"] {
+    for written in [
+        "shell: 'sh ${{ inputs.free }}'",
+        "working-directory: '${{ event.branch }}'",
+        "working-directory: '${{ repo.name }}'",
+    ] {
         assert!(!codes(&defaults(written), &[]).is_empty(), "{written}");
     }
     let image = "defaults: { image: 'x:${{ event.branch }}' }\njobs: { b: { steps: [{ run: a }] } }\n";
@@ -135,13 +143,22 @@ fn nor_by_any_other_way_or_into_any_other_place() {
 fn a_templates_free_text_is_judged_by_what_it_is_given() {
     let template = "inputs: { p: { type: string }, one: { type: choice, options: [a, b] } }\njob: { image: 'x:1', steps: [{ run: 'echo ${{ inputs.p }}${{ inputs.one }}' }] }\n";
     let of = |with: &str| {
-        let text = format!("on: {{ push: , manual: {{ inputs: {{ free: {{}}, p: {{}}, one: {{ options: [a] }} }} }} }}\njobs: {{ b: {{ use: ./t.yml, with: {{ {with} }} }} }}\n");
+        let text = format!(
+            "on: {{ push: , manual: {{ inputs: {{ free: {{}}, p: {{}}, one: {{ options: [a] }} }} }} }}\njobs: {{ b: {{ use: ./t.yml, with: {{ {with} }} }} }}\n"
+        );
         codes(&text, &[("t.yml", template)])
     };
-    for with in ["p: literal", "p: '${{ inputs.one }}'", "p: 'v${{ event.number }}'", "one: a", "one: '${{ inputs.free }}'"] {
+    for with in
+        ["p: literal", "p: '${{ inputs.one }}'", "p: 'v${{ event.number }}'", "one: a", "one: '${{ inputs.free }}'"]
+    {
         assert_eq!(of(with), <[&str; 0]>::default(), "{with}");
     }
-    for with in ["p: '${{ inputs.free }}'", "p: 'x-${{ event.branch }}'", "p: '${{ repo.name }}'", "p: \"${{ inputs.one && inputs.free || 'x' }}\""] {
+    for with in [
+        "p: '${{ inputs.free }}'",
+        "p: 'x-${{ event.branch }}'",
+        "p: '${{ repo.name }}'",
+        "p: \"${{ inputs.one && inputs.free || 'x' }}\"",
+    ] {
         assert!(!of(with).is_empty(), "{with}");
     }
     // The pipeline's choice and the template's free text of one name are two things.
@@ -155,7 +172,8 @@ fn a_templates_free_text_is_judged_by_what_it_is_given() {
 
 #[test]
 fn what_the_file_says_and_what_is_closed_may_become_script() {
-    let plan = |keys: &str, event: &Event| -> JobPlan { built(sound(&pipeline(keys)).plan(event, &facts())).jobs.remove(1) };
+    let plan =
+        |keys: &str, event: &Event| -> JobPlan { built(sound(&pipeline(keys)).plan(event, &facts())).jobs.remove(1) };
     let event = by_hand(&[("one", "minor"), ("free", "$(id)")]);
     for (expression, expected) in [
         ("inputs.one", "minor"),
@@ -201,19 +219,30 @@ fn the_help_writes_the_lines() {
     let found = found.iter().find(|found| found.code == "LS059").unwrap();
     assert_eq!(
         found.help.as_deref(),
-        Some("hand it over by the environment: `env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' }`, and write \"$FREE_VALUE\" in the script")
+        Some(
+            "hand it over by the environment: `env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' }`, and write \"$FREE_VALUE\" in the script"
+        )
     );
-    let mended = text.replace("echo ${{ inputs.free || ''x'' }}' }", "echo \"$FREE_VALUE\"', env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' } }");
+    let mended = text.replace(
+        "echo ${{ inputs.free || ''x'' }}' }",
+        "echo \"$FREE_VALUE\"', env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' } }",
+    );
     assert_ne!(mended, text);
     assert_eq!(codes(&mended, &[]), <[&str; 0]>::default(), "{mended}");
     let found = check(&script("repo.name"), &[]).diagnostics;
-    assert!(found.iter().any(|found| found.help.as_deref() == Some("use the environment variable \"$CI_REPO\", in double quotes")));
+    assert!(
+        found
+            .iter()
+            .any(|found| found.help.as_deref() == Some("use the environment variable \"$CI_REPO\", in double quotes"))
+    );
 }
 
 #[test]
 fn values_of_a_step_in_the_background_are_asked_for_when_nothing_waits() {
     let of = |last: &str, outputs: &str| {
-        let text = format!("jobs: {{ a: {{ image: 'x:1', outputs: {{ {outputs} }}, steps: [{{ id: bg, run: a, background: true, timeout: 1s, retry: 2 }}, {last}] }} }}");
+        let text = format!(
+            "jobs: {{ a: {{ image: 'x:1', outputs: {{ {outputs} }}, steps: [{{ id: bg, run: a, background: true, timeout: 1s, retry: 2 }}, {last}] }} }}"
+        );
         codes(&text, &[])
     };
     assert_eq!(of("{ run: b }", "v: '${{ steps.bg.outputs.v }}'"), <[&str; 0]>::default());
@@ -224,11 +253,19 @@ fn values_of_a_step_in_the_background_are_asked_for_when_nothing_waits() {
 
 #[test]
 fn a_matrix_of_outputs_says_what_to_write_instead() {
-    for matrix in ["'${{ from-json(needs.a.outputs.v) }}'", "{ v: '${{ from-json(needs.a.outputs.v) }}' }", "{ include: '${{ from-json(needs.a.outputs.v) }}' }"] {
-        let found = check(&pipeline(&format!("image: 'x:1', matrix: {matrix}, steps: [{{ run: a }}]")), &[]).diagnostics;
+    for matrix in [
+        "'${{ from-json(needs.a.outputs.v) }}'",
+        "{ v: '${{ from-json(needs.a.outputs.v) }}' }",
+        "{ include: '${{ from-json(needs.a.outputs.v) }}' }",
+    ] {
+        let found =
+            check(&pipeline(&format!("image: 'x:1', matrix: {matrix}, steps: [{{ run: a }}]")), &[]).diagnostics;
         let found: Vec<_> = found.iter().filter(|found| found.code == "LS014").collect();
         assert_eq!(found.len(), 1, "{matrix}");
-        assert!(found[0].help.as_deref().is_some_and(|help| help.contains("lists from outputs are not supported")), "{found:?}");
+        assert!(
+            found[0].help.as_deref().is_some_and(|help| help.contains("lists from outputs are not supported")),
+            "{found:?}"
+        );
     }
 }
 
