@@ -340,3 +340,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_others_write_never_becomes_script_of_the_result() {
+    let workflow = r#"
+on: { push: , workflow_dispatch: { inputs: { free: { type: string }, one: { type: choice, options: [a, b] } } } }
+jobs:
+  build:
+    runs-on: ubuntu-latest
+    outputs: { v: '${{ steps.x.outputs.y }}' }
+    steps:
+      - { id: x, run: 'echo y=1 >> $GITHUB_OUTPUT' }
+      - run: echo ${{ github.head_ref }} "${{ steps.x.outputs.y }}" '${{ inputs.free }}' ${{ inputs.one }} ${{ steps.x.outcome }}
+      - run: |
+          cat <<END
+          it's ${{ inputs.free }}
+          END
+      - run: |
+          cat <<'END'
+          ${{ inputs.free }}
+          END
+      - run: bash -c "echo ${{ inputs.free }}"
+      - run: print("${{ inputs.free }}")
+        shell: python
+      - run: make
+        working-directory: ${{ inputs.free }}
+  image:
+    needs: [build]
+    runs-on: ubuntu-latest
+    container: 'tool:${{ needs.build.outputs.v }}'
+    steps: [{ run: 'make ${{ needs.build.outputs.v }}' }]
+"#;
+    let converted = converted(Language::GitHub, workflow);
+    assert_eq!(findings(&converted.text), "", "{}", converted.text);
+    let plan = plan(&converted.text, &event(EventName::Push, "refs/heads/main"));
+    assert!(plan.jobs.iter().all(|job| job.foreign_in_scripts().is_none()));
+    let runs: Vec<String> = plan.jobs[0].steps.iter().map(|step| step.run.as_ref().unwrap().shown()).collect();
+    assert_eq!(
+        runs,
+        [
+            "echo y=1 >> $LONGSHORE_OUTPUT",
+            "echo ${GITHUB_HEAD_REF} \"${STEPS_X_OUTPUTS_Y}\" ''\"${INPUTS_FREE}\"''  ${{ steps.x.outcome }}",
+            "cat <<END\nit's ${INPUTS_FREE}\nEND\n",
+        ],
+        "{}",
+        converted.text
+    );
+    assert_eq!(plan.jobs[1].steps[0].run.as_ref().unwrap().shown(), "make ${NEEDS_BUILD_OUTPUTS_V}");
+    // The quoted here document, `bash -c`, Python, the folder and the image.
+    assert_eq!(converted.left.len(), 5, "{}", converted.text);
+}
