@@ -8,9 +8,9 @@ use longshore_core::{
     BuildPlan, DeliveryId, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream,
     Timestamp,
 };
+use longshore_files::logs::LogWriter;
 use longshore_forge::git::{Git, Mirrors};
 use longshore_scheduler::{Order, Planner, Report, Scheduler};
-use longshore_files::logs::LogWriter;
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},

@@ -84,7 +84,9 @@ fn file(place: &str, written: &str) -> String {
         "concurrency" => format!("env: {{ PIPELINE: pipeline }}\nconcurrency: 'x-{written}'\n"),
         _ => "env: { PIPELINE: pipeline }\n".to_owned(),
     };
-    let key = PLACES.iter().find(|(name, _)| *name == place).unwrap().1.replace('@', written);
+    let key =
+        PLACES.iter().find_map(|(name, key)| (*name == place).then_some(*key)).unwrap_or_else(|| panic!("{place}"));
+    let key = key.replace('@', written);
     let image = if place == "image" { String::new() } else { "image: 'x:1', ".to_owned() };
     let env =
         if place == "job env" { String::new() } else { "env: { JOB: job, LATE: '${{ build.number }}' }, ".to_owned() };
