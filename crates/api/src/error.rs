@@ -170,6 +170,8 @@ impl From<StoreError> for ApiError {
             error @ (StoreError::Locked(_)
             | StoreError::Backup(_)
             | StoreError::Io { .. }
+            | StoreError::Denied { .. }
+            | StoreError::Newer { .. }
             | StoreError::Corrupt(_)
             | StoreError::Migrate(_)
             | StoreError::Database(_)) => Self::internal(error),

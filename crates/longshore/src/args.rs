@@ -142,7 +142,13 @@ pub(crate) struct Lint {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlanLimits {
     /// Jobs that a build may have, after the matrix
-    #[arg(long, env = "LONGSHORE_MAX_JOBS", value_name = "N", default_value_t = longshore_pipeline::limits::JOBS)]
+    #[arg(
+        long,
+        env = "LONGSHORE_MAX_JOBS",
+        value_name = "N",
+        default_value_t = longshore_pipeline::limits::JOBS,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..)
+    )]
     pub(crate) max_jobs: usize,
 }
 

@@ -17,6 +17,11 @@ use serde::Deserialize;
 /// Deliveries hold whole webhooks, which nobody asks for after so many days.
 const DELIVERY_DAYS: u32 = 90;
 
+/// With less than that, in MiB, a job's container does not get as far as its first step.
+const LEAST_MEMORY_MIB: u64 = 32;
+/// The agent's threads and a shell, with something to spare.
+const LEAST_PIDS: u64 = 32;
+
 /// What `serve` takes as flags and from the environment. The same names, with `_`, are the file's keys.
 #[derive(Debug, Default, Clone, Args, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +56,9 @@ pub(crate) struct Settings {
     /// Network namespaces kept ready for jobs to come
     #[arg(long, env = "LONGSHORE_SANDBOXES", value_name = "N")]
     sandboxes: Option<usize>,
+    /// What `sandboxes` was called before
+    #[arg(long, env = "LONGSHORE_BERTHS", value_name = "N", hide = true)]
+    berths: Option<usize>,
     /// Memory limit of a job, in MiB; nine tenths of the host's where it is not given
     #[arg(long, env = "LONGSHORE_JOB_MEMORY_MIB", value_name = "MIB")]
     job_memory_mib: Option<u64>,
@@ -156,8 +164,10 @@ impl StrangerSettings {
             "strangers.job_cpus is {cpus}: write how many processors such a job may use, such as 0.5 or 2, or 0 for all"
         );
         let pids = self.job_pids.or(file.job_pids).unwrap_or(1024);
-        anyhow::ensure!(pids > 0, "strangers.job_pids is 0: no such job could start a process; give 1 or more");
-        let memory = mib(self.job_memory_mib.or(file.job_memory_mib).unwrap_or(2048));
+        check_pids("strangers.job_pids", pids)?;
+        let memory = self.job_memory_mib.or(file.job_memory_mib).unwrap_or(2048);
+        check_memory("strangers.job_memory_mib", some(memory))?;
+        let memory = mib(memory);
         let at_once = self.capacity.or(file.capacity).unwrap_or_else(|| capacity.div_ceil(2));
         let minutes = self.job_minutes.or(file.job_minutes).unwrap_or(30);
         let limits = Limits {
@@ -246,6 +256,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
+    /// To be said once there is a log.
+    pub(crate) warnings: Vec<&'static str>,
 }
 
 /// Printed by `serve --print-config`: every key with its default.
@@ -340,14 +352,26 @@ impl Settings {
         let capacity = self.capacity.or(file.capacity).unwrap_or(cores);
         anyhow::ensure!(capacity > 0, "capacity is 0: no job would ever start; give 1 or more");
         let url = self.url.or(file.url).unwrap_or_else(|| format!("http://localhost:{port}"));
-        anyhow::ensure!(
-            url.starts_with("http://") || url.starts_with("https://"),
-            "url is `{url}`: write it with http:// or https://"
-        );
+        check_url(&url)?;
+        let max_jobs = self.max_jobs.or(file.max_jobs).unwrap_or(longshore_pipeline::limits::JOBS);
+        anyhow::ensure!(max_jobs > 0, "max_jobs is 0: every build would be refused; give 1 or more");
+        let job_memory_mib = self.job_memory_mib.or(file.job_memory_mib);
+        check_memory("job_memory_mib", job_memory_mib)?;
+        let job_pids = self.job_pids.or(file.job_pids).unwrap_or(4096);
+        check_pids("job_pids", job_pids)?;
+        let log = self.log.or(file.log).unwrap_or_else(|| "info".to_owned());
+        check_log(&log)?;
+        let berths = self.berths.or(file.berths);
+        let mut warnings = Vec::new();
+        if berths.is_some() {
+            warnings.push(
+                "the setting `berths` (LONGSHORE_BERTHS) is called `sandboxes` (LONGSHORE_SANDBOXES) now: rename it",
+            );
+        }
         let secret_key = self.secret_key.or(file.secret_key);
         let limits = Limits {
-            memory: self.job_memory_mib.or(file.job_memory_mib).map(|mib| mib * 1024 * 1024),
-            pids: u32::try_from(self.job_pids.or(file.job_pids).unwrap_or(4096)).unwrap_or(u32::MAX),
+            memory: job_memory_mib.map(|mib| mib << 20),
+            pids: u32::try_from(job_pids).unwrap_or(u32::MAX),
             log: match self.job_log_mib.or(file.job_log_mib).unwrap_or(1024) {
                 0 => u64::MAX,
                 mib => mib.saturating_mul(1 << 20),
@@ -362,16 +386,59 @@ impl Settings {
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
-            max_jobs: self.max_jobs.or(file.max_jobs).unwrap_or(longshore_pipeline::limits::JOBS),
+            max_jobs,
             labels: labels(self.labels.or(file.labels).as_deref().unwrap_or_default())?,
-            sandboxes: self.sandboxes.or(file.sandboxes).unwrap_or_else(|| capacity.min(2)),
+            sandboxes: self.sandboxes.or(file.sandboxes).or(berths).unwrap_or_else(|| capacity.min(2)),
             strangers: self.strangers.resolve(&file.strangers, capacity, &limits)?,
             limits,
-            log: self.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log,
             log_json: self.log_json.or(file.log_json).unwrap_or(false),
             retention: self.retention.resolve(&file.retention),
+            warnings,
         })
     }
+}
+
+fn check_memory(name: &str, mib: Option<u64>) -> anyhow::Result<()> {
+    let mib = mib.unwrap_or(LEAST_MEMORY_MIB);
+    anyhow::ensure!(
+        (LEAST_MEMORY_MIB..1 << 32).contains(&mib),
+        "{name} is {mib}: no job would start; give {LEAST_MEMORY_MIB} or more (it counts MiB: 4096 are 4 GiB)"
+    );
+    Ok(())
+}
+
+fn check_pids(name: &str, pids: u64) -> anyhow::Result<()> {
+    anyhow::ensure!(pids >= LEAST_PIDS, "{name} is {pids}: no job would start; give {LEAST_PIDS} or more");
+    Ok(())
+}
+
+/// Addresses of pages and webhooks are made by putting a path behind it.
+fn check_url(url: &str) -> anyhow::Result<()> {
+    let example = "write it as people type it, such as https://ci.example.org";
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = rest.with_context(|| format!("url is `{url}`: write it with http:// or https://"))?;
+    anyhow::ensure!(
+        !rest.contains(['?', '#']),
+        "url is `{url}`: paths are put behind it, so it cannot have a query or a fragment; {example}"
+    );
+    let host = rest.split('/').next().unwrap_or_default();
+    let clean = !host.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control());
+    anyhow::ensure!(clean, "url is `{url}`, which names no host: {example}");
+    Ok(())
+}
+
+/// A filter takes any word for a part of the program, which then logs everything, and all others nothing.
+fn check_log(filter: &str) -> anyhow::Result<()> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    for part in filter.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+        anyhow::ensure!(
+            LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)),
+            "log is `{filter}`, and `{level}` is no level: write error, warn, info or debug, or a filter such as info,longshore_executor=debug"
+        );
+    }
+    Ok(())
 }
 
 /// The machine's own labels and those of `a=b, c=d`.
@@ -446,6 +513,45 @@ mod tests {
             let error = file.map_err(anyhow::Error::from).and_then(|file| file.resolve(None).map(drop)).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_value_that_nothing_could_run_with_is_refused_with_what_to_write() {
+        for (text, says) in [
+            ("max_jobs = 0", "1 or more"),
+            ("capacity = 0", "1 or more"),
+            ("job_memory_mib = 0", "32 or more"),
+            ("job_memory_mib = 1", "32 or more"),
+            ("job_memory_mib = 17592186044416", "MiB"),
+            ("job_pids = 0", "32 or more"),
+            ("[strangers]\njob_memory_mib = 1", "strangers.job_memory_mib is 1"),
+            ("[strangers]\njob_pids = 1", "strangers.job_pids is 1"),
+            ("log = 'nonsense'", "write error, warn, info or debug"),
+            ("log = ''", "write error, warn, info or debug"),
+            ("log = 'info,longshore_store=loud'", "`loud` is no level"),
+            ("url = 'https://ci.example.org/?next=1'", "https://ci.example.org"),
+            ("url = 'https://ci.example.org#top'", "https://ci.example.org"),
+            ("url = 'https://'", "https://ci.example.org"),
+            ("url = 'https://ci example.org'", "https://ci.example.org"),
+            ("url = 'ci.example.org'", "http:// or https://"),
+        ] {
+            let error = toml::from_str::<Settings>(text).unwrap().resolve(None).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+        for text in
+            ["log = 'warn'", "log = 'info,longshore_executor=debug'", "log = 'OFF'", "url = 'http://ci:8080/sub'"]
+        {
+            toml::from_str::<Settings>(text).unwrap().resolve(None).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_name_before_of_a_setting_still_works_with_a_warning() {
+        let config = toml::from_str::<Settings>("berths = 1\ncapacity = 8").unwrap().resolve(None).unwrap();
+        assert_eq!((config.sandboxes, config.warnings.len()), (1, 1));
+        let config = toml::from_str::<Settings>("berths = 1\nsandboxes = 3").unwrap().resolve(None).unwrap();
+        assert_eq!((config.sandboxes, config.warnings.len()), (3, 1));
+        assert!(config.warnings[0].contains("LONGSHORE_SANDBOXES"));
     }
 
     #[test]

@@ -30,11 +30,21 @@ pub enum StoreError {
     /// The key that seals secrets is gone, is another one, or is none.
     #[error("{0}")]
     SecretKey(String),
+    /// Files of another user: those of root, mostly, whose server used the folder before.
+    #[error(
+        "{}: permission denied: it belongs to {}:{}, and Longshore runs as {}:{}; give it the data folder, `chown -R {}:{} {}`",
+        .path.display(), .owner.0, .owner.1, .us.0, .us.1, .us.0, .us.1, .folder.display()
+    )]
+    Denied { path: PathBuf, folder: PathBuf, owner: (u32, u32), us: (u32, u32) },
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     /// A row that does not read back: another program wrote to the database, or it is damaged.
     #[error("the database holds what Longshore did not write: {0}")]
     Corrupt(String),
+    #[error(
+        "the database was made by a newer Longshore (schema {found}, this one knows {known}): run that one or a later one, or restore a backup from before the update into an empty folder"
+    )]
+    Newer { found: i64, known: i64 },
     #[error("the database cannot be brought to this version's schema: {0}")]
     Migrate(String),
     #[error("database: {0}")]
@@ -89,6 +99,7 @@ impl From<FilesError> for StoreError {
             FilesError::DiskFull(cause) => Self::DiskFull(cause),
             FilesError::Backup(message) => Self::Backup(message),
             FilesError::NotEmpty(message) => Self::Conflict(message),
+            FilesError::Denied { path, folder, owner, us } => Self::Denied { path, folder, owner, us },
             FilesError::Io { path, source } => Self::Io { path, source },
         }
     }

@@ -4,9 +4,11 @@
 use std::sync::LazyLock;
 
 use sqlx::{
-    SqlStr,
-    migrate::{Migration, MigrationType, Migrator},
+    SqlStr, SqlitePool,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
+
+use crate::StoreError;
 
 macro_rules! migrations {
     ($($version:literal $description:literal $file:literal)*) => {
@@ -27,12 +29,20 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     12 "strangers" "0012_strangers.sql"
 };
 
-pub(crate) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let migration = |(version, description, sql): &(i64, &'static str, &'static str)| {
         Migration::new(*version, (*description).into(), MigrationType::Simple, SqlStr::from_static(sql), false)
     };
     Migrator::with_migrations(ALL.iter().map(migration).collect())
 });
+
+/// Brings the database to this program's schema.
+pub(crate) async fn run(writer: &SqlitePool) -> Result<(), StoreError> {
+    MIGRATOR.run(writer).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) if found > newest() => StoreError::Newer { found, known: newest() },
+        error => error.into(),
+    })
+}
 
 /// The newest schema that this program knows.
 pub fn newest() -> i64 {

@@ -109,7 +109,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
             .await?;
-        migrations::MIGRATOR.run(&writer).await?;
+        migrations::run(&writer).await?;
         let readers = PoolOptions::<Sqlite>::new()
             .max_connections(READERS)
             .acquire_timeout(QUEUE_TIMEOUT)

@@ -56,6 +56,9 @@ pub(crate) fn run(args: Serve) -> super::Result {
     }
     let config = args.settings.resolve(args.config.as_deref())?;
     start_log(&config)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = super::runtime()?;
     let ended = runtime.block_on(serve(config));
     // What hangs in a blocking call does not keep the process.
