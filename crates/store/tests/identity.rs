@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{Read as _, Seek as _},
+    path::Path,
+    process::Command,
+};
 
 use longshore_files::restore;
 use longshore_store::{Store, backup, newest_schema};
@@ -16,8 +20,11 @@ async fn instance(folder: &Path) -> (String, Option<String>) {
 }
 
 async fn backup_of(folder: &Path) -> Vec<u8> {
+    let mut file = tempfile::tempfile().unwrap();
+    backup::write(folder, true, "0", file.try_clone().unwrap()).await.unwrap();
     let mut tar = Vec::new();
-    backup::write(folder, true, "0", &mut tar).await.unwrap();
+    file.rewind().unwrap();
+    file.read_to_end(&mut tar).unwrap();
     tar
 }
 
