@@ -6,7 +6,7 @@
 mod small_disk;
 mod support;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use longshore_forge::{Forge, signature::sign};
 use serde_json::{Value, json};
 use small_disk::SmallDisk;
 use support::{
@@ -23,9 +23,7 @@ const WIDE: &str = "w=$(printf '%08191d' 7); i=0; while [ $i -lt 60 ]; do echo $
 fn hook(world: &World, delivery: &str, after: &str) -> (u16, Value) {
     let body = json!({ "ref": "refs/heads/main", "before": "0".repeat(40), "after": after, "pad": "x".repeat(20_000) });
     let body = body.to_string();
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(world.secret.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    let signature = sign(Forge::Git, body.as_bytes(), world.secret.as_bytes());
     let headers = [("X-Longshore-Signature-256", signature.as_str()), ("X-Longshore-Delivery", delivery)];
     world.api().post_bytes(&format!("/hooks/{}", world.repo), &headers, body.as_bytes())
 }

@@ -6,6 +6,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use longshore_forge::{Forge, signature::sign};
 use serde_json::json;
 use support::{
     api::{Api, text},
@@ -141,7 +142,7 @@ fn fifty_webhooks_at_once_become_fifty_builds() {
                 scope.spawn(move || {
                     let body =
                         json!({ "ref": "refs/heads/main", "before": "0".repeat(40), "after": commit }).to_string();
-                    let signature = format!("sha256={}", hmac_hex(&world.secret, body.as_bytes()));
+                    let signature = sign(Forge::Git, body.as_bytes(), world.secret.as_bytes());
                     let delivery = format!("delivery-{n}");
                     let headers = [
                         ("X-Longshore-Signature-256", signature.as_str()),
@@ -265,13 +266,6 @@ fn nothing_but_health_is_answered_without_a_token() {
     assert_eq!(stranger.post(&path, &body).0, 401, "an unsigned hook");
     let wrong = [("X-Longshore-Signature-256", "sha256=00")];
     assert_eq!(stranger.post_bytes(&path, &wrong, body.to_string().as_bytes()).0, 401);
-}
-
-fn hmac_hex(secret: &str, body: &[u8]) -> String {
-    use hmac::{KeyInit as _, Mac as _};
-    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(body);
-    hex::encode(mac.finalize().into_bytes())
 }
 
 #[test]

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use longshore_forge::{Forge, signature::sign};
 use serde_json::Value;
-use sha2::Sha256;
 
 use crate::support::server::ADMIN_TOKEN;
 
@@ -48,9 +47,7 @@ impl Client {
         let zero = "0".repeat(40);
         let body =
             serde_json::json!({ "ref": format!("refs/heads/{branch}"), "before": zero, "after": commit }).to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
-        mac.update(body.as_bytes());
-        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        let signature = sign(Forge::Git, body.as_bytes(), secret.as_bytes());
         insist(key, || {
             let request = self
                 .agent

@@ -1,10 +1,10 @@
 //! A reader who follows a job's log live, loses the server again and again, and resumes where it was.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::BufReader;
 
 use crate::{
     deliveries::{Client, insist},
-    support::server::ADMIN_TOKEN,
+    support::{events, server::ADMIN_TOKEN},
 };
 
 /// What a reader saw.
@@ -32,31 +32,18 @@ pub fn follow(client: &Client, job: &str) -> Seen {
             request = request.header("Last-Event-ID", id);
         }
         let response = request.call().ok()?;
-        let (mut name, mut id, mut data) = (String::new(), None, String::new());
-        for line in BufReader::new(response.into_body().into_reader()).lines() {
-            let line = line.ok()?;
-            if let Some(rest) = line.strip_prefix("event: ") {
-                rest.clone_into(&mut name);
-            } else if let Some(rest) = line.strip_prefix("id: ") {
-                id = Some(rest.to_owned());
-            } else if let Some(rest) = line.strip_prefix("data: ") {
-                data.push_str(rest);
-            } else if line.is_empty() {
-                // Only a whole event counts: half a one comes again.
-                if name == "end" {
-                    return Some(());
+        for event in events::read(BufReader::new(response.into_body().into_reader())) {
+            if event.name == "end" {
+                return Some(());
+            }
+            if event.name == "log" {
+                let said = event.json();
+                if said["stream"] != "system" {
+                    seen.text.push_str(said["text"].as_str().expect("text"));
                 }
-                if name == "log" {
-                    let event: serde_json::Value = serde_json::from_str(&data).expect("JSON");
-                    if event["stream"] != "system" {
-                        seen.text.push_str(event["text"].as_str().expect("text"));
-                    }
-                }
-                if id.is_some() {
-                    last_id = id.take();
-                }
-                name.clear();
-                data.clear();
+            }
+            if !event.id.is_empty() {
+                last_id = Some(event.id);
             }
         }
         None

@@ -1,8 +1,10 @@
 //! The server's API, as a client sees it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufReader, Read as _};
 
 use serde_json::{Value, json};
+
+use super::events::{self, Event};
 
 /// A client with a token, or without one.
 #[derive(Debug, Clone)]
@@ -106,24 +108,12 @@ impl Api {
         let response = request.call().expect("the server answers");
         assert_eq!(response.status().as_u16(), 200, "{path}");
         let mut events = Vec::new();
-        let mut event = (String::new(), String::new(), String::new());
-        for line in BufReader::new(response.into_body().into_reader()).lines() {
-            let Ok(line) = line else { break };
-            if line.is_empty() {
-                if event.0.is_empty() {
-                    continue;
-                }
-                let done = enough(&event);
-                events.push(std::mem::take(&mut event));
-                if done {
-                    break;
-                }
-            } else if let Some(name) = line.strip_prefix("event: ") {
-                name.clone_into(&mut event.0);
-            } else if let Some(id) = line.strip_prefix("id: ") {
-                id.clone_into(&mut event.1);
-            } else if let Some(data) = line.strip_prefix("data: ") {
-                event.2.push_str(data);
+        for Event { name, id, data } in events::read(BufReader::new(response.into_body().into_reader())) {
+            let event = (name, id, data);
+            let done = enough(&event);
+            events.push(event);
+            if done {
+                break;
             }
         }
         events

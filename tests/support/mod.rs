@@ -12,6 +12,7 @@
 pub mod api;
 pub mod browser;
 pub mod engine;
+pub mod events;
 pub mod git_host;
 pub mod registry;
 pub mod server;

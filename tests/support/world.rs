@@ -1,7 +1,7 @@
 //! A server and a git host that know each other: what most tests start from.
 
-use hmac::{KeyInit as _, Mac as _};
 use longshore_core::{RepoId, Timestamp};
+use longshore_forge::{Forge, signature::sign};
 use longshore_store::{Store, schedules};
 use serde_json::{Value, json};
 
@@ -89,9 +89,8 @@ impl World {
     /// Delivers an event as a Forgejo does, signed, and waits for what it becomes.
     pub fn deliver(&self, event: &str, body: &Value) -> Value {
         let body = body.to_string();
-        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(self.secret.as_bytes()).expect("any key");
-        mac.update(body.as_bytes());
-        let (signature, id) = (hex::encode(mac.finalize().into_bytes()), rand::random::<u64>().to_string());
+        let signature = sign(Forge::Forgejo, body.as_bytes(), self.secret.as_bytes());
+        let id = rand::random::<u64>().to_string();
         let headers = [
             ("X-Forgejo-Event", event),
             ("X-Forgejo-Signature", signature.as_str()),

@@ -9,6 +9,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
+pub(crate) use crate::sse::Event;
+
 /// Nothing here takes so long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -72,20 +74,6 @@ pub(crate) async fn send(
     Answer { status: head.status.as_u16(), headers: head.headers, body }
 }
 
-/// One event of a stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Event {
-    pub(crate) name: String,
-    pub(crate) id: String,
-    pub(crate) data: String,
-}
-
-impl Event {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.data).unwrap()
-    }
-}
-
 /// A stream of server-sent events.
 pub(crate) struct Events {
     pub(crate) headers: HeaderMap,
@@ -110,7 +98,7 @@ impl Events {
         loop {
             while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.text.drain(..end + 2).collect();
-                let event = parse(std::str::from_utf8(&block).expect("events are UTF-8"));
+                let event = Event::parse(std::str::from_utf8(&block).expect("events are UTF-8"));
                 if !event.name.is_empty() {
                     return Some(event);
                 }
@@ -121,18 +109,4 @@ impl Events {
             }
         }
     }
-}
-
-fn parse(block: &str) -> Event {
-    let mut event = Event::default();
-    for line in block.lines() {
-        match line.split_once(": ") {
-            Some(("event", value)) => value.clone_into(&mut event.name),
-            Some(("id", value)) => value.clone_into(&mut event.id),
-            Some(("data", value)) => value.clone_into(&mut event.data),
-            Some(("retry", _)) => {}
-            _ => assert!(line.is_empty() || line.starts_with(':'), "{line}"),
-        }
-    }
-    event
 }

@@ -18,6 +18,8 @@ mod pages;
 mod secrets;
 mod server;
 mod sign_in;
+#[path = "../../../../tests/support/events.rs"]
+mod sse;
 mod standing;
 mod summaries;
 mod timeline;
