@@ -13,6 +13,8 @@
 mod pages;
 mod proxy;
 mod raw;
+#[path = "../../crates/store/tests/seed/mod.rs"]
+mod seed;
 #[path = "../support/mod.rs"]
 mod support;
 mod viewers;

@@ -1,14 +1,11 @@
 //! The pages over a store with 1,000,000 builds: how long each takes, how large it is, and what is loaded beside it.
 
-use std::{process::Command, time::Instant};
+use std::time::Instant;
 
 use super::{
     Figures,
-    support::{
-        api::text,
-        engine,
-        server::{Server, program},
-    },
+    seed::{self, Seed},
+    support::{api::text, engine, server::Server},
 };
 
 /// Of each page.
@@ -19,8 +16,10 @@ pub fn pages(figures: &mut Figures) {
     // Fewer only while the bench itself is worked on.
     let builds = std::env::var("LONGSHORE_BENCH_BUILDS").unwrap_or_else(|_| "1000000".to_owned());
     let begin = Instant::now();
-    let seed = Command::new(program()).args(["seed", "--builds", &builds]).env("LONGSHORE_DATA", data.path()).status();
-    assert!(seed.expect("the program starts").success(), "the store is filled");
+    let builds = builds.parse().expect("LONGSHORE_BENCH_BUILDS is a number");
+    let seed = Seed { repos: 200, builds, jobs_per_build: 5, log_lines: 1_000_000 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(seed::fill(data.path(), seed)).expect("the store is filled");
     figures.insert("seed_s", begin.elapsed().as_secs_f64());
 
     let server = Server::start_on(data, engine::docker_host(), &[]);

@@ -45,9 +45,6 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Look whether a data folder is whole: the database, and every log to its last record
     Check(Check),
-    /// Fill a data folder as years would, for developers
-    #[command(hide = true)]
-    Seed(SeedArgs),
     #[command(hide = true)]
     Agent(Agent),
     #[command(hide = true)]
@@ -377,23 +374,6 @@ pub(crate) struct Check {
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) data: Data,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct SeedArgs {
-    /// The data folder; no server may have it open
-    #[arg(long, env = "LONGSHORE_DATA")]
-    pub(crate) data: PathBuf,
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) builds: u32,
-    /// Jobs of each build
-    #[arg(long, default_value_t = 5)]
-    pub(crate) jobs: u32,
-    #[arg(long, default_value_t = 200)]
-    pub(crate) repos: u32,
-    /// Lines of the newest build's logs, each
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) log_lines: u32,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -40,7 +40,6 @@ fn main() -> ExitCode {
         Command::Backup(backup) => commands::backup::run(backup),
         Command::Restore(restore) => commands::restore::run(restore),
         Command::Check(check) => commands::check::run(check),
-        Command::Seed(seed) => commands::seed::run(&seed),
         Command::Healthcheck { listen } => commands::health::run(&listen),
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),

@@ -33,7 +33,6 @@ mod row;
 pub mod schedules;
 mod secret_key;
 pub mod secrets;
-pub mod seed;
 pub mod sessions;
 pub mod settings;
 pub mod steps;

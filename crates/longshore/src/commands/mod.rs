@@ -16,7 +16,6 @@ pub(crate) mod repo;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod secret;
-pub(crate) mod seed;
 pub(crate) mod serve;
 pub(crate) mod table;
 pub(crate) mod token;

@@ -1,13 +1,14 @@
-//! A store as it looks after years, for developers and the bench: filled by the database itself, a prepared statement and a
-//! transaction per batch. Called by the hidden `longshore seed` alone; only ever adds.
+//! A store as it looks after years, for the bench (`tests/bench`): filled by the database itself, a prepared statement and a
+//! transaction per batch. Only ever adds.
+
+use std::path::Path;
 
 use longshore_core::{JobPlan, Record, RecordKind, Stream, Timestamp};
-
-use crate::{
+use longshore_store::{
     Store, StoreError, jobs,
     repos::{self, NewRepo},
-    row,
 };
+use sqlx::{Connection as _, SqliteConnection};
 
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
@@ -26,17 +27,12 @@ const WITH_STEPS: u32 = 20_000;
 /// From one build to the next.
 const APART_MS: i64 = 60_000;
 
-/// Fills the store; `said` hears of the builds that are there.
-pub async fn fill(store: &Store, seed: Seed, mut said: impl FnMut(u32)) -> Result<(), StoreError> {
+/// Fills the store of a data folder that nobody has open.
+pub async fn fill(data_dir: &Path, seed: Seed) -> Result<(), StoreError> {
+    let store = Store::open_ephemeral(data_dir).await?;
     let now = Timestamp::now().as_millis();
+    let mut made = Vec::new();
     let mut tx = store.write().await?;
-    for statement in [
-        "CREATE TEMP TABLE seed_repos (idx INTEGER PRIMARY KEY, id TEXT NOT NULL)",
-        // Of this connection, which ends with the process.
-        "PRAGMA cache_size = -200000",
-    ] {
-        sqlx::query(statement).execute(tx.conn()).await?;
-    }
     for idx in 0..seed.repos {
         let new = NewRepo {
             name: format!("seed-{}/repo-{idx:03}", now / 1000),
@@ -45,48 +41,65 @@ pub async fn fill(store: &Store, seed: Seed, mut said: impl FnMut(u32)) -> Resul
             public: idx % 10 == 0,
             default_branch: Some("main".to_owned()),
         };
-        let repo = repos::create(&mut tx, &new, Timestamp::from_millis(now)).await?;
-        sqlx::query("INSERT INTO seed_repos (idx, id) VALUES (?, ?)")
-            .bind(idx)
-            .bind(repo.id.to_string())
-            .execute(tx.conn())
-            .await?;
+        made.push(repos::create(&mut tx, &new, Timestamp::from_millis(now)).await?.id);
+    }
+    tx.commit().await?;
+
+    // A connection of its own: nothing else is going on.
+    let database = format!("sqlite://{}", data_dir.join("longshore.db").display());
+    let mut conn = SqliteConnection::connect(&database).await?;
+    for statement in [
+        "CREATE TEMP TABLE seed_repos (idx INTEGER PRIMARY KEY, id TEXT NOT NULL)",
+        // Of this connection, which ends with the process.
+        "PRAGMA cache_size = -200000",
+    ] {
+        sqlx::query(statement).execute(&mut conn).await?;
+    }
+    for (idx, id) in (0_u32..).zip(&made) {
+        let insert = sqlx::query("INSERT INTO seed_repos (idx, id) VALUES (?, ?)").bind(idx).bind(id.to_string());
+        insert.execute(&mut conn).await?;
     }
     sqlx::query("UPDATE repos SET next_number = ? WHERE id IN (SELECT id FROM seed_repos)")
         .bind(seed.builds / seed.repos.max(1) + 2)
-        .execute(tx.conn())
+        .execute(&mut conn)
         .await?;
-    tx.commit().await?;
 
-    let plan = row::to_json(&JobPlan::default())?;
+    let plan = serde_json::to_string(&JobPlan::default()).expect("a plan is JSON");
     let mut from = 0;
     while from < seed.builds {
         let to = (from + BATCH).min(seed.builds);
-        batch(store, &seed, &plan, from, to, now).await?;
-        said(to);
+        batch(&mut conn, &seed, &plan, from, to, now).await?;
         from = to;
     }
     // Pages are as quick as the planner is well informed.
-    let mut tx = store.write().await?;
-    sqlx::query("ANALYZE").execute(tx.conn()).await?;
-    tx.commit().await?;
-    large_logs(store, seed.log_lines).await
+    sqlx::query("ANALYZE").execute(&mut conn).await?;
+    large_logs(&store, &mut conn, seed.log_lines).await?;
+    conn.close().await?;
+    store.close().await;
+    Ok(())
 }
 
-async fn batch(store: &Store, seed: &Seed, plan: &str, from: u32, to: u32, now: i64) -> Result<(), StoreError> {
-    let mut tx = store.write().await?;
+async fn batch(
+    conn: &mut SqliteConnection,
+    seed: &Seed,
+    plan: &str,
+    from: u32,
+    to: u32,
+    now: i64,
+) -> Result<(), StoreError> {
+    let mut tx = conn.begin().await?;
     sqlx::query(BUILDS)
         .bind(from)
         .bind(to)
         .bind(seed.repos.max(1))
         .bind(now - i64::from(seed.builds) * APART_MS)
         .bind(APART_MS)
-        .execute(tx.conn())
+        .execute(&mut *tx)
         .await?;
-    sqlx::query(JOBS).bind(to - from).bind(seed.jobs_per_build).bind(plan).execute(tx.conn()).await?;
-    sqlx::query(NEEDS).bind((to - from) * seed.jobs_per_build).execute(tx.conn()).await?;
+    sqlx::query(JOBS).bind(to - from).bind(seed.jobs_per_build).bind(plan).execute(&mut *tx).await?;
+    sqlx::query(NEEDS).bind((to - from) * seed.jobs_per_build).execute(&mut *tx).await?;
     if to + WITH_STEPS > seed.builds {
-        sqlx::query(STEPS).bind((to - from) * seed.jobs_per_build).execute(tx.conn()).await?;
+        sqlx::query(STEPS).bind((to - from) * seed.jobs_per_build).execute(&mut *tx).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -139,9 +152,9 @@ SELECT j.id, p.column1, p.column2, CASE p.column1 WHEN 3 THEN j.status ELSE 'suc
 FROM (SELECT * FROM jobs ORDER BY seq DESC LIMIT ?1) AS j
 JOIN (VALUES (0, 'checkout'), (1, 'deps'), (2, 'build'), (3, 'test')) AS p";
 
-async fn large_logs(store: &Store, lines: u32) -> Result<(), StoreError> {
+async fn large_logs(store: &Store, conn: &mut SqliteConnection, lines: u32) -> Result<(), StoreError> {
     let newest: Option<String> =
-        sqlx::query_scalar("SELECT id FROM builds ORDER BY seq DESC LIMIT 1").fetch_optional(store.readers()).await?;
+        sqlx::query_scalar("SELECT id FROM builds ORDER BY seq DESC LIMIT 1").fetch_optional(conn).await?;
     let Some(build) = newest.and_then(|id| id.parse().ok()) else { return Ok(()) };
     for job in jobs::of_build(store, build).await? {
         let mut log = store.logs().open_writer(job.id, job.attempt)?;
