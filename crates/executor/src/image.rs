@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt as _;
 use longshore_core::BuildId;
@@ -193,19 +194,19 @@ impl Images {
             }
         };
         let give_up = Instant::now() + patience;
-        let mut pause = PAUSE;
-        loop {
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+        for pause in pauses.build() {
             match self.pull_once(shared, image, notes).await {
                 Err(EngineError::PullFailed { reason, .. }) if Instant::now() + pause < give_up => {
                     let seconds = pause.as_secs();
                     let note = format!("{image} cannot be pulled now: {reason}; trying again in {seconds} s");
                     let _ = notes.send(note).await;
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 pulled => return pulled,
             }
         }
+        self.pull_once(shared, image, notes).await
     }
 
     async fn pull_once(&self, shared: &Shared, image: &str, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::engine::Shared;
@@ -42,14 +43,15 @@ where
 pub(crate) struct Wait {
     begun: Instant,
     give_up: Instant,
-    pause: Duration,
+    pauses: ExponentialBackoff,
     said: bool,
 }
 
 impl Wait {
     pub(crate) fn new(shared: &Shared) -> Self {
         let begun = Instant::now();
-        Self { begun, give_up: begun + shared.options.patience, pause: PAUSE, said: false }
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+        Self { begun, give_up: begun + shared.options.patience, pauses: pauses.build(), said: false }
     }
 
     /// Waits before the next try.
@@ -66,8 +68,7 @@ impl Wait {
             // At once: people look at the log to see why nothing happens.
             recorder.flush().await.map_err(crate::job::journal_failed)?;
         }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -25,7 +26,9 @@ const MAKES_WAY: Duration = Duration::from_secs(2);
 /// How long an agent that has said its last word may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 /// The engine's own removals are seldom longer; after that, the next sweep gets it.
-const TRIES: u32 = 8;
+const TRIES: usize = 8;
+const IN_THE_WAY: Duration = Duration::from_millis(50);
+const LONGEST_IN_THE_WAY: Duration = Duration::from_secs(2);
 /// Between two tries on an engine that is away.
 const AWAY: Duration = Duration::from_secs(1);
 const LONGEST_AWAY: Duration = Duration::from_secs(60);
@@ -205,22 +208,18 @@ async fn insist<F>(what: &str, name: &str, patience: Duration, remove: impl Fn()
 where
     F: Future<Output = Result<(), EngineError>>,
 {
-    let mut pause = Duration::from_millis(50);
-    let mut tries = 0;
-    loop {
-        match while_away(patience, &remove).await {
-            Ok(()) => return true,
-            Err(error) if error.is_not_found() => return true,
-            Err(error) if error.is_away() || tries >= TRIES => {
-                tracing::warn!(what, name, %error, "left on the engine");
-                return false;
-            }
-            Err(error) => {
-                tries += 1;
-                tracing::debug!(what, name, %error, "not removed yet");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
+    let pauses = ExponentialBuilder::new().with_min_delay(IN_THE_WAY).with_max_delay(LONGEST_IN_THE_WAY);
+    let removed = (|| while_away(patience, &remove))
+        .retry(pauses.with_max_times(TRIES))
+        .when(|error| !error.is_not_found() && !error.is_away())
+        .notify(|error, _| tracing::debug!(what, name, %error, "not removed yet"))
+        .await;
+    match removed {
+        Ok(()) => true,
+        Err(error) if error.is_not_found() => true,
+        Err(error) => {
+            tracing::warn!(what, name, %error, "left on the engine");
+            false
         }
     }
 }
@@ -231,15 +230,9 @@ where
     F: Future<Output = Result<T, EngineError>>,
 {
     let begun = Instant::now();
-    let mut pause = AWAY;
-    loop {
-        match ask().await {
-            Err(error) if error.is_away() && begun.elapsed() < patience => {
-                tracing::debug!(%error, "the engine is away");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_AWAY);
-            }
-            answer => return answer,
-        }
-    }
+    let pauses = ExponentialBuilder::new().with_min_delay(AWAY).with_max_delay(LONGEST_AWAY).without_max_times();
+    ask.retry(pauses)
+        .when(|error| error.is_away() && begun.elapsed() < patience)
+        .notify(|error, _| tracing::debug!(%error, "the engine is away"))
+        .await
 }

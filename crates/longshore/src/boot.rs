@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use longshore_executor::{AttemptId, Engine, EngineError, EngineOptions, Leftovers};
 use longshore_scheduler::{Order, Report};
 use longshore_store::{Store, jobs};
@@ -105,17 +106,14 @@ async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
-    let mut pause = PAUSE;
-    loop {
-        match ask().await {
-            Err(error) if error.is_passing() => {
-                if pause == PAUSE {
-                    tracing::error!("{error}; jobs wait until it is there");
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+    let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+    let mut said = false;
+    ask.retry(pauses)
+        .when(EngineError::is_passing)
+        .notify(|error, _| {
+            if !std::mem::replace(&mut said, true) {
+                tracing::error!("{error}; jobs wait until it is there");
             }
-            answer => return answer,
-        }
-    }
+        })
+        .await
 }

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, state::JobEvent};
 use longshore_store::{
     Store, StoreError, WriteTx, builds,
@@ -302,23 +303,24 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
 
 /// The database may be out of space or locked for a while. Nothing that it has to be told is dropped for that.
 struct Patience {
-    pause: Duration,
+    pauses: ExponentialBackoff,
     last: Instant,
 }
 
 impl Patience {
     fn new() -> Self {
-        Self { pause: SHORTEST_PAUSE, last: Instant::now() }
+        let pauses = ExponentialBuilder::new().with_min_delay(SHORTEST_PAUSE).with_max_delay(LONGEST_PAUSE);
+        Self { pauses: pauses.without_max_times().build(), last: Instant::now() }
     }
 
     /// Waits before the next try, longer each time in a row.
     async fn wait(&mut self, what: &str, error: &StoreError) {
         if self.last.elapsed() > LONGEST_PAUSE * 2 {
-            self.pause = SHORTEST_PAUSE;
+            *self = Self::new();
         }
-        tracing::error!(%error, "cannot {what}; trying again in {} ms", self.pause.as_millis());
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let pause = self.pauses.next().unwrap_or(LONGEST_PAUSE);
+        tracing::error!(%error, "cannot {what}; trying again in {} ms", pause.as_millis());
+        tokio::time::sleep(pause).await;
         self.last = Instant::now();
     }
 }
