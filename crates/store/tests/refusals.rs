@@ -1,6 +1,5 @@
 //! A data folder that cannot be used says what to do about it.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
 use std::{os::unix::fs::PermissionsExt as _, os::unix::process::CommandExt as _, path::Path, process::Command};
 
