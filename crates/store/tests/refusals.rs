@@ -1,5 +1,5 @@
 //! A data folder that cannot be used says what to do about it.
-
+#![allow(clippy::print_stdout, reason = "one test reads what another says as another user")]
 
 use std::{os::unix::fs::PermissionsExt as _, os::unix::process::CommandExt as _, path::Path, process::Command};
 

@@ -1,5 +1,6 @@
 //! A store as it looks after years, for the bench (`tests/bench`): filled by the database itself, a prepared statement and a
 //! transaction per batch. Only ever adds.
+#![allow(unreachable_pub, reason = "the bench uses it too")]
 
 use std::path::Path;
 
