@@ -8,7 +8,9 @@ use longshore_core::Timestamp;
 use serde_json::{Value, json};
 use support::{
     api::text,
-    engine, until,
+    engine,
+    server::Server,
+    until,
     world::{World, job},
 };
 
@@ -185,7 +187,7 @@ jobs:
 }
 
 #[test]
-fn a_forks_pull_request_does_what_its_target_says_and_gets_no_secret_without_approval() {
+fn nothing_of_a_forks_pull_request_runs_without_approval_and_then_it_does_what_its_target_says() {
     let mut world = World::start();
     world.becomes_forgejos();
     let pipeline = |word: &str| {
@@ -209,21 +211,25 @@ jobs:
     let delivery = world.pull_request("opened", &head, true);
     let id = delivery["builds"][0].as_str().unwrap().to_owned();
     let path = format!("/api/v1/builds/{id}");
-    let build = until("the job without secrets to end", || {
+    let build = world.api().get(&path);
+    assert_eq!(build["pull_request"]["fork"], true);
+    let reasons = [("open", "comes from a fork"), ("secret", "comes from a fork, would get `TOKEN`")];
+    for (name, why) in reasons {
+        let job = job(&build, name);
+        assert_eq!((&job["status"], &job["started_at"]), (&"blocked".into(), &Value::Null), "{job}");
+        let reason = text(job, "reason");
+        assert!(reason.contains("waits for approval") && reason.ends_with(why), "{reason}");
+    }
+    let approve = |job: &Value| world.api().post(&format!("/api/v1/jobs/{}/approve", text(job, "id")), &json!({})).0;
+    assert_eq!(approve(job(&build, "open")), 202);
+    let build = until("the one job that was approved to end", || {
         let build = world.api().get(&path);
         (job(&build, "open")["status"] == "success").then_some(build)
     });
     assert_eq!(log_of(&world, &build, "open"), "ours\ntheir file\n");
-    assert_eq!(build["pull_request"]["fork"], true);
-    let secret = job(&build, "secret");
-    assert_eq!(secret["status"], "blocked", "{secret}");
-    let reason = text(secret, "reason");
-    assert!(
-        reason.contains("waits for approval") && reason.contains("comes from a fork, would get `TOKEN`"),
-        "{reason}"
-    );
-    let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(secret, "id")), &json!({}));
-    assert_eq!(status, 202);
+    assert_eq!(job(&build, "secret")["status"], "blocked", "{build}");
+    // The whole build in one act, with the job whose need is not over.
+    assert_eq!(world.api().post(&format!("{path}/approve"), &json!({})).0, 202);
     let build = world.api().wait_for_build(&id);
     assert_eq!(build["status"], "success", "{build}");
     assert_eq!(log_of(&world, &build, "secret"), "got it\n");
@@ -238,5 +244,89 @@ jobs:
     assert_ne!(build["status"], "success", "{build}");
     assert!(text(job(&build, "secret"), "reason").contains("declined"), "{build}");
     assert!(text(job(&build, "needs-it"), "reason").contains("secret"), "{build}");
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_newer_commit_of_a_fork_cancels_the_older_build_is_not_approved_with_it_and_runs_within_strangers_limits() {
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let pipeline = format!(
+        "on: pull-request
+defaults: {{ image: {image} }}
+jobs:
+  long: {{ resources: {{ memory: 9GiB }}, timeout: 5h, steps: [{{ run: 'echo here; while :; do sleep 0.1; done' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    let git = &world.git;
+    git.push(&pipeline);
+    git.git(&["checkout", "-q", "-b", "topic"]);
+    let build = |delivery: &Value| text(&json!({ "id": delivery["builds"][0] }), "id");
+    let now = |id: &str| world.api().get(&format!("/api/v1/builds/{id}"));
+    let approve = |id: &str| world.api().post(&format!("/api/v1/builds/{id}/approve"), &json!({})).0;
+    let push = |file: &str| {
+        let head = git.commit("asked for", &[(file, "1")]);
+        git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+        head
+    };
+    let first = push("one");
+    let older = build(&world.pull_request("opened", &first, true));
+    assert_eq!(approve(&older), 202);
+    until("the job to run", || (job(&now(&older), "long")["status"] == "running").then_some(()));
+    let container = until("its container", || engine::objects(&world.server.instance, &["job"]).first().cloned());
+    let format = "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}}";
+    assert_eq!(
+        engine::docker(&["inspect", "--type", "container", "--format", format, &container]),
+        ["2147483648 1024 1000000000"]
+    );
+
+    let second = push("two");
+    let newer = build(&world.pull_request("synchronized", &second, true));
+    let canceled = world.api().wait_for_build(&older);
+    assert_eq!(canceled["status"], "canceled", "{canceled}");
+    let number = now(&newer)["number"].clone();
+    assert_eq!(canceled["reason"], format!("long: build #{number} is of a newer commit of the pull request"));
+    assert_eq!(job(&now(&newer), "long")["status"], "blocked", "its commit was approved by nobody");
+    assert_eq!(world.api().post(&format!("/api/v1/builds/{newer}/cancel"), &json!({})).0, 202);
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_strangers_job_that_was_queued_before_the_setting_asked_for_approval_is_not_started_without_it() {
+    let settings = [("LONGSHORE_CAPACITY", "2"), ("LONGSHORE_STRANGERS_CAPACITY", "1")];
+    let mut world = World::of(Server::start_with(engine::docker_host(), &settings));
+    world.becomes_forgejos();
+    let pipeline = format!(
+        "on: pull-request
+jobs:
+  long: {{ image: {image}, steps: [{{ run: 'while :; do sleep 0.1; done' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    let path = format!("/api/v1/repos/{}", world.repo);
+    let set = |strangers: &str| world.api().patch(&path, &json!({ "strangers": strangers })).0;
+    assert_eq!(set("none"), 200);
+    let git = &world.git;
+    git.push(&pipeline);
+    let head = git.commit("from a fork", &[("theirs", "1")]);
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head"]);
+    let build = |delivery: &Value| text(&json!({ "id": delivery["builds"][0] }), "id");
+    let now = |id: &str| world.api().get(&format!("/api/v1/builds/{id}"));
+    let runs = build(&world.pull_request("opened", &head, true));
+    until("the job to run", || (job(&now(&runs), "long")["status"] == "running").then_some(()));
+    let waits = build(&world.pull_request("reopened", &head, true));
+    assert_eq!(job(&now(&waits), "long")["status"], "queued", "strangers have one slot");
+    assert_eq!(set("all"), 200);
+    assert_eq!(world.api().post(&format!("/api/v1/builds/{runs}/cancel"), &json!({})).0, 202);
+    let refused = world.api().wait_for_build(&waits);
+    let reason = text(job(&refused, "long"), "reason");
+    assert!(refused["status"] == "error" && reason.starts_with("nobody has approved the commit"), "{refused}");
+    // Once more it asks.
+    let (status, again) = world.api().post(&format!("/api/v1/builds/{waits}/rerun"), &json!({}));
+    assert_eq!(status, 202, "{again}");
+    assert_eq!(again["status"], "blocked", "{again}");
+    world.api().wait_for_build(&runs);
+    world.api().post(&format!("/api/v1/builds/{}/cancel", text(&again, "id")), &json!({}));
     world.nothing_is_left();
 }

@@ -75,7 +75,16 @@ impl Api {
 
     /// Status and body of a PUT.
     pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
-        let mut request = self.agent.put(format!("{}{path}", self.url)).header("Content-Type", "application/json");
+        self.change(self.agent.put(format!("{}{path}", self.url)), body)
+    }
+
+    /// Status and body of a PATCH.
+    pub fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.change(self.agent.patch(format!("{}{path}", self.url)), body)
+    }
+
+    fn change(&self, request: ureq::RequestBuilder<ureq::typestate::WithBody>, body: &Value) -> (u16, Value) {
+        let mut request = request.header("Content-Type", "application/json");
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }

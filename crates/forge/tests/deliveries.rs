@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use longshore_core::EventName;
+use longshore_core::{EventName, Person};
 use longshore_forge::{
     Forge, Hook, PayloadError, PushHook, delivery_key,
     payload::{parse, parse_event},
@@ -250,4 +250,29 @@ proptest! {
             prop_assert!(!push.sender.contains(char::is_control));
         }
     }
+}
+
+#[test]
+fn a_pull_request_tells_who_asks_for_it_by_the_forges_number_and_whether_it_was_merged() {
+    let opened = pull_request(Forge::Forgejo, "forgejo-pull-request");
+    assert_eq!((opened.author, opened.merged), (Some(Person { id: Some(1), name: "wpadmin".to_owned() }), false));
+    assert!(pull_request(Forge::Github, "github-pull-request-opened").author.unwrap().id.is_some());
+    let mut event: serde_json::Value = serde_json::from_slice(&body("forgejo-pull-request")).unwrap();
+    let mut author = |user: serde_json::Value| {
+        event["pull_request"]["user"] = user;
+        match parse_event(Forge::Forgejo, "pull_request", event.to_string().as_bytes()) {
+            Ok(Hook::PullRequest(hook)) => hook.author,
+            other => panic!("no pull request: {other:?}"),
+        }
+    };
+    let named = |id, name: &str| Some(Person { id, name: name.to_owned() });
+    assert_eq!(author(serde_json::json!({ "login": "ada" })), named(None, "ada"));
+    assert_eq!(author(serde_json::json!({ "id": "x", "login": "ada" })), named(None, "ada"));
+    // A person who is gone is in a ghost's place, which many are in.
+    for nobody in [serde_json::json!({ "id": -1, "login": "Ghost" }), serde_json::json!({}), serde_json::Value::Null] {
+        assert_eq!(author(nobody), None);
+    }
+    event["pull_request"]["merged"] = true.into();
+    let merged = parse_event(Forge::Forgejo, "pull_request", event.to_string().as_bytes());
+    assert!(matches!(merged, Ok(Hook::PullRequest(hook)) if hook.merged));
 }

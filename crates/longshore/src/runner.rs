@@ -143,6 +143,9 @@ impl Runner {
         attempt: u32,
         cancel: CancellationToken,
     ) -> Outcome {
+        if let Err(outcome) = self.check_approval(origin, &plan).await {
+            return outcome;
+        }
         let request = match self.request(origin, plan, job, attempt, Missing::Refuse).await {
             Ok(request) => request,
             Err(outcome) => return outcome,
@@ -203,6 +206,10 @@ impl Runner {
             }
         };
         let origin = Origin { build: &build, repo: &repo, approved: running.job.approved_by.is_some() };
+        if running.job.started_at.is_none() {
+            // It may not have begun anywhere, and would now.
+            self.check_approval(&origin, &running.plan).await?;
+        }
         let request = self.request(&origin, running.plan, job, attempt, Missing::PassOver).await?;
         let journal = self.journal(job, attempt).await?;
         let began = running.job.started_at.is_some();
@@ -230,7 +237,6 @@ impl Runner {
         let stranger = stranger::brings(&origin.build.event);
         if missing == Missing::Refuse {
             contexts::judge_scripts(&plan, &origin.build.event)?;
-            self.check_approval(origin, &plan).await?;
         }
         let extras = &self.extras;
         let mut secrets = contexts::secrets(&self.store, origin.repo, &plan, &extras.secrets, missing).await?;

@@ -21,6 +21,7 @@ mod sign_in;
 #[path = "../../../../tests/support/events.rs"]
 mod sse;
 mod standing;
+mod strangers;
 mod summaries;
 mod timeline;
 mod tries;
