@@ -3,7 +3,7 @@
 //! In this order: the repository, whether there is a signature, the size, the signature over the raw bytes, whether they are JSON at all, one row, 202.
 //! What the delivery means is found out by the ingest loop.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -84,14 +84,7 @@ pub(crate) async fn receive(
         check_json(&headers, &body)?;
         let event = event(forge, &headers)?;
         let key = delivery_key(forge, &headers, &body);
-        Ok::<_, ApiError>(NewDelivery {
-            repo: id,
-            key,
-            event,
-            headers: kept(forge, &headers),
-            body: body.into(),
-            received_at,
-        })
+        Ok::<_, ApiError>(NewDelivery { repo: id, key, event, body: body.into(), received_at })
     })
     .await
     .map_err(ApiError::internal)??;
@@ -124,11 +117,4 @@ fn event(forge: Forge, headers: &HeaderMap) -> Result<String, ApiError> {
         1..=MAX_EVENT_LEN => Ok(event.to_owned()),
         _ => Err(ApiError::bad_request(format!("the header `{name}` is longer than {MAX_EVENT_LEN} characters"))),
     }
-}
-
-/// The headers that reading the body takes; all others, cookies and signatures among them, are forgotten.
-fn kept(forge: Forge, headers: &HeaderMap) -> BTreeMap<String, String> {
-    let names = forge.event_header().into_iter().chain([forge.delivery_header()]);
-    let value = |name: &'static str| headers.get(name).and_then(|value| value.to_str().ok());
-    names.filter_map(|name| Some((name.to_owned(), value(name)?.to_owned()))).collect()
 }

@@ -1,16 +1,16 @@
-//! What makes a delivery the same as one before it.
+//! What makes a delivery the same as one before it, and what it tells of the same as what another told of.
 
 use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::Forge;
+use crate::{CommitId, Forge, PullRequestHook, PushHook};
 
 /// The longest delivery id that is kept as it is; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
 
 /// The key that a delivery is unique by within its repository: the forge's delivery id or, without one,
-/// (ref, after, event). A body without those is its own key.
+/// (ref, before, after, event). A body without those is its own key.
 #[must_use]
 pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -20,9 +20,33 @@ pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     let event = forge.event_header().map_or(Some("push"), header).unwrap_or_default();
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     match (value["ref"].as_str(), value["after"].as_str()) {
-        (Some(git_ref), Some(after)) => hashed("ref", &[git_ref.as_bytes(), after.as_bytes(), event.as_bytes()]),
+        (Some(git_ref), Some(after)) => {
+            let before = value["before"].as_str().unwrap_or_default();
+            hashed("ref", &[git_ref, before, after, event].map(str::as_bytes))
+        }
         _ => hashed("body", &[event.as_bytes(), body]),
     }
+}
+
+/// The key of what a push tells of: the same however often, and under whatever ids, it is delivered.
+#[must_use]
+pub fn push_key(push: &PushHook) -> String {
+    let before = push.before.as_ref().map_or("", CommitId::as_str);
+    let parts = [push.event.as_str(), push.git_ref.as_str(), before, push.after.as_str()];
+    hashed("push", &parts.map(str::as_bytes))
+}
+
+/// The same of what happened to a pull request.
+#[must_use]
+pub fn pull_request_key(pull_request: &PullRequestHook) -> String {
+    let number = pull_request.number.to_le_bytes();
+    hashed("pull-request", &[&number, pull_request.action.as_bytes(), pull_request.head.as_str().as_bytes()])
+}
+
+/// The key of a body's bytes.
+#[must_use]
+pub fn body_key(body: &[u8]) -> String {
+    hashed("body", &[body])
 }
 
 fn hashed(kind: &str, parts: &[&[u8]]) -> String {
@@ -55,10 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_the_ref_the_commit_and_the_event_are_the_key() {
+    fn without_an_id_the_ref_the_commits_and_the_event_are_the_key() {
         let none = HeaderMap::new();
         let key = |body: &[u8]| delivery_key(Forge::Git, &none, body);
-        assert_eq!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{ "after": "a", "ref": "r", "before": "b" }"#));
+        let again = br#"{ "after": "a", "before": "b", "ref": "r", "more": 1 }"#;
+        assert_eq!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(again));
+        // A branch that comes back to a commit comes from another one.
+        assert_ne!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(br#"{"ref":"r","before":"c","after":"a"}"#));
         assert_ne!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{"ref":"ra","after":""}"#));
         assert_ne!(key(br#"{"ref":1}"#), key(br#"{"ref":2}"#));
         assert_eq!(key(b"\xff"), key(b"\xff"));

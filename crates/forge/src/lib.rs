@@ -13,7 +13,7 @@ mod revision;
 pub mod signature;
 mod text;
 
-pub use delivery::delivery_key;
+pub use delivery::{body_key, delivery_key, pull_request_key, push_key};
 pub use forge::{Forge, NotAForge};
 pub use payload::{Hook, PayloadError, PullRequestHook, PushHook};
 pub use revision::{CommitId, InvalidRevision, RefName, Revision};

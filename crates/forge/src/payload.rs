@@ -16,6 +16,8 @@ pub enum Hook {
     Push(Box<PushHook>),
     /// Something happened to a pull request.
     PullRequest(Box<PullRequestHook>),
+    /// A branch or tag was deleted.
+    Deleted { git_ref: RefName },
     /// The forge asks whether somebody is there.
     Ping,
     /// Understood, and no reason for a build; `reason` is for people.
@@ -32,10 +34,6 @@ pub struct PushHook {
     pub before: Option<CommitId>,
     /// What the ref points at now; for an annotated tag that is the tag's own object, not the commit.
     pub after: CommitId,
-    /// Message and author of the commit where the forge told them.
-    pub message: Option<String>,
-    pub author: Option<String>,
-    pub author_email: Option<String>,
     /// Who pushed, by the forge's name for them; empty where unknown.
     pub sender: String,
     /// A page that shows the change.
@@ -132,7 +130,6 @@ struct Push {
     git_ref: Option<String>,
     before: Option<String>,
     after: Option<String>,
-    head_commit: Option<Commit>,
     repository: Option<Repository>,
     sender: Option<User>,
     pusher: Option<User>,
@@ -143,20 +140,12 @@ struct Push {
 }
 
 #[derive(Deserialize)]
-struct Commit {
-    id: String,
-    message: Option<String>,
-    author: Option<User>,
-}
-
-#[derive(Deserialize)]
 struct User {
     /// Not above 0 for those whom the forge has in nobody's place: ghosts, its own robots.
     #[serde(default, deserialize_with = "number_or_nothing")]
     id: Option<i64>,
     login: Option<String>,
     name: Option<String>,
-    email: Option<String>,
 }
 
 /// What is no number is no reason not to understand the rest.
@@ -195,7 +184,7 @@ fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
     let git_ref: RefName = name.parse()?;
     let after: CommitId = push.after.ok_or(PayloadError::Lacks { field: "after" })?.parse()?;
     if after.is_zero() {
-        return ignored(format!("`{git_ref}` was deleted, so there is nothing to build"));
+        return Ok(Hook::Deleted { git_ref });
     }
     // A plain remote's hook script may leave `before` out or empty.
     let before = match push.before.filter(|before| !(forge == Forge::Git && before.is_empty())) {
@@ -203,18 +192,11 @@ fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
         None => None,
     };
     let event = if git_ref.branch().is_some() { EventName::Push } else { EventName::Tag };
-    // A branch's head commit is `after`; an annotated tag's is the commit behind it.
-    let head = push.head_commit.filter(|head| event == EventName::Tag || head.id == after.as_str());
-    let (message, author) = head.map(|head| (head.message, head.author)).unwrap_or_default();
-    let (author, author_email) = author.map(|author| (author.name, author.email)).unwrap_or_default();
     let sender = push.sender.as_ref().and_then(User::any_name).or(push.pusher.as_ref().and_then(User::any_name));
     Ok(Hook::Push(Box::new(PushHook {
         event,
         before,
         after,
-        message: message.map(|text| text::many_lines(&text)),
-        author: author.map(|text| text::one_line(&text)),
-        author_email: author_email.map(|text| text::one_line(&text)),
         sender: sender.map(text::one_line).unwrap_or_default(),
         url: push.compare_url.or(push.compare).filter(|url| is_page(url)),
         default_branch: default_branch(push.repository),

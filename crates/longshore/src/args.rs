@@ -187,6 +187,9 @@ pub(crate) struct Remote<C: Subcommand> {
     /// The server's address
     #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true, value_parser = address)]
     pub(crate) url: String,
+    /// Authorities whose certificates are trusted besides the system's, as PEM; what `SSL_CERT_FILE` names where it is not given
+    #[arg(long, env = "LONGSHORE_CA_FILE", global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// A token of the server
     #[arg(long, env = "LONGSHORE_TOKEN", hide_env_values = true, global = true)]
     pub(crate) token: Option<String>,

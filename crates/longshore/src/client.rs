@@ -2,12 +2,14 @@
 
 use std::{
     io::{BufReader, Read as _},
+    path::Path,
     time::Duration,
 };
 
 use serde_json::Value;
+use ureq::tls::TlsConfig;
 
-use crate::commands::Ended;
+use crate::{authorities::Authorities, commands::Ended};
 
 /// Talks to one server with one token.
 #[derive(Debug, Clone)]
@@ -26,13 +28,20 @@ pub(crate) struct ServerEvent {
 }
 
 impl Client {
-    pub(crate) fn new(url: &str, token: Option<String>) -> Self {
+    /// `ca_file` is what the command line says of it. An error when it is no use.
+    pub(crate) fn new(url: &str, token: Option<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
+        let in_use = |error: anyhow::Error| Ended::new(2, format!("{error:#}"));
+        let tls = match Authorities::read(ca_file).map_err(in_use)? {
+            Some(authorities) => authorities.tls().map_err(in_use)?,
+            None => TlsConfig::default(),
+        };
         let config = ureq::Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), token }
+        Ok(Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), token })
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -14,6 +14,8 @@ use longshore_executor::Limits;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 use serde::Deserialize;
 
+use crate::authorities::Authorities;
+
 /// Deliveries hold whole webhooks, which nobody asks for after so many days.
 const DELIVERY_DAYS: u32 = 90;
 
@@ -38,6 +40,9 @@ pub(crate) struct Settings {
     /// The address people and forges use, such as `https://ci.example.org`
     #[arg(long, env = "LONGSHORE_URL", value_name = "URL")]
     url: Option<String>,
+    /// Authorities whose certificates are trusted besides the system's, as PEM; what `SSL_CERT_FILE` names where it is not given
+    #[arg(long, env = "LONGSHORE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// A token with every scope; made at the first start where it is not given
     #[arg(long, env = "LONGSHORE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     admin_token: Option<String>,
@@ -244,6 +249,7 @@ pub(crate) struct Config {
     pub(crate) listen: String,
     pub(crate) docker_host: String,
     pub(crate) url: String,
+    pub(crate) authorities: Option<Authorities>,
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
@@ -274,6 +280,10 @@ docker_host = "unix:///var/run/docker.sock"
 
 # The address people and forges use; stands in webhook addresses. Default: http://localhost and the port of `listen`.
 #url = "https://ci.example.org"
+
+# Authorities whose certificates are trusted besides the system's, as PEM: your own, if a git host has its certificate from it. Default:
+# what SSL_CERT_FILE names, if that is set.
+#ca_file = "/etc/longshore/ca.pem"
 
 # A token with every scope. Default: made at the first start, printed once, kept in the data folder.
 #admin_token = "lsh_..."
@@ -383,6 +393,7 @@ impl Settings {
             listen,
             docker_host: self.docker_host.or(file.docker_host).unwrap_or_else(|| crate::DEFAULT_DOCKER_HOST.to_owned()),
             url: url.trim_end_matches('/').to_owned(),
+            authorities: Authorities::read(self.ca_file.or(file.ca_file).as_deref())?,
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod args;
+mod authorities;
 mod boot;
 mod checkouts;
 mod client;

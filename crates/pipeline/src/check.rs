@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use longshore_core::{Diagnostic, Event, Severity, Span};
+use longshore_core::{Diagnostic, Event, EventName, Severity, Span};
 
 use super::{
     code::Code,
@@ -50,6 +50,29 @@ impl Checked {
             let on = &pipeline.on;
             on.push.as_ref().is_some_and(|push| !push.paths.is_any())
                 || on.pull_request.as_ref().is_some_and(|pull_request| !pull_request.paths.is_any())
+        })
+    }
+
+    /// The note on a build whose changed files nobody can tell: by `paths` and `paths-ignore` it was let pass. Nothing where no pipeline
+    /// filters events of that name by path. `why` ends a sentence.
+    #[must_use]
+    pub fn changes_not_known(&self, event: EventName, why: &str) -> Option<Diagnostic> {
+        let filters = |pipeline: &&Pipeline| match event {
+            EventName::Push => pipeline.on.push.as_ref().is_some_and(|push| !push.paths.is_any()),
+            EventName::PullRequest => {
+                pipeline.on.pull_request.as_ref().is_some_and(|pull_request| !pull_request.paths.is_any())
+            }
+            EventName::Tag | EventName::Schedule | EventName::Manual => false,
+        };
+        let pipeline = self.pipelines.iter().find(filters)?;
+        Some(Diagnostic {
+            code: Code::ChangesNotKnown.as_str().to_owned(),
+            severity: Severity::Warning,
+            file: pipeline.file.clone(),
+            span: Span { line: 1, column: 1, length: 1 },
+            message: format!("`paths` and `paths-ignore` let this event pass: {why}"),
+            help: None,
+            source: None,
         })
     }
 }

@@ -91,6 +91,7 @@ codes! {
     NotRunYet = "LS058", "Not run yet";
     ForeignInScript = "LS059", "Text from elsewhere in a script";
     EarlyValue = "LS060", "Value of a step that may still run";
+    ChangesNotKnown = "LS061", "Changes that are not known";
 }
 
 impl fmt::Display for Code {

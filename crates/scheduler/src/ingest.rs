@@ -1,13 +1,17 @@
 //! Takes deliveries from the inbox and makes builds of them, each exactly once: the build is created in the transaction
-//! that finishes its delivery.
+//! that finishes its delivery. What two deliveries tell of alike is built once, too.
 //!
 //! One delivery of a repository at a time, in order; several repositories at once, so that a git host that hangs holds up
 //! nobody but its own. Woken by commits; when something has to be tried again, it sleeps until then.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use longshore_core::{EventName, Person, Timestamp, event::PullRequest};
-use longshore_forge::{Forge, Hook, PullRequestHook, PushHook, RefName, git::Wanted, payload};
+use longshore_core::{EventName, Person, RepoId, Timestamp, event::PullRequest};
+use longshore_forge::{
+    CommitId, Forge, Hook, PullRequestHook, PushHook, RefName, body_key,
+    git::{GitError, Wanted},
+    payload, pull_request_key, push_key,
+};
 use longshore_store::{
     Store, StoreError,
     builds::{self, NewBuild},
@@ -15,6 +19,7 @@ use longshore_store::{
     people,
     repos::{self, Repo},
     schedules,
+    told::{self, Standing, Telling},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -84,6 +89,10 @@ struct Judged {
     schedules: Option<Schedules>,
     /// The pull request that was closed by it: nobody waits for its builds any more.
     closed: Option<Closed>,
+    /// What it tells of, and whether the remote has the ref at that commit now.
+    told: Option<(Telling, bool)>,
+    /// A branch or tag that was deleted.
+    deleted: Option<RefName>,
 }
 
 /// A pull request that is not open any more.
@@ -95,7 +104,7 @@ struct Closed {
 
 impl From<Verdict> for Judged {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, schedules: None, closed: None }
+        Self { verdict, schedules: None, closed: None, told: None, deleted: None }
     }
 }
 
@@ -108,16 +117,21 @@ impl Closed {
 
 async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let Judged { verdict, schedules, closed } =
-        caught(judge(planner, &repo, &delivery)).await.unwrap_or_else(|reason| Verdict::Again(reason).into());
+    let judged = caught(judge(store, planner, &repo, &delivery)).await;
+    let Judged { mut verdict, schedules, closed, told, deleted } =
+        judged.unwrap_or_else(|reason| Verdict::Again(reason).into());
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     if let Some(schedules) = &schedules {
         schedules::replace(&mut tx, repo.id, schedules).await?;
     }
+    let standing = match &told {
+        Some((telling, is_there)) => told::standing(&mut tx, telling, *is_there).await?,
+        None => Standing::New,
+    };
     // At the first try alone: until the next one it may have been opened again.
     let canceled = match &closed {
-        Some(Closed { number, .. }) if delivery.attempts == 0 => {
+        Some(Closed { number, .. }) if delivery.attempts == 0 && !matches!(standing, Standing::Twin { .. }) => {
             builds::close_pull_request(&mut tx, repo.id, *number, now).await?
         }
         Some(_) | None => 0,
@@ -129,9 +143,22 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         let builds = if canceled == 1 { "build" } else { "builds" };
         format!("canceled {canceled} {builds} of the pull request")
     });
+    if let (Verdict::Build(new), Standing::Twin { build: Some(number) }) = (&verdict, standing) {
+        verdict = Verdict::End(DeliveryEnd::Ignored { reason: twin(new.event.name, number) });
+    }
+    // What could not be fetched or understood is looked at anew when it is told of again.
+    let recorded = told.as_ref().map(|(telling, _)| telling);
+    if let (Some(telling), Verdict::End(DeliveryEnd::Ignored { .. }), Standing::New | Standing::Again) =
+        (recorded, &verdict, standing)
+    {
+        told::record(&mut tx, telling, standing, None).await?;
+    }
     match verdict {
         Verdict::Build(new) => {
             let build = outsiders::create(&mut tx, *new, now).await?;
+            if let Some(telling) = recorded {
+                told::record(&mut tx, telling, standing, Some(build.number)).await?;
+            }
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
             tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
         }
@@ -153,23 +180,40 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
             deliveries::retry_later(&mut tx, delivery.id, at, &reason).await?;
         }
     }
+    if let Some(git_ref) = deleted {
+        told::gone(&mut tx, repo.id, git_ref.as_str()).await?;
+    }
     tx.commit().await?;
-    // Many small fetches leave many small packs. Git looks first whether it is time, which takes milliseconds; the next delivery does not
-    // wait for it.
-    let planner = planner.clone();
+    // The next delivery does not wait for it.
+    let (store, planner) = (store.clone(), planner.clone());
     tokio::spawn(async move {
-        let packed = match planner.mirrors.mirror(repo.id).await {
-            Ok(mirror) => mirror.maintain().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = packed {
-            tracing::warn!(repo = repo.name, %error, "the mirror could not be packed");
+        if let Err(error) = maintain(&store, &planner, repo.id).await {
+            tracing::warn!(repo = repo.name, error, "the mirror could not be packed");
         }
     });
     Ok(())
 }
 
-async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Judged {
+/// Many small fetches leave many small packs, and commits that nobody needs any more. Git looks first whether it is time, which takes
+/// milliseconds.
+async fn maintain(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
+    let mirror = planner.mirrors.mirror(repo).await.map_err(|error| error.to_string())?;
+    let commits = builds::unfinished_commits(store, repo).await.map_err(|error| error.to_string())?;
+    let commits: Vec<CommitId> = commits.iter().filter_map(|commit| commit.parse().ok()).collect();
+    mirror.maintain(&commits).await.map_err(|error| error.to_string())
+}
+
+/// Why a delivery that tells of what became a build before starts none.
+fn twin(event: EventName, number: u64) -> String {
+    let what = match event {
+        EventName::Push | EventName::Tag => "push",
+        EventName::PullRequest => "change of the pull request",
+        EventName::Schedule | EventName::Manual => "event",
+    };
+    format!("another delivery told of the same {what}, which became build #{number}: rerun that to run it once more")
+}
+
+async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Judged {
     let end = |end: DeliveryEnd| Judged::from(Verdict::End(end));
     let failed = |reason: String| end(DeliveryEnd::Failed { reason });
     let forge: Forge = match repo.forge.parse() {
@@ -177,11 +221,35 @@ async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Ju
         Err(error) => return failed(format!("{error}")),
     };
     let mut closed = None;
-    let origin = match payload::parse_event(forge, &delivery.event, &delivery.body) {
-        Ok(Hook::Push(push)) => of_push(*push),
-        Ok(Hook::PullRequest(pull_request)) => {
-            closed = Closed::of(&pull_request);
-            of_pull_request(*pull_request)
+    let telling = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Telling {
+        repo: repo.id,
+        key,
+        body: body_key(&delivery.body),
+        git_ref: git_ref.to_owned(),
+        at,
+        before: before.map(|before| before.as_str().to_owned()),
+        // A hook script of a plain remote may say no more than ref and commits; forges send times with them.
+        bodies_differ: forge != Forge::Git,
+        by_hand: delivery.by_hand,
+    };
+    let (origin, telling, commit) = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+        Ok(Hook::Push(push)) => {
+            let at = push.after.as_str().to_owned();
+            let telling = telling(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
+            let commit = push.after.clone();
+            (of_push(*push), telling, commit)
+        }
+        Ok(Hook::PullRequest(request)) => {
+            closed = Closed::of(&request);
+            let standing = if closed.is_some() { "closed" } else { "open" };
+            let at = format!("{} {standing}", request.head);
+            let telling = telling(pull_request_key(&request), &pull_request_ref(request.number), at, None);
+            let commit = request.head.clone();
+            (of_pull_request(*request), telling, commit)
+        }
+        Ok(Hook::Deleted { git_ref }) => {
+            let reason = format!("`{git_ref}` was deleted, so there is nothing to build");
+            return Judged { deleted: Some(git_ref), ..end(DeliveryEnd::Ignored { reason }) };
         }
         Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() }),
         Ok(Hook::Ignored { event, reason }) => {
@@ -189,7 +257,16 @@ async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Ju
         }
         Err(error) => return failed(error.to_string()),
     };
-    let Prepared { what, schedules } = match planner.prepare(repo, origin).await {
+    let prepared = async {
+        let prepared = planner.prepare(repo, origin).await?;
+        // Only of what was told before it matters.
+        let is_there = match told::is_known(store, &telling).await {
+            Ok(true) => planner.is_at(repo, &telling.git_ref, &commit).await?,
+            Ok(false) | Err(_) => false,
+        };
+        Ok::<_, GitError>((prepared, is_there))
+    };
+    let (Prepared { what, schedules }, is_there) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();
@@ -210,7 +287,11 @@ async fn judge(planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Ju
         })),
         What::Nothing(reason) => Verdict::End(DeliveryEnd::Ignored { reason }),
     };
-    Judged { verdict, schedules, closed }
+    Judged { verdict, schedules, closed, told: Some((telling, is_there)), deleted: None }
+}
+
+fn pull_request_ref(number: u64) -> String {
+    format!("refs/pull/{number}/head")
 }
 
 fn of_push(hook: PushHook) -> Origin {
@@ -232,7 +313,7 @@ fn of_pull_request(hook: PullRequestHook) -> Origin {
     let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
     Origin {
         name: EventName::PullRequest,
-        git_ref: format!("refs/pull/{}/head", hook.number),
+        git_ref: pull_request_ref(hook.number),
         wanted: Wanted::PullRequest { number: hook.number, head: hook.head },
         before: None,
         sender: hook.sender,

@@ -15,6 +15,7 @@ mod prepare;
 mod rerun;
 mod scheduler;
 mod schedules;
+mod skip;
 mod start;
 
 pub use dispatcher::{Order, Report, ReportKind};

@@ -7,11 +7,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest, stranger};
 use longshore_forge::{
     CommitId, Revision,
-    git::{CloneUrl, GitError, Mirror, Mirrors, Wanted},
+    git::{Changed, CloneUrl, GitError, Mirror, Mirrors, Wanted},
 };
 use longshore_store::repos::Repo;
 
-use crate::{schedules, schedules::Schedules};
+use crate::{schedules, schedules::Schedules, skip};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
@@ -86,6 +86,13 @@ impl Planner {
         })
     }
 
+    /// Whether the remote has a ref at that commit, or at that annotated tag, now.
+    pub(crate) async fn is_at(&self, repo: &Repo, git_ref: &str, commit: &CommitId) -> Result<bool, GitError> {
+        let mirror = self.mirrors.mirror(repo.id).await?;
+        let found = mirror.at_remote(&clone_url(repo)?, git_ref).await?;
+        Ok(found.as_ref() == Some(commit))
+    }
+
     /// The pipelines at a commit, with the templates that they use.
     async fn read(&self, mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
         let files = match mirror.pipeline_files(commit).await {
@@ -151,10 +158,13 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     };
     // Strangers do not say what runs here: a fork's pull request is built by the files of the branch that it asks to change.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
+    let skipped = skip::words(&event)
+        .map(|words| What::Nothing(format!("the message of the commit {} says `{words}`", &commit.as_str()[..10])));
     let checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
-            let what = What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics };
+            let plan = BuildPlan::new(Vec::new());
+            let what = skipped.unwrap_or(What::Build { event, plan, diagnostics });
             return Ok(Prepared { what, schedules: None });
         }
         Read::None => {
@@ -167,12 +177,41 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     // Of files with errors nobody can say what they would have asked for: what was there before stays.
     let schedules = (speaks_for_schedules && !checked.has_errors())
         .then(|| schedules::of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
-    let changed_files = match (checked.asks_for_changes(), &target) {
-        (false, _) => None,
-        (true, Some(target)) => mirror.changed_since_merge_base(&commit, target).await?,
-        (true, None) => mirror.changed_files(&commit, before.as_ref()).await?,
+    if let Some(what) = skipped {
+        return Ok(Prepared { what, schedules });
+    }
+    let changed = match (checked.asks_for_changes(), &target) {
+        (true, Some(target)) => Some(mirror.changed_since_merge_base(&commit, target).await?),
+        (true, None) if event.name == EventName::Push => {
+            let default = left_branch(&mirror, &event).await?;
+            Some(mirror.changed_by_push(&commit, before.as_ref(), default.as_ref()).await?)
+        }
+        (true, None) | (false, _) => None,
     };
-    Ok(Prepared { what: plan(&checked, event, repo, changed_files), schedules })
+    let (changed_files, note) = match changed {
+        Some(Changed::Files(files)) => (Some(files.into_iter().collect()), None),
+        Some(Changed::Unknown(why)) => (None, checked.changes_not_known(event.name, why)),
+        None => (None, None),
+    };
+    let mut what = plan(&checked, event, repo, changed_files);
+    if let What::Build { diagnostics, .. } = &mut what {
+        diagnostics.extend(note);
+    }
+    Ok(Prepared { what, schedules })
+}
+
+/// The newest commit of the default branch, which the event's branch has left at some time; nothing for the default branch itself, and where
+/// there is none.
+async fn left_branch(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>, GitError> {
+    let default = default_branch_or_main(event);
+    if event.branch() == Some(default) {
+        return Ok(None);
+    }
+    match newest(mirror, default).await {
+        Ok(newest) => Ok(Some(newest)),
+        Err(GitError::UnknownRevision { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where a repository is fetched from.

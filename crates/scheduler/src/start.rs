@@ -95,7 +95,7 @@ fn invalid(error: InvalidRevision) -> RequestError {
 
 pub(crate) fn of_git(error: GitError) -> RequestError {
     match error {
-        GitError::UnknownRevision { .. } => RequestError::unusable(error.to_string()),
+        GitError::UnknownRevision { .. } | GitError::NotACommit { .. } => RequestError::unusable(error.to_string()),
         other => RequestError::GitHost(other.to_string()),
     }
 }

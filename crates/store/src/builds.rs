@@ -172,6 +172,12 @@ pub async fn plan(store: &Store, id: BuildId) -> Result<Option<BuildPlan>, Store
     Ok(Some(BuildPlan { version: row::unsigned(&version, "plan_version")?, jobs }))
 }
 
+/// The commits of a repository's builds that are not over.
+pub async fn unfinished_commits(store: &Store, repo: RepoId) -> Result<Vec<String>, StoreError> {
+    let query = "SELECT DISTINCT commit_id FROM builds WHERE repo = ? AND finished_at IS NULL";
+    Ok(sqlx::query_scalar(query).bind(repo.to_string()).fetch_all(store.readers()).await?)
+}
+
 /// Newest first.
 pub async fn list(
     store: &Store,

@@ -2,7 +2,7 @@
 //!
 //! The hook handler calls [`accept`]; the ingest loop [`next_pending`] and one of [`finish`] and [`retry_later`].
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::str::FromStr;
 
 use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
@@ -53,8 +53,6 @@ pub struct NewDelivery {
     pub key: String,
     /// The forge's word for the event (`push`, `ping`, …).
     pub event: String,
-    /// Those that are needed to read the body, names in lower case.
-    pub headers: BTreeMap<String, String>,
     /// As received, byte for byte.
     pub body: Vec<u8>,
     pub received_at: Timestamp,
@@ -95,8 +93,8 @@ pub struct PendingDelivery {
     pub repo: RepoId,
     pub event: String,
     pub attempts: u32,
-    pub received_at: Timestamp,
-    pub headers: BTreeMap<String, String>,
+    /// A person has asked for it, once more.
+    pub by_hand: bool,
     pub body: Vec<u8>,
 }
 
@@ -129,8 +127,8 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     }
     let id = DeliveryId::new();
     sqlx::query(
-        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, headers, body)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?)",
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, body)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?)",
     )
     .bind(id.to_string())
     .bind(new.repo.to_string())
@@ -138,7 +136,6 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
     .bind(&new.event)
     .bind(new.received_at.as_millis())
     .bind(new.received_at.as_millis())
-    .bind(row::to_json(&new.headers)?)
     .bind(new.body.as_slice())
     .execute(tx.conn())
     .await
@@ -160,8 +157,8 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     }
     let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
     sqlx::query(
-        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, headers, body)
-         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, headers, body
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, by_hand, body)
+         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, 1, body
          FROM deliveries WHERE id = ?3",
     )
     .bind(new.to_string())
@@ -201,8 +198,7 @@ pub async fn next_pending(
             repo: row::parsed(&row, "repo")?,
             event: row.try_get("event")?,
             attempts: row::unsigned(&row, "attempts")?,
-            received_at: row::time(&row, "received_at")?,
-            headers: row::json(&row, "headers")?,
+            by_hand: row.try_get("by_hand")?,
             body: row.try_get("body")?,
         })
     })

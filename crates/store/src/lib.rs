@@ -38,6 +38,7 @@ pub mod settings;
 pub mod steps;
 mod store;
 pub mod tokens;
+pub mod told;
 mod transition;
 mod write;
 

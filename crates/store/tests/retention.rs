@@ -237,7 +237,6 @@ async fn deliveries_go_by_their_age_and_their_builds_stay() {
         repo: repo.id,
         key: key.to_owned(),
         event: "push".to_owned(),
-        headers: BTreeMap::new(),
         body: vec![b'x'; 1000],
         received_at: day(0),
     };

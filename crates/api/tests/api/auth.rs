@@ -88,7 +88,6 @@ async fn every_route_asks_for_its_scope_and_hides_what_may_not_be_seen() {
         repo: repo.id,
         key: "k".to_owned(),
         event: "push".to_owned(),
-        headers: Default::default(),
         body: Vec::new(),
         received_at: longshore_core::Timestamp::now(),
     };

@@ -137,7 +137,6 @@ impl World {
             repo,
             key: key.to_owned(),
             event: "push".to_owned(),
-            headers: BTreeMap::new(),
             body: b"{}".to_vec(),
             received_at: Timestamp::now(),
         };

@@ -240,7 +240,11 @@ async fn add_parts(
             return refused(format!("they lie in each other more than {MAX_NESTING} deep"));
         }
         let mirror = mirror.submodule(&submodule.url).await?;
-        mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await?;
+        match checkout.by_stranger {
+            // Which repository of the host it is, the stranger says.
+            true => mirror.fetch_only(&submodule.url, &submodule.commit).await?,
+            false => mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await?,
+        };
         let depth = checkout.depth;
         let history = History::of(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
         let checkout = Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, ..*checkout };

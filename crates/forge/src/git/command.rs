@@ -2,7 +2,7 @@
 //! its caller goes away or its time is over, and tells its errors without credentials.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -25,11 +25,9 @@ const MAX_OUTPUT: u64 = 256 << 20;
 const MAX_COMPLAINT: usize = 2000;
 
 /// Taken over from our own environment; everything else of it stays outside.
-const PASSED_ON: [&str; 14] = [
+const PASSED_ON: [&str; 12] = [
     "PATH",
     "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
     "GIT_SSL_CAINFO",
     "GIT_SSL_CAPATH",
     "http_proxy",
@@ -43,7 +41,7 @@ const PASSED_ON: [&str; 14] = [
 ];
 
 /// Above any file of any repository, in git's own order of precedence.
-const CONFIG: [(&str, &str); 22] = [
+const CONFIG: [(&str, &str); 23] = [
     ("core.hooksPath", "/dev/null"),
     ("core.attributesFile", "/dev/null"),
     ("core.excludesFile", "/dev/null"),
@@ -53,6 +51,8 @@ const CONFIG: [(&str, &str); 22] = [
     ("core.sparseCheckout", "false"),
     ("core.splitIndex", "false"),
     ("core.quotePath", "false"),
+    // A branch may be called as a commit is; a commit's full name means the commit all the same, and nothing is to be said about it.
+    ("core.warnAmbiguousRefs", "false"),
     ("core.askPass", "false"),
     ("credential.helper", ""),
     ("protocol.ext.allow", "never"),
@@ -76,6 +76,8 @@ pub struct Git {
     program: PathBuf,
     remote_limit: Duration,
     local_limit: Duration,
+    ca_file: Option<PathBuf>,
+    most_received: (u64, u64),
 }
 
 impl Default for Git {
@@ -84,6 +86,8 @@ impl Default for Git {
             program: PathBuf::from("git"),
             remote_limit: Duration::from_secs(600),
             local_limit: Duration::from_secs(300),
+            ca_file: None,
+            most_received: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
         }
     }
 }
@@ -103,12 +107,41 @@ impl Git {
         self
     }
 
+    /// The authorities whose certificates are trusted, as a file of PEM: in place of the system's.
+    #[must_use]
+    pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(file.into());
+        self
+    }
+
+    /// How many bytes, packed, and how many objects a commit that is on no branch or tag may bring (default: 1 GiB, 1,000,000).
+    #[must_use]
+    pub const fn with_most_received(mut self, bytes: u64, objects: u64) -> Self {
+        self.most_received = (bytes, objects);
+        self
+    }
+
     /// Git on no repository in particular.
     pub(crate) fn command(&self) -> Invocation {
-        let mut command = Command::new(&self.program);
+        self.begin(Command::new(&self.program))
+    }
+
+    /// Git on the repository whose data lies in `git_dir`, none of whose files grows beyond what may be received: the kernel ends whoever
+    /// writes more. The limit holds for the programs that it starts, too.
+    pub(crate) fn bounded(&self, git_dir: &Path) -> Invocation {
+        let blocks = self.most_received.0.div_ceil(512).to_string();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"ulimit -f "$1" && shift && exec "$@""#, "sh", &blocks]).arg(&self.program);
+        let mut invocation = self.begin(shell);
+        invocation.command.env("GIT_DIR", git_dir);
+        invocation
+    }
+
+    fn begin(&self, mut command: Command) -> Invocation {
+        let is_passed_on = |name: &&&str| self.ca_file.is_none() || !name.starts_with("GIT_SSL_");
         command
             .env_clear()
-            .envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(PASSED_ON.iter().filter(is_passed_on).filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs([
                 ("HOME", "/nonexistent"),
                 ("LC_ALL", "C"),
@@ -136,6 +169,9 @@ impl Git {
         for (key, value) in CONFIG {
             invocation.config(key, value);
         }
+        if let Some(file) = &self.ca_file {
+            invocation.config("http.sslCAInfo", file);
+        }
         invocation
     }
 
@@ -155,6 +191,11 @@ impl Git {
 
     pub(crate) const fn remote_limit(&self) -> Duration {
         self.remote_limit
+    }
+
+    /// Bytes and objects.
+    pub(crate) const fn most_received(&self) -> (u64, u64) {
+        self.most_received
     }
 }
 
@@ -180,7 +221,7 @@ pub(crate) struct Ended {
 
 impl Invocation {
     /// Configuration through the environment: it wins over every file, and no argument shows it.
-    pub(crate) fn config(&mut self, key: &str, value: &str) {
+    pub(crate) fn config(&mut self, key: &str, value: impl AsRef<OsStr>) {
         self.command.env(format!("GIT_CONFIG_KEY_{}", self.config), key);
         self.command.env(format!("GIT_CONFIG_VALUE_{}", self.config), value);
         self.config += 1;
@@ -204,7 +245,7 @@ impl Invocation {
         self
     }
 
-    pub(crate) fn args<A: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
         self
     }

@@ -1,13 +1,37 @@
 //! Single files of a commit, and which files a push changed: what a pipeline may ask of a repository besides itself.
 
+use std::collections::BTreeSet;
+
 use super::{GitError, Mirror};
-use crate::CommitId;
+use crate::{CommitId, Revision};
 
 /// A template is a pipeline file.
 const MAX_FILE_LEN: u64 = 256 * 1024;
 
 /// More changed files than filters by path are for.
 const MAX_CHANGED: usize = 20_000;
+
+/// Which files a push or a pull request changes, by their paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    Files(BTreeSet<String>),
+    /// Nobody can say; why not, for people.
+    Unknown(&'static str),
+}
+
+impl Changed {
+    fn of(files: BTreeSet<String>) -> Self {
+        if files.len() > MAX_CHANGED { Self::Unknown("it changes more than 20,000 files") } else { Self::Files(files) }
+    }
+
+    /// What one or the other changes.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Files(one), Self::Files(other)) => Self::of(one.into_iter().chain(other).collect()),
+            (Self::Unknown(why), _) | (_, Self::Unknown(why)) => Self::Unknown(why),
+        }
+    }
+}
 
 impl Mirror {
     /// The bytes of a file at `commit`, or why there are none: it is not there, a link, a folder, or too large. `path` is
@@ -46,50 +70,67 @@ impl Mirror {
         read.output("reading a file", &[]).await.map(Ok)
     }
 
-    /// The paths of the files that differ between `before` and `commit`; from the first parent on where `before` is
-    /// not given or not here (a new branch, a forced push), all files of a first commit. Nothing where there are too many.
+    /// The files that a push of `commit` to a branch changes. Where `before` leads to the commit, those that differ between the two. On a new
+    /// branch, after a forced push, and where `before` is not here, those that the branch changes since it left `default`, the newest commit
+    /// of the default branch; after a forced push those besides that differ from `before`, if that is here. On the default
+    /// branch there is nothing that it left: `default` is nothing then.
     ///
     /// # Errors
     /// When git fails.
-    pub async fn changed_files(
+    pub async fn changed_by_push(
         &self,
         commit: &CommitId,
         before: Option<&CommitId>,
-    ) -> Result<Option<Vec<String>>, GitError> {
-        let parent = format!("{}^1", commit.as_str());
-        let from = before.map(CommitId::as_str).into_iter().chain([parent.as_str()]);
-        for from in from {
-            let diff = self.diff().args(["--end-of-options", from, commit.as_str()]);
-            let ended = diff.run("looking for changed files", &[]).await?;
-            if ended.success {
-                return Ok(paths(&ended.stdout));
+        default: Option<&CommitId>,
+    ) -> Result<Changed, GitError> {
+        let before = match before {
+            Some(before) => self.here(before).await?,
+            None => None,
+        };
+        let since_before = match &before {
+            Some(before) => self.between(before, commit).await?,
+            None => Changed::Unknown("the commit before the push is not known"),
+        };
+        let went_on = match &before {
+            Some(before) => self.is_on(before, commit).await?,
+            None => false,
+        };
+        match default {
+            Some(default) if !went_on => {
+                let since_left = self.changed_since_merge_base(commit, default).await?;
+                // Without a commit before it, the branch as a whole is what came.
+                Ok(if before.is_some() { since_before.and(since_left) } else { since_left })
             }
+            Some(_) | None => Ok(since_before),
         }
-        let first = self.diff().args(["--root", "--no-commit-id", "--end-of-options", commit.as_str()]);
-        Ok(paths(&first.output("looking for changed files", &[]).await?))
     }
 
-    /// The paths of the files that `commit` changes beyond what it has in common with `target`. Nothing where there are too many, or
-    /// where the two have nothing in common.
+    /// The files that `commit` changes beyond what it has in common with `target`.
     ///
     /// # Errors
     /// When git fails.
-    pub async fn changed_since_merge_base(
-        &self,
-        commit: &CommitId,
-        target: &CommitId,
-    ) -> Result<Option<Vec<String>>, GitError> {
-        let base = self.git().in_repository(self.folder()).args([
-            "merge-base",
-            "--end-of-options",
-            target.as_str(),
-            commit.as_str(),
-        ]);
-        let base = base.run("looking for a merge base", &[]).await?;
+    pub async fn changed_since_merge_base(&self, commit: &CommitId, target: &CommitId) -> Result<Changed, GitError> {
+        let base = ["merge-base", "--end-of-options", target.as_str(), commit.as_str()];
+        let base = self.git().in_repository(self.folder()).args(base).run("looking for a merge base", &[]).await?;
         let base = std::str::from_utf8(&base.stdout).ok().and_then(|line| line.trim_end().parse::<CommitId>().ok());
-        let Some(base) = base else { return Ok(None) };
-        let diff = self.diff().args(["--end-of-options", base.as_str(), commit.as_str()]);
-        Ok(paths(&diff.output("looking for changed files", &[]).await?))
+        match base {
+            Some(base) => self.between(&base, commit).await,
+            None => Ok(Changed::Unknown("it has no commit in common with the branch that it is compared with")),
+        }
+    }
+
+    /// The commit, if it is here.
+    async fn here(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        match self.resolve(&Revision::Commit(commit.clone())).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(GitError::UnknownRevision { .. } | GitError::NotACommit { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn between(&self, from: &CommitId, to: &CommitId) -> Result<Changed, GitError> {
+        let diff = self.diff().args(["--end-of-options", from.as_str(), to.as_str()]);
+        Ok(changed(&diff.output("looking for changed files", &[]).await?))
     }
 
     fn diff(&self) -> super::command::Invocation {
@@ -104,12 +145,7 @@ impl Mirror {
     }
 }
 
-fn paths(output: &[u8]) -> Option<Vec<String>> {
-    let paths: Vec<String> = output
-        .split(|byte| *byte == 0)
-        .filter(|path| !path.is_empty())
-        .take(MAX_CHANGED + 1)
-        .map(|path| String::from_utf8_lossy(path).into_owned())
-        .collect();
-    (paths.len() <= MAX_CHANGED).then_some(paths)
+fn changed(output: &[u8]) -> Changed {
+    let paths = output.split(|byte| *byte == 0).filter(|path| !path.is_empty()).take(MAX_CHANGED + 1);
+    Changed::of(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
 }

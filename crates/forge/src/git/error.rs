@@ -2,6 +2,9 @@
 
 use std::{io, time::Duration};
 
+/// Where ssh looks: the home of the passwd entry, whatever HOME says.
+const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its image /root/.ssh, with `--user longshore` /var/lib/longshore/.ssh)";
+
 /// Every error of this crate's git part. Texts are for people and hold no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -11,10 +14,22 @@ pub enum GitError {
         "{address} wants other credentials than the clone address holds: check user, token and its rights ({detail})"
     )]
     Authentication { address: String, detail: String },
+    #[error(
+        "{address} takes no ssh key that the server has: put one that may read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
+    )]
+    SshKey { address: String, detail: String },
+    #[error(
+        "ssh does not know the host key of {address}: add the line that `ssh-keyscan` prints for the host, once you have checked it, to known_hosts in {SSH_FOLDER} ({detail})"
+    )]
+    UnknownHostKey { address: String, detail: String },
+    #[error(
+        "the host key of {address} is another one than known_hosts says: if the host was set up anew, replace its line in known_hosts in {SSH_FOLDER}; if not, somebody else answers in its place ({detail})"
+    )]
+    ChangedHostKey { address: String, detail: String },
     #[error("{address} cannot be reached: check host, port and network ({detail})")]
     Unreachable { address: String, detail: String },
     #[error(
-        "the certificate of {address} is not trusted: if its authority is your own, mount its certificate into Longshore's container and name the file in SSL_CERT_FILE ({detail})"
+        "the certificate of {address} is not trusted: if its authority is your own, mount its certificate into Longshore's container and name the file in LONGSHORE_CA_FILE ({detail})"
     )]
     Certificate { address: String, detail: String },
     #[error("git did not finish in {} s ({operation}); raise the timeout if the repository is large", .limit.as_secs())]
@@ -27,6 +42,8 @@ pub enum GitError {
     Redirect { address: String, detail: String },
     #[error("{revision} is not in the repository: it was deleted or replaced since, or never pushed")]
     UnknownRevision { revision: String },
+    #[error("{revision} names a {kind}, not a commit: only commits can be built")]
+    NotACommit { revision: String, kind: String },
     #[error("{address} uses SHA-256 object names, which are not supported yet")]
     ObjectFormat { address: String },
     #[error("`.longshore.yml` and `.longshore/` are both there: remove one of them")]
@@ -38,6 +55,10 @@ pub enum GitError {
         super::size::MAX_ENTRIES, super::size::MAX_BYTES >> 30
     )]
     TooLarge { commit: String },
+    #[error(
+        "{commit} is on no branch or tag, and brings more than {bytes} bytes, packed, or more than {objects} objects: that is not taken in"
+    )]
+    TooMuch { commit: String, bytes: u64, objects: u64 },
     #[error("git is not installed, or not on the PATH: install git")]
     NoGit,
     #[error("git failed ({operation}): {detail}")]
@@ -59,6 +80,9 @@ impl GitError {
         match self {
             Self::NotFound { .. }
             | Self::Authentication { .. }
+            | Self::SshKey { .. }
+            | Self::UnknownHostKey { .. }
+            | Self::ChangedHostKey { .. }
             | Self::Unreachable { .. }
             | Self::Certificate { .. }
             | Self::Timeout { .. }
@@ -68,10 +92,12 @@ impl GitError {
             | Self::Io { .. } => true,
             Self::RefusedAddress { .. }
             | Self::UnknownRevision { .. }
+            | Self::NotACommit { .. }
             | Self::ObjectFormat { .. }
             | Self::BothForms
             | Self::PipelineFile { .. }
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::TooMuch { .. } => false,
         }
     }
 
@@ -101,9 +127,13 @@ impl GitError {
             Self::ObjectFormat { address }
         } else if has(&["certificate"]) {
             Self::Certificate { address, detail }
+        } else if has(&["IDENTIFICATION HAS CHANGED", "key differs from the key for the IP"]) {
+            Self::ChangedHostKey { address, detail }
         } else if has(&["Host key verification failed"]) {
-            let detail = format!("ssh does not know the host's key, add it to known_hosts: {detail}");
-            Self::Unreachable { address, detail }
+            Self::UnknownHostKey { address, detail }
+        } else if has(&["Permission denied (", "Too many authentication failures"]) {
+            // The ways to log in stand between the parentheses; no host over http says it so.
+            Self::SshKey { address, detail }
         } else if has(&[
             "Authentication failed",
             "could not read Username",
@@ -114,7 +144,7 @@ impl GitError {
             "error: 403",
         ]) {
             Self::Authentication { address, detail }
-        } else if has(&["couldn't find remote ref", "not our ref"]) {
+        } else if has(&["couldn't find remote ref", "not our ref", "unadvertised object"]) {
             Self::UnknownRevision { revision: detail }
         } else if has(&["not found", "error: 404", "does not appear to be a git repository", "does not exist"]) {
             Self::NotFound { address, detail }
@@ -133,6 +163,39 @@ impl GitError {
             Self::Unreachable { address, detail }
         } else {
             Self::Failed { operation: "fetch", detail }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What OpenSSH and git print.
+    fn text(said: &str) -> (GitError, String) {
+        let said = format!(
+            "{said}; fatal: Could not read from remote repository.; Please make sure you have the correct access rights; and the repository exists."
+        );
+        let error = GitError::of_remote("git@h:team/app.git", said);
+        let text = error.to_string();
+        (error, text)
+    }
+
+    #[test]
+    fn an_unknown_host_key_and_a_missing_key_say_what_to_do_and_where() {
+        let (error, said) = text(
+            "No ED25519 host key is known for h and you have requested strict checking.; Host key verification failed.",
+        );
+        assert!(matches!(error, GitError::UnknownHostKey { .. }) && error.may_mend(), "{error:?}");
+        assert!(said.contains("ssh-keyscan") && said.contains("known_hosts") && said.contains("/root/.ssh"), "{said}");
+        let changed = "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @; Host key verification failed.";
+        let (error, said) = text(changed);
+        assert!(matches!(error, GitError::ChangedHostKey { .. }) && error.may_mend(), "{error:?}");
+        assert!(said.contains("replace its line in known_hosts"), "{said}");
+        for denied in ["git@h: Permission denied (publickey).", "git@h: Permission denied (publickey,password)."] {
+            let (error, said) = text(denied);
+            assert!(matches!(error, GitError::SshKey { .. }) && error.may_mend(), "{error:?}");
+            assert!(said.contains("ssh key") && said.contains("/var/lib/longshore/.ssh"), "{said}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What was fetched of each repository: a bare repository per registration, named by our id, never by an outsider's.
 //!
-//! Refs follow the remote's, objects stay: a queued build's commit outlives a force-push.
+//! Branches and tags follow the remote's. A commit outlives a forced push as long as a build of it is not over, and some time longer.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,8 @@ use longshore_core::RepoId;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::{CloneUrl, Git, GitError, remains};
+use super::{CloneUrl, Git, GitError, command::Ended, remains};
 use crate::{CommitId, RefName, Revision, text};
-
-/// Packing a large repository takes its time; what is killed in the middle begins anew.
-const PACKING: Duration = Duration::from_secs(60 * 60);
 
 /// What is read of a commit's message, author and address: more than is kept of them.
 const MAX_FACTS: u64 = 256 << 10;
@@ -26,6 +23,10 @@ const MAX_FACTS: u64 = 256 << 10;
 /// How long a remote may take to name its default branch: a question that others wait for.
 const ASKING: Duration = Duration::from_secs(30);
 
+pub(super) const FETCH: [&str; 6] =
+    ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+
+/// Names in full on both sides: git looks for no others that end so.
 const BRANCHES_AND_TAGS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
 /// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
@@ -138,7 +139,7 @@ pub struct CommitFacts {
 pub struct Mirror {
     git: Git,
     folder: PathBuf,
-    fetching: Mutex<()>,
+    pub(super) fetching: Mutex<()>,
     submodules: Mutex<HashMap<PathBuf, Arc<Self>>>,
 }
 
@@ -210,24 +211,32 @@ impl Mirror {
         if let Some(commit) = self.present(wanted).await? {
             return Ok(commit);
         }
-        let request = match wanted {
-            Wanted::PullRequest { number, .. } => Some(format!("+refs/pull/{number}/head:refs/pull/{number}/head")),
-            Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => None,
-        };
-        let all: Vec<&str> = BRANCHES_AND_TAGS.into_iter().chain(request.as_deref()).collect();
-        // A branch that is gone is not built any more, and does not stand in the way of a new branch below its name.
-        self.fetch_refs(url, &["--prune"], &all).await?;
+        match wanted {
+            Wanted::PullRequest { number, .. } => {
+                let name = format!("refs/pull/{number}/head");
+                let (fetched, request) = tokio::join!(self.fetch_branches_and_tags(url), self.at_remote(url, &name));
+                fetched?;
+                request?.ok_or(GitError::UnknownRevision { revision: name })?;
+            }
+            Wanted::Ref(_) | Wanted::Commit(_) | Wanted::Push { .. } => self.fetch_branches_and_tags(url).await?,
+        }
         let revision = wanted.revision();
         match (self.resolve(&revision).await, &revision) {
-            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => {
-                // Not reachable any more; many forges still give it by its name.
-                match self.fetch_refs(url, &[], &[commit.as_str()]).await {
-                    Ok(()) => self.resolve(&revision).await,
-                    Err(error) if error.is_temporary() => Err(error),
-                    Err(_) => Err(GitError::UnknownRevision { revision: commit.to_string() }),
-                }
-            }
+            // A pull request's, or not reachable any more; many forges still give it by its name.
+            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => self.bring(url, commit).await,
             (result, _) => result,
+        }
+    }
+
+    /// Brings one commit here, with its history and within the limits of what a stranger may bring, unless it is here already.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_only(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
+        let _one = self.fetching.lock().await;
+        match self.resolve(&Revision::Commit(commit.clone())).await {
+            Err(GitError::UnknownRevision { .. }) => self.bring(url, commit).await,
+            result => result,
         }
     }
 
@@ -237,7 +246,21 @@ impl Mirror {
     /// As [`Self::fetch`].
     pub async fn update(&self, url: &CloneUrl) -> Result<(), GitError> {
         let _one = self.fetching.lock().await;
-        self.fetch_refs(url, &["--prune"], &BRANCHES_AND_TAGS).await
+        self.fetch_branches_and_tags(url).await
+    }
+
+    /// The object that the remote has under exactly this name, an annotated tag's own; nothing where it has no such ref.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn at_remote(&self, url: &CloneUrl, name: &str) -> Result<Option<CommitId>, GitError> {
+        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = ask.args(["ls-remote", "--quiet", "--end-of-options", url.address(), name]);
+        let answer = ask.output("asking for a ref", &[]).await?;
+        let answer = String::from_utf8_lossy(&answer);
+        // It lists whatever ends so: `refs/heads/refs/tags/v1` where `refs/tags/v1` was asked for.
+        let mut refs = answer.lines().filter_map(|line| line.split_once('\t'));
+        Ok(refs.find(|(_, found)| *found == name).and_then(|(object, _)| object.parse().ok()))
     }
 
     /// The branch that the remote's HEAD is on, by its short name; nothing where the remote does not say, or has no such branch yet.
@@ -253,15 +276,10 @@ impl Mirror {
         Ok(head.and_then(|head| head.parse::<RefName>().ok()?.branch().map(str::to_owned)))
     }
 
-    async fn fetch_refs(&self, url: &CloneUrl, options: &[&str], refs: &[&str]) -> Result<(), GitError> {
-        let fetch = self
-            .git
-            .in_repository(&self.folder)
-            .remote(url, self.git.remote_limit())
-            .args(["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
-            .args(options)
-            .args(["--end-of-options", url.address()])
-            .args(refs);
+    async fn fetch_branches_and_tags(&self, url: &CloneUrl) -> Result<(), GitError> {
+        let fetch = self.git.in_repository(&self.folder).remote(url, self.git.remote_limit());
+        // A branch that is gone is not built any more, and does not stand in the way of a new branch below its name.
+        let fetch = fetch.args(FETCH).args(["--prune", "--end-of-options", url.address()]).args(BRANCHES_AND_TAGS);
         let fetched = fetch.output("fetch", &[]).await;
         if fetched.is_err() {
             // A host that breaks off again and again would fill the disk.
@@ -294,21 +312,37 @@ impl Mirror {
         }
     }
 
-    /// The commit that `revision` names in the mirror, through annotated tags.
+    /// The commit that `revision` names in the mirror, through annotated tags. A branch or tag is the one of exactly that name.
     ///
     /// # Errors
-    /// [`GitError::UnknownRevision`] when there is none.
+    /// [`GitError::UnknownRevision`] when there is none, [`GitError::NotACommit`] when it leads to something else.
     pub async fn resolve(&self, revision: &Revision) -> Result<CommitId, GitError> {
-        let resolve = self.git.in_repository(&self.folder).args([
-            "rev-parse",
-            "--verify",
-            "--quiet",
-            "--end-of-options",
-            &format!("{revision}^{{commit}}"),
-        ]);
-        let ended = resolve.run("resolving a revision", &[]).await?;
-        let commit = std::str::from_utf8(&ended.stdout).ok().and_then(|line| line.trim_end().parse().ok());
-        commit.filter(|_| ended.success).ok_or_else(|| GitError::UnknownRevision { revision: revision.to_string() })
+        let unknown = || GitError::UnknownRevision { revision: revision.to_string() };
+        let object = match revision {
+            Revision::Commit(commit) => commit.clone(),
+            Revision::Ref(name) => self.object_of(name).await?.ok_or_else(unknown)?,
+        };
+        let peeled = format!("{object}^{{commit}}");
+        let resolve = ["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled];
+        let resolve = self.git.in_repository(&self.folder).args(resolve).run("resolving a revision", &[]).await?;
+        if let Some(commit) = only_line(&resolve).and_then(|line| line.parse().ok()) {
+            return Ok(commit);
+        }
+        let peeled = format!("{object}^{{}}");
+        let kind = self.git.in_repository(&self.folder).args(["cat-file", "-t", &peeled]);
+        let kind = kind.run("looking at an object", &[]).await?;
+        match only_line(&kind) {
+            Some(kind) => Err(GitError::NotACommit { revision: revision.to_string(), kind: kind.to_owned() }),
+            None => Err(unknown()),
+        }
+    }
+
+    /// What a branch or tag points at, an annotated tag at its own object. Most of git's commands take a name for other refs
+    /// that end so where there is none of exactly that name; this one does not.
+    async fn object_of(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
+        let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
+        let found = look.run("looking for a branch or tag", &[]).await?;
+        Ok(only_line(&found).and_then(|line| line.parse().ok()))
     }
 
     /// Whether `commit` is `newest` or one that leads to it; none that is not here is.
@@ -335,17 +369,11 @@ impl Mirror {
         let log = log.args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
         Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
     }
+}
 
-    /// Packs what many small fetches left behind, if it is time. Nobody has to wait for it: git lets others fetch and read meanwhile,
-    /// and packs once at a time.
-    ///
-    /// # Errors
-    /// When git fails.
-    pub async fn maintain(&self) -> Result<(), GitError> {
-        let mut gc = self.git.in_repository(&self.folder).limit(PACKING);
-        gc.config("gc.auto", "2000");
-        gc.args(["gc", "--auto", "--quiet"]).output("packing a mirror", &[]).await.map(drop)
-    }
+/// The line that git has printed, if it ended well.
+fn only_line(ended: &Ended) -> Option<&str> {
+    std::str::from_utf8(&ended.stdout).ok().filter(|_| ended.success).map(str::trim_end)
 }
 
 /// One commit's name, author, address and message, NUL between them.

@@ -7,8 +7,12 @@ use std::{
     path::Path,
 };
 
-/// Removes both. Nobody may be at work in the repository.
+/// Removes both, and what was being received. Nobody may be at work in the repository.
 pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(folder.join(super::incoming::FOLDER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     remove_locks(folder)?;
     remove_halves(folder)
 }

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     mirror::{on, world, world_with},
-    support::{GitHost, Options, base64},
+    support::{GitHost, Options, base64, tls::Tls},
 };
 
 #[tokio::test]
@@ -134,5 +134,17 @@ async fn a_host_whose_certificate_is_not_trusted_is_asked_again_and_the_error_sa
     let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
     assert!(matches!(error, GitError::Certificate { .. }) && error.is_temporary(), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("SSL_CERT_FILE") && !text.contains("s3cr3t"), "{text}");
+    assert!(text.contains("LONGSHORE_CA_FILE") && !text.contains("s3cr3t"), "{text}");
+}
+
+#[tokio::test]
+async fn a_host_whose_authority_is_named_is_fetched_from_over_https() {
+    let world = world().await;
+    let tls = Tls::before(world.host.address.port(), world.folder.path());
+    let url = format!("https://127.0.0.1:{}/app/.git", tls.port).parse().unwrap();
+    let error = world.mirror.fetch(&url, &on("main")).await.unwrap_err();
+    assert!(matches!(error, GitError::Certificate { .. }), "{error:?}");
+    let trusting = Git::default().with_ca_file(&tls.authority);
+    let mirror = Mirror::open_or_create(trusting, &world.folder.path().join("trusting.git")).await.unwrap();
+    assert_eq!(mirror.fetch(&url, &on("main")).await.unwrap(), world.head());
 }

@@ -5,6 +5,7 @@
 mod checkout;
 mod cost;
 mod hosts;
+mod incoming;
 mod mirror;
 mod size;
 #[path = "../support/mod.rs"]

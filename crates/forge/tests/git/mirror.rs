@@ -6,7 +6,7 @@ use crate::support::{GitHost, Options, Repository, git};
 use longshore_core::RepoId;
 use longshore_forge::{
     CommitId, RefName, Revision,
-    git::{CloneUrl, Git, GitError, Mirror, Mirrors, Wanted},
+    git::{Changed, CloneUrl, Git, GitError, Mirror, Mirrors, Wanted},
 };
 
 pub(crate) struct World {
@@ -179,7 +179,7 @@ async fn two_fetches_at_once_do_not_collide() {
     for result in [results.0, results.1, results.2, results.3] {
         assert_eq!(result.unwrap(), world.head());
     }
-    world.mirror.maintain().await.unwrap();
+    world.mirror.maintain(&[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -310,6 +310,10 @@ async fn of_a_commits_facts_no_more_is_read_than_a_person_reads_and_what_was_cut
     assert!(long.author.ends_with("é…") && long.message.is_empty(), "{}", long.message);
 }
 
+fn files(names: &[&str]) -> Changed {
+    Changed::Files(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
 #[tokio::test]
 async fn the_changed_files_of_a_push_are_those_between_its_commits() {
     let world = world().await;
@@ -320,16 +324,67 @@ async fn the_changed_files_of_a_push_are_those_between_its_commits() {
     world.repository.commit("third");
     let third = world.head();
     world.fetch(&on("main")).await.unwrap();
-    let changed = async |commit: &CommitId, before: Option<&CommitId>| {
-        world.mirror.changed_files(commit, before).await.unwrap().unwrap()
+    let changed = async |before: Option<&CommitId>, default: Option<&CommitId>| {
+        world.mirror.changed_by_push(&third, before, default).await.unwrap()
     };
-    assert_eq!(changed(&third, Some(&first)).await, ["docs/é.md", "src/b"]);
-    assert_eq!(changed(&third, Some(&second)).await, ["src/a file", "src/b"]);
-    // A new branch, and a commit that a forced push took away: from the parent on.
-    assert_eq!(changed(&second, None).await, ["docs/é.md", "src/a file"]);
+    assert_eq!(changed(Some(&first), None).await, files(&["docs/é.md", "src/b"]));
+    assert_eq!(changed(Some(&second), None).await, files(&["src/a file", "src/b"]));
+    // Pushed on, a branch changes what came, wherever the default branch is.
+    assert_eq!(changed(Some(&second), Some(&first)).await, files(&["src/a file", "src/b"]));
+    // Of the default branch, nobody knows what it had before.
     let gone: CommitId = "1".repeat(40).parse().unwrap();
-    assert_eq!(changed(&third, Some(&gone)).await, ["src/a file", "src/b"]);
-    assert_eq!(changed(&first, None).await, [".longshore.yml"]);
+    for before in [None, Some(&gone)] {
+        assert!(matches!(changed(before, None).await, Changed::Unknown(why) if why.contains("before the push")));
+    }
+}
+
+#[tokio::test]
+async fn a_new_branch_and_one_that_was_pushed_by_force_change_what_they_do_since_they_left_the_default_branch() {
+    let world = world().await;
+    let repository = &world.repository;
+    repository.git(&["checkout", "-q", "-b", "topic"]);
+    repository.write("src/one", "1").commit("one");
+    repository.write("docs/two", "1").commit("two");
+    repository.write("README.md", "1").commit("three");
+    let topic = world.head();
+    repository.write("README.md", "2").git(&["commit", "-q", "-a", "--amend", "-m", "three again"]);
+    let forced = world.head();
+    repository.git(&["checkout", "-q", "main"]);
+    repository.write("meanwhile", "1").commit("meanwhile");
+    let main = world.head();
+    repository.git(&["branch", "before", topic.as_str()]);
+    world.fetch(&on("topic")).await.unwrap();
+
+    let since_it_left = files(&["README.md", "docs/two", "src/one"]);
+    let changed = async |commit: &CommitId, before: Option<&CommitId>, default: &CommitId| {
+        world.mirror.changed_by_push(commit, before, Some(default)).await.unwrap()
+    };
+    let gone: CommitId = "1".repeat(40).parse().unwrap();
+    assert_eq!(changed(&topic, None, &main).await, since_it_left);
+    assert_eq!(changed(&forced, Some(&gone), &main).await, since_it_left);
+    assert_eq!(changed(&forced, Some(&topic), &main).await, since_it_left);
+    // What a forced push takes away is a change of the branch, too.
+    repository.git(&["checkout", "-q", "-B", "topic", "main"]);
+    repository.write("README.md", "3").commit("only this");
+    let reset = world.fetch(&on("topic")).await.unwrap();
+    let all = files(&["README.md", "docs/two", "meanwhile", "src/one"]);
+    assert_eq!(changed(&reset, Some(&topic), &main).await, all);
+
+    // A new branch whose newest commit is a merge: what both sides bring.
+    repository.git(&["checkout", "-q", "-b", "merged", forced.as_str()]);
+    repository.write("src/three", "1").commit("four");
+    repository.git(&["checkout", "-q", "-b", "side", topic.as_str()]);
+    repository.write("lib/side", "1").git(&["rm", "-q", "README.md"]);
+    repository.commit("side");
+    repository.git(&["merge", "-q", "-s", "ours", "-m", "merge", "merged"]);
+    let merged = world.fetch(&on("side")).await.unwrap();
+    assert_eq!(changed(&merged, None, &main).await, files(&["docs/two", "lib/side", "src/one"]));
+
+    // With nothing in common nobody can say.
+    repository.git(&["checkout", "-q", "--orphan", "alone"]);
+    repository.commit("alone");
+    let alone = world.fetch(&on("alone")).await.unwrap();
+    assert!(matches!(changed(&alone, None, &main).await, Changed::Unknown(why) if why.contains("in common")));
 }
 
 #[tokio::test]
@@ -365,7 +420,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     let target = world.mirror.resolve(&Revision::Ref(branch("main"))).await.unwrap();
     assert_eq!(target, world.head(), "the target comes with it");
     let changed = world.mirror.changed_since_merge_base(&head, &target).await.unwrap();
-    assert_eq!(changed, Some(vec!["src/new".to_owned()]));
+    assert_eq!(changed, files(&["src/new"]));
     // Pushed over meanwhile: what the delivery told of is built all the same.
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
@@ -379,4 +434,56 @@ async fn a_pull_request_whose_ref_is_gone_says_so_and_brings_nothing() {
     let wanted = Wanted::PullRequest { number: 9, head: world.head() };
     let error = world.fetch(&wanted).await.unwrap_err();
     assert!(error.to_string().contains("refs/pull/9/head"), "{error}");
+}
+
+#[tokio::test]
+async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_it() {
+    let world = world().await;
+    let head = world.head();
+    for name in ["refs/tags/v9", "refs/heads/x", "tags/v9", "refs/pull/7/head"] {
+        world.repository.git(&["update-ref", &format!("refs/heads/{name}"), "HEAD"]);
+    }
+    let wanted = |name: &str| Wanted::Ref(name.parse().unwrap());
+    for name in ["refs/tags/v9", "refs/heads/x"] {
+        let error = world.fetch(&wanted(name)).await.unwrap_err();
+        assert!(matches!(error, GitError::UnknownRevision { .. }), "{name}: {error:?}");
+        assert_eq!(world.mirror.at_remote(&world.url, name).await.unwrap(), None);
+        let inside = format!("refs/heads/{name}");
+        assert_eq!(world.fetch(&wanted(&inside)).await.unwrap(), head);
+        assert_eq!(world.mirror.at_remote(&world.url, &inside).await.unwrap(), Some(head.clone()));
+    }
+    let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
+    assert_eq!(world.fetch(&push).await.unwrap(), head, "the commit is here all the same");
+    let request = Wanted::PullRequest { number: 7, head: head.clone() };
+    assert!(matches!(world.fetch(&request).await, Err(GitError::UnknownRevision { .. })));
+    // The tag, once it is there, is the tag.
+    let tagged: CommitId = world.repository.commit("second").parse().unwrap();
+    world.repository.git(&["tag", "v9"]);
+    assert_eq!(world.fetch(&wanted("refs/tags/v9")).await.unwrap(), tagged);
+}
+
+#[tokio::test]
+async fn a_branch_that_is_called_as_a_commit_is_does_not_stand_for_it() {
+    let world = world().await;
+    let first = world.head();
+    let second: CommitId = world.repository.commit("second").parse().unwrap();
+    world.repository.git(&["update-ref", &format!("refs/heads/{first}"), second.as_str()]);
+    assert_eq!(world.fetch(&Wanted::Commit(first.clone())).await.unwrap(), first);
+    assert!(world.mirror.is_on(&first, &second).await.unwrap());
+    assert!(!world.mirror.is_on(&second, &first).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_tag_on_a_tree_is_said_to_be_no_commit() {
+    let world = world().await;
+    world.repository.git(&["tag", "-a", "-m", "tree", "tree", "HEAD^{tree}"]);
+    world.repository.git(&["tag", "blob", "HEAD:.longshore.yml"]);
+    for (name, kind) in [("refs/tags/tree", "a tree"), ("refs/tags/blob", "a blob")] {
+        let git_ref: RefName = name.parse().unwrap();
+        let after = world.repository.git(&["rev-parse", name]).parse().unwrap();
+        let error = world.fetch(&Wanted::Ref(git_ref.clone())).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("{name} names {kind}, not a commit")), "{error}");
+        let error = world.fetch(&Wanted::Push { git_ref, after }).await.unwrap_err();
+        assert!(error.to_string().contains(&format!("names {kind}, not a commit")), "{error}");
+    }
 }

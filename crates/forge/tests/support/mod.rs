@@ -1,5 +1,7 @@
 //! A real git host on loopback: `git http-backend` behind a small HTTP server, with optional basic authentication.
 
+pub(crate) mod tls;
+
 use std::{
     io::{self, BufRead as _, BufReader, Read, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},

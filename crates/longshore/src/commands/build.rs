@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Build>) -> super::Result {
-    let client = Client::new(&args.url, args.token);
+    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
     match args.command {
         Build::Start { repo, git_ref, commit, inputs } => {
             let repo = repo::find(&client, &repo)?;

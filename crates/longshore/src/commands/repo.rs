@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Repo>) -> super::Result {
-    let client = Client::new(&args.url, args.token);
+    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
     match args.command {
         Repo::Add { name, clone_url, forge, public } => {
             let body = json!({ "name": name, "clone_url": clone_url, "forge": forge, "public": public });

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Secret>) -> super::Result {
-    let client = Client::new(&args.url, args.token);
+    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
     match args.command {
         Secret::Set { repo, name, value, file } => {
             let value = match (value, file) {

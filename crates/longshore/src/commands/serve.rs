@@ -92,7 +92,10 @@ async fn serve(config: Config) -> super::Result {
     let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
     options.sandboxes_ready = config.sandboxes;
     options.sandbox_limit = config.sandboxes.max(config.capacity) + 2;
-    let git = Git::default();
+    let git = match &config.authorities {
+        Some(authorities) => Git::default().with_ca_file(authorities.write(&config.data)?),
+        None => Git::default(),
+    };
     let mirrors = Arc::new(Mirrors::new(git, config.data.join("mirrors")));
     let checkouts = Arc::new(Checkouts::open(config.data.join("checkouts"), CHECKOUT_CACHE_BYTES)?);
 

@@ -21,7 +21,7 @@ fn own_admin_token() -> Option<String> {
 }
 
 pub(crate) fn run(args: Remote<Token>) -> super::Result {
-    let client = Client::new(&args.url, args.token.or_else(own_admin_token));
+    let client = Client::new(&args.url, args.token.or_else(own_admin_token), args.ca_file.as_deref())?;
     match args.command {
         Token::Create { name, scopes } => {
             let token = client.post("/api/v1/tokens", &json!({ "name": name, "scopes": scopes }))?;

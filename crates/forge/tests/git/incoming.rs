@@ -1,0 +1,164 @@
+//! What comes on no branch or tag: how much of it is taken in, and how long it stays.
+
+use std::{path::Path, time::Duration};
+
+use longshore_forge::{
+    CommitId, Revision,
+    git::{Git, GitError, Mirror, Wanted},
+};
+
+use crate::mirror::{World, on, world};
+
+/// Bytes that nothing makes smaller.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(bytes).collect()
+}
+
+/// Bytes of all files below a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().flatten();
+    entries
+        .map(|entry| match entry.metadata().unwrap() {
+            folder if folder.is_dir() => size(&entry.path()),
+            file => file.len(),
+        })
+        .sum()
+}
+
+/// A commit of so many bytes that is on `refs/pull/<number>/head` alone.
+fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
+    let repository = &world.repository;
+    repository.git(&["checkout", "-q", "-b", "asked"]);
+    repository.write("large", noise(number, bytes));
+    let head = repository.commit("asked for");
+    repository.git(&["update-ref", &format!("refs/pull/{number}/head"), &head]);
+    repository.git(&["checkout", "-q", "main"]);
+    repository.git(&["branch", "-q", "-D", "asked"]);
+    Wanted::PullRequest { number, head: head.parse().unwrap() }
+}
+
+#[tokio::test]
+async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leaves_nothing() {
+    let world = world().await;
+    let bounded = Git::default().with_most_received(256 << 10, 1000);
+    let mirror = Mirror::open_or_create(bounded, &world.folder.path().join("bounded.git")).await.unwrap();
+    mirror.fetch(&world.url, &on("main")).await.unwrap();
+    let before = size(mirror.folder());
+    let wanted = asked_for(&world, 7, 8 << 20);
+    let error = mirror.fetch(&world.url, &wanted).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }) && !error.may_mend(), "{error:?}");
+    assert!(error.to_string().contains("more than 262144 bytes"), "{error}");
+    assert_eq!(size(mirror.folder()), before);
+    // The same asked for by its commit alone, as a job's checkout does.
+    let Wanted::PullRequest { head, .. } = wanted else { unreachable!() };
+    let error = mirror.fetch(&world.url, &Wanted::Commit(head.clone())).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
+    let error = mirror.fetch_only(&world.url, &head).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
+    assert_eq!(size(mirror.folder()), before);
+
+    // What is on a branch is the repository's own, and what fits is taken.
+    assert_eq!(world.fetch(&Wanted::Commit(head.clone())).await.unwrap(), head);
+    world.repository.git(&["update-ref", "refs/heads/large", head.as_str()]);
+    assert_eq!(mirror.fetch(&world.url, &on("large")).await.unwrap(), head);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_brings_too_many_objects_is_refused_and_leaves_nothing() {
+    let world = world().await;
+    let bounded = Git::default().with_most_received(1 << 20, 100);
+    let mirror = Mirror::open_or_create(bounded, &world.folder.path().join("bounded.git")).await.unwrap();
+    mirror.fetch(&world.url, &on("main")).await.unwrap();
+    let before = size(mirror.folder());
+    for n in 0..200 {
+        world.repository.write(&format!("many/{n}"), n.to_string());
+    }
+    let wanted = asked_for(&world, 7, 10);
+    let error = mirror.fetch(&world.url, &wanted).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
+    assert!(error.to_string().contains("more than 100 objects"), "{error}");
+    assert_eq!(size(mirror.folder()), before);
+}
+
+/// A blob that would take 300 MiB of memory is not even made room for; as a tree or a commit it has to fit in there.
+#[tokio::test]
+async fn an_object_that_would_take_the_servers_memory_is_refused() {
+    let world = world().await;
+    world.fetch(&on("main")).await.unwrap();
+    let path = &world.repository.0;
+    let mut commit = format!(
+        "tree {}\nauthor a <a> 0 +0000\ncommitter a <a> 0 +0000\n\n",
+        world.repository.git(&["rev-parse", "HEAD^{tree}"])
+    );
+    commit.push_str(&"a".repeat(300 << 20));
+    crate::support::write(&path.join(".git/large"), commit);
+    let head = world.repository.git(&["hash-object", "-t", "commit", "-w", ".git/large"]);
+    world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
+    let before = size(world.mirror.folder());
+    let error = world.fetch(&Wanted::PullRequest { number: 7, head: head.parse().unwrap() }).await.unwrap_err();
+    assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
+    assert_eq!(size(world.mirror.folder()), before);
+}
+
+#[tokio::test]
+async fn what_no_branch_and_no_build_needs_any_more_goes_and_the_mirror_shrinks() {
+    let world = world().await;
+    world.fetch(&on("main")).await.unwrap();
+    let before = size(world.mirror.folder());
+    let wanted = asked_for(&world, 7, 1 << 20);
+    let head = world.fetch(&wanted).await.unwrap();
+    // And what a forced push took away.
+    world.repository.write("pushed", noise(100, 1 << 20)).commit("pushed");
+    let pushed = world.fetch(&on("main")).await.unwrap();
+    world.repository.git(&["reset", "-q", "--hard", "HEAD^"]);
+    world.fetch(&on("main")).await.unwrap();
+    let is_here = async |commit: &CommitId| world.mirror.resolve(&Revision::Commit(commit.clone())).await.is_ok();
+
+    // Builds of both are not over.
+    world.mirror.prune(&[head.clone(), pushed.clone()], Duration::ZERO).await.unwrap();
+    assert!(is_here(&head).await && is_here(&pushed).await);
+    assert!(size(world.mirror.folder()) > before + (2 << 20));
+    // Those of the pull request are, not long ago.
+    world.mirror.prune(std::slice::from_ref(&pushed), Duration::from_secs(3600)).await.unwrap();
+    assert!(is_here(&head).await && is_here(&pushed).await);
+    world.mirror.prune(std::slice::from_ref(&pushed), Duration::ZERO).await.unwrap();
+    assert!(!is_here(&head).await && is_here(&pushed).await);
+    world.mirror.prune(&[], Duration::ZERO).await.unwrap();
+    assert!(!is_here(&pushed).await && is_here(&world.head()).await);
+    let after = size(world.mirror.folder());
+    assert!(after < before + (64 << 10), "{before} bytes before, {after} after");
+    // It is fetched again for whoever wants it again.
+    assert_eq!(world.fetch(&wanted).await.unwrap(), head);
+}
+
+#[tokio::test]
+async fn a_mirror_is_looked_through_once_a_day_and_keeps_the_commits_of_builds() {
+    let world = world().await;
+    let head = world.fetch(&asked_for(&world, 7, 1 << 20)).await.unwrap();
+    let folder = world.mirror.folder();
+    // What an older version kept of pull requests.
+    crate::support::git(folder, &["update-ref", "refs/pull/7/head", head.as_str()]);
+    world.mirror.maintain(std::slice::from_ref(&head)).await.unwrap();
+    let refs = || crate::support::git(folder, &["for-each-ref", "--format=%(refname)", "refs/kept", "refs/pull"]);
+    assert_eq!(refs(), format!("refs/kept/{head}"));
+    let full = size(folder);
+    world.mirror.maintain(&[]).await.unwrap();
+    assert_eq!(refs(), "");
+    assert!(size(folder) + (64 << 10) > full, "nothing goes before its time");
+    // Two days later: the last look, and what came since, are as old.
+    let old = std::time::SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
+    let age = |path: &Path| std::fs::File::open(path).unwrap().set_modified(old).unwrap();
+    age(&folder.join("pruned"));
+    for pack in std::fs::read_dir(folder.join("objects/pack")).unwrap().flatten() {
+        age(&pack.path());
+    }
+    world.mirror.maintain(&[]).await.unwrap();
+    assert!(size(folder) < full - (1 << 19), "{} bytes of {full}", size(folder));
+}
