@@ -1,0 +1,100 @@
+//! What several deliveries tell of alike is built once; what happens again is built again.
+
+use longshore_core::Timestamp;
+use longshore_scheduler::StartRequest;
+use longshore_store::deliveries::{self, DeliveryStatus};
+
+use crate::{NONE, PIPELINE, World, pull_request, push};
+
+const MAIN: &str = "refs/heads/main";
+
+#[tokio::test]
+async fn a_push_that_is_told_twice_at_once_is_one_build_and_the_other_delivery_names_it() {
+    for forge in ["git", "github", "gitea", "forgejo"] {
+        let world = World::new(forge, PIPELINE).await;
+        let after = world.repository.git(&["rev-parse", "HEAD"]);
+        let (one, two) = (push(MAIN, NONE, &after, 1), push(MAIN, NONE, &after, 2));
+        let ids = world.deliver("push", &[("id:1", &one), ("id:2", &two)]).await;
+        let (first, second) = (world.end(ids[0]).await, world.end(ids[1]).await);
+        assert_eq!(world.build(&first).await.number, 1, "{forge}");
+        assert_eq!((second.status, second.builds.len()), (DeliveryStatus::Ignored, 0), "{forge}: {second:?}");
+        assert!(second.reason.as_ref().unwrap().contains("build #1"), "{forge}: {second:?}");
+        // By its own id it is the delivery that it was.
+        assert_eq!(world.deliver("push", &[("id:1", &one)]).await, ids[..1]);
+        // Whoever asks by hand gets a build.
+        let mut tx = world.store.write().await.unwrap();
+        let (_, again) = deliveries::redeliver(&mut tx, ids[0], Timestamp::now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(world.build(&world.end(again).await).await.number, 2, "{forge}");
+        for _ in 0..2 {
+            world.scheduler.start_build(world.repo.id, StartRequest::default()).await.unwrap();
+        }
+        assert_eq!(world.builds().await, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_comes_back_to_a_commit_is_built_again_and_a_body_that_is_sent_again_is_not() {
+    for forge in ["git", "github"] {
+        let world = World::new(forge, PIPELINE).await;
+        let a = world.repository.git(&["rev-parse", "HEAD"]);
+        let b = world.repository.commit("b");
+        let mut time = 0;
+        let mut told = Vec::new();
+        let mut before = NONE;
+        for after in [&a, &b, &a, &b, &a] {
+            world.repository.git(&["update-ref", MAIN, after]);
+            // A plain remote's hook sends no time: its bodies are the same.
+            time += u32::from(forge == "github");
+            told.push(push(MAIN, before, after, time));
+            let number = told.len();
+            let delivery = world.told("push", &format!("id:{number}"), &told[number - 1]).await;
+            let build = world.build(&delivery).await;
+            assert_eq!((build.number, &build.event.commit), (number as u64, after), "{forge}");
+            before = after;
+        }
+        for (number, body) in told.iter().enumerate() {
+            let replayed = world.told("push", &format!("id:again {number}"), body).await;
+            assert_eq!(replayed.status, DeliveryStatus::Ignored, "{forge} {number}: {replayed:?}");
+        }
+        assert_eq!(world.builds().await, 5, "{forge}");
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_was_deleted_and_pushed_again_is_built_again() {
+    let world = World::new("forgejo", PIPELINE).await;
+    let commit = world.repository.git(&["rev-parse", "HEAD"]);
+    world.repository.git(&["tag", "v1"]);
+    let tag = "refs/tags/v1";
+    world.build(&world.told("push", "id:1", &push(tag, NONE, &commit, 1)).await).await;
+    assert_eq!(world.told("push", "id:2", &push(tag, &commit, NONE, 2)).await.status, DeliveryStatus::Ignored);
+    assert_eq!(world.build(&world.told("push", "id:3", &push(tag, NONE, &commit, 3)).await).await.number, 2);
+    assert_eq!(world.told("push", "id:4", &push(tag, NONE, &commit, 3)).await.status, DeliveryStatus::Ignored);
+}
+
+#[tokio::test]
+async fn what_happens_to_a_pull_request_is_built_once_each_time_that_it_happens() {
+    for forge in ["github", "gitea"] {
+        let world = World::new(forge, PIPELINE).await;
+        let head = world.repository.git(&["rev-parse", "HEAD"]);
+        world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
+        let mut number = 0;
+        let mut tell = async |action: &str, time: u32| {
+            number += 1;
+            world.told("pull_request", &format!("id:{number}"), &pull_request(action, &head, time)).await
+        };
+        assert_eq!(tell("opened", 1).await.builds.len(), 1);
+        assert_eq!(tell("opened", 1).await.status, DeliveryStatus::Ignored);
+        assert_eq!(tell("synchronize", 2).await.builds.len(), 1);
+        assert_eq!(tell("synchronize", 3).await.status, DeliveryStatus::Ignored);
+        for time in [4, 6] {
+            assert_eq!(tell("closed", time).await.builds.len(), 0);
+            assert_eq!(tell("reopened", time + 1).await.builds.len(), 1, "{forge} {time}");
+            assert_eq!(tell("reopened", time + 1).await.status, DeliveryStatus::Ignored);
+        }
+        tell("closed", 8).await;
+        assert_eq!(tell("reopened", 7).await.status, DeliveryStatus::Ignored, "a body that was seen");
+        assert_eq!(world.builds().await, 4, "{forge}");
+    }
+}
