@@ -79,7 +79,7 @@ fn is_sequence(der: &[u8]) -> bool {
         return false;
     };
     match length {
-        0..0x80 => rest.len() == usize::from(length),
+        0..=0x7f => rest.len() == usize::from(length),
         // The length's own length, and the length.
         0x81..=0x84 => rest.split_at_checked(usize::from(length & 0x7f)).is_some_and(|(length, rest)| {
             length.iter().fold(0_usize, |all, byte| (all << 8) | usize::from(*byte)) == rest.len()
