@@ -109,6 +109,7 @@ impl Surroundings {
         let mut command = Command::new(&program);
         command.current_dir("/").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         sys::detach_as(&mut command, &self.account, false);
+        sys::without_a_shell(&mut command).map_err(StartError::Spawn)?;
         match children.spawn(&mut command) {
             // Emulated: that was all to know.
             Ok(child) => {
@@ -147,6 +148,9 @@ impl Surroundings {
         let mut command = Command::new(&found);
         command.args(arguments).arg(script).current_dir(&directory).env_clear().envs(&env);
         sys::detach_as(&mut command, &ready.account, ready.terminal);
+        if is_foreign(&found) {
+            sys::without_a_shell(&mut command).map_err(StartError::Spawn)?;
+        }
         let (stdout, stderr) = if ready.terminal {
             let (ours, theirs) = terminal::open(&ready.account).map_err(StartError::Terminal)?;
             let copy = || theirs.try_clone().map_err(StartError::Terminal);

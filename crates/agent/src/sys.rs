@@ -7,7 +7,9 @@
     reason = "wait4, pre_exec, setresuid, kill of everyone and descriptors by number have no safe form"
 )]
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -74,6 +76,34 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
             Ok(())
         });
     }
+}
+
+/// Lets `command` run its program itself or fail. Without this a shell reads what the kernel does not take for a program.
+pub(crate) fn without_a_shell(command: &mut Command) -> io::Result<()> {
+    let string = |parts: &[&[u8]]| CString::new(parts.concat()).map_err(io::Error::other);
+    let program = string(&[command.get_program().as_bytes()])?;
+    let mut arguments = vec![program.clone()];
+    for argument in command.get_args() {
+        arguments.push(string(&[argument.as_bytes()])?);
+    }
+    let mut env = Vec::new();
+    for (name, value) in command.get_envs() {
+        env.push(string(&[name.as_bytes(), b"=", value.unwrap_or_default().as_bytes()])?);
+    }
+    // Numbers, because pointers do not go from thread to thread.
+    let addresses = |strings: &[CString]| {
+        strings.iter().map(|string| string.as_ptr().expose_provenance()).chain([0]).collect::<Vec<usize>>()
+    };
+    let (argv, envp) = (addresses(&arguments), addresses(&env));
+    // SAFETY: the closure runs between fork and exec and allocates nothing; both arrays end with a null pointer, and the strings
+    // that they lead to live as long as the closure, which owns them.
+    unsafe {
+        command.pre_exec(move || {
+            let _owned = (&arguments, &env);
+            check(libc::execve(program.as_ptr(), argv.as_ptr().cast(), envp.as_ptr().cast()))
+        });
+    }
+    Ok(())
 }
 
 /// Where real and saved ids are taken from: what no system gives to anybody, then what the smallest user namespaces still know.

@@ -66,15 +66,25 @@ fn a_loader_that_the_image_does_not_have_is_named() {
 }
 
 #[test]
-fn what_is_no_program_and_what_may_not_be_run_are_told_apart() {
-    assert!(unusable(&run_by(b"words")).contains("is no program"));
+fn what_may_not_be_run_is_told_from_what_is_not_there() {
     let log = run(vec![StepSpec { shell: "/etc/passwd".into(), ..step("") }]);
-    assert!(unusable(&log).contains("may not be run"), "{:?}", log.result);
-    // What the pipeline itself has made is its own failure, and others may look at it.
+    assert!(unusable(&log).contains("`/etc/passwd` may not be run"), "{:?}", log.result);
+    let log = run(vec![StepSpec { shell: "/etc/no-such-file".into(), ..step("") }]);
+    assert!(unusable(&log).contains("has no `/etc/no-such-file`"), "{:?}", log.result);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_that_the_pipeline_has_made_itself_is_its_own_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join("foreign");
+    std::fs::write(&foreign, elf(183, "/lib/ld-linux-aarch64.so.1")).unwrap();
     let made = StepSpec { shell: "./tool".into(), ..step("") };
-    let log = run(vec![step("echo words > tool; chmod +x tool"), made.clone(), always("echo still")]);
+    let copied = step(&format!("cp {} tool; chmod +x tool", foreign.display()));
+    let log = run(vec![copied, made.clone(), always("echo still")]);
     assert_eq!((log.result.clone(), log.stdout(2)), (failed(1), "still\n".into()), "{:?}", log.notes);
     assert_eq!((log.steps[&1].status, log.steps[&1].exit_code), (StepStatus::Failure, Some(126)));
+    assert!(log.notes[0].contains("for arm64"), "{:?}", log.notes);
     let log = run(vec![step("echo '#!/no/such/interpreter' > tool; chmod +x tool"), made.clone()]);
     assert!(log.notes[0].contains("`/no/such/interpreter`"), "{:?}", log.notes);
     let log = run(vec![step("echo words > tool"), made]);

@@ -307,7 +307,9 @@ async fn is_undone_after(attacks: &[&str]) {
     let first = sandboxes(&world).await;
     let (clean, _) = next_job_sees(&world, &first).await;
     for script in attacks {
-        let ran = world.run(attack(&format!("{POISON}\n{script}"))).await;
+        let ran = world.run(attack(&format!("set +e\n{POISON}\n{script}\ntrue"))).await;
+        let said = ran.journal.stdout_text();
+        assert_eq!((&ran.outcome, said.contains("limited")), (&Outcome::Success, false), "{script}: {said}");
         let (seen, same) = next_job_sees(&world, &first).await;
         assert_eq!(seen, clean, "{script}: {:?}, {}", ran.outcome, ran.journal.stdout_text());
         assert!(same, "{script}: it was undone, and said to be: {}", ran.journal.notes());
@@ -319,11 +321,11 @@ async fn is_undone_after(attacks: &[&str]) {
 async fn a_job_that_sets_the_limits_of_its_agent_leaves_nothing_in_names_and_addresses() {
     is_undone_after(&[
         "prlimit --pid 1 --fsize=0:0",
-        "prlimit --pid 1 --nofile=0:0 || true; prlimit --pid 1 --cpu=1:1 || true; prlimit --pid 1 --as=4096:4096",
+        "prlimit --pid 1 --nofile=0:0; prlimit --pid 1 --cpu=1:1; prlimit --pid 1 --as=4096:4096; prlimit --pid 1 --nproc=0:0",
         // Nobody's ids are the agent's, whoever a step becomes.
         "for id in $(sed -n 's/^Uid://p' /proc/1/status); do
            for group in $(sed -n 's/^Gid://p' /proc/1/status); do
-             setpriv --reuid $id --regid $group --clear-groups prlimit --pid 1 --fsize=0:0 && echo limited; true
+             setpriv --reuid $id --regid $group --clear-groups prlimit --pid 1 --fsize=0:0 && echo limited
            done; done",
     ])
     .await;
@@ -337,11 +339,9 @@ async fn a_job_that_goes_on_writing_while_its_agent_tidies_up_leaves_nothing_in_
         "python3 - <<'END' &
 import os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-while True:
-    if os.fork() == 0:
-        os.setsid()
+while os.fork() == 0:
+    os.setsid()
     open('/etc/hosts', 'a').write('203.0.113.66 x\\n')
-    if os.fork() != 0: os._exit(0)
 END
          sleep 0.3",
     ])
@@ -351,9 +351,9 @@ END
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_stops_or_looks_into_its_agent_leaves_nothing_in_names_and_addresses() {
     is_undone_after(&[
-        "kill -STOP 1; kill -TERM 1; kill -INT 1; kill -KILL 1; kill -XFSZ 1; true",
-        "dd if=/dev/zero of=/proc/1/mem bs=1 count=1; ls /proc/1/fd/ | head -1; : > /proc/1/fd/1; true",
-        "renice 19 1; chrt -i -p 0 1; taskset -p 1 1; ionice -c 3 -p 1; echo 1000 > /proc/1/oom_score_adj; true",
+        "kill -STOP 1; kill -TERM 1; kill -INT 1; kill -KILL 1; kill -XFSZ 1",
+        "dd if=/dev/zero of=/proc/1/mem bs=1 count=1; ls /proc/1/fd/ | head -1; sh -c ': > /proc/1/fd/1'; sh -c ': > /proc/1/fd/0'",
+        "renice 19 1; taskset -p 1 1; ionice -c 3 -p 1; echo 1000 > /proc/1/oom_score_adj",
         // A queued signal says of its sender what it likes.
         "perl -e 'my $info = pack(\"iiixxxxiix112\", 15, 0, -1, 0, 0); syscall(129, 1, 15, $info); sleep 1'",
     ])
@@ -364,8 +364,8 @@ async fn a_job_that_stops_or_looks_into_its_agent_leaves_nothing_in_names_and_ad
 async fn a_job_that_moves_or_protects_the_shared_files_leaves_nothing_in_names_and_addresses() {
     is_undone_after(&[
         "mv /etc /moved; mkdir /etc; echo 127.0.0.1 x > /etc/hosts",
-        "chattr +i /etc/hosts; umount /etc/hosts; ln -sf /tmp/x /etc/hosts; chmod 0 /etc/hosts; chown 1:1 /etc/hosts; true",
-        "mount --bind /tmp /etc; unshare -Urm true; ln /etc/hosts /tmp/hosts; : > /etc/hosts; true",
+        "chattr +i /etc/hosts; umount /etc/hosts; ln -sf /tmp/x /etc/hosts; chmod 0 /etc/hosts; chown 1:1 /etc/hosts",
+        "mount --bind /tmp /etc; unshare -Urm true; ln /etc/hosts /tmp/hosts; : > /etc/hosts",
         "truncate -s 3000000 /etc/hosts",
     ])
     .await;
