@@ -63,7 +63,7 @@ async fn what_nobody_knows_to_have_changed_passes_every_filter_and_the_build_say
         for (number, (event, body)) in bodies.iter().enumerate() {
             let build = world.build(&world.told(event, &number.to_string(), body).await).await;
             let [note] = &build.diagnostics[..] else { panic!("{number}: {:?}", build.diagnostics) };
-            assert_eq!((note.code.as_str(), note.severity), ("LS060", Severity::Warning));
+            assert_eq!((note.code.as_str(), note.severity), ("LS061", Severity::Warning));
             assert!(note.message.contains("let this event pass"), "{note:?}");
         }
     }
