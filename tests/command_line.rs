@@ -90,3 +90,24 @@ fn a_build_whose_files_are_broken_has_their_faults_for_a_log() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("imagee"), "{output:?}");
 }
+
+#[test]
+fn a_secrets_rules_are_set_changed_and_listed_and_what_is_not_masked_is_said() {
+    let world = World::start();
+    let set = |args: &[&str]| {
+        let args = [&["secret", "set", "team/app", "TOKEN"], args].concat();
+        let output = longshore(&world, ADMIN_TOKEN, &args);
+        assert!(output.status.success(), "{output:?}");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let told = set(&["--value", "long enough", "--branch", "main", "--branch", "release/*", "--event", "push"]);
+    assert!(told.contains("It goes only to: branches main, release/*; events push"), "{told}");
+    let listed = || said(&world, &["secret", "list", "team/app"]);
+    set(&["--rules-only", "--tag", "v*", "--job", "deploy"]);
+    assert!(listed().contains("branches main, release/*; tags v*; events push; jobs deploy"), "{}", listed());
+    set(&["--rules-only", "--no-rules"]);
+    assert!(listed().contains("every job"), "{}", listed());
+    assert!(set(&["--value", "prod"]).contains("take note: the value is shorter than 8 bytes"));
+    let (code, error) = complained(&world, &["secret", "set", "team/app", "OTHER", "--rules-only", "--branch", "main"]);
+    assert!(code == Some(1) && error.contains("a new one needs its value"), "{error}");
+}

@@ -330,3 +330,68 @@ jobs:
     world.api().post(&format!("/api/v1/builds/{}/cancel", text(&again, "id")), &json!({}));
     world.nothing_is_left();
 }
+
+#[test]
+fn a_secret_goes_only_where_its_rules_admit_and_the_build_says_which_rule_withheld_it() {
+    let mut world = World::start();
+    world.becomes_forgejos();
+    let pipeline = format!(
+        "on: [push, pull-request, tag, manual]
+jobs:
+  deploy: {{ image: {image}, secrets: [TOKEN], steps: [{{ run: 'test -n \"$TOKEN\"; echo got it' }}] }}
+  test: {{ image: {image}, steps: [{{ run: 'true' }}] }}
+",
+        image = engine::BUSYBOX
+    );
+    let path = format!("/api/v1/repos/{}/secrets/TOKEN", world.repo);
+    let (status, answer) = world.api().put(&path, &json!({ "value": "hunter2hunter2", "branches": ["main"] }));
+    assert!(status < 300, "{status} {answer}");
+    let head = world.git.push(&pipeline);
+    // Somebody's branch, to be merged into main: its commit is not main's.
+    let git = &world.git;
+    git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head", "HEAD:refs/heads/feature/x", "HEAD:refs/tags/v1"]);
+    let withheld = |build: &Value, of: &str| {
+        let build = world.api().wait_for_build(&text(build, "id"));
+        let deploy = job(&build, "deploy");
+        assert_eq!(
+            (text(deploy, "status").as_str(), text(job(&build, "test"), "status").as_str()),
+            ("error", "success")
+        );
+        let said =
+            format!("the secret `TOKEN` is withheld: its rule for branches admits `main`, and this build is {of}");
+        assert!(text(deploy, "reason").contains(&said), "{build}");
+        let found = &build["diagnostics"][0];
+        assert!(found["code"] == "LS070" && text(found, "message").contains(&said), "{build}");
+        let (_, log) = world.api().get_text(&format!("/api/v1/jobs/{}/log", text(deploy, "id")));
+        assert!(log.contains(&said), "{log}");
+        text(&build, "id")
+    };
+    let built =
+        |delivery: &Value| world.api().get(&format!("/api/v1/builds/{}", delivery["builds"][0].as_str().unwrap()));
+    let build = built(&world.pull_request("opened", &head, false));
+    let id = withheld(&build, "of the branch `feature/x`");
+    // Again, and it is asked again.
+    let (status, again) = world.api().post(&format!("/api/v1/builds/{id}/rerun"), &json!({}));
+    assert_eq!(status, 202, "{again}");
+    withheld(&again, "of the branch `feature/x`");
+
+    // Approval gives a stranger no branch of ours.
+    let build = built(&world.pull_request("reopened", &head, true));
+    for blocked in build["jobs"].as_array().unwrap().iter().filter(|job| job["status"] == "blocked") {
+        let (status, answer) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(blocked, "id")), &json!({}));
+        assert_eq!(status, 202, "{answer}");
+    }
+    withheld(&build, "of a pull request from a fork");
+
+    let start = |git_ref: &str| {
+        let (status, build) =
+            world.api().post(&format!("/api/v1/repos/{}/builds", world.repo), &json!({ "ref": git_ref }));
+        assert_eq!(status, 201, "{build}");
+        build
+    };
+    withheld(&start("refs/tags/v1"), "of the tag `v1`");
+    let build = world.api().wait_for_build(&text(&start("main"), "id"));
+    assert_eq!(build["status"], "success", "{build}");
+    assert_eq!((log_of(&world, &build, "deploy").as_str(), &build["diagnostics"]), ("got it\n", &json!([])));
+    world.nothing_is_left();
+}

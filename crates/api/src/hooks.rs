@@ -79,7 +79,7 @@ pub(crate) async fn receive(
     let id = repo.id;
     // Hashing 25 MiB takes longer than a handler may hold its thread.
     let delivery = tokio::task::spawn_blocking(move || {
-        signature::verify(forge, &headers, &body, repo.hook_secret.expose().as_bytes())
+        signature::verify(forge, &headers, &body, repo.hook_secret.expose()?.as_bytes())
             .map_err(|error| ApiError::unauthorized(error.to_string()))?;
         check_json(&headers, &body)?;
         let event = event(forge, &headers)?;

@@ -65,9 +65,9 @@ impl RepoView {
         }
     }
 
-    fn with_secret(server: &Server, repo: Repo) -> Self {
-        let secret = repo.hook_secret.expose().to_owned();
-        Self { hook_secret: Some(secret), ..Self::new(server, repo) }
+    fn with_secret(server: &Server, repo: Repo) -> Result<Self, ApiError> {
+        let secret = repo.hook_secret.expose()?.to_owned();
+        Ok(Self { hook_secret: Some(secret), ..Self::new(server, repo) })
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) async fn create(
     let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(repo = %repo.id, name = repo.name, by = caller.name(), "a repository was registered");
-    Ok((StatusCode::CREATED, Json(RepoView::with_secret(&server, repo))))
+    Ok((StatusCode::CREATED, Json(RepoView::with_secret(&server, repo)?)))
 }
 
 /// One repository
@@ -251,7 +251,7 @@ pub(crate) async fn renew_hook_secret(
     let Path(id) = id?;
     let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
-    Ok(Json(RepoView::with_secret(&server, repo)))
+    Ok(Json(RepoView::with_secret(&server, repo)?))
 }
 
 pub(crate) async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{RepoId, SecretName, Timestamp};
+use longshore_core::{EventName, RepoId, SecretName, SecretRules, Timestamp, masking};
+use longshore_pipeline::secret_rules;
 use longshore_store::{
     repos,
-    secrets::{self, Secret, SecretValue},
+    secrets::{self, Secret, SecretPatch, SecretValue},
     tokens::Scope,
 };
 use serde::{Deserialize, Serialize};
@@ -26,18 +27,30 @@ use crate::{
 pub(crate) struct SecretView {
     #[schema(value_type = String)]
     name: SecretName,
+    /// Builds of these branches may have it, and of these tags; of any where both lists are empty
+    branches: Vec<String>,
+    tags: Vec<String>,
+    /// `push`, `tag`, `pull-request`, `schedule`, `manual`; any where the list is empty
+    #[schema(value_type = Vec<String>)]
+    events: Vec<EventName>,
+    /// Jobs of these names, `job` or `pipeline/job`; any where the list is empty
+    jobs: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
     /// The name of the token that set it last.
     updated_by: String,
+    /// What logs do not mask of the value that was just given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl From<Secret> for SecretView {
     fn from(secret: Secret) -> Self {
-        let Secret { name, created_at, updated_at, updated_by } = secret;
-        Self { name, created_at, updated_at, updated_by }
+        let Secret { name, rules, created_at, updated_at, updated_by } = secret;
+        let SecretRules { branches, tags, events, jobs } = rules;
+        Self { name, branches, tags, events, jobs, created_at, updated_at, updated_by, notes: Vec::new() }
     }
 }
 
@@ -62,11 +75,19 @@ pub(crate) async fn list(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutSecret {
-    /// At most 48 KiB; never shown again
-    value: String,
+    /// At most 48 KiB; never shown again. Where it is not given, the value stays as it is
+    value: Option<String>,
+    /// Globs, as in `on`; `[]` for any. Rules that are not given stay as they are, and a new secret has none
+    branches: Option<Vec<String>>,
+    tags: Option<Vec<String>>,
+    /// `push`, `tag`, `pull-request`, `schedule`, `manual`
+    #[schema(value_type = Option<Vec<String>>)]
+    events: Option<Vec<EventName>>,
+    /// Globs of `job` or `pipeline/job`
+    jobs: Option<Vec<String>>,
 }
 
-/// Sets a secret, or replaces its value
+/// Sets a secret, or changes its value, its rules or both
 #[utoipa::path(
     put, path = "/api/v1/repos/{repo}/secrets/{name}", tag = "secrets", security(("token" = ["admin"])),
     params(
@@ -75,7 +96,7 @@ pub(crate) struct PutSecret {
     ),
     request_body = PutSecret,
     responses(
-        (status = 200, description = "Its value was replaced", body = SecretView),
+        (status = 200, description = "It was changed", body = SecretView),
         (status = 201, description = "It is new", body = SecretView),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
@@ -86,16 +107,38 @@ pub(crate) async fn put(
     path: Result<PathPair<RepoId, String>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<SecretView>), ApiError> {
-    let (caller, PutSecret { value }) = request.of(Scope::Admin, &server).await?;
+    let (caller, put): (_, PutSecret) = request.of(Scope::Admin, &server).await?;
     let PathPair(id, name) = path?;
-    let name = checked(&name)?;
-    let value = SecretValue::new(value)?;
-    let mut tx = server.store.write().await?;
-    let (secret, new) = secrets::set(&mut tx, id, &name, &value, caller.name(), Timestamp::now()).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, %name, new, by = caller.name(), "a secret was set");
+    let PutSecret { value, branches, tags, events, jobs } = put;
+    let value = value.map(SecretValue::new).transpose()?;
+    let patch = SecretPatch { value, branches, tags, events, jobs };
+    let (secret, new, notes) = keep(&server, id, &checked(&name)?, &patch, caller.name()).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(secret.into())))
+    Ok((status, Json(SecretView { notes, ..secret.into() })))
+}
+
+/// Sets a secret; whether it is new, and what logs do not mask of its value.
+pub(crate) async fn keep(
+    server: &Server,
+    repo: RepoId,
+    name: &SecretName,
+    patch: &SecretPatch,
+    by: &str,
+) -> Result<(Secret, bool, Vec<String>), ApiError> {
+    let SecretPatch { value, branches, tags, events, jobs } = patch;
+    let given = SecretRules {
+        branches: branches.clone().unwrap_or_default(),
+        tags: tags.clone().unwrap_or_default(),
+        events: events.clone().unwrap_or_default(),
+        jobs: jobs.clone().unwrap_or_default(),
+    };
+    secret_rules::check(&given).map_err(ApiError::bad_request)?;
+    let notes = value.as_ref().map_or_else(Vec::new, |value| masking::notes(value.expose()));
+    let mut tx = server.store.write().await?;
+    let (secret, new) = secrets::set(&mut tx, repo, name, patch, by, Timestamp::now()).await?;
+    tx.commit().await?;
+    tracing::info!(%repo, %name, new, by, "a secret was set");
+    Ok((secret, new, notes))
 }
 
 /// Removes a secret

@@ -31,7 +31,7 @@ pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};
 pub use queue::{Lane, Slots};
 pub use record::{Record, RecordKind, Stream};
-pub use secret::SecretName;
+pub use secret::{SecretName, SecretRules};
 pub use status::Status;
 pub use stranger::{Person, Strangers};
 pub use template::Template;

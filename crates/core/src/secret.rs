@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::EventName;
+
 /// The longest name.
 pub const MAX_SECRET_NAME_LEN: usize = 100;
 
@@ -17,6 +19,19 @@ impl SecretName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Which builds and jobs may have a secret. An empty list asks for nothing; `longshore_pipeline::secret_rules` says what they mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRules {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
 }
 
 /// A text that is no secret's name.

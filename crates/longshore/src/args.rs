@@ -284,9 +284,32 @@ pub(crate) enum Build {
     },
 }
 
+/// Which builds and jobs may have a secret. Each option may be given several times; what is not given stays as it is.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Rules {
+    /// Keep the value that is there
+    #[arg(long, conflicts_with_all = ["value", "file"])]
+    pub(crate) rules_only: bool,
+    /// Take away the rules that are there first: without others, every job may have it
+    #[arg(long)]
+    pub(crate) no_rules: bool,
+    /// Builds of these branches may have it: a glob; a pull request is of its source branch
+    #[arg(long = "branch", value_name = "GLOB")]
+    pub(crate) branches: Vec<String>,
+    /// Builds of these tags may have it: a glob
+    #[arg(long = "tag", value_name = "GLOB")]
+    pub(crate) tags: Vec<String>,
+    /// Builds of these events may have it: push, tag, pull-request, schedule, manual
+    #[arg(long = "event", value_name = "EVENT")]
+    pub(crate) events: Vec<String>,
+    /// These jobs may have it: a glob of `job` or `pipeline/job`
+    #[arg(long = "job", value_name = "GLOB")]
+    pub(crate) jobs: Vec<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
-    /// Set a secret or replace its value, which is read from standard input where it is not given
+    /// Set a secret, or change its value or its rules; the value is read from standard input where it is not given
     Set {
         /// The repository's name or id
         repo: String,
@@ -298,8 +321,10 @@ pub(crate) enum Secret {
         /// A file with the value, taken as it is
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        #[command(flatten)]
+        rules: Rules,
     },
-    /// The names of a repository's secrets; values are never shown
+    /// The names of a repository's secrets, and their rules; values are never shown
     List {
         /// The repository's name or id
         repo: String,

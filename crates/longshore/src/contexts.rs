@@ -1,7 +1,7 @@
 //! What a job gets that is not in its plan: values for its expressions, and the secrets that it names.
 //!
 //! Called by the runner when a job starts or is adopted. Secrets leave the store here and nowhere else, and go into the job's orders
-//! and nowhere else.
+//! and nowhere else. One that its rules withhold stays in the store, and the job is as one that names a secret that is not there.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use longshore_core::{
     expression::{Context as _, Value, Values},
     needs::needs_context,
 };
+use longshore_pipeline::secret_rules::{self, Asking};
 use longshore_store::{Store, builds::Build, jobs, repos::Repo, secrets};
 
 /// A job's secrets.
@@ -23,10 +24,24 @@ pub(crate) struct Secrets {
     by_name: BTreeMap<String, String>,
 }
 
+/// Why a job gets no secrets and does not start.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) outcome: Outcome,
+    /// What rules withheld, each with its rule: for the build and the job's log.
+    pub(crate) withheld: Vec<String>,
+}
+
+impl From<Outcome> for Refusal {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, withheld: Vec::new() }
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// A job that starts: without a secret it does not.
+    /// A job that starts: without a secret it does not, and rules are asked.
     Refuse,
     /// A job that runs already, with what it was given then.
     PassOver,
@@ -35,17 +50,27 @@ pub(crate) enum Missing {
 /// The secrets that a plan names: those given on the command line first, then the repository's.
 pub(crate) async fn secrets(
     store: &Store,
-    repo: &Repo,
+    (build, repo): (&Build, &Repo),
     plan: &JobPlan,
     given: &[(String, String)],
     missing: Missing,
-) -> Result<Secrets, Outcome> {
-    let error = |message: String| Outcome::Error { kind: ErrorKind::SecretMissing, message };
+) -> Result<Secrets, Refusal> {
+    let error = |message: String| Refusal::from(Outcome::Error { kind: ErrorKind::SecretMissing, message });
     let mut found = Secrets::default();
     let given: BTreeMap<&str, &str> = given.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut names = Vec::new();
     for wanted in plan.secrets.iter().filter(|wanted| !given.contains_key(wanted.name.as_str())) {
         names.push(wanted.name.parse::<SecretName>().map_err(|invalid| error(invalid.to_string()))?);
+    }
+    let withheld = match missing {
+        Missing::Refuse => withheld(store, build, repo, plan, &names)
+            .await
+            .map_err(|reason| error(format!("the rules of the job's secrets cannot be had: {reason}")))?,
+        Missing::PassOver => Vec::new(),
+    };
+    if !withheld.is_empty() {
+        let message = format!("the job does not get what it names: {}", withheld.join("; "));
+        return Err(Refusal { withheld, ..error(message) });
     }
     let opened = match secrets::open(store, repo.id, &names).await {
         Ok(opened) => opened,
@@ -75,6 +100,27 @@ pub(crate) async fn secrets(
         )));
     }
     Ok(found)
+}
+
+/// The secrets among these that their rules withhold from a job: each with the rule, and what it admits.
+async fn withheld(
+    store: &Store,
+    build: &Build,
+    repo: &Repo,
+    plan: &JobPlan,
+    names: &[SecretName],
+) -> Result<Vec<String>, longshore_store::StoreError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asking = Asking { event: &build.event, pipeline: &plan.pipeline, job: &plan.job };
+    let all = secrets::list(store, repo.id).await?;
+    let named = all.iter().filter(|secret| names.contains(&secret.name));
+    let withheld = named.filter_map(|secret| {
+        let why = secret_rules::withheld(&secret.rules, asking)?;
+        Some(format!("the secret `{}` is withheld: {why}", secret.name))
+    });
+    Ok(withheld.collect())
 }
 
 /// The contexts that the server knows and the plan does not.

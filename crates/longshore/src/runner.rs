@@ -9,11 +9,13 @@ use std::{
 };
 
 use longshore_agent_protocol::{StepResult, message::StepStatus};
-use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Status, Timestamp, plan::Resources, stranger};
-use longshore_executor::{
-    AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Limits, Phase, PullPolicy,
+use longshore_core::{
+    ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, plan::Resources, stranger,
 };
-use longshore_pipeline::{BuildFacts, build_variables};
+use longshore_executor::{
+    AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Journal as _, Limits, Phase, PullPolicy,
+};
+use longshore_pipeline::{BuildFacts, build_variables, secret_rules};
 use longshore_scheduler::{Order, Report, ReportKind};
 use longshore_store::{
     Store,
@@ -31,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkouts::Sources,
-    contexts::{self, Missing},
+    contexts::{self, Missing, Refusal},
     journal::StoreJournal,
 };
 
@@ -148,7 +150,10 @@ impl Runner {
         }
         let request = match self.request(origin, plan, job, attempt, Missing::Refuse).await {
             Ok(request) => request,
-            Err(outcome) => return outcome,
+            Err(refusal) => {
+                self.say_withheld(origin, job, attempt, &refusal.withheld).await;
+                return refusal.outcome;
+            }
         };
         let journal = match self.journal(job, attempt).await {
             Ok(journal) => journal,
@@ -210,9 +215,17 @@ impl Runner {
             // It may not have begun anywhere, and would now.
             self.check_approval(&origin, &running.plan).await?;
         }
-        let request = self.request(&origin, running.plan, job, attempt, Missing::PassOver).await?;
-        let journal = self.journal(job, attempt).await?;
         let began = running.job.started_at.is_some();
+        // One that has not begun may have been cut short before anybody asked what it may have.
+        let missing = if began { Missing::PassOver } else { Missing::Refuse };
+        let request = match self.request(&origin, running.plan, job, attempt, missing).await {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.say_withheld(&origin, job, attempt, &refusal.withheld).await;
+                return Err(refusal.outcome);
+            }
+        };
+        let journal = self.journal(job, attempt).await?;
         Ok((AdoptRequest { job: request, session: running.session, began }, journal))
     }
 
@@ -223,7 +236,7 @@ impl Runner {
         job: JobId,
         attempt: u32,
         missing: Missing,
-    ) -> Result<JobRequest, Outcome> {
+    ) -> Result<JobRequest, Refusal> {
         let mut unsupported: Vec<String> = plan.unsupported(&plan.steps).iter().map(ToString::to_string).collect();
         unsupported.dedup();
         if !unsupported.is_empty() {
@@ -232,14 +245,15 @@ impl Runner {
                 unsupported.join(", "),
                 plan.job
             );
-            return Err(Outcome::Error { kind: ErrorKind::NotSupported, message });
+            return Err(Outcome::Error { kind: ErrorKind::NotSupported, message }.into());
         }
         let stranger = stranger::brings(&origin.build.event);
         if missing == Missing::Refuse {
             contexts::judge_scripts(&plan, &origin.build.event)?;
         }
         let extras = &self.extras;
-        let mut secrets = contexts::secrets(&self.store, origin.repo, &plan, &extras.secrets, missing).await?;
+        let mut secrets =
+            contexts::secrets(&self.store, (origin.build, origin.repo), &plan, &extras.secrets, missing).await?;
         let known = contexts::contexts(&self.store, origin.build, job, &plan, &secrets, &extras.url)
             .await
             .map_err(|error| internal(&error.to_string()))?;
@@ -299,6 +313,34 @@ impl Runner {
                 let message = format!("nobody has approved {question}: rerun the build, and approve it");
                 Err(Outcome::Error { kind: ErrorKind::NotApproved, message })
             }
+        }
+    }
+
+    /// Says on the build and in the job's log which secrets rules withheld. The job's end says so as well, so that what cannot be written
+    /// here is not lost.
+    async fn say_withheld(&self, origin: &Origin<'_>, job: JobId, attempt: u32, withheld: &[String]) {
+        if withheld.is_empty() {
+            return;
+        }
+        let noted = async {
+            let mut tx = self.store.write().await?;
+            for message in withheld {
+                let diagnostic = secret_rules::diagnostic(message.clone());
+                builds::add_diagnostic(&mut tx, origin.build.id, diagnostic).await?;
+            }
+            tx.commit().await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%job, %error, "the build does not say that a secret was withheld");
+        }
+        let Ok(mut journal) = self.journal(job, attempt).await else { return };
+        let data = withheld.iter().map(|message| format!("{message}\n")).collect::<String>().into_bytes();
+        let written = task::spawn_blocking(move || {
+            let kind = RecordKind::Output(Stream::System);
+            journal.append(&[Record { seq: 0, time: Timestamp::now(), step: Record::NO_STEP, kind, data: data.into() }])
+        });
+        if let Err(error) = written.await.map_err(std::io::Error::other).flatten() {
+            tracing::warn!(%job, %error, "the job's log does not say that a secret was withheld");
         }
     }
 

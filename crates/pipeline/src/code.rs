@@ -92,6 +92,7 @@ codes! {
     ForeignInScript = "LS059", "Text from elsewhere in a script";
     EarlyValue = "LS060", "Value of a step that may still run";
     ChangesNotKnown = "LS061", "Changes that are not known";
+    SecretWithheld = "LS070", "Secret that its rules withhold";
 }
 
 impl fmt::Display for Code {

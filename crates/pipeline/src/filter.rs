@@ -41,9 +41,14 @@ impl Patterns {
 
     /// Whether a name is meant: the last pattern that fits decides; a list of only exclusions begins with everything.
     pub(super) fn admit(&self, name: &str) -> bool {
+        self.admit_any(&[name])
+    }
+
+    /// The same of what has several names.
+    pub(super) fn admit_any(&self, names: &[&str]) -> bool {
         let mut admitted = self.list.iter().all(|pattern| pattern.excludes);
         for pattern in &self.list {
-            if pattern.matcher.is_match(name) {
+            if names.iter().any(|name| pattern.matcher.is_match(name)) {
                 admitted = !pattern.excludes;
             }
         }

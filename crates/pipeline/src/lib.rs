@@ -32,6 +32,7 @@ mod scalar;
 mod schedule;
 mod schema;
 mod scope;
+pub mod secret_rules;
 mod size;
 pub mod source;
 pub mod suggest;

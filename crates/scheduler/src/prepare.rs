@@ -216,6 +216,12 @@ async fn left_branch(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>,
 
 /// Where a repository is fetched from.
 pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
+    if repo.credentials_closed {
+        return Err(GitError::Authentication {
+            address: repo.clone_url.clone(),
+            detail: "its credentials are sealed with another key of secrets than the one at hand".to_owned(),
+        });
+    }
     repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| GitError::RefusedAddress {
         address: "the clone address".to_owned(),
         detail: error.to_string(),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use longshore_core::{BuildId, JobId, Severity, Status};
+use longshore_pipeline::Code;
 use longshore_store::{
     Store,
     builds::{self, NewBuild},
@@ -49,11 +50,14 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
             old.number
         )));
     }
+    let mut diagnostics = old.diagnostics;
+    // What rules withhold is asked again.
+    diagnostics.retain(|found| found.code != Code::SecretWithheld.as_str());
     Ok(NewBuild {
         repo: old.repo,
         event: old.event,
         plan,
-        diagnostics: old.diagnostics,
+        diagnostics,
         delivery: None,
         rerun_of: Some(build),
         carried_over,

@@ -139,6 +139,23 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))
 }
 
+/// Adds a finding to what a build says, once.
+pub async fn add_diagnostic(tx: &mut WriteTx, id: BuildId, found: Diagnostic) -> Result<(), StoreError> {
+    let build = fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))?;
+    let mut diagnostics = build.diagnostics;
+    if diagnostics.contains(&found) {
+        return Ok(());
+    }
+    diagnostics.push(found);
+    sqlx::query("UPDATE builds SET diagnostics = ? WHERE id = ?")
+        .bind(row::to_json(&diagnostics)?)
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
+    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(build.repo), build: Some(id), job: None });
+    Ok(())
+}
+
 /// How long a successful build of a repository takes: the middle of its last twenty. Nothing without any.
 pub async fn usual_ms(store: &Store, repo: RepoId) -> Result<Option<u64>, StoreError> {
     let query = "SELECT finished_at - started_at FROM builds

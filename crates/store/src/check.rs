@@ -129,7 +129,7 @@ impl Kind {
             Self::KeyMissing => (
                 Warning,
                 "secrets-key-missing",
-                "put secrets.key back, or give the key as LONGSHORE_SECRET_KEY; without it no secret can be read",
+                "put secrets.key back, or give the key as LONGSHORE_SECRET_KEY; without it no secret, hook secret or clone credential can be read",
             ),
             Self::FileReadable => (Warning, "file-readable", "`chmod 600` it: only the server's user may read it"),
         }
@@ -373,7 +373,7 @@ async fn of_private(conn: &mut SqliteConnection, data_dir: &Path, report: &mut R
     let sealed: bool = sqlx::query_scalar(sealed).fetch_one(conn).await?;
     let key = data_dir.join("secrets.key");
     if sealed && !key.exists() {
-        report.add(Kind::KeyMissing, format!("secrets are kept, but {} is not there", key.display()));
+        report.add(Kind::KeyMissing, format!("something is sealed, but {} is not there", key.display()));
     }
     Ok(())
 }

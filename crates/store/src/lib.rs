@@ -31,6 +31,7 @@ pub mod repos;
 pub mod retention;
 mod row;
 pub mod schedules;
+pub mod sealing;
 mod secret_key;
 pub mod secrets;
 pub mod sessions;

@@ -27,6 +27,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     8 "schedules" "0008_schedules.sql"
     10 "discovery" "0010_discovery.sql"
     12 "strangers" "0012_strangers.sql"
+    13 "sealed" "0013_sealed.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -8,7 +8,7 @@ use crate::{
     Store, StoreError,
     builds::{self, Build, ONLY_WAITS},
     repos::{self, Repo},
-    row,
+    row, secret_key,
 };
 
 /// A repository with how its last builds went.
@@ -50,10 +50,11 @@ pub async fn of_repos(
         query.push(" AND instr(lower(name), ").push_bind(holding.to_lowercase()).push(") > 0");
     }
     query.push(" ORDER BY name LIMIT ").push_bind(limit);
+    let key = secret_key::at_hand(store)?;
     let mut conn = store.readers().acquire().await?;
     let mut all = Vec::new();
     for row in &query.build().fetch_all(&mut *conn).await? {
-        let repo = repos::from_row(row)?;
+        let repo = repos::from_row(row, key.as_ref())?;
         let last = last_builds(&mut conn, repo.id, bars).await?;
         let newest = match last.last() {
             Some(newest) => by_seq_on(&mut conn, newest.seq).await?,

@@ -9,6 +9,7 @@ use crate::{
     ChangeKind, Page, Store, StoreError, WriteTx, page,
     removals::{self, LogsOf},
     row,
+    secret_key::{self, SecretKey},
     write::NewChange,
 };
 
@@ -17,18 +18,24 @@ pub const MAX_NAME_LEN: usize = 200;
 
 /// A webhook's secret. Shown once, never printed by accident.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HookSecret(String);
+pub struct HookSecret(Option<String>);
 
 impl HookSecret {
     /// 32 random bytes as hexadecimal digits.
     #[must_use]
     pub fn random() -> Self {
-        Self(hex::encode(rand::random::<[u8; 32]>()))
+        Self(Some(hex::encode(rand::random::<[u8; 32]>())))
     }
 
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
+    /// [`StoreError::SecretKey`] where the key at hand does not open it.
+    pub fn expose(&self) -> Result<&str, StoreError> {
+        self.0.as_deref().ok_or_else(|| {
+            StoreError::SecretKey(
+                "the hook secret of the repository does not open with the key at hand: give the key that it was sealed with, \
+                 or make a new hook secret"
+                    .to_owned(),
+            )
+        })
     }
 }
 
@@ -47,7 +54,10 @@ pub struct Repo {
     pub name: String,
     /// The forge's word: `git`, `github`, `gitea`, ….
     pub forge: String,
+    /// With its credentials; without them where [`credentials_closed`](Self::credentials_closed).
     pub clone_url: String,
+    /// The clone address has credentials that the key at hand does not open.
+    pub credentials_closed: bool,
     pub hook_secret: HookSecret,
     /// Readable without a token.
     pub public: bool,
@@ -104,15 +114,19 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     check_name(&new.name)?;
     let id = RepoId::new();
     let hook_secret = HookSecret::random();
+    let key = secret_key::of_database_or_new(tx).await?;
+    let (clone_url, clone_url_sealed) = sealed_address(&key, id, &new.clone_url)?;
     let done = sqlx::query(
-        "INSERT INTO repos (id, name, forge, clone_url, hook_secret, public, default_branch, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO repos (id, name, forge, clone_url, clone_url_sealed, hook_secret, hook_secret_sealed, public,
+                            default_branch, created_at)
+         VALUES (?, ?, ?, ?, ?, '', ?, ?, ?, ?)",
     )
     .bind(id.to_string())
     .bind(&new.name)
     .bind(&new.forge)
-    .bind(&new.clone_url)
-    .bind(hook_secret.expose())
+    .bind(clone_url)
+    .bind(clone_url_sealed)
+    .bind(key.seal(&hook_place(id), hook_secret.expose()?.as_bytes())?)
     .bind(new.public)
     .bind(&new.default_branch)
     .bind(now.as_millis())
@@ -130,6 +144,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         name: new.name.clone(),
         forge: new.forge.clone(),
         clone_url: new.clone_url.clone(),
+        credentials_closed: false,
         hook_secret,
         public: new.public,
         default_branch: new.default_branch.clone(),
@@ -140,17 +155,19 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
 }
 
 pub async fn get(store: &Store, id: RepoId) -> Result<Option<Repo>, StoreError> {
-    fetch(&mut *store.readers().acquire().await?, id).await
+    fetch(store, &mut *store.readers().acquire().await?, id).await
 }
 
 /// [`get`], within a transaction.
 pub async fn get_now(tx: &mut WriteTx, id: RepoId) -> Result<Option<Repo>, StoreError> {
-    fetch(tx.conn(), id).await
+    let store = tx.store().clone();
+    fetch(&store, tx.conn(), id).await
 }
 
 pub async fn by_name(store: &Store, name: &str) -> Result<Option<Repo>, StoreError> {
     let row = sqlx::query("SELECT * FROM repos WHERE name = ?").bind(name);
-    row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+    let key = secret_key::at_hand(store)?;
+    row.fetch_optional(store.readers()).await?.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
 /// Newest first; only the public ones where `only_public`.
@@ -162,7 +179,8 @@ pub async fn list(store: &Store, only_public: bool, before: Option<i64>, limit: 
         .bind(limit + 1)
         .fetch_all(store.readers())
         .await?;
-    let repos = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+    let key = secret_key::at_hand(store)?;
+    let repos = rows.iter().map(|row| from_row(row, key.as_ref())).collect::<Result<_, _>>()?;
     Ok(Page::from_rows(repos, limit, |repo: &Repo| repo.seq))
 }
 
@@ -182,18 +200,34 @@ pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>,
 
 /// Changes a repository. [`StoreError::NotFound`] when there is none.
 pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Repo, StoreError> {
-    let renewed = patch.renew_hook_secret.then(HookSecret::random);
+    if patch.renew_hook_secret {
+        let secret = HookSecret::random();
+        secret_key::forget_if_lost(tx).await?;
+        let key = secret_key::of_database_or_new(tx).await?;
+        sqlx::query("UPDATE repos SET hook_secret = '', hook_secret_sealed = ? WHERE id = ?")
+            .bind(key.seal(&hook_place(id), secret.expose()?.as_bytes())?)
+            .bind(id.to_string())
+            .execute(tx.conn())
+            .await?;
+    }
+    if let Some(address) = &patch.clone_url {
+        let key = secret_key::of_database_or_new(tx).await?;
+        let (clone_url, sealed) = sealed_address(&key, id, address)?;
+        sqlx::query("UPDATE repos SET clone_url = ?, clone_url_sealed = ? WHERE id = ?")
+            .bind(clone_url)
+            .bind(sealed)
+            .bind(id.to_string())
+            .execute(tx.conn())
+            .await?;
+    }
     let row = sqlx::query(
-        "UPDATE repos SET clone_url = coalesce(?, clone_url), public = coalesce(?, public),
-                default_branch = iif(?, ?, default_branch), hook_secret = coalesce(?, hook_secret),
+        "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
                 strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older)
          WHERE id = ? RETURNING *",
     )
-    .bind(&patch.clone_url)
     .bind(patch.public)
     .bind(patch.default_branch.is_some())
     .bind(patch.default_branch.as_ref().and_then(Option::as_ref))
-    .bind(renewed.as_ref().map(HookSecret::expose))
     .bind(patch.strangers.map(Strangers::as_str))
     .bind(patch.cancel_older)
     .bind(id.to_string())
@@ -201,7 +235,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .await?
     .ok_or(StoreError::NotFound("repository"))?;
     changed(tx, id);
-    from_row(&row)
+    from_row(&row, secret_key::at_hand(tx.store())?.as_ref())
 }
 
 /// Removes a repository with its deliveries, builds and logs. Refused with [`StoreError::Conflict`] while one of its
@@ -231,19 +265,68 @@ fn changed(tx: &mut WriteTx, id: RepoId) {
     tx.changed(NewChange { kind: ChangeKind::Repo, repo: Some(id), build: None, job: None });
 }
 
-pub(crate) async fn fetch(conn: &mut SqliteConnection, id: RepoId) -> Result<Option<Repo>, StoreError> {
+pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId) -> Result<Option<Repo>, StoreError> {
     let row = sqlx::query("SELECT * FROM repos WHERE id = ?").bind(id.to_string()).fetch_optional(conn).await?;
-    row.as_ref().map(from_row).transpose()
+    let key = secret_key::at_hand(store)?;
+    row.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
-pub(crate) fn from_row(row: &SqliteRow) -> Result<Repo, StoreError> {
+/// What a repository's hook secret is sealed for. No secret's name has a dash.
+pub(crate) fn hook_place(id: RepoId) -> String {
+    format!("{id}/hook-secret")
+}
+
+/// What a repository's clone address is sealed for.
+fn address_place(id: RepoId) -> String {
+    format!("{id}/clone-url")
+}
+
+/// What is kept of a clone address: itself without credentials, and, where it has some, the whole of it sealed.
+pub(crate) fn sealed_address(
+    key: &SecretKey,
+    id: RepoId,
+    address: &str,
+) -> Result<(String, Option<Vec<u8>>), StoreError> {
+    let open = without_credentials(address);
+    let sealed = if open == address { None } else { Some(key.seal(&address_place(id), address.as_bytes())?) };
+    Ok((open, sealed))
+}
+
+/// A clone address without what stands before the host. The user of an ssh address is no secret.
+pub(crate) fn without_credentials(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((login, host)) if scheme != "ssh" || login.contains(':') => format!("{scheme}://{host}{path}"),
+        Some(_) | None => address.to_owned(),
+    }
+}
+
+/// What is sealed opens with the key at hand, or stays closed; neither keeps the rest of the row from being read.
+pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo, StoreError> {
+    let id = row::parsed(row, "id")?;
+    let open = |place: String, sealed: &[u8]| String::from_utf8(key?.open(&place, sealed)?).ok();
+    let hook_secret = match row.try_get::<Option<Vec<u8>>, _>("hook_secret_sealed")? {
+        Some(sealed) => open(hook_place(id), &sealed),
+        // Of before, and not sealed yet. An empty one would let everybody in.
+        None => Some(row.try_get("hook_secret")?).filter(|secret: &String| !secret.is_empty()),
+    };
+    let address: String = row.try_get("clone_url")?;
+    let (clone_url, credentials_closed) = match row.try_get::<Option<Vec<u8>>, _>("clone_url_sealed")? {
+        None => (address, false),
+        Some(sealed) => match open(address_place(id), &sealed) {
+            Some(whole) => (whole, false),
+            None => (address, true),
+        },
+    };
     Ok(Repo {
         seq: row.try_get("seq")?,
-        id: row::parsed(row, "id")?,
+        id,
         name: row.try_get("name")?,
         forge: row.try_get("forge")?,
-        clone_url: row.try_get("clone_url")?,
-        hook_secret: HookSecret(row.try_get("hook_secret")?),
+        clone_url,
+        credentials_closed,
+        hook_secret: HookSecret(hook_secret),
         public: row.try_get("public")?,
         default_branch: row.try_get("default_branch")?,
         strangers: row::parsed(row, "strangers")?,
@@ -255,6 +338,20 @@ pub(crate) fn from_row(row: &SqliteRow) -> Result<Repo, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_kept_without_what_opens_it() {
+        for (whole, open) in [
+            ("https://me:pass@forge.example:3000/r.git", "https://forge.example:3000/r.git"),
+            ("https://token@forge.example/r.git", "https://forge.example/r.git"),
+            ("https://a@b:c@forge.example/r@x", "https://forge.example/r@x"),
+            ("https://forge.example/r@x.git", "https://forge.example/r@x.git"),
+            ("ssh://git@forge.example/r.git", "ssh://git@forge.example/r.git"),
+            ("git@forge.example:r.git", "git@forge.example:r.git"),
+        ] {
+            assert_eq!(without_credentials(whole), open);
+        }
+    }
 
     #[test]
     fn a_name_is_never_a_path_or_an_option() {

@@ -1,6 +1,6 @@
 //! The key that seals secrets: given by the operator, or made at the first use and kept in the data folder.
 //!
-//! Called by `secrets`. A key that is not the one the database was written with is told by a sealed word in the settings, so
+//! Called by `secrets`, `repos` and `sealing`. A key that is not the one the database was written with is told by a sealed word in the settings, so
 //! that nobody finds out by secrets that do not open. Key and values are never printed.
 
 use std::{fmt, fs, io::ErrorKind, path::Path, str::FromStr};
@@ -11,8 +11,9 @@ use chacha20poly1305::{
 };
 
 use longshore_files::folder::write_private;
+use sqlx::SqliteConnection;
 
-use crate::{StoreError, WriteTx, settings};
+use crate::{Store, StoreError, WriteTx, settings};
 
 /// The key's file in the data folder.
 pub const KEY_FILE: &str = "secrets.key";
@@ -44,6 +45,11 @@ impl FromStr for SecretKey {
 }
 
 impl SecretKey {
+    /// A new one, for a store that is thrown away.
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+
     /// The value, sealed for this place only.
     pub(crate) fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let nonce: [u8; NONCE_LEN] = rand::random();
@@ -75,7 +81,7 @@ impl SecretKey {
     }
 
     fn make(path: &Path) -> Result<Self, StoreError> {
-        let key = Self(rand::random());
+        let key = Self::random();
         write_private(path, &hex::encode(key.0)).map_err(|error| StoreError::io(path, error))?;
         tracing::info!(path = %path.display(), "made the key that seals secrets; without it they cannot be read: keep a copy");
         Ok(key)
@@ -85,11 +91,12 @@ impl SecretKey {
 /// The key that this database's secrets are sealed with; nothing where it has none yet.
 ///
 /// [`StoreError::SecretKey`] when the key at hand is another one, or gone.
-pub(crate) async fn of_database(tx: &mut WriteTx) -> Result<Option<SecretKey>, StoreError> {
-    let Some(check) = settings::get_within(tx, CHECK).await? else { return Ok(None) };
-    let path = tx.store().data_dir().join(KEY_FILE);
-    let remedy = "; if it is lost for good, remove the secrets (`longshore secret remove`) and set them again";
-    let (key, from) = match tx.store().given_secret_key() {
+pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
+    let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
+    let path = store.data_dir().join(KEY_FILE);
+    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`), make a new hook secret for every repository \
+                  and give its clone address again where that has credentials, then set the secrets again";
+    let (key, from) = match store.given_secret_key() {
         Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),
         None => match SecretKey::read(&path)? {
             Some(key) => (key, format!("the key in {}", path.display())),
@@ -112,7 +119,8 @@ pub(crate) async fn of_database(tx: &mut WriteTx) -> Result<Option<SecretKey>, S
 
 /// The same, and made where there is none yet.
 pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, StoreError> {
-    if let Some(key) = of_database(tx).await? {
+    let store = tx.store().clone();
+    if let Some(key) = of_database(&store, tx.conn()).await? {
         return Ok(key);
     }
     let path = tx.store().data_dir().join(KEY_FILE);
@@ -126,6 +134,35 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
     let check = hex::encode(key.seal(CHECK, b"longshore")?);
     settings::set(tx, CHECK, &check).await?;
     Ok(key)
+}
+
+/// The key at hand, whether or not the database was written with it: what it does not open, it does not open.
+pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
+    match store.given_secret_key() {
+        Some(key) => Ok(Some(key)),
+        None => match SecretKey::read(&store.data_dir().join(KEY_FILE)) {
+            // The server's start says so.
+            Err(StoreError::SecretKey(_)) => Ok(None),
+            read => read,
+        },
+    }
+}
+
+/// Lets another key follow where the one that the database was written with is lost and no secret is left: what is sealed with the lost
+/// one stays closed.
+pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
+    if sqlx::query("SELECT 1 FROM secrets LIMIT 1").fetch_optional(tx.conn()).await?.is_some() {
+        return Ok(());
+    }
+    let store = tx.store().clone();
+    match of_database(&store, tx.conn()).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::SecretKey(error)) => {
+            tracing::warn!(error, "another key of secrets may follow the one that is lost");
+            settings::remove(tx, CHECK).await
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

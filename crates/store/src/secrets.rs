@@ -1,15 +1,15 @@
 //! Secrets of repositories: set, listed and removed by people, opened only for a job that names them.
 //!
 //! Values are sealed (`secret_key`) and leave through [`open`] alone, which the runner calls when a job starts. No function
-//! here gives a value to anybody who asks by HTTP.
+//! here gives a value to anybody who asks by HTTP. Rules are kept here and decided by whoever opens.
 
 use std::{collections::BTreeMap, fmt};
 
-use longshore_core::{RepoId, SecretName, Timestamp};
+use longshore_core::{RepoId, SecretName, SecretRules, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 pub use crate::secret_key::{KEY_FILE, SecretKey};
-use crate::{Store, StoreError, WriteTx, row, secret_key, settings};
+use crate::{Store, StoreError, WriteTx, row, secret_key};
 
 /// The longest value. Well below what the kernel takes as one variable.
 pub const MAX_VALUE_LEN: usize = 48 << 10;
@@ -20,6 +20,7 @@ pub const MAX_COUNT: i64 = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     pub name: SecretName,
+    pub rules: SecretRules,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// Who set it last: a token's name.
@@ -57,14 +58,35 @@ impl fmt::Debug for SecretValue {
     }
 }
 
-/// Sets a secret or replaces its value. Whether it is new.
+/// What to make of a secret; nothing stays as it is. A new one needs a value, and without rules every job may have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretPatch {
+    pub value: Option<SecretValue>,
+    pub branches: Option<Vec<String>>,
+    pub tags: Option<Vec<String>>,
+    pub events: Option<Vec<longshore_core::EventName>>,
+    pub jobs: Option<Vec<String>>,
+}
+
+impl SecretPatch {
+    fn applied_to(&self, rules: SecretRules) -> SecretRules {
+        SecretRules {
+            branches: self.branches.clone().unwrap_or(rules.branches),
+            tags: self.tags.clone().unwrap_or(rules.tags),
+            events: self.events.clone().unwrap_or(rules.events),
+            jobs: self.jobs.clone().unwrap_or(rules.jobs),
+        }
+    }
+}
+
+/// Sets a secret or changes its value, its rules or both. Whether it is new. The caller has checked the patterns.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+/// [`StoreError::SecretKey`] when a value is to be sealed and the key at hand is not the database's.
 pub async fn set(
     tx: &mut WriteTx,
     repo: RepoId,
     name: &SecretName,
-    value: &SecretValue,
+    patch: &SecretPatch,
     by: &str,
     now: Timestamp,
 ) -> Result<(Secret, bool), StoreError> {
@@ -72,47 +94,63 @@ pub async fn set(
     {
         return Err(StoreError::NotFound("repository"));
     }
-    let known: Option<i64> = sqlx::query_scalar("SELECT created_at FROM secrets WHERE repo = ? AND name = ?")
-        .bind(repo.to_string())
-        .bind(name.as_str())
-        .fetch_optional(tx.conn())
-        .await?;
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM secrets WHERE repo = ?")
-        .bind(repo.to_string())
-        .fetch_one(tx.conn())
-        .await?;
-    if known.is_none() && count >= MAX_COUNT {
-        return Err(StoreError::Conflict(format!("the repository has {MAX_COUNT} secrets: remove some first")));
+    let known = sqlx::query(
+        "SELECT name, rules, created_at, updated_at, updated_by, sealed FROM secrets WHERE repo = ? AND name = ?",
+    )
+    .bind(repo.to_string())
+    .bind(name.as_str())
+    .fetch_optional(tx.conn())
+    .await?;
+    let sealed = match (&patch.value, &known) {
+        (Some(value), _) => {
+            secret_key::of_database_or_new(tx).await?.seal(&place(repo, name), value.expose().as_bytes())?
+        }
+        (None, Some(row)) => row.try_get("sealed")?,
+        (None, None) => {
+            return Err(StoreError::Invalid(format!("there is no secret `{name}` yet: a new one needs its value")));
+        }
+    };
+    let before = known.as_ref().map(from_row).transpose()?;
+    if before.is_none() {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM secrets WHERE repo = ?")
+            .bind(repo.to_string())
+            .fetch_one(tx.conn())
+            .await?;
+        if count >= MAX_COUNT {
+            return Err(StoreError::Conflict(format!("the repository has {MAX_COUNT} secrets: remove some first")));
+        }
     }
-    let sealed = secret_key::of_database_or_new(tx).await?.seal(&place(repo, name), value.expose().as_bytes())?;
-    let created_at = known.map_or(now, Timestamp::from_millis);
+    let new = before.is_none();
+    let (created_at, rules) = before.map_or((now, SecretRules::default()), |before| (before.created_at, before.rules));
+    let rules = patch.applied_to(rules);
     sqlx::query(
-        "INSERT INTO secrets (repo, name, sealed, created_at, updated_at, updated_by) VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (repo, name) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at,
-                                                updated_by = excluded.updated_by",
+        "INSERT INTO secrets (repo, name, sealed, rules, created_at, updated_at, updated_by) VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (repo, name) DO UPDATE SET sealed = excluded.sealed, rules = excluded.rules,
+                                                updated_at = excluded.updated_at, updated_by = excluded.updated_by",
     )
     .bind(repo.to_string())
     .bind(name.as_str())
     .bind(sealed)
+    .bind(row::to_json(&rules)?)
     .bind(created_at.as_millis())
     .bind(now.as_millis())
     .bind(by)
     .execute(tx.conn())
     .await?;
-    let secret = Secret { name: name.clone(), created_at, updated_at: now, updated_by: by.to_owned() };
-    Ok((secret, known.is_none()))
+    Ok((Secret { name: name.clone(), rules, created_at, updated_at: now, updated_by: by.to_owned() }, new))
 }
 
 /// A repository's secrets, by name, without their values.
 pub async fn list(store: &Store, repo: RepoId) -> Result<Vec<Secret>, StoreError> {
-    let rows = sqlx::query("SELECT name, created_at, updated_at, updated_by FROM secrets WHERE repo = ? ORDER BY name")
-        .bind(repo.to_string())
-        .fetch_all(store.readers())
-        .await?;
+    let rows =
+        sqlx::query("SELECT name, rules, created_at, updated_at, updated_by FROM secrets WHERE repo = ? ORDER BY name")
+            .bind(repo.to_string())
+            .fetch_all(store.readers())
+            .await?;
     rows.iter().map(from_row).collect()
 }
 
-/// Removes a secret. Needs no key; with the last one of the database the key is forgotten too, so that another may follow.
+/// Removes a secret. Needs no key; with the last one of the database a key that is lost is forgotten, so that another may follow.
 pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM secrets WHERE repo = ? AND name = ?")
         .bind(repo.to_string())
@@ -122,10 +160,7 @@ pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result
     if done.rows_affected() == 0 {
         return Err(StoreError::NotFound("secret"));
     }
-    if sqlx::query("SELECT 1 FROM secrets LIMIT 1").fetch_optional(tx.conn()).await?.is_none() {
-        settings::remove(tx, secret_key::CHECK).await?;
-    }
-    Ok(())
+    secret_key::forget_if_lost(tx).await
 }
 
 /// The values of these secrets; a name that the repository does not have is not in the answer.
@@ -139,14 +174,14 @@ pub async fn open(
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut tx = store.write().await?;
-    let Some(key) = secret_key::of_database(&mut tx).await? else { return Ok(BTreeMap::new()) };
+    let mut conn = store.readers().acquire().await?;
+    let Some(key) = secret_key::of_database(store, &mut conn).await? else { return Ok(BTreeMap::new()) };
     let mut opened = BTreeMap::new();
     for name in names {
         let sealed: Option<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM secrets WHERE repo = ? AND name = ?")
             .bind(repo.to_string())
             .bind(name.as_str())
-            .fetch_optional(tx.conn())
+            .fetch_optional(&mut *conn)
             .await?;
         let Some(sealed) = sealed else { continue };
         let value = key.open(&place(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
@@ -158,7 +193,7 @@ pub async fn open(
 
 /// Whether the key at hand opens the database's secrets; for the start, so that a wrong one is seen at once.
 pub async fn check_key(store: &Store) -> Result<(), StoreError> {
-    secret_key::of_database(&mut store.write().await?).await.map(drop)
+    secret_key::of_database(store, &mut *store.readers().acquire().await?).await.map(drop)
 }
 
 /// What a sealed value is bound to.
@@ -169,6 +204,7 @@ fn place(repo: RepoId, name: &SecretName) -> String {
 fn from_row(row: &SqliteRow) -> Result<Secret, StoreError> {
     Ok(Secret {
         name: row::parsed(row, "name")?,
+        rules: row::json(row, "rules")?,
         created_at: row::time(row, "created_at")?,
         updated_at: row::time(row, "updated_at")?,
         updated_by: row.try_get("updated_by")?,

@@ -78,9 +78,11 @@ impl Store {
         Self::open_with(data_dir, SqliteSynchronous::Normal, Lasting::Kept).await
     }
 
-    /// The same for a folder that is thrown away afterwards (`longshore run`): nothing is forced to disk.
+    /// The same for a folder that is thrown away afterwards (`longshore run`): nothing is forced to disk, and the key is in no file.
     pub async fn open_ephemeral(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, SqliteSynchronous::Off, Lasting::ThrownAway).await
+        let store = Self::open_with(dir, SqliteSynchronous::Off, Lasting::ThrownAway).await?;
+        store.use_secret_key(SecretKey::random());
+        Ok(store)
     }
 
     async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous, lasting: Lasting) -> Result<Self, StoreError> {

@@ -103,7 +103,8 @@ pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<Claim
     let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
     let plan = jobs::fetch_plan(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
     let build = builds::fetch(tx.conn(), job.build).await?.ok_or(StoreError::NotFound("build"))?;
-    let repo = repos::fetch(tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
+    let repo =
+        repos::fetch(&tx.store().clone(), tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
     let attempt = job.attempt;
     tx.began_attempt(id, attempt);
     Ok(Some(ClaimedJob { job, build, repo, plan, attempt }))

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use longshore_core::{RepoId, SecretName};
 use longshore_store::{
     Store, StoreError,
-    secrets::{self, KEY_FILE, MAX_VALUE_LEN, SecretKey, SecretValue},
+    secrets::{self, KEY_FILE, MAX_VALUE_LEN, SecretKey, SecretPatch, SecretValue},
 };
 
 mod world;
@@ -20,7 +20,8 @@ fn name(text: &str) -> SecretName {
 async fn set(store: &Store, repo: RepoId, named: &str, value: &str) -> Result<bool, StoreError> {
     let value = SecretValue::new(value.to_owned()).unwrap();
     let mut tx = store.write().await.unwrap();
-    let (_, new) = secrets::set(&mut tx, repo, &name(named), &value, "somebody", now()).await?;
+    let patch = SecretPatch { value: Some(value), ..SecretPatch::default() };
+    let (_, new) = secrets::set(&mut tx, repo, &name(named), &patch, "somebody", now()).await?;
     tx.commit().await.unwrap();
     Ok(new)
 }
@@ -99,8 +100,8 @@ async fn a_key_that_is_gone_or_another_one_is_said_and_not_replaced() {
 #[tokio::test]
 async fn a_key_from_the_settings_is_used_and_never_written_down() {
     let world = World::new().await;
-    let repo = world.repo("a").await;
     world.store.use_secret_key("0f".repeat(32).parse::<SecretKey>().unwrap());
+    let repo = world.repo("a").await;
     set(&world.store, repo.id, "TOKEN", "value").await.unwrap();
     assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("value"));
     assert!(!world.path().join(KEY_FILE).exists());
@@ -121,4 +122,42 @@ async fn a_value_that_no_variable_can_carry_is_refused() {
     }
     assert!(SecretValue::new("x".repeat(MAX_VALUE_LEN)).is_ok());
     assert_eq!(format!("{:?}", SecretValue::new("hidden".to_owned()).unwrap()), "SecretValue(..)");
+}
+
+#[tokio::test]
+async fn secrets_are_opened_while_somebody_writes() {
+    let world = World::new().await;
+    let repo = world.repo("a").await;
+    set(&world.store, repo.id, "TOKEN", "value").await.unwrap();
+    let writes = world.store.write().await.unwrap();
+    let opened = tokio::time::timeout(Duration::from_secs(20), value(&world.store, repo.id, "TOKEN")).await;
+    assert_eq!(opened.unwrap().unwrap().as_deref(), Some("value"));
+    tokio::time::timeout(Duration::from_secs(20), secrets::check_key(&world.store)).await.unwrap().unwrap();
+    drop(writes);
+}
+
+#[tokio::test]
+async fn rules_stay_with_a_secret_whatever_else_of_it_changes() {
+    let world = World::new().await;
+    let repo = world.repo("a").await;
+    let change = async |patch: SecretPatch| {
+        let mut tx = world.store.write().await.unwrap();
+        let set = secrets::set(&mut tx, repo.id, &name("TOKEN"), &patch, "somebody", now()).await;
+        tx.commit().await.unwrap();
+        set.map(|(secret, _)| secret.rules)
+    };
+    let main = || Some(vec!["main".to_owned()]);
+    let rules_alone = SecretPatch { branches: main(), ..SecretPatch::default() };
+    let error = change(rules_alone.clone()).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Invalid(why) if why.contains("needs its value")), "{error}");
+    set(&world.store, repo.id, "TOKEN", "first").await.unwrap();
+    assert_eq!(change(rules_alone).await.unwrap().branches, ["main"]);
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("first"));
+    set(&world.store, repo.id, "TOKEN", "second").await.unwrap();
+    assert_eq!(secrets::list(&world.store, repo.id).await.unwrap()[0].rules.branches, ["main"]);
+    let jobs =
+        SecretPatch { branches: Some(Vec::new()), jobs: Some(vec!["deploy".to_owned()]), ..SecretPatch::default() };
+    let rules = change(jobs).await.unwrap();
+    assert_eq!((rules.branches.len(), rules.jobs), (0, vec!["deploy".to_owned()]));
+    assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("second"));
 }

@@ -92,8 +92,9 @@ async fn every_route_asks_for_its_scope_and_hides_what_may_not_be_seen() {
         received_at: longshore_core::Timestamp::now(),
     };
     let value = longshore_store::secrets::SecretValue::new("value".to_owned()).unwrap();
+    let patch = longshore_store::secrets::SecretPatch { value: Some(value), ..Default::default() };
     let name = "TOKEN".parse().unwrap();
-    longshore_store::secrets::set(&mut tx, repo.id, &name, &value, "x", longshore_core::Timestamp::now())
+    longshore_store::secrets::set(&mut tx, repo.id, &name, &patch, "x", longshore_core::Timestamp::now())
         .await
         .unwrap();
     let delivery = longshore_store::deliveries::accept(&mut tx, &new).await.unwrap().id.to_string();

@@ -132,3 +132,31 @@ async fn whoever_has_to_sign_in_comes_back_to_where_they_were() {
     assert!(ended.text().contains("You are not signed in") && !ended.text().contains("Bearer"), "{}", ended.text());
     assert!(ended.text().contains(&format!("href=\"{sign_in_at}\"")), "{}", ended.text());
 }
+
+#[tokio::test]
+async fn a_secrets_rules_are_shown_and_set_with_its_form_and_its_masks_are_spoken_of() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let cookie = sign_in(&world, Scope::Admin).await;
+    let settings = format!("/repos/{}/settings", repo.id);
+    let secrets = format!("/repos/{}/secrets", repo.id);
+    let (shown, csrf) = signed_in(&world, &settings, &cookie).await;
+    assert!(shown.text().contains("name=\"branches\""), "{}", shown.text());
+    let send =
+        async |fields: &str| send_form(&world, &secrets, &cookie, format!("csrf={csrf}&name=TOKEN&{fields}")).await;
+    assert_eq!(send("value=long+enough&branches=main+release%2F%7Ba%2Cb%7D&events=push%2Ctag&jobs=").await.status, 303);
+    let said = async || signed_in(&world, &settings, &cookie).await.0.text().to_owned();
+    assert!(said().await.contains("branches: main, release/{a,b}; events: push, tag"), "{}", said().await);
+    // Neither a new value nor a rule more lifts those that are there.
+    assert_eq!(send("value=another+value").await.status, 303);
+    assert_eq!(send("value=&tags=v*").await.status, 303);
+    assert!(said().await.contains("branches: main, release/{a,b}; tags: v*; events: push, tag"), "{}", said().await);
+    assert_eq!(send("value=&jobs=deploy&no_rules=yes").await.status, 303);
+    assert!(said().await.contains("<td>jobs: deploy</td>"), "{}", said().await);
+    let again = send("value=&events=pushes&branches=main").await;
+    assert_eq!(again.status, 400);
+    assert!(again.text().contains("`pushes` is no event") && again.text().contains("name=\"branches\" value=\"main\""));
+    let noted = send("value=prod").await;
+    assert_eq!(noted.status, 200);
+    assert!(noted.text().contains("no letter or digit touches it"), "{}", noted.text());
+}

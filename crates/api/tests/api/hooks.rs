@@ -19,7 +19,7 @@ use crate::{
 const PUSH: &str = r#"{"ref":"refs/heads/main","before":"0000000000000000000000000000000000000000","after":"0123456789abcdef0123456789abcdef01234567"}"#;
 
 async fn deliver(world: &World, repo: &longshore_store::repos::Repo, body: &[u8], headers: &[(&str, &str)]) -> Answer {
-    let signature = sign(Forge::Git, body, repo.hook_secret.expose().as_bytes());
+    let signature = sign(Forge::Git, body, repo.hook_secret.expose().unwrap().as_bytes());
     let mut headers = headers.to_vec();
     headers.push(("x-longshore-signature-256", &signature));
     send(world.addr, "POST", &format!("/hooks/{}", repo.id), &headers, body.to_vec()).await
@@ -75,7 +75,7 @@ async fn a_wrong_or_missing_signature_is_refused_before_anything_is_parsed() {
         }
     }
     // Another forge's header proves nothing for this repository.
-    let github = sign(Forge::Github, PUSH.as_bytes(), repo.hook_secret.expose().as_bytes());
+    let github = sign(Forge::Github, PUSH.as_bytes(), repo.hook_secret.expose().unwrap().as_bytes());
     let answer = send(world.addr, "POST", &path, &[("x-hub-signature-256", &github)], PUSH).await;
     assert_eq!(answer.status, 401);
     assert_eq!(pending(&world).await, 0);
@@ -112,7 +112,7 @@ async fn an_unknown_repository_malformed_json_and_a_form_have_clear_answers() {
         deliver(&world, &repo, b"payload=%7B%7D", &[("content-type", "application/x-www-form-urlencoded")]).await;
     assert!(form.error().contains("application/json"), "{}", form.error());
     let github = world.repo("o/g", "github", false).await;
-    let signature = sign(Forge::Github, b"{}", github.hook_secret.expose().as_bytes());
+    let signature = sign(Forge::Github, b"{}", github.hook_secret.expose().unwrap().as_bytes());
     let headers = [("x-hub-signature-256", signature.as_str())];
     let answer = send(world.addr, "POST", &format!("/hooks/{}", github.id), &headers, "{}").await;
     assert_eq!((answer.status, answer.error().contains("x-github-event")), (400, true));
@@ -177,4 +177,20 @@ async fn fifty_webhooks_at_once_are_all_accepted() {
     let answers = sent.join_all().await;
     assert!(answers.iter().all(|answer| answer.status == 202));
     assert_eq!(pending(&world).await, 50);
+}
+
+#[tokio::test]
+async fn a_hook_secret_that_does_not_open_lets_nobody_in() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let key = world.store.data_dir().join(longshore_store::secrets::KEY_FILE);
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let signature = sign(Forge::Git, PUSH.as_bytes(), b"");
+    let headers = [("x-longshore-signature-256", signature.as_str())];
+    let answer = send(world.addr, "POST", &format!("/hooks/{}", repo.id), &headers, PUSH.as_bytes().to_vec()).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(pending(&world).await, 0);
+    std::fs::write(&key, kept).unwrap();
+    assert_eq!(deliver(&world, &repo, PUSH.as_bytes(), &[]).await.status, 202);
 }

@@ -71,3 +71,58 @@ async fn a_bad_name_an_unusable_value_and_a_key_that_does_not_fit_are_told_apart
     assert_eq!(answer.status, 503);
     assert!(answer.error().contains("LONGSHORE_SECRET_KEY"), "{}", answer.error());
 }
+
+#[tokio::test]
+async fn rules_are_set_listed_and_changed_without_the_value() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", true).await;
+    let all = format!("/api/v1/repos/{}/secrets", repo.id);
+    let put =
+        async |body: serde_json::Value| world.call("PUT", &format!("{all}/TOKEN"), Some(ADMIN), body.to_string()).await;
+    assert!(put(json!({ "branches": ["main"] })).await.error().contains("needs its value"));
+    let rules = json!({ "value": "first-value", "branches": ["main", "release/*"], "events": ["push", "schedule"] });
+    assert_eq!(put(rules).await.status, 201);
+    let changed = put(json!({ "tags": ["v*"], "jobs": ["ci/deploy"] })).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let listed = world.get(&all).await.json()["items"][0].clone();
+    assert_eq!(listed["branches"], json!(["main", "release/*"]));
+    assert_eq!(listed["tags"], json!(["v*"]));
+    assert_eq!(listed["events"], json!(["push", "schedule"]));
+    assert_eq!(listed["jobs"], json!(["ci/deploy"]));
+    // A new value lifts no rule; an empty list does.
+    assert_eq!(put(json!({ "value": "second-value" })).await.json()["branches"], json!(["main", "release/*"]));
+    assert_eq!(put(json!({ "branches": [] })).await.json()["branches"], json!([]));
+    let name: SecretName = "TOKEN".parse().unwrap();
+    let opened = secrets::open(&world.store, repo.id, std::slice::from_ref(&name)).await.unwrap();
+    assert_eq!(opened[&name].expose(), "second-value");
+    for (body, said) in [
+        (json!({ "branches": ["[a"] }), "branches"),
+        (json!({ "jobs": [""] }), "jobs"),
+        (json!({ "tags": ["v1\n"] }), "tags"),
+        (json!({ "events": ["pushes"] }), "pushes"),
+        (json!({ "branches": vec!["a"; 51] }), "more than 50"),
+        (json!({ "people": ["me"] }), "people"),
+    ] {
+        let answer = put(body).await;
+        assert!(answer.status == 400 && answer.error().contains(said), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn whoever_sets_a_secret_is_told_what_logs_do_not_mask_of_it() {
+    let world = World::new().await;
+    let repo = world.repo("o/r", "git", true).await;
+    let put = async |value: &str| {
+        let path = format!("/api/v1/repos/{}/secrets/TOKEN", repo.id);
+        world.call("PUT", &path, Some(ADMIN), json!({ "value": value }).to_string()).await.json()
+    };
+    assert_eq!(put("long enough").await.get("notes"), None);
+    for (value, said) in [
+        ("abc", "shorter than 4 bytes"),
+        ("prod", "only where no letter or digit touches it"),
+        ("first line\nab\nlast line", "line 2 of the value"),
+    ] {
+        let answer = put(value).await;
+        assert!(answer["notes"][0].as_str().unwrap().contains(said), "{answer}");
+    }
+}

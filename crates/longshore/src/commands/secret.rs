@@ -8,32 +8,44 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Ended, print_json, repo,
     table::{self, text},
 };
 use crate::{
-    args::{Remote, Secret},
+    args::{Remote, Rules, Secret},
     client::Client,
 };
 
 pub(crate) fn run(args: Remote<Secret>) -> super::Result {
     let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
     match args.command {
-        Secret::Set { repo, name, value, file } => {
-            let value = match (value, file) {
-                (Some(value), _) => value,
-                (None, Some(file)) => of_file(&file)?,
-                (None, None) => of_stdin(&name)?,
-            };
+        Secret::Set { repo, name, value, file, rules } => {
+            let mut body = asked(&rules);
+            if !rules.rules_only {
+                body["value"] = match (value, file) {
+                    (Some(value), _) => value,
+                    (None, Some(file)) => of_file(&file)?,
+                    (None, None) => of_stdin(&name)?,
+                }
+                .into();
+            }
             let path = format!("{}/{}", path_of(&client, &repo)?, repo::query_value(&name));
-            let secret = client.put(&path, &json!({ "value": value }))?;
+            let secret = client.put(&path, &body)?;
             if args.json {
                 print_json(&secret)?;
             } else {
-                writeln!(std::io::stdout(), "{name} of {repo} is set. A job gets it that says `secrets: [{name}]`.")?;
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{name} of {repo} is set. A job gets it that says `secrets: [{name}]`.")?;
+                let rules = said(&secret);
+                if !rules.is_empty() {
+                    writeln!(out, "It goes only to: {rules}")?;
+                }
+                for note in secret["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    writeln!(std::io::stderr(), "longshore: take note: {note}")?;
+                }
             }
         }
         Secret::List { repo } => {
@@ -44,9 +56,13 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                 let items = secrets["items"].as_array().cloned().unwrap_or_default();
                 let rows: Vec<_> = items
                     .iter()
-                    .map(|s| [text(s, "name"), text(s, "created_at"), text(s, "updated_at"), text(s, "updated_by")])
+                    .map(|s| {
+                        let rules = Some(said(s)).filter(|rules| !rules.is_empty());
+                        let rules = rules.unwrap_or_else(|| "every job".to_owned());
+                        [text(s, "name"), text(s, "created_at"), text(s, "updated_at"), text(s, "updated_by"), rules]
+                    })
                     .collect();
-                table::print(["NAME", "CREATED", "UPDATED", "BY"], &rows)?;
+                table::print(["NAME", "CREATED", "UPDATED", "BY", "GOES TO"], &rows)?;
             }
         }
         Secret::Remove { repo, name } => {
@@ -59,6 +75,27 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rules that were given, as the API takes them.
+fn asked(rules: &Rules) -> Value {
+    let Rules { branches, tags, events, jobs, .. } = rules;
+    let mut body = json!({});
+    for (kind, list) in [("branches", branches), ("tags", tags), ("events", events), ("jobs", jobs)] {
+        if rules.no_rules || !list.is_empty() {
+            body[kind] = json!(list);
+        }
+    }
+    body
+}
+
+/// A secret's rules in one line; nothing where it has none.
+fn said(secret: &Value) -> String {
+    let list = |kind: &str| {
+        let words: Vec<&str> = secret[kind].as_array()?.iter().filter_map(Value::as_str).collect();
+        (!words.is_empty()).then(|| format!("{kind} {}", words.join(", ")))
+    };
+    ["branches", "tags", "events", "jobs"].into_iter().filter_map(list).collect::<Vec<_>>().join("; ")
 }
 
 fn path_of(client: &Client, repo: &str) -> anyhow::Result<String> {

@@ -14,7 +14,7 @@ use longshore_executor::EngineOptions;
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
-    Store, secrets,
+    Store, sealing, secrets,
     sessions::{self, Opener},
     settings,
     tokens::Scope,
@@ -87,6 +87,8 @@ async fn serve(config: Config) -> super::Result {
     if let Err(error) = secrets::check_key(&store).await {
         // Jobs without secrets run all the same; those with one end as an error that says this.
         tracing::error!(%error, "secrets cannot be used");
+    } else if let Err(error) = sealing::seal(&store).await {
+        tracing::error!(%error, "what an older version kept unsealed is not all sealed yet; the next start tries again");
     }
 
     let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());

@@ -74,7 +74,7 @@ pub(crate) async fn create(
     match register(&server, &form).await {
         Ok(repo) => {
             tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
-            Ok(webhook(&server, &visitor, &repo, true))
+            webhook(&server, &visitor, &repo, true)
         }
         Err(error) => {
             let refused = refused(error)?;
@@ -113,10 +113,10 @@ struct WebhookPage {
 }
 
 /// What the forge has to be told: address, secret, and where to write them.
-pub(super) fn webhook(server: &Server, visitor: &Visitor, repo: &Repo, new: bool) -> Response {
+pub(super) fn webhook(server: &Server, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
     let title = format!("The webhook of {}", repo.name);
     let head = Head::new(server, visitor, Place::Repositories, title);
     let hook_url = format!("{}/hooks/{}", server.config.public_url, repo.id);
-    let secret = repo.hook_secret.expose().to_owned();
-    Html(WebhookPage { head, repo: repo.clone(), hook_url, secret, new }).into_response()
+    let secret = repo.hook_secret.expose()?.to_owned();
+    Ok(Html(WebhookPage { head, repo: repo.clone(), hook_url, secret, new }).into_response())
 }

@@ -7,10 +7,10 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::{RepoId, Timestamp};
+use longshore_core::{EventName, RepoId, SecretRules};
 use longshore_store::{
     repos::{self, RepoPatch},
-    secrets::{self, Secret, SecretValue},
+    secrets::{self, Secret, SecretPatch, SecretValue},
     tokens::Scope,
 };
 use serde::Deserialize;
@@ -36,8 +36,10 @@ pub(crate) struct Settings {
     hook_url: String,
     secrets: Vec<Secret>,
     form: SettingsForm,
-    /// The secret's name; its value is shown to nobody, not even to whoever sent it.
-    secret: String,
+    /// What was sent of a secret, but for its value, which is shown to nobody, not even to whoever sent it.
+    secret: SecretForm,
+    /// The secret that was just set, and what logs do not mask of its value.
+    unmasked: Option<(String, Vec<String>)>,
     /// The form that was not taken, and why.
     refused: Option<(Form, String)>,
 }
@@ -53,6 +55,19 @@ enum Form {
 impl Settings {
     fn refused(&self, form: Form) -> Option<&str> {
         self.refused.as_ref().filter(|(of, _)| *of == form).map(|(_, why)| why.as_str())
+    }
+
+    /// A secret's rules in a few words.
+    fn goes_to(secret: &Secret) -> String {
+        let SecretRules { branches, tags, events, jobs } = &secret.rules;
+        let events: Vec<String> = events.iter().map(ToString::to_string).collect();
+        let kinds = [("branches", branches), ("tags", tags), ("events", &events), ("jobs", jobs)];
+        let said: Vec<String> = kinds
+            .into_iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(kind, list)| format!("{kind}: {}", list.join(", ")))
+            .collect();
+        if said.is_empty() { "every job".to_owned() } else { said.join("; ") }
     }
 }
 
@@ -81,7 +96,8 @@ async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings
         secrets: secrets::list(&server.store, id).await?,
         repo: Frame::of(visitor, &repo, Tab::Settings),
         form,
-        secret: String::new(),
+        secret: SecretForm::default(),
+        unmasked: None,
         refused: None,
     })
 }
@@ -143,13 +159,64 @@ pub(crate) async fn renew_hook_secret(
     visitor.caller.require(Scope::Admin)?;
     let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
-    Ok(webhook(&server, &visitor, &repo, false))
+    webhook(&server, &visitor, &repo, false)
 }
 
-#[derive(Deserialize)]
+/// A secret as the page sends it; lists are words between spaces or commas.
+#[derive(Default, Deserialize)]
 pub(crate) struct SecretForm {
     name: String,
+    /// Empty keeps the value that is there.
+    #[serde(default)]
     value: String,
+    #[serde(default)]
+    branches: String,
+    #[serde(default)]
+    tags: String,
+    #[serde(default)]
+    events: String,
+    #[serde(default)]
+    jobs: String,
+    /// The rules that are there go; without it, a list that is empty stays as it is.
+    no_rules: Option<String>,
+}
+
+impl SecretForm {
+    fn patch(&self) -> Result<SecretPatch, ApiError> {
+        // Browsers send line ends as CRLF; a key's file has none of those.
+        let value = Some(self.value.replace("\r\n", "\n")).filter(|value| !value.is_empty());
+        let event = |word: String| {
+            serde_json::from_value::<EventName>(word.as_str().into()).map_err(|_| {
+                ApiError::bad_request(format!(
+                    "`{}` is no event: write push, tag, pull-request, schedule or manual",
+                    word.chars().take(60).flat_map(char::escape_debug).collect::<String>()
+                ))
+            })
+        };
+        let given = |list: &str| Some(words(list)).filter(|list| !list.is_empty() || self.no_rules.is_some());
+        let events = given(&self.events).map(|words| words.into_iter().map(event).collect::<Result<_, _>>());
+        Ok(SecretPatch {
+            value: value.map(SecretValue::new).transpose()?,
+            branches: given(&self.branches),
+            tags: given(&self.tags),
+            events: events.transpose()?,
+            jobs: given(&self.jobs),
+        })
+    }
+}
+
+/// Refs have no spaces in their names; a comma separates where it is not within braces.
+fn words(text: &str) -> Vec<String> {
+    let mut depth = 0_usize;
+    let separates = |c: char| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c.is_whitespace() || (c == ',' && depth == 0)
+    };
+    text.split(separates).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 pub(crate) async fn set_secret(
@@ -158,24 +225,31 @@ pub(crate) async fn set_secret(
     Post { visitor, form }: Post<SecretForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Scope::Admin)?;
-    if let Err(error) = keep_secret(&server, &visitor, id, &form).await {
-        let Refused { status, why } = refused(error)?;
-        let refused = Some((Form::Secret, why));
-        let page = Settings { secret: form.name, refused, ..page(&server, &visitor, id).await? };
-        return Ok((status, Html(page)).into_response());
+    let notes = match keep_secret(&server, &visitor, id, &form).await {
+        Ok(notes) => notes,
+        Err(error) => {
+            let Refused { status, why } = refused(error)?;
+            let secret = SecretForm { value: String::new(), ..form };
+            let page = Settings { secret, refused: Some((Form::Secret, why)), ..page(&server, &visitor, id).await? };
+            return Ok((status, Html(page)).into_response());
+        }
+    };
+    if notes.is_empty() {
+        return Ok(see(&format!("/repos/{id}/settings")));
     }
-    Ok(see(&format!("/repos/{id}/settings")))
+    let page = Settings { unmasked: Some((form.name, notes)), ..page(&server, &visitor, id).await? };
+    Ok(Html(page).into_response())
 }
 
-async fn keep_secret(server: &Server, visitor: &Visitor, id: RepoId, form: &SecretForm) -> Result<(), ApiError> {
+async fn keep_secret(
+    server: &Server,
+    visitor: &Visitor,
+    id: RepoId,
+    form: &SecretForm,
+) -> Result<Vec<String>, ApiError> {
     let name = crate::secrets::checked(form.name.trim())?;
-    // Browsers send line ends as CRLF; a key's file has none of those.
-    let value = SecretValue::new(form.value.replace("\r\n", "\n"))?;
-    let mut tx = server.store.write().await?;
-    secrets::set(&mut tx, id, &name, &value, visitor.caller.name(), Timestamp::now()).await?;
-    tx.commit().await?;
-    tracing::info!(repo = %id, %name, by = visitor.caller.name(), "a secret was set");
-    Ok(())
+    let (_, _, notes) = crate::secrets::keep(server, id, &name, &form.patch()?, visitor.caller.name()).await?;
+    Ok(notes)
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,328 @@
+//! Which builds and jobs may have a secret: the rules that the server keeps with it, decided in one place.
+//!
+//! The runner asks [`withheld`] when a job starts, and nothing leaves the store that it does not let through; the API asks [`check`]
+//! before it keeps rules. Patterns are those of `on`.
+//!
+//! A secret goes to a job that every kind of rule admits. What a build is of:
+//! - a push, a schedule or a start by hand: its branch or its tag, by the full name of its ref;
+//! - a pull request within the repository: its source branch, whose commit it builds; the branch that it asks to change is not asked;
+//! - a pull request of a stranger: no branch and no tag of the repository, whatever theirs is called, also once it is approved;
+//! - a rerun: what the first build was of.
+
+use longshore_core::{Diagnostic, Event, SecretRules, Severity, Span, stranger};
+
+use crate::{Code, filter::Patterns};
+
+/// Patterns of one kind of rule.
+pub const MOST_PATTERNS: usize = 50;
+/// Bytes of a pattern.
+pub const LONGEST_PATTERN: usize = 255;
+
+/// The job that asks for a secret.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    pub event: &'a Event,
+    /// The pipeline's name, and the job's in its file.
+    pub pipeline: &'a str,
+    pub job: &'a str,
+}
+
+/// What a build is of, as far as rules ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin<'a> {
+    Branch(&'a str),
+    Tag(&'a str),
+    /// A pull request from outside of the repository.
+    Stranger,
+    /// Neither branch nor tag.
+    Other,
+}
+
+impl<'a> Origin<'a> {
+    fn of(event: &'a Event) -> Self {
+        if stranger::brings(event) {
+            return Self::Stranger;
+        }
+        match &event.pull_request {
+            Some(pull_request) => Self::Branch(&pull_request.source_branch),
+            // The prefix once: a branch may be called `refs/tags/v1`.
+            None => match (event.git_ref.strip_prefix("refs/heads/"), event.git_ref.strip_prefix("refs/tags/")) {
+                (Some(branch), _) => Self::Branch(branch),
+                (None, Some(tag)) => Self::Tag(tag),
+                (None, None) => Self::Other,
+            },
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Branch(name) => format!("of the branch {}", quoted(name)),
+            Self::Tag(name) => format!("of the tag {}", quoted(name)),
+            Self::Stranger => "of a pull request from a fork, which is on no branch of this repository".to_owned(),
+            Self::Other => "of no branch and no tag".to_owned(),
+        }
+    }
+}
+
+/// Why a secret with these rules does not go to a job: which rule, what would fit, and what the job is. Nothing where it may have it.
+#[must_use]
+pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
+    let SecretRules { branches, tags, events, jobs } = rules;
+    let Asking { event, pipeline, job } = asking;
+    if !events.is_empty() && !events.contains(&event.name) {
+        let words: Vec<&str> = events.iter().map(|name| name.as_str()).collect();
+        return Some(format!("its rule for events admits {}, and this build is of `{}`", listed(&words), event.name));
+    }
+    if !(branches.is_empty() && tags.is_empty()) {
+        let origin = Origin::of(event);
+        let admitted = match origin {
+            Origin::Branch(name) => !branches.is_empty() && admits(branches, &[name]),
+            Origin::Tag(name) => !tags.is_empty() && admits(tags, &[name]),
+            Origin::Stranger | Origin::Other => false,
+        };
+        if !admitted {
+            let rule = match (branches.as_slice(), tags.as_slice()) {
+                (branches, []) => format!("its rule for branches admits {}", listed(branches)),
+                ([], tags) => format!("its rule for tags admits {}", listed(tags)),
+                (branches, tags) => {
+                    format!("its rules admit the branches {} and the tags {}", listed(branches), listed(tags))
+                }
+            };
+            return Some(format!("{rule}, and this build is {}", origin.words()));
+        }
+    }
+    let in_full = format!("{pipeline}/{job}");
+    if !jobs.is_empty() && !admits(jobs, &[job, &in_full]) {
+        return Some(format!("its rule for jobs admits {}, and this job is {}", listed(jobs), quoted(&in_full)));
+    }
+    None
+}
+
+/// What is wrong with rules, for whoever sets them.
+pub fn check(rules: &SecretRules) -> Result<(), String> {
+    for (kind, patterns) in [("branches", &rules.branches), ("tags", &rules.tags), ("jobs", &rules.jobs)] {
+        if patterns.len() > MOST_PATTERNS {
+            return Err(format!("`{kind}` has more than {MOST_PATTERNS} patterns: join some with `*` or `{{a,b}}`"));
+        }
+        for pattern in patterns {
+            if pattern.len() > LONGEST_PATTERN {
+                return Err(format!("a pattern of `{kind}` is longer than {LONGEST_PATTERN} bytes"));
+            }
+            // What a ref's name never holds would never fit: a slip, such as a line break at the end.
+            if pattern.chars().any(char::is_control) || pattern.trim() != pattern {
+                return Err(format!(
+                    "the pattern {} of `{kind}` has spaces or control characters around it",
+                    quoted(pattern)
+                ));
+            }
+            Patterns::new()
+                .add(pattern)
+                .map_err(|why| format!("the pattern {} of `{kind}`: {why}", quoted(pattern)))?;
+        }
+    }
+    if rules.events.len() > MOST_PATTERNS {
+        return Err(format!("`events` has more than {MOST_PATTERNS} entries"));
+    }
+    Ok(())
+}
+
+/// What the build says of a secret that a rule withheld from one of its jobs.
+#[must_use]
+pub fn diagnostic(message: String) -> Diagnostic {
+    Diagnostic {
+        code: Code::SecretWithheld.as_str().to_owned(),
+        severity: Severity::Warning,
+        file: ".longshore".to_owned(),
+        span: Span { line: 1, column: 1, length: 1 },
+        message,
+        help: Some(
+            "run the job where the rule admits it, or change the rule: `longshore secret set REPO NAME --rules-only --branch ...`"
+                .to_owned(),
+        ),
+        source: None,
+    }
+}
+
+/// Whether one of a thing's names is meant. Patterns that cannot be read admit nothing.
+fn admits(patterns: &[String], names: &[&str]) -> bool {
+    let mut all = Patterns::new();
+    patterns.iter().all(|pattern| all.add(pattern).is_ok()) && all.admit_any(names)
+}
+
+fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    names.iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// Somebody else's text in a message of one line.
+fn quoted(text: &str) -> String {
+    format!("`{}`", text.chars().take(LONGEST_PATTERN).flat_map(char::escape_debug).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::{EventName, event::PullRequest};
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+
+    fn event(name: EventName, git_ref: &str) -> Event {
+        Event {
+            name,
+            git_ref: git_ref.to_owned(),
+            commit: "0".repeat(40),
+            before: None,
+            message: String::new(),
+            author: String::new(),
+            author_email: String::new(),
+            sender: String::new(),
+            url: None,
+            default_branch: Some("main".to_owned()),
+            inputs: std::collections::BTreeMap::new(),
+            pull_request: None,
+            schedule: None,
+        }
+    }
+
+    fn pull_request(source: &str, target: &str, fork: bool) -> Event {
+        let pull_request = PullRequest {
+            number: 7,
+            title: String::new(),
+            action: "opened".to_owned(),
+            source_branch: source.to_owned(),
+            target_branch: target.to_owned(),
+            fork,
+            author: None,
+        };
+        Event { pull_request: Some(pull_request), ..event(EventName::PullRequest, "refs/pull/7/head") }
+    }
+
+    fn list(patterns: &[&str]) -> Vec<String> {
+        patterns.iter().map(|pattern| (*pattern).to_owned()).collect()
+    }
+
+    fn rules(branches: &[&str], tags: &[&str], events: &[EventName], jobs: &[&str]) -> SecretRules {
+        SecretRules { branches: list(branches), tags: list(tags), events: events.to_vec(), jobs: list(jobs) }
+    }
+
+    fn why(rules: &SecretRules, event: &Event) -> Option<String> {
+        withheld(rules, Asking { event, pipeline: "ci", job: "deploy" })
+    }
+
+    #[test]
+    fn a_secret_of_a_branch_goes_to_builds_of_that_branch_and_to_no_others() {
+        let main = rules(&["main"], &[], &[], &[]);
+        for name in [EventName::Push, EventName::Schedule, EventName::Manual] {
+            assert_eq!(why(&main, &event(name, "refs/heads/main")), None);
+            assert!(why(&main, &event(name, "refs/heads/feature")).is_some());
+        }
+        for (event, said) in [
+            (pull_request("feature", "main", false), "of the branch `feature`"),
+            (pull_request("feature", "main", true), "from a fork"),
+            // A fork's branch of the same name is not ours.
+            (pull_request("main", "main", true), "from a fork"),
+            (event(EventName::Tag, "refs/tags/main"), "of the tag `main`"),
+            (event(EventName::Push, "refs/heads/refs/heads/main"), "of the branch `refs/heads/main`"),
+            (event(EventName::Push, "main"), "of no branch and no tag"),
+            (event(EventName::Manual, "refs/tags/main"), "of the tag `main`"),
+        ] {
+            let why = why(&main, &event).unwrap();
+            assert!(why.contains(said) && why.contains("rule for branches admits `main`"), "{why}");
+        }
+        // Its commit is that branch's, whatever it is to be merged into.
+        assert_eq!(why(&main, &pull_request("main", "release/1", false)), None);
+    }
+
+    #[test]
+    fn a_secret_of_tags_does_not_go_to_a_branch_that_is_called_like_one() {
+        let releases = rules(&[], &["v*"], &[], &[]);
+        assert_eq!(why(&releases, &event(EventName::Tag, "refs/tags/v1")), None);
+        assert_eq!(why(&releases, &event(EventName::Manual, "refs/tags/v1")), None);
+        for git_ref in ["refs/heads/v1", "refs/heads/refs/tags/v1", "refs/heads/tags/v1", "refs/tags/x/v1", "v1"] {
+            assert!(why(&releases, &event(EventName::Tag, git_ref)).is_some(), "{git_ref}");
+        }
+        let both = rules(&["main"], &["v*"], &[], &[]);
+        assert_eq!(why(&both, &event(EventName::Push, "refs/heads/main")), None);
+        assert_eq!(why(&both, &event(EventName::Tag, "refs/tags/v1")), None);
+        let why = why(&both, &event(EventName::Push, "refs/heads/v1")).unwrap();
+        assert!(why.contains("the branches `main` and the tags `v*`"), "{why}");
+        // What a list excludes does not open the other kind.
+        assert!(
+            super::tests::why(&rules(&["!wip/**"], &[], &[], &[]), &event(EventName::Tag, "refs/tags/v1")).is_some()
+        );
+    }
+
+    #[test]
+    fn rules_for_events_and_jobs_say_what_would_fit() {
+        let push = rules(&[], &[], &[EventName::Push, EventName::Tag], &[]);
+        assert_eq!(why(&push, &event(EventName::Push, "refs/heads/x")), None);
+        let said = why(&push, &event(EventName::Manual, "refs/heads/x")).unwrap();
+        assert_eq!(said, "its rule for events admits `push`, `tag`, and this build is of `manual`");
+        let here = event(EventName::Push, "refs/heads/x");
+        for fits in [&["deploy"][..], &["ci/deploy"], &["ci/*"], &["dep*"], &["!test"], &["**"]] {
+            assert_eq!(why(&rules(&[], &[], &[], fits), &here), None, "{fits:?}");
+        }
+        for not in [&["test"][..], &["other/deploy"], &["!deploy"], &["!ci/deploy"], &["**", "!ci/*"]] {
+            let said = why(&rules(&[], &[], &[], not), &here).unwrap();
+            assert!(said.contains("this job is `ci/deploy`"), "{said}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_mean_nothing_are_refused_and_admit_nothing() {
+        for bad in ["", "!", "[a", "main\n", " main"] {
+            let broken = rules(&[bad], &[], &[], &[]);
+            assert!(check(&broken).is_err(), "{bad:?}");
+        }
+        assert!(check(&rules(&["main", "!wip/**"], &["v[0-9]*"], &[EventName::Push], &["ci/*"])).is_ok());
+        assert!(check(&rules(&["a"; MOST_PATTERNS + 1], &[], &[], &[])).is_err());
+        assert!(why(&rules(&["[a", "main"], &[], &[], &[]), &event(EventName::Push, "refs/heads/main")).is_some());
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let names =
+            select(vec!["main", "v1", "feature", "refs/heads/main", "refs/tags/v1", "heads/main", "Main", "main "]);
+        let prefixes = select(vec!["refs/heads/", "refs/tags/", "refs/pull/", ""]);
+        let kinds = select(vec![EventName::Push, EventName::Tag, EventName::Schedule, EventName::Manual]);
+        prop_oneof![
+            (kinds, prefixes, names.clone()).prop_map(|(name, prefix, short)| event(name, &format!("{prefix}{short}"))),
+            (names.clone(), names, any::<bool>()).prop_map(|(source, target, fork)| pull_request(source, target, fork)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_secret_of_main_goes_only_to_commits_of_the_repositorys_branch_main(
+            event in any_event(), tags in prop_oneof![Just(vec![]), Just(list(&["v*"]))],
+        ) {
+            let rules = SecretRules { branches: list(&["main"]), tags: tags.clone(), ..SecretRules::default() };
+            let of_main = match &event.pull_request {
+                Some(pull_request) => !pull_request.fork && pull_request.source_branch == "main",
+                None => event.git_ref == "refs/heads/main",
+            };
+            let of_a_tag = !tags.is_empty() && event.pull_request.is_none() && event.git_ref == "refs/tags/v1";
+            prop_assert_eq!(why(&rules, &event).is_none(), of_main || of_a_tag);
+        }
+
+        #[test]
+        fn a_rule_more_never_gives_a_secret_to_more_jobs(
+            event in any_event(), job in select(vec!["deploy", "test"]),
+            mut branches in proptest::collection::vec(select(vec!["main", "feature", "**"]), 0..3),
+            jobs in proptest::collection::vec(select(vec!["deploy", "ci/*", "!test"]), 0..3),
+            events in proptest::collection::vec(select(vec![EventName::Push, EventName::PullRequest]), 0..3),
+        ) {
+            branches.dedup();
+            let all = rules(&branches, &[], &events, &jobs);
+            let asking = Asking { event: &event, pipeline: "ci", job };
+            let alone = [
+                SecretRules { branches: all.branches.clone(), ..SecretRules::default() },
+                SecretRules { events: all.events.clone(), ..SecretRules::default() },
+                SecretRules { jobs: all.jobs.clone(), ..SecretRules::default() },
+            ];
+            let each = alone.iter().all(|rules| withheld(rules, asking).is_none());
+            prop_assert_eq!(withheld(&all, asking).is_none(), each);
+            prop_assert_eq!(withheld(&SecretRules::default(), asking), None);
+        }
+    }
+}
