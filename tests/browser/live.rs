@@ -166,6 +166,7 @@ fn whoever_is_signed_out_is_told_so_and_no_more_is_asked() {
     let (build, one) = begin(&world, &one_step(WAITS));
     runs(&world, &one);
     browser.open(&url(&world, &format!("/sign-in{path}&next=/builds/{build}")));
+    browser.click("#offer button");
     browser.until("document.title.startsWith('running')");
     browser.eval("(() => { const real = fetch; window.asked = 0; window.fetch = (...all) => { asked++; return real(...all); }; })()");
     browser.wait_for("fetch('/sign-out', { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: new URLSearchParams({ csrf: document.querySelector('.who [name=csrf]').value }) })");

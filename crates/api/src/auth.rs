@@ -1,11 +1,10 @@
-//! Who asks, and what they may see and do.
+//! Who asks. What they may see and do is [`may`]'s to say, which every handler asks through [`Caller`].
 //!
-//! A program sends a token, a browser the cookie of its session, which does what the token did that opened it. By cookie alone
+//! A program sends a token, a browser the cookie of its session, which has the rights of the token that opened it. By cookie alone
 //! nothing is written: a write has to bring the session's CSRF token too, in the header `X-CSRF-Token` or in a page's form.
 //!
-//! A token has scopes, `read` < `build` < `admin`. Without one only public repositories are seen. What may not be
-//! seen is answered like what is not there; what may not be done is refused before anything is looked up. So nobody
-//! learns from an answer what exists.
+//! What may not be seen is answered like what is not there. Whether a scope is missing is said before anything is looked up. So
+//! nobody learns from an answer what exists.
 
 use std::sync::Arc;
 
@@ -13,29 +12,46 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
-use longshore_core::{RepoId, SessionId, Timestamp};
+use longshore_core::{
+    RepoId, SessionId, Timestamp,
+    access::{Action, Actor, Object, Rights, Verdict, Via, Visible, Who, may},
+};
 use longshore_store::{
     repos::{self, Repo},
     sessions::{self, Opener},
-    tokens::{self, Scope},
+    tokens,
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use crate::{ApiError, pages::SignedIn, server::Server, sse};
+use crate::{
+    ApiError,
+    pages::SignedIn,
+    server::{ApiConfig, Server},
+    sse,
+};
 
-/// The cookie that holds a session.
-pub(crate) const SESSION_COOKIE: &str = "longshore_session";
+/// The cookie that holds a session. Over TLS its name is one that browsers take from this host alone, with `Secure`: no other host of
+/// the domain can put its own in its place.
+pub(crate) fn session_cookie_name(config: &ApiConfig) -> &'static str {
+    if config.is_https() { "__Host-longshore_session" } else { "longshore_session" }
+}
 
 /// Whoever sent the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// The highest scope of the token or the session; nothing without one.
-    scope: Option<Scope>,
-    /// The token, for the record of who asked and for links that sign in as it.
-    opener: Option<Opener>,
+    /// Nothing of whoever has neither a token nor a session.
+    holder: Option<Holder>,
     session: Option<BySession>,
+}
+
+/// Who has a token, or a session that came from one.
+#[derive(Debug, Clone)]
+struct Holder {
+    rights: Rights,
+    /// The token, for the record of who asked and for links that sign in as it.
+    opener: Opener,
 }
 
 /// Who comes by a session's cookie.
@@ -46,55 +62,95 @@ struct BySession {
 }
 
 impl Caller {
-    /// Refuses whoever has no token with this scope.
-    pub(crate) fn require(&self, needed: Scope) -> Result<(), ApiError> {
-        match self.scope {
-            Some(scope) if scope >= needed => Ok(()),
-            Some(scope) => {
-                Err(ApiError::forbidden(format!("this needs a token with the scope `{needed}`; yours has `{scope}`")))
-            }
-            None => Err(ApiError::unauthorized(format!(
-                "this needs a token with the scope `{needed}`: send `Authorization: Bearer …`"
+    fn who(&self) -> Who<'_> {
+        self.holder.as_ref().map_or(Who::Anonymous, |holder| Who::Holder(&holder.rights))
+    }
+
+    /// Whether they may, for what is shown to those who may and to no others.
+    pub(crate) fn may(&self, action: Action, object: Object) -> bool {
+        may(self.who(), action, object) == Verdict::Yes
+    }
+
+    /// Refuses whoever may not.
+    pub(crate) fn require(&self, action: Action, object: Object) -> Result<(), ApiError> {
+        match may(self.who(), action, object) {
+            Verdict::Yes => Ok(()),
+            Verdict::Hidden => Err(ApiError::no_such("repository")),
+            Verdict::NeedsToken => Err(ApiError::unauthorized(format!(
+                "this needs a token with the scope `{}`: send `Authorization: Bearer …`",
+                action.scope()
             ))),
+            Verdict::NeedsScope(needed) => {
+                let has = self.holder.as_ref().map(|holder| holder.rights.to_string()).unwrap_or_default();
+                Err(ApiError::forbidden(format!("this needs a token with the scope `{needed}`; yours has `{has}`")))
+            }
+            Verdict::NeedsAllRepos => {
+                Err(ApiError::forbidden("this needs a token for all repositories; yours is for some of them"))
+            }
         }
     }
 
-    /// Whether private repositories are hidden from the caller.
-    pub(crate) fn only_public(&self) -> bool {
-        self.scope.is_none()
+    /// The repository, where they may do that with it.
+    pub(crate) async fn repo_to(&self, server: &Server, action: Action, id: RepoId) -> Result<Repo, ApiError> {
+        self.require(action, Object::SomeRepo)?;
+        let repo = repos::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("repository"))?;
+        self.require(action, of(&repo))?;
+        Ok(repo)
+    }
+
+    /// The repository, where they may see it.
+    pub(crate) async fn repo(&self, server: &Server, id: RepoId) -> Result<Repo, ApiError> {
+        self.repo_to(server, Action::See, id).await
+    }
+
+    /// Whether they may see what belongs to this repository, or belonged to it.
+    pub(crate) async fn may_see(&self, server: &Server, id: RepoId) -> Result<bool, ApiError> {
+        // That a repository is gone is seen by those who would see it if it were private.
+        if self.may(Action::See, Object::Repo { id, public: false }) {
+            return Ok(true);
+        }
+        Ok(repos::get(&server.store, id).await?.is_some_and(|repo| self.may(Action::See, of(&repo))))
+    }
+
+    /// What lists show them.
+    pub(crate) fn visible(&self) -> Visible {
+        Visible::to(self.who())
+    }
+
+    /// Whether they would see more if they signed in. Says nothing of what they may.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.holder.is_none()
     }
 
     /// The token's name.
     pub(crate) fn name(&self) -> &str {
-        self.opener.as_ref().map_or("", |opener| &opener.name)
+        self.holder.as_ref().map_or("", |holder| &holder.opener.name)
+    }
+
+    /// Who did it, for the record.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor {
+            name: self.name().to_owned(),
+            via: if self.session.is_some() { Via::Session } else { Via::Token },
+            token: self.holder.as_ref().and_then(|holder| holder.opener.token),
+        }
     }
 
     /// Whom a sign-in link of the caller's signs in; nobody without a token.
     pub(crate) fn opener(&self) -> Option<&Opener> {
-        self.opener.as_ref()
+        self.holder.as_ref().map(|holder| &holder.opener)
     }
 
     /// The browser's session, if it is one.
     pub(crate) fn signed_in(&self) -> Option<SignedIn> {
-        let (BySession { id, csrf }, Opener { name, scope, .. }) = (self.session.clone()?, self.opener.clone()?);
-        Some(SignedIn { id, name, scope, csrf })
+        let (BySession { id, csrf }, Holder { rights, opener }) = (self.session.clone()?, self.holder.clone()?);
+        Some(SignedIn { id, name: opener.name, rights, csrf })
     }
+}
 
-    /// The repository, if the caller may see it.
-    pub(crate) async fn repo(&self, server: &Server, id: RepoId) -> Result<Repo, ApiError> {
-        match repos::get(&server.store, id).await? {
-            Some(repo) if repo.public || !self.only_public() => Ok(repo),
-            Some(_) | None => Err(ApiError::no_such("repository")),
-        }
-    }
-
-    /// Whether the caller may see what belongs to this repository.
-    pub(crate) async fn may_see(&self, server: &Server, repo: RepoId) -> Result<bool, ApiError> {
-        if !self.only_public() {
-            return Ok(true);
-        }
-        Ok(repos::get(&server.store, repo).await?.is_some_and(|repo| repo.public))
-    }
+/// A repository, as it is asked about.
+pub(crate) fn of(repo: &Repo) -> Object {
+    Object::Repo { id: repo.id, public: repo.public }
 }
 
 impl FromRequestParts<Arc<Server>> for Caller {
@@ -129,36 +185,35 @@ impl Caller {
     }
 
     pub(crate) fn nobody() -> Self {
-        Self { scope: None, opener: None, session: None }
+        Self { holder: None, session: None }
     }
 
     /// Whose token it is; nobody's if it is none of ours.
     pub(crate) async fn by_token(server: &Server, secret: &str) -> Result<Option<Self>, ApiError> {
         if is_admin_token(secret, server.config.admin_token_hash) {
-            let admin = Opener { name: "admin".to_owned(), scope: Scope::Admin, token: None, until: None };
-            return Ok(Some(Self { scope: Some(Scope::Admin), opener: Some(admin), session: None }));
+            let opener = Opener { name: "admin".to_owned(), token: None, until: None };
+            return Ok(Some(Self { holder: Some(Holder { rights: Rights::everything(), opener }), session: None }));
         }
         let token = tokens::verify(&server.store, secret, Timestamp::now()).await?;
-        Ok(token.and_then(|token| {
-            let scope = token.scopes.iter().max().copied()?;
-            let opener = Opener { name: token.name, scope, token: Some(token.id), until: token.expires_at };
-            Some(Self { scope: Some(scope), opener: Some(opener), session: None })
+        Ok(token.map(|token| {
+            let opener = Opener { name: token.name, token: Some(token.id), until: token.expires_at };
+            Self { holder: Some(Holder { rights: token.rights, opener }), session: None }
         }))
     }
 
     /// A cookie of a session that is over is no error: its browser sees what everybody sees, and the way to sign in.
     async fn by_cookie(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
-        let session = match session_cookie(headers) {
-            Some(secret) => sessions::verify(&server.store, secret, Timestamp::now()).await?.map(|session| {
-                let csrf = csrf_token(secret);
-                (session, csrf)
-            }),
-            None => None,
+        let Some(secret) = session_cookie(headers, session_cookie_name(&server.config)) else {
+            return Ok(Self::nobody());
         };
-        let Some((session, csrf)) = session else { return Ok(Self::nobody()) };
-        let opener =
-            Opener { name: session.name, scope: session.scope, token: session.token, until: Some(session.expires_at) };
-        Ok(Self { scope: Some(session.scope), opener: Some(opener), session: Some(BySession { id: session.id, csrf }) })
+        let Some(session) = sessions::verify(&server.store, secret, Timestamp::now()).await? else {
+            return Ok(Self::nobody());
+        };
+        let opener = Opener { name: session.name, token: session.token, until: Some(session.expires_at) };
+        Ok(Self {
+            holder: Some(Holder { rights: session.rights, opener }),
+            session: Some(BySession { id: session.id, csrf: csrf_token(secret) }),
+        })
     }
 }
 
@@ -197,15 +252,16 @@ impl Reader {
         // Whom nobody knows any more comes back, and is answered.
         let Ok(caller) = Caller::identify(&self.credentials, server).await else { return false };
         let before = std::mem::replace(&mut self.caller, caller);
-        self.caller.scope >= before.scope
+        let rights = |caller: &Caller| caller.holder.as_ref().map(|holder| holder.rights.clone());
+        rights(&self.caller) == rights(&before)
     }
 }
 
-fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+fn session_cookie<'a>(headers: &'a HeaderMap, called: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
         let (name, value) = cookie.trim().split_once('=')?;
-        (name == SESSION_COOKIE).then_some(value)
+        (name == called).then_some(value)
     })
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use http_body_util::BodyExt as _;
-use longshore_store::tokens::Scope;
+use longshore_core::access::{Action, Object};
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -163,11 +163,16 @@ impl FromRequest<Arc<Server>> for JsonRequest {
 }
 
 impl JsonRequest {
-    /// What is asked, of whoever has this scope. Unknown fields are refused by name (every type says `deny_unknown_fields`); no body at
+    /// What is asked, of whoever may do that. Unknown fields are refused by name (every type says `deny_unknown_fields`); no body at
     /// all reads as `{}`.
-    pub(crate) async fn of<T: DeserializeOwned>(self, needed: Scope, server: &Server) -> Result<(Caller, T), ApiError> {
+    pub(crate) async fn of<T: DeserializeOwned>(
+        self,
+        action: Action,
+        object: Object,
+        server: &Server,
+    ) -> Result<(Caller, T), ApiError> {
         let Self { caller, headers, body } = self;
-        if let Err(error) = caller.require(needed) {
+        if let Err(error) = caller.require(action, object) {
             discard(body);
             return Err(error);
         }

@@ -3,9 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{BuildId, RepoId, Status};
+use longshore_core::{
+    BuildId, RepoId, Status,
+    access::{Action, Object},
+};
 use longshore_scheduler::StartRequest;
-use longshore_store::{builds, repos, tokens::Scope};
+use longshore_store::builds;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,9 +16,8 @@ use crate::{
     ApiError,
     auth::Caller,
     body::JsonRequest,
-    builds::view,
+    builds::{find_to, view},
     error::ErrorBody,
-    job_actions::may_approve,
     params::Path,
     server::Server,
     views::{BuildView, RepoRef},
@@ -48,13 +50,12 @@ pub(crate) async fn start(
     id: Result<Path<RepoId>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
-    let (caller, new): (_, StartBuild) = request.of(Scope::Build, &server).await?;
+    let (caller, new): (_, StartBuild) = request.of(Action::Start, Object::SomeRepo, &server).await?;
     let Path(id) = id?;
-    let request =
-        StartRequest { git_ref: new.git_ref, commit: new.commit, inputs: new.inputs, sender: caller.name().to_owned() };
+    let repo = caller.repo_to(&server, Action::Start, id).await?;
+    let request = StartRequest { git_ref: new.git_ref, commit: new.commit, inputs: new.inputs, by: caller.actor() };
     let id = server.scheduler.start_build(id, request).await?;
     let build = builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    let repo = repos::get(&server.store, build.repo).await?.ok_or_else(|| ApiError::no_such("repository"))?;
     Ok((StatusCode::CREATED, Json(view(&server, build, RepoRef::from(&repo)).await?)))
 }
 
@@ -85,9 +86,10 @@ pub(crate) async fn cancel(
     caller: Caller,
     id: Result<Path<BuildId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    caller.require(Scope::Build)?;
+    caller.require(Action::Cancel, Object::SomeRepo)?;
     let Path(id) = id?;
-    server.scheduler.cancel_build(id).await?;
+    find_to(&server, &caller, Action::Cancel, id).await?;
+    server.scheduler.cancel_build(id, caller.actor()).await?;
     standing(&server, id).await
 }
 
@@ -113,15 +115,16 @@ pub(crate) async fn rerun(
     id: Result<Path<BuildId>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    let (_, rerun): (_, Rerun) = request.of(Scope::Build, &server).await?;
+    let (caller, rerun): (_, Rerun) = request.of(Action::Rerun, Object::SomeRepo, &server).await?;
     let Path(id) = id?;
-    let new = server.scheduler.rerun_build(id, rerun.failed_only).await?;
+    find_to(&server, &caller, Action::Rerun, id).await?;
+    let new = server.scheduler.rerun_build(id, rerun.failed_only, &caller.actor()).await?;
     standing(&server, new).await
 }
 
 /// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone
 #[utoipa::path(
-    post, path = "/api/v1/builds/{build}/approve", tag = "builds", security(("token" = ["build"])),
+    post, path = "/api/v1/builds/{build}/approve", tag = "builds", security(("token" = ["approve"])),
     params(("build" = String, Path, description = "The build's id")),
     responses(
         (status = 202, body = BuildStanding), (status = 404, body = ErrorBody),
@@ -133,7 +136,7 @@ pub(crate) async fn approve(
     caller: Caller,
     id: Result<Path<BuildId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    may_approve(&caller)?;
+    caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
     approve_all(&server, &caller, id).await?;
     standing(&server, id).await
@@ -141,8 +144,8 @@ pub(crate) async fn approve(
 
 /// Approves what waits in a build, for the API and the page.
 pub(crate) async fn approve_all(server: &Server, caller: &Caller, id: BuildId) -> Result<(), ApiError> {
-    builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    server.scheduler.approve_build(id, caller.name()).await?;
+    find_to(server, caller, Action::Approve, id).await?;
+    server.scheduler.approve_build(id, caller.actor()).await?;
     tracing::info!(build = %id, by = caller.name(), "a build was approved");
     Ok(())
 }

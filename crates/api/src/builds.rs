@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use longshore_core::{BuildId, EventName, JobId, RepoId, Status};
+use longshore_core::{
+    BuildId, EventName, JobId, RepoId, Status,
+    access::{Action, Object},
+};
 use longshore_store::{
+    acts,
     builds::{self, Build, BuildFilter},
     jobs::{self, Job},
 };
@@ -83,7 +87,7 @@ pub(crate) async fn list(
         branch: query.branch,
         commit: query.commit,
         waiting: None,
-        only_public: caller.only_public(),
+        visible: caller.visible(),
     };
     page(&server, &filter, query.before.as_deref(), query.limit).await
 }
@@ -115,7 +119,7 @@ pub(crate) async fn list_of_repo(
         branch: query.branch,
         commit: query.commit,
         waiting: None,
-        only_public: false,
+        visible: caller.visible(),
     };
     page(&server, &filter, query.before.as_deref(), query.limit).await
 }
@@ -146,41 +150,61 @@ pub(crate) async fn get_job(
     caller: Caller,
     Path(id): Path<JobId>,
 ) -> Result<Json<JobView>, ApiError> {
-    Ok(Json(find_job(&server, &caller, id).await?.into()))
+    let job = find_job(&server, &caller, id).await?;
+    let acts = acts::of_builds(&server.store, &[job.build]).await?;
+    Ok(Json(JobView::new(job, &acts)))
 }
 
 /// The build, if the caller may see it.
 pub(crate) async fn find(server: &Server, caller: &Caller, id: BuildId) -> Result<(Build, RepoRef), ApiError> {
+    find_to(server, caller, Action::See, id).await
+}
+
+/// The build, if the caller may do that with it.
+pub(crate) async fn find_to(
+    server: &Server,
+    caller: &Caller,
+    action: Action,
+    id: BuildId,
+) -> Result<(Build, RepoRef), ApiError> {
+    caller.require(action, Object::SomeRepo)?;
     let build = builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    let repo = caller.repo(server, build.repo).await.map_err(|error| error.about("build"))?;
+    let repo = caller.repo_to(server, action, build.repo).await.map_err(|error| error.about("build"))?;
     Ok((build, RepoRef::from(&repo)))
 }
 
 /// The job, if the caller may see it.
 pub(crate) async fn find_job(server: &Server, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
-    match jobs::get(&server.store, id).await? {
-        Some(job) if caller.may_see(server, job.repo).await? => Ok(job),
-        Some(_) | None => Err(ApiError::no_such("job")),
-    }
+    find_job_to(server, caller, Action::See, id).await
+}
+
+/// The job, if the caller may do that with it.
+pub(crate) async fn find_job_to(server: &Server, caller: &Caller, action: Action, id: JobId) -> Result<Job, ApiError> {
+    caller.require(action, Object::SomeRepo)?;
+    let job = jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    caller.repo_to(server, action, job.repo).await.map_err(|error| error.about("job"))?;
+    Ok(job)
 }
 
 /// A build with its jobs.
 pub(crate) async fn view(server: &Server, build: Build, repo: RepoRef) -> Result<BuildView, ApiError> {
     let jobs = jobs::of_build(&server.store, build.id).await?;
-    Ok(BuildView::new(build, repo, jobs))
+    let acts = acts::of_builds(&server.store, &[build.id]).await?;
+    Ok(BuildView::new(build, repo, jobs, &acts))
 }
 
-/// Builds with their jobs, in two queries for all jobs of the page.
+/// Builds with their jobs, in few queries for all of the page.
 pub(crate) async fn views(server: &Server, builds: Vec<Build>) -> Result<Vec<BuildView>, ApiError> {
     let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
     let repos = repo_refs_of(server, &builds).await?;
+    let acts = acts::of_builds(&server.store, &ids).await?;
     let mut jobs_of = std::collections::HashMap::<BuildId, Vec<Job>>::new();
     for job in jobs::of_builds(&server.store, &ids).await? {
         jobs_of.entry(job.build).or_default().push(job);
     }
     let view = |build: Build| {
         let jobs = jobs_of.remove(&build.id).unwrap_or_default();
-        Some(BuildView::new(build.clone(), repos.get(&build.repo)?.clone(), jobs))
+        Some(BuildView::new(build.clone(), repos.get(&build.repo)?.clone(), jobs, &acts))
     };
     Ok(builds.into_iter().filter_map(view).collect())
 }

@@ -108,6 +108,15 @@ impl ApiError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "too-slow", message)
     }
 
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", message)
+    }
+
+    /// The request is for a host that this server is not called.
+    pub(crate) fn misdirected(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", message)
+    }
+
     pub(crate) fn range_not_satisfiable(length: u64) -> Self {
         let message = format!("there are {length} bytes, none of them in that range");
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", message)
@@ -140,6 +149,9 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(itself);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         response
     }

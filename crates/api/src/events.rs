@@ -21,6 +21,7 @@ use crate::{
     auth::{Caller, Reader},
     error::ErrorBody,
     params::{Path, Query},
+    places::{Dear, Place},
     server::Server,
     sse::{self, ResumeQuery},
     views::StepView,
@@ -47,7 +48,8 @@ pub(crate) async fn all(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = cursor(query.last_id(&headers))?;
-    Ok(Watcher::new(server, Reader::new(caller, &headers), None, after).into_response())
+    let place = server.places.take(&caller, Dear::Stream)?;
+    Ok(Watcher::new(server, Reader::new(caller, &headers), None, after).into_response(place))
 }
 
 /// Changes of one build
@@ -74,6 +76,7 @@ pub(crate) async fn of_build(
 ) -> Result<Response, ApiError> {
     let (build, _) = crate::builds::find(&server, &caller, id).await?;
     let after = cursor(query.last_id(&headers))?;
+    let place = server.places.take(&caller, Dear::Stream)?;
     let snapshot = after.is_none();
     // The cursor is older than what is read now: what changes in between is sent twice rather than never.
     let mut watcher = Watcher::new(server, Reader::new(caller, &headers), Some(id), after);
@@ -81,7 +84,7 @@ pub(crate) async fn of_build(
         watcher.write_jobs(id).await?;
         watcher.write_build(&build)?;
     }
-    Ok(watcher.into_response())
+    Ok(watcher.into_response(place))
 }
 
 fn cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
@@ -152,12 +155,12 @@ impl Watcher {
         Self { server, reader, build, feed, cursor, sent: HashMap::new(), out }
     }
 
-    fn into_response(self) -> Response {
-        sse::response(stream::unfold(self, |mut watcher| async {
+    fn into_response(self, place: Place) -> Response {
+        sse::response(place.held_by(stream::unfold(self, |mut watcher| async {
             // What cannot be read is in the log; the reader comes back to where it was.
             let going_on = watcher.fill().await.unwrap_or(false);
             going_on.then(|| (std::mem::take(&mut watcher.out), watcher))
-        }))
+        })))
     }
 
     /// Waits until there is something to send; whether there is.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{JobId, Status};
-use longshore_store::{jobs, tokens::Scope};
+use longshore_core::{
+    JobId, Status,
+    access::{Action, Object},
+};
+use longshore_store::jobs;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,6 +15,7 @@ use crate::{
     ApiError,
     auth::Caller,
     build_actions::{BuildStanding, standing},
+    builds::find_job_to,
     error::ErrorBody,
     params::Path,
     server::Server,
@@ -37,9 +41,10 @@ pub(crate) async fn cancel(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    caller.require(Scope::Build)?;
+    caller.require(Action::Cancel, Object::SomeRepo)?;
     let Path(id) = id?;
-    server.scheduler.cancel_job(id).await?;
+    find_job_to(&server, &caller, Action::Cancel, id).await?;
+    server.scheduler.cancel_job(id, caller.actor()).await?;
     now(&server, id).await
 }
 
@@ -57,20 +62,16 @@ pub(crate) async fn rerun(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    caller.require(Scope::Build)?;
+    caller.require(Action::Rerun, Object::SomeRepo)?;
     let Path(id) = id?;
-    let new = server.scheduler.rerun_job(id).await?;
+    find_job_to(&server, &caller, Action::Rerun, id).await?;
+    let new = server.scheduler.rerun_job(id, &caller.actor()).await?;
     standing(&server, new).await
-}
-
-/// Whether somebody may say yes and no to what waits for approval: asked by the API and the pages, for jobs and builds.
-pub(crate) fn may_approve(caller: &Caller) -> Result<(), ApiError> {
-    caller.require(Scope::Build)
 }
 
 /// Lets a job that waits for approval go on
 #[utoipa::path(
-    post, path = "/api/v1/jobs/{job}/approve", tag = "jobs", security(("token" = ["build"])),
+    post, path = "/api/v1/jobs/{job}/approve", tag = "jobs", security(("token" = ["approve"])),
     params(("job" = String, Path, description = "The job's id")),
     responses(
         (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
@@ -82,16 +83,17 @@ pub(crate) async fn approve(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    may_approve(&caller)?;
+    caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
-    server.scheduler.approve_job(id, caller.name()).await?;
+    find_job_to(&server, &caller, Action::Approve, id).await?;
+    server.scheduler.approve_job(id, caller.actor()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was approved");
     now(&server, id).await
 }
 
 /// Ends a job that waits for approval
 #[utoipa::path(
-    post, path = "/api/v1/jobs/{job}/decline", tag = "jobs", security(("token" = ["build"])),
+    post, path = "/api/v1/jobs/{job}/decline", tag = "jobs", security(("token" = ["approve"])),
     params(("job" = String, Path, description = "The job's id")),
     responses(
         (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
@@ -103,9 +105,10 @@ pub(crate) async fn decline(
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    may_approve(&caller)?;
+    caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
-    server.scheduler.decline_job(id, caller.name()).await?;
+    find_job_to(&server, &caller, Action::Approve, id).await?;
+    server.scheduler.decline_job(id, caller.actor()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was declined");
     now(&server, id).await
 }

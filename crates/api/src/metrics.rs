@@ -13,8 +13,11 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use longshore_core::{Status, Timestamp};
-use longshore_store::{counts, tokens::Scope};
+use longshore_core::{
+    Status, Timestamp,
+    access::{Action, Object},
+};
+use longshore_store::counts;
 
 use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
 
@@ -32,12 +35,14 @@ impl Requests {
 }
 
 /// Figures for Prometheus
+///
+/// They count every repository: a token for a list of them does not see them.
 #[utoipa::path(
     get, path = "/metrics", tag = "server", security(("token" = ["read"])),
-    responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = ErrorBody)),
+    responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
 )]
 pub(crate) async fn show(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Action::SeeFigures, Object::Server)?;
     let counts = counts::get(&server.store).await?;
     let mut text = Text::default();
 

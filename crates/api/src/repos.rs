@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{RepoId, Strangers, Timestamp, stranger::NotStrangers};
-use longshore_forge::{Forge, RefName, git::CloneUrl};
-use longshore_store::{
-    repos::{self, NewRepo, Repo, RepoPatch},
-    tokens::Scope,
+use longshore_core::{
+    RepoId, Strangers, Timestamp,
+    access::{Action, Object},
+    stranger::NotStrangers,
 };
+use longshore_forge::{Forge, RefName, git::CloneUrl};
+use longshore_store::repos::{self, NewRepo, Repo, RepoPatch};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     ApiError,
-    auth::Caller,
+    auth::{Caller, of},
     body::JsonRequest,
     error::ErrorBody,
     params::{Path, Query, before, limit},
@@ -96,10 +97,10 @@ pub(crate) async fn list(
     let (before, limit) = (before(query.before.as_deref())?, limit(query.limit)?);
     if let Some(name) = &query.name {
         let repo = repos::by_name(&server.store, name).await?;
-        let repo = repo.filter(|repo| repo.public || !caller.only_public());
+        let repo = repo.filter(|repo| caller.may(Action::See, of(repo)));
         return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&server, repo)))));
     }
-    let page = repos::list(&server.store, caller.only_public(), before, limit).await?;
+    let page = repos::list(&server.store, &caller.visible(), before, limit).await?;
     Ok(Json(Page::of(page, |repo| RepoView::new(&server, repo))))
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn create(
     State(server): State<Arc<Server>>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<RepoView>), ApiError> {
-    let (caller, new): (_, CreateRepo) = request.of(Scope::Admin, &server).await?;
+    let (caller, new): (_, CreateRepo) = request.of(Action::AddRepo, Object::Server, &server).await?;
     let forge = match &new.forge {
         Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
         None => Forge::Git,
@@ -193,9 +194,11 @@ pub(crate) async fn patch(
     id: Result<Path<RepoId>, ApiError>,
     request: JsonRequest,
 ) -> Result<Json<RepoView>, ApiError> {
-    let (caller, patch): (_, PatchRepo) = request.of(Scope::Admin, &server).await?;
+    let (caller, patch): (_, PatchRepo) = request.of(Action::ChangeRepo, Object::SomeRepo, &server).await?;
     let Path(id) = id?;
+    caller.repo_to(&server, Action::ChangeRepo, id).await?;
     if let Some(url) = &patch.clone_url {
+        caller.require(Action::PointRepo, Object::Server)?;
         check_clone_url(url)?;
     }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
@@ -227,8 +230,9 @@ pub(crate) async fn delete(
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::RemoveRepo, Object::SomeRepo)?;
     let Path(id) = id?;
+    caller.repo_to(&server, Action::RemoveRepo, id).await?;
     let mut tx = server.store.write().await?;
     repos::delete(&mut tx, id).await?;
     tx.commit().await?;
@@ -247,8 +251,9 @@ pub(crate) async fn renew_hook_secret(
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<Json<RepoView>, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::ChangeRepo, Object::SomeRepo)?;
     let Path(id) = id?;
+    caller.repo_to(&server, Action::ChangeRepo, id).await?;
     let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
     Ok(Json(RepoView::with_secret(&server, repo)?))

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{EventName, RepoId, SecretName, SecretRules, Timestamp, masking};
-use longshore_pipeline::secret_rules;
-use longshore_store::{
-    repos,
-    secrets::{self, Secret, SecretPatch, SecretValue},
-    tokens::Scope,
+use longshore_core::{
+    EventName, RepoId, SecretName, SecretRules, Timestamp,
+    access::{Action, Object},
+    masking,
 };
+use longshore_pipeline::secret_rules;
+use longshore_store::secrets::{self, Secret, SecretPatch, SecretValue};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -65,9 +65,9 @@ pub(crate) async fn list(
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<Json<Page<SecretView>>, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::ManageSecrets, Object::SomeRepo)?;
     let Path(id) = id?;
-    repos::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("repository"))?;
+    caller.repo_to(&server, Action::ManageSecrets, id).await?;
     let secrets = secrets::list(&server.store, id).await?;
     Ok(Json(Page::whole(secrets.into_iter().map(SecretView::from).collect())))
 }
@@ -107,8 +107,9 @@ pub(crate) async fn put(
     path: Result<PathPair<RepoId, String>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<SecretView>), ApiError> {
-    let (caller, put): (_, PutSecret) = request.of(Scope::Admin, &server).await?;
+    let (caller, put): (_, PutSecret) = request.of(Action::ManageSecrets, Object::SomeRepo, &server).await?;
     let PathPair(id, name) = path?;
+    caller.repo_to(&server, Action::ManageSecrets, id).await?;
     let PutSecret { value, branches, tags, events, jobs } = put;
     let value = value.map(SecretValue::new).transpose()?;
     let patch = SecretPatch { value, branches, tags, events, jobs };
@@ -155,8 +156,9 @@ pub(crate) async fn delete(
     caller: Caller,
     path: Result<PathPair<RepoId, String>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::ManageSecrets, Object::SomeRepo)?;
     let PathPair(id, name) = path?;
+    caller.repo_to(&server, Action::ManageSecrets, id).await?;
     let name = checked(&name)?;
     let mut tx = server.store.write().await?;
     secrets::remove(&mut tx, id, &name).await?;

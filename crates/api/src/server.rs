@@ -21,10 +21,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ApiError,
     body::LargeBodies,
-    layers,
+    host, layers,
     logs::{Tails, line_stream::LineShow, live::EventShow},
     metrics::Requests,
-    pages, routes,
+    pages,
+    places::Places,
+    routes,
 };
 
 /// How long running answers may take once the end was asked for.
@@ -46,6 +48,8 @@ pub struct Api {
 pub struct ApiConfig {
     /// What people and forges reach the server by, without a slash at its end: `https://ci.example.org`.
     pub public_url: String,
+    /// Names beside that address's which people reach the server by.
+    pub more_hosts: Vec<String>,
     /// SHA-256 of the administrator's token; without one only stored tokens count.
     pub admin_token_hash: Option<[u8; 32]>,
     /// Jobs at once.
@@ -54,6 +58,13 @@ pub struct ApiConfig {
     pub started_at: Timestamp,
     /// Whether the engine answers, as it is known now: asked by `/readyz`, must not block.
     pub engine: EngineProbe,
+}
+
+impl ApiConfig {
+    /// Whether people reach the server over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
 }
 
 /// Says why no job could be run now; nothing where one could.
@@ -86,6 +97,7 @@ pub(crate) struct Server {
     pub(crate) shutdown: CancellationToken,
     pub(crate) large_bodies: LargeBodies,
     pub(crate) requests: Requests,
+    pub(crate) places: Places,
     /// What followers of logs share.
     pub(crate) event_tails: Tails<EventShow>,
     pub(crate) line_tails: Tails<LineShow>,
@@ -141,6 +153,7 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         shutdown,
         large_bodies: LargeBodies::new(),
         requests: Requests::default(),
+        places: Places::default(),
         event_tails: Tails::default(),
         line_tails: Tails::default(),
     });
@@ -149,6 +162,7 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .merge(pages::routes())
         .fallback(async || ApiError::no_address())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), host::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))
         .with_state(server)

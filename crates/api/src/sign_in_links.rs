@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::Timestamp;
-use longshore_store::{
-    sessions::{self, LINK_LIFETIME_MS},
-    tokens::Scope,
+use longshore_core::{
+    Timestamp,
+    access::{Action, Object},
 };
+use longshore_store::sessions::{self, LINK_LIFETIME_MS};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,7 +15,7 @@ use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SignInLinkView {
-    /// Opens a session once. Shown this once.
+    /// Opens a session once, after a click. Shown this once.
     url: String,
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
@@ -32,7 +32,7 @@ pub(crate) async fn create(
     State(server): State<Arc<Server>>,
     caller: Caller,
 ) -> Result<(StatusCode, Json<SignInLinkView>), ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Action::UseOwnSessions, Object::Oneself)?;
     let opener = caller.opener().ok_or_else(|| ApiError::unauthorized("a link needs a token"))?;
     let now = Timestamp::now();
     let mut tx = server.store.write().await?;

@@ -1,10 +1,13 @@
-//! Tokens: made, listed, ended. Only an administrator may.
+//! Tokens: made, listed, ended. Only an administrator of all repositories may.
 
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use longshore_core::{Timestamp, TokenId};
-use longshore_store::tokens::{self, Scope, Token};
+use longshore_core::{
+    RepoId, Timestamp, TokenId,
+    access::{Action, Object, Rights},
+};
+use longshore_store::tokens::{self, NewToken, Scope, Token};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,8 +17,12 @@ use crate::{ApiError, auth::Caller, body::JsonRequest, error::ErrorBody, params:
 pub(crate) struct TokenView {
     #[schema(value_type = String, format = "uuid")]
     id: TokenId,
+    /// Not unique: the id says which one it is.
     name: String,
     scopes: Vec<&'static str>,
+    /// The ids of the repositories that it is for; `null` for all of them.
+    #[schema(value_type = Option<Vec<String>>)]
+    repos: Option<Vec<RepoId>>,
     /// The secret. Shown once: when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -33,7 +40,8 @@ impl From<Token> for TokenView {
         Self {
             id: token.id,
             name: token.name,
-            scopes: token.scopes.iter().map(|scope| scope.as_str()).collect(),
+            scopes: token.rights.scopes().iter().map(|scope| scope.as_str()).collect(),
+            repos: token.rights.repos().map(<[RepoId]>::to_vec),
             token: None,
             created_at: token.created_at,
             last_used_at: token.last_used_at,
@@ -48,7 +56,7 @@ impl From<Token> for TokenView {
     responses((status = 200, body = Page<TokenView>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
 )]
 pub(crate) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Page<TokenView>>, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::ManageTokens, Object::Server)?;
     let tokens = tokens::list(&server.store).await?;
     Ok(Json(Page::whole(tokens.into_iter().map(TokenView::from).collect())))
 }
@@ -58,11 +66,29 @@ pub(crate) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> R
 pub(crate) struct CreateToken {
     /// For people, to know it by
     name: String,
-    /// Of `read` (see everything), `build` (start, cancel and rerun builds too) and `admin` (everything)
+    /// Of `read` (see everything), `build` (start, cancel and rerun builds too), `approve` (approve and decline jobs too) and
+    /// `admin` (everything)
     scopes: Vec<String>,
-    /// For ever where it is not given
+    /// Ids of the repositories that it is for, 100 at most; all others answer it 404. All of them, those to come too, where it is
+    /// not given
+    #[schema(value_type = Option<Vec<String>>)]
+    repos: Option<Vec<RepoId>>,
+    /// For ever where neither it nor `expires_at` is given
+    #[schema(minimum = 1, maximum = 36_500)]
+    expires_in_days: Option<u32>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+/// The longest that a token is made for, but for ever.
+const MAX_DAYS: u32 = 36_500;
+
+/// When a token ends that lives for so many days.
+pub(crate) fn end_after(days: u32, now: Timestamp) -> Result<Timestamp, ApiError> {
+    match days {
+        1..=MAX_DAYS => Ok(Timestamp::from_millis(now.as_millis() + i64::from(days) * 86_400_000)),
+        _ => Err(ApiError::bad_request(format!("a token lives for 1 to {MAX_DAYS} days, or for ever"))),
+    }
 }
 
 /// Makes a token
@@ -74,15 +100,19 @@ pub(crate) async fn create(
     State(server): State<Arc<Server>>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<TokenView>), ApiError> {
-    let (caller, new): (_, CreateToken) = request.of(Scope::Admin, &server).await?;
+    let (caller, new): (_, CreateToken) = request.of(Action::ManageTokens, Object::Server, &server).await?;
     let scopes: Result<Vec<Scope>, String> = new.scopes.iter().map(|word| word.parse()).collect();
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let now = Timestamp::now();
-    if new.expires_at.is_some_and(|end| end <= now) {
-        return Err(ApiError::bad_request("`expires_at` is over already"));
-    }
+    let expires_at = match (new.expires_in_days, new.expires_at) {
+        (Some(_), Some(_)) => return Err(ApiError::bad_request("give either `expires_in_days` or `expires_at`")),
+        (Some(days), None) => Some(end_after(days, now)?),
+        (None, Some(end)) if end <= now => return Err(ApiError::bad_request("`expires_at` is over already")),
+        (None, end) => end,
+    };
+    let new = NewToken { name: new.name, rights: Rights::new(scopes, new.repos), expires_at };
     let mut tx = server.store.write().await?;
-    let created = tokens::create(&mut tx, &new.name, &scopes, new.expires_at, now).await?;
+    let created = tokens::create(&mut tx, &new, now).await?;
     tx.commit().await?;
     tracing::info!(token = %created.token.id, name = created.token.name, by = caller.name(), "a token was made");
     let view = TokenView { token: Some(created.secret), ..created.token.into() };
@@ -100,7 +130,7 @@ pub(crate) async fn revoke(
     caller: Caller,
     id: Result<Path<TokenId>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
-    caller.require(Scope::Admin)?;
+    caller.require(Action::ManageTokens, Object::Server)?;
     let Path(id) = id?;
     let mut tx = server.store.write().await?;
     tokens::revoke(&mut tx, id).await?;

@@ -6,6 +6,7 @@ use longshore_core::{
     BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, RepoId, Status, Timestamp, event::PullRequest,
 };
 use longshore_store::{
+    acts::{Act, Done},
     attempts::Attempt,
     builds::Build,
     jobs::Job,
@@ -15,7 +16,11 @@ use longshore_store::{
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{ApiError, server::Server};
+use crate::{
+    ApiError,
+    acts::{self, ByView, RerunView},
+    server::Server,
+};
 
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -94,8 +99,14 @@ pub(crate) struct BuildView {
     pub(crate) schedule: Option<DueScheduleView>,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) delivery: Option<DeliveryId>,
+    /// Of an event's: who sent it.
+    pub(crate) started_by: ByView,
+    /// Who canceled it as a whole.
+    pub(crate) canceled_by: Option<ByView>,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) rerun_of: Option<BuildId>,
+    /// The builds that ran it once more.
+    pub(crate) reruns: Vec<RerunView>,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -109,7 +120,8 @@ pub(crate) struct BuildView {
 }
 
 impl BuildView {
-    pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>) -> Self {
+    pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>, acts: &[Done]) -> Self {
+        let (started_by, canceled_by) = (acts::started(&build, acts), acts::canceled(build.id, acts));
         let event = build.event;
         Self {
             id: build.id,
@@ -129,12 +141,15 @@ impl BuildView {
             pull_request: event.pull_request.map(PullRequestView::from),
             schedule: event.schedule.map(DueScheduleView::from),
             delivery: build.delivery,
+            started_by,
+            canceled_by,
             rerun_of: build.rerun_of,
+            reruns: acts::reruns(build.id, acts),
             created_at: build.created_at,
             started_at: build.started_at,
             finished_at: build.finished_at,
             diagnostics: build.diagnostics,
-            jobs: jobs.into_iter().map(JobView::from).collect(),
+            jobs: jobs.into_iter().map(|job| JobView::new(job, acts)).collect(),
         }
     }
 }
@@ -204,7 +219,11 @@ pub(crate) struct JobView {
     /// The question that somebody has to answer before it goes on, by `/approve` or `/decline`.
     pub(crate) asks: Option<String>,
     /// Who let it go on.
-    pub(crate) approved_by: Option<String>,
+    pub(crate) approved_by: Option<ByView>,
+    /// Who ended it instead.
+    pub(crate) declined_by: Option<ByView>,
+    /// Who canceled it, where they did not cancel the whole build.
+    pub(crate) canceled_by: Option<ByView>,
     /// What it gave to those that need it.
     pub(crate) outputs: BTreeMap<String, String>,
     /// The job of an earlier build that succeeded and stands for this one.
@@ -239,9 +258,13 @@ impl JobView {
     }
 }
 
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
+impl JobView {
+    /// `acts` may be those of its whole build.
+    pub(crate) fn new(job: Job, acts: &[Done]) -> Self {
         Self {
+            approved_by: acts::of_job(job.id, Act::Approved, acts),
+            declined_by: acts::of_job(job.id, Act::Declined, acts),
+            canceled_by: acts::of_job(job.id, Act::Canceled, acts),
             id: job.id,
             build: job.build,
             name: job.name,
@@ -255,7 +278,6 @@ impl From<Job> for JobView {
             attempt: job.attempt,
             attempts: job.attempts.into_iter().map(AttemptView::from).collect(),
             asks: job.asks,
-            approved_by: job.approved_by,
             outputs: job.outputs,
             carried_over: job.carried_over,
             claimed_at: job.claimed_at,

@@ -3,6 +3,7 @@
 //!
 //! Pure data and pure functions. Nothing here knows tokio, SQL, HTTP or Docker, and nothing here may.
 
+pub mod access;
 pub mod diagnostic;
 pub mod event;
 pub mod expression;

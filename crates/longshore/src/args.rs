@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Secret(Remote<Secret>),
     /// Make, list and revoke tokens
     Token(Remote<Token>),
+    /// Let a job go on that waits for approval
+    Approve(Approval),
+    /// End a job that waits for approval
+    Decline(Approval),
     /// Remove from the engine what is Longshore's and idle
     Clean(Engine),
     /// Write a server's database, logs and keys into one tar, while it runs
@@ -181,9 +185,9 @@ pub(crate) enum ConvertFrom {
     Drone,
 }
 
-/// A command that talks to a server.
+/// How a server is reached.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Remote<C: Subcommand> {
+pub(crate) struct Server {
     /// The server's address
     #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true, value_parser = address)]
     pub(crate) url: String,
@@ -196,8 +200,23 @@ pub(crate) struct Remote<C: Subcommand> {
     /// As JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// A command that talks to a server.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Remote<C: Subcommand> {
+    #[command(flatten)]
+    pub(crate) server: Server,
     #[command(subcommand)]
     pub(crate) command: C,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Approval {
+    /// `repo#number/job` or the job's id; `repo#number` where one job of the build waits
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 #[derive(Debug, Subcommand)]
@@ -344,9 +363,15 @@ pub(crate) enum Token {
     Create {
         /// What people call it
         name: String,
-        /// read, build, admin
+        /// read, build, approve, admin
         #[arg(long = "scope", value_name = "SCOPE", default_values = ["read"], value_delimiter = ',')]
         scopes: Vec<String>,
+        /// Only for this repository, by its name or id; may be given several times. All of them where none is given
+        #[arg(long = "repo", value_name = "REPO")]
+        repos: Vec<String>,
+        /// Ends it after so many days; it has no end where it is not given
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u32>,
     },
     /// All tokens, without their values
     List,

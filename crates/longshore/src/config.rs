@@ -43,6 +43,9 @@ pub(crate) struct Settings {
     /// Authorities whose certificates are trusted besides the system's, as PEM; what `SSL_CERT_FILE` names where it is not given
     #[arg(long, env = "LONGSHORE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Other names that people reach the server by, such as `ci.lan, longshore.internal`
+    #[arg(long, env = "LONGSHORE_HOSTS", value_name = "NAME,...")]
+    hosts: Option<String>,
     /// A token with every scope; made at the first start where it is not given
     #[arg(long, env = "LONGSHORE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     admin_token: Option<String>,
@@ -250,6 +253,7 @@ pub(crate) struct Config {
     pub(crate) docker_host: String,
     pub(crate) url: String,
     pub(crate) authorities: Option<Authorities>,
+    pub(crate) hosts: Vec<String>,
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
@@ -285,7 +289,11 @@ docker_host = "unix:///var/run/docker.sock"
 # what SSL_CERT_FILE names, if that is set.
 #ca_file = "/etc/longshore/ca.pem"
 
-# A token with every scope. Default: made at the first start, printed once, kept in the data folder.
+# Other names that people reach the server by. Pages and the API answer only to the address's, to these, to IP addresses, to
+# `localhost` and to names without a dot; webhooks, health checks and /metrics to any.
+#hosts = "ci.lan, longshore.internal"
+
+# A token with every scope. Default: made at the first start, kept in the data folder as admin-token.
 #admin_token = "lsh_..."
 
 # The key that secrets are sealed with, 64 hexadecimal digits (openssl rand -hex 32). Default: made at the first use, kept in the
@@ -394,6 +402,7 @@ impl Settings {
             docker_host: self.docker_host.or(file.docker_host).unwrap_or_else(|| crate::DEFAULT_DOCKER_HOST.to_owned()),
             url: url.trim_end_matches('/').to_owned(),
             authorities: Authorities::read(self.ca_file.or(file.ca_file).as_deref())?,
+            hosts: list(self.hosts.or(file.hosts).as_deref().unwrap_or_default()),
             admin_token: self.admin_token.or(file.admin_token),
             secret_key: secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
@@ -450,6 +459,11 @@ fn check_log(filter: &str) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The entries of `a, b`.
+fn list(given: &str) -> Vec<String> {
+    given.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 /// The machine's own labels and those of `a=b, c=d`.

@@ -24,6 +24,7 @@ pub(crate) const DEFAULT_DATA: &str = "/var/lib/longshore";
 
 fn main() -> ExitCode {
     use args::Command;
+    use commands::approve::Answer;
 
     let args = args::Args::parse();
     let ended = match args.command {
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
         Command::Build(build) => commands::build::run(build),
         Command::Secret(secret) => commands::secret::run(secret),
         Command::Token(token) => commands::token::run(token),
+        Command::Approve(approval) => commands::approve::run(approval, Answer::Approve),
+        Command::Decline(approval) => commands::approve::run(approval, Answer::Decline),
     };
     ended.unwrap_or_else(|error| {
         commands::say_error(&error);

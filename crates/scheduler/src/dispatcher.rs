@@ -10,9 +10,11 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, state::JobEvent};
+use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, access::Actor, state::JobEvent};
 use longshore_store::{
-    Store, StoreError, WriteTx, builds,
+    Store, StoreError, WriteTx,
+    acts::{self, About, Act},
+    builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob},
     steps::{self, StepEnd},
 };
@@ -67,11 +69,11 @@ pub enum ReportKind {
 /// What the handle asks of the dispatcher.
 #[derive(Debug)]
 pub(crate) enum Request {
-    CancelBuild { build: BuildId, done: oneshot::Sender<Result<(), StoreError>> },
-    CancelJob { job: JobId, done: oneshot::Sender<Result<(), StoreError>> },
-    Approve { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
-    ApproveBuild { build: BuildId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
-    Decline { job: JobId, by: String, done: oneshot::Sender<Result<(), StoreError>> },
+    CancelBuild { build: BuildId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
+    CancelJob { job: JobId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
+    Approve { job: JobId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
+    ApproveBuild { build: BuildId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
+    Decline { job: JobId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
 }
 
 /// Reports taken into one transaction: a job of many quick steps costs a commit a batch, not a commit a step.
@@ -204,8 +206,8 @@ impl Dispatcher {
     async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone away: the request is carried out all the same.
         match request {
-            Request::CancelBuild { build, done } => {
-                let _ = done.send(self.cancel_build(build).await);
+            Request::CancelBuild { build, by, done } => {
+                let _ = done.send(self.cancel_build(build, &by).await);
             }
             Request::Approve { job, by, done } => {
                 let _ = done.send(self.approve(job, &by).await);
@@ -216,15 +218,19 @@ impl Dispatcher {
             Request::Decline { job, by, done } => {
                 let _ = done.send(self.decline(job, &by).await);
             }
-            Request::CancelJob { job, done } => {
-                let _ = done.send(self.cancel_job(job).await);
+            Request::CancelJob { job, by, done } => {
+                let _ = done.send(self.cancel_job(job, &by).await);
             }
         }
     }
 
-    async fn cancel_build(&mut self, build: BuildId) -> Result<(), StoreError> {
-        let mut tx = self.store.write().await?;
-        let applied = builds::cancel(&mut tx, build, Timestamp::now()).await?;
+    async fn cancel_build(&mut self, build: BuildId, by: &Actor) -> Result<(), StoreError> {
+        let (mut tx, now) = (self.store.write().await?, Timestamp::now());
+        let applied = builds::cancel(&mut tx, build, now).await?;
+        // Whoever comes when it is over, or has been asked to stop, has canceled nothing.
+        if !applied.is_empty() {
+            acts::record(&mut tx, Act::Canceled, About::build(build), by, now).await?;
+        }
         tx.commit().await?;
         for applied in applied {
             self.pass_on_cancel(applied).await;
@@ -232,27 +238,30 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn cancel_job(&mut self, job: JobId) -> Result<(), StoreError> {
-        let mut tx = self.store.write().await?;
-        let applied = jobs::apply(&mut tx, job, &JobEvent::CancelRequested, Timestamp::now()).await?;
+    async fn cancel_job(&mut self, job: JobId, by: &Actor) -> Result<(), StoreError> {
+        let (mut tx, now) = (self.store.write().await?, Timestamp::now());
+        let applied = jobs::apply(&mut tx, job, &JobEvent::CancelRequested, now).await?;
+        if let Applied::Changed { build, .. } = applied {
+            acts::record(&mut tx, Act::Canceled, About::job(build, job), by, now).await?;
+        }
         tx.commit().await?;
         self.pass_on_cancel(applied).await;
         Ok(())
     }
 
-    async fn approve(&mut self, job: JobId, by: &str) -> Result<(), StoreError> {
+    async fn approve(&mut self, job: JobId, by: &Actor) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
         jobs::approve(&mut tx, job, by, Timestamp::now()).await?;
         tx.commit().await.map(drop)
     }
 
-    async fn approve_build(&mut self, build: BuildId, by: &str) -> Result<(), StoreError> {
+    async fn approve_build(&mut self, build: BuildId, by: &Actor) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
         jobs::approve_build(&mut tx, build, by, Timestamp::now()).await?;
         tx.commit().await.map(drop)
     }
 
-    async fn decline(&mut self, job: JobId, by: &str) -> Result<(), StoreError> {
+    async fn decline(&mut self, job: JobId, by: &Actor) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
         jobs::decline(&mut tx, job, by, Timestamp::now()).await?;
         tx.commit().await.map(drop)

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp};
+use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp, access::Actor};
 use longshore_forge::git::Wanted;
-use longshore_store::{Store, StoreError, builds::NewBuild, repos};
+use longshore_store::{
+    Store, StoreError,
+    acts::{self, About, Act},
+    builds::NewBuild,
+    repos,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -21,15 +26,15 @@ use crate::{
 };
 
 /// What a manual build starts from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct StartRequest {
     /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's; the default branch where nothing is given.
     pub git_ref: Option<String>,
     /// A full commit id, of a commit that is on the ref; the ref's newest where nothing is given.
     pub commit: Option<String>,
     pub inputs: BTreeMap<String, String>,
-    /// Who asks: a token's name.
-    pub sender: String,
+    /// Who asks.
+    pub by: Actor,
 }
 
 /// Why a request was not carried out. The texts are for people.
@@ -100,7 +105,7 @@ impl Scheduler {
             git_ref: git_ref.as_str().to_owned(),
             wanted: Wanted::Commit(commit),
             before: None,
-            sender: request.sender,
+            sender: request.by.name.clone(),
             url: None,
             default_branch,
             inputs: request.inputs,
@@ -119,7 +124,7 @@ impl Scheduler {
                     rerun_of: None,
                     carried_over: Vec::new(),
                 };
-                self.create(new, schedules).await
+                self.create(new, schedules, &request.by).await
             }
             What::Nothing(reason) => Err(RequestError::unusable(reason)),
         }
@@ -144,51 +149,54 @@ impl Scheduler {
     }
 
     /// Asks every job of the build to stop. A build that has ended stays as it is.
-    pub async fn cancel_build(&self, build: BuildId) -> Result<(), RequestError> {
-        self.ask(|done| Request::CancelBuild { build, done }).await
+    pub async fn cancel_build(&self, build: BuildId, by: Actor) -> Result<(), RequestError> {
+        self.ask(|done| Request::CancelBuild { build, by, done }).await
     }
 
     /// Asks a job to stop. A job that has ended stays as it is.
-    pub async fn cancel_job(&self, job: JobId) -> Result<(), RequestError> {
-        self.ask(|done| Request::CancelJob { job, done }).await
+    pub async fn cancel_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
+        self.ask(|done| Request::CancelJob { job, by, done }).await
     }
 
     /// Lets a job go on that waits for approval.
-    pub async fn approve_job(&self, job: JobId, by: &str) -> Result<(), RequestError> {
-        let by = by.to_owned();
+    pub async fn approve_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
         self.ask(|done| Request::Approve { job, by, done }).await.map_err(in_words)
     }
 
     /// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone.
-    pub async fn approve_build(&self, build: BuildId, by: &str) -> Result<(), RequestError> {
-        let by = by.to_owned();
+    pub async fn approve_build(&self, build: BuildId, by: Actor) -> Result<(), RequestError> {
         self.ask(|done| Request::ApproveBuild { build, by, done }).await.map_err(in_words)
     }
 
     /// Ends a job that waits for approval.
-    pub async fn decline_job(&self, job: JobId, by: &str) -> Result<(), RequestError> {
-        let by = by.to_owned();
+    pub async fn decline_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
         self.ask(|done| Request::Decline { job, by, done }).await.map_err(in_words)
     }
 
     /// Runs an ended build once more as a new build, with the same plan; `failed_only` carries over what succeeded.
-    pub async fn rerun_build(&self, build: BuildId, failed_only: bool) -> Result<BuildId, RequestError> {
+    pub async fn rerun_build(&self, build: BuildId, failed_only: bool, by: &Actor) -> Result<BuildId, RequestError> {
         let what = if failed_only { Rerun::Failed } else { Rerun::All };
-        self.create(rerun::plan(&self.store, build, what).await?, None).await
+        self.create(rerun::plan(&self.store, build, what).await?, None, by).await
     }
 
     /// Runs one job of an ended build once more, as a new build that carries over everything else that succeeded.
-    pub async fn rerun_job(&self, job: JobId) -> Result<BuildId, RequestError> {
+    pub async fn rerun_job(&self, job: JobId, by: &Actor) -> Result<BuildId, RequestError> {
         let found = longshore_store::jobs::get(&self.store, job).await?.ok_or_else(|| not_found("job"))?;
-        self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?, None).await
+        self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?, None, by).await
     }
 
-    async fn create(&self, new: NewBuild, schedules: Option<Schedules>) -> Result<BuildId, RequestError> {
-        let mut tx = self.store.write().await?;
+    async fn create(&self, new: NewBuild, schedules: Option<Schedules>, by: &Actor) -> Result<BuildId, RequestError> {
+        let (mut tx, now) = (self.store.write().await?, Timestamp::now());
         if let Some(schedules) = &schedules {
             longshore_store::schedules::replace(&mut tx, new.repo, schedules).await?;
         }
-        let build = outsiders::create(&mut tx, new, Timestamp::now()).await?;
+        let rerun_of = new.rerun_of;
+        let build = outsiders::create(&mut tx, new, now).await?;
+        acts::record(&mut tx, Act::Started, About::build(build.id), by, now).await?;
+        if let Some(first) = rerun_of {
+            let about = About { made: Some(build.id), ..About::build(first) };
+            acts::record(&mut tx, Act::Rerun, about, by, now).await?;
+        }
         tx.commit().await?;
         Ok(build.id)
     }

@@ -1,17 +1,19 @@
 //! Somebody says yes: to one job, or to all that waits for it in a build.
 
-use longshore_core::{BuildId, JobId, JobPlan, Status, Timestamp, needs::Readiness};
+use longshore_core::{BuildId, JobId, JobPlan, Status, Timestamp, access::Actor, needs::Readiness};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::{
-    StoreError, WriteTx, gates, jobs, people,
+    StoreError, WriteTx,
+    acts::{self, About, Act},
+    gates, jobs, people,
     transition::{STANDING, Standing, follow_build},
 };
 
 /// Approves a job. [`StoreError::Conflict`] where nobody is asked.
-pub async fn approve(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
+pub async fn approve(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
     let standing = asked(tx, job, "approve").await?;
-    note(tx, job, by, now).await?;
+    note(tx, &standing, by, now).await?;
     gates::mark_ready(tx, job).await?;
     people::approved(tx, standing.build, now).await?;
     gates::release(tx, standing.repo, now).await?;
@@ -21,7 +23,7 @@ pub async fn approve(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> 
 
 /// Approves every job of a build that waits for it now, and the commit of a stranger's build for the jobs whose needs are not over. What
 /// the pipeline's author lets ask is asked when its time comes. How many jobs that were; [`StoreError::Conflict`] where nobody is asked.
-pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &str, now: Timestamp) -> Result<usize, StoreError> {
+pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &Actor, now: Timestamp) -> Result<usize, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(STANDING);
     query.push(
         " WHERE jobs.finished_at IS NULL AND jobs.status = 'blocked' AND jobs.ready = 0 AND jobs.approved_by IS NULL",
@@ -36,7 +38,7 @@ pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &str, now: Time
         if !asked && (plan.stranger.is_none() || plan.approval.is_some()) {
             continue;
         }
-        note(tx, standing.id, by, now).await?;
+        note(tx, &standing, by, now).await?;
         if asked {
             gates::mark_ready(tx, standing.id).await?;
         }
@@ -82,11 +84,12 @@ pub(crate) async fn is_approved(tx: &mut WriteTx, job: JobId) -> Result<bool, St
     decided(tx, job).await.map(|(_, approved)| approved)
 }
 
-async fn note(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
+async fn note(tx: &mut WriteTx, job: &Standing, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
+    acts::record(tx, Act::Approved, About::job(job.build, job.id), by, now).await?;
     sqlx::query("UPDATE jobs SET approved_by = ?, approved_at = ? WHERE id = ?")
-        .bind(by)
+        .bind(&by.name)
         .bind(now.as_millis())
-        .bind(job.to_string())
+        .bind(job.id.to_string())
         .execute(tx.conn())
         .await?;
     Ok(())

@@ -1,7 +1,10 @@
 //! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
 
+use std::cmp::Reverse;
+
 use longshore_core::{
     BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, Lane, RepoId, Severity, Status, Timestamp,
+    access::Visible,
     stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
@@ -70,8 +73,8 @@ pub struct BuildFilter {
     pub commit: Option<String>,
     /// Only those that only wait, or none of them: see [`Build::waits`].
     pub waiting: Option<bool>,
-    /// Only those of repositories that everybody may see.
-    pub only_public: bool,
+    /// Only those of repositories that are seen by whoever asks.
+    pub visible: Visible,
 }
 
 /// Creates a build with its jobs: those that nothing keeps `queued`, the others `blocked` or `skipped`, those carried over
@@ -203,6 +206,30 @@ pub async fn list(
     limit: u32,
 ) -> Result<Page<Build>, StoreError> {
     let limit = page::clamp(limit);
+    let builds = match (&filter.visible, filter.repo) {
+        (Visible::Listed(repos), Some(repo)) if !repos.contains(&repo) => Vec::new(),
+        // Each from its own index: among many builds of others theirs may be far apart.
+        (Visible::Listed(repos), None) => {
+            let mut builds = Vec::new();
+            for repo in repos {
+                let of_repo = BuildFilter { repo: Some(*repo), ..filter.clone() };
+                builds.extend(newest(store, &of_repo, before, limit + 1).await?);
+            }
+            builds.sort_unstable_by_key(|build| Reverse(build.seq));
+            builds.truncate(limit as usize + 1);
+            builds
+        }
+        (Visible::All | Visible::Public | Visible::Listed(_), _) => newest(store, filter, before, limit + 1).await?,
+    };
+    Ok(Page::from_rows(builds, limit, |build: &Build| build.seq))
+}
+
+async fn newest(
+    store: &Store,
+    filter: &BuildFilter,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Build>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE seq < ");
     query.push_bind(before.unwrap_or(i64::MAX));
     if let Some(repo) = filter.repo {
@@ -225,13 +252,15 @@ pub async fn list(
         Some(false) => query.push(format!(" AND NOT {ONLY_WAITS}")),
         None => &mut query,
     };
-    if filter.only_public {
-        query.push(" AND (SELECT public FROM repos WHERE repos.id = builds.repo) = 1");
+    match filter.visible {
+        Visible::Public => {
+            query.push(" AND (SELECT public FROM repos WHERE repos.id = builds.repo) = 1");
+        }
+        // The repository of the filter is on the list.
+        Visible::All | Visible::Listed(_) => {}
     }
-    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit + 1);
-    let rows = query.build().fetch_all(store.readers()).await?;
-    let builds = rows.iter().map(from_row).collect::<Result<_, _>>()?;
-    Ok(Page::from_rows(builds, limit, |build: &Build| build.seq))
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
+    query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
 /// The newest build of a branch (of any branch without one) that is over; for badges. What is asked to be merged says nothing of the

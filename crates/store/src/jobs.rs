@@ -56,7 +56,7 @@ pub struct Job {
     pub attempts: Vec<Attempt>,
     /// The question that keeps it, until somebody approves or declines.
     pub asks: Option<String>,
-    /// Who approved it.
+    /// Who said yes to it; when, and how they came, is among the acts of its build.
     pub approved_by: Option<String>,
     /// What it gave to those that need it.
     pub outputs: BTreeMap<String, String>,

@@ -5,8 +5,9 @@
 //! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
 //!
 //! The data folder as a whole is [`backup`]ed and [`check`]ed beside a running server or without one.
-//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
+pub mod acts;
 mod approvals;
 pub mod attempts;
 pub mod backup;

@@ -26,6 +26,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     7 "phases" "0007_phases.sql"
     8 "schedules" "0008_schedules.sql"
     10 "discovery" "0010_discovery.sql"
+    11 "access" "0011_access.sql"
     12 "strangers" "0012_strangers.sql"
     13 "sealed" "0013_sealed.sql"
 };

@@ -1,7 +1,7 @@
 //! What the pages show of many things at once, in few and small queries: every repository with its last builds, and what is not
 //! over. Read only.
 
-use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp, access::Visible};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -32,10 +32,10 @@ pub struct Bar {
     pub finished_at: Option<Timestamp>,
 }
 
-/// Repositories by name, those after a name, whose names hold a text, each with its last builds. `limit` is not checked.
+/// Repositories that are seen, by name, those after a name, whose names hold a text, each with its last builds. `limit` is not checked.
 pub async fn of_repos(
     store: &Store,
-    only_public: bool,
+    visible: &Visible,
     holding: &str,
     after: &str,
     limit: u32,
@@ -43,9 +43,7 @@ pub async fn of_repos(
 ) -> Result<Vec<RepoOverview>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM repos WHERE name > ");
     query.push_bind(after.to_owned());
-    if only_public {
-        query.push(" AND public = 1");
-    }
+    repos::push_visible(&mut query, visible);
     if !holding.is_empty() {
         query.push(" AND instr(lower(name), ").push_bind(holding.to_lowercase()).push(") > 0");
     }
@@ -134,11 +132,11 @@ pub struct QueuedJob {
     pub waits_for: Vec<String>,
 }
 
-/// Jobs of these statuses that are not over, oldest first, at most `limit`.
+/// Jobs of these statuses that are not over, of repositories that are seen, oldest first, at most `limit`.
 pub async fn queue(
     store: &Store,
     statuses: &[Status],
-    only_public: bool,
+    visible: &Visible,
     limit: u32,
 ) -> Result<Vec<QueuedJob>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
@@ -154,9 +152,7 @@ pub async fn queue(
         list.push_bind(status.as_str());
     }
     query.push(")");
-    if only_public {
-        query.push(" AND repos.public = 1");
-    }
+    repos::push_visible(&mut query, visible);
     query.push(" ORDER BY jobs.seq LIMIT ").push_bind(limit);
     let rows = query.build().fetch_all(store.readers()).await?;
     let job = |row: &SqliteRow| {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use longshore_core::{RepoId, Strangers, Timestamp};
+use longshore_core::{RepoId, Strangers, Timestamp, access::Visible};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -170,18 +170,35 @@ pub async fn by_name(store: &Store, name: &str) -> Result<Option<Repo>, StoreErr
     row.fetch_optional(store.readers()).await?.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
-/// Newest first; only the public ones where `only_public`.
-pub async fn list(store: &Store, only_public: bool, before: Option<i64>, limit: u32) -> Result<Page<Repo>, StoreError> {
+/// Newest first; only those that are seen.
+pub async fn list(store: &Store, visible: &Visible, before: Option<i64>, limit: u32) -> Result<Page<Repo>, StoreError> {
     let limit = page::clamp(limit);
-    let rows = sqlx::query("SELECT * FROM repos WHERE seq < ? AND public >= ? ORDER BY seq DESC LIMIT ?")
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(only_public)
-        .bind(limit + 1)
-        .fetch_all(store.readers())
-        .await?;
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM repos WHERE seq < ");
+    query.push_bind(before.unwrap_or(i64::MAX));
+    push_visible(&mut query, visible);
+    query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit + 1);
+    let rows = query.build().fetch_all(store.readers()).await?;
     let key = secret_key::at_hand(store)?;
     let repos = rows.iter().map(|row| from_row(row, key.as_ref())).collect::<Result<_, _>>()?;
     Ok(Page::from_rows(repos, limit, |repo: &Repo| repo.seq))
+}
+
+/// Narrows a query of `repos` to those that are seen.
+pub(crate) fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) {
+    match visible {
+        Visible::All => {}
+        Visible::Public => {
+            query.push(" AND repos.public = 1");
+        }
+        Visible::Listed(repos) => {
+            query.push(" AND repos.id IN (");
+            let mut list = query.separated(", ");
+            for id in repos {
+                list.push_bind(id.to_string());
+            }
+            query.push(")");
+        }
+    }
 }
 
 /// Which of these repositories are public.

@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use longshore_core::{SessionId, Timestamp, TokenId};
-use sqlx::{Row as _, sqlite::SqliteRow};
+use longshore_core::{SessionId, Timestamp, TokenId, access::Rights};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
     Store, StoreError, WriteTx, row, settings,
-    tokens::{Scope, hash},
+    tokens::{self, hash},
 };
 
 /// A one-time link is good for ten minutes.
@@ -23,11 +23,15 @@ const LAST_SEEN_PRECISION_MS: u64 = 600_000;
 /// What of a browser's name is kept.
 const BROWSER_LEN: usize = 200;
 
+/// Sessions with the rights of the tokens that they came from.
+const SELECT: &str = "SELECT sessions.*, tokens.scopes, tokens.repos
+                      FROM sessions LEFT JOIN tokens ON tokens.id = sessions.token";
+
 /// Whose link it is: the token that asked for it, or the administrator's (which has no row).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opener {
     pub name: String,
-    pub scope: Scope,
+    /// Nothing for the administrator's.
     pub token: Option<TokenId>,
     /// When the token ends.
     pub until: Option<Timestamp>,
@@ -39,7 +43,8 @@ pub struct Session {
     pub id: SessionId,
     /// The name of the token that it stands for.
     pub name: String,
-    pub scope: Scope,
+    /// The token's.
+    pub rights: Rights,
     /// Nothing for the administrator's.
     pub token: Option<TokenId>,
     /// What the browser called itself when the session was opened.
@@ -66,18 +71,23 @@ impl fmt::Debug for OpenedSession {
 pub async fn make_link(tx: &mut WriteTx, opener: &Opener, now: Timestamp) -> Result<String, StoreError> {
     forget_expired(tx, now).await?;
     let code = random();
-    sqlx::query(
-        "INSERT INTO sign_in_links (hash, name, scope, token, session_until, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(hash(&code).as_slice())
-    .bind(&opener.name)
-    .bind(opener.scope.as_str())
-    .bind(opener.token.map(|id| id.to_string()))
-    .bind(opener.until.map(Timestamp::as_millis))
-    .bind(now.as_millis() + LINK_LIFETIME_MS)
-    .execute(tx.conn())
-    .await?;
+    sqlx::query("INSERT INTO sign_in_links (hash, name, token, session_until, expires_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(hash(&code).as_slice())
+        .bind(&opener.name)
+        .bind(opener.token.map(|id| id.to_string()))
+        .bind(opener.until.map(Timestamp::as_millis))
+        .bind(now.as_millis() + LINK_LIFETIME_MS)
+        .execute(tx.conn())
+        .await?;
     Ok(code)
+}
+
+/// Whom a link's code would sign in; nothing for a code that was used, is over, or never was one. Uses nothing up.
+pub async fn name_of_link(store: &Store, code: &str, now: Timestamp) -> Result<Option<String>, StoreError> {
+    let name = sqlx::query_scalar("SELECT name FROM sign_in_links WHERE hash = ? AND expires_at > ?")
+        .bind(hash(code).as_slice().to_vec())
+        .bind(now.as_millis());
+    Ok(name.fetch_optional(store.readers()).await?)
 }
 
 /// Opens a session with a link's code, which ends the link. Nothing for a code that was used, is over, or never was one.
@@ -88,14 +98,13 @@ pub async fn open_by_link(
     now: Timestamp,
 ) -> Result<Option<OpenedSession>, StoreError> {
     forget_expired(tx, now).await?;
-    let row = sqlx::query("DELETE FROM sign_in_links WHERE hash = ? RETURNING name, scope, token, session_until")
+    let row = sqlx::query("DELETE FROM sign_in_links WHERE hash = ? RETURNING name, token, session_until")
         .bind(hash(code).as_slice())
         .fetch_optional(tx.conn())
         .await?;
     let Some(row) = row else { return Ok(None) };
     let opener = Opener {
         name: row.try_get("name")?,
-        scope: row::parsed(&row, "scope")?,
         token: row::parsed_opt(&row, "token")?,
         until: row::time_opt(&row, "session_until")?,
     };
@@ -109,12 +118,21 @@ pub async fn open(
     browser: &str,
     now: Timestamp,
 ) -> Result<OpenedSession, StoreError> {
+    let rights = match opener.token {
+        Some(token) => {
+            let row = sqlx::query("SELECT scopes, repos FROM tokens WHERE id = ?").bind(token.to_string());
+            // It was revoked a moment ago.
+            let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("token"))?;
+            tokens::rights(&row)?
+        }
+        None => Rights::everything(),
+    };
     let secret = random();
     let latest = Timestamp::from_millis(now.as_millis() + SESSION_LIFETIME_MS);
     let session = Session {
         id: SessionId::new(),
         name: opener.name,
-        scope: opener.scope,
+        rights,
         token: opener.token,
         browser: browser.chars().take(BROWSER_LEN).collect(),
         created_at: now,
@@ -122,13 +140,12 @@ pub async fn open(
         expires_at: opener.until.map_or(latest, |until| until.min(latest)),
     };
     sqlx::query(
-        "INSERT INTO sessions (id, hash, name, scope, token, browser, created_at, last_seen_at, expires_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sessions (id, hash, name, token, browser, created_at, last_seen_at, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(session.id.to_string())
     .bind(hash(&secret).as_slice())
     .bind(&session.name)
-    .bind(session.scope.as_str())
     .bind(session.token.map(|id| id.to_string()))
     .bind(&session.browser)
     .bind(now.as_millis())
@@ -142,10 +159,10 @@ pub async fn open(
 /// The session of that secret, if it is not over. Notes, to ten minutes, that it was seen.
 pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Option<Session>, StoreError> {
     // The look-up's time depends on the hash alone, which nobody can steer towards a stored one.
-    let row = sqlx::query("SELECT * FROM sessions WHERE hash = ? AND expires_at > ?")
-        .bind(hash(secret).as_slice())
-        .bind(now.as_millis());
-    let Some(row) = row.fetch_optional(store.readers()).await? else { return Ok(None) };
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+    query.push(" WHERE sessions.hash = ").push_bind(hash(secret).to_vec());
+    query.push(" AND sessions.expires_at > ").push_bind(now.as_millis());
+    let Some(row) = query.build().fetch_optional(store.readers()).await? else { return Ok(None) };
     let session = from_row(&row)?;
     if now.since(session.last_seen_at) >= LAST_SEEN_PRECISION_MS
         && let Err(error) = note_seen(store, session.id, now).await
@@ -169,9 +186,12 @@ async fn note_seen(store: &Store, id: SessionId, now: Timestamp) -> Result<(), S
 
 /// Those that are not over, newest first, at most 500.
 pub async fn list(store: &Store, now: Timestamp) -> Result<Vec<Session>, StoreError> {
-    let rows =
-        sqlx::query("SELECT * FROM sessions WHERE expires_at > ? ORDER BY seq DESC LIMIT 500").bind(now.as_millis());
-    rows.fetch_all(store.readers()).await?.iter().map(from_row).collect()
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+    query
+        .push(" WHERE sessions.expires_at > ")
+        .push_bind(now.as_millis())
+        .push(" ORDER BY sessions.seq DESC LIMIT 500");
+    query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
 /// Ends a session. [`StoreError::NotFound`] when there is none.
@@ -206,11 +226,12 @@ fn random() -> String {
 }
 
 fn from_row(row: &SqliteRow) -> Result<Session, StoreError> {
+    let token: Option<TokenId> = row::parsed_opt(row, "token")?;
     Ok(Session {
         id: row::parsed(row, "id")?,
         name: row.try_get("name")?,
-        scope: row::parsed(row, "scope")?,
-        token: row::parsed_opt(row, "token")?,
+        rights: if token.is_some() { tokens::rights(row)? } else { Rights::everything() },
+        token,
         browser: row.try_get("browser")?,
         created_at: row::time(row, "created_at")?,
         last_seen_at: row::time(row, "last_seen_at")?,

@@ -1,79 +1,43 @@
 //! API tokens. Only a secret's SHA-256 is kept: 40 random characters need no slow hash.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use longshore_core::{Timestamp, TokenId};
+use longshore_core::{RepoId, Timestamp, TokenId, access::Rights};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, sqlite::SqliteRow};
 use subtle::ConstantTimeEq as _;
 
-use crate::{Store, StoreError, WriteTx, row};
+use crate::{Store, StoreError, WriteTx, repos, row};
+
+pub use longshore_core::access::Scope;
 
 /// How every token begins, so that people and secret scanners know one when they see it.
 pub const PREFIX: &str = "lsh_";
+/// Repositories on a token's list, at most: every list of builds asks for each of them.
+pub const MAX_REPOS: usize = 100;
 /// How exact `last_used_at` is: a write per request would be too many.
 const LAST_USED_PRECISION_MS: u64 = 60_000;
-
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// See everything.
-    Read,
-    /// Start, cancel and rerun builds, and see.
-    Build,
-    /// Everything.
-    Admin,
-}
-
-impl Scope {
-    pub const ALL: [Self; 3] = [Self::Read, Self::Build, Self::Admin];
-
-    /// The word, as in the API and the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Build => "build",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Scope {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a scope: there are read, build and admin"))
-    }
-}
 
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     pub id: TokenId,
+    /// For people. Names are not unique.
     pub name: String,
-    pub scopes: Vec<Scope>,
+    pub rights: Rights,
     pub created_at: Timestamp,
     /// To the minute.
     pub last_used_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
 }
 
-impl Token {
-    /// Whether it may do what needs this scope: `admin` may all, `build` may read.
-    #[must_use]
-    pub fn allows(&self, needed: Scope) -> bool {
-        self.scopes.iter().any(|scope| *scope >= needed)
-    }
+/// What a token is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    pub name: String,
+    pub rights: Rights,
+    /// For ever without one.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A token that was just made; nobody sees the secret again.
@@ -94,37 +58,51 @@ pub fn random_secret() -> String {
     format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 20]>()))
 }
 
-/// Makes a token.
-pub async fn create(
-    tx: &mut WriteTx,
-    name: &str,
-    scopes: &[Scope],
-    expires_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<CreatedToken, StoreError> {
+/// Makes a token. [`StoreError::Invalid`] without a name or a scope, with an empty list of repositories, or with a repository that is
+/// not there.
+pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<CreatedToken, StoreError> {
+    let NewToken { name, rights, expires_at } = new.clone();
     if name.is_empty() || name.len() > 200 {
         return Err(StoreError::Invalid("a token's name has 1 to 200 bytes".to_owned()));
     }
-    let mut scopes = scopes.to_vec();
-    scopes.sort_unstable();
-    scopes.dedup();
-    if scopes.is_empty() {
-        return Err(StoreError::Invalid("a token needs a scope: read, build or admin".to_owned()));
+    if rights.scopes().is_empty() {
+        return Err(StoreError::Invalid("a token needs a scope: read, build, approve or admin".to_owned()));
+    }
+    if let Some(repos) = rights.repos() {
+        check_repos(tx, repos).await?;
     }
     let secret = random_secret();
-    let token =
-        Token { id: TokenId::new(), name: name.to_owned(), scopes, created_at: now, last_used_at: None, expires_at };
-    let words: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-    sqlx::query("INSERT INTO tokens (id, name, scopes, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(token.id.to_string())
-        .bind(name)
-        .bind(words.join(" "))
-        .bind(hash(&secret).as_slice())
-        .bind(now.as_millis())
-        .bind(expires_at.map(Timestamp::as_millis))
-        .execute(tx.conn())
-        .await?;
+    let token = Token { id: TokenId::new(), name, rights, created_at: now, last_used_at: None, expires_at };
+    let words: Vec<&str> = token.rights.scopes().iter().map(|scope| scope.as_str()).collect();
+    sqlx::query(
+        "INSERT INTO tokens (id, name, scopes, repos, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(token.id.to_string())
+    .bind(&token.name)
+    .bind(words.join(" "))
+    .bind(token.rights.repos().map(|repos| row::to_json(&repos)).transpose()?)
+    .bind(hash(&secret).as_slice())
+    .bind(now.as_millis())
+    .bind(expires_at.map(Timestamp::as_millis))
+    .execute(tx.conn())
+    .await?;
     Ok(CreatedToken { token, secret })
+}
+
+async fn check_repos(tx: &mut WriteTx, repos: &[RepoId]) -> Result<(), StoreError> {
+    if repos.is_empty() {
+        let message = "a token for no repository can do nothing: name some, or leave the list out for all of them";
+        return Err(StoreError::Invalid(message.to_owned()));
+    }
+    if repos.len() > MAX_REPOS {
+        return Err(StoreError::Invalid(format!("a token's list has {MAX_REPOS} repositories at most")));
+    }
+    for id in repos {
+        if repos::fetch(tx.conn(), *id).await?.is_none() {
+            return Err(StoreError::Invalid(format!("there is no repository {id}")));
+        }
+    }
+    Ok(())
 }
 
 /// The token of that secret, if there is one and it has not expired. Notes, to the minute, that it was used.
@@ -181,14 +159,19 @@ pub(crate) fn hash(secret: &str) -> [u8; 32] {
 }
 
 fn from_row(row: &SqliteRow) -> Result<Token, StoreError> {
-    let words: &str = row.try_get("scopes")?;
-    let scopes = words.split(' ').map(str::parse).collect::<Result<_, String>>().map_err(StoreError::Corrupt)?;
     Ok(Token {
         id: row::parsed(row, "id")?,
         name: row.try_get("name")?,
-        scopes,
+        rights: rights(row)?,
         created_at: row::time(row, "created_at")?,
         last_used_at: row::time_opt(row, "last_used_at")?,
         expires_at: row::time_opt(row, "expires_at")?,
     })
+}
+
+/// Of a row with the token's `scopes` and `repos`.
+pub(crate) fn rights(row: &SqliteRow) -> Result<Rights, StoreError> {
+    let words: &str = row.try_get("scopes")?;
+    let scopes = words.split(' ').map(str::parse).collect::<Result<_, String>>().map_err(StoreError::Corrupt)?;
+    Ok(Rights::new(scopes, row::json_opt(row, "repos")?))
 }

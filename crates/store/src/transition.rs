@@ -5,12 +5,15 @@
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
+    access::Actor,
     state::{JobEvent, Transition, build_status, next, tries_again},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, StoreError, WriteTx, approvals, attempts,
+    ChangeKind, StoreError, WriteTx,
+    acts::{self, About, Act},
+    approvals, attempts,
     builds::{self, Build},
     gates,
     jobs::{self, Job},
@@ -88,9 +91,10 @@ pub async fn end_attempt(
 }
 
 /// Somebody says no. [`StoreError::Conflict`] where nobody is asked.
-pub async fn decline(tx: &mut WriteTx, job: JobId, by: &str, now: Timestamp) -> Result<(), StoreError> {
+pub async fn decline(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
     let standing = approvals::asked(tx, job, "decline").await?;
-    apply_to(tx, &standing, &JobEvent::Declined { by: by.to_owned() }, now).await.map(drop)
+    acts::record(tx, Act::Declined, About::job(standing.build, job), by, now).await?;
+    apply_to(tx, &standing, &JobEvent::Declined { by: by.name.clone() }, now).await.map(drop)
 }
 
 /// Claims the job whose turn it is, by `core::queue`; nothing where none waits that has a slot.

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use longshore_core::{Outcome, Record, RecordKind, Status, Stream, Timestamp, state::JobEvent};
+use longshore_core::{Outcome, Record, RecordKind, Status, Stream, Timestamp, access::Rights, state::JobEvent};
 use longshore_files::FilesError;
 use longshore_store::{
     Store, StoreError,
@@ -13,7 +13,7 @@ use longshore_store::{
     deliveries::{self, NewDelivery},
     jobs, logs,
     repos::{self, NewRepo, Repo},
-    tokens::{self, Scope},
+    tokens::{self, NewToken, Scope},
 };
 use sqlx::ConnectOptions as _;
 
@@ -222,8 +222,10 @@ async fn no_job_and_no_build_ends_before_it_began_and_lists_keep_their_order_whe
 #[tokio::test]
 async fn a_token_ends_by_the_calendar_whatever_the_clock_did_before() {
     let world = World::new().await;
+    let rights = Rights::new(vec![Scope::Read], None);
+    let new = NewToken { name: "ci".to_owned(), rights, expires_at: Some(at(24)) };
     let mut tx = world.store.write().await.unwrap();
-    let made = tokens::create(&mut tx, "ci", &[Scope::Read], Some(at(24)), at(0)).await.unwrap();
+    let made = tokens::create(&mut tx, &new, at(0)).await.unwrap();
     tx.commit().await.unwrap();
     for (hour, valid) in [(23, true), (25, false), (1, true), (24 * 365, false)] {
         let token = tokens::verify(&world.store, &made.secret, at(hour)).await.unwrap();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use longshore_core::{
     BuildPlan, ErrorKind, JobPlan, Outcome, Status,
+    access::{Actor, Via},
     expression::Expression,
     plan::{Concurrency, MatrixGroup, Need, Retry, RetryOn},
 };
@@ -239,12 +240,13 @@ async fn a_job_that_asks_waits_for_a_yes_and_a_no_ends_it() {
     let scene = Scene::new().await;
     let asks = || JobPlan { approval: Some("Deploy?".to_owned()), ..job("deploy", &["test"]) };
     let build = scene.build(vec![job("test", &[]), asks(), job("after", &["deploy"])]).await;
+    let ada = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
     let decide = async |build: &Build, yes: bool| {
         let id = scene.job(build, "deploy").await.id;
         let mut tx = scene.world.store.write().await.unwrap();
         match yes {
-            true => jobs::approve(&mut tx, id, "ada", now()).await?,
-            false => jobs::decline(&mut tx, id, "ada", now()).await?,
+            true => jobs::approve(&mut tx, id, &ada, now()).await?,
+            false => jobs::decline(&mut tx, id, &ada, now()).await?,
         }
         tx.commit().await.map(drop)
     };

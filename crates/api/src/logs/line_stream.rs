@@ -19,6 +19,7 @@ use crate::{
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
+    places::Dear,
     server::Server,
     sse::{self, ResumeQuery},
 };
@@ -48,18 +49,19 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&server, &caller, id).await?;
+    let place = server.places.take(&caller, Dear::Stream)?;
     let last_id = query.last_id(&headers);
     let mut reader = logs::follow(&server.store, id, 0).await?;
     let (_, attempt) = reader.log();
     let no_id = || ApiError::bad_request("`Last-Event-ID` is no line's number");
-    let Resumed { place, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
-    let place = logs::place_of(&server.store, id, attempt, place.parse().map_err(|_| no_id())?).await?;
-    reader.seek(place.offset);
-    let mut show = LineShow { attempt, cut: place.cut };
-    first.push_str(&show.event(place.lines, Vec::new())?);
+    let Resumed { place: seen, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
+    let from = logs::place_of(&server.store, id, attempt, seen.parse().map_err(|_| no_id())?).await?;
+    reader.seek(from.offset);
+    let mut show = LineShow { attempt, cut: from.cut };
+    first.push_str(&show.event(from.lines, Vec::new())?);
     let follower =
         Follower::new(Arc::clone(&server), Reader::new(caller, &headers), &server.line_tails, id, reader, show);
-    Ok(sse::response(sse::behind(first, follower.events())))
+    Ok(sse::response(place.held_by(sse::behind(first, follower.events()))))
 }
 
 /// Lines, in order.

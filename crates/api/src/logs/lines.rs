@@ -15,6 +15,7 @@ use crate::{
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
+    places::Dear,
     server::Server,
 };
 
@@ -229,6 +230,7 @@ pub(crate) async fn search(
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
+    let _place = server.places.take(&caller, Dear::Search)?;
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
     let found = logs::search(&server.store, id, query.attempt, search).await?;
     let next = found.skipped + found.lines.len() as u64;

@@ -21,6 +21,7 @@ use crate::{
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
+    places::Dear,
     server::Server,
     sse::{self, ResumeQuery},
 };
@@ -52,18 +53,19 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&server, &caller, id).await?;
+    let place = server.places.take(&caller, Dear::Stream)?;
     let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let last_id = query.last_id(&headers);
     let mut reader = logs::follow(&server.store, id, 0).await?;
     let (_, attempt) = reader.log();
     let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
-    let Resumed { place, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
-    let (events, from) = LogEvents::resume(StepHead::of(&plan), place).ok_or_else(no_id)?;
+    let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
+    let (events, from) = LogEvents::resume(StepHead::of(&plan), seen).ok_or_else(no_id)?;
     reader.seek(from);
     let show = EventShow { attempt, events };
     let follower =
         Follower::new(Arc::clone(&server), Reader::new(caller, &headers), &server.event_tails, id, reader, show);
-    Ok(sse::response(sse::behind(first, follower.events())))
+    Ok(sse::response(place.held_by(sse::behind(first, follower.events()))))
 }
 
 /// Records as events.

@@ -26,6 +26,7 @@ use crate::{
     builds::find_job,
     error::ErrorBody,
     params::{Path, Query},
+    places::Dear,
     server::Server,
 };
 
@@ -100,12 +101,22 @@ pub(crate) async fn read(
     };
 
     let offset = query.offset.unwrap_or(0);
-    let mut response = match Wanted::of(&headers) {
+    let wanted = Wanted::of(&headers);
+    // What comes before the first byte that is asked for is read too, which may be all.
+    let place = match offset > 0 || wanted.is_some() {
+        true => Some(server.places.take(&caller, Dear::Range)?),
+        false => None,
+    };
+    let response = match wanted {
         None => Body::from_stream(source.bytes(offset, None).await?).into_response(),
         Some(wanted) => {
             let length = source.length().await?.saturating_sub(offset);
             ranged(&source, offset, length, wanted).await?
         }
+    };
+    let mut response = match place {
+        Some(place) => response.map(|body| Body::from_stream(place.held_by(body.into_data_stream()))),
+        None => response,
     };
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -1,25 +1,28 @@
 //! `/access`: who may get in. One's own sessions; for administrators all of them, and the tokens.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use askama::Template;
 use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::{SessionId, Timestamp, TokenId};
+use longshore_core::{
+    RepoId, SessionId, Timestamp, TokenId,
+    access::{Action, Object, Rights},
+};
 use longshore_store::{
+    repos,
     sessions::{self, Session},
     tokens::{self, CreatedToken, Scope, Token},
 };
-use serde::Deserialize;
 
 use super::{
     Head, Html, Place, Visitor,
     post::{Nothing, Post, Refused, refused, see},
     show,
 };
-use crate::{ApiError, params::Path, server::Server};
+use crate::{ApiError, params::Path, server::Server, tokens::end_after};
 
 #[derive(Template)]
 #[template(path = "access.html")]
@@ -30,6 +33,8 @@ struct AccessPage {
     sessions: Vec<Session>,
     admin: bool,
     tokens: Vec<Token>,
+    /// Of the repositories on their lists.
+    names: HashMap<RepoId, String>,
     /// A token that was just made: its name and its secret.
     made: Option<(String, String)>,
     form: NewToken,
@@ -39,17 +44,27 @@ struct AccessPage {
 
 impl AccessPage {
     /// Scopes, and what they are for.
-    fn scopes(&self) -> [(&'static str, &'static str); 3] {
-        [
-            ("read", "read: see everything"),
-            ("build", "build: start, cancel and rerun builds too"),
-            ("admin", "admin: everything"),
-        ]
+    fn scopes(&self) -> [(&'static str, &'static str); 4] {
+        Scope::ALL.map(|scope| {
+            let what = match scope {
+                Scope::Read => "see everything",
+                Scope::Build => "start, cancel and rerun builds too",
+                Scope::Approve => "approve and decline jobs too",
+                Scope::Admin => "everything",
+            };
+            (scope.as_str(), what)
+        })
+    }
+
+    /// The names of the repositories that a token or a session is for.
+    fn repos(&self, rights: &Rights) -> String {
+        let name = |id: &RepoId| self.names.get(id).cloned().unwrap_or_else(|| "one that was removed".to_owned());
+        rights.repos().map_or_else(String::new, |repos| repos.iter().map(name).collect::<Vec<_>>().join(", "))
     }
 }
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
-    if visitor.caller.only_public() {
+    if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/access"));
     }
     Ok(Html(page(&server, &visitor).await?).into_response())
@@ -57,13 +72,30 @@ pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) ->
 
 async fn page(server: &Server, visitor: &Visitor) -> Result<AccessPage, ApiError> {
     let head = Head::new(server, visitor, Place::Access, "Access");
-    let admin = visitor.is_admin();
+    let admin = visitor.caller.may(Action::ManageTokens, Object::Server);
     let mut sessions = sessions::list(&server.store, Timestamp::now()).await?;
     sessions.retain(|session| may_end(visitor, session));
     let tokens = if admin { tokens::list(&server.store).await? } else { Vec::new() };
     let this = visitor.signed_in.as_ref().map(|session| session.id);
     let (csrf, form) = (visitor.csrf(), NewToken::default());
-    Ok(AccessPage { head, csrf, this, sessions, admin, tokens, made: None, form, refused: None })
+    let mut listed: Vec<RepoId> = Vec::new();
+    for rights in sessions.iter().map(|session| &session.rights).chain(tokens.iter().map(|token| &token.rights)) {
+        listed.extend(rights.repos().unwrap_or_default());
+    }
+    let names = names_of(server, &listed).await?;
+    Ok(AccessPage { head, csrf, this, sessions, admin, tokens, names, made: None, form, refused: None })
+}
+
+async fn names_of(server: &Server, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, ApiError> {
+    let mut names = HashMap::new();
+    for id in ids {
+        if !names.contains_key(id)
+            && let Some(repo) = repos::get(&server.store, *id).await?
+        {
+            names.insert(*id, repo.name);
+        }
+    }
+    Ok(names)
 }
 
 /// A browser as people call it, by what it calls itself: all of them claim to be several.
@@ -95,7 +127,8 @@ fn browser(agent: &str) -> String {
 /// One's own are those of the same token.
 fn may_end(visitor: &Visitor, session: &Session) -> bool {
     let own = visitor.caller.opener().is_some_and(|opener| opener.token == session.token && session.token.is_some());
-    own || visitor.is_admin()
+    let may = |action, object| visitor.caller.may(action, object);
+    own && may(Action::UseOwnSessions, Object::Oneself) || may(Action::ManageSessions, Object::Server)
 }
 
 pub(crate) async fn end_session(
@@ -115,21 +148,43 @@ pub(crate) async fn end_session(
     Ok(see("/access"))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct NewToken {
     name: String,
-    scope: String,
+    scopes: Vec<String>,
+    /// Names of repositories; all of them where it is empty.
+    repos: String,
     /// Days; for ever where it is empty.
-    #[serde(default)]
     days: String,
+}
+
+impl NewToken {
+    fn of(pairs: Vec<(String, String)>) -> Self {
+        let mut new = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "name" => value.trim().clone_into(&mut new.name),
+                "scope" => new.scopes.push(value),
+                "repos" => new.repos = value,
+                "days" => value.trim().clone_into(&mut new.days),
+                _ => {}
+            }
+        }
+        new
+    }
+
+    fn has(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|word| word == scope)
+    }
 }
 
 /// Answers with the page itself: the secret is shown this once.
 pub(crate) async fn create_token(
     State(server): State<Arc<Server>>,
-    Post { visitor, form }: Post<NewToken>,
+    Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    let form = NewToken::of(form);
+    visitor.caller.require(Action::ManageTokens, Object::Server)?;
     match token(&server, &form).await {
         Ok(new) => {
             tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was made");
@@ -145,17 +200,25 @@ pub(crate) async fn create_token(
 }
 
 async fn token(server: &Server, form: &NewToken) -> Result<CreatedToken, ApiError> {
-    let scope: Scope = form.scope.parse().map_err(ApiError::bad_request)?;
+    let scopes = form.scopes.iter().map(|word| word.parse()).collect::<Result<Vec<Scope>, String>>();
+    let scopes = scopes.map_err(ApiError::bad_request)?;
+    let mut listed = Vec::new();
+    for name in form.repos.split([',', ' ', '\n', '\r']).filter(|name| !name.is_empty()) {
+        let repo = repos::by_name(&server.store, name).await?;
+        let repo =
+            repo.ok_or_else(|| ApiError::bad_request(format!("there is no repository `{}`", show::cut(name, 200))))?;
+        listed.push(repo.id);
+    }
+    let repos = Some(listed).filter(|repos| !repos.is_empty());
     let now = Timestamp::now();
-    let expires_at = match form.days.trim() {
+    let expires_at = match form.days.as_str() {
         "" => None,
-        days => match days.parse::<u16>() {
-            Ok(days @ 1..) => Some(Timestamp::from_millis(now.as_millis() + i64::from(days) * 86_400_000)),
-            Ok(0) | Err(_) => return Err(ApiError::bad_request("a token lives for 1 to 65,535 days, or for ever")),
-        },
+        // What is no number is no number of days that there is.
+        days => Some(end_after(days.parse().unwrap_or(0), now)?),
     };
+    let new = tokens::NewToken { name: form.name.clone(), rights: Rights::new(scopes, repos), expires_at };
     let mut tx = server.store.write().await?;
-    let made = tokens::create(&mut tx, form.name.trim(), &[scope], expires_at, now).await?;
+    let made = tokens::create(&mut tx, &new, now).await?;
     tx.commit().await?;
     Ok(made)
 }
@@ -165,7 +228,7 @@ pub(crate) async fn revoke_token(
     Path(id): Path<TokenId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.require(Action::ManageTokens, Object::Server)?;
     let mut tx = server.store.write().await?;
     tokens::revoke(&mut tx, id).await?;
     tx.commit().await?;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use longshore_core::{BuildId, Status, needs::short_name};
-use longshore_store::{builds, tokens::Scope};
+use longshore_core::{
+    BuildId, Status,
+    access::{Action, Object},
+    needs::short_name,
+};
+use longshore_store::builds;
 use serde::Deserialize;
 
 use super::{
-    Head, Html, Place, Visitor,
+    Head, Html, MayDo, Place, Visitor,
     diagnostic::Finding,
     post::{Nothing, Post, see},
     show,
@@ -21,8 +25,7 @@ use super::{
 use crate::{
     ApiError,
     build_actions::approve_all,
-    builds::{find, view},
-    job_actions::may_approve,
+    builds::{find, find_to, view},
     params::Path,
     server::Server,
     views::{BuildView, JobView},
@@ -61,7 +64,7 @@ pub(crate) struct BuildPage {
     /// Whether one yes answers for several jobs.
     approves_all: bool,
     canceling: bool,
-    may_build: bool,
+    may: MayDo,
     csrf: String,
 }
 
@@ -80,6 +83,8 @@ pub(crate) async fn show(
 ) -> Result<Html<BuildPage>, ApiError> {
     let mut head = Head::new(&server, &visitor, Place::Elsewhere, "");
     let (build, repo) = find(&server, &visitor.caller, id).await?;
+    // What is public says nothing of what may be done with it.
+    let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view(&server, build, repo).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
@@ -129,7 +134,7 @@ pub(crate) async fn show(
         has_failed,
         approves_all,
         canceling: build.status == Status::Canceling,
-        may_build: visitor.may_build(),
+        may,
         csrf: visitor.csrf(),
         build,
     }))
@@ -187,8 +192,8 @@ pub(crate) async fn cancel(
     Path(id): Path<BuildId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
-    server.scheduler.cancel_build(id).await?;
+    find_to(&server, &visitor.caller, Action::Cancel, id).await?;
+    server.scheduler.cancel_build(id, visitor.caller.actor()).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 
@@ -197,7 +202,6 @@ pub(crate) async fn approve(
     Path(id): Path<BuildId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    may_approve(&visitor.caller)?;
     approve_all(&server, &visitor.caller, id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
@@ -212,7 +216,7 @@ pub(crate) async fn rerun(
     Path(id): Path<BuildId>,
     Post { visitor, form }: Post<RerunForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
-    let new = server.scheduler.rerun_build(id, form.failed_only.is_some()).await?;
+    find_to(&server, &visitor.caller, Action::Rerun, id).await?;
+    let new = server.scheduler.rerun_build(id, form.failed_only.is_some(), &visitor.caller.actor()).await?;
     Ok(see(&format!("/builds/{new}")))
 }

@@ -1,7 +1,10 @@
 //! What every page has around its own: title, icon, style and scripts, the way to the other pages, who reads, and what it
 //! follows live. A page's struct has it as its field `head`, which `templates/base.html` reads.
 
-use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp};
+use longshore_core::{
+    BuildId, JobId, RepoId, Status, Timestamp,
+    access::{Action, Object},
+};
 
 use super::{
     assets::{ASSETS, Asset},
@@ -23,7 +26,8 @@ pub(crate) struct Head {
     pub(crate) signed_in: Option<SignedIn>,
     /// Where one signs in, and comes back here from.
     pub(crate) sign_in: String,
-    admin: bool,
+    /// Whether they may see the server's.
+    settings: bool,
     pub(crate) live: Option<Live>,
     pub(crate) more_scripts: Vec<&'static Asset>,
     /// What stands in the search field.
@@ -75,7 +79,7 @@ impl Head {
             here,
             signed_in: visitor.signed_in.clone(),
             sign_in: sign_in(&visitor.here),
-            admin: visitor.is_admin(),
+            settings: visitor.caller.may(Action::SeeSettings, Object::Server),
             live: None,
             more_scripts: Vec::new(),
             search: String::new(),
@@ -129,7 +133,7 @@ impl Head {
         if self.signed_in.is_some() {
             places.push(link(Place::Access, "Access", "/access", "g a"));
         }
-        if self.admin {
+        if self.settings {
             places.push(link(Place::Settings, "Settings", "/settings", "g s"));
         }
         places

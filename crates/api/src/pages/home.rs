@@ -7,7 +7,10 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use longshore_core::{RepoId, Status};
+use longshore_core::{
+    RepoId, Status,
+    access::{Action, Object},
+};
 use longshore_store::{
     builds::{self, Build, BuildFilter},
     overview::{self, FirstSteps, RepoOverview},
@@ -35,7 +38,7 @@ pub(crate) struct Home {
     head: Head,
     /// While there is no build that is over.
     steps: Option<FirstSteps>,
-    admin: bool,
+    may_add: bool,
     busy: Vec<Build>,
     more_busy: bool,
     busy_repos: HashMap<RepoId, RepoRef>,
@@ -43,7 +46,7 @@ pub(crate) struct Home {
     /// The addresses of the first page, where this is another, and of the next.
     first: Option<String>,
     next: Option<String>,
-    only_public: bool,
+    anonymous: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,11 +66,11 @@ pub(crate) async fn show(
 ) -> Result<Html<Home>, ApiError> {
     let mut head = Head::new(&server, &visitor, Place::Repositories, "Longshore").follows("build repo delivery", None);
     head.search.clone_from(&query.q);
-    let only_public = visitor.caller.only_public();
+    let visible = visitor.caller.visible();
 
     let mut busy = Vec::new();
     for status in [Status::Running, Status::Canceling, Status::Queued, Status::Blocked] {
-        let filter = BuildFilter { status: Some(status), only_public, ..BuildFilter::default() };
+        let filter = BuildFilter { status: Some(status), visible: visible.clone(), ..BuildFilter::default() };
         busy.extend(builds::list(&server.store, &filter, None, BUSY + 1).await?.items);
     }
     let more_busy = busy.len() > BUSY as usize;
@@ -75,15 +78,17 @@ pub(crate) async fn show(
     let busy_repos = repo_refs_of(&server, &busy).await?;
 
     let holding = query.q.trim();
-    let mut repos = overview::of_repos(&server.store, only_public, holding, &query.after, REPOS + 1, BARS).await?;
+    let mut repos = overview::of_repos(&server.store, &visible, holding, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
     let address = |after: &str| show::address("/", &[("q", holding), ("after", after)]);
     let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
     let first = (!query.after.is_empty()).then(|| address(""));
 
+    // They are the server's, whatever of it may be seen.
+    let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
     let steps = match overview::first_steps(&server.store).await? {
-        steps if only_public || (steps.built && !first_build_runs(&repos, &busy)) => None,
+        steps if !of_all || (steps.built && !first_build_runs(&repos, &busy)) => None,
         steps => Some(steps),
     };
     if let Some(build) = busy.iter().find(|build| !build.waits()).or(busy.first()) {
@@ -92,14 +97,14 @@ pub(crate) async fn show(
     Ok(Html(Home {
         head,
         steps,
-        admin: visitor.is_admin(),
+        may_add: visitor.caller.may(Action::AddRepo, Object::Server),
         busy,
         more_busy,
         busy_repos,
         repos,
         first,
         next,
-        only_public,
+        anonymous: visitor.caller.is_anonymous(),
     }))
 }
 

@@ -74,6 +74,7 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
         StatusCode::NOT_FOUND => "There is nothing here",
         StatusCode::UNAUTHORIZED => "You are not signed in",
         StatusCode::FORBIDDEN => "Not for you",
+        StatusCode::MISDIRECTED_REQUEST => "Not by this name",
         status if status.is_server_error() => "Something went wrong",
         _ => "That did not work",
     };
@@ -82,7 +83,7 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
         status: status.as_u16(),
         heading,
         message,
-        sign_in: visitor.caller.only_public(),
+        sign_in: visitor.caller.is_anonymous(),
     };
     (status, kept(response.headers()), Html(page)).into_response()
 }

@@ -7,11 +7,11 @@
 //! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`], and is answered as [`Html`];
 //!    values are shown through [`show`] (`{{ show::status(build.status) }}`, `show::ago`, `show::took`, `show::said`), so that
 //!    they look the same everywhere and outsiders' words stay words;
-//! 3. a line in [`routes`]. Pages are not part of the API's description.
+//! 3. a line in [`pages!`], and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's description.
 //!
 //! A write is a form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which holds it against the
 //! session's token; the form has the hidden field `csrf` for that ([`Visitor::csrf`]). The handler asks
-//! `visitor.caller.require(…)` for the scope and answers with [`post::see`].
+//! `visitor.caller` whether they may (`repo_to`, `require`), as the API's do, and answers with [`post::see`].
 //!
 //! [`Head::new`] comes first: it notes what the page has seen before it reads anything. [`Head::follows`] makes a page live:
 //! while it is shown, at every such event the script fetches it again and changes in place what differs, matched by `id` (so give
@@ -49,48 +49,56 @@ mod visitor;
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use axum::{Router, routing::MethodRouter};
 
 pub(crate) use head::{Head, Place};
 pub(crate) use html::Html;
-pub(crate) use visitor::{SignedIn, Visitor};
+pub(crate) use visitor::{MayDo, SignedIn, Visitor};
 
 use crate::server::Server;
 
-/// Every page, and what they are made of.
-pub(crate) fn routes() -> Router<Arc<Server>> {
-    Router::new()
-        .route("/", get(home::show))
-        .route("/b/{place}", get(home::build_by_place))
-        .route("/repos/new", get(repo::new::show).post(repo::new::create))
-        .route("/repos/{repo}", get(repo::builds::show))
-        .route("/repos/{repo}/run", get(repo::run::show).post(repo::run::start))
-        .route("/repos/{repo}/deliveries", get(repo::deliveries::show))
-        .route("/deliveries/{delivery}/redeliver", post(repo::deliveries::redeliver))
-        .route("/repos/{repo}/settings", get(repo::settings::show).post(repo::settings::change))
-        .route("/repos/{repo}/hook-secret", post(repo::settings::renew_hook_secret))
-        .route("/repos/{repo}/secrets", post(repo::settings::set_secret))
-        .route("/repos/{repo}/secrets/remove", post(repo::settings::remove_secret))
-        .route("/repos/{repo}/remove", post(repo::settings::remove))
-        .route("/builds/{build}", get(build::show))
-        .route("/builds/{build}/cancel", post(build::cancel))
-        .route("/builds/{build}/rerun", post(build::rerun))
-        .route("/builds/{build}/approve", post(build::approve))
-        .route("/queue", get(queue::show))
-        .route("/settings", get(settings::show))
-        .route("/jobs/{job}", get(job::show))
-        .route("/jobs/{job}/cancel", post(job::actions::cancel))
-        .route("/jobs/{job}/rerun", post(job::actions::rerun))
-        .route("/jobs/{job}/approve", post(job::actions::approve))
-        .route("/jobs/{job}/decline", post(job::actions::decline))
-        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
-        .route("/sign-out", post(sign_in::sign_out))
-        .route("/access", get(access::show))
-        .route("/access/sessions/{session}/end", post(access::end_session))
-        .route("/access/tokens", post(access::create_token))
-        .route("/access/tokens/{token}/revoke", post(access::revoke_token))
-        .route("/assets/{file}", get(assets::serve))
+/// Makes the router, and the list of what is in it: there is no page that [`ROUTES`] does not name.
+macro_rules! pages {
+    ($($address:literal $($method:ident $handler:path),+;)*) => {
+        /// Every page, and what they are made of.
+        pub(crate) fn routes() -> Router<Arc<Server>> {
+            Router::new()$(.route($address, MethodRouter::new()$(.$method($handler))+))*
+        }
+
+        /// The addresses and methods of all of them.
+        pub(crate) const ROUTES: &[(&str, &[&str])] = &[$(($address, &[$(stringify!($method)),+])),*];
+    };
+}
+
+pages! {
+    "/" get home::show;
+    "/b/{place}" get home::build_by_place;
+    "/repos/new" get repo::new::show, post repo::new::create;
+    "/repos/{repo}" get repo::builds::show;
+    "/repos/{repo}/run" get repo::run::show, post repo::run::start;
+    "/repos/{repo}/deliveries" get repo::deliveries::show;
+    "/deliveries/{delivery}/redeliver" post repo::deliveries::redeliver;
+    "/repos/{repo}/settings" get repo::settings::show, post repo::settings::change;
+    "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;
+    "/repos/{repo}/secrets" post repo::settings::set_secret;
+    "/repos/{repo}/secrets/remove" post repo::settings::remove_secret;
+    "/repos/{repo}/remove" post repo::settings::remove;
+    "/builds/{build}" get build::show;
+    "/builds/{build}/cancel" post build::cancel;
+    "/builds/{build}/rerun" post build::rerun;
+    "/builds/{build}/approve" post build::approve;
+    "/queue" get queue::show;
+    "/settings" get settings::show;
+    "/jobs/{job}" get job::show;
+    "/jobs/{job}/cancel" post job::actions::cancel;
+    "/jobs/{job}/rerun" post job::actions::rerun;
+    "/jobs/{job}/approve" post job::actions::approve;
+    "/jobs/{job}/decline" post job::actions::decline;
+    "/sign-in" get sign_in::show, post sign_in::sign_in;
+    "/sign-out" post sign_in::sign_out;
+    "/access" get access::show;
+    "/access/sessions/{session}/end" post access::end_session;
+    "/access/tokens" post access::create_token;
+    "/access/tokens/{token}/revoke" post access::revoke_token;
+    "/assets/{file}" get assets::serve;
 }

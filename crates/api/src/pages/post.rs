@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -65,25 +65,30 @@ impl<T: DeserializeOwned> FromRequest<Arc<Server>> for OpenPost<T> {
 
     async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        // Another site's page must not sign anybody in: browsers say where a form comes from.
-        if let Some(origin) = parts.headers.get(header::ORIGIN) {
-            let host = parts.headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
-            let from_here = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2) == Some(host);
-            if !from_here {
-                body::discard(body);
-                return Err(ApiError::forbidden("the form was sent from another site"));
-            }
+        // Another site's page must not sign anybody in.
+        if !is_from_here(&parts.headers, &server.config.public_url) {
+            body::discard(body);
+            return Err(ApiError::forbidden("the form was sent from another site"));
         }
         let bytes = form_bytes(&parts.headers, body, server).await?;
         Ok(Self(read(&bytes)?))
     }
 }
 
-async fn form_bytes(
-    headers: &axum::http::HeaderMap,
-    body: axum::body::Body,
-    server: &Server,
-) -> Result<bytes::Bytes, ApiError> {
+/// Whether a form was sent from a page of this server. Browsers say where a form comes from; what says nothing is none.
+fn is_from_here(headers: &HeaderMap, public_url: &str) -> bool {
+    let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
+    let same_origin = headers.get(header::ORIGIN).is_none_or(|origin| {
+        let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        // A proxy may ask by another name than the browser does.
+        let ours = public_url.splitn(3, '/').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let from = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2);
+        from == Some(host) || from == Some(ours.as_bytes())
+    });
+    same_site && same_origin
+}
+
+async fn form_bytes(headers: &HeaderMap, body: axum::body::Body, server: &Server) -> Result<bytes::Bytes, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !content_type.starts_with(b"application/x-www-form-urlencoded") && !content_type.is_empty() {
         body::discard(body);

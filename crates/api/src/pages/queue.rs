@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use longshore_core::Status;
+use longshore_core::{
+    Status,
+    access::{Action, Object, Visible},
+};
 use longshore_store::{
     counts::{self, Counts},
     overview::{self, QueuedJob},
@@ -27,7 +30,8 @@ pub(crate) struct Queue {
     trouble: Option<String>,
     /// Bytes free and in all, of the data folder's disk.
     disk: Option<(u64, u64)>,
-    only_public: bool,
+    /// Figures that count every repository.
+    of_all: bool,
 }
 
 /// Some of the jobs of a kind, and how many there are.
@@ -37,9 +41,14 @@ struct Jobs {
     all: u64,
 }
 
-/// Without `counts` they are those that may be seen by everybody, and nobody learns how many others there are.
-async fn jobs(server: &Server, statuses: &[Status], counts: Option<&Counts>) -> Result<Jobs, ApiError> {
-    let mut listed = overview::queue(&server.store, statuses, counts.is_none(), LISTED + 1).await?;
+/// Those that are seen. Without `counts` nobody learns how many others there are.
+async fn jobs(
+    server: &Server,
+    visible: &Visible,
+    statuses: &[Status],
+    counts: Option<&Counts>,
+) -> Result<Jobs, ApiError> {
+    let mut listed = overview::queue(&server.store, statuses, visible, LISTED + 1).await?;
     let more = listed.len() > LISTED as usize;
     listed.truncate(LISTED as usize);
     let all = match counts {
@@ -51,19 +60,20 @@ async fn jobs(server: &Server, statuses: &[Status], counts: Option<&Counts>) -> 
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Html<Queue>, ApiError> {
     let head = Head::new(&server, &visitor, Place::Queue, "Queue").follows("build job", None);
-    let only_public = visitor.caller.only_public();
-    let counts = if only_public { None } else { Some(counts::get(&server.store).await?) };
-    let running = jobs(&server, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
-    let waiting = jobs(&server, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
+    let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
+    let counts = if of_all { Some(counts::get(&server.store).await?) } else { None };
+    let visible = visitor.caller.visible();
+    let running = jobs(&server, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    let waiting = jobs(&server, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {
         head,
         running,
         waiting,
         capacity: server.config.capacity,
-        trouble: server.config.engine.trouble().filter(|_| !only_public),
-        disk: server.store.disk().filter(|_| !only_public),
-        only_public,
+        trouble: server.config.engine.trouble().filter(|_| of_all),
+        disk: server.store.disk().filter(|_| of_all),
+        of_all,
     }))
 }
 

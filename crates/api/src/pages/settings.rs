@@ -7,8 +7,10 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::Timestamp;
-use longshore_store::tokens::Scope;
+use longshore_core::{
+    Timestamp,
+    access::{Action, Object},
+};
 
 use super::{Head, Html, Place, Visitor, post::see, show};
 use crate::{ApiError, server::Server};
@@ -27,10 +29,10 @@ struct SettingsPage {
 }
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
-    if visitor.caller.only_public() {
+    if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/settings"));
     }
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.require(Action::SeeSettings, Object::Server)?;
     let head = Head::new(&server, &visitor, Place::Settings, "Settings");
     let page = SettingsPage {
         head,

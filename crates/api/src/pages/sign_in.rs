@@ -1,11 +1,14 @@
 //! `/sign-in`, `/sign-out`: a one-time link opens a session, whose cookie the browser keeps.
+//!
+//! Following a link shows whom it would sign in, and takes a click: any other site can have a browser follow one, and none may so change
+//! who somebody is here.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use longshore_core::Timestamp;
@@ -15,10 +18,11 @@ use serde::Deserialize;
 use super::{
     Head, Html, Place, Visitor,
     post::{Nothing, OpenPost, Post, see},
+    show,
 };
 use crate::{
     ApiError,
-    auth::{Caller, SESSION_COOKIE},
+    auth::{Caller, session_cookie_name},
     params::Query,
     server::Server,
 };
@@ -28,9 +32,18 @@ use crate::{
 struct SignInPage {
     head: Head,
     url: String,
+    /// What the link does that was followed.
+    offer: Option<Offer>,
     /// What was tried is no link.
     refused: bool,
     next: String,
+}
+
+#[derive(Debug)]
+struct Offer {
+    /// Whom it signs in.
+    name: String,
+    code: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,27 +53,19 @@ pub(crate) struct SignInQuery {
     next: Option<String>,
 }
 
-/// With a link's code it opens the session; without one it says how to get a link.
+/// With a link's code it offers to sign in, and uses nothing up; without one it says how to get a link.
 pub(crate) async fn show(
     State(server): State<Arc<Server>>,
-    method: Method,
     visitor: Visitor,
-    headers: HeaderMap,
     Query(query): Query<SignInQuery>,
 ) -> Result<Response, ApiError> {
     let next = within(query.next.as_deref());
-    // A look at the head (a chat's preview) uses no link up.
-    let Some(code) = query.code.filter(|_| method == Method::GET) else {
-        return Ok(page(&server, &visitor, false, next));
-    };
-    let mut tx = server.store.write().await?;
-    let opened = sessions::open_by_link(&mut tx, &code, browser(&headers), Timestamp::now()).await?;
-    tx.commit().await?;
-    match opened {
-        Some(opened) => Ok(welcome(&server, &opened, &next)),
-        // The link was followed twice.
+    let Some(code) = query.code else { return Ok(page(&server, &visitor, Shown::Nothing, next)) };
+    match sessions::name_of_link(&server.store, &code, Timestamp::now()).await? {
+        Some(name) => Ok(page(&server, &visitor, Shown::Offer(Offer { name, code }), next)),
+        // Whoever has signed in with it and comes back.
         None if visitor.signed_in.is_some() => Ok(see(&next)),
-        None => Ok(page(&server, &visitor, true, next)),
+        None => Ok(page(&server, &visitor, Shown::Refusal, next)),
     }
 }
 
@@ -72,7 +77,7 @@ pub(crate) struct SignInForm {
     next: Option<String>,
 }
 
-/// The same for what was pasted: a link, its code, or a token.
+/// Opens a session for a link's code, by the click or pasted, and for a token.
 pub(crate) async fn sign_in(
     State(server): State<Arc<Server>>,
     headers: HeaderMap,
@@ -91,7 +96,7 @@ pub(crate) async fn sign_in(
     tx.commit().await?;
     match opened {
         Some(opened) => Ok(welcome(&server, &opened, &next)),
-        None => Ok(page(&server, &Visitor::nobody(), true, next)),
+        None => Ok(page(&server, &Visitor::nobody(), Shown::Refusal, next)),
     }
 }
 
@@ -109,9 +114,20 @@ pub(crate) async fn sign_out(
     Ok(response)
 }
 
-fn page(server: &Server, visitor: &Visitor, refused: bool, next: String) -> Response {
+enum Shown {
+    Nothing,
+    Offer(Offer),
+    Refusal,
+}
+
+fn page(server: &Server, visitor: &Visitor, shown: Shown, next: String) -> Response {
     let head = Head::new(server, visitor, Place::Elsewhere, "Sign in");
-    let page = SignInPage { head, url: server.config.public_url.clone(), refused, next };
+    let (offer, refused) = match shown {
+        Shown::Nothing => (None, false),
+        Shown::Offer(offer) => (Some(offer), false),
+        Shown::Refusal => (None, true),
+    };
+    let page = SignInPage { head, url: server.config.public_url.clone(), offer, refused, next };
     let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::OK };
     (status, Html(page)).into_response()
 }
@@ -124,8 +140,9 @@ fn welcome(server: &Server, opened: &OpenedSession, next: &str) -> Response {
 }
 
 fn cookie(server: &Server, secret: &str, seconds: i64) -> HeaderValue {
-    let secure = if server.config.public_url.starts_with("https://") { "; Secure" } else { "" };
-    let text = format!("{SESSION_COOKIE}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let secure = if server.config.is_https() { "; Secure" } else { "" };
+    let name = session_cookie_name(&server.config);
+    let text = format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 

@@ -6,8 +6,10 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, Method, Uri, header, request::Parts},
 };
-use longshore_core::SessionId;
-use longshore_store::tokens::Scope;
+use longshore_core::{
+    SessionId,
+    access::{Action, Object, Rights},
+};
 use subtle::ConstantTimeEq as _;
 
 use crate::{ApiError, auth::Caller, server::Server};
@@ -21,12 +23,27 @@ pub(crate) struct Visitor {
     pub(super) here: String,
 }
 
+/// What pages of a build and a job show buttons for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MayDo {
+    pub(crate) cancel: bool,
+    pub(crate) rerun: bool,
+    pub(crate) approve: bool,
+}
+
+impl MayDo {
+    pub(crate) fn with(caller: &Caller, object: Object) -> Self {
+        let may = |action| caller.may(action, object);
+        Self { cancel: may(Action::Cancel), rerun: may(Action::Rerun), approve: may(Action::Approve) }
+    }
+}
+
 /// A browser's session, as pages show it.
 #[derive(Debug, Clone)]
 pub(crate) struct SignedIn {
     pub(crate) id: SessionId,
     pub(crate) name: String,
-    pub(crate) scope: Scope,
+    pub(crate) rights: Rights,
     /// Goes into every form.
     pub(crate) csrf: String,
 }
@@ -38,15 +55,6 @@ impl SignedIn {
 }
 
 impl Visitor {
-    pub(crate) fn is_admin(&self) -> bool {
-        self.caller.require(Scope::Admin).is_ok()
-    }
-
-    /// Whether pages show what starts and stops builds.
-    pub(crate) fn may_build(&self) -> bool {
-        self.caller.require(Scope::Build).is_ok()
-    }
-
     /// The hidden field of forms.
     pub(crate) fn csrf(&self) -> String {
         self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
@@ -61,7 +69,7 @@ impl Visitor {
     /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
     pub(super) async fn of_write(parts: &Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
         let visitor = Self::of_any(parts, server).await?;
-        visitor.caller.require(Scope::Read)?;
+        visitor.caller.require(Action::UseOwnSessions, Object::Oneself)?;
         Ok(visitor)
     }
 

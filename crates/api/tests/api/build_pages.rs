@@ -183,17 +183,26 @@ async fn a_job_that_waits_for_approval_is_approved_or_declined_by_whoever_may() 
 
     let builder = sign_in(&world, Scope::Build).await;
     let (shown, csrf) = signed_in(&world, &address, &builder).await;
+    assert!(!shown.text().contains("Approve</button>"));
+    assert_eq!(send_form(&world, &approve, &builder, format!("csrf={csrf}")).await.status, 403);
+
+    let approver = sign_in(&world, Scope::Approve).await;
+    let (shown, csrf) = signed_in(&world, &address, &approver).await;
     assert_eq!(shown.text().matches("Approve</button>").count(), 2);
-    assert_eq!(send_form(&world, &approve, &builder, "csrf=wrong".to_owned()).await.status, 403);
-    let done = send_form(&world, &approve, &builder, format!("csrf={csrf}")).await;
+    assert_eq!(send_form(&world, &approve, &approver, "csrf=wrong".to_owned()).await.status, 403);
+    let done = send_form(&world, &approve, &approver, format!("csrf={csrf}")).await;
     assert_eq!((done.status, done.header("location")), (303, address.as_str()), "{}", done.text());
     let decline = format!("/jobs/{}/decline", jobs[1].id);
-    assert_eq!(send_form(&world, &decline, &builder, format!("csrf={csrf}")).await.status, 303);
-    let again = send_form(&world, &approve, &builder, format!("csrf={csrf}")).await;
+    assert_eq!(send_form(&world, &decline, &approver, format!("csrf={csrf}")).await.status, 303);
+    let again = send_form(&world, &approve, &approver, format!("csrf={csrf}")).await;
     assert_eq!((again.status, again.header("content-type")), (409, "text/html; charset=utf-8"));
     let view = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
     assert_eq!((&view["jobs"][0]["status"], &view["jobs"][0]["asks"]), (&"queued".into(), &serde_json::Value::Null));
     assert_eq!(view["jobs"][1]["status"], "canceled");
-    let (after, _) = signed_in(&world, &address, &builder).await;
+    assert_eq!(view["jobs"][0]["approved_by"]["name"], "approve");
+    assert_eq!(view["jobs"][1]["declined_by"]["name"], "approve");
+    let (after, _) = signed_in(&world, &address, &approver).await;
     assert!(!after.text().contains("Approve</button>"));
+    assert!(after.text().contains("test-0</bdi> approved by"), "{}", after.text());
+    assert!(after.text().contains("test-1</bdi> declined by"));
 }

@@ -53,7 +53,7 @@ async fn connect(
     let stream = TcpStream::connect(addr).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path).header("host", "longshore.test");
+    let mut request = Request::builder().method(method).uri(path).header("host", "ci.example");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -109,4 +109,11 @@ impl Events {
             }
         }
     }
+}
+
+/// An answer of which only the head has been read; nobody reads on until it is dropped.
+pub(crate) async fn opened(addr: SocketAddr, path: &str) -> Incoming {
+    let response = connect(addr, "GET", path, &[], Bytes::new()).await;
+    assert_eq!(response.status(), 200, "{path}");
+    response.into_body()
 }

@@ -1,7 +1,8 @@
 //! Logs as they are followed.
 
 use longshore_core::{
-    Outcome, RecordKind, Stream, Timestamp,
+    Outcome, RecordKind, Stream,
+    access::Rights,
     plan::{Retry, RetryOn},
 };
 use longshore_store::{
@@ -210,9 +211,7 @@ async fn streams_end_with_the_token_that_opened_them() {
     let repo = world.repo("o/r", "git", false).await;
     world.build(repo.id, "main", &["one"]).await;
     let mut running = world.claim().await;
-    let mut tx = world.store.write().await.unwrap();
-    let token = tokens::create(&mut tx, "reader", &[Scope::Read], None, Timestamp::now()).await.unwrap();
-    tx.commit().await.unwrap();
+    let token = world.token_of(Rights::new(vec![Scope::Read], None)).await;
     let bearer = format!("Bearer {}", token.secret);
     let log = format!("/api/v1/jobs/{}/log/stream", running.id);
     let mut streams = Vec::new();

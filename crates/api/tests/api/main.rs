@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
 
+mod access;
 mod actions;
 mod auth;
 mod build_pages;
@@ -9,12 +10,14 @@ mod client;
 mod events;
 mod forms;
 mod hooks;
+mod host;
 mod lines;
 mod lists;
 mod live;
 mod logs;
 mod openapi;
 mod pages;
+mod places;
 mod secrets;
 mod server;
 mod sign_in;

@@ -17,12 +17,26 @@ async fn link(world: &World, token: &str) -> String {
     url.strip_prefix("https://ci.example").unwrap().to_owned()
 }
 
-/// The cookie that following the link brings.
+/// The cookie that following a link, and the click on its page, bring.
 pub(crate) async fn sign_in(world: &World, scope: Scope) -> String {
-    let token = world.token(scope).await;
-    let opened = send(world.addr, "GET", &link(world, &token).await, &[], "").await;
+    sign_in_with(world, &world.token(scope).await).await
+}
+
+pub(crate) async fn sign_in_with(world: &World, token: &str) -> String {
+    let opened = click(world, &link(world, token).await, &[]).await;
     assert_eq!((opened.status, opened.header("location")), (303, "/"));
     opened.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+/// Follows a link and sends the form of its page, as the click on its button does.
+async fn click(world: &World, link: &str, headers: &[(&str, &str)]) -> Answer {
+    let offered = send(world.addr, "GET", link, headers, "").await;
+    assert_eq!((offered.status, offered.header("set-cookie")), (200, ""), "{}", offered.text());
+    let field = |name: &str| attribute(offered.text(), &format!("name=\"{name}\" value=\"")).to_owned();
+    let body = format!("code={}&next={}", field("code"), field("next").replace('&', "%26"));
+    let mut all = vec![("content-type", "application/x-www-form-urlencoded"), ("origin", "https://ci.example")];
+    all.extend_from_slice(headers);
+    send(world.addr, "POST", "/sign-in", &all, body).await
 }
 
 async fn get(world: &World, path: &str, cookie: &str) -> Answer {
@@ -39,12 +53,16 @@ async fn a_link_opens_one_session_and_is_used_up() {
     let world = World::new().await;
     let token = world.token(Scope::Build).await;
     let link = link(&world, &token).await;
-    // A preview that looks at the head uses nothing up.
-    assert_eq!(send(world.addr, "HEAD", &link, &[], "").await.header("set-cookie"), "");
-    let opened = send(world.addr, "GET", &format!("{link}&next=/queue"), &[("user-agent", "Browser 1")], "").await;
+    // A preview that looks at it uses nothing up.
+    for method in ["HEAD", "GET"] {
+        assert_eq!(send(world.addr, method, &link, &[], "").await.header("set-cookie"), "");
+    }
+    let opened = click(&world, &format!("{link}&next=/queue"), &[("user-agent", "Browser 1")]).await;
     assert_eq!((opened.status, opened.header("location")), (303, "/queue"));
     let cookie = opened.header("set-cookie");
-    for part in ["; HttpOnly", "; SameSite=Lax", "; Secure", "; Path=/", "; Max-Age=2592000"] {
+    for part in
+        ["; HttpOnly", "; SameSite=Lax", "; Secure", "; Path=/", "; Max-Age=2592000", "__Host-longshore_session="]
+    {
         assert!(cookie.contains(part), "{cookie}");
     }
     let again = send(world.addr, "GET", &link, &[], "").await;
@@ -68,7 +86,7 @@ async fn a_pasted_link_or_token_signs_in_and_another_sites_form_does_not() {
     for pasted in [link.as_str(), token.as_str()] {
         let opened = form(&world, "/sign-in", "", &format!("code={pasted}")).await;
         assert_eq!(opened.status, 303, "{}", opened.text());
-        assert!(opened.header("set-cookie").starts_with("longshore_session="));
+        assert!(opened.header("set-cookie").starts_with("__Host-longshore_session="));
     }
     assert_eq!(form(&world, "/sign-in", "", "code=nonsense").await.status, 403);
     let origin = [("origin", "https://evil.example"), ("content-type", "application/x-www-form-urlencoded")];
@@ -151,7 +169,7 @@ async fn a_token_made_on_the_page_is_shown_once_and_works() {
     assert_eq!(made.status, 200);
     let secret = attribute(made.text(), "<code id=\"made\">").split('<').next().unwrap().to_owned();
     let token = tokens::verify(&world.store, &secret, longshore_core::Timestamp::now()).await.unwrap().unwrap();
-    assert_eq!((token.name.as_str(), token.scopes.as_slice()), ("ci bot", [Scope::Build].as_slice()));
+    assert_eq!((token.name.as_str(), token.rights.scopes()), ("ci bot", [Scope::Build].as_slice()));
     assert!(token.expires_at.is_some());
     assert!(!get(&world, "/access", &admin).await.text().contains(&secret));
     let refused = form(&world, "/access/tokens", &admin, &format!("csrf={csrf}&name=x&scope=root")).await;
@@ -166,7 +184,7 @@ async fn what_is_private_looks_like_what_is_missing() {
     let job = world.job_of(&build).await;
     let nowhere = "01890000-0000-7000-8000-000000000000";
     for (kind, id) in [("builds", build.id.to_string()), ("jobs", job.id.to_string())] {
-        let hidden = get(&world, &format!("/{kind}/{id}"), "longshore_session=stale").await;
+        let hidden = get(&world, &format!("/{kind}/{id}"), "__Host-longshore_session=stale").await;
         let missing = get(&world, &format!("/{kind}/{nowhere}"), "").await;
         assert_eq!(hidden.status, 404);
         let alike = |answer: &Answer, id: &str| {
@@ -177,4 +195,66 @@ async fn what_is_private_looks_like_what_is_missing() {
         assert_eq!(alike(&hidden, &id), alike(&missing, nowhere));
     }
     assert_eq!(world.post("/api/v1/tokens", json!({ "name": "x", "scopes": ["read"] })).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_link_that_another_site_opens_replaces_nobodys_session() {
+    let world = World::new().await;
+    let (victim, attacker) = (sign_in(&world, Scope::Build).await, world.token(Scope::Read).await);
+    let link = link(&world, &attacker).await;
+    let followed = send(world.addr, "GET", &link, &[("cookie", &victim), ("sec-fetch-site", "cross-site")], "").await;
+    assert_eq!((followed.status, followed.header("set-cookie")), (200, ""));
+    assert!(followed.text().contains("Sign in as read") && followed.text().contains("It is signed in as <b>"));
+    // Its form, sent by the other site's page.
+    let code = link.split_once("code=").unwrap().1;
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "https://evil.ci.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let headers = [(name, value), ("cookie", &victim), ("content-type", "application/x-www-form-urlencoded")];
+        let sent = send(world.addr, "POST", "/sign-in", &headers, format!("code={code}")).await;
+        assert_eq!((sent.status, sent.header("set-cookie")), (403, ""), "{name}: {value}");
+    }
+    assert_eq!(get(&world, "/access", &victim).await.status, 200);
+    let opened = click(&world, &link, &[("cookie", &victim), ("sec-fetch-site", "same-origin")]).await;
+    assert_eq!(opened.status, 303, "nothing of that has used it up");
+}
+
+#[tokio::test]
+async fn a_cookie_that_another_host_of_the_domain_can_set_is_no_session() {
+    let world = World::new().await;
+    let cookie = sign_in(&world, Scope::Read).await;
+    let secret = cookie.strip_prefix("__Host-longshore_session=").unwrap();
+    assert_eq!(get(&world, "/access", &cookie).await.status, 200);
+    assert_eq!(get(&world, "/access", &format!("longshore_session={secret}")).await.status, 303);
+}
+
+#[tokio::test]
+async fn a_session_has_the_rights_of_its_token() {
+    let world = World::with_dispatcher().await;
+    let (listed, other) = (world.repo("one/listed", "git", false).await, world.repo("two/other", "git", false).await);
+    let rights = longshore_core::access::Rights::new(vec![Scope::Approve], Some(vec![listed.id]));
+    let token = world.token_of(rights).await;
+    let cookie = sign_in_with(&world, &token.secret).await;
+    let home = get(&world, "/", &cookie).await;
+    assert!(home.text().contains("one/listed") && !home.text().contains("two/other"));
+    assert_eq!(get(&world, &format!("/repos/{}", listed.id), &cookie).await.status, 200);
+    assert_eq!(get(&world, &format!("/repos/{}", other.id), &cookie).await.status, 404);
+    let build = world.build_of_jobs(listed.id, 1, |job| job.approval = Some("now?".to_owned())).await;
+    let job = world.job_of(&build).await;
+    let csrf = attribute(home.text(), "name=\"csrf\" value=\"").to_owned();
+    let cancel = form(&world, &format!("/builds/{}/cancel", build.id), &cookie, &format!("csrf={csrf}")).await;
+    assert_eq!(cancel.status, 403);
+    let page = get(&world, &format!("/builds/{}", build.id), &cookie).await;
+    assert!(page.text().contains("Approve</button>") && !page.text().contains(">Cancel</button>"));
+    let approved = form(&world, &format!("/jobs/{}/approve", job.id), &cookie, &format!("csrf={csrf}")).await;
+    assert_eq!(approved.status, 303);
+    let view = world.get(&format!("/api/v1/jobs/{}", job.id)).await.json();
+    assert_eq!(view["approved_by"]["via"], "session");
+    assert_eq!(view["approved_by"]["token"], token.token.id.to_string());
+    // A link that the session makes is the same token's.
+    assert_eq!(get(&world, "/api/v1/tokens", &cookie).await.status, 403);
 }

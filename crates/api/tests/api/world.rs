@@ -6,7 +6,7 @@ use bytes::Bytes;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::{
     BuildPlan, DeliveryId, Event, EventName, JobId, JobPlan, Outcome, Record, RecordKind, RepoId, StepPlan, Stream,
-    Timestamp,
+    Timestamp, access::Rights,
 };
 use longshore_files::logs::LogWriter;
 use longshore_forge::git::{Git, Mirrors};
@@ -17,7 +17,7 @@ use longshore_store::{
     deliveries::{self, NewDelivery},
     jobs::{self, ClaimedJob, Job},
     repos::{self, NewRepo, Repo},
-    tokens::{self, Scope},
+    tokens::{self, CreatedToken, NewToken, Scope},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -65,6 +65,7 @@ impl World {
         let probe = Arc::clone(&engine);
         let config = ApiConfig {
             public_url: "https://ci.example".to_owned(),
+            more_hosts: vec!["ci.lan".to_owned()],
             admin_token_hash: Some(Sha256::digest(ADMIN).into()),
             capacity: 2,
             version: "1.2.3",
@@ -125,10 +126,16 @@ impl World {
     }
 
     pub(crate) async fn token(&self, scope: Scope) -> String {
+        self.token_of(Rights::new(vec![scope], None)).await.secret
+    }
+
+    /// A token with these rights, called by its scopes.
+    pub(crate) async fn token_of(&self, rights: Rights) -> CreatedToken {
+        let new = NewToken { name: rights.to_string(), rights, expires_at: None };
         let mut tx = self.store.write().await.unwrap();
-        let made = tokens::create(&mut tx, scope.as_str(), &[scope], None, Timestamp::now()).await.unwrap();
+        let made = tokens::create(&mut tx, &new, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();
-        made.secret
+        made
     }
 
     /// A pending delivery.

@@ -20,24 +20,24 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Build>) -> super::Result {
-    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
+    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
         Build::Start { repo, git_ref, commit, inputs } => {
             let repo = repo::find(&client, &repo)?;
             let inputs: HashMap<_, _> = inputs.into_iter().collect();
             let body = json!({ "ref": git_ref, "commit": commit, "inputs": inputs });
             let build = client.post(&format!("/api/v1/repos/{}/builds", text(&repo, "id")), &body)?;
-            say(&build, args.json, &format!("build #{} is {}", build["number"], text(&build, "status")))
+            say(&build, args.server.json, &format!("build #{} is {}", build["number"], text(&build, "status")))
         }
-        Build::List { repo, limit } => list(&client, repo.as_deref(), limit, args.json),
-        Build::Show { build } => show(&find(&client, &build)?, args.json),
+        Build::List { repo, limit } => list(&client, repo.as_deref(), limit, args.server.json),
+        Build::Show { build } => show(&find(&client, &build)?, args.server.json),
         Build::Logs { build, job, follow } => {
-            if args.json && follow {
+            if args.server.json && follow {
                 let message =
                     "`--follow` prints lines for people: leave out --json, or read the build's log when it is over";
                 return Err(Ended::new(2, message).into());
             }
-            logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.json)
+            logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.server.json)
         }
         Build::Cancel { build } => {
             let build = find(&client, &build)?;
@@ -47,13 +47,13 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             } else {
                 format!("build #{} is over already: {}", build["number"], text(&build, "status"))
             };
-            say(&answer, args.json, &said)
+            say(&answer, args.server.json, &said)
         }
         Build::Rerun { build, failed_only } => {
             let build = find(&client, &build)?;
             let path = format!("/api/v1/builds/{}/rerun", text(&build, "id"));
             let new = client.post(&path, &json!({ "failed_only": failed_only }))?;
-            say(&new, args.json, &format!("build #{} runs it once more", new["number"]))
+            say(&new, args.server.json, &format!("build #{} runs it once more", new["number"]))
         }
     }
 }
@@ -68,7 +68,7 @@ fn say(answer: &Value, json: bool, line: &str) -> super::Result {
 }
 
 /// The build of this id, or `repo#number`.
-fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
+pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let Some((repo, number)) = build.rsplit_once('#') else {
         if !repo::looks_like_an_id(build) {
             let message =
@@ -135,6 +135,14 @@ fn show(build: &Value, json: bool) -> super::Result {
     writeln!(out, "build #{}  {}  {}", build["number"], text(build, "status"), text(build, "reason"))?;
     writeln!(out, "{} {} {}", text(build, "event"), of(build), text(build, "commit"))?;
     writeln!(out, "{} ({})", text(build, "message"), text(build, "author"))?;
+    writeln!(out, "started by {}", by(&build["started_by"]))?;
+    if !build["canceled_by"].is_null() {
+        writeln!(out, "canceled by {}", by(&build["canceled_by"]))?;
+    }
+    for again in build["reruns"].as_array().into_iter().flatten() {
+        let number = again["number"].as_u64().map_or_else(String::new, |number| format!(" as #{number}"));
+        writeln!(out, "rerun{number} by {}", by(&again["by"]))?;
+    }
     for diagnostic in build["diagnostics"].as_array().into_iter().flatten() {
         if let Ok(diagnostic) = serde_json::from_value::<longshore_core::Diagnostic>(diagnostic.clone()) {
             write!(out, "\n{}", diagnostic.render())?;
@@ -142,6 +150,11 @@ fn show(build: &Value, json: bool) -> super::Result {
     }
     for job in build["jobs"].as_array().into_iter().flatten() {
         writeln!(out, "\n{:<10} {}  {}", text(job, "status"), text(job, "name"), text(job, "reason"))?;
+        for (what, key) in [("approved", "approved_by"), ("declined", "declined_by"), ("canceled", "canceled_by")] {
+            if !job[key].is_null() {
+                writeln!(out, "  {what} by {}", by(&job[key]))?;
+            }
+        }
         for step in job["steps"].as_array().into_iter().flatten() {
             let code = step["exit_code"].as_i64().map_or_else(String::new, |c| format!("exit {c}"));
             let wall = step["wall_ms"].as_u64().map_or_else(String::new, longshore_core::outcome::human_duration);
@@ -149,6 +162,20 @@ fn show(build: &Value, json: bool) -> super::Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who did something, how they came to it, and when.
+fn by(done: &Value) -> String {
+    let (name, via) = (text(done, "name"), text(done, "via"));
+    let who = match (name.as_str(), via.as_str()) {
+        (_, "schedule") => "its schedule".to_owned(),
+        ("", "event") => "a webhook".to_owned(),
+        ("", _) => "somebody".to_owned(),
+        (name, "event") => format!("{name}, at the forge"),
+        (name, "session") => format!("{name}, in a browser"),
+        (name, _) => name.to_owned(),
+    };
+    format!("{who}, {}", text(done, "at"))
 }
 
 fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: bool) -> super::Result {

@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
+pub(crate) mod approve;
 pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod check;

@@ -14,12 +14,12 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Repo>) -> super::Result {
-    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
+    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
         Repo::Add { name, clone_url, forge, public } => {
             let body = json!({ "name": name, "clone_url": clone_url, "forge": forge, "public": public });
             let repo = client.post("/api/v1/repos", &body)?;
-            if args.json {
+            if args.server.json {
                 print_json(&repo)?;
             } else {
                 let mut out = std::io::stdout().lock();
@@ -36,7 +36,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         }
         Repo::List => {
             let items = all(&client, "/api/v1/repos")?;
-            if args.json {
+            if args.server.json {
                 print_json(&Value::Array(items))?;
             } else {
                 let rows: Vec<_> = items
@@ -48,7 +48,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         }
         Repo::Show { repo } => {
             let repo = find(&client, &repo)?;
-            if args.json {
+            if args.server.json {
                 print_json(&repo)?;
             } else if let Some(fields) = repo.as_object() {
                 let rows: Vec<_> = fields.keys().map(|key| [key.clone(), text(&repo, key)]).collect();
@@ -58,7 +58,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         Repo::Remove { repo } => {
             let repo = find(&client, &repo)?;
             let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;
-            if args.json {
+            if args.server.json {
                 print_json(&answer)?;
             } else {
                 writeln!(std::io::stdout(), "{} is removed, with its builds and logs.", text(&repo, "name"))?;
@@ -84,7 +84,7 @@ pub(crate) fn looks_like_an_id(text: &str) -> bool {
 }
 
 /// Every item of a list, page by page.
-fn all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>> {
+pub(super) fn all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>> {
     let mut items = Vec::new();
     let mut before = String::new();
     loop {

@@ -12,7 +12,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_core::{BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp, outcome::human_duration};
+use longshore_core::{
+    BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp,
+    access::{Actor, Via},
+    outcome::human_duration,
+};
 use longshore_executor::{Engine, EngineOptions};
 use longshore_files::logs::{Renderer, StepHead};
 use longshore_forge::git::{Git, Mirrors, Worktree};
@@ -283,7 +287,8 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
                 if progress.cancel() {
                     return Err(Ended::new(130, "left; `longshore clean` removes what still runs").into());
                 }
-                scheduler.cancel_build(build).await?;
+                let by = Actor { name: "longshore run".to_owned(), via: Via::Token, token: None };
+                scheduler.cancel_build(build, by).await?;
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: Remote<Secret>) -> super::Result {
-    let client = Client::new(&args.url, args.token, args.ca_file.as_deref())?;
+    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
         Secret::Set { repo, name, value, file, rules } => {
             let mut body = asked(&rules);
@@ -34,7 +34,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
             }
             let path = format!("{}/{}", path_of(&client, &repo)?, repo::query_value(&name));
             let secret = client.put(&path, &body)?;
-            if args.json {
+            if args.server.json {
                 print_json(&secret)?;
             } else {
                 let mut out = std::io::stdout().lock();
@@ -50,7 +50,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
         }
         Secret::List { repo } => {
             let secrets = client.get(&path_of(&client, &repo)?)?;
-            if args.json {
+            if args.server.json {
                 print_json(&secrets["items"])?;
             } else {
                 let items = secrets["items"].as_array().cloned().unwrap_or_default();
@@ -67,7 +67,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
         }
         Secret::Remove { repo, name } => {
             let answer = client.delete(&format!("{}/{}", path_of(&client, &repo)?, repo::query_value(&name)))?;
-            if args.json {
+            if args.server.json {
                 print_json(&answer)?;
             } else {
                 writeln!(std::io::stdout(), "{name} of {repo} is removed.")?;

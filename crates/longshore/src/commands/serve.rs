@@ -17,7 +17,6 @@ use longshore_store::{
     Store, sealing, secrets,
     sessions::{self, Opener},
     settings,
-    tokens::Scope,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sha2::{Digest as _, Sha256};
@@ -133,6 +132,7 @@ async fn serve(config: Config) -> super::Result {
         scheduler,
         config: ApiConfig {
             public_url: config.url.clone(),
+            more_hosts: config.hosts.clone(),
             admin_token_hash: Some(Sha256::digest(admin_token.as_bytes()).into()),
             capacity: config.capacity,
             version: env!("CARGO_PKG_VERSION"),
@@ -146,7 +146,7 @@ async fn serve(config: Config) -> super::Result {
     if let Some(link) = first_link(&store, &config.url).await? {
         let mut err = std::io::stderr().lock();
         writeln!(err, "To sign a browser in, once and within ten minutes:\n\n    {link}\n")?;
-        writeln!(err, "`longshore token sign-in` prints another.\n")?;
+        writeln!(err, "`longshore token sign-in` prints another. {}\n", where_the_token_is(&config))?;
     }
     let instance = store.instance();
     tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, instance, "ready");
@@ -225,9 +225,16 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     let token = longshore_store::tokens::random_secret();
     longshore_files::folder::write_private(&path, &token)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    let mut err = std::io::stderr().lock();
-    writeln!(err, "The admin token, shown this once (it is kept in {}):\n\n    {token}\n", path.display())?;
+    // What is printed stays in the engine's log, and wherever that is sent.
+    tracing::info!(file = %path.display(), "a new admin token is kept in this file");
     Ok(token)
+}
+
+fn where_the_token_is(config: &Config) -> String {
+    match config.admin_token {
+        Some(_) => "The admin token is the one in the settings.".to_owned(),
+        None => format!("The admin token is kept in {}.", config.data.join("admin-token").display()),
+    }
 }
 
 /// A link that signs a browser in as the administrator, at the first start on a data folder.
@@ -237,7 +244,7 @@ async fn first_link(store: &Store, url: &str) -> anyhow::Result<Option<String>> 
         return Ok(None);
     }
     let now = Timestamp::now();
-    let admin = Opener { name: "admin".to_owned(), scope: Scope::Admin, token: None, until: None };
+    let admin = Opener { name: "admin".to_owned(), token: None, until: None };
     let mut tx = store.write().await?;
     let code = sessions::make_link(&mut tx, &admin, now).await?;
     settings::set(&mut tx, SHOWN, &now.to_string()).await?;

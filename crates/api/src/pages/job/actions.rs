@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
-use longshore_core::{BuildId, JobId};
-use longshore_store::{jobs, tokens::Scope};
+use longshore_core::{JobId, access::Action};
 
 use crate::{
     ApiError,
-    job_actions::may_approve,
+    builds::find_job_to,
     pages::post::{Nothing, Post, see},
     params::Path,
     server::Server,
@@ -19,8 +18,8 @@ pub(crate) async fn cancel(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
-    server.scheduler.cancel_job(id).await?;
+    find_job_to(&server, &visitor.caller, Action::Cancel, id).await?;
+    server.scheduler.cancel_job(id, visitor.caller.actor()).await?;
     Ok(see(&format!("/jobs/{id}")))
 }
 
@@ -29,8 +28,8 @@ pub(crate) async fn rerun(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
-    let new = server.scheduler.rerun_job(id).await?;
+    find_job_to(&server, &visitor.caller, Action::Rerun, id).await?;
+    let new = server.scheduler.rerun_job(id, &visitor.caller.actor()).await?;
     Ok(see(&format!("/builds/{new}")))
 }
 
@@ -39,10 +38,10 @@ pub(crate) async fn approve(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    may_approve(&visitor.caller)?;
-    server.scheduler.approve_job(id, visitor.caller.name()).await?;
+    let job = find_job_to(&server, &visitor.caller, Action::Approve, id).await?;
+    server.scheduler.approve_job(id, visitor.caller.actor()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was approved");
-    Ok(see(&format!("/builds/{}", build_of(&server, id).await?)))
+    Ok(see(&format!("/builds/{}", job.build)))
 }
 
 pub(crate) async fn decline(
@@ -50,13 +49,8 @@ pub(crate) async fn decline(
     Path(id): Path<JobId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    may_approve(&visitor.caller)?;
-    server.scheduler.decline_job(id, visitor.caller.name()).await?;
+    let job = find_job_to(&server, &visitor.caller, Action::Approve, id).await?;
+    server.scheduler.decline_job(id, visitor.caller.actor()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was declined");
-    Ok(see(&format!("/builds/{}", build_of(&server, id).await?)))
-}
-
-async fn build_of(server: &Server, id: JobId) -> Result<BuildId, ApiError> {
-    let job = jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    Ok(job.build)
+    Ok(see(&format!("/builds/{}", job.build)))
 }

@@ -15,13 +15,14 @@ use axum::extract::State;
 use longshore_core::{JobId, Status};
 use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
 use longshore_store::{
+    acts,
     builds::{self, Build},
     jobs, logs, repos,
 };
 use serde::Deserialize;
 
 use super::{
-    Head, Html, Place, Visitor,
+    Head, Html, MayDo, Place, Visitor,
     assets::ASSETS,
     escape::escaped_len,
     show::{self, address},
@@ -30,8 +31,10 @@ use super::{
 };
 use crate::{
     ApiError,
+    auth::of,
     builds::find_job,
     params::{Path, Query},
+    places::Dear,
     server::Server,
     views::{JobView, StepView},
 };
@@ -70,7 +73,7 @@ pub(crate) struct JobPage {
     summaries: Vec<Summary>,
     more_summaries: usize,
     log: LogPart,
-    may_build: bool,
+    may: MayDo,
     /// Its build is over: then a job can be run once more.
     build_is_over: bool,
     csrf: String,
@@ -148,7 +151,8 @@ pub(crate) async fn show(
     let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let outline = logs::outline(&server.store, id, query.attempt).await?;
     let mut scripts = StepHead::of(&plan).into_iter();
-    let mut job = JobView::from(job);
+    let acts = acts::of_builds(&server.store, &[build.id]).await?;
+    let mut job = JobView::new(job, &acts);
     let tries = tries::all(&job);
     let earlier = query.attempt.and_then(|attempt| tries::earlier(&job, attempt));
     let mut called = job.name.clone();
@@ -175,6 +179,7 @@ pub(crate) async fn show(
     let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
     let (summaries, more_summaries) = summary::of(std::slice::from_ref(&job), of_summaries, of_summaries);
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
+    let _place = query.q.as_ref().map(|_| server.places.take(&visitor.caller, Dear::Search)).transpose()?;
     let log = window(&server, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
@@ -186,13 +191,13 @@ pub(crate) async fn show(
         job,
         build_is_over: build.status.is_final(),
         build,
+        may: MayDo::with(&visitor.caller, of(&repo)),
         repo_name: repo.name,
         tries,
         steps,
         summaries,
         more_summaries,
         log,
-        may_build: visitor.may_build(),
         csrf: visitor.csrf(),
     }))
 }

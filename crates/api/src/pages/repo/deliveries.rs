@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use longshore_core::{BuildId, DeliveryId, RepoId, Status, Timestamp};
+use longshore_core::{
+    BuildId, DeliveryId, RepoId, Status, Timestamp,
+    access::{Action, Object},
+};
 use longshore_store::{
     builds,
     deliveries::{self, Delivery, DeliveryStatus},
-    tokens::Scope,
 };
 use serde::Deserialize;
 
@@ -87,7 +89,10 @@ pub(crate) async fn redeliver(
     Path(id): Path<DeliveryId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
+    visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
+    let delivery = deliveries::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
+    let found = visitor.caller.repo_to(&server, Action::Redeliver, delivery.repo).await;
+    found.map_err(|error| error.about("delivery"))?;
     let mut tx = server.store.write().await?;
     let (repo, new) = deliveries::redeliver(&mut tx, id, Timestamp::now()).await?;
     tx.commit().await?;

@@ -6,11 +6,11 @@ pub(crate) mod new;
 pub(crate) mod run;
 pub(crate) mod settings;
 
-use longshore_core::RepoId;
+use longshore_core::{RepoId, access::Action};
 use longshore_store::repos::Repo;
 
 use super::Visitor;
-use crate::{ApiError, server::Server};
+use crate::{ApiError, auth::of, server::Server};
 
 /// What the pages of one repository have in common.
 #[derive(Debug)]
@@ -21,8 +21,9 @@ pub(crate) struct Frame {
     /// Without its credentials.
     pub(crate) clone_url: String,
     pub(crate) tab: Tab,
-    pub(crate) may_build: bool,
-    pub(crate) admin: bool,
+    pub(crate) may_start: bool,
+    pub(crate) may_redeliver: bool,
+    pub(crate) may_change: bool,
     pub(crate) csrf: String,
 }
 
@@ -42,8 +43,9 @@ impl Frame {
             public: repo.public,
             clone_url: crate::repos::shown(&repo.clone_url),
             tab,
-            may_build: visitor.may_build(),
-            admin: visitor.is_admin(),
+            may_start: visitor.caller.may(Action::Start, of(repo)),
+            may_redeliver: visitor.caller.may(Action::Redeliver, of(repo)),
+            may_change: visitor.caller.may(Action::ChangeRepo, of(repo)),
             csrf: visitor.csrf(),
         }
     }

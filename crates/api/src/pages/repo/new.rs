@@ -7,12 +7,12 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::Timestamp;
-use longshore_forge::Forge;
-use longshore_store::{
-    repos::{self, NewRepo, Repo},
-    tokens::Scope,
+use longshore_core::{
+    Timestamp,
+    access::{Action, Object},
 };
+use longshore_forge::Forge;
+use longshore_store::repos::{self, NewRepo, Repo};
 use serde::Deserialize;
 
 use crate::{
@@ -37,10 +37,10 @@ struct NewPage {
 }
 
 pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
-    if visitor.caller.only_public() {
+    if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/repos/new"));
     }
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.require(Action::AddRepo, Object::Server)?;
     Ok(page(&server, &visitor, NewForm::default(), None).into_response())
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn create(
     State(server): State<Arc<Server>>,
     Post { visitor, form }: Post<NewForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.require(Action::AddRepo, Object::Server)?;
     match register(&server, &form).await {
         Ok(repo) => {
             tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");

@@ -12,12 +12,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::{RepoId, expression::Value};
+use longshore_core::{RepoId, access::Action, expression::Value};
 use longshore_pipeline::{Input, InputKind};
 use longshore_scheduler::{ManualStart, RequestError, StartRequest};
-use longshore_store::tokens::Scope;
 
-use super::{Frame, Tab, find};
+use super::{Frame, Tab};
 use crate::{
     ApiError,
     pages::{
@@ -156,8 +155,7 @@ pub(crate) async fn show(
     Path(id): Path<RepoId>,
 ) -> Result<Html<Run>, ApiError> {
     let head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let repo = find(&server, &visitor, id).await?;
-    visitor.caller.require(Scope::Build)?;
+    let repo = visitor.caller.repo_to(&server, Action::Start, id).await?;
     let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_default(), ..Sent::default() };
     // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
     let start = look(&server, id, &sent, false).await.ok().flatten();
@@ -193,9 +191,8 @@ pub(crate) async fn start(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Build)?;
     let head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let repo = find(&server, &visitor, id).await?;
+    let repo = visitor.caller.repo_to(&server, Action::Start, id).await?;
     let frame = Frame::of(&visitor, &repo, Tab::Run);
     let sent = Sent::of(form);
     if sent.look {
@@ -216,7 +213,7 @@ pub(crate) async fn start(
         git_ref: some(&sent.git_ref).map(str::to_owned),
         commit: some(&sent.commit).map(str::to_owned),
         inputs,
-        sender: visitor.caller.name().to_owned(),
+        by: visitor.caller.actor(),
     };
     match server.scheduler.start_build(id, request).await {
         Ok(build) => Ok(see(&format!("/builds/{build}"))),

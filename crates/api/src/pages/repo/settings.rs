@@ -7,17 +7,20 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use longshore_core::{EventName, RepoId, SecretRules};
+use longshore_core::{
+    EventName, RepoId, SecretRules,
+    access::{Action, Object},
+};
 use longshore_store::{
     repos::{self, RepoPatch},
     secrets::{self, Secret, SecretPatch, SecretValue},
-    tokens::Scope,
 };
 use serde::Deserialize;
 
-use super::{Frame, Tab, find, new::webhook};
+use super::{Frame, Tab, new::webhook};
 use crate::{
     ApiError,
+    auth::of,
     pages::{
         Head, Html, Place, Visitor,
         post::{Nothing, Post, Refused, refused, see},
@@ -81,8 +84,8 @@ pub(crate) async fn show(
 
 async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
     let head = Head::new(server, visitor, Place::Elsewhere, "");
-    let repo = find(server, visitor, id).await?;
-    visitor.caller.require(Scope::Admin)?;
+    let repo = visitor.caller.repo_to(server, Action::ChangeRepo, id).await?;
+    visitor.caller.require(Action::ManageSecrets, of(&repo))?;
     let form = SettingsForm {
         clone_url: String::new(),
         default_branch: repo.default_branch.clone().unwrap_or_default(),
@@ -122,8 +125,8 @@ pub(crate) async fn change(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SettingsForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
-    if let Err(error) = save(&server, id, &form).await {
+    visitor.caller.repo_to(&server, Action::ChangeRepo, id).await?;
+    if let Err(error) = save(&server, &visitor, id, &form).await {
         let Refused { status, why } = refused(error)?;
         let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&server, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
@@ -132,10 +135,11 @@ pub(crate) async fn change(
     Ok(see(&format!("/repos/{id}/settings")))
 }
 
-async fn save(server: &Server, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
+async fn save(server: &Server, visitor: &Visitor, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
     let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
     if let Some(url) = &clone_url {
+        visitor.caller.require(Action::PointRepo, Object::Server)?;
         check_clone_url(url)?;
     }
     check_branch(default_branch.as_deref())?;
@@ -156,7 +160,7 @@ pub(crate) async fn renew_hook_secret(
     Path(id): Path<RepoId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.repo_to(&server, Action::ChangeRepo, id).await?;
     let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
     webhook(&server, &visitor, &repo, false)
@@ -224,7 +228,7 @@ pub(crate) async fn set_secret(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SecretForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.repo_to(&server, Action::ManageSecrets, id).await?;
     let notes = match keep_secret(&server, &visitor, id, &form).await {
         Ok(notes) => notes,
         Err(error) => {
@@ -262,7 +266,7 @@ pub(crate) async fn remove_secret(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SecretName>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.repo_to(&server, Action::ManageSecrets, id).await?;
     let name = crate::secrets::checked(&form.name)?;
     let mut tx = server.store.write().await?;
     secrets::remove(&mut tx, id, &name).await?;
@@ -282,7 +286,7 @@ pub(crate) async fn remove(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<RemoveForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.require(Scope::Admin)?;
+    visitor.caller.repo_to(&server, Action::RemoveRepo, id).await?;
     if let Err(error) = delete(&server, &visitor, id, &form).await {
         let Refused { status, why } = refused(error)?;
         let page = Settings { refused: Some((Form::Remove, why)), ..page(&server, &visitor, id).await? };
@@ -293,7 +297,7 @@ pub(crate) async fn remove(
 }
 
 async fn delete(server: &Server, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
-    let repo = find(server, visitor, id).await?;
+    let repo = visitor.caller.repo_to(server, Action::RemoveRepo, id).await?;
     if form.name.trim() != repo.name {
         return Err(ApiError::bad_request(format!("that is not its name, which is {}", repo.name)));
     }

@@ -1,0 +1,92 @@
+//! Who started, canceled, reran, approved and declined: how it is shown.
+
+use longshore_core::{
+    BuildId, EventName, JobId, Timestamp, TokenId,
+    access::{Actor, Via},
+};
+use longshore_store::{
+    acts::{Act, Done},
+    builds::Build,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Who did it, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct ByView {
+    /// A token's name, or the forge's name for whoever sent the event; empty where nobody says.
+    pub(crate) name: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) at: Timestamp,
+    /// `token`, `session` (in a browser), `event` (at the forge), `schedule`
+    #[schema(value_type = String, example = "token")]
+    pub(crate) via: Via,
+    /// The token's id, since names are not unique; `null` for the administrator's, and where it was none.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub(crate) token: Option<TokenId>,
+}
+
+impl ByView {
+    fn new(by: Actor, at: Timestamp) -> Self {
+        let Actor { name, via, token } = by;
+        Self { name, at, via, token }
+    }
+
+    /// Their name, or what it was where it has none.
+    pub(crate) fn who(&self) -> &str {
+        match self.via {
+            Via::Token | Via::Session if self.name.is_empty() => "somebody",
+            Via::Event if self.name.is_empty() => "a webhook",
+            Via::Schedule => "its schedule",
+            Via::Token | Via::Session | Via::Event => &self.name,
+        }
+    }
+}
+
+/// A build that ran this one once more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct RerunView {
+    #[schema(value_type = String, format = "uuid")]
+    pub(crate) id: BuildId,
+    /// `null` where it has been removed.
+    pub(crate) number: Option<u64>,
+    pub(crate) by: ByView,
+}
+
+/// Who started the build. Of an event's the event says it.
+pub(crate) fn started(build: &Build, acts: &[Done]) -> ByView {
+    let done = acts.iter().find(|done| done.build == build.id && done.act == Act::Started);
+    let by = done.map(|done| done.by.clone()).unwrap_or_else(|| {
+        let sender = build.event.sender.clone();
+        let (name, via) = match build.event.name {
+            // Whoever reran it then was not written down.
+            _ if build.rerun_of.is_some() => (String::new(), Via::Token),
+            EventName::Push | EventName::Tag | EventName::PullRequest => (sender, Via::Event),
+            EventName::Schedule => (String::new(), Via::Schedule),
+            EventName::Manual => (sender, Via::Token),
+        };
+        Actor { name, via, token: None }
+    });
+    ByView::new(by, build.created_at)
+}
+
+/// Who canceled the build as a whole.
+pub(crate) fn canceled(build: BuildId, acts: &[Done]) -> Option<ByView> {
+    let done = acts.iter().find(|done| done.build == build && done.job.is_none() && done.act == Act::Canceled)?;
+    Some(ByView::new(done.by.clone(), done.at))
+}
+
+pub(crate) fn reruns(build: BuildId, acts: &[Done]) -> Vec<RerunView> {
+    let reruns = acts.iter().filter(|done| done.build == build && done.act == Act::Rerun);
+    let view = |done: &Done| {
+        let (id, number) = done.made?;
+        Some(RerunView { id, number, by: ByView::new(done.by.clone(), done.at) })
+    };
+    reruns.filter_map(view).collect()
+}
+
+/// Who did that with one job alone.
+pub(crate) fn of_job(job: JobId, act: Act, acts: &[Done]) -> Option<ByView> {
+    let done = acts.iter().find(|done| done.job == Some(job) && done.act == act)?;
+    Some(ByView::new(done.by.clone(), done.at))
+}

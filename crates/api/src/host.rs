@@ -1,0 +1,119 @@
+//! Which names this server answers to.
+//!
+//! A page of another site may have its own name point at this server's address, and so read with its visitor's browser what only that
+//! browser reaches (DNS rebinding). So a request has to be for a name that is ours: that of the configured address, one that is
+//! configured beside it, or one that nobody outside can have point here: an IP address, `localhost`, a name without a dot.
+//!
+//! What tells nobody anything without a signature or a token is answered by any name: forges and probes may know the server by
+//! another one than people do.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{Uri, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    ApiError,
+    server::{ApiConfig, Server},
+};
+
+/// The middleware: refuses what is asked of another host.
+pub(crate) async fn check(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    if let Some(name) = wrong_name(&server.config, &request) {
+        return ApiError::misdirected(format!(
+            "this server is not called `{name}`: its address is {}. If people use that name, set LONGSHORE_URL to the address that \
+             they use, or add the name to LONGSHORE_HOSTS",
+            server.config.public_url
+        ))
+        .into_response();
+    }
+    next.run(request).await
+}
+
+/// A name that it is asked by and does not have.
+fn wrong_name(config: &ApiConfig, request: &Request) -> Option<String> {
+    let path = request.uri().path();
+    if matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/hooks/") {
+        return None;
+    }
+    let asked = request.headers().get_all(header::HOST).iter().map(|host| String::from_utf8_lossy(host.as_bytes()));
+    let asked = asked.chain(request.uri().authority().map(|authority| authority.as_str().into()));
+    asked.map(|host| name_of(&host)).find(|name| !answers_to(config, name))
+}
+
+fn answers_to(config: &ApiConfig, name: &str) -> bool {
+    let ours = config.public_url.parse::<Uri>().ok().and_then(|url| url.authority().map(|host| name_of(host.as_str())));
+    !name.contains('.')
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok()
+        || ours.as_deref() == Some(name)
+        || config.more_hosts.iter().any(|host| name_of(host) == name)
+}
+
+/// Without a port, in small letters.
+fn name_of(host: &str) -> String {
+    let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        // An address is none of ours by what stands behind it.
+        Some((address, _)) => return address.replace('.', "").to_ascii_lowercase(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::Timestamp;
+
+    use super::*;
+    use crate::EngineProbe;
+
+    fn config(url: &str, more: &[&str]) -> ApiConfig {
+        ApiConfig {
+            public_url: url.to_owned(),
+            more_hosts: more.iter().map(|host| (*host).to_owned()).collect(),
+            admin_token_hash: None,
+            capacity: 1,
+            version: "1",
+            started_at: Timestamp::now(),
+            engine: EngineProbe::new(|| None),
+        }
+    }
+
+    #[test]
+    fn a_server_answers_to_its_names_and_to_those_that_nobody_outside_can_point_at_it() {
+        let config = config("https://CI.example.org:8443", &["longshore.lan", "other.lan:8080"]);
+        let ours = [
+            "ci.example.org",
+            "ci.example.org:443",
+            "CI.EXAMPLE.ORG.",
+            "longshore.lan:8080",
+            "other.lan",
+            "localhost:8080",
+            "a.localhost",
+            "127.0.0.1:8080",
+            "192.168.1.5",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]",
+            "longshore:8080",
+        ];
+        for host in ours {
+            assert!(answers_to(&config, &name_of(host)), "{host}");
+        }
+        let others = [
+            "evil.example",
+            "ci.example.org.evil.example",
+            "evil.example:8443",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "notci.example.org",
+            "evil.example:ci.example.org",
+        ];
+        for host in others {
+            assert!(!answers_to(&config, &name_of(host)), "{host}");
+        }
+    }
+}

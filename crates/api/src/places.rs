@@ -1,0 +1,73 @@
+//! How much of what is dear to answer is answered at once to those who have not signed in: searches of logs, ranges of them, live
+//! streams. Whoever has signed in never waits for them, and is not counted.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{ApiError, auth::Caller};
+
+/// Searches of logs at once, which read them whole.
+const SEARCHES: usize = 4;
+/// Answers with a range or an offset of a log at once, which read what comes before it.
+const RANGES: usize = 8;
+/// Live streams at once, each of which holds a connection.
+const STREAMS: usize = 256;
+
+/// The places of all who have not signed in.
+#[derive(Debug)]
+pub(crate) struct Places {
+    searches: Arc<Semaphore>,
+    ranges: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+}
+
+/// Held while it is answered. Of whoever has signed in it is nothing.
+#[derive(Debug)]
+pub(crate) struct Place(
+    #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
+);
+
+impl Place {
+    /// Keeps it until the answer has been sent, or whoever reads it is gone.
+    pub(crate) fn held_by<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
+        stream.inspect(move |_| {
+            let _held = &self;
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Dear {
+    Search,
+    Range,
+    Stream,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let places = |at_once| Arc::new(Semaphore::new(at_once));
+        Self { searches: places(SEARCHES), ranges: places(RANGES), streams: places(STREAMS) }
+    }
+}
+
+impl Places {
+    /// A place for this caller. Refused at once where all of them are taken.
+    pub(crate) fn take(&self, caller: &Caller, dear: Dear) -> Result<Place, ApiError> {
+        if !caller.is_anonymous() {
+            return Ok(Place(None));
+        }
+        let (places, most, what) = match dear {
+            Dear::Search => (&self.searches, SEARCHES, "searches of logs"),
+            Dear::Range => (&self.ranges, RANGES, "ranges of logs"),
+            Dear::Stream => (&self.streams, STREAMS, "live streams"),
+        };
+        match Arc::clone(places).try_acquire_owned() {
+            Ok(place) => Ok(Place(Some(place))),
+            Err(_) => Err(ApiError::too_many(format!(
+                "those who have not signed in have {most} {what} at once, all of them taken: sign in, or try again in a moment"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! Every route of the API and every page, against everybody: who sees it, who may do it, and for whom it is not there.
+//!
+//! A route that is in no line of [`needs`] fails the first test.
+
+use longshore_core::access::{Actor, Rights, Scope, Via};
+use longshore_store::{
+    acts::{self, About, Act},
+    deliveries, repos, secrets, sessions,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    auth::status,
+    client::Events,
+    world::{ADMIN, World},
+};
+
+/// What a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// Nothing, and it says nothing of any repository.
+    Nothing,
+    /// Nothing; it lists what may be seen.
+    List,
+    /// To see a repository.
+    ToSee,
+    /// To do something with a repository.
+    With(Scope),
+    /// Something of the server itself: a token for all repositories.
+    Server(Scope),
+    /// Any token.
+    Oneself,
+    /// A session that is another's.
+    OthersSession,
+    /// A signature, not a token.
+    Signature,
+}
+
+/// By method and address, as the router has it.
+fn needs(method: &str, path: &str) -> Needs {
+    use Needs::{List, Nothing, Oneself, OthersSession, Server, Signature, ToSee, With};
+    use Scope::{Admin, Approve, Build, Read};
+    match (method, path) {
+        ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/assets/{file}" | "/sign-in") => Nothing,
+        // Refused for its code; whoever has none signs in as nobody.
+        ("POST", "/sign-in") => Nothing,
+        ("POST", "/hooks/{repo}") => Signature,
+        ("GET", "/" | "/queue" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
+        ("GET", "/metrics") => Server(Read),
+        ("GET", "/settings" | "/repos/new" | "/api/v1/tokens") => Server(Admin),
+        ("POST", "/repos/new" | "/api/v1/repos" | "/api/v1/tokens" | "/access/tokens") => Server(Admin),
+        ("DELETE", "/api/v1/tokens/{token}") | ("POST", "/access/tokens/{token}/revoke") => Server(Admin),
+        ("GET", "/access") | ("POST", "/sign-out" | "/api/v1/sign-in-links") => Oneself,
+        ("POST", "/access/sessions/{session}/end") => OthersSession,
+        (
+            "GET",
+            "/badges/{file}"
+            | "/b/{place}"
+            | "/repos/{repo}"
+            | "/repos/{repo}/deliveries"
+            | "/builds/{build}"
+            | "/jobs/{job}"
+            | "/api/v1/repos/{repo}"
+            | "/api/v1/repos/{repo}/deliveries"
+            | "/api/v1/repos/{repo}/schedules"
+            | "/api/v1/repos/{repo}/builds"
+            | "/api/v1/deliveries/{delivery}"
+            | "/api/v1/builds/{build}"
+            | "/api/v1/builds/{build}/events"
+            | "/api/v1/jobs/{job}"
+            | "/api/v1/jobs/{job}/log"
+            | "/api/v1/jobs/{job}/log/stream"
+            | "/api/v1/jobs/{job}/log/lines"
+            | "/api/v1/jobs/{job}/log/lines/stream"
+            | "/api/v1/jobs/{job}/log/outline"
+            | "/api/v1/jobs/{job}/log/search",
+        ) => ToSee,
+        ("GET", "/repos/{repo}/run") => With(Build),
+        (
+            "POST",
+            "/repos/{repo}/run"
+            | "/deliveries/{delivery}/redeliver"
+            | "/builds/{build}/cancel"
+            | "/builds/{build}/rerun"
+            | "/jobs/{job}/cancel"
+            | "/jobs/{job}/rerun"
+            | "/api/v1/repos/{repo}/builds"
+            | "/api/v1/builds/{build}/cancel"
+            | "/api/v1/builds/{build}/rerun"
+            | "/api/v1/jobs/{job}/cancel"
+            | "/api/v1/jobs/{job}/rerun",
+        ) => With(Build),
+        (
+            "POST",
+            "/jobs/{job}/approve" | "/jobs/{job}/decline" | "/api/v1/jobs/{job}/approve" | "/api/v1/jobs/{job}/decline",
+        ) => With(Approve),
+        ("GET", "/repos/{repo}/settings" | "/api/v1/repos/{repo}/secrets") => With(Admin),
+        (
+            "POST",
+            "/repos/{repo}/settings"
+            | "/repos/{repo}/hook-secret"
+            | "/repos/{repo}/secrets"
+            | "/repos/{repo}/secrets/remove"
+            | "/repos/{repo}/remove"
+            | "/api/v1/repos/{repo}/hook-secret",
+        ) => With(Admin),
+        ("PATCH" | "DELETE", "/api/v1/repos/{repo}") => With(Admin),
+        ("PUT" | "DELETE", "/api/v1/repos/{repo}/secrets/{name}") => With(Admin),
+        _ => panic!("{method} {path} stands in no line of this table: what does it take?"),
+    }
+}
+
+/// Method and address of everything that is served.
+fn routes() -> Vec<(String, String)> {
+    let described: Value = serde_json::from_str(&longshore_api::openapi_json().unwrap()).unwrap();
+    let mut all = Vec::new();
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        all.extend(operations.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+    }
+    for (path, methods) in longshore_api::PAGES {
+        all.extend(methods.iter().map(|method| (method.to_uppercase(), (*path).to_owned())));
+    }
+    assert!(all.len() > 70, "{}", all.len());
+    all
+}
+
+/// A repository with one of everything.
+struct Scene {
+    repo: repos::Repo,
+    /// What an answer must not hold where the repository is hidden.
+    marks: Vec<String>,
+    fill: Vec<(&'static str, String)>,
+}
+
+impl Scene {
+    async fn new(world: &World, name: &str, public: bool) -> Self {
+        let repo = world.repo(name, "git", public).await;
+        let job = world.finished(repo.id, b"x").await;
+        let done = longshore_store::jobs::get(&world.store, job).await.unwrap().unwrap();
+        let build = longshore_store::builds::get(&world.store, done.build).await.unwrap().unwrap();
+        let waiting = world.build_of_jobs(repo.id, 1, |job| job.approval = Some("now?".to_owned())).await;
+        let asks = world.job_of(&waiting).await;
+        let delivery = world.deliver(repo.id, "key").await;
+        let value = secrets::SecretValue::new("value".to_owned()).unwrap();
+        let now = longshore_core::Timestamp::now();
+        let by = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
+        let mut tx = world.store.write().await.unwrap();
+        secrets::set(&mut tx, repo.id, &"TOKEN".parse().unwrap(), &value, "x", now).await.unwrap();
+        acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
+        tx.commit().await.unwrap();
+        let ids =
+            [repo.id.to_string(), build.id.to_string(), job.to_string(), waiting.id.to_string(), delivery.to_string()];
+        Self {
+            marks: ids.iter().cloned().chain([name.to_owned(), asks.id.to_string()]).collect(),
+            fill: vec![
+                ("{repo}", repo.id.to_string()),
+                ("{build}", build.id.to_string()),
+                // What waits is approved; everything else is done with what has ended.
+                ("{job}/approve", format!("{}/approve", asks.id)),
+                ("{job}/decline", format!("{}/decline", asks.id)),
+                ("{job}/log/search", format!("{job}/log/search?q=x")),
+                ("{job}", job.to_string()),
+                ("{delivery}", delivery.to_string()),
+                ("{place}", build.seq.to_string()),
+                ("{name}", "TOKEN".to_owned()),
+                ("/badges/{file}", format!("/badges/{}.svg", repo.id)),
+            ],
+            repo,
+        }
+    }
+
+    fn address(&self, path: &str, more: &[(&str, String)]) -> String {
+        let fill =
+            self.fill.iter().map(|(what, with)| (*what, with)).chain(more.iter().map(|(what, with)| (*what, with)));
+        fill.fold(path.to_owned(), |path, (what, with)| path.replace(what, with))
+    }
+}
+
+/// Somebody, and what they have.
+struct Somebody {
+    name: String,
+    token: Option<String>,
+    scope: Option<Scope>,
+    limited: bool,
+}
+
+impl Somebody {
+    async fn all(world: &World, listed: repos::Repo) -> Vec<Self> {
+        let mut all = vec![Self { name: "anonymous".to_owned(), token: None, scope: None, limited: false }];
+        for scope in Scope::ALL {
+            for limited in [false, true] {
+                let rights = Rights::new(vec![scope], limited.then(|| vec![listed.id]));
+                let token = Some(world.token_of(rights).await.secret);
+                let name = format!("{scope}{}", if limited { " of one repository" } else { "" });
+                all.push(Self { name, token, scope: Some(scope), limited });
+            }
+        }
+        all
+    }
+
+    /// The only status that they may be answered with; nothing where they may.
+    fn refusal(&self, needs: Needs, is_page: bool, is_get: bool, listed: bool, public: bool) -> Option<u16> {
+        let sees = match self.scope {
+            None => public,
+            Some(_) => listed || !self.limited,
+        };
+        let has = |needed: Scope| self.scope.is_some_and(|scope| scope.includes(needed));
+        // Of pages one is sent to sign in, where that is the page's only use.
+        let nobody = if is_page && is_get { 303 } else { 401 };
+        match needs {
+            Needs::Nothing | Needs::List => None,
+            Needs::ToSee => (!sees).then_some(404),
+            Needs::With(_) if self.scope.is_none() => Some(401),
+            Needs::With(needed) if !has(needed) => Some(403),
+            Needs::With(_) => (!sees).then_some(404),
+            Needs::Server(_) | Needs::Oneself if self.scope.is_none() => Some(nobody),
+            Needs::Server(needed) => (!has(needed) || self.limited).then_some(403),
+            Needs::Oneself => None,
+            Needs::OthersSession if self.scope.is_none() => Some(401),
+            Needs::OthersSession => (!has(Scope::Admin) || self.limited).then_some(404),
+            Needs::Signature => Some(401),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_for_others() {
+    let world = World::new().await;
+    for (index, (method, path)) in routes().into_iter().enumerate() {
+        let needs = needs(&method, &path);
+        let listed = Scene::new(&world, &format!("listed/r{index}"), false).await;
+        let hidden = Scene::new(&world, &format!("hidden/r{index}"), false).await;
+        let public = Scene::new(&world, &format!("public/r{index}"), true).await;
+        let callers = Somebody::all(&world, listed.repo.clone()).await;
+        let victim = world.token_of(Rights::new(vec![Scope::Read], None)).await.token.id;
+        let now = longshore_core::Timestamp::now();
+        let mut tx = world.store.write().await.unwrap();
+        let opener = sessions::Opener { name: "victim".to_owned(), token: Some(victim), until: None };
+        let session = sessions::open(&mut tx, opener, "x", now).await.unwrap().session.id;
+        tx.commit().await.unwrap();
+        let asset = world.get("/").await.text().split("/assets/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let more = [("{token}", victim.to_string()), ("{session}", session.to_string()), ("{file}", asset)];
+        let is_page = !path.starts_with("/api/") && longshore_api::PAGES.iter().any(|(page, _)| *page == path);
+
+        // Those who may not come first: what those who may do changes things.
+        let mut allowed = Vec::new();
+        for caller in &callers {
+            for scene in [&listed, &hidden, &public] {
+                let (is_listed, is_public) = (std::ptr::eq(scene, &listed), std::ptr::eq(scene, &public));
+                let address = scene.address(&path, &more);
+                match caller.refusal(needs, is_page, method == "GET", is_listed, is_public) {
+                    Some(expected) => {
+                        let answered = status(&world, &method, &address, caller.token.as_deref()).await;
+                        assert_eq!(answered, expected, "{method} {path} by {} ({})", caller.name, scene.repo.name);
+                    }
+                    None => allowed.push((caller, address)),
+                }
+            }
+        }
+        let mut done = Vec::new();
+        for (caller, address) in allowed {
+            let answered = status(&world, &method, &address, caller.token.as_deref()).await;
+            let what = format!("{method} {path} by {}: {answered}", caller.name);
+            if needs == Needs::Nothing && method == "POST" {
+                assert!(matches!(answered, 400 | 403), "{what}");
+                continue;
+            }
+            assert!(!matches!(answered, 401 | 403 | 405 | 421 | 500), "{what}");
+            // What somebody has removed is not there for the next one.
+            let first = !done.contains(&address);
+            assert!(answered != 404 || !first && method != "GET", "{what}");
+            if method == "GET" {
+                assert!(answered == 200 || path == "/b/{place}" && answered == 303, "{what}");
+            }
+            done.push(address);
+        }
+        for bad in ["lsh_0000000000000000000000000000000000000000", "x", "the-administratoR"] {
+            let answered = status(&world, &method, &hidden.address(&path, &more), Some(bad)).await;
+            match needs {
+                Needs::Nothing if method == "POST" => assert!(matches!(answered, 400 | 403), "{method} {path} {bad}"),
+                // They look at no token; the sign-in page shows who has signed in.
+                Needs::Nothing if path != "/sign-in" => assert_eq!(answered, 200, "{method} {path} {bad}"),
+                _ => assert!(matches!(answered, 401 | 404), "{method} {path} {bad}: {answered}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_answer_tells_a_token_for_one_repository_of_another() {
+    let world = World::new().await;
+    let listed = Scene::new(&world, "listed/app", false).await;
+    let hidden = Scene::new(&world, "hidden/app", false).await;
+    let public = Scene::new(&world, "public/app", true).await;
+    let rights = Rights::new(vec![Scope::Admin], Some(vec![listed.repo.id]));
+    let token = world.token_of(rights).await.secret;
+    let asset = [("{file}", "none".to_owned()), ("{token}", "none".to_owned())];
+    let mut looked = 0;
+    let lists = ["/api/v1/repos?name=hidden/app", "/?q=app", "/api/v1/repos?limit=1", "/api/v1/builds?limit=1"];
+    let lists = lists.map(str::to_owned).into_iter();
+    let all = routes().into_iter().filter(|(method, path)| {
+        method == "GET" && !path.ends_with("/stream") && !path.ends_with("/events") && !path.starts_with("/openapi")
+    });
+    for path in all.map(|(_, path)| path).chain(lists) {
+        let answer = world.call("GET", &listed.address(&path, &asset), Some(&token), "").await;
+        for mark in hidden.marks.iter().chain(&public.marks) {
+            assert!(!answer.text().contains(mark), "GET {path} has {mark}");
+        }
+        looked += usize::from(answer.status == 200);
+    }
+    assert!(looked > 20, "{looked}");
+    // What it sees is all there is to it: how many others there are is nowhere.
+    let queue = world.call("GET", "/queue", Some(&token), "").await;
+    assert!(queue.text().contains("Queue: 0 running, 1 waiting"), "{}", queue.text());
+    assert!(world.get("/queue").await.text().contains("Queue: 0 running, 3 waiting"));
+    let found = world.call("GET", "/api/v1/builds?limit=2", Some(&token), "").await.json();
+    assert_eq!((found["items"].as_array().unwrap().len(), &found["next"]), (2, &Value::Null));
+    let first = world.call("GET", "/api/v1/builds?limit=1", Some(&token), "").await.json();
+    let next = format!("/api/v1/builds?limit=1&before={}", first["next"].as_str().unwrap());
+    let second = world.call("GET", &next, Some(&token), "").await.json();
+    assert_eq!(second["items"][0]["id"], found["items"][1]["id"]);
+    let missing = world.call("GET", "/api/v1/builds/0197c5a0-7d3e-7000-8000-000000000000", Some(&token), "").await;
+    let other = world.call("GET", &hidden.address("/api/v1/builds/{build}", &[]), Some(&token), "").await;
+    assert_eq!((other.status, other.text()), (missing.status, missing.text()));
+}
+
+#[tokio::test]
+async fn a_stream_tells_a_token_for_one_repository_of_no_other() {
+    let world = World::new().await;
+    let (listed, other) = (world.repo("listed/app", "git", false).await, world.repo("other/app", "git", true).await);
+    let token = world.token_of(Rights::new(vec![Scope::Read], Some(vec![listed.id]))).await.secret;
+    let bearer = format!("Bearer {token}");
+    let mut events = Events::open(world.addr, "/api/v1/events", &[("authorization", &bearer)]).await;
+    world.build(other.id, "main", &["one"]).await;
+    world.deliver(other.id, "key").await;
+    let build = world.build(listed.id, "main", &["one"]).await;
+    let first = events.next().await.unwrap();
+    assert_eq!((first.name.as_str(), first.json()["id"].clone()), ("build", json!(build.id)));
+}
+
+#[tokio::test]
+async fn an_administrator_of_one_repository_points_it_nowhere_else() {
+    let world = World::new().await;
+    let repo = world.repo("one/app", "git", false).await;
+    let token = world.token_of(Rights::new(vec![Scope::Admin], Some(vec![repo.id]))).await.secret;
+    let address = format!("/api/v1/repos/{}", repo.id);
+    let to = json!({ "clone_url": "ssh://git@forge.example/others/private.git" }).to_string();
+    assert_eq!(world.call("PATCH", &address, Some(&token), to.clone()).await.status, 403);
+    assert_eq!(world.call("PATCH", &address, Some(&token), r#"{"default_branch": "trunk"}"#).await.status, 200);
+    assert_eq!(world.call("PATCH", &address, Some(ADMIN), to).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_started_canceled_and_reran_is_on_the_build() {
+    let world = World::with_dispatcher().await;
+    let repo = world.repo("o/r", "git", false).await;
+    let pushed = world.build_of_event(repo.id, |event| event.sender = "octocat".to_owned()).await;
+    let path = format!("/api/v1/builds/{}", pushed.id);
+    let view = world.get(&path).await.json();
+    assert_eq!((&view["started_by"]["name"], &view["started_by"]["via"]), (&json!("octocat"), &json!("event")));
+    assert_eq!((&view["started_by"]["at"], &view["canceled_by"]), (&view["created_at"], &Value::Null));
+
+    let ci = world.token_of(Rights::new(vec![Scope::Build], None)).await;
+    let by_ci = async |path: String| world.call("POST", &path, Some(&ci.secret), "").await;
+    assert_eq!(by_ci(format!("{path}/cancel")).await.status, 202);
+    // Who comes later has canceled nothing.
+    assert_eq!(world.post(&format!("{path}/cancel"), json!({})).await.status, 202);
+    let again = by_ci(format!("{path}/rerun")).await.json();
+    let view = world.get(&path).await.json();
+    assert_eq!((&view["canceled_by"]["name"], &view["canceled_by"]["via"]), (&json!("build"), &json!("token")));
+    assert_eq!(view["canceled_by"]["token"], json!(ci.token.id));
+    assert!(view["canceled_by"]["at"].as_str().unwrap() >= view["created_at"].as_str().unwrap());
+    assert_eq!((&view["reruns"][0]["id"], &view["reruns"][0]["number"]), (&again["id"], &json!(2)));
+    assert_eq!(view["reruns"][0]["by"]["name"], "build");
+    let new = world.get(&format!("/api/v1/builds/{}", again["id"].as_str().unwrap())).await.json();
+    assert_eq!((&new["started_by"]["name"], &new["rerun_of"]), (&json!("build"), &view["id"]));
+    // Lists say the same.
+    let listed = world.get("/api/v1/builds").await.json();
+    assert_eq!(listed["items"][1]["canceled_by"], view["canceled_by"]);
+    let page = world.get(&format!("/builds/{}", pushed.id)).await;
+    for words in ["started by", "canceled by", "rerun as"] {
+        assert!(page.text().contains(words), "{words}: {}", page.text());
+    }
+
+    let build = world.build_of_jobs(repo.id, 2, |_| {}).await;
+    let job = world.job_of(&build).await;
+    assert_eq!(by_ci(format!("/api/v1/jobs/{}/cancel", job.id)).await.status, 202);
+    let view = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
+    assert_eq!((&view["jobs"][0]["canceled_by"]["name"], &view["canceled_by"]), (&json!("build"), &Value::Null));
+    assert_eq!(view["jobs"][1]["canceled_by"], Value::Null);
+}
+
+/// A delivery of a hidden repository cannot be taken in again, whatever is known of it.
+#[tokio::test]
+async fn a_token_for_one_repository_redelivers_nothing_of_another() {
+    let world = World::new().await;
+    let (listed, other) = (world.repo("listed/app", "git", false).await, world.repo("other/app", "git", false).await);
+    let token = world.token_of(Rights::new(vec![Scope::Build], Some(vec![listed.id]))).await.secret;
+    let delivery = world.deliver(other.id, "key").await;
+    let answer = world.call("POST", &format!("/deliveries/{delivery}/redeliver"), Some(&token), "").await;
+    assert_eq!(answer.status, 404);
+    assert_eq!(deliveries::list(&world.store, other.id, None, 10).await.unwrap().items.len(), 1);
+}

@@ -1,0 +1,411 @@
+//! Who may do what.
+//!
+//! [`may`] is the only place that decides it. The API, the pages and the live streams ask it, and lists are narrowed to what
+//! [`Visible`] says, which asks it too.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RepoId, TokenId};
+
+/// What a token may do. Every scope includes `read`; `admin` includes all of them; `build` and `approve` do not include each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// See everything.
+    Read,
+    /// Start, cancel and rerun builds, and see.
+    Build,
+    /// Approve and decline jobs that wait for it, and see.
+    Approve,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Read, Self::Build, Self::Approve, Self::Admin];
+
+    /// The word, as in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Build => "build",
+            Self::Approve => "approve",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// Whether whoever has this scope has the other one with it.
+    #[must_use]
+    pub const fn includes(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Admin, _) | (_, Self::Read) | (Self::Build, Self::Build) | (Self::Approve, Self::Approve) => true,
+            (Self::Read | Self::Build | Self::Approve, Self::Build | Self::Approve | Self::Admin) => false,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not a scope: there are read, build, approve and admin"))
+    }
+}
+
+/// Scopes, for all repositories or for a list of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    /// Sorted, each once.
+    scopes: Vec<Scope>,
+    /// Sorted, each once; nothing means all repositories, those to come too.
+    repos: Option<Vec<RepoId>>,
+}
+
+impl Rights {
+    #[must_use]
+    pub fn new(mut scopes: Vec<Scope>, mut repos: Option<Vec<RepoId>>) -> Self {
+        scopes.sort_unstable();
+        scopes.dedup();
+        if let Some(repos) = &mut repos {
+            repos.sort_unstable();
+            repos.dedup();
+        }
+        Self { scopes, repos }
+    }
+
+    /// The administrator's.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { scopes: vec![Scope::Admin], repos: None }
+    }
+
+    #[must_use]
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    /// Nothing means all repositories.
+    #[must_use]
+    pub fn repos(&self) -> Option<&[RepoId]> {
+        self.repos.as_deref()
+    }
+
+    fn grants(&self, needed: Scope) -> bool {
+        self.scopes.iter().any(|scope| scope.includes(needed))
+    }
+
+    fn reaches(&self, repo: RepoId) -> bool {
+        self.repos.as_ref().is_none_or(|repos| repos.binary_search(&repo).is_ok())
+    }
+}
+
+/// The scopes' words: `build, approve`.
+impl fmt::Display for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        f.pad(&words.join(", "))
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    /// Nobody that we know: without a token, or with a session that is over.
+    Anonymous,
+    /// A token, or a browser's session, which has the rights of the token that it came from.
+    Holder(&'a Rights),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// See a repository with its builds, logs, deliveries and schedules.
+    See,
+    /// See figures that count every repository: totals, metrics, the engine and the disk.
+    SeeFigures,
+    /// Make a sign-in link, see and end one's own sessions, send a form.
+    UseOwnSessions,
+    Start,
+    Cancel,
+    Rerun,
+    Redeliver,
+    /// Approve or decline a job that waits for it.
+    Approve,
+    /// Change a repository's settings and its webhook's secret.
+    ChangeRepo,
+    RemoveRepo,
+    /// See the names of secrets, set and remove them.
+    ManageSecrets,
+    AddRepo,
+    /// Give a repository another clone address. The server may read more there than a repository's own administrator.
+    PointRepo,
+    ManageTokens,
+    /// See and end everybody's sessions.
+    ManageSessions,
+    SeeSettings,
+}
+
+impl Action {
+    pub const ALL: [Self; 16] = [
+        Self::See,
+        Self::SeeFigures,
+        Self::UseOwnSessions,
+        Self::Start,
+        Self::Cancel,
+        Self::Rerun,
+        Self::Redeliver,
+        Self::Approve,
+        Self::ChangeRepo,
+        Self::RemoveRepo,
+        Self::ManageSecrets,
+        Self::AddRepo,
+        Self::PointRepo,
+        Self::ManageTokens,
+        Self::ManageSessions,
+        Self::SeeSettings,
+    ];
+
+    /// The scope that it takes.
+    #[must_use]
+    pub const fn scope(self) -> Scope {
+        match self {
+            Self::See | Self::SeeFigures | Self::UseOwnSessions => Scope::Read,
+            Self::Start | Self::Cancel | Self::Rerun | Self::Redeliver => Scope::Build,
+            Self::Approve => Scope::Approve,
+            Self::ChangeRepo
+            | Self::RemoveRepo
+            | Self::ManageSecrets
+            | Self::AddRepo
+            | Self::PointRepo
+            | Self::ManageTokens
+            | Self::ManageSessions
+            | Self::SeeSettings => Scope::Admin,
+        }
+    }
+}
+
+/// What it is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    /// The server as a whole.
+    Server,
+    /// Whoever asks: their own sessions and links.
+    Oneself,
+    /// A repository that nobody has looked up yet: whether it can be answered `Yes` for any. The repository itself is asked about
+    /// once it is known.
+    SomeRepo,
+    Repo {
+        id: RepoId,
+        /// Readable without a token.
+        public: bool,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Yes,
+    /// It must not be seen, and is answered like what is not there.
+    Hidden,
+    /// It takes a token.
+    NeedsToken,
+    /// It takes a token with this scope.
+    NeedsScope(Scope),
+    /// It takes a token for all repositories, and this one is for some of them.
+    NeedsAllRepos,
+}
+
+/// Whether somebody may do something. A scope that is missing is said before anything of the object is, so that nobody learns from
+/// an answer what exists.
+#[must_use]
+pub fn may(who: Who<'_>, action: Action, object: Object) -> Verdict {
+    let rights = match (who, action, object) {
+        (Who::Holder(rights), ..) => rights,
+        (Who::Anonymous, Action::See, Object::SomeRepo | Object::Repo { public: true, .. }) => return Verdict::Yes,
+        (Who::Anonymous, Action::See, Object::Repo { public: false, .. }) => return Verdict::Hidden,
+        (Who::Anonymous, ..) => return Verdict::NeedsToken,
+    };
+    if !rights.grants(action.scope()) {
+        return Verdict::NeedsScope(action.scope());
+    }
+    match object {
+        Object::Oneself | Object::SomeRepo => Verdict::Yes,
+        Object::Server if rights.repos.is_none() => Verdict::Yes,
+        Object::Server => Verdict::NeedsAllRepos,
+        // Also of what is public: a token for some repositories knows of no others.
+        Object::Repo { id, .. } if rights.reaches(id) => Verdict::Yes,
+        Object::Repo { .. } => Verdict::Hidden,
+    }
+}
+
+/// The repositories that somebody sees in lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Visible {
+    #[default]
+    All,
+    Public,
+    /// Only these; with none of them, none.
+    Listed(Vec<RepoId>),
+}
+
+impl Visible {
+    #[must_use]
+    pub fn to(who: Who<'_>) -> Self {
+        match who {
+            Who::Anonymous => Self::Public,
+            Who::Holder(rights) if !rights.grants(Action::See.scope()) => Self::Listed(Vec::new()),
+            Who::Holder(Rights { repos: None, .. }) => Self::All,
+            Who::Holder(Rights { repos: Some(repos), .. }) => Self::Listed(repos.clone()),
+        }
+    }
+}
+
+/// Who did something, as it is written down beside what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// A token's name, or the forge's name for whoever pushed; empty where nobody says.
+    pub name: String,
+    pub via: Via,
+    /// Names of tokens are not unique. Nothing for the administrator's, and for whoever came without one.
+    pub token: Option<TokenId>,
+}
+
+/// How somebody came to do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// With a token, by the API or the command line.
+    Token,
+    /// In a browser that had signed in.
+    Session,
+    /// By an event at the forge.
+    Event,
+    /// A time that came.
+    Schedule,
+}
+
+impl Via {
+    pub const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Event, Self::Schedule];
+
+    /// The word, as in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Session => "session",
+            Self::Event => "event",
+            Self::Schedule => "schedule",
+        }
+    }
+}
+
+impl FromStr for Via {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|via| via.as_str() == text).ok_or_else(|| format!("`{text}` is no way to act"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(scopes: &[Scope], repos: Option<&[RepoId]>) -> Rights {
+        Rights::new(scopes.to_vec(), repos.map(<[RepoId]>::to_vec))
+    }
+
+    #[test]
+    fn approving_is_not_building_and_building_is_not_approving() {
+        let (build, approve) = (rights(&[Scope::Build], None), rights(&[Scope::Approve], None));
+        let object = Object::Repo { id: RepoId::new(), public: true };
+        assert_eq!(may(Who::Holder(&build), Action::Approve, object), Verdict::NeedsScope(Scope::Approve));
+        assert_eq!(may(Who::Holder(&build), Action::Start, object), Verdict::Yes);
+        assert_eq!(may(Who::Holder(&approve), Action::Approve, object), Verdict::Yes);
+        for action in [Action::Start, Action::Cancel, Action::Rerun, Action::Redeliver] {
+            assert_eq!(may(Who::Holder(&approve), action, object), Verdict::NeedsScope(Scope::Build));
+        }
+        let both = rights(&[Scope::Approve, Scope::Build], None);
+        assert_eq!(both.to_string(), "build, approve");
+        assert_eq!(may(Who::Holder(&both), Action::Approve, object), Verdict::Yes);
+        assert_eq!(may(Who::Holder(&both), Action::Start, object), Verdict::Yes);
+        assert_eq!(may(Who::Holder(&both), Action::ManageSecrets, object), Verdict::NeedsScope(Scope::Admin));
+    }
+
+    #[test]
+    fn nobody_does_anything_without_a_token_but_see_what_is_public() {
+        let objects =
+            |public| [Object::Server, Object::Oneself, Object::SomeRepo, Object::Repo { id: RepoId::new(), public }];
+        for object in objects(true).into_iter().chain(objects(false)) {
+            for action in Action::ALL {
+                let expected = match (action, object) {
+                    (Action::See, Object::SomeRepo | Object::Repo { public: true, .. }) => Verdict::Yes,
+                    (Action::See, Object::Repo { public: false, .. }) => Verdict::Hidden,
+                    _ => Verdict::NeedsToken,
+                };
+                assert_eq!(may(Who::Anonymous, action, object), expected, "{action:?} {object:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_for_some_repositories_reaches_no_other_and_not_the_server() {
+        let (listed, other) = (RepoId::new(), RepoId::new());
+        let admin = rights(&[Scope::Admin], Some(&[listed]));
+        for action in Action::ALL {
+            for public in [true, false] {
+                let of = |id| may(Who::Holder(&admin), action, Object::Repo { id, public });
+                assert_eq!((of(listed), of(other)), (Verdict::Yes, Verdict::Hidden), "{action:?}");
+            }
+            assert_eq!(may(Who::Holder(&admin), action, Object::Server), Verdict::NeedsAllRepos, "{action:?}");
+        }
+        let of_none = rights(&[Scope::Admin], Some(&[]));
+        assert_eq!(may(Who::Holder(&of_none), Action::See, Object::Repo { id: listed, public: true }), Verdict::Hidden);
+    }
+
+    #[test]
+    fn a_scope_that_is_missing_says_nothing_of_the_object() {
+        let read = rights(&[Scope::Read], Some(&[]));
+        for action in Action::ALL.into_iter().filter(|action| action.scope() != Scope::Read) {
+            let objects = [Object::SomeRepo, Object::Server, Object::Repo { id: RepoId::new(), public: true }];
+            let verdicts = objects.map(|object| may(Who::Holder(&read), action, object));
+            assert!(verdicts.iter().all(|verdict| *verdict == Verdict::NeedsScope(action.scope())), "{action:?}");
+        }
+    }
+
+    #[test]
+    fn lists_show_what_may_be_seen_and_nothing_else() {
+        let repos = [RepoId::new(), RepoId::new()];
+        let all = [
+            None,
+            Some(rights(&[], None)),
+            Some(rights(&[Scope::Read], None)),
+            Some(rights(&[Scope::Build], Some(&repos[..1]))),
+            Some(rights(&[Scope::Admin], Some(&[]))),
+            Some(Rights::everything()),
+        ];
+        for rights in &all {
+            let who = rights.as_ref().map_or(Who::Anonymous, Who::Holder);
+            let visible = Visible::to(who);
+            for (id, public) in repos.into_iter().flat_map(|id| [(id, true), (id, false)]) {
+                let shown = match &visible {
+                    Visible::All => true,
+                    Visible::Public => public,
+                    Visible::Listed(listed) => listed.contains(&id),
+                };
+                assert_eq!(shown, may(who, Action::See, Object::Repo { id, public }) == Verdict::Yes, "{who:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `longshore approve`, `longshore decline`: the answer to a job that waits for one.
+
+use std::{io::Write as _, process::ExitCode};
+
+use serde_json::{Value, json};
+
+use super::{Ended, build, print_json, repo, table::text};
+use crate::{args::Approval, client::Client};
+
+/// What is said to the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Approve,
+    Decline,
+}
+
+impl Answer {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Decline => "decline",
+        }
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Approve => "approved",
+            Self::Decline => "declined",
+        }
+    }
+}
+
+pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
+    let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
+    let job = find(&client, &args.job)?;
+    let standing = client.post(&format!("/api/v1/jobs/{}/{}", text(&job, "id"), answer.verb()), &json!({}))?;
+    if args.server.json {
+        print_json(&standing)?;
+    } else {
+        let line = format!("`{}` is {}, and now {}", text(&job, "name"), answer.done(), text(&standing, "status"));
+        writeln!(std::io::stdout(), "{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The job of this id, or `repo#number/job`; of `repo#number` the one that waits for an answer.
+fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
+    let Some((repo, rest)) = job.split_once('#') else {
+        if !repo::looks_like_an_id(job) {
+            let message = format!("`{job}` is no job: write `repo#number/job`, or a job's id");
+            return Err(Ended::new(2, message).into());
+        }
+        return client.get(&format!("/api/v1/jobs/{}", repo::query_value(job)));
+    };
+    let (number, name) = rest.split_once('/').map_or((rest, None), |(number, name)| (number, Some(name)));
+    let build = build::find(client, &format!("{repo}#{number}"))?;
+    let jobs = build["jobs"].as_array().into_iter().flatten();
+    let asked: Vec<&Value> = jobs
+        .filter(|job| name.map_or(!job["asks"].is_null(), |name| text(job, "name") == name || text(job, "key") == name))
+        .collect();
+    match (asked.as_slice(), name) {
+        ([job], _) => Ok((*job).clone()),
+        ([], Some(name)) => Err(Ended::new(1, format!("build #{number} has no job `{name}`")).into()),
+        ([], None) => Err(Ended::new(1, format!("no job of build #{number} waits for approval")).into()),
+        (several, _) => {
+            let keys = several.iter().map(|job| format!("{repo}#{number}/{}", text(job, "key"))).collect::<Vec<_>>();
+            Err(Ended::new(2, format!("there are several: say which one of {}", keys.join(", "))).into())
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What people did with builds and jobs: who started, canceled, reran, approved and declined, and when.
+//!
+//! A row is written in the transaction that does it. What an event or a schedule started has none: the build's event says who it was.
+
+use std::{fmt, str::FromStr};
+
+use longshore_core::{
+    BuildId, JobId, Timestamp,
+    access::{Actor, Via},
+};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, WriteTx, row};
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    Started,
+    Canceled,
+    Rerun,
+    Approved,
+    Declined,
+}
+
+impl Act {
+    const ALL: [Self; 5] = [Self::Started, Self::Canceled, Self::Rerun, Self::Approved, Self::Declined];
+
+    /// The word, as in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Canceled => "canceled",
+            Self::Rerun => "rerun",
+            Self::Approved => "approved",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Act {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|act| act.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is nothing that is done"))
+    }
+}
+
+/// One thing that somebody did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    pub build: BuildId,
+    /// The job, where it was done with one alone.
+    pub job: Option<JobId>,
+    pub act: Act,
+    pub by: Actor,
+    pub at: Timestamp,
+    /// The build that a rerun made, and its number while it is there.
+    pub made: Option<(BuildId, Option<u64>)>,
+}
+
+/// What an act is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    pub build: BuildId,
+    pub job: Option<JobId>,
+    /// The build that a rerun made.
+    pub made: Option<BuildId>,
+}
+
+impl About {
+    #[must_use]
+    pub fn build(build: BuildId) -> Self {
+        Self { build, job: None, made: None }
+    }
+
+    #[must_use]
+    pub fn job(build: BuildId, job: JobId) -> Self {
+        Self { build, job: Some(job), made: None }
+    }
+}
+
+/// Writes down who did it.
+pub async fn record(tx: &mut WriteTx, act: Act, about: About, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO acts (build, job, act, at, name, via, token, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(about.build.to_string())
+        .bind(about.job.map(|id| id.to_string()))
+        .bind(act.as_str())
+        .bind(now.as_millis())
+        .bind(&by.name)
+        .bind(by.via.as_str())
+        .bind(by.token.map(|id| id.to_string()))
+        .bind(about.made.map(|id| id.to_string()))
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// What was done with these builds and their jobs, oldest first.
+pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Done>, StoreError> {
+    if builds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT acts.*, made.number AS made_number FROM acts LEFT JOIN builds AS made ON made.id = acts.made
+         WHERE acts.build IN (",
+    );
+    let mut list = query.separated(", ");
+    for build in builds {
+        list.push_bind(build.to_string());
+    }
+    query.push(") ORDER BY acts.seq");
+    query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
+}
+
+fn from_row(row: &SqliteRow) -> Result<Done, StoreError> {
+    let made: Option<BuildId> = row::parsed_opt(row, "made")?;
+    let number: Option<i64> = row.try_get("made_number")?;
+    Ok(Done {
+        build: row::parsed(row, "build")?,
+        job: row::parsed_opt(row, "job")?,
+        act: row::parsed(row, "act")?,
+        by: Actor {
+            name: row.try_get("name")?,
+            via: row::parsed::<Via>(row, "via")?,
+            token: row::parsed_opt(row, "token")?,
+        },
+        at: row::time(row, "at")?,
+        made: made.map(|id| (id, number.map(row::count))),
+    })
+}
