@@ -4,12 +4,16 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
 use support::{
     engine,
     server::{ADMIN_TOKEN, program},
+    until,
     world::World,
 };
 
@@ -110,4 +114,68 @@ fn a_secrets_rules_are_set_changed_and_listed_and_what_is_not_masked_is_said() {
     assert!(set(&["--value", "prod"]).contains("take note: the value is shorter than 8 bytes"));
     let (code, error) = complained(&world, &["secret", "set", "team/app", "OTHER", "--rules-only", "--branch", "main"]);
     assert!(code == Some(1) && error.contains("a new one needs its value"), "{error}");
+}
+
+#[test]
+fn a_token_for_some_repositories_approves_there_and_the_build_says_so() {
+    let world = World::start();
+    let commit = world.git.push(&format!(
+        "on: push
+jobs:
+  deploy: {{ image: {}, approval: 'Deploy?', steps: [run: echo deployed] }}
+",
+        engine::BUSYBOX
+    ));
+    let build = world.build_of(&commit);
+    let name = format!("team/app#{}", build["number"]);
+    until("the job to ask", || {
+        let build = world.api().get(&format!("/api/v1/builds/{}", build["id"].as_str().unwrap()));
+        build["jobs"][0]["asks"].as_str().map(str::to_owned)
+    });
+    let builder = said(&world, &["token", "create", "builder", "--scope", "build"]);
+    let refused = longshore(&world, builder.trim(), &["approve", &name]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("scope `approve`"), "{refused:?}");
+    let approver =
+        said(&world, &["token", "create", "ada", "--scope", "approve", "--repo", "team/app", "--expires-in-days", "7"]);
+    let listed = said(&world, &["token", "list"]);
+    let line = listed.lines().find(|line| line.contains(" ada ")).unwrap();
+    assert!(line.contains("approve") && line.contains("team/app"), "{listed}");
+    let approved = longshore(&world, approver.trim(), &["approve", &format!("{name}/deploy")]);
+    assert!(approved.status.success(), "{approved:?}");
+    world.api().wait_for_build(build["id"].as_str().unwrap());
+    let shown = said(&world, &["build", "show", &name]);
+    assert!(shown.contains("started by a webhook, 20") && shown.contains("approved by ada, 20"), "{shown}");
+    let (code, why) = complained(&world, &["decline", &name]);
+    assert_eq!((code, why.contains("no job of build")), (Some(1), true), "{why}");
+}
+
+#[test]
+fn the_first_start_prints_a_link_and_no_token() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Command::new(program())
+        .arg("serve")
+        .env("LONGSHORE_DATA", data.path())
+        .env("LONGSHORE_LISTEN", "127.0.0.1:0")
+        .env("LONGSHORE_DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .env("LONGSHORE_LOG", "trace")
+        .env_remove("LONGSHORE_ADMIN_TOKEN")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = String::new();
+    for line in BufReader::new(server.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        printed.push_str(&line);
+        printed.push('\n');
+        if line.contains("ready") && line.contains("instance") {
+            break;
+        }
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let token = std::fs::read_to_string(data.path().join("admin-token")).unwrap();
+    assert!(token.starts_with("lsh_") && !printed.contains(token.trim()) && !printed.contains("lsh_"), "{printed}");
+    assert!(printed.contains("/sign-in?code=") && printed.contains("admin-token"), "{printed}");
 }

@@ -5,7 +5,9 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use longshore_core::{
-    BuildPlan, DeliveryId, Event, EventName, JobPlan, Outcome, Person, RepoId, Slots, Status, event::PullRequest,
+    BuildPlan, DeliveryId, Event, EventName, JobPlan, Outcome, Person, RepoId, Slots, Status,
+    access::{Actor, Via},
+    event::PullRequest,
 };
 use longshore_store::{
     StoreError,
@@ -99,7 +101,8 @@ impl Scene {
 
     async fn approve(&self, build: &Build) -> Result<usize, StoreError> {
         let mut tx = self.world.store.write().await.unwrap();
-        let approved = jobs::approve_build(&mut tx, build.id, "grace", now()).await?;
+        let grace = Actor { name: "grace".to_owned(), via: Via::Token, token: None };
+        let approved = jobs::approve_build(&mut tx, build.id, &grace, now()).await?;
         tx.commit().await.map(|_| approved)
     }
 }

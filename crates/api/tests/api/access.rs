@@ -92,7 +92,12 @@ fn needs(method: &str, path: &str) -> Needs {
         ) => With(Build),
         (
             "POST",
-            "/jobs/{job}/approve" | "/jobs/{job}/decline" | "/api/v1/jobs/{job}/approve" | "/api/v1/jobs/{job}/decline",
+            "/builds/{build}/approve"
+            | "/jobs/{job}/approve"
+            | "/jobs/{job}/decline"
+            | "/api/v1/builds/{build}/approve"
+            | "/api/v1/jobs/{job}/approve"
+            | "/api/v1/jobs/{job}/decline",
         ) => With(Approve),
         ("GET", "/repos/{repo}/settings" | "/api/v1/repos/{repo}/secrets") => With(Admin),
         (
@@ -154,8 +159,9 @@ impl Scene {
             marks: ids.iter().cloned().chain([name.to_owned(), asks.id.to_string()]).collect(),
             fill: vec![
                 ("{repo}", repo.id.to_string()),
-                ("{build}", build.id.to_string()),
                 // What waits is approved; everything else is done with what has ended.
+                ("{build}/approve", format!("{}/approve", waiting.id)),
+                ("{build}", build.id.to_string()),
                 ("{job}/approve", format!("{}/approve", asks.id)),
                 ("{job}/decline", format!("{}/decline", asks.id)),
                 ("{job}/log/search", format!("{job}/log/search?q=x")),
