@@ -57,8 +57,7 @@ fn answers_to(config: &ApiConfig, name: &str) -> bool {
 /// Without a port, in small letters.
 fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        // An address is none of ours by what stands behind it.
-        Some((address, _)) => return address.replace('.', "").to_ascii_lowercase(),
+        Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.trim_end_matches('.').to_ascii_lowercase()

@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 
 use longshore_core::{
     BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, Lane, RepoId, Severity, Status, Timestamp,
-    access::Visible,
-    stranger,
+    access::Visible, stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 

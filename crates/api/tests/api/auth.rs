@@ -7,10 +7,15 @@ use crate::world::{ADMIN, World};
 
 /// The status of the answer's head; a stream is not read to its end.
 pub(crate) async fn status(world: &World, method: &str, path: &str, token: Option<&str>) -> u16 {
+    status_of(world, method, path, token, "").await
+}
+
+pub(crate) async fn status_of(world: &World, method: &str, path: &str, token: Option<&str>, body: &str) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(world.addr).await.unwrap();
     let bearer = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{bearer}Content-Length: 2\r\n\r\n{{}}");
+    let length = body.len();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{bearer}Content-Length: {length}\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();

@@ -42,7 +42,13 @@ async fn ranges_of_the_anonymous_have_a_limit_and_those_who_signed_in_are_not_co
     let world = World::new().await;
     let repo = world.repo("open/app", "git", true).await;
     // More than sockets hold: whoever reads nothing of it keeps its place.
-    let job = world.finished(repo.id, &b"0123456789abcdef\n".repeat(1 << 20)).await;
+    world.build(repo.id, "main", &["one"]).await;
+    let mut running = world.claim().await;
+    for _ in 0..512 {
+        running.print(0, Stream::Stdout, &b"0123456789abcdef\n".repeat(2048));
+    }
+    let job = running.id;
+    running.end(longshore_core::Outcome::Success).await;
     let token = world.token(Scope::Read).await;
     let path = format!("/api/v1/jobs/{job}/log?format=raw&offset=1");
     let mut open = Vec::new();
