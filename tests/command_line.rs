@@ -169,7 +169,7 @@ fn the_first_start_prints_a_link_and_no_token() {
         let line = line.unwrap();
         printed.push_str(&line);
         printed.push('\n');
-        if line.contains("ready") && line.contains("instance") {
+        if line.contains("ready") && line.contains("capacity=") {
             break;
         }
     }
