@@ -272,7 +272,7 @@ impl Visible {
 }
 
 /// Who did something, as it is written down beside what was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actor {
     /// A token's name, or the forge's name for whoever pushed; empty where nobody says.
     pub name: String,
@@ -282,10 +282,11 @@ pub struct Actor {
 }
 
 /// How somebody came to do it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     /// With a token, by the API or the command line.
+    #[default]
     Token,
     /// In a browser that had signed in.
     Session,

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What a manual build starts from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct StartRequest {
     /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's; the default branch where nothing is given.
     pub git_ref: Option<String>,

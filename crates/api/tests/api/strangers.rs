@@ -77,9 +77,11 @@ async fn one_request_approves_all_jobs_of_a_build_and_another_finds_nothing_to_a
     let shown = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
     assert_eq!(shown["jobs"][1]["reason"], "waits for approval: the commit of a fork");
     let path = format!("/api/v1/builds/{}/approve", build.id);
-    let (read, nobody) =
-        (world.token(Scope::Read).await, "/api/v1/builds/0197c5a0-7d3e-7000-8000-000000000000/approve");
-    assert_eq!(world.call("POST", &path, Some(&read), "").await.status, 403);
+    let nobody = "/api/v1/builds/0197c5a0-7d3e-7000-8000-000000000000/approve";
+    for scope in [Scope::Read, Scope::Build] {
+        let token = world.token(scope).await;
+        assert_eq!(world.call("POST", &path, Some(&token), "").await.status, 403, "{scope}");
+    }
     assert_eq!(world.call("POST", &path, None, "").await.status, 401);
     assert_eq!(statuses(&world, &build).await, [Status::Blocked; 3]);
     assert_eq!(world.post(nobody, json!({})).await.status, 404);
@@ -97,7 +99,7 @@ async fn the_page_of_a_build_approves_all_its_jobs_in_one_act() {
     let build = asking(&world).await;
     let address = format!("/builds/{}", build.id);
     assert!(!page(&world, &address).await.text().contains("do-approve"), "not for those who may not");
-    let cookie = sign_in(&world, Scope::Build).await;
+    let cookie = sign_in(&world, Scope::Approve).await;
     let (shown, csrf) = signed_in(&world, &address, &cookie).await;
     assert!(shown.text().contains("id=\"do-approve\""), "{}", shown.text());
     assert_eq!(send_form(&world, &format!("{address}/approve"), &cookie, format!("csrf={csrf}")).await.status, 303);
