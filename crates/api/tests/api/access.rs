@@ -162,10 +162,11 @@ impl Scene {
         let asks = world.job_of(&waiting).await;
         let delivery = world.deliver(repo.id, "key").await;
         let value = secrets::SecretValue::new("value".to_owned()).unwrap();
+        let patch = secrets::SecretPatch { value: Some(value), ..Default::default() };
         let now = longshore_core::Timestamp::now();
         let by = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
         let mut tx = world.store.write().await.unwrap();
-        secrets::set(&mut tx, repo.id, &"TOKEN".parse().unwrap(), &value, "x", now).await.unwrap();
+        secrets::set(&mut tx, repo.id, &"TOKEN".parse().unwrap(), &patch, "x", now).await.unwrap();
         acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
         tx.commit().await.unwrap();
         let ids =
