@@ -98,7 +98,7 @@ async fn check_repos(tx: &mut WriteTx, repos: &[RepoId]) -> Result<(), StoreErro
         return Err(StoreError::Invalid(format!("a token's list has {MAX_REPOS} repositories at most")));
     }
     for id in repos {
-        if repos::fetch(tx.conn(), *id).await?.is_none() {
+        if repos::get_now(tx, *id).await?.is_none() {
             return Err(StoreError::Invalid(format!("there is no repository {id}")));
         }
     }
