@@ -5,11 +5,13 @@
 use std::{fs, path::Path};
 
 use longshore_core::RepoId;
+use longshore_files::restore;
 use longshore_store::{
     Store, StoreError, backup,
     check::{self, Depth},
+    newest_schema,
     repos::{self, NewRepo, Repo, RepoPatch},
-    restore, sealing,
+    sealing,
     secrets::{self, KEY_FILE},
     settings,
 };
@@ -140,7 +142,7 @@ async fn what_an_older_version_kept_is_sealed_at_the_next_start_and_gone_from_ev
     assert!(!written.windows(19).any(|window| window == b"plain-hook-secret-1"));
     let folder = tempfile::tempdir().unwrap();
     std::io::Seek::rewind(tar.as_file_mut()).unwrap();
-    restore::read(folder.path(), tar.reopen().unwrap()).unwrap();
+    restore::read(folder.path(), tar.reopen().unwrap(), newest_schema()).unwrap();
     assert!(check::run(folder.path(), Depth::Full).await.unwrap().findings.is_empty());
     let restored = Store::open(folder.path()).await.unwrap();
     assert_eq!(get(&restored, one.id).await.clone_url, ADDRESS);
