@@ -5,7 +5,7 @@ use longshore_store::{builds::Build, jobs, repos, tokens::Scope};
 use serde_json::json;
 
 use crate::{
-    pages::{page, send_form, signed_in},
+    pages::{send_form, signed_in},
     sign_in::sign_in,
     world::{ADMIN, World},
 };
@@ -98,7 +98,8 @@ async fn the_page_of_a_build_approves_all_its_jobs_in_one_act() {
     let world = World::with_dispatcher().await;
     let build = asking(&world).await;
     let address = format!("/builds/{}", build.id);
-    assert!(!page(&world, &address).await.text().contains("do-approve"), "not for those who may not");
+    let builder = sign_in(&world, Scope::Build).await;
+    assert!(!signed_in(&world, &address, &builder).await.0.text().contains("do-approve"), "not for those who may not");
     let cookie = sign_in(&world, Scope::Approve).await;
     let (shown, csrf) = signed_in(&world, &address, &cookie).await;
     assert!(shown.text().contains("id=\"do-approve\""), "{}", shown.text());
