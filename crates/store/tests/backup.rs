@@ -16,7 +16,7 @@ use std::{
 use longshore_core::{JobId, Outcome, Record, RecordKind, Status, Stream, Timestamp};
 use longshore_files::{FilesError, logs::Renderer, restore};
 use longshore_store::{
-    Store, StoreError, backup,
+    Store, backup,
     builds::{self, BuildFilter},
     check::{self, Depth},
     jobs, logs, newest_schema,
@@ -182,7 +182,7 @@ async fn a_backup_that_is_cut_or_damaged_anywhere_is_refused_and_leaves_the_fold
         refused(&tar[..cut], &format!("cut at {cut}"));
     }
     // A byte of every file's content, and of every header.
-    let mut archive = tar::Archive::new(tar.as_slice(), newest_schema());
+    let mut archive = tar::Archive::new(tar.as_slice());
     let places: Vec<(String, u64, u64, u64)> = archive
         .entries()
         .unwrap()
@@ -283,7 +283,7 @@ async fn a_backup_of_a_later_schema_or_format_is_refused_with_the_version_to_use
     let (tar, _) = backed_up(folder.path(), true).await;
     let rewritten = |change: fn(&mut serde_json::Value)| {
         let mut builder = tar::Builder::new(Vec::new());
-        for entry in tar::Archive::new(tar.as_slice(), newest_schema()).entries().unwrap() {
+        for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
             let mut entry = entry.unwrap();
             let (mut header, path) = (entry.header().clone(), entry.path().unwrap().into_owned());
             let mut bytes = Vec::new();
