@@ -183,7 +183,8 @@ async fn whoever_has_seen_a_line_goes_on_behind_it() {
     let job = running_job(&world).await;
     let expected = write(&world.store, job, 20_000);
     for seen in [0, 1, 9_999, expected.len() as u64 - 1] {
-        let logs::Place { offset, mut cut, lines } = logs::place_of(&world.store, job, 1, seen).await.unwrap();
+        let longshore_files::logs::Place { offset, mut cut, lines } =
+            logs::place_of(&world.store, job, 1, seen).await.unwrap();
         let mut reader = logs::read(&world.store, job, offset).await.unwrap();
         let mut rest: Vec<String> = lines.into_iter().map(|line| line.text).collect();
         while let Some(batch) = reader.next().await.unwrap() {

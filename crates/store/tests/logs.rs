@@ -12,7 +12,7 @@ use std::{
 
 use longshore_core::{JobId, Outcome, Record, RecordKind, Status, Stream, Timestamp};
 use longshore_files::logs::{LogEvents, LogReader, Renderer, StepHead};
-use longshore_store::{Store, StoreError, jobs, logs};
+use longshore_store::{Store, jobs, logs};
 
 mod world;
 use world::{World, now};
@@ -297,7 +297,7 @@ async fn a_full_disk_is_said_to_be_one_and_the_same_records_may_come_again() {
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let mut writer = world.store.logs().open_writer(job, 1).unwrap();
     let full = writer.append(&[output(1, b"x\n")]).unwrap_err();
-    assert!(matches!(full, StoreError::DiskFull(_)), "{full}");
+    assert!(matches!(full, longshore_files::FilesError::DiskFull(_)), "{full}");
     assert_eq!((writer.len(), writer.last_seq()), (0, 0));
     assert_eq!(std::io::Error::from(full).kind(), std::io::ErrorKind::StorageFull);
 }

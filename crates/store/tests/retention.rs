@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::{borrow::Cow, collections::BTreeMap, fs::File, time::Duration};
+use std::{borrow::Cow, fs::File, time::Duration};
 
 use longshore_core::plan::{Retry, RetryOn};
 use longshore_core::{ErrorKind, JobId, Outcome, Record, RecordKind, Stream, Timestamp};

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use longshore_core::{
     BuildPlan, DeliveryId, Event, EventName, JobPlan, Outcome, Person, RepoId, Slots, Status,
@@ -70,7 +70,6 @@ impl Scene {
             repo: self.repo.id,
             key: rand::random::<u64>().to_string(),
             event: "pull_request".to_owned(),
-            headers: BTreeMap::new(),
             body: b"{}".to_vec(),
             received_at: now(),
         };
