@@ -2,10 +2,12 @@
 """Checks which crate knows which, from `cargo metadata`: data flows one way, and nothing points back.
 
 Three tables hold the rules. A crate that is not in the first one is an error, so that nobody adds one unseen, and so is a name in a table
-that no crate has any more.
+that no crate has any more. In some crates the files, too, know each other in one direction only.
 """
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -18,6 +20,7 @@ MAY_KNOW = {
     "longshore-store": {"longshore-core", "longshore-files"},
     "longshore-forge": {"longshore-core"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
+    "longshore-engine-docker": {"longshore-core", "longshore-executor"},
     "longshore-pipeline": {"longshore-core"},
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
     "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge"},
@@ -27,7 +30,7 @@ MAY_KNOW = {
 
 # Who alone may name a library, and who may not even get it through others.
 ONLY = {
-    "bollard": {"longshore-executor"},
+    "bollard": {"longshore-engine-docker"},
     "sqlx": {"longshore-store"},
     "axum": {"longshore-api"},
 }
@@ -40,10 +43,30 @@ NEVER = {
     "longshore-files": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-store": {"axum", "bollard", "hyper"},
     "longshore-forge": {"sqlx", "axum", "bollard"},
-    "longshore-executor": {"sqlx", "axum"},
+    "longshore-executor": {"sqlx", "axum", "bollard", "hyper"},
+    "longshore-engine-docker": {"sqlx", "axum"},
     "longshore-scheduler": {"axum", "bollard", "hyper"},
     "longshore-api": {"bollard"},
 }
+# Crates whose files may not know each other in a circle.
+NO_CIRCLES = ["executor", "engine-docker"]
+
+
+def circles(crate: str) -> list[str]:
+    """The files of a crate that know each other in a circle, by what they `use` of it."""
+    folder = pathlib.Path(__file__).parent.parent / "crates" / crate / "src"
+    files = {path.stem: path for path in folder.glob("*.rs") if path.stem != "lib"}
+    knows = {}
+    for name, path in files.items():
+        text = path.read_text().split("#[cfg(test)]")[0]
+        groups = re.findall(r"^use crate::\{([^}]*)\}", text, re.MULTILINE)
+        named = re.findall(r"\bcrate::(\w+)", text) + [word for group in groups for word in re.findall(r"\w+", group)]
+        knows[name] = {other for other in named if other in files} - {name}
+    # What is left after every file that knows none of the rest has gone, knows itself.
+    while free := [name for name, others in knows.items() if not others & knows.keys()]:
+        for name in free:
+            del knows[name]
+    return sorted(knows)
 
 
 def main() -> int:
@@ -83,6 +106,9 @@ def main() -> int:
                   for lib in sorted(NEVER.get(name, set()) & everything_below(member))]
     told = set(MAY_KNOW) | set(NEVER) | set().union(*ONLY.values())
     wrong += [f"{name} is in a table of this script, and no crate is called so" for name in sorted(told - ours)]
+    for crate in NO_CIRCLES:
+        if found := circles(crate):
+            wrong.append(f"files of {crate} know each other in a circle, among them: {', '.join(found)}")
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
     print(f"{len(members)} crates, {len(wrong)} wrong dependencies")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests (those of the pages in a
-# real Chromium, which it installs), beside them the executor's once more on a newer engine, and that the tests left nothing on the engines.
+# real Chromium, which it installs), beside them those of the engine's crate once more on a newer engine, and that the tests left nothing on the engines.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -67,10 +67,10 @@ on_engine() {
   return $status
 }
 
-executor_on_second() {
+engine_docker_on_second() {
   # Of the whole workspace, by their names: with other features everything would be compiled once more.
   local names=() test
-  for test in crates/executor/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
+  for test in crates/engine-docker/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
   DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second on_engine "$second" --workspace "${names[@]}"
 }
 
@@ -116,9 +116,9 @@ cargo test --locked --workspace --no-run
 
 # They wait for engines more than they compute.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
-step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of the executor on a second engine beside them}"
+step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
 if [ -n "$second" ]; then
-  executor_on_second >"$second_log" 2>&1 &
+  engine_docker_on_second >"$second_log" 2>&1 &
   second_tests=$!
 fi
 status=0

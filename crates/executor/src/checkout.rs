@@ -1,4 +1,4 @@
-//! Where the workspace's first files come from, and how their bytes become messages.
+//! Reads the workspace's first files and turns them into messages to the agent.
 
 use std::{fmt, io, pin::Pin, sync::Arc};
 
@@ -32,69 +32,69 @@ pub trait CheckoutSource: Send + Sync {
 }
 
 /// A checkout that is being opened.
-pub(crate) type Prepared = AbortOnDropHandle<io::Result<CheckoutStream>>;
+pub(crate) type Opening = AbortOnDropHandle<io::Result<CheckoutStream>>;
 
-/// The checkout on its way, from session to session.
-pub(crate) struct Carrier {
-    /// Nothing once the agent has all of it, or needs none.
+/// Sends a checkout, in as many sessions as it takes.
+pub(crate) struct CheckoutSender {
+    /// `None` once the agent has all of it, or needs none.
     source: Option<Arc<dyn CheckoutSource>>,
-    /// Is being opened since before the first session.
-    prepared: Option<Prepared>,
+    /// Begun before the first session.
+    opening: Option<Opening>,
     /// The tar that the agent was given last, by this process.
     tar: Option<u64>,
     offset: u64,
-    carried: Carried,
+    sending: Sending,
 }
 
-enum Carried {
+enum Sending {
     ToOpen,
     Open(CheckoutStream),
     Nothing,
 }
 
-/// Why the checkout does not go on.
-pub(crate) enum Trouble {
-    /// It cannot be had.
+/// Why the checkout cannot be sent.
+pub(crate) enum CheckoutError {
+    /// It could not be opened or read.
     Source(io::Error),
-    /// The agent has the beginning of another.
+    /// The agent has the beginning of another one.
     Other,
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for CheckoutError {
     fn from(error: io::Error) -> Self {
         Self::Source(error)
     }
 }
 
-impl Carrier {
-    pub(crate) fn new(source: Option<Arc<dyn CheckoutSource>>, prepared: Option<Prepared>) -> Self {
-        Self { source, prepared, tar: None, offset: 0, carried: Carried::Nothing }
+impl CheckoutSender {
+    pub(crate) fn new(source: Option<Arc<dyn CheckoutSource>>, opening: Option<Opening>) -> Self {
+        Self { source, opening, tar: None, offset: 0, sending: Sending::Nothing }
     }
 
-    /// A session begins, and the agent has so many bytes.
-    pub(crate) fn go_on(&mut self, offset: u64) {
+    /// Begins a session with an agent that has this many bytes.
+    pub(crate) fn resume_at(&mut self, offset: u64) {
         self.offset = offset;
-        self.carried = if self.source.is_some() { Carried::ToOpen } else { Carried::Nothing };
+        self.sending = if self.source.is_some() { Sending::ToOpen } else { Sending::Nothing };
     }
 
-    /// The agent needs no more of it.
+    /// Stops: the agent needs no more of it.
     pub(crate) fn finish(&mut self) {
         self.source = None;
-        self.prepared = None;
-        self.carried = Carried::Nothing;
+        self.opening = None;
+        self.sending = Sending::Nothing;
     }
 
-    /// The next message; never, once all has been said. May be dropped and called again: no byte is lost, since a read
-    /// that is dropped has read nothing.
-    pub(crate) async fn next(&mut self) -> Result<ToAgent, Trouble> {
-        if matches!(self.carried, Carried::ToOpen) {
-            self.carried = Carried::Open(self.open().await?);
+    /// Returns the next message; never returns once all were returned. May be dropped and called again: a read that is dropped
+    /// has read nothing, so no byte is lost.
+    pub(crate) async fn next(&mut self) -> Result<ToAgent, CheckoutError> {
+        if matches!(self.sending, Sending::ToOpen) {
+            self.sending = Sending::Open(self.open().await?);
         }
-        let Carried::Open(stream) = &mut self.carried else { return std::future::pending().await };
+        let Sending::Open(stream) = &mut self.sending else { return std::future::pending().await };
         let mut data = BytesMut::with_capacity(CHUNK);
         let count = stream.bytes.read_buf(&mut data).await?;
         if count == 0 {
-            self.carried = Carried::Nothing;
+            self.sending = Sending::Nothing;
             return Ok(ToAgent::CheckoutEnd { length: self.offset });
         }
         let offset = self.offset;
@@ -102,23 +102,23 @@ impl Carrier {
         Ok(ToAgent::Checkout { offset, data: Bytes::from(data) })
     }
 
-    /// The tar, from where the agent has it.
-    async fn open(&mut self) -> Result<CheckoutStream, Trouble> {
-        // What an earlier process had made is gone with it.
+    /// Opens the tar at the first byte that the agent does not have.
+    async fn open(&mut self) -> Result<CheckoutStream, CheckoutError> {
+        // The tar that an earlier process sent is gone with that process.
         if self.offset > 0 && self.tar.is_none() {
-            return Err(Trouble::Other);
+            return Err(CheckoutError::Other);
         }
-        let mut stream = match (&mut self.prepared, &self.source) {
+        let mut stream = match (&mut self.opening, &self.source) {
             (Some(task), _) => {
                 let opened = task.await;
-                self.prepared = None;
+                self.opening = None;
                 opened.map_err(io::Error::other)??
             }
             (None, Some(source)) => source.open().await?,
             (None, None) => return std::future::pending().await,
         };
         if self.offset > 0 && self.tar != Some(stream.tar) {
-            return Err(Trouble::Other);
+            return Err(CheckoutError::Other);
         }
         self.tar = Some(stream.tar);
         let known = tokio::io::copy(&mut (&mut stream.bytes).take(self.offset), &mut tokio::io::sink()).await?;

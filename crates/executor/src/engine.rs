@@ -1,235 +1,179 @@
-//! The engine's front door: connect, and what every part shares.
+//! The port: what the policy of running jobs needs of an engine, and nothing of how an engine does it.
 //!
-//! The server and `longshore run` hold one [`Engine`] each, for as long as they live. Its background work (removals, making
-//! sandboxes ready) is owned by it and ends with [`Engine::shutdown`].
+//! Implemented by `engine-docker`. A Kubernetes engine would start a pod where Docker starts a container in a sandbox; the words
+//! here are the pod's: a **sandbox** holds the network namespace, a **container** runs an agent as PID 1, a **volume** holds
+//! its workspace and its spool, a **link** carries bytes to and from the agent.
+//!
+//! Every answer is checked by the engine's crate: what cannot be understood is [`EngineError::NotUnderstood`], never a guess, and
+//! answers have a limit in size. No call waits for anything but the engine; retries and pauses are ours.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::fmt;
 
-use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use longshore_core::{BuildId, ImageRef};
+use tokio::sync::mpsc;
 
-use crate::agent_image::AgentImage;
-use crate::error::{ApiResult as _, EngineError, io_kind};
-use crate::image::Images;
-use crate::network::Network;
-use crate::options::EngineOptions;
-use crate::quota::Quotas;
-use crate::removal::Removals;
-use crate::sandbox::Sandboxes;
+use crate::attempt::AttemptId;
+use crate::error::EngineError;
+use crate::link::Link;
+use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
+use crate::objects::{AgentObject, ObjectId, Objects};
+use crate::options::Limits;
 
-/// For the last removals of a process, on an engine that is there.
-const DRAIN: Duration = Duration::from_secs(60);
-/// The oldest API that has all we need: Docker 20.10's.
-const OLDEST_API: (usize, usize) = (1, 41);
-/// How long a call may wait for the first byte of its answer.
-const CALL_SECONDS: u64 = 120;
+/// What a call answers.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// A connection to the engine with everything of ours on it. Cheap to clone.
-#[derive(Clone)]
-pub struct Engine {
-    pub(crate) shared: Arc<Shared>,
+/// Whatever starts containers.
+pub trait Engine: fmt::Debug + Send + Sync {
+    /// The name that everything we make there carries.
+    fn instance(&self) -> &Instance;
+
+    /// Makes ready what every job needs and would otherwise wait for: the agent's program, the network.
+    fn prepare(&self) -> Answer<'_, ()>;
+
+    /// The image, if it can be started without a pull.
+    fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>>;
+
+    /// Pulls the image, once. Lines about how far it is go to `notes`. Ends when it is dropped.
+    fn pull<'a>(&'a self, image: &'a ImageRef, notes: &'a mpsc::Sender<String>) -> Answer<'a, ()>;
+
+    /// Creates a sandbox and does not start it. It may be there although the answer was lost: the caller knows its name.
+    fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId>;
+
+    /// Starts a sandbox that was just created.
+    fn start_sandbox<'a>(&'a self, sandbox: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Running sandboxes of this instance and of this program's version that were created for `scope`.
+    fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>>;
+
+    /// Creates a job's container with its volume, and does not start it.
+    fn create<'a>(&'a self, pod: &'a PodSpec<'a>) -> Answer<'a, Pod>;
+
+    /// Starts a container that was just created. The link is open before the first byte is written, and so loses none.
+    fn start<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link>;
+
+    /// What was created for an attempt. It is found from the attempt alone: a process may have died between any two calls.
+    fn find(&self, attempt: AttemptId) -> Answer<'_, Option<FoundPod>>;
+
+    /// A link to a container that runs.
+    fn attach<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link>;
+
+    /// Whether a container runs, and how it ended.
+    fn standing<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Standing>;
+
+    /// Kills every process in a container. Returns once the engine has taken the order.
+    fn kill<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// The spool in an ended container's volume, file by file in the order of the names. There is none where the error
+    /// [is "not found"](EngineError::is_not_found).
+    fn read_spool(&self, container: &ContainerId) -> BoxStream<'static, Result<SpoolPiece, EngineError>>;
+
+    /// What of an instance is there; with `None`, of every instance. A list only hints: what it names may be gone by now.
+    fn list<'a>(&'a self, instance: Option<&'a Instance>) -> Answer<'a, Objects>;
+
+    /// The copies of our program on this engine, in every version.
+    fn list_agents(&self) -> Answer<'_, Vec<AgentObject>>;
+
+    /// Removes one thing, a container with its processes. What somebody uses is refused as a conflict.
+    fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()>;
+
+    /// Brings our program to the engine again, because the one that is there does not run. `false` if that cannot be done
+    /// now, or does not help on this engine.
+    fn renew_agent(&self) -> BoxFuture<'_, bool>;
 }
 
-/// What every part of the executor works with.
-pub(crate) struct Shared {
-    pub(crate) docker: Docker,
-    pub(crate) options: EngineOptions,
-    pub(crate) agent: AgentImage,
-    pub(crate) network: Network,
-    pub(crate) sandboxes: Sandboxes,
-    pub(crate) images: Images,
-    pub(crate) quotas: Quotas,
-    pub(crate) removals: Removals,
-    pub(crate) starts: Starts,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
+/// What has to be known of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Containers are created from the id: a tag that moves meanwhile changes nothing.
+    pub id: ImageId,
+    /// Its USER.
+    pub user: String,
+    /// `amd64`; empty if the image does not say.
+    pub architecture: String,
+    /// Names of its labels that look like ours: its containers must not inherit them.
+    pub labels: Vec<String>,
 }
 
-impl Engine {
-    /// Connects and agrees on an API version, in one call.
-    ///
-    /// # Errors
-    /// No socket, no permission on it, nobody answering, or an engine that is too old or too new; each says what to do.
-    pub async fn connect(options: EngineOptions) -> Result<Self, EngineError> {
-        let docker = dial(&options.docker_host).await?;
-        let shared = Arc::new(Shared {
-            agent: AgentImage::new(&options),
-            network: Network::new(&options),
-            sandboxes: Sandboxes::new(),
-            images: Images::new(),
-            quotas: Quotas::default(),
-            removals: Removals::new(),
-            starts: Starts::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            docker,
-            options,
-        });
-        Ok(Self { shared })
-    }
-
-    /// Makes ready what the first job would have to wait for: the agent's image and volume, the network, spare sandboxes.
-    ///
-    /// # Errors
-    /// What the first job would have met.
-    pub async fn prepare(&self) -> Result<(), EngineError> {
-        self.shared.agent.ready(&self.shared).await?;
-        if self.shared.options.sandboxes_ready > 0 {
-            self.shared.network.ready(&self.shared).await?;
-            Sandboxes::refill(&self.shared);
-        }
-        Ok(())
-    }
-
-    /// Waits until everything that is due to be removed is.
-    pub async fn settled(&self) {
-        self.shared.removals.drained().await;
-    }
-
-    /// Ends the background work. With `drain`, removals that are due are done first, as far as an engine that is away allows;
-    /// without, the next start's sweep finds what is left. Idle sandboxes of the pool are removed unless they end by themselves.
-    pub async fn shutdown(&self, drain: bool) {
-        if drain {
-            let drained = async {
-                // Removals give sandboxes back to the pool.
-                self.shared.removals.drained().await;
-                Sandboxes::drain(&self.shared);
-                self.shared.removals.drained().await;
-            };
-            let _ = tokio::time::timeout(self.shared.options.patience.max(DRAIN), drained).await;
-        }
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
-    }
+/// A sandbox to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSpec {
+    pub name: ContainerName,
+    /// Set if other processes shall find it for jobs of this scope.
+    pub scope: Option<String>,
 }
 
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("options", &self.shared.options).finish_non_exhaustive()
-    }
+/// A job's container to create.
+#[derive(Debug)]
+pub struct PodSpec<'a> {
+    pub build: BuildId,
+    pub attempt: AttemptId,
+    pub image: &'a Image,
+    /// Whose network namespace it joins.
+    pub sandbox: &'a ContainerId,
+    pub nonce: Nonce,
+    pub limits: &'a Limits,
 }
 
-/// The API version that was agreed on, as `1.41`.
-pub(crate) fn api_version(docker: &Docker) -> String {
-    docker.client_version().to_string()
+/// A job's container with what belongs to it. All of it can be [found](Engine::find) again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    pub container: ContainerId,
+    pub volume: VolumeName,
+    pub sandbox: ContainerId,
+    /// Sessions with its agent open with it.
+    pub nonce: Nonce,
+    /// The image's USER: part of the agent's orders, should it not have got them yet.
+    pub user: String,
 }
 
-async fn dial(host: &str) -> Result<Docker, EngineError> {
-    let Some(path) = host.strip_prefix("unix://").filter(|path| path.starts_with('/')) else {
-        return Err(EngineError::UnsupportedHost(host.to_owned()));
-    };
-    let path = PathBuf::from(path);
-    let docker = Docker::connect_with_unix(host, CALL_SECONDS, API_DEFAULT_VERSION).api("be connected to")?;
-    let said = match docker.version().await {
-        Ok(said) => said,
-        Err(error) => {
-            return Err(match io_kind(&error) {
-                Some(std::io::ErrorKind::PermissionDenied) => EngineError::SocketDenied { gid: group_of(&path), path },
-                Some(std::io::ErrorKind::NotFound) => EngineError::NoSocket(path),
-                _ => EngineError::from_api("tell its version", error),
-            });
-        }
-    };
-    let agreed = agree(&said.api_version.unwrap_or_default(), said.min_api_version.as_deref())?;
-    let docker = Docker::connect_with_unix(host, CALL_SECONDS, &agreed).api("be connected to")?;
-    let prefix = format!("/v{agreed}");
-    // bollard leaves the version out, and an engine takes that for its newest one.
-    Ok(docker.with_request_modifier(move |mut request| {
-        let mut parts = request.uri().clone().into_parts();
-        parts.path_and_query = parts.path_and_query.and_then(|path| format!("{prefix}{path}").parse().ok());
-        if let Ok(uri) = parts.try_into() {
-            *request.uri_mut() = uri;
-        }
-        request
-    }))
+/// A pod that was found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPod {
+    pub pod: Pod,
+    /// It runs, or has run. Nothing has run in one that was only created.
+    pub started: bool,
 }
 
-/// The newest API that both sides speak, of what the engine says of its `newest` and its `oldest`.
-fn agree(newest: &str, oldest: Option<&str>) -> Result<ClientVersion, EngineError> {
-    let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
-    let theirs = numbers(newest).filter(|theirs| *theirs >= OLDEST_API);
-    let theirs = theirs.ok_or_else(|| EngineError::TooOld(newest.to_owned()))?;
-    if let Some(oldest) = oldest
-        && numbers(oldest).is_some_and(|oldest| oldest > ours)
-    {
-        return Err(EngineError::TooNew { oldest: oldest.to_owned(), ours: API_DEFAULT_VERSION.to_string() });
-    }
-    let (major_version, minor_version) = theirs.min(ours);
-    Ok(ClientVersion { major_version, minor_version })
+/// How a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Running,
+    Ended(End),
+    /// There is no such container.
+    Vanished,
 }
 
-fn numbers(version: &str) -> Option<(usize, usize)> {
-    let (major, minor) = version.split_once('.')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Of its first process; 128 + n for signal n.
+    pub code: i64,
+    /// The kernel killed something in it for its memory.
+    pub out_of_memory: bool,
+    /// The engine could not run the program at all.
+    pub cannot_run: bool,
+    /// What the engine says about it.
+    pub message: Option<String>,
+    pub removal: Removal,
 }
 
-fn group_of(path: &Path) -> u32 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.gid())
+/// Whether an ended container is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    No,
+    UnderWay,
+    /// The engine began to remove it and gave up.
+    Failed,
 }
 
-/// How many jobs are being started at the moment: background work waits for none.
-#[derive(Default)]
-pub(crate) struct Starts {
-    count: AtomicUsize,
-    none: Notify,
-}
-
-impl Starts {
-    /// A start is under way until the guard is dropped.
-    pub(crate) fn begin(&self) -> StartGuard<'_> {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        StartGuard(self)
-    }
-
-    /// Returns when no start is under way.
-    pub(crate) async fn quiet(&self) {
-        loop {
-            let notified = self.none.notified();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
-pub(crate) struct StartGuard<'a>(&'a Starts);
-
-impl Drop for StartGuard<'_> {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.none.notify_waiters();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_api_that_both_sides_speak_is_agreed_on() {
-        let ours = API_DEFAULT_VERSION.to_string();
-        for (newest, oldest, agreed) in [
-            ("1.41", Some("1.12"), "1.41"),
-            ("1.45", Some("1.24"), "1.45"),
-            ("1.41", None, "1.41"),
-            ("1.99", Some("1.44"), &ours),
-            ("1.99", Some(&ours), &ours),
-            ("2.0", Some("1.44"), &ours),
-        ] {
-            assert_eq!(agree(newest, oldest).unwrap().to_string(), agreed, "{newest} {oldest:?}");
-        }
-        for (newest, oldest) in [("1.40", Some("1.12")), ("1.9", None), ("", None), ("new", Some("old"))] {
-            assert!(matches!(agree(newest, oldest), Err(EngineError::TooOld(_))), "{newest} {oldest:?}");
-        }
-        assert!(matches!(agree("1.99", Some("1.98")), Err(EngineError::TooNew { .. })));
-    }
+/// A piece of a spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpoolPiece {
+    /// A file begins. Everything that is not a plain file comes with `plain` unset and without bytes.
+    File { name: String, length: u64, plain: bool },
+    /// The next bytes of the file.
+    Bytes(Bytes),
 }

@@ -1,54 +1,50 @@
-//! The engine: sandboxes, job containers, the agent's stream.
+//! The policy of running jobs in containers, on any engine.
 //!
-//! Runs one attempt of a job at a time for whoever asks (the dispatcher of a server, `longshore run`), takes over what an earlier
-//! process left running (`adoption`), and keeps the engine clean. The only crate that names bollard. It never sees the
-//! database: what happens is told through updates and the journal.
+//! Runs attempts of jobs for whoever asks (the dispatcher of a server, `longshore run`), takes over what an earlier process left
+//! running, and cleans up. It names no engine: [`Engine`] is the port that an engine's crate implements. It never sees the
+//! database either: what happens goes to updates and the journal.
 //!
-//! The way of a job: [`Engine::run_job`] (`job`) has a container started (`placement`, with `image`, `agent_image`, `sandbox`, `container`)
-//! and follows its agent (`drive`, session by session in `session`, its messages into the journal by `log_recorder`); what is left is
-//! taken away in the background (`removal`).
-//!
-//! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. Secrets are in none of them.
+//! The way of a job: [`Executor::run_job`] (`run`) has a container started (`placement`, with `images`, `sandboxes`, `agent`) and
+//! follows its agent (`follow`, session by session in `session`, its messages into the journal by `log_recorder`); what is left is
+//! removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) joins that way in the middle.
 
 mod adoption;
-mod agent_image;
+mod agent;
+mod attempt;
 mod checkout;
-mod confinement;
-mod container;
-mod doctor;
-mod drive;
-mod engine;
+mod cleaning;
+mod cleanup;
+pub mod engine;
 mod error;
-mod fault;
-mod image;
-mod inventory;
-mod job;
+mod executor;
+mod follow;
+mod images;
 mod journal;
-pub mod labels;
-mod leftovers;
 mod link;
 mod log_recorder;
-mod network;
+pub mod names;
+pub mod objects;
 mod options;
-mod patience;
 mod placement;
-mod quota;
 mod removal;
-mod runtime_dir;
-mod sandbox;
+mod request;
+mod run;
+pub mod runtime_dir;
+mod sandboxes;
 mod session;
-mod trial;
+mod spool;
+mod starts;
+mod wait;
 
-pub use adoption::AdoptRequest;
+pub use attempt::AttemptId;
 pub use checkout::{CheckoutSource, CheckoutStream};
-pub use confinement::Gap;
-pub use doctor::{Finding, doctor};
+pub use cleaning::{CleanScope, Orphans, Removed};
 pub use engine::Engine;
-pub use error::EngineError;
-pub use inventory::{CleanScope, ContainerObject, Leftovers, NamedObject, Objects, Removed};
-pub use job::{JobRequest, JobUpdate, Phase};
+pub use error::{EngineError, Refusal};
+pub use executor::Executor;
 pub use journal::Journal;
-pub use labels::AttemptId;
+pub use link::{FromLink, Link};
 pub use longshore_agent_protocol::StepResult;
 pub use longshore_agent_protocol::message::StepStatus;
-pub use options::{EngineOptions, Limits, PullPolicy};
+pub use options::{ExecutorOptions, Limits, PullPolicy};
+pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase};

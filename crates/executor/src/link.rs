@@ -1,59 +1,88 @@
-//! The attached stream to a container: bytes to its standard input, bytes from its standard output.
+//! A link: a duplex stream of bytes between us and an agent, whatever carries it.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use bollard::container::LogOutput;
-use bollard::errors::Error as ApiError;
-use bollard::query_parameters::AttachContainerOptionsBuilder;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-
-use crate::engine::Shared;
-use crate::error::{ApiResult as _, EngineError};
 
 /// What is kept of the agent's standard error: it writes there only when it cannot go on.
 const STDERR_KEPT: usize = 2048;
 
-/// The reading half.
-pub(crate) struct LinkReader {
-    output: Pin<Box<dyn Stream<Item = Result<LogOutput, ApiError>> + Send>>,
-    pub(crate) stderr: Vec<u8>,
+/// What comes over a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromLink {
+    /// The agent's frames.
+    Stdout(Bytes),
+    /// For people.
+    Stderr(Bytes),
+    /// Instead of the agent, the engine says that it cannot run the program.
+    CannotRun(Bytes),
 }
 
-/// The writing half, with what has not been written yet: a write that is given up in the middle goes on later.
+/// A link as an engine gives it. Its output ends when it is cut, whatever cut it.
+pub struct Link {
+    pub output: BoxStream<'static, FromLink>,
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+impl Link {
+    pub(crate) fn split(self) -> (LinkReader, LinkWriter) {
+        (
+            LinkReader { output: self.output, stderr: Vec::new(), cannot_run: false },
+            LinkWriter { input: self.input, buffer: BytesMut::new() },
+        )
+    }
+}
+
+/// The reading half.
+pub(crate) struct LinkReader {
+    output: BoxStream<'static, FromLink>,
+    stderr: Vec<u8>,
+    cannot_run: bool,
+}
+
+/// The writing half, with what has not been written yet: a write that is dropped in the middle goes on later.
 pub(crate) struct LinkWriter {
     input: Pin<Box<dyn AsyncWrite + Send>>,
     pub(crate) buffer: BytesMut,
 }
 
-/// Attaches; returns once the engine has.
-pub(crate) async fn attach(shared: &Shared, container: &str) -> Result<(LinkReader, LinkWriter), EngineError> {
-    let options = AttachContainerOptionsBuilder::new().stream(true).stdin(true).stdout(true).stderr(true).build();
-    let attached = shared.docker.attach_container(container, Some(options)).await.api("attach to a container")?;
-    Ok((
-        LinkReader { output: attached.output, stderr: Vec::new() },
-        LinkWriter { input: attached.input, buffer: BytesMut::new() },
-    ))
+/// What came on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    pub(crate) text: String,
+    /// It is the engine's: the program cannot be run.
+    pub(crate) cannot_run: bool,
 }
 
 impl LinkReader {
-    /// The next bytes of standard output; `None` at the end, whatever ended it.
+    /// The next bytes of standard output; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             match self.output.next().await? {
-                Ok(LogOutput::StdOut { message }) => return Some(message),
-                Ok(LogOutput::StdErr { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
-                    let room = STDERR_KEPT.saturating_sub(self.stderr.len());
-                    self.stderr.extend_from_slice(&message[..message.len().min(room)]);
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the attached stream broke");
-                    return None;
+                FromLink::Stdout(bytes) => return Some(bytes),
+                FromLink::Stderr(bytes) => self.keep(&bytes),
+                FromLink::CannotRun(bytes) => {
+                    self.cannot_run = true;
+                    self.keep(&bytes);
                 }
             }
         }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = STDERR_KEPT.saturating_sub(self.stderr.len());
+        self.stderr.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     /// Reads to the end, keeping nothing.
@@ -61,11 +90,11 @@ impl LinkReader {
         while self.next().await.is_some() {}
     }
 
-    /// What the agent said on standard error, for people.
-    pub(crate) fn complaint(&self) -> Option<String> {
+    /// What came on standard error, if anything did.
+    pub(crate) fn complaint(&self) -> Option<Complaint> {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+        (!text.is_empty()).then(|| Complaint { text: text.to_owned(), cannot_run: self.cannot_run })
     }
 }
 

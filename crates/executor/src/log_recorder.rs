@@ -1,8 +1,8 @@
-//! From messages to the journal: batches are written on a blocking thread while the next one fills up.
+//! Writes an agent's messages to the journal: one batch is written on a blocking thread while the next one fills up.
 //!
-//! Owned by one driver. Memory is bounded: the driver reads no further while [`LogRecorder::is_full`]. What a batch means (acknowledge
-//! this, tell that, the job is over) is true only after it is on disk, and is kept here until it has been told: whoever waits
-//! for a batch may be dropped in the middle.
+//! Each job has one. Memory is bounded: its owner reads no further while [`LogRecorder::is_full`]. A batch has effects (an
+//! acknowledgement, updates, the job's end) only once it is on disk. They are kept here until they were sent, so that a wait
+//! for a batch may be dropped at any time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -13,16 +13,17 @@ use bytes::Bytes;
 use longshore_agent_protocol::mask::{Patterns, masked};
 use longshore_agent_protocol::{FromAgent, JobEnd, JobResult};
 use longshore_core::record::RecordKind;
-use longshore_core::{Record, Stream, Timestamp};
+use longshore_core::{ErrorKind, Outcome, Record, Stream, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::job::JobUpdate;
+use crate::error::EngineError;
 use crate::journal::Journal;
+use crate::request::JobUpdate;
 
-/// The driver stops reading at so many bytes that wait to be written; the one being written is as large at most.
+/// Reading stops when so many bytes wait to be written. The batch being written is no larger.
 const FULL_BYTES: usize = 4 << 20;
-/// And at so many records.
+/// Reading stops when so many records wait to be written.
 const FULL_RECORDS: usize = 16 << 10;
 
 /// Turns messages into records and writes them.
@@ -31,24 +32,24 @@ pub(crate) struct LogRecorder {
     journal: Option<Box<dyn Journal>>,
     writing: Option<JoinHandle<Appended>>,
     pending: Batch,
-    /// The job's secrets, looked for once more: whatever the agent has become, they do not reach the log.
+    /// The job's secrets. They are masked here once more: whatever the agent has become, they do not reach the log.
     patterns: Option<Arc<Patterns>>,
     /// Bytes that the job may still print.
     left: u64,
     /// A step has begun: the agent has the whole checkout.
     step_began: bool,
-    /// What is on disk.
-    written: Meaning,
+    /// The effects of what is on disk.
+    written: Effects,
 }
 
-/// The journal back, whether the batch is in it, and what that means.
-type Appended = (Box<dyn Journal>, io::Result<()>, Meaning);
+/// The journal, whether the batch is in it, and the effects of the batch.
+type Appended = (Box<dyn Journal>, io::Result<()>, Effects);
 
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
     bytes: usize,
-    meaning: Meaning,
+    effects: Effects,
 }
 
 struct Entry {
@@ -59,20 +60,20 @@ struct Entry {
     data: Bytes,
 }
 
-/// What is true of the job once this is on disk.
+/// What follows once a batch is on disk.
 #[derive(Debug, Default)]
-struct Meaning {
+struct Effects {
     /// The agent's highest number in it; 0 if it held only notes.
     seq: u64,
-    /// Not told yet.
+    /// Not sent yet.
     updates: VecDeque<JobUpdate>,
-    /// The job's end was in it.
+    /// The job's end, if it was in it.
     finished: Option<JobResult>,
-    /// And it said that other jobs may have its sandbox.
+    /// The job's end says that other jobs may have its sandbox.
     sandbox_as_it_was: bool,
 }
 
-impl Meaning {
+impl Effects {
     fn add(&mut self, later: Self) {
         self.seq = self.seq.max(later.seq);
         self.updates.extend(later.updates);
@@ -82,16 +83,16 @@ impl Meaning {
 }
 
 impl LogRecorder {
-    /// `most`: bytes that the job may print from here on.
-    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, most: u64) -> Self {
+    /// The job may print `limit` bytes from here on.
+    pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, limit: u64) -> Self {
         let step_began = !journal.milestones().is_empty();
-        let written = Meaning { seq: journal.last_seq(), ..Meaning::default() };
+        let written = Effects { seq: journal.last_seq(), ..Effects::default() };
         Self {
             journal: Some(journal),
             writing: None,
             pending: Batch::default(),
             patterns,
-            left: most,
+            left: limit,
             step_began,
             written,
         }
@@ -107,15 +108,15 @@ impl LogRecorder {
         self.written.finished.as_ref()
     }
 
-    /// Whether the job's agent has said that it leaves its sandbox as it was.
+    /// Whether the job's agent has reported that it leaves its sandbox as it was.
     pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
         self.written.sandbox_as_it_was
     }
 
-    /// Tells what is on disk and has not been told. May be dropped and called again.
-    pub(crate) async fn tell(&mut self, updates: &mpsc::Sender<JobUpdate>) {
+    /// Sends the updates that are on disk and were not sent yet. May be dropped and called again.
+    pub(crate) async fn send_updates(&mut self, updates: &mpsc::Sender<JobUpdate>) {
         while !self.written.updates.is_empty() {
-            // With nobody there to hear it, there is nothing to wait for.
+            // Without a receiver there is nothing to wait for.
             let permit = updates.reserve().await.ok();
             let update = self.written.updates.pop_front();
             if let Some((permit, update)) = permit.zip(update) {
@@ -124,9 +125,9 @@ impl LogRecorder {
         }
     }
 
-    /// What an earlier process had written of the job's course is to be told as it would have been then. Before the first batch.
-    pub(crate) fn recall(&mut self) {
-        let Meaning { updates, finished, .. } = &mut self.written;
+    /// Queues the updates that an earlier process had written and may not have sent. Call it before the first batch.
+    pub(crate) fn restore_updates(&mut self) {
+        let Effects { updates, finished, .. } = &mut self.written;
         for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
             let Record { time, step, .. } = record;
             match record.kind {
@@ -156,8 +157,8 @@ impl LogRecorder {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }
 
-    /// Whether the job has printed more than it may. Nothing more of what it prints is kept.
-    pub(crate) const fn is_over(&self) -> bool {
+    /// Whether the job has printed more than it may. What it prints then is dropped.
+    pub(crate) const fn is_over_limit(&self) -> bool {
         self.left == 0
     }
 
@@ -165,15 +166,15 @@ impl LogRecorder {
         self.writing.is_some()
     }
 
-    /// A line of our own.
+    /// Writes a line of our own.
     pub(crate) fn note(&mut self, text: &str) {
         let mut line = text.to_owned();
         line.push('\n');
         self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
     }
 
-    /// A numbered message of the agent's. The two that belong to a session only are no records.
-    pub(crate) fn message(&mut self, seq: u64, message: FromAgent) {
+    /// Takes a numbered message of the agent. The two that belong to a session only make no record.
+    pub(crate) fn record(&mut self, seq: u64, message: FromAgent) {
         let at = Timestamp::from_millis;
         match message {
             FromAgent::Ready { .. } | FromAgent::Lost => return,
@@ -194,23 +195,23 @@ impl LogRecorder {
             FromAgent::StepStarted { step, time_ms } => {
                 self.step_began = true;
                 self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
-                self.pending.meaning.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
+                self.pending.effects.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
             }
             FromAgent::StepFinished { step, time_ms, result } => {
                 self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
-                self.pending.meaning.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
+                self.pending.effects.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
             }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
                 let JobEnd { result, outputs, sandbox } = end;
-                self.pending.meaning.sandbox_as_it_was = sandbox.as_it_was;
+                self.pending.effects.sandbox_as_it_was = sandbox.as_it_was;
                 if !outputs.is_empty() {
-                    self.pending.meaning.updates.push_back(JobUpdate::Outputs(outputs));
+                    self.pending.effects.updates.push_back(JobUpdate::Outputs(outputs));
                 }
-                self.pending.meaning.finished = Some(result);
+                self.pending.effects.finished = Some(result);
             }
         }
-        self.pending.meaning.seq = seq;
+        self.pending.effects.seq = seq;
     }
 
     fn push(&mut self, seq: u64, time: Timestamp, step: u16, kind: RecordKind, data: Bytes) {
@@ -222,7 +223,7 @@ impl LogRecorder {
         self.pending.entries.push(Entry { seq, time, step, kind, data });
     }
 
-    /// Begins to write what has come, if nothing is being written.
+    /// Begins to write what has come, unless a batch is being written.
     pub(crate) fn start(&mut self) {
         if self.pending.entries.is_empty() {
             return;
@@ -242,7 +243,7 @@ impl LogRecorder {
                 })
                 .collect();
             let appended = journal.append(&records);
-            (journal, appended, batch.meaning)
+            (journal, appended, batch.effects)
         }));
     }
 
@@ -251,10 +252,10 @@ impl LogRecorder {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let joined = writing.await;
         self.writing = None;
-        let (journal, appended, meaning) = joined.map_err(io::Error::other)?;
+        let (journal, appended, effects) = joined.map_err(io::Error::other)?;
         self.journal = Some(journal);
         appended?;
-        self.written.add(meaning);
+        self.written.add(effects);
         self.start();
         Ok(())
     }
@@ -275,6 +276,31 @@ impl LogRecorder {
             tokio::task::spawn_blocking(move || journal.close()).await.map_err(io::Error::other)??;
         }
         Ok(())
+    }
+
+    /// Closes the journal, with the reason as its last line if the outcome is an error of ours.
+    pub(crate) async fn end(mut self, outcome: Outcome) -> Outcome {
+        if let Outcome::Error { message, .. } = &outcome {
+            self.note(&format!("error: {message}"));
+        }
+        match self.close().await {
+            Ok(()) => outcome,
+            Err(error) => journal_outcome(&error),
+        }
+    }
+}
+
+/// The error of a start that was given up because the journal could not be written.
+pub(crate) fn journal_failed(error: io::Error) -> EngineError {
+    EngineError::Local { what: "the job's log could not be written", reason: error.to_string() }
+}
+
+/// The outcome of a job whose journal cannot be written: a log with holes is worse than none.
+pub(crate) fn journal_outcome(error: &io::Error) -> Outcome {
+    let kind = if error.kind() == io::ErrorKind::StorageFull { ErrorKind::DiskFull } else { ErrorKind::Internal };
+    Outcome::Error {
+        kind,
+        message: format!("the job's log could not be written: {error}; free some space in Longshore's data folder"),
     }
 }
 
@@ -313,9 +339,9 @@ mod tests {
         let mut recorder =
             LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), Patterns::new(&["s3cret-value"]).unwrap(), 1 << 20);
         let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
-        recorder.message(1, output(b"a s3cret-value b\n"));
-        recorder.message(2, output(b"nothing\n"));
-        recorder.message(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
+        recorder.record(1, output(b"a s3cret-value b\n"));
+        recorder.record(2, output(b"nothing\n"));
+        recorder.record(3, FromAgent::Note { step: 0, time_ms: 0, text: "of s3cret-value".into() });
         recorder.close().await.unwrap();
         assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "a *** b\nnothing\nof ***\n");
     }
@@ -325,12 +351,12 @@ mod tests {
         let kept = Arc::default();
         let mut recorder = LogRecorder::new(Box::new(Kept(Arc::clone(&kept))), None, 5);
         let output = |data: &'static [u8]| FromAgent::Output { step: 0, stderr: false, time_ms: 0, data: data.into() };
-        recorder.message(1, output(b"abc"));
-        assert!(!recorder.is_over());
-        recorder.message(2, output(b"defg"));
-        recorder.message(3, output(b"hij"));
-        assert!(recorder.is_over());
-        recorder.message(4, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() });
+        recorder.record(1, output(b"abc"));
+        assert!(!recorder.is_over_limit());
+        recorder.record(2, output(b"defg"));
+        recorder.record(3, output(b"hij"));
+        assert!(recorder.is_over_limit());
+        recorder.record(4, FromAgent::Note { step: 0, time_ms: 0, text: "!".into() });
         recorder.flush().await.unwrap();
         assert_eq!(recorder.last_seq(), 4);
         assert_eq!(String::from_utf8_lossy(&kept.lock().unwrap()), "abcde!\n");
@@ -340,17 +366,17 @@ mod tests {
     async fn what_is_on_disk_is_told_though_a_telling_was_dropped_in_the_middle() {
         let mut recorder = LogRecorder::new(Box::new(Kept(Arc::default())), None, 1 << 20);
         for step in 0..3 {
-            recorder.message(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
+            recorder.record(u64::from(step) + 1, FromAgent::StepStarted { step, time_ms: 0 });
         }
         let end = JobResult::Success.into();
-        recorder.message(4, FromAgent::JobFinished { time_ms: 0, end });
+        recorder.record(4, FromAgent::JobFinished { time_ms: 0, end });
         assert_eq!(recorder.finished(), None, "not on disk yet");
         recorder.flush().await.unwrap();
         let (updates, mut heard) = mpsc::channel(1);
         // There is room for one; the clock, or whatever else, ends the wait for the next.
         tokio::select! {
             biased;
-            () = recorder.tell(&updates) => panic!("nobody reads"),
+            () = recorder.send_updates(&updates) => panic!("nobody reads"),
             () = std::future::ready(()) => {}
         }
         let reading = async {
@@ -361,7 +387,7 @@ mod tests {
             }
             steps
         };
-        let (steps, ()) = tokio::join!(reading, recorder.tell(&updates));
+        let (steps, ()) = tokio::join!(reading, recorder.send_updates(&updates));
         assert_eq!(steps, [0, 1, 2]);
         assert_eq!(recorder.finished(), Some(&JobResult::Success));
         assert_eq!(recorder.last_seq(), 4);

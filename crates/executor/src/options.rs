@@ -1,28 +1,18 @@
-//! What an [`Engine`](crate::Engine) and a job are told once, before anything runs.
+//! What an [`Executor`](crate::Executor) and a job are told once, before anything runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How to reach the engine and what to keep on it.
+/// How jobs are run on an engine.
 #[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// `unix:///var/run/docker.sock`.
-    pub docker_host: String,
-    /// The name in our labels and the network's name: two instances on one engine never touch each other's objects.
-    pub instance: String,
-    /// The static program that becomes the agent; by default this process's own.
-    pub executable: PathBuf,
+pub struct ExecutorOptions {
     /// Sandboxes kept ready for jobs of no scope yet; 0 makes each on demand.
     pub sandboxes_ready: usize,
-    /// A sandbox that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
-    pub sandbox_idle: Option<Duration>,
     /// Idle sandboxes kept at most, used ones included.
     pub sandbox_limit: usize,
     /// For short-lived processes: sandboxes outlive the process, are found again by their labels and locked by files in
     /// this folder. `None` keeps the pool in memory.
     pub runtime_dir: Option<PathBuf>,
-    /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
-    pub network_subnet: Option<String>,
     /// How long a job waits for an engine that went away before it is given up.
     pub patience: Duration,
     /// How long an agent may take to answer: it does within milliseconds; on a host that starts fifty others, within seconds.
@@ -31,19 +21,13 @@ pub struct EngineOptions {
     pub pull_patience: Duration,
 }
 
-impl EngineOptions {
-    /// A server's defaults for `instance` on the engine at `docker_host`.
-    #[must_use]
-    pub fn new(docker_host: impl Into<String>, instance: impl Into<String>) -> Self {
+impl Default for ExecutorOptions {
+    /// A server's.
+    fn default() -> Self {
         Self {
-            docker_host: docker_host.into(),
-            instance: instance.into(),
-            executable: PathBuf::from("/proc/self/exe"),
             sandboxes_ready: 1,
-            sandbox_idle: None,
             sandbox_limit: 8,
             runtime_dir: None,
-            network_subnet: None,
             patience: Duration::from_secs(15 * 60),
             agent_patience: Duration::from_secs(60),
             pull_patience: Duration::from_secs(90),

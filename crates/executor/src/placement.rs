@@ -1,219 +1,233 @@
-//! From a request to a started container with our agent in it, attached: volume and container, attach, start, in that order.
+//! From a request to a started container with our agent in it, and a link to it.
 //!
-//! Runs as a task of its own, to its end, whatever happens to who asked; who gave up on it has it abandoned (see `removal`).
+//! The image is looked up while a sandbox is taken. Then the container is created and started; what went wrong decides what is
+//! done before the next try. Runs as a task of its own, to its end, even if its caller gives up: a create call that is dropped
+//! half-way would leave a container that nobody knows. Whoever gives up has the result removed (see `cleanup`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::query_parameters::CreateContainerOptionsBuilder;
+use longshore_core::ImageRef;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::adoption;
-use crate::container;
-use crate::engine::Shared;
-use crate::error::{ApiResult as _, EngineError};
-use crate::fault::Fault;
-use crate::image::{ImageFacts, Look};
-use crate::job::{ContainerFacts, JobRequest, JobUpdate, Phase};
-use crate::link::{LinkReader, LinkWriter, attach};
-use crate::removal::{make_way, remove_container};
-use crate::sandbox::{Sandbox, Sandboxes};
+use crate::agent::AgentHealth;
+use crate::engine::{Engine, Image, Pod, PodSpec};
+use crate::error::EngineError;
+use crate::images::{Images, Known};
+use crate::link::{LinkReader, LinkWriter};
+use crate::names::Nonce;
+use crate::objects::ObjectId;
+use crate::removal::Removals;
+use crate::request::{JobRequest, JobUpdate, Phase};
+use crate::sandboxes::{Sandbox, Sandboxes};
+use crate::starts::Starts;
 
 /// Tries with another sandbox, the agent brought again, the image resolved again.
 const TRIES: u32 = 4;
 /// Before the next try after an error of the engine's own, times the number of tries.
-const PASSING: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A job's container, started.
 pub(crate) struct Placed {
-    pub(crate) facts: ContainerFacts,
+    pub(crate) pod: Pod,
     pub(crate) sandbox: Sandbox,
     pub(crate) reader: LinkReader,
     pub(crate) writer: LinkWriter,
 }
 
-/// See the module.
-pub(crate) async fn place(
-    shared: Arc<Shared>,
-    request: Arc<JobRequest>,
-    notes: mpsc::Sender<String>,
-    updates: mpsc::WeakSender<JobUpdate>,
-    cancel: CancellationToken,
-) -> Result<Placed, EngineError> {
-    let name = request.image()?;
-    let looking = shared.images.look(&shared, request.build, &name);
-    let (look, sandbox) = tokio::join!(looking, Sandboxes::take(&shared, &request.scope));
-    let mut sandbox = sandbox?;
-    let look = match look {
-        Ok(look) => look,
-        Err(error) => {
-            Sandboxes::give_back(&shared, sandbox);
-            return Err(error);
+/// What a start takes.
+#[derive(Clone)]
+pub(crate) struct Placement {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) sandboxes: Arc<Sandboxes>,
+    pub(crate) agent: Arc<AgentHealth>,
+    pub(crate) removals: Arc<Removals>,
+    pub(crate) starts: Arc<Starts>,
+    /// With an engine that is away while something has to make way.
+    pub(crate) patience: Duration,
+}
+
+/// Where a start reports to, and what ends it.
+pub(crate) struct Caller {
+    /// Lines for the job's log.
+    pub(crate) notes: mpsc::Sender<String>,
+    /// Told only while somebody waits for the start.
+    pub(crate) updates: mpsc::WeakSender<JobUpdate>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Placement {
+    /// See the module.
+    pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
+        let name = request.image()?;
+        let (known, sandbox) =
+            tokio::join!(self.images.known(request.build, &name), self.sandboxes.take(&request.scope));
+        let sandbox = sandbox?;
+        let resolved = async {
+            let known = known?;
+            if !known.is_enough(request.pull) {
+                caller.report(Phase::Pulling).await;
+            }
+            self.resolve(&request, &name, known, &caller).await
+        };
+        let image = match resolved.await {
+            Ok(image) => image,
+            Err(error) => {
+                self.sandboxes.give_back(sandbox);
+                return Err(error);
+            }
+        };
+        caller.report(Phase::Starting).await;
+        if let Some(note) = emulation(&name, &image) {
+            let _ = caller.notes.send(note).await;
         }
-    };
-    if !look.is_enough(request.pull) {
-        tell(&updates, Phase::Pulling).await;
-    }
-    let mut image = match resolve(&shared, &request, look, &notes, &cancel).await {
-        Ok(image) => image,
-        Err(error) => {
-            Sandboxes::give_back(&shared, sandbox);
-            return Err(error);
-        }
-    };
-    tell(&updates, Phase::Starting).await;
-    let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
-    if !image.architecture.is_empty() && image.architecture != host {
-        let note = format!(
-            "{} is an image for {}, this engine runs {host}: it works only under emulation",
-            name, image.architecture
-        );
-        let _ = notes.send(note).await;
+        self.start(&request, &name, image, sandbox, &caller).await
     }
 
-    let starting = Arc::clone(&shared);
-    let _start = starting.starts.begin();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let error = match try_place(&shared, &request, &image, &sandbox).await {
-            Ok((facts, (reader, writer))) => return Ok(Placed { facts, sandbox, reader, writer }),
-            Err(error) => error,
-        };
-        let fault = Fault::of(&error);
-        tracing::debug!(%error, ?fault, tries, "the job's container did not start");
-        if tries >= TRIES {
-            Sandboxes::discard(&shared, sandbox);
-            return Err(match fault {
-                Fault::AgentMissing => EngineError::AgentFailed(error.engine_text().to_owned()),
-                // One may have been removed or been idle for too long; not every one. A program of another architecture shows
-                // only so: the start succeeds, and the container ends at once.
-                Fault::SandboxGone => EngineError::AgentFailed(format!("{tries} sandboxes in a row ended at once")),
-                _ => error,
-            });
-        }
-        match fault {
-            Fault::SandboxGone => {
-                Sandboxes::discard(&shared, sandbox);
-                // One may have been removed; after a restart of the engine all that wait are dead.
-                Sandboxes::drain(&shared);
-                sandbox = Sandboxes::take(&shared, &request.scope).await?;
+    /// Tries until a container runs, or there is nothing left to try.
+    async fn start(
+        &self,
+        request: &JobRequest,
+        name: &ImageRef,
+        mut image: Image,
+        mut sandbox: Sandbox,
+        caller: &Caller,
+    ) -> Result<Placed, EngineError> {
+        let _start = self.starts.begin();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.try_start(request, &image, &sandbox).await {
+                Ok((pod, (reader, writer))) => return Ok(Placed { pod, sandbox, reader, writer }),
+                Err(error) => error,
+            };
+            tracing::debug!(%error, tries, "the job's container did not start");
+            if tries >= TRIES {
+                self.sandboxes.discard(sandbox);
+                return Err(match error {
+                    EngineError::Stale(inner) => *inner,
+                    // One may have been removed or been idle for too long; not every one. A program of another architecture shows
+                    // only so: the start succeeds, and the container ends at once.
+                    EngineError::SandboxGone(_) => {
+                        EngineError::AgentFailed(format!("{tries} sandboxes in a row ended at once"))
+                    }
+                    error => error,
+                });
             }
-            Fault::AgentMissing => {
-                shared.agent.again(&shared).await;
-            }
-            Fault::AgentBroken if shared.agent.doubt(&shared).await => {}
-            Fault::ImageGone => {
-                shared.images.disagree(request.build, &name);
-                image = match look_again(&shared, &request, &notes, &cancel).await {
-                    Ok(image) => image,
-                    Err(error) => {
-                        Sandboxes::give_back(&shared, sandbox);
+            match error {
+                EngineError::SandboxGone(_) => {
+                    self.sandboxes.discard(sandbox);
+                    // After a restart of the engine all that are idle have ended as well.
+                    self.sandboxes.drain();
+                    sandbox = self.sandboxes.take(&request.scope).await?;
+                }
+                EngineError::Stale(_) => {}
+                EngineError::AgentFailed(_) if self.agent.renew().await => {}
+                EngineError::ImageGone(_) => {
+                    self.images.forget_agreed(request.build, name);
+                    image = match self.resolve_again(request, name, caller).await {
+                        Ok(image) => image,
+                        Err(error) => {
+                            self.sandboxes.give_back(sandbox);
+                            return Err(error);
+                        }
+                    };
+                }
+                EngineError::NameTaken(_) => {
+                    if let Err(error) = self.remove_earlier(request, &sandbox).await {
+                        self.sandboxes.discard(sandbox);
                         return Err(error);
                     }
-                };
-            }
-            Fault::NoContainerQuota | Fault::NoVolumeQuota if shared.quotas.refused(fault) => {}
-            Fault::NameTaken => {
-                if let Err(error) = remove_leftover(&shared, &request, &sandbox).await {
-                    Sandboxes::discard(&shared, sandbox);
+                }
+                // The engine may have done it although the answer was lost: the next try finds it.
+                error if error.is_away() => {
+                    self.sandboxes.discard(sandbox);
+                    return Err(error);
+                }
+                error if error.is_passing() => tokio::time::sleep(PAUSE * tries).await,
+                error => {
+                    self.sandboxes.give_back(sandbox);
                     return Err(error);
                 }
             }
-            Fault::Other if error.is_passing() && !error.is_away() => tokio::time::sleep(PASSING * tries).await,
-            // What was asked for may have been done though the answer was lost: the next try meets it.
-            Fault::Other if error.is_away() => {
-                Sandboxes::discard(&shared, sandbox);
-                return Err(error);
+        }
+    }
+
+    async fn resolve(
+        &self,
+        request: &JobRequest,
+        name: &ImageRef,
+        known: Known,
+        caller: &Caller,
+    ) -> Result<Image, EngineError> {
+        tokio::select! {
+            // The engine stops a pull when it is dropped.
+            () = caller.cancel.cancelled() => Err(EngineError::Away("canceled".to_owned())),
+            image = self.images.resolve(request.build, name, known, request.pull, &caller.notes) => image,
+        }
+    }
+
+    async fn resolve_again(
+        &self,
+        request: &JobRequest,
+        name: &ImageRef,
+        caller: &Caller,
+    ) -> Result<Image, EngineError> {
+        let known = self.images.known(request.build, name).await?;
+        self.resolve(request, name, known, caller).await
+    }
+
+    /// One try. A container that was created and did not start is gone again when this returns.
+    async fn try_start(
+        &self,
+        request: &JobRequest,
+        image: &Image,
+        sandbox: &Sandbox,
+    ) -> Result<(Pod, (LinkReader, LinkWriter)), EngineError> {
+        let spec = PodSpec {
+            build: request.build,
+            attempt: request.attempt_id(),
+            image,
+            sandbox: &sandbox.id,
+            nonce: Nonce::random(),
+            limits: &request.limits,
+        };
+        let pod = self.engine.create(&spec).await?;
+        match self.engine.start(&pod.container).await {
+            Ok(link) => Ok((pod, link.split())),
+            Err(error) => {
+                self.removals.now(&ObjectId::Container(pod.container), self.patience).await;
+                Err(error)
             }
-            Fault::AgentBroken | Fault::NetworkGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::Other => {
-                Sandboxes::give_back(&shared, sandbox);
-                return Err(match fault {
-                    Fault::AgentBroken => EngineError::AgentFailed(error.engine_text().to_owned()),
-                    _ => error,
-                });
-            }
+        }
+    }
+
+    /// Removes a container of this very attempt: an earlier process died between creating it and giving its agent anything to do, or
+    /// its database is older than what it did. The volume goes too: what lies in that spool is not this run's.
+    async fn remove_earlier(&self, request: &JobRequest, sandbox: &Sandbox) -> Result<(), EngineError> {
+        let Some(found) = self.engine.find(request.attempt_id()).await? else { return Ok(()) };
+        self.removals.make_way(&found.pod, self.patience).await;
+        if found.pod.sandbox != sandbox.id {
+            self.removals.later(ObjectId::Container(found.pod.sandbox));
+        }
+        Ok(())
+    }
+}
+
+impl Caller {
+    async fn report(&self, phase: Phase) {
+        if let Some(updates) = self.updates.upgrade() {
+            let _ = updates.send(JobUpdate::Phase(phase)).await;
         }
     }
 }
 
-/// The image that the build agreed on is gone: what its name means now.
-async fn look_again(
-    shared: &Shared,
-    request: &JobRequest,
-    notes: &mpsc::Sender<String>,
-    cancel: &CancellationToken,
-) -> Result<ImageFacts, EngineError> {
-    let look = shared.images.look(shared, request.build, &request.image()?).await?;
-    resolve(shared, request, look, notes, cancel).await
-}
-
-async fn resolve(
-    shared: &Shared,
-    request: &JobRequest,
-    look: Look,
-    notes: &mpsc::Sender<String>,
-    cancel: &CancellationToken,
-) -> Result<ImageFacts, EngineError> {
-    let name = request.image()?;
-    tokio::select! {
-        // The engine stops a pull when its client goes.
-        () = cancel.cancelled() => Err(EngineError::Gone("canceled".to_owned())),
-        image = shared.images.resolve(shared, request.build, &name, look, request.pull, notes) => image,
-    }
-}
-
-/// One try. A container that was created and did not start is gone again when this returns.
-async fn try_place(
-    shared: &Arc<Shared>,
-    request: &JobRequest,
-    image: &ImageFacts,
-    sandbox: &Sandbox,
-) -> Result<(ContainerFacts, (LinkReader, LinkWriter)), EngineError> {
-    let agent = shared.agent.ready(shared).await?;
-    let nonce: [u8; 16] = rand::random();
-    let attempt = request.attempt_id();
-    let body = container::body(&shared.options.instance, request, image, &agent, &sandbox.id, nonce, &shared.quotas);
-    let options = CreateContainerOptionsBuilder::new().name(&attempt.container_name()).build();
-    let created = shared.docker.create_container(Some(options), body).await.api("create a container")?;
-    let facts = ContainerFacts {
-        container: created.id,
-        volume: attempt.volume_name(),
-        sandbox: sandbox.id.clone(),
-        nonce,
-        user: image.user.clone(),
-    };
-    let started = async {
-        // Before it runs: the engine throws away what nobody reads.
-        let link = attach(shared, &facts.container).await?;
-        shared.docker.start_container(&facts.container, None).await.api("start a container")?;
-        Ok(link)
-    };
-    match started.await {
-        Ok(link) => Ok((facts, link)),
-        Err(error) => {
-            remove_container(shared, &facts.container, shared.options.patience).await;
-            Err(error)
-        }
-    }
-}
-
-/// A container of this very attempt: an earlier process died between asking for it and giving its agent anything to do, or its
-/// database is older than what it did. The volume goes too: what lies in that spool is not this run's.
-async fn remove_leftover(shared: &Arc<Shared>, request: &JobRequest, sandbox: &Sandbox) -> Result<(), EngineError> {
-    let attempt = request.attempt_id();
-    let found = adoption::inspect(shared, attempt).await?;
-    let Some(facts) = found.and_then(|found| adoption::facts(found, attempt)) else { return Ok(()) };
-    make_way(shared, &facts).await;
-    if facts.sandbox != sandbox.id {
-        shared.removals.container(shared, facts.sandbox);
-    }
-    Ok(())
-}
-
-async fn tell(updates: &mpsc::WeakSender<JobUpdate>, phase: Phase) {
-    if let Some(updates) = updates.upgrade() {
-        let _ = updates.send(JobUpdate::Phase(phase)).await;
-    }
+/// The note for an image of another architecture than this host's.
+fn emulation(name: &ImageRef, image: &Image) -> Option<String> {
+    let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
+    let of = &image.architecture;
+    (!of.is_empty() && *of != host)
+        .then(|| format!("{name} is an image for {of}, this engine runs {host}: it works only under emulation"))
 }

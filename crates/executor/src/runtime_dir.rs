@@ -1,26 +1,26 @@
-//! Files by which short-lived processes (`longshore run`) on one machine agree: locks, and the executable's hash.
+//! The folder in which short-lived processes (`longshore run`) on one machine find each other's locks.
 //!
 //! Locks are `flock`s: the kernel lets go of them when a process dies, however it dies.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A lock file that nobody has touched for so long belongs to a sandbox that is gone: sandboxes end when idle.
+/// A lock file that nobody has touched for so long belongs to a sandbox that is gone: idle sandboxes end.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Holds a lock until dropped.
 #[derive(Debug)]
-pub(crate) struct FileLock {
+pub struct FileLock {
     file: File,
 }
 
 impl FileLock {
-    /// Marks what it locks as being in use. Nothing where somebody did so and died before they were done.
+    /// Marks what it locks as being in use. `None` if somebody did so and died before they were done.
     pub(crate) fn mark(self) -> io::Result<Option<Self>> {
         if self.file.metadata()?.len() > 0 {
             return Ok(None);
@@ -36,7 +36,7 @@ impl FileLock {
 }
 
 /// Waits for the lock `name`. Without a folder, or where it cannot be used, there is nothing to lock: the caller goes on.
-pub(crate) async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
+pub async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
     let path = dir?.join(format!("{name}.lock"));
     let locked = tokio::task::spawn_blocking(move || {
         let file = open(&path)?;
@@ -78,29 +78,11 @@ pub(crate) fn forget_old(dir: &Path) {
     }
 }
 
-/// The executable's hash, if it was computed for the same file (`key`) before.
-pub(crate) fn remembered_hash(dir: &Path, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(hash_file(dir)).ok()?;
-    let (known, hash) = text.trim_end().split_once(' ')?;
-    (known == key && hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hash.to_owned())
-}
-
-/// Writes it down for the next process. It may fail: then that computes it again.
-pub(crate) fn remember_hash(dir: &Path, key: &str, hash: &str) {
-    let temporary = dir.join(format!("agent-hash.{}", std::process::id()));
-    let written = make(dir)
-        .and_then(|()| std::fs::write(&temporary, format!("{key} {hash}\n")))
-        .and_then(|()| std::fs::rename(&temporary, hash_file(dir)));
-    if let Err(error) = written {
-        tracing::debug!(%error, "the executable's hash is not remembered");
-    }
-}
-
-fn hash_file(dir: &Path) -> PathBuf {
-    dir.join("agent-hash")
-}
-
-fn make(dir: &Path) -> io::Result<()> {
+/// Makes the folder, for this user alone.
+///
+/// # Errors
+/// Whatever the disk says.
+pub fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
@@ -134,13 +116,5 @@ mod tests {
         drop(first);
         drop(take().expect("it was given back"));
         assert!(take().is_none(), "who had it died");
-    }
-
-    #[test]
-    fn a_hash_is_remembered_for_the_same_file_only() {
-        let dir = tempfile::tempdir().unwrap();
-        remember_hash(dir.path(), "1-2-3", "0123456789ab");
-        assert_eq!(remembered_hash(dir.path(), "1-2-3").as_deref(), Some("0123456789ab"));
-        assert_eq!(remembered_hash(dir.path(), "1-2-4"), None);
     }
 }

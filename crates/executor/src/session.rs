@@ -1,7 +1,7 @@
-//! One session with an agent over one attached stream: Hello, orders, checkout and acks one way; messages the other.
+//! One session with an agent over one link: Hello, orders, checkout and acknowledgements one way, messages the other.
 //!
-//! Reading, writing and watching the clock are three futures of one task; whichever ends first drops the others, wherever they
-//! are. Ends with an [`Ending`]; what to do about it is the driver's.
+//! Reading, writing and watching the clock are three futures of one task. The first one that ends drops the others, wherever they
+//! are. What an [`Ending`] means for the job is decided by `follow`.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,16 @@ use std::time::Duration;
 use longshore_agent_protocol::{
     FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::checkout::{Carrier, Trouble};
-use crate::drive::Driver;
-use crate::job::{JobUpdate, Phase};
+use crate::agent::AgentHealth;
+use crate::checkout::{CheckoutError, CheckoutSender};
+use crate::engine::Pod;
 use crate::link::{LinkReader, LinkWriter};
 use crate::log_recorder::LogRecorder;
+use crate::request::{JobRequest, JobUpdate, Phase};
 
 /// Over the agent's own deadlines, before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
@@ -28,8 +30,8 @@ pub(crate) enum Ending {
     Finished(JobResult),
     /// The stream ended; the container may run on or not.
     Disconnected,
-    /// The agent could not read what we wrote.
-    NotUnderstood,
+    /// The agent could not read what we wrote: something else wrote between.
+    Rejected,
     /// Another client has taken over.
     Superseded,
     /// The agent's bytes are no frames.
@@ -54,15 +56,15 @@ pub(crate) enum Stuck {
     LogTooLong,
 }
 
-/// What has been seen of the agent in this session.
+/// What the agent has done in this session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// Once Ready has come.
+    /// Set once Ready has come.
     ready: Option<Ready>,
     /// Steps that began or ended.
     steps: u64,
-    /// The agent is not read from: what came has to be written first.
-    deaf: bool,
+    /// Nothing is read from the agent: what came has to be written first.
+    paused: bool,
 }
 
 /// What the agent had when the session began.
@@ -71,6 +73,18 @@ struct Ready {
     planned: bool,
     checkout_received: u64,
     checkout_whole: bool,
+}
+
+/// The job whose agent is followed, and what its sessions need.
+#[derive(Clone, Copy)]
+pub(crate) struct Followed<'a> {
+    pub(crate) request: &'a JobRequest,
+    pub(crate) pod: &'a Pod,
+    pub(crate) updates: &'a mpsc::Sender<JobUpdate>,
+    pub(crate) cancel: &'a CancellationToken,
+    pub(crate) agent: &'a AgentHealth,
+    /// How long the agent may take to answer.
+    pub(crate) agent_patience: Duration,
 }
 
 /// A session's number and the nonce of its answer.
@@ -82,35 +96,36 @@ pub(crate) struct Session {
     pub(crate) fresh: bool,
 }
 
-/// Talks until the session ends, and says whether the agent answered. Everything that came is in the journal, or on its way there in `recorder`.
-pub(crate) async fn converse(
-    driver: &Driver<'_>,
+/// Runs a session to its end, and returns whether the agent answered. Everything that came is in the journal, or on its way there
+/// in `recorder`.
+pub(crate) async fn run_session(
+    job: &Followed<'_>,
     recorder: &mut LogRecorder,
     session: Session,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
-    carrier: &mut Carrier,
-    backstop: Instant,
+    checkout: &mut CheckoutSender,
+    deadline: Instant,
 ) -> (Ending, bool) {
     let last_seq = recorder.last_seq();
     if recorder.step_began() {
-        carrier.finish();
+        checkout.finish();
     }
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
-    // What has come is looked at before the clock: we may have been stopped for a while, and not the agent.
+    // What has come is read before the clock: we may have been stopped for a while, and not the agent.
     let ending = tokio::select! {
         biased;
-        ending = read(driver, recorder, session, last_seq, reader, &acked, &see) => ending,
-        ending = write(driver, session, last_seq, writer, carrier, acks, seen.clone()) => ending,
-        stuck = watch_clock(driver, seen, backstop) => Ending::Stuck(stuck),
+        ending = read(job, recorder, session, last_seq, reader, &acked, &see) => ending,
+        ending = write(job, session, last_seq, writer, checkout, acks, seen.clone()) => ending,
+        stuck = watch_clock(job, seen, deadline) => Ending::Stuck(stuck),
     };
     let answered = see.borrow().ready.is_some();
     (ending, answered)
 }
 
 async fn read(
-    driver: &Driver<'_>,
+    job: &Followed<'_>,
     recorder: &mut LogRecorder,
     session: Session,
     last_seq: u64,
@@ -123,87 +138,87 @@ async fn read(
         tokio::select! {
             written = recorder.written(), if recorder.is_writing() => match written {
                 Ok(()) => {
-                    see.send_if_modified(|seen| std::mem::replace(&mut seen.deaf, recorder.is_full()) != seen.deaf);
-                    if let Some(result) = settle(driver, recorder, acked).await {
+                    see.send_if_modified(|seen| std::mem::replace(&mut seen.paused, recorder.is_full()) != seen.paused);
+                    if let Some(result) = acknowledge(job, recorder, acked).await {
                         return Ending::Finished(result);
                     }
                 }
                 Err(error) => return Ending::Journal(error),
             },
             bytes = reader.next(), if !recorder.is_full() => {
-                let Some(bytes) = bytes else { return written_out(driver, recorder, acked, Ending::Disconnected).await };
+                let Some(bytes) = bytes else { return flush_then(job, recorder, acked, Ending::Disconnected).await };
                 decoder.push(&bytes);
                 while let Some(item) = decoder.next() {
                     let item = match item {
                         Ok(item) => item,
                         Err(longshore_agent_protocol::FrameError::Superseded) => {
-                            return written_out(driver, recorder, acked, Ending::Superseded).await;
+                            return flush_then(job, recorder, acked, Ending::Superseded).await;
                         }
                         Err(error) => {
-                            return written_out(driver, recorder, acked, Ending::Garbage(error.to_string())).await;
+                            return flush_then(job, recorder, acked, Ending::Garbage(error.to_string())).await;
                         }
                     };
                     match &item.message {
                         FromAgent::Ready { version, .. } if *version != VERSION => return Ending::Version(*version),
                         &FromAgent::Ready { planned, checkout_received, checkout_whole, .. } => {
-                            driver.shared.agent.trust();
+                            job.agent.runs();
                             let ready = Ready { planned, checkout_received, checkout_whole };
                             see.send_modify(|seen| seen.ready = Some(ready));
                         }
-                        FromAgent::Lost => return written_out(driver, recorder, acked, Ending::NotUnderstood).await,
+                        FromAgent::Lost => return flush_then(job, recorder, acked, Ending::Rejected).await,
                         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
                             see.send_modify(|seen| seen.steps += 1);
                         }
                         FromAgent::Output { .. } | FromAgent::Note { .. } => {}
                     }
-                    recorder.message(item.seq, item.message);
+                    recorder.record(item.seq, item.message);
                 }
                 recorder.start();
-                if recorder.is_over() {
+                if recorder.is_over_limit() {
                     return Ending::Stuck(Stuck::LogTooLong);
                 }
-                // Something came, whatever it was.
-                see.send_modify(|seen| seen.deaf = recorder.is_full());
+                // Whatever came, it shows that the agent lives.
+                see.send_modify(|seen| seen.paused = recorder.is_full());
             }
         }
     }
 }
 
-/// Tells others what is on disk now. Gives the job's result if that is.
-async fn settle(driver: &Driver<'_>, recorder: &mut LogRecorder, acked: &watch::Sender<u64>) -> Option<JobResult> {
+/// Acknowledges what is on disk and sends its updates. Returns the job's result if that is on disk.
+async fn acknowledge(job: &Followed<'_>, recorder: &mut LogRecorder, acked: &watch::Sender<u64>) -> Option<JobResult> {
     acked.send_if_modified(|seq| std::mem::replace(seq, recorder.last_seq()) != recorder.last_seq());
-    recorder.tell(driver.updates).await;
+    recorder.send_updates(job.updates).await;
     recorder.finished().cloned()
 }
 
-/// Whatever ends a session, what came before it counts: the job's end may be among it.
-async fn written_out(
-    driver: &Driver<'_>,
+/// Writes what came before the end of the session: the job's end may be among it.
+async fn flush_then(
+    job: &Followed<'_>,
     recorder: &mut LogRecorder,
     acked: &watch::Sender<u64>,
     ending: Ending,
 ) -> Ending {
     match recorder.flush().await {
-        Ok(()) => settle(driver, recorder, acked).await.map_or(ending, Ending::Finished),
+        Ok(()) => acknowledge(job, recorder, acked).await.map_or(ending, Ending::Finished),
         Err(error) => Ending::Journal(error),
     }
 }
 
-/// Writes until the end of the session; returns only when the checkout cannot be had. A broken stream is the reader's to tell:
-/// what the agent still said may be on its way.
+/// Writes until the end of the session; returns only if the checkout cannot be sent. A broken link is reported by the reader:
+/// the agent's last messages may be on their way.
 async fn write(
-    driver: &Driver<'_>,
+    job: &Followed<'_>,
     session: Session,
     last_seq: u64,
     writer: &mut LinkWriter,
-    checkout: &mut Carrier,
+    checkout: &mut CheckoutSender,
     mut acks: watch::Receiver<u64>,
     mut seen: watch::Receiver<Seen>,
 ) -> Ending {
     let mut frames = Vec::new();
-    encode_marker(driver.facts.nonce, &mut frames);
+    encode_marker(job.pod.nonce.0, &mut frames);
     let hello = ToAgent::Hello { version: VERSION, last_seq, nonce: session.nonce };
-    let plan = ToAgent::Plan(Box::new(driver.request.spec(&driver.facts.user)));
+    let plan = ToAgent::Plan(Box::new(job.request.spec(&job.pod.user)));
     let mut planned = encode_to_agent(session.number, &hello, &mut frames);
     if session.fresh {
         planned = planned.and_then(|()| encode_to_agent(session.number, &plan, &mut frames));
@@ -211,7 +226,7 @@ async fn write(
     if let Err(error) = planned {
         return Ending::Checkout(io::Error::other(error));
     }
-    // Half a frame may be left of the session before on the same attachment: the marker ends it.
+    // Half a frame may be left of the session before on the same link: the marker ends it.
     writer.buffer.clear();
     writer.buffer.extend_from_slice(&frames);
     if writer.flush().await.is_err() {
@@ -219,16 +234,16 @@ async fn write(
     }
 
     if session.fresh {
-        checkout.go_on(0);
+        checkout.resume_at(0);
     } else {
         let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
         let Some(ready) = ready else { return std::future::pending().await };
-        // Who started it may have died before that could be told.
-        let _ = driver.updates.send(JobUpdate::Phase(Phase::Running)).await;
+        // The process that started it may have died before it could report that.
+        let _ = job.updates.send(JobUpdate::Phase(Phase::Running)).await;
         if ready.checkout_whole {
             checkout.finish();
         } else {
-            checkout.go_on(ready.checkout_received);
+            checkout.resume_at(ready.checkout_received);
         }
         if !ready.planned && send(writer, session, &plan).await.is_err() {
             return std::future::pending().await;
@@ -239,7 +254,7 @@ async fn write(
     loop {
         let sent = tokio::select! {
             biased;
-            () = driver.cancel.cancelled(), if !canceled => {
+            () = job.cancel.cancelled(), if !canceled => {
                 canceled = true;
                 checkout.finish();
                 send(writer, session, &ToAgent::Cancel).await
@@ -250,8 +265,8 @@ async fn write(
             }
             message = checkout.next() => match message {
                 Ok(message) => send(writer, session, &message).await,
-                Err(Trouble::Source(error)) => return Ending::Checkout(error),
-                Err(Trouble::Other) => return Ending::OtherCheckout,
+                Err(CheckoutError::Source(error)) => return Ending::Checkout(error),
+                Err(CheckoutError::Other) => return Ending::OtherCheckout,
             },
         };
         if sent.is_err() {
@@ -268,33 +283,33 @@ pub(crate) async fn send(writer: &mut LinkWriter, session: Session, message: &To
     writer.flush().await
 }
 
-/// The agent keeps its own deadlines. This says when it has not.
-async fn watch_clock(driver: &Driver<'_>, mut seen: watch::Receiver<Seen>, backstop: Instant) -> Stuck {
-    // What is seen is locked while it is looked at: the look ends before anything is awaited.
+/// Returns when the agent has missed one of the deadlines that it should keep by itself.
+async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadline: Instant) -> Stuck {
+    // The value is locked while it is borrowed: the borrow ends before anything is awaited.
     let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
-    if tokio::time::timeout(driver.shared.options.agent_patience, answered).await.is_err() {
+    if tokio::time::timeout(job.agent_patience, answered).await.is_err() {
         return Stuck::NoAnswer;
     }
     tokio::select! {
-        () = tokio::time::sleep_until(backstop) => return Stuck::OverTime,
-        () = driver.cancel.cancelled() => {}
+        () = tokio::time::sleep_until(deadline) => return Stuck::OverTime,
+        () = job.cancel.cancelled() => {}
     }
-    let grace = driver.request.limits.grace;
+    let grace = job.request.limits.grace;
     let patience = async {
         let before = seen.borrow().steps;
-        if heard(&mut seen, grace + SLACK, |seen| seen.steps > before).await {
+        if progressed(&mut seen, grace + SLACK, |seen| seen.steps > before).await {
             // `always()` steps have a limit of their own.
-            heard(&mut seen, ALWAYS_LIMIT + grace * 2 + SLACK, |_| false).await;
+            progressed(&mut seen, ALWAYS_LIMIT + grace * 2 + SLACK, |_| false).await;
         }
     };
-    // An agent that goes on talking gets no longer than any other.
-    let _ = tokio::time::timeout_at(backstop, patience).await;
+    // An agent that goes on printing gets no longer than any other.
+    let _ = tokio::time::timeout_at(deadline, patience).await;
     Stuck::IgnoresCancel
 }
 
-/// Waits for something to be seen, at most until nothing has come for so long. What is waited for may stand behind a spool full of
-/// output, and that behind a full disk of ours: the time in which we do not read is not the agent's.
-async fn heard(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> bool {
+/// Waits until `wanted` holds; gives up when nothing has come for `patience`. What is waited for may stand behind a spool full of
+/// output, and that behind a full disk of ours: the time in which we do not read does not count.
+async fn progressed(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> bool {
     loop {
         let now = *seen.borrow_and_update();
         if wanted(&now) {
@@ -303,21 +318,21 @@ async fn heard(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: imp
         tokio::select! {
             biased;
             Ok(()) = seen.changed() => {}
-            () = tokio::time::sleep(patience), if !now.deaf => return false,
+            () = tokio::time::sleep(patience), if !now.paused => return false,
             else => return false,
         }
     }
 }
 
-/// A session's number: higher than any known, and than any that a process before us may have used.
+/// A session's number, higher than any that is known and any that an earlier process may have used.
 pub(crate) fn next_number(last: u32) -> u32 {
     let seconds = longshore_core::Timestamp::now().as_millis() / 1000;
     last.saturating_add(1).max(u32::try_from(seconds).unwrap_or(0))
 }
 
-/// Tells the caller, who remembers it.
-pub(crate) async fn announce(driver: &Driver<'_>, number: u32) {
-    let _ = driver.updates.send(JobUpdate::Session(number)).await;
+/// Reports the session's number, which is remembered for whoever adopts the job.
+pub(crate) async fn announce(job: &Followed<'_>, number: u32) {
+    let _ = job.updates.send(JobUpdate::Session(number)).await;
 }
 
 #[cfg(test)]
@@ -335,8 +350,8 @@ mod tests {
             }
             see.send_modify(|seen| seen.steps += 1);
         };
-        let (heard, ()) = tokio::join!(heard(&mut seen, patience, |seen| seen.steps > 0), talking);
-        assert!(heard, "longer than its patience in all, never so long in silence");
+        let (progressed, ()) = tokio::join!(progressed(&mut seen, patience, |seen| seen.steps > 0), talking);
+        assert!(progressed, "longer than its patience in all, never so long in silence");
     }
 
     #[tokio::test]
@@ -344,7 +359,7 @@ mod tests {
         let patience = Duration::from_millis(1);
         for _ in 0..20 {
             let (see, mut seen) = watch::channel(Seen::default());
-            let mut waiting = std::pin::pin!(heard(&mut seen, patience, |seen| seen.steps > 0));
+            let mut waiting = std::pin::pin!(progressed(&mut seen, patience, |seen| seen.steps > 0));
             tokio::select! {
                 biased;
                 _ = &mut waiting => panic!("its time has just begun"),
@@ -358,14 +373,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_time_in_which_an_agent_is_not_read_from_is_not_its_own() {
-        let (see, mut seen) = watch::channel(Seen { deaf: true, ..Seen::default() });
-        let mut waiting = std::pin::pin!(heard(&mut seen, Duration::ZERO, |seen| seen.steps > 0));
+        let (see, mut seen) = watch::channel(Seen { paused: true, ..Seen::default() });
+        let mut waiting = std::pin::pin!(progressed(&mut seen, Duration::ZERO, |seen| seen.steps > 0));
         tokio::select! {
             biased;
             _ = &mut waiting => panic!("nobody reads"),
             () = tokio::task::yield_now() => {}
         }
-        see.send_modify(|seen| seen.deaf = false);
+        see.send_modify(|seen| seen.paused = false);
         assert!(!waiting.await, "it says nothing though it is read from");
     }
 }

@@ -1,11 +1,12 @@
-//! From a server's start to its first job: the engine is found, what ran there before is told from what is left over.
+//! From a server's start to its first job: finds the engine, and removes from it what belongs to no running job.
 //!
 //! Everything else of the server is up meanwhile: deliveries are taken and planned, and jobs wait for the engine.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
-use longshore_executor::{AttemptId, Engine, EngineError, EngineOptions, Leftovers};
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::{AttemptId, EngineError, Executor, ExecutorOptions, Orphans};
 use longshore_scheduler::{Order, Report};
 use longshore_store::{Store, jobs};
 use tokio::sync::mpsc;
@@ -36,27 +37,29 @@ impl Boot {
     /// An engine that will not do however long one waits: no permission, too old, no address of one.
     pub(crate) async fn run(
         self,
-        options: EngineOptions,
+        docker: DockerOptions,
+        options: ExecutorOptions,
         orders: mpsc::Receiver<Order>,
         shutdown: CancellationToken,
     ) -> Result<(), EngineError> {
         let found = shutdown.run_until_cancelled(async {
-            let engine = patiently(|| Engine::connect(options.clone())).await?;
+            let engine = Arc::new(ask_until_answered(|| DockerEngine::connect(docker.clone())).await?);
+            let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
             // Before anything new is made there.
-            let leftovers = patiently(|| self.leftovers(&engine)).await?;
-            Ok::<_, EngineError>((engine, leftovers))
+            let orphans = ask_until_answered(|| self.orphans(&executor)).await?;
+            Ok::<_, EngineError>((engine, executor, orphans))
         });
         let Some(found) = found.await else { return Ok(()) };
-        let (engine, leftovers) = found?;
+        let (engine, executor, orphans) = found?;
 
-        let sweeper = engine.clone();
+        let sweeper = executor.clone();
         self.tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
-            let removed = sweeper.take_away(leftovers).await;
+            let removed = sweeper.remove_orphans(orphans).await;
             if !removed.is_empty() {
                 tracing::info!(?removed, "removed what was left of earlier jobs");
             }
         }));
-        let warm = engine.clone();
+        let warm = executor.clone();
         self.tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
             match warm.prepare().await {
                 Ok(()) => tracing::info!("the engine has what jobs need"),
@@ -64,18 +67,18 @@ impl Boot {
                     tracing::warn!(%error, "the engine could not be made ready; the first job will try again")
                 }
             }
-            for gap in warm.gaps().await.unwrap_or_default() {
+            for gap in engine.gaps().await.unwrap_or_default() {
                 tracing::warn!("{gap}");
             }
         }));
         let Self { store, sources, extras, reports, .. } = self;
-        let runner = Runner { engine: engine.clone(), store, sources, extras, reports };
+        let runner = Runner { executor: executor.clone(), store, sources, extras, reports };
         runner.run(orders, shutdown).await;
-        engine.shutdown(false).await;
+        executor.shutdown(false).await;
         Ok(())
     }
 
-    async fn leftovers(&self, engine: &Engine) -> Result<Leftovers, EngineError> {
+    async fn orphans(&self, executor: &Executor) -> Result<Orphans, EngineError> {
         let running = loop {
             match jobs::running(&self.store).await {
                 Ok(running) => break running,
@@ -87,22 +90,22 @@ impl Boot {
         };
         let keep =
             running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
-        let mut leftovers = engine.leftovers(&keep).await?;
+        let mut orphans = executor.orphans(&keep).await?;
         // Of a job that this database does not know, another server may be in charge: the one that this folder was taken from.
         let mut unknown = BTreeSet::new();
-        for job in leftovers.running() {
+        for job in orphans.running() {
             if matches!(jobs::get(&self.store, job).await, Ok(None)) {
                 tracing::warn!(%job, "a container runs that this database knows nothing of: it is left alone; remove it by `docker rm -f` if no other server follows it");
                 unknown.insert(job);
             }
         }
-        leftovers.leave(&unknown);
-        Ok(leftovers)
+        orphans.leave(&unknown);
+        Ok(orphans)
     }
 }
 
-/// Asks until the engine answers; says once why nothing happens.
-async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
+/// Asks until the engine answers. The log says once why nothing happens.
+async fn ask_until_answered<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {

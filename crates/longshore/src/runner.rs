@@ -13,7 +13,7 @@ use longshore_core::{
     ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, plan::Resources, stranger,
 };
 use longshore_executor::{
-    AdoptRequest, AttemptId, CheckoutSource, Engine, JobRequest, JobUpdate, Journal as _, Limits, Phase, PullPolicy,
+    AdoptRequest, AttemptId, CheckoutSource, Executor, JobRequest, JobUpdate, Journal as _, Limits, Phase, PullPolicy,
 };
 use longshore_pipeline::{BuildFacts, build_variables, secret_rules};
 use longshore_scheduler::{Order, Report, ReportKind};
@@ -59,7 +59,7 @@ pub(crate) struct Extras {
 /// Runs jobs on the engine as it is ordered to.
 #[derive(Debug, Clone)]
 pub(crate) struct Runner {
-    pub(crate) engine: Engine,
+    pub(crate) executor: Executor,
     pub(crate) store: Store,
     pub(crate) sources: Sources,
     pub(crate) extras: Arc<Extras>,
@@ -92,7 +92,7 @@ impl Runner {
                     }
                     if let Some(error) = broken {
                         tracing::error!(%job, %error, "a job's task broke off");
-                        self.engine.abandon(AttemptId { job, attempt: over });
+                        self.executor.abandon(AttemptId { job, attempt: over });
                         let outcome = internal("Longshore's own task for this job broke off; its log says why");
                         let runner = self.clone();
                         // Of its own: the dispatcher may be waiting for this loop.
@@ -161,7 +161,7 @@ impl Runner {
         };
         let (updates, heard) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
-            self.engine.run_job(request, Box::new(journal), updates, cancel),
+            self.executor.run_job(request, Box::new(journal), updates, cancel),
             self.pass_on(job, attempt, heard),
         );
         outcome
@@ -174,13 +174,13 @@ impl Runner {
             Ok(adopted) => adopted,
             Err(outcome) => {
                 // It is over for everyone else: its steps must not go on.
-                self.engine.abandon(AttemptId { job, attempt });
+                self.executor.abandon(AttemptId { job, attempt });
                 return outcome;
             }
         };
         let (updates, heard) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
-            self.engine.adopt(request, Box::new(journal), updates, cancel),
+            self.executor.adopt(request, Box::new(journal), updates, cancel),
             self.pass_on(job, attempt, heard),
         );
         outcome

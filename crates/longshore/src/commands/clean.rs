@@ -1,26 +1,30 @@
 //! `longshore clean`: takes off the engine what is Longshore's and idle.
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
-use longshore_executor::{CleanScope, Engine as DockerEngine, EngineOptions};
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::{CleanScope, Executor, ExecutorOptions, names::Instance};
 use serde_json::json;
 
 use super::Ended;
 use crate::args::Engine;
 
 /// A job that ended so long ago has been read by its server, or its server is gone.
-const LEFTOVERS: Duration = Duration::from_secs(60 * 60);
+const READ_BY_NOW: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) fn run(args: Engine) -> super::Result {
     super::runtime()?.block_on(async {
-        let mut options = EngineOptions::new(args.docker_host, "clean");
-        options.sandboxes_ready = 0;
-        let engine = DockerEngine::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
-        let removed = engine
-            .clean(&CleanScope::Idle { leftovers_older_than: LEFTOVERS })
+        let instance = Instance::new("clean").map_err(|error| Ended::new(1, error.to_string()))?;
+        let engine = DockerEngine::connect(DockerOptions::new(args.docker_host, instance))
             .await
             .map_err(|error| Ended::new(1, error.to_string()))?;
-        engine.shutdown(true).await;
+        let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
+        let executor = Executor::new(Arc::new(engine), options);
+        let removed = executor
+            .clean(&CleanScope::Idle { jobs_older_than: READ_BY_NOW })
+            .await
+            .map_err(|error| Ended::new(1, error.to_string()))?;
+        executor.shutdown(true).await;
         let kinds = [
             ("container", &removed.containers),
             ("volume", &removed.volumes),

@@ -2,15 +2,17 @@
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
-use longshore_executor::EngineOptions;
+use longshore_engine_docker::{DockerOptions, doctor};
+use longshore_executor::names::Instance;
 use serde_json::json;
 
 use crate::args::Engine;
 
 pub(crate) fn run(args: Engine) -> super::Result {
-    let options = EngineOptions::new(args.docker_host, "doctor");
+    let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
+    let options = DockerOptions::new(args.docker_host, instance);
     let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
-        .block_on(longshore_executor::doctor(options))
+        .block_on(doctor(options))
         .into_iter()
         .map(|finding| (finding.name.to_owned(), finding.ok, finding.message, finding.advice))
         .collect();

@@ -17,7 +17,8 @@ use longshore_core::{
     access::{Actor, Via},
     outcome::human_duration,
 };
-use longshore_executor::{Engine, EngineOptions};
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::{Executor, ExecutorOptions, names::Instance};
 use longshore_files::logs::{Renderer, StepHead};
 use longshore_forge::git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
@@ -54,14 +55,19 @@ pub(crate) fn run(args: Run) -> super::Result {
 
 async fn run_tree(args: Run) -> super::Result {
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
-    let mut options = EngineOptions::new(args.engine.docker_host.clone(), instance);
-    options.sandboxes_ready = 0;
-    options.sandbox_idle = Some(SANDBOX_IDLE);
-    options.runtime_dir = Some(runtime_dir());
+    let instance = Instance::new(instance).map_err(|error| Ended::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
+    let docker = DockerOptions {
+        sandbox_idle: Some(SANDBOX_IDLE),
+        runtime_dir: Some(runtime_dir()),
+        ..DockerOptions::new(args.engine.docker_host.clone(), instance)
+    };
+    let options =
+        ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runtime_dir()), ..ExecutorOptions::default() };
     // The engine's answer and the look at the working tree need not wait for each other.
-    let (engine, looked) = tokio::join!(Engine::connect(options), look_at(&args));
+    let (engine, looked) = tokio::join!(DockerEngine::connect(docker), look_at(&args));
     let (event, plan, source) = looked?;
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
+    let executor = Executor::new(Arc::new(engine), options);
 
     let folder = tempfile::Builder::new().prefix("longshore-run-").tempdir().context("no folder for the run")?;
     let store = Store::open_ephemeral(folder.path()).await.map_err(|error| Ended::new(3, error.to_string()))?;
@@ -75,7 +81,7 @@ async fn run_tree(args: Run) -> super::Result {
     let planner = Planner { mirrors, most_jobs: args.limits.max_jobs };
     let scheduler = Scheduler::start(store.clone(), planner, capacity, order, reports, &tasks, &shutdown);
     let runner = Runner {
-        engine: engine.clone(),
+        executor: executor.clone(),
         store: store.clone(),
         sources: Sources::Worktree(source),
         extras: Arc::new(Extras {
@@ -93,7 +99,7 @@ async fn run_tree(args: Run) -> super::Result {
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
-    engine.shutdown(true).await;
+    executor.shutdown(true).await;
     store.close().await;
     ended
 }

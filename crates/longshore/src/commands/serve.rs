@@ -10,7 +10,8 @@ use std::{
 use anyhow::Context as _;
 use longshore_api::{Api, ApiConfig, EngineProbe};
 use longshore_core::{Slots, Timestamp};
-use longshore_executor::EngineOptions;
+use longshore_engine_docker::DockerOptions;
+use longshore_executor::{ExecutorOptions, names::Instance};
 use longshore_forge::git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
@@ -90,9 +91,13 @@ async fn serve(config: Config) -> super::Result {
         tracing::error!(%error, "what an older version kept unsealed is not all sealed yet; the next start tries again");
     }
 
-    let mut options = EngineOptions::new(config.docker_host.clone(), store.instance());
-    options.sandboxes_ready = config.sandboxes;
-    options.sandbox_limit = config.sandboxes.max(config.capacity) + 2;
+    let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
+    let docker = DockerOptions::new(config.docker_host.clone(), instance);
+    let options = ExecutorOptions {
+        sandboxes_ready: config.sandboxes,
+        sandbox_limit: config.sandboxes.max(config.capacity) + 2,
+        ..ExecutorOptions::default()
+    };
     let git = match &config.authorities {
         Some(authorities) => Git::default().with_ca_file(authorities.write(&config.data)?),
         None => Git::default(),
@@ -113,7 +118,7 @@ async fn serve(config: Config) -> super::Result {
     });
     let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
-    let jobs = tasks.spawn(boot.run(options, orders, shutdown.clone()));
+    let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
     tasks.spawn({
         let (store, logs) = (store.clone(), store.logs().clone());

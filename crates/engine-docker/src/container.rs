@@ -1,0 +1,119 @@
+//! A job's container in the engine's words: its mounts, its limits, and what it may not do.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
+};
+
+use longshore_executor::engine::PodSpec;
+use longshore_executor::names::Instance;
+use longshore_executor::objects::Kind;
+
+use crate::agent_image::{self, Delivered};
+use crate::labels;
+use crate::paths::{PROGRAM, ROOT, SECRETS};
+use crate::quota::Quotas;
+
+/// How memory is mounted for secrets.
+const SECRETS_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=32m,mode=0711";
+
+/// Before the id of the sandbox whose network namespace a container has joined.
+pub(crate) const JOINED: &str = "container:";
+
+/// What root in a job's container keeps of its power. Docker's default list without: `NET_RAW` (forged packets to
+/// others on the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (a step of breakouts, and no
+/// build tool's need), `SETFCAP` (programs with powers of their own; no-new-privileges makes them useless anyway).
+/// What stays: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`,
+/// `FSETID`, `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in
+/// their own namespace (`NET_BIND_SERVICE`).
+const CAPABILITIES: [&str; 9] =
+    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
+
+/// The create call's body.
+pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, quotas: &Quotas) -> ContainerCreateBody {
+    let mut job_labels = labels::of_attempt(instance, Kind::Job, pod.build, pod.attempt);
+    job_labels.insert(labels::USER.to_owned(), pod.image.user.clone());
+    labels::override_images(&mut job_labels, &pod.image.labels);
+    let memory = pod.limits.memory.unwrap_or_else(default_memory);
+    let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
+    ContainerCreateBody {
+        image: Some(pod.image.id.to_string()),
+        entrypoint: Some(vec![PROGRAM.to_owned(), "agent".to_owned(), "--marker".to_owned(), hex::encode(pod.nonce.0)]),
+        cmd: Some(Vec::new()),
+        // The agent is root whatever the image says; it becomes the image's user for each step.
+        user: Some("0".to_owned()),
+        working_dir: Some("/".to_owned()),
+        open_stdin: Some(true),
+        stdin_once: Some(false),
+        tty: Some(false),
+        // The image's own probe would start programs beside the steps.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        labels: Some(job_labels),
+        host_config: Some(HostConfig {
+            network_mode: Some(format!("{JOINED}{}", pod.sandbox)),
+            mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, pod, quotas)]),
+            tmpfs: Some([(SECRETS.to_owned(), SECRETS_OPTIONS.to_owned())].into()),
+            // The daemon's drivers are the slowest part of a log's way, and keep a second copy.
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            // Results and the OOM flag have to outlive the process.
+            auto_remove: Some(false),
+            // The agent is PID 1, also where the daemon's default says otherwise.
+            init: Some(false),
+            privileged: Some(false),
+            ipc_mode: Some("private".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: Some(CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            pids_limit: Some(i64::from(pod.limits.pids)),
+            memory,
+            // The same number: no swap beyond it.
+            memory_swap: memory,
+            #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
+            nano_cpus: pod.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+            storage_opt: pod.limits.disk.filter(|_| quotas.of_containers()).map(size),
+            shm_size: pod.limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The volume is created, with its labels, by the container's own create call: one call less than before it, and it is never
+/// there without its container.
+fn volume(instance: &Instance, pod: &PodSpec<'_>, quotas: &Quotas) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(pod.attempt.volume_name().to_string()),
+        target: Some(ROOT.to_owned()),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            labels: Some(labels::of_attempt(instance, Kind::Volume, pod.build, pod.attempt)),
+            driver_config: pod.limits.disk.filter(|_| quotas.of_volumes()).map(|bytes| {
+                MountVolumeOptionsDriverConfig { name: Some("local".to_owned()), options: Some(size(bytes)) }
+            }),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// As storage and volume drivers take it.
+fn size(bytes: u64) -> HashMap<String, String> {
+    HashMap::from([("size".to_owned(), bytes.to_string())])
+}
+
+/// Nine tenths of this host's memory; no limit where it cannot be told.
+fn default_memory() -> u64 {
+    static BYTES: OnceLock<u64> = OnceLock::new();
+    *BYTES.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
+        kib.unwrap_or(0).saturating_mul(1024) / 10 * 9
+    })
+}

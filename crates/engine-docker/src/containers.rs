@@ -1,0 +1,123 @@
+//! Jobs' containers: found again, asked how they are, killed.
+
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
+use bollard::query_parameters::KillContainerOptionsBuilder;
+use longshore_executor::engine::{End, FoundPod, Pod, Removal, Standing};
+use longshore_executor::names::{ContainerId, Instance, Nonce};
+use longshore_executor::{AttemptId, EngineError, Refusal};
+
+use crate::container::JOINED;
+use crate::error::{ApiResult as _, misnamed, not_understood};
+use crate::labels;
+use crate::link::EXEC_ERROR;
+
+const INSPECT: &str = "inspect a container";
+
+/// The attempt's container, if there is one. Looked up by its name, recognised by its labels.
+pub(crate) async fn find(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+) -> Result<Option<FoundPod>, EngineError> {
+    let name = attempt.container_name();
+    let inspected = match docker.inspect_container(name.as_str(), None).await.api(INSPECT) {
+        Ok(inspected) => inspected,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let label = |key| inspected.config.as_ref()?.labels.as_ref()?.get(key).cloned();
+    let of_attempt = label(labels::JOB) == Some(attempt.job.to_string())
+        && label(labels::ATTEMPT) == Some(attempt.attempt.to_string());
+    if of_attempt && let Some(instance) = label(labels::INSTANCE).filter(|other| other != instance.as_str()) {
+        return Err(EngineError::Elsewhere { container: name.to_string(), instance });
+    }
+    if !of_attempt {
+        return Err(EngineError::Refused {
+            refusal: Refusal::Conflict,
+            what: "create a container",
+            code: 409,
+            message: format!("another container is named {name}: remove or rename it"),
+        });
+    }
+    let state = inspected.state.as_ref().ok_or_else(|| not_understood(INSPECT, "it has no state"))?;
+    let started =
+        is_running(state)? || state.started_at.as_ref().is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"));
+    let pod = pod(inspected, attempt)
+        .ok_or_else(|| not_understood(INSPECT, format!("{name} does not look like one of ours")))?;
+    Ok(Some(FoundPod { pod, started }))
+}
+
+/// What was known when the container was created.
+fn pod(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<Pod> {
+    let config = inspected.config?;
+    let mut nonce = [0; 16];
+    hex::decode_to_slice(config.entrypoint?.last()?, &mut nonce).ok()?;
+    let network = inspected.host_config?.network_mode?;
+    Some(Pod {
+        container: ContainerId::new(inspected.id?).ok()?,
+        volume: attempt.volume_name(),
+        sandbox: ContainerId::new(network.strip_prefix(JOINED)?).ok()?,
+        nonce: Nonce(nonce),
+        user: config.labels?.remove(labels::USER).unwrap_or_default(),
+    })
+}
+
+/// Whether a container runs, and how it ended.
+pub(crate) async fn standing(docker: &Docker, id: &ContainerId) -> Result<Standing, EngineError> {
+    match docker.inspect_container(id.as_str(), None).await.api(INSPECT) {
+        Ok(inspected) => read_standing(inspected.state),
+        Err(error) if error.is_not_found() => Ok(Standing::Vanished),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_standing(state: Option<ContainerState>) -> Result<Standing, EngineError> {
+    let state = state.ok_or_else(|| not_understood(INSPECT, "it has no state"))?;
+    if is_running(&state)? {
+        return Ok(Standing::Running);
+    }
+    let message = state.error.filter(|text| !text.is_empty());
+    Ok(Standing::Ended(End {
+        code: state.exit_code.ok_or_else(|| not_understood(INSPECT, "it has ended without an exit code"))?,
+        out_of_memory: state.oom_killed == Some(true),
+        cannot_run: message.as_ref().is_some_and(|text| text.contains(EXEC_ERROR)),
+        message,
+        removal: match state.status {
+            Some(ContainerStateStatusEnum::REMOVING) => Removal::UnderWay,
+            Some(ContainerStateStatusEnum::DEAD) => Removal::Failed,
+            _ => Removal::No,
+        },
+    }))
+}
+
+fn is_running(state: &ContainerState) -> Result<bool, EngineError> {
+    state.running.ok_or_else(|| not_understood(INSPECT, "it does not say whether it runs"))
+}
+
+/// The id in the answer to a create call.
+pub(crate) fn created(id: String) -> Result<ContainerId, EngineError> {
+    ContainerId::new(id).map_err(misnamed("create a container"))
+}
+
+pub(crate) async fn kill(docker: &Docker, id: &ContainerId) -> Result<(), EngineError> {
+    let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+    docker.kill_container(id.as_str(), Some(options)).await.api("kill a container")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_says_nothing_is_an_error_and_no_end() {
+        let state = |running, exit_code| ContainerState { running, exit_code, ..ContainerState::default() };
+        for unknown in [None, Some(state(None, Some(0))), Some(state(Some(false), None))] {
+            let read = read_standing(unknown.clone());
+            assert!(matches!(read, Err(EngineError::NotUnderstood { .. })), "{unknown:?}: {read:?}");
+        }
+        assert_eq!(read_standing(Some(state(Some(true), Some(0)))).unwrap(), Standing::Running);
+        let ended = read_standing(Some(state(Some(false), Some(7)))).unwrap();
+        assert!(matches!(ended, Standing::Ended(End { code: 7, removal: Removal::No, .. })), "{ended:?}");
+    }
+}

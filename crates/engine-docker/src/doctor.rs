@@ -1,0 +1,200 @@
+//! Looks at the engine as a new user's machine has it, and says what is wrong and what to do.
+//!
+//! Each check stands for itself: a failed one does not hide the next. Everything that is made for a check is removed. What can be tried
+//! is tried (`trial`): engines that speak the API do not all mean the same by it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bollard::query_parameters::RemoveVolumeOptions;
+use longshore_executor::engine::Engine as _;
+use longshore_executor::objects::Kind;
+use longshore_executor::{Executor, ExecutorOptions};
+
+use crate::connect::api_version;
+use crate::engine::DockerEngine;
+use crate::error::ApiResult as _;
+use crate::labels;
+use crate::options::DockerOptions;
+use crate::trial::{Trial, try_whole_way};
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`, `removal`.
+    pub name: &'static str,
+    pub ok: bool,
+    /// What was found.
+    pub message: String,
+    /// What to do about it, where something is wrong.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    fn good(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, ok: true, message: message.into(), advice: None }
+    }
+
+    /// The texts of our errors say both, parted by a colon or a semicolon.
+    fn bad(name: &'static str, error: &impl ToString) -> Self {
+        let text = error.to_string();
+        let (message, advice) = match text.rsplit_once("; ") {
+            Some((message, advice)) => (message.to_owned(), Some(advice.to_owned())),
+            None => (text, None),
+        };
+        Self { name, ok: false, message, advice }
+    }
+}
+
+/// Looks at everything. Needs no engine that works: that is one of the findings.
+pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
+    let host = options.host.clone();
+    let engine = match DockerEngine::connect(options).await {
+        Ok(engine) => Arc::new(engine),
+        Err(error) => return vec![Finding::bad("socket", &error), own_container(None).await],
+    };
+    let options = ExecutorOptions { sandboxes_ready: 0, ..ExecutorOptions::default() };
+    let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
+    let mut findings = vec![Finding::good("socket", format!("{host} answers"))];
+    findings.push(match engine.docker.version().await.api("tell its version") {
+        Ok(version) => Finding::good(
+            "api",
+            format!(
+                "engine {} on {}, API {}",
+                version.version.unwrap_or_default(),
+                version.arch.unwrap_or_default(),
+                api_version(&engine.docker)
+            ),
+        ),
+        Err(error) => Finding::bad("api", &error),
+    });
+    findings.push(own_container(Some(&engine)).await);
+    findings.push(volume(&engine).await);
+    findings.push(match engine.network.ready(&engine.docker).await {
+        Ok(name) => Finding::good("network", format!("{name} can be made")),
+        Err(error) => Finding::bad("network", &error),
+    });
+    match try_whole_way(&engine, &executor).await {
+        Ok(trial) => findings.extend(measured(trial)),
+        Err(error) => findings.push(Finding::bad("agent", &error)),
+    }
+    // Of a doctor that was killed, or gave up, too.
+    if let Err(error) = executor.sweep(&BTreeSet::new()).await {
+        tracing::debug!(%error, "what was tried is not looked for");
+    }
+    executor.shutdown(true).await;
+    // Made for this look only. One that is in use stays.
+    if let Ok(name) = engine.network.ready(&engine.docker).await {
+        let _ = engine.docker.remove_network(name.as_str()).await;
+    }
+    findings
+}
+
+/// What two jobs have shown.
+fn measured(trial: Trial) -> Vec<Finding> {
+    let took = trial.first_line.as_millis();
+    let loopback = if trial.loopback6 { "" } else { "; jobs have no ::1 here" };
+    let mut findings = vec![Finding::good(
+        "agent",
+        format!("a job went its whole way, and said its first line after {took} ms{loopback}"),
+    )];
+    if trial.gaps.is_empty() {
+        let message = "a job was held to its memory, processes and processors, its system calls filtered";
+        findings.push(Finding::good("confinement", message));
+    }
+    findings.extend(trial.gaps.iter().map(|gap| Finding::bad("confinement", gap)));
+    findings.push(if trial.reachable {
+        Finding {
+            name: "isolation",
+            ok: false,
+            message: "one job's container reached another's over the network".to_owned(),
+            advice: Some(
+                "this engine does not keep the containers of a network apart (Podman ignores enable_icc; Docker needs the host's br_netfilter): run only jobs here that may talk to each other"
+                    .to_owned(),
+            ),
+        }
+    } else {
+        Finding::good("isolation", "one job's container did not reach another's")
+    });
+    findings.push(if trial.left.is_empty() {
+        Finding::good("removal", "nothing was left of them")
+    } else {
+        Finding {
+            name: "removal",
+            ok: false,
+            message: format!("left on the engine: {}", trial.left.join(", ")),
+            advice: Some("look at the daemon's log; `longshore clean` tries again".to_owned()),
+        }
+    });
+    findings
+}
+
+/// Our own container's full id, if this process runs in one: from where the engine mounts our hostname and hosts from. Those of
+/// containers that run beside us can be seen as well on their host, elsewhere.
+fn own_container_id(mountinfo: &str) -> Option<&str> {
+    mountinfo.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(3);
+        let (source, target) = (fields.next()?, fields.next()?);
+        let (_, rest) =
+            source.split_once("/containers/").filter(|_| ["/etc/hostname", "/etc/hosts"].contains(&target))?;
+        let id = rest.get(..64)?;
+        id.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(id)
+    })
+}
+
+async fn own_container(engine: Option<&DockerEngine>) -> Finding {
+    let name = "own-container";
+    let mountinfo = tokio::fs::read_to_string("/proc/self/mountinfo").await.unwrap_or_default();
+    match (own_container_id(&mountinfo), engine) {
+        (None, _) => Finding::good(name, "Longshore runs outside of a container"),
+        (Some(id), None) => Finding::good(name, format!("Longshore runs in container {}", &id[..12])),
+        (Some(id), Some(engine)) => match engine.docker.inspect_container(id, None).await.api("inspect a container") {
+            Ok(found) => {
+                let name_of = found.name.unwrap_or_default();
+                Finding::good(
+                    name,
+                    format!("Longshore runs in container {} ({})", &id[..12], name_of.trim_start_matches('/')),
+                )
+            }
+            Err(_) => Finding {
+                name,
+                ok: false,
+                message: format!("Longshore runs in container {}, which this engine does not know", &id[..12]),
+                advice: Some("mount the socket of the engine that runs this container".to_owned()),
+            },
+        },
+    }
+}
+
+async fn volume(engine: &DockerEngine) -> Finding {
+    let name = format!("longshore-doctor-{:08x}", rand::random::<u32>());
+    let request = bollard::models::VolumeCreateRequest {
+        name: Some(name.clone()),
+        labels: Some(labels::of(engine.instance(), Kind::Volume)),
+        ..bollard::models::VolumeCreateRequest::default()
+    };
+    let made = engine.docker.create_volume(request).await.api("create a volume");
+    let removed = engine.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await.api("remove a volume");
+    match made.map(|_| ()).and(removed) {
+        Ok(()) => Finding::good("volume", "volumes can be created and removed"),
+        Err(error) => Finding::bad("volume", &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_container_is_found_by_its_mounts() {
+        let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let text = format!(
+            "1 0 0:1 / / rw - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/X\n\
+             2 1 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n"
+        );
+        assert_eq!(own_container_id(&text), Some(id));
+        let beside = text.replace("/etc/hostname", "/var/lib/docker/overlay2/Y/merged/etc/hostname");
+        assert_eq!(own_container_id(&beside), None, "another's, seen on the host");
+        assert_eq!(own_container_id("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! A connection to a Docker engine: the port's verbs, each handed to the module that knows how.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bollard::Docker;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use longshore_core::ImageRef;
+use longshore_executor::engine::{Answer, Engine, FoundPod, Image, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing};
+use longshore_executor::names::{ContainerId, Instance};
+use longshore_executor::objects::{AgentObject, ObjectId, Objects};
+use longshore_executor::{AttemptId, EngineError, Link};
+use tokio::sync::mpsc;
+
+use crate::agent_image::AgentImage;
+use crate::confinement::{self, Gap};
+use crate::connect::connect;
+use crate::error::{ApiResult as _, engine_text};
+use crate::fault::Fault;
+use crate::network::Network;
+use crate::options::DockerOptions;
+use crate::quota::Quotas;
+use crate::{archive, container, containers, images, inventory, link, sandbox};
+
+/// A Docker engine with everything of ours on it.
+pub struct DockerEngine {
+    pub(crate) docker: Docker,
+    pub(crate) instance: Instance,
+    pub(crate) agent: AgentImage,
+    pub(crate) network: Network,
+    quotas: Quotas,
+    /// The engine cannot give a sandbox `::1`: its kernel has no IPv6, or it refuses the setting.
+    without_loopback6: AtomicBool,
+    options: DockerOptions,
+}
+
+impl DockerEngine {
+    /// Connects and agrees on an API version, in one call.
+    ///
+    /// # Errors
+    /// No socket, no permission on it, nobody answering, or an engine that is too old; each says what to do.
+    pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
+        Ok(Self {
+            docker: connect(&options.host).await?,
+            instance: options.instance.clone(),
+            agent: AgentImage::new(&options),
+            network: Network::new(&options),
+            quotas: Quotas::default(),
+            without_loopback6: AtomicBool::new(false),
+            options,
+        })
+    }
+
+    /// What this engine cannot hold jobs to; empty where all is well.
+    ///
+    /// # Errors
+    /// The engine could not be asked.
+    pub async fn gaps(&self) -> Result<Vec<Gap>, EngineError> {
+        confinement::ask(&self.docker).await
+    }
+
+    async fn create_pod(&self, pod: &PodSpec<'_>) -> Result<Pod, EngineError> {
+        let agent = self.agent.ready(&self.docker).await?;
+        let body = container::body(&self.instance, pod, &agent, &self.quotas);
+        let options = CreateContainerOptionsBuilder::new().name(pod.attempt.container_name().as_str()).build();
+        let created = match self.docker.create_container(Some(options), body).await.api("create a container") {
+            Ok(created) => created,
+            Err(error) => return Err(self.fault_of_pod(error).await),
+        };
+        Ok(Pod {
+            container: containers::created(created.id)?,
+            volume: pod.attempt.volume_name(),
+            sandbox: pod.sandbox.clone(),
+            nonce: pod.nonce,
+            user: pod.image.user.clone(),
+        })
+    }
+
+    async fn start_pod(&self, id: &ContainerId) -> Result<Link, EngineError> {
+        // Before it runs: the engine throws away what nobody reads.
+        let link = link::attach(&self.docker, id).await?;
+        match self.docker.start_container(id.as_str(), None).await.api("start a container") {
+            Ok(()) => Ok(link),
+            Err(error) => Err(self.fault_of_pod(error).await),
+        }
+    }
+
+    /// What is at fault when a job's container was not created or did not start.
+    async fn fault_of_pod(&self, error: EngineError) -> EngineError {
+        match Fault::of(&error) {
+            Fault::SandboxGone => EngineError::SandboxGone(error.to_string()),
+            Fault::ImageGone => EngineError::ImageGone(error.to_string()),
+            Fault::NameTaken => EngineError::NameTaken(error.to_string()),
+            Fault::AgentMissing => {
+                self.agent.forget().await;
+                EngineError::Stale(Box::new(EngineError::AgentFailed(engine_text(&error).to_owned())))
+            }
+            Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
+            fault @ (Fault::NoContainerQuota | Fault::NoVolumeQuota) if self.quotas.refused(fault) => {
+                EngineError::Stale(Box::new(error))
+            }
+            Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NetworkGone | Fault::Other => error,
+        }
+    }
+
+    async fn create_sandbox_container(&self, sandbox: &SandboxSpec) -> Result<ContainerId, EngineError> {
+        let agent = self.agent.ready(&self.docker).await?;
+        let network = self.network.ready(&self.docker).await?;
+        let loopback6 = !self.without_loopback6.load(Ordering::Relaxed);
+        let body = sandbox::body(&self.instance, sandbox, agent, network, self.options.sandbox_idle, loopback6);
+        let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
+        match self.docker.create_container(Some(options), body).await.api("create a container") {
+            Ok(created) => containers::created(created.id),
+            Err(error) => Err(self.fault_of_sandbox(error).await),
+        }
+    }
+
+    /// What is at fault when a sandbox was not created or did not start.
+    async fn fault_of_sandbox(&self, error: EngineError) -> EngineError {
+        if sandbox::refuses_loopback6(&error) && !self.without_loopback6.swap(true, Ordering::Relaxed) {
+            tracing::info!(%error, "sandboxes have no ::1 on this engine");
+            return EngineError::Stale(Box::new(error));
+        }
+        match Fault::of(&error) {
+            // Someone removed the image since we looked, or the network.
+            Fault::ImageGone => {
+                self.agent.forget().await;
+                EngineError::Stale(Box::new(error))
+            }
+            Fault::AgentMissing => {
+                self.agent.forget().await;
+                EngineError::Stale(Box::new(EngineError::AgentFailed(engine_text(&error).to_owned())))
+            }
+            Fault::NetworkGone => {
+                self.network.forget().await;
+                EngineError::Stale(Box::new(error))
+            }
+            Fault::AgentBroken => EngineError::AgentFailed(engine_text(&error).to_owned()),
+            Fault::SandboxGone | Fault::NoContainerQuota | Fault::NoVolumeQuota | Fault::NameTaken | Fault::Other => {
+                error
+            }
+        }
+    }
+
+    async fn remove_object(&self, object: &ObjectId) -> Result<(), EngineError> {
+        let removed = inventory::remove(&self.docker, object).await;
+        match object {
+            ObjectId::Network(name) if *name == self.instance.network_name() => self.network.forget().await,
+            ObjectId::Image(id) if self.agent.is_delivered(id.as_str()).await => self.agent.forget().await,
+            ObjectId::Volume(name) if self.agent.is_delivered(name.as_str()).await => self.agent.forget().await,
+            ObjectId::Container(_)
+            | ObjectId::NamedContainer(_)
+            | ObjectId::Volume(_)
+            | ObjectId::Network(_)
+            | ObjectId::Image(_) => {}
+        }
+        removed
+    }
+}
+
+impl Engine for DockerEngine {
+    fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    fn prepare(&self) -> Answer<'_, ()> {
+        async {
+            self.agent.ready(&self.docker).await?;
+            self.network.ready(&self.docker).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>> {
+        images::find(&self.docker, image).boxed()
+    }
+
+    fn pull<'a>(&'a self, image: &'a ImageRef, notes: &'a mpsc::Sender<String>) -> Answer<'a, ()> {
+        images::pull(&self.docker, image, notes).boxed()
+    }
+
+    fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId> {
+        self.create_sandbox_container(sandbox).boxed()
+    }
+
+    fn start_sandbox<'a>(&'a self, sandbox: &'a ContainerId) -> Answer<'a, ()> {
+        async {
+            match self.docker.start_container(sandbox.as_str(), None).await.api("start a container") {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.fault_of_sandbox(error).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {
+        async {
+            let agent = self.agent.hash().await?;
+            let found = sandbox::find(&self.docker, &self.instance, scope, agent).await?;
+            if !found.is_empty() {
+                self.agent.assume(agent).await;
+            }
+            Ok(found)
+        }
+        .boxed()
+    }
+
+    fn create<'a>(&'a self, pod: &'a PodSpec<'a>) -> Answer<'a, Pod> {
+        self.create_pod(pod).boxed()
+    }
+
+    fn start<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link> {
+        self.start_pod(container).boxed()
+    }
+
+    fn find(&self, attempt: AttemptId) -> Answer<'_, Option<FoundPod>> {
+        containers::find(&self.docker, &self.instance, attempt).boxed()
+    }
+
+    fn attach<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link> {
+        link::attach(&self.docker, container).boxed()
+    }
+
+    fn standing<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Standing> {
+        containers::standing(&self.docker, container).boxed()
+    }
+
+    fn kill<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, ()> {
+        containers::kill(&self.docker, container).boxed()
+    }
+
+    fn read_spool(&self, container: &ContainerId) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
+        archive::read_spool(&self.docker, container)
+    }
+
+    fn list<'a>(&'a self, instance: Option<&'a Instance>) -> Answer<'a, Objects> {
+        inventory::list(&self.docker, instance).boxed()
+    }
+
+    fn list_agents(&self) -> Answer<'_, Vec<AgentObject>> {
+        async { inventory::list_agents(&self.docker, self.agent.hash().await?).await }.boxed()
+    }
+
+    fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {
+        self.remove_object(object).boxed()
+    }
+
+    fn renew_agent(&self) -> BoxFuture<'_, bool> {
+        self.agent.drop_delivered(&self.docker).boxed()
+    }
+}
+
+impl fmt::Debug for DockerEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DockerEngine").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! Why the engine did not create or start a container, read from its texts.
+
+use longshore_executor::EngineError;
+
+use crate::error::engine_text;
+use crate::paths::PROGRAM;
+
+/// What is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The sandbox has ended.
+    SandboxGone,
+    /// The agent's volume is empty or half filled.
+    AgentMissing,
+    /// The agent is there and cannot run.
+    AgentBroken,
+    ImageGone,
+    NetworkGone,
+    /// The engine's storage cannot limit what a container takes.
+    NoContainerQuota,
+    /// Nor what a volume takes.
+    NoVolumeQuota,
+    /// A container of this name exists already.
+    NameTaken,
+    Other,
+}
+
+impl Fault {
+    pub(crate) fn of(error: &EngineError) -> Self {
+        let text = engine_text(error).to_ascii_lowercase();
+        let about_agent = text.contains(PROGRAM) || text.contains("exec");
+        if text.contains("no such image") {
+            Self::ImageGone
+        } else if text.contains("storage-opt") {
+            Self::NoContainerQuota
+        } else if text.contains("no quota support") {
+            Self::NoVolumeQuota
+        } else if text.contains("non running container")
+            || text.contains("no such container")
+            || text.contains("cannot join network")
+            || text.contains("joining network namespace")
+            || text.contains("/ns/net")
+        {
+            Self::SandboxGone
+        } else if text.contains("network") && text.contains("not found") {
+            Self::NetworkGone
+        } else if about_agent
+            && (text.contains("no such file or directory")
+                || text.contains("text file busy")
+                || text.contains("not found in $path"))
+        {
+            Self::AgentMissing
+        } else if about_agent && (text.contains("exec format error") || text.contains("permission denied")) {
+            Self::AgentBroken
+        } else if error.is_conflict() && text.contains("already in use") {
+            Self::NameTaken
+        } else {
+            Self::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::errors::Error as ApiError;
+
+    use super::*;
+    use crate::error::from_api;
+
+    fn of(status_code: u16, message: &str) -> Fault {
+        let error = ApiError::DockerResponseServerError { status_code, message: message.to_owned() };
+        Fault::of(&from_api("start a container", error))
+    }
+
+    #[test]
+    fn the_engines_texts_are_told_apart() {
+        let oci = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
+        for (status, text, fault) in [
+            (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
+            (404, "No such container: 0123".to_owned(), Fault::SandboxGone),
+            (409, "cannot join network of a non running container: 0123".to_owned(), Fault::SandboxGone),
+            // As overlay2 of 20.10 says it on ext4, and the local volume driver there.
+            (
+                500,
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned(),
+                Fault::NoContainerQuota,
+            ),
+            (400, "quota size requested but no quota support".to_owned(), Fault::NoVolumeQuota),
+            (404, "network longshore-x not found".to_owned(), Fault::NetworkGone),
+            (
+                400,
+                format!("{oci}: exec: \"{PROGRAM}\": stat {PROGRAM}: no such file or directory: unknown"),
+                Fault::AgentMissing,
+            ),
+            (400, format!("{oci}: exec: \"{PROGRAM}\": permission denied: unknown"), Fault::AgentBroken),
+            (400, "OCI runtime create failed: exec format error".to_owned(), Fault::AgentBroken),
+            (
+                409,
+                "Conflict. The container name \"/a\" is already in use by container \"b\".".to_owned(),
+                Fault::NameTaken,
+            ),
+            (500, "something".to_owned(), Fault::Other),
+        ] {
+            assert_eq!(of(status, &text), fault, "{text}");
+        }
+    }
+}

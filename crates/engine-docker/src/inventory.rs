@@ -1,0 +1,145 @@
+//! What of ours is on the engine, found by labels and names: labels alone may be an image's.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+};
+use longshore_core::Timestamp;
+use longshore_executor::EngineError;
+use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName, NotAName, VolumeName};
+use longshore_executor::objects::{AgentObject, ContainerObject, NetworkObject, ObjectId, Objects, VolumeObject};
+
+use crate::agent_image::{self, REPOSITORY};
+use crate::container::JOINED;
+use crate::error::ApiResult as _;
+use crate::labels;
+
+/// Removes one thing.
+pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), EngineError> {
+    match object {
+        ObjectId::Container(id) => remove_container(docker, id.as_str()).await,
+        ObjectId::NamedContainer(name) => remove_container(docker, name.as_str()).await,
+        ObjectId::Volume(name) => {
+            let options = RemoveVolumeOptionsBuilder::new().build();
+            docker.remove_volume(name.as_str(), Some(options)).await.api("remove a volume")
+        }
+        ObjectId::Network(name) => docker.remove_network(name.as_str()).await.api("remove a network"),
+        ObjectId::Image(id) => {
+            let options = RemoveImageOptionsBuilder::new().build();
+            docker.remove_image(id.as_str(), Some(options), None).await.api("remove an image").map(drop)
+        }
+    }
+}
+
+/// Running or not, with its anonymous volumes.
+async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    docker.remove_container(id, Some(options)).await.api("remove a container")
+}
+
+/// The volumes and images with our program. Those of the hash `own` are current. They are found by their names: any image may carry our
+/// labels, and Podman drops those of both.
+pub(crate) async fn list_agents(docker: &Docker, own: &str) -> Result<Vec<AgentObject>, EngineError> {
+    let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);
+    let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+    let volumes = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
+    let volumes = volumes.into_iter().filter_map(|volume| {
+        let current = agent_image::hash_of_volume(&volume.name)? == own;
+        Some(AgentObject { current, id: ObjectId::Volume(checked(VolumeName::new(volume.name))?) })
+    });
+    let filters = HashMap::from([("reference".to_owned(), vec![REPOSITORY.to_owned()])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let images = docker.list_images(Some(options)).await.api("list images")?;
+    let images = images.into_iter().flat_map(|image| image.repo_tags).filter_map(|name| {
+        let current = agent_image::hash_of_image(&name)? == own;
+        Some(AgentObject { current, id: ObjectId::Image(checked(ImageId::new(name))?) })
+    });
+    Ok(volumes.chain(images).collect())
+}
+
+/// What of an instance is there, or of all.
+pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result<Objects, EngineError> {
+    let filters = labels::filter(&[(labels::INSTANCE, instance.map_or("", Instance::as_str))]);
+    let containers = docker
+        .list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(&filters).build()))
+        .await
+        .api("list containers")?;
+    let volumes = docker
+        .list_volumes(Some(ListVolumesOptionsBuilder::new().filters(&filters).build()))
+        .await
+        .api("list volumes")?;
+    let networks = docker
+        .list_networks(Some(ListNetworksOptionsBuilder::new().filters(&filters).build()))
+        .await
+        .api("list networks")?;
+    Ok(Objects {
+        containers: self::containers(containers),
+        volumes: volumes
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|volume| self::volume(volume.name, &volume.labels))
+            .collect(),
+        networks: networks
+            .into_iter()
+            .filter_map(|network| self::network(network.name?, &network.labels.unwrap_or_default()))
+            .collect(),
+    })
+}
+
+/// Those of a list that are ours.
+pub(crate) fn containers(listed: Vec<ContainerSummary>) -> Vec<ContainerObject> {
+    listed.into_iter().filter_map(container).collect()
+}
+
+fn container(summary: ContainerSummary) -> Option<ContainerObject> {
+    let labels = summary.labels.unwrap_or_default();
+    let name = summary.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
+    let name = name.trim_start_matches('/');
+    let kind = labels::kind_of_container(name, &labels)?;
+    let network_mode = summary.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+    Some(ContainerObject {
+        id: checked(ContainerId::new(summary.id?))?,
+        name: name.to_owned(),
+        instance: text(&labels, labels::INSTANCE),
+        kind,
+        build: labels.get(labels::BUILD).and_then(|id| id.parse().ok()),
+        attempt: labels::attempt(&labels),
+        running: matches!(
+            summary.state,
+            Some(
+                ContainerSummaryStateEnum::RUNNING
+                    | ContainerSummaryStateEnum::PAUSED
+                    | ContainerSummaryStateEnum::RESTARTING
+            )
+        ),
+        created: Timestamp::from_millis(summary.created.unwrap_or_default().saturating_mul(1000)),
+        joined: network_mode.strip_prefix(JOINED).and_then(|id| ContainerId::new(id).ok()),
+    })
+}
+
+fn volume(name: String, labels: &HashMap<String, String>) -> Option<VolumeObject> {
+    Some(VolumeObject {
+        name: checked(VolumeName::new(name))?,
+        instance: text(labels, labels::INSTANCE),
+        kind: labels.get(labels::KIND).and_then(|word| labels::kind(word)),
+        attempt: labels::attempt(labels),
+    })
+}
+
+fn network(name: String, labels: &HashMap<String, String>) -> Option<NetworkObject> {
+    Some(NetworkObject { name: checked(NetworkName::new(name))?, instance: text(labels, labels::INSTANCE) })
+}
+
+/// What has a strange name is not ours, whatever its labels say: it stays.
+fn checked<T>(name: Result<T, NotAName>) -> Option<T> {
+    name.inspect_err(|error| tracing::warn!(%error, "passed over in a list")).ok()
+}
+
+fn text(labels: &HashMap<String, String>, key: &str) -> String {
+    labels.get(key).cloned().unwrap_or_default()
+}

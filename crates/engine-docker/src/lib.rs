@@ -1,0 +1,33 @@
+//! Docker as an engine: images, sandboxes, containers, their links, and what the doctor looks at.
+//!
+//! Implements the executor's port ([`longshore_executor::Engine`]) and is the only crate that names bollard. It decides nothing about jobs:
+//! each verb is a call or a few, and what went wrong is told by meaning (`error`, `fault`).
+//!
+//! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. Secrets are in none of them.
+
+mod agent_image;
+mod archive;
+mod confinement;
+mod connect;
+mod container;
+mod containers;
+mod doctor;
+mod engine;
+mod error;
+mod fault;
+mod images;
+mod inventory;
+pub mod labels;
+mod link;
+mod network;
+mod options;
+mod paths;
+mod quota;
+mod sandbox;
+mod transport;
+mod trial;
+
+pub use confinement::Gap;
+pub use doctor::{Finding, doctor};
+pub use engine::DockerEngine;
+pub use options::DockerOptions;

@@ -1,0 +1,38 @@
+//! How to reach a Docker engine and what to keep on it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use longshore_executor::names::Instance;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct DockerOptions {
+    /// `unix:///var/run/docker.sock`.
+    pub host: String,
+    /// The name in our labels and the network's name: two instances on one engine never touch each other's objects.
+    pub instance: Instance,
+    /// The static program that becomes the agent; by default this process's own.
+    pub executable: PathBuf,
+    /// A sandbox that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
+    pub sandbox_idle: Option<Duration>,
+    /// For short-lived processes: they remember the executable's hash in this folder, and bring it to the engine one at a time.
+    pub runtime_dir: Option<PathBuf>,
+    /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
+    pub network_subnet: Option<String>,
+}
+
+impl DockerOptions {
+    /// A server's defaults for `instance` on the engine at `host`.
+    #[must_use]
+    pub fn new(host: impl Into<String>, instance: Instance) -> Self {
+        Self {
+            host: host.into(),
+            instance,
+            executable: PathBuf::from("/proc/self/exe"),
+            sandbox_idle: None,
+            runtime_dir: None,
+            network_subnet: None,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A sandbox in the engine's words: a container with a network namespace, our program, and nothing else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use longshore_executor::EngineError;
+use longshore_executor::engine::SandboxSpec;
+use longshore_executor::names::{ContainerId, Instance, NetworkName};
+use longshore_executor::objects::Kind;
+use sha2::{Digest as _, Sha256};
+
+use crate::agent_image::Delivered;
+use crate::error::{ApiResult as _, engine_text};
+use crate::paths::PROGRAM;
+use crate::{inventory, labels};
+
+/// The setting that gives a sandbox `::1`: engines turn IPv6 off where a network has none, on the loopback too.
+const NO_LOOPBACK6: &str = "net.ipv6.conf.lo.disable_ipv6";
+
+/// Whether the engine did not start a sandbox for its IPv6 loopback alone.
+pub(crate) fn refuses_loopback6(error: &EngineError) -> bool {
+    let text = engine_text(error);
+    text.contains("disable_ipv6") || text.contains("sysctl")
+}
+
+/// The create call's body. With `idle`, the sandbox ends when nobody has used it for so long, and removes itself.
+pub(crate) fn body(
+    instance: &Instance,
+    sandbox: &SandboxSpec,
+    agent: Delivered,
+    network: &NetworkName,
+    idle: Option<Duration>,
+    loopback6: bool,
+) -> ContainerCreateBody {
+    let mut sandbox_labels = labels::of(instance, Kind::Sandbox);
+    sandbox_labels.insert(labels::AGENT.to_owned(), agent.hash);
+    if let Some(scope) = &sandbox.scope {
+        sandbox_labels.insert(labels::SCOPE.to_owned(), scope_hash(scope));
+    }
+    let mut entrypoint = vec![PROGRAM.to_owned(), "sandbox".to_owned()];
+    if let Some(idle) = idle {
+        entrypoint.extend(["--idle".to_owned(), idle.as_secs().max(1).to_string()]);
+    }
+    ContainerCreateBody {
+        image: Some(agent.image),
+        entrypoint: Some(entrypoint),
+        cmd: Some(Vec::new()),
+        user: Some("65534:65534".to_owned()),
+        labels: Some(sandbox_labels),
+        host_config: Some(HostConfig {
+            network_mode: Some(network.to_string()),
+            // Only a sandbox that ends by itself: nobody would be there to remove it.
+            auto_remove: Some(idle.is_some()),
+            init: Some(false),
+            sysctls: loopback6.then(|| HashMap::from([(NO_LOOPBACK6.to_owned(), "0".to_owned())])),
+            readonly_rootfs: Some(true),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            pids_limit: Some(32),
+            memory: Some(64 << 20),
+            memory_swap: Some(64 << 20),
+            ipc_mode: Some("private".to_owned()),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// Running sandboxes that were created for this scope by this version of our program.
+pub(crate) async fn find(
+    docker: &Docker,
+    instance: &Instance,
+    scope: &str,
+    agent: &str,
+) -> Result<Vec<ContainerId>, EngineError> {
+    let filters = labels::filter(&[
+        (labels::INSTANCE, instance.as_str()),
+        (labels::KIND, Kind::Sandbox.as_str()),
+        (labels::SCOPE, &scope_hash(scope)),
+        (labels::AGENT, agent),
+    ]);
+    let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await.api("list containers")?;
+    Ok(inventory::containers(found).into_iter().map(|container| container.id).collect())
+}
+
+/// Scopes name repositories: a label shows only that two are the same.
+fn scope_hash(scope: &str) -> String {
+    hex::encode(&Sha256::digest(scope.as_bytes())[..8])
+}

@@ -1,0 +1,97 @@
+//! The way of a call to the engine: one connection each, in the agreed version of the API, with a limit on the answer.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bollard::BollardRequest;
+use bollard::errors::Error as ApiError;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+/// Bytes of an answer at most: some 40,000 containers in a list. Links, files and pulls are streams, and have none.
+const LONGEST_ANSWER: u64 = 64 << 20;
+/// Calls whose answers are streams.
+const STREAMS: [&str; 3] = ["/attach", "/archive", "/images/create"];
+
+/// The answer is longer than any that we ask for.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it is longer than {} MiB", LONGEST_ANSWER >> 20)]
+pub(crate) struct TooLong;
+
+type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
+
+/// Sends calls to this socket. `prefix` is the version of the API, as `/v1.41`, or empty before one is agreed on.
+pub(crate) fn transport(socket: PathBuf, prefix: String) -> impl Fn(BollardRequest) -> Sending + Send + Sync {
+    move |request| Box::pin(send(socket.clone(), prefix.clone(), request))
+}
+
+async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Result<Response<Incoming>, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let is_stream = STREAMS.iter().any(|stream| parts.uri.path().ends_with(stream));
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    // bollard leaves the version out, and an engine takes that for its newest one.
+    parts.uri = format!("{prefix}{path}").parse()?;
+    parts.headers.insert(HOST, HeaderValue::from_static("docker"));
+    let stream = UnixStream::connect(socket).await?;
+    let stream = Limited { stream, left: (!is_stream).then_some(LONGEST_ANSWER) };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the answer, or with the link.
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to the engine broke");
+        }
+    });
+    Ok(sender.send_request(BollardRequest::from_parts(parts, body)).await?)
+}
+
+/// A connection that answers with no more than so many bytes.
+struct Limited {
+    stream: UnixStream,
+    left: Option<u64>,
+}
+
+impl AsyncRead for Limited {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if let Some(left) = &mut this.left {
+            let read = (buffer.filled().len() - before) as u64;
+            *left = left.checked_sub(read).ok_or_else(|| io::Error::other(TooLong))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Limited {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

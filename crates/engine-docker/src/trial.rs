@@ -1,0 +1,192 @@
+//! A job's whole way, tried: two jobs of our own image in two sandboxes. One says what it is held to and waits for a connection, the
+//! other tries to make it. What they say is measured; what the engine says of itself is not asked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use longshore_core::record::RecordKind;
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
+use longshore_executor::engine::Engine as _;
+use longshore_executor::{EngineError, Executor, JobRequest, Journal, Limits, PullPolicy};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::confinement::Gap;
+use crate::engine::DockerEngine;
+use crate::paths::PROGRAM;
+
+/// How long anything of it may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PIDS: u32 = 117;
+const MEMORY: u64 = 192 << 20;
+
+/// What came of it.
+pub(crate) struct Trial {
+    /// From the order to the first line.
+    pub(crate) first_line: Duration,
+    pub(crate) gaps: Vec<Gap>,
+    /// Whether one job's container reaches another's.
+    pub(crate) reachable: bool,
+    pub(crate) loopback6: bool,
+    /// What was still on the engine when all was done.
+    pub(crate) left: Vec<String>,
+}
+
+/// Runs both jobs, and looks whether anything is left of them.
+pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) -> Result<Trial, EngineError> {
+    let image = engine.agent.ready(&engine.docker).await?.image;
+    let begun = Instant::now();
+    let cancel = CancellationToken::new();
+    let (said, mut lines) = watch::channel(String::new());
+    let listening = ask(executor, "one", &image, "limits\nloopback\nlisten", said, cancel.clone());
+    let asking = async {
+        // It ends early with a job that does.
+        let _ = lines.wait_for(|said| answer(said, "listening").is_some()).await;
+        let heard = lines.borrow().clone();
+        let first_line = begun.elapsed();
+        let Some(address) = answer(&heard, "listening") else { return Ok((heard, first_line, String::new())) };
+        let (said, answers) = watch::channel(String::new());
+        let question = format!("connect {address}");
+        let outcome = ask(executor, "two", &image, &question, said, CancellationToken::new()).await;
+        cancel.cancel();
+        let answers = answers.borrow().clone();
+        if outcome == Outcome::Success { Ok((heard, first_line, answers)) } else { Err(failed(&outcome, &answers)) }
+    };
+    let both = async { tokio::join!(listening, asking) };
+    let late = |_| EngineError::AgentFailed("a job did not come to its end within a minute".to_owned());
+    let (outcome, asked) = tokio::time::timeout(PATIENCE, both).await.map_err(late)?;
+    let (heard, first_line, answers) = asked?;
+    if answers.is_empty() {
+        return Err(failed(&outcome, &heard));
+    }
+    executor.settled().await;
+    let objects = executor.objects(Some(engine.instance())).await?;
+    let containers = objects.containers.into_iter().filter(|object| object.attempt.is_some()).map(|object| object.name);
+    let volumes =
+        objects.volumes.into_iter().filter(|object| object.attempt.is_some()).map(|object| object.name.to_string());
+    Ok(Trial {
+        first_line,
+        gaps: gaps(&heard),
+        reachable: answers.starts_with("reached"),
+        loopback6: answer(&heard, "loopback6") == Some("yes"),
+        left: containers.chain(volumes).collect(),
+    })
+}
+
+/// Runs a job that answers these questions into `said`.
+async fn ask(
+    executor: &Executor,
+    scope: &str,
+    image: &str,
+    questions: &str,
+    said: watch::Sender<String>,
+    cancel: CancellationToken,
+) -> Outcome {
+    let step = StepPlan {
+        name: "probe".to_owned(),
+        run: Some(questions.into()),
+        shell: format!("{PROGRAM} probe"),
+        ..StepPlan::default()
+    };
+    let request = JobRequest {
+        build: BuildId::new(),
+        job: JobId::new(),
+        attempt: 1,
+        scope: format!("doctor {scope}"),
+        plan: JobPlan {
+            key: "doctor".to_owned(),
+            pipeline: "doctor".to_owned(),
+            name: scope.to_owned(),
+            job: scope.to_owned(),
+            image: image.into(),
+            steps: vec![step],
+            timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+            ..JobPlan::default()
+        },
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        secret_files: BTreeMap::new(),
+        known: BTreeMap::new(),
+        masks: Vec::new(),
+        checkout: None,
+        limits: Limits {
+            memory: Some(MEMORY),
+            pids: PIDS,
+            cpus: Some(0.5),
+            grace: Duration::from_secs(1),
+            ..Limits::default()
+        },
+        pull: PullPolicy::Never,
+    };
+    let (updates, mut told) = mpsc::channel(64);
+    let running = executor.run_job(request, Box::new(Heard { said, last_seq: 0 }), updates, cancel);
+    let read = async { while told.recv().await.is_some() {} };
+    tokio::join!(running, read).0
+}
+
+/// Keeps what a job prints, and why it did not start.
+struct Heard {
+    said: watch::Sender<String>,
+    last_seq: u64,
+}
+
+impl Journal for Heard {
+    fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    fn milestones(&self) -> Vec<Record<'static>> {
+        Vec::new()
+    }
+
+    fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+        for record in records {
+            self.last_seq = self.last_seq.max(record.seq);
+            if matches!(record.kind, RecordKind::Output(_)) {
+                self.said.send_modify(|said| said.push_str(&String::from_utf8_lossy(&record.data)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was said to a question.
+fn answer<'a>(said: &'a str, question: &str) -> Option<&'a str> {
+    said.lines().find_map(|line| line.strip_prefix(question)?.strip_prefix(' '))
+}
+
+fn failed(outcome: &Outcome, said: &str) -> EngineError {
+    match outcome {
+        Outcome::Error { message, .. } => EngineError::AgentFailed(message.clone()),
+        other => EngineError::AgentFailed(format!("a job ended as {} and said `{}`", other.status(), said.trim())),
+    }
+}
+
+/// Which limits the kernel does not hold a job to that asked for them.
+fn gaps(said: &str) -> Vec<Gap> {
+    let held = |question| answer(said, question).and_then(|value| value.parse::<u64>().ok());
+    let limits = [
+        ("memory", held("memory").is_some_and(|bytes| bytes <= MEMORY)),
+        ("processes", held("pids") == Some(u64::from(PIDS))),
+        ("processors", held("cpu").is_some()),
+    ];
+    let lacking: Vec<_> = limits.into_iter().filter(|(_, held)| !held).map(|(what, _)| what).collect();
+    let limits = (!lacking.is_empty()).then_some(Gap::Limits(lacking));
+    limits.into_iter().chain((held("Seccomp") != Some(2)).then_some(Gap::Seccomp)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_the_kernel_does_not_hold_is_named() {
+        let held = format!("pids {PIDS}\nmemory {MEMORY}\ncpu 50000\nSeccomp 2\nNoNewPrivs 1\n");
+        assert_eq!(gaps(&held), []);
+        let none = "pids max\nmemory 9223372036854771712\ncpu -1\nSeccomp 0\n";
+        assert_eq!(gaps(none), [Gap::Limits(vec!["memory", "processes", "processors"]), Gap::Seccomp]);
+        assert_eq!(gaps(""), gaps(none), "nothing said is nothing held");
+        assert_eq!(gaps(&held.replace("cpu 50000", "cpu max")), [Gap::Limits(vec!["processors"])]);
+    }
+}

@@ -1,0 +1,410 @@
+//! Sandboxes are reused by one scope only, replaced when dead, and found again by the next process; and nothing is left of anything.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptions, RemoveContainerOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+    UploadToContainerOptionsBuilder,
+};
+use longshore_core::Outcome;
+use longshore_engine_docker::{DockerOptions, doctor};
+use longshore_executor::CleanScope;
+use longshore_executor::objects::Kind;
+use support::{Options, World, connect, eventually, job};
+
+/// Ids of the instance's sandboxes.
+async fn sandboxes(world: &World) -> BTreeSet<String> {
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    objects
+        .containers
+        .into_iter()
+        .filter(|container| container.kind == Kind::Sandbox)
+        .map(|sandbox| sandbox.id.to_string())
+        .collect()
+}
+
+async fn run_in(world: &World, scope: &str) {
+    let mut request = job(&["true"]);
+    request.scope = scope.to_owned();
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    world.engine.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_serves_one_scope_only() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    assert_eq!(first.len(), 1);
+    run_in(&world, "a").await;
+    assert_eq!(sandboxes(&world).await, first, "the same scope places where it did");
+    run_in(&world, "b").await;
+    assert_eq!(sandboxes(&world).await.len(), 2, "another scope never does");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_did_to_names_and_addresses_is_gone_for_the_next_one_of_its_sandbox() {
+    let world = World::new().await;
+    let before = world.run(job(&["cat /etc/hosts /etc/resolv.conf"])).await;
+    world.engine.settled().await;
+    let placed = sandboxes(&world).await;
+    let poison = "echo '203.0.113.66 registry.example' >> /etc/hosts; echo 'nameserver 203.0.113.53' > /etc/resolv.conf; chmod 600 /etc/hosts";
+    assert_eq!(world.run(job(&[poison])).await.outcome, Outcome::Success);
+    world.engine.settled().await;
+    let after = world.run(job(&["cat /etc/hosts /etc/resolv.conf", "stat -c %a /etc/hosts"])).await;
+    let text = after.journal.stdout_text();
+    assert_eq!(text.strip_suffix("644\n"), Some(before.journal.stdout_text().as_str()));
+    world.engine.settled().await;
+    assert_eq!(sandboxes(&world).await, placed, "one sandbox served all three");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_agent_could_not_tidy_up_serves_nobody_again() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    let mut request = job(&["echo x > /etc/hosts; echo up; sleep 60"]);
+    request.scope = "a".to_owned();
+    support::run_and_kill(&world, request).await;
+    world.engine.settled().await;
+    run_in(&world, "a").await;
+    assert!(sandboxes(&world).await.is_disjoint(&first));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_sandbox_is_replaced_and_the_job_does_not_notice() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    for id in sandboxes(&world).await {
+        world
+            .docker
+            .remove_container(&id, Some(RemoveContainerOptionsBuilder::new().force(true).build()))
+            .await
+            .unwrap();
+    }
+    run_in(&world, "a").await;
+    world.end().await;
+}
+
+/// Serves a page on `::1` and asks for it.
+const LOOPBACK6: &str =
+    "mkdir www; echo here > www/index.html; httpd -p '[::1]:8080' -h www; wget -qO- 'http://[::1]:8080/'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_reaches_itself_by_the_loopback_of_ipv6() {
+    let world = World::new().await;
+    let ran = world.run(job(&[LOOPBACK6])).await;
+    assert_eq!((ran.outcome, ran.journal.stdout_text().as_str()), (Outcome::Success, "here\n"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_without_ipv6_runs_jobs_without_its_loopback() {
+    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    // The engine fails as on such a kernel: the setting is not there.
+    proxy.rewrite("ipv6.conf.lo.disable_ipv6", "ipv6.conf.no.disable_ipv6");
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    run_in(&world, "a").await;
+    proxy.take_calls();
+    run_in(&world, "b").await;
+    let creates = proxy.take_calls().iter().filter(|call| call.ends_with("/containers/create")).count();
+    assert_eq!(creates, 2, "sandbox and job: what cannot be had is asked for once");
+    world.end().await;
+}
+
+/// A program of its own in `dir`: no other test's agent is taken away.
+fn own_program(dir: &tempfile::TempDir) -> PathBuf {
+    let own = dir.path().join("longshore");
+    let mut bytes = std::fs::read(support::program()).unwrap();
+    bytes.extend_from_slice(&rand::random::<[u8; 16]>());
+    std::fs::write(&own, bytes).unwrap();
+    own
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_agent_that_a_dying_engine_left_is_made_whole_by_the_first_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = own_program(&dir);
+    let world = World::with(|options| options.executable = own.clone()).await;
+    for length in [0, 1 << 20] {
+        run_in(&world, "a").await;
+        let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+        let volume = objects.volumes.iter().find(|volume| volume.kind == Some(Kind::Agent)).unwrap();
+        cut_off(&world, volume.name.as_str(), &std::fs::read(&own).unwrap()[..length]).await;
+        run_in(&world, "a").await;
+    }
+    world.engine.clean(&CleanScope::Instance { agent: true }).await.unwrap();
+    world.end().await;
+}
+
+/// Writes these bytes in place of the volume's program.
+async fn cut_off(world: &World, volume: &str, bytes: &[u8]) {
+    let body = ContainerCreateBody {
+        image: Some(support::BUSYBOX.to_owned()),
+        host_config: Some(HostConfig { binds: Some(vec![format!("{volume}:/agent")]), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let id = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(bytes.len() as u64);
+    tar.append_data(&mut header, "longshore", bytes).unwrap();
+    let options = UploadToContainerOptionsBuilder::new().path("/agent").build();
+    let tar = bollard::body_full(tar.into_inner().unwrap().into());
+    world.docker.upload_to_container(&id, Some(options), tar).await.unwrap();
+    world.docker.remove_container(&id, None::<RemoveContainerOptions>).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_volume_that_someone_removed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = own_program(&dir);
+    let world = World::with(|options| options.executable = own.clone()).await;
+    run_in(&world, "a").await;
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    let volume = objects.volumes.iter().find(|volume| volume.kind == Some(Kind::Agent)).unwrap();
+    world.docker.remove_volume(volume.name.as_str(), None::<RemoveVolumeOptions>).await.unwrap();
+    run_in(&world, "a").await;
+    world.engine.settled().await;
+    world.engine.clean(&CleanScope::Instance { agent: true }).await.unwrap();
+    world.end().await;
+}
+
+/// What `longshore run` does, once.
+fn short_lived(options: &mut Options, dir: &std::path::Path) {
+    options.runtime_dir = Some(dir.to_owned());
+    options.sandbox_idle = Some(Duration::from_secs(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_never_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    let world = World::with(|options| {
+        short_lived(options, dir.path());
+        options.docker_host = proxy.host();
+    })
+    .await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    assert_eq!(first.len(), 1);
+
+    // The next process: an engine of its own.
+    let mut options = world.options(proxy.host());
+    short_lived(&mut options, dir.path());
+    proxy.take_calls();
+    let next = connect(options).await.unwrap();
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+    let journal = support::MemoryJournal::default();
+    let mut request = job(&["sleep 0.5"]);
+    request.scope = "a".to_owned();
+    let running = next.run_job(request, support::boxed(&journal), sender, tokio_util::sync::CancellationToken::new());
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        sandboxes(&world).await
+    };
+    let (outcome, (), during) = tokio::join!(running, drained, meanwhile);
+    assert_eq!(outcome, Outcome::Success);
+    assert_eq!(during, first, "found again");
+    next.shutdown(true).await;
+    // This test's own look in between is three lists; the run has one of them.
+    let lists = ["/containers/json", "/volumes", "/networks"];
+    let mut calls = proxy.take_calls();
+    // A removal that is in the engine's way is asked for again, by chance.
+    calls.dedup();
+    calls.retain(|call| !(call.starts_with("GET") && lists.iter().any(|list| call.ends_with(list))));
+    println!("calls of a warm run (lists left out): {calls:#?}");
+    assert!(calls.len() <= 7, "with its one list eight: {calls:#?}");
+
+    let (one, two) = tokio::join!(world.run(scoped("sleep 3")), world.run(scoped("sleep 3")));
+    assert_eq!((one.outcome, two.outcome), (Outcome::Success, Outcome::Success));
+    assert_eq!(sandboxes(&world).await.len(), 2);
+
+    eventually("idle sandboxes end by themselves", async || sandboxes(&world).await.is_empty()).await;
+    world.end().await;
+}
+
+fn scoped(script: &str) -> longshore_executor::JobRequest {
+    let mut request = job(&[script]);
+    request.scope = "a".to_owned();
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_takes_what_nobody_keeps_and_leaves_the_rest() {
+    let world = World::new().await;
+    let (kept, lost) = (job(&["sleep 60"]), job(&["sleep 60"]));
+    for request in [&kept, &lost] {
+        let journal = support::MemoryJournal::default();
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+        let running = world.engine.run_job(
+            request.clone(),
+            support::boxed(&journal),
+            sender,
+            tokio_util::sync::CancellationToken::new(),
+        );
+        let up = async {
+            while let Some(update) = receiver.recv().await {
+                if matches!(update, longshore_executor::JobUpdate::StepStarted { .. }) {
+                    return;
+                }
+            }
+        };
+        tokio::select! { outcome = running => panic!("{outcome:?}"), () = up => {} }
+    }
+    let removed = world.engine.sweep(&BTreeSet::from([kept.attempt_id()])).await.unwrap();
+    assert_eq!(removed.volumes, [lost.attempt_id().volume_name().to_string()]);
+    assert!(removed.containers.contains(&lost.attempt_id().container_name().to_string()), "{removed:?}");
+    let left = world.engine.objects(Some(&world.instance)).await.unwrap();
+    assert!(left.containers.iter().any(|container| container.attempt == Some(kept.attempt_id()) && container.running));
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_a_healthy_engine_healthy_and_a_missing_one_missing() {
+    let world = World::new().await;
+    let options = world.options(support::docker_host());
+    let findings = doctor(options.docker()).await;
+    assert!(findings.len() >= 6 && findings.iter().all(|finding| finding.ok), "{findings:#?}");
+    let findings = doctor(DockerOptions::new("unix:///nowhere/docker.sock", world.instance.clone())).await;
+    assert!(!findings[0].ok && findings[0].message.contains("/nowhere/docker.sock"), "{findings:#?}");
+    world.end().await;
+}
+
+const DEBIAN: &str = "longshore/debian:bookworm";
+const POISON: &str =
+    "echo 203.0.113.66 registry.npmjs.org >> /etc/hosts; echo nameserver 203.0.113.53 >> /etc/resolv.conf";
+
+/// A job of one step, as root, where there are tools to attack with.
+fn attack(script: &str) -> longshore_executor::JobRequest {
+    let mut request = job(&[script]);
+    request.scope = "a".to_owned();
+    request.plan.image = DEBIAN.into();
+    request
+}
+
+/// What the next job of the scope finds in the shared files, and whether it was in the same sandbox.
+async fn next_job_sees(world: &World, before: &BTreeSet<String>) -> (String, bool) {
+    world.engine.settled().await;
+    let ran = world.run(scoped("cat /etc/hosts /etc/resolv.conf")).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    world.engine.settled().await;
+    (ran.journal.stdout_text(), sandboxes(world).await == *before)
+}
+
+async fn is_undone_after(attacks: &[&str]) {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    let (clean, _) = next_job_sees(&world, &first).await;
+    for script in attacks {
+        let ran = world.run(attack(&format!("set +e\n{POISON}\n{script}\ntrue"))).await;
+        let said = ran.journal.stdout_text();
+        assert_eq!((&ran.outcome, said.contains("limited")), (&Outcome::Success, false), "{script}: {said}");
+        let (seen, same) = next_job_sees(&world, &first).await;
+        assert_eq!(seen, clean, "{script}: {:?}, {}", ran.outcome, ran.journal.stdout_text());
+        assert!(same, "{script}: it was undone, and said to be: {}", ran.journal.notes());
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_sets_the_limits_of_its_agent_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "prlimit --pid 1 --fsize=0:0",
+        "prlimit --pid 1 --nofile=0:0; prlimit --pid 1 --cpu=1:1; prlimit --pid 1 --as=4096:4096; prlimit --pid 1 --nproc=0:0",
+        // Nobody's ids are the agent's, whoever a step becomes.
+        "for id in $(sed -n 's/^Uid://p' /proc/1/status); do
+           for group in $(sed -n 's/^Gid://p' /proc/1/status); do
+             setpriv --reuid $id --regid $group --clear-groups prlimit --pid 1 --fsize=0:0 && echo limited
+           done; done",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_goes_on_writing_while_its_agent_tidies_up_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "setsid sh -c 'trap \"\" TERM HUP INT; while :; do echo 203.0.113.66 x >> /etc/hosts; done' >/dev/null 2>&1 &
+         sleep 0.1",
+        "python3 - <<'END' &
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while os.fork() == 0:
+    os.setsid()
+    open('/etc/hosts', 'a').write('203.0.113.66 x\\n')
+END
+         sleep 0.3",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_stops_or_looks_into_its_agent_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "kill -STOP 1; kill -TERM 1; kill -INT 1; kill -KILL 1; kill -XFSZ 1",
+        "dd if=/dev/zero of=/proc/1/mem bs=1 count=1; ls /proc/1/fd/ | head -1; sh -c ': > /proc/1/fd/1'; sh -c ': > /proc/1/fd/0'",
+        "renice 19 1; taskset -p 1 1; ionice -c 3 -p 1; echo 1000 > /proc/1/oom_score_adj",
+        // A queued signal says of its sender what it likes.
+        "perl -e 'my $info = pack(\"iiixxxxiix112\", 15, 0, -1, 0, 0); syscall(129, 1, 15, $info); sleep 1'",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_moves_or_protects_the_shared_files_leaves_nothing_in_names_and_addresses() {
+    is_undone_after(&[
+        "mv /etc /moved; mkdir /etc; echo 127.0.0.1 x > /etc/hosts",
+        "chattr +i /etc/hosts; umount /etc/hosts; ln -sf /tmp/x /etc/hosts; chmod 0 /etc/hosts; chown 1:1 /etc/hosts",
+        "mount --bind /tmp /etc; unshare -Urm true; ln /etc/hosts /tmp/hosts; : > /etc/hosts",
+        "truncate -s 3000000 /etc/hosts",
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_whose_agent_says_that_it_is_not_as_it_was_serves_nobody_again() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    let ran = world.run(attack("python3 -c 'import os; os.setxattr(\"/etc/hosts\", \"user.message\", b\"x\")'")).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert!(
+        ran.journal.notes().contains("no other job gets this one's sandbox: /etc/hosts"),
+        "{}",
+        ran.journal.notes()
+    );
+    world.engine.settled().await;
+    run_in(&world, "a").await;
+    assert!(sandboxes(&world).await.is_disjoint(&first));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sandbox_of_a_run_that_was_killed_in_the_middle_serves_no_other_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with(|options| short_lived(options, dir.path())).await;
+    let killed = scoped("echo 203.0.113.66 registry.example >> /etc/hosts; echo up; sleep 60");
+    support::run_and_die(&world, &killed, &support::MemoryJournal::default(), "up").await;
+    let left = sandboxes(&world).await;
+    let ran = world.run(scoped("cat /etc/hosts")).await;
+    assert!(!ran.journal.stdout_text().contains("203.0.113.66"), "{left:?}");
+    world.engine.settled().await;
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}

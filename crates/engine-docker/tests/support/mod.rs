@@ -1,0 +1,311 @@
+//! The world of these tests: a real engine, test images made without a registry, an instance of their own that must be
+//! gone without a trace at the end.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+pub mod images;
+#[path = "../../../executor/tests/policy/journal.rs"]
+pub mod journal;
+pub mod proxy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::names::Instance;
+use longshore_executor::objects::{ContainerObject, Kind};
+use longshore_executor::{
+    AdoptRequest, CleanScope, EngineError, Executor, ExecutorOptions, JobRequest, JobUpdate, Journal, Limits,
+    PullPolicy,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use images::{BUSYBOX, BUSYBOX_USER, NO_SHELL};
+pub use journal::MemoryJournal;
+
+/// The engine under test.
+pub fn docker_host() -> String {
+    std::env::var("LONGSHORE_TEST_DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
+}
+
+/// The program that becomes the agent: `cargo build -p longshore` makes it.
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("LONGSHORE_TEST_PROGRAM") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().unwrap().parent().unwrap().join("longshore");
+    assert!(program.exists(), "{} is not there: run `cargo build -p longshore` first", program.display());
+    program
+}
+
+/// A test's own instance on the engine. Call [`World::end`] last; a test that panics is cleaned up after on drop.
+pub struct World {
+    pub engine: Executor,
+    pub docker: Docker,
+    pub instance: Instance,
+    ended: bool,
+    /// Shared by all worlds; whoever gets it alone takes the agent away too.
+    lock: File,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let docker = Docker::connect_with_unix(&docker_host(), 120, bollard::API_DEFAULT_VERSION).unwrap();
+        let docker = docker.negotiate_version().await.unwrap();
+        let lock = File::create(std::env::temp_dir().join("longshore-executor-tests.lock")).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+        images::ensure(&docker).await;
+        let instance = Instance::new(format!("test-{:08x}", rand::random::<u32>())).unwrap();
+        let mut options = options(docker_host(), &instance);
+        change(&mut options);
+        let engine = connect(options).await.unwrap();
+        Self { engine, docker, instance, ended: false, lock }
+    }
+
+    /// For another engine of the same instance, through another socket.
+    pub fn options(&self, docker_host: String) -> Options {
+        options(docker_host, &self.instance)
+    }
+
+    /// Runs a job to its end and gives what it left.
+    pub async fn run(&self, request: JobRequest) -> Ran {
+        let (ran, _) = self.run_until(request, CancellationToken::new()).await;
+        ran
+    }
+
+    pub async fn run_until(&self, request: JobRequest, cancel: CancellationToken) -> (Ran, Duration) {
+        let journal = MemoryJournal::default();
+        let (sender, receiver) = mpsc::channel(64);
+        let began = Instant::now();
+        let collected = tokio::spawn(collect(receiver));
+        let outcome = self.engine.run_job(request, Box::new(journal.clone()), sender, cancel).await;
+        let took = began.elapsed();
+        (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
+    }
+
+    /// Everything is removed, and that is checked.
+    pub async fn end(mut self) {
+        self.engine.shutdown(true).await;
+        let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
+        assert!(objects.volumes.iter().all(|volume| volume.kind == Some(Kind::Agent)), "left: {objects:?}");
+        assert_eq!(objects.containers, [], "left");
+        self.clean().await;
+        for network in self.engine.objects(Some(&self.instance)).await.unwrap().networks {
+            assert!(self.is_miscounted(network.name.as_str()).await, "left: {network:?}");
+        }
+        self.ended = true;
+    }
+
+    /// Whether the engine keeps a network for an endpoint that is not there, until it is restarted (moby/moby#42119).
+    async fn is_miscounted(&self, network: &str) -> bool {
+        let inspected = self.docker.inspect_network(network, None).await.unwrap();
+        let refused = self.docker.remove_network(network).await.err().map(|error| error.to_string());
+        inspected.containers.is_none_or(|containers| containers.is_empty())
+            && refused.is_some_and(|why| why.contains("has active endpoints"))
+    }
+
+    async fn clean(&self) {
+        let alone = rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
+        self.engine.clean(&CleanScope::Instance { agent: alone }).await.unwrap();
+    }
+}
+
+/// What an executor on Docker is told: the executor's own options, and the engine's beside them.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub docker_host: String,
+    pub instance: Instance,
+    pub executable: PathBuf,
+    pub sandbox_idle: Option<Duration>,
+    executor: ExecutorOptions,
+}
+
+fn options(docker_host: String, instance: &Instance) -> Options {
+    Options {
+        docker_host,
+        instance: instance.clone(),
+        executable: program(),
+        sandbox_idle: None,
+        executor: ExecutorOptions {
+            sandboxes_ready: 0,
+            // No registry is there to come back.
+            pull_patience: Duration::ZERO,
+            ..ExecutorOptions::default()
+        },
+    }
+}
+
+impl std::ops::Deref for Options {
+    type Target = ExecutorOptions;
+
+    fn deref(&self) -> &ExecutorOptions {
+        &self.executor
+    }
+}
+
+impl std::ops::DerefMut for Options {
+    fn deref_mut(&mut self) -> &mut ExecutorOptions {
+        &mut self.executor
+    }
+}
+
+impl Options {
+    pub fn docker(&self) -> DockerOptions {
+        DockerOptions {
+            executable: self.executable.clone(),
+            sandbox_idle: self.sandbox_idle,
+            runtime_dir: self.runtime_dir.clone(),
+            ..DockerOptions::new(self.docker_host.clone(), self.instance.clone())
+        }
+    }
+}
+
+/// An executor on the engine.
+pub async fn connect(options: Options) -> Result<Executor, EngineError> {
+    let engine = DockerEngine::connect(options.docker()).await?;
+    Ok(Executor::new(Arc::new(engine), options.executor))
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // A failed test: the engine is left as it was all the same.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(self.clean());
+            });
+        });
+    }
+}
+
+/// What a job left.
+pub struct Ran {
+    pub outcome: Outcome,
+    pub journal: MemoryJournal,
+    pub updates: Vec<JobUpdate>,
+}
+
+async fn collect(mut receiver: mpsc::Receiver<JobUpdate>) -> Vec<JobUpdate> {
+    let mut all = Vec::new();
+    while let Some(update) = receiver.recv().await {
+        all.push(update);
+    }
+    all
+}
+
+/// A job of these scripts on busybox.
+pub fn job(scripts: &[&str]) -> JobRequest {
+    JobRequest {
+        build: BuildId::new(),
+        job: JobId::new(),
+        attempt: 1,
+        scope: "example/repo trusted".to_owned(),
+        plan: plan(scripts),
+        env: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        secret_files: BTreeMap::new(),
+        known: BTreeMap::new(),
+        masks: Vec::new(),
+        checkout: None,
+        limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },
+        pull: PullPolicy::Missing,
+    }
+}
+
+pub fn plan(scripts: &[&str]) -> JobPlan {
+    JobPlan {
+        key: "ci/test".to_owned(),
+        pipeline: "ci".to_owned(),
+        name: "test".to_owned(),
+        job: "test".to_owned(),
+        image: BUSYBOX.into(),
+        steps: scripts.iter().enumerate().map(|(at, run)| step(&format!("step {at}"), run)).collect(),
+        timeout_ms: 120_000,
+        ..JobPlan::default()
+    }
+}
+
+pub fn step(name: &str, run: &str) -> StepPlan {
+    StepPlan { name: name.to_owned(), run: Some(run.into()), shell: "sh".to_owned(), ..StepPlan::default() }
+}
+
+/// A journal that nobody looks into.
+pub fn boxed(journal: &MemoryJournal) -> Box<dyn Journal> {
+    Box::new(journal.clone())
+}
+
+/// Waits until `condition` holds; panics after half a minute.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(Instant::now() < give_up, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs it until it says "up", then kills its container as somebody at the host would.
+pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, MemoryJournal) {
+    let name = request.attempt_id().container_name().to_string();
+    let journal = MemoryJournal::default();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let killing = async {
+        eventually("the step is up", async || journal.stdout_text() == "up\n").await;
+        let options = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
+        world.docker.kill_container(&name, Some(options)).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, killing, drained);
+    (outcome, journal)
+}
+
+/// Runs until the log says `until`, then drops the driver as a dying server would.
+pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
+    run_until(world, request, boxed(journal), async || journal.stdout_text().contains(until)).await;
+}
+
+/// As [`run_and_die`], until something holds.
+pub async fn run_until(
+    world: &World,
+    request: &JobRequest,
+    journal: Box<dyn Journal>,
+    condition: impl AsyncFnMut() -> bool,
+) {
+    let (sender, _updates) = mpsc::channel(64);
+    let running = world.engine.run_job(request.clone(), journal, sender, CancellationToken::new());
+    tokio::select! {
+        outcome = running => panic!("it should have run on: {outcome:?}"),
+        () = eventually("the job is under way", condition) => {}
+    }
+}
+
+/// Adopts as a server's start does, with nothing known but the request and the log.
+pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
+    world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let request = AdoptRequest { job: request.clone(), session: 0, began: false };
+    let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
+    let drained = async { while receiver.recv().await.is_some() {} };
+    tokio::join!(adopting, drained).0
+}
+
+/// The id of the request's container.
+pub async fn container(world: &World, request: &JobRequest) -> String {
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    let of_job = |object: &&ContainerObject| object.attempt == Some(request.attempt_id());
+    objects.containers.iter().find(of_job).expect("the job's container").id.to_string()
+}

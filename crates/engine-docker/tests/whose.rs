@@ -1,0 +1,212 @@
+//! What on the engine is ours: no image's labels say so, and what an earlier version called by another name still is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
+
+mod support;
+
+use std::collections::{BTreeSet, HashMap};
+
+use bollard::models::{ContainerConfig, ContainerCreateBody};
+use bollard::query_parameters::{
+    CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use longshore_core::{ErrorKind, JobId, Outcome};
+use longshore_executor::objects::Kind;
+use longshore_executor::{CleanScope, JobRequest};
+use support::proxy::Proxy;
+use support::{BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, job, run_and_die};
+
+/// Runs on until somebody ends it.
+const UP: &str = "echo up; sleep 600";
+
+/// A container that a person starts from `image`; with labels of its image alone.
+async fn by_hand(world: &World, image: &str, name: &str) -> String {
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), "sleep 600".to_owned()]),
+        user: Some("0".to_owned()),
+        ..ContainerCreateBody::default()
+    };
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
+    let id = world.docker.create_container(Some(options), body).await.unwrap().id;
+    world.docker.start_container(&id, None).await.unwrap();
+    id
+}
+
+async fn runs(world: &World, id: &str) -> bool {
+    let found = world.docker.inspect_container(id, None).await;
+    found.is_ok_and(|found| found.state.and_then(|state| state.running) == Some(true))
+}
+
+async fn remove(world: &World, id: &str, image: &str) {
+    let force = RemoveContainerOptionsBuilder::new().force(true).build();
+    world.docker.remove_container(id, Some(force)).await.unwrap();
+    let force = RemoveImageOptionsBuilder::new().force(true).build();
+    world.docker.remove_image(image, Some(force), None).await.unwrap();
+}
+
+/// An image whose labels are these.
+async fn labelled(world: &World, name: &str, labels: &[(&str, &str)]) {
+    let body = ContainerCreateBody { image: Some(BUSYBOX.to_owned()), ..ContainerCreateBody::default() };
+    let id = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+    commit(world, &id, name, labels).await;
+    let force = RemoveContainerOptionsBuilder::new().force(true).build();
+    world.docker.remove_container(&id, Some(force)).await.unwrap();
+}
+
+async fn commit(world: &World, container: &str, image: &str, labels: &[(&str, &str)]) {
+    let (repo, tag) = image.rsplit_once(':').unwrap();
+    let options = CommitContainerOptionsBuilder::new().container(container).repo(repo).tag(tag).pause(false).build();
+    let labels: HashMap<_, _> = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let config = ContainerConfig { labels: Some(labels), ..ContainerConfig::default() };
+    world.docker.commit_container(options, config).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_images_labels_mean_nothing_on_its_jobs_container_and_no_sweep_takes_what_carries_them_alone() {
+    let world = World::new().await;
+    let image = format!("longshore-test/hostile:{}", world.instance);
+    let other = JobId::new().to_string();
+    let labels = [
+        ("longshore.instance", world.instance.as_str()),
+        ("longshore.kind", "sandbox"),
+        ("longshore.job", other.as_str()),
+        ("longshore.attempt", "1"),
+        ("longshore.scope", "0123456789abcdef"),
+        ("longshore.agent", "0123456789ab"),
+        ("longshore.later", "x"),
+    ];
+    labelled(&world, &image, &labels).await;
+    let stranger = by_hand(&world, &image, &format!("stranger-{}", world.instance)).await;
+    let mut request = job(&[UP]);
+    request.plan.image = image.as_str().into();
+    run_and_die(&world, &request, &MemoryJournal::default(), "up").await;
+
+    let inspected = world.docker.inspect_container(&container(&world, &request).await, None).await.unwrap();
+    let found = inspected.config.unwrap().labels.unwrap();
+    let label = |key: &str| found.get(key).map(String::as_str);
+    assert_eq!(label("longshore.instance"), Some(world.instance.as_str()));
+    assert_eq!(
+        (label("longshore.kind"), label("longshore.job")),
+        (Some("job"), Some(request.job.to_string().as_str()))
+    );
+    for key in ["longshore.scope", "longshore.agent", "longshore.later"] {
+        assert_eq!(label(key), Some(""), "{key}");
+    }
+
+    world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
+    assert!(runs(&world, &stranger).await, "an image's labels had a container swept");
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.clean(&CleanScope::Instance { agent: false }).await.unwrap();
+    assert!(runs(&world, &stranger).await, "an image's labels had a container cleaned away");
+    remove(&world, &stranger, &image).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_a_person_starts_from_a_jobs_committed_one_is_theirs() {
+    let world = World::new().await;
+    let request = job(&[UP]);
+    run_and_die(&world, &request, &MemoryJournal::default(), "up").await;
+    let image = format!("longshore-test/committed:{}", world.instance);
+    commit(&world, &container(&world, &request).await, &image, &[]).await;
+    let theirs = by_hand(&world, &image, &format!("look-into-{}", world.instance)).await;
+    let removed = world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    assert!(removed.containers.contains(&request.attempt_id().container_name().to_string()), "{removed:?}");
+    assert!(runs(&world, &theirs).await);
+    remove(&world, &theirs, &image).await;
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_image_is_taken_for_an_agents_by_its_labels() {
+    let world = World::new().await;
+    assert_eq!(world.run(job(&["true"])).await.outcome, Outcome::Success);
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    let hash = objects.containers.iter().find(|object| object.kind == Kind::Sandbox).unwrap();
+    let hash = world.docker.inspect_container(hash.id.as_str(), None).await.unwrap().config.unwrap().labels.unwrap();
+    let image = format!("longshore-test/agent:{}", world.instance);
+    labelled(&world, &image, &[("longshore.kind", "agent"), ("longshore.agent", hash["longshore.agent"].as_str())])
+        .await;
+    world.engine.settled().await;
+    let removed = world.engine.clean(&CleanScope::Instance { agent: true }).await.unwrap();
+    assert!(!removed.images.contains(&image), "{removed:?}");
+    let force = RemoveImageOptionsBuilder::new().force(true).build();
+    world.docker.remove_image(&image, Some(force), None).await.expect("it is still there");
+    world.end().await;
+}
+
+/// Runs `request` as the version did that called a sandbox a berth, up to its first words; then that server dies.
+async fn run_in_a_berth(request: &JobRequest, journal: &MemoryJournal) -> World {
+    let proxy = Proxy::before(&docker_host());
+    proxy.rewrite("\"longshore.kind\":\"sandbox\"", "\"longshore.kind\":\"berth\"  ");
+    proxy.rewrite("?name=longshore-sandbox-", "?&&name=longshore-berth-");
+    let mut world = World::with(|options| options.docker_host = proxy.host()).await;
+    run_and_die(&world, request, journal, "up").await;
+    world.engine = connect(world.options(docker_host())).await.unwrap();
+    let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
+    assert!(objects.containers.iter().any(|object| object.name.starts_with("longshore-berth-")), "{objects:?}");
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_a_berth_of_the_version_before_is_adopted() {
+    let (request, journal) = (job(&["echo up; sleep 1; echo done"]), MemoryJournal::default());
+    let world = run_in_a_berth(&request, &journal).await;
+    let outcome = adopt(&world, &request, &journal).await;
+    assert_eq!((outcome, journal.stdout_text().as_str()), (Outcome::Success, "up\ndone\n"));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_berth_of_the_version_before_that_nobody_uses_is_swept() {
+    let (request, journal) = (job(&[UP]), MemoryJournal::default());
+    let world = run_in_a_berth(&request, &journal).await;
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    let removed = world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    assert!(removed.containers.iter().any(|name| name.starts_with("longshore-berth-")), "{removed:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_another_instance_runs_is_neither_adopted_nor_started_again() {
+    let world = World::new().await;
+    let (request, journal) = (job(&[UP]), MemoryJournal::default());
+    run_and_die(&world, &request, &journal, "up").await;
+    let theirs = container(&world, &request).await;
+    // A server on a copy of the database.
+    let copy = World::new().await;
+    let outcome = adopt(&copy, &request, &journal).await;
+    assert!(is_elsewhere(&outcome, world.instance.as_str()), "{outcome:?}");
+    let outcome = copy.run(request.clone()).await.outcome;
+    assert!(is_elsewhere(&outcome, world.instance.as_str()), "{outcome:?}");
+    copy.end().await;
+    assert!(runs(&world, &theirs).await);
+    let volume = world.docker.inspect_volume(request.attempt_id().volume_name().as_str()).await;
+    assert!(volume.is_ok(), "its volume is gone: {volume:?}");
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}
+
+fn is_elsewhere(outcome: &Outcome, instance: &str) -> bool {
+    matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, message } if message.contains(instance))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_alone_stays_with_its_volume() {
+    let world = World::new().await;
+    let request = job(&[UP]);
+    run_and_die(&world, &request, &MemoryJournal::default(), "up").await;
+    let theirs = container(&world, &request).await;
+    let mut orphans = world.engine.orphans(&BTreeSet::new()).await.unwrap();
+    let running: BTreeSet<JobId> = orphans.running().collect();
+    assert_eq!(running, BTreeSet::from([request.job]));
+    orphans.leave(&running);
+    assert_eq!(world.engine.remove_orphans(orphans).await.volumes, Vec::<String>::new());
+    assert!(runs(&world, &theirs).await);
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.engine.sweep(&BTreeSet::new()).await.unwrap();
+    world.end().await;
+}

@@ -1,0 +1,98 @@
+//! Cleans up after attempts: container, volume and sandbox of one that is over, of one that was given up, and of one whose start
+//! nobody waits for any more. All of it happens in the background.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::attempt::AttemptId;
+use crate::engine::{Engine, Pod};
+use crate::error::EngineError;
+use crate::link::LinkReader;
+use crate::objects::ObjectId;
+use crate::placement::Placed;
+use crate::removal::{FOR_EVER, Removals, ask_while_away};
+use crate::sandboxes::{Sandbox, Sandboxes};
+
+/// How long an agent that has reported its job's end may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(3);
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Cleanup {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) removals: Arc<Removals>,
+    pub(crate) sandboxes: Arc<Sandboxes>,
+}
+
+impl Cleanup {
+    /// Removes a job's container and volume, and gives its sandbox back to the pool if it is as it was.
+    ///
+    /// It is if the agent has reported so: `reader` is the link to that agent, and its end tells that the container's processes are
+    /// gone.
+    pub(crate) fn job(&self, pod: Pod, sandbox: Sandbox, reader: Option<LinkReader>) {
+        let Self { sandboxes, removals, .. } = self.clone();
+        self.removals.spawn(async move {
+            let is_restored = reader.is_some();
+            let ended = match reader {
+                Some(mut reader) => tokio::time::timeout(LAST_BREATH, reader.drain()).await.is_ok(),
+                None => false,
+            };
+            let mut sandbox = Some(sandbox);
+            if ended && let Some(sandbox) = sandbox.take() {
+                sandboxes.give_back(sandbox);
+            }
+            let work = async {
+                let gone = removals.now(&ObjectId::Container(pod.container), FOR_EVER).await;
+                // Only an empty namespace may be joined again.
+                match sandbox {
+                    Some(sandbox) if gone && is_restored => sandboxes.give_back(sandbox),
+                    Some(sandbox) => sandboxes.discard(sandbox),
+                    None => {}
+                }
+                removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
+            };
+            removals.in_turn(work).await;
+        });
+    }
+
+    /// Removes whatever is there of an attempt that nobody follows any more, its running steps with it.
+    pub(crate) fn attempt(&self, attempt: AttemptId) {
+        let Self { engine, removals, .. } = self.clone();
+        self.removals.spawn(async move {
+            let work = async {
+                let found = ask_while_away(FOR_EVER, || engine.find(attempt)).await;
+                // Container and volume are created together, and have one owner.
+                if let Err(EngineError::Elsewhere { .. }) = found {
+                    return;
+                }
+                if let Ok(Some(found)) = found {
+                    removals.now(&ObjectId::Container(found.pod.container), FOR_EVER).await;
+                    // Its agent may not have restored the sandbox: no other job gets it.
+                    removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
+                }
+                removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
+            };
+            removals.in_turn(work).await;
+        });
+    }
+
+    /// Removes a started container whose agent gets no plan.
+    pub(crate) fn placed(&self, placed: Placed) {
+        let Placed { pod, sandbox, .. } = placed;
+        self.job(pod, sandbox, None);
+    }
+
+    /// Removes what comes of a start that nobody waits for any more.
+    pub(crate) fn abandoned(&self, placement: JoinHandle<Result<Placed, EngineError>>, attempt: AttemptId) {
+        let cleanup = self.clone();
+        self.removals.spawn(async move {
+            match placement.await {
+                Ok(Ok(placed)) => cleanup.placed(placed),
+                // The engine may have done it although the answer was lost.
+                Ok(Err(_)) | Err(_) => cleanup.attempt(attempt),
+            }
+        });
+    }
+}

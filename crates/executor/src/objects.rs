@@ -1,0 +1,102 @@
+//! What of ours is on an engine, as a list shows it.
+
+use longshore_core::{BuildId, Timestamp};
+
+use crate::attempt::AttemptId;
+use crate::names::{ContainerId, ContainerName, ImageId, NetworkName, VolumeName};
+
+/// What an object is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Job,
+    Sandbox,
+    Volume,
+    Network,
+    Agent,
+}
+
+impl Kind {
+    /// The word, as in the label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Sandbox => "sandbox",
+            Self::Volume => "volume",
+            Self::Network => "network",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// A container of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerObject {
+    pub id: ContainerId,
+    /// For people.
+    pub name: String,
+    pub instance: String,
+    pub kind: Kind,
+    pub build: Option<BuildId>,
+    pub attempt: Option<AttemptId>,
+    pub running: bool,
+    pub created: Timestamp,
+    /// The sandbox whose network namespace it has joined.
+    pub joined: Option<ContainerId>,
+}
+
+/// A volume of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeObject {
+    pub name: VolumeName,
+    pub instance: String,
+    /// `None` for a word of a later version.
+    pub kind: Option<Kind>,
+    pub attempt: Option<AttemptId>,
+}
+
+/// A network of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkObject {
+    pub name: NetworkName,
+    pub instance: String,
+}
+
+/// Everything of an instance, or of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Objects {
+    pub containers: Vec<ContainerObject>,
+    pub volumes: Vec<VolumeObject>,
+    pub networks: Vec<NetworkObject>,
+}
+
+/// A copy of our program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentObject {
+    pub id: ObjectId,
+    /// It is the version that this process is.
+    pub current: bool,
+}
+
+/// What can be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectId {
+    Container(ContainerId),
+    /// One whose id is not known: the answer to its creation was lost.
+    NamedContainer(ContainerName),
+    Volume(VolumeName),
+    Network(NetworkName),
+    Image(ImageId),
+}
+
+impl std::fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(id) => write!(f, "container {id}"),
+            Self::NamedContainer(name) => write!(f, "container {name}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Image(id) => write!(f, "image {id}"),
+        }
+    }
+}

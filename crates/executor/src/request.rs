@@ -1,0 +1,209 @@
+//! What the executor is asked to do, and what it tells meanwhile.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use longshore_agent_protocol::mask::Patterns;
+use longshore_agent_protocol::message::AgentError;
+use longshore_agent_protocol::{JobResult, JobSpec, StepResult, StepSpec};
+use longshore_core::expression::Value;
+use longshore_core::plan::WORKSPACE;
+use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Timestamp};
+
+use crate::attempt::AttemptId;
+use crate::checkout::CheckoutSource;
+use crate::error::EngineError;
+use crate::options::{Limits, PullPolicy};
+
+/// Everything needed to run one attempt.
+#[derive(Clone)]
+pub struct JobRequest {
+    pub build: BuildId,
+    pub job: JobId,
+    /// From 1.
+    pub attempt: u32,
+    /// Repository and trust level: sandboxes are never shared between two scopes.
+    pub scope: String,
+    /// Its image is known; all else is filled in by the agent.
+    pub plan: JobPlan,
+    /// Over the plan's environment.
+    pub env: BTreeMap<String, String>,
+    /// Over both; their values are masked. They travel over the attached stream only.
+    pub secrets: BTreeMap<String, String>,
+    /// Secrets that are files, by the variables that lead to them; masked as well.
+    pub secret_files: BTreeMap<String, String>,
+    /// Contexts of expressions beyond those that the plan has: `build`, `needs`, `secrets`.
+    pub known: BTreeMap<String, Value>,
+    /// More values never to be shown.
+    pub masks: Vec<String>,
+    pub checkout: Option<Arc<dyn CheckoutSource>>,
+    pub limits: Limits,
+    pub pull: PullPolicy,
+}
+
+impl JobRequest {
+    /// Which try of which job this is.
+    #[must_use]
+    pub const fn attempt_id(&self) -> AttemptId {
+        AttemptId { job: self.job, attempt: self.attempt }
+    }
+
+    /// The job's image.
+    pub(crate) fn image(&self) -> Result<ImageRef, EngineError> {
+        let image = self.shown_image();
+        ImageRef::parse(&image).map_err(|error| EngineError::ImageMissing { image, reason: error.to_string() })
+    }
+
+    /// The image's name, for people.
+    fn shown_image(&self) -> String {
+        self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
+    }
+
+    /// How long it may take.
+    pub(crate) fn timeout_ms(&self) -> u64 {
+        let most = self.limits.time.map_or(u64::MAX, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.plan.timeout_ms.min(most)
+    }
+
+    /// Every value that is not to be shown.
+    fn hidden(&self) -> impl Iterator<Item = &str> {
+        self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
+    }
+
+    /// The same, as patterns to look for in what the agent sends. `None` if there is nothing to hide.
+    pub(crate) fn patterns(&self) -> Result<Option<Arc<Patterns>>, EngineError> {
+        let hidden: Vec<&str> = self.hidden().collect();
+        Patterns::new(&hidden)
+            .map_err(|error| EngineError::Local { what: "the masks cannot be built", reason: error.to_string() })
+    }
+
+    /// The agent's orders.
+    pub(crate) fn spec(&self, user: &str) -> JobSpec {
+        let mut env = self.plan.env.clone();
+        env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
+        let mut known = self.plan.known.clone();
+        known.extend(self.known.clone());
+        JobSpec {
+            env,
+            known,
+            secret_files: self.secret_files.clone(),
+            outputs: self.plan.outputs.clone(),
+            masks: self.hidden().map(str::to_owned).collect(),
+            workspace: WORKSPACE.to_owned(),
+            user: user.to_owned(),
+            timeout_ms: self.timeout_ms(),
+            grace_ms: u64::try_from(self.limits.grace.as_millis()).unwrap_or(u64::MAX),
+            checkout: self.checkout.is_some(),
+            steps: self
+                .plan
+                .steps
+                .iter()
+                .map(|step| StepSpec {
+                    id: step.id.clone(),
+                    name: step.name.clone(),
+                    run: step.run.clone().unwrap_or_default(),
+                    env: step.env.clone(),
+                    working_directory: step.working_directory.clone(),
+                    shell: step.shell.clone(),
+                    condition: step.condition.clone(),
+                    continue_on_error: step.continue_on_error,
+                    timeout_ms: step.timeout_ms,
+                    retry: step.retry.clone(),
+                    user: step.user.clone(),
+                    tty: step.tty,
+                    background: step.background,
+                })
+                .collect(),
+        }
+    }
+
+    /// The outcome that the agent's result means. The agent takes every TERM for a cancel; `canceled` says whether somebody asked
+    /// us for one.
+    pub(crate) fn outcome_of(&self, result: JobResult, canceled: bool) -> Outcome {
+        match result {
+            JobResult::Success => Outcome::Success,
+            JobResult::Failure { step, exit_code, out_of_memory } => {
+                let step = self
+                    .plan
+                    .steps
+                    .get(usize::from(step))
+                    .map_or_else(|| format!("step {step}"), |step| step.name.clone());
+                Outcome::Failure { exit_code, step, out_of_memory }
+            }
+            JobResult::TimedOut { limit_ms } => Outcome::TimedOut { limit_ms },
+            JobResult::Canceled if canceled => Outcome::Canceled,
+            JobResult::Canceled => Outcome::Error {
+                kind: ErrorKind::Lost,
+                message:
+                    "the job's container was stopped from outside (docker stop, a restart of the engine); run the job again"
+                        .to_owned(),
+            },
+            JobResult::Error { kind, message } => {
+                let kind = match kind {
+                    AgentError::ImageUnusable => ErrorKind::ImageUnusable,
+                    AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
+                    AgentError::DiskFull => ErrorKind::DiskFull,
+                    AgentError::Expression => ErrorKind::Expression,
+                    AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
+                };
+                let message = if kind == ErrorKind::ImageUnusable {
+                    format!("image `{}`: {message}", self.shown_image())
+                } else {
+                    message
+                };
+                Outcome::Error { kind, message }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for JobRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither secrets nor masks, nor the environment, which may quote them.
+        f.debug_struct("JobRequest")
+            .field("build", &self.build)
+            .field("job", &self.job)
+            .field("attempt", &self.attempt)
+            .field("key", &self.plan.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A job that an earlier process had claimed.
+#[derive(Debug, Clone)]
+pub struct AdoptRequest {
+    pub job: JobRequest,
+    /// The last session that is known of; 0 if none.
+    pub session: u32,
+    /// Whether its agent is known to have begun. Then a container that is not there is lost; otherwise it has yet to be created.
+    pub began: bool,
+}
+
+/// What happens to a job while it runs. Sent in order; the receiver has to read on, a full channel holds the job's log up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobUpdate {
+    Phase(Phase),
+    /// A session of this number is about to be opened.
+    Session(u32),
+    /// Told once it is in the journal, as the next one.
+    StepStarted {
+        step: u16,
+        time: Timestamp,
+    },
+    StepFinished {
+        step: u16,
+        time: Timestamp,
+        result: StepResult,
+    },
+    /// What the job gives to those that need it.
+    Outputs(BTreeMap<String, String>),
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Pulling,
+    Starting,
+    Running,
+}

@@ -1,0 +1,193 @@
+//! Runs one attempt of a job, from the request to its outcome.
+//!
+//! Called by the dispatcher and by `longshore run`. What happens on the way goes to the updates channel and the journal; nothing
+//! here knows a database.
+
+use std::sync::Arc;
+
+use longshore_core::Outcome;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Pod;
+use crate::error::EngineError;
+use crate::executor::Executor;
+use crate::follow::{Ended, Follower, Start};
+use crate::journal::Journal;
+use crate::log_recorder::{LogRecorder, journal_failed};
+use crate::objects::ObjectId;
+use crate::placement::{Caller, Placed};
+use crate::request::{JobRequest, JobUpdate, Phase};
+use crate::sandboxes::Sandbox;
+use crate::session::Followed;
+use crate::wait::Wait;
+
+/// Where an attempt reports to, and what ends it.
+pub(crate) struct Reports {
+    pub(crate) updates: mpsc::Sender<JobUpdate>,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Executor {
+    /// Runs one attempt to its end. Returns when the outcome is known and the journal is closed; what is left on the engine is
+    /// removed in the background.
+    ///
+    /// Dropping the future is what the death of this process would be: the job runs on, and can be adopted.
+    pub async fn run_job(
+        &self,
+        request: JobRequest,
+        journal: Box<dyn Journal>,
+        updates: mpsc::Sender<JobUpdate>,
+        cancel: CancellationToken,
+    ) -> Outcome {
+        match open_recorder(&request, journal).await {
+            Ok(recorder) => self.run(Arc::new(request), recorder, Reports { updates, cancel }).await,
+            Err(outcome) => outcome,
+        }
+    }
+
+    pub(crate) async fn run(&self, request: Arc<JobRequest>, mut recorder: LogRecorder, reports: Reports) -> Outcome {
+        let checkout = request.checkout.clone().map(|source| {
+            // Opening may mean packing: that goes on while the container starts.
+            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
+        });
+        let mut wait = Wait::new(self.options.patience);
+        let placed = loop {
+            match self.place(&request, &mut recorder, &reports).await {
+                Ok(Some(placed)) => break placed,
+                Ok(None) => return recorder.end(Outcome::Canceled).await,
+                Err(error) if error.holds_starts() => {
+                    let waited = tokio::select! {
+                        waited = wait.pause(&mut recorder, error) => waited,
+                        () = reports.cancel.cancelled() => return recorder.end(Outcome::Canceled).await,
+                    };
+                    if let Err(error) = waited {
+                        self.abandon(request.attempt_id());
+                        return recorder.end(error.outcome()).await;
+                    }
+                }
+                Err(error) => return recorder.end(error.outcome()).await,
+            }
+        };
+        let Placed { pod, sandbox, reader, writer } = placed;
+        let _ = reports.updates.send(JobUpdate::Phase(Phase::Running)).await;
+        let start = Start { session: 0, fresh: true, may_start_over: false, link: Some((reader, writer)), checkout };
+        self.follow(&request, pod, sandbox, recorder, reports, start).await
+    }
+
+    /// Follows a started container to the job's outcome, and cleans up.
+    pub(crate) async fn follow(
+        &self,
+        request: &Arc<JobRequest>,
+        pod: Pod,
+        sandbox: Sandbox,
+        recorder: LogRecorder,
+        reports: Reports,
+        start: Start,
+    ) -> Outcome {
+        let follower = Follower {
+            engine: &*self.engine,
+            job: Followed {
+                request,
+                pod: &pod,
+                updates: &reports.updates,
+                cancel: &reports.cancel,
+                agent: &self.agent,
+                agent_patience: self.options.agent_patience,
+            },
+            patience: self.options.patience,
+        };
+        match follower.run(recorder, start).await {
+            Ended::Over(outcome, reader) => {
+                self.cleanup.job(pod, sandbox, reader);
+                outcome
+            }
+            Ended::TakenOver(outcome) => outcome,
+            Ended::Untouched(recorder) => self.start_over(Arc::clone(request), pod, recorder, reports).await,
+            Ended::Crashed(recorder, outcome) => {
+                // It uses the agent's volume.
+                let container = ObjectId::Container(pod.container.clone());
+                self.removals.now(&container, self.options.patience).await;
+                if self.agent.renew().await {
+                    return self.start_over(Arc::clone(request), pod, recorder, reports).await;
+                }
+                self.cleanup.job(pod, sandbox, None);
+                recorder.end(outcome).await
+            }
+        }
+    }
+
+    /// Removes a container in which nothing of the job has run, with what was unpacked in it, and starts the job.
+    pub(crate) async fn start_over(
+        &self,
+        request: Arc<JobRequest>,
+        pod: Pod,
+        recorder: LogRecorder,
+        reports: Reports,
+    ) -> Outcome {
+        // Its name is needed. The sandbox goes too: a start of the container may still be under way in it.
+        self.removals.make_way(&pod, self.options.patience).await;
+        self.removals.later(ObjectId::Container(pod.sandbox));
+        Box::pin(self.run(request, recorder, reports)).await
+    }
+
+    /// Starts a container; `None` if the job was canceled before.
+    async fn place(
+        &self,
+        request: &Arc<JobRequest>,
+        recorder: &mut LogRecorder,
+        reports: &Reports,
+    ) -> Result<Option<Placed>, EngineError> {
+        let (notes, mut noted) = mpsc::channel(16);
+        let caller = Caller { notes, updates: reports.updates.downgrade(), cancel: reports.cancel.clone() };
+        let mut placement = self.tasks.spawn(self.placement.clone().place(Arc::clone(request), caller));
+        let placed = loop {
+            tokio::select! {
+                biased;
+                () = reports.cancel.cancelled() => {
+                    self.cleanup.abandoned(placement, request.attempt_id());
+                    return Ok(None);
+                }
+                Some(note) = noted.recv() => {
+                    recorder.note(&note);
+                    recorder.start();
+                }
+                written = recorder.written(), if recorder.is_writing() => {
+                    if let Err(error) = written {
+                        self.cleanup.abandoned(placement, request.attempt_id());
+                        return Err(journal_failed(error));
+                    }
+                }
+                placed = &mut placement => break placed,
+            }
+        };
+        while let Ok(note) = noted.try_recv() {
+            recorder.note(&note);
+        }
+        let placed = match placed {
+            Ok(placed) => placed,
+            Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
+        };
+        match (placed, recorder.flush().await) {
+            (Ok(placed), Ok(())) => Ok(Some(placed)),
+            (Ok(placed), Err(error)) => {
+                self.cleanup.placed(placed);
+                Err(journal_failed(error))
+            }
+            // What may be there already stays: the next try finds it.
+            (Err(error), Ok(())) if error.holds_starts() => Err(error),
+            (Err(error), _) => {
+                self.abandon(request.attempt_id());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The journal with the job's masks before it; closed again with an outcome if they cannot be made.
+pub(crate) async fn open_recorder(request: &JobRequest, journal: Box<dyn Journal>) -> Result<LogRecorder, Outcome> {
+    match request.patterns() {
+        Ok(patterns) => Ok(LogRecorder::new(journal, patterns, request.limits.log)),
+        Err(error) => Err(LogRecorder::new(journal, None, request.limits.log).end(error.outcome()).await),
+    }
+}

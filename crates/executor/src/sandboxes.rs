@@ -1,0 +1,256 @@
+//! The pool of sandboxes: containers that hold a network namespace and do nothing else.
+//!
+//! A job's container joins one and so starts in half the time. A sandbox serves one job at a time. It serves another one only if
+//! that is of the same scope, and only after an agent that reported that what it shares with its jobs, `/etc/hosts` above all, is
+//! what it was. A server keeps its pool in memory and some fresh ones ready; short-lived processes leave theirs to the next
+//! process, which finds them on the engine and locks them by files. A lock file that is marked is that of a process which died
+//! before its job's end: nobody takes that sandbox.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::engine::{Engine, SandboxSpec};
+use crate::error::EngineError;
+use crate::names::ContainerId;
+use crate::objects::ObjectId;
+use crate::options::ExecutorOptions;
+use crate::removal::Removals;
+use crate::runtime_dir::{self, FileLock};
+use crate::starts::Starts;
+
+/// Tries to create one, while something that all sandboxes need is made again.
+const TRIES: u32 = 3;
+
+/// One sandbox, ours until it is given back.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) id: ContainerId,
+    scope: String,
+    /// Held between processes; `None` in a server.
+    lock: Option<FileLock>,
+}
+
+impl Sandbox {
+    /// The sandbox of a job that is adopted.
+    pub(crate) fn adopted(id: ContainerId, scope: String) -> Self {
+        Self { id, scope, lock: None }
+    }
+}
+
+/// The pool.
+pub(crate) struct Sandboxes {
+    engine: Arc<dyn Engine>,
+    removals: Arc<Removals>,
+    starts: Arc<Starts>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Kept ready, never used.
+    ready: usize,
+    /// Kept at most.
+    limit: usize,
+    runtime_dir: Option<PathBuf>,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Never used.
+    fresh: Vec<ContainerId>,
+    /// Used, with their scope; the longest idle first.
+    idle: VecDeque<(String, ContainerId)>,
+    refilling: bool,
+}
+
+impl Sandboxes {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        removals: Arc<Removals>,
+        starts: Arc<Starts>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+        options: &ExecutorOptions,
+    ) -> Self {
+        Self {
+            engine,
+            removals,
+            starts,
+            tasks,
+            stop,
+            ready: options.sandboxes_ready,
+            limit: options.sandbox_limit,
+            runtime_dir: options.runtime_dir.clone(),
+            pool: Mutex::default(),
+        }
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a sandbox that only jobs of `scope` have used. It may have ended meanwhile: the start of a container says so, and
+    /// the caller takes another.
+    pub(crate) async fn take(self: &Arc<Self>, scope: &str) -> Result<Sandbox, EngineError> {
+        if let Some(dir) = &self.runtime_dir {
+            if let Some(sandbox) = self.find(dir, scope).await? {
+                return Ok(sandbox);
+            }
+            let (id, lock) = self.create(Some(scope)).await?;
+            return Ok(Sandbox { id, scope: scope.to_owned(), lock });
+        }
+        let pooled = {
+            let mut pool = self.pool();
+            match pool.idle.iter().rposition(|(of, _)| of == scope) {
+                Some(at) => pool.idle.remove(at).map(|(_, id)| id),
+                None => pool.fresh.pop(),
+            }
+        };
+        self.refill();
+        let (id, lock) = match pooled {
+            Some(id) => (id, None),
+            None => self.create(None).await?,
+        };
+        Ok(Sandbox { id, scope: scope.to_owned(), lock })
+    }
+
+    /// Takes a sandbox back. Its job is over, and its container's processes are gone.
+    pub(crate) fn give_back(&self, sandbox: Sandbox) {
+        if self.runtime_dir.is_some() {
+            // The lock is released here. The sandbox ends by itself if nobody takes it.
+            if let Some(Err(error)) = sandbox.lock.as_ref().map(FileLock::unmark) {
+                tracing::debug!(%error, "a sandbox is not left to the next process");
+            }
+            return;
+        }
+        let surplus = {
+            let mut pool = self.pool();
+            pool.idle.push_back((sandbox.scope, sandbox.id));
+            if pool.idle.len() + pool.fresh.len() > self.limit { pool.idle.pop_front() } else { None }
+        };
+        if let Some((_, id)) = surplus {
+            self.removals.later(ObjectId::Container(id));
+        }
+    }
+
+    /// Removes a sandbox that has ended, or that a job may have changed.
+    pub(crate) fn discard(&self, sandbox: Sandbox) {
+        // Its lock is held until it is gone: the next process would find it otherwise.
+        self.removals.later_holding(sandbox.id, sandbox.lock);
+    }
+
+    /// Creates fresh sandboxes in the background until there are enough, one at a time, and never while a job is being started.
+    pub(crate) fn refill(self: &Arc<Self>) {
+        {
+            let mut pool = self.pool();
+            if pool.refilling || pool.fresh.len() >= self.ready || self.runtime_dir.is_some() {
+                return;
+            }
+            pool.refilling = true;
+        }
+        let sandboxes = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = sandboxes.stop.cancelled() => break,
+                    () = sandboxes.starts.none() => {}
+                }
+                match sandboxes.create(None).await {
+                    Ok((id, _)) => {
+                        let mut pool = sandboxes.pool();
+                        pool.fresh.push(id);
+                        if pool.fresh.len() >= sandboxes.ready {
+                            pool.refilling = false;
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        // The next job meets the same error, and its log says so.
+                        tracing::warn!(%error, "no sandbox could be made ready");
+                        break;
+                    }
+                }
+            }
+            sandboxes.pool().refilling = false;
+        });
+    }
+
+    /// Removes all that are idle in the pool.
+    pub(crate) fn drain(&self) {
+        let (fresh, idle) = {
+            let mut pool = self.pool();
+            (std::mem::take(&mut pool.fresh), std::mem::take(&mut pool.idle))
+        };
+        for id in fresh.into_iter().chain(idle.into_iter().map(|(_, id)| id)) {
+            self.removals.later(ObjectId::Container(id));
+        }
+    }
+
+    /// Ids of those that are idle in the pool.
+    pub(crate) fn pooled(&self) -> Vec<ContainerId> {
+        let pool = self.pool();
+        pool.fresh.iter().cloned().chain(pool.idle.iter().map(|(_, id)| id.clone())).collect()
+    }
+
+    /// Locks a running sandbox that an earlier process left for this scope and nobody uses.
+    async fn find(&self, dir: &Path, scope: &str) -> Result<Option<Sandbox>, EngineError> {
+        for id in self.engine.find_sandboxes(scope).await? {
+            match runtime_dir::try_lock(dir, id.as_str()).and_then(|lock| lock.map_or(Ok(None), FileLock::mark)) {
+                Ok(Some(lock)) => return Ok(Some(Sandbox { id, scope: scope.to_owned(), lock: Some(lock) })),
+                Ok(None) => {}
+                Err(error) => {
+                    // Without locks two runs could meet in one namespace.
+                    tracing::warn!(%error, dir = %dir.display(), "the runtime folder cannot be used: no sandbox is reused");
+                    return Ok(None);
+                }
+            }
+        }
+        runtime_dir::forget_old(dir);
+        Ok(None)
+    }
+
+    /// Creates and starts one. With a scope, the next process can find it.
+    async fn create(&self, scope: Option<&str>) -> Result<(ContainerId, Option<FileLock>), EngineError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_create(scope).await {
+                Err(EngineError::Stale(error)) if tries < TRIES => tracing::debug!(%error, tries, "no sandbox yet"),
+                Err(EngineError::Stale(error)) => return Err(*error),
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn try_create(&self, scope: Option<&str>) -> Result<(ContainerId, Option<FileLock>), EngineError> {
+        let spec = SandboxSpec { name: self.engine.instance().sandbox_name(), scope: scope.map(str::to_owned) };
+        let id = match self.engine.create_sandbox(&spec).await {
+            Ok(id) => id,
+            Err(error) => {
+                if error.is_away() {
+                    self.removals.later(ObjectId::NamedContainer(spec.name));
+                }
+                return Err(error);
+            }
+        };
+        // Locked before it runs: only running sandboxes are looked for.
+        let lock = match (&self.runtime_dir, scope) {
+            (Some(dir), Some(_)) => runtime_dir::try_lock(dir, id.as_str())
+                .and_then(|lock| lock.map_or(Ok(None), FileLock::mark))
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, dir = %dir.display(), "the runtime folder cannot be used");
+                    None
+                }),
+            _ => None,
+        };
+        match self.engine.start_sandbox(&id).await {
+            Ok(()) => Ok((id, lock)),
+            Err(error) => {
+                self.removals.later(ObjectId::Container(id));
+                Err(error)
+            }
+        }
+    }
+}

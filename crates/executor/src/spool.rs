@@ -1,0 +1,104 @@
+//! Reads an ended container's spool: what its agent reported and nobody had acknowledged.
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use longshore_agent_protocol::SpoolReader;
+use longshore_agent_protocol::spool::segment_first_seq;
+
+use crate::engine::{Engine, SpoolPiece};
+use crate::error::EngineError;
+use crate::log_recorder::LogRecorder;
+use crate::names::ContainerId;
+
+/// Why a spool is not all in the journal.
+pub(crate) enum Unreadable {
+    Journal(io::Error),
+    /// There is none: no such folder, or no container any more.
+    NoSpool(String),
+    /// The rest of it is not to be trusted. What came before is in the journal.
+    Spool(String),
+    /// The engine did not give all of it, and may do so when it is asked again. What came before is in the journal.
+    Passing(EngineError),
+}
+
+/// Bytes that are read of a spool. The agent holds steps up at 1 GiB; what is longer, a job has made.
+const MAX_SPOOL: u64 = 2 << 30;
+/// How long the engine may send nothing of it.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Writes everything of the spool that the journal does not have, and everything else that waits in `recorder`. May be called
+/// again: it goes on after what the journal has by then.
+pub(crate) async fn read(
+    engine: &dyn Engine,
+    container: &ContainerId,
+    recorder: &mut LogRecorder,
+) -> Result<(), Unreadable> {
+    recorder.flush().await.map_err(Unreadable::Journal)?;
+    let read = record_all(engine, container, recorder).await;
+    recorder.flush().await.map_err(Unreadable::Journal)?;
+    match read {
+        // The job's end was read before the fault.
+        Err(Unreadable::Spool(_) | Unreadable::NoSpool(_) | Unreadable::Passing(_))
+            if recorder.finished().is_some() =>
+        {
+            Ok(())
+        }
+        read => read,
+    }
+}
+
+async fn record_all(
+    engine: &dyn Engine,
+    container: &ContainerId,
+    recorder: &mut LogRecorder,
+) -> Result<(), Unreadable> {
+    let mut pieces = engine.read_spool(container);
+    let mut spool = SpoolReader::new(recorder.last_seq());
+    let mut left = MAX_SPOOL;
+    loop {
+        tokio::select! {
+            written = recorder.written(), if recorder.is_writing() => written.map_err(Unreadable::Journal)?,
+            piece = pieces.next(), if !recorder.is_full() => {
+                match piece {
+                    None => return Ok(()),
+                    Some(Err(error)) => return Err(unreadable(error)),
+                    Some(Ok(SpoolPiece::File { name, length, plain })) => {
+                        // Only the agent writes there: a job that has got in must not make us read without end.
+                        if !plain || segment_first_seq(&name).is_none() {
+                            return Err(Unreadable::Spool("there are files in it that are no part of it".to_owned()));
+                        }
+                        left = left.checked_sub(length).ok_or_else(|| {
+                            Unreadable::Spool("it is longer than any agent makes it".to_owned())
+                        })?;
+                        spool.begin_segment();
+                    }
+                    Some(Ok(SpoolPiece::Bytes(bytes))) => {
+                        spool.push(&bytes);
+                        while let Some(item) = spool.next() {
+                            let item = item.map_err(|error| Unreadable::Spool(error.to_string()))?;
+                            recorder.record(item.seq, item.message);
+                        }
+                        recorder.start();
+                    }
+                }
+            }
+            () = tokio::time::sleep(SILENCE), if !recorder.is_full() => {
+                let error = EngineError::Away("it stopped sending the job's spool".to_owned());
+                return Err(Unreadable::Passing(error));
+            }
+        }
+    }
+}
+
+/// What an engine's error means for the spool.
+fn unreadable(error: EngineError) -> Unreadable {
+    if error.is_not_found() {
+        Unreadable::NoSpool(error.to_string())
+    } else if error.is_passing() || error.holds_starts() {
+        Unreadable::Passing(error)
+    } else {
+        Unreadable::Spool(error.to_string())
+    }
+}

@@ -1,0 +1,42 @@
+//! Counts the jobs that are being started, so that background work can keep out of their way.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// How many jobs are being started at the moment.
+#[derive(Default)]
+pub(crate) struct Starts {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Starts {
+    /// Counts a start until the guard is dropped.
+    pub(crate) fn begin(&self) -> StartGuard<'_> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        StartGuard(self)
+    }
+
+    /// Returns when no start is under way.
+    pub(crate) async fn none(&self) {
+        loop {
+            let notified = self.none.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// A start that is under way.
+pub(crate) struct StartGuard<'a>(&'a Starts);
+
+impl Drop for StartGuard<'_> {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Waits for an engine that went away: restarted, hanging, its socket gone for a while.
+//!
+//! Jobs run on without it. A question is asked again, with longer pauses, until the engine answers or the patience of
+//! [`ExecutorOptions`](crate::ExecutorOptions) is over.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::error::EngineError;
+use crate::log_recorder::{LogRecorder, journal_failed};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// When the job's log says that it waits.
+const NOTED_AFTER: Duration = Duration::from_secs(1);
+
+/// Asks until the engine answers, with yes or no.
+pub(crate) async fn ask_until_answered<T, F>(
+    patience: Duration,
+    recorder: &mut LogRecorder,
+    ask: impl Fn() -> F,
+) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let mut wait = Wait::new(patience);
+    loop {
+        match ask().await {
+            Err(error) if error.is_passing() => {
+                tracing::debug!(%error, "the engine does not answer");
+                wait.pause(recorder, error).await?;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// One wait, however many tries it has.
+pub(crate) struct Wait {
+    begun: Instant,
+    patience: Duration,
+    pauses: ExponentialBackoff,
+    noted: bool,
+}
+
+impl Wait {
+    pub(crate) fn new(patience: Duration) -> Self {
+        let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
+        Self { begun: Instant::now(), patience, pauses: pauses.build(), noted: false }
+    }
+
+    /// Pauses before the next try.
+    ///
+    /// # Errors
+    /// The engine's, once the patience is over.
+    pub(crate) async fn pause(&mut self, recorder: &mut LogRecorder, error: EngineError) -> Result<(), EngineError> {
+        let waited = self.begun.elapsed();
+        if waited >= self.patience {
+            return Err(error);
+        }
+        if !self.noted && waited >= NOTED_AFTER {
+            self.noted = true;
+            recorder.note(&format!("waiting for the engine: {error}"));
+            // At once: people look at the log to see why nothing happens.
+            recorder.flush().await.map_err(journal_failed)?;
+        }
+        tokio::time::sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,407 @@
+//! An engine in memory: containers are entries of a map, agents are tasks. What goes wrong is ordered by the test, call by call.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
+use longshore_agent_protocol::spool::segment_name;
+use longshore_agent_protocol::{FromAgent, encode_from_agent};
+use longshore_core::{ImageRef, Timestamp};
+use longshore_executor::engine::{
+    Answer, End, Engine, FoundPod, Image, Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing,
+};
+use longshore_executor::names::{ContainerId, ImageId, Instance};
+use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
+use longshore_executor::{AttemptId, EngineError, Link, Refusal};
+use tokio::sync::{Notify, mpsc};
+
+use crate::agent::{Agent, Script};
+
+/// A call of the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Image,
+    Pull,
+    CreateSandbox,
+    Create,
+    Start,
+    Find,
+    Attach,
+    Standing,
+    Kill,
+    ReadSpool,
+    Remove,
+    RenewAgent,
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone)]
+enum Order {
+    /// It is refused.
+    Fail(EngineError),
+    /// It is done, and its answer is lost.
+    Lose(EngineError),
+    /// It never ends.
+    Hang,
+}
+
+#[derive(Clone)]
+pub struct MemoryEngine(Arc<Shared>);
+
+struct Shared {
+    instance: Instance,
+    state: Mutex<State>,
+    called: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    made: u64,
+    /// Sandboxes by their ids.
+    sandboxes: BTreeMap<ContainerId, Option<String>>,
+    containers: BTreeMap<ContainerId, Container>,
+    spools: BTreeMap<String, Spool>,
+    /// Images by name; a pull brings one.
+    images: BTreeMap<String, Image>,
+    orders: VecDeque<(Verb, Order)>,
+    scripts: VecDeque<Script>,
+    calls: Vec<Verb>,
+    away: bool,
+}
+
+/// What an agent has reported and nobody has acknowledged.
+pub type Spool = Arc<Mutex<Vec<(u64, FromAgent)>>>;
+
+struct Container {
+    attempt: AttemptId,
+    pod: Pod,
+    agent: Option<Agent>,
+    started: bool,
+}
+
+impl MemoryEngine {
+    pub fn new() -> Self {
+        let instance = Instance::new("test").unwrap();
+        let engine = Self(Arc::new(Shared { instance, state: Mutex::default(), called: Notify::new() }));
+        engine.tag("busybox", "1");
+        engine
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Gives the engine an image of this name.
+    pub fn tag(&self, name: &str, id: &str) {
+        let image = Image {
+            id: ImageId::new(format!("sha256:{id}")).unwrap(),
+            user: String::new(),
+            architecture: String::new(),
+            labels: Vec::new(),
+        };
+        self.state().images.insert(name.to_owned(), image);
+    }
+
+    pub fn untag(&self, name: &str) {
+        self.state().images.remove(name);
+    }
+
+    /// The next call of this verb is refused.
+    pub fn fail(&self, verb: Verb, error: EngineError) {
+        self.state().orders.push_back((verb, Order::Fail(error)));
+    }
+
+    /// The next call of this verb is done, and its answer is lost.
+    pub fn lose(&self, verb: Verb, error: EngineError) {
+        self.state().orders.push_back((verb, Order::Lose(error)));
+    }
+
+    /// The next call of this verb never ends.
+    pub fn hang(&self, verb: Verb) {
+        self.state().orders.push_back((verb, Order::Hang));
+    }
+
+    /// Every call fails until it is back. Links that are open stay so.
+    pub fn away(&self, away: bool) {
+        self.state().away = away;
+    }
+
+    /// What the agents of the next containers do; without, they run every step and succeed.
+    pub fn script(&self, script: Script) {
+        self.state().scripts.push_back(script);
+    }
+
+    pub fn calls(&self, verb: Verb) -> usize {
+        self.state().calls.iter().filter(|call| **call == verb).count()
+    }
+
+    /// Waits until this verb has been called so often.
+    pub async fn called(&self, verb: Verb, times: usize) {
+        loop {
+            let called = self.0.called.notified();
+            if self.calls(verb) >= times {
+                return;
+            }
+            called.await;
+        }
+    }
+
+    /// The agent of the attempt's container.
+    pub fn agent(&self, attempt: AttemptId) -> Agent {
+        let state = self.state();
+        let container = state.containers.values().find(|container| container.attempt == attempt);
+        container.and_then(|container| container.agent.clone()).expect("a started container")
+    }
+
+    /// Cuts every link.
+    pub fn cut_links(&self) {
+        self.state().containers.values().filter_map(|container| container.agent.as_ref()).for_each(Agent::cut_links);
+    }
+
+    /// Ids of the images that containers were created from, in order, of those that are there.
+    pub fn sandboxes(&self) -> Vec<ContainerId> {
+        self.state().sandboxes.keys().cloned().collect()
+    }
+
+    /// Removes a sandbox behind the executor's back.
+    pub fn lose_sandboxes(&self) {
+        self.state().sandboxes.clear();
+    }
+
+    /// Removes the attempt's container behind the executor's back.
+    pub fn lose_container(&self, attempt: AttemptId) {
+        self.state().containers.retain(|_, container| container.attempt != attempt);
+    }
+
+    /// What of jobs is there.
+    pub fn left(&self) -> Vec<String> {
+        let state = self.state();
+        let containers = state.containers.keys().map(ToString::to_string);
+        containers.chain(state.spools.keys().cloned()).chain(state.sandboxes.keys().map(ToString::to_string)).collect()
+    }
+
+    /// Notes the call, and returns what it does.
+    fn call<T: Send + 'static>(
+        &self,
+        verb: Verb,
+        work: impl FnOnce(&mut State) -> Result<T, EngineError>,
+    ) -> BoxFuture<'static, Result<T, EngineError>> {
+        let mut state = self.state();
+        state.calls.push(verb);
+        self.0.called.notify_waiters();
+        if state.away {
+            return future::ready(Err(away())).boxed();
+        }
+        let ordered = state.orders.iter().position(|(of, _)| *of == verb);
+        match ordered.and_then(|at| state.orders.remove(at)) {
+            None => future::ready(work(&mut state)).boxed(),
+            Some((_, Order::Fail(error))) => future::ready(Err(error)).boxed(),
+            Some((_, Order::Lose(error))) => future::ready(work(&mut state).and(Err(error))).boxed(),
+            Some((_, Order::Hang)) => future::pending().boxed(),
+        }
+    }
+}
+
+impl State {
+    fn id(&mut self, kind: &str) -> ContainerId {
+        self.made += 1;
+        ContainerId::new(format!("{kind}-{}", self.made)).unwrap()
+    }
+}
+
+pub fn away() -> EngineError {
+    EngineError::Away("the engine does not answer".to_owned())
+}
+
+pub fn refused(refusal: Refusal) -> EngineError {
+    EngineError::Refused { refusal, what: "do it", code: 500, message: "something".to_owned() }
+}
+
+impl Engine for MemoryEngine {
+    fn instance(&self) -> &Instance {
+        &self.0.instance
+    }
+
+    fn prepare(&self) -> Answer<'_, ()> {
+        future::ready(Ok(())).boxed()
+    }
+
+    fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>> {
+        self.call(Verb::Image, |state| Ok(state.images.get(image.as_str()).cloned()))
+    }
+
+    fn pull<'a>(&'a self, image: &'a ImageRef, _: &'a mpsc::Sender<String>) -> Answer<'a, ()> {
+        let pulled = self.call(Verb::Pull, |_| Ok(()));
+        async move {
+            pulled.await?;
+            self.tag(image.as_str(), "pulled");
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId> {
+        self.call(Verb::CreateSandbox, |state| {
+            let id = state.id("sandbox");
+            state.sandboxes.insert(id.clone(), sandbox.scope.clone());
+            Ok(id)
+        })
+    }
+
+    fn start_sandbox<'a>(&'a self, _: &'a ContainerId) -> Answer<'a, ()> {
+        future::ready(Ok(())).boxed()
+    }
+
+    fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {
+        let of_scope = |of: &&Option<String>| of.as_deref() == Some(scope);
+        let state = self.state();
+        let found = state.sandboxes.iter().filter(|(_, of)| of_scope(of)).map(|(id, _)| id.clone()).collect();
+        future::ready(Ok(found)).boxed()
+    }
+
+    fn create<'a>(&'a self, spec: &'a PodSpec<'a>) -> Answer<'a, Pod> {
+        self.call(Verb::Create, |state| {
+            if state.containers.values().any(|container| container.attempt == spec.attempt) {
+                return Err(EngineError::NameTaken("the name is in use".to_owned()));
+            }
+            let pod = Pod {
+                container: state.id("job"),
+                volume: spec.attempt.volume_name(),
+                sandbox: spec.sandbox.clone(),
+                nonce: spec.nonce,
+                user: spec.image.user.clone(),
+            };
+            state.spools.entry(pod.volume.to_string()).or_default();
+            let container = Container { attempt: spec.attempt, pod: pod.clone(), agent: None, started: false };
+            state.containers.insert(pod.container.clone(), container);
+            Ok(pod)
+        })
+    }
+
+    fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Link> {
+        self.call(Verb::Start, |state| {
+            let script = state.scripts.pop_front().unwrap_or_default();
+            let container = state.containers.get_mut(id).ok_or_else(|| refused(Refusal::NotFound))?;
+            if !state.sandboxes.contains_key(&container.pod.sandbox) {
+                return Err(EngineError::SandboxGone("no such container".to_owned()));
+            }
+            let spool = Arc::clone(&state.spools[container.pod.volume.as_str()]);
+            let agent = Agent::start(container.pod.nonce.0, script, spool);
+            container.started = true;
+            Ok(container.agent.insert(agent).link())
+        })
+    }
+
+    fn find(&self, attempt: AttemptId) -> Answer<'_, Option<FoundPod>> {
+        self.call(Verb::Find, |state| {
+            let found = state.containers.values().find(|container| container.attempt == attempt);
+            Ok(found.map(|found| FoundPod { pod: found.pod.clone(), started: found.started }))
+        })
+    }
+
+    fn attach<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Link> {
+        self.call(Verb::Attach, |state| {
+            let agent = state.containers.get(id).and_then(|container| container.agent.as_ref());
+            agent.map(Agent::link).ok_or_else(|| refused(Refusal::NotFound))
+        })
+    }
+
+    fn standing<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, Standing> {
+        self.call(Verb::Standing, |state| {
+            let Some(container) = state.containers.get(id) else { return Ok(Standing::Vanished) };
+            Ok(match container.agent.as_ref().and_then(Agent::exit_code) {
+                None => Standing::Running,
+                Some(code) => Standing::Ended(End {
+                    code,
+                    out_of_memory: false,
+                    cannot_run: false,
+                    message: None,
+                    removal: Removal::No,
+                }),
+            })
+        })
+    }
+
+    fn kill<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        self.call(Verb::Kill, |state| {
+            let agent = state.containers.get(id).and_then(|container| container.agent.as_ref());
+            agent.map(|agent| agent.end(137)).ok_or_else(|| refused(Refusal::NotFound))
+        })
+    }
+
+    fn read_spool(&self, id: &ContainerId) -> BoxStream<'static, Result<SpoolPiece, EngineError>> {
+        let read = self.call(Verb::ReadSpool, |state| {
+            let container = state.containers.get(id).ok_or_else(|| refused(Refusal::NotFound))?;
+            let spool = state.spools[container.pod.volume.as_str()].lock().unwrap().clone();
+            let Some((first, _)) = spool.first() else { return Ok(Vec::new()) };
+            let mut bytes = Vec::new();
+            for (seq, message) in &spool {
+                encode_from_agent(0, *seq, message, &mut bytes).unwrap();
+            }
+            let file = SpoolPiece::File { name: segment_name(*first), length: bytes.len() as u64, plain: true };
+            Ok(vec![file, SpoolPiece::Bytes(bytes.into())])
+        });
+        let pieces = read.map(|read| match read {
+            Ok(pieces) => pieces.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        });
+        stream::once(pieces).flat_map(stream::iter).boxed()
+    }
+
+    fn list<'a>(&'a self, _: Option<&'a Instance>) -> Answer<'a, Objects> {
+        let state = self.state();
+        let object = |id: &ContainerId, kind, attempt, joined| ContainerObject {
+            id: id.clone(),
+            name: id.to_string(),
+            instance: self.0.instance.to_string(),
+            kind,
+            build: None,
+            attempt,
+            running: true,
+            created: Timestamp::now(),
+            joined,
+        };
+        let jobs = state
+            .containers
+            .iter()
+            .map(|(id, container)| object(id, Kind::Job, Some(container.attempt), Some(container.pod.sandbox.clone())));
+        let sandboxes = state.sandboxes.keys().map(|id| object(id, Kind::Sandbox, None, None));
+        let volumes = state.containers.values().map(|container| VolumeObject {
+            name: container.pod.volume.clone(),
+            instance: self.0.instance.to_string(),
+            kind: Some(Kind::Volume),
+            attempt: Some(container.attempt),
+        });
+        let objects =
+            Objects { containers: jobs.chain(sandboxes).collect(), volumes: volumes.collect(), networks: Vec::new() };
+        future::ready(Ok(objects)).boxed()
+    }
+
+    fn list_agents(&self) -> Answer<'_, Vec<AgentObject>> {
+        future::ready(Ok(Vec::new())).boxed()
+    }
+
+    fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {
+        self.call(Verb::Remove, |state| {
+            let removed = match object {
+                ObjectId::Container(id) => state.sandboxes.remove(id).is_some() | state.containers.remove(id).is_some(),
+                ObjectId::Volume(name) => state.spools.remove(name.as_str()).is_some(),
+                ObjectId::NamedContainer(_) | ObjectId::Network(_) | ObjectId::Image(_) => false,
+            };
+            if removed { Ok(()) } else { Err(refused(Refusal::NotFound)) }
+        })
+    }
+
+    fn renew_agent(&self) -> BoxFuture<'_, bool> {
+        self.call(Verb::RenewAgent, |_| Ok(())).map(|renewed| renewed.is_ok()).boxed()
+    }
+}
+
+impl fmt::Debug for MemoryEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryEngine")
+    }
+}
