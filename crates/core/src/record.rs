@@ -46,9 +46,9 @@ pub enum RecordKind {
     Output(Stream),
     /// A step began; no data.
     StepStarted,
-    /// A step ended; the data is JSON of the agent's `StepResult`.
+    /// A step ended; the data is JSON of a [`StepResult`](crate::StepResult).
     StepFinished,
-    /// The agent is done with the job; the data is JSON of the agent's `JobResult`.
+    /// The agent is done with the job; the data is JSON of the agent's `JobEnd`.
     JobFinished,
 }
 

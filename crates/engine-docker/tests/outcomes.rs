@@ -6,8 +6,8 @@ mod support;
 use std::time::Duration;
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptionsBuilder};
-use longshore_core::{BuildId, ErrorKind, Outcome};
-use longshore_executor::{AttemptId, JobUpdate, Limits, Phase, StepStatus};
+use longshore_core::{BuildId, ErrorKind, Outcome, StepStatus};
+use longshore_executor::{AttemptId, JobUpdate, Limits, Phase};
 use support::{BUSYBOX, BUSYBOX_USER, NO_SHELL, World, boxed, eventually, job};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;

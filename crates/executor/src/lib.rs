@@ -44,7 +44,5 @@ pub use error::{EngineError, Refusal};
 pub use executor::Executor;
 pub use journal::Journal;
 pub use link::{FromLink, Link};
-pub use longshore_agent_protocol::StepResult;
-pub use longshore_agent_protocol::message::StepStatus;
 pub use options::{ExecutorOptions, Limits, PullPolicy};
 pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase};

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
-use longshore_agent_protocol::message::AgentError;
-use longshore_agent_protocol::{JobResult, JobSpec, StepResult, StepSpec};
+use longshore_agent_protocol::{JobSpec, StepSpec};
 use longshore_core::expression::Value;
 use longshore_core::plan::WORKSPACE;
+use longshore_core::result::{AgentError, JobResult, StepResult};
 use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Timestamp};
 
 use crate::attempt::AttemptId;

@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_agent_protocol::{StepResult, message::StepStatus};
 use longshore_core::{
     ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, plan::Resources, stranger,
 };
@@ -23,7 +22,6 @@ use longshore_store::{
     jobs::Preparing,
     people,
     repos::{self, Repo},
-    steps::StepEnd,
 };
 use tokio::{
     sync::mpsc,
@@ -358,9 +356,7 @@ impl Runner {
                 JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
                 JobUpdate::Outputs(outputs) => ReportKind::Outputs(outputs),
-                JobUpdate::StepFinished { step, time, result } => {
-                    ReportKind::StepFinished { step, end: step_end(&result, time) }
-                }
+                JobUpdate::StepFinished { step, time, result } => ReportKind::StepFinished { step, result, at: time },
             };
             self.report(job, attempt, what).await;
         }
@@ -393,27 +389,6 @@ impl Origin<'_> {
         });
         variables.retain(|name, _| !plan.env.contains_key(name));
         variables
-    }
-}
-
-fn step_end(result: &StepResult, finished_at: Timestamp) -> StepEnd {
-    StepEnd {
-        status: match result.status {
-            StepStatus::Success => Status::Success,
-            StepStatus::Failure => Status::Failure,
-            StepStatus::Error => Status::Error,
-            StepStatus::Skipped => Status::Skipped,
-            StepStatus::Canceled => Status::Canceled,
-            StepStatus::TimedOut => Status::TimedOut,
-        },
-        exit_code: result.exit_code,
-        signal: result.signal,
-        finished_at,
-        wall_ms: result.wall_ms,
-        cpu_ms: result.cpu_ms,
-        peak_memory_bytes: result.peak_memory_bytes,
-        out_of_memory: result.out_of_memory,
-        summary: Some(result.summary.clone()).filter(|summary| !summary.is_empty()),
     }
 }
 

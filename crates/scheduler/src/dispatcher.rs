@@ -10,13 +10,13 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use longshore_core::{BuildId, JobId, Outcome, Status, Timestamp, access::Actor, state::JobEvent};
+use longshore_core::{BuildId, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, state::JobEvent};
 use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},
     builds,
     jobs::{self, Applied, ClaimedJob, Preparing, RunningJob},
-    steps::{self, StepEnd},
+    steps,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +58,8 @@ pub enum ReportKind {
     },
     StepFinished {
         step: u16,
-        end: StepEnd,
+        result: StepResult,
+        at: Timestamp,
     },
     /// What it gives to those that need it.
     Outputs(BTreeMap<String, String>),
@@ -301,7 +302,9 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::Preparing { phase, at } => jobs::mark_preparing(tx, *job, *attempt, *phase, *at).await,
         ReportKind::Started { at } => jobs::mark_started(tx, *job, *attempt, *at).await.map(drop),
         ReportKind::StepStarted { step, at } => steps::started(tx, *job, *attempt, *step, *at).await.map(drop),
-        ReportKind::StepFinished { step, end } => steps::finished(tx, *job, *attempt, *step, end).await.map(drop),
+        ReportKind::StepFinished { step, result, at } => {
+            steps::finished(tx, *job, *attempt, *step, result, *at).await.map(drop)
+        }
         ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
         ReportKind::Ended(outcome) => {
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");

@@ -1,6 +1,6 @@
 //! Steps of jobs, as the executor reports them. Reports may come twice or late: a step that is over stays as it is.
 
-use longshore_core::{JobId, Status, Timestamp};
+use longshore_core::{JobId, Status, StepResult, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{ChangeKind, StoreError, WriteTx, jobs, row, write::NewChange};
@@ -22,21 +22,6 @@ pub struct Step {
     pub peak_memory_bytes: Option<u64>,
     pub out_of_memory: bool,
     /// Markdown that it wrote about itself.
-    pub summary: Option<String>,
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepEnd {
-    /// A final one.
-    pub status: Status,
-    pub exit_code: Option<i32>,
-    pub signal: Option<i32>,
-    pub finished_at: Timestamp,
-    pub wall_ms: u64,
-    pub cpu_ms: u64,
-    pub peak_memory_bytes: u64,
-    pub out_of_memory: bool,
     pub summary: Option<String>,
 }
 
@@ -68,26 +53,24 @@ pub async fn finished(
     job: JobId,
     attempt: u32,
     position: u16,
-    end: &StepEnd,
+    result: &StepResult,
+    at: Timestamp,
 ) -> Result<bool, StoreError> {
-    if !end.status.is_final() {
-        return Err(StoreError::Invalid(format!("`{}` is no step's end", end.status)));
-    }
     let done = sqlx::query(
         "UPDATE steps SET status = ?, exit_code = ?, signal = ?, finished_at = ?, wall_ms = ?, cpu_ms = ?,
                 peak_memory_bytes = ?, out_of_memory = ?, summary = ?
          WHERE job = ? AND position = ? AND status IN ('queued', 'running')
            AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ?)",
     )
-    .bind(end.status.as_str())
-    .bind(end.exit_code)
-    .bind(end.signal)
-    .bind(end.finished_at.as_millis())
-    .bind(row::signed(end.wall_ms))
-    .bind(row::signed(end.cpu_ms))
-    .bind(row::signed(end.peak_memory_bytes))
-    .bind(end.out_of_memory)
-    .bind(&end.summary)
+    .bind(result.status.as_str())
+    .bind(result.exit_code)
+    .bind(result.signal)
+    .bind(at.as_millis())
+    .bind(row::signed(result.wall_ms))
+    .bind(row::signed(result.cpu_ms))
+    .bind(row::signed(result.peak_memory_bytes))
+    .bind(result.out_of_memory)
+    .bind(Some(&result.summary).filter(|summary| !summary.is_empty()))
     .bind(job.to_string())
     .bind(position)
     .bind(attempt)

@@ -2,16 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use longshore_core::{
-    Diagnostic, ErrorKind, JobId, Outcome, Severity, Span, Status,
+    Diagnostic, ErrorKind, JobId, Outcome, Severity, Span, Status, StepResult, StepStatus,
     state::{JobEvent, build_status},
 };
 use longshore_store::{
     Store, StoreError, builds, counts,
     jobs::{self, Applied},
-    steps::{self, StepEnd},
+    steps,
 };
 use proptest::prelude::*;
 
@@ -212,16 +215,16 @@ async fn reports_of_steps_come_twice_and_late_and_change_nothing_then() {
     let repo = world.repo("app").await;
     world.build(&repo, &[("a", &[])]).await;
     let job = claim(&world.store).await.unwrap().job.id;
-    let end = StepEnd {
-        status: Status::Failure,
+    let end = StepResult {
+        status: StepStatus::Failure,
         exit_code: Some(7),
         signal: None,
-        finished_at: now(),
         wall_ms: 12,
         cpu_ms: 3,
         peak_memory_bytes: 1 << 33,
         out_of_memory: false,
-        summary: None,
+        outputs: BTreeMap::new(),
+        summary: String::new(),
     };
     let mut tx = world.store.write().await.unwrap();
     assert!(jobs::mark_started(&mut tx, job, 1, now()).await.unwrap());
@@ -229,9 +232,9 @@ async fn reports_of_steps_come_twice_and_late_and_change_nothing_then() {
     assert!(!steps::started(&mut tx, job, 2, 0, now()).await.unwrap(), "another attempt's");
     assert!(steps::started(&mut tx, job, 1, 0, now()).await.unwrap());
     assert!(!steps::started(&mut tx, job, 1, 0, now()).await.unwrap());
-    assert!(steps::finished(&mut tx, job, 1, 0, &end).await.unwrap());
-    let late = StepEnd { status: Status::Success, ..end.clone() };
-    assert!(!steps::finished(&mut tx, job, 1, 0, &late).await.unwrap());
+    assert!(steps::finished(&mut tx, job, 1, 0, &end, now()).await.unwrap());
+    let late = StepResult { status: StepStatus::Success, ..end.clone() };
+    assert!(!steps::finished(&mut tx, job, 1, 0, &late, now()).await.unwrap());
     let unchanged = jobs::end_attempt(&mut tx, job, 2, Outcome::Success, now()).await.unwrap();
     assert_eq!(unchanged, Applied::Unchanged { status: Status::Running });
     jobs::end_attempt(&mut tx, job, 1, failure(), now()).await.unwrap();

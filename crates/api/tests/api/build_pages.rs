@@ -1,10 +1,9 @@
 //! The page of a build.
 
-use longshore_core::{EventName, RecordKind, Status, Timestamp, event::PullRequest};
-use longshore_store::{
-    steps::{self, StepEnd},
-    tokens::Scope,
-};
+use std::collections::BTreeMap;
+
+use longshore_core::{EventName, RecordKind, StepResult, StepStatus, Timestamp, event::PullRequest};
+use longshore_store::{steps, tokens::Scope};
 
 use crate::{
     pages::{page, send_form, signed_in},
@@ -81,7 +80,7 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
     running.print(0, longshore_core::Stream::Stdout, b"installed\n");
     running.record(0, RecordKind::StepFinished, b"{}");
     running.record(1, RecordKind::StepStarted, b"");
-    steps_ended(&world, &running, &[(0, Status::Success), (1, Status::Failure)]).await;
+    steps_ended(&world, &running, &[(0, StepStatus::Success), (1, StepStatus::Failure)]).await;
     running.end(exited).await;
     let answer = page(&world, &format!("/builds/{}", build.id)).await;
     let tail = answer.text().split_once("class=\"tail log\"").unwrap().1.split_once("</li>").unwrap().0;
@@ -90,22 +89,22 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
 }
 
 /// Steps as they ended, by their numbers from 0.
-async fn steps_ended(world: &World, running: &Running, ends: &[(u16, Status)]) {
+async fn steps_ended(world: &World, running: &Running, ends: &[(u16, StepStatus)]) {
     let mut tx = world.store.write().await.unwrap();
     for (step, status) in ends {
         steps::started(&mut tx, running.id, 1, *step, Timestamp::now()).await.unwrap();
-        let end = StepEnd {
+        let end = StepResult {
             status: *status,
-            exit_code: Some(if *status == Status::Success { 0 } else { 9 }),
+            exit_code: Some(if *status == StepStatus::Success { 0 } else { 9 }),
             signal: None,
-            finished_at: Timestamp::now(),
             wall_ms: 1,
             cpu_ms: 1,
             peak_memory_bytes: 1,
             out_of_memory: false,
-            summary: None,
+            outputs: BTreeMap::new(),
+            summary: String::new(),
         };
-        steps::finished(&mut tx, running.id, 1, *step, &end).await.unwrap();
+        steps::finished(&mut tx, running.id, 1, *step, &end, Timestamp::now()).await.unwrap();
     }
     tx.commit().await.unwrap();
 }
@@ -128,7 +127,7 @@ async fn what_a_step_in_the_background_said_stands_under_its_name_and_tells_why_
     running.record(0, RecordKind::StepFinished, b"{}");
     running.print(1, out, b"done\n");
     running.record(1, RecordKind::StepFinished, b"{}");
-    steps_ended(&world, &running, &[(0, Status::Failure), (1, Status::Success)]).await;
+    steps_ended(&world, &running, &[(0, StepStatus::Failure), (1, StepStatus::Success)]).await;
     let job = running.id;
     running
         .end(longshore_core::Outcome::Failure { exit_code: 9, step: "serve".to_owned(), out_of_memory: false })

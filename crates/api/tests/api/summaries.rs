@@ -1,7 +1,9 @@
 //! What steps wrote about themselves.
 
-use longshore_core::{Outcome, Status, Timestamp};
-use longshore_store::steps::{self, StepEnd};
+use std::collections::BTreeMap;
+
+use longshore_core::{Outcome, StepResult, StepStatus, Timestamp};
+use longshore_store::steps;
 
 use crate::{
     pages::page,
@@ -10,20 +12,20 @@ use crate::{
 
 /// Ends a running job of one step that wrote this about itself.
 async fn ended(world: &World, running: Running, summary: &str) {
-    let end = StepEnd {
-        status: Status::Success,
+    let end = StepResult {
+        status: StepStatus::Success,
         exit_code: Some(0),
         signal: None,
-        finished_at: Timestamp::now(),
         wall_ms: 1,
         cpu_ms: 1,
         peak_memory_bytes: 1,
         out_of_memory: false,
-        summary: Some(summary.to_owned()),
+        outputs: BTreeMap::new(),
+        summary: summary.to_owned(),
     };
     let mut tx = world.store.write().await.unwrap();
     steps::started(&mut tx, running.id, 1, 0, Timestamp::now()).await.unwrap();
-    steps::finished(&mut tx, running.id, 1, 0, &end).await.unwrap();
+    steps::finished(&mut tx, running.id, 1, 0, &end, Timestamp::now()).await.unwrap();
     tx.commit().await.unwrap();
     running.end(Outcome::Success).await;
 }

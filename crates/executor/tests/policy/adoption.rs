@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Script;
 use crate::engine::{Verb, away, refused};
 use crate::journal::MemoryJournal;
-use crate::world::{PATIENCE, World, adopt, job, logged, run};
+use crate::world::{PATIENCE, World, adopt, job, logged, run, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_running_job_is_followed_from_where_its_log_ends() {
@@ -38,9 +38,7 @@ async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_spool() {
     let agent = world.engine.agent(request.attempt_id());
     agent.print("unheard");
     agent.finish(JobResult::Failure { step: 0, exit_code: 7, out_of_memory: false });
-    while agent.exit_code().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("the container ends", || agent.exit_code().is_some()).await;
     // The engine breaks off once, and is asked again.
     world.engine.fail(Verb::ReadSpool, away());
     let outcome = world.adopt(&request, &journal).await;

@@ -99,7 +99,7 @@ impl MemoryJournal {
         String::from_utf8(self.bytes_where(|record| record.kind == RecordKind::Output(Stream::System))).unwrap()
     }
 
-    pub fn steps_finished(&self) -> Vec<(u16, longshore_executor::StepResult)> {
+    pub fn steps_finished(&self) -> Vec<(u16, longshore_core::StepResult)> {
         let mut all = Vec::new();
         self.each(|record| {
             if record.kind == RecordKind::StepFinished {

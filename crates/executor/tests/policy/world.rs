@@ -115,16 +115,23 @@ pub async fn adopt(
 
 /// Waits until the job's output has this text.
 pub async fn logged(journal: &MemoryJournal, text: &str) {
-    while !journal.stdout_text().contains(text) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(text, || journal.stdout_text().contains(text)).await;
 }
 
 /// Waits until a note in the log has this text.
 pub async fn noted(journal: &MemoryJournal, text: &str) {
-    while !journal.notes().contains(text) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    until(text, || journal.notes().contains(text)).await;
+}
+
+/// Waits for a condition, at most for an hour of the tests' clock.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..3_600_000 / 5 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    panic!("{what}: not within an hour");
 }
 
 /// A job of one step.
