@@ -41,7 +41,7 @@ impl DockerEngine {
     /// Connects and agrees on an API version, in one call.
     ///
     /// # Errors
-    /// No socket, no permission on it, nobody answering, or an engine that is too old; each says what to do.
+    /// No socket, no permission on it, nobody answering, or an engine that is too old or too new; each says what to do.
     pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
         Ok(Self {
             docker: connect(&options.host).await?,

@@ -1,11 +1,11 @@
-//! Whether the engine's storage can limit what a container and what a volume take of the disk. It says so only when it is asked to: what
-//! it refused once is not asked again.
+//! Remembers whether the engine's storage can limit what containers and volumes take of the disk. It says so only when it is asked to do
+//! so; what it refused once is not asked for again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::fault::Fault;
 
-/// What is known of it; both are believed until the engine refuses.
+/// Both kinds of limits are asked for until the engine refuses one.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
     no_containers: AtomicBool,
@@ -21,7 +21,7 @@ impl Quotas {
         !self.no_volumes.load(Ordering::Relaxed)
     }
 
-    /// The engine refused to limit one of them. Whether that is news: then the same without the limit may succeed.
+    /// Notes that the engine refused a limit. Returns whether that is new: then the same call without the limit may succeed.
     pub(crate) fn refused(&self, fault: Fault) -> bool {
         let (of, what) = match fault {
             Fault::NoContainerQuota => (&self.no_containers, "containers"),

@@ -1,5 +1,5 @@
-//! A job's whole way, tried: two jobs of our own image in two sandboxes. One says what it is held to and waits for a connection, the
-//! other tries to make it. What they say is measured; what the engine says of itself is not asked.
+//! Tries a job's whole way: runs two jobs of our own image in two sandboxes. One reports what the kernel holds it to and waits for a
+//! connection, the other one tries to connect. The doctor reports what they measured, not what the engine says of itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,14 +16,14 @@ use crate::confinement::Gap;
 use crate::engine::DockerEngine;
 use crate::paths::PROGRAM;
 
-/// How long anything of it may take.
+/// How long the jobs may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PIDS: u32 = 117;
 const MEMORY: u64 = 192 << 20;
 
-/// What came of it.
+/// What the jobs measured.
 pub(crate) struct Trial {
-    /// From the order to the first line.
+    /// From the request to the first line.
     pub(crate) first_line: Duration,
     pub(crate) gaps: Vec<Gap>,
     /// Whether one job's container reaches another's.
@@ -33,7 +33,7 @@ pub(crate) struct Trial {
     pub(crate) left: Vec<String>,
 }
 
-/// Runs both jobs, and looks whether anything is left of them.
+/// Runs both jobs, and lists what is left of them.
 pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) -> Result<Trial, EngineError> {
     let image = engine.agent.ready(&engine.docker).await?.image;
     let begun = Instant::now();
@@ -74,7 +74,7 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
     })
 }
 
-/// Runs a job that answers these questions into `said`.
+/// Runs a job that writes the answers to these questions to `said`.
 async fn ask(
     executor: &Executor,
     scope: &str,
@@ -125,7 +125,7 @@ async fn ask(
     tokio::join!(running, read).0
 }
 
-/// Keeps what a job prints, and why it did not start.
+/// Keeps what a job prints, and the notes that say why it did not start.
 struct Heard {
     said: watch::Sender<String>,
     last_seq: u64,
@@ -151,7 +151,7 @@ impl Journal for Heard {
     }
 }
 
-/// What was said to a question.
+/// The answer to a question.
 fn answer<'a>(said: &'a str, question: &str) -> Option<&'a str> {
     said.lines().find_map(|line| line.strip_prefix(question)?.strip_prefix(' '))
 }
@@ -163,7 +163,7 @@ fn failed(outcome: &Outcome, said: &str) -> EngineError {
     }
 }
 
-/// Which limits the kernel does not hold a job to that asked for them.
+/// The limits that the kernel does not hold a job to.
 fn gaps(said: &str) -> Vec<Gap> {
     let held = |question| answer(said, question).and_then(|value| value.parse::<u64>().ok());
     let limits = [
