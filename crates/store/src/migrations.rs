@@ -29,6 +29,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     11 "access" "0011_access.sql"
     12 "strangers" "0012_strangers.sql"
     13 "sealed" "0013_sealed.sql"
+    14 "told" "0014_told.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
