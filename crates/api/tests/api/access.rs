@@ -133,6 +133,8 @@ fn routes() -> Vec<(String, String)> {
 async fn asked(world: &World, method: &str, path: &str, address: &str, token: Option<&str>) -> u16 {
     let is_page = !path.starts_with("/api/");
     let body = match (method, path) {
+        // To point it elsewhere takes more.
+        ("POST", "/repos/{repo}/settings") => "default_branch=main",
         (_, path) if is_page && !path.starts_with("/hooks/") => {
             "name=TOKEN&value=12345678&clone_url=https%3A%2F%2Fforge.example%2Fx.git&forge=git&scope=read&code=x"
         }
