@@ -97,7 +97,7 @@ pub async fn run(
     let (updates, mut told) = mpsc::channel(64);
     let running = executor.run_job(request, Box::new(journal.clone()), updates, cancel);
     let read = async { while told.recv().await.is_some() {} };
-    tokio::join!(running, read).0
+    ends(async { tokio::join!(running, read).0 }).await
 }
 
 pub async fn adopt(
@@ -110,7 +110,12 @@ pub async fn adopt(
     let request = AdoptRequest { job: request.clone(), session: 0, began: false };
     let adopting = executor.adopt(request, Box::new(journal.clone()) as Box<dyn Journal>, updates, cancel);
     let read = async { while told.recv().await.is_some() {} };
-    tokio::join!(adopting, read).0
+    ends(async { tokio::join!(adopting, read).0 }).await
+}
+
+/// Fails the test if a job takes longer than an hour of the tests' clock.
+async fn ends(job: impl Future<Output = Outcome>) -> Outcome {
+    tokio::time::timeout(Duration::from_secs(3600), job).await.expect("the job ends within an hour")
 }
 
 /// Waits until the job's output has this text.

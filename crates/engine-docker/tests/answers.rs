@@ -1,0 +1,62 @@
+//! What answers on the socket and is no engine: an error, never an engine that is away, and never more than we can hold.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::path::Path;
+
+use longshore_engine_docker::{DockerEngine, DockerOptions};
+use longshore_executor::names::{ContainerId, Instance};
+use longshore_executor::{Engine as _, EngineError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+
+const VERSION: &str = r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#;
+
+/// Answers like an engine when it is asked for its version, and everything else with `start` and then `more`, for as long as
+/// somebody reads.
+async fn answer(socket: &Path, start: &'static str, more: Option<&'static [u8]>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let count = client.read(&mut head).await.unwrap();
+            let body = if head[..count].starts_with(b"GET /version") { VERSION } else { start };
+            let is_version = body == VERSION;
+            let length = match more {
+                Some(_) if !is_version => u64::MAX >> 8,
+                _ => body.len() as u64,
+            };
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
+            let _ = client.write_all(answer.as_bytes()).await;
+            while let Some(more) = more.filter(|_| !is_version)
+                && client.write_all(more).await.is_ok()
+            {}
+        }
+    });
+}
+
+async fn connected(dir: &tempfile::TempDir, start: &'static str, more: Option<&'static [u8]>) -> DockerEngine {
+    let socket = dir.path().join("docker.sock");
+    answer(&socket, start, more).await;
+    let host = format!("unix://{}", socket.display());
+    DockerEngine::connect(DockerOptions::new(host, Instance::new("answers").unwrap())).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_cut_off_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = connected(&dir, "[", Some(&[b' '; 1 << 16])).await;
+    let error = engine.list(None).await.unwrap_err();
+    assert!(matches!(error, EngineError::NotUnderstood { .. }), "{error:?}");
+    assert!(error.to_string().contains("longer than 64 MiB") && !error.is_passing(), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_in_another_language_is_an_error_and_no_engine_that_is_away() {
+    for body in ["<html>hello</html>", "{}", r#"{"State":{}}"#, r#"{"State":{"Running":"yes"}}"#, ""] {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = connected(&dir, body, None).await;
+        let error = engine.standing(&ContainerId::new("0123456789ab").unwrap()).await.unwrap_err();
+        assert!(matches!(error, EngineError::NotUnderstood { .. }) && !error.is_passing(), "{body}: {error:?}");
+    }
+}
