@@ -4,7 +4,7 @@
 const log = document.getElementById("log");
 const scroller = log.querySelector(".lines");
 const bar = log.querySelector(".bar");
-const address = `/api/v1/jobs/${log.dataset.job}`, attempt = `attempt=${log.dataset.attempt}`;
+const address = `${document.documentElement.dataset.base ?? ""}/api/v1/jobs/${log.dataset.job}`, attempt = `attempt=${log.dataset.attempt}`;
 const app = import(document.querySelector('script[src*="/assets/app."]').src);
 
 const BLOCK = 200; // lines

@@ -25,17 +25,20 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use crate::{
-    ApiError,
-    pages::SignedIn,
-    server::{ApiConfig, Server},
-    sse,
-};
+use crate::{ApiError, pages::SignedIn, public_url::PublicUrl, server::Server, sse};
 
 /// The cookie that holds a session. Over TLS its name is one that browsers take from this host alone, with `Secure`: no other host of
 /// the domain can put its own in its place.
-pub(crate) fn session_cookie_name(config: &ApiConfig) -> &'static str {
-    if config.is_https() { "__Host-longshore_session" } else { "longshore_session" }
+///
+/// Browsers take such a name only for a whole host. Below a path the host is shared, so the cookie is bound to the path instead: what
+/// else is served there is not sent the session's secret, and a second Longshore there does not replace it. Its name still says that it
+/// was set over TLS.
+pub(crate) fn session_cookie_name(url: &PublicUrl) -> &'static str {
+    match (url.is_https(), url.base().is_empty()) {
+        (true, true) => "__Host-longshore_session",
+        (true, false) => "__Secure-longshore_session",
+        (false, _) => "longshore_session",
+    }
 }
 
 /// Whoever sent the request.
@@ -203,7 +206,7 @@ impl Caller {
 
     /// A cookie of a session that is over is no error: its browser sees what everybody sees, and the way to sign in.
     async fn by_cookie(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
-        let Some(secret) = session_cookie(headers, session_cookie_name(&server.config)) else {
+        let Some(secret) = session_cookie(headers, session_cookie_name(&server.config.public_url)) else {
             return Ok(Self::nobody());
         };
         let Some(session) = sessions::verify(&server.store, secret, Timestamp::now()).await? else {

@@ -16,8 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Whoever asks for what is not there by a program finds what is there so.
-const FOR_PROGRAMS: &str = "; see /openapi.json";
+use crate::public_url::BasePath;
 
 /// An answer that is no success.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,6 +25,8 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// Where a program finds what there is, for whoever has asked for what there is not.
+    see: Option<String>,
     details: Option<Value>,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct ErrorDetail {
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), details: None }
+        Self { status, code, message: message.into(), see: None, details: None }
     }
 
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
@@ -79,20 +80,24 @@ impl ApiError {
 
     /// For people.
     pub(crate) fn message(&self) -> &str {
-        self.message.strip_suffix(FOR_PROGRAMS).unwrap_or(&self.message)
+        &self.message
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", message)
     }
 
-    pub(crate) fn no_address() -> Self {
-        Self::not_found(format!("there is nothing at this address{FOR_PROGRAMS}"))
+    pub(crate) fn no_address(base: &BasePath) -> Self {
+        Self::not_found("there is nothing at this address").described(base)
     }
 
-    pub(crate) fn method_not_allowed() -> Self {
-        let message = format!("this address does not take that method{FOR_PROGRAMS}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+    pub(crate) fn method_not_allowed(base: &BasePath) -> Self {
+        let message = "this address does not take that method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).described(base)
+    }
+
+    fn described(self, base: &BasePath) -> Self {
+        Self { see: Some(format!("{base}/openapi.json")), ..self }
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
@@ -143,7 +148,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         // For whoever shows it as a page.
         let itself = self.clone();
-        let Self { status, code, message, details } = self;
+        let Self { status, code, message, see, details } = self;
+        let message = see.map_or_else(|| message.clone(), |see| format!("{message}; see {see}"));
         let body = Json(ErrorBody { error: ErrorDetail { code, message, details } });
         let mut response = (status, body).into_response();
         response.extensions_mut().insert(itself);

@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{Uri, header},
+    http::header,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -46,11 +46,10 @@ fn wrong_name(config: &ApiConfig, request: &Request) -> Option<String> {
 }
 
 fn answers_to(config: &ApiConfig, name: &str) -> bool {
-    let ours = config.public_url.parse::<Uri>().ok().and_then(|url| url.authority().map(|host| name_of(host.as_str())));
     !name.contains('.')
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok()
-        || ours.as_deref() == Some(name)
+        || name_of(config.public_url.authority()) == name
         || config.more_hosts.iter().any(|host| name_of(host) == name)
 }
 
@@ -72,7 +71,7 @@ mod tests {
 
     fn config(url: &str, more: &[&str]) -> ApiConfig {
         ApiConfig {
-            public_url: url.to_owned(),
+            public_url: url.parse().unwrap(),
             more_hosts: more.iter().map(|host| (*host).to_owned()).collect(),
             admin_token_hash: None,
             capacity: 1,

@@ -1,4 +1,5 @@
-//! What happens around every request: panics are caught, answers counted, security headers set.
+//! What happens around every request: panics are caught, answers counted, security headers set, and
+//! addresses that answers lead to made those that browsers know.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -32,6 +33,9 @@ pub(crate) async fn around(State(server): State<Arc<Server>>, request: Request, 
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, value);
+    }
+    if let Some(location) = headers.get_mut(header::LOCATION) {
+        server.base().put_before(location);
     }
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT_AT_ALL);
     // What is shown depends on who asks, and changes.

@@ -23,6 +23,7 @@ mod openapi;
 mod pages;
 mod params;
 mod places;
+mod public_url;
 mod repos;
 mod routes;
 mod schedules;
@@ -38,4 +39,5 @@ pub const PAGES: &[(&str, &[&str])] = pages::ROUTES;
 
 pub use error::ApiError;
 pub use openapi::openapi_json;
+pub use public_url::PublicUrl;
 pub use server::{Api, ApiConfig, EngineProbe, router, serve};

@@ -2,7 +2,12 @@
 
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, middleware, serve::Listener};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware,
+    serve::Listener,
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -26,6 +31,7 @@ use crate::{
     metrics::Requests,
     pages,
     places::Places,
+    public_url::{BasePath, PublicUrl},
     routes,
 };
 
@@ -46,8 +52,7 @@ pub struct Api {
 /// Facts and settings of this process.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
-    /// What people and forges reach the server by, without a slash at its end: `https://ci.example.org`.
-    pub public_url: String,
+    pub public_url: PublicUrl,
     /// Names beside that address's which people reach the server by.
     pub more_hosts: Vec<String>,
     /// SHA-256 of the administrator's token; without one only stored tokens count.
@@ -58,13 +63,6 @@ pub struct ApiConfig {
     pub started_at: Timestamp,
     /// Whether the engine answers, as it is known now: asked by `/readyz`, must not block.
     pub engine: EngineProbe,
-}
-
-impl ApiConfig {
-    /// Whether people reach the server over TLS.
-    pub(crate) fn is_https(&self) -> bool {
-        self.public_url.starts_with("https://")
-    }
 }
 
 /// Says why no job could be run now; nothing where one could.
@@ -101,6 +99,13 @@ pub(crate) struct Server {
     /// What followers of logs share.
     pub(crate) event_tails: Tails<EventShow>,
     pub(crate) line_tails: Tails<LineShow>,
+}
+
+impl Server {
+    /// What stands before every address of the server's as browsers know it.
+    pub(crate) fn base(&self) -> &BasePath {
+        self.config.public_url.base()
+    }
 }
 
 /// Serves until `shutdown`: then open streams end, and running answers get half a second.
@@ -158,14 +163,22 @@ fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         line_tails: Tails::default(),
     });
     let (router, _) = routes::all().split_for_parts();
-    router
+    let router = router
         .merge(pages::routes())
-        .fallback(async || ApiError::no_address())
-        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .fallback(async |State(server): State<Arc<Server>>| ApiError::no_address(server.base()))
+        .method_not_allowed_fallback(async |State(server): State<Arc<Server>>| {
+            ApiError::method_not_allowed(server.base())
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(&server), host::check))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), pages::html::errors_as_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), layers::around))
-        .with_state(server)
+        .with_state(Arc::clone(&server));
+    // Taken off before the routes are looked at: a proxy may have left it on, or not.
+    let without_base =
+        middleware::map_request_with_state(server, async |State(server): State<Arc<Server>>, request: Request| {
+            server.base().taken_off(request)
+        });
+    Router::new().fallback_service(router).layer(without_base)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{
     show::cut,
     visitor::{SignedIn, Visitor},
 };
-use crate::server::Server;
+use crate::{public_url::BasePath, server::Server};
 
 /// Characters of a title: names of jobs are as long as they like.
 const TITLE: usize = 150;
@@ -21,6 +21,8 @@ const NEXT: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) title: String,
+    /// What stands before every address in the page: those here and of the templates are the router's.
+    pub(crate) base: BasePath,
     status: Option<Status>,
     here: Place,
     pub(crate) signed_in: Option<SignedIn>,
@@ -75,6 +77,7 @@ impl Head {
     pub(crate) fn new(server: &Server, visitor: &Visitor, here: Place, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
+            base: server.base().clone(),
             status: None,
             here,
             signed_in: visitor.signed_in.clone(),

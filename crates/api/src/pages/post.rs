@@ -66,7 +66,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Server>> for OpenPost<T> {
     async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         // Another site's page must not sign anybody in.
-        if !is_from_here(&parts.headers, &server.config.public_url) {
+        if !is_from_here(&parts.headers, server.config.public_url.authority()) {
             body::discard(body);
             return Err(ApiError::forbidden("the form was sent from another site"));
         }
@@ -76,12 +76,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Server>> for OpenPost<T> {
 }
 
 /// Whether a form was sent from a page of this server. Browsers say where a form comes from; what says nothing is none.
-fn is_from_here(headers: &HeaderMap, public_url: &str) -> bool {
+fn is_from_here(headers: &HeaderMap, ours: &str) -> bool {
     let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
     let same_origin = headers.get(header::ORIGIN).is_none_or(|origin| {
         let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
         // A proxy may ask by another name than the browser does.
-        let ours = public_url.splitn(3, '/').nth(2).and_then(|rest| rest.split('/').next()).unwrap_or_default();
         let from = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2);
         from == Some(host) || from == Some(ours.as_bytes())
     });
@@ -119,7 +118,8 @@ pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
     }
 }
 
-/// After a form: the page that shows what became of it, so that a reload sends nothing twice.
+/// After a form: the page that shows what became of it, so that a reload sends nothing twice. Every address here is one of the router's;
+/// `layers` puts the base path before it.
 pub(crate) fn see(address: &str) -> Response {
     let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()

@@ -36,7 +36,7 @@ pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) ->
     let head = Head::new(&server, &visitor, Place::Settings, "Settings");
     let page = SettingsPage {
         head,
-        url: server.config.public_url.clone(),
+        url: server.config.public_url.to_string(),
         capacity: server.config.capacity,
         started_at: server.config.started_at,
         data: server.store.data_dir().display().to_string(),

@@ -127,7 +127,7 @@ fn page(server: &Server, visitor: &Visitor, shown: Shown, next: String) -> Respo
         Shown::Offer(offer) => (Some(offer), false),
         Shown::Refusal => (None, true),
     };
-    let page = SignInPage { head, url: server.config.public_url.clone(), offer, refused, next };
+    let page = SignInPage { head, url: server.config.public_url.to_string(), offer, refused, next };
     let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::OK };
     (status, Html(page)).into_response()
 }
@@ -140,9 +140,10 @@ fn welcome(server: &Server, opened: &OpenedSession, next: &str) -> Response {
 }
 
 fn cookie(server: &Server, secret: &str, seconds: i64) -> HeaderValue {
-    let secure = if server.config.is_https() { "; Secure" } else { "" };
-    let name = session_cookie_name(&server.config);
-    let text = format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    let url = &server.config.public_url;
+    let secure = if url.is_https() { "; Secure" } else { "" };
+    let (name, path) = (session_cookie_name(url), url.base().cookie_path());
+    let text = format!("{name}={secret}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 

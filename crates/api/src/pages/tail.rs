@@ -51,7 +51,12 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
             lines = ended_with(server, job, &failing, MAX_LINES).await?;
         }
         let last = lines.last().map(|line| line.n);
-        let row = |line| Row { line, elsewhere: Some(job.id), beside: None, shown: LINE };
+        let row = |line| Row {
+            line,
+            elsewhere: Some(format!("{}/jobs/{}", server.base(), job.id)),
+            beside: None,
+            shown: LINE,
+        };
         lines.drain(..lines.len().saturating_sub(LINES as usize));
         let mut rows: Vec<Row> =
             lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();

@@ -12,7 +12,7 @@ use longshore_core::{
 };
 use subtle::ConstantTimeEq as _;
 
-use crate::{ApiError, auth::Caller, server::Server};
+use crate::{ApiError, auth::Caller, public_url::BasePath, server::Server};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
@@ -63,7 +63,7 @@ impl Visitor {
     /// Whoever is shown an error, whatever was asked.
     pub(super) async fn of_any(parts: &Parts, server: &Server) -> Result<Self, ApiError> {
         let caller = Caller::identify(&parts.headers, server).await?;
-        Ok(Self::of(caller, parts))
+        Ok(Self::of(caller, parts, server.base()))
     }
 
     /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
@@ -78,18 +78,18 @@ impl Visitor {
         Self { caller: Caller::nobody(), signed_in: None, here: "/".to_owned() }
     }
 
-    fn of(caller: Caller, parts: &Parts) -> Self {
+    fn of(caller: Caller, parts: &Parts, base: &BasePath) -> Self {
         let signed_in = caller.signed_in();
-        Self { caller, signed_in, here: here(parts) }
+        Self { caller, signed_in, here: here(parts, base) }
     }
 }
 
 /// The address of the page; of a form, the page that it was sent from.
-fn here(parts: &Parts) -> String {
+fn here(parts: &Parts, base: &BasePath) -> String {
     let from = |headers: &HeaderMap| headers.get(header::REFERER)?.to_str().ok()?.parse::<Uri>().ok();
     let address = if parts.method == Method::POST { from(&parts.headers) } else { Some(parts.uri.clone()) };
     let path = address.as_ref().and_then(|address| address.path_and_query()).map_or("/", |path| path.as_str());
-    path.to_owned()
+    base.strip(path).unwrap_or_else(|| path.to_owned())
 }
 
 impl FromRequestParts<Arc<Server>> for Visitor {
@@ -97,6 +97,6 @@ impl FromRequestParts<Arc<Server>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
         // A caller by cookie who writes has to show the CSRF token: this one knows of no form.
-        Ok(Self::of(Caller::from_request_parts(parts, server).await?, parts))
+        Ok(Self::of(Caller::from_request_parts(parts, server).await?, parts, server.base()))
     }
 }

@@ -52,6 +52,11 @@ impl World {
 
     /// With a scheduler that answers, and claims nothing.
     pub(crate) async fn with_dispatcher() -> Self {
+        Self::reached_by("https://ci.example").await
+    }
+
+    /// The same, which people reach by this address.
+    pub(crate) async fn reached_by(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let (tasks, scheduler_ends) = (TaskTracker::new(), CancellationToken::new());
@@ -64,7 +69,7 @@ impl World {
         let engine = Arc::new(std::sync::Mutex::new(None));
         let probe = Arc::clone(&engine);
         let config = ApiConfig {
-            public_url: "https://ci.example".to_owned(),
+            public_url: url.parse().unwrap(),
             more_hosts: vec!["ci.lan".to_owned()],
             admin_token_hash: Some(Sha256::digest(ADMIN).into()),
             capacity: 2,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use longshore_api::{Api, ApiConfig, EngineProbe};
+use longshore_api::{Api, ApiConfig, EngineProbe, PublicUrl};
 use longshore_core::{Slots, Timestamp};
 use longshore_engine_docker::DockerOptions;
 use longshore_executor::{ExecutorOptions, names::Instance};
@@ -83,7 +83,7 @@ async fn serve(config: Config) -> super::Result {
     }
     store.use_labels(config.labels.clone());
     store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
-    store.use_url(config.url.clone());
+    store.use_url(config.url.to_string());
     if let Err(error) = secrets::check_key(&store).await {
         // Jobs without secrets run all the same; those with one end as an error that says this.
         tracing::error!(%error, "secrets cannot be used");
@@ -112,7 +112,7 @@ async fn serve(config: Config) -> super::Result {
     let extras = Arc::new(Extras {
         limits: config.limits.clone(),
         limits_of_strangers: config.strangers.limits.clone(),
-        url: config.url.clone(),
+        url: config.url.to_string(),
         disk_patience: DISK_PATIENCE,
         ..Extras::default()
     });
@@ -154,7 +154,7 @@ async fn serve(config: Config) -> super::Result {
         writeln!(err, "`longshore token sign-in` prints another. {}\n", where_the_token_is(&config))?;
     }
     let instance = store.instance();
-    tracing::info!(listen = config.listen, url = config.url, capacity = config.capacity, instance, "ready");
+    tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
 
     let refused = tokio::select! {
@@ -243,7 +243,7 @@ fn where_the_token_is(config: &Config) -> String {
 }
 
 /// A link that signs a browser in as the administrator, at the first start on a data folder.
-async fn first_link(store: &Store, url: &str) -> anyhow::Result<Option<String>> {
+async fn first_link(store: &Store, url: &PublicUrl) -> anyhow::Result<Option<String>> {
     const SHOWN: &str = "sign-in link shown";
     if settings::get(store, SHOWN).await?.is_some() {
         return Ok(None);

@@ -4,7 +4,6 @@
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use askama::filters::Escaper as _;
-use longshore_core::JobId;
 use longshore_files::logs::{
     LogLine, MarkKind,
     ansi::{Piece, pieces},
@@ -19,8 +18,8 @@ pub(super) const SHOWN: usize = 2_000;
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) line: LogLine,
-    /// The job, where this is not its own page: then its number leads there.
-    pub(crate) elsewhere: Option<JobId>,
+    /// The address of the job's page, where this is another: then its number leads there.
+    pub(crate) elsewhere: Option<String>,
     /// The name of its step, where it stands among another's lines.
     pub(crate) beside: Option<String>,
     /// Bytes of it that are shown.
@@ -37,8 +36,8 @@ impl Display for Row {
         if let Some(mark) = mark {
             write!(f, " {}", mark.as_str())?;
         }
-        if let Some(job) = self.elsewhere {
-            write!(f, "\"><a class=\"n\" href=\"/jobs/{job}#L{n}\">{n}</a>")?;
+        if let Some(job) = &self.elsewhere {
+            write!(f, "\"><a class=\"n\" href=\"{job}#L{n}\">{n}</a>")?;
         } else if *n > 0 {
             write!(f, "\" id=\"L{n}\" title=\"{time}\"><a class=\"n\" href=\"#L{n}\">{n}</a>")?;
         } else {

@@ -1,0 +1,212 @@
+//! The address that people and forges reach the server by, and the path that it may have: the one place that knows of it.
+//!
+//! Everything else names addresses as the router does, from `/` on. What leaves the server has the base path put before it: in
+//! templates by `{{ head.base }}`, in redirects by `layers`, in what scripts ask for by `data-base`.
+
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, Uri},
+};
+
+use crate::{pages, routes};
+
+/// How one looks.
+const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci";
+
+/// Without a slash at its end: `https://ci.example.org`, or `https://example.org/ci` behind a proxy that has other things at that host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    url: String,
+    authority: String,
+    base: BasePath,
+}
+
+impl PublicUrl {
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether people reach the server over TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.url.starts_with("https://")
+    }
+
+    /// The host, and the port where one is given.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(crate) fn base(&self) -> &BasePath {
+        &self.base
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    /// The error says what to write instead.
+    fn from_str(url: &str) -> Result<Self, String> {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let rest = rest.ok_or_else(|| format!("`{url}`: write it with http:// or https://"))?;
+        if rest.contains(['?', '#']) {
+            return Err(format!(
+                "`{url}`: paths are put behind it, so it cannot have a query or a fragment; write it as people type it, {EXAMPLE}"
+            ));
+        }
+        let rest = rest.trim_end_matches('/');
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if authority.is_empty() || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("`{url}`, which names no host: write it as people type it, {EXAMPLE}"));
+        }
+        let base = path.parse().map_err(|error| format!("`{url}`: {error}"))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), authority: authority.to_owned(), base })
+    }
+}
+
+/// The path of the public address, without a slash at its end: `/ci`, or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BasePath(Arc<str>);
+
+impl BasePath {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path that a cookie is sent to.
+    pub(crate) fn cookie_path(&self) -> &str {
+        if self.is_empty() { "/" } else { &self.0 }
+    }
+
+    /// The router's address of one that begins with this path; nothing of any other.
+    pub(crate) fn strip(&self, address: &str) -> Option<String> {
+        match address.strip_prefix(&*self.0)? {
+            rest if rest.starts_with('/') => Some(rest.to_owned()),
+            rest if rest.is_empty() || rest.starts_with('?') => Some(format!("/{rest}")),
+            // Another name that begins with the same letters.
+            _ => None,
+        }
+    }
+
+    /// The request as the router takes it. One from a proxy that takes the path off itself is so already.
+    pub(crate) fn taken_off(&self, mut request: Request) -> Request {
+        let stripped = request.uri().path_and_query().filter(|_| !self.is_empty());
+        if let Some(stripped) = stripped.and_then(|address| self.strip(address.as_str())?.parse().ok()) {
+            let mut parts = request.uri().clone().into_parts();
+            parts.path_and_query = Some(stripped);
+            if let Ok(uri) = Uri::from_parts(parts) {
+                *request.uri_mut() = uri;
+            }
+        }
+        request
+    }
+
+    /// Makes the router's address that an answer leads to the one that browsers know.
+    pub(crate) fn put_before(&self, location: &mut HeaderValue) {
+        if location.as_bytes().starts_with(b"/")
+            && let Ok(whole) = HeaderValue::from_bytes(&[self.0.as_bytes(), location.as_bytes()].concat())
+        {
+            *location = whole;
+        }
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BasePath {
+    type Err = String;
+
+    fn from_str(path: &str) -> Result<Self, String> {
+        let Some(below) = path.strip_prefix('/') else { return Ok(Self::default()) };
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        let is_name = |name: &str| !matches!(name, "" | "." | "..") && name.chars().all(plain);
+        if !below.split('/').all(is_name) {
+            return Err(format!(
+                "its path `{path}` has to be of names of letters, digits, `-`, `.`, `_` and `~`, with one slash between them, {EXAMPLE}"
+            ));
+        }
+        let first = below.split('/').next().unwrap_or_default();
+        if own_names().contains(first) {
+            return Err(format!(
+                "its path cannot begin with `/{first}`, which is an address of the server's own: give it another, such as `/ci`"
+            ));
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+/// What the server's own addresses begin with: with one of them before it, an address could be read in two ways.
+fn own_names() -> BTreeSet<String> {
+    let described = routes::all().into_openapi();
+    let all = described.paths.paths.keys().map(String::as_str).chain(pages::ROUTES.iter().map(|(address, _)| *address));
+    all.filter_map(|address| address.split('/').nth(1)).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn url(text: &str) -> PublicUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_at_most_a_path_that_is_none_of_the_servers_own() {
+        assert_eq!(url("https://ci.example.org/").base().to_string(), "");
+        let below = url("https://example.org:8443/a/ci.2//");
+        assert_eq!((below.as_str(), below.authority()), ("https://example.org:8443/a/ci.2", "example.org:8443"));
+        assert_eq!((below.base().to_string(), below.base().cookie_path()), ("/a/ci.2".to_owned(), "/a/ci.2"));
+        for (bad, words) in [
+            ("ci.example.org", "http:// or https://"),
+            ("https://", "no host"),
+            ("https:///ci", "no host"),
+            ("https://ci example.org", "no host"),
+            ("https://ci.example.org/?next=1", "query"),
+            ("https://example.org/a//b", "one slash"),
+            ("https://example.org/a/../b", "letters"),
+            ("https://example.org/%63i", "letters"),
+            ("https://example.org/c\"i", "letters"),
+            ("https://example.org/api", "`/api`"),
+            ("https://example.org/builds/ci", "`/builds`"),
+            ("https://example.org/hooks", "`/hooks`"),
+            ("https://example.org/sign-in", "`/sign-in`"),
+        ] {
+            let why = bad.parse::<PublicUrl>().unwrap_err();
+            assert!(why.contains(words) && why.contains(bad), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_routers_with_and_without_the_base_path() {
+        let base = url("https://example.org/ci").base().clone();
+        let routed = |address: &str| {
+            let request = Request::builder().uri(address).body(Body::empty()).unwrap();
+            base.taken_off(request).uri().to_string()
+        };
+        for (asked, taken) in [
+            ("/ci", "/"),
+            ("/ci/", "/"),
+            ("/ci?q=a", "/?q=a"),
+            ("/ci/builds/1?a=/ci", "/builds/1?a=/ci"),
+            ("/builds/1", "/builds/1"),
+            ("/cities", "/cities"),
+            ("/", "/"),
+            ("http://example.org/ci/queue", "http://example.org/queue"),
+        ] {
+            assert_eq!(routed(asked), taken, "{asked}");
+        }
+    }
+}
