@@ -35,6 +35,7 @@ if [ "$only" = all ]; then
   if [ "${LONGSHORE_BROWSER:-no}" = yes ]; then
     need chromedriver chromium-driver chromium
     need npm npm
+    need nginx nginx-light
   fi
   if ! have busybox || ldd "$(command -v busybox)" >/dev/null 2>&1; then packages+=(busybox-static); fi
   if ! have docker || ! engine_answers; then
@@ -53,6 +54,8 @@ if ((${#packages[@]})); then
   if [[ " ${packages[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
   hash -r
+  # Debian starts it as a web server of the machine's; only tests start one here, each its own.
+  if [[ " ${packages[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then as_root systemctl disable --now nginx || true; fi
 fi
 
 step "The Rust toolchain"

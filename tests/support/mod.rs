@@ -14,6 +14,7 @@ pub mod browser;
 pub mod engine;
 pub mod events;
 pub mod git_host;
+pub mod nginx;
 pub mod registry;
 pub mod server;
 pub mod world;

@@ -21,6 +21,9 @@
 //! [`assets`] entry and goes into [`Head::more_scripts`]; it hears `refreshed` on `document` after the page was changed in place,
 //! and `changed` (with the event's name and data) before.
 //!
+//! Addresses of this server are the router's, from `/` on; a template writes each as `{{ head.base }}/builds/…`, since the server may be
+//! reached below a path. [`post::see`] takes the router's.
+//!
 //! The content policy allows nothing that stands in a page itself: no `style` attribute, no handler. Lengths that are data go
 //! into SVG attributes.
 

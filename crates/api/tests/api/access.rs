@@ -147,15 +147,15 @@ async fn asked(world: &World, method: &str, path: &str, address: &str, token: Op
 }
 
 /// A repository with one of everything.
-struct Scene {
-    repo: repos::Repo,
+pub(crate) struct Scene {
+    pub(crate) repo: repos::Repo,
     /// What an answer must not hold where the repository is hidden.
     marks: Vec<String>,
     fill: Vec<(&'static str, String)>,
 }
 
 impl Scene {
-    async fn new(world: &World, name: &str, public: bool) -> Self {
+    pub(crate) async fn new(world: &World, name: &str, public: bool) -> Self {
         let repo = world.repo(name, "git", public).await;
         let job = world.finished(repo.id, b"x").await;
         let done = longshore_store::jobs::get(&world.store, job).await.unwrap().unwrap();
@@ -193,7 +193,7 @@ impl Scene {
         }
     }
 
-    fn address(&self, path: &str, more: &[(&str, String)]) -> String {
+    pub(crate) fn address(&self, path: &str, more: &[(&str, String)]) -> String {
         let fill =
             self.fill.iter().map(|(what, with)| (*what, with)).chain(more.iter().map(|(what, with)| (*what, with)));
         fill.fold(path.to_owned(), |path, (what, with)| path.replace(what, with))

@@ -25,6 +25,7 @@ mod sign_in;
 mod sse;
 mod standing;
 mod strangers;
+mod sub_path;
 mod summaries;
 mod timeline;
 mod tries;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Ends a running job of one step that wrote this about itself.
-async fn ended(world: &World, running: Running, summary: &str) {
+pub(crate) async fn ended(world: &World, running: Running, summary: &str) {
     let end = StepResult {
         status: StepStatus::Success,
         exit_code: Some(0),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A job whose first try failed in its second step, each try having printed this.
-async fn tried_twice(world: &World, first: &[u8], second: &[u8]) -> JobId {
+pub(crate) async fn tried_twice(world: &World, first: &[u8], second: &[u8]) -> JobId {
     let repo = world.repo("o/r", "git", false).await;
     let twice = Some(Retry { max: 1, on: vec![RetryOn::Failure] });
     world.build_of_jobs(repo.id, 1, |job| job.retry.clone_from(&twice)).await;
