@@ -259,6 +259,8 @@ fn no_template_and_no_script_writes_an_address_without_the_base_path() {
     files(&crate_dir.join("assets"), "js", &mut scripts);
     assert!(scripts.len() > 2);
     for (file, text) in &scripts {
+        // Found by what it ends with.
+        let text = text.replace("script[src*=\"/assets/app.\"]", "");
         for (page, _) in longshore_api::PAGES.iter().chain(&[("/api/v1", &[][..])]).filter(|(page, _)| page.len() > 1) {
             let start = page.split('{').next().unwrap();
             for quote in ['"', '\'', '`'] {
