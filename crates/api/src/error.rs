@@ -149,7 +149,10 @@ impl IntoResponse for ApiError {
         // For whoever shows it as a page.
         let itself = self.clone();
         let Self { status, code, message, see, details } = self;
-        let message = see.map_or_else(|| message.clone(), |see| format!("{message}; see {see}"));
+        let message = match see {
+            Some(see) => format!("{message}; see {see}"),
+            None => message,
+        };
         let body = Json(ErrorBody { error: ErrorDetail { code, message, details } });
         let mut response = (status, body).into_response();
         response.extensions_mut().insert(itself);
