@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Probe { script: PathBuf },
     #[command(hide = true)]
     Healthcheck {
-        #[arg(long, env = "LONGSHORE_LISTEN", default_value = "0.0.0.0:8080")]
+        #[arg(long, env = "LONGSHORE_LISTEN", default_value = crate::DEFAULT_LISTEN)]
         listen: String,
     },
 }

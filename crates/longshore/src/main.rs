@@ -21,6 +21,8 @@ mod runner;
 pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 /// Where everything is kept unless somebody says otherwise.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/longshore";
+/// Where the server listens unless somebody says otherwise.
+pub(crate) const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 
 fn main() -> ExitCode {
     use args::Command;

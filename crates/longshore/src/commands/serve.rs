@@ -34,7 +34,7 @@ use crate::{
     args::Serve,
     boot::Boot,
     checkouts::Sources,
-    config::{COMMENTED_DEFAULTS, Config},
+    config::{Config, commented_defaults},
     runner::Extras,
 };
 
@@ -51,7 +51,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 
 pub(crate) fn run(args: Serve) -> super::Result {
     if args.print_config {
-        std::io::stdout().write_all(COMMENTED_DEFAULTS.as_bytes())?;
+        std::io::stdout().write_all(commented_defaults().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = args.settings.resolve(args.config.as_deref())?;

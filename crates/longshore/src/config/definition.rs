@@ -1,0 +1,184 @@
+//! How a setting is defined. [`settings!`] makes everything that a setting needs out of one entry: the flag, the environment variable,
+//! the key of the file, the merge of the three, and the [`Setting`] that the printed file and the README's table are written from.
+//!
+//! Used by `settings.rs`, the list of all settings.
+
+/// A setting as people see it.
+pub(super) struct Setting {
+    /// The table of the file that the key stands in; empty for the top of the file.
+    pub(super) table: &'static str,
+    pub(super) key: &'static str,
+    about: &'static str,
+    pub(super) fallback: Fallback,
+}
+
+/// What holds where a setting is not given.
+pub(super) enum Fallback {
+    /// This value, as TOML.
+    Value(String),
+    /// What the words say. The example is a value that can be given, as TOML.
+    Computed { words: &'static str, example: &'static str },
+    /// Nothing: the setting is the former name of another one.
+    Renamed { to: &'static str },
+}
+
+/// The settings of one table of the file.
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    about: &'static str,
+    pub(super) settings: Vec<Setting>,
+}
+
+impl Table {
+    pub(super) fn new(name: &'static str, about: &'static str, settings: Vec<Setting>) -> Self {
+        Self { name, about, settings }
+    }
+
+    pub(super) fn about(&self) -> impl Iterator<Item = &'static str> {
+        self.about.lines().map(str::trim)
+    }
+}
+
+impl Setting {
+    pub(super) fn new(table: &'static str, key: &'static str, about: &'static str, fallback: Fallback) -> Self {
+        Self { table, key, about, fallback }
+    }
+
+    /// Returns the lines that say what the setting is.
+    pub(super) fn about(&self) -> impl Iterator<Item = &'static str> {
+        self.about.lines().map(str::trim)
+    }
+
+    /// Returns its name at the command line: `strangers-job-pids` for `job_pids` of the table `strangers`.
+    pub(super) fn flag(&self) -> String {
+        self.path("-").replace('_', "-")
+    }
+
+    /// Returns its name in the environment: `LONGSHORE_STRANGERS_JOB_PIDS`.
+    pub(super) fn variable(&self) -> String {
+        format!("LONGSHORE_{}", self.path("_").to_uppercase())
+    }
+
+    /// Returns what `longshore serve --help` says of it.
+    pub(super) fn help(&self) -> String {
+        let about = self.about().collect::<Vec<_>>().join(" ");
+        match &self.fallback {
+            Fallback::Value(toml) => format!("{about} Default: {}", plain(toml)),
+            Fallback::Computed { words, .. } => format!("{about} Default: {words}"),
+            Fallback::Renamed { to } => format!("The former name of `{to}`"),
+        }
+    }
+
+    fn path(&self, separator: &str) -> String {
+        if self.table.is_empty() { self.key.to_owned() } else { format!("{}{separator}{}", self.table, self.key) }
+    }
+}
+
+/// Returns a TOML value as a flag takes it: without quotation marks.
+pub(super) fn plain(toml: &str) -> &str {
+    toml.trim_matches('"')
+}
+
+/// Defines the settings of one table of the file. `Given => Merged, "table":` comes first, then an entry per setting:
+///
+/// ```text
+/// /// What it is, in sentences: for `--help`, the printed file and the README.
+/// job_pids: u64 ["N"] default(4096);
+/// ```
+///
+/// The type is that of the value, and `"N"` stands for the value in `--help`. What follows is one of
+///
+/// * `default(VALUE)`: the field of `Merged` has the type itself;
+/// * `computed("the number of cores", 4)`: the field is an `Option`; the words say what `None` becomes, and the last part is an example;
+/// * `renamed("sandboxes")`: a former name. It is an `Option`, and in no help.
+///
+/// `#[arg(...)]` between the text and the name is handed to clap. `Given` is what the command line and the file hold, all of it
+/// optional; `Given::over` makes `Merged` of both. Tables below this one follow as `tables { name: Given => Merged, ... }`.
+macro_rules! settings {
+    (
+        $(#[doc = $title:literal])*
+        $given:ident => $merged:ident, $table:literal:
+        $(
+            $(#[doc = $about:literal])+
+            $(#[arg($($arg:tt)*)])?
+            $key:ident: $type:ty [$value_name:literal] $kind:ident $default:tt;
+        )+
+        $(tables { $($below:ident: $given_below:ident => $merged_below:ident),+ $(,)? })?
+    ) => {
+        #[derive(Debug, Default, Clone, clap::Args, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $given {
+            $(
+                #[arg(
+                    id = concat!($table, ".", stringify!($key)),
+                    long = settings!(@setting $table, $key, [$($about),+], $kind $default).flag(),
+                    env = settings!(@setting $table, $key, [$($about),+], $kind $default).variable(),
+                    help = settings!(@setting $table, $key, [$($about),+], $kind $default).help(),
+                    value_name = $value_name,
+                    hide = settings!(@hidden $kind),
+                )]
+                $(#[arg($($arg)*)])?
+                pub(super) $key: Option<$type>,
+            )+
+            $($(
+                #[command(flatten)]
+                #[serde(default)]
+                pub(super) $below: $given_below,
+            )+)?
+        }
+
+        /// The same settings, each from the first place that has it.
+        pub(super) struct $merged {
+            $(pub(super) $key: settings!(@type $kind $type),)+
+            $($(pub(super) $below: $merged_below,)+)?
+        }
+
+        impl $given {
+            /// Puts the command line and the environment over the file, and the file over the defaults.
+            pub(super) fn over(self, file: Self) -> $merged {
+                $merged {
+                    $($key: settings!(@merge self.$key.or(file.$key), $kind $default),)+
+                    $($($below: self.$below.over(file.$below),)+)?
+                }
+            }
+
+            pub(super) fn table() -> $crate::config::definition::Table {
+                $crate::config::definition::Table::new(
+                    $table,
+                    concat!($($title, "\n"),*),
+                    vec![$(settings!(@setting $table, $key, [$($about),+], $kind $default)),+],
+                )
+            }
+        }
+    };
+
+    (@setting $table:literal, $key:ident, [$($about:literal),+], $kind:ident $default:tt) => {
+        $crate::config::definition::Setting::new(
+            $table,
+            stringify!($key),
+            concat!($($about, "\n"),+),
+            settings!(@default $kind $default),
+        )
+    };
+
+    // What `Debug` writes of a number, a boolean or a plain text is TOML.
+    (@default default($value:expr)) => { $crate::config::definition::Fallback::Value(format!("{:?}", $value)) };
+    (@default computed($words:literal, $example:literal)) => {
+        $crate::config::definition::Fallback::Computed { words: $words, example: stringify!($example) }
+    };
+    (@default renamed($to:literal)) => { $crate::config::definition::Fallback::Renamed { to: $to } };
+
+    (@type default $type:ty) => { $type };
+    (@type computed $type:ty) => { Option<$type> };
+    (@type renamed $type:ty) => { Option<$type> };
+
+    (@merge $given:expr, default($value:expr)) => { $given.unwrap_or($value) };
+    (@merge $given:expr, computed $default:tt) => { $given };
+    (@merge $given:expr, renamed $default:tt) => { $given };
+
+    (@hidden default) => { false };
+    (@hidden computed) => { false };
+    (@hidden renamed) => { true };
+}
+
+pub(super) use settings;

@@ -1,0 +1,47 @@
+//! What jobs of pull requests from forks get, within what any job gets.
+
+use std::time::Duration;
+
+use longshore_executor::Limits;
+
+use super::{
+    checks::{check_memory, check_pids},
+    settings::MergedStrangers,
+};
+
+/// What strangers' jobs get.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ForStrangers {
+    /// At once.
+    pub(crate) capacity: usize,
+    pub(crate) limits: Limits,
+}
+
+impl MergedStrangers {
+    /// Returns the smaller of each of these limits and that of all jobs.
+    pub(super) fn within(&self, capacity: usize, all: &Limits) -> anyhow::Result<ForStrangers> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let some = |given: u64| Some(given).filter(|given| *given > 0);
+        let mib = |given: u64| some(given).map(|mib| mib.saturating_mul(1 << 20));
+        let cpus = self.job_cpus;
+        anyhow::ensure!(
+            cpus == 0.0 || (0.01..=1024.0).contains(&cpus),
+            "strangers.job_cpus is {cpus}: write how many processors such a job may use, such as 0.5 or 2, or 0 for all"
+        );
+        check_pids("strangers.job_pids", self.job_pids)?;
+        check_memory("strangers.job_memory_mib", some(self.job_memory_mib))?;
+        let limits = Limits {
+            memory: [mib(self.job_memory_mib), all.memory].into_iter().flatten().min(),
+            pids: u32::try_from(self.job_pids).unwrap_or(u32::MAX).min(all.pids),
+            // The engine refuses more than there are.
+            #[expect(clippy::cast_precision_loss, reason = "no machine has so many")]
+            cpus: Some(cpus).filter(|cpus| *cpus > 0.0).map(|cpus| cpus.min(cores as f64)),
+            disk: mib(self.job_disk_mib),
+            time: some(self.job_minutes).map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+            log: mib(self.job_log_mib).map_or(all.log, |log| log.min(all.log)),
+            ..all.clone()
+        };
+        let capacity = self.capacity.unwrap_or_else(|| capacity.div_ceil(2)).min(capacity);
+        Ok(ForStrangers { capacity, limits })
+    }
+}
