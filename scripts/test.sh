@@ -82,8 +82,9 @@ first=unix://$(docker_socket)
 step "Format"
 cargo fmt --all --check
 
-step "Which crate knows which"
+step "Which crate knows which, and what documents name"
 scripts/check-crates.py
+scripts/check-docs.py
 if python3 -c 'import jsonschema, yaml' 2>/dev/null; then
     scripts/check-schema.py
 else
