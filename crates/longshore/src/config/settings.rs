@@ -32,8 +32,9 @@ settings! {
     /// The command line takes it too, for a server behind such a certificate.
     ca_file: PathBuf ["FILE"] computed("what `SSL_CERT_FILE` names, if it is set", "/etc/longshore/ca.pem");
 
-    /// Other names that people reach the server by. Pages and the API answer only to the name in `url`, to these, to IP addresses,
-    /// to `localhost` and to names without a dot; webhooks, health checks and `/metrics` answer to any.
+    /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only to the name
+    /// in `url`, to these, to IP addresses, to `localhost` and to names without a dot; webhooks, health checks and `/metrics` answer
+    /// to any.
     hosts: String ["NAME,..."] computed("none", "ci.lan, longshore.internal");
 
     /// A token with every scope.
@@ -53,7 +54,8 @@ settings! {
     /// Jobs that a build may have, after the matrix.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 
-    /// What jobs may ask for with `runs-on`, besides `arch` (amd64, arm64) and `os` (linux). A job that asks for anything else waits.
+    /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`, besides `arch` (amd64, arm64) and `os` (linux). A job that
+    /// asks for anything else waits.
     labels: String ["KEY=VALUE,..."] computed("`arch` and `os` of the machine", "disk=ssd, zone=dmz");
 
     /// Network namespaces kept ready for jobs to come.
