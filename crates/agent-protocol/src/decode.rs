@@ -1,8 +1,8 @@
-//! The incremental decoders of the two directions: bytes in as they come, messages out.
+//! Incremental decoders for the two directions: bytes in as they arrive, messages out.
 //!
-//! The agent's side looks for its marker always, also inside a half-received frame, and survives any bytes. The runner's
-//! side believes nothing that does not parse: its first error is its last word. Memory is bounded by the longest frame
-//! and what was pushed last; neither decoder reads, waits or knows where the bytes come from.
+//! The agent's decoder looks for its marker at all times, even inside a half-received frame, and survives any bytes.
+//! The runner's decoder stops at the first bytes that do not parse. Memory is bounded by the longest frame plus the
+//! last push. Neither decoder reads or waits, and neither knows where the bytes come from.
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem::Finder;
@@ -12,20 +12,21 @@ use crate::frame::{
 };
 use crate::message::{FromAgent, ToAgent};
 
-/// A message with what its frame said.
+/// A message with the fields of its frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<M> {
     pub session: u32,
-    /// 0 for what is not numbered.
+    /// 0 for messages without a number.
     pub seq: u64,
     pub message: M,
 }
 
 /// Reads the agent's standard input.
 ///
-/// Gives the frames of the newest session only: a `Hello` of a higher session number fences all before it. An error means
-/// that frames of the current session may have been lost; the bytes up to the next marker are skipped. (Half a frame before a
-/// new session can be such an error too, when the marker comes in pieces: it belongs to the session that ends there.)
+/// Returns only frames of the newest session: a `Hello` with a higher session number fences all sessions before it. An
+/// error means that frames of the current session may be lost; the decoder skips the bytes up to the next marker. (Half
+/// a frame before a new session can cause such an error too, when the marker arrives in pieces; the error belongs to
+/// the session that ends there.)
 #[derive(Debug)]
 pub struct ToAgentDecoder {
     marker: Finder<'static>,
@@ -37,18 +38,18 @@ pub struct ToAgentDecoder {
 }
 
 impl ToAgentDecoder {
-    /// A decoder that waits for the marker with the job's nonce.
+    /// Creates a decoder that waits for the marker with the job's nonce.
     #[must_use]
     pub fn new(nonce: [u8; 16]) -> Self {
         Self { marker: finder(nonce), buffer: BytesMut::new(), scanned: 0, synchronised: false, session: None }
     }
 
-    /// Takes bytes as they came. Call [`Self::next`] until it gives nothing before pushing more: memory stays bounded so.
+    /// Appends received bytes. To bound memory, call [`Self::next`] until it returns `None` before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next message of the newest session, or what is wrong with the bytes.
+    /// Returns the next message of the newest session, or the error in the bytes.
     #[expect(clippy::should_implement_trait, reason = "no iterator: nothing now does not mean nothing later")]
     pub fn next(&mut self) -> Option<Result<Item<ToAgent>, FrameError>> {
         loop {
@@ -71,7 +72,7 @@ impl ToAgentDecoder {
             let head = match frame::head(&self.buffer[..marker_at.unwrap_or(self.buffer.len())], Direction::ToAgent) {
                 Ok(Some(head)) => head,
                 Ok(None) => match marker_at {
-                    // A dying client's half frame, cut short by the next session.
+                    // A dying client left half a frame; the next session's marker cuts it short.
                     Some(at) => {
                         self.skip(at + MARKER_LEN);
                         continue;
@@ -97,10 +98,10 @@ impl ToAgentDecoder {
             }
             let payload = take_payload(&mut self.buffer, &head);
             self.scanned = self.scanned.saturating_sub(head.frame_len);
-            if self.fenced(&head) {
+            if self.fence(&head) {
                 continue;
             }
-            return Some(frame::to_agent(head.kind, &payload).map(|message| Item {
+            return Some(frame::decode_to_agent(head.kind, &payload).map(|message| Item {
                 session: head.session,
                 seq: head.seq,
                 message,
@@ -108,8 +109,8 @@ impl ToAgentDecoder {
         }
     }
 
-    /// Whether the frame belongs to no session that counts; a newer Hello opens its own.
-    fn fenced(&mut self, head: &Head) -> bool {
+    /// Returns whether the frame belongs to an outdated session. A newer Hello opens its own session.
+    fn fence(&mut self, head: &Head) -> bool {
         if head.kind == frame::kind::HELLO && self.session.is_none_or(|current| head.session > current) {
             self.session = Some(head.session);
             return false;
@@ -136,10 +137,10 @@ impl ToAgentDecoder {
     }
 }
 
-/// Reads the agent's standard output, one session of it.
+/// Reads one session from the agent's standard output.
 ///
-/// Skips everything up to the marker that answers the session's Hello. From there every frame is of this session and
-/// numbered without a gap, or it is an error, and after an error there is nothing more.
+/// Skips everything before the marker that answers the session's Hello. After the marker, a frame of another session or
+/// a gap in the numbers is an error, and the decoder returns nothing after an error.
 #[derive(Debug)]
 pub struct FromAgentDecoder {
     marker: Finder<'static>,
@@ -159,20 +160,20 @@ enum State {
 }
 
 impl FromAgentDecoder {
-    /// A decoder for the answer to `Hello { last_seq, nonce, .. }` of `session`.
+    /// Creates a decoder for the reply to `Hello { last_seq, nonce, .. }` of `session`.
     #[must_use]
     pub fn new(session: u32, nonce: [u8; 16], last_seq: u64) -> Self {
         Self { marker: finder(nonce), buffer: BytesMut::new(), session, last_seq, state: State::Skipping }
     }
 
-    /// Takes bytes as they came. Call [`Self::next`] until it gives nothing before pushing more: memory stays bounded so.
+    /// Appends received bytes. To bound memory, call [`Self::next`] until it returns `None` before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.state != State::Ended {
             self.buffer.extend_from_slice(bytes);
         }
     }
 
-    /// The next message, or the error that ends the stream.
+    /// Returns the next message, or the error that ends the stream.
     #[expect(clippy::should_implement_trait, reason = "no iterator: nothing now does not mean nothing later")]
     pub fn next(&mut self) -> Option<Result<Item<FromAgent>, FrameError>> {
         match self.state {
@@ -213,12 +214,12 @@ impl FromAgentDecoder {
         }
         check_sequence(&mut self.last_seq, &head)?;
         let payload = take_payload(&mut self.buffer, &head);
-        let message = frame::from_agent(head.kind, &payload)?;
+        let message = frame::decode_from_agent(head.kind, &payload)?;
         Ok(Some(Item { session: head.session, seq: head.seq, message }))
     }
 }
 
-/// What is numbered comes in order, and what must be numbered is.
+/// Checks that numbered messages come in order, and that no other message carries a number.
 pub(crate) fn check_sequence(last: &mut u64, head: &Head) -> Result<(), FrameError> {
     let numbered = !matches!(head.kind, frame::kind::READY | frame::kind::LOST);
     let expected = if numbered { last.saturating_add(1) } else { 0 };
@@ -231,7 +232,7 @@ pub(crate) fn check_sequence(last: &mut u64, head: &Head) -> Result<(), FrameErr
     Ok(())
 }
 
-/// Cuts a whole frame off the front and gives its payload, without copying it.
+/// Cuts a whole frame off the front and returns its payload without copying.
 pub(crate) fn take_payload(buffer: &mut BytesMut, head: &Head) -> bytes::Bytes {
     let mut payload = buffer.split_to(head.frame_len).freeze();
     payload.advance(HEADER_LEN);
@@ -240,7 +241,8 @@ pub(crate) fn take_payload(buffer: &mut BytesMut, head: &Head) -> bytes::Bytes {
 }
 
 pub(crate) fn reserve(buffer: &mut BytesMut, frame_len: usize) {
-    // Room at once for an ordinary frame. A plan's megabytes are only reserved as they come: a lie costs nothing.
+    // Reserves room for an ordinary frame at once. A plan's megabytes are reserved only as they arrive, so a false
+    // length costs nothing.
     let wanted = frame_len.min(frame::MAX_PAYLOAD_LEN + HEADER_LEN + TRAILER_LEN);
     buffer.reserve(wanted.saturating_sub(buffer.len()));
 }

@@ -1,10 +1,10 @@
-//! The frame: how a message looks as bytes, in both directions and in the spool.
+//! The frame: the bytes of a message, in both directions and in the spool.
 //!
 //! ```text
 //! u32 length of the payload | u8 kind | u32 session | u64 seq | payload | u32 crc32 of all before it
 //! ```
 //!
-//! Little-endian. Called by whoever sends; the way back is in `decode` (streams) and `spool` (files).
+//! Little-endian. Senders call this module; `decode` (streams) and `spool` (files) read frames back.
 
 use bytes::Bytes;
 
@@ -12,18 +12,20 @@ use crate::message::{FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 4 + 1 + 4 + 8;
-/// Bytes behind it.
+/// Bytes after the payload.
 pub const TRAILER_LEN: usize = 4;
-/// No payload is longer, but a plan's.
+/// The longest payload, except a plan's.
 pub const MAX_PAYLOAD_LEN: usize = 1 << 20;
-/// Plans hold every step's environment: the largest pipeline allowed stays far below this.
+/// The longest payload of a plan. Plans hold every step's environment; the largest allowed pipeline stays far below
+/// this.
 pub const MAX_PLAN_LEN: usize = 16 << 20;
-/// No [`FromAgent::Output`] may carry more: what is left of a payload behind step, stream and time.
+/// The most data of one [`FromAgent::Output`]: a payload without step, stream and time.
 pub const MAX_OUTPUT_LEN: usize = MAX_PAYLOAD_LEN - OUTPUT_HEAD;
-/// No [`ToAgent::Checkout`] may carry more.
+/// The most data of one [`ToAgent::Checkout`].
 pub const MAX_CHECKOUT_LEN: usize = MAX_PAYLOAD_LEN - 8;
 
-/// What a marker begins with. Read as a frame, its length would be far over every limit: the two cannot be confused.
+/// The first bytes of a marker. Read as a frame, their length would far exceed every limit, so a marker and a frame
+/// cannot be confused.
 pub(crate) const MAGIC: [u8; 16] =
     [0x9e, 0x05, 0xd3, 0xff, 0x1b, 0xa7, 0x4c, 0xe8, 0x92, 0x3d, 0xf6, 0x0a, 0xb1, 0x58, 0xc4, 0x6f];
 /// A marker: 16 fixed bytes and a nonce.
@@ -31,7 +33,7 @@ pub const MARKER_LEN: usize = 32;
 
 const OUTPUT_HEAD: usize = 2 + 1 + 8;
 
-/// Why bytes are no frame, or a message no frame.
+/// Why bytes are not a frame, or why a message does not fit into one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame's checksum does not match")]
@@ -59,7 +61,7 @@ pub fn encode_marker(nonce: [u8; 16], out: &mut Vec<u8>) {
 /// Appends a message to the agent.
 ///
 /// # Errors
-/// [`FrameError::TooLong`] if the message does not fit a frame; `out` is then as it was.
+/// [`FrameError::TooLong`] if the message does not fit into a frame; `out` is then unchanged.
 pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Result<(), FrameError> {
     let kind = to_agent_kind(message);
     write(kind, session, 0, out, |out| {
@@ -86,7 +88,7 @@ pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Re
 /// Appends a message from the agent.
 ///
 /// # Errors
-/// [`FrameError::TooLong`] if the message does not fit a frame; `out` is then as it was.
+/// [`FrameError::TooLong`] if the message does not fit into a frame; `out` is then unchanged.
 pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut Vec<u8>) -> Result<(), FrameError> {
     if let FromAgent::Output { step, stderr, time_ms, data } = message {
         return encode_output(session, seq, *step, *stderr, *time_ms, data, out);
@@ -119,7 +121,7 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
     })
 }
 
-/// Appends a [`FromAgent::Output`] from borrowed bytes: the one message whose size matters.
+/// Appends a [`FromAgent::Output`] from borrowed bytes, since only output is large.
 ///
 /// # Errors
 /// [`FrameError::TooLong`] for more than [`MAX_OUTPUT_LEN`] bytes.
@@ -141,7 +143,7 @@ pub fn encode_output(
     })
 }
 
-/// Puts another session's number into a whole frame: a replay sends what the spool holds.
+/// Puts another session's number into a whole frame, for the replay of a frame from the spool.
 pub fn readdress(frame: &mut [u8], session: u32) {
     let Some(end) = frame.len().checked_sub(TRAILER_LEN) else { return };
     if let Some(field) = frame.get_mut(5..9) {
@@ -151,17 +153,17 @@ pub fn readdress(frame: &mut [u8], session: u32) {
     frame[end..].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Whether a frame of the agent's says its job's end.
+/// Returns whether a frame of the agent is a `JobFinished`.
 #[must_use]
 pub fn is_job_finished(frame: &[u8]) -> bool {
     frame.get(4) == Some(&kind::JOB_FINISHED)
 }
 
-/// Number and length of the agent's frame at the beginning of `bytes`, for who moves frames without reading them; `None` while they
-/// are too few to tell.
+/// Returns number and length of the agent's frame at the beginning of `bytes`, for callers that move frames without
+/// reading them; `None` while there are too few bytes to tell.
 ///
 /// # Errors
-/// Bytes that begin no frame.
+/// Bytes that do not begin a frame.
 pub fn peek(bytes: &[u8]) -> Result<Option<(u64, usize)>, FrameError> {
     Ok(head(bytes, Direction::FromAgent)?.map(|head| (head.seq, head.frame_len)))
 }
@@ -206,7 +208,7 @@ const fn from_agent_kind(message: &FromAgent) -> u8 {
     }
 }
 
-/// Which kinds a reader takes.
+/// The direction of a stream; it decides which frame kinds a reader accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     ToAgent,
@@ -214,8 +216,8 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    const fn limit(self, of: u8) -> Option<usize> {
-        match (self, of) {
+    const fn limit(self, frame_kind: u8) -> Option<usize> {
+        match (self, frame_kind) {
             (Self::ToAgent, kind::PLAN) => Some(MAX_PLAN_LEN),
             (Self::ToAgent, kind::HELLO..=kind::CANCEL) | (Self::FromAgent, kind::READY..=kind::JOB_FINISHED) => {
                 Some(MAX_PAYLOAD_LEN)
@@ -225,7 +227,7 @@ impl Direction {
     }
 }
 
-/// A frame's head, judged.
+/// A frame's header, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) kind: u8,
@@ -235,9 +237,9 @@ pub(crate) struct Head {
     pub(crate) frame_len: usize,
 }
 
-/// Reads the head at the beginning of `bytes`; `None` while they are too few to tell.
+/// Reads the header at the beginning of `bytes`. Returns `None` while there are too few bytes to tell.
 pub(crate) fn head(bytes: &[u8], direction: Direction) -> Result<Option<Head>, FrameError> {
-    // Five bytes are enough to refuse what is none: a reader never waits for the rest of nonsense.
+    // Five bytes are enough to refuse what is not a frame: a reader never waits for the rest of garbage.
     let (Some(length), Some(&kind)) = (bytes.first_chunk::<4>(), bytes.get(4)) else { return Ok(None) };
     let length = u32::from_le_bytes(*length);
     let limit = direction.limit(kind).ok_or(FrameError::Kind(kind))?;
@@ -257,56 +259,59 @@ pub(crate) fn head(bytes: &[u8], direction: Direction) -> Result<Option<Head>, F
     }))
 }
 
-/// Whether a whole frame's checksum is right.
+/// Returns whether a whole frame's checksum matches.
 pub(crate) fn checksum_holds(frame: &[u8]) -> bool {
     frame.split_last_chunk::<TRAILER_LEN>().is_some_and(|(body, crc)| crc32fast::hash(body) == u32::from_le_bytes(*crc))
 }
 
-/// The message of a whole, checked frame's payload.
-pub(crate) fn to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError> {
-    let mut at = Fields { kind, rest: payload };
+/// Parses the payload of a whole, checked frame.
+pub(crate) fn decode_to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, FrameError> {
+    let mut fields = Fields { kind, rest: payload };
     Ok(match kind {
-        kind::HELLO => ToAgent::Hello { version: at.u32()?, last_seq: at.u64()?, nonce: *at.take::<16>()? },
-        kind::PLAN => ToAgent::Plan(Box::new(at.json::<JobSpec>()?)),
-        kind::CHECKOUT => ToAgent::Checkout { offset: at.u64()?, data: payload.slice_ref(at.rest) },
-        kind::CHECKOUT_END => ToAgent::CheckoutEnd { length: at.u64()? },
-        kind::ACK => ToAgent::Ack { seq: at.u64()? },
+        kind::HELLO => ToAgent::Hello { version: fields.u32()?, last_seq: fields.u64()?, nonce: *fields.take::<16>()? },
+        kind::PLAN => ToAgent::Plan(Box::new(fields.json::<JobSpec>()?)),
+        kind::CHECKOUT => ToAgent::Checkout { offset: fields.u64()?, data: payload.slice_ref(fields.rest) },
+        kind::CHECKOUT_END => ToAgent::CheckoutEnd { length: fields.u64()? },
+        kind::ACK => ToAgent::Ack { seq: fields.u64()? },
         kind::CANCEL => ToAgent::Cancel,
         other => return Err(FrameError::Kind(other)),
     })
 }
 
-/// The message of a whole, checked frame's payload.
-pub(crate) fn from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
-    let mut at = Fields { kind, rest: payload };
+/// Parses the payload of a whole, checked frame.
+pub(crate) fn decode_from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, FrameError> {
+    let mut fields = Fields { kind, rest: payload };
     Ok(match kind {
         kind::READY => FromAgent::Ready {
-            version: at.u32()?,
-            planned: at.flag()?,
-            checkout_received: at.u64()?,
-            // Agents of the first builds do not say it.
-            checkout_whole: !at.rest.is_empty() && at.flag()?,
+            version: fields.u32()?,
+            planned: fields.flag()?,
+            checkout_received: fields.u64()?,
+            // Agents of the first builds do not send this field.
+            checkout_whole: !fields.rest.is_empty() && fields.flag()?,
         },
         kind::LOST => FromAgent::Lost,
-        kind::STEP_STARTED => FromAgent::StepStarted { step: at.u16()?, time_ms: at.i64()? },
+        kind::STEP_STARTED => FromAgent::StepStarted { step: fields.u16()?, time_ms: fields.i64()? },
         kind::OUTPUT => {
-            let (step, time_ms, stderr) = (at.u16()?, at.i64()?, at.flag()?);
-            FromAgent::Output { step, stderr, time_ms, data: payload.slice_ref(at.rest) }
+            let (step, time_ms, stderr) = (fields.u16()?, fields.i64()?, fields.flag()?);
+            FromAgent::Output { step, stderr, time_ms, data: payload.slice_ref(fields.rest) }
         }
-        kind::STEP_FINISHED => {
-            FromAgent::StepFinished { step: at.u16()?, time_ms: at.i64()?, result: at.json::<StepResult>()? }
-        }
-        kind::NOTE => FromAgent::Note {
-            step: at.u16()?,
-            time_ms: at.i64()?,
-            text: std::str::from_utf8(at.rest).map_err(|error| at.error(error.to_string()))?.to_owned(),
+        kind::STEP_FINISHED => FromAgent::StepFinished {
+            step: fields.u16()?,
+            time_ms: fields.i64()?,
+            result: fields.json::<StepResult>()?,
         },
-        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: at.i64()?, end: at.json::<JobEnd>()? },
+        kind::NOTE => FromAgent::Note {
+            step: fields.u16()?,
+            time_ms: fields.i64()?,
+            text: std::str::from_utf8(fields.rest).map_err(|error| fields.error(error.to_string()))?.to_owned(),
+        },
+        kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: fields.i64()?, end: fields.json::<JobEnd>()? },
         other => return Err(FrameError::Kind(other)),
     })
 }
 
-/// Cuts fields off the front of a payload. What stands behind the known fields is left alone: a later version may add.
+/// Cuts fields off the front of a payload. Ignores bytes after the known fields, because a later version may append
+/// some.
 struct Fields<'a> {
     kind: u8,
     rest: &'a [u8],

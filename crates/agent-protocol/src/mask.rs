@@ -1,15 +1,16 @@
-//! Masks: bytes of secrets never leave the container, and never reach the log.
+//! Masks secrets, so that their bytes never leave the container and never reach the log.
 //!
-//! The agent masks what it reads, before it is spooled; the runner masks once more what it is about to write down, should an agent
-//! be none of ours any more.
+//! The agent masks what it reads before it spools it. The runner masks again before it writes to the log, in case the
+//! agent has been replaced by another program.
 //!
-//! [`Patterns`] are the forms of all secrets of a job ([`forms`]), [`Masker`] is one stream's state. What matches is replaced by
-//! `***`, also across the borders of chunks; bytes are held back only while they may be the beginning of a match.
-//! Matches that overlap or touch become one `***`. Knows nothing of steps or frames.
+//! [`Patterns`] are the forms of all secrets of a job ([`forms`]); [`Masker`] is the state of one stream. A match is
+//! replaced by `***`, even across chunk borders. Bytes are held back only while they may begin a match. Matches that
+//! overlap or touch become one `***`. This module knows nothing of steps or frames.
 //!
-//! Encoders break long base64 into lines. So a match may go on behind a line break that follows [`WRAPPED`] characters of base64
-//! without a gap, whatever the line's length, its line end and the next line's indentation; each line's part becomes a `***`, and the
-//! line breaks stay. Only there does a second state of the same automaton run, the one that passes over the line break.
+//! Encoders break long base64 into lines. So a match may continue after a line break that follows [`WRAPPED`]
+//! characters of base64 without a gap, whatever the line's length, its line ending and the next line's indentation.
+//! Each line's part of the match becomes a `***`, and the line breaks stay. Only there does a second state of the same
+//! automaton run, which skips the line break.
 
 mod forms;
 
@@ -23,24 +24,25 @@ use aho_corasick::{Anchored, BuildError};
 use self::forms::{Forms, Where};
 
 const REPLACEMENT: &[u8] = b"***";
-/// A line break is passed over behind so many characters of base64.
+/// A line break is skipped after this many characters of base64.
 const WRAPPED: usize = 16;
-/// Bytes before a match that say whether a word begins with it: an escape code of a terminal may stand there.
+/// Bytes before a match that decide whether a word begins there; a terminal's escape code may be among them.
 const CONTEXT: usize = 24;
 
-/// What is looked for.
+/// The patterns to search for.
 #[derive(Debug)]
 pub struct Patterns {
     automaton: NFA,
     start: StateID,
-    /// By the pattern's number.
+    /// Where each pattern is masked, by pattern number.
     places: Vec<Where>,
-    /// By the state's number: how many of the last bytes, in it, may be the beginning of a longer match.
+    /// By state number: how many of the last bytes may begin a longer match.
     depths: Vec<u32>,
 }
 
 impl Patterns {
-    /// The patterns of these values; `None` if there is nothing to look for. `longshore_core::masking` says which values are too short.
+    /// Builds the patterns for these values. Returns `None` if there is nothing to search for.
+    /// `longshore_core::masking` decides which values are too short.
     pub fn new<S: AsRef<str>>(values: &[S]) -> Result<Option<Arc<Self>>, BuildError> {
         let mut forms = Forms::new();
         for value in values {
@@ -53,7 +55,7 @@ impl Patterns {
         let start = automaton.start_state(Anchored::No).unwrap_or(StateID::ZERO);
         let run =
             |bytes: &[u8]| bytes.iter().fold(start, |state, byte| automaton.next_state(Anchored::No, state, *byte));
-        // 0 stands for a state that no form has come to yet, and for the start.
+        // 0 marks the start, and states that no form has reached yet.
         let mut depths: Vec<u32> = Vec::new();
         let mut note = |state: StateID, depth: usize| {
             let place = state.as_usize();
@@ -69,8 +71,8 @@ impl Patterns {
                 note(state, place + 1);
             }
         }
-        // A whole pattern, which none is longer than, waits for nothing more: only its own tail may begin another. Shorter
-        // ones first, because such a tail may be a whole pattern itself.
+        // A complete pattern that is no prefix of a longer one waits for nothing more: only its own tail may begin
+        // another. Shorter patterns come first, because a tail may itself be a complete pattern.
         let mut whole: Vec<_> = forms.keys().collect();
         whole.sort_by_key(|form| form.len());
         let depth_of = |depths: &[u32], state: StateID| depths.get(state.as_usize()).copied().unwrap_or(0);
@@ -100,7 +102,7 @@ impl Patterns {
         self.depths.get(state.as_usize()).map_or(0, |depth| *depth as usize)
     }
 
-    /// The forms that end in a state: where each is masked, and its length.
+    /// Returns the forms that end in a state: where each is masked, and its length.
     fn ending_in(&self, state: StateID) -> impl Iterator<Item = (Where, usize)> {
         (0..self.automaton.match_len(state)).map(move |index| {
             let pattern = self.automaton.match_pattern(state, index);
@@ -109,7 +111,7 @@ impl Patterns {
     }
 }
 
-/// These bytes, all of them at hand, without what the patterns find; nothing where they find nothing.
+/// Masks a complete text. Returns `None` if it contains no secret.
 #[must_use]
 pub fn masked(patterns: &Arc<Patterns>, bytes: &[u8]) -> Option<Vec<u8>> {
     let mut masker = Masker::new(Some(Arc::clone(patterns)));
@@ -118,38 +120,38 @@ pub fn masked(patterns: &Arc<Patterns>, bytes: &[u8]) -> Option<Vec<u8>> {
     (shown != bytes).then_some(shown)
 }
 
-/// One stream's masker. Its places count from the first byte that is held back.
+/// The masker of one stream. Positions count from the first byte that is held back.
 #[derive(Debug)]
 pub struct Masker {
     patterns: Option<Arc<Patterns>>,
     state: StateID,
-    /// Bytes that may be the beginning of a match.
+    /// Bytes that may begin a match.
     held: Vec<u8>,
-    /// The bytes before those, as they came, at most [`CONTEXT`].
+    /// The last bytes before `held`, unmasked, at most [`CONTEXT`].
     context: Vec<u8>,
-    /// Ranges of `held` that are known to be masked, apart and in order.
+    /// Ranges of `held` to mask, disjoint and in order.
     masked: Vec<(usize, usize)>,
-    /// Where a word begins that ends with the last byte, if the next one lets it.
+    /// The start of a word that ends with the last byte, unless the next byte continues it.
     word: Option<usize>,
-    /// A match may reach over line breaks.
+    /// Set while a match may continue across line breaks.
     wrapped: Option<Wrapped>,
-    /// Whether the last byte given out was masked: the next one, if masked too, belongs to the same `***`.
+    /// Whether the last byte released was masked. If the next byte is masked too, it belongs to the same `***`.
     within: bool,
 }
 
-/// The text as it is without the line breaks that are passed over.
+/// The automaton's state for the text without the skipped line breaks.
 #[derive(Debug)]
 struct Wrapped {
     state: StateID,
-    /// Those line breaks: where each begins, and where it ends with the next line's indentation.
+    /// The skipped line breaks: start, and end including the next line's indentation.
     breaks: Vec<(usize, usize)>,
-    /// The last byte belongs to the last of them.
+    /// Whether the last byte belongs to the last line break.
     in_break: bool,
 }
 
 impl Wrapped {
-    /// The place that lies `count` bytes before `end`, those of line breaks not counted.
-    fn back(&self, end: usize, mut count: usize) -> usize {
+    /// Returns the position `count` bytes before `end`, not counting line breaks.
+    fn position_before(&self, end: usize, mut count: usize) -> usize {
         let mut end = end;
         for (from, to) in self.breaks.iter().rev() {
             if count <= end - to {
@@ -162,7 +164,7 @@ impl Wrapped {
     }
 }
 
-/// What has come and is not given out: held bytes, then a chunk.
+/// The bytes not yet released: held bytes, then a chunk.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     context: &'a [u8],
@@ -171,7 +173,7 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// Up to `count` bytes before a place, the nearest first.
+    /// Returns up to `count` bytes before a position, nearest first.
     fn before(&self, place: usize, count: usize) -> impl Iterator<Item = u8> {
         let (held, chunk) = match place.checked_sub(self.held.len()) {
             Some(of_chunk) => (self.held, &self.chunk[..of_chunk]),
@@ -184,13 +186,13 @@ impl Text<'_> {
         self.held.get(place).or_else(|| self.chunk.get(place.checked_sub(self.held.len())?)).copied()
     }
 
-    /// Whether enough base64 stands before a line break for it to be an encoder's.
+    /// Returns whether enough base64 precedes a line break to attribute it to an encoder.
     fn is_wrapped_at(&self, place: usize) -> bool {
         let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
         self.before(place, WRAPPED).take_while(is_base64).count() == WRAPPED
     }
 
-    /// Whether a word can begin at a place.
+    /// Returns whether a word can begin at a position.
     fn is_open_before(&self, place: usize) -> bool {
         if !self.at(place).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
             return true;
@@ -206,7 +208,8 @@ impl Text<'_> {
     }
 }
 
-/// Whether a text, its last byte first, ends in what stands for one character or none: `\n`, `\u003d`, `%3D`, a terminal's colour.
+/// Returns whether a text, given last byte first, ends in an escape for one character or none: `\n`, `\u003d`, `%3D`, a
+/// terminal's colour.
 fn ends_in_escape(backwards: &[u8]) -> bool {
     let is_hex = |count: usize| backwards.len() > count && backwards[..count].iter().all(u8::is_ascii_hexdigit);
     let starts = |place: usize, start: &[u8]| backwards.get(place..place + start.len()) == Some(start);
@@ -222,7 +225,7 @@ fn ends_in_escape(backwards: &[u8]) -> bool {
 }
 
 impl Masker {
-    /// A masker at the beginning of a stream.
+    /// Creates a masker at the beginning of a stream.
     pub fn new(patterns: Option<Arc<Patterns>>) -> Self {
         let state = patterns.as_ref().map_or(StateID::ZERO, |patterns| patterns.start);
         Self {
@@ -237,7 +240,7 @@ impl Masker {
         }
     }
 
-    /// The bytes that can be shown now that `chunk` has come.
+    /// Adds `chunk`, and returns the bytes that can be shown now.
     pub fn push<'a>(&mut self, chunk: &'a [u8]) -> Cow<'a, [u8]> {
         let Some(patterns) = self.patterns.clone() else { return Cow::Borrowed(chunk) };
         let Some(first) = chunk.first() else { return Cow::Borrowed(chunk) };
@@ -246,9 +249,9 @@ impl Masker {
         {
             self.mark(start, self.held.len());
         }
-        self.look(&patterns, chunk);
+        self.mark_matches(&patterns, chunk);
         let end = self.held.len() + chunk.len();
-        let open = self.open(&patterns, end);
+        let open = self.unfinished_len(&patterns, end);
         if self.held.is_empty() && self.masked.is_empty() {
             let (shown, held) = chunk.split_at(chunk.len() - open);
             self.remember(shown);
@@ -261,7 +264,7 @@ impl Masker {
         Cow::Owned(self.release(end - open))
     }
 
-    /// What was held back, at the end of the stream.
+    /// Returns the bytes still held back, at the end of the stream.
     pub fn finish(&mut self) -> Vec<u8> {
         if let Some(start) = self.word.take() {
             self.mark(start, self.held.len());
@@ -273,8 +276,8 @@ impl Masker {
         shown
     }
 
-    /// Looks for matches in a chunk, and marks them.
-    fn look(&mut self, patterns: &Patterns, chunk: &[u8]) {
+    /// Finds matches in a chunk and marks them.
+    fn mark_matches(&mut self, patterns: &Patterns, chunk: &[u8]) {
         let before = self.held.len();
         let mut at = 0;
         while at < chunk.len() {
@@ -284,13 +287,13 @@ impl Masker {
                 at += 1;
                 continue;
             }
-            // The usual way: straight on to the end of the line.
+            // The usual case: run straight to the end of the line.
             let line = memchr::memchr2(b'\n', b'\r', &chunk[at..]).map_or(chunk.len(), |length| at + length);
             let mut state = self.state;
             for (place, byte) in chunk[at..line].iter().enumerate() {
                 state = patterns.next(state, *byte);
                 if patterns.is_match(state) {
-                    self.found(patterns, state, chunk, at + place);
+                    self.mark_match_at(patterns, state, chunk, at + place);
                 }
             }
             self.state = state;
@@ -310,12 +313,12 @@ impl Masker {
     fn step(&mut self, patterns: &Patterns, chunk: &[u8], at: usize) {
         self.state = patterns.next(self.state, chunk[at]);
         if patterns.is_match(self.state) {
-            self.found(patterns, self.state, chunk, at);
+            self.mark_match_at(patterns, self.state, chunk, at);
         }
     }
 
-    /// Marks what ends with the chunk's byte `at`.
-    fn found(&mut self, patterns: &Patterns, state: StateID, chunk: &[u8], at: usize) {
+    /// Marks the matches that end with the chunk's byte `at`.
+    fn mark_match_at(&mut self, patterns: &Patterns, state: StateID, chunk: &[u8], at: usize) {
         let end = self.held.len() + at + 1;
         let text = Text { context: &self.context, held: &self.held, chunk };
         let (mut free, mut word) = (None, None);
@@ -338,7 +341,7 @@ impl Masker {
         }
     }
 
-    /// The same without line breaks, while a match may reach over them.
+    /// Advances the state that skips line breaks, while a match may continue across them.
     fn step_wrapped(&mut self, patterns: &Patterns, chunk: &[u8], at: usize) {
         let Some(mut wrapped) = self.wrapped.take() else { return };
         let place = self.held.len() + at;
@@ -367,7 +370,7 @@ impl Masker {
             let forms = patterns.ending_in(wrapped.state).filter(|(place, _)| *place == Where::Anywhere);
             let longest = forms.map(|(_, length)| length).max().unwrap_or(0);
             if longest > line {
-                let start = wrapped.back(end, longest);
+                let start = wrapped.position_before(end, longest);
                 let mut part_end = end;
                 for (from, to) in wrapped.breaks.iter().rev() {
                     if *to <= start {
@@ -379,17 +382,17 @@ impl Masker {
                 self.mark(start, part_end);
             }
         }
-        // What may still become a match lies in this line alone: the other state sees that as well.
+        // A match that may still follow lies within this line, and the other state finds it too.
         if patterns.depth(wrapped.state) > line {
             self.wrapped = Some(wrapped);
         }
     }
 
-    /// How many of the last bytes may be part of a match that is not whole yet.
-    fn open(&self, patterns: &Patterns, end: usize) -> usize {
+    /// Returns how many of the last bytes may belong to an unfinished match.
+    fn unfinished_len(&self, patterns: &Patterns, end: usize) -> usize {
         let mut open = patterns.depth(self.state);
         if let Some(wrapped) = &self.wrapped {
-            open = open.max(end - wrapped.back(end, patterns.depth(wrapped.state)));
+            open = open.max(end - wrapped.position_before(end, patterns.depth(wrapped.state)));
         }
         self.word.map_or(open, |start| open.max(end - start))
     }
@@ -406,7 +409,7 @@ impl Masker {
         self.masked.splice(first..after, [(start, end)]);
     }
 
-    /// Gives out the first `count` held bytes.
+    /// Releases the first `count` held bytes, masked.
     fn release(&mut self, count: usize) -> Vec<u8> {
         let mut shown = Vec::with_capacity(count);
         let mut at = 0;
@@ -442,7 +445,7 @@ impl Masker {
         shown
     }
 
-    /// The last bytes that were given out, as they came.
+    /// Keeps the last released bytes, unmasked.
     fn remember(&mut self, bytes: &[u8]) {
         if bytes.len() < CONTEXT {
             let over = (self.context.len() + bytes.len()).saturating_sub(CONTEXT);
@@ -453,7 +456,7 @@ impl Masker {
         self.context.extend_from_slice(&bytes[bytes.len().saturating_sub(CONTEXT)..]);
     }
 
-    /// So many bytes were given out: places count from the next one.
+    /// Shifts all positions after `count` bytes were released.
     fn move_places(&mut self, count: usize) {
         self.word = self.word.map(|start| start - count);
         if let Some(wrapped) = &mut self.wrapped {

@@ -1,4 +1,4 @@
-//! What the runner and the agent say to each other.
+//! The messages between the runner and the agent.
 
 use std::collections::BTreeMap;
 
@@ -9,37 +9,38 @@ pub use longshore_core::result::{AgentError, JobResult, StepResult, StepStatus};
 use longshore_core::template::Template;
 use serde::{Deserialize, Serialize};
 
-/// Everything an agent needs to run a job to its end, even if nobody comes back.
+/// Everything an agent needs to run a job to its end, even if the runner never returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// Environment of every step, secrets included: the plan travels over the attached stream only.
-    /// What is not known in it yet is filled in before the first step.
+    /// Environment of every step, including secrets: the plan travels only over the attached stream. Expressions in it
+    /// are evaluated before the first step.
     pub env: BTreeMap<String, Template>,
-    /// Contexts of expressions, by their names: all that the runner knows, secrets included.
+    /// Contexts of expressions, by name: everything the runner knows, including secrets.
     pub known: BTreeMap<String, Value>,
-    /// Secrets that are files: each variable carries the path of a file with this text, outside the workspace.
+    /// Secrets as files: each variable holds the path of a file with this text, outside the workspace.
     pub secret_files: BTreeMap<String, String>,
-    /// Values never to be shown: each as it is, in base64 and URL-encoded.
+    /// Values to mask: as they are, in base64 and URL-encoded.
     pub masks: Vec<String>,
-    /// The workspace's path in the container; made if missing, owned by the steps' user.
+    /// The workspace's path in the container. Created if missing, owned by the steps' user.
     pub workspace: String,
-    /// USER of the image (`name`, `uid`, `name:group`, `uid:gid`), empty for root. Names are looked up in the image's own passwd.
+    /// The image's USER (`name`, `uid`, `name:group`, `uid:gid`), empty for root. Names are looked up in the image's
+    /// own passwd file.
     pub user: String,
     /// Milliseconds from the plan's arrival to the job's end.
     pub timeout_ms: u64,
     /// Milliseconds between TERM and KILL.
     pub grace_ms: u64,
-    /// Whether checkout data follows; steps wait for its end.
+    /// Whether checkout data follows. Steps wait for its end.
     pub checkout: bool,
     pub steps: Vec<StepSpec>,
-    /// Filled in when the last step is over.
+    /// Evaluated after the last step.
     pub outputs: BTreeMap<String, Template>,
 }
 
-/// One command.
+/// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepSpec {
-    /// Its name in the context `steps`.
+    /// The step's name in the context `steps`.
     pub id: Option<String>,
     pub name: String,
     pub run: Template,
@@ -47,53 +48,53 @@ pub struct StepSpec {
     pub working_directory: Option<Template>,
     /// `sh`, `bash` or a program with its arguments.
     pub shell: String,
-    /// Without one it runs as long as everything before it has succeeded.
+    /// `None` means the step runs if everything before it succeeded.
     pub condition: Option<Expression>,
     pub continue_on_error: bool,
-    /// Of each try.
+    /// The limit of each try.
     pub timeout_ms: Option<u64>,
     pub retry: Option<Retry>,
-    /// Instead of the job's; as [`JobSpec::user`].
+    /// Overrides the job's user; see [`JobSpec::user`].
     pub user: Option<String>,
-    /// Its streams are one terminal.
+    /// Whether a terminal serves as all of the step's streams.
     pub tty: bool,
-    /// The next step starts at once; it is ended after the last one.
+    /// Whether the next step starts at once. A background step is ended after the last step.
     pub background: bool,
 }
 
-/// From the runner to the agent. Not numbered: what was lost with a connection is said again.
+/// From the runner to the agent. Not numbered: a message lost with a connection is sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToAgent {
-    /// Opens a session: everything after `last_seq` is sent again. The reply's marker carries `nonce`.
+    /// Opens a session: the agent sends everything after `last_seq` again. The reply's marker carries `nonce`.
     Hello { version: u32, last_seq: u64, nonce: [u8; 16] },
-    /// The job. Said again after a lost connection it changes nothing.
+    /// The job. A repeated plan, after a lost connection, changes nothing.
     Plan(Box<JobSpec>),
-    /// The next bytes of the checkout, a plain tar of the workspace; `offset` is their place in it. What the agent already has
-    /// is skipped, so that a new session may begin anywhere up to `Ready::checkout_received`.
+    /// The next bytes of the checkout, a plain tar of the workspace, at `offset`. The agent skips bytes it already has,
+    /// so a new session may continue from any offset up to `Ready::checkout_received`.
     Checkout { offset: u64, data: Bytes },
-    /// The checkout is whole at this length.
+    /// The checkout is complete at this length.
     CheckoutEnd { length: u64 },
-    /// Everything up to here is stored: the spool may forget it.
+    /// Everything up to this number is stored; the spool may forget it.
     Ack { seq: u64 },
-    /// Stop: TERM, grace, KILL, `always()` steps, end.
+    /// Stops the job: TERM, grace period, KILL, `always()` steps, end.
     Cancel,
 }
 
-/// From the agent to the runner. Numbered from 1 and spooled until acknowledged, but for `Ready` and `Lost`, which belong to one
-/// session and carry 0.
+/// From the agent to the runner. Numbered from 1 and spooled until acknowledged, except `Ready` and `Lost`, which
+/// belong to one session and carry 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromAgent {
-    /// The first answer to every Hello, before the replay.
+    /// The first reply to every Hello, before the replay.
     Ready {
         version: u32,
-        /// A plan has come: it need not be said again (and does no harm if it is).
+        /// Whether a plan has arrived. It need not be sent again, but may be.
         planned: bool,
-        /// Bytes of the checkout that have come: the same tar may go on from here.
+        /// Bytes of the checkout received. The client may continue the same tar from here.
         checkout_received: u64,
-        /// Its end has come too: steps may be running.
+        /// Whether the end of the checkout has arrived too. Steps may be running.
         checkout_whole: bool,
     },
-    /// Bytes of this session could not be read (another client wrote between them): open a new one.
+    /// Bytes of this session could not be read (another client wrote between them). The client opens a new session.
     Lost,
     StepStarted {
         step: u16,
@@ -111,27 +112,28 @@ pub enum FromAgent {
         time_ms: i64,
         result: StepResult,
     },
-    /// Something the agent has to say to people: a step that could not start, a limit reached. `step` is `u16::MAX` for none.
+    /// A message for people, for example that a step could not start or that a limit was reached. `step` is `u16::MAX`
+    /// for none.
     Note {
         step: u16,
         time_ms: i64,
         text: String,
     },
-    /// The last word. The agent ends when it is acknowledged, or after a short wait when nobody is there.
+    /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is there.
     JobFinished {
         time_ms: i64,
         end: JobEnd,
     },
 }
 
-/// The job's end.
+/// How the job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEnd {
     pub result: JobResult,
-    /// The job's own outputs, without what would show a secret.
+    /// The job's outputs, without those that would reveal a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
-    /// Agents of earlier builds do not say it: they have not looked.
+    /// Agents of earlier builds do not send this: they did not check.
     #[serde(default)]
     pub sandbox: SandboxLeft,
 }
@@ -142,10 +144,11 @@ impl From<JobResult> for JobEnd {
     }
 }
 
-/// How an agent leaves what its sandbox's jobs share.
+/// The state in which an agent leaves the files that its sandbox's jobs share.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SandboxLeft {
-    /// The shared files were compared with what they were when the agent began, byte for byte, after the job's last process had ended.
+    /// Whether the shared files were, byte for byte, as they were when the agent began, compared after the job's last
+    /// process had ended.
     pub as_it_was: bool,
     /// Why not.
     #[serde(default, skip_serializing_if = "String::is_empty")]

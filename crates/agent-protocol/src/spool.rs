@@ -1,10 +1,11 @@
-//! The spool as files: what an agent has said and nobody has acknowledged yet, on the job's volume.
+//! The spool as files on the job's volume: the agent's messages that are not acknowledged yet.
 //!
-//! A spool is a folder of segments. A segment is whole frames, one behind the other, numbered without a gap; its name
-//! is [`segment_name`] of its first frame's number, so that names in order are frames in order. The session in these
+//! A spool is a folder of segments. A segment is a sequence of whole frames, numbered without a gap. Its name is
+//! [`segment_name`] of its first frame's number, so segments sorted by name hold frames in order. The session in these
 //! frames means nothing. A segment that was being written when the agent died may end in half a frame.
 //!
-//! The executor reads a stopped container's spool with [`SpoolReader`], out of an archive; the agent its own.
+//! The executor reads the spool of a stopped container with [`SpoolReader`], out of an archive. The agent reads its own
+//! spool itself.
 
 use bytes::BytesMut;
 
@@ -12,13 +13,13 @@ use crate::decode::{Item, check_sequence, reserve, take_payload};
 use crate::frame::{self, Direction, FrameError, checksum_holds};
 use crate::message::FromAgent;
 
-/// The name of the segment that begins with frame `first_seq`.
+/// Returns the name of the segment that begins with frame `first_seq`.
 #[must_use]
 pub fn segment_name(first_seq: u64) -> String {
     format!("{first_seq:020}.spool")
 }
 
-/// The number of the first frame, if this is a segment's name.
+/// Returns the number of the first frame, or `None` if this is not a segment's name.
 #[must_use]
 pub fn segment_first_seq(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".spool")?;
@@ -28,37 +29,37 @@ pub fn segment_first_seq(name: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Reads segments in order, as their bytes come.
+/// Reads segments in order, as their bytes arrive.
 #[derive(Debug)]
 pub struct SpoolReader {
     buffer: BytesMut,
     after: u64,
-    /// The last frame seen; none before the first.
+    /// The last frame read; `None` before the first.
     last_seq: Option<u64>,
 }
 
 impl SpoolReader {
-    /// A reader of the messages after `after`.
+    /// Creates a reader of the messages after `after`.
     #[must_use]
     pub fn new(after: u64) -> Self {
         Self { buffer: BytesMut::new(), after, last_seq: None }
     }
 
-    /// A new segment begins. Half a frame at the end of the one before was never whole anywhere, and is dropped.
+    /// Begins a new segment. Drops half a frame at the end of the previous one, since it was never complete anywhere.
     pub fn begin_segment(&mut self) {
         self.buffer.clear();
     }
 
-    /// The next bytes of the segment.
+    /// Appends the next bytes of the segment.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next message.
+    /// Returns the next message.
     ///
     /// # Errors
-    /// Bytes that are no frame, and frames that are missing between `after` and the first or in between. The spool is
-    /// then not to be trusted any further.
+    /// Bytes that are not a frame, and frames missing between `after` and the first one or in between. The rest of the
+    /// spool cannot be trusted then.
     #[expect(clippy::should_implement_trait, reason = "no iterator: nothing now does not mean nothing later")]
     pub fn next(&mut self) -> Option<Result<Item<FromAgent>, FrameError>> {
         loop {
@@ -78,12 +79,13 @@ impl SpoolReader {
         if !checksum_holds(&self.buffer[..head.frame_len]) {
             return Err(FrameError::Checksum);
         }
-        // Acknowledged segments are gone as a whole: the first may begin anywhere up to what is asked for.
+        // Acknowledged segments are removed as a whole, so the first one may begin at any number up to the one asked
+        // for.
         let mut last = self.last_seq.unwrap_or_else(|| head.seq.saturating_sub(1).min(self.after));
         check_sequence(&mut last, &head)?;
         self.last_seq = Some(last);
         let payload = take_payload(&mut self.buffer, &head);
-        let message = frame::from_agent(head.kind, &payload)?;
+        let message = frame::decode_from_agent(head.kind, &payload)?;
         Ok(Some(Item { session: head.session, seq: head.seq, message }))
     }
 }

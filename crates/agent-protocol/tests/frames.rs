@@ -105,7 +105,7 @@ fn hello(session: u32) -> ToAgent {
     ToAgent::Hello { version: VERSION, last_seq: u64::from(session) * 10, nonce: HELLO }
 }
 
-/// A whole session as a client writes it, and what the agent must read.
+/// Returns a whole session as a client writes it, and what the agent must read.
 fn session(number: u32, messages: &[ToAgent]) -> (Vec<u8>, Vec<(u32, ToAgent)>) {
     let mut bytes = Vec::new();
     encode_marker(JOB, &mut bytes);
@@ -213,7 +213,7 @@ proptest! {
         let (opening, opened) = session(2, &[]);
         bytes.extend_from_slice(&opening);
         expected.extend(opened);
-        // Whole frames of both, in any order.
+        // Whole frames of both clients, in any order.
         let (mut old, mut new) = (first.iter(), second.iter());
         for newer in order {
             let (number, message) = if newer { (2, new.next()) } else { (1, old.next()) };
@@ -277,7 +277,7 @@ proptest! {
         messages in vec(from_agent(), 0..8), before in vec(from_agent(), 0..4), cut in any::<prop::sample::Index>(),
         lengths in vec(1..200_usize, 1..20),
     ) {
-        // An older session's frames, the last one cut by nobody: the agent ends what it began.
+        // An older session's frames. The last one is complete: the agent finishes what it began.
         let mut bytes = Vec::new();
         for (seq, message) in (1..).zip(&before) {
             encode_from_agent(1, seq, message, &mut bytes).unwrap();
@@ -298,7 +298,7 @@ proptest! {
         let mut bytes = answer(1, 1, &messages);
         let at = frame::MARKER_LEN + at.index(bytes.len() - frame::MARKER_LEN);
         bytes[at] ^= flip;
-        // Long enough that a wrong length cannot wait for ever.
+        // Long enough that a wrong length cannot wait forever.
         bytes.resize(bytes.len() + 2 * frame::MAX_PAYLOAD_LEN, 0);
         let (read, error) = read_from_agent(FromAgentDecoder::new(1, HELLO, 0), &bytes, &[&lengths[..], &[1 << 20]].concat());
         prop_assert!(error.is_some());

@@ -1,7 +1,7 @@
-//! Every form in which the value of a secret is looked for.
+//! Every form in which a secret's value is searched for.
 //!
-//! Called once a job, by [`Patterns`](super::Patterns). Line breaks that an encoder puts into base64 are not here: the masker passes
-//! over them.
+//! [`Patterns`](super::Patterns) calls this once per job. Line breaks that an encoder puts into base64 are not covered
+//! here: the masker skips them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use longshore_core::masking::{SHORTEST_LINE, SHORTEST_WITHIN_WORDS, is_masked, without_outer_line_breaks};
 
-/// The shortest base64 form that is looked for.
+/// The shortest base64 form that is searched for.
 const SHORTEST_BASE64: usize = 4;
 
 /// Where a form is masked.
@@ -21,7 +21,7 @@ pub(super) enum Where {
     AsWord,
 }
 
-/// Forms by their bytes.
+/// Where each form is masked, by its bytes.
 pub(super) type Forms = BTreeMap<Vec<u8>, Where>;
 
 /// Adds every form of a value.
@@ -37,7 +37,7 @@ pub(super) fn add(value: &str, forms: &mut Forms) {
         add_base64(value.as_bytes(), forms);
     }
     if inner.contains('\n') {
-        // As a terminal prints it, and as what strips a terminal's line ends.
+        // As a terminal prints it, and as programs print it that strip a terminal's line endings.
         add_form(inner.replace("\r\n", "\n").replace('\n', "\r\n"), whole, forms);
         add_form(inner.replace("\r\n", "\n"), whole, forms);
         for line in inner.lines().filter(|line| line.len() >= SHORTEST_LINE) {
@@ -52,14 +52,14 @@ fn add_form(form: String, place: Where, forms: &mut Forms) {
     *known = place.min(*known);
 }
 
-/// The value itself, and as programs quote and escape it.
+/// Adds the value itself, and the ways in which programs quote and escape it.
 fn add_texts(value: &str, place: Where, forms: &mut Forms) {
     let mut add = |form| add_form(form, place, forms);
     add(value.to_owned());
     for kept in ["-_.~", "-_.~/", "-_.!~*'()"] {
-        // Unreserved characters alone; also "/" (paths, Python's quote); also what encodeURIComponent leaves.
+        // Unreserved characters only; also "/" (paths, Python's `quote`); also what `encodeURIComponent` leaves.
         for upper in [true, false] {
-            let encoded = percent(value, kept, upper);
+            let encoded = percent_encode(value, kept, upper);
             add(encoded.replace("%20", "+"));
             add(encoded);
         }
@@ -67,7 +67,7 @@ fn add_texts(value: &str, place: Where, forms: &mut Forms) {
     if value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return;
     }
-    // JSON: as little as has to be (jq, Rust), and that within a text of JSON once more; Python; JavaScript of other hosts, PHP; Go; .NET.
+    // JSON: minimal (jq, Rust), and the same nested in a JSON string; Python; other JavaScript engines, PHP; Go; .NET.
     let json = escaped(value, |c| json_escape(c, "", Others::Kept));
     add(escaped(&json, |c| json_escape(c, "", Others::Kept)));
     add(json);
@@ -77,7 +77,8 @@ fn add_texts(value: &str, place: Where, forms: &mut Forms) {
     add(escaped(value, |c| if c == '/' { Some("\\/".to_owned()) } else { json_escape(c, "", Others::Lower) }));
     add(escaped(value, |c| json_escape(c, "<>&\u{2028}\u{2029}", Others::Kept)));
     add(escaped(value, |c| json_escape(c, "\"&'+<>`\u{7f}", Others::Upper)));
-    // Shells: between single quotes (bash; dash and Python's shlex), between double quotes, with backslashes (`printf %q`), `$'...'`.
+    // Shells: in single quotes (bash; dash and Python's `shlex`), in double quotes, with backslashes (`printf %q`), in
+    // `$'...'`.
     add(value.replace('\'', "'\\''"));
     add(value.replace('\'', "'\"'\"'"));
     add(escaped(value, |c| "\"\\$`".contains(c).then(|| format!("\\{c}"))));
@@ -87,7 +88,7 @@ fn add_texts(value: &str, place: Where, forms: &mut Forms) {
     }));
     add(escaped(value, |c| c_escape(c, "'", Others::Kept)));
     add(escaped(value, |c| c_escape(c, "'", Others::Lower)));
-    // Python's repr of a value with a single quote, and C's.
+    // Python's `repr` of a value with a single quote, and C.
     add(escaped(value, |c| c_escape(c, "", Others::Kept)));
     add(escaped(value, |c| c_escape(c, "\"", Others::Kept)));
 }
@@ -103,11 +104,11 @@ fn escaped(value: &str, escape: impl Fn(char) -> Option<String>) -> String {
     out
 }
 
-/// What becomes of characters beyond ASCII.
+/// How characters beyond ASCII are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Others {
     Kept,
-    /// Escaped, with these digits.
+    /// Escaped, with lower-case hexadecimal digits.
     Lower,
     Upper,
 }
@@ -135,7 +136,7 @@ fn json_escape(c: char, also: &str, others: Others) -> Option<String> {
     }
 }
 
-/// As in C and in `$'...'` of a shell; characters beyond ASCII byte by byte where they are not kept.
+/// Escapes as C and a shell's `$'...'` do. Characters beyond ASCII are escaped byte by byte unless they are kept.
 fn c_escape(c: char, quotes: &str, others: Others) -> Option<String> {
     match c {
         '\\' => Some("\\\\".to_owned()),
@@ -155,14 +156,14 @@ fn c_escape(c: char, quotes: &str, others: Others) -> Option<String> {
 
 fn add_base64(value: &[u8], forms: &mut Forms) {
     for shift in 0..3 {
-        // The value as a part of something longer: what its own bytes alone decide.
+        // The value inside a longer text: the characters that depend on its own bytes alone.
         let mut shifted = vec![0; shift];
         shifted.extend_from_slice(value);
         let first = (shift * 8).div_ceil(6);
         let whole = shifted.len() * 8 / 6;
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             let text = engine.encode(&shifted).into_bytes();
-            // Up to the last whole character, and, for a value at the end, with the padded one.
+            // Up to the last complete character and, for a value at the end, up to the padded one.
             for end in [whole, text.len()] {
                 if end - first >= SHORTEST_BASE64 {
                     forms.insert(text[first..end].to_vec(), Where::Anywhere);
@@ -172,7 +173,7 @@ fn add_base64(value: &[u8], forms: &mut Forms) {
     }
 }
 
-fn percent(value: &str, kept: &str, upper: bool) -> String {
+fn percent_encode(value: &str, kept: &str, upper: bool) -> String {
     let mut out = String::with_capacity(value.len() * 3);
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) {

@@ -28,7 +28,7 @@ fn in_chunks<S: AsRef<str>>(values: &[S], text: &[u8], cuts: &[usize]) -> Vec<u8
     out
 }
 
-/// The same by brute force, on the whole text at once; for texts without base64 that is broken into lines.
+/// Masks by brute force, on the whole text at once. Only for texts without base64 that is broken into lines.
 fn oracle(values: &[String], text: &[u8]) -> Vec<u8> {
     let mut forms = Forms::new();
     for value in values {
@@ -61,7 +61,7 @@ fn oracle(values: &[String], text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A text broken into lines.
+/// Breaks a text into lines.
 fn wrapped(text: &str, columns: usize, line_end: &str) -> String {
     text.as_bytes().chunks(columns).map(|line| std::str::from_utf8(line).unwrap()).collect::<Vec<_>>().join(line_end)
 }
@@ -93,7 +93,7 @@ fn a_secret_is_masked_in_base64_that_is_broken_into_lines() {
             assert_eq!(shown, format!("cert: {lines}\nnext\n"), "{columns} {line_end:?}");
         }
     }
-    // A short one within something longer, over the end of a line.
+    // A short value inside a longer one, across the end of a line.
     for before in 40..60 {
         let inner = format!("{}hunter2hunter2{}", "x".repeat(before), "y".repeat(30));
         let text = wrapped(&STANDARD.encode(inner), 76, "\n");
@@ -151,7 +151,7 @@ fn a_short_value_is_masked_as_a_word_and_not_inside_of_one() {
             assert_eq!(masked(&["prod"], &[first, second]), shown, "cut at {cut}");
         }
     }
-    // What is no letter at the value's edge touches whatever is there.
+    // A value's edge that is not a letter or digit may touch any character.
     assert_eq!(masked(&["@abc!"], &[b"x@abc!y"]), "x***y");
 }
 
@@ -176,7 +176,7 @@ fn bytes_are_held_back_only_while_they_may_begin_a_secret() {
     assert_eq!(&*masker.push(b"ab"), b"s3crab");
     assert_eq!(&*masker.push(b"s3cret-value"), b"***");
     assert_eq!(&*masker.push(b"\n"), b"\n");
-    // A line that ends like the beginning of one is shown at once, unless it looks like base64.
+    // A line whose end may begin a secret is shown at once, unless it looks like base64.
     assert_eq!(&*masker.push(b"it ends in s3cr\n"), b"it ends in s3cr\n");
     assert_eq!(&*masker.push(b"0123456789abcdefs3cr\n"), b"0123456789abcdef");
     assert_eq!(&*masker.push(b"\nnext\n"), b"s3cr\n\nnext\n");
@@ -201,13 +201,13 @@ proptest! {
         prop_assume!(longshore_core::masking::without_outer_line_breaks(value).len() >= 8);
         let line_end = ["\n", "\r\n", "\r", "\n\t  "][line_end];
         let inner = longshore_core::masking::without_outer_line_breaks(value);
-        // The text, and what must not be found in it, line breaks and indentation left out.
+        // The text, and what it must not contain after masking, ignoring line breaks and indentation.
         let (text, hidden) = match form {
             0 => (format!("{before}{value}{after}"), inner.to_owned()),
             1 | 2 => {
                 let whole = format!("{before}{value}{after}");
                 let text = if form == 1 { STANDARD.encode(&whole) } else { URL_SAFE.encode(&whole) };
-                // What the value's own bytes alone decide.
+                // The characters that depend on the value's own bytes alone.
                 let from = (before.len() * 8).div_ceil(6);
                 let to = (before.len() + value.len()) * 8 / 6;
                 (wrapped(&text, columns, line_end), text[from..to].to_owned())
