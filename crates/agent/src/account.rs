@@ -1,6 +1,7 @@
-//! Who the steps run as: the image's own passwd and group files, read by ourselves.
+//! The accounts that steps run as, read from the image's own passwd and group files.
 //!
-//! A static program has no NSS, and the image's users are files anyway. Called once a job, by `job`.
+//! A static program has no NSS, so the agent reads these files itself. `job` calls this once per job, and per step that
+//! names a user.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use rustix::fs::OFlags;
 
 use crate::files;
 
-/// What is read of passwd and of group.
+/// The most bytes read of passwd and of group.
 const MAX_FILE: u64 = 8 << 20;
 
 /// A user of the image.
@@ -17,17 +18,18 @@ pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups, the first included.
+    /// Supplementary groups, including the first one.
     pub(crate) groups: Vec<u32>,
     pub(crate) home: PathBuf,
 }
 
 impl Account {
-    /// The account that an image's USER names: empty for root, `name`, `uid`, each with `:group` or `:gid`.
+    /// Returns the account that an image's USER names: empty for root, `name` or `uid`, each with an optional `:group`
+    /// or `:gid`.
     ///
-    /// The error says which name is missing from which file.
+    /// The error names the missing user or group and the file.
     pub(crate) fn lookup(user: &str, etc: &Path) -> Result<Self, String> {
-        // A step may have made something else of them by now.
+        // A step may have replaced the files by now.
         let read = |file: &str| files::read_regular(&etc.join(file), OFlags::empty(), MAX_FILE).unwrap_or_default();
         let text = |file: &str| String::from_utf8_lossy(&read(file)).into_owned();
         Self::find(user, &text("passwd"), &text("group"))
@@ -49,7 +51,7 @@ impl Account {
                 groups: Vec::new(),
                 home: PathBuf::from(if entry.home.is_empty() { "/" } else { entry.home }),
             },
-            // As the engine does: a number needs no entry.
+            // Like the engine: a number needs no entry.
             (None, Some(0)) => Self { name: "root".into(), uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
             (None, Some(uid)) => Self { name: uid.to_string(), uid, gid: 0, groups: Vec::new(), home: "/".into() },
             (None, None) => return Err(format!("the image has no user `{user}` in /etc/passwd")),
@@ -76,7 +78,8 @@ impl Account {
         Ok(account)
     }
 
-    /// Whether a process of this account is another user than the agent.
+    /// Returns whether a process of this account may run as another user than the agent; always true if the agent is
+    /// root.
     pub(crate) fn differs_from_ours(&self) -> bool {
         rustix::process::geteuid().as_raw() == 0 || self.uid != rustix::process::geteuid().as_raw()
     }

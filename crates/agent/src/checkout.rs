@@ -1,7 +1,8 @@
-//! The checkout: a tar of the workspace, unpacked as it comes.
+//! Unpacks the checkout, a tar of the workspace, as it arrives.
 //!
-//! Nobody else is in the workspace meanwhile (the steps wait), yet the archive is not believed: no path leaves the
-//! workspace, none leads through a symbolic link, only files, directories and links are made. A thread of its own a job.
+//! Nothing else uses the workspace meanwhile, because the steps wait. The archive is not trusted all the same: no path
+//! may leave the workspace or lead through a symbolic link, and only files, directories and links are created. Runs on
+//! its own thread, one per job.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use std::sync::mpsc::Receiver;
 use bytes::{Buf as _, Bytes};
 use tar::{Archive, Entry, EntryType};
 
-/// What comes over the stream.
+/// A piece of the stream.
 #[derive(Debug)]
 pub(crate) enum Chunk {
     Data(Bytes),
@@ -33,7 +34,7 @@ pub(crate) enum CheckoutError {
     Make { path: String, source: io::Error },
 }
 
-/// Unpacks the archive that `chunks` bring into `workspace`, for `owner` (uid and gid; none: as we are).
+/// Unpacks the archive from `chunks` into `workspace`, for `owner` (uid and gid; `None` keeps the agent's own).
 pub(crate) fn unpack(
     chunks: Receiver<Chunk>,
     workspace: &Path,
@@ -43,9 +44,9 @@ pub(crate) fn unpack(
     let mut unpacking = Unpacking { workspace, owner, known: HashSet::new(), buffer: vec![0; 128 << 10] };
     let mut archive = Archive::new(&mut stream);
     for entry in archive.entries().map_err(CheckoutError::Archive)? {
-        unpacking.take(&mut entry.map_err(CheckoutError::Archive)?)?;
+        unpacking.unpack_entry(&mut entry.map_err(CheckoutError::Archive)?)?;
     }
-    // Padding behind the archive's end.
+    // Padding after the archive's end.
     io::copy(&mut stream, &mut io::sink()).map_err(CheckoutError::Archive)?;
     Ok(())
 }
@@ -53,14 +54,14 @@ pub(crate) fn unpack(
 struct Unpacking<'a> {
     workspace: &'a Path,
     owner: Option<(u32, u32)>,
-    /// Directories that were seen to be directories, relative.
+    /// Relative paths that are known to be directories.
     known: HashSet<PathBuf>,
     buffer: Vec<u8>,
 }
 
 impl Unpacking<'_> {
-    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), CheckoutError> {
-        let relative = inside(&entry.path().map_err(CheckoutError::Archive)?)?;
+    fn unpack_entry(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), CheckoutError> {
+        let relative = path_in_workspace(&entry.path().map_err(CheckoutError::Archive)?)?;
         let path = self.workspace.join(&relative);
         let failed = |source| CheckoutError::Make { path: relative.display().to_string(), source };
         let kind = entry.header().entry_type();
@@ -80,14 +81,14 @@ impl Unpacking<'_> {
             self.write_file(entry, &path, mode, modified).map_err(failed)?;
         } else if kind.is_symlink() {
             let target = entry.link_name().map_err(CheckoutError::Archive)?.unwrap_or_default();
-            replace(&path, || symlink(&target, &path)).map_err(failed)?;
-            self.own(&path).map_err(failed)?;
+            create_or_replace(&path, || symlink(&target, &path)).map_err(failed)?;
+            self.set_owner(&path).map_err(failed)?;
         } else if kind.is_hard_link() {
             let target = entry.link_name().map_err(CheckoutError::Archive)?.unwrap_or_default();
-            let target = inside(&target)?;
+            let target = path_in_workspace(&target)?;
             self.check_parents(&target)?;
             let target = self.workspace.join(target);
-            replace(&path, || fs::hard_link(&target, &path)).map_err(failed)?;
+            create_or_replace(&path, || fs::hard_link(&target, &path)).map_err(failed)?;
         } else {
             return Err(CheckoutError::Unsupported { path: relative.display().to_string() });
         }
@@ -102,7 +103,7 @@ impl Unpacking<'_> {
         modified: u64,
     ) -> io::Result<()> {
         let open = || File::options().write(true).create_new(true).mode(mode).open(path);
-        let mut file = replace(path, open)?;
+        let mut file = create_or_replace(path, open)?;
         loop {
             let count = entry.read(&mut self.buffer)?;
             if count == 0 {
@@ -116,11 +117,11 @@ impl Unpacking<'_> {
         if let Some((uid, gid)) = self.owner {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
-        // Git's index knows files by their times.
+        // Git's index identifies files by their times.
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(modified))
     }
 
-    /// Makes a directory and those above it, none of which may be a link.
+    /// Creates a directory and its parents, none of which may be a link.
     fn make_directory(&mut self, relative: &Path) -> Result<(), CheckoutError> {
         if relative.as_os_str().is_empty() || self.known.contains(relative) {
             return Ok(());
@@ -133,7 +134,7 @@ impl Unpacking<'_> {
             Ok(_) => return Err(CheckoutError::Outside { path: relative.display().to_string() }),
             Err(_) => {
                 fs::DirBuilder::new().mode(0o755).create(&path).map_err(failed)?;
-                self.own(&path).map_err(failed)?;
+                self.set_owner(&path).map_err(failed)?;
             }
         }
         self.known.insert(relative.to_owned());
@@ -148,13 +149,13 @@ impl Unpacking<'_> {
         Err(CheckoutError::Outside { path: relative.display().to_string() })
     }
 
-    fn own(&self, path: &Path) -> io::Result<()> {
+    fn set_owner(&self, path: &Path) -> io::Result<()> {
         self.owner.map_or(Ok(()), |(uid, gid)| lchown(path, Some(uid), Some(gid)))
     }
 }
 
-/// The path below the workspace; one that leads out of it is refused.
-fn inside(path: &Path) -> Result<PathBuf, CheckoutError> {
+/// Returns the path relative to the workspace. Refuses a path that leads out of it.
+fn path_in_workspace(path: &Path) -> Result<PathBuf, CheckoutError> {
     let mut relative = PathBuf::new();
     for component in path.components() {
         match component {
@@ -168,8 +169,8 @@ fn inside(path: &Path) -> Result<PathBuf, CheckoutError> {
     Ok(relative)
 }
 
-/// Makes something, in place of a file or link that is there already.
-fn replace<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+/// Creates something in place of an existing file or link.
+fn create_or_replace<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match make() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
@@ -179,7 +180,7 @@ fn replace<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// The chunks as one stream.
+/// Reads the chunks as one stream.
 struct Stream {
     chunks: Receiver<Chunk>,
     current: Bytes,

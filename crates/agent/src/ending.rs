@@ -1,6 +1,6 @@
-//! TERM, grace, KILL: the end of a step's process group, or of every process that is left.
+//! TERM, grace period, KILL: ends a step's process group, or every process that is left.
 //!
-//! Driven by `job`'s loop; waits for nothing itself.
+//! `job`'s loop drives this; nothing here waits.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,20 +12,20 @@ use rustix::process::{
 
 use crate::processes;
 
-/// How often processes are looked for whose end nobody tells us.
-const LOOK: Duration = Duration::from_millis(5);
-/// A process that KILL does not end hangs in the kernel: the job does not wait for it.
-const HOPELESS: Duration = Duration::from_secs(10);
+/// How often to look for processes whose end raises no event.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// A process that survives KILL this long hangs in the kernel; the job does not wait for it.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 
-/// What is ended.
+/// The processes to end.
 #[derive(Debug)]
 enum Target {
     Group(Pid),
-    /// The agent's descendants, and those that have had their TERM.
+    /// The agent's descendants; holds those that have received TERM.
     Descendants(HashSet<i32>),
 }
 
-/// An ending under way.
+/// An ending in progress.
 #[derive(Debug)]
 pub(crate) struct Ending {
     target: Option<Target>,
@@ -36,50 +36,50 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// The end of a process group; begins with the first [`Self::go_on`].
+    /// Ends a process group; begins with the first [`Self::advance`].
     pub(crate) fn new(group: i32, grace: Duration) -> Self {
         Self { target: Pid::from_raw(group).map(Target::Group), grace, since: None, killed: None }
     }
 
-    /// The end of everything that descends from the agent.
+    /// Ends all descendants of the agent.
     pub(crate) fn of_descendants(grace: Duration) -> Self {
         Self { target: Some(Target::Descendants(HashSet::new())), grace, since: None, killed: None }
     }
 
-    /// Whether nothing is left.
+    /// Returns whether the ending is over: nothing is left, or what is left hangs in the kernel.
     pub(crate) const fn is_over(&self) -> bool {
         self.target.is_none()
     }
 
-    /// Does what is due, and says when to come again. A group whose leader has not been waited for is not over,
-    /// unless it hangs in the kernel.
-    pub(crate) fn go_on(&mut self, leader_gone: bool) -> Option<Instant> {
+    /// Sends the signals that are due, and returns when to call again. A group whose leader has not been reaped is not
+    /// over, unless it hangs in the kernel.
+    pub(crate) fn advance(&mut self, leader_gone: bool) -> Option<Instant> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         let kill = now.duration_since(since) >= self.grace;
         let alive = match &mut self.target {
             None => false,
-            Some(Target::Group(group)) => go_on_with_group(*group, since == now, kill && self.killed.is_none()),
-            Some(Target::Descendants(told)) => go_on_with_descendants(told, kill),
+            Some(Target::Group(group)) => signal_group(*group, since == now, kill && self.killed.is_none()),
+            Some(Target::Descendants(signaled)) => signal_descendants(signaled, kill),
         };
         if kill {
             self.killed.get_or_insert(now);
         }
-        let hopeless = self.killed.is_some_and(|killed| now.duration_since(killed) >= HOPELESS);
-        if (leader_gone && !alive) || hopeless {
+        let gives_up = self.killed.is_some_and(|killed| now.duration_since(killed) >= GIVE_UP_AFTER);
+        if (leader_gone && !alive) || gives_up {
             self.target = None;
             return None;
         }
         if leader_gone {
-            // No event tells of the others' end.
-            return Some(now + LOOK);
+            // No event announces the end of the others.
+            return Some(now + POLL_INTERVAL);
         }
-        Some(self.killed.map_or(since + self.grace, |killed| killed + HOPELESS))
+        Some(self.killed.map_or(since + self.grace, |killed| killed + GIVE_UP_AFTER))
     }
 }
 
-/// Whether the group still has a member.
-fn go_on_with_group(group: Pid, first: bool, kill: bool) -> bool {
+/// Signals the group. Returns whether it still has a member.
+fn signal_group(group: Pid, first: bool, kill: bool) -> bool {
     if first {
         let _ = kill_process_group(group, Signal::TERM);
     }
@@ -89,9 +89,10 @@ fn go_on_with_group(group: Pid, first: bool, kill: bool) -> bool {
     test_kill_process_group(group) != Err(Errno::SRCH)
 }
 
-/// Whether a descendant is left. New ones get their TERM as they are found.
-fn go_on_with_descendants(told: &mut HashSet<i32>, kill: bool) -> bool {
-    // Without a child there is no descendant either: orphans come to us. The usual end of a job costs one call.
+/// Signals the descendants. Returns whether one is left. New descendants get TERM when they are found.
+fn signal_descendants(signaled: &mut HashSet<i32>, kill: bool) -> bool {
+    // Without a child there is no descendant: orphans become children of the agent. So the usual end of a job costs one
+    // call.
     let children = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
     if matches!(children, Err(Errno::CHILD)) {
         return false;
@@ -102,9 +103,9 @@ fn go_on_with_descendants(told: &mut HashSet<i32>, kill: bool) -> bool {
     let left = processes::descendants();
     for pid in &left {
         let Some(target) = Pid::from_raw(*pid) else { continue };
-        if told.insert(*pid) {
+        if signaled.insert(*pid) {
             let _ = kill_process(target, Signal::TERM);
-            // One that is stopped would never see it.
+            // A stopped process would not see TERM.
             let _ = kill_process(target, Signal::CONT);
         }
         if kill {

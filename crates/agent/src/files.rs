@@ -1,8 +1,9 @@
-//! The files by which a step tells something to the job: `LONGSHORE_OUTPUT`, `LONGSHORE_ENV`, `LONGSHORE_PATH` and
+//! The files through which a step passes values to the job: `LONGSHORE_OUTPUT`, `LONGSHORE_ENV`, `LONGSHORE_PATH` and
 //! `LONGSHORE_SUMMARY`, as on GitHub.
 //!
-//! Made empty for each try of a step, read when it is over. What cannot be read fails the step, with words: half of what was
-//! meant would be worse. Called by `job`; knows no masks, and so never quotes: what was written there by mistake may be a secret.
+//! They are created empty for each try of a step, and read when it ends. A file that cannot be read fails the step with
+//! a message, because half of the intended values would be worse. `job` calls this. This module knows no masks and so
+//! never quotes a value: text written there by mistake may be a secret.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,14 +16,15 @@ use rustix::fs::OFlags;
 
 use crate::account::Account;
 
-/// Bytes of a step's `LONGSHORE_OUTPUT`.
+/// The most bytes of a step's `LONGSHORE_OUTPUT`.
 pub(crate) const MAX_OUTPUT: u64 = 64 << 10;
-/// Bytes of a step's `LONGSHORE_SUMMARY`. Both have to fit into one frame, whatever they hold.
+/// The most bytes of a step's `LONGSHORE_SUMMARY`. Output and summary together have to fit into one frame, whatever
+/// they contain.
 pub(crate) const MAX_SUMMARY: u64 = 96 << 10;
-/// Bytes of a step's `LONGSHORE_ENV`, and of its `LONGSHORE_PATH`.
+/// The most bytes of a step's `LONGSHORE_ENV`, and of its `LONGSHORE_PATH`.
 const MAX_ENV: u64 = 256 << 10;
-/// The kernel's limit for one variable, with its name, the sign between and the end (`MAX_ARG_STRLEN`).
-pub(crate) const MAX_STRING: usize = 128 << 10;
+/// The kernel's limit for one variable: name, `=`, value and final zero byte (`MAX_ARG_STRLEN`).
+pub(crate) const MAX_VARIABLE: usize = 128 << 10;
 
 /// The four files of one try of a step.
 #[derive(Debug)]
@@ -33,18 +35,18 @@ pub(crate) struct StepFiles {
     summary: PathBuf,
 }
 
-/// What a step has told.
+/// The values that a step has written to its files.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct WrittenValues {
     pub(crate) outputs: BTreeMap<String, String>,
     pub(crate) env: BTreeMap<String, String>,
-    /// To be put before PATH, the last line first.
+    /// Folders to put before PATH, the last line first.
     pub(crate) path: Vec<String>,
     pub(crate) summary: String,
 }
 
 impl StepFiles {
-    /// Makes them in `folder`, for the step's user alone.
+    /// Creates the files in `folder`, accessible only to the step's user.
     pub(crate) fn make(folder: &Path, name: &str, account: &Account) -> io::Result<Self> {
         let make = |what: &str| {
             let path = folder.join(format!("{name}.{what}"));
@@ -54,7 +56,7 @@ impl StepFiles {
         Ok(Self { output: make("output")?, env: make("env")?, path: make("path")?, summary: make("summary")? })
     }
 
-    /// The variables that lead to them.
+    /// Returns the variables that hold the files' paths.
     pub(crate) fn variables(&self) -> [(OsString, OsString); 4] {
         [
             ("LONGSHORE_OUTPUT", &self.output),
@@ -65,15 +67,15 @@ impl StepFiles {
         .map(|(name, path)| (name.into(), path.into()))
     }
 
-    /// What is in them; the error names the file and what to do.
-    pub(crate) fn read(&self) -> Result<Told, String> {
-        let outputs = pairs(&text(&self.output, MAX_OUTPUT, "LONGSHORE_OUTPUT")?, "LONGSHORE_OUTPUT")?;
-        let env = variables(&self.env)?;
+    /// Reads the files. The error names the file and says what to do.
+    pub(crate) fn read(&self) -> Result<WrittenValues, String> {
+        let outputs = parse_pairs(&read_text(&self.output, MAX_OUTPUT, "LONGSHORE_OUTPUT")?, "LONGSHORE_OUTPUT")?;
+        let env = read_env(&self.env)?;
         let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if env.keys().any(|name| !is_variable(name) || name.starts_with("LONGSHORE_")) {
             return Err("LONGSHORE_ENV sets a variable that may not be set: write letters, digits and underscores, and not `LONGSHORE_` in front".to_owned());
         }
-        let path = text(&self.path, MAX_ENV, "LONGSHORE_PATH")?;
+        let path = read_text(&self.path, MAX_ENV, "LONGSHORE_PATH")?;
         let mut folders = Vec::new();
         for (at, line) in path.lines().map(str::trim_end).enumerate().filter(|(_, line)| !line.is_empty()) {
             if !line.starts_with('/') {
@@ -84,12 +86,12 @@ impl StepFiles {
             }
             folders.insert(0, line.to_owned());
         }
-        let summary = text(&self.summary, MAX_SUMMARY, "LONGSHORE_SUMMARY")?;
-        Ok(Told { outputs, env, path: folders, summary })
+        let summary = read_text(&self.summary, MAX_SUMMARY, "LONGSHORE_SUMMARY")?;
+        Ok(WrittenValues { outputs, env, path: folders, summary })
     }
 }
 
-/// A file that only this account can read.
+/// Creates a file that only this account can read.
 pub(crate) fn private_file(path: &Path, content: &[u8], account: &Account) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     io::Write::write_all(&mut file, content)?;
@@ -99,26 +101,26 @@ pub(crate) fn private_file(path: &Path, content: &[u8], account: &Account) -> io
     Ok(())
 }
 
-/// The first bytes of what may be anything by now: only a regular file is read, and nothing makes the agent wait.
+/// Reads the first bytes of a path that may be anything by now. Reads only regular files, and never waits.
 pub(crate) fn read_regular(path: &Path, flags: OFlags, limit: u64) -> io::Result<Vec<u8>> {
     let flags = (flags | OFlags::NONBLOCK).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file any more"));
+        return Err(io::Error::other("it is not a file any more"));
     }
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// A file's text. One that the step removed holds nothing; what it put in its place is not followed.
-fn text(path: &Path, limit: u64, name: &str) -> Result<String, String> {
-    let text = head(path, limit + 1, name)?;
+/// Reads a file's text. A file that the step removed is empty; a link in its place is not followed.
+fn read_text(path: &Path, limit: u64, name: &str) -> Result<String, String> {
+    let text = read_head(path, limit + 1, name)?;
     if text.len() as u64 > limit { Err(too_long(limit, name)) } else { Ok(text) }
 }
 
-/// The first bytes of a file's text, as [`text`].
-fn head(path: &Path, most: u64, name: &str) -> Result<String, String> {
+/// Reads the beginning of a file's text; see [`read_text`].
+fn read_head(path: &Path, most: u64, name: &str) -> Result<String, String> {
     let bytes = match read_regular(path, OFlags::NOFOLLOW, most) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(|error| format!("{name} cannot be read: {error}"))?,
@@ -126,7 +128,7 @@ fn head(path: &Path, most: u64, name: &str) -> Result<String, String> {
     let _ = fs::remove_file(path);
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text),
-        // A character may be cut where the reading ends.
+        // The limit may cut a character.
         Err(error) if error.utf8_error().error_len().is_none() && error.as_bytes().len() as u64 == most => {
             Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
         }
@@ -138,13 +140,14 @@ fn too_long(limit: u64, name: &str) -> String {
     format!("{name} has more than {} KiB, which is the limit of a step", limit >> 10)
 }
 
-/// What a step's `LONGSHORE_ENV` sets; a variable that no program could be given is named here, not at the step that meets it.
-fn variables(path: &Path) -> Result<BTreeMap<String, String>, String> {
-    // More is read than may be there, to name what makes it too long.
-    let text = head(path, 4 * MAX_ENV, "LONGSHORE_ENV")?;
-    let found = pairs(&text, "LONGSHORE_ENV");
+/// Reads a step's `LONGSHORE_ENV`. A variable that is too long for any program is reported here, not at the step that
+/// would receive it.
+fn read_env(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    // Reads beyond the limit, in order to name the variable that is too long.
+    let text = read_head(path, 4 * MAX_ENV, "LONGSHORE_ENV")?;
+    let found = parse_pairs(&text, "LONGSHORE_ENV");
     if let Ok(found) = &found
-        && let Some((name, value)) = found.iter().find(|(name, value)| name.len() + value.len() + 2 > MAX_STRING)
+        && let Some((name, value)) = found.iter().find(|(name, value)| name.len() + value.len() + 2 > MAX_VARIABLE)
     {
         let name: String = name.chars().take(64).collect();
         return Err(format!(
@@ -158,8 +161,8 @@ fn variables(path: &Path) -> Result<BTreeMap<String, String>, String> {
     found
 }
 
-/// `name=value` lines, and `name<<END` with lines up to `END`.
-fn pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
+/// Parses lines `name=value`, and `name<<END` followed by lines up to `END`.
+fn parse_pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, String> {
     let mut found = BTreeMap::new();
     let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).enumerate();
     while let Some((at, line)) = lines.next() {
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<BTreeMap<String, String>, String> {
-        pairs(text, "F")
+        parse_pairs(text, "F")
     }
 
     #[test]

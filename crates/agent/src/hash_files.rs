@@ -1,7 +1,7 @@
-//! `hash-files(...)`: one hash of the workspace's files that match some globs.
+//! `hash-files(...)`: one hash over the workspace's files that match some globs.
 //!
-//! Links are not followed, `.git` is left out, and the order of files is that of their names, so that the same files have the
-//! same hash everywhere. Called by `values` when an expression asks.
+//! Links are not followed, `.git` is left out, and files are sorted by name, so the same files have the same hash
+//! everywhere. `values` calls this when an expression asks for it.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest as _, Sha256};
 
-/// The hash, 64 hexadecimal digits; empty where no file matches. A pattern with `!` in front takes files out.
+/// Returns the hash, 64 hexadecimal digits; empty if no file matches. A pattern that begins with `!` excludes files.
 pub(crate) fn hash_files(workspace: &Path, patterns: &[String]) -> Result<String, String> {
     let (out, take): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.starts_with('!'));
     let take = globs(take.iter().map(|pattern| pattern.as_str()))?;
     let out = globs(out.iter().map(|pattern| &pattern[1..]))?;
     let mut found = Vec::new();
-    find(workspace, Path::new(""), &mut |path| {
+    visit_files(workspace, Path::new(""), &mut |path| {
         if take.is_match(path) && !out.is_match(path) {
             found.push(path.to_owned());
         }
@@ -60,7 +60,7 @@ fn globs<'a>(patterns: impl Iterator<Item = &'a str>) -> Result<GlobSet, String>
     set.build().map_err(|error| error.to_string())
 }
 
-fn find(root: &Path, folder: &Path, each: &mut impl FnMut(&Path)) -> io::Result<()> {
+fn visit_files(root: &Path, folder: &Path, each: &mut impl FnMut(&Path)) -> io::Result<()> {
     for entry in fs::read_dir(root.join(folder))? {
         let entry = entry?;
         let path: PathBuf = folder.join(entry.file_name());
@@ -68,7 +68,7 @@ fn find(root: &Path, folder: &Path, each: &mut impl FnMut(&Path)) -> io::Result<
         if kind.is_file() {
             each(&path);
         } else if kind.is_dir() && path != Path::new(".git") {
-            find(root, &path, each)?;
+            visit_files(root, &path, each)?;
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
-//! The intake: standard input, decoded and handed on.
+//! The intake: decodes standard input and passes messages on.
 //!
-//! A thread of its own. It answers Hellos, acknowledges to the spool, passes the checkout to whoever unpacks it, and the plan
-//! and cancel to the job's loop. It waits only for the unpacking of a checkout, which never waits for the runner.
+//! Runs on its own thread. It answers Hellos, forwards acknowledgements to the spool, the checkout to the thread that
+//! unpacks it, and plan and cancel to the job's loop. It waits only for the unpacking of a checkout, which never waits
+//! for the runner.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use crate::checkout::Chunk;
 use crate::spool::Spool;
 use crate::wake::{Event, Mailbox};
 
-/// Chunks of a checkout between us and the unpacking.
+/// How many chunks of a checkout may wait for unpacking.
 const CHUNKS_AHEAD: usize = 8;
 
-/// Reads standard input to its end, which under an engine never comes.
+/// Reads standard input to its end, which never comes under an engine.
 pub(crate) fn run(nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
     let mut intake = Intake { spool, mailbox, chunks: None, planned: false, received: 0, checked_out: false };
     let mut decoder = ToAgentDecoder::new(nonce);
@@ -32,8 +33,8 @@ pub(crate) fn run(nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
         }
         while let Some(item) = decoder.next() {
             match item {
-                Ok(item) => intake.take(item.session, item.message),
-                Err(error) => intake.refuse(&error),
+                Ok(item) => intake.handle_message(item.session, item.message),
+                Err(error) => intake.handle_error(&error),
             }
         }
     }
@@ -45,18 +46,18 @@ pub(crate) fn run(nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
 struct Intake {
     spool: Arc<Spool>,
     mailbox: Mailbox,
-    /// The way to the unpacking, while it goes on.
+    /// The channel to the unpacking thread, while it runs.
     chunks: Option<SyncSender<Chunk>>,
     planned: bool,
-    /// Bytes of the checkout taken.
+    /// Bytes of the checkout received.
     received: u64,
     checked_out: bool,
 }
 
 impl Intake {
-    fn take(&mut self, session: u32, message: ToAgent) {
+    fn handle_message(&mut self, session: u32, message: ToAgent) {
         match message {
-            ToAgent::Hello { version, last_seq, nonce } => self.hello(session, version, last_seq, nonce),
+            ToAgent::Hello { version, last_seq, nonce } => self.handle_hello(session, version, last_seq, nonce),
             ToAgent::Plan(spec) => {
                 if !self.planned {
                     self.planned = true;
@@ -65,14 +66,14 @@ impl Intake {
                     self.mailbox.post(Event::Plan(spec, unpacking));
                 }
             }
-            ToAgent::Checkout { offset, data } => self.checkout(offset, &data),
+            ToAgent::Checkout { offset, data } => self.handle_checkout(offset, &data),
             ToAgent::CheckoutEnd { length } => {
                 if length == self.received {
-                    self.hand_on(Chunk::End);
+                    self.forward_chunk(Chunk::End);
                     self.chunks = None;
                     self.checked_out = true;
                 } else if !self.checked_out {
-                    self.spool.say_lost();
+                    self.spool.report_lost();
                 }
             }
             ToAgent::Ack { seq } => self.spool.ack(seq),
@@ -80,14 +81,14 @@ impl Intake {
         }
     }
 
-    fn hello(&mut self, session: u32, version: u32, last_seq: u64, nonce: [u8; 16]) {
+    fn handle_hello(&mut self, session: u32, version: u32, last_seq: u64, nonce: [u8; 16]) {
         let ready = FromAgent::Ready {
             version: VERSION,
             planned: self.planned,
             checkout_received: self.received,
             checkout_whole: self.checked_out,
         };
-        // Nothing in it can be too long.
+        // It cannot be too long.
         let _ = self.spool.open_session(session, nonce, last_seq, &ready);
         if version != VERSION && !self.planned {
             self.planned = true;
@@ -97,34 +98,34 @@ impl Intake {
         }
     }
 
-    fn checkout(&mut self, offset: u64, data: &Bytes) {
+    fn handle_checkout(&mut self, offset: u64, data: &Bytes) {
         let Some(known) = self.received.checked_sub(offset).filter(|_| self.planned) else {
-            self.spool.say_lost();
+            self.spool.report_lost();
             return;
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(data.len());
         let fresh = data.slice(known..);
         if !fresh.is_empty() && !self.checked_out {
             self.received += fresh.len() as u64;
-            self.hand_on(Chunk::Data(fresh));
+            self.forward_chunk(Chunk::Data(fresh));
         }
     }
 
-    fn hand_on(&mut self, chunk: Chunk) {
-        // Once the unpacking has failed (the job says so) the rest has nowhere to go.
+    fn forward_chunk(&mut self, chunk: Chunk) {
+        // After the unpacking has failed (the job reports that), the remaining chunks are dropped.
         if self.chunks.as_ref().is_some_and(|chunks| chunks.send(chunk).is_err()) {
             self.chunks = None;
         }
     }
 
-    fn refuse(&mut self, error: &FrameError) {
+    fn handle_error(&mut self, error: &FrameError) {
         match error {
-            // Whole, and yet unreadable: the runner would only say it again.
+            // The frame is whole but cannot be parsed: the runner would only send it again.
             FrameError::Payload { .. } if !self.planned => {
                 self.planned = true;
                 self.mailbox.post(Event::NoPlan(format!("the plan cannot be read: {error}")));
             }
-            _ => self.spool.say_lost(),
+            _ => self.spool.report_lost(),
         }
     }
 }

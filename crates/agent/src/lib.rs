@@ -1,6 +1,6 @@
-//! What runs as PID 1 inside a job's container, and what holds its network namespace.
+//! The agent: PID 1 of a job's container. Also the sandbox, which holds its network namespace.
 //!
-//! Called by the binary (`longshore agent`, `longshore sandbox`) and by nobody else. No async runtime: a few threads.
+//! Only the binary calls this (`longshore agent`, `longshore sandbox`). No async runtime: a few threads.
 //!
 //! ```text
 //! stdin -> intake -> events -> job -> spool -> sender -> stdout
@@ -9,8 +9,9 @@
 //! signals -> reaper -> events
 //! ```
 //!
-//! `job` owns what happens; `intake`, `sender` and `reaper` are threads around it; `spool` is what they share. The words are
-//! in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a runner to be there.
+//! `job` decides everything; `intake`, `sender` and `reaper` are threads around it, and `spool` is shared by all of
+//! them. The messages are defined in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a
+//! runner to connect.
 
 mod account;
 mod checkout;
@@ -47,33 +48,33 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::job::Inside;
+use crate::job::Runtime;
 use crate::reaper::Children;
 use crate::shared_files::SharedFiles;
 use crate::spool::Spool;
 use crate::wake::{Mailbox, Wake};
 
-/// How the agent is started.
+/// The options of the agent.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
-    /// The job's nonce: sessions on standard input open with it.
+    /// The job's nonce; sessions on standard input open with it.
     pub nonce: [u8; 16],
-    /// Where spool and step scripts lie: the job's volume.
+    /// The job's volume, with spool and step scripts.
     pub root: PathBuf,
-    /// Bytes that the spool may hold before the steps have to wait.
+    /// The most bytes that the spool may hold before the steps have to wait.
     pub spool_limit: u64,
     /// How long the disk may be full before the job ends.
     pub disk_full_after: Duration,
-    /// What `always()` steps get, all together, after cancel or timeout.
-    pub aftermath: Duration,
-    /// How long the last word waits for its acknowledgement if a client was ever there, and if not.
-    pub patience: (Duration, Duration),
-    /// Where the image's passwd and group files are.
+    /// How long all `always()` steps together may take after a cancel or timeout.
+    pub always_limit: Duration,
+    /// How long the last message waits for its acknowledgement if a client has ever connected, and if none has.
+    pub ack_timeouts: (Duration, Duration),
+    /// The folder of the image's passwd and group files.
     pub etc: PathBuf,
 }
 
 impl AgentOptions {
-    /// The options of every real job.
+    /// The options of real jobs.
     #[must_use]
     pub fn new(nonce: [u8; 16], root: PathBuf) -> Self {
         Self {
@@ -81,14 +82,14 @@ impl AgentOptions {
             root,
             spool_limit: 1 << 30,
             disk_full_after: Duration::from_secs(60),
-            aftermath: Duration::from_secs(60),
-            patience: (Duration::from_secs(10), Duration::from_secs(3)),
+            always_limit: Duration::from_secs(60),
+            ack_timeouts: (Duration::from_secs(10), Duration::from_secs(3)),
             etc: PathBuf::from("/etc"),
         }
     }
 }
 
-/// Why an agent or a sandbox cannot do its work at all.
+/// Why an agent or a sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("{path} cannot be made: {source}")]
@@ -99,13 +100,13 @@ enum StartError {
     System { what: &'static str, source: io::Error },
 }
 
-/// Runs the job that comes over standard input, to its end. The calling process is the agent's alone from here on.
+/// Runs the job that arrives over standard input, to its end. The agent owns the calling process from here on.
 #[must_use]
 pub fn run(options: AgentOptions) -> ExitCode {
     report("agent", run_agent(options))
 }
 
-/// Holds a network namespace until told to end, or until unused for `idle`.
+/// Holds a network namespace until a signal to end, or until unused for `idle`.
 #[must_use]
 pub fn sandbox(idle: Option<Duration>) -> ExitCode {
     report(
@@ -114,7 +115,7 @@ pub fn sandbox(idle: Option<Duration>) -> ExitCode {
     )
 }
 
-/// Answers a doctor's questions from within a container.
+/// Answers the questions of `longshore doctor` from inside a container.
 #[must_use]
 pub fn probe(script: &Path) -> ExitCode {
     let answered = probe::run(script).map(|()| ExitCode::SUCCESS);
@@ -123,7 +124,7 @@ pub fn probe(script: &Path) -> ExitCode {
 
 fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        // Standard output belongs to the frames.
+        // Standard output is reserved for frames.
         let _ = writeln!(io::stderr(), "longshore {who}: {error}");
         ExitCode::FAILURE
     })
@@ -148,21 +149,22 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
         thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(system("no thread"))
     };
     let (watched, posted) = (Arc::clone(&children), mailbox.clone());
-    spawn("reaper", Box::new(move || reaper::watch(signals, &watched, &posted)))?;
+    spawn("reaper", Box::new(move || reaper::handle_signals(signals, &watched, &posted)))?;
     let sent = Arc::clone(&spool);
     spawn("sender", Box::new(move || sender::run(&sent)))?;
     let (nonce, acknowledged, posted) = (options.nonce, Arc::clone(&spool), mailbox.clone());
     spawn("intake", Box::new(move || intake::run(nonce, acknowledged, posted)))?;
 
-    let (heard, unheard) = options.patience;
-    job::run(Inside { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });
-    spool.wait_for_ack(if spool.was_heard() { heard } else { unheard });
+    let (heard, unheard) = options.ack_timeouts;
+    job::run(Runtime { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });
+    spool.wait_for_ack(if spool.had_session() { heard } else { unheard });
     Ok(ExitCode::SUCCESS)
 }
 
-/// Steps live beside the agent: they may not look into it nor set its limits, and their orphans are its children.
+/// Protects the agent from the steps beside it: they may not inspect it or set its limits. Their orphans become its
+/// children.
 fn harden() -> io::Result<()> {
-    // Before it may not be dumped: other ids can make it so again.
+    // First of all, because a change of ids can make the process dumpable again.
     sys::take_own_ids();
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     sys::keep_descriptors_from_children()?;
@@ -172,7 +174,7 @@ fn harden() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the root, the scripts' folder and the spool's, and gives the last.
+/// Creates the root, the scripts' folder and the spool's folder, and returns the last.
 fn prepare_folders(root: &Path) -> Result<PathBuf, StartError> {
     let make = |path: &Path, mode| {
         let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);

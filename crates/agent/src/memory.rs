@@ -1,18 +1,18 @@
-//! How often the kernel has killed a process of this container for memory.
+//! Counts how often the kernel has killed a process of this container for memory.
 //!
-//! Only a change of the counter during a step counts. Called by `job` around each step.
+//! Only a change of the counter during a step counts. `job` reads it around each step.
 
 use std::fs;
 
-/// cgroup v2, then v1, as a container sees its own.
+/// cgroup v2, then v1, as seen from inside a container.
 const COUNTERS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
 
-/// The counter; `None` where it cannot be read.
-pub(crate) fn kills() -> Option<u64> {
+/// Returns the counter; `None` if it cannot be read.
+pub(crate) fn oom_kills() -> Option<u64> {
     COUNTERS.iter().find_map(|path| parse(&fs::read_to_string(path).ok()?))
 }
 
-/// Whether it rose. Unknown is no.
+/// Returns whether the counter rose; `false` if unknown.
 pub(crate) fn rose(before: Option<u64>, after: Option<u64>) -> bool {
     matches!((before, after), (Some(before), Some(after)) if after > before)
 }

@@ -1,15 +1,15 @@
-//! Which processes descend from the agent: those the job's end has to end.
+//! Finds the processes that descend from the agent, which have to end with the job.
 //!
-//! Read from /proc, so that it is right as PID 1 and as an ordinary process, and never touches what is not ours.
-//! A container's PID 1 knows that all others in there are the job's, or somebody's who looks at it.
+//! Read from /proc, so that it works both as PID 1 and as an ordinary process, and never touches foreign processes. In
+//! a container, where the agent is PID 1, all other processes belong to the job or to someone who inspects it.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// Living descendants of this process, zombies left out.
+/// Returns the living descendants of this process, without zombies.
 pub(crate) fn descendants() -> Vec<i32> {
     let mut children: HashMap<i32, Vec<(i32, bool)>> = HashMap::new();
-    for process in all().unwrap_or_default() {
+    for process in list_processes().unwrap_or_default() {
         children.entry(process.parent).or_default().push((process.pid, process.alive));
     }
     let mut found = Vec::new();
@@ -25,13 +25,14 @@ pub(crate) fn descendants() -> Vec<i32> {
     found
 }
 
-/// Whether another process lives that could still write what the job's container shares with others. What cannot be told is yes.
-pub(crate) fn someone_is_left() -> bool {
+/// Returns whether another process lives that could still write the files that the job's container shares with others.
+/// `true` if unknown.
+pub(crate) fn other_process_is_left() -> bool {
     if !rustix::process::getpid().is_init() {
         return !descendants().is_empty();
     }
     let own = rustix::process::getpid().as_raw_nonzero().get();
-    all().is_none_or(|all| all.iter().any(|process| process.alive && process.pid != own))
+    list_processes().is_none_or(|all| all.iter().any(|process| process.alive && process.pid != own))
 }
 
 struct Process {
@@ -40,8 +41,8 @@ struct Process {
     alive: bool,
 }
 
-/// Every process there is; nothing where they cannot be listed.
-fn all() -> Option<Vec<Process>> {
+/// Returns all processes; `None` if they cannot be listed.
+fn list_processes() -> Option<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").ok()? {
         let entry = entry.ok()?;
@@ -54,7 +55,7 @@ fn all() -> Option<Vec<Process>> {
     Some(found)
 }
 
-/// State and parent of a stat line. The name in it may hold anything, spaces and parentheses too.
+/// Parses state and parent from a stat line. The name in it may contain anything, including spaces and parentheses.
 fn parse(stat: &str) -> Option<(char, i32)> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');

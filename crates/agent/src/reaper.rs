@@ -1,8 +1,8 @@
-//! Signals: children that ended, and the order to stop.
+//! Handles signals: children that ended, and the order to stop.
 //!
-//! As PID 1 the agent inherits every orphan of the container, so this thread takes all that end, the steps' main processes
-//! and anyone else's. `std` waits by itself for a child whose exec failed: spawning and reaping share a lock, so that the
-//! one never takes what the other waits for.
+//! As PID 1 the agent inherits every orphan of the container, so this thread reaps all children, the steps' main
+//! processes and others. `std` itself waits for a child whose exec failed. Spawning and reaping therefore share a lock,
+//! so that neither takes a child that the other waits for.
 
 use std::collections::HashSet;
 use std::io;
@@ -17,7 +17,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 use crate::sys;
 use crate::wake::{Event, Mailbox};
 
-/// The main processes of steps that run.
+/// The main processes of the running steps.
 #[derive(Debug, Default)]
 pub(crate) struct Children(Mutex<HashSet<i32>>);
 
@@ -46,13 +46,13 @@ impl Children {
     }
 }
 
-/// Begins to catch signals; the thread that runs [`watch`] deals with them.
+/// Begins to catch signals; the thread that runs [`handle_signals`] handles them.
 pub(crate) fn signals() -> io::Result<SignalsInfo<WithOrigin>> {
     SignalsInfo::new([SIGCHLD, SIGTERM, SIGINT])
 }
 
-/// Deals with signals for ever.
-pub(crate) fn watch(mut signals: SignalsInfo<WithOrigin>, children: &Arc<Children>, mailbox: &Mailbox) {
+/// Handles signals forever.
+pub(crate) fn handle_signals(mut signals: SignalsInfo<WithOrigin>, children: &Arc<Children>, mailbox: &Mailbox) {
     for origin in signals.forever() {
         if origin.signal == SIGCHLD {
             children.reap(mailbox);
@@ -62,8 +62,8 @@ pub(crate) fn watch(mut signals: SignalsInfo<WithOrigin>, children: &Arc<Childre
     }
 }
 
-/// Whether the sender is outside the container: its pid has then no number here. A step may not stop the agent. Only what comes by
-/// `kill` is told by the kernel; a queued signal says of its sender what that one likes.
+/// Returns whether the sender is outside the container; its pid is 0 here then. A step may not stop the agent. The
+/// kernel vouches for the sender only of signals sent with `kill`; the sender of a queued signal can claim any pid.
 fn is_from_outside(origin: &Origin) -> bool {
     matches!(origin.cause, Cause::Sent(Sent::User)) && origin.process.as_ref().is_none_or(|process| process.pid == 0)
 }

@@ -1,6 +1,7 @@
-//! The sandbox: holds a network namespace for the jobs that join it, and knows whether one has.
+//! The sandbox: holds a network namespace for the jobs that join it, and knows whether a job is placed in it.
 //!
-//! Agents hold a connection to an abstract socket, which belongs to the network namespace, for as long as they live.
+//! Each agent holds a connection to an abstract socket, which belongs to the network namespace, for as long as it
+//! lives.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -17,23 +18,24 @@ use signal_hook::iterator::Signals;
 use crate::sys;
 
 const NAME: &[u8] = b"longshore-sandbox";
-/// No sandbox has so many jobs; further connections wait.
-const MOST: usize = 64;
+/// No sandbox has this many jobs; further connections wait.
+const MAX_CONNECTIONS: usize = 64;
 
-/// Places: the connection lasts until it is dropped. None if there is no sandbox in this network namespace.
+/// Connects to the sandbox; the job is placed until the connection is dropped. Returns `None` if this network namespace
+/// has no sandbox.
 pub(crate) fn place() -> Option<UnixStream> {
     let address = SocketAddr::from_abstract_name(NAME).ok()?;
     UnixStream::connect_addr(&address).ok()
 }
 
-/// Holds the namespace until TERM, or until nobody has been connected for `idle`.
+/// Holds the namespace until TERM, or until nothing has been connected for `idle`.
 pub(crate) fn run(idle: Option<Duration>) -> io::Result<ExitCode> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGCHLD])?;
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME)?)?;
     let handle = signals.handle();
     thread::Builder::new().name("placements".to_owned()).spawn(move || {
-        // Either way the sandbox is of no use any more.
-        let _ = keep(&listener, idle);
+        // Whether it succeeds or fails, the sandbox is of no use any more.
+        let _ = hold_while_used(&listener, idle);
         handle.close();
     })?;
     for signal in signals.forever() {
@@ -45,8 +47,8 @@ pub(crate) fn run(idle: Option<Duration>) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Counts connections until there was none for `idle`.
-fn keep(listener: &UnixListener, idle: Option<Duration>) -> io::Result<()> {
+/// Counts connections until there has been none for `idle`.
+fn hold_while_used(listener: &UnixListener, idle: Option<Duration>) -> io::Result<()> {
     let mut placed: Vec<UnixStream> = Vec::new();
     let mut unused_since = Instant::now();
     loop {
@@ -58,7 +60,7 @@ fn keep(listener: &UnixListener, idle: Option<Duration>) -> io::Result<()> {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        let accepting = if placed.len() < MOST { PollFlags::IN } else { PollFlags::empty() };
+        let accepting = if placed.len() < MAX_CONNECTIONS { PollFlags::IN } else { PollFlags::empty() };
         let mut waiting = vec![PollFd::from_borrowed_fd(listener.as_fd(), accepting)];
         waiting.extend(placed.iter().map(|stream| PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN)));
         match poll(&mut waiting, timeout.as_ref()) {
@@ -67,7 +69,7 @@ fn keep(listener: &UnixListener, idle: Option<Duration>) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
         let ready: Vec<bool> = waiting.iter().map(|waited| !waited.revents().is_empty()).collect();
-        // An agent says nothing: whatever comes from its side is its end.
+        // An agent sends nothing: any event on its connection is its end.
         let mut ended = ready.iter().skip(1);
         let before = placed.len();
         placed.retain(|_| ended.next() != Some(&true));
@@ -89,7 +91,7 @@ mod tests {
         let address = SocketAddr::from_abstract_name(format!("longshore-sandbox-test-{}", std::process::id())).unwrap();
         let listener = UnixListener::bind_addr(&address).unwrap();
         let first = UnixStream::connect_addr(&address).unwrap();
-        let sandbox = thread::spawn(move || keep(&listener, Some(Duration::from_millis(50))));
+        let sandbox = thread::spawn(move || hold_while_used(&listener, Some(Duration::from_millis(50))));
         let second = UnixStream::connect_addr(&address).unwrap();
         drop(first);
         thread::sleep(Duration::from_millis(150));

@@ -1,6 +1,6 @@
-//! The sender: what the spool has for the current session, onto standard output.
+//! The sender: writes the spool's messages for the current session to standard output.
 //!
-//! A thread of its own, because a client that is attached and does not read blocks it: the job goes on meanwhile.
+//! Runs on its own thread, because a client that is attached and does not read blocks it. The job continues meanwhile.
 
 use std::io::{self, IoSlice};
 
@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use crate::spool::{Place, Spool};
 
-/// Sends for ever. An output that is closed takes everything and keeps nothing, as the engine does while nobody is attached.
+/// Sends forever. If standard output is closed, messages are discarded, as the engine does while nobody is attached.
 pub(crate) fn run(spool: &Spool) {
     let stdout = rustix::stdio::stdout();
-    // Fewer turns between the engine and us; smaller is only slower.
+    // A larger pipe means fewer switches between engine and agent; if this fails, sending is only slower.
     let _ = rustix::pipe::fcntl_setpipe_size(stdout, 256 << 10);
     let mut place = Place::default();
     loop {
@@ -19,7 +19,7 @@ pub(crate) fn run(spool: &Spool) {
             Ok(batch) => {
                 let _ = write(&batch);
             }
-            // Its files are not what was written to them: the client asks again, and is given up in the end.
+            // The files do not hold what was written to them. The client asks again, and gives up in the end.
             Err(_) => spool.give_up_session(),
         }
     }

@@ -1,7 +1,8 @@
-//! The files that the engine shares between a sandbox and all jobs that join it: names and addresses. A job may write them, and the
-//! sandbox's next job gets them as they were.
+//! The files that the engine shares between a sandbox and all jobs that join it: names and addresses. A job may write
+//! them; the sandbox's next job gets them as they were before.
 //!
-//! Nothing here is believed that was not read back: whoever may write these files may also have reached what writes them.
+//! Every change is read back, because a process that can write these files may also have tampered with what writes
+//! them.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,16 +13,16 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 const NAMES: [&str; 3] = ["hosts", "resolv.conf", "hostname"];
-/// No engine writes longer ones.
-const MAX: u64 = 1 << 20;
-/// Names, and each value, of a file's extended attributes: the kernel's own limit.
+/// No engine writes longer files.
+const MAX_LEN: u64 = 1 << 20;
+/// The kernel's limit for the names of a file's extended attributes, and for each value.
 const MAX_ATTRIBUTES: usize = 64 << 10;
 
-/// As they were when the agent began. Held open: a job can move what their paths lead to.
+/// The files as they were when the agent began. They are held open because a job can move what their paths lead to.
 #[derive(Debug)]
 pub(crate) struct SharedFiles {
     files: Vec<SharedFile>,
-    /// A file that could not be remembered cannot be compared either.
+    /// Why a file could not be read at the start; it cannot be compared then.
     unknown: Option<String>,
 }
 
@@ -34,7 +35,7 @@ struct SharedFile {
     attributes: Attributes,
 }
 
-/// Extended attributes, access lists among them.
+/// Extended attributes, including access control lists.
 type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl SharedFiles {
@@ -49,8 +50,8 @@ impl SharedFiles {
         Self { files, unknown }
     }
 
-    /// Makes them what they were and reads them back. Called when no process of the job is left. The error says which one is not
-    /// what it was, and why.
+    /// Restores the files and reads them back. Called when no process of the job is left. The error names the file that
+    /// could not be restored, and why.
     pub(crate) fn restore(&self) -> Result<(), String> {
         for file in &self.files {
             file.restore().map_err(|error| format!("/etc/{} could not be made what it was: {error}", file.name))?;
@@ -60,7 +61,7 @@ impl SharedFiles {
 }
 
 impl SharedFile {
-    /// Nothing where there is no file of this name, or no file at all: an engine shares no other.
+    /// Opens a file. Returns `None` if it does not exist or is not a regular file, since an engine shares no others.
     fn open(name: &'static str, etc: &Path) -> io::Result<Option<Self>> {
         let open = |write| {
             let flags = OFlags::NONBLOCK.bits().cast_signed();
@@ -70,14 +71,14 @@ impl SharedFile {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Ok(None),
-            // Who may not write it may still tell whether it has changed.
+            // Without permission to write it, the agent can still tell whether it changed.
             Err(_) => open(false)?,
         };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(None);
         }
-        if metadata.len() >= MAX {
+        if metadata.len() >= MAX_LEN {
             return Err(io::Error::other("it is longer than any that an engine makes"));
         }
         let content = read(&file, metadata.len())?;
@@ -118,7 +119,7 @@ fn owner_and_mode(metadata: &Metadata) -> (u32, u32, u32) {
 }
 
 fn read(file: &File, length: u64) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; usize::try_from(length.min(MAX)).unwrap_or(0)];
+    let mut content = vec![0; usize::try_from(length.min(MAX_LEN)).unwrap_or(0)];
     file.read_exact_at(&mut content, 0)?;
     Ok(content)
 }
@@ -178,7 +179,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let etc = etc_in(folder.path());
         let mut files = SharedFiles::open(&etc);
-        // A disk without room and a limit of the process refuse a write as this does.
+        // A full disk and a resource limit refuse a write in the same way.
         files.files[0].file = File::open(etc.join("hosts")).unwrap();
         assert_eq!(files.restore(), Ok(()), "nothing to write");
         fs::write(etc.join("hosts"), "127.0.0.1 localhost\n203.0.113.66 registry.example\n").unwrap();

@@ -1,11 +1,13 @@
-//! The spool: everything the agent has said and nobody has acknowledged, in files and, the newest, in memory too.
+//! The spool: every message of the agent that is not acknowledged yet, in files, and the newest messages also in
+//! memory.
 //!
-//! `job` says, `intake` acknowledges and opens sessions, `sender` takes what the current session has not had yet. A
-//! message is written to its segment before it is sent; what a full disk refuses stays in memory until it could be written
-//! or was acknowledged, and until then [`Spool::has_room`] tells `job` not to read the steps' pipes. Nothing is dropped.
+//! `job` appends messages, `intake` acknowledges them and opens sessions, `sender` takes what the current session has
+//! not received yet. A message is written to its segment before it is sent. If a full disk refuses it, it stays in
+//! memory until it is written or acknowledged; meanwhile [`Spool::has_room`] tells `job` not to read the steps' pipes.
+//! Nothing is dropped.
 //!
-//! A step that is root can write these files. What is in them is the job's word about itself; the job's end, which says more than
-//! that, is sent from memory only.
+//! A step that runs as root can write these files. Their content is only the job's statement about itself, so the job's
+//! end, which carries more weight, is sent from memory only.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -23,21 +25,21 @@ use longshore_agent_protocol::{FrameError, FromAgent, encode_from_agent, encode_
 use crate::wake::Wake;
 
 const SEGMENT_LEN: u64 = 8 << 20;
-/// Frames kept in memory, so that a client who keeps up never costs a read.
+/// The most bytes of frames kept in memory, so that a client that keeps up never costs a read.
 const RECENT_LEN: usize = 4 << 20;
-/// One turn of the sender.
+/// The most bytes that the sender takes at once.
 const BATCH_LEN: usize = 1 << 20;
 const BATCH_FRAMES: usize = 64;
 
-/// The spool. One a job.
+/// The spool. One per job.
 #[derive(Debug)]
 pub(crate) struct Spool {
     state: Mutex<State>,
-    /// There may be something to send.
+    /// Notified when there may be something to send.
     to_send: Condvar,
-    /// An acknowledgement or a session came.
+    /// Notified when an acknowledgement or a session arrives.
     progress: Condvar,
-    /// Tells `job` that there is room again.
+    /// Wakes `job` when there is room again.
     wake: Arc<Wake>,
 }
 
@@ -46,12 +48,12 @@ struct State {
     folder: PathBuf,
     limit: u64,
     segment_len: u64,
-    /// Oldest first; the last is being written.
+    /// Oldest first; the last one is being written.
     segments: VecDeque<Segment>,
     recent: VecDeque<(u64, Bytes)>,
     recent_len: usize,
     last_seq: u64,
-    /// Up to here everything is in a file (or was acknowledged before it could be).
+    /// Everything up to here is in a file, or was acknowledged before it was written.
     written_seq: u64,
     acked_seq: u64,
     full: Option<(Instant, String)>,
@@ -70,15 +72,15 @@ struct Segment {
 #[derive(Debug)]
 struct Session {
     number: u32,
-    /// Marker and Ready, still to be sent.
+    /// Marker and `Ready`, still to be sent.
     opening: Option<Vec<u8>>,
     lost: bool,
-    /// Nothing more is sent to it: the spool could not be read.
+    /// Set when the spool could not be read: nothing more is sent to this session.
     over: bool,
     next_seq: u64,
 }
 
-/// Where in the segments the sender has read up to.
+/// How far the sender has read in the segments.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
     first_seq: u64,
@@ -105,32 +107,32 @@ impl Spool {
         Self { state: Mutex::new(state), to_send: Condvar::new(), progress: Condvar::new(), wake }
     }
 
-    /// Says something.
-    pub(crate) fn say(&self, message: &FromAgent) -> Result<(), FrameError> {
-        self.append(|session, seq, frame| encode_from_agent(session, seq, message, frame))
+    /// Appends a message.
+    pub(crate) fn append_message(&self, message: &FromAgent) -> Result<(), FrameError> {
+        self.append_frame(|session, seq, frame| encode_from_agent(session, seq, message, frame))
     }
 
-    /// Says what a step has printed.
-    pub(crate) fn say_output(&self, step: u16, stderr: bool, time_ms: i64, data: &[u8]) -> Result<(), FrameError> {
-        self.append(|session, seq, frame| {
+    /// Appends output of a step.
+    pub(crate) fn append_output(&self, step: u16, stderr: bool, time_ms: i64, data: &[u8]) -> Result<(), FrameError> {
+        self.append_frame(|session, seq, frame| {
             frame.reserve_exact(data.len() + 64);
             encode_output(session, seq, step, stderr, time_ms, data, frame)
         })
     }
 
-    /// Whether more output may be said now. Tries again what a full disk has refused.
+    /// Returns whether more output may be appended now. Retries writes that a full disk has refused.
     pub(crate) fn has_room(&self) -> bool {
         let mut state = self.lock();
         state.write_files();
         state.has_room()
     }
 
-    /// How long the disk has been full, and what it said.
-    pub(crate) fn full_for(&self) -> Option<(Duration, String)> {
+    /// Returns how long the disk has been full, and its error.
+    pub(crate) fn disk_full_for(&self) -> Option<(Duration, String)> {
         self.lock().full.as_ref().map(|(since, error)| (since.elapsed(), error.clone()))
     }
 
-    /// Opens a session: what follows `last_seq` is sent to it, the next thing after what is being sent now.
+    /// Opens a session: everything after `last_seq` is sent to it, after the frame that is being sent now.
     pub(crate) fn open_session(
         &self,
         number: u32,
@@ -152,14 +154,15 @@ impl Spool {
     }
 
     /// Tells the current session that some of its bytes could not be read.
-    pub(crate) fn say_lost(&self) {
+    pub(crate) fn report_lost(&self) {
         if let Some(session) = &mut self.lock().session {
             session.lost = true;
         }
         self.to_send.notify_one();
     }
 
-    /// Tells the current session that the spool cannot be read, and nothing after that: the client opens another.
+    /// Tells the current session that the spool cannot be read, and sends nothing after that. The client then opens
+    /// another session.
     pub(crate) fn give_up_session(&self) {
         if let Some(session) = &mut self.lock().session {
             (session.lost, session.over) = (true, true);
@@ -181,7 +184,8 @@ impl Spool {
         self.progress.notify_all();
     }
 
-    /// Waits until everything is acknowledged, at most for `patience` after the last session was opened.
+    /// Waits until everything is acknowledged, at most for `patience` after the last session was opened. Returns
+    /// whether it is.
     pub(crate) fn wait_for_ack(&self, patience: Duration) -> bool {
         let mut state = self.lock();
         let mut hellos = state.hellos;
@@ -202,12 +206,12 @@ impl Spool {
         }
     }
 
-    /// Whether a session was ever opened.
-    pub(crate) fn was_heard(&self) -> bool {
+    /// Returns whether a session was ever opened.
+    pub(crate) fn had_session(&self) -> bool {
         self.lock().hellos > 0
     }
 
-    /// The next frames for the current session; waits for them. `place` is the sender's own.
+    /// Returns the next frames for the current session, and waits for them. `place` belongs to the sender.
     pub(crate) fn next_batch(&self, place: &mut Place) -> io::Result<Vec<Bytes>> {
         let mut state = self.lock();
         loop {
@@ -220,7 +224,7 @@ impl Spool {
             }
             if std::mem::take(&mut session.lost) {
                 let mut frame = Vec::new();
-                // Nothing in it can be too long.
+                // It cannot be too long.
                 let _ = encode_from_agent(session.number, 0, &FromAgent::Lost, &mut frame);
                 return Ok(vec![frame.into()]);
             }
@@ -233,7 +237,7 @@ impl Spool {
                 let mut length = 0;
                 for (seq, frame) in recent.iter().skip(skipped as usize).take(BATCH_FRAMES) {
                     length += frame.len();
-                    batch.push(addressed(frame, session.number));
+                    batch.push(with_session(frame, session.number));
                     session.next_seq = seq + 1;
                     if length >= BATCH_LEN {
                         break;
@@ -243,11 +247,11 @@ impl Spool {
             }
             let number = session.number;
             let wanted = session.next_seq;
-            // From here on memory has them.
+            // The number from which memory holds the frames.
             let before = recent.front().map_or(*last_seq + 1, |(first, _)| *first);
             let segment = segments.iter().find(|segment| segment.last_seq >= wanted);
             let Some((file, first_seq, len)) = segment.map(|at| (Arc::clone(&at.file), at.first_seq, at.len)) else {
-                // The client asks for what it has acknowledged itself, or what only memory holds: go on with that.
+                // The client asks for what it has acknowledged, or for what only memory holds: continue with that.
                 session.next_seq = before;
                 continue;
             };
@@ -268,7 +272,10 @@ impl Spool {
         }
     }
 
-    fn append(&self, encode: impl FnOnce(u32, u64, &mut Vec<u8>) -> Result<(), FrameError>) -> Result<(), FrameError> {
+    fn append_frame(
+        &self,
+        encode: impl FnOnce(u32, u64, &mut Vec<u8>) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
         let mut state = self.lock();
         let session = state.session.as_ref().map_or(0, |session| session.number);
         let seq = state.last_seq + 1;
@@ -294,7 +301,7 @@ impl State {
         self.written_seq == self.last_seq && self.segments.iter().map(|segment| segment.len).sum::<u64>() < self.limit
     }
 
-    /// Writes what is not in a file yet, as far as the disk lets it.
+    /// Writes the messages that are not in a file yet, as far as the disk allows.
     fn write_files(&mut self) {
         while self.written_seq < self.last_seq {
             match self.write_file(self.written_seq + 1) {
@@ -312,7 +319,8 @@ impl State {
         let Some(frame) = self.recent.get((seq - first) as usize).map(|(_, frame)| frame.clone()) else {
             return Err(io::Error::other("a message was forgotten before it was written"));
         };
-        // Acknowledged before it could be written: a gap, and everything before it is acknowledged too.
+        // The messages before it were acknowledged before they could be written. That leaves a gap, and all segments
+        // before it are acknowledged too.
         if self.segments.back().is_some_and(|segment| segment.last_seq + 1 != seq) {
             while self.remove_segment() {}
         }
@@ -322,7 +330,7 @@ impl State {
             self.segments.push_back(Segment { first_seq: seq, last_seq: seq - 1, len: 0, file: Arc::new(file) });
         }
         if let Some(segment) = self.segments.back_mut() {
-            // What a failed write leaves behind the end is written over, or is the half frame that readers drop.
+            // What a failed write left after the end is overwritten, or is the half frame that readers drop.
             segment.file.write_all_at(&frame, segment.len)?;
             segment.len += frame.len() as u64;
             segment.last_seq = seq;
@@ -338,7 +346,7 @@ impl State {
             self.pop_recent();
         }
         while let Some(first) = self.segments.front() {
-            // The one being written goes too once it is long enough.
+            // The segment being written is removed too once it is long enough.
             let done = first.last_seq <= self.acked_seq && (self.segments.len() > 1 || first.len >= self.segment_len);
             if !done {
                 break;
@@ -349,7 +357,7 @@ impl State {
 
     fn remove_segment(&mut self) -> bool {
         let Some(first) = self.segments.pop_front() else { return false };
-        // A file that does not go costs room, no more.
+        // A file that cannot be removed only costs space.
         let _ = fs::remove_file(self.folder.join(segment_name(first.first_seq)));
         true
     }
@@ -367,8 +375,8 @@ impl State {
     }
 }
 
-/// Frames from a segment, those of the numbers `wanted` that come first, addressed to `session`. Bytes that the agent cannot have
-/// written are an error.
+/// Reads the first frames with numbers in `wanted` from a segment, addressed to `session`. Fails on bytes that the
+/// agent cannot have written.
 fn read_batch(file: &File, len: u64, session: u32, wanted: Range<u64>, place: &mut Place) -> io::Result<Vec<Bytes>> {
     let mut batch = Vec::new();
     let mut wish = BATCH_LEN;
@@ -379,13 +387,13 @@ fn read_batch(file: &File, len: u64, session: u32, wanted: Range<u64>, place: &m
         let (mut rest, begun, wished) = (&mut bytes[..], place.offset, wish);
         while let Some((seq, frame_len)) = frame::peek(rest).map_err(io::Error::other)? {
             if frame_len > rest.len() {
-                // A frame longer than what was read: once more, with all of it.
+                // The frame is longer than what was read: read again, all of it.
                 wish = wish.max(frame_len);
                 break;
             }
             let (frame, after) = rest.split_at_mut(frame_len);
             if seq != place.next_seq || frame::is_job_finished(frame) {
-                return Err(foreign());
+                return Err(foreign_bytes());
             }
             if wanted.contains(&seq) {
                 frame::readdress(frame, session);
@@ -399,18 +407,18 @@ fn read_batch(file: &File, len: u64, session: u32, wanted: Range<u64>, place: &m
             rest = after;
         }
         if batch.is_empty() && place.offset == begun && wish == wished {
-            return Err(foreign());
+            return Err(foreign_bytes());
         }
     }
     Ok(batch)
 }
 
-fn foreign() -> io::Error {
+fn foreign_bytes() -> io::Error {
     io::Error::other("the spool's file holds what the agent did not write")
 }
 
-/// The frame with `session` in it: the same bytes, unless it was said in another session.
-fn addressed(frame: &Bytes, session: u32) -> Bytes {
+/// Returns the frame with `session` in it: the same bytes, unless it was made for another session.
+fn with_session(frame: &Bytes, session: u32) -> Bytes {
     if frame.get(5..9) == Some(&session.to_le_bytes()) {
         return frame.clone();
     }

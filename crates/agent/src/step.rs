@@ -1,6 +1,6 @@
-//! A step's process: script file, shell, environment, user, pipes.
+//! Starts a step's process: script file, shell, environment, user, pipes.
 //!
-//! Called by `job` for each step. It starts the process and nothing more; who waits for it is `reaper`.
+//! `job` calls this for each step. It only starts the process; `reaper` waits for it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -19,56 +19,58 @@ use crate::reaper::Children;
 use crate::unstarted::{StartError, Wanted, is_foreign, no_directory};
 use crate::{sys, terminal};
 
-/// What the engine gives a container whose image sets no PATH.
+/// The PATH that the engine gives a container whose image sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Larger would be faster still, but one user's pipes may hold 64 MiB in all on a machine.
+/// A larger pipe would be faster still, but one user's pipes may hold only 64 MiB in all on a machine.
 const PIPE_LEN: usize = 256 << 10;
 
-/// A step, everything about it known.
+/// A step with all its texts evaluated.
 #[derive(Debug)]
-pub(crate) struct Ready {
+pub(crate) struct PreparedStep {
     pub(crate) run: String,
     pub(crate) shell: String,
     pub(crate) working_directory: Option<String>,
-    /// The job's variables, then the step's own over them.
+    /// The job's variables, overridden by the step's own.
     pub(crate) env: BTreeMap<String, String>,
-    /// Folders before those of PATH.
+    /// Folders to put before PATH.
     pub(crate) path: Vec<String>,
     pub(crate) account: Account,
     pub(crate) terminal: bool,
 }
 
-/// A step that runs.
+/// A running step.
 #[derive(Debug)]
 pub(crate) struct Running {
     /// Process and process group.
     pub(crate) pid: i32,
-    /// Not blocking.
+    /// Non-blocking.
     pub(crate) stdout: OwnedFd,
-    /// A terminal has none: all is in the other.
+    /// `None` for a terminal, where `stdout` carries everything.
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) files: StepFiles,
 }
 
-/// What all steps of a job have in common.
+/// Starts the steps of a job, with what they all share.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct StepLauncher {
     pub(crate) account: Account,
     pub(crate) workspace: PathBuf,
     pub(crate) scripts: PathBuf,
-    /// The image's environment, as PID 1 got it.
+    /// The image's environment, as PID 1 received it.
     image: BTreeMap<OsString, OsString>,
 }
 
-impl Surroundings {
+impl StepLauncher {
     pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf) -> Self {
         Self { account, workspace, scripts, image: std::env::vars_os().collect() }
     }
 
-    /// The environment of a step: the image's, with the account's HOME and USER, then the job's and the step's own.
-    fn environment(&self, ready: &Ready, files: &StepFiles) -> BTreeMap<OsString, OsString> {
+    /// Returns the environment of a step: the image's, with the account's HOME and USER, then the job's and the step's
+    /// own.
+    fn environment(&self, ready: &PreparedStep, files: &StepFiles) -> BTreeMap<OsString, OsString> {
         let (account, mut env) = (&ready.account, self.image.clone());
-        // The engine set root's HOME, because the agent is root; an image's own is kept for the image's own user.
+        // The engine set root's HOME, because the agent runs as root. A HOME set by the image is kept for the image's
+        // own user.
         let set_by_image = env.get(OsStr::new("HOME")).is_some_and(|home| home != "/root" && home != "/");
         if !set_by_image || account.uid != self.account.uid {
             env.insert("HOME".into(), account.home.clone().into());
@@ -89,7 +91,7 @@ impl Surroundings {
             env.insert("PATH".into(), path);
         }
         env.extend(files.variables());
-        // Git works in a folder of another user's only if it is told to.
+        // Git refuses to work in another user's folder unless told otherwise.
         if account.uid != self.account.uid && !env.contains_key(OsStr::new("GIT_CONFIG_COUNT")) {
             env.insert("GIT_CONFIG_COUNT".into(), "1".into());
             env.insert("GIT_CONFIG_KEY_0".into(), "safe.directory".into());
@@ -98,20 +100,20 @@ impl Surroundings {
         env
     }
 
-    /// Whether this machine runs the image's programs: of those that say that they are for another, one is tried.
+    /// Checks that this machine runs the image's programs: if the shell is a program for another machine, tries it.
     pub(crate) fn try_architecture(&self, shell_line: &str, children: &Children) -> Result<(), StartError> {
         let path = self.image.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        let (program, _) = shell(shell_line);
-        // What is in the workspace is the pipeline's own, and may not be there yet.
-        let Some(program) = find(program, path, Path::new("/")).filter(|program| is_foreign(program)) else {
+        let (program, _) = shell_command(shell_line);
+        // A program in the workspace is the pipeline's own, and may not exist yet.
+        let Some(program) = find_program(program, path, Path::new("/")).filter(|program| is_foreign(program)) else {
             return Ok(());
         };
         let mut command = Command::new(&program);
         command.current_dir("/").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         sys::detach_as(&mut command, &self.account, false);
-        sys::without_a_shell(&mut command).map_err(StartError::Spawn)?;
+        sys::exec_without_shell(&mut command).map_err(StartError::Spawn)?;
         match children.spawn(&mut command) {
-            // Emulated: that was all to know.
+            // Emulation works; nothing more to check.
             Ok(child) => {
                 if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -122,7 +124,7 @@ impl Surroundings {
                 let (account, env) = (&self.account, &self.image);
                 let wanted =
                     Wanted { program: &program, directory: Path::new("/"), workspace: &self.workspace, account, env };
-                Err(wanted.why_not(error))
+                Err(wanted.explain(error))
             }
         }
     }
@@ -132,7 +134,7 @@ impl Surroundings {
         &self,
         number: u16,
         attempt: u32,
-        ready: &Ready,
+        ready: &PreparedStep,
         children: &Children,
     ) -> Result<Running, StartError> {
         let directory = self.directory(ready)?;
@@ -141,15 +143,16 @@ impl Surroundings {
             .map_err(|source| self.no_script(&self.scripts, source))?;
         let env = self.environment(ready, &files);
         let path = env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        let (program, arguments) = shell(&ready.shell);
-        let found = find(program, path, &directory).ok_or_else(|| self.no_shell(program, path, &directory, ready))?;
+        let (program, arguments) = shell_command(&ready.shell);
+        let found =
+            find_program(program, path, &directory).ok_or_else(|| self.no_shell(program, path, &directory, ready))?;
         let script = self.write_script(&name, &ready.run)?;
 
         let mut command = Command::new(&found);
         command.args(arguments).arg(script).current_dir(&directory).env_clear().envs(&env);
         sys::detach_as(&mut command, &ready.account, ready.terminal);
         if is_foreign(&found) {
-            sys::without_a_shell(&mut command).map_err(StartError::Spawn)?;
+            sys::exec_without_shell(&mut command).map_err(StartError::Spawn)?;
         }
         let (stdout, stderr) = if ready.terminal {
             let (ours, theirs) = terminal::open(&ready.account).map_err(StartError::Terminal)?;
@@ -164,12 +167,12 @@ impl Surroundings {
         };
         let child = children.spawn(&mut command).map_err(|error| {
             let (account, workspace) = (&ready.account, &*self.workspace);
-            Wanted { program: &found, directory: &directory, workspace, account, env: &env }.why_not(error)
+            Wanted { program: &found, directory: &directory, workspace, account, env: &env }.explain(error)
         })?;
         Ok(Running { pid: child.id().cast_signed(), stdout, stderr, files })
     }
 
-    fn directory(&self, step: &Ready) -> Result<PathBuf, StartError> {
+    fn directory(&self, step: &PreparedStep) -> Result<PathBuf, StartError> {
         let wanted = step.working_directory.as_deref().unwrap_or_default();
         let path = self.workspace.join(wanted);
         if Path::new(wanted).components().any(|part| part == std::path::Component::ParentDir) {
@@ -178,7 +181,8 @@ impl Surroundings {
         if path.is_dir() { Ok(path) } else { Err(no_directory(&path, &self.workspace)) }
     }
 
-    /// The script as a file that the step's user can read. It stays to the job's end: shells read on while they run.
+    /// Writes the script to a file that the step's user can read. It stays until the job's end, because shells read it
+    /// while they run.
     fn write_script(&self, name: &str, text: &str) -> Result<PathBuf, StartError> {
         let path = self.scripts.join(name);
         let write = || {
@@ -191,7 +195,7 @@ impl Surroundings {
         }
     }
 
-    fn no_shell(&self, program: &str, path: &OsStr, directory: &Path, ready: &Ready) -> StartError {
+    fn no_shell(&self, program: &str, path: &OsStr, directory: &Path, ready: &PreparedStep) -> StartError {
         match candidates(program, path, directory).into_iter().find(|file| file.is_file()) {
             Some(file) => StartError::NotExecutable {
                 program: file.display().to_string(),
@@ -214,8 +218,8 @@ impl Surroundings {
     }
 }
 
-/// The shell's program and its arguments before the script.
-fn shell(shell: &str) -> (&str, Vec<&str>) {
+/// Returns the shell's program and its arguments before the script.
+fn shell_command(shell: &str) -> (&str, Vec<&str>) {
     match shell.trim() {
         "" | "sh" => ("sh", vec!["-e"]),
         "bash" => ("bash", vec!["-eo", "pipefail"]),
@@ -226,15 +230,15 @@ fn shell(shell: &str) -> (&str, Vec<&str>) {
     }
 }
 
-/// The program's file, by the step's PATH.
-fn find(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
+/// Finds the program's file in the step's PATH.
+fn find_program(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
     let runnable = |file: &PathBuf| {
         fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
     candidates(program, path, directory).into_iter().find(runnable)
 }
 
-/// Where a program may be, by the step's PATH; `sh` also where it always is.
+/// Lists where a program may be, by the step's PATH. `sh` may also be at its usual path.
 fn candidates(program: &str, path: &OsStr, directory: &Path) -> Vec<PathBuf> {
     if program.contains('/') {
         return vec![directory.join(program)];
@@ -247,14 +251,14 @@ fn candidates(program: &str, path: &OsStr, directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A pipe whose reading end does not block, and whose other end is the account's: `/dev/stdout` is opened anew.
+/// Creates a pipe with a non-blocking reading end. The account owns the other end, so that it can open `/dev/stdout`.
 fn pipe(account: &Account) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if account.differs_from_ours() {
         std::os::unix::fs::fchown(&write, Some(account.uid), Some(account.gid))?;
     }
     rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
-    // Over the user's limit the pipe stays small, and right.
+    // Over the user's limit the pipe stays small, which is fine.
     let _ = rustix::pipe::fcntl_setpipe_size(&read, PIPE_LEN);
     Ok((read, write))
 }
@@ -265,17 +269,17 @@ mod tests {
 
     #[test]
     fn every_shell_gets_the_arguments_that_stop_at_the_first_error() {
-        assert_eq!(shell("sh"), ("sh", vec!["-e"]));
-        assert_eq!(shell(""), ("sh", vec!["-e"]));
-        assert_eq!(shell("bash"), ("bash", vec!["-eo", "pipefail"]));
-        assert_eq!(shell("python3 -u"), ("python3", vec!["-u"]));
+        assert_eq!(shell_command("sh"), ("sh", vec!["-e"]));
+        assert_eq!(shell_command(""), ("sh", vec!["-e"]));
+        assert_eq!(shell_command("bash"), ("bash", vec!["-eo", "pipefail"]));
+        assert_eq!(shell_command("python3 -u"), ("python3", vec!["-u"]));
     }
 
     #[test]
     fn a_program_is_found_by_the_path_and_never_by_a_relative_entry() {
-        assert_eq!(find("sh", OsStr::new(""), Path::new("/")), Some("/bin/sh".into()));
-        assert_eq!(find("sh", OsStr::new("/nowhere:/bin"), Path::new("/")), Some("/bin/sh".into()));
-        assert_eq!(find("ls", OsStr::new("bin"), Path::new("/")), None);
-        assert_eq!(find("no-such-program", OsStr::new(DEFAULT_PATH), Path::new("/")), None);
+        assert_eq!(find_program("sh", OsStr::new(""), Path::new("/")), Some("/bin/sh".into()));
+        assert_eq!(find_program("sh", OsStr::new("/nowhere:/bin"), Path::new("/")), Some("/bin/sh".into()));
+        assert_eq!(find_program("ls", OsStr::new("bin"), Path::new("/")), None);
+        assert_eq!(find_program("no-such-program", OsStr::new(DEFAULT_PATH), Path::new("/")), None);
     }
 }

@@ -1,6 +1,6 @@
-//! The pipes of all steps that still hold one open, read into the spool through their maskers.
+//! The open pipes of all steps, read into the spool through their maskers.
 //!
-//! `job` decides when to read; this knows only how. A stream outlives its step when a background process keeps it.
+//! `job` decides when to read. A stream outlives its step when a background process keeps it open.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ pub(crate) struct Streams {
     buffer: Vec<u8>,
 }
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Got {
+pub(crate) enum ReadOutcome {
     Bytes(usize),
-    /// Nothing for now.
+    /// Nothing available now.
     Nothing,
-    /// It is over, and its stream removed.
+    /// The stream has ended and is removed.
     End,
 }
 
@@ -54,44 +54,44 @@ impl Streams {
         self.open.len()
     }
 
-    /// The pipes, to wait for.
+    /// Returns the pipes to wait for.
     pub(crate) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.open.iter().map(|stream| stream.pipe.as_fd())
     }
 
-    /// The place of a step's stream, if it is still open.
-    pub(crate) fn of_step(&self, step: u16, stderr: bool) -> Option<usize> {
+    /// Returns the place of a step's stream, if it is still open.
+    pub(crate) fn find(&self, step: u16, stderr: bool) -> Option<usize> {
         self.open.iter().position(|stream| stream.step == step && stream.stderr == stderr)
     }
 
     /// Reads once from the stream at `place`.
-    pub(crate) fn read(&mut self, place: usize, spool: &Spool) -> Result<Got, FrameError> {
-        let Some(stream) = self.open.get_mut(place) else { return Ok(Got::Nothing) };
+    pub(crate) fn read(&mut self, place: usize, spool: &Spool) -> Result<ReadOutcome, FrameError> {
+        let Some(stream) = self.open.get_mut(place) else { return Ok(ReadOutcome::Nothing) };
         match rustix::io::read(&stream.pipe, &mut self.buffer[..]) {
             Ok(0) => {}
             Ok(count) => {
                 let shown = stream.masker.push(&self.buffer[..count]);
-                say(spool, stream.step, stream.stderr, &shown)?;
-                return Ok(Got::Bytes(count));
+                append_output(spool, stream.step, stream.stderr, &shown)?;
+                return Ok(ReadOutcome::Bytes(count));
             }
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Got::Nothing),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(ReadOutcome::Nothing),
             Err(_) => {}
         }
         self.close(place, spool)?;
-        Ok(Got::End)
+        Ok(ReadOutcome::End)
     }
 
-    /// Ends the stream at `place`: what its masker holds back is shown.
+    /// Closes the stream at `place`, and writes out what its masker held back.
     pub(crate) fn close(&mut self, place: usize, spool: &Spool) -> Result<(), FrameError> {
         let mut stream = self.open.swap_remove(place);
         let shown = stream.masker.finish();
-        say(spool, stream.step, stream.stderr, &shown)
+        append_output(spool, stream.step, stream.stderr, &shown)
     }
 }
 
-fn say(spool: &Spool, step: u16, stderr: bool, bytes: &[u8]) -> Result<(), FrameError> {
+fn append_output(spool: &Spool, step: u16, stderr: bool, bytes: &[u8]) -> Result<(), FrameError> {
     for part in bytes.chunks(CHUNK) {
-        spool.say_output(step, stderr, clock::now_ms(), part)?;
+        spool.append_output(step, stderr, clock::now_ms(), part)?;
     }
     Ok(())
 }

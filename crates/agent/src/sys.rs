@@ -1,6 +1,7 @@
-//! What no safe wrapper gives: `wait4`, becoming a user between fork and exec, ids of our own, and descriptors by their number.
+//! System calls without a safe wrapper: `wait4`, changing the user between fork and exec, the agent's own ids, and
+//! descriptors by number.
 //!
-//! Everything unsafe in this crate is here. Called by `reaper`, `step` and at the start.
+//! All unsafe code of this crate is here. Called by `reaper`, `step` and at the start.
 
 #![expect(
     unsafe_code,
@@ -15,7 +16,7 @@ use std::process::Command;
 
 use crate::account::Account;
 
-/// A child that ended, and what it used.
+/// A child that ended, with its resource usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reaped {
     pub(crate) pid: i32,
@@ -31,7 +32,7 @@ pub(crate) enum End {
     Signaled(i32),
 }
 
-/// Takes one child that has ended, if there is one. Never waits.
+/// Reaps one child that has ended, if there is one. Never waits.
 pub(crate) fn reap_one() -> Option<Reaped> {
     loop {
         let mut status = 0;
@@ -55,13 +56,14 @@ pub(crate) fn reap_one() -> Option<Reaped> {
     }
 }
 
-/// Lets `command` run in a session (and so process group) of its own, as `account`; with the terminal
-/// that is its standard input, if it has one.
+/// Makes `command` run in its own session (and so process group) as `account`, with the terminal on its standard input
+/// as controlling terminal, if it has one.
 pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool) {
     let (uid, gid) = (account.uid, account.gid);
     let groups = account.groups.clone();
     let become_user = account.differs_from_ours();
-    // SAFETY: the closure runs between fork and exec: it makes plain system calls on values made before, and allocates nothing.
+    // SAFETY: the closure runs between fork and exec; it makes plain system calls on values made before, and allocates
+    // nothing.
     unsafe {
         command.pre_exec(move || {
             check(libc::setsid())?;
@@ -78,8 +80,9 @@ pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool
     }
 }
 
-/// Lets `command` run its program itself or fail. Without this a shell reads what the kernel does not take for a program.
-pub(crate) fn without_a_shell(command: &mut Command) -> io::Result<()> {
+/// Makes `command` exec its program directly or fail. Otherwise a shell would run a file that the kernel does not
+/// accept as a program.
+pub(crate) fn exec_without_shell(command: &mut Command) -> io::Result<()> {
     let string = |parts: &[&[u8]]| CString::new(parts.concat()).map_err(io::Error::other);
     let program = string(&[command.get_program().as_bytes()])?;
     let mut arguments = vec![program.clone()];
@@ -90,13 +93,13 @@ pub(crate) fn without_a_shell(command: &mut Command) -> io::Result<()> {
     for (name, value) in command.get_envs() {
         env.push(string(&[name.as_bytes(), b"=", value.unwrap_or_default().as_bytes()])?);
     }
-    // Numbers, because pointers do not go from thread to thread.
+    // Addresses as numbers, because pointers cannot be sent between threads.
     let addresses = |strings: &[CString]| {
         strings.iter().map(|string| string.as_ptr().expose_provenance()).chain([0]).collect::<Vec<usize>>()
     };
     let (argv, envp) = (addresses(&arguments), addresses(&env));
-    // SAFETY: the closure runs between fork and exec and allocates nothing; both arrays end with a null pointer, and the strings
-    // that they lead to live as long as the closure, which owns them.
+    // SAFETY: the closure runs between fork and exec and allocates nothing. Both arrays end with a null pointer, and
+    // the strings that they point to live as long as the closure, which owns them.
     unsafe {
         command.pre_exec(move || {
             let _owned = (&arguments, &env);
@@ -106,16 +109,18 @@ pub(crate) fn without_a_shell(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-/// Where real and saved ids are taken from: what no system gives to anybody, then what the smallest user namespaces still know.
+/// Where real and saved ids are taken from: ids that no system assigns, then ids that even the smallest user namespaces
+/// have.
 const OWN_IDS: [u32; 2] = [3 << 30, 65_500];
 
-/// Gives the agent real and saved ids that nobody else has; its effective ones stay root's.
+/// Gives the agent real and saved ids that nobody else has; its effective ids stay root's.
 ///
-/// The kernel lets a process set another's limits, or look into it, without a capability if its ids equal all three of the other's
-/// (`check_prlimit_permission`, `__ptrace_may_access`). A step may be root, or may become anyone: the agent's three differ from each
-/// other, so that nobody's do. Files that it makes are owned by its effective ids, and steps set all three of theirs.
+/// The kernel lets a process set another's limits, or inspect it, without a capability if its ids equal all three of
+/// the other's (`check_prlimit_permission`, `__ptrace_may_access`). A step may be root, or may become any user. The
+/// agent's three ids differ from each other, so no process can match them. Files that the agent creates are owned by
+/// its effective ids, and steps set all three of theirs.
 ///
-/// Without the right to do so it stays as it is.
+/// Without permission, the ids stay as they are.
 pub(crate) fn take_own_ids() {
     if rustix::process::geteuid().as_raw() != 0 {
         return;
@@ -129,20 +134,21 @@ pub(crate) fn take_own_ids() {
     }
 }
 
-/// Ends everyone in our PID namespace at once, so that nobody can outrun it. Only as its PID 1.
+/// Kills everyone in the agent's PID namespace at once, so that no process can outrun it. Only as PID 1.
 pub(crate) fn kill_everyone() {
     if rustix::process::getpid().is_init() {
-        // SAFETY: a plain system call; -1 leaves out ourselves.
+        // SAFETY: a plain system call; -1 leaves out the caller.
         unsafe { libc::kill(-1, libc::SIGKILL) };
     }
 }
 
-/// Marks every descriptor we were started with, but the three standard ones, close-on-exec. (Ours are made so.)
+/// Marks all inherited descriptors except the three standard ones close-on-exec. (The agent's own are created so.)
 pub(crate) fn keep_descriptors_from_children() -> io::Result<()> {
     for entry in std::fs::read_dir("/proc/self/fd")? {
         let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<libc::c_int>().ok()) else { continue };
         if fd > 2 {
-            // SAFETY: sets a flag of a descriptor by its number; one that is gone meanwhile gives an error, and nothing else.
+            // SAFETY: sets a flag of a descriptor by its number; one that is closed meanwhile gives an error, and
+            // nothing else.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }

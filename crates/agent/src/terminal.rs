@@ -1,6 +1,6 @@
-//! A terminal for a step that asks for one: what it prints looks as it would to a person.
+//! A terminal for a step that asks for one, so that programs print as they do for a person.
 //!
-//! Called by `step`. Nobody types: what a step reads from it never comes.
+//! `step` calls this. Nobody types: a step that reads from it waits forever.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,8 @@ use rustix::termios::{LocalModes, OptionalActions, OutputModes, Winsize, tcgetat
 
 use crate::account::Account;
 
-/// Our end, which does not block, and the step's. What the step writes comes out as it is, newlines too, and nothing is echoed.
+/// Returns the agent's end, which does not block, and the step's end. Output passes unchanged, including newlines, and
+/// there is no echo.
 pub(crate) fn open(account: &Account) -> io::Result<(OwnedFd, OwnedFd)> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     grantpt(&ours)?;

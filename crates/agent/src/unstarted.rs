@@ -1,7 +1,7 @@
-//! Why a step's program did not start, and whose doing that is: told from the kernel's error and a look at what it was about.
+//! Finds out why a step's program did not start and who is at fault, from the kernel's error and the files involved.
 //!
-//! The kernel says one word for several things: "no such file" of a program whose loader is missing, too. Called by `step` when a
-//! program could not be run; knows no job.
+//! One error of the kernel covers several causes: "no such file" also means that a program's loader is missing. `step`
+//! calls this when a program could not be run. It knows no job.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,13 +14,13 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::account::Account;
-use crate::files::{self, MAX_STRING};
+use crate::files::{self, MAX_VARIABLE};
 
-/// What is read of a program to see what it is.
+/// Bytes of a program read to identify it.
 const HEAD: u64 = 64 << 10;
-/// An interpreter may have one itself.
+/// The most interpreters followed; an interpreter may have one itself.
 const INTERPRETERS: usize = 4;
-/// The exit code of a job whose step did not start, as shells have it.
+/// The exit code of a step that did not start, as in shells.
 pub(crate) const NOT_STARTED: i32 = 126;
 
 /// Why a step did not start.
@@ -36,7 +36,7 @@ pub(crate) enum StartError {
         "`{program}` is a program for {theirs}, and this engine runs {ours}: use an image for {ours}, or install emulation of {theirs} (binfmt) on the engine's host"
     )]
     Foreign { program: String, theirs: String, ours: String, of_workspace: bool },
-    #[error("`{program}` is no program: neither one for this machine nor a script that begins with `#!`")]
+    #[error("`{program}` is not a program: neither one for this machine nor a script that begins with `#!`")]
     NotAProgram { program: String, of_workspace: bool },
     #[error(
         "`{program}` needs `{loader}` to be loaded, which is not in the image: use an image that has it, or a program that is linked statically"
@@ -71,15 +71,15 @@ pub(crate) enum StartError {
     Spawn(io::Error),
 }
 
-/// Whose doing it is that a step did not start.
+/// Who is at fault when a step does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The pipeline's or a command's: the step has failed.
+    /// The pipeline or a command: the step has failed.
     Commands,
-    /// Of the image, or ours: the job cannot be run as planned.
+    /// The image or Longshore: the job cannot run as planned.
     Ours(AgentError),
-    /// Ours, and the next try may do.
-    Passing(AgentError),
+    /// Longshore, but the next try may succeed.
+    Transient(AgentError),
 }
 
 impl StartError {
@@ -100,7 +100,7 @@ impl StartError {
                 Fault::Ours(AgentError::DiskFull)
             }
             Self::Script { .. } => Fault::Ours(AgentError::Internal),
-            Self::Terminal(_) | Self::Spawn(_) => Fault::Passing(AgentError::Internal),
+            Self::Terminal(_) | Self::Spawn(_) => Fault::Transient(AgentError::Internal),
             Self::LongVariable { .. }
             | Self::LongEnvironment { .. }
             | Self::NoDirectory { .. }
@@ -112,7 +112,7 @@ impl StartError {
     }
 }
 
-/// A program that was to be run.
+/// A program that should run.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) program: &'a Path,
@@ -123,8 +123,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Why it was not.
-    pub(crate) fn why_not(&self, error: io::Error) -> StartError {
+    /// Returns why it did not start.
+    pub(crate) fn explain(&self, error: io::Error) -> StartError {
         let program = self.program.display().to_string();
         let of_workspace = self.program.starts_with(self.workspace);
         match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -132,16 +132,18 @@ impl Wanted<'_> {
             Some(Errno::NOENT | Errno::NOTDIR) if !self.directory.is_dir() => {
                 no_directory(self.directory, self.workspace)
             }
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::NOEXEC) => match look_at(self.program) {
-                Look::Foreign { theirs } => StartError::Foreign { program, theirs, ours: ours(), of_workspace },
-                Look::NoLoader(loader) => StartError::NoLoader { program, loader, of_workspace },
-                Look::NoProgram => StartError::NotAProgram { program, of_workspace },
-                Look::Fine => StartError::Spawn(error),
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::NOEXEC) => match inspect(self.program) {
+                Inspection::Foreign { theirs } => {
+                    StartError::Foreign { program, theirs, ours: own_architecture(), of_workspace }
+                }
+                Inspection::NoLoader(loader) => StartError::NoLoader { program, loader, of_workspace },
+                Inspection::NotAProgram => StartError::NotAProgram { program, of_workspace },
+                Inspection::Runnable => StartError::Spawn(error),
             },
             Some(Errno::ACCESS | Errno::PERM) => {
                 StartError::NotExecutable { program, user: self.account.name.clone(), of_workspace }
             }
-            Some(Errno::AGAIN) => match processes() {
+            Some(Errno::AGAIN) => match process_count() {
                 Some((current, most)) if current >= most => StartError::TooManyProcesses { current, most },
                 Some(_) | None => StartError::Spawn(error),
             },
@@ -149,14 +151,14 @@ impl Wanted<'_> {
         }
     }
 
-    /// What of the environment is too much; nothing where it is something else.
+    /// Returns which part of the environment is too long; `None` if there is none.
     fn too_long(&self) -> Option<StartError> {
         let length = |(name, value): &(&OsString, &OsString)| name.len() + value.len() + 2;
         let shown = |name: &OsStr| name.to_string_lossy().chars().take(64).collect::<String>();
         let mut variables: Vec<_> = self.env.iter().collect();
         variables.sort_by_key(|variable| std::cmp::Reverse(length(variable)));
         let longest = variables.first()?;
-        if length(longest) > MAX_STRING {
+        if length(longest) > MAX_VARIABLE {
             return Some(StartError::LongVariable { name: shown(longest.0), length: length(longest) });
         }
         let names: Vec<_> = variables
@@ -169,7 +171,7 @@ impl Wanted<'_> {
     }
 }
 
-/// A working directory that is not there.
+/// The error for a missing working directory.
 pub(crate) fn no_directory(directory: &Path, workspace: &Path) -> StartError {
     if workspace.is_dir() {
         StartError::NoDirectory { path: directory.display().to_string() }
@@ -178,13 +180,13 @@ pub(crate) fn no_directory(directory: &Path, workspace: &Path) -> StartError {
     }
 }
 
-/// Whether the program says that it is for another machine. Whether this one runs it all the same, only an attempt tells.
+/// Returns whether the program is made for another machine. Only a try shows whether this one can run it all the same.
 pub(crate) fn is_foreign(program: &Path) -> bool {
-    matches!(look_at(program), Look::Foreign { .. })
+    matches!(inspect(program), Inspection::Foreign { .. })
 }
 
-/// This machine's architecture, as images call it.
-fn ours() -> String {
+/// Returns this machine's architecture, as images name it.
+fn own_architecture() -> String {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -196,49 +198,49 @@ fn ours() -> String {
     .to_owned()
 }
 
-/// What a program's file says of itself.
+/// What a program's file tells about it.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
-    Fine,
+enum Inspection {
+    Runnable,
     Foreign { theirs: String },
     NoLoader(String),
-    NoProgram,
+    NotAProgram,
 }
 
-fn look_at(program: &Path) -> Look {
+fn inspect(program: &Path) -> Inspection {
     let mut program = program.to_owned();
     for _ in 0..INTERPRETERS {
-        let Ok(head) = files::read_regular(&program, OFlags::empty(), HEAD) else { return Look::Fine };
+        let Ok(head) = files::read_regular(&program, OFlags::empty(), HEAD) else { return Inspection::Runnable };
         let loader = if let Some(line) = head.strip_prefix(b"#!") {
             let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
             match words.next() {
-                Some(word) => path(word),
-                None => return Look::NoProgram,
+                Some(word) => path_from_bytes(word),
+                None => return Inspection::NotAProgram,
             }
         } else {
-            let Some(elf) = Elf::of(&head) else { return Look::NoProgram };
-            if elf.machine() != ours() {
-                return Look::Foreign { theirs: elf.machine() };
+            let Some(elf) = Elf::parse(&head) else { return Inspection::NotAProgram };
+            if elf.machine() != own_architecture() {
+                return Inspection::Foreign { theirs: elf.machine() };
             }
             match elf.loader() {
-                Some(loader) => path(loader),
-                None => return Look::Fine,
+                Some(loader) => path_from_bytes(loader),
+                None => return Inspection::Runnable,
             }
         };
         if !loader.exists() {
-            return Look::NoLoader(loader.display().to_string());
+            return Inspection::NoLoader(loader.display().to_string());
         }
         program = loader;
     }
-    Look::Fine
+    Inspection::Runnable
 }
 
-fn path(bytes: &[u8]) -> PathBuf {
+fn path_from_bytes(bytes: &[u8]) -> PathBuf {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// The head of an ELF file.
+/// The header of an ELF file.
 struct Elf<'a> {
     bytes: &'a [u8],
     wide: bool,
@@ -246,14 +248,14 @@ struct Elf<'a> {
 }
 
 impl<'a> Elf<'a> {
-    fn of(bytes: &'a [u8]) -> Option<Self> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
         if !bytes.starts_with(b"\x7fELF") || bytes.len() < 20 {
             return None;
         }
         Some(Self { bytes, wide: bytes[4] == 2, little: bytes[5] != 2 })
     }
 
-    /// `length` bytes as a number; what lies behind the end is 0.
+    /// Reads `length` bytes as a number; returns 0 beyond the end.
     fn number(&self, at: usize, length: usize) -> usize {
         let Some(bytes) = at.checked_add(length).and_then(|end| self.bytes.get(at..end)) else { return 0 };
         let add = |sum: u64, byte: &u8| (sum << 8) | u64::from(*byte);
@@ -261,7 +263,7 @@ impl<'a> Elf<'a> {
         usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
-    /// The architecture, as images call it.
+    /// Returns the architecture, as images name it.
     fn machine(&self) -> String {
         match (self.number(18, 2), self.little) {
             (3, _) => "386",
@@ -280,7 +282,7 @@ impl<'a> Elf<'a> {
         .to_owned()
     }
 
-    /// What loads it, if it is not static.
+    /// Returns the program's loader, or `None` if it is static.
     fn loader(&self) -> Option<&'a [u8]> {
         const INTERPRETER: usize = 3;
         let (table, size, count) = if self.wide {
@@ -301,8 +303,8 @@ impl<'a> Elf<'a> {
     }
 }
 
-/// How many processes and threads the job has, and how many it may have; nothing where that cannot be told or is not limited.
-fn processes() -> Option<(u64, u64)> {
+/// Returns how many processes and threads the job has, and its limit; `None` if unknown or unlimited.
+fn process_count() -> Option<(u64, u64)> {
     ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].iter().find_map(|folder| {
         let number = |file: &str| fs::read_to_string(format!("{folder}/{file}")).ok()?.trim().parse().ok();
         Some((number("pids.current")?, number("pids.max")?))
@@ -315,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    /// The first bytes of a program, 64 bits wide, that is loaded by `loader`.
+    /// Builds the beginning of a 64-bit program that is loaded by `loader`.
     fn elf(machine: u8, loader: &str) -> Vec<u8> {
         let mut bytes = vec![0; 64 + 56];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -334,24 +336,24 @@ mod tests {
     #[test]
     fn what_a_program_needs_is_read_from_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        let look = |bytes: &[u8]| {
+        let inspected = |bytes: &[u8]| {
             let program = folder.path().join("program");
             fs::write(&program, bytes).unwrap();
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-            look_at(&program)
+            inspect(&program)
         };
-        let own = if ours() == "arm64" { 183 } else { 62 };
+        let own = if own_architecture() == "arm64" { 183 } else { 62 };
         let other = if own == 62 { 183 } else { 62 };
         let theirs = if own == 62 { "arm64" } else { "amd64" }.to_owned();
-        assert_eq!(look(&elf(own, "")), Look::Fine);
-        assert_eq!(look(&elf(other, "/lib/ld.so")), Look::Foreign { theirs });
-        assert_eq!(look(&elf(own, "/no/such/ld.so")), Look::NoLoader("/no/such/ld.so".into()));
-        assert_eq!(look(b"#!/no/such/interpreter -x\n"), Look::NoLoader("/no/such/interpreter".into()));
-        assert_eq!(look(b"#!\n"), Look::NoProgram);
-        assert_eq!(look(b"not a program"), Look::NoProgram);
-        assert_eq!(look(b""), Look::NoProgram);
+        assert_eq!(inspected(&elf(own, "")), Inspection::Runnable);
+        assert_eq!(inspected(&elf(other, "/lib/ld.so")), Inspection::Foreign { theirs });
+        assert_eq!(inspected(&elf(own, "/no/such/ld.so")), Inspection::NoLoader("/no/such/ld.so".into()));
+        assert_eq!(inspected(b"#!/no/such/interpreter -x\n"), Inspection::NoLoader("/no/such/interpreter".into()));
+        assert_eq!(inspected(b"#!\n"), Inspection::NotAProgram);
+        assert_eq!(inspected(b"not a program"), Inspection::NotAProgram);
+        assert_eq!(inspected(b""), Inspection::NotAProgram);
         let real = std::env::current_exe().unwrap();
-        assert_eq!(look_at(&real), Look::Fine);
+        assert_eq!(inspect(&real), Inspection::Runnable);
     }
 
     #[test]
@@ -359,9 +361,9 @@ mod tests {
         for at in 0..120 {
             let mut bytes = elf(62, "/lib/ld.so");
             bytes[at] = 0xff;
-            let _ = Elf::of(&bytes).map(|elf| (elf.machine(), elf.loader().map(<[u8]>::to_vec)));
+            let _ = Elf::parse(&bytes).map(|elf| (elf.machine(), elf.loader().map(<[u8]>::to_vec)));
             bytes.truncate(at);
-            let _ = Elf::of(&bytes).map(|elf| (elf.machine(), elf.loader().map(<[u8]>::to_vec)));
+            let _ = Elf::parse(&bytes).map(|elf| (elf.machine(), elf.loader().map(<[u8]>::to_vec)));
         }
     }
 }

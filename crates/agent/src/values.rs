@@ -1,7 +1,7 @@
-//! What expressions of a job can ask for, as it stands between two steps.
+//! The values that a job's expressions can use, as they stand between two steps.
 //!
-//! Owned by `job`, which tells it how steps end. What the runner knew came with the plan; `steps`, `env`, files and how things have
-//! gone so far are known here alone.
+//! Owned by `job`, which reports the ends of steps. What the runner knew came with the plan; only the agent knows
+//! `steps`, `env`, files and the progress so far.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// What is known before the first step.
+    /// The values before the first step.
     pub(crate) fn new(known: BTreeMap<String, Value>, workspace: PathBuf) -> Self {
         let mut values = Self {
             contexts: known,
@@ -37,12 +37,12 @@ impl Values {
         values
     }
 
-    /// How it has gone so far.
-    pub(crate) fn go_on(&mut self, failed: bool, canceled: bool) {
+    /// Sets the progress so far.
+    pub(crate) fn set_progress(&mut self, failed: bool, canceled: bool) {
         self.progress = Progress { failed, canceled, skipped: false };
     }
 
-    /// The job's variables: its own, and what steps have added.
+    /// Returns the job's variables: its own, and those that steps have added.
     pub(crate) const fn env(&self) -> &BTreeMap<String, String> {
         &self.env
     }
@@ -52,10 +52,10 @@ impl Values {
         self.contexts.insert("env".to_owned(), Value::map(self.env.clone()));
     }
 
-    /// A step is over: what `steps.<id>` says from here on. `outcome` is the step's own end, `conclusion` what it means to the job.
+    /// Records a step's end in `steps.<id>`. `outcome` is the step's own end, `conclusion` its meaning for the job.
     pub(crate) fn step_ended(&mut self, id: Option<&str>, result: &StepResult, continue_on_error: bool) {
         let Some(id) = id else { return };
-        let outcome = word(result.status);
+        let outcome = status_word(result.status);
         let conclusion = match result.status {
             StepStatus::Failure | StepStatus::Error | StepStatus::TimedOut if continue_on_error => "success",
             _ => outcome,
@@ -69,22 +69,23 @@ impl Values {
         self.contexts.insert("steps".to_owned(), Value::Map(self.steps.clone()));
     }
 
-    /// Variables of a step, each seeing the job's; then a view that has them too.
+    /// Evaluates a step's variables, each of which sees the job's. Returns them, and a view of the contexts that
+    /// includes them.
     pub(crate) fn with_step_env(
         &self,
         env: &BTreeMap<String, Template>,
-    ) -> Result<(BTreeMap<String, String>, Within<'_>), EvalError> {
+    ) -> Result<(BTreeMap<String, String>, ValuesWithStepEnv<'_>), EvalError> {
         let mut filled = BTreeMap::new();
         for (name, value) in env {
             filled.insert(name.clone(), value.evaluate(self)?);
         }
         let mut all = self.env.clone();
         all.extend(filled.clone());
-        Ok((filled, Within { values: self, env: Value::map(all) }))
+        Ok((filled, ValuesWithStepEnv { values: self, env: Value::map(all) }))
     }
 }
 
-const fn word(status: StepStatus) -> &'static str {
+const fn status_word(status: StepStatus) -> &'static str {
     match status {
         StepStatus::Success => "success",
         StepStatus::Failure => "failure",
@@ -113,14 +114,14 @@ impl Context for Values {
     }
 }
 
-/// The same, with a step's own variables in `env`.
+/// The contexts with a step's own variables in `env`.
 #[derive(Debug)]
-pub(crate) struct Within<'a> {
+pub(crate) struct ValuesWithStepEnv<'a> {
     values: &'a Values,
     env: Value,
 }
 
-impl Context for Within<'_> {
+impl Context for ValuesWithStepEnv<'_> {
     fn context(&self, name: &str) -> Option<&Value> {
         if name == "env" { Some(&self.env) } else { self.values.context(name) }
     }

@@ -1,4 +1,4 @@
-//! What a process's end means for its step, and a step's end for its job. Pure; called by `job`.
+//! Derives a step's result from the end of its process, and the job's result from a step's. Pure; called by `job`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::clock;
 use crate::sys::{End, Reaped};
 use crate::unstarted::NOT_STARTED;
 
-/// The result of a step whose process ended; `why` says if it was ended by us.
-pub(crate) fn judge(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> StepResult {
+/// Returns the result of a step whose process ended; `why` is set if the agent ended it.
+pub(crate) fn step_result(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> StepResult {
     let (exit_code, signal) = match reaped.end {
         End::Exited(code) => (code, None),
         End::Signaled(signal) => (128 + signal, Some(signal)),
@@ -29,8 +29,8 @@ pub(crate) fn judge(reaped: &Reaped, why: Option<StepStatus>, wall_ms: u64) -> S
     }
 }
 
-/// The result of a step that did not run.
-pub(crate) const fn skipped() -> StepResult {
+/// Returns the result of a step that did not run.
+pub(crate) const fn skipped_result() -> StepResult {
     StepResult {
         status: StepStatus::Skipped,
         exit_code: None,
@@ -44,8 +44,8 @@ pub(crate) const fn skipped() -> StepResult {
     }
 }
 
-/// What the job's result is if nothing worse comes after this step.
-pub(crate) fn failure_of(number: u16, step: &StepSpec, result: &StepResult) -> Option<JobResult> {
+/// Returns the job's failure after this step; `None` if the step does not fail the job.
+pub(crate) fn job_failure(number: u16, step: &StepSpec, result: &StepResult) -> Option<JobResult> {
     match result.status {
         StepStatus::Success | StepStatus::Skipped | StepStatus::Canceled => None,
         StepStatus::TimedOut => Some(JobResult::TimedOut { limit_ms: step.timeout_ms.unwrap_or(result.wall_ms) }),
@@ -57,8 +57,8 @@ pub(crate) fn failure_of(number: u16, step: &StepSpec, result: &StepResult) -> O
     }
 }
 
-/// The message that says a step's result.
-pub(crate) fn finished(step: u16, result: StepResult) -> FromAgent {
+/// Builds the message with a step's result.
+pub(crate) fn step_finished(step: u16, result: StepResult) -> FromAgent {
     FromAgent::StepFinished { step, time_ms: clock::now_ms(), result }
 }
 

@@ -1,4 +1,4 @@
-//! A bell for the job's loop, which waits in `poll`, and the mailbox that rings it.
+//! Wakes the job's loop, which waits in `poll`, and passes events to it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::checkout::Chunk;
 use crate::sys::Reaped;
 
-/// The bell.
+/// An event descriptor that the job's loop waits for.
 #[derive(Debug)]
 pub(crate) struct Wake(OwnedFd);
 
@@ -21,11 +21,11 @@ impl Wake {
     }
 
     pub(crate) fn ring(&self) {
-        // The only failure is a counter that is full: it rings already.
+        // It can only fail if the counter is full, which means it is set already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    pub(crate) fn silence(&self) {
+    pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0_u8; 8]);
     }
 }
@@ -36,18 +36,19 @@ impl AsFd for Wake {
     }
 }
 
-/// What the other threads tell the job's loop.
+/// Events that the other threads post to the job's loop.
 #[derive(Debug)]
 pub(crate) enum Event {
     Plan(Box<JobSpec>, std::sync::mpsc::Receiver<Chunk>),
-    /// Nobody can send a plan any more, or it cannot be read.
+    /// No plan can arrive any more, or it cannot be read.
     NoPlan(String),
     CheckedOut(Result<(), String>),
     Ended(Reaped),
     Cancel,
 }
 
-/// The way to the job's loop. Its channel is bounded; the loop empties it in every turn, so nobody waits long.
+/// The sender of events to the job's loop. Its channel is bounded; the loop empties it in every turn, so nobody waits
+/// long.
 #[derive(Debug, Clone)]
 pub(crate) struct Mailbox {
     events: SyncSender<Event>,
@@ -59,7 +60,7 @@ impl Mailbox {
         Self { events, wake }
     }
 
-    /// Posts an event. When the job is over nobody listens, and nothing is lost.
+    /// Posts an event. After the job's end the event is dropped, which loses nothing.
     pub(crate) fn post(&self, event: Event) {
         if self.events.send(event).is_ok() {
             self.wake.ring();

@@ -1,4 +1,4 @@
-//! Cancel, timeouts, grace.
+//! Cancel, timeouts, grace period.
 
 #![expect(clippy::unwrap_used, reason = "what the tests share belongs to the tests")]
 

@@ -1,4 +1,5 @@
-//! What the pipeline language promises of steps: expressions, outputs, variables, tries, terminals, the background.
+//! What the pipeline language promises about steps: expressions, outputs, variables, tries, terminals, background
+//! steps.
 
 mod support;
 
@@ -214,7 +215,7 @@ fn the_end_of_a_background_step_is_told_when_it_comes_and_not_with_the_step_besi
     assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 5, out_of_memory: false }));
 }
 
-/// Waits until what it is given as `$1` is there.
+/// A script that waits until the file `$1` exists.
 const UNTIL: &str = "until [ -e $1 ]; do sleep 0.01; done";
 
 fn until(file: &str) -> String {
@@ -245,7 +246,7 @@ fn a_background_step_that_has_ended_hands_on_what_any_other_does() {
     assert_eq!(log.result, Some(JobResult::Success), "{log:?}");
     assert_eq!(log.stdout(3), "[1][1][success][]\nmine\n");
     assert_eq!((log.steps[&1].summary.as_str(), log.steps[&1].outputs["v"].as_str()), ("# well\n", "1"));
-    // One that ends with the job has told as much, and what its process makes of TERM is no failure.
+    // A step that ends with the job passes its values on too, and its exit after TERM is no failure.
     assert_eq!((log.outputs["v"].as_str(), log.outputs["late"].as_str()), ("1", "2-success"));
     assert_eq!((log.steps[&0].status, log.steps[&0].exit_code), (StepStatus::Success, None));
 }
@@ -263,7 +264,7 @@ fn a_background_step_ends_when_its_time_is_over() {
     assert_eq!(log.result, Some(JobResult::TimedOut { limit_ms: 200 }), "{log:?}");
     assert_eq!((log.steps[&0].status, log.stdout(2).as_str()), (StepStatus::TimedOut, "timed-out 1\n"));
     assert!(log.steps[&0].wall_ms < 20_000);
-    // Beside a step that waits for nothing the clock runs as well.
+    // Its clock runs beside a step that waits for nothing too.
     let log = run(vec![
         StepSpec {
             timeout_ms: Some(100),
@@ -318,19 +319,19 @@ fn a_variable_that_no_program_could_be_given_is_named_by_the_step_that_writes_it
     ]);
     assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 1, out_of_memory: false }));
     assert!(log.notes[0].contains("`BIG`") && log.notes[0].contains("128 KiB"), "{:?}", log.notes);
-    // Over the limit of the file, too.
+    // Beyond the file's limit, too.
     let log =
         run(vec![step("printf 'BIG<<E\\n%s\\nE\\n' \"$(head -c 400000 /dev/zero | tr '\\0' x)\" >> $LONGSHORE_ENV")]);
     assert!(log.notes[0].contains("`BIG`") && log.notes[0].contains("400000"), "{:?}", log.notes);
     let log = run(vec![step("head -c 3000000 /dev/zero | tr '\\0' x >> $LONGSHORE_ENV")]);
     assert_eq!(log.steps[&0].status, StepStatus::Failure);
-    // The longest that there may be.
+    // The longest possible variable.
     let log = run(vec![
         step("echo \"BIG=$(head -c 131067 /dev/zero | tr '\\0' x)\" >> $LONGSHORE_ENV"),
         step("echo ${#BIG}"),
     ]);
     assert_eq!((log.result.clone(), log.stdout(1).as_str()), (Some(JobResult::Success), "131067\n"), "{:?}", log.notes);
-    // Folders before PATH make one variable of it.
+    // Folders before PATH become part of one variable.
     let many = "i=0; while [ $i -lt 100 ]; do printf '/%01000d\\n' 0; i=$((i+1)); done >> $LONGSHORE_PATH";
     let log = run(vec![step(many), step("echo never")]);
     assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 1, out_of_memory: false }));

@@ -1,4 +1,4 @@
-//! Bytes: any, many, hidden.
+//! Output: any bytes, many bytes, masked bytes.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what the tests share belongs to the tests")]
 
@@ -26,7 +26,7 @@ fn a_line_of_ten_megabytes_arrives_whole() {
     assert!(line[..10_000_000].iter().all(|byte| *byte == b'x'));
 }
 
-/// Resident memory of a process, in KiB.
+/// Returns the resident memory of a process, in KiB.
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that come, go, die and fight; the spool; the checkout.
+//! Clients that connect, leave, die and compete; the spool; the checkout.
 
 #![expect(clippy::unwrap_used, reason = "what the tests share belongs to the tests")]
 
@@ -10,7 +10,7 @@ use longshore_agent_protocol::spool::segment_name;
 use longshore_agent_protocol::{FrameError, StepSpec, ToAgent, encode_from_agent, encode_marker};
 use support::{Agent, Limits, Log, NONCE, eventually, step};
 
-/// A step that waits until the test makes a file.
+/// Returns a step that waits until the test creates a file.
 fn gate(agent: &Agent) -> (StepSpec, std::path::PathBuf) {
     let file = agent.root.path().join("gate");
     (step(&format!("while [ ! -e {} ]; do sleep 0.01; done", file.display())), file)
@@ -28,7 +28,7 @@ fn a_client_that_dies_within_a_frame_loses_nothing_for_the_next_one() {
     agent.begin(vec![step("echo one; echo two >&2"), gate, step("echo three")]);
     agent.until(is_output);
     let stored = agent.last_seq;
-    // Half a cancel, and then nobody.
+    // Half a cancel, then the client is gone.
     let half = agent.encoded(1, &ToAgent::Cancel);
     agent.write(&half[..half.len() - 3]);
     std::fs::write(open, "").unwrap();
@@ -68,7 +68,7 @@ fn a_second_client_fences_the_first() {
     agent.until(is_output);
     let stored = agent.last_seq;
     agent.hello(stored);
-    // The first, which knows nothing of it, cancels and acknowledges: nobody listens.
+    // The first client does not know that it is fenced. Its cancel and its acknowledgement are ignored.
     let old = [agent.encoded(1, &ToAgent::Cancel), agent.encoded(1, &ToAgent::Ack { seq: 1000 })].concat();
     agent.write(&old);
     std::fs::write(open, "").unwrap();
@@ -82,7 +82,7 @@ fn a_client_that_was_fenced_learns_it_from_the_stream() {
     let (gate, open) = gate(&agent);
     agent.begin(vec![step("echo one"), gate]);
     agent.until(is_output);
-    // Another client's session, behind the back of ours.
+    // Another client opens a session unnoticed by ours.
     let mut other = Vec::new();
     encode_marker(NONCE, &mut other);
     let hello = ToAgent::Hello { version: longshore_agent_protocol::VERSION, last_seq: 0, nonce: [99; 16] };
@@ -136,7 +136,7 @@ fn at_the_spools_limit_the_step_waits_and_nothing_is_lost() {
         entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|found| found.len()).sum()
     };
     eventually("the spool is full", || size() >= 4 << 20);
-    // Everything that may be said has been said: nothing moves any more.
+    // Everything that fits has been sent: nothing moves any more.
     agent.until(is_output);
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(size() < (4 << 20) + (256 << 10), "{}", size());
@@ -153,7 +153,7 @@ fn at_the_spools_limit_the_step_waits_and_nothing_is_lost() {
 fn a_spool_that_cannot_be_written_for_long_ends_the_job_as_disk_full() {
     let mut agent = Agent::start_with(Limits { disk_full_ms: 300, ..Limits::default() });
     agent.acks = false;
-    // The segment that is open goes on; the next one cannot be made.
+    // The open segment can still grow; the next one cannot be created.
     agent.begin(vec![step("rm -rf ../spool; yes | head -c 50000000"), step("echo no")]);
     let log = agent.finish();
     assert!(matches!(log.result, Some(JobResult::Error { kind: AgentError::DiskFull, .. })), "{:?}", log.result);
@@ -172,8 +172,8 @@ fn a_spool_that_can_be_written_again_loses_nothing() {
         step("rm -rf ../spool; yes | dd bs=100 count=300000 iflag=fullblock status=none"),
         step("echo end"),
     ]);
-    // Read until the spool is stuck: what does not fit into the open segment cannot be written, is still said, and then nothing
-    // more. Frames that are small or large, as it happens: counted as they are.
+    // Read until the spool is stuck: output that does not fit into the open segment cannot be written, is still sent,
+    // and then nothing more comes. Frame sizes vary, so they are counted as they come.
     let mut log = Log::default();
     let (mut said, mut frame) = (0, Vec::new());
     while said < 8 << 20 {
@@ -244,7 +244,7 @@ fn a_checkout_goes_on_after_a_reconnect_from_what_was_received() {
     agent.hello(0);
     let ready = agent.until(|message| matches!(message, FromAgent::Ready { .. }));
     assert!(matches!(ready[0], FromAgent::Ready { planned: true, checkout_received: 2500, .. }), "{ready:?}");
-    // Said again from an earlier place, and beyond what is there.
+    // Sent again from an earlier offset, and beyond the received bytes.
     agent.say(&ToAgent::Plan(Box::new(spec)));
     agent.say(&ToAgent::Checkout { offset: 1000, data: Bytes::copy_from_slice(&tar[1000..50_000]) });
     agent.say(&ToAgent::Checkout { offset: 60_000, data: Bytes::copy_from_slice(&tar[60_000..]) });
@@ -272,7 +272,7 @@ fn an_end_that_a_step_has_written_into_the_spool_is_not_told() {
     let mut agent = Agent::start();
     let (gate, open) = gate(&agent);
     agent.acks = false;
-    // More than the agent keeps in memory: the beginning is read from its file again.
+    // More than the agent keeps in memory, so it reads the beginning from its file.
     agent.begin(vec![step("head -c 7000000 /dev/zero"), gate]);
     agent.until(|message| matches!(message, FromAgent::StepStarted { step: 1, .. }));
     let stored = agent.last_seq;
@@ -286,7 +286,7 @@ fn an_end_that_a_step_has_written_into_the_spool_is_not_told() {
     agent.hello(0);
     let said = agent.until(|message| matches!(message, FromAgent::Lost | FromAgent::JobFinished { .. }));
     assert!(matches!(said[..], [FromAgent::Ready { .. }, FromAgent::Lost]), "{said:?}");
-    // What memory has goes on, to the end that the agent says itself.
+    // Messages from memory follow, up to the agent's own end of the job.
     std::fs::write(open, "").unwrap();
     agent.hello(stored);
     let said = agent.until(|message| matches!(message, FromAgent::JobFinished { .. }));

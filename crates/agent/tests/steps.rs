@@ -170,7 +170,7 @@ fn orphans_are_reaped() {
     let mut agent = Agent::start();
     agent.begin(vec![
         step("i=0; while [ $i -lt 50 ]; do (sh -c 'exit 1' & ) ; i=$((i+1)); done"),
-        // Of the agent's children only this step is left.
+        // This step is the agent's only child.
         step(
             "until [ \"$(ps -e -o ppid= | awk -v p=$PPID '$1 == p' | wc -l)\" = 1 ]; do sleep 0.05; done; echo reaped",
         ),
@@ -191,7 +191,7 @@ fn the_agent_cannot_be_looked_into_or_stopped_by_a_step() {
     for number in 0..3 {
         assert_eq!(log.steps[&number].status, StepStatus::Failure, "{number}");
     }
-    // As root too: TERM from a process that has a pid here moves nothing.
+    // The same as root: TERM from a process that has a pid in here has no effect.
     let log = run(vec![step("kill -TERM $PPID; kill -INT $PPID; sleep 0.1; echo alive")]);
     assert_eq!((log.stdout(0), log.result.clone()), ("alive\n".into(), Some(JobResult::Success)));
 }

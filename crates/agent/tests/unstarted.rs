@@ -1,4 +1,4 @@
-//! Why a step could not start is told, and whose doing it is.
+//! Why a step could not start, and who is at fault.
 
 #![expect(clippy::unwrap_used, reason = "what the tests share belongs to the tests")]
 
@@ -15,7 +15,7 @@ fn failed(step: u16) -> Option<JobResult> {
     Some(JobResult::Failure { step, exit_code: 126, out_of_memory: false })
 }
 
-/// Runs one step by a program that is no sound one, and that lies outside the workspace.
+/// Runs one step with a broken program outside the workspace as its shell.
 fn run_by(program: &[u8]) -> Log {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shell");
@@ -32,7 +32,7 @@ fn unusable(log: &Log) -> &str {
     }
 }
 
-/// The head of a program for a machine.
+/// Builds the header of a program for a machine.
 fn elf(machine: u8, loader: &str) -> Vec<u8> {
     let mut bytes = vec![0; 64 + 56];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");

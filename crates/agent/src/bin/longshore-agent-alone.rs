@@ -1,4 +1,5 @@
-//! The agent as an ordinary process, for tests: `longshore-agent-alone ROOT SPOOL_LIMIT DISK_FULL_MS AFTERMATH_MS PATIENCE_MS`.
+//! Runs the agent as an ordinary process, for tests: `longshore-agent-alone ROOT SPOOL_LIMIT DISK_FULL_MS AFTERMATH_MS
+//! PATIENCE_MS`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +14,8 @@ fn main() -> ExitCode {
     let mut options = AgentOptions::new([7; 16], root);
     options.spool_limit = number();
     options.disk_full_after = Duration::from_millis(number());
-    options.aftermath = Duration::from_millis(number());
+    options.always_limit = Duration::from_millis(number());
     let patience = Duration::from_millis(number());
-    options.patience = (patience, patience);
+    options.ack_timeouts = (patience, patience);
     longshore_agent::run(options)
 }

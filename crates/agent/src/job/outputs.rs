@@ -1,19 +1,19 @@
-//! What a step or the job hands on, without what would show a secret.
+//! Outputs of a step and of the job, without those that would reveal a secret.
 
 use std::collections::BTreeMap;
 
 use longshore_agent_protocol::mask::masked;
 use longshore_agent_protocol::message::{AgentError, JobSpec, StepResult};
 
-use super::{Broken, Job, filled};
+use super::{Job, JobError, evaluate_all};
 use crate::values::Values;
 
-/// Bytes of a job's outputs. They have to fit into one frame, whatever they hold.
+/// The most bytes of a job's outputs. They have to fit into one frame, whatever they contain.
 const MAX_JOB_OUTPUTS: u64 = 128 << 10;
 
 impl Job {
-    /// Takes out what would show a secret.
-    pub(super) fn hide(&self, number: u16, result: &mut StepResult) -> Result<(), Broken> {
+    /// Drops outputs that would reveal a secret, and masks the summary.
+    pub(super) fn mask_result(&self, number: u16, result: &mut StepResult) -> Result<(), JobError> {
         let outputs = std::mem::take(&mut result.outputs);
         result.outputs = self.without_secrets(number, outputs)?;
         if let Some(patterns) = &self.patterns
@@ -28,7 +28,7 @@ impl Job {
         &self,
         number: u16,
         mut outputs: BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, String>, Broken> {
+    ) -> Result<BTreeMap<String, String>, JobError> {
         let Some(patterns) = &self.patterns else { return Ok(outputs) };
         let hidden: Vec<String> = outputs
             .iter()
@@ -42,12 +42,12 @@ impl Job {
         Ok(outputs)
     }
 
-    pub(super) fn job_outputs(&self, spec: &JobSpec, values: &Values) -> Result<BTreeMap<String, String>, Broken> {
-        let outputs = self.without_secrets(u16::MAX, filled("outputs", &spec.outputs, values)?)?;
+    pub(super) fn job_outputs(&self, spec: &JobSpec, values: &Values) -> Result<BTreeMap<String, String>, JobError> {
+        let outputs = self.without_secrets(u16::MAX, evaluate_all("outputs", &spec.outputs, values)?)?;
         let length: usize = outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if length as u64 > MAX_JOB_OUTPUTS {
             let limit = MAX_JOB_OUTPUTS >> 10;
-            return Err(Broken::new(
+            return Err(JobError::new(
                 AgentError::Expression,
                 format!("the job's outputs have {length} bytes together, more than the limit of {limit} KiB"),
             ));

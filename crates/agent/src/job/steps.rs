@@ -1,37 +1,37 @@
-//! One step: made ready, started, and waited for unless it runs in the background.
+//! Runs one step: prepares it, starts it, and waits for it unless it runs in the background.
 
 use std::time::Instant;
 
 use longshore_agent_protocol::FromAgent;
 use longshore_agent_protocol::message::{StepResult, StepSpec, StepStatus};
 
-use super::tries::Course;
-use super::{Broken, Job, Stage};
+use super::tries::TryProgress;
+use super::{Job, JobError, StepScope};
 use crate::account::Account;
 use crate::clock;
-use crate::step::{Ready, Surroundings};
+use crate::step::{PreparedStep, StepLauncher};
 use crate::values::Values;
-use crate::verdict::{finished, skipped};
+use crate::verdict::{skipped_result, step_finished};
 
 impl Job {
-    /// All tries of a step; of one in the background, the first one's start.
-    pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, stage: &mut Stage<'_>) -> Result<(), Broken> {
-        self.say(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
+    /// Runs all tries of a step. Of a background step, only starts the first one.
+    pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, scope: &mut StepScope<'_>) -> Result<(), JobError> {
+        self.send(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
         let started = Instant::now();
-        let ready = match self.ready(step, &stage.surroundings, &stage.values) {
+        let ready = match self.evaluate_step(step, &scope.launcher, &scope.values) {
             Ok(ready) => ready,
-            Err(message) => return self.not_understood(number, step, &message, &mut stage.values),
+            Err(message) => return self.fail_unevaluated_step(number, step, &message, &mut scope.values),
         };
-        let Some(mut running) = self.start_try(number, ready, 1, started, stage)? else { return Ok(()) };
+        let Some(mut running) = self.start_try(number, ready, 1, started, scope)? else { return Ok(()) };
         if step.background {
             self.background.push(running);
             return Ok(());
         }
         loop {
-            let beside = self.hear_backgrounds(stage)?;
-            match self.go_on(&mut running) {
-                Course::Runs(until) => self.turn([until, beside].into_iter().flatten().min())?,
-                Course::Over => match self.try_is_over(running, stage)? {
+            let beside = self.advance_background_steps(scope)?;
+            match self.advance_try(&mut running) {
+                TryProgress::Runs(until) => self.turn([until, beside].into_iter().flatten().min())?,
+                TryProgress::Over => match self.finish_try(running, scope)? {
                     Some(again) => running = again,
                     None => return Ok(()),
                 },
@@ -39,20 +39,20 @@ impl Job {
         }
     }
 
-    /// The step with everything filled in; the error says what cannot be.
-    fn ready(&self, step: &StepSpec, surroundings: &Surroundings, values: &Values) -> Result<Ready, String> {
+    /// Evaluates everything in the step. The error names what has no value.
+    fn evaluate_step(&self, step: &StepSpec, launcher: &StepLauncher, values: &Values) -> Result<PreparedStep, String> {
         let (own, within) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
         let run = step.run.evaluate_script(&within).map_err(|error| format!("`run`: {error}"))?;
         let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate_script(&within));
         let working_directory =
             working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
         let account = match &step.user {
-            Some(user) => Account::lookup(user, &self.inside.options.etc)?,
-            None => surroundings.account.clone(),
+            Some(user) => Account::lookup(user, &self.runtime.options.etc)?,
+            None => launcher.account.clone(),
         };
         let mut env = values.env().clone();
         env.extend(own);
-        Ok(Ready {
+        Ok(PreparedStep {
             run,
             shell: step.shell.clone(),
             working_directory,
@@ -63,18 +63,18 @@ impl Job {
         })
     }
 
-    /// A step that cannot be said what it is: the pipeline's own doing.
-    pub(super) fn not_understood(
+    /// Reports a step whose texts cannot be evaluated, which is the pipeline's fault.
+    pub(super) fn fail_unevaluated_step(
         &mut self,
         number: u16,
         step: &StepSpec,
         message: &str,
         values: &mut Values,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), JobError> {
         self.note(number, message.to_owned())?;
-        let result = StepResult { status: StepStatus::Error, ..skipped() };
-        self.say(&finished(number, result.clone()))?;
-        self.conclude(number, step, &result, values);
+        let result = StepResult { status: StepStatus::Error, ..skipped_result() };
+        self.send(&step_finished(number, result.clone()))?;
+        self.record_step_end(number, step, &result, values);
         Ok(())
     }
 }

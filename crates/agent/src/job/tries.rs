@@ -1,28 +1,29 @@
-//! One try of a step, from its process's start to what it has told: the same for steps that are waited for and those in the background.
+//! One try of a step, from the start of its process to the values it passes on. The same for background steps and
+//! others.
 
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::message::{StepResult, StepSpec, StepStatus};
 use longshore_core::plan::RetryOn;
 
-use super::{Broken, Job, Stage, Stop, later};
+use super::{Job, JobError, StepScope, Stop, time_after};
 use crate::ending::Ending;
-use crate::files::{MAX_STRING, StepFiles, Told};
+use crate::files::{MAX_VARIABLE, StepFiles, WrittenValues};
 use crate::memory;
-use crate::step::Ready;
+use crate::step::PreparedStep;
 use crate::sys::Reaped;
 use crate::unstarted::{Fault, NOT_STARTED, StartError};
-use crate::verdict::{finished, judge, millis, skipped};
+use crate::verdict::{millis, skipped_result, step_finished, step_result};
 
-/// A try that runs.
+/// A running try.
 #[derive(Debug)]
 pub(super) struct Try {
     number: u16,
     background: bool,
-    /// From 1.
+    /// Counts from 1.
     attempt: u32,
-    /// For the next one.
-    ready: Ready,
+    /// Kept for the next try.
+    ready: PreparedStep,
     /// When the first try began.
     started: Instant,
     pid: i32,
@@ -30,26 +31,26 @@ pub(super) struct Try {
     /// How often the kernel had killed for memory before.
     kills: Option<u64>,
     limit: Option<Instant>,
-    /// The job had been stopped before: another limit ends it.
+    /// Whether the job was stopped before the try began; then `limit` ends the try, and the stop does not.
     after_stop: bool,
     ending: Ending,
-    /// Why it is being ended, if it is.
+    /// Why the try is being ended, if it is.
     why: Option<StepStatus>,
-    /// It is ended because the job is over, whatever its process makes of that.
+    /// Whether it is ended because the job is over; then its exit code does not count.
     dismissed: bool,
     reaped: Option<Reaped>,
 }
 
-/// How far a try is.
+/// The progress of a try.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Course {
-    /// Come again then, at the latest.
+pub(super) enum TryProgress {
+    /// Runs; has to be looked at again at this time at the latest.
     Runs(Option<Instant>),
     Over,
 }
 
 impl Try {
-    /// The job is over: it gets TERM, the grace, then KILL.
+    /// Ends the try because the job is over: TERM, grace period, KILL.
     pub(super) fn dismiss(&mut self, why: StepStatus, grace: Duration) {
         if self.why.is_none() {
             (self.why, self.dismissed) = (Some(why), true);
@@ -59,25 +60,25 @@ impl Try {
 }
 
 impl Job {
-    /// Starts a try, or a later one where this cannot be started. Nothing: none could, and the step is over.
+    /// Starts a try; if that fails, starts the next one. Returns `None` if no try could start and the step is over.
     pub(super) fn start_try(
         &mut self,
         number: u16,
-        ready: Ready,
+        ready: PreparedStep,
         mut attempt: u32,
         started: Instant,
-        stage: &mut Stage<'_>,
-    ) -> Result<Option<Try>, Broken> {
-        let Some(step) = stage.spec.steps.get(usize::from(number)) else { return Ok(None) };
+        scope: &mut StepScope<'_>,
+    ) -> Result<Option<Try>, JobError> {
+        let Some(step) = scope.spec.steps.get(usize::from(number)) else { return Ok(None) };
         loop {
-            let kills = memory::kills();
-            let error = match stage.surroundings.start(number, attempt, &ready, &self.inside.children) {
+            let kills = memory::oom_kills();
+            let error = match scope.launcher.start(number, attempt, &ready, &self.runtime.children) {
                 Ok(running) => {
                     self.streams.add(number, false, running.stdout);
                     if let Some(stderr) = running.stderr {
                         self.streams.add(number, true, stderr);
                     }
-                    let aftermath = self.aftermath.filter(|_| !step.background);
+                    let always_deadline = self.always_deadline.filter(|_| !step.background);
                     return Ok(Some(Try {
                         number,
                         background: step.background,
@@ -87,9 +88,9 @@ impl Job {
                         pid: running.pid,
                         files: running.files,
                         kills,
-                        limit: [step.timeout_ms.map(later), aftermath].into_iter().flatten().min(),
+                        limit: [step.timeout_ms.map(time_after), always_deadline].into_iter().flatten().min(),
                         after_stop: self.stop.is_some(),
-                        ending: Ending::new(running.pid, Duration::from_millis(stage.spec.grace_ms)),
+                        ending: Ending::new(running.pid, Duration::from_millis(scope.spec.grace_ms)),
                         why: None,
                         dismissed: false,
                         reaped: None,
@@ -97,49 +98,52 @@ impl Job {
                 }
                 Err(error) => error,
             };
-            let result = self.not_started(number, &error)?;
-            if !self.tries_again(step, &result, attempt) {
-                self.step_is_over(number, started, result, Told::default(), stage)?;
+            let result = self.report_not_started(number, &error)?;
+            if !self.may_try_again(step, &result, attempt) {
+                self.finish_step(number, started, result, WrittenValues::default(), scope)?;
                 return match error.fault() {
-                    Fault::Passing(kind) => Err(Broken::new(kind, error.to_string())),
+                    Fault::Transient(kind) => Err(JobError::new(kind, error.to_string())),
                     Fault::Commands | Fault::Ours(_) => Ok(None),
                 };
             }
             attempt += 1;
-            self.note(number, format!("could not start; try {attempt} of {}", tries(step)))?;
+            self.note(number, format!("could not start; try {attempt} of {}", max_tries(step)))?;
         }
     }
 
-    /// Says why a try did not start. What no other try can mend and is not the command's doing ends the job.
-    fn not_started(&mut self, number: u16, error: &StartError) -> Result<StepResult, Broken> {
+    /// Reports why a try did not start. An error that no other try can fix, and that the command did not cause, ends
+    /// the job.
+    fn report_not_started(&mut self, number: u16, error: &StartError) -> Result<StepResult, JobError> {
         let text = error.to_string();
         self.note(number, text.clone())?;
-        let unstarted = StepResult { status: StepStatus::Error, ..skipped() };
+        let unstarted = StepResult { status: StepStatus::Error, ..skipped_result() };
         match error.fault() {
             Fault::Commands => {
                 Ok(StepResult { status: StepStatus::Failure, exit_code: Some(NOT_STARTED), ..unstarted })
             }
-            Fault::Passing(_) => Ok(unstarted),
+            Fault::Transient(_) => Ok(unstarted),
             Fault::Ours(kind) => {
-                self.say(&finished(number, unstarted))?;
-                Err(Broken::new(kind, text))
+                self.send(&step_finished(number, unstarted))?;
+                Err(JobError::new(kind, text))
             }
         }
     }
 
-    /// Whether another try may follow one that ended so.
-    fn tries_again(&self, step: &StepSpec, result: &StepResult, attempt: u32) -> bool {
+    /// Returns whether another try follows this result.
+    fn may_try_again(&self, step: &StepSpec, result: &StepResult, attempt: u32) -> bool {
         let why = match result.status {
             StepStatus::Failure => RetryOn::Failure,
             StepStatus::TimedOut => RetryOn::Timeout,
             StepStatus::Error => RetryOn::Error,
             StepStatus::Success | StepStatus::Skipped | StepStatus::Canceled => return false,
         };
-        attempt < tries(step) && self.stop.is_none() && step.retry.as_ref().is_some_and(|retry| retry.on.contains(&why))
+        attempt < max_tries(step)
+            && self.stop.is_none()
+            && step.retry.as_ref().is_some_and(|retry| retry.on.contains(&why))
     }
 
-    /// Ends a try whose time is over, or whose job is stopped. Steps in the background go on until the job's last step.
-    pub(super) fn go_on(&mut self, running: &mut Try) -> Course {
+    /// Ends a try whose time is over or whose job is stopped. Background steps run on until the job's last step.
+    pub(super) fn advance_try(&mut self, running: &mut Try) -> TryProgress {
         running.reaped = running.reaped.or_else(|| self.ended.remove(&running.pid));
         if running.why.is_none() && running.reaped.is_none() {
             let in_time = running.limit.is_none_or(|limit| Instant::now() < limit);
@@ -151,19 +155,19 @@ impl Job {
             };
         }
         if running.why.is_none() {
-            return if running.reaped.is_some() { Course::Over } else { Course::Runs(running.limit) };
+            return if running.reaped.is_some() { TryProgress::Over } else { TryProgress::Runs(running.limit) };
         }
-        let next = running.ending.go_on(running.reaped.is_some());
-        if running.ending.is_over() { Course::Over } else { Course::Runs(next) }
+        let next = running.ending.advance(running.reaped.is_some());
+        if running.ending.is_over() { TryProgress::Over } else { TryProgress::Runs(next) }
     }
 
-    /// What becomes of a step whose try is over: the next try, or nothing more.
-    pub(super) fn try_is_over(&mut self, running: Try, stage: &mut Stage<'_>) -> Result<Option<Try>, Broken> {
+    /// Finishes a try: starts the next one, or reports the step's end and returns `None`.
+    pub(super) fn finish_try(&mut self, running: Try, scope: &mut StepScope<'_>) -> Result<Option<Try>, JobError> {
         let number = running.number;
-        let Some(step) = stage.spec.steps.get(usize::from(number)) else { return Ok(None) };
-        let (result, told) = self.result_of(&running)?;
-        if running.dismissed || !self.tries_again(step, &result, running.attempt) {
-            self.step_is_over(number, running.started, result, told, stage)?;
+        let Some(step) = scope.spec.steps.get(usize::from(number)) else { return Ok(None) };
+        let (result, written) = self.try_result(&running)?;
+        if running.dismissed || !self.may_try_again(step, &result, running.attempt) {
+            self.finish_step(number, running.started, result, written, scope)?;
             return Ok(None);
         }
         let why = match (result.status, result.exit_code) {
@@ -171,70 +175,70 @@ impl Job {
             (_, Some(code)) => format!("ended with exit code {code}"),
         };
         let attempt = running.attempt + 1;
-        self.note(number, format!("{why}; try {attempt} of {}", tries(step)))?;
-        self.start_try(number, running.ready, attempt, running.started, stage)
+        self.note(number, format!("{why}; try {attempt} of {}", max_tries(step)))?;
+        self.start_try(number, running.ready, attempt, running.started, scope)
     }
 
-    /// How a try ended, and what it has told.
-    fn result_of(&mut self, running: &Try) -> Result<(StepResult, Told), Broken> {
+    /// Returns how a try ended, and the values it passes on.
+    fn try_result(&mut self, running: &Try) -> Result<(StepResult, WrittenValues), JobError> {
         let number = running.number;
         self.drain(number)?;
         let mut result = match (&running.reaped, running.why) {
-            (Some(reaped), why) => judge(reaped, why, 0),
+            (Some(reaped), why) => step_result(reaped, why, 0),
             // Not even KILL ended it: it hangs in the kernel.
-            (None, why) => StepResult { status: why.unwrap_or(StepStatus::Error), ..skipped() },
+            (None, why) => StepResult { status: why.unwrap_or(StepStatus::Error), ..skipped_result() },
         };
         if running.dismissed {
             (result.exit_code, result.signal) = (None, None);
         }
-        let kills = memory::kills();
-        if result.status == StepStatus::Failure && memory::rose(running.kills.max(self.kills_told), kills) {
-            (result.out_of_memory, self.kills_told) = (true, kills);
+        let kills = memory::oom_kills();
+        if result.status == StepStatus::Failure && memory::rose(running.kills.max(self.kills_reported), kills) {
+            (result.out_of_memory, self.kills_reported) = (true, kills);
         }
-        let told = running.files.read().and_then(|told| {
-            let length: usize = self.path.iter().chain(&told.path).map(|folder| folder.len() + 1).sum();
-            if length > MAX_STRING / 2 {
+        let written = running.files.read().and_then(|written| {
+            let length: usize = self.path.iter().chain(&written.path).map(|folder| folder.len() + 1).sum();
+            if length > MAX_VARIABLE / 2 {
                 return Err(format!(
                     "LONGSHORE_PATH makes PATH {length} bytes long, and steps may put 64 KiB before it"
                 ));
             }
-            Ok(told)
+            Ok(written)
         });
-        match told {
-            Ok(told) => Ok((result, told)),
+        match written {
+            Ok(written) => Ok((result, written)),
             Err(message) => {
                 self.note(number, message)?;
                 if result.status == StepStatus::Success {
                     (result.status, result.exit_code) = (StepStatus::Failure, Some(1));
                 }
-                Ok((result, Told::default()))
+                Ok((result, WrittenValues::default()))
             }
         }
     }
 
-    /// The end of every step that was to run, of whichever kind: what it has told is there for those after it.
-    fn step_is_over(
+    /// Reports the end of a step that was started or was to be started, and passes its values on to the steps after it.
+    fn finish_step(
         &mut self,
         number: u16,
         started: Instant,
         mut result: StepResult,
-        told: Told,
-        stage: &mut Stage<'_>,
-    ) -> Result<(), Broken> {
+        written: WrittenValues,
+        scope: &mut StepScope<'_>,
+    ) -> Result<(), JobError> {
         result.wall_ms = millis(started.elapsed());
-        (result.outputs, result.summary) = (told.outputs, told.summary);
-        self.hide(number, &mut result)?;
-        stage.values.add_env(told.env);
-        self.path.splice(0..0, told.path);
-        self.say(&finished(number, result.clone()))?;
-        if let Some(step) = stage.spec.steps.get(usize::from(number)) {
-            self.conclude(number, step, &result, &mut stage.values);
+        (result.outputs, result.summary) = (written.outputs, written.summary);
+        self.mask_result(number, &mut result)?;
+        scope.values.add_env(written.env);
+        self.path.splice(0..0, written.path);
+        self.send(&step_finished(number, result.clone()))?;
+        if let Some(step) = scope.spec.steps.get(usize::from(number)) {
+            self.record_step_end(number, step, &result, &mut scope.values);
         }
         Ok(())
     }
 }
 
-/// How often a step may be tried.
-fn tries(step: &StepSpec) -> u32 {
+/// Returns how many tries a step has.
+fn max_tries(step: &StepSpec) -> u32 {
     1 + step.retry.as_ref().map_or(0, |retry| retry.max)
 }

@@ -1,4 +1,4 @@
-//! Waiting: one turn of the job's loop, and what pipes and processes still bring at an end.
+//! One turn of the job's loop: waits, and reads what pipes and processes still bring at an end.
 
 use std::fs;
 use std::io;
@@ -9,28 +9,29 @@ use longshore_agent_protocol::message::AgentError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::{Broken, Job, Stop, unsayable};
+use super::{Job, JobError, Stop, message_error};
 use crate::ending::Ending;
-use crate::streams::Got;
+use crate::streams::ReadOutcome;
 use crate::wake::Event;
 
-/// How often a full disk is tried again.
+/// How often to retry writing to a full disk.
 const RETRY: Duration = Duration::from_millis(250);
-/// What one stream of a step may still bring after the step's end: more than any pipe holds. A background process may print for ever.
+/// The most bytes read from one stream of a step after its end: more than any pipe holds. A background process may
+/// print forever.
 const DRAIN: usize = 2 << 20;
 
 impl Job {
-    /// Waits for the next thing to happen, at most until `until`, and deals with it.
-    pub(super) fn turn(&mut self, until: Option<Instant>) -> Result<(), Broken> {
+    /// Waits for the next event, at most until `until`, and handles it.
+    pub(super) fn turn(&mut self, until: Option<Instant>) -> Result<(), JobError> {
         if self.take_events() {
             return Ok(());
         }
-        let spool = &self.inside.spool;
+        let spool = &self.runtime.spool;
         let room = spool.has_room();
         let mut next = [until, self.stop.is_none().then_some(self.deadline)].into_iter().flatten().min();
-        if let Some((since, error)) = spool.full_for() {
-            if since >= self.inside.options.disk_full_after && !self.breaking {
-                return Err(Broken::new(
+        if let Some((since, error)) = spool.disk_full_for() {
+            if since >= self.runtime.options.disk_full_after && !self.ends_processes {
+                return Err(JobError::new(
                     AgentError::DiskFull,
                     format!("the spool on the job's volume cannot be written for {since:.0?}: {error}"),
                 ));
@@ -38,7 +39,7 @@ impl Job {
             let retry = Instant::now() + RETRY;
             next = Some(next.map_or(retry, |next| next.min(retry)));
         }
-        let mut waiting = vec![PollFd::new(&self.inside.wake, PollFlags::IN)];
+        let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
         if room {
             waiting.extend(self.streams.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
@@ -50,22 +51,22 @@ impl Job {
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
-                return Err(Broken::new(AgentError::Internal, format!("waiting failed: {}", io::Error::from(error))));
+                return Err(JobError::new(AgentError::Internal, format!("waiting failed: {}", io::Error::from(error))));
             }
         }
         let ready: Vec<bool> = waiting.iter().map(|waited| !waited.revents().is_empty()).collect();
         if ready.first() == Some(&true) {
-            self.inside.wake.silence();
+            self.runtime.wake.clear();
         }
-        // From the back, because a stream that ends is replaced by the last.
+        // From the back, because the last stream takes the place of one that ends.
         for place in (0..self.streams.len()).rev() {
             if ready.get(place + 1) == Some(&true) {
-                self.streams.read(place, &self.inside.spool).map_err(unsayable)?;
+                self.streams.read(place, &self.runtime.spool).map_err(message_error)?;
             }
         }
         self.take_events();
         if self.stop.is_none() && Instant::now() >= self.deadline {
-            self.halt(Stop::TimedOut);
+            self.stop_job(Stop::TimedOut);
         }
         Ok(())
     }
@@ -73,11 +74,11 @@ impl Job {
     pub(super) fn take_events(&mut self) -> bool {
         let mut any = false;
         loop {
-            match self.inside.events.try_recv() {
+            match self.runtime.events.try_recv() {
                 Ok(Event::Ended(reaped)) => {
                     self.ended.insert(reaped.pid, reaped);
                 }
-                Ok(Event::Cancel) => self.halt(Stop::Canceled),
+                Ok(Event::Cancel) => self.stop_job(Stop::Canceled),
                 Ok(Event::CheckedOut(result)) => self.checked_out = Some(result),
                 Ok(Event::Plan(..) | Event::NoPlan(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return any,
@@ -86,55 +87,55 @@ impl Job {
         }
     }
 
-    pub(super) fn halt(&mut self, stop: Stop) {
+    pub(super) fn stop_job(&mut self, stop: Stop) {
         if self.stop.is_none() {
             self.stop = Some(stop);
-            self.aftermath = Some(Instant::now() + self.inside.options.aftermath);
+            self.always_deadline = Some(Instant::now() + self.runtime.options.always_limit);
         }
     }
 
-    /// Reads what a step that ended has left in its pipes. What a background process prints later is read later.
-    pub(super) fn drain(&mut self, number: u16) -> Result<(), Broken> {
+    /// Reads what a finished step has left in its pipes. Later output of a background process is read later.
+    pub(super) fn drain(&mut self, number: u16) -> Result<(), JobError> {
         for stderr in [false, true] {
             let mut left = DRAIN;
-            while let Some(place) = self.streams.of_step(number, stderr) {
-                // Once the job is stopped, nothing waits for the runner any more: what a pipe holds is little.
-                if self.stop.is_none() && !self.inside.spool.has_room() {
+            while let Some(place) = self.streams.find(number, stderr) {
+                // Once the job is stopped, do not wait for the runner any more: a pipe holds little.
+                if self.stop.is_none() && !self.runtime.spool.has_room() {
                     self.turn(None)?;
                     continue;
                 }
-                match self.streams.read(place, &self.inside.spool).map_err(unsayable)? {
-                    Got::Bytes(count) if count < left => left -= count,
-                    Got::Bytes(_) | Got::Nothing | Got::End => break,
+                match self.streams.read(place, &self.runtime.spool).map_err(message_error)? {
+                    ReadOutcome::Bytes(count) if count < left => left -= count,
+                    ReadOutcome::Bytes(_) | ReadOutcome::Nothing | ReadOutcome::End => break,
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends every process of the job that is left, and reads what they have printed.
+    /// Ends every remaining process of the job, and reads what they have printed.
     pub(super) fn end_processes(&mut self, grace: Duration) {
-        self.breaking = true;
+        self.ends_processes = true;
         let mut ending = Ending::of_descendants(grace);
         while !ending.is_over() {
-            let next = ending.go_on(true);
-            // A disk that is full, and what cannot be said, have had their say.
+            let next = ending.advance(true);
+            // A full disk and unsendable messages have been reported already.
             if !ending.is_over() && self.turn(next).is_err() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
         while self.streams.len() > 0 {
-            match self.streams.read(0, &self.inside.spool) {
-                Ok(Got::Bytes(_) | Got::End) => {}
-                // Held open by someone who is no descendant: an outsider's `exec` in the container.
-                Ok(Got::Nothing) | Err(_) => {
-                    let _ = self.streams.close(0, &self.inside.spool);
+            match self.streams.read(0, &self.runtime.spool) {
+                Ok(ReadOutcome::Bytes(_) | ReadOutcome::End) => {}
+                // Held open by a process that is not a descendant: an outsider's `exec` in the container.
+                Ok(ReadOutcome::Nothing) | Err(_) => {
+                    let _ = self.streams.close(0, &self.runtime.spool);
                 }
             }
         }
-        let root = &self.inside.options.root;
+        let root = &self.runtime.options.root;
         let _ = fs::remove_dir_all(root.join("tmp"));
-        // The folder itself stays: it is a mount.
+        // Keep the folder itself: it is a mount.
         for file in fs::read_dir(root.join(super::SECRETS)).into_iter().flatten().flatten() {
             let _ = fs::remove_file(file.path());
         }

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 pub const NONCE: [u8; 16] = [7; 16];
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What an agent is started with.
+/// The options of an agent under test.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub spool: u64,
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// An agent and its end of the pipes.
+/// A running agent, and the test's end of the pipes.
 pub struct Agent {
     pub root: TempDir,
     pub child: Child,
@@ -50,7 +50,7 @@ pub struct Agent {
     bytes: Receiver<Vec<u8>>,
     decoder: FromAgentDecoder,
     session: u32,
-    /// Acknowledge what is received.
+    /// Whether to acknowledge what is received.
     pub acks: bool,
     pub last_seq: u64,
 }
@@ -68,7 +68,8 @@ impl Agent {
         let mut child = Command::new(env!("CARGO_BIN_EXE_longshore-agent-alone"))
             .arg(root.path().join("longshore"))
             .args([limits.spool, limits.disk_full_ms, limits.aftermath_ms, limits.patience_ms].map(|n| n.to_string()))
-            // What the steps see comes from the image, here from these lines alone, not from who runs the tests.
+            // The steps' environment comes from the image, here from these lines only, and not from whoever runs the
+            // tests.
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("FROM_IMAGE", "yes")
@@ -157,7 +158,7 @@ impl Agent {
         self.say(&ToAgent::Plan(Box::new(spec)));
     }
 
-    /// The next message of the session.
+    /// Returns the next message of the session.
     pub fn next(&mut self) -> Result<Item<FromAgent>, FrameError> {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -180,7 +181,7 @@ impl Agent {
         }
     }
 
-    /// Reads until a message for which `is_it` holds, everything before it and itself.
+    /// Reads up to the first message for which `is_it` holds. Returns all messages, including that one.
     pub fn until(&mut self, is_it: impl Fn(&FromAgent) -> bool) -> Vec<FromAgent> {
         let mut said = Vec::new();
         loop {
@@ -201,12 +202,12 @@ impl Agent {
         log
     }
 
-    /// Waits for the agent's own end.
+    /// Waits until the agent exits.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
-    /// What lies in the spool.
+    /// Reads the messages in the spool.
     pub fn read_spool(&self, after: u64) -> Vec<Item<FromAgent>> {
         read_spool(&self.root.path().join("longshore/spool"), after)
     }
@@ -222,7 +223,7 @@ impl Drop for Agent {
     }
 }
 
-/// The spool as far as it is there.
+/// Reads the messages that are in the spool so far.
 pub fn read_spool(folder: &Path, after: u64) -> Vec<Item<FromAgent>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -239,14 +240,14 @@ pub fn read_spool(folder: &Path, after: u64) -> Vec<Item<FromAgent>> {
     items
 }
 
-/// What a job has said.
+/// The messages of a job.
 #[derive(Debug, Default)]
 pub struct Log {
     pub output: BTreeMap<(u16, bool), Vec<u8>>,
     pub steps: BTreeMap<u16, StepResult>,
     pub notes: Vec<String>,
     pub started: Vec<u16>,
-    /// In the order in which it was told.
+    /// Steps in the order in which they finished.
     pub finished: Vec<u16>,
     pub result: Option<JobResult>,
     pub outputs: BTreeMap<String, String>,
@@ -300,12 +301,12 @@ pub fn always(run: &str) -> StepSpec {
     when("always()", run)
 }
 
-/// A step with an `if`.
+/// Returns a step with an `if`.
 pub fn when(condition: &str, run: &str) -> StepSpec {
     StepSpec { condition: Some(Expression::parse(condition).unwrap()), ..step(run) }
 }
 
-/// A text with `${{ }}` in it.
+/// Parses a text with `${{ }}` in it.
 pub fn template(text: &str) -> Template {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -337,7 +338,7 @@ pub fn run_with(change: impl FnOnce(&mut JobSpec), steps: Vec<StepSpec>) -> Log 
     log
 }
 
-/// Polls until `is_so`.
+/// Polls until `is_so` returns true.
 pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
@@ -346,7 +347,7 @@ pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Returns whether a process exists and is not a zombie.
 pub fn is_alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
         .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
