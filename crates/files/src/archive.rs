@@ -1,7 +1,9 @@
-//! The archive of a backup: a tar of the database's copy, the private files and the logs, with the sums of all of them.
+//! Writes the archive of a backup: a tar with the copy of the database, the private files, the logs, and checksums of
+//! all of them.
 //!
-//! Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without them was cut off. A log only grows: of one
-//! that is still written, the whole records go in. Called by the store's backup; `restore` reads it.
+//! `SHA256SUMS` (in the format of `sha256sum -c`) and `manifest.json` come last: a tar without them was cut off. A log
+//! only grows, so a log that is still being written is archived up to its last whole record. The store's backup calls
+//! this; `restore` reads the archive.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,36 +29,36 @@ pub const SUMS: &str = "SHA256SUMS";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Of the tar's layout.
+    /// The version of the tar's layout.
     pub format: u32,
-    /// The program that made it.
+    /// The version of the program that wrote it.
     pub longshore: String,
     /// The database's last migration.
     pub schema: i64,
     pub instance: String,
     pub created_at: Timestamp,
-    /// The key of secrets and the admin token are in it, as far as there were any.
+    /// Whether it includes the key of secrets and the admin token, if there were any.
     pub secrets: bool,
-    /// Jobs that were running; a server that starts on the restored folder looks for them.
+    /// Jobs that were running. A server that starts on the restored folder looks for them.
     pub running_jobs: u64,
-    /// Besides `SHA256SUMS` and this one.
+    /// The number of files, without `SHA256SUMS` and this manifest.
     pub files: u64,
-    /// Of those.
+    /// The bytes of those files.
     pub bytes: u64,
-    /// Of `SHA256SUMS`, which holds that of every other file.
+    /// The checksum of `SHA256SUMS`, which holds the checksum of every other file.
     pub sums_sha256: String,
 }
 
-/// A log that the copy of the database speaks of.
+/// A log that the database's copy refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogOf {
     pub job: JobId,
     pub attempt: u32,
-    /// Its length, once the job is over; of an earlier attempt nothing is noted.
+    /// Its length, once the job is over; not recorded for earlier attempts.
     pub whole: Option<u64>,
 }
 
-/// The tar, and what has gone into it.
+/// A tar in progress, with its totals.
 #[expect(missing_debug_implementations, reason = "the tar's builder has none")]
 pub struct Archive<W: Write> {
     tar: tar::Builder<W>,
@@ -68,7 +70,7 @@ pub struct Archive<W: Write> {
 }
 
 impl<W: Write> Archive<W> {
-    /// Begins a tar; the sums of its files are collected in `sums_path`.
+    /// Begins a tar. The checksums of its files are collected in `sums_path`.
     pub fn new(out: W, sums_path: &Path) -> Result<Self, FilesError> {
         let mut options = OpenOptions::new();
         let sums = options.read(true).write(true).create(true).truncate(true).open(sums_path);
@@ -77,7 +79,7 @@ impl<W: Write> Archive<W> {
         Ok(Self { tar, sums, sums_path: sums_path.to_owned(), files: 0, bytes: 0, warnings: Vec::new() })
     }
 
-    /// Adds the log of an attempt, as far as it is whole; what is missing of it becomes a warning.
+    /// Adds the log of an attempt up to its last whole record. Missing bytes become a warning.
     pub fn add_log(&mut self, logs: &Logs, log: &LogOf) -> Result<(), FilesError> {
         let path = logs.path(log.job, log.attempt);
         let at_log = |source| FilesError::io(&path, source);
@@ -104,19 +106,19 @@ impl<W: Write> Archive<W> {
         self.add(&name.to_string_lossy(), &path, file.reader(), length)
     }
 
-    /// Adds a file where there is one.
+    /// Adds a file if it exists.
     pub fn add_if_there(&mut self, name: &str, path: &Path) -> Result<(), FilesError> {
         if path.is_file() { self.add_whole(name, path) } else { Ok(()) }
     }
 
-    /// Adds a file as long as it is now.
+    /// Adds a file with its current length.
     pub fn add_whole(&mut self, name: &str, path: &Path) -> Result<(), FilesError> {
         let file = File::open(path).map_err(|source| FilesError::io(path, source))?;
         let length = file.metadata().map_err(|source| FilesError::io(path, source))?.len();
         self.add(name, path, file, length)
     }
 
-    /// The first `length` bytes of a file that only grows.
+    /// Adds the first `length` bytes of a file that only grows.
     fn add(&mut self, name: &str, path: &Path, file: impl Read, length: u64) -> Result<(), FilesError> {
         let mut hashing = Hashing { inner: file.take(length), hash: Sha256::new() };
         append(&mut self.tar, name, length, &mut hashing).map_err(|source| FilesError::io(path, source))?;
@@ -133,7 +135,7 @@ impl<W: Write> Archive<W> {
         Ok(())
     }
 
-    /// Adds the sums and the manifest, which gets its figures here; returns what was not as it should be.
+    /// Adds the checksums and the manifest, whose totals are set here. Returns the warnings.
     pub fn finish(mut self, manifest: &mut Manifest) -> Result<Vec<String>, FilesError> {
         (manifest.files, manifest.bytes) = (self.files, self.bytes);
         let at_sums = |source| FilesError::io(&self.sums_path, source);
@@ -158,7 +160,7 @@ fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, length: u64, data: &m
     tar.append_data(&mut header, name, data)
 }
 
-/// Reads through, and knows the sum of what was read.
+/// A reader that hashes what passes through it.
 pub(crate) struct Hashing<R> {
     pub(crate) inner: R,
     pub(crate) hash: Sha256,

@@ -1,4 +1,4 @@
-//! What can go wrong with the files of a data folder, told apart by what the caller can do about it.
+//! Errors with the files of a data folder, distinguished by what the caller can do about them.
 
 use std::{
     io,
@@ -8,14 +8,14 @@ use std::{
 
 use rustix::io::Errno;
 
-/// An operation on the data folder's files that did not happen. Whatever the error, nothing was half done.
+/// Why an operation on the data folder's files did not happen. With every error, nothing was half done.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     #[error("another Longshore server uses the data folder {}: stop it first, or give this one a folder of its own", .0.display())]
     Locked(PathBuf),
     #[error("no space left on the disk of the data folder: free some, then try again ({0})")]
     DiskFull(String),
-    /// A backup that is none, is cut off or damaged, or does not fit here.
+    /// The backup is not one, is cut off or damaged, or does not fit this program.
     #[error("{0}")]
     Backup(String),
     /// The folder to restore into is not empty.
@@ -31,7 +31,8 @@ pub enum FilesError {
 }
 
 impl FilesError {
-    /// An error of the operating system at a path; a full disk, and a file of another user, are told apart.
+    /// Wraps an error of the operating system at a path. A full disk, and a file of another user, get their own
+    /// variants.
     #[must_use]
     pub fn io(path: &Path, source: io::Error) -> Self {
         if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
@@ -45,18 +46,19 @@ impl FilesError {
         Self::Io { path: path.to_owned(), source }
     }
 
-    /// Whose the file is, or the folder where it should be made; nothing if it is ours, and something else is in the way.
+    /// Returns the error for a file, or the folder that should hold it, that belongs to another user. `None` if it
+    /// belongs to this user and something else is wrong.
     fn denied(path: &Path) -> Option<Self> {
         let us = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let folder = path.parent()?;
-        let (of, file) = [path, folder].into_iter().find_map(|of| Some((of, std::fs::metadata(of).ok()?)))?;
+        let (at, file) = [path, folder].into_iter().find_map(|at| Some((at, std::fs::metadata(at).ok()?)))?;
         let owner = (file.uid(), file.gid());
-        (owner.0 != us.0).then(|| Self::Denied { path: of.to_owned(), folder: folder.to_owned(), owner, us })
+        (owner.0 != us.0).then(|| Self::Denied { path: at.to_owned(), folder: folder.to_owned(), owner, us })
     }
 }
 
 impl FilesError {
-    /// Whether it passes when somebody makes room: on the disk, among the process's open files.
+    /// Returns whether the error passes when somebody frees resources: space on the disk, or the process's open files.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! What a data folder holds, by name. Everything in it that is not named here is a cache (mirrors, checkouts).
+//! The names in a data folder. Everything that is not named here is a cache (mirrors, checkouts).
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,39 +9,40 @@ use std::{
 
 pub const DATABASE: &str = "longshore.db";
 pub const LOGS: &str = "logs";
-/// What opens secrets and doors: kept 0600, and left out of a backup on request.
+/// Keys and tokens: mode 0600, and left out of a backup on request.
 pub const PRIVATE: [&str; 2] = ["secrets.key", "admin-token"];
 pub const LOCK: &str = "lock";
-/// Tells the folder from its copies; in no backup.
+/// Distinguishes the folder from its copies; never in a backup.
 pub const IDENTITY: &str = "identity";
-/// What the identity's file says of a folder that was just restored.
+/// The content of the identity file in a folder that was just restored.
 pub const RESTORED: &str = "restored";
-/// And of one that goes on in the place of the folder that its database is from.
+/// The content of the identity file in a folder that replaces the one its database came from.
 pub const TAKE_OVER: &str = "take-over";
-/// Where a backup keeps its copy of the database while it is made.
+/// Where a backup keeps its copy of the database while it is being made.
 pub const BACKUP: &str = "backup";
 /// Held by a backup (exclusively) and by whoever removes logs (shared).
 pub const BACKUP_LOCK: &str = "backup.lock";
-/// Where a restore unpacks. While it is there, the folder is not whole.
+/// Where a restore unpacks. While it exists, the folder is incomplete.
 pub const RESTORE: &str = "restore";
 
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(DATABASE)
 }
 
-/// Makes the folder where it is missing, for its owner alone. One that is there stays as its owner made it.
+/// Creates the folder if it is missing, accessible only to its owner. An existing folder keeps its mode.
 pub fn make(data_dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)
 }
 
-/// Makes the database's file where it is missing, and it the owner's alone: what webhooks are signed with and what opens clone addresses
-/// stands in it. What SQLite makes beside it gets the same mode.
+/// Creates the database's file if it is missing, and makes it accessible only to its owner: it contains the secrets of
+/// webhooks and the credentials of clone addresses. SQLite gives the files beside it the same mode.
 pub fn make_database_private(path: &Path) -> io::Result<()> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))
 }
 
-/// Writes a line that opens secrets or doors, for the owner alone: all of it or nothing, whenever the machine stops.
+/// Writes a secret line, accessible only to the owner. The file has either its old or its new content, even if the
+/// machine crashes.
 pub fn write_private(path: &Path, line: &str) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;

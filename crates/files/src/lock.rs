@@ -1,4 +1,4 @@
-//! One server a data folder: an exclusive lock that the kernel drops with the process, however it ends.
+//! Allows one server per data folder: an exclusive lock that the kernel releases with the process, however it ends.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -8,12 +8,12 @@ use std::{
 
 use crate::{FilesError, folder};
 
-/// One that was killed may hold it a moment longer: a program that it had just begun to start (git) has its open files until
-/// it runs.
+/// How long to wait for the lock. A killed server may hold it a moment longer: a program that it was just starting
+/// (git) keeps its open files until the exec.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Takes `<data>/lock` for as long as the returned file is open.
+/// Takes `<data>/lock`, until the returned file is closed.
 pub fn take(data_dir: &Path) -> Result<File, FilesError> {
     let path = data_dir.join(folder::LOCK);
     let file = OpenOptions::new()

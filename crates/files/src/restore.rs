@@ -1,8 +1,9 @@
-//! A backup back into an empty data folder: unpacked beside, checked to the last byte, and only then put in place.
+//! Restores a backup into an empty data folder: unpacks it in a subfolder, verifies it completely, and only then moves
+//! it into place.
 //!
-//! Called by `longshore restore`. Takes the server's own lock of the folder, so that no server starts on half of it. A restore
-//! that was killed leaves `<data>/restore` behind: servers refuse the folder then, and the next restore begins anew.
-//! What a tar says of paths is not believed: only the names that a backup has are taken from it.
+//! Called by `longshore restore`. Takes the server's own lock of the folder, so that no server starts on half of it. A
+//! killed restore leaves `<data>/restore` behind: servers then refuse the folder, and the next restore starts over.
+//! Paths in the tar are not trusted: only the names of a backup are accepted.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,19 +22,20 @@ use crate::{
 
 /// Far longer than any manifest.
 const MAX_MANIFEST: u64 = 1 << 20;
-/// The sums of what was unpacked, to be compared with those of the backup.
+/// The checksums of the unpacked files, to compare with those of the backup.
 const SEEN: &str = "SHA256SUMS.seen";
-/// What may lie in a folder that counts as empty.
-const NOTHING: [&str; 3] = [folder::LOCK, folder::BACKUP_LOCK, "lost+found"];
+/// The names that may exist in a folder that counts as empty.
+const IGNORED_NAMES: [&str; 3] = [folder::LOCK, folder::BACKUP_LOCK, "lost+found"];
 
-/// Unpacks a backup into `data_dir`, which is made where it is not there; a database newer than `newest_schema` is refused. Blocks.
+/// Unpacks a backup into `data_dir`, which is created if it is missing. Refuses a database newer than `newest_schema`.
+/// Blocks.
 ///
-/// [`FilesError::Locked`] while a server has it open, [`FilesError::NotEmpty`] when there is something in it,
-/// [`FilesError::Backup`] for what is no whole backup; the folder is as empty then as it was.
+/// Returns [`FilesError::Locked`] while a server has the folder open, [`FilesError::NotEmpty`] if it contains
+/// something, and [`FilesError::Backup`] if the backup is incomplete or not one; the folder is then as empty as before.
 pub fn read(data_dir: &Path, input: impl Read, newest_schema: i64) -> Result<Manifest, FilesError> {
     fs::create_dir_all(data_dir).map_err(|source| FilesError::io(data_dir, source))?;
     let _lock = lock::take(data_dir)?;
-    make_room(data_dir)?;
+    clear_unfinished_restore(data_dir)?;
     let staging = data_dir.join(folder::RESTORE);
     fs::create_dir(&staging).map_err(|source| FilesError::io(&staging, source))?;
     let restored = unpack(&staging, input).and_then(|manifest| {
@@ -42,18 +44,21 @@ pub fn read(data_dir: &Path, input: impl Read, newest_schema: i64) -> Result<Man
         Ok(manifest)
     });
     if restored.is_err() {
-        make_room(data_dir)?;
+        clear_unfinished_restore(data_dir)?;
     }
     restored
 }
 
-/// Says that the folder goes on in the place of the one that its database is from: the next server on it takes over the jobs that run, and
-/// what that one has on the engine. Before that server's first start, and when the other is gone for good. Blocks.
+/// Declares that the folder replaces the one that its database came from: the next server on it takes over the running
+/// jobs, and the old server's objects on the engine. Call it before that server's first start, when the other server is
+/// gone for good. Blocks.
 ///
-/// [`FilesError::Locked`] while a server has it open, [`FilesError::Backup`] where there is nothing that could go on.
+/// Returns [`FilesError::Locked`] while a server has the folder open, and [`FilesError::Backup`] if there is no whole
+/// database.
 pub fn take_over(data_dir: &Path) -> Result<(), FilesError> {
     if !folder::database(data_dir).is_file() || data_dir.join(folder::RESTORE).exists() {
-        let message = format!("{} holds no whole database: restore a backup into it first", data_dir.display());
+        let message =
+            format!("{} does not hold a complete database: restore a backup into it first", data_dir.display());
         return Err(FilesError::Backup(message));
     }
     let _lock = lock::take(data_dir)?;
@@ -64,15 +69,15 @@ pub fn take_over(data_dir: &Path) -> Result<(), FilesError> {
         .map_err(|source| FilesError::io(&mark, source))
 }
 
-/// Nothing may be there but what a restore that did not come to its end has left.
-fn make_room(data_dir: &Path) -> Result<(), FilesError> {
+/// Removes what an unfinished restore has left. Fails if anything else is there.
+fn clear_unfinished_restore(data_dir: &Path) -> Result<(), FilesError> {
     let at = |source| FilesError::io(data_dir, source);
     let unfinished = data_dir.join(folder::RESTORE).is_dir();
     let mut ours = Vec::new();
     for entry in fs::read_dir(data_dir).map_err(at)? {
         let entry = entry.map_err(at)?;
         let name = entry.file_name();
-        if NOTHING.iter().any(|nothing| name == *nothing) {
+        if IGNORED_NAMES.iter().any(|ignored| name == *ignored) {
             continue;
         }
         if !unfinished {
@@ -84,7 +89,7 @@ fn make_room(data_dir: &Path) -> Result<(), FilesError> {
         }
         ours.push(entry.path());
     }
-    // The sign that all of it is ours goes last.
+    // The folder that proves that all of it is ours goes last.
     ours.sort_by_key(|path| path.ends_with(folder::RESTORE));
     for path in ours {
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -93,9 +98,9 @@ fn make_room(data_dir: &Path) -> Result<(), FilesError> {
     Ok(())
 }
 
-/// Everything into `staging`, with the sums of what came.
+/// Unpacks everything into `staging`, with the checksums of the unpacked files.
 fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, FilesError> {
-    let broken = |error: io::Error| FilesError::Backup(format!("this is no whole backup: {error}"));
+    let broken = |error: io::Error| FilesError::Backup(format!("this is not a complete backup: {error}"));
     let seen_path = staging.join(SEEN);
     let seen = File::create(&seen_path).map_err(|source| FilesError::io(&seen_path, source))?;
     let mut seen = BufWriter::new(seen);
@@ -104,7 +109,10 @@ fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, FilesError> {
         let mut entry = entry.map_err(broken)?;
         let name = entry.path().map_err(broken)?.into_owned();
         if !entry.header().entry_type().is_file() || !is_known(&name) {
-            return Err(FilesError::Backup(format!("this is no backup of Longshore's: `{}` is in it", name.display())));
+            return Err(FilesError::Backup(format!(
+                "this is not a backup of Longshore: it contains `{}`",
+                name.display()
+            )));
         }
         let path = staging.join(&name);
         if let Some(folder) = path.parent() {
@@ -120,7 +128,7 @@ fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, FilesError> {
         copy(&mut hashing, &mut file, &path)?;
         if name == Path::new(MANIFEST) {
             seen.flush().map_err(|source| FilesError::io(&seen_path, source))?;
-            return manifest(&path);
+            return read_manifest(&path);
         }
         let sum = hex::encode(hashing.hash.finalize());
         writeln!(seen, "{sum}  {}", name.display()).map_err(|source| FilesError::io(&seen_path, source))?;
@@ -128,7 +136,7 @@ fn unpack(staging: &Path, input: impl Read) -> Result<Manifest, FilesError> {
     Err(FilesError::Backup(format!("the backup was cut off: it does not end in {MANIFEST}; take another one")))
 }
 
-/// Tells a tar that ends too early from a disk that is full.
+/// Copies, and distinguishes a tar that ends too early from a full disk.
 fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), FilesError> {
     let mut buffer = vec![0; 128 << 10];
     loop {
@@ -142,7 +150,8 @@ fn copy(from: &mut impl Read, to: &mut File, path: &Path) -> Result<(), FilesErr
     }
 }
 
-/// The names that a backup has: the database, the private files, `logs/<yyyy-mm>/<dd>/<name>`, sums and manifest.
+/// Returns whether a backup has a file of this name: the database, the private files, `logs/<yyyy-mm>/<dd>/<name>`,
+/// checksums and manifest.
 fn is_known(name: &Path) -> bool {
     let parts: Option<Vec<&str>> = name
         .components()
@@ -159,13 +168,13 @@ fn is_known(name: &Path) -> bool {
     }
 }
 
-fn manifest(path: &Path) -> Result<Manifest, FilesError> {
+fn read_manifest(path: &Path) -> Result<Manifest, FilesError> {
     let mut text = String::new();
     let file = File::open(path).map_err(|source| FilesError::io(path, source))?;
     file.take(MAX_MANIFEST).read_to_string(&mut text).map_err(|source| FilesError::io(path, source))?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| FilesError::Backup(format!("the backup's {MANIFEST} cannot be read: {error}")))?;
-    // The format first: a later one may have other fields.
+    // Check the format first: a later one may have other fields.
     if value["format"] != FORMAT {
         return Err(FilesError::Backup(format!(
             "the backup has format {}, this program reads {FORMAT}: use the version that made it ({})",
@@ -190,7 +199,8 @@ fn verify(staging: &Path, manifest: &Manifest, newest: i64) -> Result<(), FilesE
     if hex::encode(hash.hash.finalize()) != manifest.sums_sha256 {
         return Err(damaged("its sums are not those that it was made with"));
     }
-    // Unpacked in the order in which the sums were written; only the line of the sums themselves is not in there.
+    // Files were unpacked in the order in which the checksums were written; only the line of the checksums file itself
+    // is missing.
     let mut seen_lines = open(&seen)?.lines();
     let mut files = 0;
     for line in open(&sums)?.lines() {
@@ -205,7 +215,7 @@ fn verify(staging: &Path, manifest: &Manifest, newest: i64) -> Result<(), FilesE
         return Err(damaged("it has other files than it was made with"));
     }
     if !folder::database(staging).is_file() {
-        return Err(damaged("there is no database in it"));
+        return Err(damaged("it contains no database"));
     }
     Ok(())
 }
@@ -214,14 +224,15 @@ fn open(path: &Path) -> Result<BufReader<File>, FilesError> {
     File::open(path).map(BufReader::new).map_err(|source| FilesError::io(path, source))
 }
 
-/// The database last, on the disk before its name says that all is there; then the sign of an unfinished restore goes.
+/// Moves the files into place, the database last, after everything is synced to disk. Then removes the sign of an
+/// unfinished restore.
 fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
     let at = |source| FilesError::io(data_dir, source);
     for name in [SUMS, SEEN, MANIFEST] {
         let path = staging.join(name);
         fs::remove_file(&path).map_err(|source| FilesError::io(&path, source))?;
     }
-    // A server on it is another one than that of the backup, which may still be there.
+    // A server on this folder is not the backup's server, which may still run.
     let mark = staging.join(folder::IDENTITY);
     folder::write_private(&mark, folder::RESTORED).map_err(|source| FilesError::io(&mark, source))?;
     give_to_owner_of(data_dir, staging)?;
@@ -239,7 +250,7 @@ fn put_in_place(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
     folder.sync_all().map_err(at)
 }
 
-/// Root restores for the user whose folder it is (a container's volume): everything becomes theirs.
+/// Gives the files to the user who owns the folder (a container's volume), if root restores.
 fn give_to_owner_of(data_dir: &Path, staging: &Path) -> Result<(), FilesError> {
     let owner = fs::metadata(data_dir).map_err(|source| FilesError::io(data_dir, source))?;
     let ours = fs::metadata(staging).map_err(|source| FilesError::io(staging, source))?;

@@ -1,4 +1,4 @@
-//! Who may touch a data folder's files as a whole: one backup at a time, and no log is removed while it is made.
+//! Coordinates access to a data folder's files: one backup at a time, and no removal of logs meanwhile.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{FilesError, folder};
 
-/// Another backup, or somebody who removes logs, is waited for so long.
+/// How long to wait for another backup, or for a removal of logs.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,7 +31,7 @@ pub fn backup(data_dir: &Path) -> Result<File, FilesError> {
     }
 }
 
-/// Takes a turn to remove files, until the returned file is closed; nothing while a backup is made.
+/// Takes a turn to remove files, until the returned file is closed. Returns `None` while a backup is being made.
 pub fn removal(data_dir: &Path) -> Result<Option<File>, FilesError> {
     let path = data_dir.join(folder::BACKUP_LOCK);
     let file = open(&path)?;

@@ -1,4 +1,4 @@
-//! Escape sequences in a line, told from its text. Nothing here knows what a colour looks like.
+//! Separates escape sequences in a line from its text. Nothing here knows what a colour looks like.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
     Text(&'a str),
-    /// Select graphic rendition: its parameters, `1;31`.
+    /// Select graphic rendition, with its parameters: `1;31`.
     Style(&'a str),
-    /// Any other sequence: cursor, erase, title, links. It shows nothing.
+    /// Any other sequence: cursor, erase, title, links. Shows nothing.
     Other,
 }
 
-/// The parts of a line, in order.
+/// Splits a line into its pieces, in order.
 pub fn pieces(mut line: &str) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         if line.is_empty() {
@@ -32,12 +32,12 @@ pub fn pieces(mut line: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// The sequence that `line` begins with, and what follows it. One without an end takes the escape alone.
+/// Splits off the sequence that `line` begins with. A sequence without an end consists of the escape character only.
 fn sequence(line: &str) -> (Piece<'_>, &str) {
     let bytes = line.as_bytes();
     let end = match bytes.get(1) {
         Some(b'[') => bytes[2..].iter().position(|byte| (0x40..=0x7e).contains(byte)).map(|at| at + 3),
-        // Up to a bell or a string terminator: titles, links.
+        // Titles and links end with a bell or a string terminator.
         Some(b']' | b'P' | b'_' | b'^' | b'X') => string_end(bytes),
         Some(b'(' | b')' | b'#' | b'%') => (bytes.len() >= 3 && bytes[2].is_ascii()).then_some(3),
         Some(byte) if byte.is_ascii() => Some(2),
@@ -59,7 +59,7 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The text alone.
+/// Returns the text without sequences.
 #[must_use]
 pub fn plain(line: &str) -> Cow<'_, str> {
     if memchr::memchr(0x1b, line.as_bytes()).is_none() {

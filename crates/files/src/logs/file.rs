@@ -1,5 +1,5 @@
-//! A journal's file, opened to be read: the one that is appended to or, some time after its job's end, what it was packed into
-//! (see [`pack`](super::pack)). Offsets are those of the journal either way.
+//! A journal's file, opened for reading: either the one that is appended to or, some time after its job's end, the
+//! packed file (see [`pack`](super::pack)). Offsets are those of the unpacked journal in both cases.
 
 use std::{
     fs::File,
@@ -11,9 +11,9 @@ use std::{
 
 use zeekstd::Decoder;
 
-/// Something that can be read at any place.
+/// A file that can be read at any offset.
 pub(super) trait ReadAt {
-    /// Some bytes from `offset` on, none at the end.
+    /// Reads some bytes at `offset`; none at the end.
     fn read_from(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
@@ -23,13 +23,13 @@ impl ReadAt for File {
     }
 }
 
-/// See the module. Stays readable when the file is packed or removed meanwhile.
+/// A journal opened for reading; see the module. Stays readable if the file is packed or removed meanwhile.
 #[derive(Debug)]
 pub struct JournalFile(Kind);
 
 enum Kind {
     Plain(File),
-    /// The decoder stands behind what was read last: who reads on is quick.
+    /// The decoder stays after the bytes read last, so that reading on is quick.
     Packed(Box<Mutex<Decoder<'static, File>>>),
 }
 
@@ -42,18 +42,19 @@ impl std::fmt::Debug for Kind {
     }
 }
 
-/// What a journal is packed into.
+/// Returns the path of the packed journal.
 pub(super) fn packed_path(journal: &Path) -> PathBuf {
     journal.with_extension("zst")
 }
 
 impl JournalFile {
-    /// Nothing where nothing was printed yet, or ever. A packed file that is damaged is [`io::ErrorKind::InvalidData`].
+    /// Opens a journal. Returns `None` if nothing has been printed. A damaged packed file is an
+    /// [`io::ErrorKind::InvalidData`] error.
     pub fn open(journal: &Path) -> io::Result<Option<Self>> {
-        // Whoever packs makes the packed file first and then removes the other: one of them is always there.
+        // Packing creates the packed file first and then removes the plain one, so one of them always exists.
         for (path, packed) in [(journal, false), (&packed_path(journal), true)] {
             match File::open(path) {
-                Ok(file) if packed => return Self::of_packed(file).map(Some),
+                Ok(file) if packed => return Self::open_packed(file).map(Some),
                 Ok(file) => return Ok(Some(Self(Kind::Plain(file)))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -62,11 +63,11 @@ impl JournalFile {
         Ok(None)
     }
 
-    pub(super) fn of_packed(file: File) -> io::Result<Self> {
+    pub(super) fn open_packed(file: File) -> io::Result<Self> {
         Ok(Self(Kind::Packed(Box::new(Mutex::new(Decoder::new(file).map_err(damaged)?)))))
     }
 
-    /// Bytes of the journal.
+    /// Returns the length of the unpacked journal.
     #[expect(clippy::len_without_is_empty, reason = "a length in bytes, not a collection")]
     pub fn len(&self) -> io::Result<u64> {
         match &self.0 {
@@ -77,7 +78,7 @@ impl JournalFile {
         }
     }
 
-    /// From its beginning on, once.
+    /// Returns a reader from the journal's beginning.
     pub fn reader(&self) -> impl Read + '_ {
         FromStart { file: self, offset: 0 }
     }

@@ -1,8 +1,8 @@
-//! The sparse index beside a journal: where so many lines have ended, and which lines mean something.
+//! The sparse index beside a journal: checkpoints with their line numbers, and the marked lines.
 //!
-//! Derived from the journal alone and never needed for truth: one that is missing, torn or behind is made again from the
-//! journal, and what it does not reach yet is read from its last checkpoint on. JSON lines; everything in front of a checkpoint
-//! is what was found since the one before. A log of less than [`STRIDE`] has none.
+//! Derived from the journal alone and never the source of truth: an index that is missing, torn or behind is rebuilt
+//! from the journal, and lines after its last checkpoint are read from the journal. JSON lines; the entries before a
+//! checkpoint were found since the previous one. A log shorter than [`STRIDE`] has no index.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,47 +21,47 @@ use super::{
     reader::{read_whole_records, records},
 };
 
-/// Bytes of the journal from one checkpoint to the next: what is read at most to get to any line.
+/// Bytes of the journal between two checkpoints: the most to read in order to reach any line.
 pub(super) const STRIDE: u64 = 256 << 10;
-/// Marks that are kept of one log: a log of errors only is none that one steps through.
+/// The most marks kept of one log. Nobody steps through a log that consists only of errors.
 pub const MAX_MARKS: usize = 2_000;
-/// Bytes of a mark's text.
+/// The most bytes of a mark's text.
 const MARK_TEXT: usize = 200;
 
-/// Where a step begins, or ends, among the lines.
+/// Where among the lines a step begins or ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Border {
-    /// From 0.
+    /// Counts from 0.
     pub step: u16,
-    /// Lines that ended before it.
+    /// The number of lines that ended before it.
     pub lines: u64,
     pub time: Timestamp,
-    /// It begins here; else it ends.
+    /// Whether the step begins here; otherwise it ends.
     pub begins: bool,
-    /// How it ended, where the agent said so.
+    /// How the step ended, if the agent reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<StepWord>,
 }
 
-/// Of what the agent says of a step's end, what stands in its job's page.
+/// The part of the agent's step result that the job's page shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepWord {
     pub status: Status,
     pub exit_code: Option<i32>,
 }
 
-/// A line that means something.
+/// A line with a meaning: an error, a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     pub n: u64,
     pub kind: MarkKind,
-    /// From 0.
+    /// Counts from 0.
     pub step: u16,
-    /// What a group is called, what an error says; cut where it is long.
+    /// The group's name or the error's text, cut if it is long.
     pub text: String,
 }
 
-/// A place in the journal from which lines can be read.
+/// A position in the journal from which lines can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) offset: u64,
@@ -77,7 +77,7 @@ enum Entry {
     Border(Border),
 }
 
-/// What an index tells, up to its last checkpoint.
+/// The content of an index, up to its last checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) checkpoints: Vec<Checkpoint>,
@@ -85,13 +85,13 @@ pub(super) struct Index {
     pub(super) borders: Vec<Border>,
 }
 
-/// The file beside a journal.
+/// Returns the path of the index beside a journal.
 pub(super) fn index_path(journal: &Path) -> PathBuf {
     journal.with_extension("index")
 }
 
 impl Index {
-    /// What can be read of it; empty where there is none. Nothing beyond `len` bytes of the journal counts.
+    /// Loads the readable part of the index; empty if there is none. Ignores entries beyond `len` bytes of the journal.
     pub(super) fn load(journal: &Path, len: u64) -> io::Result<Self> {
         let bytes = match std::fs::read(index_path(journal)) {
             Ok(bytes) => bytes,
@@ -101,7 +101,7 @@ impl Index {
         let mut index = Self::default();
         let (mut marks, mut borders) = (0, 0);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            // A torn end, or another shape of an older version: the journal tells the rest.
+            // A torn end, or an entry in another version's format: the rest is read from the journal.
             let Ok(entry) = serde_json::from_slice(line) else { break };
             match entry {
                 Entry::Checkpoint(checkpoint) => {
@@ -121,7 +121,7 @@ impl Index {
         Ok(index)
     }
 
-    /// The last checkpoint from which line `n` can be read.
+    /// Returns the last checkpoint from which line `n` can be read.
     pub(super) fn before_line(&self, n: u64) -> Checkpoint {
         let at = self.checkpoints.partition_point(|checkpoint| checkpoint.lines < n);
         at.checked_sub(1).and_then(|at| self.checkpoints.get(at)).cloned().unwrap_or_default()
@@ -131,8 +131,8 @@ impl Index {
         self.checkpoints.last().cloned().unwrap_or_default()
     }
 
-    /// An indexer that goes on behind it.
-    pub(super) fn go_on(&self) -> Indexer {
+    /// Returns an indexer that continues after the last checkpoint.
+    pub(super) fn continue_indexing(&self) -> Indexer {
         let Checkpoint { offset, lines, open } = self.last();
         Indexer {
             cut: LineCut::new(lines, open),
@@ -145,34 +145,34 @@ impl Index {
     }
 }
 
-/// Makes an index of records, given in order.
+/// Builds an index from records, given in order.
 #[derive(Debug, Default)]
 pub(super) struct Indexer {
     cut: LineCut,
-    /// Behind the last record.
+    /// The offset after the last record.
     offset: u64,
-    /// The last checkpoint's.
+    /// The offset of the last checkpoint.
     checkpoint: u64,
     marks: usize,
-    /// What has been found and is not written.
+    /// Entries that are not written yet.
     entries: Vec<Entry>,
-    /// A checkpoint is among them.
+    /// Whether `entries` includes a checkpoint.
     due: bool,
 }
 
 impl Indexer {
-    /// Takes the next record, which takes `len` bytes of the journal.
+    /// Adds the next record, which takes `len` bytes of the journal.
     pub(super) fn feed(&mut self, record: &Record<'_>, len: u64) {
         let Self { cut, marks, entries, .. } = self;
         let within = *marks < MAX_MARKS && may_tell_within(&record.data);
-        // A line that began in an earlier record is looked at by itself.
+        // A line that began in an earlier record is examined on its own.
         let data = record.data.as_ptr_range();
         cut.feed(record, |line| {
             if *marks < MAX_MARKS
                 && let Some(kind) = mark_of(line.bytes, within || !data.contains(&line.bytes.as_ptr()))
             {
                 *marks += 1;
-                entries.push(Entry::Mark(mark(&line, kind)));
+                entries.push(Entry::Mark(new_mark(&line, kind)));
             }
         });
         let begins = match record.kind {
@@ -186,7 +186,7 @@ impl Indexer {
             entries.push(Entry::Border(Border { step, lines, time, begins, end }));
         }
         self.offset += len;
-        // What is open is written with it: an index stays small beside its journal.
+        // A checkpoint includes the open lines. This keeps the index small compared to its journal.
         let open: usize = self.cut.open().iter().map(|open| open.bytes.len()).sum();
         if self.offset - self.checkpoint >= STRIDE.max(32 * open as u64) {
             self.checkpoint = self.offset;
@@ -196,8 +196,8 @@ impl Indexer {
         }
     }
 
-    /// What is to be appended to the file; nothing between two checkpoints.
-    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+    /// Returns the bytes to append to the file; `None` between two checkpoints.
+    pub(super) fn take_entries(&mut self) -> Option<Vec<u8>> {
         if !std::mem::take(&mut self.due) {
             return None;
         }
@@ -211,8 +211,8 @@ impl Indexer {
         Some(bytes)
     }
 
-    /// What was found since the last checkpoint.
-    pub(super) fn found(self) -> (LineCut, Vec<Mark>, Vec<Border>) {
+    /// Returns the open lines, marks and borders since the last checkpoint.
+    pub(super) fn into_found(self) -> (LineCut, Vec<Mark>, Vec<Border>) {
         let (mut marks, mut borders) = (Vec::new(), Vec::new());
         for entry in self.entries {
             match entry {
@@ -225,7 +225,7 @@ impl Indexer {
     }
 }
 
-fn mark(line: &Line<'_>, kind: MarkKind) -> Mark {
+fn new_mark(line: &Line<'_>, kind: MarkKind) -> Mark {
     let text = line_text(line.bytes);
     let text = super::ansi::plain(&text);
     let text = command_text(&text).unwrap_or(&text).trim();
@@ -236,7 +236,7 @@ fn mark(line: &Line<'_>, kind: MarkKind) -> Mark {
     Mark { n: line.n, kind, step: line.step, text: text[..end].to_owned() }
 }
 
-/// The index file of the journal's one writer. What goes wrong with it costs readers time and nobody anything else.
+/// Writes the index file for the journal's only writer. Errors here cost readers time, and nothing else.
 #[derive(Debug)]
 pub(super) struct IndexWriter {
     path: PathBuf,
@@ -247,11 +247,11 @@ pub(super) struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Goes on behind `indexer`, which was given the whole journal; the file becomes what the indexer found.
+    /// Continues after `indexer`, which has read the whole journal. The file is replaced by what the indexer found.
     pub(super) fn open(journal: &Path, mut indexer: Indexer) -> Self {
         let path = index_path(journal);
         let mut writer = Self { path, file: None, len: 0, broken: false, indexer: Indexer::default() };
-        match indexer.take() {
+        match indexer.take_entries() {
             Some(entries) => match replace(&writer.path, &entries) {
                 Ok(()) => writer.len = entries.len() as u64,
                 Err(error) => writer.give_up(&error),
@@ -262,12 +262,12 @@ impl IndexWriter {
         writer
     }
 
-    /// `records` were appended to the journal.
+    /// Adds `records`, which were just appended to the journal.
     pub(super) fn appended(&mut self, records: &[Record<'_>]) {
         for record in records {
             self.indexer.feed(record, record.encoded_len());
         }
-        let Some(entries) = self.indexer.take() else { return };
+        let Some(entries) = self.indexer.take_entries() else { return };
         if self.broken {
             return;
         }
@@ -295,10 +295,10 @@ impl IndexWriter {
     }
 }
 
-/// Makes the index again from a journal that nobody writes any more, on from what is left of it.
+/// Rebuilds the index of a journal that is no longer written, continuing from what is left of it.
 pub(super) fn rebuild(journal: &Path, file: &JournalFile, len: u64) -> io::Result<Index> {
     let index = Index::load(journal, len)?;
-    let mut indexer = index.go_on();
+    let mut indexer = index.continue_indexing();
     let mut kept = Vec::new();
     let entries = index.marks.into_iter().map(Entry::Mark).chain(index.borders.into_iter().map(Entry::Border));
     for entry in entries.chain(index.checkpoints.into_iter().map(Entry::Checkpoint)) {
@@ -306,12 +306,12 @@ pub(super) fn rebuild(journal: &Path, file: &JournalFile, len: u64) -> io::Resul
         kept.push(b'\n');
     }
     feed_from_file(&mut indexer, file, len)?;
-    kept.extend(indexer.take().unwrap_or_default());
+    kept.extend(indexer.take_entries().unwrap_or_default());
     replace(&index_path(journal), &kept)?;
     Index::load(journal, len)
 }
 
-/// Gives the records behind what the indexer has had, up to `len`.
+/// Feeds the records after the indexer's position, up to `len`.
 pub(super) fn feed_from_file(indexer: &mut Indexer, file: &JournalFile, len: u64) -> io::Result<()> {
     loop {
         let bytes = read_whole_records(file, indexer.offset, len)?;
@@ -326,7 +326,7 @@ pub(super) fn feed_from_file(indexer: &mut Indexer, file: &JournalFile, len: u64
     }
 }
 
-/// Readers see the old file or the new one, never half of it.
+/// Replaces the file. Readers see the old content or the new, never half of it.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,20 +1,21 @@
-//! What a line of a log is: the one definition that the index, windows, search and live pages share. Pure.
+//! The definition of a log's line, which the index, windows, search and live pages share. Pure.
 //!
-//! A line is what one stream of one step wrote up to a line feed. The streams of a job are cut into lines each for itself, so a
-//! line that came in pieces between another stream's is whole; its time is that of its first piece. **It gets its number, from
-//! 1, when it ends**: at its line feed, or with its step. So a number never changes, and whoever has seen line n has missed
-//! nothing before it. What has no end yet is open and has no number. Of what redraws itself with carriage returns only the last
-//! state counts. A line longer than [`MAX_LINE`] is several lines. Where steps begin and end, and the job's own end, are no lines.
+//! A line is what one stream of one step wrote up to a line feed. Each stream is cut into lines separately, so a line
+//! that arrived in pieces between another stream's is whole; its time is that of its first piece. **A line gets its
+//! number, from 1, when it ends**: at its line feed, or with its step. So a number never changes, and whoever has seen
+//! line n has missed nothing before it. A line without an end is open and has no number. If a line is redrawn with
+//! carriage returns, only its last state counts. A line longer than [`MAX_LINE`] becomes several lines. The begin and
+//! end of steps, and the job's end, are not lines.
 
 use std::borrow::Cow;
 
 use longshore_core::{Record, RecordKind, Stream, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Bytes; what is longer goes on in the next line.
+/// In bytes. The rest of a longer line becomes the next line.
 pub const MAX_LINE: usize = 16 << 10;
 
-/// How far a log has been cut into lines.
+/// The state of cutting a log into lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineCut {
     ended: u64,
@@ -35,13 +36,13 @@ pub struct OpenLine {
 /// A line that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// From 1.
+    /// Counts from 1.
     pub n: u64,
-    /// From 0; [`Record::NO_STEP`] for a note that belongs to none.
+    /// Counts from 0; [`Record::NO_STEP`] for a note that belongs to no step.
     pub step: u16,
     pub stream: Stream,
     pub time: Timestamp,
-    /// Without its line feed, with all its redraws and colours.
+    /// Without its line feed, but with all redraws and colours.
     pub bytes: &'a [u8],
 }
 
@@ -50,19 +51,19 @@ impl LineCut {
         Self { ended, open }
     }
 
-    /// The number of the last line that ended; 0 before the first.
+    /// Returns the number of the last line that ended; 0 before the first.
     #[must_use]
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// What has begun and not ended, in the order in which it began.
+    /// Returns the lines that have begun and not ended, in the order in which they began.
     #[must_use]
     pub fn open(&self) -> &[OpenLine] {
         &self.open
     }
 
-    /// Takes the next record; every line that ends with it is given to `each`.
+    /// Adds the next record, and passes every line that ends with it to `each`.
     pub fn feed(&mut self, record: &Record<'_>, mut each: impl FnMut(Line<'_>)) {
         match record.kind {
             RecordKind::Output(stream) => self.output(stream, record, &mut each),
@@ -72,7 +73,7 @@ impl LineCut {
         }
     }
 
-    /// The log is over: what is still open ends.
+    /// Ends all open lines, at the end of the log.
     pub fn finish(&mut self, mut each: impl FnMut(Line<'_>)) {
         self.end(|_| true, &mut each);
     }
@@ -148,7 +149,8 @@ impl LineCut {
     }
 }
 
-/// What a terminal shows at last of a line that redraws itself: what follows the last carriage return that something follows.
+/// Returns what a terminal finally shows of a line that redraws itself: the text after the last carriage return that is
+/// followed by something.
 #[must_use]
 pub fn last_state(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., b'\r'] = bytes {
@@ -157,7 +159,7 @@ pub fn last_state(mut bytes: &[u8]) -> &[u8] {
     memchr::memrchr(b'\r', bytes).map_or(bytes, |at| &bytes[at + 1..])
 }
 
-/// As text: its last state, with what is not UTF-8 replaced.
+/// Returns the line's last state as text, with invalid UTF-8 replaced.
 #[must_use]
 pub fn line_text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(last_state(bytes))
@@ -170,7 +172,7 @@ fn drop_redrawn(bytes: &mut Vec<u8>) {
     }
 }
 
-/// At least one; none longer than a line may be, none cut inside a character.
+/// Splits into at least one piece. No piece is longer than a line may be, and none is cut inside a character.
 fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut first = true;
     std::iter::from_fn(move || {
@@ -189,7 +191,7 @@ fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A stream as its word.
+/// Serialises a stream as its word.
 mod stream_word {
     use longshore_core::Stream;
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};

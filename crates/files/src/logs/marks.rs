@@ -1,24 +1,25 @@
-//! Lines that mean something to a reader: groups, errors, warnings. Pure, and quick: every line of every log passes here.
+//! Recognises lines with a meaning to readers: groups, errors, warnings. Pure and fast: every line of every log passes
+//! through here.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use serde::{Deserialize, Serialize};
 
-/// What a line is, besides a line.
+/// The meaning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MarkKind {
     Error,
     Warning,
     Notice,
-    /// Opens a group, which goes up to the next one, its end, or the step's.
+    /// Opens a group, which extends to the next group, its own end, or the step's.
     Group,
     EndGroup,
 }
 
 impl MarkKind {
-    /// The word, as in the API.
+    /// Returns the word used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,7 +32,7 @@ impl MarkKind {
     }
 }
 
-/// Workflow commands as other systems have them, at a line's beginning; what follows the last colons is the text.
+/// Workflow commands of other systems, at a line's beginning. The text follows the last colons.
 const COMMANDS: [(&[u8], MarkKind); 10] = [
     (b"::group::", MarkKind::Group),
     (b"::endgroup::", MarkKind::EndGroup),
@@ -45,7 +46,7 @@ const COMMANDS: [(&[u8], MarkKind); 10] = [
     (b"##[notice]", MarkKind::Notice),
 ];
 
-/// How tools begin a line that says what is wrong.
+/// How tools begin a line that reports a problem.
 const BEGINNINGS: [(&[u8], MarkKind); 13] = [
     (b"error:", MarkKind::Error),
     (b"error[", MarkKind::Error),
@@ -62,7 +63,7 @@ const BEGINNINGS: [(&[u8], MarkKind); 13] = [
     (b"WARN ", MarkKind::Warning),
 ];
 
-/// `file.c:3:5: error: …`, as compilers have it, and a panic.
+/// `file.c:3:5: error: …`, as compilers print it, and a panic.
 static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 3]> = LazyLock::new(|| {
     [
         (Finder::new(": error"), MarkKind::Error),
@@ -71,15 +72,15 @@ static WITHIN: LazyLock<[(Finder<'static>, MarkKind); 3]> = LazyLock::new(|| {
     ]
 });
 
-/// Longer lines are data, not messages.
+/// Only this many bytes of a line are examined. Longer lines are data, not messages.
 const LOOKED_AT: usize = 1024;
 
-/// Whether any line of so many bytes may be told by what stands within it: looked at once for all of them.
+/// Returns whether any line in these bytes may contain one of [`WITHIN`]: one search for all of them.
 pub(super) fn may_tell_within(bytes: &[u8]) -> bool {
     WITHIN.iter().any(|(finder, _)| finder.find(bytes).is_some())
 }
 
-/// What a line is; `within` as of [`may_tell_within`] for the bytes around it.
+/// Returns the meaning of a line. `within` is the result of [`may_tell_within`] for the bytes around it.
 #[must_use]
 pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
     let line = &line[..line.len().min(LOOKED_AT)];
@@ -99,7 +100,7 @@ pub(super) fn mark_of(line: &[u8], within: bool) -> Option<MarkKind> {
     }
 }
 
-/// Behind the colours and the blanks at a line's beginning.
+/// Skips the colours and blanks at a line's beginning.
 fn without_colours(mut line: &[u8]) -> &[u8] {
     loop {
         match line {
@@ -113,9 +114,10 @@ fn without_colours(mut line: &[u8]) -> &[u8] {
     }
 }
 
-/// What a command line says to people: `::error file=a.c,line=1::broken` says `broken`. Nothing for what is no command.
+/// Returns the text of a command: `::error file=a.c,line=1::broken` yields `broken`. `None` if the line is not a
+/// command.
 pub(super) fn command_text(line: &str) -> Option<&str> {
-    // What is cut off is ASCII.
+    // The prefix to cut off is ASCII.
     let line = &line[line.len() - without_colours(line.as_bytes()).len()..];
     if let Some(rest) = line.strip_prefix("##[") {
         return rest.split_once(']').map(|(_, text)| text);

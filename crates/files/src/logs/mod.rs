@@ -1,13 +1,13 @@
-//! Log files: one an attempt, a journal of [`longshore_core::Record`]s, written by one, read by many.
+//! Log files: one journal of [`longshore_core::Record`]s per attempt, with one writer and many readers.
 //!
 //! The executor appends through a [`LogWriter`], the API reads through [`follow`] and [`read`] and renders with a
-//! [`Renderer`]. Files never pass through the database; what couples the two is one order: everything is appended before
-//! the job's end is committed, and followers are told of the end after that commit. So whoever sees a final status can
-//! read the whole log, and whoever follows gets the whole log and then the final status.
+//! [`Renderer`]. Files never pass through the database. The order of operations connects the two: every record is
+//! appended before the job's end is committed, and followers learn of the end after that commit. So whoever sees a
+//! final status can read the whole log, and whoever follows gets the whole log and then the final status.
 //!
-//! Places: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, the date being the job's creation (its id carries it); beside it
-//! the same with `.index`, from which lines are found by their numbers ([`mod@window`], [`outline`]) and which anybody may delete.
-//! Some time after its job's end a large one becomes `.zst` ([`pack`]); who reads does not see the difference.
+//! Paths: `<data>/logs/<yyyy-mm>/<dd>/<job>-<attempt>.log`, where the date is the job's creation (its id contains it).
+//! Beside it the same name with `.index`, which finds lines by number ([`mod@window`], [`outline`]) and may be deleted
+//! at any time. Some time after its job's end a large journal becomes `.zst` ([`pack`]); readers see no difference.
 
 pub mod ansi;
 mod file;
@@ -44,22 +44,22 @@ pub use survey::{Survey, survey};
 pub use window::{Found, Listed, LogLine, MAX_LINES, Outline, Place, Search, Wanted, Window};
 pub use writer::LogWriter;
 
-/// The folder of log files, and who is writing and following them now.
+/// The folder of log files, with their current writers and followers.
 #[derive(Debug, Clone)]
 pub struct Logs {
     root: Arc<PathBuf>,
     live: Arc<Mutex<Live>>,
 }
 
-/// Per job that is not over, per attempt: how far its log is.
+/// The progress of the logs of unfinished jobs, by job and attempt.
 type Live = HashMap<JobId, HashMap<u32, watch::Sender<Progress>>>;
 
-/// How far a log is.
+/// How far a log has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Bytes of whole records; nothing while no writer has opened it.
+    /// Bytes of whole records; `None` until a writer opens it.
     len: Option<u64>,
-    /// Nothing more will come: the job is over, or its next attempt has begun, and that is committed.
+    /// Set when nothing more will be appended: the job is over or its next attempt has begun, and that is committed.
     ended: bool,
 }
 
@@ -68,32 +68,33 @@ impl Logs {
         Self { root: Arc::new(root), live: Arc::default() }
     }
 
-    /// Reads an attempt's journal from an offset (0, or what [`Batch::end`] and [`Batch::records`] gave) to the end of what is there.
+    /// Reads an attempt's journal from an offset (0, [`Batch::end`], or one from [`Batch::records`]) to its current
+    /// end.
     #[must_use]
     pub fn read(&self, job: JobId, attempt: u32, from: u64) -> LogReader {
         LogReader::new(self, (job, attempt), from, None)
     }
 
-    /// Reads an attempt's journal from an offset on and waits for what is still to come, until [`Logs::end`] or
-    /// [`Logs::end_attempts_before`] says that nothing will. The caller asks once more, after this call, whether the attempt is over.
+    /// Reads an attempt's journal from an offset and waits for more, until [`Logs::end`] or
+    /// [`Logs::end_attempts_before`]. After this call, the caller has to check again whether the attempt is over.
     #[must_use]
     pub fn follow(&self, job: JobId, attempt: u32, from: u64) -> LogReader {
         LogReader::new(self, (job, attempt), from, Some(self.progress(job, attempt).subscribe()))
     }
 
-    /// Opens an attempt's journal for its one writer, making it where it is not there; what a killed writer left half
-    /// written at its end is cut off. Blocks: reads what is there to find [`LogWriter::last_seq`].
+    /// Opens an attempt's journal for its only writer, and creates it if necessary. Cuts off the half-written end that
+    /// a killed writer left. Blocks: reads the existing records to find [`LogWriter::last_seq`].
     pub fn open_writer(&self, job: JobId, attempt: u32) -> Result<LogWriter, FilesError> {
         LogWriter::open(self.path(job, attempt), self.progress(job, attempt))
     }
 
-    /// Where an attempt's journal is, or would be.
+    /// Returns the path of an attempt's journal, whether or not it exists.
     #[must_use]
     pub fn path(&self, job: JobId, attempt: u32) -> PathBuf {
         self.root.join(self.relative_path(job, attempt))
     }
 
-    /// The same, from the folder of logs on.
+    /// Returns the path relative to the folder of logs.
     pub fn relative_path(&self, job: JobId, attempt: u32) -> PathBuf {
         let text = job.to_string();
         let seconds = Uuid::try_parse(&text).ok().and_then(|id| id.get_timestamp()).map_or(0, |time| time.to_unix().0);
@@ -104,18 +105,18 @@ impl Logs {
         Path::new(&day).join(format!("{text}-{attempt}.log"))
     }
 
-    /// Bytes of an attempt's journal now; 0 without one.
+    /// Returns the current bytes of an attempt's journal; 0 if there is none.
     pub fn len(&self, job: JobId, attempt: u32) -> u64 {
         let file = JournalFile::open(&self.path(job, attempt)).ok().flatten();
         file.and_then(|file| file.len().ok()).unwrap_or_default()
     }
 
-    /// The job is over and that is committed: its followers read to the end, then end.
+    /// Ends the job's followers once they have read everything. Call this when the job's end is committed.
     pub fn end(&self, job: JobId) {
         self.end_attempts_before(job, u32::MAX);
     }
 
-    /// The same of the job's attempts before this one, which has begun.
+    /// Like [`Logs::end`], for the attempts before `attempt`, which has begun.
     pub fn end_attempts_before(&self, job: JobId, attempt: u32) {
         let mut live = self.lock();
         let Some(attempts) = live.get_mut(&job) else { return };
@@ -127,10 +128,10 @@ impl Logs {
         }
     }
 
-    /// Removes journals that nothing refers to any more. What cannot be removed is left, and said.
+    /// Removes journals that nothing refers to any more. Logs those that cannot be removed.
     pub async fn remove(&self, paths: Vec<PathBuf>) {
         let removed = tokio::task::spawn_blocking(move || {
-            // The packed one last: see `pack`.
+            // The packed file last: see `pack`.
             let all = paths.into_iter().flat_map(|path| {
                 let (index, packed) = (index::index_path(&path), file::packed_path(&path));
                 [index, path, packed]
@@ -143,7 +144,7 @@ impl Logs {
                 }
             }
         });
-        // Only a panic or the runtime's end gets here.
+        // Only after a panic, or at the runtime's end.
         if let Err(error) = removed.await {
             tracing::warn!(%error, "cannot remove logs");
         }

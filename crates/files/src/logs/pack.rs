@@ -1,8 +1,9 @@
-//! Journals of jobs that are over, packed: zstd in its seekable format, so that any place is found and `zstd -d` reads it too.
+//! Packs the journals of finished jobs with zstd in its seekable format, which allows reading at any offset; `zstd -d`
+//! reads it too.
 //!
-//! One task of the server's. A journal is packed when it has rested; until the packed file is on the disk and was compared with
-//! it, byte for byte, nothing of it is touched, and a kill at any moment leaves one of the two whole. Small ones stay as they
-//! are.
+//! One background task of the server. A journal is packed after a period without writes. It is not touched until the
+//! packed file is on disk and has been compared with it byte by byte, so a kill at any moment leaves one of the two
+//! complete. Small journals stay unpacked.
 
 use std::{
     collections::HashSet,
@@ -24,28 +25,28 @@ use super::{
 };
 use crate::FilesError;
 
-/// How long a journal has not been written when it is packed: who looks at a log mostly looks soon.
+/// How long a journal must be unwritten before it is packed. Most readers look at a log soon.
 const REST: Duration = Duration::from_secs(10 * 60);
-/// Between two passes.
+/// The pause between two passes.
 const PAUSE: Duration = Duration::from_secs(5 * 60);
-/// Smaller ones stay: they cost a few blocks.
+/// Smaller journals stay unpacked: they cost only a few blocks.
 const SMALLEST: u64 = 64 << 10;
-/// What is unpacked at most to read one byte.
+/// The most bytes to unpack in order to read one byte.
 const FRAME: u32 = 256 << 10;
-/// Compared at once.
+/// Bytes compared at a time.
 const WINDOW: u64 = 128 << 10;
 
-/// How the job of a journal stands.
+/// The state of a journal's job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStanding {
     /// It may still be written to.
     Runs,
     Over,
-    /// It was removed, and its files go as well.
+    /// It was removed, and its files will be removed too.
     Unknown,
 }
 
-/// Runs until `shutdown`. `standing` says how a job stands.
+/// Packs journals until `shutdown`. `standing` returns the state of a job.
 pub async fn run<E, A>(logs: Logs, standing: impl Fn(JobId) -> A, shutdown: CancellationToken)
 where
     E: From<FilesError> + std::fmt::Display,
@@ -67,18 +68,18 @@ where
     shutdown.run_until_cancelled(passes).await;
 }
 
-/// What a pass has packed.
+/// The totals of a pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Packed {
     pub logs: u64,
-    /// Of the journals.
+    /// Bytes of the journals before packing.
     pub bytes: u64,
-    /// What they take now.
+    /// Bytes after packing.
     pub left: u64,
 }
 
-/// Packs every journal that has not been written for `rest`. Folders in which nothing is left to do, and nothing will be, are
-/// added to `done` and passed over.
+/// Packs every journal that has not been written for `rest`. Folders with nothing left to pack, now and later, are
+/// added to `done` and skipped.
 pub async fn pass<E, A>(
     logs: &Logs,
     standing: &impl Fn(JobId) -> A,
@@ -115,7 +116,7 @@ where
                 }
                 Ok(None) => {}
                 Err(error @ FilesError::DiskFull(_)) => return Err(error.into()),
-                // One that cannot be read keeps no other from being packed.
+                // An unreadable journal does not keep others from being packed.
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "a log could not be packed; it stays as it is");
                     waits = true;
@@ -129,13 +130,13 @@ where
     Ok(packed)
 }
 
-/// The folders of days, but those that are done. The newest is never done.
+/// Returns the folders of days, without finished ones. The newest folder is never finished.
 async fn days(logs: &Logs, done: &mut HashSet<PathBuf>) -> Result<Vec<PathBuf>, FilesError> {
     let root = logs.root.to_path_buf();
     let mut days = blocking(&root.clone(), move || {
         let mut days = Vec::new();
-        for month in folders(&root)? {
-            days.extend(folders(&month)?);
+        for month in subfolders(&root)? {
+            days.extend(subfolders(&month)?);
         }
         days.sort();
         Ok(days)
@@ -148,8 +149,8 @@ async fn days(logs: &Logs, done: &mut HashSet<PathBuf>) -> Result<Vec<PathBuf>, 
     Ok(days)
 }
 
-fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(of) {
+fn subfolders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -164,7 +165,7 @@ fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Journals that have rested and are worth it, and whether there are others that may become so.
+/// Returns the journals to pack, and whether others may become due later.
 fn candidates(folder: &Path, rest: Duration) -> io::Result<(Vec<(PathBuf, JobId)>, bool)> {
     let (mut found, mut waits) = (Vec::new(), false);
     for entry in fs::read_dir(folder)? {
@@ -173,7 +174,7 @@ fn candidates(folder: &Path, rest: Duration) -> io::Result<(Vec<(PathBuf, JobId)
             continue;
         }
         let Ok(file) = fs::metadata(&path) else { continue };
-        // A clock that was set back: it has not rested.
+        // If the clock was set back, treat the journal as just written.
         if file.modified()?.elapsed().unwrap_or_default() < rest {
             waits = true;
         } else if file.len() >= SMALLEST
@@ -186,7 +187,7 @@ fn candidates(folder: &Path, rest: Duration) -> io::Result<(Vec<(PathBuf, JobId)
     Ok((found, waits))
 }
 
-/// Packs one; gives the bytes before and after. Nothing where it is gone meanwhile.
+/// Packs one journal. Returns the bytes before and after; `None` if it was removed meanwhile.
 fn pack(journal: &Path) -> io::Result<Option<(u64, u64)>> {
     let mut plain = match File::open(journal) {
         Ok(file) => file,
@@ -209,7 +210,7 @@ fn pack(journal: &Path) -> io::Result<Option<(u64, u64)>> {
     }
     match fs::remove_file(journal) {
         Ok(()) => Ok(Some((bytes, left))),
-        // Its build was removed meanwhile: whoever did it may have looked for the packed one too early.
+        // Its build was removed meanwhile, and the remover may have looked for the packed file too early.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::remove_file(&packed)?;
             Ok(None)
@@ -229,10 +230,10 @@ fn write(plain: &mut File, half: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Whether the packed file holds the journal; its size.
+/// Checks that the packed file contains the journal. Returns its size.
 fn compare(journal: &Path, half: &Path) -> io::Result<u64> {
     let size = fs::metadata(half)?.len();
-    let packed = JournalFile::of_packed(File::open(half)?)?;
+    let packed = JournalFile::open_packed(File::open(half)?)?;
     let plain = File::open(journal)?;
     let mut offset = 0;
     loop {

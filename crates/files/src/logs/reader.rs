@@ -1,4 +1,4 @@
-//! Readers of an attempt's journal: from any record's offset, in windows, so that many of them cost little memory.
+//! Reads an attempt's journal from any record's offset, in windows, so that many readers cost little memory.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -14,12 +14,13 @@ use super::{
 };
 use crate::FilesError;
 
-/// Read at once; a longer record is read whole.
+/// Bytes read at once. A longer record is read whole.
 const WINDOW: u64 = 128 << 10;
-/// The same for those that follow: there may be hundreds of them, each with a window that its reader has not taken yet.
+/// Bytes read at once by followers: there may be hundreds of them, each with a window that its client has not taken
+/// yet.
 const FOLLOWED_WINDOW: u64 = 32 << 10;
 
-/// Reads a journal, and follows it where it is still being written.
+/// Reads a journal, and follows it while it is being written.
 #[derive(Debug)]
 pub struct LogReader {
     log: (JobId, u32),
@@ -27,11 +28,11 @@ pub struct LogReader {
     file: Option<Arc<JournalFile>>,
     offset: u64,
     live: Option<watch::Receiver<Progress>>,
-    /// How the log was when nothing was left to read.
+    /// The log's progress when nothing was left to read.
     drained: Option<Progress>,
 }
 
-/// Whole records, one behind the other.
+/// A sequence of whole records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     start: u64,
@@ -39,19 +40,19 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The offset of its first record.
+    /// Returns the offset of its first record.
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
     }
 
-    /// The offset behind its last record: where a reader resumes that has seen all of it.
+    /// Returns the offset after its last record, where a reader resumes that has seen all of it.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 
-    /// The records, each with the offset behind it: where a reader resumes that has seen it.
+    /// Returns the records, each with the offset after it, where a reader resumes that has seen it.
     pub fn records(&self) -> impl Iterator<Item = (u64, Record<'_>)> {
         records(&self.bytes, self.start)
     }
@@ -62,20 +63,20 @@ impl LogReader {
         Self { log, path: logs.path(log.0, log.1), file: None, offset, live, drained: None }
     }
 
-    /// The job and the attempt whose log it is.
+    /// Returns the job and the attempt of this log.
     #[must_use]
     pub fn log(&self) -> (JobId, u32) {
         self.log
     }
 
-    /// Where it goes on.
+    /// Returns the offset of the next read.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next records: what is there at once, else what comes; nothing when everything was given and no more will come.
-    /// May be dropped while it waits.
+    /// Returns the next records: available ones at once, otherwise waits for more. Returns `None` when everything was
+    /// returned and no more will come. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Batch>, FilesError> {
         loop {
             self.ready().await;
@@ -88,7 +89,7 @@ impl LogReader {
         }
     }
 
-    /// Waits until [`LogReader::now`] may have something, or will never have anything again.
+    /// Waits until [`LogReader::now`] may return something, or will never return anything again.
     pub async fn ready(&mut self) {
         while let Some(live) = &mut self.live {
             let progress = *live.borrow_and_update();
@@ -96,34 +97,34 @@ impl LogReader {
                 return;
             }
             if live.changed().await.is_err() {
-                // The store is gone, and whoever writes with it.
+                // The store is gone, and so are all writers.
                 self.live = None;
             }
         }
     }
 
-    /// The next records of those that are there; does not wait for others.
+    /// Returns the next available records. Does not wait.
     pub async fn now(&mut self) -> Result<Option<Batch>, FilesError> {
-        // Before reading: who ends, ends after the last append.
+        // Before reading, because a log ends after its last append.
         let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
         let batch = self.read_window(progress.and_then(|p| p.len)).await?;
         self.drained = if batch.is_none() { progress } else { None };
         Ok(batch)
     }
 
-    /// Whether, [`LogReader::now`] having had nothing, nothing will come.
+    /// Returns whether no more records will come, after [`LogReader::now`] has returned `None`.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.live.is_none() || self.drained.is_some_and(|progress| progress.ended)
     }
 
-    /// Goes on at another place: behind a record that somebody else has read.
+    /// Continues at another offset, after a record that was read elsewhere.
     pub fn seek(&mut self, offset: u64) {
         self.offset = offset;
         self.drained = None;
     }
 
-    /// What is there from the offset up to `len` (the file's end without one).
+    /// Reads a window from the offset up to `len` (`None`: the file's end).
     async fn read_window(&mut self, len: Option<u64>) -> Result<Option<Batch>, FilesError> {
         if len.is_some_and(|len| len <= self.offset) {
             return Ok(None);
@@ -154,8 +155,8 @@ impl LogReader {
     }
 }
 
-/// The whole records from `offset` on that lie before `limit`: a window full of them, or one longer one. Empty where none
-/// begins there: at the end, at a torn write, at an offset that is no record's.
+/// Reads whole records from `offset` up to `limit`: one window, or one longer record. Empty if no record begins there:
+/// at the end, at a torn write, or at an offset inside a record.
 pub(super) fn read_whole_records(file: &impl ReadAt, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
     read_window(file, offset, limit, WINDOW)
 }
@@ -174,7 +175,7 @@ fn read_window(file: &impl ReadAt, offset: u64, limit: u64, window: u64) -> io::
     Ok(bytes)
 }
 
-/// The records at the beginning of `bytes`, each with the offset behind it, `start` being that of the first.
+/// Parses the records at the beginning of `bytes`, each with the offset after it; `start` is the offset of the first.
 pub(super) fn records(bytes: &[u8], start: u64) -> impl Iterator<Item = (u64, Record<'_>)> {
     let mut at = 0;
     std::iter::from_fn(move || match Record::parse(bytes.get(at..)?) {
@@ -186,13 +187,13 @@ pub(super) fn records(bytes: &[u8], start: u64) -> impl Iterator<Item = (u64, Re
     })
 }
 
-/// How long the first record says it is, where that can be.
+/// Returns the length that the first record claims, if it is possible.
 fn first_record_len(bytes: &[u8]) -> Option<u64> {
     let length = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     (HEADER_LEN - 8..=HEADER_LEN - 8 + MAX_DATA_LEN).contains(&length).then_some(8 + length as u64)
 }
 
-/// Fewer bytes only at the end.
+/// Reads `length` bytes; fewer only at the end.
 pub(super) fn read_at_most(file: &impl ReadAt, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     let mut filled = 0;

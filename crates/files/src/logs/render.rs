@@ -1,32 +1,32 @@
-//! A journal as people and programs read it: raw bytes, text, JSON lines, events of a live stream. Pure: records in, bytes out.
+//! Renders a journal as raw bytes, text, JSON lines or events of a live stream. Pure: records in, bytes out.
 
 use std::{borrow::Cow, collections::HashMap, io::Write as _, sync::Arc};
 
 use longshore_core::{JobPlan, Record, RecordKind, Stream, Timestamp, outcome::human_duration};
 use serde::{Deserialize, Serialize};
 
-/// What a renderer has to know of a step.
+/// What a renderer needs to know of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepHead {
     pub name: String,
-    /// The script, shown at the step's head in text.
+    /// The script, shown at the beginning of the step in text.
     pub run: String,
 }
 
 impl StepHead {
-    /// The steps of a job.
+    /// Returns the heads of a job's steps.
     #[must_use]
     pub fn of(plan: &JobPlan) -> Vec<Self> {
         plan.steps.iter().map(|step| Self { name: step.name.clone(), run: step.shown_script() }).collect()
     }
 }
 
-/// Whether a record's data is part of the raw log (of one step, where that is asked).
+/// Returns whether a record belongs to the raw log (of one step, if given).
 pub(super) fn is_raw(record: &Record<'_>, step: Option<u16>) -> bool {
     matches!(record.kind, RecordKind::Output(Stream::Stdout | Stream::Stderr)) && step.is_none_or(|s| s == record.step)
 }
 
-/// Turns records, given in order, into bytes.
+/// Renders records, given in order, to bytes.
 #[derive(Debug)]
 pub struct Renderer {
     form: Form,
@@ -47,19 +47,19 @@ impl Renderer {
         Self { form: Form::Raw, step }
     }
 
-    /// For reading: each step's name and script at its head, output, our notes behind `---`, the end of a step that went wrong.
+    /// For people: each step's name and script, its output, Longshore's notes after `---`, and the end of failed steps.
     #[must_use]
     pub fn text(steps: Vec<StepHead>, step: Option<u16>) -> Self {
         Self { form: Form::Text { steps, at_line_start: true }, step }
     }
 
-    /// A [`LogEvent`] a line: one for each line of output, or part of one.
+    /// One [`LogEvent`] per line of output, or per part of a line.
     #[must_use]
     pub fn jsonl(steps: Vec<StepHead>, step: Option<u16>) -> Self {
         Self { form: Form::Jsonl(LogEvents::new(steps)), step }
     }
 
-    /// Appends what the record looks like to `out`.
+    /// Appends the rendered record to `out`.
     pub fn render(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
         if self.step.is_some_and(|step| step != record.step) {
             return;
@@ -122,21 +122,22 @@ fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: 
 /// A piece of output, as the API streams it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogEvent<'a> {
-    /// The step's name; nothing for a note that belongs to none.
+    /// The step's name; `None` for a note that belongs to no step.
     pub step: Option<&'a str>,
-    /// The step's number, from 1, as it is shown everywhere.
+    /// The step's number, from 1, as shown everywhere.
     pub number: Option<u32>,
     pub stream: &'static str,
     pub time: Timestamp,
-    /// Lines with their ends, or a part of one; bytes that are not UTF-8 are replaced.
+    /// Lines with their ends, or a part of a line; invalid UTF-8 is replaced.
     pub text: Cow<'a, str>,
 }
 
-/// Turns records, given in order, into events. A character that was cut between two records comes whole with the second.
+/// Turns records, given in order, into events. A character that is split between two records appears whole with the
+/// second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEvents {
     steps: Arc<[StepHead]>,
-    /// The beginning of a character, by the step and stream that printed it.
+    /// The beginning of a split character, by step and stream.
     pub(super) cut: HashMap<(u16, &'static str), Vec<u8>>,
 }
 
@@ -146,11 +147,11 @@ impl LogEvents {
         Self { steps: steps.into(), cut: HashMap::new() }
     }
 
-    /// The record's output; nothing for a record without any.
+    /// Returns the record's output; `None` for a record without output.
     pub fn event<'a>(&'a mut self, record: &'a Record<'_>) -> Option<LogEvent<'a>> {
         let (stream, text) = match record.kind {
             RecordKind::Output(stream) => (stream, self.join(stream, record)),
-            // A step that ends in the middle of a character ends in a replaced one.
+            // A step that ends inside a character yields a replacement character.
             RecordKind::StepFinished => {
                 let streams = [Stream::Stdout, Stream::Stderr];
                 let left = streams.map(|stream| (stream, self.cut.remove(&(record.step, stream.as_str()))));
@@ -195,7 +196,7 @@ impl LogEvents {
     }
 }
 
-/// How many bytes at the end begin a character without ending it: 0 to 3.
+/// Returns how many bytes at the end begin an incomplete character: 0 to 3.
 fn cut_character_len(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     for (at, byte) in tail.iter().enumerate().rev() {
@@ -207,7 +208,7 @@ fn cut_character_len(bytes: &[u8]) -> usize {
             0x80..=0xBF => continue,
             _ => return 0,
         };
-        // What is no beginning of any character is not waited for.
+        // Do not wait for bytes that cannot begin a character.
         let can_go_on = std::str::from_utf8(&tail[at..]).is_err_and(|error| error.error_len().is_none());
         return if have < needs && can_go_on { have } else { 0 };
     }
@@ -218,7 +219,7 @@ fn jsonl(events: &mut LogEvents, record: &Record<'_>, out: &mut Vec<u8>) {
     let Some(event) = events.event(record) else { return };
     for line in event.text.split_inclusive('\n') {
         let event = LogEvent { text: Cow::Borrowed(line), ..event };
-        // Writing to memory, and of a value that always has a JSON.
+        // Writing to memory, and the value always has a JSON form.
         if serde_json::to_writer(&mut *out, &event).is_ok() {
             out.push(b'\n');
         }

@@ -1,5 +1,5 @@
-//! Where a live reader resumes: the journal's offset and, where a character was cut there, its first bytes. So a reader
-//! that comes back gets every byte once, though the part that it misses begins inside a character.
+//! The cursor of a live reader: the journal's offset and the first bytes of characters that are split there. A reader
+//! that reconnects gets every byte once, even if its next part begins inside a character.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use longshore_core::Stream;
 
 use super::{LogEvents, StepHead};
 
-/// A cursor with more is none of ours.
+/// A cursor with more split characters was not made here.
 const MAX_CUT: usize = 1024;
 
 impl LogEvents {
-    /// The cursor behind a record that ended at `offset` and was given to [`LogEvents::event`]: `4096`, or
+    /// Returns the cursor after a record that ended at `offset` and was passed to [`LogEvents::event`]: `4096`, or
     /// `4096,2.stdout.e282` with the beginning of a character of step 2 (from 0).
     #[must_use]
     pub fn cursor(&self, offset: u64) -> String {
@@ -24,7 +24,7 @@ impl LogEvents {
         cursor
     }
 
-    /// Goes on behind a cursor: the events to come, and the offset to read from. Nothing where it is no cursor.
+    /// Continues after a cursor. Returns the events and the offset to read from; `None` if the cursor is malformed.
     #[must_use]
     pub fn resume(steps: Vec<StepHead>, cursor: &str) -> Option<(Self, u64)> {
         let mut events = Self::new(steps);

@@ -1,4 +1,4 @@
-//! A journal read from its beginning to its end, for what it is worth: used by backups and checks, never by readers of logs.
+//! Reads a journal from beginning to end to check it. For backups and checks, not for readers of logs.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use super::{
     reader::{read_whole_records, records},
 };
 
-/// What a journal holds.
+/// The result of reading a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Survey {
-    /// Bytes of whole records from its beginning on; what is behind them is torn or damaged.
+    /// Bytes of whole records from the beginning. Anything after them is torn or damaged.
     pub whole: u64,
-    /// The agent said that it is done with the job.
+    /// Whether the agent reported the job's end.
     pub finished: bool,
 }
 
-/// Reads the first `limit` bytes. Blocks; needs a window's memory whatever the length.
+/// Reads the first `limit` bytes. Blocks; uses one window of memory, whatever the length.
 pub fn survey(file: &JournalFile, limit: u64) -> io::Result<Survey> {
     let mut survey = Survey::default();
     loop {

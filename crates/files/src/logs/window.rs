@@ -1,6 +1,6 @@
-//! Any lines of a log by their numbers, in the time of one stride of its journal; what of it means something; its search.
+//! Finds lines of a log by number, in the time of one stride of its journal. Also the log's outline and its search.
 //!
-//! Called by the API. Everything blocks on the disk, and is therefore done on a blocking thread.
+//! Called by the API. Everything reads from disk, and therefore runs on a blocking thread.
 
 use std::{io, path::PathBuf};
 
@@ -18,40 +18,40 @@ use super::{
 };
 use crate::FilesError;
 
-/// Lines of one window at most, and bytes of their text about.
+/// The most lines of one window; the bytes of their text are limited to about 1 MiB.
 pub const MAX_LINES: u64 = 2_000;
 const MAX_TEXT: usize = 1 << 20;
 
 /// A line for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogLine {
-    /// From 1; 0 of one that has not ended.
+    /// Counts from 1; 0 for a line that has not ended.
     pub n: u64,
-    /// The step's number, from 1; nothing for a note that belongs to none.
+    /// The step's number, from 1; `None` for a note that belongs to no step.
     pub step: Option<u32>,
     pub stream: &'static str,
     /// When its first piece was written.
     pub time: Timestamp,
-    /// Without its end and its redraws, with its colours; what is not UTF-8 is replaced. Of a command such as
-    /// `::error file=a.c::broken` what it says.
+    /// Without line end and redraws, with colours; invalid UTF-8 is replaced. For a command such as `::error
+    /// file=a.c::broken`, its text.
     pub text: String,
-    /// What it is, besides a line.
+    /// The line's meaning, if it has one.
     pub mark: Option<MarkKind>,
 }
 
 impl LogLine {
     #[must_use]
     pub fn new(line: &Line<'_>) -> Self {
-        Self::of(line.n, line.step, line.stream, line.time, line.bytes)
+        Self::from_parts(line.n, line.step, line.stream, line.time, line.bytes)
     }
 
-    /// One that has not ended.
+    /// A line that has not ended.
     #[must_use]
     pub fn open(open: &OpenLine) -> Self {
-        Self::of(0, open.step, open.stream, open.time, &open.bytes)
+        Self::from_parts(0, open.step, open.stream, open.time, &open.bytes)
     }
 
-    fn of(n: u64, step: u16, stream: Stream, time: Timestamp, bytes: &[u8]) -> Self {
+    fn from_parts(n: u64, step: u16, stream: Stream, time: Timestamp, bytes: &[u8]) -> Self {
         let (mark, text) = (mark_of(bytes, true), line_text(bytes));
         let said = mark.and_then(|_| command_text(&text));
         let text = said.map(str::to_owned).unwrap_or_else(|| text.into_owned());
@@ -63,26 +63,26 @@ fn number(step: u16) -> Option<u32> {
     (step != Record::NO_STEP).then(|| u32::from(step) + 1)
 }
 
-/// Which lines.
+/// Which lines to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// From this number on, so many.
+    /// The first number, and how many lines.
     From(u64, u64),
-    /// The last so many.
+    /// How many of the last lines.
     Tail(u64),
 }
 
-/// Lines one behind the other, and how the log stands.
+/// Consecutive lines, and the state of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
-    /// Lines that have ended, in all.
+    /// How many lines have ended in all.
     pub total: u64,
     pub lines: Vec<LogLine>,
-    /// What has begun and not ended; nothing of a log that is over.
+    /// Lines that have begun and not ended; empty if the log is over.
     pub open: Vec<LogLine>,
 }
 
-/// What of a log means something.
+/// The steps and marked lines of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     pub total: u64,
@@ -90,7 +90,7 @@ pub struct Outline {
     pub marks: Vec<Mark>,
 }
 
-/// What is searched for, and which of the lines that have it are listed.
+/// The text to search for, and which of the matching lines to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
     pub text: String,
@@ -102,56 +102,57 @@ pub struct Search {
 /// Where the list begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
-    /// At the first one from this line on.
+    /// With the first match at or after this line.
     FromLine(u64),
-    /// Behind so many.
+    /// After this many matches.
     Skip(u64),
 }
 
-/// Lines that have it.
+/// The matching lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub total: u64,
-    /// Lines that have it, in all.
+    /// The number of matching lines in all.
     pub count: u64,
-    /// How many of them are before the first listed one.
+    /// How many matches precede the first listed one.
     pub skipped: u64,
     pub lines: Vec<u64>,
 }
 
-/// Where a reader goes on that has seen some lines.
+/// Where a reader continues that has seen some lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Of the journal.
+    /// The journal's offset.
     pub offset: u64,
-    /// The lines up to there.
+    /// The lines up to the offset.
     pub cut: LineCut,
-    /// Those of them that have not been seen.
+    /// Those lines before the offset that the reader has not seen.
     pub lines: Vec<LogLine>,
 }
 
-/// Lines, outline and search of one attempt's log. `over` says whether the attempt is over: then its last line counts as ended.
+/// Lines, outline and search of one attempt's log. `over` tells whether the attempt is over; its last line counts as
+/// ended then.
 impl Logs {
     /// Returns a window of lines.
     pub async fn window(&self, job: JobId, attempt: u32, over: bool, wanted: Wanted) -> Result<Window, FilesError> {
         self.blocking(job, attempt, over, move |log| log.window(wanted)).await
     }
 
-    /// Returns what of the log means something: the borders of steps and the marked lines.
+    /// Returns the log's outline: the borders of steps, and the marked lines.
     pub async fn outline(&self, job: JobId, attempt: u32, over: bool) -> Result<Outline, FilesError> {
         self.blocking(job, attempt, over, |log| {
-            let (cut, marks, borders) = log.rest()?;
+            let (cut, marks, borders) = log.state_at_end()?;
             Ok(Outline { total: cut.ended(), borders, marks })
         })
         .await
     }
 
-    /// Returns the lines that show a text. Reads all of the log.
+    /// Returns the lines that contain a text. Reads the whole log.
     pub async fn search(&self, job: JobId, attempt: u32, over: bool, search: Search) -> Result<Found, FilesError> {
         self.blocking(job, attempt, over, move |log| log.search(&search)).await
     }
 
-    /// Returns where a reader goes on that has seen the first `n` lines.
+    /// Returns where a reader continues that has seen the first `n` lines.
     pub async fn place_of(&self, job: JobId, attempt: u32, over: bool, n: u64) -> Result<Place, FilesError> {
         self.blocking(job, attempt, over, move |log| log.place_of(n)).await
     }
@@ -170,9 +171,9 @@ impl Logs {
     }
 }
 
-/// A journal with its index, as they are at one moment.
+/// A journal with its index, at one moment.
 struct Log {
-    /// Nothing where nothing was printed yet, or ever.
+    /// `None` if nothing has been printed.
     file: Option<JournalFile>,
     len: u64,
     over: bool,
@@ -186,7 +187,7 @@ impl Log {
         };
         let len = file.len()?;
         let mut index = Index::load(&path, len)?;
-        // Whoever wrote it was killed, or is older than indexes: once, and then it is there.
+        // The writer was killed, or is older than indexes. Rebuild the index once.
         if over && len - index.last().offset > 4 * STRIDE {
             match rebuild(&path, &file, len) {
                 Ok(whole) => index = whole,
@@ -196,7 +197,7 @@ impl Log {
         Ok(Self { file: Some(file), len, over, index })
     }
 
-    /// Gives every record from `offset` on, until `each` says that it is enough.
+    /// Passes every record from `offset` on to `each`, until `each` returns false.
     fn records(&self, mut offset: u64, mut each: impl FnMut(&Record<'_>) -> bool) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         loop {
@@ -213,13 +214,13 @@ impl Log {
         }
     }
 
-    /// How it stands at its end, with everything that was found up to there.
-    fn rest(&self) -> io::Result<(LineCut, Vec<Mark>, Vec<Border>)> {
-        let mut indexer = self.index.go_on();
+    /// Returns the state at the log's end, with all marks and borders.
+    fn state_at_end(&self) -> io::Result<(LineCut, Vec<Mark>, Vec<Border>)> {
+        let mut indexer = self.index.continue_indexing();
         if let Some(file) = &self.file {
             feed_from_file(&mut indexer, file, self.len)?;
         }
-        let (mut cut, marks, borders) = indexer.found();
+        let (mut cut, marks, borders) = indexer.into_found();
         if self.over {
             cut.finish(|_| ());
         }
@@ -230,7 +231,7 @@ impl Log {
     }
 
     fn window(&self, wanted: Wanted) -> io::Result<Window> {
-        let (end, ..) = self.rest()?;
+        let (end, ..) = self.state_at_end()?;
         let total = end.ended();
         let (from, count) = match wanted {
             Wanted::From(from, count) => (from.max(1), count.min(MAX_LINES)),
@@ -316,10 +317,10 @@ impl Log {
     }
 }
 
-/// A text that is looked for in what lines show.
+/// A text to search for in what lines show.
 enum Needle {
     Exact(Box<memchr::memmem::Finder<'static>>),
-    /// ASCII's letters in either case.
+    /// Ignores the case of ASCII letters.
     AnyCase(AhoCorasick),
 }
 

@@ -1,4 +1,4 @@
-//! The one writer of an attempt's journal.
+//! The only writer of an attempt's journal.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,15 +16,15 @@ use super::{
 };
 use crate::FilesError;
 
-/// The capacity that the encoding buffer keeps between batches; a job that prints little costs little.
+/// The capacity that the encoding buffer keeps between batches; a job that prints little costs little memory.
 const KEPT_BUFFER: usize = 64 << 10;
 
-/// Appends records. Blocks on the disk: for blocking threads. Dropping it loses nothing that was appended.
+/// Appends records. Blocks on the disk: use it on blocking threads. Dropping it loses nothing that was appended.
 #[derive(Debug)]
 pub struct LogWriter {
     path: PathBuf,
     file: File,
-    /// Bytes of whole records. Whatever a failed write left behind them is overwritten by the next.
+    /// Bytes of whole records. The next write overwrites what a failed write left after them.
     len: u64,
     last_seq: u64,
     milestones: Vec<Record<'static>>,
@@ -68,35 +68,35 @@ impl LogWriter {
         Ok(Self { path, file, len, last_seq, milestones, buffer: Vec::new(), index, progress })
     }
 
-    /// The highest agent's sequence number in it; 0 without any.
+    /// Returns the highest sequence number of the agent in the journal; 0 if there is none.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
-    /// The records that were in it when it was opened, those of output apart: steps' beginnings and ends, the job's end.
+    /// Returns the records, without output, that the journal held when it was opened: steps' beginnings and ends, the
+    /// job's end.
     #[must_use]
     pub fn milestones(&self) -> &[Record<'static>] {
         &self.milestones
     }
 
-    /// Bytes of the journal.
+    /// Returns the bytes of the journal.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a length in bytes, not a collection")]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Appends in order and wakes the followers. All of them or, with an error ([`FilesError::DiskFull`] among others),
-    /// none: the same records may be given again.
+    /// Appends records in order and wakes the followers. On an error ([`FilesError::DiskFull`] among others) none is
+    /// appended; the same records may be passed again.
     pub fn append(&mut self, records: &[Record<'_>]) -> Result<(), FilesError> {
         self.buffer.clear();
         for record in records {
             record.encode(&mut self.buffer);
         }
         if let Err(source) = self.file.write_all_at(&self.buffer, self.len) {
-            // What was written of it is no whole batch: readers must not take it for one. If this fails too, the next
-            // append or the next open does it.
+            // A partly written batch must not be read. If cutting it off fails too, the next append or open does it.
             let _ = self.file.set_len(self.len);
             return Err(FilesError::io(&self.path, source));
         }
@@ -105,7 +105,7 @@ impl LogWriter {
         self.buffer.shrink_to(KEPT_BUFFER);
         let len = self.len;
         self.progress.send_modify(|progress| progress.len = Some(len));
-        // Behind the journal and behind its readers: nobody waits for it.
+        // After the journal and its followers: nobody waits for the index.
         self.index.appended(records);
         Ok(())
     }
