@@ -1,4 +1,4 @@
-//! What makes a delivery the same as one before it, and what it tells of the same as what another told of.
+//! The keys that identify repeated deliveries, and repeated reports of the same change.
 
 use http::HeaderMap;
 use serde_json::Value;
@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{CommitId, Forge, PullRequestHook, PushHook};
 
-/// The longest delivery id that is kept as it is; forges send UUIDs.
+/// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
 
-/// The key that a delivery is unique by within its repository: the forge's delivery id or, without one,
-/// (ref, before, after, event). A body without those is its own key.
+/// Returns the key that makes a delivery unique within its repository: the forge's delivery id or, without one, (ref,
+/// before, after, event). A body without those is its own key.
 #[must_use]
 pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -28,7 +28,7 @@ pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
-/// The key of what a push tells of: the same however often, and under whatever ids, it is delivered.
+/// Returns the key of a push's content: the same for every delivery of it, whatever its id.
 #[must_use]
 pub fn push_key(push: &PushHook) -> String {
     let before = push.before.as_ref().map_or("", CommitId::as_str);
@@ -36,14 +36,14 @@ pub fn push_key(push: &PushHook) -> String {
     hashed("push", &parts.map(str::as_bytes))
 }
 
-/// The same of what happened to a pull request.
+/// Like [`push_key`], for an event of a pull request.
 #[must_use]
 pub fn pull_request_key(pull_request: &PullRequestHook) -> String {
     let number = pull_request.number.to_le_bytes();
     hashed("pull-request", &[&number, pull_request.action.as_bytes(), pull_request.head.as_str().as_bytes()])
 }
 
-/// The key of a body's bytes.
+/// Returns the key of a body's bytes.
 #[must_use]
 pub fn body_key(body: &[u8]) -> String {
     hashed("body", &[body])
@@ -52,7 +52,7 @@ pub fn body_key(body: &[u8]) -> String {
 fn hashed(kind: &str, parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
-        // The length keeps ("ab", "c") from being ("a", "bc").
+        // The length distinguishes ("ab", "c") from ("a", "bc").
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -84,7 +84,7 @@ mod tests {
         let key = |body: &[u8]| delivery_key(Forge::Git, &none, body);
         let again = br#"{ "after": "a", "before": "b", "ref": "r", "more": 1 }"#;
         assert_eq!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(again));
-        // A branch that comes back to a commit comes from another one.
+        // A branch that returns to a commit comes from another one.
         assert_ne!(key(br#"{"ref":"r","before":"b","after":"a"}"#), key(br#"{"ref":"r","before":"c","after":"a"}"#));
         assert_ne!(key(br#"{"ref":"r","after":"a"}"#), key(br#"{"ref":"ra","after":""}"#));
         assert_ne!(key(br#"{"ref":1}"#), key(br#"{"ref":2}"#));

@@ -1,15 +1,15 @@
-//! Which kinds of forge are known, and what each calls its headers.
+//! The supported kinds of forge, and their header names.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a repository lives. Taken from how the repository was registered, never from which headers a delivery
-/// has: Forgejo sends Gitea's, Gogs' and GitHub's names too.
+/// The forge of a repository. Taken from the repository's registration, never from a delivery's headers: Forgejo sends
+/// the names of Gitea, Gogs and GitHub too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Forge {
-    /// A plain git remote, with a hook script of its owner's.
+    /// A plain git remote with its owner's hook script.
     Git,
     Github,
     Gitea,
@@ -19,7 +19,7 @@ pub enum Forge {
 impl Forge {
     pub const ALL: [Self; 4] = [Self::Git, Self::Github, Self::Gitea, Self::Forgejo];
 
-    /// The word, as in the API and the database.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Forge {
         }
     }
 
-    /// The header that carries the body's HMAC-SHA256.
+    /// Returns the header with the body's HMAC-SHA256.
     #[must_use]
     pub const fn signature_header(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Forge {
         }
     }
 
-    /// What stands before the hexadecimal digits in the signature's header.
+    /// Returns what precedes the hexadecimal digits in the signature's header.
     pub(crate) const fn signature_prefix(self) -> &'static str {
         match self {
             Self::Git | Self::Github => "sha256=",
@@ -49,7 +49,7 @@ impl Forge {
         }
     }
 
-    /// The header that names the delivery; a repeated delivery repeats it.
+    /// Returns the header with the delivery's id; a repeated delivery repeats it.
     #[must_use]
     pub const fn delivery_header(self) -> &'static str {
         match self {
@@ -60,7 +60,7 @@ impl Forge {
         }
     }
 
-    /// The header that names the event; a plain git remote knows pushes only and needs none.
+    /// Returns the header that names the event; `None` for a plain git remote, which only sends pushes.
     #[must_use]
     pub const fn event_header(self) -> Option<&'static str> {
         match self {
@@ -84,7 +84,7 @@ impl From<Forge> for &'static str {
     }
 }
 
-/// A word that names no forge that can be registered.
+/// A word that names no supported forge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAForge {
     #[error("the forge `{0}` is not supported yet: use git, github, gitea or forgejo")]

@@ -1,9 +1,8 @@
-//! Forges and git: what a webhook says, whether it may say it, and how a commit's files get from a clone address
-//! into a job.
+//! Forges and git: parses and verifies webhooks, and brings a commit's files from a clone address into a job.
 //!
-//! `api` verifies signatures and takes delivery keys here, `scheduler` parses deliveries, fetches mirrors and reads
-//! pipeline files, the binary opens checkouts. Nothing here knows the database, Docker or axum, and nothing here
-//! plans or runs a job.
+//! `api` verifies signatures and computes delivery keys here, `scheduler` parses deliveries, fetches mirrors and reads
+//! pipeline files, the binary opens checkouts. Nothing here knows the database, Docker or axum, and nothing here plans
+//! or runs a job.
 
 mod delivery;
 mod forge;

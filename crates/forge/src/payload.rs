@@ -1,4 +1,4 @@
-//! What a delivery says. Called by the ingest loop, after the signature was checked; it must not fetch, plan or run.
+//! Parses deliveries. The ingest loop calls this after the signature was checked. It must not fetch, plan or run.
 
 use http::HeaderMap;
 use longshore_core::{EventName, Person};
@@ -9,64 +9,64 @@ use crate::{CommitId, Forge, InvalidRevision, RefName, text};
 /// The longest address of a page that is kept.
 const MAX_URL_LEN: usize = 2048;
 
-/// What a delivery is to Longshore.
+/// What a delivery means for Longshore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
-    /// A branch or tag was made or moved.
+    /// A branch or tag was created or moved.
     Push(Box<PushHook>),
     /// Something happened to a pull request.
     PullRequest(Box<PullRequestHook>),
     /// A branch or tag was deleted.
     Deleted { git_ref: RefName },
-    /// The forge asks whether somebody is there.
+    /// The forge tests the connection.
     Ping,
-    /// Understood, and no reason for a build; `reason` is for people.
+    /// Understood, but no reason for a build; `reason` is for people.
     Ignored { event: String, reason: String },
 }
 
-/// A branch or tag that was made or moved. Texts are outsiders', control characters replaced.
+/// A branch or tag that was created or moved. Texts are outsiders', with control characters replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushHook {
     /// `Push` for a branch, `Tag` for a tag.
     pub event: EventName,
     pub git_ref: RefName,
-    /// Absent for a ref that is new.
+    /// `None` for a new ref.
     pub before: Option<CommitId>,
-    /// What the ref points at now; for an annotated tag that is the tag's own object, not the commit.
+    /// The ref's new target; for an annotated tag the tag's own object, not the commit.
     pub after: CommitId,
-    /// Who pushed, by the forge's name for them; empty where unknown.
+    /// The forge's name of the person who pushed; empty if unknown.
     pub sender: String,
     /// A page that shows the change.
     pub url: Option<String>,
     pub default_branch: Option<String>,
 }
 
-/// Something happened to a pull request. Texts are outsiders', control characters replaced.
+/// An event of a pull request. Texts are outsiders', with control characters replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequestHook {
     pub number: u64,
     /// In Longshore's words: `opened`, `synchronize`, `reopened`, `closed`, `labeled`, ...
     pub action: String,
     pub title: String,
-    /// The newest commit of what is to be merged.
+    /// The newest commit to merge.
     pub head: CommitId,
-    /// The branch that is to be merged, and the one to merge it into. The first may be another repository's.
+    /// The branch to merge, and the branch to merge it into. The first may be another repository's.
     pub source: RefName,
     pub target: RefName,
-    /// Whether it comes from another repository, or from one that is gone.
+    /// Whether it comes from another repository, or from one that no longer exists.
     pub fork: bool,
-    /// Who asks for it; nothing where the forge does not know them any more.
+    /// The author of the pull request; `None` if the forge no longer knows them.
     pub author: Option<Person>,
-    /// Of one that was closed: whether it was merged.
+    /// For a closed pull request: whether it was merged.
     pub merged: bool,
-    /// Who did it, by the forge's name for them; empty where unknown.
+    /// The forge's name of the person who acted; empty if unknown.
     pub sender: String,
     /// The pull request's page.
     pub url: Option<String>,
     pub default_branch: Option<String>,
 }
 
-/// A delivery that cannot be understood.
+/// Why a delivery cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum PayloadError {
     #[error("the header `{header}`, which names the event, is missing")]
@@ -81,10 +81,10 @@ pub enum PayloadError {
     Revision(#[from] InvalidRevision),
 }
 
-/// Reads a delivery of a repository that is registered as `forge`.
+/// Parses a delivery of a repository that is registered as `forge`.
 ///
 /// # Errors
-/// When the body is no JSON, or not of the event's shape, or names impossible refs or commits.
+/// If the body is not JSON, does not have the event's shape, or names impossible refs or commits.
 pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, PayloadError> {
     let event = match forge.event_header() {
         None => "push",
@@ -95,7 +95,7 @@ pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, Pay
     parse_event(forge, event, body)
 }
 
-/// [`parse`] with the event's name at hand.
+/// Like [`parse`], with the event's name given.
 ///
 /// # Errors
 /// As [`parse`].
@@ -123,7 +123,7 @@ fn read<T: DeserializeOwned>(forge: Forge, event: &str, body: &[u8]) -> Result<T
     serde_json::from_slice(body).map_err(|source| PayloadError::Shape { forge, event: text::one_line(event), source })
 }
 
-/// A push as all four send it; what only some send is optional.
+/// A push as all four forges send it; fields that only some send are optional.
 #[derive(Deserialize)]
 struct Push {
     #[serde(rename = "ref")]
@@ -133,28 +133,28 @@ struct Push {
     repository: Option<Repository>,
     sender: Option<User>,
     pusher: Option<User>,
-    /// Gitea and Forgejo.
+    /// Sent by Gitea and Forgejo.
     compare_url: Option<String>,
-    /// GitHub.
+    /// Sent by GitHub.
     compare: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct User {
-    /// Not above 0 for those whom the forge has in nobody's place: ghosts, its own robots.
+    /// Not above 0 for placeholder accounts: ghosts, the forge's own robots.
     #[serde(default, deserialize_with = "number_or_nothing")]
     id: Option<i64>,
     login: Option<String>,
     name: Option<String>,
 }
 
-/// What is no number is no reason not to understand the rest.
+/// Reads a number. Another type does not make the delivery unreadable.
 fn number_or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     Ok(serde_json::Value::deserialize(from)?.as_i64())
 }
 
 impl User {
-    /// Who it is, by the forge's number and name.
+    /// Returns the person, by the forge's number and name.
     fn person(&self) -> Option<Person> {
         if self.id.is_some_and(|id| id <= 0) {
             return None;
@@ -230,22 +230,22 @@ struct PullRequest {
     html_url: Option<String>,
     user: Option<User>,
     merged: Option<bool>,
-    head: Option<End>,
-    base: Option<End>,
+    head: Option<MergeSide>,
+    base: Option<MergeSide>,
 }
 
-/// What is to be merged, or where into.
+/// The source or the target of a merge.
 #[derive(Deserialize)]
-struct End {
+struct MergeSide {
     #[serde(rename = "ref")]
     branch: Option<String>,
     sha: Option<String>,
-    /// Nothing for a fork that is gone.
-    repo: Option<EndRepository>,
+    /// `None` for a deleted fork.
+    repo: Option<SideRepository>,
 }
 
 #[derive(Deserialize)]
-struct EndRepository {
+struct SideRepository {
     id: u64,
 }
 
@@ -253,12 +253,13 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
     let lacks = |field| PayloadError::Lacks { field };
     let PullRequest { title, html_url, user, merged, head, base } = event.pull_request.ok_or(lacks("pull_request"))?;
     let (head, base) = (head.ok_or(lacks("pull_request.head"))?, base.ok_or(lacks("pull_request.base"))?);
-    let branch = |end: &End, field| -> Result<RefName, PayloadError> {
-        Ok(format!("refs/heads/{}", end.branch.as_deref().ok_or(lacks(field))?).parse()?)
+    let branch = |side: &MergeSide, field| -> Result<RefName, PayloadError> {
+        Ok(format!("refs/heads/{}", side.branch.as_deref().ok_or(lacks(field))?).parse()?)
     };
     let (source, target) = (branch(&head, "pull_request.head.ref")?, branch(&base, "pull_request.base.ref")?);
-    // Whoever cannot be told to be of this repository is a stranger. So is whoever pushed to `refs/for/…` at Gitea or Forgejo (AGit),
-    // for which reading is enough: such a request is said to be of the repository itself, but stands on no branch of it.
+    // If it is not certainly from this repository, it is a stranger's. That includes pushes to `refs/for/…` at Gitea or
+    // Forgejo (AGit), for which read access is enough: such a pull request claims to be from the repository itself, but
+    // is on none of its branches.
     let of_this_repository = match (&head.repo, &base.repo) {
         (Some(head), Some(base)) => head.id == base.id,
         (Some(_) | None, Some(_) | None) => false,
@@ -266,7 +267,7 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
     let on_a_branch = head.branch.as_deref().is_some_and(|name| !name.starts_with("refs/"));
     Ok(Hook::PullRequest(Box::new(PullRequestHook {
         number: event.number.ok_or(lacks("number"))?,
-        action: in_our_words(&event.action.ok_or(lacks("action"))?),
+        action: normalize_action(&event.action.ok_or(lacks("action"))?),
         title: title.map(|text| text::one_line(&text)).unwrap_or_default(),
         head: head.sha.ok_or(lacks("pull_request.head.sha"))?.parse()?,
         source,
@@ -280,8 +281,8 @@ fn pull_request(event: PullRequestEvent) -> Result<Hook, PayloadError> {
     })))
 }
 
-/// What GitHub calls it, with dashes; Gitea and Forgejo have other words for some.
-fn in_our_words(action: &str) -> String {
+/// Translates to GitHub's words, with dashes; Gitea and Forgejo use other words for some actions.
+fn normalize_action(action: &str) -> String {
     match action {
         "synchronized" => "synchronize".to_owned(),
         "label_updated" => "labeled".to_owned(),

@@ -1,11 +1,11 @@
-//! Names of refs and commits, checked once: what is parsed here is safe to hand to git as an argument.
+//! Names of refs and commits, checked once: a parsed name is safe as an argument of git.
 
 use std::{fmt, str::FromStr};
 
-/// The longest name taken; a ref is a path in git's folder, where each part is limited anyway.
+/// The longest accepted name. A ref is a path in git's folder, where each part is limited anyway.
 const MAX_REF_LEN: usize = 1000;
 
-/// Text that names neither a branch, nor a tag, nor a commit.
+/// Why a text is not a branch, a tag or a commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRevision {
     #[error("a ref's name of {length} bytes is too long: {MAX_REF_LEN} at most")]
@@ -16,7 +16,7 @@ pub enum InvalidRevision {
     NotACommit { name: String },
 }
 
-/// A full name of a branch or tag that git would accept: `refs/heads/main`, `refs/tags/v1`.
+/// A full name of a branch or tag that git accepts: `refs/heads/main`, `refs/tags/v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RefName(String);
 
@@ -26,7 +26,7 @@ impl RefName {
         &self.0
     }
 
-    /// The branch's short name; nothing for a tag.
+    /// Returns the branch's short name; `None` for a tag.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.0.strip_prefix("refs/heads/")
@@ -36,7 +36,7 @@ impl RefName {
 impl FromStr for RefName {
     type Err = InvalidRevision;
 
-    /// The rules of `git check-ref-format`.
+    /// Applies the rules of `git check-ref-format`.
     fn from_str(text: &str) -> Result<Self, InvalidRevision> {
         if text.len() > MAX_REF_LEN {
             return Err(InvalidRevision::TooLong { length: text.len() });
@@ -61,7 +61,7 @@ impl fmt::Display for RefName {
     }
 }
 
-/// A commit's full name: 40 hexadecimal digits (64 in a repository with SHA-256 names).
+/// A full commit name: 40 hexadecimal digits (64 in a repository with SHA-256 names).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CommitId(String);
 
@@ -71,7 +71,7 @@ impl CommitId {
         &self.0
     }
 
-    /// What forges send for "no commit": before a ref's creation, after its deletion.
+    /// Returns whether it is what forges send for "no commit": before a ref's creation, after its deletion.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         self.0.bytes().all(|b| b == b'0')
@@ -97,7 +97,7 @@ impl fmt::Display for CommitId {
     }
 }
 
-/// What people and forges name: a commit, or a branch or tag by its full name.
+/// A commit, or the full name of a branch or tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Revision {
     Ref(RefName),

@@ -1,4 +1,5 @@
-//! Whether a delivery was signed with the repository's secret. Called with the raw bytes before anything is parsed.
+//! Verifies that a delivery was signed with the repository's secret. Called with the raw bytes, before anything is
+//! parsed.
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
@@ -6,7 +7,7 @@ use sha2::Sha256;
 
 use crate::Forge;
 
-/// Why a delivery is not believed. The text is safe to answer with: it says nothing about the secret.
+/// Why a delivery is refused. The text is safe to send as a reply: it reveals nothing about the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("the header `{header}` is missing: set the webhook's secret to the repository's hook secret")]
@@ -19,10 +20,10 @@ pub enum SignatureError {
     NoSecret,
 }
 
-/// The signature that a delivery brings, before anything of its body is read.
+/// Returns the signature that a delivery carries, before its body is read.
 ///
 /// # Errors
-/// When it is missing or malformed.
+/// If it is missing or malformed.
 pub fn given(forge: Forge, headers: &HeaderMap) -> Result<[u8; 32], SignatureError> {
     let header = forge.signature_header();
     let mut values = headers.get_all(header).iter();
@@ -37,10 +38,10 @@ pub fn given(forge: Forge, headers: &HeaderMap) -> Result<[u8; 32], SignatureErr
     Ok(given)
 }
 
-/// Checks the HMAC-SHA256 over `raw_body`, in constant time.
+/// Verifies the HMAC-SHA256 over `raw_body`, in constant time.
 ///
 /// # Errors
-/// When the signature is missing, malformed or another's.
+/// If the signature is missing, malformed or does not match.
 pub fn verify(forge: Forge, headers: &HeaderMap, raw_body: &[u8], secret: &[u8]) -> Result<(), SignatureError> {
     let header = forge.signature_header();
     // An empty key is a valid HMAC key that everyone knows.
@@ -53,7 +54,7 @@ pub fn verify(forge: Forge, headers: &HeaderMap, raw_body: &[u8], secret: &[u8])
     mac.verify_slice(&given).map_err(|_| SignatureError::Mismatch { header })
 }
 
-/// The header's value that [`verify`] accepts: for tests and for whoever sends hooks of a plain git remote.
+/// Returns the header's value that [`verify`] accepts: for tests, and for senders of hooks of a plain git remote.
 #[must_use]
 pub fn sign(forge: Forge, raw_body: &[u8], secret: &[u8]) -> String {
     let digest = Hmac::<Sha256>::new_from_slice(secret).map(|mut mac| {

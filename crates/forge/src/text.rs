@@ -1,26 +1,26 @@
-//! Outsiders' text made fit for a database row, an environment variable and a terminal: without what those cannot hold, and no longer
-//! than a person reads.
+//! Makes outsiders' text fit for a database row, an environment variable and a terminal: without characters that those
+//! cannot hold, and no longer than a person reads.
 
-/// Bytes of a line: a name, an address, a title.
-const LINE: usize = 1 << 10;
-/// Bytes of several lines: a commit's message.
-const LINES: usize = 64 << 10;
+/// The most bytes of a line: a name, an address, a title.
+const MAX_LINE: usize = 1 << 10;
+/// The most bytes of several lines: a commit's message.
+const MAX_LINES: usize = 64 << 10;
 
-/// One line: control characters replaced, what is too long cut.
+/// Returns one line: control characters replaced, and cut if too long.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    // What would be cut is not made first.
-    cut(line.take(LINE + 1).collect(), LINE, "…")
+    // Does not build what would be cut.
+    cut(line.take(MAX_LINE + 1).collect(), MAX_LINE, "…")
 }
 
-/// Several lines: only NUL replaced, which no environment variable can hold, and what is too long cut.
+/// Returns several lines: NUL replaced, which no environment variable can hold, and cut if too long.
 pub(crate) fn many_lines(text: &str) -> String {
     // No character is longer than four bytes.
-    let text = &text[..text.floor_char_boundary(LINES + 4)];
-    cut(text.replace('\0', "\u{fffd}"), LINES, "\n… (the rest was cut)")
+    let text = &text[..text.floor_char_boundary(MAX_LINES + 4)];
+    cut(text.replace('\0', "\u{fffd}"), MAX_LINES, "\n… (the rest was cut)")
 }
 
-/// At most so many bytes, of which the last are `sign` where something was cut.
+/// Cuts to `limit` bytes, and ends with `sign` if something was cut.
 fn cut(mut text: String, limit: usize, sign: &str) -> String {
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit - sign.len()));
@@ -36,15 +36,15 @@ mod tests {
     #[test]
     fn what_is_too_long_is_cut_between_characters_and_says_so() {
         for (character, extra) in [("a", 0), ("é", 1), ("🚢", 3)] {
-            let line = one_line(&character.repeat(LINE));
-            assert_eq!((line.len() + 3 > LINE, line.len() <= LINE), (true, true), "{character}");
+            let line = one_line(&character.repeat(MAX_LINE));
+            assert_eq!((line.len() + 3 > MAX_LINE, line.len() <= MAX_LINE), (true, true), "{character}");
             assert_eq!(line.ends_with('…'), extra > 0);
-            let lines = many_lines(&character.repeat(LINES + 1));
-            assert!(lines.len() <= LINES && lines.len() + 4 > LINES, "{character}: {}", lines.len());
+            let lines = many_lines(&character.repeat(MAX_LINES + 1));
+            assert!(lines.len() <= MAX_LINES && lines.len() + 4 > MAX_LINES, "{character}: {}", lines.len());
             assert!(lines.ends_with("\n… (the rest was cut)"));
         }
-        assert_eq!(many_lines(&"a".repeat(LINES)), "a".repeat(LINES));
-        assert!(many_lines(&"\0".repeat(LINES)).len() <= LINES);
+        assert_eq!(many_lines(&"a".repeat(MAX_LINES)), "a".repeat(MAX_LINES));
+        assert!(many_lines(&"\0".repeat(MAX_LINES)).len() <= MAX_LINES);
         assert_eq!((one_line(" a\nb "), many_lines("a\nb")), ("a\u{fffd}b".to_owned(), "a\nb".to_owned()));
     }
 }

@@ -154,7 +154,7 @@ fn a_pull_request_of_another_repository_or_of_none_is_a_forks() {
 
 #[test]
 fn a_pull_request_that_stands_on_no_branch_is_a_forks() {
-    // As Gitea and Forgejo describe one that was pushed to `refs/for/main`, for which reading the repository is enough.
+    // As Gitea and Forgejo describe a pull request that was pushed to `refs/for/main`, for which read access is enough.
     let mut event: serde_json::Value = serde_json::from_slice(&body("forgejo-pull-request")).unwrap();
     event["pull_request"]["head"]["label"] = "".into();
     event["pull_request"]["head"]["ref"] = "refs/pull/1/head".into();
@@ -255,7 +255,7 @@ fn a_pull_request_tells_who_asks_for_it_by_the_forges_number_and_whether_it_was_
     let named = |id, name: &str| Some(Person { id, name: name.to_owned() });
     assert_eq!(author(serde_json::json!({ "login": "ada" })), named(None, "ada"));
     assert_eq!(author(serde_json::json!({ "id": "x", "login": "ada" })), named(None, "ada"));
-    // A person who is gone is in a ghost's place, which many are in.
+    // A deleted person is replaced by a ghost, who stands for many.
     for nobody in [serde_json::json!({ "id": -1, "login": "Ghost" }), serde_json::json!({}), serde_json::Value::Null] {
         assert_eq!(author(nobody), None);
     }

@@ -1,8 +1,8 @@
-//! A commit as a tar for a job: its files as git would check them out, and a `.git` that works.
+//! Turns a commit into a tar for a job: its files as git would check them out, and a working `.git`.
 //!
-//! The files go from git's objects into the tar without touching the disk in between. Only those that an attribute
-//! changes on their way out (`eol=crlf`, `ident`, `working-tree-encoding`) are checked out by git itself. No filter is
-//! defined here, so none runs; `export-ignore` is for archives and does not apply.
+//! The files go from git's objects into the tar without touching the disk in between. Git itself checks out only files
+//! that an attribute changes (`eol=crlf`, `ident`, `working-tree-encoding`). No filter is defined here, so none runs;
+//! `export-ignore` is for archives and does not apply.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ use tokio::{sync::OnceCell, task::spawn_blocking};
 use super::{
     CloneUrl, Git, GitError, Mirror, TarSource, Wanted,
     command::Streaming,
-    git_dir::{GitDir, IndexEntry, name_submodules},
+    git_dir::{GitDir, IndexEntry, configure_submodules},
     history::History,
     size,
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
@@ -28,42 +28,42 @@ use super::{
 };
 use crate::{CommitId, RefName};
 
-/// Each holds a file open.
+/// The most cached checkouts. Each holds a file open.
 const MAX_CACHED: usize = 64;
 
 const BUFFER: usize = 256 * 1024;
 
-/// What a job starts with.
+/// What to check out.
 #[derive(Debug, Clone, Copy)]
 pub struct Checkout<'a> {
     pub commit: &'a CommitId,
-    /// A branch becomes HEAD's; a tag, or nothing, leaves HEAD detached at the commit.
+    /// HEAD points at this branch. For a tag or `None`, HEAD is detached at the commit.
     pub git_ref: Option<&'a RefName>,
-    /// Becomes `origin`, without credentials; submodules are found from here, with them.
+    /// Becomes `origin`, without credentials. Submodules are resolved against it, with credentials.
     pub origin: &'a CloneUrl,
-    /// Commits of history; 0 for all, and then all branches go along.
+    /// Commits of history; 0 for all commits and all branches.
     pub depth: u32,
     pub submodules: bool,
-    /// Whoever made the commit may not push here: its submodules are only those that everybody may read.
+    /// Set if the commit's author may not push to the repository: only submodules that everybody may read are fetched.
     pub by_stranger: bool,
 }
 
-/// Makes checkouts and keeps the last ones, so that the jobs of one build share one.
+/// Creates checkouts and caches the most recent ones, so that the jobs of one build share one.
 #[derive(Debug)]
 pub struct Checkouts {
     folder: PathBuf,
     max_bytes: u64,
-    /// The last used at the end.
+    /// The most recently used one is last.
     cached: Mutex<Vec<(String, Slot)>>,
 }
 
 type Slot = Arc<OnceCell<TarSource>>;
 
 impl Checkouts {
-    /// Prepares checkouts in `folder`, which no other process may use, and keeps at most `max_bytes` of them.
+    /// Prepares checkouts in `folder`, which no other process may use, and caches at most `max_bytes` of them.
     ///
     /// # Errors
-    /// When the folder cannot be made or cleaned of what a killed process left.
+    /// If the folder cannot be created, or cleaned of what a killed process left.
     pub fn open(folder: impl Into<PathBuf>, max_bytes: u64) -> Result<Self, GitError> {
         let folder = folder.into();
         let clean = || {
@@ -80,14 +80,14 @@ impl Checkouts {
         Ok(Self { folder, max_bytes, cached: Mutex::default() })
     }
 
-    /// The tar of a commit that `mirror` holds. Callers who ask for the same at once share one preparation; when the
-    /// one who prepares goes away, another takes over.
+    /// Returns the tar of a commit that `mirror` holds. Concurrent callers with the same request share one preparation;
+    /// if the caller that prepares goes away, another takes over.
     ///
     /// # Errors
-    /// When git fails or the disk is full.
+    /// If git fails or the disk is full.
     pub async fn tar(&self, mirror: &Mirror, checkout: &Checkout<'_>) -> Result<TarSource, GitError> {
-        let history = History::of(mirror.git(), mirror.folder(), checkout.commit, checkout.depth).await?;
-        let key = key(mirror, checkout, &history);
+        let history = History::find(mirror.git(), mirror.folder(), checkout.commit, checkout.depth).await?;
+        let key = cache_key(mirror, checkout, &history);
         let slot = self.slot(&key);
         let tar = slot.get_or_try_init(|| prepare(&self.folder, mirror, checkout, &history)).await?.clone();
         self.evict(&key);
@@ -104,14 +104,14 @@ impl Checkouts {
         slot
     }
 
-    /// Forgets the longest unused until the rest fits. Who reads one goes on reading.
+    /// Drops the least recently used checkouts until the rest fits. Open readers continue.
     fn evict(&self, keep: &str) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         let length = |slot: &Slot| slot.get().map_or(0, TarSource::length);
         let mut total: u64 = cached.iter().map(|(_, slot)| length(slot)).sum();
         let mut count = cached.len();
         cached.retain(|(key, slot)| {
-            // One that is being prepared has users; one that failed to be has none.
+            // A checkout in preparation has users; a failed one has none.
             let unused = slot.initialized() || Arc::strong_count(slot) == 1;
             let goes = (total > self.max_bytes || count > MAX_CACHED) && unused && key != keep;
             if goes {
@@ -125,8 +125,8 @@ impl Checkouts {
 
 const PREPARE: &str = "prepare-";
 
-/// Everything that the tar's bytes depend on.
-fn key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
+/// Returns a hash of everything that the tar's bytes depend on.
+fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
     let mut hash = Sha256::new();
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
     let (history, submodules) = (history.lines(), format!("{} {}", checkout.submodules, checkout.by_stranger));
@@ -138,28 +138,28 @@ fn key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
     hex::encode(hash.finalize())
 }
 
-/// A folder to prepare in, and what leads to it.
+/// Creates a temporary folder for a preparation.
 pub(crate) fn scratch(folder: &Path) -> Result<tempfile::TempDir, GitError> {
-    // Checkouts are a cache: somebody may have removed all of it.
+    // Checkouts are a cache: somebody may have removed the whole folder.
     let made =
         std::fs::create_dir_all(folder).and_then(|()| tempfile::Builder::new().prefix(PREPARE).tempdir_in(folder));
     made.map_err(GitError::io("making a folder for the checkout"))
 }
 
-/// Now, in seconds, as the time of all files: as a checkout of git's would have it.
+/// Returns the current time in seconds, which all files of the tar get, as in a checkout by git.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// A repository of a checkout: the one that was asked for, or a submodule.
+/// A repository of a checkout: the requested one, or a submodule.
 struct Part {
-    /// Where it lies in the workspace: nothing, or a path that ends in a slash.
+    /// Its path in the workspace: empty, or ending in a slash.
     prefix: Vec<u8>,
-    /// Its `.git` is in here, and those of its files that git checked out.
+    /// Holds its `.git`, and those of its files that git checked out.
     root: PathBuf,
     entries: Vec<IndexEntry>,
     converted: HashSet<Vec<u8>>,
-    /// Gives the other files, in their order.
+    /// Yields the other files, in order.
     objects: Streaming,
 }
 
@@ -190,7 +190,7 @@ async fn prepare(
     Ok(tar)
 }
 
-/// Adds the repository of `checkout`, then what lies in it.
+/// Adds the repository of `checkout`, then its submodules.
 async fn add_parts(
     scratch: &Path,
     mirror: &Mirror,
@@ -214,13 +214,13 @@ async fn add_parts(
         origin: Some(checkout.origin.address()),
     };
     let entries = git_dir.write(git, &dot_git).await?;
-    check(&entries)?;
+    refuse_files_behind_links(&entries)?;
     let inside = match checkout.submodules {
-        true => submodules::of(git, mirror.folder(), checkout, &entries).await?,
+        true => submodules::list(git, mirror.folder(), checkout, &entries).await?,
         false => Vec::new(),
     };
-    name_submodules(&dot_git, &inside).await?;
-    let converted = converted(git, &root, checkout, &entries).await?;
+    configure_submodules(&dot_git, &inside).await?;
+    let converted = check_out_converted(git, &root, checkout, &entries).await?;
     let mut names = tempfile::tempfile_in(scratch).map_err(GitError::io("making the checkout"))?;
     let is_read = |entry: &&IndexEntry| !entry.is_gitlink() && !converted.contains(&entry.path);
     let listed = {
@@ -241,12 +241,12 @@ async fn add_parts(
         }
         let mirror = mirror.submodule(&submodule.url).await?;
         match checkout.by_stranger {
-            // Which repository of the host it is, the stranger says.
+            // The stranger chooses which of the host's repositories it is.
             true => mirror.fetch_only(&submodule.url, &submodule.commit).await?,
             false => mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await?,
         };
         let depth = checkout.depth;
-        let history = History::of(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
+        let history = History::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
         let checkout = Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, ..*checkout };
         let prefix = [prefix.as_slice(), &submodule.path, b"/"].concat();
         Box::pin(add_parts(scratch, &mirror, &checkout, &history, prefix, nesting + 1, parts)).await?;
@@ -254,8 +254,8 @@ async fn add_parts(
     Ok(())
 }
 
-/// A crafted tree can hold a link and, behind it, files; unpacked, they would land where the link leads.
-fn check(entries: &[IndexEntry]) -> Result<(), GitError> {
+/// Rejects a crafted tree that holds a link and files behind it: unpacked, the files would land where the link leads.
+fn refuse_files_behind_links(entries: &[IndexEntry]) -> Result<(), GitError> {
     let links: HashSet<&[u8]> = entries.iter().filter(|e| e.is_link()).map(|e| e.path.as_slice()).collect();
     let behind_link =
         |path: &[u8]| path.iter().enumerate().any(|(at, byte)| *byte == b'/' && links.contains(&path[..at]));
@@ -266,8 +266,8 @@ fn check(entries: &[IndexEntry]) -> Result<(), GitError> {
     Ok(())
 }
 
-/// Checks out, below `root`, the files whose attributes change them on their way out, and says which.
-async fn converted(
+/// Checks out, below `root`, the files that an attribute changes. Returns their paths.
+async fn check_out_converted(
     git: &Git,
     root: &Path,
     checkout: &Checkout<'_>,
@@ -283,7 +283,8 @@ async fn converted(
     let attributes = ["check-attr", "--cached", "--stdin", "-z", "eol", "ident", "working-tree-encoding"];
     let answer = in_root().args(attributes).output("reading attributes", &list).await?;
     let fields: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
-    // How many times larger its attributes may make a file: `$Id$` is 47 bytes with an object's name, and an encoding has up to four a character.
+    // The factor by which its attributes can enlarge a file: `$Id$` becomes 47 bytes with an object's name, and an
+    // encoding takes up to four bytes per character.
     let mut growth: HashMap<Vec<u8>, u64> = HashMap::new();
     for record in fields.chunks_exact(3) {
         let times = match (record[1], record[2]) {
@@ -305,7 +306,7 @@ async fn converted(
     Ok(converted)
 }
 
-/// Writes the tar of all parts, each with its `.git` and its entries; `objects` are the parts'.
+/// Writes the tar of all parts, each with its `.git` and its entries; `objects` holds one reader per part.
 fn write_tar(out: File, parts: &[Part], objects: Vec<File>) -> io::Result<TarSource> {
     let mut tar = TarWriter::new(BufWriter::with_capacity(BUFFER, out), now());
     for (part, objects) in parts.iter().zip(objects) {
@@ -322,7 +323,7 @@ fn write_part<W: io::Write>(tar: &mut TarWriter<W>, part: &Part, objects: File) 
     for entry in &part.entries {
         let (path, executable) = (in_tar(&entry.path), entry.mode & 0o100 != 0);
         if entry.is_gitlink() {
-            // Git makes an empty folder where a submodule goes.
+            // Git creates an empty folder where a submodule belongs.
             tar.folder(&path)?;
         } else if part.converted.contains(&entry.path) {
             let file = File::open(part.root.join(std::ffi::OsStr::from_bytes(&entry.path)))?;
@@ -357,7 +358,7 @@ fn object_size(objects: &mut impl io::BufRead, object: &str) -> io::Result<u64> 
         .ok_or_else(|| io::Error::other(format!("git does not give the file {object}: {}", line.trim_end())))
 }
 
-/// Writes a folder that we made, with all that is in it, as `path`.
+/// Writes a folder of our own, with everything in it, as `path`.
 pub(crate) fn write_folder<W: io::Write>(tar: &mut TarWriter<W>, folder: &Path, path: &[u8]) -> io::Result<()> {
     tar.folder(path)?;
     let mut names = Vec::new();

@@ -1,4 +1,4 @@
-//! Addresses to clone from: which are taken, and how their credentials stay out of sight.
+//! Clone addresses: which ones are accepted, and how their credentials stay hidden.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 const MAX_LEN: usize = 2048;
 
-/// An address that is not taken. Never shows the address itself: it may hold a password.
+/// Why a clone address is refused. Never contains the address itself, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCloneUrl {
     #[error("clone addresses of the kind `{0}` are refused: use http, https or ssh")]
@@ -15,7 +15,7 @@ pub enum InvalidCloneUrl {
     Malformed(&'static str),
 }
 
-/// A clone address. `Display` and `Debug` show it without credentials.
+/// A clone address. `Display` and `Debug` omit its credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CloneUrl {
     address: String,
@@ -24,20 +24,20 @@ pub struct CloneUrl {
 
 #[derive(Clone, PartialEq, Eq)]
 struct Credentials {
-    /// `http://host:port/`: what the credentials are for, and nothing else.
+    /// `http://host:port/`, the only place where the credentials are used.
     scope: String,
     user: String,
     password: String,
 }
 
 impl CloneUrl {
-    /// The address without credentials; an ssh address keeps its user, which is no secret.
+    /// Returns the address without credentials. An ssh address keeps its user, which is not secret.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The host, with its port where one is named.
+    /// Returns the host, with its port if one is given.
     pub(crate) fn host(&self) -> &str {
         let rest = match self.address.split_once("://") {
             Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
@@ -54,7 +54,7 @@ impl CloneUrl {
         self.credentials.is_some()
     }
 
-    /// With the credentials of `other`, if they are for where this address leads and it has none of its own.
+    /// Adds the credentials of `other` if they apply to this address and it has none of its own.
     pub(crate) fn with_credentials_of(mut self, other: &Self) -> Self {
         if self.credentials.is_none() {
             self.credentials = other.credentials.clone().filter(|theirs| self.address.starts_with(&theirs.scope));
@@ -62,8 +62,8 @@ impl CloneUrl {
         self
     }
 
-    /// Configuration that git needs to log in. It travels in the environment, which only our own user can read;
-    /// arguments can be read by everyone.
+    /// Returns the git configuration for logging in. It is passed in the environment, which only Longshore's own user
+    /// can read; everyone can read arguments.
     pub(crate) fn git_config(&self) -> Option<(String, String)> {
         self.credentials.as_ref().map(|credentials| {
             let key = format!("http.{}.extraHeader", credentials.scope);
@@ -71,12 +71,12 @@ impl CloneUrl {
         })
     }
 
-    /// `text` without anything secret of this address.
+    /// Replaces this address's secrets in `text`.
     pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(credentials) = &self.credentials {
             for secret in [&credentials.basic(), &credentials.password, &credentials.user] {
-                // Blotting out every "a" of a one-letter user name would hide the message, not a secret.
+                // Replacing every "a" for a one-letter user name would garble the message and hide no secret.
                 if secret.len() >= 4 {
                     text = text.replace(secret.as_str(), "***");
                 }
@@ -157,7 +157,7 @@ impl FromStr for CloneUrl {
     }
 }
 
-/// `git@host:path`, the short way to write an ssh address.
+/// Parses `git@host:path`, the short form of an ssh address.
 fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
     if let Some((helper, _)) = text.split_once("::") {
         return Err(InvalidCloneUrl::Scheme(helper.chars().take(20).collect()));
@@ -198,7 +198,7 @@ fn percent_decoded(text: &str) -> Option<String> {
             bytes.push(byte);
         }
     }
-    // A line break would begin a header of its own.
+    // A line break would begin another header.
     String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
 }
 

@@ -1,5 +1,5 @@
-//! The one place that starts git. Every process gets the same hardened environment, ends with its whole group when
-//! its caller goes away or its time is over, and tells its errors without credentials.
+//! The only place that starts git. Every process gets the same hardened environment, ends with its whole process group
+//! when its caller goes away or its time is over, and reports errors without credentials.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,14 +18,14 @@ use tokio::{
 
 use super::{CloneUrl, GitError};
 
-/// Output that is kept whole; a list of all files of a very large repository is about this long.
+/// The most output kept. A list of all files of a very large repository is about this long.
 const MAX_OUTPUT: u64 = 256 << 20;
 
-/// What is kept of git's complaints.
-const MAX_COMPLAINT: usize = 2000;
+/// The most characters kept of git's error output.
+const MAX_MESSAGE: usize = 2000;
 
-/// Taken over from our own environment; everything else of it stays outside.
-const PASSED_ON: [&str; 12] = [
+/// Variables passed on from our own environment; all others are dropped.
+const PASSED_VARIABLES: [&str; 12] = [
     "PATH",
     "SSH_AUTH_SOCK",
     "GIT_SSL_CAINFO",
@@ -40,7 +40,7 @@ const PASSED_ON: [&str; 12] = [
     "NO_PROXY",
 ];
 
-/// Above any file of any repository, in git's own order of precedence.
+/// Overrides every repository's configuration files, by git's own precedence.
 const CONFIG: [(&str, &str); 23] = [
     ("core.hooksPath", "/dev/null"),
     ("core.attributesFile", "/dev/null"),
@@ -51,7 +51,7 @@ const CONFIG: [(&str, &str); 23] = [
     ("core.sparseCheckout", "false"),
     ("core.splitIndex", "false"),
     ("core.quotePath", "false"),
-    // A branch may be called as a commit is; a commit's full name means the commit all the same, and nothing is to be said about it.
+    // A branch may have a commit's name. A full commit name still means the commit, so no warning is needed.
     ("core.warnAmbiguousRefs", "false"),
     ("core.askPass", "false"),
     ("credential.helper", ""),
@@ -61,7 +61,7 @@ const CONFIG: [(&str, &str); 23] = [
     ("gc.auto", "0"),
     ("maintenance.auto", "false"),
     ("gc.autoDetach", "false"),
-    // Credentials are for the host that was named, and who answers there does not choose where we go.
+    // Credentials are for the named host, and a host's answer must not choose where we go.
     ("http.followRedirects", "false"),
     ("http.lowSpeedLimit", "1"),
     ("http.lowSpeedTime", "60"),
@@ -70,7 +70,7 @@ const CONFIG: [(&str, &str); 23] = [
     ("safe.directory", "*"),
 ];
 
-/// How git is started.
+/// How to start git.
 #[derive(Debug, Clone)]
 pub struct Git {
     program: PathBuf,
@@ -93,41 +93,42 @@ impl Default for Git {
 }
 
 impl Git {
-    /// Another program than the `git` on the PATH.
+    /// Uses another program than `git` from the PATH.
     #[must_use]
     pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = program.into();
         self
     }
 
-    /// How long talks with remotes may take (default: 10 minutes).
+    /// Sets the time limit for talking with remotes (default: 10 minutes).
     #[must_use]
     pub const fn with_remote_timeout(mut self, limit: Duration) -> Self {
         self.remote_limit = limit;
         self
     }
 
-    /// The authorities whose certificates are trusted, as a file of PEM: in place of the system's.
+    /// Trusts the certificate authorities in this PEM file instead of the system's.
     #[must_use]
     pub fn with_ca_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(file.into());
         self
     }
 
-    /// How many bytes, packed, and how many objects a commit that is on no branch or tag may bring (default: 1 GiB, 1,000,000).
+    /// Limits how many bytes, packed, and how many objects a commit that is on no branch or tag may bring (default: 1
+    /// GiB, 1,000,000).
     #[must_use]
     pub const fn with_most_received(mut self, bytes: u64, objects: u64) -> Self {
         self.most_received = (bytes, objects);
         self
     }
 
-    /// Git on no repository in particular.
+    /// Starts git without a repository.
     pub(crate) fn command(&self) -> Invocation {
         self.begin(Command::new(&self.program))
     }
 
-    /// Git on the repository whose data lies in `git_dir`, none of whose files grows beyond what may be received: the kernel ends whoever
-    /// writes more. The limit holds for the programs that it starts, too.
+    /// Starts git on the repository with data in `git_dir`, where no file may grow beyond the limit for received bytes:
+    /// the kernel kills a process that writes more. The limit also applies to git's child processes.
     pub(crate) fn bounded(&self, git_dir: &Path) -> Invocation {
         let blocks = self.most_received.0.div_ceil(512).to_string();
         let mut shell = Command::new("sh");
@@ -138,10 +139,10 @@ impl Git {
     }
 
     fn begin(&self, mut command: Command) -> Invocation {
-        let is_passed_on = |name: &&&str| self.ca_file.is_none() || !name.starts_with("GIT_SSL_");
+        let is_passed = |name: &&&str| self.ca_file.is_none() || !name.starts_with("GIT_SSL_");
         command
             .env_clear()
-            .envs(PASSED_ON.iter().filter(is_passed_on).filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(PASSED_VARIABLES.iter().filter(is_passed).filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs([
                 ("HOME", "/nonexistent"),
                 ("LC_ALL", "C"),
@@ -165,7 +166,7 @@ impl Git {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut invocation = Invocation { command, config: 0, limit: self.local_limit, enough: None, url: None };
+        let mut invocation = Invocation { command, config: 0, limit: self.local_limit, max_output: None, url: None };
         for (key, value) in CONFIG {
             invocation.config(key, value);
         }
@@ -175,14 +176,14 @@ impl Git {
         invocation
     }
 
-    /// Git on the repository whose data lies in `git_dir`.
+    /// Starts git on the repository with data in `git_dir`.
     pub(crate) fn in_repository(&self, git_dir: &Path) -> Invocation {
         let mut invocation = self.command();
         invocation.command.env("GIT_DIR", git_dir);
         invocation
     }
 
-    /// Git in a folder of a person's, whose repository it finds by itself.
+    /// Starts git in a user's folder, where it finds the repository itself.
     pub(crate) fn in_folder(&self, folder: &Path) -> Invocation {
         let mut invocation = self.command();
         invocation.command.current_dir(folder);
@@ -193,34 +194,34 @@ impl Git {
         self.remote_limit
     }
 
-    /// Bytes and objects.
+    /// Returns the limits of bytes and objects.
     pub(crate) const fn most_received(&self) -> (u64, u64) {
         self.most_received
     }
 }
 
-/// One start of git, being put together.
+/// An invocation of git under construction.
 #[derive(Debug)]
 pub(crate) struct Invocation {
     command: Command,
     config: usize,
     limit: Duration,
-    /// Bytes of its output that are read at most.
-    enough: Option<u64>,
+    /// The most bytes of output to read.
+    max_output: Option<u64>,
     url: Option<CloneUrl>,
 }
 
-/// How git ended.
+/// The outcome of an invocation.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) success: bool,
     pub(crate) stdout: Vec<u8>,
-    /// Its complaint in one line, shortened, without credentials.
-    pub(crate) complaint: String,
+    /// Git's error output in one line, shortened, without credentials.
+    pub(crate) message: String,
 }
 
 impl Invocation {
-    /// Configuration through the environment: it wins over every file, and no argument shows it.
+    /// Sets configuration through the environment: it overrides every file, and is not visible in the arguments.
     pub(crate) fn config(&mut self, key: &str, value: impl AsRef<OsStr>) {
         self.command.env(format!("GIT_CONFIG_KEY_{}", self.config), key);
         self.command.env(format!("GIT_CONFIG_VALUE_{}", self.config), value);
@@ -228,15 +229,15 @@ impl Invocation {
         self.command.env("GIT_CONFIG_COUNT", self.config.to_string());
     }
 
-    /// Lets it take so long.
+    /// Sets the time limit.
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Reads no more than so many bytes of its output; that it has more to say is no error.
-    pub(crate) fn at_most(mut self, bytes: u64) -> Self {
-        self.enough = Some(bytes);
+    /// Reads at most this many bytes of output; more output is no error.
+    pub(crate) fn max_output(mut self, bytes: u64) -> Self {
+        self.max_output = Some(bytes);
         self
     }
 
@@ -250,8 +251,8 @@ impl Invocation {
         self
     }
 
-    /// Lets it talk to `url` for so long, with that address's credentials. The address itself is an argument still
-    /// to be given, after `--end-of-options`.
+    /// Allows talking to `url` within a time limit, with that address's credentials. The caller still has to pass the
+    /// address itself as an argument, after `--end-of-options`.
     pub(crate) fn remote(mut self, url: &CloneUrl, limit: Duration) -> Self {
         if let Some((key, value)) = url.git_config() {
             self.config(&key, &value);
@@ -261,18 +262,18 @@ impl Invocation {
         self
     }
 
-    /// Runs it to its end; what it says when it fails is an error.
+    /// Runs git to its end and returns its output. A failure becomes an error with git's message.
     pub(crate) async fn output(self, operation: &'static str, input: &[u8]) -> Result<Vec<u8>, GitError> {
         let url = self.url.clone();
         let ended = self.run(operation, input).await?;
         match (ended.success, url) {
             (true, _) => Ok(ended.stdout),
-            (false, Some(url)) => Err(GitError::of_remote(url.address(), ended.complaint)),
-            (false, None) => Err(GitError::Failed { operation, detail: ended.complaint }),
+            (false, Some(url)) => Err(GitError::from_remote(url.address(), ended.message)),
+            (false, None) => Err(GitError::Failed { operation, detail: ended.message }),
         }
     }
 
-    /// Runs it to its end, however that is.
+    /// Runs git to its end and returns the outcome.
     pub(crate) async fn run(mut self, operation: &'static str, input: &[u8]) -> Result<Ended, GitError> {
         if !input.is_empty() {
             self.command.stdin(Stdio::piped());
@@ -281,26 +282,27 @@ impl Invocation {
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let write = async {
             if let Some(mut stdin) = stdin {
-                // It may have ended without reading all; then its exit status tells why.
+                // Git may have ended without reading everything; its exit status then tells why.
                 let _ = stdin.write_all(input).await;
             }
             Ok(())
         };
         let work = async {
-            let (stdout, stderr, ()) = tokio::try_join!(read_stdout(stdout, self.enough), read_tail(stderr), write)?;
+            let (stdout, stderr, ()) =
+                tokio::try_join!(read_stdout(stdout, self.max_output), read_tail(stderr), write)?;
             Ok::<_, io::Error>((child.wait().await?, stdout, stderr))
         };
         let done = timeout(self.limit, work).await.map_err(|_| GitError::Timeout { operation, limit: self.limit })?;
         let (status, stdout, stderr) = done.map_err(GitError::io("talking with git"))?;
         group.0 = None;
-        let complaint = complaint(&stderr);
-        let complaint = self.url.as_ref().map_or(complaint.clone(), |url| url.redact(&complaint));
-        // Nobody reads on: it ends by that, and not well.
-        let was_enough = self.enough.is_some_and(|enough| stdout.len() as u64 == enough);
-        Ok(Ended { success: status.success() || was_enough, stdout, complaint })
+        let message = error_message(&stderr);
+        let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
+        // With nobody reading on, git ends, and fails.
+        let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
+        Ok(Ended { success: status.success() || reached_max, stdout, message })
     }
 
-    /// Starts it with its standard input from a file, its output to be read by the caller, in a blocking way.
+    /// Starts git with a file as its standard input. The caller reads the output, blocking.
     pub(crate) fn stream(mut self, input: std::fs::File) -> Result<Streaming, GitError> {
         self.command.stdin(input).stderr(Stdio::null());
         let (mut child, group) = self.start()?;
@@ -329,7 +331,7 @@ pub(crate) struct Streaming {
 }
 
 impl Streaming {
-    /// Waits for its end, its output having been read.
+    /// Waits for its end, after its output was read.
     pub(crate) async fn end(mut self, operation: &'static str) -> Result<(), GitError> {
         drop(self.stdout);
         let status = self.child.wait().await.map_err(GitError::io("waiting for git"))?;
@@ -342,7 +344,7 @@ impl Streaming {
     }
 }
 
-/// Ends git's helpers (git-remote-https, ssh) together with git when dropped before git's end.
+/// Kills git and its helpers (git-remote-https, ssh) when dropped before git's end.
 #[derive(Debug)]
 struct Group(Option<Pid>);
 
@@ -354,10 +356,10 @@ impl Drop for Group {
     }
 }
 
-async fn read_stdout(stream: Option<impl AsyncRead + Unpin>, enough: Option<u64>) -> io::Result<Vec<u8>> {
+async fn read_stdout(stream: Option<impl AsyncRead + Unpin>, max_output: Option<u64>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        stream.take(enough.unwrap_or(MAX_OUTPUT + 1)).read_to_end(&mut bytes).await?;
+        stream.take(max_output.unwrap_or(MAX_OUTPUT + 1)).read_to_end(&mut bytes).await?;
     }
     if bytes.len() as u64 > MAX_OUTPUT {
         return Err(io::Error::other("git's output is longer than 256 MiB"));
@@ -365,24 +367,24 @@ async fn read_stdout(stream: Option<impl AsyncRead + Unpin>, enough: Option<u64>
     Ok(bytes)
 }
 
-/// The last bytes: a remote may send progress and banners without end, and the reason stands last.
+/// Reads the last bytes: a remote may send progress and banners without end, and the reason comes last.
 async fn read_tail(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut tail = Vec::new();
     if let Some(mut stream) = stream {
         while stream.read_buf(&mut tail).await? > 0 {
-            if tail.len() > 8 * MAX_COMPLAINT {
-                tail.drain(..tail.len() - 4 * MAX_COMPLAINT);
+            if tail.len() > 8 * MAX_MESSAGE {
+                tail.drain(..tail.len() - 4 * MAX_MESSAGE);
             }
         }
     }
     Ok(tail)
 }
 
-/// Git's complaint as one line; a remote wrote parts of it.
-fn complaint(stderr: &[u8]) -> String {
+/// Returns git's error output as one line; parts of it were written by a remote.
+fn error_message(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let line: String = lines.join("; ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let skip = line.chars().count().saturating_sub(MAX_COMPLAINT);
+    let skip = line.chars().count().saturating_sub(MAX_MESSAGE);
     line.chars().skip(skip).collect()
 }

@@ -1,44 +1,44 @@
-//! Single files of a commit, and which files a push changed: what a pipeline may ask of a repository besides itself.
+//! Reads single files of a commit, and finds the files that a push changed.
 
 use std::collections::BTreeSet;
 
 use super::{GitError, Mirror};
 use crate::{CommitId, Revision};
 
-/// A template is a pipeline file.
+/// A template has the size limit of a pipeline file.
 const MAX_FILE_LEN: u64 = 256 * 1024;
 
-/// More changed files than filters by path are for.
+/// Path filters are not meant for more changed files.
 const MAX_CHANGED: usize = 20_000;
 
-/// Which files a push or a pull request changes, by their paths.
+/// The paths of the files that a push or a pull request changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
     Files(BTreeSet<String>),
-    /// Nobody can say; why not, for people.
+    /// The files cannot be determined; the reason is for people.
     Unknown(&'static str),
 }
 
 impl Changed {
-    fn of(files: BTreeSet<String>) -> Self {
+    fn from_files(files: BTreeSet<String>) -> Self {
         if files.len() > MAX_CHANGED { Self::Unknown("it changes more than 20,000 files") } else { Self::Files(files) }
     }
 
-    /// What one or the other changes.
-    fn and(self, other: Self) -> Self {
+    /// Returns the union of both.
+    fn union(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Files(one), Self::Files(other)) => Self::of(one.into_iter().chain(other).collect()),
+            (Self::Files(one), Self::Files(other)) => Self::from_files(one.into_iter().chain(other).collect()),
             (Self::Unknown(why), _) | (_, Self::Unknown(why)) => Self::Unknown(why),
         }
     }
 }
 
 impl Mirror {
-    /// The bytes of a file at `commit`, or why there are none: it is not there, a link, a folder, or too large. `path` is
-    /// relative to the repository's root.
+    /// Returns the bytes of a file at `commit`, or why there are none: it is missing, a link, a folder, or too large.
+    /// `path` is relative to the repository's root.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn file(&self, commit: &CommitId, path: &str) -> Result<Result<Vec<u8>, String>, GitError> {
         let list = self.git().in_repository(self.folder()).args([
             "ls-tree",
@@ -47,7 +47,7 @@ impl Mirror {
             "--full-tree",
             "--end-of-options",
             commit.as_str(),
-            // Whatever it begins with, it is a path.
+            // Even if it looks like another kind of pathspec.
             &format!(":(literal){path}"),
         ]);
         let list = list.output("looking for a file", &[]).await?;
@@ -70,13 +70,14 @@ impl Mirror {
         read.output("reading a file", &[]).await.map(Ok)
     }
 
-    /// The files that a push of `commit` to a branch changes. Where `before` leads to the commit, those that differ between the two. On a new
-    /// branch, after a forced push, and where `before` is not here, those that the branch changes since it left `default`, the newest commit
-    /// of the default branch; after a forced push those besides that differ from `before`, if that is here. On the default
-    /// branch there is nothing that it left: `default` is nothing then.
+    /// Returns the files that a push of `commit` to a branch changes. If `before` is an ancestor of the commit, these
+    /// are the differences between the two. On a new branch, after a forced push, or if `before` is not in the mirror,
+    /// these are the files that the branch changed since it left `default`, the newest commit of the default branch;
+    /// after a forced push also the differences from `before`, if it is in the mirror. On the default branch itself,
+    /// `default` is `None`.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn changed_by_push(
         &self,
         commit: &CommitId,
@@ -84,11 +85,11 @@ impl Mirror {
         default: Option<&CommitId>,
     ) -> Result<Changed, GitError> {
         let before = match before {
-            Some(before) => self.here(before).await?,
+            Some(before) => self.find_commit(before).await?,
             None => None,
         };
         let since_before = match &before {
-            Some(before) => self.between(before, commit).await?,
+            Some(before) => self.changed_between(before, commit).await?,
             None => Changed::Unknown("the commit before the push is not known"),
         };
         let went_on = match &before {
@@ -98,29 +99,29 @@ impl Mirror {
         match default {
             Some(default) if !went_on => {
                 let since_left = self.changed_since_merge_base(commit, default).await?;
-                // Without a commit before it, the branch as a whole is what came.
-                Ok(if before.is_some() { since_before.and(since_left) } else { since_left })
+                // Without a previous commit, the push brings the whole branch.
+                Ok(if before.is_some() { since_before.union(since_left) } else { since_left })
             }
             Some(_) | None => Ok(since_before),
         }
     }
 
-    /// The files that `commit` changes beyond what it has in common with `target`.
+    /// Returns the files that `commit` changes since its merge base with `target`.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn changed_since_merge_base(&self, commit: &CommitId, target: &CommitId) -> Result<Changed, GitError> {
         let base = ["merge-base", "--end-of-options", target.as_str(), commit.as_str()];
         let base = self.git().in_repository(self.folder()).args(base).run("looking for a merge base", &[]).await?;
         let base = std::str::from_utf8(&base.stdout).ok().and_then(|line| line.trim_end().parse::<CommitId>().ok());
         match base {
-            Some(base) => self.between(&base, commit).await,
+            Some(base) => self.changed_between(&base, commit).await,
             None => Ok(Changed::Unknown("it has no commit in common with the branch that it is compared with")),
         }
     }
 
-    /// The commit, if it is here.
-    async fn here(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+    /// Returns the commit if the mirror has it.
+    async fn find_commit(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
         match self.resolve(&Revision::Commit(commit.clone())).await {
             Ok(commit) => Ok(Some(commit)),
             Err(GitError::UnknownRevision { .. } | GitError::NotACommit { .. }) => Ok(None),
@@ -128,9 +129,9 @@ impl Mirror {
         }
     }
 
-    async fn between(&self, from: &CommitId, to: &CommitId) -> Result<Changed, GitError> {
+    async fn changed_between(&self, from: &CommitId, to: &CommitId) -> Result<Changed, GitError> {
         let diff = self.diff().args(["--end-of-options", from.as_str(), to.as_str()]);
-        Ok(changed(&diff.output("looking for changed files", &[]).await?))
+        Ok(parse_changed(&diff.output("looking for changed files", &[]).await?))
     }
 
     fn diff(&self) -> super::command::Invocation {
@@ -145,7 +146,7 @@ impl Mirror {
     }
 }
 
-fn changed(output: &[u8]) -> Changed {
+fn parse_changed(output: &[u8]) -> Changed {
     let paths = output.split(|byte| *byte == 0).filter(|path| !path.is_empty()).take(MAX_CHANGED + 1);
-    Changed::of(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
+    Changed::from_files(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
 }

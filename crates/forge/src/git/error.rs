@@ -1,11 +1,11 @@
-//! What goes wrong with git, told apart by what a person has to do about it.
+//! Errors with git, distinguished by what a person has to do about them.
 
 use std::{io, time::Duration};
 
-/// Where ssh looks: the home of the passwd entry, whatever HOME says.
+/// Where ssh looks for keys: the home of the passwd entry, whatever HOME is.
 const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its image /root/.ssh, with `--user longshore` /var/lib/longshore/.ssh)";
 
-/// Every error of this crate's git part. Texts are for people and hold no credentials.
+/// The errors of this crate's git part. Messages are for people and hold no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     #[error("there is no repository at {address}: check the clone address, or, if it is private, its credentials")]
@@ -15,7 +15,7 @@ pub enum GitError {
     )]
     Authentication { address: String, detail: String },
     #[error(
-        "{address} takes no ssh key that the server has: put one that may read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
+        "{address} accepts no ssh key of the server: put one that may read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
     )]
     SshKey { address: String, detail: String },
     #[error(
@@ -23,7 +23,7 @@ pub enum GitError {
     )]
     UnknownHostKey { address: String, detail: String },
     #[error(
-        "the host key of {address} is another one than known_hosts says: if the host was set up anew, replace its line in known_hosts in {SSH_FOLDER}; if not, somebody else answers in its place ({detail})"
+        "the host key of {address} differs from known_hosts: if the host was set up again, replace its line in known_hosts in {SSH_FOLDER}; if not, somebody else answers in its place ({detail})"
     )]
     ChangedHostKey { address: String, detail: String },
     #[error("{address} cannot be reached: check host, port and network ({detail})")]
@@ -51,12 +51,12 @@ pub enum GitError {
     #[error("the pipeline file `{path}` {why}")]
     PipelineFile { path: String, why: String },
     #[error(
-        "{commit} is a stranger's, and has more than {} files and folders, or more than {} GiB of files: that is not checked out",
+        "{commit} is a stranger's commit with more than {} files and folders, or more than {} GiB of files: it is not checked out",
         super::size::MAX_ENTRIES, super::size::MAX_BYTES >> 30
     )]
     TooLarge { commit: String },
     #[error(
-        "{commit} is on no branch or tag, and brings more than {bytes} bytes, packed, or more than {objects} objects: that is not taken in"
+        "{commit} is on no branch or tag, and brings more than {bytes} packed bytes or more than {objects} objects: it is not accepted"
     )]
     TooMuch { commit: String, bytes: u64, objects: u64 },
     #[error("git is not installed, or not on the PATH: install git")]
@@ -68,13 +68,14 @@ pub enum GitError {
 }
 
 impl GitError {
-    /// Whether the same may succeed later without anybody changing anything.
+    /// Returns whether a retry may succeed without anybody changing anything.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Certificate { .. } | Self::Timeout { .. })
     }
 
-    /// Whether waiting may help: the git host comes back, somebody mends credentials or rights, the disk gets room.
+    /// Returns whether waiting may help: the forge comes back, somebody fixes credentials or rights, the disk gets
+    /// space.
     #[must_use]
     pub const fn may_mend(&self) -> bool {
         match self {
@@ -101,7 +102,7 @@ impl GitError {
         }
     }
 
-    /// The pipeline file that cannot be read, where that is the reason.
+    /// Returns the pipeline file that cannot be read, if that is the error.
     #[must_use]
     pub fn pipeline_file(&self) -> &str {
         match self {
@@ -110,13 +111,13 @@ impl GitError {
         }
     }
 
-    /// For `map_err`: says what was being done.
+    /// For `map_err`: adds the operation to the error.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }
 
-    /// What a failed talk with a remote was about, by git's own words (its locale is `C`).
-    pub(crate) fn of_remote(address: &str, detail: String) -> Self {
+    /// Classifies a failure with a remote by git's own words (its locale is `C`).
+    pub(crate) fn from_remote(address: &str, detail: String) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| detail.contains(word));
         let address = address.to_owned();
         if has(&["' not allowed", "is not allowed"]) {
@@ -132,7 +133,7 @@ impl GitError {
         } else if has(&["Host key verification failed"]) {
             Self::UnknownHostKey { address, detail }
         } else if has(&["Permission denied (", "Too many authentication failures"]) {
-            // The ways to log in stand between the parentheses; no host over http says it so.
+            // OpenSSH lists the login methods between the parentheses; no host prints this over http.
             Self::SshKey { address, detail }
         } else if has(&[
             "Authentication failed",
@@ -171,12 +172,12 @@ impl GitError {
 mod tests {
     use super::*;
 
-    /// What OpenSSH and git print.
+    /// Messages of OpenSSH and git.
     fn text(said: &str) -> (GitError, String) {
         let said = format!(
             "{said}; fatal: Could not read from remote repository.; Please make sure you have the correct access rights; and the repository exists."
         );
-        let error = GitError::of_remote("git@h:team/app.git", said);
+        let error = GitError::from_remote("git@h:team/app.git", said);
         let text = error.to_string();
         (error, text)
     }

@@ -1,5 +1,5 @@
-//! The `.git` that goes with a checkout: so many commits deep, with its branch, the tags that point at them, an index and
-//! `origin`. Written by hand where git would need a process for each, since a build waits for it.
+//! The `.git` of a checkout: `depth` commits, its branch, the tags that point at them, an index and `origin`. Written
+//! directly where git would need a process per item, because a build waits for it.
 
 use std::{
     fmt::Write as _,
@@ -10,15 +10,15 @@ use std::{
 use super::{Git, GitError, history::History, submodules::Submodule};
 use crate::{CommitId, RefName};
 
-/// A branch or a tag and the object it names: the commit or, of an annotated tag, the tag's own object.
+/// A branch or tag with the object it names: the commit or, for an annotated tag, the tag's own object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Named {
+pub(crate) struct NamedRef {
     pub(crate) object: String,
     pub(crate) name: RefName,
 }
 
-impl Named {
-    /// One line that changes whenever it does.
+impl NamedRef {
+    /// Returns a line that changes whenever the ref does.
     pub(crate) fn line(&self) -> String {
         format!("{} {}\n", self.object, self.name)
     }
@@ -41,20 +41,20 @@ impl IndexEntry {
     }
 }
 
-/// What the `.git` is made of.
+/// The input for a `.git`.
 #[derive(Debug)]
 pub(crate) struct GitDir<'a> {
-    /// Data of the repository that holds the commit.
+    /// The data of the repository that holds the commit.
     pub(crate) source: &'a Path,
     pub(crate) commit: &'a CommitId,
-    /// The branch that HEAD is on; none leaves it detached.
+    /// The branch of HEAD; `None` leaves it detached.
     pub(crate) branch: Option<&'a RefName>,
     pub(crate) history: &'a History,
     /// The address of `origin`, without credentials.
     pub(crate) origin: Option<&'a str>,
 }
 
-/// One entry of the index.
+/// An entry of the index.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) mode: u32,
@@ -63,7 +63,7 @@ pub(crate) struct IndexEntry {
 }
 
 impl GitDir<'_> {
-    /// Writes it to `folder`, and tells what stands in its index.
+    /// Writes the `.git` to `folder`. Returns the entries of its index.
     pub(crate) async fn write(&self, git: &Git, folder: &Path) -> Result<Vec<IndexEntry>, GitError> {
         let packs = folder.join("objects/pack");
         let written = async {
@@ -84,8 +84,8 @@ impl GitDir<'_> {
         Ok(entries)
     }
 
-    /// The commits, their trees and files, and the tags' objects. Deltas are taken over, not sought: the pack is read
-    /// once or twice and then thrown away.
+    /// Packs the commits, their trees and files, and the tags' objects. Existing deltas are reused, and none are
+    /// searched for: the pack is read once or twice and then thrown away.
     async fn pack(&self, git: &Git, packs: PathBuf) -> Result<Vec<u8>, GitError> {
         let mut wanted = String::new();
         for end in &self.history.ends {
@@ -96,8 +96,8 @@ impl GitDir<'_> {
             let _ = writeln!(wanted, "{}", named.object);
         }
         let mut invocation = git.in_repository(self.source);
-        // What it has begun and not ended goes with the checkout's folder. A linked working tree has its objects elsewhere, and a colon
-        // would part the path.
+        // Unfinished files are removed with the checkout's folder. A linked working tree has its objects elsewhere, and
+        // a colon would split the path.
         let (own, objects) = (packs.parent().unwrap_or(&packs), self.source.join("objects"));
         if objects.is_dir() && !objects.as_os_str().as_bytes().contains(&b':') {
             invocation = invocation.env("GIT_OBJECT_DIRECTORY", own).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", objects);
@@ -132,12 +132,12 @@ impl GitDir<'_> {
                 let _ = writeln!(text, "{} refs/remotes/origin/{name}", self.commit);
             }
         }
-        for Named { object, name } in &self.history.branches {
+        for NamedRef { object, name } in &self.history.branches {
             if let Some(name) = name.branch() {
                 let _ = writeln!(text, "{object} refs/remotes/origin/{name}");
             }
         }
-        text.extend(self.history.tags.iter().map(Named::line));
+        text.extend(self.history.tags.iter().map(NamedRef::line));
         text
     }
 
@@ -153,8 +153,8 @@ impl GitDir<'_> {
     }
 }
 
-/// Says in the `.git` at `folder` which submodules are checked out with it.
-pub(crate) async fn name_submodules(folder: &Path, submodules: &[Submodule]) -> Result<(), GitError> {
+/// Declares in the `.git` at `folder` which submodules are checked out with it.
+pub(crate) async fn configure_submodules(folder: &Path, submodules: &[Submodule]) -> Result<(), GitError> {
     use tokio::io::AsyncWriteExt as _;
     let mut text = String::new();
     for submodule in submodules {
@@ -169,7 +169,7 @@ pub(crate) async fn name_submodules(folder: &Path, submodules: &[Submodule]) -> 
     append.await.map_err(GitError::io("writing the checkout's .git"))
 }
 
-/// Between quotes of git's configuration. Neither of what is written so has control characters.
+/// Escapes a text inside quotes of git's configuration. None of these texts has control characters.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
@@ -182,7 +182,7 @@ fn parse_index(list: &[u8]) -> Result<Vec<IndexEntry>, GitError> {
         Some(IndexEntry { mode, object: words.next()?.to_owned(), path: record[tab + 1..].to_vec() })
     };
     let strange =
-        || GitError::Failed { operation: "listing the commit's files", detail: "its list is no list".to_owned() };
+        || GitError::Failed { operation: "listing the commit's files", detail: "its list cannot be parsed".to_owned() };
     let records = list.split(|byte| *byte == 0).filter(|record| !record.is_empty());
     records.map(|record| parse(record).ok_or_else(strange)).collect()
 }

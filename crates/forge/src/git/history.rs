@@ -1,35 +1,35 @@
-//! How much of the past goes with a checkout: `depth`.
+//! Determines the history of a checkout from its `depth`.
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Git, GitError, git_dir::Named};
+use super::{Git, GitError, git_dir::NamedRef};
 use crate::CommitId;
 use std::path::Path;
 
-/// Commits that go with a checkout, and what names them.
+/// The commits of a checkout, with their refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct History {
-    /// Commits whose parents stay behind: git's `shallow`.
+    /// Commits whose parents are left out: git's `shallow`.
     pub(crate) ends: Vec<String>,
-    /// All branches where all of the history goes along, else none but the one that is checked out.
-    pub(crate) branches: Vec<Named>,
-    /// Tags of the commits that go along.
-    pub(crate) tags: Vec<Named>,
+    /// All branches with the whole history; otherwise empty, apart from the branch that is checked out.
+    pub(crate) branches: Vec<NamedRef>,
+    /// The tags of these commits.
+    pub(crate) tags: Vec<NamedRef>,
 }
 
 impl History {
-    /// `depth` generations of `commit`, itself the first; 0 for all there is.
-    pub(crate) async fn of(git: &Git, source: &Path, commit: &CommitId, depth: u32) -> Result<Self, GitError> {
+    /// Finds `depth` generations of `commit`, counting itself as the first; 0 for all.
+    pub(crate) async fn find(git: &Git, source: &Path, commit: &CommitId, depth: u32) -> Result<Self, GitError> {
         Ok(match depth {
             0 => Self {
                 ends: Vec::new(),
-                branches: names(git, source, &["refs/heads"]).await?.into_iter().map(|(named, _)| named).collect(),
-                tags: names(git, source, &["refs/tags"]).await?.into_iter().map(|(named, _)| named).collect(),
+                branches: list_refs(git, source, &["refs/heads"]).await?.into_iter().map(|(named, _)| named).collect(),
+                tags: list_refs(git, source, &["refs/tags"]).await?.into_iter().map(|(named, _)| named).collect(),
             },
             1 => Self {
                 ends: vec![commit.as_str().to_owned()],
                 branches: Vec::new(),
-                tags: names(git, source, &[&format!("--points-at={commit}"), "refs/tags"])
+                tags: list_refs(git, source, &[&format!("--points-at={commit}"), "refs/tags"])
                     .await?
                     .into_iter()
                     .map(|(named, _)| named)
@@ -40,22 +40,22 @@ impl History {
                     git.in_repository(source).args(["rev-list", "--parents", "--end-of-options", commit.as_str()]);
                 let list = list.output("walking the history", &[]).await?;
                 let (inside, ends) = generations(&String::from_utf8_lossy(&list), commit.as_str(), depth);
-                let tags = names(git, source, &["refs/tags"]).await?;
+                let tags = list_refs(git, source, &["refs/tags"]).await?;
                 let tags = tags.into_iter().filter(|(_, commit)| inside.contains(commit)).map(|(named, _)| named);
                 Self { ends, branches: Vec::new(), tags: tags.collect() }
             }
         })
     }
 
-    /// Text that changes whenever it does.
+    /// Returns a text that changes whenever the history does.
     pub(crate) fn lines(&self) -> String {
         let ends = self.ends.iter().map(|end| format!("{end}\n"));
-        ends.chain(self.branches.iter().chain(&self.tags).map(Named::line)).collect()
+        ends.chain(self.branches.iter().chain(&self.tags).map(NamedRef::line)).collect()
     }
 }
 
-/// The refs that the arguments select, each with the commit that it leads to.
-async fn names(git: &Git, source: &Path, select: &[&str]) -> Result<Vec<(Named, String)>, GitError> {
+/// Lists the refs that the arguments select, each with its commit.
+async fn list_refs(git: &Git, source: &Path, select: &[&str]) -> Result<Vec<(NamedRef, String)>, GitError> {
     let list = git
         .in_repository(source)
         .args(["for-each-ref", "--format=%(objectname) %(refname) %(*objectname)"])
@@ -65,16 +65,16 @@ async fn names(git: &Git, source: &Path, select: &[&str]) -> Result<Vec<(Named, 
     let names = output.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (object, name, peeled) = (words.next()?, words.next()?, words.next().unwrap_or_default());
-        // What our rules do not take (names over a length) is left out.
-        let named = Named { object: object.to_owned(), name: name.parse().ok()? };
+        // Leave out names that [`RefName`] does not accept (too long).
+        let named = NamedRef { object: object.to_owned(), name: name.parse().ok()? };
         let commit = if peeled.is_empty() { object } else { peeled };
         Some((named, commit.to_owned()))
     });
     Ok(names.collect())
 }
 
-/// The commits within so many generations of `tip`, and those of them whose parents are beyond. `list` is what
-/// `git rev-list --parents` prints.
+/// Returns the commits within `depth` generations of `tip`, and those of them whose parents are beyond. `list` is the
+/// output of `git rev-list --parents`.
 fn generations(list: &str, tip: &str, depth: u32) -> (HashSet<String>, Vec<String>) {
     let parents: HashMap<&str, Vec<&str>> = list
         .lines()

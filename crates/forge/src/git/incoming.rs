@@ -1,35 +1,35 @@
-//! What comes on no branch or tag: a pull request's commit, one that was pushed away, a submodule's that a stranger names. Whoever may open a
-//! pull request may have made it, so it is received beside the mirror, within limits that hold while it comes, and taken in whole or not at
-//! all.
+//! Receives commits that are on no branch or tag: a pull request's, one replaced by a forced push, or a submodule's
+//! that a stranger names. Since anyone who may open a pull request may have created the commit, it is received outside
+//! the mirror, within limits that apply during the transfer, and then taken over completely or not at all.
 
 use std::{io, path::Path};
 
 use super::{CloneUrl, GitError, Mirror, mirror::FETCH, pruning::KEPT};
 use crate::{CommitId, Revision};
 
-/// Bytes that it may bring, packed. The kernel holds it while they come.
+/// The most bytes, packed. The kernel enforces it during the transfer.
 pub(super) const MAX_BYTES: u64 = 1 << 30;
-/// Objects that it may bring.
+/// The most objects.
 pub(super) const MAX_OBJECTS: u64 = 1_000_000;
-/// The most that git takes of memory at once. No object may be larger but files, which git streams from [`STREAMED`] on; and a pack that is said
-/// to have several times [`MAX_OBJECTS`] is refused before any of them comes.
+/// The most memory that git may allocate at once. No object may be larger except files, which git streams from
+/// [`STREAMED`] on. It also refuses a pack that declares several times [`MAX_OBJECTS`] before any object arrives.
 const MAX_ALLOCATION: &str = "256m";
 const STREAMED: &str = "64m";
-/// Where it is received, in the mirror's folder.
+/// The subfolder of the mirror that receives commits.
 pub(super) const FOLDER: &str = "incoming";
 
 impl Mirror {
-    /// Brings a commit here by its name, with what of its history is not here. The caller holds the lock of fetches.
-    pub(super) async fn bring(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
+    /// Fetches a commit by its name, with the missing part of its history. The caller holds the lock of fetches.
+    pub(super) async fn fetch_commit(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
         let folder = self.folder().join(FOLDER);
         let received = self.receive(url, commit, &folder).await;
-        remove(&folder).await?;
+        remove_folder(&folder).await?;
         received?;
         self.resolve(&Revision::Commit(commit.clone())).await
     }
 
     async fn receive(&self, url: &CloneUrl, commit: &CommitId, folder: &Path) -> Result<(), GitError> {
-        remove(folder).await?;
+        remove_folder(folder).await?;
         for part in ["info", "pack"] {
             tokio::fs::create_dir_all(folder.join(part)).await.map_err(GitError::io(RECEIVING))?;
         }
@@ -46,13 +46,14 @@ impl Mirror {
         let too_much = || GitError::TooMuch { commit: commit.to_string(), bytes, objects };
         let ended = fetch.run("fetch", &[]).await?;
         if !ended.success {
-            let has = |words: &[&str]| words.iter().any(|words| ended.complaint.contains(words));
-            // Whoever is ended by the kernel says nothing: what it had written does. Of memory, git has words.
-            if largest(folder).await >= bytes || has(&["over limit"]) {
+            let has = |words: &[&str]| words.iter().any(|words| ended.message.contains(words));
+            // A process that the kernel kills prints nothing, but leaves the file that it wrote. On the memory limit,
+            // git prints a message.
+            if largest_file(folder).await >= bytes || has(&["over limit"]) {
                 return Err(too_much());
             }
             let has_room = !has(&["No space left on device", "Disk quota exceeded"]);
-            let error = GitError::of_remote(url.address(), ended.complaint);
+            let error = GitError::from_remote(url.address(), ended.message);
             return Err(match error.is_temporary() || !has_room {
                 true => error,
                 false => GitError::UnknownRevision { revision: commit.to_string() },
@@ -62,7 +63,7 @@ impl Mirror {
             return Err(too_much());
         }
         let (from, to) = (folder.join("pack"), self.folder().join("objects/pack"));
-        let moved = tokio::task::spawn_blocking(move || take_in(&from, &to)).await;
+        let moved = tokio::task::spawn_blocking(move || move_packs(&from, &to)).await;
         moved.map_err(io::Error::other).flatten().map_err(GitError::io(RECEIVING))?;
         let keep = self.git().in_repository(self.folder());
         let keep = keep.args(["update-ref", &format!("{KEPT}/{commit}"), commit.as_str()]);
@@ -80,15 +81,15 @@ impl Mirror {
 
 const RECEIVING: &str = "receiving a commit";
 
-async fn remove(folder: &Path) -> Result<(), GitError> {
+async fn remove_folder(folder: &Path) -> Result<(), GitError> {
     match tokio::fs::remove_dir_all(folder).await {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(GitError::Io { what: RECEIVING, source }),
         _ => Ok(()),
     }
 }
 
-/// The size of the largest file that was received, whole or not.
-async fn largest(folder: &Path) -> u64 {
+/// Returns the size of the largest received file, complete or not.
+async fn largest_file(folder: &Path) -> u64 {
     let packs = folder.join("pack");
     let look = move || {
         let files = std::fs::read_dir(packs).into_iter().flatten().flatten();
@@ -97,8 +98,8 @@ async fn largest(folder: &Path) -> u64 {
     tokio::task::spawn_blocking(look).await.unwrap_or(0)
 }
 
-/// Moves the packs. Git finds a pack by its index, so that comes last.
-fn take_in(from: &Path, to: &Path) -> io::Result<()> {
+/// Moves the packs into the mirror. Git finds a pack by its index, so the index comes last.
+fn move_packs(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::create_dir_all(to)?;
     let mut files = std::fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
     let is =

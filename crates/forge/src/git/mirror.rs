@@ -1,6 +1,7 @@
-//! What was fetched of each repository: a bare repository per registration, named by our id, never by an outsider's.
+//! The fetched repositories: one bare repository per registration, named by our id, never by outsiders' text.
 //!
-//! Branches and tags follow the remote's. A commit outlives a forced push as long as a build of it is not over, and some time longer.
+//! Branches and tags follow the remote's. A commit survives a forced push until its builds are over, and some time
+//! longer.
 
 use std::{
     collections::HashMap,
@@ -17,19 +18,19 @@ use tokio::sync::Mutex;
 use super::{CloneUrl, Git, GitError, command::Ended, remains};
 use crate::{CommitId, RefName, Revision, text};
 
-/// What is read of a commit's message, author and address: more than is kept of them.
+/// The most bytes read of a commit's message, author and address; more than is kept.
 const MAX_FACTS: u64 = 256 << 10;
 
-/// How long a remote may take to name its default branch: a question that others wait for.
+/// How long a remote may take to name its default branch. Others wait for the answer.
 const ASKING: Duration = Duration::from_secs(30);
 
 pub(super) const FETCH: [&str; 6] =
     ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
 
-/// Names in full on both sides: git looks for no others that end so.
+/// Full names on both sides; otherwise git would look for other refs with the same ending.
 const BRANCHES_AND_TAGS: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
-/// The mirrors under a data folder; there is one `Mirrors` for one folder, so that fetches can wait for each other.
+/// The mirrors under a data folder. There is one `Mirrors` per folder, so that fetches can wait for each other.
 #[derive(Debug)]
 pub struct Mirrors {
     git: Git,
@@ -43,14 +44,14 @@ impl Mirrors {
         Self { git, folder: folder.into(), open: Mutex::default() }
     }
 
-    /// The mirror of `repo`; made, empty, at the first call.
+    /// Returns the mirror of `repo`; the first call creates it, empty.
     ///
     /// # Errors
-    /// When the disk or git does not let us.
+    /// If the disk or git fails.
     pub async fn mirror(&self, repo: RepoId) -> Result<Arc<Mirror>, GitError> {
         let mut open = self.open.lock().await;
         let folder = self.folder.join(format!("{repo}.git"));
-        // They are caches: somebody may have removed it.
+        // Mirrors are caches: somebody may have removed it.
         if let Some(mirror) = open.get(&repo)
             && tokio::fs::try_exists(folder.join("HEAD")).await.unwrap_or(true)
         {
@@ -61,10 +62,10 @@ impl Mirrors {
         Ok(mirror)
     }
 
-    /// Of which repositories there are mirrors.
+    /// Returns the repositories that have a mirror.
     ///
     /// # Errors
-    /// When the disk does not let us.
+    /// If the disk fails.
     pub async fn kept(&self) -> Result<Vec<RepoId>, GitError> {
         let failed = GitError::io("listing the mirrors");
         let folder = self.folder.clone();
@@ -82,11 +83,11 @@ impl Mirrors {
     /// Forgets the mirror of `repo` and removes it from the disk.
     ///
     /// # Errors
-    /// When the disk does not let us.
+    /// If the disk fails.
     pub async fn remove(&self, repo: RepoId) -> Result<(), GitError> {
         let mut open = self.open.lock().await;
         let mirror = open.remove(&repo);
-        // A fetch that is under way ends first.
+        // Wait for a running fetch.
         let _fetch = match &mirror {
             Some(mirror) => Some(mirror.fetching.lock().await),
             None => None,
@@ -100,18 +101,18 @@ impl Mirrors {
     }
 }
 
-/// What a fetch is for.
+/// The purpose of a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// What the branch or tag points at now.
+    /// The current target of the branch or tag.
     Ref(RefName),
-    /// One commit, wherever it is reachable from.
+    /// A commit, wherever it is reachable from.
     Commit(CommitId),
-    /// What a delivery told of: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref has
-    /// moved on, still in the repository.
+    /// The content of a delivery: `after` (a commit, or an annotated tag's object), found on `git_ref` or, if the ref
+    /// has moved on, elsewhere in the repository.
     Push { git_ref: RefName, after: CommitId },
-    /// What a pull request brings: `head`, found on `refs/pull/<number>/head` or, if that has moved on, still in the repository. The
-    /// branches come with it, so that the commit can be compared with the target.
+    /// A pull request: `head`, found on `refs/pull/<number>/head` or, if that has moved on, elsewhere in the
+    /// repository. The branches are fetched too, so that the commit can be compared with the target.
     PullRequest { number: u64, head: CommitId },
 }
 
@@ -126,7 +127,7 @@ impl Wanted {
     }
 }
 
-/// What people read about a commit; bytes that are not UTF-8 are replaced.
+/// A commit's data for people; invalid UTF-8 is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitFacts {
     pub message: String,
@@ -134,7 +135,7 @@ pub struct CommitFacts {
     pub email: String,
 }
 
-/// One repository's mirror.
+/// The mirror of one repository.
 #[derive(Debug)]
 pub struct Mirror {
     git: Git,
@@ -144,10 +145,10 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Opens the bare repository at `folder`, which no other process may use; makes it if it is missing.
+    /// Opens the bare repository at `folder`, which no other process may use, or creates it if it is missing.
     ///
     /// # Errors
-    /// When the disk or git does not let us.
+    /// If the disk or git fails.
     pub async fn open_or_create(git: Git, folder: &Path) -> Result<Self, GitError> {
         let is_there =
             async |name| tokio::fs::try_exists(folder.join(name)).await.map_err(GitError::io("opening a mirror"));
@@ -158,7 +159,7 @@ impl Mirror {
                 .map_err(|e| GitError::Io { what: "opening a mirror", source: io::Error::other(e) })?
                 .map_err(GitError::io("opening a mirror"))?;
         } else {
-            // Made beside and renamed: git that is killed in the middle leaves no half of a repository under its name.
+            // Created beside and renamed, so that a killed git leaves no half repository under this name.
             let new = folder.with_extension("new");
             match tokio::fs::remove_dir_all(&new).await {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -169,21 +170,21 @@ impl Mirror {
             let options = ["init", "--quiet", "--bare", "--template=", "--object-format=sha1", "--"];
             let init = git.command().args(options).args([new.as_os_str()]);
             init.output("making a mirror", &[]).await?;
-            // What stands there without its parts is no repository.
+            // A folder without these parts is not a repository.
             let _ = tokio::fs::remove_dir_all(folder).await;
             tokio::fs::rename(&new, folder).await.map_err(GitError::io("making a mirror"))?;
         }
         Ok(Self { git, folder: folder.to_owned(), fetching: Mutex::default(), submodules: Mutex::default() })
     }
 
-    /// Where its data lies.
+    /// Returns the folder with its data.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The mirror of a submodule of this repository: in its folder, so that both go together; made, empty, at the first call. What was
-    /// fetched with credentials is another one than what everybody may read.
+    /// Returns the mirror of a submodule, inside this repository's folder, so that both are removed together. The first
+    /// call creates it, empty. Data fetched with credentials is kept apart from data that everybody may read.
     pub(crate) async fn submodule(&self, url: &CloneUrl) -> Result<Arc<Self>, GitError> {
         let name = hex::encode(Sha256::digest(format!("{} {}", url.has_credentials(), url.address())));
         let folder = self.folder.join("submodules").join(format!("{name}.git"));
@@ -200,15 +201,15 @@ impl Mirror {
         &self.git
     }
 
-    /// Brings all branches and tags here, unless what is wanted is here already, and tells the wanted commit. One
+    /// Fetches all branches and tags, unless the wanted commit is in the mirror already. Returns the wanted commit. One
     /// fetch runs at a time.
     ///
     /// # Errors
-    /// Told apart by [`GitError`]: no such repository, not allowed in, not reachable, timed out, refused, and
-    /// [`GitError::UnknownRevision`] when the talk went well and the commit is not there.
+    /// Distinguished by [`GitError`]: no such repository, no access, not reachable, timed out, refused, and
+    /// [`GitError::UnknownRevision`] if the fetch succeeded and the commit is not there.
     pub async fn fetch(&self, url: &CloneUrl, wanted: &Wanted) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
-        if let Some(commit) = self.present(wanted).await? {
+        if let Some(commit) = self.find_present(wanted).await? {
             return Ok(commit);
         }
         match wanted {
@@ -222,25 +223,25 @@ impl Mirror {
         }
         let revision = wanted.revision();
         match (self.resolve(&revision).await, &revision) {
-            // A pull request's, or not reachable any more; many forges still give it by its name.
-            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => self.bring(url, commit).await,
+            // A pull request's commit, or one that is no longer reachable; many forges still serve it by name.
+            (Err(GitError::UnknownRevision { .. }), Revision::Commit(commit)) => self.fetch_commit(url, commit).await,
             (result, _) => result,
         }
     }
 
-    /// Brings one commit here, with its history and within the limits of what a stranger may bring, unless it is here already.
+    /// Fetches one commit with its history, within the limits for strangers, unless it is in the mirror already.
     ///
     /// # Errors
     /// As [`Self::fetch`].
     pub async fn fetch_only(&self, url: &CloneUrl, commit: &CommitId) -> Result<CommitId, GitError> {
         let _one = self.fetching.lock().await;
         match self.resolve(&Revision::Commit(commit.clone())).await {
-            Err(GitError::UnknownRevision { .. }) => self.bring(url, commit).await,
+            Err(GitError::UnknownRevision { .. }) => self.fetch_commit(url, commit).await,
             result => result,
         }
     }
 
-    /// Brings all branches and tags here as they are now. One fetch runs at a time.
+    /// Fetches the current state of all branches and tags. One fetch runs at a time.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -249,7 +250,8 @@ impl Mirror {
         self.fetch_branches_and_tags(url).await
     }
 
-    /// The object that the remote has under exactly this name, an annotated tag's own; nothing where it has no such ref.
+    /// Returns the object that the remote has under exactly this name; for an annotated tag, its own object. `None` if
+    /// there is no such ref.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -258,12 +260,13 @@ impl Mirror {
         let ask = ask.args(["ls-remote", "--quiet", "--end-of-options", url.address(), name]);
         let answer = ask.output("asking for a ref", &[]).await?;
         let answer = String::from_utf8_lossy(&answer);
-        // It lists whatever ends so: `refs/heads/refs/tags/v1` where `refs/tags/v1` was asked for.
+        // The list includes every ref with this ending: `refs/heads/refs/tags/v1` for `refs/tags/v1`.
         let mut refs = answer.lines().filter_map(|line| line.split_once('\t'));
         Ok(refs.find(|(_, found)| *found == name).and_then(|(object, _)| object.parse().ok()))
     }
 
-    /// The branch that the remote's HEAD is on, by its short name; nothing where the remote does not say, or has no such branch yet.
+    /// Returns the short name of the branch of the remote's HEAD. `None` if the remote does not tell, or has no such
+    /// branch yet.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -278,7 +281,7 @@ impl Mirror {
 
     async fn fetch_branches_and_tags(&self, url: &CloneUrl) -> Result<(), GitError> {
         let fetch = self.git.in_repository(&self.folder).remote(url, self.git.remote_limit());
-        // A branch that is gone is not built any more, and does not stand in the way of a new branch below its name.
+        // A deleted branch is not built any more, and does not block a new branch below its name.
         let fetch = fetch.args(FETCH).args(["--prune", "--end-of-options", url.address()]).args(BRANCHES_AND_TAGS);
         let fetched = fetch.output("fetch", &[]).await;
         if fetched.is_err() {
@@ -289,15 +292,15 @@ impl Mirror {
         fetched.map(drop)
     }
 
-    /// What is wanted, if no fetch is needed for it.
-    async fn present(&self, wanted: &Wanted) -> Result<Option<CommitId>, GitError> {
+    /// Returns the wanted commit if no fetch is needed.
+    async fn find_present(&self, wanted: &Wanted) -> Result<Option<CommitId>, GitError> {
         let found = match wanted {
-            // The target's newest commit is wanted, too.
+            // The target's newest commit is needed too.
             Wanted::Ref(_) | Wanted::PullRequest { .. } => return Ok(None),
             Wanted::Commit(commit) => self.resolve(&Revision::Commit(commit.clone())).await,
             Wanted::Push { git_ref, after } => {
                 let commit = self.resolve(&Revision::Commit(after.clone())).await;
-                // A tag on a commit that is here already has to come all the same.
+                // A tag on a known commit still has to be fetched.
                 match (commit, self.resolve(&Revision::Ref(git_ref.clone())).await) {
                     (Ok(commit), Ok(tip)) if commit == tip => Ok(commit),
                     (Ok(_), Ok(_)) => return Ok(None),
@@ -312,15 +315,16 @@ impl Mirror {
         }
     }
 
-    /// The commit that `revision` names in the mirror, through annotated tags. A branch or tag is the one of exactly that name.
+    /// Returns the commit that `revision` names in the mirror, through annotated tags. Branches and tags are matched by
+    /// their exact name.
     ///
     /// # Errors
-    /// [`GitError::UnknownRevision`] when there is none, [`GitError::NotACommit`] when it leads to something else.
+    /// [`GitError::UnknownRevision`] if there is none, [`GitError::NotACommit`] if it leads to another kind of object.
     pub async fn resolve(&self, revision: &Revision) -> Result<CommitId, GitError> {
         let unknown = || GitError::UnknownRevision { revision: revision.to_string() };
         let object = match revision {
             Revision::Commit(commit) => commit.clone(),
-            Revision::Ref(name) => self.object_of(name).await?.ok_or_else(unknown)?,
+            Revision::Ref(name) => self.find_ref_object(name).await?.ok_or_else(unknown)?,
         };
         let peeled = format!("{object}^{{commit}}");
         let resolve = ["rev-parse", "--verify", "--quiet", "--end-of-options", &peeled];
@@ -337,50 +341,50 @@ impl Mirror {
         }
     }
 
-    /// What a branch or tag points at, an annotated tag at its own object. Most of git's commands take a name for other refs
-    /// that end so where there is none of exactly that name; this one does not.
-    async fn object_of(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
+    /// Returns the target of a branch or tag; for an annotated tag, its own object. Without an exact match, most git
+    /// commands accept other refs with the same ending; this one does not.
+    async fn find_ref_object(&self, name: &RefName) -> Result<Option<CommitId>, GitError> {
         let look = self.git.in_repository(&self.folder).args(["show-ref", "--verify", "--hash", name.as_str()]);
         let found = look.run("looking for a branch or tag", &[]).await?;
         Ok(only_line(&found).and_then(|line| line.parse().ok()))
     }
 
-    /// Whether `commit` is `newest` or one that leads to it; none that is not here is.
+    /// Returns whether `commit` is `newest` or an ancestor of it; `false` if it is not in the mirror.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn is_on(&self, commit: &CommitId, newest: &CommitId) -> Result<bool, GitError> {
         let operation = "looking for a commit on a branch";
         let is_ancestor = ["merge-base", "--is-ancestor", "--end-of-options", commit.as_str(), newest.as_str()];
         let ended = self.git.in_repository(&self.folder).args(is_ancestor).run(operation, &[]).await?;
-        if ended.success || ended.complaint.is_empty() || ended.complaint.contains("Not a valid commit") {
+        if ended.success || ended.message.is_empty() || ended.message.contains("Not a valid commit") {
             Ok(ended.success)
         } else {
-            Err(GitError::Failed { operation, detail: ended.complaint })
+            Err(GitError::Failed { operation, detail: ended.message })
         }
     }
 
-    /// Message and author of a commit, cut where they are too long for people.
+    /// Returns message and author of a commit, cut to a length for people.
     ///
     /// # Errors
-    /// When the commit is not here.
+    /// If the commit is not in the mirror.
     pub async fn commit_facts(&self, commit: &CommitId) -> Result<CommitFacts, GitError> {
-        let log = self.git.in_repository(&self.folder).at_most(MAX_FACTS);
+        let log = self.git.in_repository(&self.folder).max_output(MAX_FACTS);
         let log = log.args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
         Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
     }
 }
 
-/// The line that git has printed, if it ended well.
+/// Returns the line that git has printed, if it succeeded.
 fn only_line(ended: &Ended) -> Option<&str> {
     std::str::from_utf8(&ended.stdout).ok().filter(|_| ended.success).map(str::trim_end)
 }
 
-/// One commit's name, author, address and message, NUL between them.
+/// Prints one commit's name, author, address and message, separated by NUL.
 pub(crate) const LOG_ONE: [&str; 5] =
     ["log", "-1", "--no-show-signature", "--no-color", "--format=%H%x00%an%x00%ae%x00%B"];
 
-/// Reads what [`LOG_ONE`] prints.
+/// Parses the output of [`LOG_ONE`].
 pub(crate) fn parse_facts(output: &[u8]) -> (String, CommitFacts) {
     let output = String::from_utf8_lossy(output);
     let mut parts = output.splitn(4, '\0');

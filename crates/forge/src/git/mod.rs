@@ -1,11 +1,11 @@
-//! Git, by its command line.
+//! Git, through its command line.
 //!
-//! [`command`] is the one place that starts git, hardened; [`clone_url`] and `crate::revision` are the only ways for
-//! outsiders' text to become arguments. [`mirror`] holds what was fetched, [`incoming`] takes in what a stranger may have made, [`pruning`] lets
-//! go of what nobody needs any more, [`pipeline_files`] and [`commit_files`] read from it,
-//! [`checkout`] makes a commit into a tar for a job, [`worktree`] does so with a folder of a person's, [`size`] says whether a stranger's
-//! commit may be one.
-//! Repositories are data: no hook, filter or configuration of theirs ever runs here.
+//! [`command`] is the only place that starts git, hardened. [`clone_url`] and `crate::revision` are the only ways in
+//! which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
+//! may have made, [`pruning`] removes what nobody needs any more, [`pipeline_files`] and [`commit_files`] read from
+//! mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder, and
+//! [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
+//! configuration ever runs here.
 
 mod checkout;
 mod clone_url;

@@ -1,5 +1,5 @@
-//! The pipeline files of a commit, or of a folder: found and read, not understood. Whatever is unusual about them is
-//! refused by name, since they say what runs.
+//! Finds and reads the pipeline files of a commit or of a folder, without parsing them. Anything unusual is refused by
+//! name, since these files decide what runs.
 
 use std::{io::Read as _, os::unix::ffi::OsStrExt as _, path::Path};
 
@@ -17,7 +17,7 @@ const MAX_FILES: usize = 100;
 pub(super) const SINGLE: &str = ".longshore.yml";
 const FOLDER: &str = ".longshore";
 
-/// One file's text and its path in the repository.
+/// One file's text with its path in the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineFile {
     pub path: String,
@@ -28,13 +28,13 @@ fn refused(path: &str, why: impl Into<String>) -> GitError {
     GitError::PipelineFile { path: path.to_owned(), why: why.into() }
 }
 
-/// That a pipeline file is a link: nobody can say whose file it leads to.
+/// The error for a pipeline file that is a link: nobody can tell whose file it leads to.
 #[must_use]
 pub fn link_refused(path: &str) -> GitError {
     refused(path, "is a symbolic link, which is refused: put the file itself there")
 }
 
-/// What can stand at a path.
+/// The kinds of entries at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     File,
@@ -43,7 +43,7 @@ enum Kind {
     Other,
 }
 
-/// Which of the entries (path, what it is, its size) are pipeline files, in the order of their names.
+/// Selects the pipeline files from entries (path, kind, size, source), sorted by name.
 fn select<T>(entries: Vec<(Vec<u8>, Kind, u64, T)>) -> Result<Vec<(String, T)>, GitError> {
     let mut files = Vec::new();
     let (mut single, mut folder) = (false, false);
@@ -85,7 +85,7 @@ fn select<T>(entries: Vec<(Vec<u8>, Kind, u64, T)>) -> Result<Vec<(String, T)>, 
     Ok(files)
 }
 
-fn text_of(path: &str, bytes: Vec<u8>) -> Result<String, GitError> {
+fn decode_text(path: &str, bytes: Vec<u8>) -> Result<String, GitError> {
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         refused(path, format!("is not UTF-8 (line {line})"))
@@ -93,11 +93,11 @@ fn text_of(path: &str, bytes: Vec<u8>) -> Result<String, GitError> {
 }
 
 impl Mirror {
-    /// The pipeline files at `commit`: `.longshore.yml`, or every `*.yml` and `*.yaml` directly in `.longshore/`. Empty
-    /// when there is neither.
+    /// Returns the pipeline files at `commit`: `.longshore.yml`, or every `*.yml` and `*.yaml` directly in
+    /// `.longshore/`. Empty if there is neither.
     ///
     /// # Errors
-    /// [`GitError::BothForms`], [`GitError::PipelineFile`] for what is refused, others when git fails.
+    /// [`GitError::BothForms`], [`GitError::PipelineFile`] for refused files, others if git fails.
     pub async fn pipeline_files(&self, commit: &CommitId) -> Result<Vec<PipelineFile>, GitError> {
         let list = self.git().in_repository(self.folder()).args([
             "ls-tree",
@@ -127,19 +127,19 @@ impl Mirror {
         };
         let mut files = Vec::new();
         for (path, object) in select(list.split(|byte| *byte == 0).filter_map(parse).collect())? {
-            // A file, seldom several: a process each is simpler than a conversation with one.
+            // There is usually one file, so a process per file is simpler than a dialogue with one process.
             let read = self.git().in_repository(self.folder()).args(["cat-file", "blob", &object]);
-            let text = text_of(&path, read.output("reading a pipeline file", &[]).await?)?;
+            let text = decode_text(&path, read.output("reading a pipeline file", &[]).await?)?;
             files.push(PipelineFile { path, text });
         }
         Ok(files)
     }
 }
 
-/// [`Mirror::pipeline_files`] of a folder of a person's. Blocks while it reads the disk.
+/// Like [`Mirror::pipeline_files`], for a user's folder. Blocks while it reads the disk.
 ///
 /// # Errors
-/// As there.
+/// As [`Mirror::pipeline_files`].
 pub fn read_pipeline_files(folder: &Path) -> Result<Vec<PipelineFile>, GitError> {
     let io = |source| GitError::Io { what: "reading pipeline files", source };
     let mut entries = Vec::new();
@@ -163,12 +163,12 @@ pub fn read_pipeline_files(folder: &Path) -> Result<Vec<PipelineFile>, GitError>
         }
     }
     let read = |(path, place): (String, std::path::PathBuf)| {
-        // It may have become a link or a pipe since it was looked at.
+        // It may have become a link or a pipe since it was examined.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(folder.join(place), flags, Mode::empty()).map_err(|e| io(e.into()))?;
         let mut bytes = Vec::new();
         std::fs::File::from(file).take(MAX_FILE_LEN).read_to_end(&mut bytes).map_err(io)?;
-        Ok(PipelineFile { text: text_of(&path, bytes)?, path })
+        Ok(PipelineFile { text: decode_text(&path, bytes)?, path })
     };
     select(entries)?.into_iter().map(read).collect()
 }

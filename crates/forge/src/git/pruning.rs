@@ -1,5 +1,6 @@
-//! What a mirror keeps beside branches and tags: the commits of builds that are not over. Everything else that was fetched once goes some time
-//! after the last ref let go of it: closed pull requests, branches that are gone, what a forced push took away.
+//! Decides what a mirror keeps beside branches and tags: the commits of unfinished builds. Other fetched objects are
+//! removed some time after their last ref is gone: closed pull requests, deleted branches, commits replaced by a forced
+//! push.
 
 use std::{
     collections::HashSet,
@@ -11,63 +12,64 @@ use std::{
 use super::{GitError, Mirror};
 use crate::CommitId;
 
-/// The refs of commits that are kept for their builds: `refs/kept/<commit>`.
+/// The refs that keep commits for their builds: `refs/kept/<commit>`.
 pub(super) const KEPT: &str = "refs/kept";
-/// Packing a large repository takes its time; what is killed in the middle begins anew.
-const PACKING: Duration = Duration::from_secs(60 * 60);
-/// How often a mirror is looked through for what nothing leads to, and how long that stays: whoever reads it now has long ended then, and a
-/// commit that is wanted again is fetched again.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Its time is that of the last look.
-const LOOKED: &str = "pruned";
+/// The time limit for packing, which is slow for a large repository. After a kill it starts over.
+const PACKING_LIMIT: Duration = Duration::from_secs(60 * 60);
+/// How often unreachable objects are removed, and how long they stay before: every current reader has long finished by
+/// then, and a commit that is needed again is fetched again.
+const PRUNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// A file whose modification time is that of the last pruning.
+const LAST_PRUNED: &str = "pruned";
 
 impl Mirror {
-    /// Keeps `commits`, those of builds that are not over, and packs what many small fetches left behind, if it is time. Once a day, what
-    /// nothing leads to any more goes. Nobody has to wait for it: git lets others fetch and read meanwhile, and packs once at a time.
+    /// Keeps `commits`, those of unfinished builds, and packs the results of many small fetches if it is time. Once a
+    /// day, removes what is no longer reachable. Nobody has to wait for it: git allows fetches and reads meanwhile, and
+    /// packs one at a time.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn maintain(&self, commits: &[CommitId]) -> Result<(), GitError> {
         let failed = || GitError::io("looking after a mirror");
-        let looked = self.folder().join(LOOKED);
-        let age = match tokio::fs::metadata(&looked).await.and_then(|file| file.modified()) {
-            // A clock that was set back makes it look young for a while.
+        let last_pruned = self.folder().join(LAST_PRUNED);
+        let age = match tokio::fs::metadata(&last_pruned).await.and_then(|file| file.modified()) {
+            // If the clock was set back, the mirror looks young for a while.
             Ok(time) => SystemTime::now().duration_since(time).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                tokio::fs::write(&looked, "").await.map_err(failed())?;
+                tokio::fs::write(&last_pruned, "").await.map_err(failed())?;
                 Duration::ZERO
             }
             Err(error) => return Err(failed()(error)),
         };
-        if age >= DAY {
-            tokio::fs::write(&looked, "").await.map_err(failed())?;
-            return self.prune(commits, DAY).await;
+        if age >= PRUNING_INTERVAL {
+            tokio::fs::write(&last_pruned, "").await.map_err(failed())?;
+            return self.prune(commits, PRUNING_INTERVAL).await;
         }
-        self.keep(commits).await?;
-        let mut gc = self.git().in_repository(self.folder()).limit(PACKING);
+        self.update_kept_refs(commits).await?;
+        let mut gc = self.git().in_repository(self.folder()).limit(PACKING_LIMIT);
         gc.config("gc.auto", "2000");
         gc.config("gc.cruftPacks", "true");
-        gc.config("gc.pruneExpire", expiry(DAY));
+        gc.config("gc.pruneExpire", expiry(PRUNING_INTERVAL));
         gc.args(["gc", "--auto", "--quiet"]).output("packing a mirror", &[]).await.map(drop)
     }
 
-    /// Keeps `commits`, and removes what no branch, tag or kept commit has led to for `unused`.
+    /// Keeps `commits`, and removes what no branch, tag or kept commit has reached for `unused`.
     ///
     /// # Errors
-    /// When git fails.
+    /// If git fails.
     pub async fn prune(&self, commits: &[CommitId], unused: Duration) -> Result<(), GitError> {
-        self.keep(commits).await?;
-        let mut gc = self.git().in_repository(self.folder()).limit(PACKING);
+        self.update_kept_refs(commits).await?;
+        let mut gc = self.git().in_repository(self.folder()).limit(PACKING_LIMIT);
         gc.config("gc.cruftPacks", "true");
         let gc = gc.args(["gc", "--quiet", &format!("--prune={}", expiry(unused))]);
         gc.output("packing a mirror", &[]).await.map(drop)
     }
 
-    /// Makes the kept refs those of `commits`, as far as they are here.
-    async fn keep(&self, commits: &[CommitId]) -> Result<(), GitError> {
+    /// Makes the kept refs match `commits`, as far as the mirror has them.
+    async fn update_kept_refs(&self, commits: &[CommitId]) -> Result<(), GitError> {
         let keeping = "keeping the commits of builds";
         let _one = self.fetching.lock().await;
-        // What older versions fetched of pull requests stood under its own name.
+        // Older versions kept pull requests under `refs/pull`.
         let list = ["for-each-ref", "--format=%(refname)", KEPT, "refs/pull"];
         let known = self.git().in_repository(self.folder()).args(list).output(keeping, &[]).await?;
         let known = String::from_utf8_lossy(&known);

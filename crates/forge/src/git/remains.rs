@@ -1,5 +1,5 @@
-//! What git leaves in a repository of ours when it is killed, or cut off in the middle: locks that stop every later one, and halves of
-//! packs that nothing ever reads and git itself keeps for weeks.
+//! Removes what a killed or interrupted git leaves in one of our repositories: locks that block every later git, and
+//! partial packs that nothing ever reads and git itself keeps for weeks.
 
 use std::{
     fs::{read_dir, remove_file},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// Removes both, and what was being received. Nobody may be at work in the repository.
+/// Removes locks, partial packs, and what was being received. Nothing else may use the repository.
 pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(folder.join(super::incoming::FOLDER)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -35,7 +35,7 @@ fn remove_locks(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes packs and objects that were not received whole. No fetch may be under way.
+/// Removes packs and objects that were not received completely. No fetch may be running.
 pub(super) fn remove_halves(folder: &Path) -> io::Result<()> {
     for entry in read_dir(folder.join("objects"))? {
         let entry = entry?;

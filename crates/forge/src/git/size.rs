@@ -1,7 +1,7 @@
-//! How much a commit brings, before anything of it is unpacked.
+//! Checks the size of a commit before any of it is unpacked.
 //!
-//! A tree of a few kilobytes can name one file a thousand times over, or itself be nested until its files are without number. Whoever may
-//! push may do so; a stranger may not fill the server's disk and memory with it.
+//! A tree of a few kilobytes can name one file a thousand times, or be nested until its files are countless. Those who
+//! may push may do that; a stranger may not fill the server's disk and memory with it.
 
 use std::{
     collections::HashMap,
@@ -12,16 +12,16 @@ use std::{
 use super::{Git, GitError, Mirror, git_dir::IndexEntry};
 use crate::CommitId;
 
-/// Files and folders in a stranger's commit.
+/// The most files and folders in a stranger's commit.
 pub(super) const MAX_ENTRIES: u64 = 200_000;
-/// Bytes of a stranger's files together.
+/// The most bytes of a stranger's files together.
 pub(super) const MAX_BYTES: u64 = 2 << 30;
 
 impl Mirror {
-    /// Refuses a commit with more than [`MAX_ENTRIES`] or [`MAX_BYTES`], having read no more of it than that.
+    /// Refuses a commit with more than [`MAX_ENTRIES`] or [`MAX_BYTES`], and reads no more of it than that.
     ///
     /// # Errors
-    /// [`GitError::TooLarge`], or when git fails.
+    /// [`GitError::TooLarge`], or if git fails.
     pub async fn check_size(&self, commit: &CommitId) -> Result<(), GitError> {
         let reading = "reading a commit's tree";
         let nothing = tempfile::tempfile().map_err(GitError::io(reading))?;
@@ -31,14 +31,14 @@ impl Mirror {
         let fits = tokio::task::spawn_blocking(move || fits(BufReader::new(output))).await;
         match fits.map_err(io::Error::other).flatten().map_err(GitError::io(reading))? {
             true => listing.end(reading).await,
-            // It is killed with this.
+            // Dropping `listing` kills git.
             false => Err(GitError::TooLarge { commit: commit.to_string() }),
         }
     }
 }
 
-/// Refuses files that together may have more than [`MAX_BYTES`] once they are checked out, each being as many times larger as `growth`
-/// says of its path. Git writes them itself, so that only what it reads can be counted before.
+/// Refuses files that may have more than [`MAX_BYTES`] together once they are checked out. `growth` is the factor by
+/// which a path's file may grow. Git writes these files itself, so only its input can be counted beforehand.
 pub(super) async fn check_grown(
     git: &Git,
     git_dir: &Path,
@@ -61,7 +61,8 @@ pub(super) async fn check_grown(
     }
 }
 
-/// Whether what `ls-tree -l -z` lists is within the limits: `<mode> <type> <object> <size>\t<path>` each.
+/// Returns whether the listing of `ls-tree -l -z` is within the limits. Each entry is `<mode> <type> <object>
+/// <size>\t<path>`.
 fn fits(mut listing: impl io::BufRead) -> io::Result<bool> {
     let (mut entries, mut bytes, mut entry) = (0, 0_u64, Vec::new());
     loop {
@@ -72,7 +73,7 @@ fn fits(mut listing: impl io::BufRead) -> io::Result<bool> {
         let facts = entry.split(|byte| *byte == b'\t').next().unwrap_or_default();
         let size = std::str::from_utf8(facts).ok().and_then(|facts| facts.split_whitespace().nth(3));
         entries += 1;
-        // A folder has `-` for its size.
+        // A folder's size is `-`.
         bytes = bytes.saturating_add(size.and_then(|size| size.parse().ok()).unwrap_or(0));
         if entries > MAX_ENTRIES || bytes > MAX_BYTES {
             return Ok(false);

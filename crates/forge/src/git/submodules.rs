@@ -1,20 +1,21 @@
-//! `submodules`: other repositories that go with a checkout.
+//! `submodules`: other repositories in a checkout.
 //!
-//! Where they are is written in the repository, by whoever may push or ask to: so an address is relative to the repository's own, or
-//! on the same host, and of a kind that clone addresses may have. Credentials go along only to where they were given for, and never for a
-//! commit of a stranger's, who could have other repositories of the host handed out.
+//! Their addresses are written in the repository, by whoever may push or open a pull request. So an address must be
+//! relative to the repository's own or on the same host, and of a kind that clone addresses may have. Credentials are
+//! sent only to where they were given for, and never for a stranger's commit, since a stranger could have the host's
+//! other repositories handed out.
 
 use std::path::Path;
 
 use super::{Checkout, CloneUrl, Git, GitError, git_dir::IndexEntry};
 use crate::CommitId;
 
-/// Of one checkout, those within others included.
+/// The most submodules of one checkout, including nested ones.
 pub(crate) const MAX_SUBMODULES: usize = 64;
-/// How deep they lie in each other.
+/// The deepest nesting.
 pub(crate) const MAX_NESTING: usize = 8;
 
-/// What `.gitmodules` says of one, with the commit that belongs here.
+/// An entry of `.gitmodules`, with the submodule's commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Submodule {
     pub(crate) name: String,
@@ -23,8 +24,8 @@ pub(crate) struct Submodule {
     pub(crate) commit: CommitId,
 }
 
-/// The submodules of a commit whose index is `entries`.
-pub(crate) async fn of(
+/// Returns the submodules of a commit whose index is `entries`.
+pub(crate) async fn list(
     git: &Git,
     source: &Path,
     checkout: &Checkout<'_>,
@@ -51,7 +52,7 @@ pub(crate) async fn of(
     for entry in entries.iter().filter(|entry| entry.is_gitlink()) {
         let path = String::from_utf8_lossy(&entry.path);
         let failed = |detail: String| GitError::Failed { operation: "checking out the submodules", detail };
-        // The last one that is written counts, as for git.
+        // The last value counts, as in git.
         let value = |name: &str, key: &str| {
             let full = format!("submodule.{name}.{key}");
             written.split('\0').filter_map(|line| line.split_once('\n')).rfind(|(key, _)| *key == full)
@@ -67,7 +68,7 @@ pub(crate) async fn of(
         if name.contains(char::is_control) {
             return Err(failed(format!("`{path}` has a name with control characters")));
         }
-        let url = resolve(checkout.origin, checkout.by_stranger, address)
+        let url = resolve_address(checkout.origin, checkout.by_stranger, address)
             .map_err(|why| failed(format!("`{path}`: {why}")))?;
         let commit = entry.object.parse().map_err(|error| failed(format!("`{path}`: {error}")))?;
         found.push(Submodule { name: name.to_owned(), path: entry.path.clone(), url, commit });
@@ -75,10 +76,10 @@ pub(crate) async fn of(
     Ok(found)
 }
 
-/// The address of a submodule, as git resolves it; why it is refused otherwise.
-fn resolve(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneUrl, String> {
+/// Returns the address of a submodule, as git resolves it, or why it is refused.
+fn resolve_address(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneUrl, String> {
     let address = match written.starts_with("./") || written.starts_with("../") {
-        true => relative(origin.address(), written).ok_or("its address leads out of the host")?,
+        true => resolve_relative(origin.address(), written).ok_or("its address leads out of the host")?,
         false => written.to_owned(),
     };
     let url: CloneUrl = address.parse().map_err(|error| format!("{error}"))?;
@@ -97,17 +98,17 @@ fn resolve(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneU
             "a fork's pull request gets no submodules over ssh, where the server's key would open them".to_owned()
         );
     }
-    // With any name and password it would be given what was fetched before with those of the repository.
+    // With any name and password, the stranger would get what was fetched before with the repository's own.
     if url.has_credentials() {
         return Err("a fork's pull request gets no submodules whose address brings a name or password".to_owned());
     }
     Ok(url)
 }
 
-fn relative(origin: &str, written: &str) -> Option<String> {
+fn resolve_relative(origin: &str, written: &str) -> Option<String> {
     let mut base = origin.trim_end_matches('/');
     let mut rest = written;
-    // What may not be cut off: `https://host`, or `git@host`.
+    // The part that `../` may not remove: `https://host`, or `git@host`.
     let root = base.find("://").map_or(0, |at| at + 3);
     let root = root + base[root..].find(if root > 0 { '/' } else { ':' })?;
     let mut separator = '/';
@@ -150,7 +151,7 @@ mod tests {
             ("ssh://git@h/app", "../lib", Some("ssh://git@h/lib")),
         ] {
             let origin: CloneUrl = origin.parse().unwrap();
-            let found = resolve(&origin, false, written).ok().map(|url| url.address().to_owned());
+            let found = resolve_address(&origin, false, written).ok().map(|url| url.address().to_owned());
             assert_eq!(found.as_deref(), resolved, "{origin} {written}");
         }
     }
@@ -168,18 +169,19 @@ mod tests {
             ("-oProxyCommand=x", "dash"),
             ("git@forge.example@evil.example:a", "is none"),
         ] {
-            let error = resolve(&origin, false, written).unwrap_err();
+            let error = resolve_address(&origin, false, written).unwrap_err();
             assert!(error.contains(word), "{written}: {error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
-        let same = resolve(&origin, false, "../lib.git").unwrap();
+        let same = resolve_address(&origin, false, "../lib.git").unwrap();
         assert_eq!(same.git_config(), origin.git_config());
-        let plain = resolve(&origin, false, "http://forge.example:8443/a").unwrap();
+        let plain = resolve_address(&origin, false, "http://forge.example:8443/a").unwrap();
         assert_eq!(plain.git_config(), None, "credentials for https do not go over http");
-        assert_eq!(resolve(&origin, true, "../lib.git").unwrap().git_config(), None, "nor for strangers");
+        assert_eq!(resolve_address(&origin, true, "../lib.git").unwrap().git_config(), None, "nor for strangers");
         let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();
-        assert!(resolve(&ssh, true, "../lib.git").unwrap_err().contains("ssh"));
-        let brought = resolve(&origin, true, "https://any:thing@forge.example:8443/team/private.git").unwrap_err();
+        assert!(resolve_address(&ssh, true, "../lib.git").unwrap_err().contains("ssh"));
+        let brought =
+            resolve_address(&origin, true, "https://any:thing@forge.example:8443/team/private.git").unwrap_err();
         assert!(brought.contains("name or password") && !brought.contains("thing"), "{brought}");
     }
 }

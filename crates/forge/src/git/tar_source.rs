@@ -1,4 +1,4 @@
-//! A finished tar that can be read as often as one likes.
+//! A finished tar that can be read any number of times.
 
 use std::{
     fs::File,
@@ -10,12 +10,12 @@ use std::{
     },
 };
 
-/// Reads from the file go to it in pieces of this size at most, each in a thread that may block.
+/// The size of one read, each on a thread that may block.
 const READ_SIZE: usize = 1 << 20;
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// A plain tar of a workspace in a file without a name: it takes no cleaning, and is gone with its last reader.
+/// A plain tar of a workspace in an unnamed file: it needs no cleanup, and disappears with its last reader.
 #[derive(Debug, Clone)]
 pub struct TarSource {
     file: Arc<File>,
@@ -29,24 +29,25 @@ impl TarSource {
         Ok(Self { length: file.metadata()?.len(), file: Arc::new(file), number })
     }
 
-    /// Bytes of the whole tar.
+    /// Returns the bytes of the whole tar.
     #[must_use]
     pub const fn length(&self) -> u64 {
         self.length
     }
 
-    /// Tells it from every other tar of this process. Two of one commit differ: in their files' times, and in git's packs.
+    /// Returns a number that distinguishes it from all other tars of this process. Two tars of one commit differ in
+    /// their files' times and in git's packs.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
     }
 
-    /// Opens it at its start. The bytes are the same each time; an opened one can also be sought in.
+    /// Opens the tar at its start. The bytes are the same each time; the returned file can seek.
     ///
     /// # Errors
-    /// When the process may open no more files.
+    /// If the process may not open more files.
     pub async fn open(&self) -> io::Result<tokio::fs::File> {
-        // Opened anew rather than duplicated: duplicates would share one position.
+        // Opened again instead of duplicated: duplicates would share one position.
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let mut file = tokio::fs::File::open(path).await?;
         file.set_max_buf_size(READ_SIZE);

@@ -1,5 +1,5 @@
-//! Writes plain tars, byte for byte what was asked for: names of any bytes and length (as GNU tar writes them), links
-//! not rewritten. The `tar` crate's builder takes paths apart and puts them together anew, which changes link targets.
+//! Writes plain tars exactly as requested: names of any bytes and length (as GNU tar writes them), and unchanged link
+//! targets. The `tar` crate's builder splits and rejoins paths, which changes link targets.
 
 use std::{
     collections::HashSet,
@@ -10,14 +10,14 @@ use tar::{EntryType, Header};
 
 const BLOCK: u64 = 512;
 
-/// Room for a name in a header.
+/// The length of a name in a header.
 const NAME_LEN: usize = 100;
 
-/// A tar being written. Paths are relative to the workspace, with `/` between their parts.
+/// A tar in progress. Paths are relative to the workspace, with `/` between their parts.
 #[derive(Debug)]
 pub(crate) struct TarWriter<W> {
     out: W,
-    /// Seconds since 1970 that every entry carries.
+    /// The time of every entry, in seconds since 1970.
     mtime: u64,
     folders: HashSet<Vec<u8>>,
     links: HashSet<Vec<u8>>,
@@ -28,14 +28,14 @@ impl<W: Write> TarWriter<W> {
         Self { out, mtime, folders: HashSet::new(), links: HashSet::new() }
     }
 
-    /// Whether one of the folders that `path` lies in was written as a symbolic link.
+    /// Returns whether one of the folders above `path` was written as a symbolic link.
     pub(crate) fn is_behind_link(&self, path: &[u8]) -> bool {
         !self.links.is_empty() && parents(path).any(|parent| self.links.contains(parent))
     }
 
-    /// A folder, and those it lies in; each is written once.
+    /// Writes a folder and those above it, each once.
     pub(crate) fn folder(&mut self, path: &[u8]) -> io::Result<()> {
-        self.parents_of(path)?;
+        self.write_parents(path)?;
         if self.folders.insert(path.to_vec()) {
             let name = [path, b"/"].concat();
             self.entry(EntryType::Directory, &name, b"", 0o755, 0)?;
@@ -43,17 +43,17 @@ impl<W: Write> TarWriter<W> {
         Ok(())
     }
 
-    /// A file of exactly `size` bytes: what `data` has beyond is left, what it lacks is filled with zeros, as the file
-    /// of a person may change while it is read.
+    /// Writes a file of exactly `size` bytes: cuts longer data, and fills shorter data with zeros, because a user's
+    /// file may change while it is read.
     pub(crate) fn file(&mut self, path: &[u8], executable: bool, size: u64, data: impl Read) -> io::Result<()> {
-        self.parents_of(path)?;
+        self.write_parents(path)?;
         self.entry(EntryType::Regular, path, b"", if executable { 0o755 } else { 0o644 }, size)?;
         io::copy(&mut data.chain(io::repeat(0)).take(size), &mut self.out)?;
         self.pad(size)
     }
 
     pub(crate) fn link(&mut self, path: &[u8], target: &[u8]) -> io::Result<()> {
-        self.parents_of(path)?;
+        self.write_parents(path)?;
         self.entry(EntryType::Symlink, path, target, 0o777, 0)?;
         self.links.insert(path.to_vec());
         Ok(())
@@ -65,7 +65,7 @@ impl<W: Write> TarWriter<W> {
         Ok(self.out)
     }
 
-    fn parents_of(&mut self, path: &[u8]) -> io::Result<()> {
+    fn write_parents(&mut self, path: &[u8]) -> io::Result<()> {
         for parent in parents(path) {
             if !self.folders.contains(parent) {
                 self.folders.insert(parent.to_vec());
@@ -77,13 +77,13 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn entry(&mut self, kind: EntryType, name: &[u8], target: &[u8], mode: u32, size: u64) -> io::Result<()> {
-        self.long(EntryType::GNULongLink, target)?;
-        self.long(EntryType::GNULongName, name)?;
+        self.long_name(EntryType::GNULongLink, target)?;
+        self.long_name(EntryType::GNULongName, name)?;
         self.header(kind, name, target, mode, size)
     }
 
-    /// An entry that only carries a name too long for the header of the next one.
-    fn long(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
+    /// Writes an entry that carries only a name too long for the next header.
+    fn long_name(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
         if name.len() <= NAME_LEN {
             return Ok(());
         }
@@ -117,7 +117,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// `a`, `a/b` of `a/b/c`.
+/// Returns `a`, `a/b` for `a/b/c`.
 fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
 }

@@ -1,8 +1,9 @@
-//! A person's folder for `longshore run`: its files as they are now, changes and new files included, ignored ones not.
+//! A user's folder for `longshore run`: its files as they are now, including changes and new files, without ignored
+//! ones.
 //!
-//! The job gets the same kind of `.git` as from a server, one commit deep, not the person's own: theirs may be a file
-//! that leads elsewhere (worktrees, submodules), may be large, and its configuration is theirs. In it `git status`
-//! shows what is not committed. Nothing of the person's repository is written, run or locked.
+//! The job gets the same kind of `.git` as from a server, one commit deep, not the user's own, which may be a file that
+//! leads elsewhere (worktrees, submodules), may be large, and has its own configuration. `git status` in it shows what
+//! is not committed. Nothing in the user's repository is written, run or locked.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -27,13 +28,13 @@ use super::{
 };
 use crate::{CommitId, RefName};
 
-/// A folder, and the repository whose top it is, if it is one.
+/// A folder, and its repository if it is the top of one.
 #[derive(Debug)]
 pub struct Worktree {
     git: Git,
     folder: PathBuf,
     repository: Option<Repository>,
-    /// What a person should know about what was left out.
+    /// What a user should know about files that were left out.
     notes: Vec<String>,
 }
 
@@ -41,31 +42,31 @@ pub struct Worktree {
 struct Repository {
     git_dir: PathBuf,
     branch: Option<RefName>,
-    /// None before the first commit.
+    /// `None` before the first commit.
     head: Option<(CommitId, CommitFacts)>,
     origin: Option<String>,
     default_branch: Option<String>,
 }
 
-/// What an event needs to know of a folder.
+/// The facts about a folder that an event needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorktreeFacts {
-    /// `refs/heads/…`, or `HEAD` when that is detached; `refs/heads/main` without git.
+    /// `refs/heads/…`, or `HEAD` if it is detached; `refs/heads/main` without git.
     pub git_ref: String,
     /// All zeros without git or before the first commit.
     pub commit: String,
     pub facts: CommitFacts,
     /// The address of `origin`, without credentials.
     pub origin: Option<String>,
-    /// The branch that `origin` has its HEAD on, as it was cloned; without one, the branch that is checked out.
+    /// The branch of `origin`'s HEAD when it was cloned; otherwise the branch that is checked out.
     pub default_branch: Option<String>,
 }
 
 impl Worktree {
-    /// Looks at `folder`.
+    /// Opens `folder`, and finds its repository.
     ///
     /// # Errors
-    /// When there is no such folder, or git fails on it.
+    /// If there is no such folder, or git fails on it.
     pub async fn open(git: &Git, folder: &Path) -> Result<Self, GitError> {
         let folder = tokio::fs::canonicalize(folder).await.map_err(GitError::io("opening the folder"))?;
         let mut this = Self { git: git.clone(), folder, repository: None, notes: Vec::new() };
@@ -79,7 +80,8 @@ impl Worktree {
             }
             Err(error) => return Err(error),
         };
-        // The paths may themselves hold line breaks; then the folder is not known for its top and taken as it is.
+        // The paths may contain line breaks. Then the folder is not recognised as the top, and is used without its
+        // history.
         let mut lines = found.split(|byte| *byte == b'\n');
         let mut path = || PathBuf::from(OsStr::from_bytes(lines.next().unwrap_or_default()));
         let (top, git_dir) = (path(), path());
@@ -88,11 +90,11 @@ impl Worktree {
             this.notes.push(format!("the folder is a part of the repository {top}: it is taken without its history"));
             return Ok(this);
         }
-        this.repository = Some(this.look_at(git_dir).await?);
+        this.repository = Some(this.read_repository(git_dir).await?);
         Ok(this)
     }
 
-    async fn look_at(&self, git_dir: PathBuf) -> Result<Repository, GitError> {
+    async fn read_repository(&self, git_dir: PathBuf) -> Result<Repository, GitError> {
         let ask = |args: &[&str]| self.git.in_repository(&git_dir).args(args).run("looking at the repository", &[]);
         let (head, log, origin, default) = tokio::try_join!(
             ask(&["symbolic-ref", "--quiet", "HEAD"]),
@@ -114,7 +116,7 @@ impl Worktree {
         })
     }
 
-    /// Branch, commit, message and author.
+    /// Returns branch, commit, message and author.
     #[must_use]
     pub fn facts(&self) -> WorktreeFacts {
         let nobody = CommitFacts { message: String::new(), author: String::new(), email: String::new() };
@@ -132,22 +134,22 @@ impl Worktree {
         WorktreeFacts { git_ref: git_ref.to_owned(), commit, facts, origin, default_branch }
     }
 
-    /// A tar of the folder as it is now, and notes about what is not in it.
+    /// Returns a tar of the folder as it is now, and notes about what is not in it.
     ///
     /// # Errors
-    /// When a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
+    /// If a file cannot be read, git fails or the disk (of the folder for temporary files) is full.
     pub async fn tar(&self) -> Result<(TarSource, Vec<String>), GitError> {
         let scratch = scratch(&std::env::temp_dir())?;
         let mut notes = self.notes.clone();
         let files = match &self.repository {
             None => {
                 let folder = self.folder.clone();
-                let walk = spawn_blocking(move || walk(&folder)).await;
+                let walk = spawn_blocking(move || walk_folder(&folder)).await;
                 walk.map_err(io::Error::other).and_then(|result| result).map_err(GitError::io("reading the folder"))?
             }
             Some(repository) => {
                 let (packed, files) =
-                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list(&mut notes));
+                    tokio::join!(self.write_git_dir(repository, scratch.path()), self.list_files(&mut notes));
                 packed?;
                 files?
             }
@@ -162,7 +164,7 @@ impl Worktree {
     async fn write_git_dir(&self, repository: &Repository, scratch: &Path) -> Result<(), GitError> {
         let dot_git = scratch.join(".git");
         if let Some((commit, _)) = &repository.head {
-            let history = History::of(&self.git, &repository.git_dir, commit, 1).await?;
+            let history = History::find(&self.git, &repository.git_dir, commit, 1).await?;
             let git_dir = GitDir {
                 source: &repository.git_dir,
                 commit,
@@ -178,8 +180,8 @@ impl Worktree {
         Ok(())
     }
 
-    /// Paths of the files that git does not ignore; those of checked out submodules and of repositories within too.
-    async fn list(&self, notes: &mut Vec<String>) -> Result<BTreeSet<Vec<u8>>, GitError> {
+    /// Lists the files that git does not ignore, including those of checked-out submodules and of nested repositories.
+    async fn list_files(&self, notes: &mut Vec<String>) -> Result<BTreeSet<Vec<u8>>, GitError> {
         let mut files = BTreeSet::new();
         let mut folders = VecDeque::from([Vec::new()]);
         while let Some(prefix) = folders.pop_front() {
@@ -206,8 +208,8 @@ impl Worktree {
     }
 }
 
-/// The files of a folder without git, by the ignore files in and above it.
-fn walk(folder: &Path) -> io::Result<BTreeSet<Vec<u8>>> {
+/// Lists the files of a folder without git, respecting the ignore files in and above it.
+fn walk_folder(folder: &Path) -> io::Result<BTreeSet<Vec<u8>>> {
     let mut walk = WalkBuilder::new(folder);
     walk.hidden(false).git_global(false).git_exclude(false).require_git(false).follow_links(false);
     walk.filter_entry(|entry| entry.file_name() != ".git");
@@ -239,7 +241,7 @@ fn write_tar(
             continue;
         }
         let place = folder.join(OsStr::from_bytes(path));
-        // In git's index but deleted, or gone since it was listed: not in the folder as it is now.
+        // In git's index but deleted, or removed since it was listed: not part of the folder as it is now.
         let Ok(metadata) = place.symlink_metadata() else { continue };
         let kind = metadata.file_type();
         if kind.is_symlink() {
@@ -260,7 +262,7 @@ fn write_tar(
             let executable = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0;
             tar.file(path, executable, metadata.len(), file)?;
         } else {
-            notes.push(format!("`{}` is no file, folder or link and was left out", String::from_utf8_lossy(path)));
+            notes.push(format!("`{}` is not a file, folder or link and was left out", String::from_utf8_lossy(path)));
         }
     }
     let out = tar.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;

@@ -1,4 +1,4 @@
-//! Checkouts and working trees, unpacked and compared with what git itself makes.
+//! Checkouts and working trees, unpacked and compared with git's own.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use longshore_forge::{
 };
 use tokio::io::AsyncReadExt as _;
 
-/// Unpacks with the system's tar, as someone who is not us.
+/// Unpacks with the system's tar, as another user.
 async fn unpack(tar: &TarSource, into: &Path) {
     let mut bytes = Vec::new();
     tar.open().await.unwrap().read_to_end(&mut bytes).await.unwrap();
@@ -26,7 +26,7 @@ async fn unpack(tar: &TarSource, into: &Path) {
     assert!(status.success());
 }
 
-/// Every file, link and folder but `.git`: what it is, whether it can be executed, what is in it.
+/// Lists every file, link and folder except `.git`: kind, whether it is executable, content.
 fn tree(root: &Path) -> BTreeMap<PathBuf, (char, bool, Vec<u8>)> {
     let mut tree = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -84,7 +84,7 @@ impl World {
         self.checkouts.tar(&self.mirror, &checkout).await.unwrap()
     }
 
-    /// The newest commit, unpacked with so much history.
+    /// Unpacks the newest commit with this much history.
     async fn unpacked(&self, depth: u32) -> PathBuf {
         let (commit, main) = (self.head().parse().unwrap(), "refs/heads/main".parse().unwrap());
         let checkout = Checkout { git_ref: Some(&main), depth, ..plain(&commit, &self.url) };
@@ -93,7 +93,7 @@ impl World {
         place
     }
 
-    /// The newest commit with its submodules, unpacked; or why there are none.
+    /// Unpacks the newest commit with its submodules, or returns the error.
     async fn with_submodules(&self, by_stranger: bool) -> Result<PathBuf, String> {
         let commit = self.head().parse().unwrap();
         self.mirror.fetch(&self.url, &Wanted::Commit(self.head().parse().unwrap())).await.unwrap();
@@ -198,7 +198,7 @@ async fn filters_and_hooks_that_came_with_a_repository_do_not_run() {
         repository.commit("filter");
     })
     .await;
-    // As bad as can be: the filter and hooks stand in the mirror's own configuration.
+    // The worst case: filter and hooks are in the mirror's own configuration.
     let ran = world.path("ran");
     let command = format!("touch '{}'", ran.display());
     for key in ["filter.lfs.smudge", "filter.lfs.process", "core.fsmonitor"] {
@@ -230,7 +230,7 @@ async fn a_tree_with_files_behind_a_link_is_refused() {
     let checkout = plain(&commit, &world.url);
     match world.checkouts.tar(&world.mirror, &checkout).await {
         Err(error) => assert!(error.to_string().contains("git failed"), "{error}"),
-        // Git itself may settle it by dropping one of the two.
+        // Git itself may resolve this by dropping one of the two.
         Ok(tar) => {
             let ours = world.path("ours");
             unpack(&tar, &ours).await;
@@ -249,7 +249,7 @@ async fn callers_at_once_share_one_preparation_and_old_ones_make_room() {
     assert_eq!(inode(tars.1.open().await.unwrap()).await, first);
     assert_eq!(inode(tars.2.open().await.unwrap()).await, first);
 
-    // Room for one: the other goes, and whoever holds it reads on.
+    // There is room for one: the other is dropped, and its reader reads on.
     let small = Checkouts::open(world.path("small"), tars.0.length()).unwrap();
     let commit: CommitId = head.parse().unwrap();
     let main: RefName = "refs/heads/main".parse().unwrap();
@@ -417,7 +417,7 @@ async fn submodules_lie_where_git_expects_them_and_those_in_them_too() {
     assert!(git(&place, &["config", "--list"]).contains("submodule.the \"vendor/lib\".active=true"));
     let everything = Command::new("grep").args(["-r", "s3cr3t-w0rd", "."]).current_dir(&place).output().unwrap();
     assert_eq!(everything.stdout, b"", "credentials stay outside");
-    // Asked for without submodules, it is the folder that git makes.
+    // Without submodules, it is the empty folder that git creates.
     let without = world.path("without");
     unpack(&world.tar(&world.head(), None).await, &without).await;
     assert!(std::fs::read_dir(without.join("vendor/lib")).unwrap().next().is_none());

@@ -1,4 +1,4 @@
-//! What checkouts cost. The bounds are several times what was measured: they catch a mistake of kind, not of degree.
+//! The cost of checkouts. The bounds are several times the measured values: they catch mistakes of kind, not of degree.
 
 use std::{
     path::Path,

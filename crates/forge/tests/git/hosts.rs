@@ -1,4 +1,4 @@
-//! Git hosts that refuse, redirect, break off or are not there.
+//! Git hosts that refuse, redirect, break off or are down.
 
 use std::{process::Stdio, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 async fn a_host_that_breaks_off_again_and_again_costs_no_room() {
     let world = world_with(Options { cut_after: Some(100_000), ..Options::default() }, "").await;
     for n in 0..200_u32 {
-        // What cannot be made smaller, and more of it than git takes one by one.
+        // Incompressible, and more objects than git receives one by one.
         let noise: String =
             (0..200_u32).map(|at| format!("{:x}", (n * 200 + at).wrapping_mul(2_654_435_761))).collect();
         world.repository.write(&format!("file-{n}"), &noise);
@@ -32,7 +32,7 @@ async fn a_host_that_breaks_off_again_and_again_costs_no_room() {
         assert!(error.is_temporary(), "{error:?}");
         assert_eq!(halves(), 0, "after {error}");
     }
-    // A git that was killed leaves them, too.
+    // A killed git leaves them too.
     std::fs::write(world.mirror.folder().join("objects/pack/tmp_pack_killed"), "half").unwrap();
     Mirror::open_or_create(Git::default(), world.mirror.folder()).await.unwrap();
     assert_eq!(halves(), 0);
@@ -47,7 +47,7 @@ async fn credentials_open_the_door_and_show_nowhere() {
         ..Options::default()
     };
     let world = world_with(options(), &format!("robot:{secret}@")).await;
-    // Git's arguments as git itself sees them; the host looks at all processes while they wait for it.
+    // Git's arguments as git itself sees them; the host inspects all processes while they wait for it.
     let log = world.folder.path().join("arguments");
     let wrapper = world.folder.path().join("git-wrapper");
     let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{}'\nexec git \"$@\"\n", log.display());

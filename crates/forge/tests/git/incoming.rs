@@ -1,4 +1,4 @@
-//! What comes on no branch or tag: how much of it is taken in, and how long it stays.
+//! Commits on no branch or tag: how much of them is received, and how long they stay.
 
 use std::{path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use longshore_forge::{
 
 use crate::mirror::{World, on, world};
 
-/// Bytes that nothing makes smaller.
+/// Returns incompressible bytes.
 fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed;
     let mut next = || {
@@ -21,7 +21,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(&mut next).flatten().take(bytes).collect()
 }
 
-/// Bytes of all files below a folder.
+/// Returns the bytes of all files below a folder.
 fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
     entries
@@ -32,7 +32,7 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-/// A commit of so many bytes that is on `refs/pull/<number>/head` alone.
+/// Creates a commit of this many bytes that is only on `refs/pull/<number>/head`.
 fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
     let repository = &world.repository;
     repository.git(&["checkout", "-q", "-b", "asked"]);
@@ -56,7 +56,7 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
     assert!(matches!(error, GitError::TooMuch { .. }) && !error.may_mend(), "{error:?}");
     assert!(error.to_string().contains("more than 262144 bytes"), "{error}");
     assert_eq!(size(mirror.folder()), before);
-    // The same asked for by its commit alone, as a job's checkout does.
+    // The same commit requested by its name alone, as a job's checkout does.
     let Wanted::PullRequest { head, .. } = wanted else { unreachable!() };
     let error = mirror.fetch(&world.url, &Wanted::Commit(head.clone())).await.unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
@@ -64,7 +64,7 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
     assert!(matches!(error, GitError::TooMuch { .. }), "{error:?}");
     assert_eq!(size(mirror.folder()), before);
 
-    // What is on a branch is the repository's own, and what fits is taken.
+    // A branch's commit is the repository's own, and commits within the limits are accepted.
     assert_eq!(world.fetch(&Wanted::Commit(head.clone())).await.unwrap(), head);
     world.repository.git(&["update-ref", "refs/heads/large", head.as_str()]);
     assert_eq!(mirror.fetch(&world.url, &on("large")).await.unwrap(), head);
@@ -87,7 +87,7 @@ async fn a_pull_request_that_brings_too_many_objects_is_refused_and_leaves_nothi
     assert_eq!(size(mirror.folder()), before);
 }
 
-/// A blob that would take 300 MiB of memory is not even made room for; as a tree or a commit it has to fit in there.
+/// A blob that would take 300 MiB of memory is not even allocated; as a tree or a commit it has to fit into memory.
 #[tokio::test]
 async fn an_object_that_would_take_the_servers_memory_is_refused() {
     let world = world().await;
@@ -114,18 +114,18 @@ async fn what_no_branch_and_no_build_needs_any_more_goes_and_the_mirror_shrinks(
     let before = size(world.mirror.folder());
     let wanted = asked_for(&world, 7, 1 << 20);
     let head = world.fetch(&wanted).await.unwrap();
-    // And what a forced push took away.
+    // And the commit that a forced push replaced.
     world.repository.write("pushed", noise(100, 1 << 20)).commit("pushed");
     let pushed = world.fetch(&on("main")).await.unwrap();
     world.repository.git(&["reset", "-q", "--hard", "HEAD^"]);
     world.fetch(&on("main")).await.unwrap();
     let is_here = async |commit: &CommitId| world.mirror.resolve(&Revision::Commit(commit.clone())).await.is_ok();
 
-    // Builds of both are not over.
+    // Builds of both are unfinished.
     world.mirror.prune(&[head.clone(), pushed.clone()], Duration::ZERO).await.unwrap();
     assert!(is_here(&head).await && is_here(&pushed).await);
     assert!(size(world.mirror.folder()) > before + (2 << 20));
-    // Those of the pull request are, not long ago.
+    // Those of the pull request have finished recently.
     world.mirror.prune(std::slice::from_ref(&pushed), Duration::from_secs(3600)).await.unwrap();
     assert!(is_here(&head).await && is_here(&pushed).await);
     world.mirror.prune(std::slice::from_ref(&pushed), Duration::ZERO).await.unwrap();
@@ -134,7 +134,7 @@ async fn what_no_branch_and_no_build_needs_any_more_goes_and_the_mirror_shrinks(
     assert!(!is_here(&pushed).await && is_here(&world.head()).await);
     let after = size(world.mirror.folder());
     assert!(after < before + (64 << 10), "{before} bytes before, {after} after");
-    // It is fetched again for whoever wants it again.
+    // It is fetched again when it is needed again.
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
 }
 
@@ -143,7 +143,7 @@ async fn a_mirror_is_looked_through_once_a_day_and_keeps_the_commits_of_builds()
     let world = world().await;
     let head = world.fetch(&asked_for(&world, 7, 1 << 20)).await.unwrap();
     let folder = world.mirror.folder();
-    // What an older version kept of pull requests.
+    // A ref by which an older version kept pull requests.
     crate::support::git(folder, &["update-ref", "refs/pull/7/head", head.as_str()]);
     world.mirror.maintain(std::slice::from_ref(&head)).await.unwrap();
     let refs = || crate::support::git(folder, &["for-each-ref", "--format=%(refname)", "refs/kept", "refs/pull"]);
@@ -152,7 +152,7 @@ async fn a_mirror_is_looked_through_once_a_day_and_keeps_the_commits_of_builds()
     world.mirror.maintain(&[]).await.unwrap();
     assert_eq!(refs(), "");
     assert!(size(folder) + (64 << 10) > full, "nothing goes before its time");
-    // Two days later: the last look, and what came since, are as old.
+    // Two days later: the last pruning, and what came since, are that old.
     let old = std::time::SystemTime::now() - Duration::from_secs(2 * 24 * 60 * 60);
     let age = |path: &Path| std::fs::File::open(path).unwrap().set_modified(old).unwrap();
     age(&folder.join("pruned"));

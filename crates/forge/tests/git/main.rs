@@ -1,4 +1,4 @@
-//! Git against real git: fetching from a host over HTTP, checkouts, working trees, what they cost.
+//! Tests against real git: fetching from a host over HTTP, checkouts, working trees, their cost.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -71,7 +71,7 @@ async fn a_delivery_is_answered_from_the_mirror_when_its_commit_is_here() {
     assert_eq!(world.fetch(&push).await.unwrap(), world.head());
     assert_eq!(world.fetch(&Wanted::Commit(world.head())).await.unwrap(), world.head());
     assert_eq!(world.host.requests.lock().unwrap().len(), asked);
-    // A tag on that commit is news.
+    // A tag on that commit is new.
     world.repository.git(&["tag", "-a", "v1", "-m", "one"]);
     let object = world.repository.git(&["rev-parse", "refs/tags/v1"]).parse().unwrap();
     let push = Wanted::Push { git_ref: "refs/tags/v1".parse().unwrap(), after: object };
@@ -195,7 +195,7 @@ async fn hooks_in_a_mirror_never_run() {
     assert!(!ran.exists());
 }
 
-/// Commits what `change` makes, and gives what becomes of the pipeline files.
+/// Commits the changes of `change`, and returns the resulting pipeline files.
 async fn pipeline(world: &World, change: impl FnOnce(&Path)) -> Result<Vec<(String, String)>, String> {
     change(&world.repository.0);
     world.repository.commit("change");
@@ -305,7 +305,7 @@ async fn of_a_commits_facts_no_more_is_read_than_a_person_reads_and_what_was_cut
     let long = facts(&"é".repeat(5000), &whole).await;
     assert_eq!(long.message, whole);
     assert!(long.author.ends_with("é…") && long.author.len() <= 1024, "{}", long.author.len());
-    // A name that is longer than all that is read hides what stands behind it, and nothing else.
+    // A name longer than everything that is read hides what follows it, and nothing else.
     let long = facts(&"é".repeat(10 << 20), "said").await;
     assert!(long.author.ends_with("é…") && long.message.is_empty(), "{}", long.message);
 }
@@ -329,9 +329,9 @@ async fn the_changed_files_of_a_push_are_those_between_its_commits() {
     };
     assert_eq!(changed(Some(&first), None).await, files(&["docs/é.md", "src/b"]));
     assert_eq!(changed(Some(&second), None).await, files(&["src/a file", "src/b"]));
-    // Pushed on, a branch changes what came, wherever the default branch is.
+    // A push that adds to a branch changes the pushed files, wherever the default branch is.
     assert_eq!(changed(Some(&second), Some(&first)).await, files(&["src/a file", "src/b"]));
-    // Of the default branch, nobody knows what it had before.
+    // On the default branch, nobody knows what was there before.
     let gone: CommitId = "1".repeat(40).parse().unwrap();
     for before in [None, Some(&gone)] {
         assert!(matches!(changed(before, None).await, Changed::Unknown(why) if why.contains("before the push")));
@@ -363,14 +363,14 @@ async fn a_new_branch_and_one_that_was_pushed_by_force_change_what_they_do_since
     assert_eq!(changed(&topic, None, &main).await, since_it_left);
     assert_eq!(changed(&forced, Some(&gone), &main).await, since_it_left);
     assert_eq!(changed(&forced, Some(&topic), &main).await, since_it_left);
-    // What a forced push takes away is a change of the branch, too.
+    // What a forced push removes is a change of the branch too.
     repository.git(&["checkout", "-q", "-B", "topic", "main"]);
     repository.write("README.md", "3").commit("only this");
     let reset = world.fetch(&on("topic")).await.unwrap();
     let all = files(&["README.md", "docs/two", "meanwhile", "src/one"]);
     assert_eq!(changed(&reset, Some(&topic), &main).await, all);
 
-    // A new branch whose newest commit is a merge: what both sides bring.
+    // A new branch whose newest commit is a merge: the changes of both sides.
     repository.git(&["checkout", "-q", "-b", "merged", forced.as_str()]);
     repository.write("src/three", "1").commit("four");
     repository.git(&["checkout", "-q", "-b", "side", topic.as_str()]);
@@ -380,7 +380,7 @@ async fn a_new_branch_and_one_that_was_pushed_by_force_change_what_they_do_since
     let merged = world.fetch(&on("side")).await.unwrap();
     assert_eq!(changed(&merged, None, &main).await, files(&["docs/two", "lib/side", "src/one"]));
 
-    // With nothing in common nobody can say.
+    // Without a common commit nobody can tell.
     repository.git(&["checkout", "-q", "--orphan", "alone"]);
     repository.commit("alone");
     let alone = world.fetch(&on("alone")).await.unwrap();
@@ -410,7 +410,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     repository.git(&["checkout", "-q", "-b", "topic"]);
     repository.write("src/new", "1").commit("asked for");
     let head = world.head();
-    // As forges do: the commit is on no branch.
+    // As on forges: the commit is on no branch.
     repository.git(&["update-ref", "refs/pull/7/head", head.as_str()]);
     repository.git(&["checkout", "-q", "main"]);
     repository.git(&["branch", "-D", "topic"]);
@@ -421,7 +421,7 @@ async fn a_pull_request_is_fetched_from_its_own_ref_and_compared_with_what_it_ha
     assert_eq!(target, world.head(), "the target comes with it");
     let changed = world.mirror.changed_since_merge_base(&head, &target).await.unwrap();
     assert_eq!(changed, files(&["src/new"]));
-    // Pushed over meanwhile: what the delivery told of is built all the same.
+    // Pushed over meanwhile: the delivered commit is built all the same.
     repository.git(&["update-ref", "refs/pull/7/head", target.as_str()]);
     assert_eq!(world.fetch(&wanted).await.unwrap(), head);
     let gone = Wanted::PullRequest { number: 7, head: "1".repeat(40).parse().unwrap() };
@@ -456,7 +456,7 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
     assert_eq!(world.fetch(&push).await.unwrap(), head, "the commit is here all the same");
     let request = Wanted::PullRequest { number: 7, head: head.clone() };
     assert!(matches!(world.fetch(&request).await, Err(GitError::UnknownRevision { .. })));
-    // The tag, once it is there, is the tag.
+    // Once the tag exists, the name means the tag.
     let tagged: CommitId = world.repository.commit("second").parse().unwrap();
     world.repository.git(&["tag", "v9"]);
     assert_eq!(world.fetch(&wanted("refs/tags/v9")).await.unwrap(), tagged);

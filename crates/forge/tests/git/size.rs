@@ -12,7 +12,7 @@ use longshore_forge::{
     git::{Checkout, Checkouts, Git, GitError, Mirror},
 };
 
-/// Runs git in a mirror with this input; its answer.
+/// Runs git in a mirror with this input, and returns its output.
 fn git(mirror: &Path, arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("git")
         .arg("-C")
@@ -30,7 +30,7 @@ fn git(mirror: &Path, arguments: &[&str], input: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A tree with so many names for one object.
+/// Creates a tree with this many names for one object.
 fn tree(mirror: &Path, kind: &str, object: &str, names: usize) -> String {
     let mut list = String::new();
     for name in 0..names {

@@ -14,23 +14,23 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// `user:password` that the host asks for, and what it should look for in every process's arguments.
+/// `user:password` that the host requires, and searches for in every process's arguments.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) credentials: Option<String>,
     pub(crate) secrets: Vec<String>,
-    /// Takes connections and never answers.
+    /// Accepts connections and never answers.
     pub(crate) silent: bool,
-    /// Sends everybody on to there, with this status.
+    /// Redirects everyone to this place, with this status.
     pub(crate) redirect: Option<(u16, String)>,
-    /// Breaks every answer off after so many bytes.
+    /// Breaks off every answer after this many bytes.
     pub(crate) cut_after: Option<u64>,
 }
 
 pub(crate) struct GitHost {
     pub(crate) address: SocketAddr,
     pub(crate) root: PathBuf,
-    /// Requests' paths, and arguments in which a secret was seen.
+    /// The paths of requests, and arguments that contained a secret.
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
     pub(crate) leaks: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -56,7 +56,7 @@ impl GitHost {
                 if served.options.silent {
                     held.push(stream);
                 } else {
-                    // A client that went away is its own affair.
+                    // It does not matter if a client went away.
                     let _ = served.answer(&stream);
                 }
             }
@@ -147,7 +147,7 @@ impl Served {
         Ok(())
     }
 
-    /// Git and its helpers wait for our answer now: all of them can be seen.
+    /// Git and its helpers wait for our answer now, so all of them are visible.
     fn look_for_secrets(&self) {
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(arguments) = std::fs::read(process.path().join("cmdline")) else { continue };
@@ -191,7 +191,7 @@ pub(crate) fn base64(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }
 
-/// Runs git as a person would, in `folder`, and gives its output.
+/// Runs git as a user would, in `folder`, and returns its output.
 pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
@@ -200,7 +200,7 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
         .envs([("GIT_AUTHOR_NAME", "Eve"), ("GIT_AUTHOR_EMAIL", "eve@example.org")])
         .envs([("GIT_COMMITTER_NAME", "Eve"), ("GIT_COMMITTER_EMAIL", "eve@example.org")])
         .env("GIT_ALLOW_PROTOCOL", "file:http")
-        // One that git starts in the background would outlive the test.
+        // A maintenance process that git starts in the background would outlive the test.
         .args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"])
         .args(args)
         .output()
@@ -210,13 +210,13 @@ pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// Writes a file, and the folders it lies in.
+/// Writes a file, and creates its folders.
 pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-/// A person's repository at `folder/name`, to be served from there: pushes are not needed, it is changed in place.
+/// A user's repository at `folder/name`, to be served from there. It needs no pushes: it is changed in place.
 pub(crate) struct Repository(pub(crate) PathBuf);
 
 impl Repository {
@@ -236,7 +236,7 @@ impl Repository {
         self
     }
 
-    /// Commits all there is.
+    /// Commits all changes.
     pub(crate) fn commit(&self, message: &str) -> String {
         self.git(&["add", "-A", "-f"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", message]);

@@ -1,4 +1,4 @@
-//! TLS in front of a server, with a certificate of an authority that nobody else knows.
+//! TLS in front of a server, with a certificate of a private authority.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Takes TLS connections and passes on what comes in plain.
+/// Accepts TLS connections and forwards their plain content.
 const FORWARD: &str = r#"
 import socket, ssl, sys, threading
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -43,7 +43,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// In front of what listens on `port` of 127.0.0.1; keys and certificates go into `folder`.
+    /// Starts in front of the server on `port` of 127.0.0.1; keys and certificates are written to `folder`.
     pub(crate) fn before(port: u16, folder: &Path) -> Self {
         let folder = folder.join("tls");
         std::fs::create_dir_all(&folder).unwrap();
