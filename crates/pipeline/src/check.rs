@@ -1,4 +1,4 @@
-//! Files to pipelines: reads each, then judges what only shows between them.
+//! Turns pipeline files into pipelines: reads each file, then checks what concerns several of them.
 
 use std::collections::HashMap;
 
@@ -16,25 +16,25 @@ use super::{
     yaml,
 };
 
-/// What a repository's pipeline files are.
+/// The result of checking all of a repository's pipeline files.
 #[derive(Debug)]
 pub struct Checked {
-    /// The files without errors, in the order in which they were given.
+    /// The files without errors, in the order they were given.
     pub pipelines: Vec<Pipeline>,
-    /// Everything found, file by file, each in the order of its lines.
+    /// All findings, file by file, each file's in the order of its lines.
     pub diagnostics: Vec<Diagnostic>,
     most_jobs: usize,
 }
 
 impl Checked {
-    /// Whether anything stops a build.
+    /// Whether an error stops every build of these files.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|found| found.severity == Severity::Error)
     }
 
-    /// What a build for `event` does. An error in any file stops every build: nobody can say what that file would have
-    /// asked for.
+    /// Returns what a build for `event` does. An error in any file stops every build, because nobody can say what that
+    /// file would have asked for.
     #[must_use]
     pub fn plan(&self, event: &Event, facts: &RepoFacts) -> Planned {
         if self.has_errors() {
@@ -53,8 +53,8 @@ impl Checked {
         })
     }
 
-    /// The note on a build whose changed files nobody can tell: by `paths` and `paths-ignore` it was let pass. Nothing where no pipeline
-    /// filters events of that name by path. `why` ends a sentence.
+    /// Returns the note on a build whose changed files are not known, so that `paths` and `paths-ignore` did not filter
+    /// it. `None` if no pipeline filters events of that name by path. `why` ends a sentence.
     #[must_use]
     pub fn changes_not_known(&self, event: EventName, why: &str) -> Option<Diagnostic> {
         let filters = |pipeline: &&Pipeline| match event {
@@ -77,7 +77,7 @@ impl Checked {
     }
 }
 
-/// Checks all of a repository's pipeline files. `templates` are those that [`wanted_templates`] asked for.
+/// Checks all of a repository's pipeline files. `templates` are the files that [`wanted_templates`] named.
 ///
 /// [`wanted_templates`]: super::wanted_templates
 #[must_use]
@@ -85,7 +85,7 @@ pub fn check(files: &[SourceFile], templates: &TemplateFiles) -> Checked {
     check_within(files, templates, limits::JOBS)
 }
 
-/// The same where a build may have another number of jobs after the matrix than [`limits::JOBS`].
+/// Like [`check`], with another limit than [`limits::JOBS`] for the jobs of a build after the matrix.
 #[must_use]
 pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: usize) -> Checked {
     let mut pipelines: Vec<Pipeline> = Vec::new();
@@ -115,7 +115,8 @@ pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: 
     Checked { pipelines, diagnostics, most_jobs }
 }
 
-/// The finding about a pipeline file that could not even be read, such as a link in its place; `reason` says why.
+/// Returns the finding for a pipeline file that could not be read at all, for example because it is a link; `reason`
+/// says why.
 #[must_use]
 pub fn unreadable(file: &str, reason: &str) -> Diagnostic {
     Diagnostic {
@@ -129,7 +130,7 @@ pub fn unreadable(file: &str, reason: &str) -> Diagnostic {
     }
 }
 
-/// One file by itself: a pipeline if it has no errors, and all that was found.
+/// Checks one file by itself. Returns the pipeline if the file has no errors, and all findings.
 fn check_file(file: &SourceFile, templates: &TemplateFiles, most_jobs: usize) -> (Option<Pipeline>, Vec<Diagnostic>) {
     let source = Source::new(file);
     let readable = templates.values().filter_map(|template| template.as_ref().ok());

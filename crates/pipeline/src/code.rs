@@ -1,5 +1,5 @@
 //! The stable codes of everything that can be wrong with a pipeline file, each explained in `docs/diagnostics.md`.
-//! A code is never given to another meaning and never taken away.
+//! A code never changes its meaning and is never removed.
 
 use std::fmt;
 
@@ -15,13 +15,13 @@ macro_rules! codes {
             /// All codes, in order.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The code as people meet it: `LS012`.
+            /// The code as people see it: `LS012`.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// What it means in a few words, as in the heading of its documentation.
+            /// The meaning in a few words, as in the heading of its documentation.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }

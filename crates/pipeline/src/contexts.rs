@@ -1,4 +1,4 @@
-//! The values of contexts that are known when a build is planned.
+//! The values of the contexts that are known when a build is planned.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::{
     plan::RepoFacts,
 };
 
-/// What every job of a pipeline may ask for: `event`, `repo` and the `inputs` of a start by hand.
+/// The contexts that every job of a pipeline can use: `event`, `repo`, and the `inputs` of a manual start.
 pub(super) fn of_pipeline(event: &Event, facts: &RepoFacts, inputs: BTreeMap<String, Value>) -> Values {
     let mut contexts = BTreeMap::new();
     contexts.insert("event".to_owned(), of_event(event));
@@ -22,7 +22,7 @@ pub(super) fn of_pipeline(event: &Event, facts: &RepoFacts, inputs: BTreeMap<Str
     Values { contexts, progress: None }
 }
 
-/// The same with the matrix of one job.
+/// The contexts of a pipeline and the `matrix` of one job.
 pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
     let mut values = around.clone();
     values.contexts.insert("matrix".to_owned(), combination.value());
@@ -31,7 +31,7 @@ pub(super) fn of_job(around: &Values, combination: &Combination) -> Values {
 
 fn of_event(event: &Event) -> Value {
     let cut = |text: &str| Value::from(&text[..text.floor_char_boundary(limits::MESSAGE_BYTES)]);
-    // These two may become a part of a script: they are ids or nothing.
+    // These two may become part of a script, so anything but a hexadecimal id becomes an empty value.
     let id =
         |text: &str| if text.bytes().all(|b| b.is_ascii_hexdigit()) { Value::from(text) } else { Value::default() };
     let short: String = event.commit.chars().take(8).collect();
@@ -80,10 +80,10 @@ fn of_repo(facts: &RepoFacts, event: &Event) -> Value {
     ])
 }
 
-/// What a planned job still asks for of what is known: that goes with it.
-pub(super) fn asked_for(job: &mut JobPlan, known: &Values) -> BTreeMap<String, Value> {
+/// Returns the known values that the remaining expressions of a planned job refer to; the plan carries them.
+pub(super) fn referenced_values(job: &mut JobPlan, known: &Values) -> BTreeMap<String, Value> {
     let mut refers = Refers::default();
-    // Nothing is changed: each text is only looked at.
+    // This closure changes nothing. It only collects references.
     let _ = job.change::<std::convert::Infallible>(&mut |text| {
         if text.as_known().is_none() {
             refers.extend(text.refers());
@@ -112,7 +112,7 @@ pub(super) fn asked_for(job: &mut JobPlan, known: &Values) -> BTreeMap<String, V
     asked
 }
 
-/// The manual inputs of pipelines, for one that is started by hand.
+/// The names of the inputs that pipelines declare under `on: manual`.
 pub(super) fn declared<'p>(pipelines: impl Iterator<Item = &'p Pipeline>) -> Vec<&'p str> {
     pipelines.flat_map(|pipeline| pipeline.on.manual.iter().flatten()).map(|input| input.name.as_str()).collect()
 }

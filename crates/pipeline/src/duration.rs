@@ -1,15 +1,15 @@
-//! `90s`, `30m`, `1h30m`: lengths of time.
+//! Durations: `90s`, `30m`, `1h30m`.
 
 use super::limits;
 
-/// Why a text is not a length of time.
+/// Why a text is not a duration.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadDuration {
     pub(super) message: String,
     pub(super) help: Option<String>,
 }
 
-/// The milliseconds that a text such as `1h30m` means.
+/// Parses a text such as `1h30m` into milliseconds.
 pub(super) fn parse(text: &str) -> Result<u64, BadDuration> {
     let shown: String = text.chars().take(40).collect();
     let malformed = |help: Option<String>| BadDuration { message: format!("`{shown}` is not a duration"), help };

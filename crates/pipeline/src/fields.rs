@@ -1,4 +1,4 @@
-//! A mapping with known keys: everything else in it is refused here, so that readers only ask for what they know.
+//! A mapping with a fixed set of keys. Unknown keys are refused here, so that readers only ask for the keys they know.
 
 use std::rc::Rc;
 
@@ -10,18 +10,18 @@ use super::{
     tree::{Entry, Kind, Node},
 };
 
-/// A mapping whose keys have been judged.
+/// A mapping whose keys have been checked.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
     entries: &'n [Entry],
 }
 
 impl<'n> Fields<'n> {
-    /// `node` as the mapping that `keys` describes. `None` if it is no mapping.
-    pub(super) fn of(node: &'n Node, keys: &Keys, findings: &mut Findings<'_>) -> Option<Self> {
-        let entries = mapping(node, keys.of, findings)?;
+    /// Checks that `node` is a mapping and that `keys` allows each of its keys. `None` if it is no mapping.
+    pub(super) fn read(node: &'n Node, keys: &Keys, findings: &mut Findings<'_>) -> Option<Self> {
+        let entries = mapping(node, keys.subject, findings)?;
         for entry in entries {
-            judge(entry, keys, findings);
+            check_key(entry, keys, findings);
         }
         Some(Self { entries })
     }
@@ -30,9 +30,9 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Whether `key` stands there under another name, which has been refused with a suggestion already.
+    /// Whether `key` is present under a wrong name, which has already been refused with a suggestion.
     pub(super) fn is_misnamed(&self, key: &str, keys: &Keys) -> bool {
-        // Nobody misspells a key behind hundreds of others.
+        // A misspelled key is not looked for behind hundreds of others.
         self.entries.iter().take(100).any(|entry| {
             let word = entry.key.as_str();
             let known = keys.known.iter().copied();
@@ -48,13 +48,18 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// The entries of a mapping, whatever its keys.
+/// Returns the entries of a mapping with any keys.
 pub(super) fn mapping<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
     entries(node, what, "write `key: value`", findings)
 }
 
-/// The entries of a mapping whose keys are names that people give; `example` is one of them.
-pub(super) fn named<'n>(node: &'n Node, what: &str, example: &str, findings: &mut Findings<'_>) -> Option<&'n [Entry]> {
+/// Returns the entries of a mapping whose keys are names that users choose; `example` shows one of them.
+pub(super) fn named_entries<'n>(
+    node: &'n Node,
+    what: &str,
+    example: &str,
+    findings: &mut Findings<'_>,
+) -> Option<&'n [Entry]> {
     entries(node, what, &format!("write each below its name: `{example}`"), findings)
 }
 
@@ -74,8 +79,8 @@ fn entries<'n>(node: &'n Node, what: &str, help: &str, findings: &mut Findings<'
     }
 }
 
-/// Whether a key is known; says so if it is not.
-pub(super) fn judge(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
+/// Reports a key that `keys` does not know.
+pub(super) fn check_key(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
     let key = entry.key.as_str();
     if keys.known.contains(&key) {
         return;
@@ -87,7 +92,7 @@ pub(super) fn judge(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>) {
     let foreign = keys.foreign.iter().find(|(word, _)| *word == key).map(|(_, help)| (*help).to_owned());
     let help =
         foreign.or_else(|| nearest(key, keys.known.iter().copied()).map(|found| format!("did you mean `{found}`?")));
-    let help = help.or_else(|| Some(format!("{} may have {}", keys.of, listed(keys.known.iter().copied()))));
+    let help = help.or_else(|| Some(format!("{} may have {}", keys.subject, listed(keys.known.iter().copied()))));
     let shown: String = key.chars().take(60).collect();
-    findings.error(Code::UnknownKey, entry.key_place, format!("`{shown}` is not a key of {}", keys.of), help);
+    findings.error(Code::UnknownKey, entry.key_place, format!("`{shown}` is not a key of {}", keys.subject), help);
 }

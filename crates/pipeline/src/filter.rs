@@ -1,8 +1,8 @@
-//! Branch and tag patterns: globs, those with `!` before them excluding.
+//! Branch, tag and path patterns: globs, where a leading `!` excludes.
 
 use globset::{GlobBuilder, GlobMatcher};
 
-/// Patterns of one filter, in their order.
+/// The patterns of one filter, in their order.
 #[derive(Debug, Clone)]
 pub(super) struct Patterns {
     list: Vec<Pattern>,
@@ -20,7 +20,10 @@ impl Patterns {
         Self { list: Vec::new() }
     }
 
-    /// Adds a pattern; the error says what is wrong with it.
+    /// Adds a pattern.
+    ///
+    /// # Errors
+    /// Says what is wrong with the pattern.
     pub(super) fn add(&mut self, written: &str) -> Result<(), String> {
         let (excludes, glob) = match written.strip_prefix('!') {
             Some(glob) => (true, glob),
@@ -29,7 +32,7 @@ impl Patterns {
         if glob.is_empty() {
             return Err("a pattern is missing".to_owned());
         }
-        let matcher = GlobBuilder::new(&spread(glob))
+        let matcher = GlobBuilder::new(&expand_double_stars(glob))
             .literal_separator(true)
             .backslash_escape(true)
             .build()
@@ -39,13 +42,14 @@ impl Patterns {
         Ok(())
     }
 
-    /// Whether a name is meant: the last pattern that fits decides; a list of only exclusions begins with everything.
-    pub(super) fn admit(&self, name: &str) -> bool {
-        self.admit_any(&[name])
+    /// Whether the filter admits a name. The last pattern that matches decides; a list of exclusions alone starts by
+    /// admitting everything.
+    pub(super) fn admits(&self, name: &str) -> bool {
+        self.admits_any(&[name])
     }
 
-    /// The same of what has several names.
-    pub(super) fn admit_any(&self, names: &[&str]) -> bool {
+    /// Like [`admits`](Self::admits), for something that has several names.
+    pub(super) fn admits_any(&self, names: &[&str]) -> bool {
         let mut admitted = self.list.iter().all(|pattern| pattern.excludes);
         for pattern in &self.list {
             if names.iter().any(|name| pattern.matcher.is_match(name)) {
@@ -55,14 +59,14 @@ impl Patterns {
         admitted
     }
 
-    /// As people wrote them.
+    /// The patterns as they were written.
     pub(super) fn written(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|pattern| pattern.written.as_str())
     }
 }
 
-/// `**` crosses slashes wherever it stands: globset knows it only as a whole part of a path.
-fn spread(glob: &str) -> String {
+/// Rewrites `**` so that it crosses slashes anywhere in a pattern: globset supports it only as a whole path component.
+fn expand_double_stars(glob: &str) -> String {
     let mut out = String::with_capacity(glob.len() + 16);
     let mut rest = glob;
     while let Some(at) = rest.find("**") {
@@ -87,7 +91,7 @@ mod tests {
         for pattern in patterns {
             all.add(pattern).unwrap();
         }
-        all.admit(name)
+        all.admits(name)
     }
 
     #[test]

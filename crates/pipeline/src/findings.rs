@@ -1,4 +1,4 @@
-//! Where the readers of one file leave what they find.
+//! Collects the findings of one pipeline file while it is read.
 
 use longshore_core::{Diagnostic, Severity, Span};
 
@@ -8,25 +8,25 @@ use super::{
     source::{Place, Source},
 };
 
-/// What has been found in one pipeline file, and in the templates that its jobs use.
+/// What has been found in one pipeline file and in the templates that its jobs use.
 #[derive(Debug)]
 pub struct Findings<'s> {
-    /// The pipeline's file first; [`Place::file`] counts in it.
+    /// The pipeline's file comes first; [`Place::file`] is an index into this list.
     sources: Vec<&'s Source<'s>>,
     list: Vec<Found>,
     beyond: usize,
-    /// Whether one of those beyond is an error.
+    /// Whether one of the findings beyond the limit is an error.
     errors_beyond: bool,
     /// The job whose template is being read.
     using: Option<String>,
-    /// Jobs that a build may have, after the matrix.
+    /// The limit for the jobs of a build after the matrix.
     most_jobs: usize,
 }
 
 #[derive(Debug)]
 struct Found {
     diagnostic: Diagnostic,
-    /// A template's findings name the job that uses it; the first one, where several do.
+    /// The job that uses the template in which this was found; the first one if several jobs do.
     using: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl<'s> Findings<'s> {
         }
     }
 
-    /// The same where a build may have another number of jobs.
+    /// Sets another limit for the jobs of a build.
     pub fn within(mut self, most_jobs: usize) -> Self {
         self.most_jobs = most_jobs;
         self
@@ -52,14 +52,14 @@ impl<'s> Findings<'s> {
         self.most_jobs
     }
 
-    /// Another file that findings may point into: its number.
+    /// Adds a file that findings may point into, and returns its number.
     pub fn add_source(&mut self, source: &'s Source<'s>) -> u16 {
         self.sources.push(source);
         u16::try_from(self.sources.len() - 1).unwrap_or(0)
     }
 
-    /// From now on, what is found in a template belongs to this job.
-    pub fn used_by(&mut self, job: Option<&str>) {
+    /// Sets the job that the following findings in a template belong to.
+    pub fn set_using_job(&mut self, job: Option<&str>) {
         self.using = job.map(str::to_owned);
     }
 
@@ -67,12 +67,12 @@ impl<'s> Findings<'s> {
         self.sources.get(usize::from(file)).copied().unwrap_or(self.sources[0])
     }
 
-    /// The pipeline file's path.
+    /// The path of the pipeline's file.
     pub fn path(&self) -> &'s str {
         self.sources[0].path
     }
 
-    /// What is written at a place.
+    /// The text at a place.
     pub fn written(&self, place: Place) -> &'s str {
         self.source(place.file).text.get(place.start..place.end).unwrap_or("")
     }
@@ -85,7 +85,7 @@ impl<'s> Findings<'s> {
         self.source(place.file).shown_line(place)
     }
 
-    /// Whether what is found from now on is only counted: a suggestion for it would be lost.
+    /// Whether further findings are only counted, so that a suggestion for them would be lost.
     pub fn is_full(&self) -> bool {
         self.list.len() >= limits::FINDINGS && self.last_warning().is_none()
     }
@@ -98,12 +98,12 @@ impl<'s> Findings<'s> {
         self.list.is_empty()
     }
 
-    /// Something that stops the build.
+    /// Adds a finding that stops the build.
     pub fn error(&mut self, code: Code, place: Place, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.add(code, Severity::Error, place, message.into(), help.into());
     }
 
-    /// Something legal but unwise.
+    /// Adds a finding that is legal but unwise.
     pub fn warning(&mut self, code: Code, place: Place, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.add(code, Severity::Warning, place, message.into(), help.into());
     }
@@ -111,7 +111,7 @@ impl<'s> Findings<'s> {
     fn add(&mut self, code: Code, severity: Severity, place: Place, message: String, help: Option<String>) {
         if self.list.len() >= limits::FINDINGS {
             self.beyond += 1;
-            // No error is hidden by warnings.
+            // Warnings never push out an error.
             match self.last_warning().filter(|_| severity == Severity::Error) {
                 Some(at) => drop(self.list.remove(at)),
                 None => {
@@ -130,14 +130,14 @@ impl<'s> Findings<'s> {
             help,
             source: source.shown_line(place),
         };
-        // What an alias repeats, and a template that several jobs use, is read once for each use, and said once.
+        // The value behind an alias, and a template that several jobs use, is read once for each use but reported once.
         if !self.list.iter().any(|found| found.diagnostic == diagnostic) {
             let using = self.using.clone().filter(|_| place.file != 0);
             self.list.push(Found { diagnostic, using });
         }
     }
 
-    /// Everything, in the order of the file, those of templates behind.
+    /// Returns all findings in the order of the file, those of templates last.
     pub fn finish(mut self) -> Vec<Diagnostic> {
         let main = self.path();
         self.list.sort_by(|a, b| {

@@ -1,4 +1,4 @@
-//! Jobs and what they need: every need is a job, and none waits for itself.
+//! The graph of jobs and their needs: each need is a job of the pipeline, and no job waits for itself.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Needs<'a> {
     pub(super) needs: Vec<(&'a str, Place)>,
 }
 
-/// Says which needs are unknown and which go in a circle.
+/// Reports needs that name no job, and cycles.
 pub(super) fn check(jobs: &[Needs<'_>], findings: &mut Findings<'_>) {
     let index: HashMap<&str, usize> = jobs.iter().enumerate().map(|(at, job)| (job.job, at)).collect();
     for job in jobs {
@@ -51,7 +51,7 @@ struct Walk<'j, 'a> {
 }
 
 impl Walk<'_, '_> {
-    /// Depth first; never deeper than there may be jobs.
+    /// Walks depth-first, never deeper than the limit on jobs.
     fn visit(&mut self, at: usize, findings: &mut Findings<'_>) {
         if self.seen[at] != Seen::Not {
             return;

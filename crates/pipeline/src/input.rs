@@ -1,10 +1,10 @@
-//! Typed inputs, of a start by hand and of a template: what may be given, and what a given text means.
+//! Typed inputs of a manual start and of a template: which values they take, and what a given text means.
 
 use std::collections::BTreeMap;
 
 use longshore_core::expression::{Type, Value};
 
-/// Characters of an input's value.
+/// Limit for the characters of an input's value.
 const VALUE_CHARS: usize = 4096;
 
 /// One input.
@@ -13,18 +13,18 @@ pub struct Input {
     pub name: String,
     pub kind: InputKind,
     pub required: bool,
-    /// Of the input's type.
+    /// A value of the input's type.
     pub default: Option<Value>,
     pub description: Option<String>,
 }
 
-/// What an input takes.
+/// The type of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InputKind {
     String,
     Number,
     Boolean,
-    /// One of these.
+    /// One of these texts.
     Choice(Vec<String>),
 }
 
@@ -37,10 +37,10 @@ impl Input {
         }
     }
 
-    /// What a text means for this input.
+    /// Parses a text as a value of this input.
     ///
     /// # Errors
-    /// What it should be, in words.
+    /// Says in words what the value should be.
     pub fn take(&self, text: &str) -> Result<Value, String> {
         let name = &self.name;
         let shown: String = text.chars().take(60).collect();
@@ -67,8 +67,11 @@ impl Input {
     }
 }
 
-/// The context `inputs` of a build: what was given, and else the defaults. The error names the first input that is
-/// wrong. Another event than a start by hand gives nothing, and then nothing is required.
+/// The context `inputs` of a build: the given values, and defaults for the rest. Only a manual start gives inputs; for
+/// other events none is required.
+///
+/// # Errors
+/// Names the first input that is wrong.
 pub(super) fn values(
     inputs: &[Input],
     given: &BTreeMap<String, String>,
@@ -89,7 +92,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// Their types, for expressions.
+/// The types of inputs, for expressions.
 pub(super) fn types(inputs: &[Input]) -> BTreeMap<String, Type> {
     inputs.iter().map(|input| (input.name.clone(), input.ty())).collect()
 }

@@ -1,17 +1,17 @@
-//! The language's keys, mapping by mapping. What is in no list is a mistake.
+//! The keys of the language, mapping by mapping. A key that is in no list is a mistake.
 
 /// The keys of one kind of mapping.
 #[derive(Debug)]
 pub(super) struct Keys {
-    /// What has these keys, as a message says it.
-    pub(super) of: &'static str,
+    /// What has these keys, in the words of a message.
+    pub(super) subject: &'static str,
     pub(super) known: &'static [&'static str],
-    /// Words that other CI systems use here, and what to write instead.
+    /// Keys that other CI systems use here, and what to write instead.
     pub(super) foreign: &'static [(&'static str, &'static str)],
 }
 
 pub(super) const PIPELINE: Keys = Keys {
-    of: "a pipeline",
+    subject: "a pipeline",
     known: &["name", "on", "env", "defaults", "concurrency", "jobs"],
     foreign: &[
         ("steps", "steps belong to a job: write `jobs: { build: { image: ..., steps: [...] } }`"),
@@ -36,7 +36,7 @@ pub(super) const PIPELINE: Keys = Keys {
 };
 
 pub(super) const ON: Keys = Keys {
-    of: "`on`",
+    subject: "`on`",
     known: &["push", "pull-request", "schedule", "manual"],
     foreign: &[
         ("workflow_dispatch", "did you mean `manual`?"),
@@ -57,7 +57,7 @@ pub(super) const ON: Keys = Keys {
 };
 
 pub(super) const PUSH: Keys = Keys {
-    of: "`push`",
+    subject: "`push`",
     known: &["branches", "tags", "paths", "paths-ignore"],
     foreign: &[
         ("branch", "did you mean `branches`?"),
@@ -70,7 +70,7 @@ pub(super) const PUSH: Keys = Keys {
 };
 
 pub(super) const PULL_REQUEST: Keys = Keys {
-    of: "`pull-request`",
+    subject: "`pull-request`",
     known: &["branches", "types", "paths", "paths-ignore"],
     foreign: &[
         ("branch", "did you mean `branches`? It names the branch to merge into"),
@@ -81,27 +81,27 @@ pub(super) const PULL_REQUEST: Keys = Keys {
 };
 
 pub(super) const SCHEDULE: Keys = Keys {
-    of: "an entry of `schedule`",
+    subject: "an entry of `schedule`",
     known: &["cron", "timezone", "branch"],
     foreign: &[("tz", "did you mean `timezone`?"), ("branches", "did you mean `branch`? A schedule builds one branch")],
 };
 
-pub(super) const MANUAL: Keys = Keys { of: "`manual`", known: &["inputs"], foreign: &[] };
+pub(super) const MANUAL: Keys = Keys { subject: "`manual`", known: &["inputs"], foreign: &[] };
 
 pub(super) const INPUT: Keys = Keys {
-    of: "an input",
+    subject: "an input",
     known: &["type", "required", "default", "options", "description"],
     foreign: &[("values", "did you mean `options`?"), ("choices", "did you mean `options`?")],
 };
 
 pub(super) const CONCURRENCY: Keys = Keys {
-    of: "`concurrency`",
+    subject: "`concurrency`",
     known: &["group", "cancel-in-progress"],
     foreign: &[("limit", "one build at a time has the group: leave it out")],
 };
 
 pub(super) const DEFAULTS: Keys = Keys {
-    of: "`defaults`",
+    subject: "`defaults`",
     known: &["image", "shell", "timeout", "working-directory"],
     foreign: &[
         ("run", "write `shell` and `working-directory` directly in `defaults`"),
@@ -110,7 +110,7 @@ pub(super) const DEFAULTS: Keys = Keys {
 };
 
 pub(super) const JOB: Keys = Keys {
-    of: "a job",
+    subject: "a job",
     known: &[
         "image",
         "needs",
@@ -171,20 +171,20 @@ pub(super) const JOB: Keys = Keys {
     ],
 };
 
-/// A need that is more than a name.
+/// A need that is written as a mapping.
 pub(super) const NEED: Keys = Keys {
-    of: "an entry of `needs`",
+    subject: "an entry of `needs`",
     known: &["job", "optional"],
     foreign: &[("name", "did you mean `job`?"), ("artifacts", "artifacts are not handed on by `needs`: leave it out")],
 };
 
-/// The keys of a matrix that are not axes; its reader takes every other for one.
+/// The keys of a matrix that are not axes. The reader of a matrix takes every other key as an axis.
 #[cfg(test)]
 pub(super) const MATRIX: Keys =
-    Keys { of: "`matrix`", known: &["include", "exclude", "fail-fast", "max-parallel"], foreign: &[] };
+    Keys { subject: "`matrix`", known: &["include", "exclude", "fail-fast", "max-parallel"], foreign: &[] };
 
 pub(super) const SECRET: Keys = Keys {
-    of: "an entry of `secrets`",
+    subject: "an entry of `secrets`",
     known: &["name", "as", "file"],
     foreign: &[
         ("source", "did you mean `name`?"),
@@ -195,7 +195,7 @@ pub(super) const SECRET: Keys = Keys {
 };
 
 pub(super) const SERVICE: Keys = Keys {
-    of: "a service",
+    subject: "a service",
     known: &["image", "env", "entrypoint", "command", "ready"],
     foreign: &[
         ("name", "the service's key is its name"),
@@ -210,13 +210,13 @@ pub(super) const SERVICE: Keys = Keys {
 };
 
 pub(super) const READY: Keys = Keys {
-    of: "`ready`",
+    subject: "`ready`",
     known: &["exec", "tcp", "http", "timeout"],
     foreign: &[("cmd", "did you mean `exec`?"), ("port", "did you mean `tcp`?"), ("url", "did you mean `http`?")],
 };
 
 pub(super) const CACHE: Keys = Keys {
-    of: "an entry of `cache`",
+    subject: "an entry of `cache`",
     known: &["path", "key", "fallback"],
     foreign: &[
         ("paths", "did you mean `path`? It may be a list"),
@@ -226,19 +226,19 @@ pub(super) const CACHE: Keys = Keys {
 };
 
 pub(super) const CHECKOUT: Keys = Keys {
-    of: "`checkout`",
+    subject: "`checkout`",
     known: &["depth", "submodules", "lfs"],
     foreign: &[("fetch-depth", "did you mean `depth`?"), ("recursive", "did you mean `submodules`?")],
 };
 
 pub(super) const RESOURCES: Keys = Keys {
-    of: "`resources`",
+    subject: "`resources`",
     known: &["cpu", "memory", "pids", "shm"],
     foreign: &[("cpus", "did you mean `cpu`?"), ("mem", "did you mean `memory`?"), ("shm-size", "did you mean `shm`?")],
 };
 
 pub(super) const RETRY: Keys = Keys {
-    of: "`retry`",
+    subject: "`retry`",
     known: &["max", "on"],
     foreign: &[
         ("when", "did you mean `on`?"),
@@ -247,7 +247,7 @@ pub(super) const RETRY: Keys = Keys {
 };
 
 pub(super) const ARTIFACT: Keys = Keys {
-    of: "an entry of `artifacts`",
+    subject: "an entry of `artifacts`",
     known: &["name", "paths", "expire-in", "when"],
     foreign: &[
         ("path", "did you mean `paths`?"),
@@ -257,10 +257,10 @@ pub(super) const ARTIFACT: Keys = Keys {
     ],
 };
 
-pub(super) const REPORTS: Keys = Keys { of: "`reports`", known: &["junit"], foreign: &[] };
+pub(super) const REPORTS: Keys = Keys { subject: "`reports`", known: &["junit"], foreign: &[] };
 
 pub(super) const STEP: Keys = Keys {
-    of: "a step",
+    subject: "a step",
     known: &[
         "name",
         "id",
@@ -300,9 +300,9 @@ pub(super) const STEP: Keys = Keys {
     ],
 };
 
-/// A file that a job may come from.
+/// A template file.
 pub(super) const TEMPLATE: Keys = Keys {
-    of: "a template",
+    subject: "a template",
     known: &["inputs", "job"],
     foreign: &[
         ("jobs", "did you mean `job`? A template is one job"),
@@ -314,7 +314,7 @@ pub(super) const TEMPLATE: Keys = Keys {
     ],
 };
 
-/// All of them, for the tests that hold this list, the schema and the readers together.
+/// All key lists, for the tests that compare them with the schema and the readers.
 #[cfg(test)]
 pub(super) const ALL: &[&Keys] = &[
     &PIPELINE,

@@ -1,8 +1,8 @@
-//! A matrix's axes, `include` and `exclude` to combinations, with the meaning that GitHub Actions gives them.
+//! Expands the axes, `include` and `exclude` of a matrix into combinations, with the semantics of GitHub Actions.
 
 use super::model::Combination;
 
-/// A matrix as written; every value a text.
+/// A matrix as written; every value is a text.
 #[derive(Debug, Default)]
 pub(super) struct Matrix {
     pub(super) axes: Vec<(String, Vec<String>)>,
@@ -11,7 +11,7 @@ pub(super) struct Matrix {
 }
 
 impl Matrix {
-    /// How many combinations the axes have; more than any limit where that is not a number.
+    /// The number of combinations of the axes; `usize::MAX`, which is more than any limit, if the number overflows.
     pub(super) fn product(&self) -> usize {
         if self.axes.is_empty() {
             return 0;
@@ -19,7 +19,7 @@ impl Matrix {
         self.axes.iter().fold(1_usize, |product, (_, values)| product.saturating_mul(values.len()))
     }
 
-    /// The names of all values, the axes first, then what only `include` has.
+    /// The names of all values: first the axes, then the names that only `include` has.
     pub(super) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.axes.iter().map(|(name, _)| name.clone()).collect();
         for (name, _) in self.include.iter().flatten() {
@@ -30,12 +30,12 @@ impl Matrix {
         keys
     }
 
-    /// All combinations, the last axis turning fastest. The caller keeps `product` within its limit.
+    /// Returns all combinations; the last axis changes fastest. The caller keeps `product` within its limit.
     ///
-    /// 1. every value of every axis with every other's;
-    /// 2. without those that an entry of `exclude` describes;
-    /// 3. each entry of `include` is added to all combinations whose axes it does not contradict, or else becomes
-    ///    a combination of its own.
+    /// 1. Combine every value of every axis with every value of the others.
+    /// 2. Remove the combinations that an entry of `exclude` describes.
+    /// 3. Add each entry of `include` to all combinations whose axes it does not contradict; if there are none, it
+    ///   becomes a combination of its own.
     pub(super) fn combinations(&self) -> Vec<Combination> {
         let mut all: Vec<Vec<(String, String)>> = if self.axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
         for (name, values) in &self.axes {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn include_means_what_it_means_on_github() {
-        // The example of GitHub's documentation.
+        // The example from GitHub's documentation.
         let matrix = Matrix {
             axes: vec![
                 ("fruit".to_owned(), vec!["apple".to_owned(), "pear".to_owned()]),

@@ -1,4 +1,4 @@
-//! Entries of a mapping: `<<` merges resolved, keys given twice refused.
+//! Resolves `<<` merges in a mapping and refuses keys that are given twice.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -8,15 +8,18 @@ use super::{
     tree::{Entry, Kind, Node},
 };
 
-/// The key of a merge while its mapping is being read: not a character that YAML admits.
+/// The key that stands for a merge while its mapping is being read. It starts with a character that YAML does not allow
+/// in a file.
 pub(super) const KEY: &str = "\u{0}<<";
 
-/// A list in a list, as Woodpecker has it: `- <<: *paths`. It stays an entry of that name, for whoever reads the list.
+/// Whether this is a list merge as Woodpecker has it: `- <<: *paths`. It stays an entry named `<<`, for the reader of
+/// the list.
 pub(super) fn is_list_merge(written: &[Entry]) -> bool {
     matches!(written, [one] if one.key == KEY && !matches!(one.value.kind, Kind::Map(_)))
 }
 
-/// The entries that a mapping has: its own, each key once, and behind them what it merges and does not say itself.
+/// Returns the entries of a mapping: its own, each key once, then the merged entries whose keys it does not have
+/// itself.
 pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Vec<Entry> {
     let mut own: Vec<Entry> = Vec::with_capacity(written.len());
     let mut at: HashMap<String, usize> = HashMap::with_capacity(written.len());
@@ -53,7 +56,7 @@ pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Ve
     own
 }
 
-/// The mappings that a merge names, those that win first.
+/// Returns the mappings that a merge names, in order of precedence.
 fn sources(merge: &Entry, findings: &mut Findings<'_>) -> Vec<Rc<Node>> {
     let candidates = match &merge.value.kind {
         Kind::List(items) => items.clone(),

@@ -1,7 +1,7 @@
-//! A pipeline as read: sound in itself, not yet tied to an event.
+//! A pipeline as read: valid in itself, not yet tied to an event.
 //!
-//! What a job or a step has whatever the event and the matrix say is kept as the plan's own types, with texts to fill in;
-//! beside them stands what the plan has only once it is known.
+//! Parts of a job or step that do not depend on the event or the matrix are kept as the plan's own types, with texts to
+//! fill in. The fields beside them are what the plan has only once event and matrix are known.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -14,7 +14,7 @@ use super::{filter::Patterns, input::Input, schedule::Schedule, text::Flag};
 pub struct Pipeline {
     pub(super) file: String,
     pub(super) name: String,
-    /// Where the name stands, or the file's beginning.
+    /// The place of the name, or the beginning of the file.
     pub(super) name_at: At,
     pub(super) jobs_at: At,
     pub(super) on: Triggers,
@@ -24,42 +24,42 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The file that it was read from.
+    /// The path of the file that it was read from.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// What its jobs ask for and this version cannot run, by the job's name.
+    /// What its jobs ask for that this version cannot run, by job name.
     pub fn unsupported(&self) -> impl Iterator<Item = (&str, Unsupported)> {
         self.jobs.iter().flat_map(|job| job.unsupported().into_iter().map(|part| (job.name.as_str(), part)))
     }
 
-    /// Its `name`, or else the file's.
+    /// Its `name`, or else the name of its file.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its jobs as written, before the matrix.
+    /// The names of its jobs as written, before the matrix.
     pub fn job_names(&self) -> impl Iterator<Item = &str> {
         self.jobs.iter().map(|job| job.name.as_str())
     }
 
-    /// When it is due by itself.
+    /// The times at which it starts by itself.
     #[must_use]
     pub fn schedules(&self) -> &[Schedule] {
         &self.on.schedules
     }
 
-    /// What may be said when it is started by hand; `None` where that cannot be done.
+    /// The inputs of a manual start; `None` if it cannot be started by hand.
     #[must_use]
     pub fn manual_inputs(&self) -> Option<&[Input]> {
         self.on.manual.as_deref()
     }
 }
 
-/// A place that is kept for findings that only show when a build is planned.
+/// A place that is kept for problems that only show when a build is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct At {
     pub(super) file: String,
@@ -67,7 +67,7 @@ pub(super) struct At {
     pub(super) source: Option<String>,
 }
 
-/// What starts a pipeline.
+/// The events that start a pipeline.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Triggers {
     pub(super) push: Option<Push>,
@@ -76,7 +76,7 @@ pub(super) struct Triggers {
     pub(super) manual: Option<Vec<Input>>,
 }
 
-/// Which pushes start a pipeline. Without `branches` and `tags`: all; with one of them: only that kind of ref.
+/// Which pushes start a pipeline. With neither `branches` nor `tags`: all; with one of them: only that kind of ref.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Push {
     pub(super) branches: Option<Patterns>,
@@ -87,18 +87,18 @@ pub(super) struct Push {
 /// Which pull requests start a pipeline.
 #[derive(Debug, Clone)]
 pub(super) struct PullRequests {
-    /// Those into these branches.
+    /// Patterns for the target branch.
     pub(super) branches: Option<Patterns>,
     pub(super) types: Vec<String>,
     pub(super) paths: Paths,
 }
 
-/// Which changed files matter. Without either: all.
+/// Which changed files matter. With neither pattern list: all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Paths {
-    /// One of the changed files fits.
+    /// At least one changed file has to match.
     pub(super) only: Option<Patterns>,
-    /// One of the changed files fits none of these.
+    /// At least one changed file has to match none of these.
     pub(super) ignore: Option<Patterns>,
 }
 
@@ -108,7 +108,7 @@ impl Paths {
     }
 }
 
-/// `concurrency`.
+/// The `concurrency` of a pipeline.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
     pub(super) group: Template,
@@ -119,74 +119,75 @@ pub(super) struct Group {
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) name: String,
-    /// Where its name stands.
+    /// The place of its name.
     pub(super) at: At,
     pub(super) image_at: At,
-    /// Everything but what follows; key, names and needs are given when it is planned.
+    /// Everything but the fields below; key, names and needs are set when the build is planned.
     pub(super) draft: JobPlan,
-    /// Jobs of the same pipeline, and whether their results do not matter.
+    /// Jobs of the same pipeline, and whether this job runs whatever their results are.
     pub(super) needs: Vec<(String, bool)>,
     pub(super) approval: Option<Template>,
     pub(super) runs_on: BTreeMap<String, Template>,
     pub(super) continue_on_error: Flag,
     pub(super) steps: Vec<Step>,
-    /// What the template is given; nothing for a job that is written out.
+    /// The template's inputs; `None` for a job that uses no template.
     pub(super) with: Option<BTreeMap<String, With>>,
     pub(super) fail_fast: bool,
     pub(super) max_parallel: Option<u32>,
-    /// One job comes of each; a single empty one without a matrix.
+    /// Each combination makes one job; without a matrix there is a single empty one.
     pub(super) combinations: Vec<Combination>,
 }
 
 impl Job {
-    /// What it asks for and this version cannot run.
+    /// What it refers for that this version cannot run.
     pub(super) fn unsupported(&self) -> Vec<Unsupported> {
         self.draft.unsupported(self.steps.iter().map(|step| &step.draft))
     }
 
-    /// How many expressions are put into the texts of the jobs that come of it.
+    /// The number of expressions in the texts of all jobs that it makes.
     pub(super) fn expressions(&self) -> usize {
-        let of = |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();
+        let expressions_in =
+            |text: &Template| text.parts().iter().filter(|part| matches!(part, Part::Expression(_))).count();
         let mut count = 0;
-        self.each_text(|text| count += of(text));
+        self.each_text(|text| count += expressions_in(text));
         count * self.combinations.len()
     }
 
-    /// Whether one of its texts asks for this secret.
-    pub(super) fn asks_for_secret(&self, name: &str) -> bool {
-        let mut asks = false;
+    /// Whether one of its texts refers to this secret.
+    pub(super) fn refers_to_secret(&self, name: &str) -> bool {
+        let mut refers = false;
         self.each_text(|text| {
-            asks |= text.refers().contexts.iter().any(|(context, property)| {
+            refers |= text.refers().contexts.iter().any(|(context, property)| {
                 context == "secrets" && property.as_ref().is_none_or(|property| property == name)
             });
         });
-        asks
+        refers
     }
 
-    fn each_text(&self, mut look: impl FnMut(&Template)) {
-        let mut look = |text: &mut Template| {
-            look(text);
+    fn each_text(&self, mut visit: impl FnMut(&Template)) {
+        let mut visit = |text: &mut Template| {
+            visit(text);
             Ok::<(), Infallible>(())
         };
-        // Only looked at: the copies go.
-        let _ = self.draft.clone().change(&mut look);
+        // The closure changes nothing; the copies are dropped.
+        let _ = self.draft.clone().change(&mut visit);
         for step in &self.steps {
-            let _ = step.draft.clone().change(&mut look);
+            let _ = step.draft.clone().change(&mut visit);
         }
     }
 }
 
-/// The value of a template's input.
+/// The value given to a template's input.
 #[derive(Debug, Clone)]
 pub(super) enum With {
     Known(Value),
-    /// A text, which the input's type still has to take.
+    /// A text that is parsed as the input's type when the build is planned.
     Text(Template, Input),
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    /// Everything but what follows.
+    /// Everything but the fields below.
     pub(super) draft: StepPlan,
     pub(super) name: Option<Template>,
     pub(super) shell: Template,
@@ -194,14 +195,14 @@ pub(super) struct Step {
     pub(super) continue_on_error: Flag,
 }
 
-/// The matrix's values for one job, in the order of its axes.
+/// The matrix values of one job, in the order of its axes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Combination {
     pub(super) values: Vec<(String, String)>,
 }
 
 impl Combination {
-    /// ` (a, b)`, or nothing.
+    /// The suffix of the job's name: ` (a, b)`, or empty without a matrix.
     pub(super) fn suffix(&self) -> String {
         if self.values.is_empty() {
             return String::new();

@@ -1,4 +1,4 @@
-//! Pipelines and an event to the frozen plan. Pure: the same input always makes the same plan.
+//! Makes the frozen plan from pipelines and an event. Pure: the same input always makes the same plan.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,31 +21,32 @@ use super::{
     variables,
 };
 
-/// What a plan needs to know of the repository, besides the event.
+/// What planning needs to know about the repository, besides the event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RepoFacts {
-    /// The whole name, `owner/name` where there is an owner.
+    /// The full name: `owner/name` if there is an owner.
     pub name: String,
-    /// Without credentials: jobs get to see it.
+    /// Without credentials, because jobs can see it.
     pub clone_url: String,
     /// `github`, `gitea`, `forgejo`, `git`, ...
     pub forge: String,
     pub default_branch: Option<String>,
-    /// Paths of the files that the event changed, from the repository's root; nothing where that is not known, and then
-    /// every filter of paths lets it pass. Asked for by [`Checked::asks_for_changes`](super::Checked::asks_for_changes).
+    /// Paths of the files that the event changed, from the repository's root. `None` if they are not known; then every
+    /// path filter lets the event pass. Needed if [`Checked::asks_for_changes`](super::Checked::asks_for_changes) says
+    /// so.
     pub changed_files: Option<Vec<String>>,
 }
 
-/// What an event becomes.
+/// The result of planning an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Planned {
     /// Jobs to run.
     Build(BuildPlan),
-    /// No pipeline is meant; why, file by file. Empty where there are no files.
+    /// No pipeline matches; the reason for each file. Empty if there are no files.
     Nothing(Vec<NoMatch>),
     /// The files have errors, or ask for more than a build may have.
     Broken(Vec<Diagnostic>),
-    /// What was asked for by hand cannot be: an input is missing, or is not of its type.
+    /// A manual start is refused: an input is missing or does not have its type.
     Refused(String),
 }
 
@@ -63,7 +64,7 @@ impl fmt::Display for NoMatch {
     }
 }
 
-/// Why a pipeline that is sound in itself cannot be planned for an event.
+/// Why a valid pipeline cannot be planned for an event.
 struct Unplannable {
     code: Code,
     at: At,
@@ -76,7 +77,7 @@ impl Unplannable {
         Self { code, at: at.clone(), message: message.into(), help: Some(help.to_owned()) }
     }
 
-    /// An expression whose value turned out to be another than it could be.
+    /// The error for an expression whose value the checks did not foresee.
     fn no_value(at: &At, what: &str, error: &EvalError) -> Self {
         Self::new(
             Code::NoValue,
@@ -99,7 +100,7 @@ impl Unplannable {
     }
 }
 
-/// The plan of all `pipelines` that `event` starts.
+/// Plans all `pipelines` that `event` starts.
 pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts, most_jobs: usize) -> Planned {
     let mut unmatched = Vec::new();
     let mut started: Vec<&Pipeline> = Vec::new();
@@ -157,7 +158,7 @@ fn plan_pipeline(
         .into_iter()
         .map(|(name, value)| (name, value.into()))
         .collect();
-    let own = filled(&pipeline.env, known)
+    let own = fill_env(&pipeline.env, known)
         .map_err(|error| Unplannable::no_value(&pipeline.name_at, "`env` of the pipeline", &error))?;
     env.extend(own);
     let with_env = Fixed::new(known, &env, pipeline.env.keys()).values;
@@ -166,15 +167,15 @@ fn plan_pipeline(
         Some(group) => {
             let failed = |error: &EvalError| Unplannable::no_value(&group.at, "`concurrency`", error);
             let name = group.group.evaluate(&with_env).map_err(|error| failed(&error))?;
-            let cancel = asked(&group.cancel_in_progress, &with_env).map_err(|error| failed(&error))?;
-            // An empty group would be shared by everything that has nothing to say.
+            let cancel = evaluate_flag(&group.cancel_in_progress, &with_env).map_err(|error| failed(&error))?;
+            // An empty name makes no group: everything whose expression is empty would share it.
             (!name.trim().is_empty()).then_some(Concurrency { group: name, cancel_in_progress: cancel })
         }
     };
-    let around = Around { pipeline, env: &env, concurrency: concurrency.as_ref() };
+    let planner = PipelinePlanner { pipeline, env: &env, concurrency: concurrency.as_ref() };
     for job in &pipeline.jobs {
         for combination in &job.combinations {
-            let planned = around.job(job, combination, &contexts::of_job(known, combination))?;
+            let planned = planner.plan_job(job, combination, &contexts::of_job(known, combination))?;
             let size = size(&planned);
             if size > limits::JOB_BYTES * 2 {
                 let message = format!("the job `{}` has more than {} KiB", planned.name, limits::JOB_BYTES * 2 / 1024);
@@ -197,25 +198,25 @@ fn plan_pipeline(
 const LONG_SCRIPTS: &str = "put long scripts into files of the repository and run those";
 
 /// What the jobs of one pipeline have in common.
-struct Around<'a> {
+struct PipelinePlanner<'a> {
     pipeline: &'a Pipeline,
-    /// `CI_*` and the pipeline's own.
+    /// `CI_*` and the pipeline's own `env`.
     env: &'a BTreeMap<String, Template>,
     concurrency: Option<&'a Concurrency>,
 }
 
-impl Around<'_> {
-    fn key(&self, job: &str) -> String {
+impl PipelinePlanner<'_> {
+    fn job_key(&self, job: &str) -> String {
         format!("{}/{job}", self.pipeline.name)
     }
 
-    /// A need means every job that comes of its matrix.
+    /// Returns the needs of a job; a need of a job with a matrix means all jobs that the matrix makes.
     fn needs(&self, job: &Job) -> Vec<Need> {
         let mut needs = Vec::new();
         for (name, optional) in &job.needs {
             let Some(other) = self.pipeline.jobs.iter().find(|other| other.name == *name) else { continue };
             needs.extend(other.combinations.iter().map(|combination| Need {
-                key: self.key(&format!("{name}{}", combination.suffix())),
+                key: self.job_key(&format!("{name}{}", combination.suffix())),
                 job: name.clone(),
                 optional: *optional,
             }));
@@ -223,7 +224,7 @@ impl Around<'_> {
         needs
     }
 
-    fn job(&self, job: &Job, combination: &Combination, known: &Values) -> Result<JobPlan, Unplannable> {
+    fn plan_job(&self, job: &Job, combination: &Combination, known: &Values) -> Result<JobPlan, Unplannable> {
         let name = format!("{}{}", job.name, combination.suffix());
         let failed = |error: &EvalError| Unplannable::no_value(&job.at, &format!("the job `{name}`"), error);
         let mut known = known.clone();
@@ -237,7 +238,7 @@ impl Around<'_> {
 
         let mut plan = job.draft.clone();
         plan.env = self.env.clone();
-        plan.env.extend(filled(&job.draft.env, &of_job).map_err(|error| failed(&error))?);
+        plan.env.extend(fill_env(&job.draft.env, &of_job).map_err(|error| failed(&error))?);
         let fixed = Fixed::new(&known, &plan.env, self.pipeline.env.keys().chain(job.draft.env.keys()));
         let env = std::mem::take(&mut plan.env);
         plan.change_own(&mut |text: &mut Template| fill(text, &fixed)).map_err(|error| failed(&error))?;
@@ -248,7 +249,7 @@ impl Around<'_> {
         for text in of_services.chain([&mut plan.image]) {
             fill_script(text, &fixed).map_err(|error| failed(&error))?;
         }
-        // What steps ask of `env` is what the steps before them have made of it.
+        // `env` is not filled in here: its value in `outputs` is the one that the steps have left.
         for text in plan.outputs.values_mut() {
             fill(text, &known).map_err(|error| failed(&error))?;
         }
@@ -260,7 +261,7 @@ impl Around<'_> {
         for (label, value) in &job.runs_on {
             plan.runs_on.insert(label.clone(), value.evaluate(&fixed).map_err(|error| failed(&error))?);
         }
-        plan.continue_on_error = asked(&job.continue_on_error, &fixed).map_err(|error| failed(&error))?;
+        plan.continue_on_error = evaluate_flag(&job.continue_on_error, &fixed).map_err(|error| failed(&error))?;
         for image in plan.images() {
             let Some(known) = image.as_known() else { continue };
             if let Err(bad) = ImageRef::parse(known) {
@@ -271,7 +272,7 @@ impl Around<'_> {
             }
         }
         plan.scripts_judged = true;
-        plan.key = self.key(&name);
+        plan.key = self.job_key(&name);
         plan.pipeline.clone_from(&self.pipeline.name);
         plan.job.clone_from(&job.name);
         plan.name = name;
@@ -280,20 +281,21 @@ impl Around<'_> {
             .then_some(MatrixGroup { fail_fast: job.fail_fast, max_parallel: job.max_parallel });
         plan.needs = self.needs(job);
         plan.concurrency = self.concurrency.cloned();
-        plan.known = contexts::asked_for(&mut plan, &known);
+        plan.known = contexts::referenced_values(&mut plan, &known);
         Ok(plan)
     }
 }
 
-/// What is known when a job is planned, with those of its variables whose values are.
+/// The values that are known when a job is planned, including the variables whose values are known by then.
 struct Fixed {
     values: Values,
-    /// Variables whose values are not.
+    /// Variables whose values are not known yet.
     late: BTreeSet<String>,
 }
 
 impl Fixed {
-    /// `names` are the file's own variables around a text; of all others only one is the same everywhere.
+    /// `names` are the variables that the file itself defines around a text. Of all other variables, only
+    /// `CI_WORKSPACE` is the same in every job.
     fn new<'n>(known: &Values, env: &BTreeMap<String, Template>, names: impl Iterator<Item = &'n String>) -> Self {
         let mut late = BTreeSet::new();
         let mut variables = BTreeMap::new();
@@ -312,7 +314,7 @@ impl Fixed {
         Self { values, late }
     }
 
-    /// The same within a step that has these variables.
+    /// Adds the variables of a step.
     fn within(&self, env: &BTreeMap<String, Template>) -> Self {
         let mut values = self.values.clone();
         let mut late = self.late.clone();
@@ -389,7 +391,7 @@ fn plan_step(
     };
     plan.shell = step.shell.evaluate(fixed)?;
     plan.user = step.user.as_ref().map(|user| user.evaluate(fixed)).transpose()?;
-    plan.continue_on_error = asked(&step.continue_on_error, fixed)?;
+    plan.continue_on_error = evaluate_flag(&step.continue_on_error, fixed)?;
     let own = std::mem::take(&mut plan.env);
     plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
     if plan.run.is_none() {
@@ -413,21 +415,21 @@ fn fill_script(text: &mut Template, known: &dyn Context) -> Result<(), EvalError
     Ok(())
 }
 
-fn filled(env: &BTreeMap<String, Template>, known: &Values) -> Result<BTreeMap<String, Template>, EvalError> {
+fn fill_env(env: &BTreeMap<String, Template>, known: &Values) -> Result<BTreeMap<String, Template>, EvalError> {
     env.iter().map(|(name, value)| Ok((name.clone(), value.fill(known)?))).collect()
 }
 
-fn asked(flag: &Flag, known: &dyn Context) -> Result<bool, EvalError> {
+fn evaluate_flag(flag: &Flag, known: &dyn Context) -> Result<bool, EvalError> {
     match flag {
         Flag::Is(value) => Ok(*value),
-        Flag::Asks(expression) => Ok(evaluate(expression, known)?.is_truthy()),
+        Flag::Expression(expression) => Ok(evaluate(expression, known)?.is_truthy()),
     }
 }
 
-/// Characters of a step's name that nobody wrote.
+/// Limit for the characters of a step's default name.
 const DEFAULT_NAME_CHARS: usize = 60;
 
-/// The script's first line that says something, or a plugin's image.
+/// Returns the first line of the script that is not empty, or the image of a plugin.
 fn default_name(step: &StepPlan) -> String {
     match (&step.run, &step.image) {
         (None, Some(image)) => short_line(&image.shown()),

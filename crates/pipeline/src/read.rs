@@ -1,6 +1,6 @@
-//! Tree to pipeline: what every key means. One file below for each kind of mapping.
+//! Reads the tree of a file into a pipeline: what each key means. One submodule for each kind of mapping.
 //!
-//! A reader says everything that is wrong with its part and goes on; `None` means that it said something.
+//! A reader reports everything that is wrong with its part and goes on; `None` means that it has reported an error.
 
 mod advice;
 mod env;
@@ -20,14 +20,14 @@ use longshore_core::Template;
 
 use super::{
     code::Code,
-    fields::{Fields, named},
+    fields::{Fields, named_entries},
     findings::Findings,
     graph,
     input::{self as inputs, Input, InputKind},
     keys, limits,
     model::{At, Group, Job, Pipeline},
     scalar::{check_length, duration, filled},
-    scope::{Names, Stands, Taint},
+    scope::{Names, Position, Taint},
     source::Place,
     templates::{Expanded, Library},
     text::{self, Flag},
@@ -36,7 +36,7 @@ use super::{
 
 /// Reads a file's tree.
 pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Findings<'_>) -> Option<Pipeline> {
-    let top = Fields::of(root, &keys::PIPELINE, findings)?;
+    let top = Fields::read(root, &keys::PIPELINE, findings)?;
     let beginning = Place::new(root.place.start, root.place.start + 1);
 
     let name = name(&top, beginning, findings);
@@ -52,7 +52,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         }
     }
     let env = match top.get("env") {
-        Some(node) => env::read(node, Stands::Pipeline, &names, findings),
+        Some(node) => env::read(node, Position::Pipeline, &names, findings),
         None => Some(env::Env::default()),
     };
     names.add_env(env.as_ref());
@@ -60,7 +60,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         Some(node) => Defaults::read(node, &names, findings),
         None => Some(Defaults::default()),
     };
-    let concurrency = wanted(top.get("concurrency").map(|node| concurrency(node, &names, findings)));
+    let concurrency = valid_or_absent(top.get("concurrency").map(|node| concurrency(node, &names, findings)));
 
     let Some(jobs_entry) = top.entry("jobs") else {
         if top.is_misnamed("jobs", &keys::PIPELINE) {
@@ -75,7 +75,8 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         return None;
     };
     let jobs_at = at(jobs_entry.key_place, findings);
-    let entries = named(&jobs_entry.value, "`jobs`", "build: { image: debian:12, steps: [{ run: make }] }", findings)?;
+    let entries =
+        named_entries(&jobs_entry.value, "`jobs`", "build: { image: debian:12, steps: [{ run: make }] }", findings)?;
     if entries.is_empty() {
         findings.error(
             Code::Empty,
@@ -95,7 +96,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         .zip(&expanded)
         .map(|(entry, expanded)| {
             let node = expanded.as_ref().map(|expanded| &*expanded.node);
-            (entry.key.clone(), job::Head::of(node, &names))
+            (entry.key.clone(), job::Head::read(node, &names))
         })
         .collect();
     let around = job::Surroundings {
@@ -142,7 +143,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
     Some(Pipeline { file, name, name_at, jobs_at, on: on?, env: env?, concurrency: concurrency?, jobs })
 }
 
-/// The inputs that a template declares.
+/// Reads the inputs that a template declares.
 pub(super) fn inputs(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Vec<Input>> {
     input::read_all(entries, findings)
 }
@@ -164,15 +165,15 @@ fn at(place: Place, findings: &Findings<'_>) -> At {
     }
 }
 
-/// `concurrency: deploy`, or a group and what becomes of a build that has it.
+/// Reads `concurrency: deploy`, or a mapping with a group and `cancel-in-progress`.
 fn concurrency(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Group> {
     if !matches!(node.kind, Kind::Map(_)) {
-        let group = step::one_line(node, "`concurrency`", Stands::Pipeline, names, findings)?;
+        let group = step::one_line(node, "`concurrency`", Position::Pipeline, names, findings)?;
         return Some(Group { group, cancel_in_progress: Flag::Is(false), at: at(node.place, findings) });
     }
-    let fields = Fields::of(node, &keys::CONCURRENCY, findings)?;
+    let fields = Fields::read(node, &keys::CONCURRENCY, findings)?;
     let group = match fields.get("group") {
-        Some(node) => step::one_line(node, "`group`", Stands::Pipeline, names, findings).zip(Some(node.place)),
+        Some(node) => step::one_line(node, "`group`", Position::Pipeline, names, findings).zip(Some(node.place)),
         None => {
             if !fields.is_misnamed("group", &keys::CONCURRENCY) {
                 let help = "write `group: deploy`";
@@ -189,7 +190,7 @@ fn concurrency(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Optio
     Some(Group { group, cancel_in_progress: cancel_in_progress?, at: at(place, findings) })
 }
 
-/// The pipeline's name and where it comes from.
+/// Returns the pipeline's name and the place that it comes from.
 fn name(top: &Fields<'_>, beginning: Place, findings: &mut Findings<'_>) -> Option<(String, Place)> {
     let (name, place, what) = match top.get("name") {
         Some(node) => (filled(node, "`name`", findings)?.to_owned(), node.place, "a pipeline's name"),
@@ -212,14 +213,14 @@ fn name(top: &Fields<'_>, beginning: Place, findings: &mut Findings<'_>) -> Opti
     check_length(&name, place, what, findings).then_some((name, place))
 }
 
-/// `.longshore/ci.yml` is `ci`; `.longshore.yml` is `longshore`.
+/// The default name of a file: `.longshore/ci.yml` is `ci`, `.longshore.yml` is `longshore`.
 fn stem(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = file.strip_suffix(".yml").or_else(|| file.strip_suffix(".yaml")).unwrap_or(file);
     stem.trim_start_matches('.').to_owned()
 }
 
-/// What jobs and steps take that say nothing themselves.
+/// The values of jobs and steps that set none themselves.
 #[derive(Debug, Default)]
 struct Defaults {
     image: Option<Template>,
@@ -230,26 +231,26 @@ struct Defaults {
 
 impl Defaults {
     fn read(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
-        let fields = Fields::of(node, &keys::DEFAULTS, findings)?;
-        let image = fields.get("image").map(|node| job::image(node, Stands::PlannedImage, names, &[], findings));
+        let fields = Fields::read(node, &keys::DEFAULTS, findings)?;
+        let image = fields.get("image").map(|node| job::image(node, Position::PlannedImage, names, &[], findings));
         let shell = fields.get("shell").map(|node| step::shell(node, names, findings));
         let working_directory = fields
             .get("working-directory")
-            .map(|node| step::one_line(node, "`working-directory`", Stands::PlannedScript, names, findings));
+            .map(|node| step::one_line(node, "`working-directory`", Position::PlannedScript, names, findings));
         let timeout_ms = fields.get("timeout").map(|node| duration(node, "`timeout`", findings));
-        // An outer `None` says that the key is absent, an inner one that it is wrong.
+        // An outer `None` means that the key is absent, an inner one that its value is wrong.
         Some(Self {
-            image: wanted(image)?,
-            shell: wanted(shell)?,
-            working_directory: wanted(working_directory)?,
-            timeout_ms: wanted(timeout_ms)?,
+            image: valid_or_absent(image)?,
+            shell: valid_or_absent(shell)?,
+            working_directory: valid_or_absent(working_directory)?,
+            timeout_ms: valid_or_absent(timeout_ms)?,
         })
     }
 }
 
-/// From "absent, wrong or right" to "wrong, or absent or right".
+/// Turns "absent, wrong or right" into "wrong, or absent or right".
 #[expect(clippy::option_option, reason = "a key may be absent, wrong or right")]
-fn wanted<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+fn valid_or_absent<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     match read {
         None => Some(None),
         Some(None) => None,

@@ -1,11 +1,11 @@
-//! Findings for people, for programs, and for forges that read SARIF.
+//! Prints findings for people, for programs, and for forges that read SARIF.
 
 use longshore_core::{Diagnostic, Severity};
 use serde_json::{Value, json};
 
 use super::code::Code;
 
-/// As a person reads them in a terminal, with a count at the end; empty where nothing was found.
+/// Findings for a terminal, with a count at the end; empty if there are none.
 #[must_use]
 pub fn human(diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
@@ -20,20 +20,20 @@ pub fn human(diagnostics: &[Diagnostic]) -> String {
     out
 }
 
-/// `2 errors, 1 warning`; nothing where nothing was found.
+/// Counts the findings: `2 errors, 1 warning`; `None` if there are none.
 fn count(diagnostics: &[Diagnostic]) -> Option<String> {
-    let of = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
+    let count_of = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
     let counted = |count: usize, word: &str| match count {
         0 => None,
         1 => Some(format!("1 {word}")),
         many => Some(format!("{many} {word}s")),
     };
-    let parts = [counted(of(Severity::Error), "error"), counted(of(Severity::Warning), "warning")];
+    let parts = [counted(count_of(Severity::Error), "error"), counted(count_of(Severity::Warning), "warning")];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// `[{file, line, column, code, severity, message, help}]`, lines and columns from 1, columns in characters.
+/// `[{file, line, column, code, severity, message, help}]`; lines and columns count from 1, columns in characters.
 #[must_use]
 pub fn json(diagnostics: &[Diagnostic]) -> String {
     let list: Vec<Value> = diagnostics
@@ -111,7 +111,7 @@ const fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// A path as a relative reference: whatever a URI cannot hold is escaped.
+/// A path as a relative reference, with the characters escaped that a URI cannot hold.
 fn uri(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

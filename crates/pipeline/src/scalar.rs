@@ -1,4 +1,4 @@
-//! Single values: texts, booleans, durations and names, each with its own complaint.
+//! Reads single values: texts, booleans, durations and names, each with its own error message.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::{
     tree::{Kind, Node, Scalar},
 };
 
-/// A text where one is expected. Numbers and booleans are taken as they are written.
+/// Reads a text. Numbers and booleans are taken as they are written.
 pub(super) fn text<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {
     match &node.kind {
         Kind::Scalar(scalar) if scalar.is_null() => {
@@ -26,7 +26,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) 
     }
 }
 
-/// Like [`text`], and not empty either.
+/// Like [`text`], and refuses an empty text.
 pub(super) fn filled<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {
     let found = text(node, what, findings)?;
     if found.trim().is_empty() {
@@ -36,12 +36,12 @@ pub(super) fn filled<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>
     Some(found)
 }
 
-/// A text that may be nothing at all, which is the empty text.
+/// Like [`text`], and takes a missing value as the empty text.
 pub(super) fn text_or_empty<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {
     if node.is_null() { Some("") } else { text(node, what, findings) }
 }
 
-/// `true` or `false`.
+/// Reads `true` or `false`.
 pub(super) fn boolean(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<bool> {
     let Kind::Scalar(scalar) = &node.kind else {
         wrong(node, what, "`true` or `false`", findings);
@@ -64,7 +64,7 @@ pub(super) fn boolean(node: &Node, what: &str, findings: &mut Findings<'_>) -> O
     found
 }
 
-/// A length of time, in milliseconds.
+/// Reads a duration, in milliseconds.
 pub(super) fn duration(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<u64> {
     let found = text(node, what, findings)?;
     match duration::parse(found) {
@@ -84,7 +84,7 @@ pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     }
 }
 
-/// Whether `name` is one for jobs and axes: letters, digits, `-` and `_`, beginning with a letter or digit.
+/// Whether `name` is valid for jobs and axes: letters, digits, `-` and `_`, beginning with a letter or digit.
 pub(super) fn check_name(name: &str, place: Place, what: &str, findings: &mut Findings<'_>) -> bool {
     let fits = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());

@@ -1,4 +1,4 @@
-//! `schedule`: when a pipeline is due by itself.
+//! `schedule`: the times at which a pipeline starts by itself.
 
 use croner::{
     Cron,
@@ -12,15 +12,16 @@ use longshore_core::Timestamp;
 pub struct Schedule {
     pub(super) written: String,
     pub(super) cron: Cron,
-    /// The zone's name: `UTC` where none was written.
+    /// The zone's name; `UTC` if none was written.
     pub(super) zone: String,
     pub(super) timezone: TimeZone,
-    /// The branch to build; the default branch without one.
+    /// The branch to build; `None` means the default branch.
     pub(super) branch: Option<String>,
 }
 
 impl Schedule {
-    /// Of a `cron` and a zone's name that were read from a pipeline before; nothing where this version takes them no more.
+    /// Makes a schedule of a `cron` and a zone's name that were read from a pipeline before. `None` if this version no
+    /// longer accepts them.
     #[must_use]
     pub fn of(cron: &str, timezone: &str) -> Option<Self> {
         Some(Self {
@@ -32,7 +33,7 @@ impl Schedule {
         })
     }
 
-    /// The `cron` as it stands in the pipeline: what the event of its build names.
+    /// The `cron` as written in the pipeline, which the event of its build names.
     #[must_use]
     pub fn cron(&self) -> &str {
         &self.written
@@ -44,33 +45,37 @@ impl Schedule {
         &self.zone
     }
 
-    /// The branch to build; the repository's default branch without one.
+    /// The branch to build; `None` means the repository's default branch.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
     }
 
-    /// The first moment after `after` when it is due, by the clocks of its time zone. Never again: nothing.
+    /// The first time after `after` at which it is due, by the clocks of its time zone; `None` if it is never due
+    /// again.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let next = self.cron.find_next_occurrence(&self.here(after)?, false).ok()?;
+        let next = self.cron.find_next_occurrence(&self.in_zone(after)?, false).ok()?;
         Some(Timestamp::from_millis(next.timestamp().as_millisecond()))
     }
 
-    /// The last moment until `until` when it was due; `until` itself may be one.
+    /// The last time at or before `until` at which it was due.
     #[must_use]
     pub fn last_until(&self, until: Timestamp) -> Option<Timestamp> {
-        let last = self.cron.find_previous_occurrence(&self.here(until)?, true).ok()?;
+        let last = self.cron.find_previous_occurrence(&self.in_zone(until)?, true).ok()?;
         Some(Timestamp::from_millis(last.timestamp().as_millisecond()))
     }
 
-    fn here(&self, at: Timestamp) -> Option<jiff_zones::Zoned> {
+    fn in_zone(&self, at: Timestamp) -> Option<jiff_zones::Zoned> {
         let at = jiff_zones::Timestamp::from_millisecond(at.as_millis()).ok()?;
         Some(jiff_zones::Zoned::new(at, self.timezone.clone()))
     }
 }
 
-/// Reads `0 3 * * *`: minute, hour, day of the month, month, day of the week. The error says what is wrong.
+/// Parses `0 3 * * *`: minute, hour, day of the month, month, day of the week.
+///
+/// # Errors
+/// Says what is wrong.
 pub(super) fn parse_cron(text: &str) -> Result<Cron, String> {
     let fields = text.split_whitespace().count();
     if !text.starts_with('@') && fields != 5 {
@@ -81,13 +86,13 @@ pub(super) fn parse_cron(text: &str) -> Result<Cron, String> {
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
     parser.parse(text).map_err(|error| {
-        // `Component error: Number out of bounds.`
+        // The library says `Component error: Number out of bounds.`
         let reason = error.to_string();
         reason.rsplit(": ").next().unwrap_or(&reason).trim_end_matches('.').to_lowercase()
     })
 }
 
-/// The zone of a name such as `Europe/Madrid`, out of the database that is part of the program.
+/// Finds a zone such as `Europe/Madrid` in the database that is built into the program.
 pub(super) fn parse_timezone(name: &str) -> Option<TimeZone> {
     jiff_zones::tz::db().get(name).ok()
 }

@@ -1,5 +1,6 @@
-//! The JSON Schema of a pipeline file, for editors. Hand-kept types beside the readers: a test compares their keys with
-//! those that the readers know, and `schema/longshore.schema.json` with what comes out here.
+//! The JSON Schema of a pipeline file, for editors. Its types are written by hand beside the readers: one test compares
+//! their keys with those that the readers know, another compares `schema/longshore.schema.json` with the output of this
+//! module.
 #![expect(dead_code, reason = "these types are only ever described, never made")]
 
 mod job;
@@ -25,26 +26,26 @@ pub fn json_schema() -> Value {
     schema.to_value()
 }
 
-/// A pipeline: one file, `.longshore.yml` or one of `.longshore/`.
+/// A pipeline: one file, `.longshore.yml` or one in `.longshore/`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 struct Pipeline {
-    /// What people read; the file's name without it.
+    /// The name that people read; by default the file's name.
     name: Option<Name>,
-    /// What starts the pipeline. Every push, every pull request and every start by hand do without it.
+    /// The events that start the pipeline; by default every push, every pull request and every manual start.
     on: Option<On>,
     /// Environment variables of every step of every job.
     env: Option<Env>,
-    /// What jobs and steps take that say nothing themselves.
+    /// Defaults for the jobs and steps of this file.
     defaults: Option<Defaults>,
-    /// Of the builds of a repository, one at a time has the group.
+    /// Lets one build of the repository at a time have the group.
     concurrency: Option<Concurrency>,
-    /// The jobs by name. They run at the same time, but for their `needs`.
+    /// The jobs by name. They run in parallel, except for their `needs`.
     #[schemars(extend("propertyNames" = { "pattern": NAME }, "minProperties" = 1))]
     jobs: BTreeMap<String, Job>,
 }
 
-/// A group that one build at a time has.
+/// A group that one build at a time can have.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 enum Concurrency {
@@ -52,17 +53,17 @@ enum Concurrency {
     Group(Group),
 }
 
-/// A group that one build at a time has, and what becomes of the one that has it.
+/// A group that one build at a time can have, and what happens to the build that has it.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 struct Group {
-    /// Its name: `deploy-${{ event.branch }}`.
+    /// The group's name: `deploy-${{ event.branch }}`.
     group: Text,
-    /// Whether a newer build cancels the one that has the group; it waits without this.
+    /// Whether a newer build cancels the build that has the group; by default it waits.
     cancel_in_progress: Option<Flag>,
 }
 
-/// What jobs and steps take that say nothing themselves.
+/// Defaults for the jobs and steps of this file.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 struct Defaults {
@@ -95,7 +96,7 @@ mod tests {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/longshore.schema.json");
             std::fs::write(path, format!("{made:#}\n")).unwrap();
         } else {
-            assert_eq!(committed, made, "run the scheduler's tests with UPDATE_SCHEMA=1");
+            assert_eq!(committed, made, "run the tests of longshore-pipeline with UPDATE_SCHEMA=1");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an expression may refer to where it stands, and whose values may not get into a script.
+//! What an expression may refer to, depending on where it is written, and which values must not get into a script.
 
 mod missing;
 
@@ -14,18 +14,18 @@ use longshore_core::{
     template::Part,
 };
 
-/// Where a text stands: that decides who fills it in, and so what it may ask for.
+/// The kind of place where a text is written. It decides who fills the text in, and so what the text may refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Stands {
+pub(super) enum Position {
     /// `env`, `defaults` and `concurrency` of the pipeline: filled in when the build is planned, the same for all jobs.
     Pipeline,
     /// Keys of a job and of its steps that have to be known when the build is planned.
     Planned,
-    /// `shell` and `working-directory` that have to be known then.
+    /// `shell` and `working-directory` that have to be known when the build is planned.
     PlannedScript,
     /// `image` in `defaults`.
     PlannedImage,
-    /// Keys of a job: filled in when its needs are over.
+    /// Keys of a job: filled in when its needs have ended.
     Job,
     /// `image` of a job and of its services.
     JobImage,
@@ -36,7 +36,7 @@ pub(super) enum Stands {
     JobIf,
     /// Keys of a cache: filled in when the workspace has its files.
     CacheKey,
-    /// `run` of a step: filled in by the agent when its turn comes.
+    /// `run` of a step: filled in by the agent when the step's turn comes.
     Script,
     /// `working-directory`, `entrypoint` and `command` of a step.
     Argument,
@@ -45,21 +45,22 @@ pub(super) enum Stands {
     /// `env` and `with` of a step.
     StepEnv,
     StepIf,
-    /// `outputs` of a job: filled in when its steps are over.
+    /// `outputs` of a job: filled in when its steps have ended.
     Outputs,
 }
 
-/// What a text becomes into which only what the file says may be put, and what is closed: numbers, booleans, choices, results.
+/// What a restricted text becomes. Only what the file itself says may be put into it, and values from a closed set:
+/// numbers, booleans, choices, results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Becomes {
     Script,
-    /// A program's name, arguments or place.
+    /// A program's name, arguments or directory.
     Argument,
     Image,
 }
 
-impl Stands {
-    /// Nothing where any text may stand.
+impl Position {
+    /// `None` for a place that takes any text.
     pub(super) const fn becomes(self) -> Option<Becomes> {
         match self {
             Self::Script => Some(Becomes::Script),
@@ -78,17 +79,17 @@ impl Stands {
     }
 }
 
-/// Whose value may get into a text.
+/// Who may have written a value that gets into a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Taint {
-    /// Of a program, of whoever starts the build, or of the server: nobody who wrote the file.
+    /// A program, the person who starts the build, or the server: anyone but the authors of the file.
     Elsewhere,
-    /// Of somebody who may push or open a pull request, or only name a branch.
+    /// Somebody who can push, open a pull request, or only name a branch.
     Outsider,
     Secret,
 }
 
-/// Values of the event that outsiders write, and where a step finds each in its environment.
+/// Values of the event that outsiders write, and the environment variable in which a step finds each.
 const OUTSIDERS: &[(&str, &str)] = &[
     ("event.branch", "CI_COMMIT_BRANCH"),
     ("event.tag", "CI_COMMIT_TAG"),
@@ -103,7 +104,7 @@ const OUTSIDERS: &[(&str, &str)] = &[
     ("event.target-branch", "CI_COMMIT_TARGET_BRANCH"),
 ];
 
-/// More values that the file does not say, and where a step finds each in its environment.
+/// More values that the file does not say, and the environment variable in which a step finds each.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("event.action", "CI_PIPELINE_EVENT_REASON"),
     ("repo.name", "CI_REPO"),
@@ -115,10 +116,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("build.url", "CI_PIPELINE_URL"),
 ];
 
-/// The one variable that says the same in every job.
+/// The one variable that has the same value in every job.
 pub(super) const WORKSPACE: &str = "CI_WORKSPACE";
 
-/// Names of contexts that people write by other systems' habit.
+/// Names of contexts in other systems, and what they are called here.
 pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("github.ref_name", "event.branch"),
     ("github.head_ref", "event.source-branch"),
@@ -143,7 +144,7 @@ pub(super) const FOREIGN: &[(&str, &str)] = &[
     ("pipeline", "build"),
 ];
 
-/// What `event` has. Whatever an event does not have is nothing.
+/// The properties of `event`. A property that an event does not have is empty.
 fn event() -> Type {
     let mut entries = BTreeMap::new();
     for key in [
@@ -180,9 +181,9 @@ fn repo() -> Type {
 /// The values of a job's matrix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MatrixNames {
-    /// The job has none.
+    /// The job has no matrix.
     None,
-    /// It cannot be read, so that anything may be in it.
+    /// The matrix cannot be read, so it may contain anything.
     Broken,
     Of(Vec<String>),
 }
@@ -190,38 +191,39 @@ pub(super) enum MatrixNames {
 /// The names that are known around a job, or around a pipeline.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Whether these are a job's.
+    /// Whether these are the names of a job.
     in_job: bool,
-    /// The pipeline's, or the template's.
+    /// The inputs of the pipeline, or of the template.
     inputs: Option<BTreeMap<String, Type>>,
-    /// Whether the job comes of a template: then `inputs` are the template's, and the pipeline's file has none.
+    /// Whether the job comes from a template: then `inputs` are the template's, and texts of the pipeline's file cannot
+    /// use any.
     in_template: bool,
     matrix: MatrixNames,
     needs: Option<BTreeMap<String, Type>>,
-    /// Variables of pipeline and job that are known when the build is planned; nothing where they cannot be read.
+    /// Variables of the pipeline and the job that are known when the build is planned; `None` if they cannot be read.
     env: Option<BTreeMap<String, Type>>,
-    /// Variables of the file around a text, those of a step too.
+    /// Variables that the file defines around a text, including those of a step.
     variables: BTreeSet<String>,
-    /// Those of them whose values are not known when the build is planned.
+    /// Those of `variables` whose values are not known when the build is planned.
     late: BTreeSet<String>,
-    /// By their names in the store.
+    /// Secrets by their names in the store.
     secrets: Option<BTreeMap<String, Type>>,
     steps: BTreeMap<String, Type>,
     /// The other jobs of the pipeline, and the ids of all steps of the job.
     jobs: Rc<[Rc<str>]>,
     ids: Rc<[Rc<str>]>,
-    /// Paths of values that are not what they seem: `env.TITLE` that holds an outsider's.
+    /// Paths that hold tainted values although they look harmless, such as `env.TITLE` with an outsider's text.
     tainted: BTreeMap<String, Taint>,
-    scopes: RefCell<HashMap<(Stands, bool), Rc<Scope>>>,
+    scopes: RefCell<HashMap<(Position, bool), Rc<Scope>>>,
 }
 
-/// How an id of `steps` looks.
+/// The type of an entry of `steps`.
 pub(super) fn step_type() -> Type {
     let outputs = Type::Map(Box::new(Type::Text));
     Type::record([("outputs", outputs), ("outcome", Type::Text), ("conclusion", Type::Text)])
 }
 
-/// How a job of `needs` looks; with outputs that nobody can read, any will do.
+/// The type of an entry of `needs`; if the outputs cannot be read, every name is allowed.
 pub(super) fn need_type(outputs: Option<&[String]>) -> Type {
     let outputs = match outputs {
         Some(names) => Type::record(names.iter().map(|name| (name.as_str(), Type::Text))),
@@ -231,7 +233,7 @@ pub(super) fn need_type(outputs: Option<&[String]>) -> Type {
 }
 
 impl Names {
-    /// Around the jobs.
+    /// The names that are known outside of the jobs.
     pub(super) fn of_pipeline(inputs: Option<BTreeMap<String, Type>>) -> Self {
         Self {
             in_job: false,
@@ -251,7 +253,7 @@ impl Names {
         }
     }
 
-    /// Around one job of that pipeline.
+    /// The names that are known in one job of that pipeline.
     pub(super) fn of_job(&self, matrix: MatrixNames) -> Self {
         Self { in_job: true, matrix, scopes: RefCell::default(), ..self.clone() }
     }
@@ -263,20 +265,20 @@ impl Names {
         self.scopes.get_mut().clear();
     }
 
-    /// The job's needs cannot be read.
-    pub(super) fn any_need(&mut self) {
+    /// Allows any need, because the job's needs cannot be read.
+    pub(super) fn allow_any_need(&mut self) {
         self.needs = None;
         self.scopes.get_mut().clear();
     }
 
-    /// The job's secrets cannot be read.
-    pub(super) fn any_secret(&mut self) {
+    /// Allows any secret, because the job's secrets cannot be read.
+    pub(super) fn allow_any_secret(&mut self) {
         self.secrets = None;
         self.scopes.get_mut().clear();
     }
 
-    /// The job comes of a template with these inputs; nothing where they cannot be read, and any may be asked for. `tainted` are
-    /// those that are given what may not get into a script.
+    /// Sets the inputs of the template that the job comes from. `None` if they cannot be read, which allows any input.
+    /// `tainted` are the inputs whose values must not get into a script.
     pub(super) fn use_template(
         &mut self,
         inputs: Option<BTreeMap<String, Type>>,
@@ -289,7 +291,7 @@ impl Names {
         self.scopes.get_mut().clear();
     }
 
-    /// Variables of a pipeline or job.
+    /// Adds the variables of a pipeline or job.
     pub(super) fn add_env(&mut self, variables: Option<&BTreeMap<String, Template>>) {
         match (variables, &mut self.env) {
             (Some(variables), Some(env)) => {
@@ -297,17 +299,17 @@ impl Names {
             }
             _ => self.env = None,
         }
-        self.judge_env(variables, false);
+        self.record_env(variables, false);
     }
 
-    /// Variables of a step: they are forgotten with the copy that knows them.
+    /// Adds the variables of a step. The caller drops this copy after the step.
     pub(super) fn add_step_env(&mut self, variables: &BTreeMap<String, Template>) {
-        self.judge_env(Some(variables), true);
+        self.record_env(Some(variables), true);
     }
 
-    /// What variables hold: what may not get into a script, and what is not known when the build is planned. What a step asks of
-    /// `env` is what the steps before it have made of it.
-    fn judge_env(&mut self, variables: Option<&BTreeMap<String, Template>>, of_step: bool) {
+    /// Records which variables hold values that must not get into a script, and which are not known when the build is
+    /// planned. `env` in a step's variable refers to the environment that the previous steps left.
+    fn record_env(&mut self, variables: Option<&BTreeMap<String, Template>>, of_step: bool) {
         let is_late = |value: &Template| !self.is_planned(value) || of_step && value.refers().to("env");
         let judged: Vec<(&String, Option<Taint>, bool)> =
             variables.into_iter().flatten().map(|(name, value)| (name, self.taint(value), is_late(value))).collect();
@@ -358,21 +360,21 @@ impl Names {
         self.tainted.insert(path, taint);
     }
 
-    /// What an expression may refer to; `in_file` where it stands in the pipeline's file and not in a template.
-    pub(super) fn scope(&self, stands: Stands, in_file: bool) -> Rc<Scope> {
+    /// What an expression may refer to; `in_file` says that it is written in the pipeline's file and not in a template.
+    pub(super) fn scope(&self, position: Position, in_file: bool) -> Rc<Scope> {
         let mut scopes = self.scopes.borrow_mut();
         let foreign = in_file && self.in_template;
-        Rc::clone(scopes.entry((stands, foreign)).or_insert_with(|| Rc::new(self.make(stands, foreign))))
+        Rc::clone(scopes.entry((position, foreign)).or_insert_with(|| Rc::new(self.build_scope(position, foreign))))
     }
 
-    fn make(&self, stands: Stands, foreign: bool) -> Scope {
-        use Stands::{
+    fn build_scope(&self, position: Position, foreign: bool) -> Scope {
+        use Position::{
             Argument, CacheKey, Job, JobArgument, JobEnv, JobIf, JobImage, Outputs, Pipeline, Planned, PlannedImage,
             PlannedScript, Script, StepEnv, StepIf, StepImage,
         };
         let mut scope = Scope {
-            progress: matches!(stands, JobIf | StepIf),
-            files: matches!(stands, CacheKey | Script | Argument | StepImage | StepEnv | StepIf | Outputs),
+            progress: matches!(position, JobIf | StepIf),
+            files: matches!(position, CacheKey | Script | Argument | StepImage | StepEnv | StepIf | Outputs),
             ..Scope::default()
         };
         let mut add = |name: &'static str, has: Result<Type, &str>| match has {
@@ -384,8 +386,8 @@ impl Names {
             }
         };
         let late = "this text has to be known when the build is planned: `event`, `repo`, `matrix` and `inputs` are";
-        let planned = matches!(stands, Pipeline | Planned | PlannedScript | PlannedImage);
-        let in_steps = matches!(stands, Script | Argument | StepImage | StepEnv | StepIf | Outputs);
+        let planned = matches!(position, Pipeline | Planned | PlannedScript | PlannedImage);
+        let in_steps = matches!(position, Script | Argument | StepImage | StepEnv | StepIf | Outputs);
         add("event", Ok(event()));
         add("repo", Ok(repo()));
         add(
@@ -400,7 +402,7 @@ impl Names {
             "matrix",
             match &self.matrix {
                 _ if !self.in_job => Err("`matrix` has values only within a job"),
-                _ if stands == Pipeline => Err("the group is the whole pipeline's, and a matrix is one job's"),
+                _ if position == Pipeline => Err("the group is the whole pipeline's, and a matrix is one job's"),
                 MatrixNames::None => Err("this job has no `matrix`: give it one, such as `matrix: { version: [...] }`"),
                 MatrixNames::Broken => Ok(Type::Any),
                 MatrixNames::Of(names) => Ok(Type::record(names.iter().map(|name| (name.as_str(), Type::Text)))),
@@ -418,9 +420,9 @@ impl Names {
         add(
             "env",
             match (&self.env, in_steps) {
-                // Steps add to it, and so does what the image says.
+                // Steps and the image add variables, so every name is allowed.
                 (_, true) => Ok(Type::Map(Box::new(Type::Text))),
-                _ if stands == JobIf => {
+                _ if position == JobIf => {
                     Err("`if` of a job asks before there is an environment: use what its variables are made of")
                 }
                 (Some(env), false) if planned => {
@@ -433,7 +435,7 @@ impl Names {
         );
         add(
             "secrets",
-            match stands {
+            match position {
                 JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
                 Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf | StepIf => {
                     Err(
@@ -460,7 +462,7 @@ impl Names {
         scope
     }
 
-    /// Whose value a text may carry into where it is used.
+    /// The worst taint of the values that a text refers to.
     pub(super) fn taint(&self, text: &Template) -> Option<Taint> {
         text.parts()
             .iter()
@@ -476,7 +478,8 @@ impl Names {
         carries.iter().filter_map(|carried| self.taint_at(&carried.path)).max()
     }
 
-    /// Whose value stands at a path, or somewhere below it; nothing where the file says it, or where it is closed.
+    /// The taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is from a
+    /// closed set.
     pub(super) fn taint_at(&self, path: &[String]) -> Option<Taint> {
         let joined = path.join(".");
         let meets = |known: &str| below(&joined, known) || below(known, &joined);
@@ -485,14 +488,14 @@ impl Names {
         }
         let own = || self.tainted.iter().filter(|(known, _)| meets(known)).map(|(_, taint)| *taint).max();
         match path {
-            // All of its values are literals.
+            // All matrix values are literals.
             [context, ..] if context == "matrix" => None,
-            // Those that are free texts are known to be.
+            // Tainted inputs are recorded in `tainted`.
             [context, ..] if context == "inputs" => own(),
             [context, name] if context == "env" && self.variables.contains(name) => own(),
             [context, name] if context == "env" && name == WORKSPACE => own(),
             [context, rest @ ..] if context == "env" => {
-                // Under their names in the environment they are the same values.
+                // The environment has the same values under other names.
                 let of_event = |variable: &str| rest.first().is_none_or(|name| name == variable);
                 let outsider = OUTSIDERS.iter().any(|(_, variable)| of_event(variable)).then_some(Taint::Outsider);
                 own().max(outsider).or(Some(Taint::Elsewhere))
@@ -506,13 +509,13 @@ impl Names {
     }
 }
 
-/// Whether `path` is `prefix` or stands below it.
+/// Whether `path` is `prefix` or below it.
 fn below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Whether a path is itself one that outsiders write.
-pub(super) fn is_outsiders(path: &str) -> bool {
+/// Whether a path is one of the values that outsiders write.
+pub(super) fn is_written_by_outsiders(path: &str) -> bool {
     OUTSIDERS.iter().any(|(known, _)| *known == path)
 }
 

@@ -1,51 +1,52 @@
-//! Which builds and jobs may have a secret: the rules that the server keeps with it, decided in one place.
+//! Decides which builds and jobs get a secret, by the rules that the server stores with it.
 //!
-//! The runner asks [`withheld`] when a job starts, and nothing leaves the store that it does not let through; the API asks [`check`]
-//! before it keeps rules. Patterns are those of `on`.
+//! The runner calls [`withheld`] when a job starts, and gives the job only the secrets that pass. The API calls
+//! [`check`] before it stores rules. Patterns are those of `on`.
 //!
-//! A secret goes to a job that every kind of rule admits. What a build is of:
-//! - a push, a schedule or a start by hand: its branch or its tag, by the full name of its ref;
-//! - a pull request within the repository: its source branch, whose commit it builds; the branch that it asks to change is not asked;
-//! - a pull request of a stranger: no branch and no tag of the repository, whatever theirs is called, also once it is approved;
-//! - a rerun: what the first build was of.
+//! A job gets a secret if every kind of rule admits it. For branch and tag rules, a build is of:
+//! - a push, a schedule or a manual start: its branch or its tag, by the full name of its ref;
+//! - a pull request within the repository: its source branch, whose commit it builds; the target branch does not count;
+//! - a pull request from a stranger: no branch and no tag of the repository, whatever its own branch is called, even
+//!   after it is approved;
+//! - a rerun: the same as the first build.
 
 use longshore_core::{Diagnostic, Event, SecretRules, Severity, Span, stranger};
 
 use crate::{Code, filter::Patterns};
 
-/// Patterns of one kind of rule.
+/// Limit for the patterns of one kind of rule.
 pub const MOST_PATTERNS: usize = 50;
-/// Bytes of a pattern.
+/// Limit for the bytes of a pattern.
 pub const LONGEST_PATTERN: usize = 255;
 
 /// The job that asks for a secret.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
     pub event: &'a Event,
-    /// The pipeline's name, and the job's in its file.
+    /// The pipeline's name, and the job's name in its file.
     pub pipeline: &'a str,
     pub job: &'a str,
 }
 
-/// What a build is of, as far as rules ask.
+/// The branch or tag that a build is of, for branch and tag rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin<'a> {
     Branch(&'a str),
     Tag(&'a str),
     /// A pull request from outside of the repository.
     Stranger,
-    /// Neither branch nor tag.
+    /// Neither a branch nor a tag.
     Other,
 }
 
 impl<'a> Origin<'a> {
-    fn of(event: &'a Event) -> Self {
+    fn from_event(event: &'a Event) -> Self {
         if stranger::brings(event) {
             return Self::Stranger;
         }
         match &event.pull_request {
             Some(pull_request) => Self::Branch(&pull_request.source_branch),
-            // The prefix once: a branch may be called `refs/tags/v1`.
+            // Strip the prefix only once: a branch may be called `refs/tags/v1`.
             None => match (event.git_ref.strip_prefix("refs/heads/"), event.git_ref.strip_prefix("refs/tags/")) {
                 (Some(branch), _) => Self::Branch(branch),
                 (None, Some(tag)) => Self::Tag(tag),
@@ -54,7 +55,7 @@ impl<'a> Origin<'a> {
         }
     }
 
-    fn words(self) -> String {
+    fn describe(self) -> String {
         match self {
             Self::Branch(name) => format!("of the branch {}", quoted(name)),
             Self::Tag(name) => format!("of the tag {}", quoted(name)),
@@ -64,7 +65,8 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Why a secret with these rules does not go to a job: which rule, what would fit, and what the job is. Nothing where it may have it.
+/// Says why a job does not get a secret with these rules: which rule, what it admits, and what the job is. `None` if
+/// the job gets the secret.
 #[must_use]
 pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
     let SecretRules { branches, tags, events, jobs } = rules;
@@ -74,7 +76,7 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
         return Some(format!("its rule for events admits {}, and this build is of `{}`", listed(&words), event.name));
     }
     if !(branches.is_empty() && tags.is_empty()) {
-        let origin = Origin::of(event);
+        let origin = Origin::from_event(event);
         let admitted = match origin {
             Origin::Branch(name) => !branches.is_empty() && admits(branches, &[name]),
             Origin::Tag(name) => !tags.is_empty() && admits(tags, &[name]),
@@ -88,7 +90,7 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
                     format!("its rules admit the branches {} and the tags {}", listed(branches), listed(tags))
                 }
             };
-            return Some(format!("{rule}, and this build is {}", origin.words()));
+            return Some(format!("{rule}, and this build is {}", origin.describe()));
         }
     }
     let in_full = format!("{pipeline}/{job}");
@@ -98,7 +100,10 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
     None
 }
 
-/// What is wrong with rules, for whoever sets them.
+/// Checks rules before they are stored.
+///
+/// # Errors
+/// Says what is wrong, for the person who sets them.
 pub fn check(rules: &SecretRules) -> Result<(), String> {
     for (kind, patterns) in [("branches", &rules.branches), ("tags", &rules.tags), ("jobs", &rules.jobs)] {
         if patterns.len() > MOST_PATTERNS {
@@ -108,7 +113,8 @@ pub fn check(rules: &SecretRules) -> Result<(), String> {
             if pattern.len() > LONGEST_PATTERN {
                 return Err(format!("a pattern of `{kind}` is longer than {LONGEST_PATTERN} bytes"));
             }
-            // What a ref's name never holds would never fit: a slip, such as a line break at the end.
+            // No ref name contains these characters, so the pattern would never match. It is a slip, such as a line
+            // break at the end.
             if pattern.chars().any(char::is_control) || pattern.trim() != pattern {
                 return Err(format!(
                     "the pattern {} of `{kind}` has spaces or control characters around it",
@@ -126,7 +132,7 @@ pub fn check(rules: &SecretRules) -> Result<(), String> {
     Ok(())
 }
 
-/// What the build says of a secret that a rule withheld from one of its jobs.
+/// The build's diagnostic for a secret that a rule withheld from one of its jobs.
 #[must_use]
 pub fn diagnostic(message: String) -> Diagnostic {
     Diagnostic {
@@ -143,17 +149,17 @@ pub fn diagnostic(message: String) -> Diagnostic {
     }
 }
 
-/// Whether one of a thing's names is meant. Patterns that cannot be read admit nothing.
+/// Whether the patterns admit one of the names. Invalid patterns admit nothing.
 fn admits(patterns: &[String], names: &[&str]) -> bool {
     let mut all = Patterns::new();
-    patterns.iter().all(|pattern| all.add(pattern).is_ok()) && all.admit_any(names)
+    patterns.iter().all(|pattern| all.add(pattern).is_ok()) && all.admits_any(names)
 }
 
 fn listed<S: AsRef<str>>(names: &[S]) -> String {
     names.iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// Somebody else's text in a message of one line.
+/// Quotes somebody else's text for a message of one line.
 fn quoted(text: &str) -> String {
     format!("`{}`", text.chars().take(LONGEST_PATTERN).flat_map(char::escape_debug).collect::<String>())
 }
@@ -218,7 +224,7 @@ mod tests {
         for (event, said) in [
             (pull_request("feature", "main", false), "of the branch `feature`"),
             (pull_request("feature", "main", true), "from a fork"),
-            // A fork's branch of the same name is not ours.
+            // A fork's branch with the same name is not a branch of this repository.
             (pull_request("main", "main", true), "from a fork"),
             (event(EventName::Tag, "refs/tags/main"), "of the tag `main`"),
             (event(EventName::Push, "refs/heads/refs/heads/main"), "of the branch `refs/heads/main`"),
@@ -228,7 +234,7 @@ mod tests {
             let why = why(&main, &event).unwrap();
             assert!(why.contains(said) && why.contains("rule for branches admits `main`"), "{why}");
         }
-        // Its commit is that branch's, whatever it is to be merged into.
+        // It builds the commit of that branch, whatever the target branch is.
         assert_eq!(why(&main, &pull_request("main", "release/1", false)), None);
     }
 
@@ -245,7 +251,7 @@ mod tests {
         assert_eq!(why(&both, &event(EventName::Tag, "refs/tags/v1")), None);
         let why = why(&both, &event(EventName::Push, "refs/heads/v1")).unwrap();
         assert!(why.contains("the branches `main` and the tags `v*`"), "{why}");
-        // What a list excludes does not open the other kind.
+        // A list of exclusions for branches does not admit tags.
         assert!(
             super::tests::why(&rules(&["!wip/**"], &[], &[], &[]), &event(EventName::Tag, "refs/tags/v1")).is_some()
         );

@@ -1,6 +1,6 @@
-//! `4GiB`, `500m`, `30d`: sizes, parts of a CPU, and long times.
+//! Parses sizes, parts of a CPU, and long times: `4GiB`, `500m`, `30d`.
 
-/// Bytes of a text such as `512MiB`; the error says what to write.
+/// Parses a size such as `512MiB` into bytes. The error says what to write.
 pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     const HELP: &str = "write a number and a unit: `512MiB`, `4GiB`";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -17,7 +17,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     number.checked_mul(factor).filter(|bytes| *bytes > 0 && *bytes < 1 << 50).ok_or(HELP)
 }
 
-/// Thousandths of a CPU of `2`, `0.5` or `500m`.
+/// Parses `2`, `0.5` or `500m` into thousandths of a CPU.
 pub(super) fn cpu_millis(text: &str) -> Result<u32, &'static str> {
     const HELP: &str = "write CPUs as `2`, `0.5` or `500m`";
     let millis = match text.strip_suffix('m') {
@@ -35,7 +35,7 @@ pub(super) fn cpu_millis(text: &str) -> Result<u32, &'static str> {
     if (10..=1_000_000).contains(&millis) { Ok(millis) } else { Err(HELP) }
 }
 
-/// Milliseconds of `30d`, `2w` or `12h`.
+/// Parses `30d`, `2w` or `12h` into milliseconds.
 pub(super) fn days(text: &str) -> Result<u64, &'static str> {
     const HELP: &str = "write days, weeks or hours: `30d`, `2w`, `12h`";
     const DAY: u64 = 24 * 60 * 60 * 1000;

@@ -1,25 +1,25 @@
-//! A file's text, and where in it things stand: bytes to lines and columns.
+//! A file's text and the positions in it: converts byte offsets to lines and columns.
 
 use longshore_core::Span;
 
 /// One pipeline file, already read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As people know it: relative to the repository, `.longshore/ci.yml`, or to where they are.
+    /// The path as people know it: relative to the repository, `.longshore/ci.yml`, or to the current directory.
     pub path: String,
     pub text: String,
-    /// The first byte that is not UTF-8, counted from 0; `text` then holds replacement characters.
+    /// The offset of the first byte that is not UTF-8; `text` then holds replacement characters.
     pub invalid_utf8: Option<usize>,
 }
 
 impl SourceFile {
-    /// A file whose text is known to be text.
+    /// Makes a file of text that is known to be UTF-8.
     #[must_use]
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self { path: path.into(), text: text.into(), invalid_utf8: None }
     }
 
-    /// A file as it came from a disk or from git. That it is not UTF-8 is said by `check`.
+    /// Makes a file of bytes from a disk or from git. `check` reports bytes that are not UTF-8.
     #[must_use]
     pub fn from_bytes(path: impl Into<String>, bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
@@ -33,10 +33,11 @@ impl SourceFile {
     }
 }
 
-/// A stretch of a file's text, in bytes: from `start` up to `end`.
+/// A range of a file's text in bytes, from `start` up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Place {
-    /// Which of the texts of [`Findings`](super::findings::Findings): 0 is the pipeline's file, others are templates.
+    /// The index of the text in [`Findings`](super::findings::Findings): 0 is the pipeline's file, others are
+    /// templates.
     pub file: u16,
     pub start: usize,
     pub end: usize,
@@ -47,18 +48,18 @@ impl Place {
         Self { file: 0, start, end }
     }
 
-    /// The same stretch of another file.
+    /// The same range in another file.
     pub const fn in_file(self, file: u16) -> Self {
         Self { file, ..self }
     }
 
-    /// A stretch of this one's file.
+    /// Another range in the same file.
     pub const fn at(self, start: usize, end: usize) -> Self {
         Self { file: self.file, start, end }
     }
 }
 
-/// A longer line is not shown under a finding: a file of one line would be repeated with every one of them.
+/// Lines longer than this are not shown with a finding: a file with a single line would be repeated with every finding.
 const LONGEST_SHOWN_LINE: usize = 1000;
 
 /// A file's text with an index of its lines.
@@ -66,7 +67,7 @@ const LONGEST_SHOWN_LINE: usize = 1000;
 pub struct Source<'a> {
     pub path: &'a str,
     pub text: &'a str,
-    /// Where each line begins, in bytes.
+    /// The byte offset at which each line begins.
     lines: Vec<usize>,
 }
 
@@ -78,7 +79,7 @@ impl<'a> Source<'a> {
         Self { path: &file.path, text, lines }
     }
 
-    /// Line, column and length of a place; one that runs over several lines is cut at the end of its first.
+    /// Line, column and length of a place; a place of several lines ends with its first line.
     pub fn span(&self, place: Place) -> Span {
         let start = self.boundary(place.start);
         let line = self.lines.partition_point(|begin| *begin <= start).saturating_sub(1);
@@ -93,7 +94,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The text of the line where a place begins, unless it is too long to be shown.
+    /// The text of the line where a place begins, unless it is too long to show.
     pub fn shown_line(&self, place: Place) -> Option<String> {
         let line = self.lines.partition_point(|begin| *begin <= place.start).saturating_sub(1);
         let shown = self.line(line);

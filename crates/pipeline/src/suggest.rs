@@ -1,8 +1,8 @@
-//! "Did you mean": the nearest known word, or the word that other CI systems use for it.
+//! "Did you mean": finds the nearest known word.
 
-/// The known word that is nearest to `word`, if it is near enough to be meant.
+/// Returns the known word that is nearest to `word`, if it is near enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Comparing takes the product of the lengths; nobody mistypes a name of hundreds of characters.
+    // The comparison takes the product of the lengths, and nobody mistypes a name of hundreds of characters.
     if word.len() > 100 {
         return None;
     }
@@ -17,12 +17,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean X?`, if there is an X.
+/// Returns `did you mean X?`, if there is a near word.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     nearest(word, known).map(|found| format!("did you mean `{found}`?"))
 }
 
-/// `a`, `b` and `c`, in backquotes.
+/// Lists words in backquotes: `a`, `b` and `c`.
 pub fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match words.as_slice() {

@@ -1,10 +1,10 @@
-//! What the YAML parser's errors mean, in the words of somebody who writes pipelines.
+//! Explains the YAML parser's errors in the words of somebody who writes pipelines.
 
 use serde_yaml::granit_parser::{ErrorKind, ScanError};
 
 use super::{code::Code, findings::Findings, limits, source::Place};
 
-/// Says what is wrong where the parser stopped.
+/// Reports what is wrong where the parser stopped.
 pub(super) fn report(error: &ScanError, file: u16, findings: &mut Findings<'_>) {
     let text = findings.source(file).text;
     let at = text.floor_char_boundary(error.marker().byte_offset().unwrap_or(0));
@@ -22,7 +22,7 @@ pub(super) fn report(error: &ScanError, file: u16, findings: &mut Findings<'_>) 
     findings.error(Code::Syntax, place, message, help.map(str::to_owned));
 }
 
-/// The tab that an error is about, if it is about one.
+/// Finds the tab that an error is about, if it is about one.
 fn tab(kind: &ErrorKind, text: &str, at: usize) -> Option<Place> {
     let about_tabs = matches!(
         kind,
@@ -35,7 +35,7 @@ fn tab(kind: &ErrorKind, text: &str, at: usize) -> Option<Place> {
     let bytes = text.as_bytes();
     let begin = text.get(..at)?.rfind('\n').map_or(0, |line| line + 1);
     let indent = bytes.get(begin..)?.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    // The marker stands behind the tab, at it, or at the beginning of what the tab interrupts.
+    // The parser's position is behind the tab, at it, or at the start of what the tab interrupts.
     let here = bytes.get(begin..begin + indent)?.iter().position(|byte| *byte == b'\t').map(|n| begin + n);
     let found = match here {
         Some(tab) if about_tabs || at <= begin + indent => Some(tab),

@@ -1,5 +1,6 @@
-//! Job templates: files of the same repository that jobs come from. The caller reads them (from the mirror at the
-//! commit, or from a working tree); here they are asked for, found again and put under the jobs that use them.
+//! Job templates: files of the same repository that jobs use. The caller reads the files (from the mirror at the
+//! commit, or from a working tree); this module says which files it needs, parses them, and merges them into the jobs
+//! that use them.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -15,12 +16,12 @@ use super::{
     yaml,
 };
 
-/// Files that jobs of the pipelines come from, by their paths in the repository; of each the text (whose own path is the one that
-/// findings name), or why there is none.
+/// The template files by their paths in the repository. Each is its text, whose own path is the one that findings name,
+/// or the reason why there is none.
 pub type TemplateFiles = BTreeMap<String, Result<SourceFile, String>>;
 
-/// The paths of all templates that `files` use, relative to the repository's root. What is wrong with a path is said by
-/// `check`.
+/// Returns the paths of all templates that `files` use, relative to the repository's root. `check` reports invalid
+/// paths.
 #[must_use]
 pub fn wanted_templates(files: &[SourceFile]) -> Vec<String> {
     let mut wanted: Vec<String> = Vec::new();
@@ -50,7 +51,7 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
     }
 }
 
-/// A path below the repository's root, without `./`; the error says why it is none.
+/// Returns a path below the repository's root, without `./`. The error says why the path is not allowed.
 fn normalized(path: &str) -> Result<String, &'static str> {
     if path.contains("${{") {
         return Err("the path of a template is fixed: it cannot have expressions");
@@ -74,48 +75,48 @@ fn normalized(path: &str) -> Result<String, &'static str> {
     }
 }
 
-/// The templates that one pipeline file may use, each read when it is first used.
+/// The templates that one pipeline file may use. Each is read when a job first uses it.
 pub(super) struct Library {
-    files: BTreeMap<String, Shelf>,
+    files: BTreeMap<String, TemplateState>,
 }
 
-enum Shelf {
+enum TemplateState {
     Absent(String),
-    /// Its number among the findings' sources.
+    /// The index of its text among the findings' sources.
     Unread(u16),
     Read(Option<Template>),
 }
 
-/// A template that could be read as far as its parts.
+/// A template whose two parts have been found.
 #[derive(Clone)]
 pub(super) struct Template {
-    /// Nothing where they are wrong.
+    /// `None` if they are wrong.
     pub(super) inputs: Option<Vec<Input>>,
     job: Rc<Node>,
 }
 
-/// A job with the template that it comes from put under it.
+/// A job merged with its template.
 pub(super) struct Expanded {
     pub(super) node: Rc<Node>,
     pub(super) template: Option<Template>,
 }
 
 impl Library {
-    /// `sources` are those of `templates` that could be read, in their order.
+    /// `sources` are the readable files of `templates`, in the same order.
     pub(super) fn new<'s>(templates: &TemplateFiles, sources: &'s [Source<'s>], findings: &mut Findings<'s>) -> Self {
-        let mut files: BTreeMap<String, Shelf> = templates
+        let mut files: BTreeMap<String, TemplateState> = templates
             .iter()
-            .filter_map(|(path, file)| Some((path.clone(), Shelf::Absent(file.as_ref().err()?.clone()))))
+            .filter_map(|(path, file)| Some((path.clone(), TemplateState::Absent(file.as_ref().err()?.clone()))))
             .collect();
         let readable = templates.iter().filter(|(_, file)| file.is_ok());
         for ((path, _), source) in readable.zip(sources) {
-            files.insert(path.clone(), Shelf::Unread(findings.add_source(source)));
+            files.insert(path.clone(), TemplateState::Unread(findings.add_source(source)));
         }
         Self { files }
     }
 
-    /// A job as it is once its template is put under it: itself, where it has none. Nothing where the template cannot be
-    /// used, which has been said.
+    /// Merges a job with its template; a job without one is returned as it is. `None` if the template cannot be used,
+    /// which has been reported.
     pub(super) fn expand(&mut self, job: &Entry, findings: &mut Findings<'_>) -> Option<Expanded> {
         let Some(used) = entry(&job.value, "use") else {
             if let Some(with) = entry(&job.value, "with") {
@@ -143,14 +144,14 @@ impl Library {
             }
         };
         let template = self.template(&path, used.value.place, &job.key, findings)?;
-        Some(Expanded { node: under(&job.value, &template.job), template: Some(template) })
+        Some(Expanded { node: merge_job(&job.value, &template.job), template: Some(template) })
     }
 
     fn template(&mut self, path: &str, place: Place, job: &str, findings: &mut Findings<'_>) -> Option<Template> {
         let file = match self.files.get(path) {
-            Some(Shelf::Read(template)) => return template.clone(),
-            Some(Shelf::Unread(file)) => *file,
-            Some(Shelf::Absent(reason)) => {
+            Some(TemplateState::Read(template)) => return template.clone(),
+            Some(TemplateState::Unread(file)) => *file,
+            Some(TemplateState::Absent(reason)) => {
                 findings.error(Code::BadTemplate, place, format!("the template {path} {reason}"), None);
                 return None;
             }
@@ -163,10 +164,10 @@ impl Library {
                 return None;
             }
         };
-        findings.used_by(Some(job));
+        findings.set_using_job(Some(job));
         let template = read_template(file, findings);
-        findings.used_by(None);
-        self.files.insert(path.to_owned(), Shelf::Read(template.clone()));
+        findings.set_using_job(None);
+        self.files.insert(path.to_owned(), TemplateState::Read(template.clone()));
         template
     }
 }
@@ -179,7 +180,7 @@ fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
         findings.error(Code::BadTemplate, beginning, "the template is empty", EXAMPLE.to_owned());
         return None;
     }
-    let fields = Fields::of(&root, &keys::TEMPLATE, findings)?;
+    let fields = Fields::read(&root, &keys::TEMPLATE, findings)?;
     let Some(job) = fields.get("job") else {
         if !fields.is_misnamed("job", &keys::TEMPLATE) {
             findings.error(
@@ -209,8 +210,8 @@ fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
     sound.then(|| Template { inputs, job: Rc::clone(job) })
 }
 
-/// The template's job with the keys of the job that uses it: those win, and `env` is merged.
-fn under(own: &Node, template: &Node) -> Rc<Node> {
+/// Merges the job into the template's job: the keys of the job win, and `env` is merged key by key.
+fn merge_job(own: &Node, template: &Node) -> Rc<Node> {
     let (Kind::Map(own_entries), Kind::Map(entries)) = (&own.kind, &template.kind) else {
         return Rc::new(Node { place: own.place, kind: Kind::Map(Vec::new()), weight: Weight::default() });
     };
@@ -221,7 +222,7 @@ fn under(own: &Node, template: &Node) -> Rc<Node> {
             Some(own)
                 if own.key == "env" && matches!((&own.value.kind, &entry.value.kind), (Kind::Map(_), Kind::Map(_))) =>
             {
-                merged.push(Entry { value: under(&own.value, &entry.value), ..own.clone() });
+                merged.push(Entry { value: merge_job(&own.value, &entry.value), ..own.clone() });
             }
             Some(own) => merged.push(own.clone()),
         }

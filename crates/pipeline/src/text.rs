@@ -1,4 +1,4 @@
-//! Texts with `${{ }}` in them, and `if`: read, checked, and kept for whoever fills them in.
+//! Reads texts with `${{ }}` in them and `if` conditions, and checks their expressions.
 
 use longshore_core::{
     Template,
@@ -10,17 +10,17 @@ use super::{
     code::Code,
     findings::Findings,
     scalar::filled,
-    scope::{Becomes, FOREIGN, Names, Stands, Taint, is_outsiders, variable},
+    scope::{Becomes, FOREIGN, Names, Position, Taint, is_written_by_outsiders, variable},
     source::Place,
     suggest::{did_you_mean, listed},
     tree::Node,
 };
 
-/// Reads `text`, which stands at `place` (and may differ from what is written there by escapes and folding).
+/// Reads `text`, which is at `place` in the file and may differ from what is written there by escapes and folding.
 pub(super) fn read(
     text: &str,
     place: Place,
-    stands: Stands,
+    position: Position,
     names: &Names,
     findings: &mut Findings<'_>,
 ) -> Option<Template> {
@@ -34,18 +34,18 @@ pub(super) fn read(
     let mut nth = 0;
     while let Some(open) = rest.find("${{") {
         parts.push(Part::Text(rest[..open].to_owned()));
-        let Some(length) = end_of(&rest[open + 3..]) else {
+        let Some(length) = expression_end(&rest[open + 3..]) else {
             findings.error(
                 Code::BadExpression,
-                places.of(nth, "${{", 0, 3),
+                places.locate(nth, "${{", 0, 3),
                 "this expression has no end",
                 "close it with `}}`".to_owned(),
             );
             return None;
         };
         let written = &rest[open..open + 3 + length + 2];
-        let locate = |from: usize, to: usize| places.of(nth, written, 3 + from, to.saturating_sub(from).max(1));
-        match expression(&written[3..3 + length], &locate, place, stands, names, findings) {
+        let locate = |from: usize, to: usize| places.locate(nth, written, 3 + from, to.saturating_sub(from).max(1));
+        match expression(&written[3..3 + length], &locate, place, position, names, findings) {
             Some((expression, ty)) => {
                 if !ty.fits_text() {
                     findings.error(
@@ -69,11 +69,16 @@ pub(super) fn read(
 }
 
 /// Reads an `if`, with or without `${{ }}` around it.
-pub(super) fn condition(node: &Node, stands: Stands, names: &Names, findings: &mut Findings<'_>) -> Option<Expression> {
-    // `if: true` is a boolean to YAML, and a condition like any other.
+pub(super) fn condition(
+    node: &Node,
+    position: Position,
+    names: &Names,
+    findings: &mut Findings<'_>,
+) -> Option<Expression> {
+    // YAML reads `if: true` as a boolean; it is a condition like any other.
     let text = filled(node, "`if`", findings)?;
     let trimmed = text.trim();
-    let inner = match trimmed.strip_prefix("${{").map(|rest| (rest, end_of(rest))) {
+    let inner = match trimmed.strip_prefix("${{").map(|rest| (rest, expression_end(rest))) {
         Some((rest, Some(end))) if end + 2 == rest.len() => rest[..end].trim(),
         Some((_, None)) => {
             let help = "write the condition without `${{` and `}}`: `if: failure()`";
@@ -97,14 +102,14 @@ pub(super) fn condition(node: &Node, stands: Stands, names: &Names, findings: &m
         Some(start) if !inner.contains('\n') => node.place.at(start + from, start + to.max(from + 1)),
         _ => node.place,
     };
-    Some(expression(inner, &locate, node.place, stands, names, findings)?.0)
+    Some(expression(inner, &locate, node.place, position, names, findings)?.0)
 }
 
-/// `true`, `false`, or an expression that will be one of them when the build is planned.
+/// `true`, `false`, or an expression that becomes one of them when the build is planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flag {
     Is(bool),
-    Asks(Expression),
+    Expression(Expression),
 }
 
 /// Reads a boolean that may be an expression.
@@ -117,24 +122,24 @@ pub(super) fn flag(node: &Node, what: &str, names: &Names, findings: &mut Findin
             Some(start) if !inner.contains('\n') => node.place.at(start + from, start + to.max(from + 1)),
             _ => node.place,
         };
-        let (expression, ty) = expression(inner, &locate, node.place, Stands::Planned, names, findings)?;
+        let (expression, ty) = expression(inner, &locate, node.place, Position::Planned, names, findings)?;
         if !matches!(ty, Type::Bool | Type::Any) {
             let message = format!("{what} is `true` or `false`, and this is {}", ty.describe());
             let help = "compare it: `${{ matrix.experimental == 'true' }}`";
             findings.error(Code::TypesDoNotFit, node.place, message, help.to_owned());
             return None;
         }
-        return Some(Flag::Asks(expression));
+        return Some(Flag::Expression(expression));
     }
     super::scalar::boolean(node, what, findings).map(Flag::Is)
 }
 
-/// Reads and checks what stands between the braces. `locate` turns bytes of it into a place in the file.
+/// Parses and checks the source between the braces. `locate` turns byte offsets in it into a place in the file.
 fn expression(
     source: &str,
     locate: &dyn Fn(usize, usize) -> Place,
     whole: Place,
-    stands: Stands,
+    position: Position,
     names: &Names,
     findings: &mut Findings<'_>,
 ) -> Option<(Expression, Type)> {
@@ -151,12 +156,12 @@ fn expression(
             return None;
         }
     };
-    let scope = names.scope(stands, whole.file == 0);
+    let scope = names.scope(position, whole.file == 0);
     let checked = check(&expression, &scope);
     let mut sound = checked.problems.is_empty();
     for problem in &checked.problems {
         match source[problem.at.start..].strip_prefix("secrets") {
-            Some(rest) if stands.becomes().is_some() && problem.kind == ProblemKind::NotHere => {
+            Some(rest) if position.becomes().is_some() && problem.kind == ProblemKind::NotHere => {
                 let name: String =
                     rest.chars().skip(1).take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 let name = if name.is_empty() { "NAME" } else { &name };
@@ -167,19 +172,19 @@ fn expression(
                     format!("write `secrets: [{name}]` at the job, and use the environment variable \"${name}\""),
                 );
             }
-            _ => report(problem, source, stands, names, locate, findings),
+            _ => report(problem, source, position, names, locate, findings),
         }
     }
-    if let Some(becomes) = stands.becomes() {
+    if let Some(becomes) = position.becomes() {
         for carried in &checked.carries {
             let path = carried.path.join(".");
             let Some(taint) = names.taint_at(&carried.path) else { continue };
             if taint == Taint::Secret && path.starts_with("secrets") {
-                // Refused already: there are no secrets where scripts stand.
+                // Already refused: secrets cannot be used where scripts are written.
                 continue;
             }
             if taint == Taint::Elsewhere && !checked.problems.is_empty() {
-                // What is wrong with it has been said, and whose it is shows once that is right.
+                // Already reported; its taint is checked once it is right.
                 continue;
             }
             sound = false;
@@ -192,7 +197,7 @@ fn expression(
     sound.then_some((expression, checked.ty))
 }
 
-/// Why a value cannot be put where it would become a part of a script.
+/// Says why a value cannot be put where it would become part of a script.
 fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     let into = match becomes {
         Becomes::Script => "a script",
@@ -202,7 +207,7 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     match taint {
         Taint::Secret => (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into {into}")),
         Taint::Outsider => {
-            let verb = if is_outsiders(path) { "is written by" } else { "holds what was written by" };
+            let verb = if is_written_by_outsiders(path) { "is written by" } else { "holds what was written by" };
             let message =
                 format!("`{path}` {verb} whoever pushes or opens a pull request, and cannot be put into {into}");
             (Code::OutsiderInScript, message)
@@ -218,7 +223,8 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
     }
 }
 
-/// The lines to write instead of `${{ source }}`, of which the value at `path` is the `whole` or a part.
+/// The lines to write instead of `${{ source }}`. `whole` says that the value at `path` is all of the expression and
+/// not a part.
 fn remedy(source: &str, path: &str, whole: bool, becomes: Becomes, names: &Names) -> String {
     let known = variable(path).filter(|_| whole);
     match (becomes, known) {
@@ -268,7 +274,7 @@ fn refuse(error: &ParseError, locate: &dyn Fn(usize, usize) -> Place, findings: 
 fn report(
     problem: &Problem,
     source: &str,
-    stands: Stands,
+    position: Position,
     names: &Names,
     locate: &dyn Fn(usize, usize) -> Place,
     findings: &mut Findings<'_>,
@@ -277,12 +283,12 @@ fn report(
     match &problem.kind {
         ProblemKind::Unknown { of, word, known } => {
             let known = || known.iter().map(String::as_str);
-            let near = foreign(&source[problem.at.start..])
+            let near = foreign_name(&source[problem.at.start..])
                 .or_else(|| did_you_mean(word, known()).filter(|_| !names.is_elsewhere(of, word)));
             let has = (1..=20).contains(&known().count()).then(|| format!("it has {}", listed(known())));
-            // A word that nothing stands behind may be meant as a text.
+            // A word with nothing behind it may be meant as a text.
             let is_bare = of.is_empty() && !source[problem.at.end..].trim_start().starts_with(['.', '[']);
-            let help = match (near, has, names.remedy(of, word, stands)) {
+            let help = match (near, has, names.remedy(of, word, position)) {
                 (None, ..) if is_bare => Some(format!("put quotes around it if it is a text: `'{word}'`")),
                 (Some(near), ..) if is_bare => Some(format!("{near} Put quotes around it if it is a text: `'{word}'`")),
                 (Some(near), ..) => Some(near),
@@ -300,8 +306,8 @@ fn report(
     }
 }
 
-/// What a path of another system is called here.
-fn foreign(rest: &str) -> Option<String> {
+/// Returns the name here for a path of another system.
+fn foreign_name(rest: &str) -> Option<String> {
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(rest.len());
     let path = &rest[..end];
     let known = FOREIGN
@@ -317,21 +323,21 @@ fn foreign(rest: &str) -> Option<String> {
     }
 }
 
-/// A text as its parts, unchecked; nothing where it cannot be read, or where it has none.
-pub(super) fn parts_of(text: &str) -> Option<Template> {
+/// Splits a text into its parts, unchecked; `None` if it cannot be parsed or has no expressions.
+pub(super) fn parse_parts(text: &str) -> Option<Template> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(open) = rest.find("${{") {
         let inner = &rest[open + 3..];
-        let end = end_of(inner)?;
+        let end = expression_end(inner)?;
         parts.push(Part::Expression(Expression::parse(inner[..end].trim()).ok()?));
         rest = &inner[end + 2..];
     }
     (!parts.is_empty()).then(|| Template::new(parts))
 }
 
-/// Where the `}}` of an expression stands, those inside its texts aside.
-fn end_of(rest: &str) -> Option<usize> {
+/// Finds the `}}` that ends an expression, skipping its quoted texts.
+fn expression_end(rest: &str) -> Option<usize> {
     let mut quote = None;
     let bytes = rest.as_bytes();
     for (at, byte) in bytes.iter().enumerate() {
@@ -343,14 +349,14 @@ fn end_of(rest: &str) -> Option<usize> {
             (None, _) => {}
         }
     }
-    // A quote that is never closed: the parser says so.
+    // A quote that is never closed; the parser reports it.
     rest.find("}}")
 }
 
-/// Finds the expressions of a text again in the file, where escapes and folding may have moved them.
+/// Finds the expressions of a text in the file, where escapes and folding may have moved them.
 struct Places {
     whole: Place,
-    /// Where each `${{` is written, if there are as many as in the text.
+    /// The offset of each `${{` in the file, if there are as many as in the text.
     opens: Vec<usize>,
 }
 
@@ -362,9 +368,9 @@ impl Places {
         Self { whole, opens }
     }
 
-    /// The place of `length` bytes from `at` within the `nth` expression, which reads `written`; of the whole text
-    /// if it is written in another way.
-    fn of(&self, nth: usize, written: &str, at: usize, length: usize) -> Place {
+    /// Returns the place of `length` bytes from `at` within the `nth` expression, whose source is `written`. Returns
+    /// the place of the whole text if the file writes the expression differently.
+    fn locate(&self, nth: usize, written: &str, at: usize, length: usize) -> Place {
         match self.opens.get(nth) {
             Some(open) if !written.contains('\n') => self.whole.at(open + at, open + at + length),
             _ => self.whole,

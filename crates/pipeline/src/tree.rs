@@ -1,7 +1,7 @@
 //! YAML as a tree in which every node knows its place in the file.
 //!
-//! Aliases share the node of their anchor, so a tree is never larger in memory than its file; `weight` says how large it
-//! is to a reader who walks through it.
+//! Aliases share the node of their anchor, so a tree is never larger in memory than its file; `weight` says how large
+//! it is for a reader who walks through it.
 
 use std::rc::Rc;
 
@@ -15,7 +15,7 @@ pub struct Node {
     pub weight: Weight,
 }
 
-/// What a reader meets below a node, the node included.
+/// What a reader meets in a node and below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Weight {
     pub nodes: usize,
@@ -35,12 +35,12 @@ pub enum Kind {
     Map(Vec<Entry>),
 }
 
-/// A text, a number, a boolean or nothing: told apart by the reader who knows what is expected.
+/// A text, a number, a boolean or null. The reader, which knows what it expects, tells them apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scalar {
-    /// After escapes and folding.
+    /// The value after escapes and folding.
     pub text: String,
-    /// Without quotes and not a block: only then `true` is a boolean and `~` is nothing.
+    /// Neither quoted nor a block. Only then `true` is a boolean and `~` is null.
     pub plain: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct Entry {
 }
 
 impl Node {
-    /// Nothing at all: `key:` with no value, `~` or `null`.
+    /// Whether it is null: `key:` with no value, `~` or `null`.
     pub fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar(scalar) => scalar.is_null(),
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// What it is, as a message says it.
+    /// What the node is, in the words of a message.
     pub fn describe(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar(scalar) if scalar.is_null() => "nothing",
@@ -79,7 +79,7 @@ impl Scalar {
         self.plain && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 
-    /// `true` and `false`; `yes`, `no`, `on` and `off` are texts in YAML 1.2.
+    /// Parses `true` and `false`; `yes`, `no`, `on` and `off` are texts in YAML 1.2.
     pub fn boolean(&self) -> Option<bool> {
         match self.text.as_str() {
             "true" | "True" | "TRUE" if self.plain => Some(true),

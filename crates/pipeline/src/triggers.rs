@@ -1,4 +1,4 @@
-//! Whether an event starts a pipeline; if not, why.
+//! Decides whether an event starts a pipeline, and if not, why.
 
 use longshore_core::{DueSchedule, Event, EventName};
 
@@ -12,11 +12,11 @@ use super::{
 pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<(), String> {
     match event.name {
         EventName::Push | EventName::Tag => match &on.push {
-            Some(push) => pushed(push, event, facts),
+            Some(push) => check_push(push, event, facts),
             None => Err("pushes do not start it: its `on` has no `push`".to_owned()),
         },
         EventName::PullRequest => match &on.pull_request {
-            Some(pull_request) => requested(pull_request, event, facts),
+            Some(pull_request) => check_pull_request(pull_request, event, facts),
             None => Err("pull requests do not start it: its `on` has no `pull-request`".to_owned()),
         },
         EventName::Schedule => match &event.schedule {
@@ -37,21 +37,21 @@ fn is_due(schedule: &Schedule, due: &DueSchedule, event: &Event) -> bool {
         && branch.is_none_or(|branch| event.branch() == Some(branch))
 }
 
-fn pushed(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), String> {
+fn check_push(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), String> {
     let (branch, tag) = (event.branch(), event.tag());
     match (&push.branches, &push.tags) {
         (None, None) => {}
-        (Some(branches), _) if branch.is_some() => fits(branches, "branch", branch)?,
-        (_, Some(tags)) if tag.is_some() => fits(tags, "tag", tag)?,
+        (Some(branches), _) if branch.is_some() => check_name(branches, "branch", branch)?,
+        (_, Some(tags)) if tag.is_some() => check_name(tags, "tag", tag)?,
         (Some(_), None) => return Err("only pushes of branches start it: its `push` has `branches`".to_owned()),
         (None, Some(_)) => return Err("only pushes of tags start it: its `push` has `tags`".to_owned()),
         (Some(_), Some(_)) => return Err("only pushes of branches and tags start it".to_owned()),
     }
     // A tag changes no file.
-    if tag.is_some() { Ok(()) } else { changed(&push.paths, facts) }
+    if tag.is_some() { Ok(()) } else { check_paths(&push.paths, facts) }
 }
 
-fn requested(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Result<(), String> {
+fn check_pull_request(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Result<(), String> {
     let Some(pull_request) = &event.pull_request else {
         return Err("nothing is known of the pull request".to_owned());
     };
@@ -63,36 +63,36 @@ fn requested(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Result<(), 
         ));
     }
     if let Some(branches) = &on.branches {
-        fits(branches, "branch", Some(&pull_request.target_branch))?;
+        check_name(branches, "branch", Some(&pull_request.target_branch))?;
     }
-    changed(&on.paths, facts)
+    check_paths(&on.paths, facts)
 }
 
-fn changed(paths: &Paths, facts: &RepoFacts) -> Result<(), String> {
+fn check_paths(paths: &Paths, facts: &RepoFacts) -> Result<(), String> {
     let Some(files) = &facts.changed_files else { return Ok(()) };
     if paths.is_any() {
         return Ok(());
     }
     let matters = |file: &String| {
-        paths.only.as_ref().is_none_or(|only| only.admit(file))
-            && paths.ignore.as_ref().is_none_or(|ignore| !ignore.admit(file))
+        paths.only.as_ref().is_none_or(|only| only.admits(file))
+            && paths.ignore.as_ref().is_none_or(|ignore| !ignore.admits(file))
     };
     if files.iter().any(matters) {
         return Ok(());
     }
-    let written = paths.only.as_ref().or(paths.ignore.as_ref()).map(shown).unwrap_or_default();
+    let written = paths.only.as_ref().or(paths.ignore.as_ref()).map(list_patterns).unwrap_or_default();
     let key = if paths.only.is_some() { "paths" } else { "paths-ignore" };
     Err(format!("none of the {} changed files matters to its `{key}`: {written}", files.len()))
 }
 
-fn fits(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), String> {
+fn check_name(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), String> {
     let name = name.unwrap_or("");
-    if patterns.admit(name) {
+    if patterns.admits(name) {
         return Ok(());
     }
-    Err(format!("the {what} `{name}` does not fit its patterns: {}", shown(patterns)))
+    Err(format!("the {what} `{name}` does not fit its patterns: {}", list_patterns(patterns)))
 }
 
-fn shown(patterns: &Patterns) -> String {
+fn list_patterns(patterns: &Patterns) -> String {
     patterns.written().take(10).collect::<Vec<_>>().join(", ")
 }

@@ -1,5 +1,5 @@
-//! The `CI_*` environment variables, with the names and meanings that Woodpecker documents, so that existing scripts work.
-//! A variable whose value is not known is absent, never empty. Plugins get the same under Drone's names, too.
+//! The `CI_*` environment variables, with the names and meanings that Woodpecker documents, so that existing scripts
+//! work. A variable whose value is not known is absent, never empty. Plugins also get the values under Drone's names.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use longshore_core::{Event, EventName, Template, Timestamp, expression::Expressi
 
 use super::{limits, plan::RepoFacts};
 
-/// What is known of a build only once it exists, after its plan is frozen.
+/// What is known of a build only after its plan is frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BuildFacts {
     pub number: u64,
@@ -18,8 +18,8 @@ pub struct BuildFacts {
     pub system_url: Option<String>,
 }
 
-/// The `CI_*` variables of a build that its plan cannot have. They go under a job's environment when it is sent to run:
-/// what the job already has wins.
+/// Returns the `CI_*` variables that a plan cannot contain. They are added to a job's environment when it is sent to
+/// run; variables that the job already has win.
 #[must_use]
 pub fn build_variables(facts: &BuildFacts) -> BTreeMap<String, String> {
     let mut all = Variables::default();
@@ -88,7 +88,7 @@ pub(super) fn of_step(at: usize, name: &str) -> BTreeMap<String, String> {
     all.variables
 }
 
-/// What a plugin finds under Drone's names, which many of them read: the same values as under Woodpecker's.
+/// Drone's names for Woodpecker's variables, which many plugins read.
 const DRONE: &[(&str, &str)] = &[
     ("DRONE", "CI"),
     ("DRONE_BRANCH", "CI_COMMIT_BRANCH"),
@@ -124,7 +124,7 @@ const DRONE: &[(&str, &str)] = &[
     ("DRONE_WORKSPACE", "CI_WORKSPACE"),
 ];
 
-/// The `DRONE_*` variables of a plugin: `job` and `step` are what it finds under the other names.
+/// The `DRONE_*` variables of a plugin; `job` and `step` are the variables with Woodpecker's names.
 pub(super) fn of_plugin(
     job: &BTreeMap<String, Template>,
     step: &BTreeMap<String, Template>,
@@ -133,7 +133,7 @@ pub(super) fn of_plugin(
     let mut all: BTreeMap<String, Template> =
         DRONE.iter().filter_map(|(drone, ours)| Some(((*drone).to_owned(), find(ours)?))).collect();
     if let Some(event) = find("CI_PIPELINE_EVENT") {
-        // Woodpecker's words are Drone's but for this one.
+        // Woodpecker and Drone name events the same, except for this one.
         let event = if event.as_known() == Some("manual") { "custom".into() } else { event };
         all.insert("DRONE_BUILD_EVENT".to_owned(), event);
     }
@@ -158,7 +158,7 @@ impl Variables {
         if value.is_empty() {
             return;
         }
-        // An environment cannot carry the character of number 0, and no more than 128 KiB in one variable.
+        // An environment variable cannot contain a zero byte, nor be longer than 128 KiB.
         let cut = &value[..value.floor_char_boundary(limits::MESSAGE_BYTES)];
         self.variables.insert(name.to_owned(), cut.replace('\0', ""));
     }
@@ -168,7 +168,7 @@ impl Variables {
     }
 }
 
-/// Woodpecker's word for an event.
+/// Woodpecker's name for an event.
 const fn event_word(event: EventName) -> &'static str {
     match event {
         EventName::Push => "push",
@@ -179,20 +179,20 @@ const fn event_word(event: EventName) -> &'static str {
     }
 }
 
-/// The repository's page: forges have it where it is cloned from; where there is only git, nobody knows of any.
+/// The repository's page. Forges serve it at the clone URL; with plain git there is none.
 fn page_of(facts: &RepoFacts) -> Option<&str> {
     let url = facts.clone_url.trim_end_matches('/');
     let is_page = facts.forge != "git" && (url.starts_with("https://") || url.starts_with("http://"));
     is_page.then(|| url.strip_suffix(".git").unwrap_or(url))
 }
 
-/// `https://forge.example` of `https://forge.example/team/app`.
+/// `https://forge.example` for `https://forge.example/team/app`.
 fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     url[host..].find('/').map_or(url, |at| &url[..host + at])
 }
 
-/// `ci.example:8080` of `https://ci.example:8080/x`.
+/// `ci.example:8080` for `https://ci.example:8080/x`.
 fn host(url: &str) -> Option<&str> {
     let rest = url.split_once("://")?.1;
     rest.split(['/', '?', '#']).next()

@@ -1,6 +1,7 @@
-//! Text to tree: the parser's events, with anchors, aliases and merges resolved, and every limit kept on the way.
+//! Parses text into a tree from the YAML parser's events. Resolves anchors, aliases and merges, and enforces every
+//! limit on the way.
 //!
-//! Everything here ends the reading of the file: after a broken line nobody knows what the rest means.
+//! Every error here ends the reading of the file: after a broken line, the meaning of the rest is not known.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -16,13 +17,14 @@ use super::{
     tree::{Entry, Kind, Node, Scalar, Weight},
 };
 
-/// The one document of a file; nothing if it has none, or if it cannot be read, which then is among the findings.
+/// Returns the one document of a file; `None` if it has none, or if it cannot be read, which is then among the
+/// findings.
 pub fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> {
     read(file, false, findings)?.pop()
 }
 
-/// The documents of another system's file, for `convert`: there may be several, and a tag is no mistake: `!name value` is read as
-/// the mapping `{ '!name': value }`.
+/// Returns the documents of another system's file, for `convert`. There may be several, and tags are allowed: `!name
+/// value` is read as the mapping `{ '!name': value }`.
 pub fn documents(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
     read(0, true, findings)
 }
@@ -32,7 +34,7 @@ fn read(file: u16, foreign: bool, findings: &mut Findings<'_>) -> Option<Vec<Rc<
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.emit_unresolved_aliases = true;
-    // Ours comes first and has a better message; theirs keeps the parser's own memory small.
+    // Our limit is reached first and has a better message; the parser's limit keeps its own memory small.
     options.flow_nesting_limit = limits::DEPTH * 2;
     options.block_nesting_limit = limits::DEPTH * 2;
 
@@ -101,11 +103,11 @@ struct Builder {
     file: u16,
     /// Whether the file is another system's.
     foreign: bool,
-    /// What has been written down so far.
+    /// The nodes that were written in the file so far.
     nodes: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Node>>,
-    /// The documents that are whole.
+    /// The documents that are complete.
     roots: Vec<Rc<Node>>,
     /// What aliases have added so far.
     borrowed: Weight,
@@ -154,7 +156,7 @@ impl Builder {
         }
     }
 
-    /// What a tag means: nothing here, where it is not refused.
+    /// Returns the tag of another system's file. A tag in one of ours is refused or has no effect.
     fn tag(&self, tag: Option<&Tag>, span: &EventSpan) -> Result<Option<String>, Refusal> {
         match tag {
             Some(tag) if self.foreign && !tag.is_yaml_core_schema_tag("str") => Ok(Some(tag.original())),
@@ -178,7 +180,7 @@ impl Builder {
 
     fn end(&mut self, end: Place, findings: &mut Findings<'_>) -> Result<(), Refusal> {
         let Some(open) = self.open.pop() else { return Ok(()) };
-        // A block collection ends where its last child does; the parser's own end is the next thing's start.
+        // A block collection ends where its last child does; the parser reports the start of the next thing as its end.
         let (kind, last) = match open.inside {
             Inside::List(items) => {
                 let last = items.last().map(|node| node.place.end);
@@ -199,7 +201,7 @@ impl Builder {
         self.close(Node { place, kind, weight: open.weight }, open.anchor, open.tag)
     }
 
-    /// A whole node: remembers its anchor and hands it to what is open around it.
+    /// Completes a node: stores its anchor and adds it to the collection around it.
     fn close(&mut self, node: Node, anchor: usize, tag: Option<String>) -> Result<(), Refusal> {
         let mut node = Rc::new(node);
         if let Some(key) = tag {
@@ -211,12 +213,12 @@ impl Builder {
             self.anchors.insert(anchor, Rc::clone(&node));
         }
         let place = node.place;
-        self.put(node, place)
+        self.add_value(node, place)
     }
 
     fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Refusal> {
         let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
-            // Its anchor stands at a collection that has not ended yet.
+            // Its anchor is at a collection that has not ended yet.
             return Err(Refusal {
                 code: Code::UnknownAnchor,
                 place,
@@ -237,10 +239,10 @@ impl Builder {
                 help: Some("write the pipeline with fewer aliases of aliases".to_owned()),
             });
         }
-        self.put(node, place)
+        self.add_value(node, place)
     }
 
-    fn put(&mut self, node: Rc<Node>, place: Place) -> Result<(), Refusal> {
+    fn add_value(&mut self, node: Rc<Node>, place: Place) -> Result<(), Refusal> {
         let Some(open) = self.open.last_mut() else {
             self.roots.push(node);
             return Ok(());
@@ -261,7 +263,7 @@ impl Builder {
                     *key = Some((scalar.text.clone(), place, scalar.plain && scalar.text == "<<"));
                 }
                 Some((key, key_place, merge)) => {
-                    // A merge stays under a name that no file can write until the mapping is whole.
+                    // A merge is stored under a key that no file can contain until the mapping is complete.
                     let key = if merge { merge::KEY.to_owned() } else { key };
                     entries.push(Entry { key, key_place, value: node });
                 }
@@ -296,7 +298,7 @@ fn refuse_tag(tag: Option<&Tag>, span: &EventSpan) -> Result<(), Refusal> {
     }
 }
 
-/// The parser's ends of block scalars take in the blank lines behind them, and its absent values are called `~`.
+/// The parser includes trailing blank lines in the end of a block scalar, and reports absent values as `~`.
 fn scalar_place(text: String, style: ScalarStyle, place: Place, source: &str) -> (String, Place) {
     let written = source.get(place.start..place.end).unwrap_or("");
     match style {

@@ -1,4 +1,4 @@
-//! What is legal and unwise, or cannot be run yet.
+//! Warnings about what is legal but unwise, or what this version cannot run yet.
 
 use std::rc::Rc;
 
@@ -14,11 +14,11 @@ use super::super::{
 };
 use super::job::entry_of;
 
-/// Secrets whose variable every step hides with one of its own, and that no text of the job asks for.
+/// Warns of secrets whose variable every step overrides, and that no text of the job refers to.
 pub(super) fn unseen_secrets(job: &Job, secrets: &[(SecretUse, Place)], findings: &mut Findings<'_>) {
     for (secret, place) in secrets {
         let hidden = job.steps.iter().all(|step| step.draft.env.contains_key(&secret.variable));
-        if hidden && !job.asks_for_secret(&secret.name) {
+        if hidden && !job.refers_to_secret(&secret.name) {
             findings.warning(
                 Code::UnseenSecret,
                 *place,
@@ -29,8 +29,8 @@ pub(super) fn unseen_secrets(job: &Job, secrets: &[(SecretUse, Place)], findings
     }
 }
 
-/// Images of a job that deploys whose tag may be another image tomorrow. A job deploys if it asks for approval, or if it
-/// has secrets and its pipeline runs one at a time.
+/// Warns of images in a deploying job whose tag may be another image tomorrow. A job deploys if it asks for approval,
+/// or if it has secrets and its pipeline has `concurrency`.
 pub(super) fn floating_tags(
     job: &Job,
     image_place: Place,
@@ -42,7 +42,7 @@ pub(super) fn floating_tags(
     if !deploys {
         return;
     }
-    let mut judge = |image: &Template, place: Place| {
+    let mut warn = |image: &Template, place: Place| {
         let Some(tag) = image.as_known().and_then(floating) else { return };
         findings.warning(
             Code::FloatingTag,
@@ -51,15 +51,16 @@ pub(super) fn floating_tags(
             "name a version, or the digest behind an `@`".to_owned(),
         );
     };
-    judge(&job.draft.image, image_place);
+    warn(&job.draft.image, image_place);
     for (step, node) in job.steps.iter().zip(listed(steps)) {
         if let Some(image) = &step.draft.image {
-            judge(image, entry_of(node, "image").map_or(node.place, |entry| entry.value.place));
+            warn(image, entry_of(node, "image").map_or(node.place, |entry| entry.value.place));
         }
     }
 }
 
-/// Steps that ask for values of one in the background, which nothing waits for: the job's `outputs` find them, steps may not.
+/// Warns of steps that refer to the outputs of a background step, which no step waits for. Only the job's `outputs` can
+/// use them.
 pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut Findings<'_>) {
     for (at, step) in job.steps.iter().enumerate() {
         let Some(id) = step.draft.id.as_deref().filter(|_| step.draft.background) else { continue };
@@ -86,7 +87,7 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
     }
 }
 
-/// What the job asks for and this version cannot run: it is refused when its turn comes, maybe after hours of other jobs.
+/// Warns of what this version cannot run: the job is refused when its turn comes, perhaps after hours of other jobs.
 pub(super) fn not_run_yet(job: &Job, fields: &Fields<'_>, job_place: Place, findings: &mut Findings<'_>) {
     for part in job.unsupported() {
         let entry = match part {
@@ -110,7 +111,7 @@ fn listed(steps: Option<&Rc<Node>>) -> &[Rc<Node>] {
     }
 }
 
-/// What is floating about an image's name.
+/// Says what is floating about an image's name.
 fn floating(image: &str) -> Option<&'static str> {
     if image.contains('@') {
         return None;

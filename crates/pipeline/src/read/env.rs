@@ -1,4 +1,4 @@
-//! `env`: environment variables of a pipeline, a job, a service or a step; and other mappings of texts.
+//! Reads `env`, the environment variables of a pipeline, a job, a service or a step, and other mappings of texts.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::super::{
     findings::Findings,
     limits,
     scalar::text_or_empty,
-    scope::{Names, Stands},
+    scope::{Names, Position},
     source::Place,
     text,
     tree::Node,
@@ -19,7 +19,7 @@ use super::super::{
 /// Variables by name.
 pub(super) type Env = BTreeMap<String, Template>;
 
-pub(super) fn read(node: &Node, stands: Stands, names: &Names, findings: &mut Findings<'_>) -> Option<Env> {
+pub(super) fn read(node: &Node, position: Position, names: &Names, findings: &mut Findings<'_>) -> Option<Env> {
     let entries = mapping(node, "`env`", findings)?;
     let mut variables = BTreeMap::new();
     let mut sound = true;
@@ -28,7 +28,7 @@ pub(super) fn read(node: &Node, stands: Stands, names: &Names, findings: &mut Fi
         let what = if named { format!("`{}`", entry.key) } else { "a variable".to_owned() };
         let value = text_or_empty(&entry.value, &what, findings)
             .filter(|value| check_length(value, entry.value.place, &what, findings))
-            .and_then(|value| text::read(value, entry.value.place, stands, names, findings));
+            .and_then(|value| text::read(value, entry.value.place, position, names, findings));
         match value {
             Some(value) if named => {
                 variables.insert(entry.key.clone(), value);
@@ -39,12 +39,12 @@ pub(super) fn read(node: &Node, stands: Stands, names: &Names, findings: &mut Fi
     sound.then_some(variables)
 }
 
-/// The bytes that variables take at most, each expression being as long as `longest_value`.
+/// The bytes that variables take at most, if each expression is `longest_value` bytes long.
 pub(super) fn size(env: &Env, longest_value: usize) -> usize {
     env.iter().map(|(name, value)| name.len() + template_size(value, longest_value)).sum()
 }
 
-/// The same of one text.
+/// The bytes that one text takes at most.
 pub(super) fn template_size(text: &Template, longest_value: usize) -> usize {
     match text.as_known() {
         Some(known) => known.len(),

@@ -1,4 +1,4 @@
-//! `inputs`: what a start by hand may say, and what a template is given.
+//! Reads `inputs`: what a manual start or a template takes.
 
 use longshore_core::expression::Value;
 
@@ -11,11 +11,11 @@ use super::super::{
     scalar::{boolean, check_name, filled, items, text},
     tree::{Entry, Kind, Node},
 };
-use super::{on::word, wanted};
+use super::{on::word, valid_or_absent};
 
-/// Inputs of one pipeline or template.
+/// Limit for the inputs of one pipeline or template.
 const INPUTS: usize = 50;
-/// Options of one choice.
+/// Limit for the options of one choice.
 const OPTIONS: usize = 100;
 
 pub(super) fn read_all(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Vec<Input>> {
@@ -31,7 +31,7 @@ pub(super) fn read_all(entries: &[Entry], findings: &mut Findings<'_>) -> Option
 fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
     let named = check_name(&entry.key, entry.key_place, "an input's name", findings);
     if entry.value.is_null() {
-        // A name alone is a text.
+        // An input with a name and nothing else is a text.
         let name = entry.key.clone();
         return named.then_some(Input {
             name,
@@ -41,14 +41,14 @@ fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
             description: None,
         });
     }
-    let fields = Fields::of(&entry.value, &keys::INPUT, findings)?;
+    let fields = Fields::read(&entry.value, &keys::INPUT, findings)?;
     let required = match fields.get("required") {
         Some(node) => boolean(node, "`required`", findings),
         None => Some(false),
     };
     let description =
-        wanted(fields.get("description").map(|node| text(node, "`description`", findings).map(str::to_owned)));
-    let options = wanted(fields.get("options").map(|node| options(node, findings)));
+        valid_or_absent(fields.get("description").map(|node| text(node, "`description`", findings).map(str::to_owned)));
+    let options = valid_or_absent(fields.get("options").map(|node| options(node, findings)));
     let kind = match fields.get("type") {
         Some(node) => word(node, "`type`", &["string", "number", "boolean", "choice"], findings),
         None if fields.get("options").is_some() => Some("choice".to_owned()),
@@ -80,7 +80,7 @@ fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
     named.then_some(input)
 }
 
-/// A value for an input, as written in a file.
+/// Reads a value for an input, as written in a file.
 pub(super) fn value(node: &Node, what: &str, input: &Input, findings: &mut Findings<'_>) -> Option<Value> {
     let Kind::Scalar(scalar) = &node.kind else {
         let message = format!("{what} is a single value, and this is {}", node.describe());

@@ -1,4 +1,4 @@
-//! A job: one container on one workspace.
+//! Reads a job: one container on one workspace.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,28 +12,31 @@ use super::super::{
     keys, limits,
     model::{Combination, Job, With},
     scalar::{check_name, duration, filled},
-    scope::{MatrixNames, Names, Stands, Taint, need_type},
+    scope::{MatrixNames, Names, Position, Taint, need_type},
     source::Place,
     templates::Expanded,
     text::{self, Flag},
     tree::{Entry, Kind, Node},
 };
-use super::{Defaults, advice, at, env, env::Env, input, keep, matrix, needs, service, settings, step, wanted};
+use super::{
+    Defaults, advice, at, env, env::Env, input, keep, matrix, needs, service, settings, step, valid_or_absent,
+};
 
-/// What stands around a job. `None` where it is wrong itself.
+/// What the pipeline defines around a job. `None` for a part that is wrong itself.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
     pub(super) defaults: Option<&'a Defaults>,
     pub(super) env: Option<&'a Env>,
     pub(super) names: &'a Names,
-    /// What other jobs may ask of each.
+    /// What other jobs can refer to in each job.
     pub(super) heads: &'a HashMap<String, Head>,
     /// Whether the pipeline has `concurrency`.
     pub(super) exclusive: bool,
 }
 
 impl Surroundings<'_> {
-    /// Whether what `defaults` say means the same in a job of a template, whose `inputs` are others than the pipeline's.
+    /// Checks that texts of `defaults` mean the same in a job from a template. A template has its own `inputs`, so they
+    /// must not refer to the pipeline's.
     fn defaults_fit<'t>(
         &self,
         texts: impl IntoIterator<Item = &'t Template>,
@@ -54,17 +57,17 @@ impl Surroundings<'_> {
     }
 }
 
-/// What is known of a job before it is read: what others may ask of it.
+/// What other jobs can refer to in a job, known before the job is read.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Nothing where they cannot be told.
+    /// `None` if they cannot be read.
     outputs: Option<Vec<String>>,
-    /// Outputs that hold what an outsider wrote.
+    /// Outputs that hold text written by an outsider.
     tainted: Vec<(String, Taint)>,
 }
 
 impl Head {
-    pub(super) fn of(job: Option<&Node>, names: &Names) -> Self {
+    pub(super) fn read(job: Option<&Node>, names: &Names) -> Self {
         let Some(Node { kind: Kind::Map(entries), .. }) = job else { return Self::default() };
         let Some(outputs) = entries.iter().find(|entry| entry.key == "outputs") else {
             return Self { outputs: Some(Vec::new()), tainted: Vec::new() };
@@ -73,7 +76,7 @@ impl Head {
         let mut tainted = Vec::new();
         for output in outputs {
             let Kind::Scalar(scalar) = &output.value.kind else { continue };
-            if let Some(taint) = text::parts_of(&scalar.text).and_then(|text| names.taint(&text)) {
+            if let Some(taint) = text::parse_parts(&scalar.text).and_then(|text| names.taint(&text)) {
                 tainted.push((output.key.clone(), taint));
             }
         }
@@ -81,7 +84,7 @@ impl Head {
     }
 }
 
-/// A job that is sound in itself; its needs are judged with all others'.
+/// Reads a job that is valid in itself; its needs are checked together with those of all jobs.
 pub(super) fn read(
     entry: &Entry,
     expanded: Option<&Expanded>,
@@ -90,9 +93,9 @@ pub(super) fn read(
 ) -> Option<Job> {
     let named = check_name(&entry.key, entry.key_place, "a job's name", findings);
     let expanded = expanded?;
-    findings.used_by(expanded.template.is_some().then_some(entry.key.as_str()));
+    findings.set_using_job(expanded.template.is_some().then_some(entry.key.as_str()));
     let job = read_expanded(entry, expanded, around, findings);
-    findings.used_by(None);
+    findings.set_using_job(None);
     job.filter(|_| named)
 }
 
@@ -103,10 +106,10 @@ fn read_expanded(
     findings: &mut Findings<'_>,
 ) -> Option<Job> {
     let node = &expanded.node;
-    let fields = Fields::of(node, &keys::JOB, findings)?;
+    let fields = Fields::read(node, &keys::JOB, findings)?;
 
     let read_matrix = fields.entry("matrix").map(|entry| matrix::read(entry, findings));
-    // With a broken matrix nobody knows what its values are: the rest is read as if it named whatever is asked for.
+    // The values of a broken matrix are not known, so the rest is read as if the matrix had every name that is used.
     let broken_matrix = matches!(read_matrix, Some(None));
     let read_matrix = read_matrix.flatten();
     let single = [Combination::default()];
@@ -122,7 +125,7 @@ fn read_expanded(
         None => Some(Vec::new()),
     };
     let mut names = around.names.of_job(matrix_names);
-    names.know_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
+    names.set_jobs(around.heads.keys().map(String::as_str).filter(|job| *job != entry.key));
     for (need, _) in needs_read.iter().flatten() {
         let head = around.heads.get(need);
         names.add_need(need, need_type(head.and_then(|head| head.outputs.as_deref())));
@@ -131,7 +134,7 @@ fn read_expanded(
         }
     }
     if needs_read.is_none() {
-        names.any_need();
+        names.allow_any_need();
     }
 
     let with = match &expanded.template {
@@ -154,17 +157,17 @@ fn read_expanded(
         names.add_secret(&secret.name, &secret.variable);
     }
     if secrets.is_none() {
-        names.any_secret();
+        names.allow_any_secret();
     }
     let env = match fields.get("env") {
-        Some(node) => env::read(node, Stands::JobEnv, &names, findings),
+        Some(node) => env::read(node, Position::JobEnv, &names, findings),
         None => Some(Env::default()),
     };
     names.add_env(env.as_ref());
 
     let image = match (fields.get("image"), around.defaults) {
         (Some(node), _) => {
-            image(node, Stands::JobImage, &names, combinations, findings).map(|image| (image, node.place))
+            image(node, Position::JobImage, &names, combinations, findings).map(|image| (image, node.place))
         }
         (None, Some(Defaults { image: Some(image), .. })) => {
             let fits = around.defaults_fit([image], expanded, entry, findings);
@@ -182,8 +185,9 @@ fn read_expanded(
         }
         (None, None) => None,
     };
-    let condition = wanted(fields.get("if").map(|node| text::condition(node, Stands::JobIf, &names, findings)));
-    let approval = wanted(fields.get("approval").map(|node| approval(node, &names, findings)));
+    let condition =
+        valid_or_absent(fields.get("if").map(|node| text::condition(node, Position::JobIf, &names, findings)));
+    let approval = valid_or_absent(fields.get("approval").map(|node| approval(node, &names, findings)));
     let runs_on = match fields.get("runs-on") {
         Some(node) => settings::runs_on(node, &names, findings),
         None => Some(BTreeMap::new()),
@@ -196,8 +200,8 @@ fn read_expanded(
         Some(node) => keep::cache(node, &names, findings),
         None => Some(Vec::new()),
     };
-    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let retry = wanted(fields.get("retry").map(|node| settings::retry(node, false, findings)));
+    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let retry = valid_or_absent(fields.get("retry").map(|node| settings::retry(node, false, findings)));
     let continue_on_error = match fields.get("continue-on-error") {
         Some(node) => text::flag(node, "`continue-on-error`", &names, findings),
         None => Some(Flag::Is(false)),
@@ -295,8 +299,8 @@ pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
     }
 }
 
-/// What the template is given: every input has a value of its type, or none where it may. `tainted` gets the free texts whose values
-/// may not get into a script.
+/// Reads the inputs for a template. Every input has a value of its type, or none if it is optional. Adds to `tainted`
+/// the free texts whose values must not get into a script.
 fn with(
     inputs: &[Input],
     given: Option<&Node>,
@@ -325,7 +329,7 @@ fn with(
         let value = match (entries.iter().find(|entry| entry.key == input.name), &input.default) {
             (Some(entry), _) => match &entry.value.kind {
                 Kind::Scalar(scalar) if scalar.text.contains("${{") => {
-                    let template = text::read(&scalar.text, entry.value.place, Stands::Planned, names, findings);
+                    let template = text::read(&scalar.text, entry.value.place, Position::Planned, names, findings);
                     if input.kind == InputKind::String
                         && let Some(taint) = template.as_ref().and_then(|template| names.taint(template))
                     {
@@ -354,10 +358,10 @@ fn with(
     sound.then_some(values)
 }
 
-/// An image's name, which has to be one for every combination, as far as that can be seen.
+/// Reads an image's name, which has to be valid for every combination, as far as that can be known here.
 pub(super) fn image(
     node: &Node,
-    stands: Stands,
+    position: Position,
     names: &Names,
     combinations: &[Combination],
     findings: &mut Findings<'_>,
@@ -372,7 +376,7 @@ pub(super) fn image(
         return None;
     }
     let text = filled(node, "`image`", findings)?;
-    let template = text::read(text, node.place, stands, names, findings)?;
+    let template = text::read(text, node.place, position, names, findings)?;
     let help = "write it like `debian:12` or `registry.example/team/tool:1`";
     if let Some(known) = template.as_known() {
         return match ImageRef::parse(known) {
@@ -395,7 +399,7 @@ pub(super) fn image(
     Some(template)
 }
 
-/// A question for people.
+/// Reads the question of an approval.
 fn approval(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
     if let Kind::Scalar(scalar) = &node.kind
         && scalar.boolean().is_some()
@@ -404,7 +408,7 @@ fn approval(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<T
         findings.error(Code::WrongType, node.place, "`approval` is a question, and this is a boolean", help.to_owned());
         return None;
     }
-    step::one_line(node, "`approval`", Stands::Planned, names, findings)
+    step::one_line(node, "`approval`", Position::Planned, names, findings)
 }
 
 fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
@@ -413,7 +417,7 @@ fn outputs(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BT
     for entry in mapping(node, "`outputs`", findings)? {
         let named = check_name(&entry.key, entry.key_place, "an output's name", findings);
         let value = super::super::scalar::text_or_empty(&entry.value, "an output", findings)
-            .and_then(|value| text::read(value, entry.value.place, Stands::Outputs, names, findings));
+            .and_then(|value| text::read(value, entry.value.place, Position::Outputs, names, findings));
         match value {
             Some(value) if named => {
                 outputs.insert(entry.key.clone(), value);
@@ -466,7 +470,7 @@ fn steps(
         );
         return None;
     }
-    names.know_ids(items.iter().filter_map(|item| match &entry_of(item, "id")?.value.kind {
+    names.set_step_ids(items.iter().filter_map(|item| match &entry_of(item, "id")?.value.kind {
         Kind::Scalar(id) => Some(id.text.as_str()),
         Kind::Map(_) | Kind::List(_) => None,
     }));

@@ -1,4 +1,4 @@
-//! What outlives a job: `cache`, `artifacts` and `reports`.
+//! Reads what outlives a job: `cache`, `artifacts` and `reports`.
 
 use std::rc::Rc;
 
@@ -13,13 +13,13 @@ use super::super::{
     findings::Findings,
     keys::{self, Keys},
     scalar::{filled, items},
-    scope::{Names, Stands},
+    scope::{Names, Position},
     size, text,
     tree::{Kind, Node},
 };
-use super::{on::word, step::one_line, wanted};
+use super::{on::word, step::one_line, valid_or_absent};
 
-/// Entries of one list.
+/// Limit for the entries of one list.
 const ENTRIES: usize = 50;
 
 pub(super) fn cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<CachePlan>> {
@@ -48,11 +48,11 @@ fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opt
     let path = required("path", "`path: ~/.cargo/registry`", findings);
     let key = required("key", "`key: 'cargo-${{ hash-files(\"Cargo.lock\") }}'`", findings);
     let paths = path.and_then(|node| paths(node, true, names, findings));
-    let key = key.and_then(|node| one_line(node, "`key`", Stands::CacheKey, names, findings));
+    let key = key.and_then(|node| one_line(node, "`key`", Position::CacheKey, names, findings));
     let fallback = match fields.get("fallback") {
         Some(node) => items(node)
             .iter()
-            .map(|item| one_line(item, "an entry of `fallback`", Stands::CacheKey, names, findings))
+            .map(|item| one_line(item, "an entry of `fallback`", Position::CacheKey, names, findings))
             .collect::<Vec<_>>()
             .into_iter()
             .collect(),
@@ -81,7 +81,7 @@ pub(super) fn artifacts(node: &Rc<Node>, names: &Names, findings: &mut Findings<
 fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<ArtifactPlan> {
     let fields = fields(node, &keys::ARTIFACT, "{ name: app, paths: [target/app] }", findings)?;
     let name = match fields.get("name") {
-        Some(node) => one_line(node, "`name`", Stands::Job, names, findings).filter(|name| {
+        Some(node) => one_line(node, "`name`", Position::Job, names, findings).filter(|name| {
             let fits = name.as_known().is_none_or(|name| !name.contains(['/', '\\']) && name != ".." && name != ".");
             if !fits {
                 findings.error(
@@ -105,7 +105,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
             None
         }
     };
-    let expire = wanted(fields.get("expire-in").map(|node| {
+    let expire = valid_or_absent(fields.get("expire-in").map(|node| {
         let text = filled(node, "`expire-in`", findings)?;
         match size::days(text) {
             Ok(ms) => Some(ms),
@@ -137,7 +137,7 @@ pub(super) fn reports(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_
     Some(Reports { junit: junit? })
 }
 
-/// Paths of files: of a cache anywhere in the container, else below the workspace.
+/// Reads paths of files: anywhere in the container for a cache, otherwise below the workspace.
 fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
     let items = items(node);
     if items.is_empty() || node.is_null() {
@@ -162,7 +162,7 @@ fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings
                 findings.error(Code::BadPath, item.place, complaint, help.to_owned());
                 return None;
             }
-            text::read(written, item.place, Stands::Job, names, findings)
+            text::read(written, item.place, Position::Job, names, findings)
         })
         .collect();
     read.into_iter().collect()
@@ -188,9 +188,9 @@ fn list<'n>(node: &'n Rc<Node>, what: &str, example: &str, findings: &mut Findin
 
 fn fields<'n>(node: &'n Node, keys: &Keys, example: &str, findings: &mut Findings<'_>) -> Option<Fields<'n>> {
     if matches!(node.kind, Kind::Scalar(_)) {
-        let message = format!("{} is a mapping, and this is {}", keys.of, node.describe());
+        let message = format!("{} is a mapping, and this is {}", keys.subject, node.describe());
         findings.error(Code::WrongType, node.place, message, format!("write `{example}`"));
         return None;
     }
-    Fields::of(node, keys, findings)
+    Fields::read(node, keys, findings)
 }

@@ -1,4 +1,4 @@
-//! `matrix`: the combinations that a job is run for.
+//! Reads `matrix`: the combinations that a job runs for.
 
 use std::{collections::HashSet, rc::Rc};
 
@@ -15,9 +15,9 @@ use super::super::{
     tree::{Entry, Kind, Node},
 };
 
-use super::{settings::number, wanted};
+use super::{settings::number, valid_or_absent};
 
-/// Characters of one value: it becomes a part of the job's name.
+/// Limit for the characters of one value, which becomes part of the job's name.
 pub(super) const VALUE_CHARS: usize = 200;
 
 /// The names of a matrix's values, and its combinations.
@@ -67,7 +67,7 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings<'_>) -> Option<Expande
         Some(entry) => boolean(&entry.value, "`fail-fast`", findings),
         None => Some(true),
     };
-    let max_parallel = wanted(find("max-parallel").map(|entry| {
+    let max_parallel = valid_or_absent(find("max-parallel").map(|entry| {
         let help = "write how many jobs of the matrix run at once";
         number(&entry.value, "`max-parallel`", 1, 256, help, findings)
     }));
@@ -118,7 +118,7 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
     Some((matrix.keys(), combinations))
 }
 
-/// Whether an expression stands where a matrix has its values, which is refused: all jobs of a build are known when it is planned.
+/// Refuses an expression in place of a matrix's values: all jobs of a build are known when it is planned.
 fn made_later(node: &Node, what: &str, findings: &mut Findings<'_>) -> bool {
     let Kind::Scalar(scalar) = &node.kind else { return false };
     let made = scalar.text.contains("${{");
@@ -203,7 +203,7 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
     Some(value.to_owned())
 }
 
-/// An entry of `include` or `exclude`: its pairs, and where its keys stand.
+/// An entry of `include` or `exclude`: its pairs, and the places of its keys.
 type Described = (Vec<(String, String)>, Vec<Place>);
 
 fn combinations(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<Described>> {

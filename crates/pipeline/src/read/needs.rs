@@ -1,4 +1,4 @@
-//! `needs`: jobs that have to be over first.
+//! Reads `needs`: jobs that have to end first.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::super::{
 };
 use super::job::entry_of;
 
-/// The needs of a job as written, with their places; what is no name is left out.
+/// Returns the needs of a job as written, with their places, without entries that are no name.
 pub(super) fn listed(job: &Node) -> Vec<(&str, Place)> {
     entry_of(job, "needs")
         .map_or_else(Vec::new, |entry| items(&entry.value).iter().filter_map(|item| name(item)).collect())
@@ -27,7 +27,7 @@ fn name(item: &Node) -> Option<(&str, Place)> {
     }
 }
 
-/// The names of the jobs, and whether what becomes of each does not matter.
+/// Returns the names of the needed jobs, and whether each is optional.
 pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<(String, bool)>> {
     let list = items(node);
     if list.len() > findings.most_jobs() {
@@ -65,7 +65,7 @@ fn one(item: &Node, findings: &mut Findings<'_>) -> Option<(String, bool, Place)
     if !matches!(item.kind, Kind::Map(_)) {
         return filled(item, "an entry of `needs`", findings).map(|job| (job.to_owned(), false, item.place));
     }
-    let fields = Fields::of(item, &keys::NEED, findings)?;
+    let fields = Fields::read(item, &keys::NEED, findings)?;
     let job = match fields.get("job") {
         Some(node) => filled(node, "`job`", findings).map(|job| (job.to_owned(), node.place)),
         None => {

@@ -1,10 +1,10 @@
-//! `on`: what starts a pipeline.
+//! Reads `on`: the events that start a pipeline.
 
 use std::rc::Rc;
 
 use super::super::{
     code::Code,
-    fields::{Fields, judge, mapping},
+    fields::{Fields, check_key, mapping},
     filter::Patterns,
     findings::Findings,
     keys::{self, Keys},
@@ -15,9 +15,9 @@ use super::super::{
     suggest::{listed, nearest},
     tree::{Entry, Kind, Node},
 };
-use super::{input, wanted};
+use super::{input, valid_or_absent};
 
-/// What may happen to a pull request.
+/// The actions of a pull request.
 const TYPES: &[&str] = &[
     "opened",
     "synchronize",
@@ -30,13 +30,13 @@ const TYPES: &[&str] = &[
     "converted-to-draft",
 ];
 
-/// What starts a pipeline where it does not say.
+/// The actions that start a pipeline without `types`.
 const DEFAULT_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
 
-/// Schedules of one pipeline.
+/// Limit for the schedules of one pipeline.
 const SCHEDULES: usize = 20;
 
-/// Without `on`: every push, every pull request, and every start by hand.
+/// The triggers without `on`: every push, every pull request, and every manual start.
 pub(super) fn default() -> Triggers {
     Triggers {
         push: Some(Push::default()),
@@ -50,11 +50,11 @@ fn any_pull_request() -> PullRequests {
     PullRequests { branches: None, types: DEFAULT_TYPES.map(str::to_owned).to_vec(), paths: Paths::default() }
 }
 
-/// `on: push`, `on: [push, manual]` or a mapping with filters.
+/// Reads `on: push`, `on: [push, manual]` or a mapping with filters.
 pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Triggers> {
     if let Kind::Map(entries) = &node.kind {
         if entries.is_empty() {
-            nothing(node.place, findings);
+            report_no_event(node.place, findings);
             return None;
         }
         return read_mapping(entries, findings);
@@ -63,7 +63,7 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
     let mut sound = true;
     let items = items(node);
     if items.is_empty() || node.is_null() {
-        nothing(node.place, findings);
+        report_no_event(node.place, findings);
         return None;
     }
     for item in items {
@@ -77,9 +77,9 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
                 sound = false;
             }
             Some(word) => {
-                // Judged like the key that it would be in a mapping.
+                // Checks the word as if it were a key of the mapping.
                 let entry = Entry { key: word.to_owned(), key_place: item.place, value: Rc::clone(item) };
-                judge(&entry, &keys::ON, findings);
+                check_key(&entry, &keys::ON, findings);
                 sound = false;
             }
             None => sound = false,
@@ -90,13 +90,13 @@ pub(super) fn read(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Trigg
 
 fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Triggers> {
     for entry in entries {
-        judge(entry, &keys::ON, findings);
+        check_key(entry, &keys::ON, findings);
     }
     let find = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
-    let push = wanted(find("push").map(|node| push(node, findings)));
-    let pull_request = wanted(find("pull-request").map(|node| pull_request(node, findings)));
-    let schedules = wanted(find("schedule").map(|node| schedules(node, findings)));
-    let manual = wanted(find("manual").map(|node| manual(node, findings)));
+    let push = valid_or_absent(find("push").map(|node| push(node, findings)));
+    let pull_request = valid_or_absent(find("pull-request").map(|node| pull_request(node, findings)));
+    let schedules = valid_or_absent(find("schedule").map(|node| schedules(node, findings)));
+    let manual = valid_or_absent(find("manual").map(|node| manual(node, findings)));
     let triggers = Triggers {
         push: push?,
         pull_request: pull_request?,
@@ -107,11 +107,11 @@ fn read_mapping(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Trigge
         || triggers.pull_request.is_some()
         || triggers.manual.is_some()
         || !triggers.schedules.is_empty();
-    // If there is none, whatever stands there has been refused.
+    // If there is none, an error has been reported.
     any.then_some(triggers)
 }
 
-fn nothing(place: Place, findings: &mut Findings<'_>) {
+fn report_no_event(place: Place, findings: &mut Findings<'_>) {
     findings.error(
         Code::Empty,
         place,
@@ -124,7 +124,7 @@ fn push(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Push> {
     if node.is_null() {
         return Some(Push::default());
     }
-    let fields = Fields::of(node, &keys::PUSH, findings)?;
+    let fields = Fields::read(node, &keys::PUSH, findings)?;
     let branches = patterns(&fields, "branches", &keys::PUSH, findings);
     let tags = patterns(&fields, "tags", &keys::PUSH, findings);
     let paths = paths(&fields, &keys::PUSH, findings);
@@ -135,7 +135,7 @@ fn pull_request(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullRequ
     if node.is_null() {
         return Some(any_pull_request());
     }
-    let fields = Fields::of(node, &keys::PULL_REQUEST, findings)?;
+    let fields = Fields::read(node, &keys::PULL_REQUEST, findings)?;
     let branches = patterns(&fields, "branches", &keys::PULL_REQUEST, findings);
     let paths = paths(&fields, &keys::PULL_REQUEST, findings);
     let types = match fields.get("types") {
@@ -145,7 +145,7 @@ fn pull_request(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullRequ
     Some(PullRequests { branches: branches?, types: types?, paths: paths? })
 }
 
-/// A list of words out of those that are known.
+/// Reads a list of words that `known` contains.
 pub(super) fn words(node: &Rc<Node>, what: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let items = items(node);
     if items.is_empty() || node.is_null() {
@@ -165,7 +165,7 @@ pub(super) fn words(node: &Rc<Node>, what: &str, known: &[&str], findings: &mut 
     sound.then_some(found)
 }
 
-/// One word out of those that are known.
+/// Reads one word that `known` contains.
 pub(super) fn word(node: &Node, what: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<String> {
     let found = filled(node, what, findings)?;
     if known.contains(&found) {
@@ -209,7 +209,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
         findings.error(Code::WrongType, node.place, message, HELP.to_owned());
         return None;
     }
-    let fields = Fields::of(node, &keys::SCHEDULE, findings)?;
+    let fields = Fields::read(node, &keys::SCHEDULE, findings)?;
     let cron = match fields.get("cron") {
         None => {
             if !fields.is_misnamed("cron", &keys::SCHEDULE) {
@@ -245,7 +245,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
             found
         }),
     };
-    let branch = wanted(fields.get("branch").map(|node| {
+    let branch = valid_or_absent(fields.get("branch").map(|node| {
         let name = filled(node, "`branch`", findings)?;
         if name.contains(['*', '?', '[', ' ', '\n']) || name.contains("${{") {
             let help = "name one branch, or leave it out for the default branch";
@@ -262,7 +262,7 @@ fn manual(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<super::sup
     if node.is_null() {
         return Some(Vec::new());
     }
-    let fields = Fields::of(node, &keys::MANUAL, findings)?;
+    let fields = Fields::read(node, &keys::MANUAL, findings)?;
     match fields.get("inputs") {
         Some(node) => input::read_all(mapping(node, "`inputs`", findings)?, findings),
         None => Some(Vec::new()),
@@ -277,7 +277,7 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
         findings.error(
             Code::Empty,
             node.place,
-            format!("`{key}` of {} has no pattern, so nothing would ever fit", keys.of),
+            format!("`{key}` of {} has no pattern, so nothing would ever fit", keys.subject),
             format!("write `{key}: [main]`, or leave `{key}` out"),
         );
         return None;

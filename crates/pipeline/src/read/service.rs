@@ -1,25 +1,25 @@
-//! `services`: containers beside the job's.
+//! Reads `services`: containers beside the job's.
 
 use longshore_core::plan::{Probe, Ready, ServicePlan};
 
 use super::super::{
     code::Code,
-    fields::{Fields, named},
+    fields::{Fields, named_entries},
     findings::Findings,
     keys,
     scalar::{check_name, duration, filled},
-    scope::{Names, Stands},
+    scope::{Names, Position},
     tree::{Entry, Kind, Node},
 };
-use super::{env, job, step::texts, wanted};
+use super::{env, job, step::texts, valid_or_absent};
 
-/// Services of one job.
+/// Limit for the services of one job.
 const SERVICES: usize = 20;
-/// How long a service may take to be ready where nobody says.
+/// Default time for a service to become ready.
 const READY_MS: u64 = 60 * 1000;
 
 pub(super) fn read_all(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ServicePlan>> {
-    let entries = named(node, "`services`", "postgres: { image: postgres:17 }", findings)?;
+    let entries = named_entries(node, "`services`", "postgres: { image: postgres:17 }", findings)?;
     if let Some(beyond) = entries.get(SERVICES) {
         let message = format!("{} services, and a job may have {SERVICES}", entries.len());
         findings.error(Code::BadSize, beyond.key_place, message, None);
@@ -35,8 +35,8 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
     if let Kind::Scalar(scalar) = &entry.value.kind
         && !scalar.is_null()
     {
-        // `redis: redis:8`.
-        let image = job::image(&entry.value, Stands::JobImage, names, &[], findings)?;
+        // The short form: `redis: redis:8`.
+        let image = job::image(&entry.value, Position::JobImage, names, &[], findings)?;
         return named.then(|| ServicePlan {
             name,
             image,
@@ -46,9 +46,9 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
             ready: None,
         });
     }
-    let fields = Fields::of(&entry.value, &keys::SERVICE, findings)?;
+    let fields = Fields::read(&entry.value, &keys::SERVICE, findings)?;
     let image = match fields.get("image") {
-        Some(node) => job::image(node, Stands::JobImage, names, &[], findings),
+        Some(node) => job::image(node, Position::JobImage, names, &[], findings),
         None => {
             if !fields.is_misnamed("image", &keys::SERVICE) {
                 let message = format!("the service `{name}` has no `image`");
@@ -58,12 +58,12 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
         }
     };
     let env = match fields.get("env") {
-        Some(node) => env::read(node, Stands::JobEnv, names, findings),
+        Some(node) => env::read(node, Position::JobEnv, names, findings),
         None => Some(env::Env::new()),
     };
-    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::JobArgument, names, findings);
-    let command = texts(fields.get("command"), "`command`", Stands::JobArgument, names, findings);
-    let ready = wanted(fields.get("ready").map(|node| ready(node, findings)));
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::JobArgument, names, findings);
+    let command = texts(fields.get("command"), "`command`", Position::JobArgument, names, findings);
+    let ready = valid_or_absent(fields.get("ready").map(|node| ready(node, findings)));
     let service =
         ServicePlan { name, image: image?, env: env?, entrypoint: entrypoint?, command: command?, ready: ready? };
     named.then_some(service)
@@ -85,8 +85,8 @@ fn host(entry: &Entry, findings: &mut Findings<'_>) -> bool {
 
 fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
     const HELP: &str = "write `ready: { exec: pg_isready }`, `{ tcp: 5432 }` or `{ http: ':8080/healthz' }`";
-    let fields = Fields::of(node, &keys::READY, findings)?;
-    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let fields = Fields::read(node, &keys::READY, findings)?;
+    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
     let asked: Vec<&Entry> = ["exec", "tcp", "http"].iter().filter_map(|key| fields.entry(key)).collect();
     let [entry] = asked.as_slice() else {
         match asked.get(1) {

@@ -1,4 +1,4 @@
-//! Smaller settings of a job: `secrets`, `checkout`, `resources`, `retry`, `runs-on`.
+//! Reads smaller settings of a job: `secrets`, `checkout`, `resources`, `retry`, `runs-on`.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -13,18 +13,18 @@ use super::super::{
     findings::Findings,
     keys,
     scalar::{boolean, check_name, filled, items},
-    scope::{Names, Stands},
+    scope::{Names, Position},
     size,
     tree::{Kind, Node},
 };
-use super::{env, on::words, step::one_line, wanted};
+use super::{env, on::words, step::one_line, valid_or_absent};
 
-/// Secrets of one job.
+/// Limit for the secrets of one job.
 const SECRETS: usize = 100;
-/// Tries after the first one.
+/// Limit for the attempts after the first one.
 const RETRIES: u32 = 10;
 
-/// The secrets that a job gets, each with where it is named.
+/// Reads the secrets that a job gets, each with its place.
 pub(super) fn secrets(
     node: &Rc<Node>,
     findings: &mut Findings<'_>,
@@ -63,7 +63,7 @@ fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<Se
         let named = env::check_name(name, node.place, findings);
         return named.then(|| SecretUse { name: name.to_owned(), variable: name.to_owned(), file: false });
     }
-    let fields = Fields::of(node, &keys::SECRET, findings)?;
+    let fields = Fields::read(node, &keys::SECRET, findings)?;
     let named = |key: &str, what: &str, findings: &mut Findings<'_>| {
         fields.get(key).map(|node| {
             let name = filled(node, what, findings)?;
@@ -74,7 +74,7 @@ fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<Se
     if name.is_none() && !fields.is_misnamed("name", &keys::SECRET) {
         findings.error(Code::MissingKey, node.place, "this secret has no `name`", help.to_owned());
     }
-    let variable = wanted(named("as", "`as`", findings));
+    let variable = valid_or_absent(named("as", "`as`", findings));
     let file = match fields.get("file") {
         Some(node) => boolean(node, "`file`", findings),
         None => Some(false),
@@ -83,13 +83,13 @@ fn secret(node: &Rc<Node>, help: &str, findings: &mut Findings<'_>) -> Option<Se
     Some(SecretUse { variable: variable?.unwrap_or_else(|| name.clone()), name, file: file? })
 }
 
-/// Nothing where the workspace starts empty.
+/// Reads `checkout`; an inner `None` means that the workspace starts empty.
 #[expect(clippy::option_option, reason = "it may be wrong, off or on")]
 pub(super) fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<Option<Checkout>> {
     if !matches!(node.kind, Kind::Map(_)) {
         return boolean(node, "`checkout`", findings).map(|wanted| wanted.then(Checkout::default));
     }
-    let fields = Fields::of(node, &keys::CHECKOUT, findings)?;
+    let fields = Fields::read(node, &keys::CHECKOUT, findings)?;
     let depth = match fields.get("depth") {
         Some(node) => number(node, "`depth`", 0, 1_000_000, "write how many commits, or 0 for all", findings),
         None => Some(1),
@@ -103,13 +103,13 @@ pub(super) fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<Optio
 }
 
 pub(super) fn resources(node: &Node, findings: &mut Findings<'_>) -> Option<Resources> {
-    let fields = Fields::of(node, &keys::RESOURCES, findings)?;
-    let cpu = wanted(fields.get("cpu").map(|node| sized(node, "`cpu`", size::cpu_millis, findings)));
-    let memory = wanted(fields.get("memory").map(|node| sized(node, "`memory`", size::bytes, findings)));
-    let pids = wanted(
+    let fields = Fields::read(node, &keys::RESOURCES, findings)?;
+    let cpu = valid_or_absent(fields.get("cpu").map(|node| sized(node, "`cpu`", size::cpu_millis, findings)));
+    let memory = valid_or_absent(fields.get("memory").map(|node| sized(node, "`memory`", size::bytes, findings)));
+    let pids = valid_or_absent(
         fields.get("pids").map(|node| number(node, "`pids`", 1, 4_000_000, "write how many processes", findings)),
     );
-    let shm = wanted(fields.get("shm").map(|node| sized(node, "`shm`", size::bytes, findings)));
+    let shm = valid_or_absent(fields.get("shm").map(|node| sized(node, "`shm`", size::bytes, findings)));
     Some(Resources { cpu_millis: cpu?, memory_bytes: memory?, pids: pids?, shm_bytes: shm? })
 }
 
@@ -130,7 +130,7 @@ fn sized<T>(
     }
 }
 
-/// A whole number between two others.
+/// Reads a whole number in a range.
 pub(super) fn number(
     node: &Node,
     what: &str,
@@ -150,13 +150,13 @@ pub(super) fn number(
     }
 }
 
-/// `retry: 2`, or how often and after what.
+/// Reads `retry: 2`, or a mapping that says how often and after which results.
 pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> Option<Retry> {
     const HELP: &str = "write how many tries may follow the first one: `retry: 2`";
     let known: &[&str] = if of_step { &["failure", "timeout"] } else { &["error", "failure", "timeout"] };
     let all = || known.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let (max, on) = if matches!(node.kind, Kind::Map(_)) {
-        let fields = Fields::of(node, &keys::RETRY, findings)?;
+        let fields = Fields::read(node, &keys::RETRY, findings)?;
         let max = match fields.get("max") {
             Some(node) => number(node, "`max`", 0, RETRIES, HELP, findings),
             None => {
@@ -193,7 +193,7 @@ pub(super) fn runs_on(node: &Node, names: &Names, findings: &mut Findings<'_>) -
     let mut sound = true;
     for entry in mapping(node, "`runs-on`", findings)? {
         let named = check_name(&entry.key, entry.key_place, "a label", findings);
-        match one_line(&entry.value, &format!("`{}`", entry.key), Stands::Planned, names, findings) {
+        match one_line(&entry.value, &format!("`{}`", entry.key), Position::Planned, names, findings) {
             Some(value) if named => {
                 labels.insert(entry.key.clone(), value);
             }

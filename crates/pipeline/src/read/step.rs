@@ -1,4 +1,4 @@
-//! A step: one script of a job, or one container beside it.
+//! Reads a step: one script of a job, or one container beside it.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -11,13 +11,13 @@ use super::super::{
     keys,
     model::Step,
     scalar::{boolean, check_name, duration, filled, text_or_empty},
-    scope::{Names, Stands},
+    scope::{Names, Position},
     text::{self, Flag},
     tree::{Entry, Kind, Node},
 };
-use super::{Defaults, env, env::Env, job, settings, wanted};
+use super::{Defaults, env, env::Env, job, settings, valid_or_absent};
 
-/// A step, and how much it carries.
+/// A step as read, with the size of its parts.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) step: Step,
@@ -25,13 +25,13 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// The bytes of script and variables.
+    /// The bytes of its script and variables.
     pub(super) fn size(&self, longest_value: usize) -> usize {
         self.step.draft.run.as_ref().map_or(0, |run| env::template_size(run, longest_value)) + self.env_size
     }
 }
 
-/// Reads a step; its `id` is known to those behind it.
+/// Reads a step; later steps can refer to its `id`.
 pub(super) fn read(
     node: &Node,
     names: &mut Names,
@@ -49,7 +49,7 @@ pub(super) fn read(
         );
         return None;
     }
-    let fields = Fields::of(node, &keys::STEP, findings)?;
+    let fields = Fields::read(node, &keys::STEP, findings)?;
     let read = read_fields(node, &fields, names, defaults, findings);
     if let Some(node) = fields.get("id") {
         let id = filled(node, "`id`", findings)?;
@@ -78,10 +78,10 @@ fn read_fields(
     findings: &mut Findings<'_>,
 ) -> Option<Read> {
     let env = match fields.get("env") {
-        Some(node) => env::read(node, Stands::StepEnv, outer, findings),
+        Some(node) => env::read(node, Position::StepEnv, outer, findings),
         None => Some(Env::default()),
     };
-    // Its own variables are known to its script.
+    // The script can use the step's own variables.
     let with_own;
     let names = match &env {
         Some(env) if !env.is_empty() => {
@@ -94,9 +94,9 @@ fn read_fields(
     };
     let together = keys_together(fields, findings);
     let run = match fields.get("run") {
-        Some(node) => wanted(Some(
+        Some(node) => valid_or_absent(Some(
             filled(node, "`run`", findings)
-                .and_then(|text| text::read(text, node.place, Stands::Script, names, findings)),
+                .and_then(|text| text::read(text, node.place, Position::Script, names, findings)),
         )),
         None if fields.get("image").is_some() => Some(None),
         None => {
@@ -104,20 +104,21 @@ fn read_fields(
             None
         }
     };
-    let image = wanted(fields.get("image").map(|node| job::image(node, Stands::StepImage, names, &[], findings)));
+    let image =
+        valid_or_absent(fields.get("image").map(|node| job::image(node, Position::StepImage, names, &[], findings)));
     let with = match fields.get("with") {
         Some(node) => with(node, names, findings),
         None => Some(BTreeMap::new()),
     };
-    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Stands::Argument, names, findings);
-    let command = texts(fields.get("command"), "`command`", Stands::Argument, names, findings);
-    let mut line = |key: &str, stands: Stands| {
-        wanted(fields.get(key).map(|node| one_line(node, &format!("`{key}`"), stands, names, findings)))
+    let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::Argument, names, findings);
+    let command = texts(fields.get("command"), "`command`", Position::Argument, names, findings);
+    let mut line = |key: &str, position: Position| {
+        valid_or_absent(fields.get(key).map(|node| one_line(node, &format!("`{key}`"), position, names, findings)))
     };
-    let name = line("name", Stands::Planned);
-    let working_directory = line("working-directory", Stands::Argument);
-    let user = line("user", Stands::Planned);
-    let shell = wanted(fields.get("shell").map(|node| shell(node, names, findings)));
+    let name = line("name", Position::Planned);
+    let working_directory = line("working-directory", Position::Argument);
+    let user = line("user", Position::Planned);
+    let shell = valid_or_absent(fields.get("shell").map(|node| shell(node, names, findings)));
     let mut flag = |key: &str| match fields.get(key) {
         Some(node) => boolean(node, &format!("`{key}`"), findings),
         None => Some(false),
@@ -127,9 +128,10 @@ fn read_fields(
         Some(node) => text::flag(node, "`continue-on-error`", names, findings),
         None => Some(Flag::Is(false)),
     };
-    let timeout = wanted(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
-    let retry = wanted(fields.get("retry").map(|node| settings::retry(node, true, findings)));
-    let condition = wanted(fields.get("if").map(|node| text::condition(node, Stands::StepIf, names, findings)));
+    let timeout = valid_or_absent(fields.get("timeout").map(|node| duration(node, "`timeout`", findings)));
+    let retry = valid_or_absent(fields.get("retry").map(|node| settings::retry(node, true, findings)));
+    let condition =
+        valid_or_absent(fields.get("if").map(|node| text::condition(node, Position::StepIf, names, findings)));
 
     let (env, defaults) = (env?, defaults?);
     if !together {
@@ -161,12 +163,12 @@ fn read_fields(
     Some(Read { step, env_size })
 }
 
-/// The shell has to be known when the build is planned, and nobody from outside says what it is.
+/// Reads `shell`. It has to be known when the build is planned, and no text from an outsider may be part of it.
 pub(super) fn shell(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
-    one_line(node, "`shell`", Stands::PlannedScript, names, findings)
+    one_line(node, "`shell`", Position::PlannedScript, names, findings)
 }
 
-/// Whether keys that exclude each other stand apart.
+/// Checks that keys that exclude each other are not used together.
 fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
     let has = |key: &str| fields.entry(key).is_some();
     let mut sound = true;
@@ -198,7 +200,7 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
     sound
 }
 
-/// `with` of a plugin: texts, lists of texts (joined by commas), or mappings (as JSON).
+/// Reads `with` of a plugin: texts, lists of texts (joined by commas), or mappings (as JSON).
 fn with(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
     let mut settings = BTreeMap::new();
     let mut sound = true;
@@ -228,7 +230,7 @@ fn setting_name(entry: &Entry, findings: &mut Findings<'_>) -> bool {
 
 fn setting(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Template> {
     let written = text_or_empty(node, "a setting", findings)?;
-    text::read(written, node.place, Stands::StepEnv, names, findings)
+    text::read(written, node.place, Position::StepEnv, names, findings)
 }
 
 fn joined(values: &[Template]) -> Template {
@@ -242,7 +244,7 @@ fn joined(values: &[Template]) -> Template {
     Template::new(parts)
 }
 
-/// A nested setting is JSON, into which nothing is put: an expression within would have to be escaped.
+/// Reads a nested setting as JSON. Expressions are refused in it, because their values would have to be escaped.
 fn json(node: &Node, findings: &mut Findings<'_>) -> Option<Template> {
     fn value(node: &Node, findings: &mut Findings<'_>) -> Option<serde_json::Value> {
         use serde_json::Value;
@@ -274,11 +276,11 @@ fn json(node: &Node, findings: &mut Findings<'_>) -> Option<Template> {
     value(node, findings).map(|json| Template::from(json.to_string()))
 }
 
-/// A program with its arguments: a list, or one of them.
+/// Reads a program with its arguments: a list, or a single text.
 pub(super) fn texts(
     node: Option<&Rc<Node>>,
     what: &str,
-    stands: Stands,
+    position: Position,
     names: &Names,
     findings: &mut Findings<'_>,
 ) -> Option<Vec<Template>> {
@@ -287,22 +289,22 @@ pub(super) fn texts(
         .iter()
         .map(|item| {
             let text = text_or_empty(item, what, findings)?;
-            text::read(text, item.place, stands, names, findings)
+            text::read(text, item.place, position, names, findings)
         })
         .collect();
     read.into_iter().collect()
 }
 
-/// A text that is one line.
+/// Reads a text of one line.
 pub(super) fn one_line(
     node: &Node,
     what: &str,
-    stands: Stands,
+    position: Position,
     names: &Names,
     findings: &mut Findings<'_>,
 ) -> Option<Template> {
     let text = filled(node, what, findings)?;
-    // A block's last line ends with a line break that nobody means.
+    // A block scalar ends with a line break that nobody means.
     let text = text.trim();
     if text.chars().any(char::is_control) || text.len() > 1024 {
         findings.error(
@@ -313,11 +315,11 @@ pub(super) fn one_line(
         );
         return None;
     }
-    text::read(text, node.place, stands, names, findings)
+    text::read(text, node.place, position, names, findings)
 }
 
 fn missing_run(node: &Node, fields: &Fields<'_>, findings: &mut Findings<'_>) {
-    // What stands in its place has been refused already, with what to write.
+    // The key that was written in its place has been refused, with what to write instead.
     let replaced = ["uses", "with", "command", "entrypoint"];
     if fields.is_misnamed("run", &keys::STEP)
         || fields.is_misnamed("image", &keys::STEP)

@@ -1,4 +1,4 @@
-//! A job, and what it may have.
+//! A job and its parts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::NAME;
 use super::step::Step;
 use super::values::{Condition, Count, Duration, Env, Flag, OneOrMany, OneOrMore, Text};
 
-/// One container on one workspace: written out, or out of a template.
+/// A job: one container on one workspace. Its steps are written here, or come from a template.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{ "required": ["steps"] }, { "required": ["use"] }]))]
@@ -17,51 +17,51 @@ pub(super) struct Job {
     image: Option<Text>,
     /// Jobs of this pipeline that have to succeed first.
     needs: Option<OneOrMany<Need>>,
-    /// Whether it runs, asked when its needs are over.
+    /// Whether the job runs; evaluated when its needs have ended.
     r#if: Option<Condition>,
     /// Runs the job once for each combination of the values.
     matrix: Option<Matrix>,
     /// Environment variables of every step.
     env: Option<Env>,
-    /// Secrets that it gets; no other leaves the store.
+    /// Secrets that the job gets. It gets no others.
     secrets: Option<OneOrMany<Secret>>,
-    /// Containers beside it, reached at `localhost` and by their names.
+    /// Containers beside the job, reachable at `localhost` and by their names.
     #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9][a-z0-9-]{0,63}$" }, "maxProperties" = 20))]
     services: Option<BTreeMap<String, Service>>,
     /// Paths that are kept between builds.
     cache: Option<OneOrMany<Cache>>,
-    /// Whether it gets a guarded Docker API.
+    /// Whether the job gets a guarded Docker API.
     docker: Option<bool>,
-    /// A question that somebody has to say yes to before it starts.
+    /// A question that somebody has to answer with yes before the job starts.
     approval: Option<String>,
-    /// Labels of servers that may take it.
+    /// Labels of the servers that may run it.
     runs_on: Option<BTreeMap<String, Text>>,
-    /// How the workspace gets the commit's files, or `false` for none.
+    /// How the workspace gets the commit's files, or `false` for an empty workspace.
     checkout: Option<Checkout>,
     /// What its container may use.
     resources: Option<Resources>,
-    /// How long the job may take: `90s`, `30m`, `1h30m`, at most `24h`; an hour without it.
+    /// How long the job may take: `90s`, `30m`, `1h30m`, at most `24h`; by default an hour.
     timeout: Option<Duration>,
-    /// How often it is tried again.
+    /// How often the job is attempted again.
     retry: Option<Retry>,
-    /// Whether the build may succeed although this job did not.
+    /// Whether the build can succeed although this job failed.
     continue_on_error: Option<Flag>,
-    /// What jobs that need it get from it.
+    /// Values that the jobs that need it get.
     outputs: Option<BTreeMap<String, Option<Text>>>,
     /// What the job does, in this order.
     #[schemars(length(min = 1, max = 200))]
     steps: Option<Vec<Step>>,
-    /// Files that are kept after it.
+    /// Files that are kept after the job.
     artifacts: Option<OneOrMany<Artifact>>,
-    /// Reports that are read after it.
+    /// Reports that are read after the job.
     reports: Option<Reports>,
-    /// A template: a file of this repository, such as `./ci/test.yml`. Keys beside it win over the template's.
+    /// A template: a file of this repository, such as `./ci/test.yml`. Keys of this job win over the template's.
     r#use: Option<String>,
     /// Inputs of the template.
     with: Option<BTreeMap<String, Option<Text>>>,
 }
 
-/// A job that has to be over first.
+/// A job that has to end first.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum Need {
@@ -69,13 +69,13 @@ pub(super) enum Need {
     With(NeedOptions),
 }
 
-/// A job that has to be over first, and whether what becomes of it matters.
+/// A job that has to end first, and whether its result matters.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct NeedOptions {
-    /// Its name.
+    /// The name of the job.
     job: Text,
-    /// Whether this job runs whatever becomes of the other.
+    /// Whether this job runs whatever the result of the other is.
     optional: Option<bool>,
 }
 
@@ -83,15 +83,15 @@ pub(super) struct NeedOptions {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", extend("propertyNames" = { "pattern": NAME }))]
 pub(super) struct Matrix {
-    /// Combinations to add, or values to add to those combinations that an entry fits.
+    /// Combinations to add, or values to add to the combinations that an entry matches.
     include: Option<Vec<BTreeMap<String, Text>>>,
     /// Combinations to leave out.
     exclude: Option<Vec<BTreeMap<String, Text>>>,
-    /// Whether one that fails ends the others; it does without this.
+    /// Whether a failure of one job cancels the others; by default it does.
     fail_fast: Option<bool>,
-    /// How many run at once.
+    /// How many run in parallel.
     max_parallel: Option<Count>,
-    /// An axis: its values.
+    /// An axis and its values.
     #[schemars(flatten)]
     axes: BTreeMap<String, Values>,
 }
@@ -112,11 +112,11 @@ pub(super) enum Secret {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct SecretUse {
-    /// Its name in the store.
+    /// The secret's name in the store.
     name: String,
-    /// The environment variable; its name without this.
+    /// The environment variable; by default the secret's name.
     r#as: Option<String>,
-    /// Whether the variable has the path of a file that holds it.
+    /// Whether the variable holds the path of a file with the secret, instead of the secret itself.
     file: Option<bool>,
 }
 
@@ -132,30 +132,30 @@ pub(super) enum Service {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ServiceOptions {
-    /// Its image.
+    /// The image of the service.
     image: Text,
-    /// Its environment variables.
+    /// Environment variables of the service.
     env: Option<Env>,
-    /// Instead of the image's.
+    /// Replaces the image's entrypoint.
     entrypoint: Option<OneOrMore>,
-    /// Instead of the image's.
+    /// Replaces the image's command.
     command: Option<OneOrMore>,
-    /// When it counts as ready; without it the image's HEALTHCHECK says so, or else its ports do.
+    /// When the service is ready; by default the image's HEALTHCHECK decides, or else its ports.
     ready: Option<Ready>,
 }
 
-/// When a service counts as ready: one of `exec`, `tcp` and `http`.
+/// When a service is ready: one of `exec`, `tcp` and `http`.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["exec"] }, { "required": ["tcp"] }, { "required": ["http"] }]))]
 pub(super) struct Ready {
-    /// A command in its container that succeeds.
+    /// A command that has to succeed in its container.
     exec: Option<Text>,
-    /// A port that takes connections.
+    /// A port that has to accept connections.
     tcp: Option<Count>,
-    /// A port and a path that answer: `:8080/healthz`.
+    /// A port and a path that have to answer: `:8080/healthz`.
     http: Option<String>,
-    /// How long it may take; a minute without it.
+    /// How long it may take to become ready; by default a minute.
     timeout: Option<Duration>,
 }
 
@@ -163,15 +163,15 @@ pub(super) struct Ready {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Cache {
-    /// One or several: `~/.cargo/registry`.
+    /// One path or several: `~/.cargo/registry`.
     path: OneOrMore,
-    /// Its name: `cargo-${{ hash-files('Cargo.lock') }}`.
+    /// The key of the cache: `cargo-${{ hash-files('Cargo.lock') }}`.
     key: Text,
-    /// Beginnings of other names that will do.
+    /// Prefixes of other keys that are good enough.
     fallback: Option<OneOrMore>,
 }
 
-/// Whether, and how, the workspace gets the commit's files.
+/// Whether and how the workspace gets the commit's files.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum Checkout {
@@ -183,11 +183,11 @@ pub(super) enum Checkout {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct CheckoutOptions {
-    /// Commits of history, 0 for all; 1 without it.
+    /// Commits of history, 0 for all; by default 1.
     depth: Option<Count>,
     /// Whether submodules are checked out.
     submodules: Option<bool>,
-    /// Whether files of LFS are fetched.
+    /// Whether LFS files are fetched.
     lfs: Option<bool>,
 }
 
@@ -195,17 +195,17 @@ pub(super) struct CheckoutOptions {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Resources {
-    /// `2`, `0.5`, `500m`.
+    /// CPUs: `2`, `0.5`, `500m`.
     cpu: Option<Text>,
-    /// `4GiB`.
+    /// Memory: `4GiB`.
     memory: Option<String>,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pids: Option<Count>,
-    /// Of `/dev/shm`: `256MiB`.
+    /// Size of `/dev/shm`: `256MiB`.
     shm: Option<String>,
 }
 
-/// How often something is tried again.
+/// How often something is attempted again.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum Retry {
@@ -213,23 +213,23 @@ pub(super) enum Retry {
     Full(RetryOptions),
 }
 
-/// How often something is tried again, and after what.
+/// How often something is attempted again, and after which results.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RetryOptions {
-    /// Tries after the first one.
+    /// Attempts after the first one.
     max: Count,
-    /// After which ends: all without it.
+    /// The results after which it is attempted again; by default all.
     on: Option<OneOrMany<RetryOn>>,
 }
 
-/// An end after which another try may help.
+/// A result after which another attempt may help.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub(super) enum RetryOn {
-    /// Ours: the engine, the image, the network.
+    /// An error of the engine, the image or the network.
     Error,
-    /// The command's.
+    /// A failure of the command.
     Failure,
     Timeout,
 }
@@ -238,17 +238,17 @@ pub(super) enum RetryOn {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Artifact {
-    /// `artifacts` without it.
+    /// The artifact's name; by default `artifacts`.
     name: Option<Text>,
     /// Globs, relative to the workspace.
     paths: OneOrMore,
-    /// `30d`, `2w`, `12h`.
+    /// How long it is kept: `30d`, `2w`, `12h`.
     expire_in: Option<String>,
-    /// After which end of the job; `success` without it.
+    /// The result of the job after which it is kept; by default `success`.
     when: Option<ArtifactWhen>,
 }
 
-/// After which end of the job.
+/// A result of the job.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub(super) enum ArtifactWhen {

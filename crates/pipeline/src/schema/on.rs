@@ -1,4 +1,4 @@
-//! What starts a pipeline.
+//! The events that start a pipeline.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use super::NAME;
 use super::values::{OneOrMany, OneOrMore, Text};
 
-/// An event, several of them, or events with filters.
+/// An event, several events, or events with filters.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(clippy::large_enum_variant, reason = "it is only ever described")]
@@ -17,7 +17,7 @@ pub(super) enum On {
     Filtered(Events),
 }
 
-/// Something that starts a pipeline.
+/// An event that starts a pipeline.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub(super) enum Event {
@@ -34,41 +34,41 @@ pub(super) struct Events {
     push: Option<Push>,
     /// Pull requests: opened, changed and reopened ones, or those that the filters admit.
     pull_request: Option<PullRequest>,
-    /// Times at which it starts by itself.
+    /// Times at which the pipeline starts by itself.
     schedule: Option<OneOrMany<Schedule>>,
-    /// Starts by hand, on the page, the command line or the API.
+    /// Manual starts, from the web page, the command line or the API.
     manual: Option<Manual>,
 }
 
-/// Which pushes. With only `branches` no tag starts the pipeline, and the other way round.
+/// Filters for pushes. With only `branches`, no tag starts the pipeline, and with only `tags`, no branch.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Push {
-    /// Globs: `main`, `release/**`; `!wip/**` excludes; the last one that fits decides.
+    /// Globs: `main`, `release/**`; `!wip/**` excludes; the last match decides.
     branches: Option<OneOrMore>,
     /// Globs, as in `branches`.
     tags: Option<OneOrMore>,
-    /// Globs: one of the changed files has to fit. Tags change none.
+    /// Globs; at least one changed file has to match. Does not apply to tags, which change no files.
     paths: Option<OneOrMore>,
-    /// Globs: one of the changed files has to fit none of them.
+    /// Globs; at least one changed file has to match none of them.
     paths_ignore: Option<OneOrMore>,
 }
 
-/// Which pull requests.
+/// Filters for pull requests.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct PullRequest {
-    /// Globs for the branch to merge into.
+    /// Globs for the target branch.
     branches: Option<OneOrMore>,
-    /// What happened to it: `opened`, `synchronize` and `reopened` without it.
+    /// Actions of the pull request; by default `opened`, `synchronize` and `reopened`.
     types: Option<OneOrMany<PullRequestType>>,
-    /// Globs: one of the changed files has to fit.
+    /// Globs; at least one changed file has to match.
     paths: Option<OneOrMore>,
-    /// Globs: one of the changed files has to fit none of them.
+    /// Globs; at least one changed file has to match none of them.
     paths_ignore: Option<OneOrMore>,
 }
 
-/// What may happen to a pull request.
+/// Actions of a pull request.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub(super) enum PullRequestType {
@@ -89,38 +89,38 @@ pub(super) enum PullRequestType {
 pub(super) struct Schedule {
     /// Minute, hour, day of the month, month, day of the week: `0 3 * * *`.
     cron: String,
-    /// By whose clocks: `Europe/Madrid`; UTC without it.
+    /// The time zone: `Europe/Madrid`; by default UTC.
     timezone: Option<String>,
-    /// The branch to build; the default branch without it.
+    /// The branch to build; by default the default branch.
     branch: Option<String>,
 }
 
-/// Starts by hand.
+/// Manual starts.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Manual {
-    /// What may be said with it.
+    /// Inputs that a manual start takes.
     #[schemars(extend("propertyNames" = { "pattern": NAME }, "maxProperties" = 50))]
     inputs: Option<BTreeMap<String, Option<Input>>>,
 }
 
-/// A typed value that a person, or the job that uses a template, gives.
+/// A typed value that a person gives, or the job that uses a template.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Input {
-    /// A text without it; a choice where there are `options`.
+    /// The type of the value; by default a text, or a choice if there are `options`.
     r#type: Option<InputType>,
-    /// Whether it has to be given.
+    /// Whether the value has to be given.
     required: Option<bool>,
-    /// What it is where nobody gives it.
+    /// The value if none is given.
     default: Option<Text>,
-    /// Of a choice: what may be chosen.
+    /// The options of a choice.
     options: Option<OneOrMore>,
-    /// For people.
+    /// An explanation for people.
     description: Option<Text>,
 }
 
-/// What an input takes.
+/// The type of an input.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub(super) enum InputType {

@@ -1,4 +1,4 @@
-//! Values of many keys.
+//! Types of values that many keys share.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) enum OneOrMore {
     More(Vec<Text>),
 }
 
-/// One, or a list.
+/// One value, or a list.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub(super) enum OneOrMany<T> {
@@ -25,7 +25,7 @@ pub(super) enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
-/// A text that is described in its own words instead of by Rust's types.
+/// Defines types whose schema is written by hand instead of derived from a Rust type.
 macro_rules! described {
     ($($name:ident = $schema:tt;)*) => {
         $(pub(super) struct $name;

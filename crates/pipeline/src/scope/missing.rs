@@ -1,11 +1,12 @@
-//! What to write where an expression asks for a name that is not there.
+//! Suggests what to write when an expression refers to a name that does not exist.
 
 use std::rc::Rc;
 
-use super::{Names, Stands};
+use super::{Names, Position};
 
 impl Names {
-    /// A name for a variable that carries the value at a path, which no variable of the file has: `LEVEL` for `inputs.level`.
+    /// Returns a name for a variable that could carry the value at a path, and that no variable of the file has:
+    /// `LEVEL` for `inputs.level`.
     pub(in super::super) fn free_variable(&self, path: &str) -> String {
         let last = path.rsplit('.').next().unwrap_or(path);
         let mut name: String =
@@ -22,17 +23,17 @@ impl Names {
         name
     }
 
-    /// The other jobs of the pipeline.
-    pub(in super::super) fn know_jobs<'n>(&mut self, jobs: impl Iterator<Item = &'n str>) {
+    /// Records the names of the other jobs of the pipeline.
+    pub(in super::super) fn set_jobs<'n>(&mut self, jobs: impl Iterator<Item = &'n str>) {
         self.jobs = jobs.map(Rc::from).collect();
     }
 
-    /// The ids of all steps of the job, of those too that have not run yet where something stands.
-    pub(in super::super) fn know_ids<'n>(&mut self, ids: impl Iterator<Item = &'n str>) {
+    /// Records the ids of all steps of the job, including those that run later than the text in question.
+    pub(in super::super) fn set_step_ids<'n>(&mut self, ids: impl Iterator<Item = &'n str>) {
         self.ids = ids.map(Rc::from).collect();
     }
 
-    /// Whether `word` exists, and `of` does not have it here: then nothing else is meant.
+    /// Whether `word` exists but cannot be used in `of` here; then no similar name is suggested.
     pub(in super::super) fn is_elsewhere(&self, of: &str, word: &str) -> bool {
         let known = match of {
             "needs" => &self.jobs,
@@ -42,8 +43,8 @@ impl Names {
         known.iter().any(|name| **name == *word)
     }
 
-    /// What to write so that `of`, a path such as `needs`, has `word` there.
-    pub(in super::super) fn remedy(&self, of: &str, word: &str, stands: Stands) -> Option<String> {
+    /// What to write so that `of`, a path such as `needs`, contains `word` at this place.
+    pub(in super::super) fn remedy(&self, of: &str, word: &str, position: Position) -> Option<String> {
         let shown: String = word.chars().take(60).collect();
         Some(match of {
             "secrets" => format!("name it at the job: `secrets: [{shown}]`"),
@@ -57,10 +58,10 @@ impl Names {
                 format!("declare it in the template: `inputs: {{ {shown}: {{ type: string }} }}`")
             }
             "inputs" => format!("declare it: `on: {{ manual: {{ inputs: {{ {shown}: {{ type: string }} }} }} }}`"),
-            "env" if stands == Stands::JobEnv => format!(
+            "env" if position == Position::JobEnv => format!(
                 "write its value here, or set `{shown}` in an `env` around this one: variables of one `env` do not know each other"
             ),
-            "env" if stands == Stands::Pipeline => format!(
+            "env" if position == Position::Pipeline => format!(
                 "write its value here, or set `{shown}` in `env` of the pipeline: variables of one `env` do not know each other"
             ),
             "env" => format!("set it at the job or the pipeline: `env: {{ {shown}: ... }}`"),
