@@ -1,21 +1,21 @@
-//! Pieces of `if`: comparisons and patterns of other systems as expressions.
+//! Builds `if` expressions from the comparisons and patterns of other systems.
 
-/// A text as a literal of an expression.
+/// Quotes a text as a literal of an expression.
 pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// All of these; nothing where there are none.
+/// Joins expressions with `&&`; `None` if there are none.
 pub(super) fn all(parts: &[String]) -> Option<String> {
     joined(parts, "&&", "true", "false")
 }
 
-/// One of these; nothing where there are none.
+/// Joins expressions with `||`; `None` if there are none.
 pub(super) fn any(parts: &[String]) -> Option<String> {
     joined(parts, "||", "false", "true")
 }
 
-/// `neutral` is left out where something else is said, `deciding` says everything.
+/// Joins expressions with an operator. Drops `neutral` if there are others; `deciding` replaces all of them.
 fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Option<String> {
     let mut kept: Vec<&String> = Vec::new();
     for part in parts.iter().filter(|part| *part != neutral) {
@@ -31,7 +31,7 @@ fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Op
         [] => Some(neutral.to_owned()),
         [one] => Some((*one).clone()),
         several => {
-            // `&&` binds more than `||`.
+            // `&&` binds more tightly than `||`.
             let wrapped = several.iter().map(|part| match operator == "&&" && says_or(part) {
                 true => format!("({part})"),
                 false => (*part).clone(),
@@ -41,7 +41,7 @@ fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Op
     }
 }
 
-/// The opposite.
+/// Negates an expression.
 pub(super) fn not(part: &str) -> String {
     match part {
         "true" => "false".to_owned(),
@@ -57,22 +57,22 @@ pub(super) fn not(part: &str) -> String {
     }
 }
 
-/// Whether it is one comparison and nothing else.
+/// Whether the expression is a single comparison.
 fn is_comparison(part: &str) -> bool {
     !part.contains(['&', '|', '('])
 }
 
-/// Whether its parentheses stand around all of it.
+/// Whether one pair of parentheses encloses the whole expression.
 fn is_wrapped(part: &str) -> bool {
     part.starts_with('(') && outside(part).next().is_some_and(|(at, _)| at + 1 == part.len())
 }
 
-/// Whether it says `||` outside of parentheses.
+/// Whether the expression contains `||` outside of parentheses.
 fn says_or(part: &str) -> bool {
     outside(part).any(|(at, c)| c == '|' && part[at..].starts_with("||"))
 }
 
-/// The characters that stand outside of parentheses and texts, closing parentheses among them.
+/// Returns the characters outside of parentheses and quoted texts, including the closing parentheses.
 fn outside(part: &str) -> impl Iterator<Item = (usize, char)> {
     let (mut depth, mut quoted) = (0_usize, false);
     part.char_indices().filter(move |(_, c)| {
@@ -86,8 +86,8 @@ fn outside(part: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// A glob over a value, such as `release/*` over `event.branch`; nothing where it cannot be said. The second value is what else
-/// the expression fits, if it fits more than the glob.
+/// Translates a glob over a value, such as `release/*` over `event.branch`; `None` if no expression can say it. The
+/// second value describes what else the expression matches, if it matches more than the glob.
 pub(super) fn glob(value: &str, pattern: &str) -> Option<(String, Option<String>)> {
     const SPECIAL: &[char] = &['*', '?', '[', ']', '{', '}', '+', '\\'];
     if let Some(inner) = pattern.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
@@ -109,7 +109,7 @@ pub(super) fn glob(value: &str, pattern: &str) -> Option<(String, Option<String>
         return None;
     }
     let (before, behind) = (pattern.starts_with('*'), pattern.ends_with('*'));
-    // One star stays within a part of the name.
+    // One star stays within one component of the name.
     let crosses = |stars: &str| stars.len() > 1;
     let lead = &pattern[..pattern.len() - pattern.trim_start_matches('*').len()];
     let tail = &pattern[pattern.trim_end_matches('*').len()..];
@@ -125,7 +125,7 @@ pub(super) fn glob(value: &str, pattern: &str) -> Option<(String, Option<String>
     Some((condition, more))
 }
 
-/// The simple ones among regular expressions: `^v`, `^release/.*$`, `^(main|next)$`, `-rc$`. Nothing for others.
+/// Translates simple regular expressions: `^v`, `^release/.*$`, `^(main|next)$`, `-rc$`. `None` for all others.
 pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
     let (rest, begins) = pattern.strip_prefix('^').map_or((pattern, false), |rest| (rest, true));
     let (rest, ends) = match rest.strip_suffix('$') {
@@ -158,7 +158,7 @@ pub(super) fn regex(value: &str, pattern: &str) -> Option<String> {
     })
 }
 
-/// A regular expression that means one text.
+/// Returns the text that a regular expression stands for, if it matches only one.
 fn literal(pattern: &str) -> Option<String> {
     let mut text = String::new();
     let mut chars = pattern.chars();

@@ -1,5 +1,5 @@
-//! What Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The steps with the
-//! image that most of them have run in the job's own container, all others beside it.
+//! What Woodpecker and Drone share: a pipeline is a row of containers on one workspace, which is one job here. The
+//! steps with the image that most steps have run in the job's own container, all others in containers beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,22 +15,22 @@ use super::{
     when,
 };
 
-/// One pipeline's containers on their way to a job.
+/// The containers of one pipeline while they are converted to a job.
 pub(super) struct Containers<'s> {
     pub(super) language: Language,
     pub(super) lines: Lines<'s>,
     /// Names of the matrix's values.
     pub(super) axes: Vec<String>,
-    /// Variables that stand in the pipeline's own mapping, and so in every step.
+    /// Variables of the pipeline's own mapping, which every step has.
     pub(super) secrets: BTreeSet<String>,
-    /// Expressions of variables that the steps use and Longshore does not set.
+    /// Expressions for variables that the steps use and Longshore does not set.
     pub(super) wanted: BTreeMap<String, &'static str>,
     pub(super) docker: bool,
-    /// Whether the file is of the time when a plugin's settings stood beside its image.
+    /// Whether the file has the old form, in which a plugin's settings are beside its image.
     pub(super) legacy: bool,
 }
 
-/// A step before it is known what the job's image is.
+/// A step before the job's image is chosen.
 struct Step {
     name: String,
     image: Option<String>,
@@ -39,7 +39,7 @@ struct Step {
     runs: bool,
 }
 
-/// Keys of a step that become nothing, and why.
+/// Keys of a step that are not carried over, and why.
 const LEFT: &[(&str, &str)] = &[
     ("pull", "an image is pulled where it is not there yet; name a version to be sure of it"),
     ("privileged", "no job is privileged: `docker: true` at the job gives it a guarded Docker API"),
@@ -88,7 +88,7 @@ impl<'s> Containers<'s> {
         if written.contains('$') { shell::fill(written, false, &value) } else { Ok(written.to_owned()) }
     }
 
-    /// The steps of a pipeline, as the `steps` (and `image`) of a job.
+    /// Converts the steps of a pipeline to `steps` (and `image`) of a job.
     pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let mut parts: Vec<Result<Step, Note>> = Vec::new();
         for (name, node) in named(node) {
@@ -265,7 +265,7 @@ impl<'s> Containers<'s> {
         Ok(Step { name: what, image, after, body, runs })
     }
 
-    /// A mounted socket of the engine; other volumes are left.
+    /// Turns a mounted engine socket into `docker`; other volumes are left out.
     fn volumes(&mut self, section: &Section<'_>, body: &mut Map) {
         let Some(entry) = section.peek("volumes") else { return };
         let socket = items(&entry.value).iter().any(|item| {
@@ -282,7 +282,7 @@ impl<'s> Containers<'s> {
         }
     }
 
-    /// Variables that a script expects from the source's system.
+    /// Adds the variables that a script expects from the source's system.
     fn uses(&mut self, script: &str, body: &mut Map, line: u32) {
         for name in shell::names(script) {
             match variables::known(self.language, &name) {
@@ -295,7 +295,7 @@ impl<'s> Containers<'s> {
         }
     }
 
-    /// `services`.
+    /// Converts `services`.
     pub(super) fn services(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let lines = self.lines;
         let mut services = Map::default();
@@ -345,7 +345,7 @@ impl<'s> Containers<'s> {
         job.body.set_filled("services", services, line);
     }
 
-    /// What the steps have asked for: secrets, variables, the engine.
+    /// Adds what the steps need to the job: secrets, variables, the engine.
     pub(super) fn finish(&mut self, job: &mut Job, head: &mut Map) {
         let mut of_job = match job.body.get("env") {
             Some(Value::Map(env)) => env.clone(),
@@ -377,7 +377,7 @@ impl<'s> Containers<'s> {
     }
 }
 
-/// Containers as a list, or as a mapping by their names.
+/// Lists containers that are written as a list, or as a mapping by their names.
 fn named(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
     match &node.kind {
         Kind::Map(entries) => entries.iter().map(|entry| (Some(entry.key.clone()), &*entry.value)).collect(),
@@ -386,7 +386,8 @@ fn named(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
     }
 }
 
-/// The image of the job: the one that most scripts run in, the first of those, or the first of all.
+/// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image
+/// of all.
 fn chosen_image(parts: &[Result<Step, Note>]) -> Option<String> {
     let steps = || parts.iter().filter_map(|part| part.as_ref().ok());
     let count = |image: &String| steps().filter(|step| step.runs && step.image.as_ref() == Some(image)).count();
@@ -396,7 +397,7 @@ fn chosen_image(parts: &[Result<Step, Note>]) -> Option<String> {
     chosen.or_else(|| steps().find_map(|step| step.image.as_ref())).cloned()
 }
 
-/// The steps in an order in which each stands behind those that it depends on; as written, where there is none.
+/// Sorts the steps so that each comes after those that it depends on. Keeps the written order if that is impossible.
 fn order(parts: &[Result<Step, Note>]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..parts.len()).collect();
     let mut ordered = Vec::new();

@@ -1,16 +1,17 @@
-//! A Longshore pipeline on its way: mappings and lists in the order in which they are written, with comments between them.
+//! A Longshore pipeline under construction: mappings and lists in the order in which they are written, with comments
+//! between them.
 //!
-//! The languages make drafts, `needs` and `mend` change them, `writer` writes them down. A draft knows of every entry the line of
-//! the source that it comes from, so that whatever is taken out again can say what it was.
+//! The languages make drafts, `needs` and `mend` change them, `writer` writes them out. Every entry of a draft knows
+//! the line of the source that it comes from, so that a note can name the line if the entry is removed again.
 
 /// A value of a draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Quoted where it has to be.
+    /// A text, quoted if YAML needs it.
     Text(String),
     /// Written as it is: `true`, `3`.
     Plain(String),
-    /// Written as one block, a line each: a script.
+    /// A script, written as a block scalar.
     Script(String),
     List(Vec<Item>),
     Map(Map),
@@ -46,9 +47,9 @@ pub(super) enum Item {
 /// What was not carried over, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// The line of the source, from 1.
+    /// The line of the source, counted from 1.
     pub line: u32,
-    /// The key or words that were left, as they are written there.
+    /// The key or words that were left out, as written in the source.
     pub what: String,
     /// Why, and what to do about it.
     pub why: String,
@@ -71,7 +72,7 @@ pub(super) struct Map {
 pub(super) enum Part {
     Entry(Entry),
     Note(Note),
-    /// Something that people should know and that is nothing left over.
+    /// A comment for the reader about something that was carried over.
     Remark(String),
 }
 
@@ -79,12 +80,12 @@ pub(super) enum Part {
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) value: Value,
-    /// The line of the source that it comes from; nothing where it was added.
+    /// The line of the source that it comes from; `None` if it was added.
     pub(super) line: Option<u32>,
 }
 
 impl Map {
-    /// Adds an entry, or replaces the one of that name.
+    /// Adds an entry, or replaces the one with the same key.
     pub(super) fn set(&mut self, key: impl Into<String>, value: impl Into<Value>, line: impl Into<Option<u32>>) {
         let entry = Entry { key: key.into(), value: value.into(), line: line.into() };
         let same = |part: &Part| matches!(part, Part::Entry(other) if other.key == entry.key);
@@ -94,7 +95,7 @@ impl Map {
         }
     }
 
-    /// [`Self::set`], for lists and mappings that may be empty and then are left out; their comments stay.
+    /// Like [`Self::set`], but leaves out an empty list or mapping and keeps its comments.
     pub(super) fn set_filled(&mut self, key: &str, value: impl Into<Value>, line: impl Into<Option<u32>>) {
         match value.into() {
             Value::Map(map) if map.is_empty() => self.parts.extend(map.parts),
@@ -109,7 +110,7 @@ impl Map {
     }
 
     pub(super) fn note(&mut self, note: Note) {
-        // What a merge repeats is said once.
+        // A note that a merge repeats is added once.
         if !self.parts.iter().any(|part| matches!(part, Part::Note(other) if *other == note)) {
             self.parts.push(Part::Note(note));
         }
@@ -144,7 +145,7 @@ impl Map {
         })
     }
 
-    /// Puts entries into this order, those that are not named behind; a comment stays before the entry that it stands before.
+    /// Sorts entries into this order, the unnamed ones last. A comment stays before the entry that follows it.
     pub(super) fn arrange(&mut self, order: &[&str]) {
         let mut groups: Vec<(usize, Vec<Part>)> = Vec::new();
         let mut before = Vec::new();
@@ -160,13 +161,13 @@ impl Map {
             groups.push((rank, std::mem::take(&mut before)));
         }
         groups.sort_by_key(|(rank, _)| *rank);
-        // What stands behind the last entry is read before the steps, not below hundreds of their lines.
+        // Comments after the last entry come first, so that they are not hidden below hundreds of lines of steps.
         self.parts = before;
         self.parts.extend(groups.into_iter().flat_map(|(_, parts)| parts));
     }
 }
 
-/// Which result of its needs a job asks for.
+/// The result of its needs after which a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum After {
     #[default]
@@ -178,15 +179,15 @@ pub(super) enum After {
 /// A job of a draft.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Job {
-    /// Its key: a name that Longshore takes, unique in the draft.
+    /// Its key: a name that Longshore accepts, unique in the draft.
     pub(super) name: String,
     /// The line of the source where it begins.
     pub(super) line: u32,
     pub(super) needs: Vec<String>,
-    /// Expressions that all have to hold.
+    /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
     pub(super) after: After,
-    /// Everything else.
+    /// All other keys.
     pub(super) body: Map,
 }
 
@@ -198,13 +199,13 @@ pub(super) struct Draft {
     pub(super) jobs: Vec<Job>,
     /// Jobs that were left out.
     pub(super) left: Vec<Note>,
-    /// Whether the source's language runs a job although one that it needs was not wanted.
+    /// Whether the source's language runs a job even if a job that it needs is not part of the build.
     pub(super) absent_needs_count: bool,
 }
 
 /// Keys of a pipeline in the order in which people read them.
 const HEAD: &[&str] = &["name", "on", "env", "defaults", "concurrency", "jobs"];
-/// Keys of a job, likewise.
+/// Keys of a job in the order in which people read them.
 const JOB: &[&str] = &[
     "image",
     "runs-on",
@@ -229,7 +230,7 @@ const JOB: &[&str] = &[
 ];
 
 impl Draft {
-    /// The mapping that is written down; needs and conditions have been settled.
+    /// Returns the mapping to write out, once needs and conditions are resolved.
     pub(super) fn into_map(self) -> Map {
         let mut jobs = Map::default();
         for mut job in self.jobs {
@@ -248,7 +249,7 @@ impl Draft {
         jobs.notes(self.left);
         let mut head = self.head;
         head.arrange(HEAD);
-        // Behind its comments, so that none stands alone at the end.
+        // After its comments, so that no comment is last.
         head.set("jobs", jobs, None);
         head
     }

@@ -1,4 +1,4 @@
-//! Pipelines of Drone: each document of the file is one job.
+//! Converts Drone pipelines: each document of the file becomes one job.
 
 use std::rc::Rc;
 
@@ -34,7 +34,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
     };
     let is_pipeline = |node: &Rc<Node>| kind(node).is_none_or(|kind| kind == "pipeline");
     let single = documents.iter().filter(|node| is_pipeline(node)).count() == 1;
-    // Drone's own names of pipelines, and ours of the jobs.
+    // Drone's names of the pipelines, and our names of the jobs.
     let mut names: Vec<(String, String)> = Vec::new();
     let mut needs: Vec<(usize, u32, Vec<String>)> = Vec::new();
     for node in documents {
@@ -117,7 +117,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
     Ok(draft)
 }
 
-/// A document that is no pipeline: a secret, a signature, a template.
+/// Notes a document that is no pipeline: a secret, a signature, a template.
 fn other(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>) {
     let kind = section.take("kind").and_then(|entry| text(&entry.value)).unwrap_or("document").to_owned();
     let name = section.take("name").and_then(|entry| text(&entry.value)).unwrap_or_default();

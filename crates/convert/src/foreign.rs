@@ -1,5 +1,5 @@
-//! Reading another system's file so that nothing in it is dropped unseen: a mapping gives out its entries one by one, and what
-//! nobody has asked for in the end becomes a note.
+//! Reads another system's file so that nothing in it is dropped silently: a mapping hands out its entries one by one,
+//! and each entry that nobody has taken becomes a note.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -9,7 +9,7 @@ use longshore_pipeline::{
     tree::{Entry, Kind, Node},
 };
 
-/// Where things stand in the source.
+/// Maps places in the source to lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lines<'s> {
     pub(super) source: &'s Source<'s>,
@@ -20,7 +20,7 @@ impl Lines<'_> {
         self.source.span(place).line
     }
 
-    /// A note about an entry.
+    /// Makes a note about an entry.
     pub(super) fn note(&self, entry: &Entry, why: impl Into<String>) -> Note {
         Note::new(self.of(entry.key_place), entry.key.clone(), why)
     }
@@ -30,7 +30,7 @@ impl Lines<'_> {
     }
 }
 
-/// What is said of a value in a form that the other system would not take either, or that is only known elsewhere.
+/// The note on a value whose form the other system would not accept either, or whose meaning is only known elsewhere.
 pub(super) const FORM: &str = "this form of it is not understood; write it by hand";
 
 /// A mapping whose entries are taken one by one.
@@ -45,7 +45,7 @@ impl<'n> Section<'n> {
         entries(node).map(|entries| Self { entries, taken: RefCell::new(vec![false; entries.len()]) })
     }
 
-    /// The entry of that name, which counts as dealt with from now on.
+    /// Returns the entry with that key and marks it as taken.
     pub(super) fn take(&self, key: &str) -> Option<&'n Entry> {
         let at = self.entries.iter().position(|entry| entry.key == key)?;
         if let Some(taken) = self.taken.borrow_mut().get_mut(at) {
@@ -54,18 +54,18 @@ impl<'n> Section<'n> {
         self.entries.get(at)
     }
 
-    /// The entry of that name, which somebody else deals with.
+    /// Returns the entry with that key without marking it as taken.
     pub(super) fn peek(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// The entries that nobody has taken.
+    /// Returns the entries that have not been taken.
     pub(super) fn rest(&self) -> Vec<&'n Entry> {
         let taken = self.taken.borrow();
         self.entries.iter().zip(taken.iter()).filter(|(_, taken)| !**taken).map(|(entry, _)| entry).collect()
     }
 
-    /// Says of every entry that nobody has taken that it was left, for the reason that `why` has for its key.
+    /// Adds a note for every entry that has not been taken, with the reason that `why` gives for its key.
     pub(super) fn leave(&self, lines: Lines<'_>, into: &mut Map, why: impl Fn(&str) -> Option<&'static str>) {
         for entry in self.rest() {
             let why = why(&entry.key).unwrap_or("Longshore has nothing like it, or the key is not known");
@@ -74,7 +74,7 @@ impl<'n> Section<'n> {
     }
 }
 
-/// A reason out of a table.
+/// Looks up the reason for a key in a table.
 pub(super) fn reason(table: &[(&str, &'static str)], key: &str) -> Option<&'static str> {
     table.iter().find(|(known, _)| *known == key).map(|(_, why)| *why)
 }
@@ -93,7 +93,7 @@ pub(super) fn list(node: &Node) -> Option<&[Rc<Node>]> {
     }
 }
 
-/// The items of a list; a single value is a list of one, nothing one of none.
+/// The items of a list; a single value is a list of one, a null an empty list.
 pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     match &node.kind {
         Kind::List(items) => items,
@@ -102,7 +102,7 @@ pub(super) fn items(node: &Rc<Node>) -> &[Rc<Node>] {
     }
 }
 
-/// A single value as it is written; nothing where there is none.
+/// A single value as it is written; `None` for a null, a list or a mapping.
 pub(super) fn text(node: &Node) -> Option<&str> {
     match &node.kind {
         Kind::Scalar(scalar) if !scalar.is_null() => Some(&scalar.text),
@@ -110,12 +110,12 @@ pub(super) fn text(node: &Node) -> Option<&str> {
     }
 }
 
-/// A single value, or nothing, which is the empty text.
+/// A single value; a null is the empty text.
 pub(super) fn text_or_empty(node: &Node) -> Option<&str> {
     if node.is_null() { Some("") } else { text(node) }
 }
 
-/// All single values of a list, of lists within it, or the one that stands there alone; nothing where there is a mapping.
+/// All single values of a list and the lists in it, or the only value; `None` if there is a mapping.
 pub(super) fn texts(node: &Node) -> Option<Vec<String>> {
     fn collect(node: &Node, into: &mut Vec<String>) -> bool {
         match &node.kind {
@@ -132,7 +132,7 @@ pub(super) fn texts(node: &Node) -> Option<Vec<String>> {
     collect(node, &mut found).then_some(found)
 }
 
-/// `true` or `false`, in the words of YAML 1.1 too, which other systems read.
+/// Parses `true` or `false`, and also the words of YAML 1.1, which other systems accept.
 pub(super) fn boolean(node: &Node) -> Option<bool> {
     match text(node)?.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Some(true),
@@ -145,7 +145,7 @@ pub(super) fn number(node: &Node) -> Option<u64> {
     text(node)?.trim().parse().ok()
 }
 
-/// A name for a job, an axis or a label: letters, digits, `-` and `_`.
+/// Turns a text into a name for a job, an axis or a label: letters, digits, `-` and `_`.
 pub(super) fn name(written: &str) -> String {
     let mut name = String::new();
     for c in written.chars() {
@@ -161,7 +161,7 @@ pub(super) fn name(written: &str) -> String {
     if cut.is_empty() { "job".to_owned() } else { cut.to_owned() }
 }
 
-/// The same, once among those that there are.
+/// Like [`name`], but different from the names in `taken`.
 pub(super) fn unique(written: &str, taken: &[String]) -> String {
     let base = name(written);
     let free = |name: &String| taken.iter().all(|other| other != name);
@@ -171,7 +171,7 @@ pub(super) fn unique(written: &str, taken: &[String]) -> String {
     (2..).map(|n| format!("{base}-{n}")).find(free).unwrap_or(base)
 }
 
-/// A name for a variable or a secret; nothing where it cannot be made into one.
+/// Turns a text into a name for a variable or a secret; `None` if that is impossible.
 pub(super) fn variable(written: &str) -> Option<String> {
     let name: String = written.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let fits = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.len() <= 256;

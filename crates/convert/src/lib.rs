@@ -1,14 +1,17 @@
-//! `longshore convert`: a pipeline of another system as one of ours.
+//! Converts a pipeline of another system to a Longshore pipeline.
 //!
 //! ```text
-//! text -> yaml: a tree that knows places -> woodpecker, drone, gitlab or github: a draft with notes
-//!      -> needs: what a job waits for -> writer: text -> mend: checked, what is refused taken out -> text that lints
+//! text -> yaml: a tree with places -> woodpecker, drone, gitlab or github: a draft with notes
+//!      -> needs: what a job waits for -> writer: text -> mend: checked, refused parts removed -> text that lints
 //! ```
 //!
-//! Called by `longshore convert`. Pure, as all of `pipeline`. Two promises hold whatever the source is: the result has no error, and
-//! nothing of the source is dropped unseen: what is not carried over stands as a comment where it would have stood, with the line
-//! it comes from, and so does that a part which is carried over cannot be run yet. Where a condition cannot be said in our language, nothing runs that would not have run before; only filters
-//! over files of single jobs and steps are taken as fulfilled, and a pattern may become a wider one: a comment says so.
+//! `longshore convert` calls it. It is pure, like all of `pipeline`. Two promises hold for every source:
+//! - The result has no error.
+//! - Nothing of the source is dropped silently. A comment with the source's line is left wherever something was not
+//!   carried over, and wherever a part was carried over that this version cannot run yet.
+//!
+//! If our language cannot say a condition, nothing runs that would not have run before. There are two exceptions, and a
+//! comment marks each: filters by file on single jobs and steps count as matched, and a pattern may become a wider one.
 
 mod condition;
 mod containers;
@@ -44,7 +47,7 @@ use longshore_pipeline::{
     yaml,
 };
 
-/// What a job runs in whose source names no image.
+/// The image of a job whose source names none.
 const DEFAULT_IMAGE: &str = "debian:bookworm-slim";
 
 /// A system whose files can be converted.
@@ -57,7 +60,7 @@ pub enum Language {
 }
 
 impl Language {
-    /// As people know it.
+    /// The name that people know it by.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,16 +72,16 @@ impl Language {
     }
 }
 
-/// A pipeline of ours that was made of another system's.
+/// A Longshore pipeline made from another system's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted {
     /// The file's text; it has no errors.
     pub text: String,
     /// How many of its keys come from the source.
     pub carried: usize,
-    /// What was left, in the order of the source's lines.
+    /// What was left out, in the order of the source's lines.
     pub left: Vec<Note>,
-    /// What was carried over and this version cannot run, in the order of the source's lines.
+    /// What was carried over but cannot run in this version, in the order of the source's lines.
     pub not_run: Vec<Note>,
 }
 
@@ -88,7 +91,7 @@ pub enum ConvertError {
     /// The source cannot be read.
     #[error("the file cannot be read")]
     Unreadable(Vec<Diagnostic>),
-    /// It is none of the system that it should be of.
+    /// The source is not a file of the given system.
     #[error("{0}")]
     NotOne(String),
     /// The result would be larger than a pipeline file may be.
@@ -98,7 +101,7 @@ pub enum ConvertError {
     TooManyJobs(usize),
 }
 
-/// The system that a file belongs to, by its name and its keys; nothing where that cannot be told.
+/// Guesses the system that a file belongs to from its name and its keys; `None` if they do not tell.
 #[must_use]
 pub fn guess(file: &SourceFile) -> Option<Language> {
     let path = file.path.replace('\\', "/");
@@ -143,11 +146,11 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n longshore_pipeline::tree::
     foreign::entries(node)?.iter().find(|entry| entry.key == key)
 }
 
-/// Converts a file. `path` is where the result will stand, from which a pipeline has its name.
+/// Converts a file. `path` is where the result will be stored; it gives the pipeline its default name.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is none of that system, or becomes too large.
+/// If the file cannot be read, is not of that system, or becomes too large.
 pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Converted, ConvertError> {
     let source = Source::new(file);
     let documents = read(file, &source)?;
@@ -170,7 +173,7 @@ pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Conv
     Ok(Converted { text: body, carried, left, not_run })
 }
 
-/// The documents of a file that have something in them.
+/// Returns the documents of a file that are not empty.
 fn read(file: &SourceFile, source: &Source<'_>) -> Result<Vec<Rc<Node>>, ConvertError> {
     let mut findings = Findings::new(source);
     if file.text.len() > limits::FILE_BYTES {
@@ -190,7 +193,7 @@ fn read(file: &SourceFile, source: &Source<'_>) -> Result<Vec<Rc<Node>>, Convert
     Err(ConvertError::Unreadable(findings.finish()))
 }
 
-/// The one document of a file.
+/// Returns the only document of a file.
 fn single(documents: &[Rc<Node>], language: Language) -> Result<&Rc<Node>, ConvertError> {
     match documents {
         [one] if matches!(one.kind, Kind::Map(_)) => Ok(one),
@@ -203,7 +206,7 @@ fn single(documents: &[Rc<Node>], language: Language) -> Result<&Rc<Node>, Conve
     }
 }
 
-/// How many keys come from the source; the notes are collected.
+/// Returns how many keys come from the source, and collects the notes.
 fn count(map: &Map, left: &mut Vec<Note>) -> usize {
     map.parts
         .iter()

@@ -1,8 +1,8 @@
-//! The last word on a draft: it is written down and checked like any pipeline file, and what is refused is taken out again, with the
-//! reason in its place, until nothing is refused any more. So the result lints, whatever the source had in it.
+//! Checks the draft last: writes it out, checks it like any pipeline file, and replaces each refused part with a note
+//! that says why, until nothing is refused any more. So the result lints, whatever the source contained.
 //!
-//! What is taken out never makes more run than before: a condition becomes `false`, a filter takes its event with it, and a step
-//! that would do something else goes as a whole.
+//! A removal never makes more run than before: a condition becomes `false`, a filter is removed together with its
+//! event, and a step that would do something else is removed as a whole.
 
 use longshore_core::{Diagnostic, Severity};
 
@@ -15,10 +15,10 @@ use super::{
     writer::{self, Path, Written},
 };
 
-/// How often a draft is mended before it is given up.
+/// How many rounds a draft gets before it is given up.
 const ROUNDS: usize = 60;
 
-/// A draft that lints, what of it cannot be run, and its text.
+/// Removes refused parts until the draft lints. Returns the draft, what of it cannot be run, and its text.
 pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
     for _ in 0..ROUNDS {
         let written = written(&draft)?;
@@ -64,7 +64,8 @@ fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
             format!("Longshore refuses it: {}{help}", error.message),
         ));
     }
-    // The outer ones win, each part is cut once, and the last ones first: a note moves what stands behind it.
+    // Outer parts win, each part is cut once, and the last ones are cut first, because a note shifts what comes after
+    // it.
     cuts.sort_by(|a, b| a.0.cmp(&b.0));
     let mut outer: Vec<(Path, Cut, String)> = Vec::new();
     for cut in cuts {
@@ -77,21 +78,21 @@ fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
     }
 }
 
-/// What becomes of a refused part.
+/// What replaces a refused part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
-    /// A note stands in its place.
+    /// A note.
     Leave,
-    /// The same, and the value is this one.
+    /// A note, and the value `false`.
     False,
     Image,
     ByHand,
-    /// Jobs are missing, or the last one is too much.
+    /// Jobs are missing, or the last one is refused.
     Jobs,
     LastJob,
 }
 
-/// How much of the way to a refused part is cut, and how.
+/// Returns how many components of the path to a refused part are cut at, and how.
 fn judge(keys: &[String], code: &str) -> (usize, Cut) {
     let key = |at: usize| keys.get(at).map_or("", String::as_str);
     let all = keys.len();
@@ -124,7 +125,7 @@ fn judge(keys: &[String], code: &str) -> (usize, Cut) {
     }
 }
 
-/// What a path goes on through.
+/// The mapping or list that a path continues in.
 enum Inside<'m> {
     Map(&'m Map),
     List(&'m [Item]),
@@ -141,7 +142,7 @@ impl<'m> Inside<'m> {
     }
 }
 
-/// The names of the parts on a path; a list's items have none.
+/// Returns the keys along a path; a list's items have none.
 fn keys(draft: &Map, path: &[usize]) -> Vec<String> {
     let mut at = Inside::Map(draft);
     let mut found = Vec::new();
@@ -163,7 +164,7 @@ fn keys(draft: &Map, path: &[usize]) -> Vec<String> {
     found
 }
 
-/// Cuts the part at a path; `line` is that of the nearest part around it that has one.
+/// Cuts the part at a path; `line` is the source line of the nearest part around it that has one.
 fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
     let Some((first, rest)) = path.split_first() else { return };
     if rest.is_empty() && cut == Cut::Leave && splice(map, *first) {
@@ -188,7 +189,7 @@ fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
     }
 }
 
-/// Puts the notes of an entry that has nothing else any more in its place; whether it was one.
+/// If an entry contains only notes, puts them in its place and returns true.
 fn splice(map: &mut Map, at: usize) -> bool {
     let Some(Part::Entry(entry)) = map.parts.get(at) else { return false };
     let notes: Vec<Part> = match &entry.value {
@@ -238,7 +239,7 @@ fn shown(value: &Value) -> Option<String> {
     }
 }
 
-/// Puts something sound in an entry's place; nothing where it only goes.
+/// Replaces an entry's value with a valid one; `None` if the entry is only removed.
 fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
     match cut {
         Cut::Leave => return None,
@@ -267,7 +268,7 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
     Some(())
 }
 
-/// A job that never runs: a pipeline has at least one.
+/// A job that never runs, because a pipeline has at least one job.
 pub(super) fn jobs_of_nothing() -> Map {
     let mut step = Map::default();
     step.set("run", Value::text("true"), None);

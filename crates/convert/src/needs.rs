@@ -1,14 +1,14 @@
-//! What a job waits for, where another system's words for it differ from ours.
+//! Resolves what a job waits for if another system's rules differ from ours.
 //!
-//! Here a job whose need was skipped is skipped too. Where the source's language takes a job that was not wanted for none, a job
-//! that may be skipped stands for everything that it waited for itself: whoever needs it needs those as well, and asks
-//! that none has failed.
+//! Here a job is skipped if one that it needs was skipped. If the source's language ignores needs that are not part of
+//! the build (`absent_needs_count`), then a job that needs one that may be skipped also needs everything which that one
+//! waits for, and its condition requires that none has failed.
 
 use std::collections::BTreeSet;
 
 use super::draft::{After, Draft, Job};
 
-/// Settles `needs` and `if` of all jobs.
+/// Sets `needs` and `if` of all jobs.
 pub(super) fn settle(draft: &mut Draft) {
     let before: Vec<BTreeSet<usize>> = (0..draft.jobs.len()).map(|job| closure(&draft.jobs, job)).collect();
     let may_be_skipped: Vec<bool> =
@@ -29,7 +29,7 @@ pub(super) fn settle(draft: &mut Draft) {
     }
 }
 
-/// Everything that has to be over before a job, in the order of the draft.
+/// Everything that a job waits for, directly or not, in the order of the draft.
 fn closure(jobs: &[Job], of: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![of];

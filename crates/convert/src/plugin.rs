@@ -1,4 +1,4 @@
-//! Values of Woodpecker's and Drone's containers: variables, secrets, and the settings of plugins.
+//! Converts values of Woodpecker's and Drone's containers: variables, secrets, and the settings of plugins.
 
 use longshore_pipeline::{
     source::Place,
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl Containers<'_> {
-    /// `environment`, and `secrets` of older files.
+    /// Converts `environment`, and `secrets` of older files.
     pub(super) fn environment(&mut self, section: &Section<'_>, body: &mut Map) {
         let lines = self.lines;
         let mut env = Map::default();
@@ -65,14 +65,14 @@ impl Containers<'_> {
         body.set_filled("env", env, line);
     }
 
-    /// The value of a secret, which the job then names.
+    /// Returns the value that refers to a secret, and lets the job name the secret.
     pub(super) fn secret(&mut self, name: &str) -> Option<String> {
         let name = foreign::variable(name)?;
         self.secrets.insert(name.clone());
         Some(format!("${{{{ secrets.{name} }}}}"))
     }
 
-    /// Settings of a plugin.
+    /// Converts the settings of a plugin.
     pub(super) fn settings(&mut self, entries: &[&Entry]) -> Map {
         let lines = self.lines;
         let mut with = Map::default();
@@ -111,7 +111,7 @@ enum Pair {
     Other,
 }
 
-/// Variables of a mapping, or of a list of `NAME=value`.
+/// Reads variables from a mapping, or from a list of `NAME=value`.
 fn pairs(node: &Node) -> Vec<(String, Pair, Place)> {
     match &node.kind {
         Kind::Map(entries) => entries
@@ -146,7 +146,7 @@ fn from_secret(node: &Node) -> Option<&str> {
     }
 }
 
-/// A nested setting, which becomes JSON; nothing where a secret stands in it.
+/// Converts a nested setting, which becomes JSON; `None` if it contains a secret.
 fn nested(node: &Node) -> Option<Value> {
     if from_secret(node).is_some() {
         return None;

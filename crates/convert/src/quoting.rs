@@ -1,26 +1,26 @@
-//! Where in a shell script a text stands: what has to be written there for a variable's value.
+//! Finds how a shell script quotes a position, so that a variable's value can be written there.
 
-/// How a shell reads the place behind a part of a script.
+/// How a shell reads the position after a part of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Bare,
     Double,
     Single,
-    /// Within a here document, where quotes are characters like any other.
+    /// In a here document, where quotes are ordinary characters.
     Here,
 }
 
-/// What the shell is in the middle of.
+/// A quote or a substitution that is still open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     Double,
     Single,
-    /// `$(`, or a group within it.
+    /// `$(`, or a group inside one.
     Command,
 }
 
 impl Place {
-    /// The place behind `before`; nothing where no variable is filled in there, or where it cannot be told.
+    /// The position after `before`; `None` if no variable is expanded there, or if that is not certain.
     pub(super) fn behind(before: &str) -> Option<Self> {
         let mut open: Vec<Open> = Vec::new();
         let mut here: Vec<(String, bool)> = Vec::new();
@@ -36,7 +36,7 @@ impl Place {
                 }
                 (Some(Open::Single), _) => {}
                 (_, '\\') => taken += rest[1..].chars().next().map_or(0, char::len_utf8),
-                // What stands between these is read twice.
+                // The shell parses text between backquotes twice.
                 (_, '`') => return None,
                 (Some(Open::Double), '"') => {
                     open.pop();
@@ -92,17 +92,17 @@ impl Place {
         }
     }
 
-    /// What is written for the value of a variable.
+    /// Returns what to write for the value of a variable.
     pub(super) fn variable(self, name: &str) -> String {
         match self {
             Self::Bare | Self::Double | Self::Here => format!("${{{name}}}"),
-            // The quotes are closed around it.
+            // Closes the quotes around it.
             Self::Single => format!("'\"${{{name}}}\"'"),
         }
     }
 }
 
-/// The word behind `<<`, whether it is quoted, and the bytes that it takes.
+/// Parses the word after `<<`: returns the word, whether it is quoted, and its length in bytes.
 fn delimiter(rest: &str) -> Option<(String, bool, usize)> {
     let written = rest.strip_prefix('-').unwrap_or(rest);
     let word = written.trim_start_matches([' ', '\t']);
@@ -114,7 +114,7 @@ fn delimiter(rest: &str) -> Option<(String, bool, usize)> {
     (!bare.is_empty()).then_some((bare.clone(), bare != word, taken))
 }
 
-/// Where the line behind a here document begins that ends with `delimiter`.
+/// Returns where the line after the here document begins that ends with `delimiter`.
 fn end_of(body: &str, delimiter: &str) -> Option<usize> {
     let mut at = 0;
     for line in body.split_inclusive('\n') {

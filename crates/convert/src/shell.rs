@@ -1,8 +1,8 @@
-//! Variables in scripts and texts of other systems: which are used, and what they are filled in with.
+//! Finds and fills in variables in scripts and texts of other systems.
 
 use std::collections::BTreeSet;
 
-/// The names of variables that a script uses, as `$NAME` or `${NAME...}`.
+/// The names of the variables that a script uses, as `$NAME` or `${NAME...}`.
 pub(super) fn names(script: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = script;
@@ -17,7 +17,7 @@ pub(super) fn names(script: &str) -> BTreeSet<String> {
     found
 }
 
-/// The names that a script gives a value itself.
+/// The names of the variables that a script sets itself.
 pub(super) fn assigned(script: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for word in script.split(|c: char| c.is_whitespace() || matches!(c, ';' | '(' | '&' | '|' | '"' | '\'')) {
@@ -43,8 +43,8 @@ fn name_length(text: &str) -> usize {
     text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
-/// Fills variables of a text in. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. The error is the first that `value`
-/// does not know, or that is more than a name.
+/// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. The error is the
+/// first variable that `value` does not know, or that is more than a name.
 pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -76,7 +76,7 @@ pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String
     Ok(out)
 }
 
-/// Whether a script is written for bash: what it uses is an error to other shells.
+/// Whether a script is written for bash, because it uses what is an error in other shells.
 pub(super) fn is_bash(script: &str) -> bool {
     const WORDS: &[&str] =
         &["[[ ", "<<<", "set -o pipefail", "set -eo pipefail", "set -euo pipefail", "set -exo pipefail"];
@@ -95,17 +95,17 @@ pub(super) fn is_bash(script: &str) -> bool {
         })
 }
 
-/// `${NAME:0:8}`: a part of a value, which only bash and busybox can take.
+/// `${NAME:0:8}`: a substring, which only bash and busybox support.
 fn is_cut(behind: &str) -> bool {
     behind.strip_prefix(':').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// What stands between `${` and `}`.
+/// The text between each `${` and `}`.
 fn expansions(script: &str) -> impl Iterator<Item = &str> {
     script.match_indices("${").filter_map(|(at, _)| script[at + 2..].split('}').next())
 }
 
-/// Whether a name is one that people give to secrets.
+/// Whether a variable's name looks like the name of a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     const WORDS: &[&str] = &[
         "TOKEN",

@@ -1,4 +1,4 @@
-//! What of a finished draft this version cannot run: said where it stands, as a comment, and listed for the count.
+//! Marks what this version cannot run in a finished draft: adds a comment at each place, and lists them for the count.
 
 use longshore_core::Unsupported;
 
@@ -8,7 +8,7 @@ use super::draft::{Item, Map, Note, Part, Value};
 
 const WHY: &str = "this version cannot run it: the job ends as an error when its turn comes";
 
-/// Writes the comments into the draft that `pipeline` was read from.
+/// Adds the comments to the draft that `pipeline` was read from.
 pub(super) fn remark(draft: &mut Map, pipeline: &Pipeline) -> Vec<Note> {
     let mut found = Vec::new();
     for (job, part) in pipeline.unsupported() {
@@ -33,7 +33,7 @@ fn line_of(draft: &Map, job: &str) -> Option<u32> {
     jobs.entries().find(|entry| entry.key == job)?.line
 }
 
-/// The mapping that a part stands in, and its key there.
+/// The mapping that contains a part, and its key there.
 fn place<'m>(draft: &'m mut Map, job: &str, part: Unsupported) -> Option<(&'m mut Map, &'static str)> {
     let body = inner(inner(draft, "jobs")?, job)?;
     match part {

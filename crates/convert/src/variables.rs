@@ -1,8 +1,8 @@
-//! Variables that other systems give to every step, and what Longshore has in their place.
+//! Variables that other systems set in every step, and what Longshore has in their place.
 
 use super::Language;
 
-/// Variables that Longshore gives, too, with the expression of the same value. They are Woodpecker's.
+/// Variables that Longshore sets, too, each with an expression of the same value. They are Woodpecker's.
 const OURS: &[(&str, &str)] = &[
     ("CI", "'true'"),
     ("CI_WORKSPACE", "'/longshore/workspace'"),
@@ -32,7 +32,7 @@ const OURS: &[(&str, &str)] = &[
     ("CI_PREV_COMMIT_SHA", "event.before"),
 ];
 
-/// Given under the same name, and no expression has the value.
+/// Variables that Longshore sets under the same name, but whose value no expression has.
 const OURS_ONLY: &[&str] = &[
     "CI_SYSTEM_VERSION",
     "CI_SYSTEM_URL",
@@ -148,13 +148,13 @@ pub(super) enum Known {
     Given,
     /// An expression has its value.
     Expression(&'static str),
-    /// The source's system sets it, and Longshore has nothing like it.
+    /// The source's system sets it, and Longshore has no counterpart.
     Missing,
-    /// No variable of the source's system.
+    /// The source's system does not set it.
     No,
 }
 
-/// What becomes of a variable in a script.
+/// Returns what a variable in a script is here.
 pub(super) fn known(language: Language, name: &str) -> Known {
     let find = |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
     let (own, prefixes): (_, &[&str]) = match language {
@@ -166,7 +166,7 @@ pub(super) fn known(language: Language, name: &str) -> Known {
     if let Some(expression) = own {
         return Known::Expression(expression);
     }
-    // A name that means something else in the source's system than here is not taken for ours.
+    // A name that means something else in the source's system is not treated as ours.
     let differs = language == Language::GitLab && matches!(name, "CI_PIPELINE_CREATED" | "CI_REPO" | "CI_STEP_NAME");
     if !differs && (find(OURS).is_some() || OURS_ONLY.contains(&name)) {
         return Known::Given;
@@ -174,7 +174,7 @@ pub(super) fn known(language: Language, name: &str) -> Known {
     if prefixes.iter().any(|prefix| name.starts_with(prefix)) { Known::Missing } else { Known::No }
 }
 
-/// The expression of a variable's value, wherever it comes from.
+/// Returns an expression for a variable's value, wherever the value comes from.
 pub(super) fn expression(language: Language, name: &str) -> Option<&'static str> {
     match known(language, name) {
         Known::Expression(expression) => Some(expression),
@@ -183,7 +183,7 @@ pub(super) fn expression(language: Language, name: &str) -> Option<&'static str>
     }
 }
 
-/// How the value of an expression is written into a text: a literal as it is.
+/// Writes the value of an expression into a text: a literal as it is.
 pub(super) fn written(expression: &str) -> String {
     match expression.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
         Some(literal) if !literal.contains('\'') => literal.to_owned(),
@@ -191,7 +191,7 @@ pub(super) fn written(expression: &str) -> String {
     }
 }
 
-/// Whether the value is known when the build is planned, so that it can stand in the pipeline's `env`.
+/// Whether the value is known when the build is planned, so that the pipeline's `env` can have it.
 pub(super) fn is_planned(expression: &str) -> bool {
     !expression.contains("build.")
 }

@@ -1,4 +1,4 @@
-//! `when` of Woodpecker and `when` and `trigger` of Drone: filters as an expression, and as `on`.
+//! Converts `when` of Woodpecker, and `when` and `trigger` of Drone, to an expression and to `on`.
 
 use longshore_pipeline::tree::{Entry, Node};
 
@@ -9,34 +9,34 @@ use super::{
     shell, variables,
 };
 
-/// What a filter became.
+/// The result of converting a filter.
 #[derive(Debug, Default)]
 pub(super) struct When {
-    /// Nothing where everything fits.
+    /// `None` if everything matches.
     pub(super) condition: Option<String>,
     pub(super) after: Option<After>,
     pub(super) notes: Vec<Note>,
 }
 
-/// One of several filters, any of which is enough.
+/// One of several filters, of which one has to match.
 #[derive(Debug, Default)]
 struct Alternative {
-    /// Our names of the events; empty where every event fits.
+    /// Our names of the events; empty if every event matches.
     events: Vec<&'static str>,
     branches: Vec<String>,
     tags: Vec<String>,
     paths: Vec<String>,
-    /// Everything that has to hold, filters over files aside.
+    /// Everything that has to be true, except filters by file.
     conditions: Vec<String>,
     after: Option<After>,
     /// Whether `on` can say all of it.
     simple: bool,
     notes: Vec<Note>,
-    /// What is said of patterns only where `if` has to say them.
+    /// Notes on patterns, needed only if `if` has to say them.
     patterns: Vec<Note>,
 }
 
-/// What is said of a filter that `if` cannot have.
+/// Notes on filters that `if` cannot express.
 const REASONS: &[(&str, &str)] = &[
     (
         "instance",
@@ -47,7 +47,7 @@ const REASONS: &[(&str, &str)] = &[
     ("local", "`longshore run` knows no such difference: it is taken as fulfilled"),
 ];
 
-/// Reads the filters of a step or of a single job of several.
+/// Converts the filters of a step, or of one of several jobs.
 pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When {
     let alternatives = alternatives(entry, language, lines);
     let mut when = When::default();
@@ -66,7 +66,8 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When 
     when
 }
 
-/// Reads the filters of a whole pipeline into `on`; what `on` cannot say is left as the condition. `paths` are said there only.
+/// Converts the filters of a whole pipeline to `on`. What `on` cannot say becomes the condition. `paths` can only be in
+/// `on`.
 pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head: &mut Map) -> When {
     const EVENTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
     let line = lines.key(entry);
@@ -77,7 +78,7 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
     let mut exact = alternatives.iter().all(|alternative| alternative.simple);
     let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
     let mut any = |lists: Vec<&Vec<String>>| -> Vec<String> {
-        // Several filters of one event are joined only where each has one: else everything fits.
+        // Filters of one event are joined only if all of them have patterns; otherwise everything matches.
         let first = lists.first().map(|list| (*list).clone()).unwrap_or_default();
         if lists.iter().all(|list| **list == first) {
             return first;
@@ -303,7 +304,7 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
     found.conditions.push(condition::any(&conditions).unwrap_or_else(|| "false".to_owned()));
 }
 
-/// The patterns that are included, and those that are excluded.
+/// The included and the excluded patterns.
 fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
     match Section::of(&entry.value) {
         Some(section) => {
@@ -314,7 +315,7 @@ fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
     }
 }
 
-/// A filter over one value: its conditions, and the patterns as `on` takes them.
+/// Converts a filter over one value to its conditions, and to the patterns that `on` takes.
 fn constraint(
     entry: &Entry,
     value: &str,
@@ -380,7 +381,7 @@ fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
     }
 }
 
-/// `NAME == "text"`, joined by `&&` and `||`: Woodpecker's expressions as far as they are ours.
+/// Translates the expressions of Woodpecker that we have as well: `NAME == "text"`, joined by `&&` and `||`.
 fn evaluated(source: &str, language: Language) -> Option<String> {
     if source.contains(['(', '[', '{', '|']) && !source.contains("||") {
         return None;

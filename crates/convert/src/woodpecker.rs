@@ -1,4 +1,4 @@
-//! A workflow of Woodpecker: one job.
+//! Converts a workflow of Woodpecker to one job.
 
 use longshore_pipeline::tree::{Entry, Kind, Node};
 
@@ -27,7 +27,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     let mut job = Job { name: "build".to_owned(), line: lines.key(steps), ..Job::default() };
     let mut containers = Containers::new(Language::Woodpecker, lines);
     containers.legacy = steps.key == "pipeline";
-    // Only there to be anchored.
+    // `variables` exists only for its anchors.
     section.take("variables");
     if let Some(entry) = section.take("when") {
         let when = when::triggers(entry, Language::Woodpecker, lines, &mut draft.head);
@@ -85,7 +85,7 @@ fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) {
     body.set_filled("runs-on", labels, lines.key(entry));
 }
 
-/// The matrix, and the names of its values.
+/// Converts the matrix, and returns it with the names of its values.
 fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
     let mut matrix = Map::default();
     let mut axes: Vec<String> = Vec::new();
@@ -125,7 +125,7 @@ fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
     (matrix, axes)
 }
 
-/// `clone` and `skip_clone`.
+/// Converts `clone` and `skip_clone`.
 pub(super) fn clone(section: &Section<'_>, body: &mut Map, lines: Lines<'_>) {
     if let Some(entry) = section.take("skip_clone")
         && boolean(&entry.value) == Some(true)

@@ -1,28 +1,28 @@
-//! A draft as YAML text, and which part of the draft every character of it belongs to.
+//! Writes a draft as YAML, and records which part of the draft every character belongs to.
 
 use super::draft::{Entry, Item, Map, Note, Part, Value};
 
-/// Where something stands in a draft: the number of the part in each mapping or list on the way to it.
+/// The position of a part in a draft: its index in each mapping or list on the way to it.
 pub(super) type Path = Vec<usize>;
 
-/// A draft written down.
+/// A draft that has been written.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) text: String,
-    /// The lines and columns (from 1, in characters) of each part, those inside others behind them.
+    /// The lines and columns (from 1, in characters) of each part, outer parts before inner ones.
     areas: Vec<Area>,
 }
 
 #[derive(Debug)]
 struct Area {
     lines: (u32, u32),
-    /// Only for parts that share their line with others.
+    /// Set only for parts that share their line with others.
     columns: Option<(u32, u32)>,
     path: Path,
 }
 
 impl Written {
-    /// The innermost part that a place belongs to.
+    /// Returns the innermost part at a position.
     pub(super) fn at(&self, line: u32, column: u32) -> Option<&Path> {
         let within = |area: &&Area| {
             (area.lines.0..=area.lines.1).contains(&line)
@@ -32,14 +32,14 @@ impl Written {
     }
 }
 
-/// Writes a draft down.
+/// Writes a draft.
 pub(super) fn write(map: &Map) -> Written {
     let mut writer = Writer { out: Written::default(), line: 1, path: Vec::new() };
     writer.map(map, 0, true);
     writer.out
 }
 
-/// A list on one line is at most so long.
+/// Limit for the length of a list on one line.
 const LINE: usize = 100;
 
 struct Writer {
@@ -50,7 +50,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// `fresh`: its first entry begins a line; otherwise the line has been begun, by a `- `.
+    /// `fresh` says that the first entry begins a line; otherwise a `- ` has begun it.
     fn map(&mut self, map: &Map, indent: usize, mut fresh: bool) {
         let blank = indent == 0;
         for (at, part) in map.parts.iter().enumerate() {
@@ -75,7 +75,7 @@ impl Writer {
     fn entry(&mut self, entry: &Entry, indent: usize) {
         let begin = self.line;
         let path = self.path.clone();
-        // Everybody writes `on` without quotes where it is a key.
+        // The key `on` is always written without quotes.
         let key = if entry.key == "on" { entry.key.clone() } else { scalar(&entry.key) };
         self.out.text.push_str(&key);
         self.out.text.push(':');
@@ -113,7 +113,7 @@ impl Writer {
             match item {
                 Item::Note(note) => self.note(note, indent, &mut true),
                 Item::Value(value) => {
-                    // A comment before the first key would stand behind the dash.
+                    // A comment before the first key would come after the dash.
                     let comments = match value {
                         Value::Map(map) => map.parts.iter().take_while(|part| !matches!(part, Part::Entry(_))).count(),
                         Value::Text(_) | Value::Plain(_) | Value::Script(_) | Value::List(_) => 0,
@@ -157,7 +157,7 @@ impl Writer {
         }
     }
 
-    /// A mapping behind a dash, without the comments that stand before it.
+    /// Writes a mapping after a dash, without the comments that were written before the dash.
     fn rest_of_map(&mut self, map: &Map, skipped: usize, indent: usize) {
         let mut fresh = false;
         for (at, part) in map.parts.iter().enumerate().skip(skipped) {
@@ -176,7 +176,7 @@ impl Writer {
         }
     }
 
-    /// `[a, b]`.
+    /// Writes `[a, b]`.
     fn flow(&mut self, texts: &[String]) {
         let start = self.out.text.rfind('\n').map_or(0, |at| at + 1);
         let mut column = self.out.text[start..].chars().count() + 1;
@@ -199,7 +199,7 @@ impl Writer {
         self.newline("]");
     }
 
-    /// A text behind its key or dash.
+    /// Writes a text after its key or dash.
     fn text(&mut self, text: &str, indent: usize) {
         if !text.contains('\n') || !is_block(text) {
             self.newline(&format!(" {}", scalar(text)));
@@ -234,7 +234,7 @@ impl Writer {
     }
 }
 
-/// The items of a list that is written on one line: few and short texts.
+/// The items of a list that fits on one line: few and short texts.
 fn flow(items: &[Item]) -> Option<Vec<String>> {
     let one = |item: &Item| match item {
         Item::Value(Value::Text(text)) if !text.contains('\n') && text.len() <= LINE => Some(quoted(text)),
@@ -245,13 +245,13 @@ fn flow(items: &[Item]) -> Option<Vec<String>> {
     (texts.iter().map(|text| text.len() + 2).sum::<usize>() <= LINE).then_some(texts)
 }
 
-/// A text within `[]`, where commas and brackets mean something.
+/// A text inside `[]`, where commas and brackets have a meaning.
 fn quoted(text: &str) -> String {
     let plain = scalar(text);
     if plain == text && text.contains([',', '[', ']', '{', '}']) { single(text) } else { plain }
 }
 
-/// A text on one line: as it is, in single quotes, or, where it has what those cannot carry, in double quotes.
+/// A text on one line: plain, in single quotes, or in double quotes if single quotes cannot contain it.
 fn scalar(text: &str) -> String {
     if !text.chars().all(|c| is_printable(c) && c != '\t') {
         return double(text);
@@ -280,7 +280,7 @@ fn double(text: &str) -> String {
     out
 }
 
-/// Whether YAML reads it as this text without quotes, whoever reads it.
+/// Whether every YAML reader reads the unquoted text as this text.
 fn is_plain(text: &str) -> bool {
     let first = |c: char| c.is_alphanumeric() || matches!(c, '.' | '/' | '_' | '$' | '(' | '~' | '^');
     let numeric = text.starts_with(|c: char| c.is_ascii_digit() || c == '.')
@@ -298,7 +298,8 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| is_printable(c) && c != '\n')
 }
 
-/// A script as a block can carry it: lines of nothing but spaces are empty, and it does not begin with any.
+/// A script in the form that a block scalar can have: lines of spaces become empty, and leading empty lines are
+/// dropped.
 fn block(script: &str) -> String {
     let lines = script.lines().map(str::trim_end).skip_while(|line| line.is_empty());
     let text = lines.collect::<Vec<_>>().join("\n");
@@ -306,7 +307,7 @@ fn block(script: &str) -> String {
     if text.contains('\n') { format!("{text}\n") } else { text.to_owned() }
 }
 
-/// Whether a text of several lines can stand as it is below a `|`.
+/// Whether a text of several lines can be written as a `|` block.
 fn is_block(text: &str) -> bool {
     !text.starts_with([' ', '\n', '\t'])
         && text.chars().all(|c| c == '\n' || is_printable(c))
@@ -314,7 +315,7 @@ fn is_block(text: &str) -> bool {
         && text.trim_end_matches('\n').len() + 1 >= text.len()
 }
 
-/// What a YAML file may have in it, line breaks aside.
+/// Whether a YAML file can contain the character, line breaks aside.
 fn is_printable(c: char) -> bool {
     matches!(c, '\t' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
         && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{85}')

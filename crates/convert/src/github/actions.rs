@@ -1,4 +1,4 @@
-//! Steps that use an action: the few whose work Longshore does itself.
+//! Converts steps that use an action: the few actions whose work Longshore does itself.
 
 use longshore_pipeline::tree::Entry;
 
@@ -8,7 +8,7 @@ use super::super::{
 };
 use super::expression::Scope;
 
-/// What an action became.
+/// What an action was converted to.
 pub(super) enum Became {
     /// A part of the job.
     Done,
@@ -17,8 +17,8 @@ pub(super) enum Became {
     Left(Note),
 }
 
-/// What images have the tools that an action sets up: the action, its setting of the version, the image, the tag without a
-/// version, and what stands behind the version.
+/// Images that have the tools that an action sets up: the action, its input for the version, the image, the tag if no
+/// version is given, and the suffix after the version.
 const SETUPS: &[(&str, &str, &str, &str, &str)] = &[
     ("actions/setup-node", "node-version", "node", "lts", ""),
     ("actions/setup-python", "python-version", "python", "3", ""),
@@ -33,7 +33,7 @@ const SETUPS: &[(&str, &str, &str, &str, &str)] = &[
     ("oven-sh/setup-bun", "bun-version", "oven/bun", "1", ""),
 ];
 
-/// The image that has what an action sets up, and the axis of the matrix whose values are its tags.
+/// Returns the image that has what an action sets up, and the axis of the matrix whose values are its tags.
 pub(super) fn setup(uses: &str, with: Option<&Entry>, scope: &Scope) -> Option<(String, Option<String>)> {
     let (action, reference) = uses.split_once('@').unwrap_or((uses, ""));
     let (_, key, image, latest, behind) = SETUPS.iter().find(|(known, ..)| *known == action)?;
@@ -56,7 +56,7 @@ pub(super) fn setup(uses: &str, with: Option<&Entry>, scope: &Scope) -> Option<(
     Some((format!("{image}:{version}{behind}"), None))
 }
 
-/// A version as a tag: `20.x` is `20`; nothing for ranges and words.
+/// Converts a version to a tag: `20.x` is `20`. `None` for ranges and words.
 pub(super) fn tag(version: &str) -> Option<String> {
     let version = version.trim().trim_start_matches(['v', '^', '~', '=']).trim_end_matches(".x").trim_end_matches(".*");
     let fits = version.starts_with(|c: char| c.is_ascii_digit())
@@ -64,7 +64,7 @@ pub(super) fn tag(version: &str) -> Option<String> {
     fits.then(|| version.to_owned())
 }
 
-/// What a step that uses an action becomes. `job` is the body of its job.
+/// Converts a step that uses an action. `job` is the body of its job.
 pub(super) fn read(
     uses: &Entry,
     with: Option<&Entry>,

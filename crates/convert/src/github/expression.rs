@@ -1,4 +1,4 @@
-//! Expressions of GitHub Actions as ours: the same small language with other names.
+//! Translates expressions of GitHub Actions, which are nearly the same small language with other names.
 
 use std::{
     cell::RefCell,
@@ -23,15 +23,15 @@ pub(super) struct Scope {
     pub(super) job: String,
     /// Inputs that are booleans.
     pub(super) booleans: BTreeSet<String>,
-    /// Inputs that are no free texts: booleans, numbers and choices.
+    /// Inputs with a closed set of values: booleans, numbers and choices.
     pub(super) closed: BTreeSet<String>,
     /// Whether the text has to be known when the build is planned.
     pub(super) planned: bool,
-    /// Secrets that were asked for.
+    /// Secrets that expressions have referred to.
     pub(super) secrets: RefCell<BTreeSet<String>>,
 }
 
-/// Paths of `github` and what they are here.
+/// Paths of `github` and their names here.
 const PATHS: &[(&str, &str)] = &[
     ("ref", "event.ref"),
     ("ref_name", "(event.branch || event.tag)"),
@@ -83,7 +83,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
-    /// `github.event.inputs.level`; a part may be `*`.
+    /// `github.event.inputs.level`; a component may be `*`.
     Path(Vec<String>),
     Text(String),
     Number(String),
@@ -152,7 +152,7 @@ fn tokens(source: &str) -> Result<Vec<Token>, String> {
 }
 
 impl Scope {
-    /// An expression; the error says what in it Longshore has nothing like.
+    /// Translates an expression. The error names the part that Longshore has no counterpart for.
     pub(super) fn expression(&self, source: &str) -> Result<String, String> {
         let tokens = tokens(source)?;
         let mut out = String::new();
@@ -231,7 +231,7 @@ impl Scope {
         }
     }
 
-    /// Several tokens that together mean something else than each by itself: the expression, and how many they are.
+    /// Translates a sequence of tokens with a meaning of its own. Returns the expression and the number of tokens.
     fn idiom(&self, tokens: &[Token]) -> Result<Option<(String, usize)>, String> {
         let path = |at: usize| match tokens.get(at) {
             Some(Token::Path(path)) => path.join("."),
@@ -299,12 +299,12 @@ impl Scope {
         }
     }
 
-    /// A text with expressions in it.
+    /// Translates a text with expressions in it.
     pub(super) fn text(&self, written: &str) -> Result<String, String> {
         replace(written, |source, _| Ok(shown(&self.expression(source)?)))
     }
 
-    /// A condition, with or without `${{ }}` around it.
+    /// Translates a condition, with or without `${{ }}` around it.
     pub(super) fn condition(&self, written: &str) -> Result<String, String> {
         let trimmed = written.trim();
         let whole =
@@ -312,14 +312,15 @@ impl Scope {
         match whole {
             Some(inner) => self.expression(inner),
             None if trimmed.contains("${{") => {
-                // A part of it in braces is a part of the expression, once the braces are gone.
+                // Parts in braces become parts of one expression when the braces are removed.
                 self.expression(&trimmed.replace("${{", "").replace("}}", ""))
             }
             None => self.expression(trimmed),
         }
     }
 
-    /// Whether the file says all of a value, or it is closed: it may be put into a script as it is.
+    /// Whether a value can be put into a script as it is, because the file says all of it or its set of values is
+    /// closed.
     fn is_harmless(&self, expression: &str) -> bool {
         let Ok(expression) = Expression::parse(expression) else { return false };
         check(&expression, &Known::default()).carries.iter().all(|carried| match carried.path.as_slice() {
@@ -329,10 +330,10 @@ impl Scope {
         })
     }
 
-    /// A script: values that others write come in by variables, which are added to `env`.
+    /// Translates a script. Values that others write are passed in variables, which are added to `env`.
     pub(super) fn script(&self, written: &str, env: &mut Map) -> Result<String, String> {
         let mut used: BTreeMap<String, String> = BTreeMap::new();
-        // A name that the script has itself would be another variable's.
+        // A new variable must not have a name that the script uses itself.
         let own = replace(written, |_, _| Ok(String::new()))?;
         let taken: BTreeSet<String> = shell::assigned(&own).union(&shell::names(&own)).cloned().collect();
         let script = replace(written, |source, before| {
@@ -350,7 +351,7 @@ impl Scope {
             {
                 return Ok(place.variable(name));
             }
-            // What it was called there: `secrets.TOKEN` is `TOKEN`, `github.head_ref` is `GITHUB_HEAD_REF`.
+            // Its name in the source: `secrets.TOKEN` is `TOKEN`, `github.head_ref` is `GITHUB_HEAD_REF`.
             let source = source.trim();
             let base =
                 ["secrets.", "github.event."].iter().find_map(|prefix| source.strip_prefix(prefix)).unwrap_or(source);
@@ -387,19 +388,20 @@ impl Scope {
 const TAKEN: &[&str] =
     &["PATH", "HOME", "USER", "SHELL", "PWD", "OLDPWD", "IFS", "ENV", "TMPDIR", "LANG", "TERM", "CI"];
 
-/// Commands that take an argument for a program: a value of others within it would be one, by a variable too.
+/// Commands that run an argument as a program: a value from others in that argument would be run too, even from a
+/// variable.
 const READ_AGAIN: &[&str] = &["eval ", " -c ", " -lc ", " -ec ", "node -e", "perl -e", "ruby -e", "ssh "];
 
 const READ_TWICE: &str = "a value of others within what another program reads as a script";
 
 const NO_PLACE: &str = "a value of others within a here document or quotes that a shell reads in another way";
 
-/// An expression as it stands in a text: a literal as it is.
+/// Writes an expression into a text: a literal as it is.
 fn shown(expression: &str) -> String {
     super::super::variables::written(expression)
 }
 
-/// Replaces each expression of a text; `by` gets its source and what stands before it in the result.
+/// Replaces each expression of a text; `by` gets its source and the result so far.
 fn replace(written: &str, mut by: impl FnMut(&str, &str) -> Result<String, String>) -> Result<String, String> {
     let mut out = String::with_capacity(written.len());
     let mut rest = written;

@@ -1,4 +1,4 @@
-//! One job of a workflow.
+//! Converts one job of a workflow.
 
 use longshore_core::ImageRef;
 use longshore_pipeline::tree::Entry;
@@ -23,7 +23,8 @@ const LEFT: &[(&str, &str)] = &[
     ("snapshot", "Longshore has nothing like it"),
 ];
 
-/// Reads a job; `env` are variables of the workflow that every job has for itself, `head` gets what is the whole pipeline's.
+/// Reads a job. `env` are variables of the workflow that every job gets for itself; `head` receives what concerns the
+/// whole pipeline.
 pub(super) fn read(
     entry: &Entry,
     name: String,
@@ -84,7 +85,7 @@ pub(super) fn read(
     let mut of_job = Map::default();
     for (name, value, line) in env {
         if value.contains("secrets.") {
-            // Its secret has to be named by this job, too.
+            // This job has to name the secret, too.
             let _ = scope.text(value);
         }
         of_job.set(name.as_str(), Value::text(value.as_str()), *line);

@@ -1,5 +1,6 @@
-//! A workflow of GitHub Actions. Its machine becomes a container, so that what it had installed has to come from an image; the few
-//! actions whose work Longshore does itself become its own keys, all others are left.
+//! Converts a workflow of GitHub Actions. Its machine becomes a container, so an image has to provide what was
+//! installed on the machine. The few actions whose work Longshore does itself become keys; all others are left out with
+//! a note.
 
 mod actions;
 mod expression;
@@ -46,7 +47,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         ..Scope::default()
     };
     let planned = Scope { planned: true, ..scope() };
-    // Secrets are named by jobs: variables that hold one are every job's own.
+    // Jobs name their secrets, so a variable that holds one is added to every job.
     let mut of_jobs: Vec<(String, String, u32)> = Vec::new();
     if let Some(entry) = section.take("env") {
         let mut env = Map::default();
@@ -108,7 +109,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         job.body.notes(
             gone.into_iter().map(|need| Note::new(line, format!("needs: {need}"), "that job was not carried over")),
         );
-        // `always()` and its kin stand in the condition itself.
+        // `always()` and similar functions are in the condition itself.
         job.after = After::Success;
     }
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
@@ -125,7 +126,7 @@ fn value(variable: &Entry, scope: &Scope) -> Result<String, String> {
     scope.text(written).map_err(|what| unknown(&what))
 }
 
-/// Said of what an expression asks for and nobody knows.
+/// The note for a value that an expression refers to and Longshore does not know.
 fn unknown(what: &str) -> String {
     match what {
         "secrets.GITHUB_TOKEN" | "github.token" => {
@@ -168,7 +169,7 @@ fn concurrency(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map) {
     }
 }
 
-/// `defaults: run`, as keys of `defaults` here and of steps.
+/// Converts `defaults: run` to keys of `defaults` here and of steps.
 fn run_defaults(entry: &Entry, lines: Lines<'_>, into: &mut Map) {
     for part in entries(&entry.value).unwrap_or_default() {
         if part.key != "run" {
@@ -190,7 +191,7 @@ fn run_defaults(entry: &Entry, lines: Lines<'_>, into: &mut Map) {
     }
 }
 
-/// A shell of GitHub's: a word, or a program with `{0}` for the script's file.
+/// Converts a shell of GitHub: a word, or a program with `{0}` for the script's file.
 fn shell_of(written: &str) -> Option<String> {
     match written.trim() {
         "cmd" | "powershell" => None,
@@ -203,7 +204,7 @@ fn shell_of(written: &str) -> Option<String> {
     }
 }
 
-/// Variables of GitHub's that scripts use: what Longshore has in their place.
+/// Sets the variables of GitHub that scripts use to what Longshore has in their place.
 fn wanted(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
     let mut of_jobs = Vec::new();
     let mut env = match draft.head.get("env") {

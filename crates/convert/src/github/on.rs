@@ -1,4 +1,4 @@
-//! `on` of a workflow.
+//! Converts `on` of a workflow.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +18,15 @@ const LEFT: &[(&str, &str)] = &[
     ("merge_group", "there is no merge queue"),
 ];
 
-/// Inputs of a start by hand, by what they take.
+/// Inputs of a manual start, by their type.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inputs {
     pub(super) booleans: BTreeSet<String>,
-    /// All but free texts.
+    /// All inputs except free texts.
     pub(super) closed: BTreeSet<String>,
 }
 
-/// Reads `on` into the head; what its inputs take.
+/// Reads `on` into the head, and returns its inputs.
 pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     let mut on = Map::default();
     let mut found = Inputs::default();
@@ -145,7 +145,7 @@ fn filters(section: &Section<'_>, kinds: &[&str], lines: Lines<'_>, into: &mut M
     section.leave(lines, into, |_| Some("this filter is not known"));
 }
 
-/// Patterns of GitHub know `+`, which globs do not.
+/// GitHub's patterns have `+`, which globs do not.
 fn patterns(entry: &Entry, lines: Lines<'_>, into: &mut Map) -> Vec<String> {
     let found = texts(&entry.value).unwrap_or_default();
     found

@@ -1,4 +1,4 @@
-//! What stands around the steps of a job of a workflow: its matrix, its container, its services.
+//! Converts what surrounds the steps of a job of a workflow: its matrix, its container, its services.
 
 use longshore_pipeline::tree::Entry;
 
@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{actions, expression::Scope, unknown, value};
 
-/// `strategy`: the matrix. `os` and `version` are the axes that name the machine and the image.
+/// Converts `strategy`, the matrix. `os` and `version` are the axes that name the machine and the image.
 pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, lines: Lines<'_>, body: &mut Map) {
     let Some(section) = Section::of(&entry.value) else {
         body.note(lines.note(entry, FORM));
@@ -92,7 +92,7 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
     body.set_filled("matrix", matrix, lines.key(entry));
 }
 
-/// `container`: the job's image.
+/// Converts `container`, the job's image.
 pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &mut Map, env: &mut Map) {
     let section = Section::of(&entry.value);
     let written = section
@@ -126,7 +126,7 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
     });
 }
 
-/// `services`.
+/// Converts `services`.
 pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
     let mut services = Map::default();
     for one in entries(&entry.value).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! The steps of a job of a workflow, and what steps and jobs have in common.
+//! Converts the steps of a job of a workflow, and the keys that steps and jobs share.
 
 use std::rc::Rc;
 
@@ -24,7 +24,8 @@ pub(super) struct Reader<'r, 's> {
 }
 
 impl Reader<'_, '_> {
-    /// A step; nothing where the job has what it did. `set_up`: the job's image does its work.
+    /// Converts a step; `None` if the job already does what the step did. `set_up` says that the job's image does its
+    /// work.
     pub(super) fn step(&mut self, node: &Rc<Node>, set_up: bool) -> Option<Item> {
         let (scope, lines) = (self.scope, self.lines);
         let line = lines.of(node.place);
@@ -155,7 +156,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The files that a script writes to, by our names.
+/// Replaces the names of the files that a script writes its outputs to with ours.
 fn outputs(script: &str) -> String {
     script
         .replace("GITHUB_OUTPUT", "LONGSHORE_OUTPUT")
@@ -164,7 +165,7 @@ fn outputs(script: &str) -> String {
         .replace("GITHUB_STEP_SUMMARY", "LONGSHORE_SUMMARY")
 }
 
-/// A condition; where it cannot be said, nothing runs.
+/// Converts a condition. One that cannot be translated becomes `false`, so that nothing runs because of it.
 pub(super) fn condition(entry: &Entry, scope: &Scope, lines: Lines<'_>, into: &mut Map) -> String {
     match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|written| scope.condition(written)) {
         Ok(condition) if !condition.is_empty() => condition,

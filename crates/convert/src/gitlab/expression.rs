@@ -1,4 +1,4 @@
-//! Conditions of GitLab's `rules: if` and `only: variables` as ours.
+//! Translates conditions of GitLab's `rules: if` and `only: variables`.
 
 use super::super::{Language, condition, shell, variables};
 
@@ -6,18 +6,18 @@ use super::super::{Language, condition, shell, variables};
 pub(super) struct Around<'a> {
     /// The value of a variable that the file sets.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether pull requests start the pipeline: then `event.branch` may be the branch to merge into.
+    /// Whether pull requests start the pipeline: then `event.branch` may be the target branch.
     pub(super) requests: bool,
 }
 
-/// A condition, and the variables in it that the file does not set, which count as not set.
+/// A translated condition, and its variables that the file does not set, which count as not set.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) condition: String,
     pub(super) unset: Vec<String>,
 }
 
-/// Reads a condition; the error says what in it could not be translated.
+/// Translates a condition. The error names the part that could not be translated.
 pub(super) fn read(source: &str, around: &Around<'_>) -> Result<Read, String> {
     let tokens = tokens(source)?;
     let mut parser = Parser { tokens: &tokens, next: 0, around, unset: Vec::new(), depth: 0 };
@@ -91,7 +91,7 @@ fn tokens(source: &str) -> Result<Vec<Token>, String> {
 
 /// One side of a comparison.
 enum Side {
-    /// An expression of ours, and its variable's name.
+    /// An expression of ours, and the name of the variable that it replaces.
     Value(String, String),
     Text(String),
     Null,
@@ -187,7 +187,8 @@ impl Parser<'_> {
                 }
                 match (name.as_str(), variables::known(Language::GitLab, name)) {
                     ("CI_PIPELINE_SOURCE", _) => Ok(Side::Value("event.name".to_owned(), name.clone())),
-                    // With it, GitLab keeps a branch and its merge request from being built twice: here they are two events.
+                    // In GitLab this variable keeps a branch and its merge request from being built twice; here they
+                    // are two events.
                     ("CI_OPEN_MERGE_REQUESTS", _) | (_, variables::Known::No) => {
                         self.unset.push(name.clone());
                         Ok(Side::Null)
@@ -219,7 +220,8 @@ impl Parser<'_> {
         }
     }
 
-    /// In a pipeline of a merge request, GitLab has no `CI_COMMIT_BRANCH`; our `event.branch` then is the branch to merge into.
+    /// GitLab does not set `CI_COMMIT_BRANCH` in a merge request pipeline; our `event.branch` is then the target
+    /// branch.
     fn guarded(&self, name: &str, condition: String) -> String {
         match name == "CI_COMMIT_BRANCH" && self.around.requests {
             true => condition::all(&["event.name != 'pull-request'".to_owned(), condition]).unwrap_or_default(),
@@ -238,7 +240,7 @@ impl Parser<'_> {
                 if matches!(value.as_str(), "event.number" | "build.number") {
                     return Err(format!("${name}"));
                 }
-                // An empty text is what a variable that is not set has.
+                // A variable that is not set is an empty text.
                 match text.is_empty() {
                     true => condition::not(&self.is_set(value, name)),
                     false => self.guarded(name, format!("{} == {}", wrapped(value), condition::quote(text))),
@@ -277,7 +279,7 @@ fn wrapped(expression: &str) -> String {
     if expression.contains(' ') { format!("({expression})") } else { expression.to_owned() }
 }
 
-/// `CI_PIPELINE_SOURCE` as the name of an event.
+/// Translates a value of `CI_PIPELINE_SOURCE` to the name of an event.
 pub(super) fn event(source: &str) -> String {
     match source {
         "push" | "pushes" => "event.name == 'push' || event.name == 'tag'".to_owned(),

@@ -1,4 +1,4 @@
-//! `extends` and `!reference`: jobs of GitLab as they are once everything that they take over has been put into them.
+//! Resolves `extends` and `!reference`: returns jobs of GitLab with everything that they take over from other jobs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,12 +10,12 @@ use longshore_pipeline::tree::{Entry, Kind, Node, Weight};
 
 use super::super::foreign::{entries, list, text, texts};
 
-/// GitLab's own limit of `extends` of `extends`, and of references in references.
+/// GitLab's own limit for nested `extends` and nested references.
 const DEPTH: usize = 11;
-/// Nodes that are looked at for references, in all jobs together.
+/// Limit for the nodes that are searched for references, in all jobs together.
 const NODES: usize = 400_000;
 
-/// The jobs of a file, whole or hidden, by their names.
+/// The jobs of a file by their names, hidden ones included.
 pub(super) struct Jobs<'n> {
     entries: &'n [Entry],
     merged: RefCell<HashMap<String, Rc<Node>>>,
@@ -31,7 +31,8 @@ impl<'n> Jobs<'n> {
         self.entries.iter().find(|entry| entry.key == name).map(|entry| &entry.value)
     }
 
-    /// A job with what it extends, without references. `missing` are the names that there are none of, in this file.
+    /// Returns a job with everything that it extends and with its references resolved. Adds to `missing` the names that
+    /// this file has no job for.
     pub(super) fn whole(&self, node: &Rc<Node>, missing: &mut Vec<String>) -> Rc<Node> {
         let merged = self.extended(node, DEPTH, missing);
         self.resolved(&merged, DEPTH)
@@ -59,7 +60,7 @@ impl<'n> Jobs<'n> {
         base.map_or_else(|| Rc::clone(node), |base| merge(node, &base))
     }
 
-    /// The same without `!reference [job, key]`, whose values take their places.
+    /// Replaces each `!reference [job, key]` by the value that it names.
     pub(super) fn resolved(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
         let left = self.left.get();
         if left == 0 {
@@ -111,7 +112,7 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Rc<Node>> {
     entries(node)?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
 }
 
-/// `own` over `base`: mappings are merged at every depth, everything else is replaced.
+/// Merges `own` over `base`: mappings are merged at every depth, everything else is replaced.
 fn merge(own: &Rc<Node>, base: &Rc<Node>) -> Rc<Node> {
     let (Some(own_entries), Some(base_entries)) = (entries(own), entries(base)) else { return Rc::clone(own) };
     let mut merged: Vec<Entry> = Vec::with_capacity(own_entries.len() + base_entries.len());

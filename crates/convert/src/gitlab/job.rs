@@ -1,4 +1,4 @@
-//! One job of GitLab CI.
+//! Converts one job of GitLab CI.
 
 use std::rc::Rc;
 
@@ -39,7 +39,7 @@ const LEFT: &[(&str, &str)] = &[
     ("manual_confirmation", "`approval` asks"),
 ];
 
-/// Why a key of a job is not carried over, where it never is.
+/// The reason why a key of a job is never carried over; `None` for all other keys.
 pub(super) fn left(key: &str) -> Option<&'static str> {
     foreign::reason(LEFT, key)
 }
@@ -141,7 +141,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
             runs.condition = Some("false".to_owned());
         } else if !runs.by_hand {
             rules::kind(&[word], lines.key(entry), &mut runs);
-            // Somebody may start it or not; nobody waits for it.
+            // Somebody may start it by hand, and no job waits for it.
             aside = runs.by_hand && section.peek("rules").is_none();
         }
     }
@@ -278,7 +278,7 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
     }
 }
 
-/// What the runner was told in variables.
+/// Converts the variables that tell GitLab's runner how to check out.
 fn checkout(own: &[(String, String, u32)], body: &mut Map) {
     let of =
         |name: &str| own.iter().rev().find(|(known, ..)| known == name).map(|(_, value, line)| (value.as_str(), *line));
@@ -298,7 +298,7 @@ fn checkout(own: &[(String, String, u32)], body: &mut Map) {
     }
 }
 
-/// Variables that the scripts use: GitLab's own are put into `env`, those of nobody are named.
+/// Adds the variables that the scripts use: GitLab's own are put into `env`, unknown ones are noted.
 fn uses(
     script: &str,
     own: &[(String, String, u32)],

@@ -1,4 +1,4 @@
-//! `cache`, `artifacts`, `services` and times of GitLab in our words.
+//! Converts `cache`, `artifacts`, `services` and times of GitLab.
 
 use longshore_core::ImageRef;
 use longshore_pipeline::tree::{Entry, Kind, Node};
@@ -8,10 +8,10 @@ use super::super::{
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
 };
 
-/// Fills variables of a text in; the error names the one that is not known.
+/// Fills in the variables of a text. The error names the variable that is not known.
 pub(super) type Fill<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
-/// Said of a text with a variable that the file does not set.
+/// The note on a text with a variable that the file does not set.
 pub(super) fn unknown(name: &str) -> String {
     format!("{name} is not set here: write the value")
 }
@@ -90,7 +90,8 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
         }
         return;
     }
-    // Keys and names of branches: the same text, if not the same letters.
+    // The slug of a branch, for keys and names, becomes the branch itself. It names the same branch, with other
+    // characters.
     let written = text(&entry.value).unwrap_or("default").replace("CI_COMMIT_REF_SLUG", "CI_COMMIT_REF_NAME");
     match fill(&written.replace("CI_JOB_NAME_SLUG", "CI_JOB_NAME")) {
         Ok(key) => cache.set("key", Value::Text(key), line),
@@ -101,7 +102,7 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
     }
 }
 
-/// `artifacts`, with the reports among them.
+/// Converts `artifacts` and the reports among them.
 pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &mut Map) {
     let Some(section) = Section::of(&entry.value) else {
         body.note(lines.note(entry, FORM));
@@ -177,7 +178,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     }
 }
 
-/// The services of a job; whether one of them was an engine in the engine.
+/// Converts the services of a job. Returns whether one of them was a Docker engine.
 pub(super) fn services(
     entry: &Entry,
     fill: Fill<'_>,
@@ -221,7 +222,8 @@ pub(super) fn services(
         let mut service = Map::default();
         service.set("image", Value::Text(image.clone()), at);
         let mut variables = Map::default();
-        // There, a service has every variable of its job; those that an image knows begin with its name.
+        // In GitLab, a service has every variable of its job; the variables that an image knows begin with the image's
+        // name.
         let stem = bare.rsplit('/').next().unwrap_or(bare).to_uppercase();
         let stem = stem.split(['-', '_']).next().unwrap_or(&stem);
         let stems: &[&str] = match stem {
@@ -257,7 +259,7 @@ pub(super) fn services(
     services
 }
 
-/// `retry`.
+/// Converts `retry`.
 pub(super) fn retry(entry: &Entry, lines: Lines<'_>, body: &mut Map) {
     let line = lines.key(entry);
     if let Some(max) = foreign::number(&entry.value) {
@@ -290,7 +292,7 @@ pub(super) fn retry(entry: &Entry, lines: Lines<'_>, body: &mut Map) {
     body.set("retry", retry, line);
 }
 
-/// `1h 30m`, `3 hours 30 minutes`, `90 minutes` in seconds.
+/// Parses `1h 30m`, `3 hours 30 minutes`, `90 minutes` into seconds.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     let mut total: u64 = 0;
     let mut number: Option<u64> = None;
@@ -325,20 +327,20 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
     total.checked_add(number.unwrap_or(0)).filter(|total| *total > 0)
 }
 
-/// Seconds as a duration of ours, at most a day.
+/// Formats seconds as a duration of ours, at most a day.
 pub(super) fn duration(seconds: u64) -> String {
     let seconds = seconds.min(86_400);
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect()
 }
 
-/// How long something is kept, in days or hours.
+/// Converts the time that something is kept to days or hours.
 fn days(text: &str) -> Option<String> {
     let hours = seconds(text)?.div_ceil(3600);
     Some(if hours % 24 == 0 { format!("{}d", hours / 24) } else { format!("{hours}h") })
 }
 
-/// `parallel`: the matrix, and the names of its values.
+/// Converts `parallel` to the matrix, and returns the names of its values.
 pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<String> {
     let line = lines.key(entry);
     let mut matrix = Map::default();
@@ -409,7 +411,7 @@ pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<S
     axes
 }
 
-/// `artifacts: when` and its kin are words; `allow_failure` may be a mapping.
+/// Converts `allow_failure`, which is a boolean or a mapping.
 pub(super) fn allow_failure(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Option<bool> {
     let found = boolean(&entry.value);
     if found.is_none() {

@@ -1,4 +1,4 @@
-//! A file of GitLab CI: its jobs, in the order of their stages.
+//! Converts a file of GitLab CI: its jobs, in the order of their stages.
 
 mod expression;
 mod extend;
@@ -21,7 +21,7 @@ use super::{
 };
 use extend::Jobs;
 
-/// Keys of a job that `default`, and the file itself in older ones, may have.
+/// Keys of a job that `default`, and in older files the file itself, can have.
 const DEFAULTS: &[&str] = &[
     "image",
     "services",
@@ -49,18 +49,18 @@ pub(super) struct File<'n> {
     pub(super) variables: Vec<(String, String, u32)>,
     /// Whether pull requests start the pipeline.
     pub(super) requests: bool,
-    /// What `workflow` asks of every job.
+    /// The condition of `workflow`, which applies to every job.
     pub(super) condition: Option<String>,
-    /// The pipeline's `env`, as scripts ask for it.
+    /// The variables that scripts use, for the pipeline's `env`.
     pub(super) wanted: BTreeMap<String, &'static str>,
     pub(super) groups: BTreeSet<String>,
 }
 
-/// A job that has been read, and where it stands among the others.
+/// A job that has been read, and its place among the others.
 pub(super) struct Staged {
     pub(super) theirs: String,
     pub(super) stage: String,
-    /// What it names in `needs`; nothing where its stage decides.
+    /// The jobs in its `needs`; `None` if its stage decides.
     pub(super) needs: Option<Vec<(String, u32)>>,
     /// Whether later stages do not wait for it.
     pub(super) aside: bool,
@@ -110,7 +110,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
             }
         }
     }
-    // Said here and not at every job.
+    // One note here instead of one at every job.
     let left = file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::left(key)?)));
     draft.head.notes(left);
     let written = lines.source.text;
@@ -158,7 +158,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
             Err(note) => draft.left.push(note),
         }
     }
-    // Hidden jobs are there to be extended.
+    // Hidden jobs exist only to be extended.
     for entry in all.iter().filter(|entry| entry.key.starts_with('.')) {
         section.take(&entry.key);
     }
@@ -169,7 +169,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     Ok(draft)
 }
 
-/// The variables of the file.
+/// Reads the variables of the file.
 fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     for variable in entries(&entry.value).unwrap_or_default() {
         let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
@@ -208,7 +208,7 @@ fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
 }
 
 impl File<'_> {
-    /// The values of the file's variables, as far as they are plain.
+    /// Looks up the values of the file's variables, as far as they are plain.
     pub(super) fn known(&self) -> impl Fn(&str) -> Option<String> + use<> {
         let plain: BTreeMap<String, String> = self
             .variables
@@ -220,12 +220,12 @@ impl File<'_> {
     }
 }
 
-/// Fills the variables of a text in: those of the job, of the file, of its matrix, and GitLab's own.
+/// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
 pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
     fill_within(written, own, axes, 5, &Cell::new(500))
 }
 
-/// `left` is how many variables may still be filled in: their values have variables, too.
+/// `left` is how many variables may still be filled in, because their values have variables, too.
 fn fill_within(
     written: &str,
     own: &[(String, String, u32)],
@@ -252,7 +252,7 @@ fn fill_within(
     shell::fill(written, true, &value)
 }
 
-/// Sorts jobs by their stages and says what each waits for: what it names, or everything in the stages before.
+/// Sorts jobs by their stages and sets what each waits for: the jobs that it names, or all jobs of earlier stages.
 fn order(staged: &mut [Staged], stages: &[String]) {
     let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
     staged.sort_by_key(|one| rank(&one.stage));
@@ -281,7 +281,7 @@ fn order(staged: &mut [Staged], stages: &[String]) {
                 }
             }
             None => {
-                // Where everything before waits for its stages, the last of them is enough.
+                // If every earlier job waits for the stages before it, the last of those stages is enough.
                 let last = earlier().map(|other| other.rank).max();
                 let plain = earlier().all(|other| !other.named);
                 let waits = earlier().filter(|other| !plain || Some(other.rank) == last);
@@ -296,7 +296,7 @@ fn order(staged: &mut [Staged], stages: &[String]) {
     }
 }
 
-/// What others ask of a job to know whether they wait for it.
+/// What decides whether waiting for a job includes waiting for the stages before it.
 struct Before {
     rank: usize,
     name: String,
@@ -305,7 +305,7 @@ struct Before {
     named: bool,
 }
 
-/// What belongs to the whole pipeline: `on`, `env`, `concurrency`.
+/// Adds what concerns the whole pipeline: `on`, `env`, `concurrency`.
 fn finish(file: &File<'_>, draft: &mut Draft) {
     let mut on = Map::default();
     on.set("push", Map::default(), None);
@@ -347,12 +347,12 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
     }
 }
 
-/// Whether a variable says how the runner checks out, which a job's `checkout` says here.
+/// Whether a variable tells the runner how to check out, which `checkout` of a job says here.
 pub(super) fn is_checkout(name: &str) -> bool {
     matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
 }
 
-/// A variable with its value filled in.
+/// Converts a variable, with its value filled in.
 pub(super) fn variable(
     name: &str,
     value: &str,
@@ -377,7 +377,7 @@ pub(super) fn variable(
     }
 }
 
-/// Whether a job takes over what `inherit` asks about.
+/// Whether `inherit` lets a job take over a key.
 pub(super) fn inherits(entry: Option<&Entry>, what: &str, key: &str) -> bool {
     let found = entry
         .and_then(|entry| entries(&entry.value))

@@ -1,4 +1,4 @@
-//! When a job of GitLab runs: `rules`, `only`, `except` and `when`.
+//! Converts what decides when a job of GitLab runs: `rules`, `only`, `except` and `when`.
 
 use std::rc::Rc;
 
@@ -14,17 +14,17 @@ use super::expression::{self, Around};
 /// When a job runs.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    /// Nothing where it always does.
+    /// `None` if it always runs.
     pub(super) condition: Option<String>,
     pub(super) after: After,
     /// Somebody has to start it.
     pub(super) by_hand: bool,
-    /// What follows does not wait for it, and may succeed without it.
+    /// Whether the following jobs do not wait for it and can succeed without it.
     pub(super) may_fail: Option<bool>,
     pub(super) notes: Vec<Note>,
 }
 
-/// Reads `rules`; those that decide are the first that fit.
+/// Converts `rules`, of which the first that matches decides.
 pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut read: Vec<(String, String)> = Vec::new();
@@ -49,7 +49,7 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
             ("exists", "`if` does not know which files there are: it is taken as fulfilled"),
         ] {
             if let Some(entry) = section.take(key) {
-                // A rule that keeps the job from running is taken for one that does not fit.
+                // A rule that keeps the job from running is treated like one that does not match.
                 if never {
                     parts.push("false".to_owned());
                     runs.notes.push(
@@ -96,7 +96,7 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
     runs
 }
 
-/// What `when` means, where all rules say the same, and what is nearest where they do not.
+/// Applies `when`: its meaning if all rules agree, otherwise the nearest meaning.
 pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
     let all = |wanted: &str| !kinds.is_empty() && kinds.iter().all(|kind| kind == wanted);
     let some = |wanted: &str| kinds.iter().any(|kind| kind == wanted);
@@ -120,7 +120,7 @@ pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
     }
 }
 
-/// The items of `rules`, those of lists within it among them.
+/// The items of `rules`, including those of nested lists.
 fn flat(node: &Rc<Node>) -> Vec<Rc<Node>> {
     match list(node) {
         Some(items) => items
@@ -131,7 +131,7 @@ fn flat(node: &Rc<Node>) -> Vec<Rc<Node>> {
     }
 }
 
-/// A rule's condition; one that cannot be said counts so that nothing runs because of it.
+/// Converts a rule's condition. One that cannot be translated gets the value with which nothing runs because of it.
 fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes: &mut Vec<Note>) -> String {
     let read = text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|source| expression::read(source, around));
     match read {
@@ -157,7 +157,7 @@ fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes:
     }
 }
 
-/// Reads `only` and `except` of older files. Without either, branches and tags are meant.
+/// Converts `only` and `except` of older files. Without either, branches and tags start the job.
 pub(super) fn refs(only: Option<&Entry>, except: Option<&Entry>, around: &Around<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut parts = Vec::new();
@@ -212,12 +212,12 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
             }
         }
     }
-    // Of `only` all keys have to fit, of `except` one is enough.
+    // For `only` all keys have to match, for `except` one is enough.
     let joined = if except { condition::any(&parts) } else { condition::all(&parts) };
     joined.unwrap_or_else(|| (!except).to_string())
 }
 
-/// A word of `refs`: a kind of pipeline, a name, or a pattern for names of branches and tags.
+/// Converts an entry of `refs`: a kind of pipeline, a name, or a pattern for names of branches and tags.
 fn reference(word: &str, around: &Around<'_>, line: u32, except: bool, notes: &mut Vec<Note>) -> String {
     let not_requests = |condition: String| match around.requests {
         true => condition::all(&["event.name != 'pull-request'".to_owned(), condition]).unwrap_or_default(),
