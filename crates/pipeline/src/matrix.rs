@@ -35,7 +35,7 @@ impl Matrix {
     /// 1. Combine every value of every axis with every value of the others.
     /// 2. Remove the combinations that an entry of `exclude` describes.
     /// 3. Add each entry of `include` to all combinations whose axes it does not contradict; if there are none, it
-    ///   becomes a combination of its own.
+    ///    becomes a combination of its own.
     pub(super) fn combinations(&self) -> Vec<Combination> {
         let mut all: Vec<Vec<(String, String)>> = if self.axes.is_empty() { Vec::new() } else { vec![Vec::new()] };
         for (name, values) in &self.axes {

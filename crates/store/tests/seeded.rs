@@ -1,6 +1,6 @@
 //! What the bench measures pages over is a store like any other.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
+#![expect(clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
 
 use longshore_store::{
     Store,
