@@ -1,6 +1,6 @@
-//! `longshore convert`: what pipelines of other systems become, that the result always lints, and that it does the same work.
-//! After a change, `INSTA_UPDATE=always cargo test -p longshore-scheduler --test convert` writes the snapshots anew: read every
-//! one.
+//! `longshore convert`: what pipelines of other systems become, that the result always lints, and that it does the same
+//! work. After a change, `INSTA_UPDATE=always cargo test -p longshore-convert --test convert` rewrites the snapshots;
+//! read each one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -89,7 +89,7 @@ fn every_example_becomes_what_its_snapshot_shows_and_lints() {
     }
 }
 
-/// The keys of a mapping at any depth of a source have to be found again: as a key or a value of the result, or in a comment.
+/// Every key at any depth of a source must appear in the result: as a key, as a value, or in a comment.
 #[test]
 fn what_is_left_is_named_with_its_line() {
     for (name, language) in LANGUAGES {
@@ -138,7 +138,7 @@ fn what_cannot_be_read_says_where() {
     }
 }
 
-/// What a step of a plan does, without what every step has.
+/// The work of each step of a plan, without the variables that every step has.
 fn work(plan: &BuildPlan) -> Vec<(String, String, Vec<String>)> {
     plan.jobs
         .iter()
@@ -191,7 +191,7 @@ fn jobs_of_gitlab_wait_for_the_stages_before_theirs_and_run_one_script() {
     assert_eq!(job("a").env["A"].shown(), "x");
     assert_eq!(job("a").env["B"].shown(), "x-y");
     assert_eq!(job("c").needs.iter().map(|need| need.job.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    // `b` is not wanted for a branch: there, a job that waits for it does not wait.
+    // `b` does not run for a branch. In the source's language, a job that needs it then does not wait.
     assert_eq!(job("b").condition.as_ref().unwrap().source(), "event.name == 'tag'");
     assert_eq!(job("c").condition.as_ref().unwrap().source(), "!failure() && !cancelled()");
 }
@@ -281,7 +281,7 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// Something that looks like a file of one of the languages, down to where anything may stand.
+/// Something that resembles a file of one of the languages, down to the level where any value is allowed.
 fn file() -> impl Strategy<Value = serde_json::Value> {
     let job = || proptest::collection::btree_map(word(), value(), 0..8);
     prop_oneof![
@@ -317,7 +317,7 @@ fn file() -> impl Strategy<Value = serde_json::Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// JSON is YAML: any mapping is converted without a panic, and what comes of it lints.
+    /// JSON is YAML: any mapping is converted without a panic, and the result lints.
     #[test]
     fn any_mapping_becomes_a_pipeline_that_lints(file in file()) {
         let text = file.to_string();

@@ -1,9 +1,10 @@
 //! Brings our own executable to the engine, as an image and a volume, once per version.
 //!
-//! The image is imported from a tar with the one file, and named by a call of its own: Podman takes no tag, no label and no entry point with
-//! an import. The volume is filled from it by the engine's copy-up, when a container is created (Docker) or started (Podman). Both are named
-//! after the executable's hash, so that an upgrade never touches running jobs. Every job's container mounts the volume
-//! read-only; sandboxes run the image.
+//! The image is imported from a tar that contains only this file, and is tagged by a separate call, because Podman
+//! takes no tag, no label and no entry point with an import. The volume is filled from the image by the engine's
+//! copy-up, when a container is created (Docker) or started (Podman). Both are named after the executable's hash, so
+//! that an upgrade never touches running jobs. Every job's container mounts the volume read-only; sandboxes run the
+//! image.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -53,21 +54,21 @@ impl Delivered {
     }
 }
 
-/// Knows whether the executable is on the engine, and brings it there.
+/// Tracks whether the executable is on the engine, and brings it there.
 #[derive(Debug)]
 pub(crate) struct AgentImage {
     executable: PathBuf,
     instance: Instance,
     runtime_dir: Option<PathBuf>,
     hash: OnceCell<String>,
-    /// Held while it is being brought: whoever comes meanwhile waits for the same.
+    /// Locked while the executable is being delivered, so that everyone else waits for the same delivery.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     delivered: Option<Delivered>,
-    /// It is not there, or not whole: its volume has to go before it is brought again.
+    /// The executable is missing or incomplete. This volume has to be removed before the next delivery.
     stale: Option<Delivered>,
 }
 
@@ -82,7 +83,7 @@ impl AgentImage {
         }
     }
 
-    /// First 12 hexadecimal digits of the executable's SHA-256.
+    /// Returns the first 12 hexadecimal digits of the executable's SHA-256.
     pub(crate) async fn hash(&self) -> Result<&str, EngineError> {
         let hash = self
             .hash
@@ -101,7 +102,7 @@ impl AgentImage {
         Ok(hash)
     }
 
-    /// The executable on the engine, brought there if it is not.
+    /// Returns the executable on the engine, and brings it there first if it is missing.
     pub(crate) async fn ready(&self, docker: &Docker) -> Result<Delivered, EngineError> {
         let mut state = self.state.lock().await;
         if let Some(delivered) = &state.delivered {
@@ -118,8 +119,8 @@ impl AgentImage {
         Ok(wanted)
     }
 
-    /// Notes without a call that it is there: a sandbox of this very executable was found. If that is wrong, the start of a
-    /// container fails and [`AgentImage::forget`] follows.
+    /// Records without a call that the executable is there, because a sandbox with this hash was found. If that is
+    /// wrong, the start of a container fails and [`AgentImage::forget`] follows.
     pub(crate) async fn assume(&self, hash: &str) {
         let mut state = self.state.lock().await;
         if state.stale.is_none() {
@@ -127,8 +128,8 @@ impl AgentImage {
         }
     }
 
-    /// Forgets what was delivered: someone removed it. The next one who needs it brings it anew, once no container is left that
-    /// uses the old volume.
+    /// Forgets what was delivered, because someone removed it. The next [`AgentImage::ready`] delivers it again, once
+    /// no container uses the old volume.
     pub(crate) async fn forget(&self) {
         let mut state = self.state.lock().await;
         if let Some(lost) = state.delivered.take() {
@@ -141,7 +142,8 @@ impl AgentImage {
         self.state.lock().await.delivered.as_ref().is_some_and(|ours| ours.volume == name || ours.image == name)
     }
 
-    /// Removes what was delivered, so that the next one who needs it brings it anew. `false` if what is on the engine stays.
+    /// Removes what was delivered, so that the next [`AgentImage::ready`] delivers it again. Returns `false` if what is
+    /// on the engine stays.
     pub(crate) async fn drop_delivered(&self, docker: &Docker) -> bool {
         let mut state = self.state.lock().await;
         match state.delivered.take().or(state.stale.take()) {
@@ -195,13 +197,14 @@ impl AgentImage {
     }
 }
 
-/// The executable's hash, if an image of this name is an agent's. Podman says the registry that it would ask for it.
+/// Returns the executable's hash if an image with this name is an agent's. Podman puts the registry that it would pull
+/// from in front of the name.
 pub(crate) fn hash_of_image(name: &str) -> Option<&str> {
     let short = ["docker.io/library/", "localhost/"].iter().find_map(|registry| name.strip_prefix(registry));
     short.unwrap_or(name).strip_prefix(REPOSITORY)?.strip_prefix(':').filter(|hash| is_hash(hash))
 }
 
-/// The executable's hash, if a volume of this name is an agent's.
+/// Returns the executable's hash if a volume with this name is an agent's.
 pub(crate) fn hash_of_volume(name: &str) -> Option<&str> {
     name.strip_prefix(REPOSITORY)?.strip_prefix('-').filter(|hash| is_hash(hash))
 }
@@ -210,7 +213,8 @@ fn is_hash(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Removes the volume: copy-up never fills one that is half full. One that a job uses stays. `true` if it is gone.
+/// Removes the volume, because copy-up never completes one that is half full. A volume that a job uses stays. Returns
+/// `true` if it is gone.
 async fn drop_volume(docker: &Docker, lost: &Delivered) -> bool {
     let options = RemoveVolumeOptionsBuilder::new().build();
     match docker.remove_volume(&lost.volume, Some(options)).await.api("remove a volume") {
@@ -222,8 +226,8 @@ async fn drop_volume(docker: &Docker, lost: &Delivered) -> bool {
     }
 }
 
-/// Fills the volume: a container that is created and started copies what the image has at a volume's place into the volume, if that
-/// is empty. It runs what it copied, once.
+/// Fills the volume: a container that is created and started copies the content of the image at the volume's path into
+/// the volume, if the volume is empty. The container runs the copied program once.
 async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -> Result<(), EngineError> {
     let mut volume_labels = labels::of(instance, Kind::Agent);
     volume_labels.insert(labels::AGENT.to_owned(), wanted.hash.clone());
@@ -263,13 +267,14 @@ async fn fill_volume(docker: &Docker, instance: &Instance, wanted: &Delivered) -
         docker.remove_container(&created.id, Some(options)).await.api("remove a container")?;
     }
     if filled.is_err() {
-        // Whoever finds the volume takes it for whole.
+        // Anyone who finds the volume takes it as complete.
         drop_volume(docker, wanted).await;
     }
     filled
 }
 
-/// Starts it and waits for its end, whatever that is: a program that does not run is reported by the first sandbox.
+/// Starts the container and waits until it ends, with any result: a program that does not run is reported by the first
+/// sandbox.
 async fn run_once(docker: &Docker, id: &str) -> Result<(), EngineError> {
     match docker.start_container(id, None).await.api("start a container") {
         Ok(()) => {}
@@ -283,7 +288,7 @@ async fn run_once(docker: &Docker, id: &str) -> Result<(), EngineError> {
     }
 }
 
-/// The mount that every job's container has.
+/// The mount of the agent's volume, which every job's container has.
 pub(crate) fn mount(instance: &Instance, agent: &Delivered) -> Mount {
     let mut volume_labels = labels::of(instance, Kind::Agent);
     volume_labels.insert(labels::AGENT.to_owned(), agent.hash.clone());
@@ -302,7 +307,8 @@ pub(crate) fn mount(instance: &Instance, agent: &Delivered) -> Mount {
     }
 }
 
-/// Reading 20 MB costs a short-lived process a tenth of its time: it remembers the hash beside what it was made of.
+/// Returns the executable's hash. Reading 20 MB takes a tenth of a short-lived process's time, so it stores the hash
+/// together with what identifies the file.
 fn hash_of(executable: &Path, runtime_dir: Option<&Path>) -> io::Result<String> {
     let mut file = std::fs::File::open(executable)?;
     let metadata = file.metadata()?;
@@ -339,7 +345,7 @@ fn remembered_hash(dir: &Path, key: &str) -> Option<String> {
     (known == key && hash.len() == 12 && hash.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hash.to_owned())
 }
 
-/// Writes it down for the next process, which computes it again if that failed.
+/// Stores the hash for the next process, which computes it again if that failed.
 fn remember_hash(dir: &Path, key: &str, hash: &str) {
     let temporary = dir.join(format!("agent-hash.{}", std::process::id()));
     let written = runtime_dir::make(dir)

@@ -16,12 +16,13 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use crate::error::{chain, from_api, gone};
 use crate::paths::SPOOL;
 
-/// Bytes of a piece.
+/// Size of a piece in bytes.
 const PIECE: usize = 256 << 10;
-/// Pieces on their way from the archive's thread.
+/// Limit for the pieces that the archive's thread reads ahead.
 const AHEAD: usize = 4;
 
-/// The files in the order of their names, which is how the engine packs them; any other order shows as a gap.
+/// Reads the files in the order of their names, which is the order in which the engine packs them. Another order shows
+/// as a gap.
 pub(crate) fn read_spool(
     docker: &Docker,
     container: &ContainerId,
@@ -33,7 +34,7 @@ pub(crate) fn read_spool(
         .boxed();
     let archive = SyncIoBridge::new(StreamReader::new(archive));
     let (pieces, mut arrived) = mpsc::channel(AHEAD);
-    // Ends when nobody reads any more, or with the archive.
+    // The thread ends when nobody reads any more, or when the archive ends.
     tokio::task::spawn_blocking(move || {
         if let Err(error) = unpack(archive, &pieces) {
             let _ = pieces.blocking_send(Err(meaning(&error)));
@@ -71,7 +72,7 @@ fn unpack(archive: impl io::Read, pieces: &mpsc::Sender<Result<SpoolPiece, Engin
     Ok(())
 }
 
-/// What an archive that did not come whole means.
+/// The error for an incomplete archive.
 fn meaning(error: &io::Error) -> EngineError {
     let reason = chain(error);
     if ["Could not find the file", "No such container"].iter().any(|text| reason.contains(text)) {
@@ -80,7 +81,7 @@ fn meaning(error: &io::Error) -> EngineError {
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<EngineError>()) {
         Some(said) => said.clone(),
-        // Cut off in the middle, or with an error's text for an end.
+        // The archive is cut off, or ends with the text of an error.
         None => gone(&reason),
     }
 }

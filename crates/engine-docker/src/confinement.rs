@@ -1,5 +1,6 @@
-//! The limits that an engine does not enforce, by its own account: it starts containers without those that its kernel lacks, with a
-//! warning that only the creator sees. The doctor and a server's start report them.
+//! Finds the limits that an engine does not enforce, as far as it says so itself: it starts containers without the
+//! limits that its kernel lacks, and warns only the client that creates them. The doctor and a server's start report
+//! them.
 
 use bollard::Docker;
 use bollard::models::SystemInfo;
@@ -8,7 +9,7 @@ use longshore_executor::EngineError;
 
 use crate::error::ApiResult as _;
 
-/// Something that jobs are not held to although Longshore asks for it. Its text says what to do, after a semicolon.
+/// A limit that Longshore asks for and the engine does not enforce. Its text says what to do, after a semicolon.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
     #[error(
@@ -22,7 +23,7 @@ pub enum Gap {
     Seccomp,
 }
 
-/// Asks the engine.
+/// Asks the engine for its gaps.
 pub(crate) async fn ask(docker: &Docker) -> Result<Vec<Gap>, EngineError> {
     docker.info().await.api("tell about itself").map(|info| gaps(&info))
 }
@@ -55,7 +56,8 @@ mod tests {
 
     #[test]
     fn an_engine_that_holds_jobs_to_less_says_which_limits_it_lacks() {
-        // As 20.10 says it with all control groups and without any, and as later ones do with their filter switched off.
+        // The answers of 20.10 with all control groups and without any, and of later engines with their filter switched
+        // off.
         assert_eq!(gaps(&info(true, &["name=seccomp,profile=default"])), []);
         let without = gaps(&info(false, &["name=seccomp,profile=default", "name=cgroupns"]));
         assert_eq!(without, [Gap::Limits(vec!["memory", "processes", "processors"])]);

@@ -10,7 +10,7 @@ use longshore_executor::EngineError;
 use crate::error::{ApiResult as _, from_api, io_error, no_socket, socket_denied, too_new, too_old, unsupported_host};
 use crate::transport::transport;
 
-/// The oldest API that has all we need: Docker 20.10's.
+/// The oldest API that has everything we need: Docker 20.10's.
 const OLDEST_API: (usize, usize) = (1, 41);
 /// How long a call may wait for the first byte of its answer.
 const CALL_SECONDS: u64 = 120;
@@ -18,7 +18,8 @@ const CALL_SECONDS: u64 = 120;
 /// Connects and agrees on a version, in one call.
 ///
 /// # Errors
-/// No socket, no permission on it, nobody answering, or an engine that is too old or too new; each says what to do.
+/// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what to
+/// do.
 pub(crate) async fn connect(host: &str) -> Result<Docker, EngineError> {
     let path = host.strip_prefix("unix://").filter(|path| path.starts_with('/'));
     let path = PathBuf::from(path.ok_or_else(|| unsupported_host(host))?);
@@ -32,7 +33,7 @@ pub(crate) async fn connect(host: &str) -> Result<Docker, EngineError> {
     dial(&path, format!("/v{agreed}"), &agreed)
 }
 
-/// The newest API that both sides speak. `newest` and `oldest` are what the engine says of itself.
+/// Returns the newest API version that both sides support. `newest` and `oldest` come from the engine.
 fn agree(newest: &str, oldest: Option<&str>) -> Result<ClientVersion, EngineError> {
     let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
     let theirs = numbers(newest).filter(|theirs| *theirs >= OLDEST_API).ok_or_else(|| too_old(newest))?;

@@ -1,4 +1,4 @@
-//! A job's container in the engine's words: its mounts, its limits, and what it may not do.
+//! Describes a job's container to the engine: its mounts, its limits, and what it may not do.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -17,22 +17,23 @@ use crate::labels;
 use crate::paths::{PROGRAM, ROOT, SECRETS};
 use crate::quota::Quotas;
 
-/// How memory is mounted for secrets.
+/// Mount options of the memory file system for secrets.
 const SECRETS_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=32m,mode=0711";
 
-/// Before the id of the sandbox whose network namespace a container has joined.
+/// The prefix of a network mode, followed by the id of the sandbox whose network namespace a container joins.
 pub(crate) const JOINED: &str = "container:";
 
-/// What root in a job's container keeps of its power. Docker's default list without: `NET_RAW` (forged packets to
-/// others on the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (a step of breakouts, and no
-/// build tool's need), `SETFCAP` (programs with powers of their own; no-new-privileges makes them useless anyway).
-/// What stays: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`,
-/// `FSETID`, `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in
-/// their own namespace (`NET_BIND_SERVICE`).
+/// The capabilities of root in a job's container. Docker's default list without: `NET_RAW` (forged packets to others on
+/// the bridge), `MKNOD` (device nodes), `AUDIT_WRITE` (the host's audit log), `SYS_CHROOT` (used by breakouts, and not
+/// needed by any build tool), `SETFCAP` (programs with capabilities of their own, which no-new-privileges makes useless
+/// anyway).
+/// What stays: package managers change owners and drop to their own users (`CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`,
+/// `SETUID`, `SETGID`, `SETPCAP`), the agent ends steps of any user (`KILL`), tests listen on low ports in their own
+/// namespace (`NET_BIND_SERVICE`).
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
-/// The create call's body.
+/// The body of the create call.
 pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, quotas: &Quotas) -> ContainerCreateBody {
     let mut job_labels = labels::of_attempt(instance, Kind::Job, pod.build, pod.attempt);
     job_labels.insert(labels::USER.to_owned(), pod.image.user.clone());
@@ -43,7 +44,7 @@ pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, qu
         image: Some(pod.image.id.to_string()),
         entrypoint: Some(vec![PROGRAM.to_owned(), "agent".to_owned(), "--marker".to_owned(), hex::encode(pod.nonce.0)]),
         cmd: Some(Vec::new()),
-        // The agent is root whatever the image says; it becomes the image's user for each step.
+        // The agent is root regardless of the image; it switches to the image's user for each step.
         user: Some("0".to_owned()),
         working_dir: Some("/".to_owned()),
         open_stdin: Some(true),
@@ -56,11 +57,11 @@ pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, qu
             network_mode: Some(format!("{JOINED}{}", pod.sandbox)),
             mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, pod, quotas)]),
             tmpfs: Some([(SECRETS.to_owned(), SECRETS_OPTIONS.to_owned())].into()),
-            // The daemon's drivers are the slowest part of a log's way, and keep a second copy.
+            // The daemon's log drivers are the slowest part of a log's path, and keep a second copy.
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             // Results and the OOM flag have to outlive the process.
             auto_remove: Some(false),
-            // The agent is PID 1, also where the daemon's default says otherwise.
+            // The agent is PID 1, even if the daemon adds an init process by default.
             init: Some(false),
             privileged: Some(false),
             ipc_mode: Some("private".to_owned()),
@@ -69,7 +70,7 @@ pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, qu
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(i64::from(pod.limits.pids)),
             memory,
-            // The same number: no swap beyond it.
+            // The same number: no swap in addition.
             memory_swap: memory,
             #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
             nano_cpus: pod.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
@@ -81,8 +82,8 @@ pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, qu
     }
 }
 
-/// The volume is created, with its labels, by the container's own create call: one call less than before it, and it is never
-/// there without its container.
+/// The container's own create call creates the volume with its labels. That saves a call, and the volume never exists
+/// without its container.
 fn volume(instance: &Instance, pod: &PodSpec<'_>, quotas: &Quotas) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -100,12 +101,12 @@ fn volume(instance: &Instance, pod: &PodSpec<'_>, quotas: &Quotas) -> Mount {
     }
 }
 
-/// As storage and volume drivers take it.
+/// A size limit in the form that storage and volume drivers take.
 fn size(bytes: u64) -> HashMap<String, String> {
     HashMap::from([("size".to_owned(), bytes.to_string())])
 }
 
-/// Nine tenths of this host's memory; no limit where it cannot be told.
+/// Nine tenths of this host's memory; 0, which means no limit, if it is not known.
 fn default_memory() -> u64 {
     static BYTES: OnceLock<u64> = OnceLock::new();
     *BYTES.get_or_init(|| {

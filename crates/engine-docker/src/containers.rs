@@ -1,4 +1,4 @@
-//! Jobs' containers: found again, asked how they are, killed.
+//! Finds jobs' containers, inspects their state, and kills them.
 
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
@@ -14,7 +14,7 @@ use crate::link::EXEC_ERROR;
 
 const INSPECT: &str = "inspect a container";
 
-/// The attempt's container, if there is one. Looked up by its name, recognised by its labels.
+/// Returns the attempt's container, if there is one. It is looked up by its name and recognised by its labels.
 pub(crate) async fn find(
     docker: &Docker,
     instance: &Instance,
@@ -48,7 +48,7 @@ pub(crate) async fn find(
     Ok(Some(FoundPod { pod, started }))
 }
 
-/// What was known when the container was created.
+/// Restores from an inspected container what was known when it was created.
 fn pod(inspected: ContainerInspectResponse, attempt: AttemptId) -> Option<Pod> {
     let config = inspected.config?;
     let mut nonce = [0; 16];
@@ -95,7 +95,7 @@ fn is_running(state: &ContainerState) -> Result<bool, EngineError> {
     state.running.ok_or_else(|| not_understood(INSPECT, "it does not say whether it runs"))
 }
 
-/// The id in the answer to a create call.
+/// Checks the id in the answer to a create call.
 pub(crate) fn created(id: String) -> Result<ContainerId, EngineError> {
     ContainerId::new(id).map_err(misnamed("create a container"))
 }

@@ -1,7 +1,7 @@
-//! Looks at the engine as a new user's machine has it, and says what is wrong and what to do.
+//! Checks the engine on a new user's machine, and says what is wrong and what to do.
 //!
-//! Each check stands for itself: a failed one does not hide the next. Everything that is made for a check is removed. What can be tried
-//! is tried (`trial`): engines that speak the API do not all mean the same by it.
+//! Checks are independent: a failed one does not hide the next. Everything that is made for a check is removed. What
+//! can be tried is tried (`trial`), because engines with the same API do not all behave the same.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::labels;
 use crate::options::DockerOptions;
 use crate::trial::{Trial, try_whole_way};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`, `removal`.
@@ -26,7 +26,7 @@ pub struct Finding {
     pub ok: bool,
     /// What was found.
     pub message: String,
-    /// What to do about it, where something is wrong.
+    /// What to do about it, if something is wrong.
     pub advice: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Finding {
         Self { name, ok: true, message: message.into(), advice: None }
     }
 
-    /// The texts of our errors say both, parted by a colon or a semicolon.
+    /// Splits the text of one of our errors, which says what is wrong and what to do, at a colon or semicolon.
     fn bad(name: &'static str, error: &impl ToString) -> Self {
         let text = error.to_string();
         let (message, advice) = match text.rsplit_once("; ") {
@@ -46,7 +46,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything. Needs no engine that works: that is one of the findings.
+/// Runs all checks. An engine that does not work is one of the findings.
 pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
     let host = options.host.clone();
     let engine = match DockerEngine::connect(options).await {
@@ -78,19 +78,19 @@ pub async fn doctor(options: DockerOptions) -> Vec<Finding> {
         Ok(trial) => findings.extend(measured(trial)),
         Err(error) => findings.push(Finding::bad("agent", &error)),
     }
-    // Of a doctor that was killed, or gave up, too.
+    // This also removes what an earlier doctor left that was killed or gave up.
     if let Err(error) = executor.sweep(&BTreeSet::new()).await {
         tracing::debug!(%error, "what was tried is not looked for");
     }
     executor.shutdown(true).await;
-    // Made for this look only. One that is in use stays.
+    // It was made for this check only. A network that is in use stays.
     if let Ok(name) = engine.network.ready(&engine.docker).await {
         let _ = engine.docker.remove_network(name.as_str()).await;
     }
     findings
 }
 
-/// What two jobs have shown.
+/// The findings of the two trial jobs.
 fn measured(trial: Trial) -> Vec<Finding> {
     let took = trial.first_line.as_millis();
     let loopback = if trial.loopback6 { "" } else { "; jobs have no ::1 here" };
@@ -129,8 +129,9 @@ fn measured(trial: Trial) -> Vec<Finding> {
     findings
 }
 
-/// Our own container's full id, if this process runs in one: from where the engine mounts our hostname and hosts from. Those of
-/// containers that run beside us can be seen as well on their host, elsewhere.
+/// Returns the full id of our own container if this process runs in one, from the path that the engine mounts our
+/// hostname and hosts files from. On their host, those paths of other containers are visible as well, at other mount
+/// points.
 fn own_container_id(mountinfo: &str) -> Option<&str> {
     mountinfo.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(3);

@@ -1,4 +1,4 @@
-//! A connection to a Docker engine: the port's verbs, each handed to the module that knows how.
+//! A connection to a Docker engine. Implements the port by handing each call to the module for it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::options::DockerOptions;
 use crate::quota::Quotas;
 use crate::{archive, container, containers, images, inventory, link, sandbox};
 
-/// A Docker engine with everything of ours on it.
+/// A Docker engine, and what we keep on it.
 pub struct DockerEngine {
     pub(crate) docker: Docker,
     pub(crate) instance: Instance,
@@ -41,7 +41,8 @@ impl DockerEngine {
     /// Connects and agrees on an API version, in one call.
     ///
     /// # Errors
-    /// No socket, no permission on it, nobody answering, or an engine that is too old or too new; each says what to do.
+    /// There is no socket, no permission for it, no answer, or the engine is too old or too new. Each error says what
+    /// to do.
     pub async fn connect(options: DockerOptions) -> Result<Self, EngineError> {
         Ok(Self {
             docker: connect(&options.host).await?,
@@ -54,7 +55,7 @@ impl DockerEngine {
         })
     }
 
-    /// What this engine cannot hold jobs to; empty where all is well.
+    /// Returns the limits that this engine does not enforce; empty if it enforces all.
     ///
     /// # Errors
     /// The engine could not be asked.
@@ -80,7 +81,7 @@ impl DockerEngine {
     }
 
     async fn start_pod(&self, id: &ContainerId) -> Result<Link, EngineError> {
-        // Before it runs: the engine throws away what nobody reads.
+        // Attach before the start: the engine throws away output that nobody reads.
         let link = link::attach(&self.docker, id).await?;
         match self.docker.start_container(id.as_str(), None).await.api("start a container") {
             Ok(()) => Ok(link),
@@ -88,7 +89,7 @@ impl DockerEngine {
         }
     }
 
-    /// What is at fault when a job's container was not created or did not start.
+    /// Finds out why a job's container was not created or did not start.
     async fn fault_of_pod(&self, error: EngineError) -> EngineError {
         match Fault::of(&error) {
             Fault::SandboxGone => EngineError::SandboxGone(error.to_string()),
@@ -118,14 +119,14 @@ impl DockerEngine {
         }
     }
 
-    /// What is at fault when a sandbox was not created or did not start.
+    /// Finds out why a sandbox was not created or did not start.
     async fn fault_of_sandbox(&self, error: EngineError) -> EngineError {
         if sandbox::refuses_loopback6(&error) && !self.without_loopback6.swap(true, Ordering::Relaxed) {
             tracing::info!(%error, "sandboxes have no ::1 on this engine");
             return EngineError::Stale(Box::new(error));
         }
         match Fault::of(&error) {
-            // Someone removed the image since we looked, or the network.
+            // Someone has removed the image or the network since it was last checked.
             Fault::ImageGone => {
                 self.agent.forget().await;
                 EngineError::Stale(Box::new(error))

@@ -1,4 +1,4 @@
-//! What bollard's errors and the engine's texts mean. The one place that looks into them, beside `fault`.
+//! Turns bollard's errors and the engine's texts into our errors. Apart from `fault`, no other module looks into them.
 
 use std::error::Error as _;
 use std::io;
@@ -10,7 +10,7 @@ use longshore_executor::{EngineError, Refusal};
 
 use crate::transport::TooLong;
 
-/// Puts bollard's errors into our words where they come up.
+/// Converts bollard's errors where they occur.
 pub(crate) trait ApiResult<T> {
     /// `what` completes "the engine refused to …".
     fn api(self, what: &'static str) -> Result<T, EngineError>;
@@ -22,13 +22,13 @@ impl<T> ApiResult<T> for Result<T, ApiError> {
     }
 }
 
-/// The meaning of bollard's error.
+/// Converts bollard's error.
 pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
     match error {
         ApiError::DockerResponseServerError { status_code, message } => refused(what, status_code, message),
         ApiError::DockerStreamError { error } => refused(what, 500, error),
         ApiError::RequestTimeoutError => gone("no answer within two minutes"),
-        // Something answered, and not as an engine does.
+        // Something answered that is not an engine.
         ApiError::JsonDataError { .. }
         | ApiError::JsonSerdeError { .. }
         | ApiError::StrParseError { .. }
@@ -41,7 +41,7 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
     }
 }
 
-/// The engine does not answer.
+/// The error for an engine that does not answer.
 pub(crate) fn gone(reason: &str) -> EngineError {
     EngineError::Away(format!(
         "the engine does not answer: {reason}; check that the Docker daemon runs (`docker info`)"
@@ -52,7 +52,7 @@ pub(crate) fn not_understood(what: &'static str, reason: impl ToString) -> Engin
     EngineError::NotUnderstood { what, reason: reason.to_string() }
 }
 
-/// The error of a name in an answer that is none.
+/// The error for an invalid name in an answer.
 pub(crate) fn misnamed(what: &'static str) -> impl FnOnce(NotAName) -> EngineError {
     move |error| not_understood(what, error)
 }
@@ -103,7 +103,7 @@ fn refused(what: &'static str, code: u16, message: String) -> EngineError {
         ));
     }
     if lower.contains("client version") && (lower.contains("is too new") || lower.contains("is too old")) {
-        // An agreed version fits until the engine under a running server is updated.
+        // The engine can be updated under a running server, and then no longer supports the agreed version.
         return EngineError::Away(format!(
             "the engine was replaced by one of another API: restart Longshore; it said: {message}"
         ));
@@ -117,7 +117,7 @@ fn refused(what: &'static str, code: u16, message: String) -> EngineError {
     EngineError::Refused { refusal, what, code, message }
 }
 
-/// The engine's own text, if that is all there is.
+/// The engine's own text, if the error is nothing but a refusal.
 pub(crate) fn engine_text(error: &EngineError) -> &str {
     match error {
         EngineError::Refused { message, .. } => message,

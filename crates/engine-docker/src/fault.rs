@@ -1,24 +1,24 @@
-//! Why the engine did not create or start a container, read from its texts.
+//! Finds out from the engine's texts why it did not create or start a container.
 
 use longshore_executor::EngineError;
 
 use crate::error::engine_text;
 use crate::paths::PROGRAM;
 
-/// What is at fault.
+/// The cause of a failed create or start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The sandbox has ended.
     SandboxGone,
     /// The agent's volume is empty or half filled.
     AgentMissing,
-    /// The agent is there and cannot run.
+    /// The agent is there but cannot run.
     AgentBroken,
     ImageGone,
     NetworkGone,
-    /// The engine's storage cannot limit what a container takes.
+    /// The engine's storage cannot limit the disk space of a container.
     NoContainerQuota,
-    /// Nor what a volume takes.
+    /// The engine's storage cannot limit the disk space of a volume.
     NoVolumeQuota,
     /// A container of this name exists already.
     NameTaken,
@@ -79,7 +79,7 @@ mod tests {
             (404, "No such image: longshore-agent:0123456789ab".to_owned(), Fault::ImageGone),
             (404, "No such container: 0123".to_owned(), Fault::SandboxGone),
             (409, "cannot join network of a non running container: 0123".to_owned(), Fault::SandboxGone),
-            // As overlay2 of 20.10 says it on ext4, and the local volume driver there.
+            // The texts of 20.10's overlay2 on ext4, and of its local volume driver there.
             (
                 500,
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option".to_owned(),

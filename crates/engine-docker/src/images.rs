@@ -1,4 +1,4 @@
-//! Images: what the engine has, and how one is pulled.
+//! Looks up images on the engine, and pulls them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use crate::error::{ApiResult as _, misnamed, not_understood};
 use crate::labels;
 
-/// Between two lines of a pull's progress.
+/// Interval between two lines of a pull's progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// The image, if the engine has it.
+/// Returns the image if the engine has it.
 pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
     const WHAT: &str = "inspect an image";
     let inspected = match docker.inspect_image(image.as_str()).await.api(WHAT) {
@@ -40,7 +40,7 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
     }))
 }
 
-/// Pulls once. The engine stops when this is dropped.
+/// Pulls once. The engine stops pulling when this future is dropped.
 pub(crate) async fn pull(docker: &Docker, image: &ImageRef, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {
     let options = CreateImageOptions { from_image: Some(with_tag(image.as_str())), ..CreateImageOptions::default() };
     let mut progress = std::pin::pin!(docker.create_image(Some(options), None, None));
@@ -67,13 +67,13 @@ pub(crate) async fn pull(docker: &Docker, image: &ImageRef, notes: &mpsc::Sender
     Ok(())
 }
 
-/// Without a tag the engine would pull every one there is.
+/// Adds `:latest` to an image without a tag; otherwise the engine would pull every tag.
 fn with_tag(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
     if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// Whether a registry says no, or does not answer.
+/// Tells whether the registry refuses the image or does not answer.
 fn pull_error(image: &ImageRef, error: EngineError) -> EngineError {
     let EngineError::Refused { message, .. } = &error else { return error };
     let reason = message.clone();

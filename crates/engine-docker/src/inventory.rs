@@ -1,4 +1,5 @@
-//! What of ours is on the engine, found by labels and names: labels alone may be an image's.
+//! Lists and removes our objects on the engine. They are found by labels and names, because an image may carry the same
+//! labels.
 
 use std::collections::HashMap;
 
@@ -35,14 +36,14 @@ pub(crate) async fn remove(docker: &Docker, object: &ObjectId) -> Result<(), Eng
     }
 }
 
-/// Running or not, with its anonymous volumes.
+/// Removes a container, running or not, with its anonymous volumes.
 async fn remove_container(docker: &Docker, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     docker.remove_container(id, Some(options)).await.api("remove a container")
 }
 
-/// The volumes and images with our program. Those of the hash `own` are current. They are found by their names: any image may carry our
-/// labels, and Podman drops those of both.
+/// Returns the volumes and images with our program. Those with the hash `own` are current. They are found by their
+/// names, because any image may carry our labels, and Podman drops the labels of both.
 pub(crate) async fn list_agents(docker: &Docker, own: &str) -> Result<Vec<AgentObject>, EngineError> {
     let filters = HashMap::from([("name".to_owned(), vec![format!("{REPOSITORY}-")])]);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
@@ -61,7 +62,7 @@ pub(crate) async fn list_agents(docker: &Docker, own: &str) -> Result<Vec<AgentO
     Ok(volumes.chain(images).collect())
 }
 
-/// What of an instance is there, or of all.
+/// Returns the objects of an instance, or of all instances.
 pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result<Objects, EngineError> {
     let filters = labels::filter(&[(labels::INSTANCE, instance.map_or("", Instance::as_str))]);
     let containers = docker
@@ -91,7 +92,7 @@ pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result
     })
 }
 
-/// Those of a list that are ours.
+/// Returns the containers of a list that are ours.
 pub(crate) fn containers(listed: Vec<ContainerSummary>) -> Vec<ContainerObject> {
     listed.into_iter().filter_map(container).collect()
 }
@@ -135,7 +136,7 @@ fn network(name: String, labels: &HashMap<String, String>) -> Option<NetworkObje
     Some(NetworkObject { name: checked(NetworkName::new(name))?, instance: text(labels, labels::INSTANCE) })
 }
 
-/// What has a strange name is not ours, whatever its labels say: it stays.
+/// An object with an invalid name is not ours, even if its labels say so. It is left alone.
 fn checked<T>(name: Result<T, NotAName>) -> Option<T> {
     name.inspect_err(|error| tracing::warn!(%error, "passed over in a list")).ok()
 }

@@ -1,4 +1,4 @@
-//! The labels of everything that we create on the engine. People and tests find our things by these.
+//! The labels of everything that we create on the engine. People and tests find our objects by them.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ pub const KIND: &str = "longshore.kind";
 pub const BUILD: &str = "longshore.build";
 pub const JOB: &str = "longshore.job";
 pub const ATTEMPT: &str = "longshore.attempt";
-/// The image's USER, on a job's container: its own is root.
+/// The image's USER, on a job's container, whose own user is root.
 pub const USER: &str = "longshore.user";
-/// Hash of the executable in an agent image or volume, or behind a sandbox.
+/// Hash of the executable in an agent image or volume, or of the one that a sandbox runs.
 pub const AGENT: &str = "longshore.agent";
-/// Hash of the scope that a sandbox has served from its start.
+/// Hash of the scope that a sandbox has served since its start.
 pub const SCOPE: &str = "longshore.scope";
 
-/// What a sandbox was called before, in labels and names; the engine may still hold some.
+/// The former name of a sandbox in labels and names; the engine may still have some.
 const BERTH: &str = "berth";
-/// Before every label of ours.
+/// The prefix of all our labels.
 const PREFIX: &str = "longshore.";
 
 pub(crate) fn of(instance: &Instance, kind: Kind) -> HashMap<String, String> {
@@ -41,7 +41,7 @@ pub(crate) fn of_attempt(
     labels
 }
 
-/// Sets every label of ours that an image hands down and a job's container does not set itself: it means nothing there.
+/// Empties every label of ours that a container would inherit from its image and does not set itself.
 pub(crate) fn override_images(labels: &mut HashMap<String, String>, of_image: &[String]) {
     for name in of_image {
         labels.entry(name.clone()).or_default();
@@ -53,10 +53,11 @@ pub(crate) fn like_ours<'a>(labels: impl IntoIterator<Item = &'a String>) -> Vec
     labels.into_iter().filter(|name| name.starts_with(PREFIX)).cloned().collect()
 }
 
-/// What a container is, if it is ours.
+/// Returns what a container is, if it is ours.
 ///
-/// Its labels alone do not say so: whoever starts a container of an image that carries them (one made of a job's by `docker commit`, or
-/// one that is made to look so) has them too. What no image hands down is the name that we gave.
+/// Its labels alone do not prove that: a container inherits the labels of its image, and an image may carry ours
+/// because it was made from a job's container by `docker commit`, or on purpose. A container cannot inherit the name
+/// that we give.
 pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) -> Option<Kind> {
     let instance = labels.get(INSTANCE)?;
     let kind = kind(labels.get(KIND)?)?;
@@ -84,13 +85,13 @@ pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
     Some(AttemptId { job, attempt })
 }
 
-/// The kind that a label's word means.
+/// The kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
     const KINDS: [Kind; 5] = [Kind::Job, Kind::Sandbox, Kind::Volume, Kind::Network, Kind::Agent];
     if word == BERTH { Some(Kind::Sandbox) } else { KINDS.into_iter().find(|kind| kind.as_str() == word) }
 }
 
-/// A list call's filter: every `key=value` has to hold, and every key without a value has to be there.
+/// The filter of a list call: every `key=value` has to match, and every key without a value has to be present.
 pub(crate) fn filter(pairs: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let labels = pairs
         .iter()

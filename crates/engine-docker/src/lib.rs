@@ -1,9 +1,10 @@
-//! Docker as an engine: images, sandboxes, containers, their links, and what the doctor looks at.
+//! Docker as an engine: images, sandboxes, containers, their links, and the doctor.
 //!
-//! Implements the executor's port ([`longshore_executor::Engine`]) and is the only crate that names bollard. It decides nothing about jobs:
-//! each verb is a call or a few, and what went wrong is told by meaning (`error`, `fault`).
+//! Implements the executor's port ([`longshore_executor::Engine`]) and is the only crate that names bollard. It makes
+//! no decisions about jobs: each method is one or a few calls, and errors are reported by meaning (`error`, `fault`).
 //!
-//! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. Secrets are in none of them.
+//! bollard logs request bodies at debug: the caller's log filter keeps `bollard=info` as its floor. No body contains
+//! secrets.
 
 mod agent_image;
 mod archive;

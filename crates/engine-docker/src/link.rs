@@ -9,14 +9,14 @@ use longshore_executor::{EngineError, FromLink, Link};
 
 use crate::error::ApiResult as _;
 
-/// Attaches; returns once the engine has.
+/// Attaches to a container; returns when the engine has attached.
 pub(crate) async fn attach(docker: &Docker, container: &ContainerId) -> Result<Link, EngineError> {
     let options = AttachContainerOptionsBuilder::new().stream(true).stdin(true).stdout(true).stderr(true).build();
     let attached = docker.attach_container(container.as_str(), Some(options)).await.api("attach to a container")?;
     let output = attached.output.scan((), |(), output| {
         future::ready(match output {
             Ok(LogOutput::StdOut { message }) => Some(FromLink::Stdout(message)),
-            // Written by the engine's runtime in the container, in place of the program.
+            // The engine's runtime writes this in the container, instead of the program.
             Ok(LogOutput::StdErr { message }) if is_exec_error(&message) => Some(FromLink::CannotRun(message)),
             Ok(LogOutput::StdErr { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
                 Some(FromLink::Stderr(message))
@@ -34,5 +34,5 @@ fn is_exec_error(message: &[u8]) -> bool {
     String::from_utf8_lossy(message).contains(EXEC_ERROR)
 }
 
-/// How the kernel's ENOEXEC shows in the texts of engines and runtimes.
+/// The kernel's ENOEXEC in the texts of engines and runtimes.
 pub(crate) const EXEC_ERROR: &str = "exec format error";

@@ -1,4 +1,4 @@
-//! The one network of an instance: a bridge whose containers cannot reach each other. Only sandboxes are on it.
+//! The network of an instance: a bridge whose containers cannot reach each other. Only sandboxes are on it.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::error::ApiResult as _;
 use crate::labels;
 use crate::options::DockerOptions;
 
-/// Knows whether the network is there, and creates it.
+/// Tracks whether the network is there, and creates it.
 #[derive(Debug)]
 pub(crate) struct Network {
     instance: Instance,
@@ -32,7 +32,7 @@ impl Network {
         }
     }
 
-    /// The network's name, once the network is there.
+    /// Returns the network's name once the network exists.
     pub(crate) async fn ready(&self, docker: &Docker) -> Result<&NetworkName, EngineError> {
         let mut known = self.known.lock().await;
         if !*known {
@@ -46,7 +46,7 @@ impl Network {
         Ok(&self.name)
     }
 
-    /// Forgets that it is there: the next one who needs it looks again.
+    /// Forgets that the network exists; the next [`Network::ready`] checks again.
     pub(crate) async fn forget(&self) {
         *self.known.lock().await = false;
     }
@@ -65,7 +65,7 @@ impl Network {
         };
         match docker.create_network(request).await.api("create a network") {
             Ok(_) => Ok(()),
-            // Another process of ours was quicker.
+            // Another process of ours has created it.
             Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,11 +1,11 @@
-//! How to reach a Docker engine and what to keep on it.
+//! How to reach a Docker engine, and what to keep on it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore_executor::names::Instance;
 
-/// See the module.
+/// The options of a [`DockerEngine`](crate::DockerEngine).
 #[derive(Debug, Clone)]
 pub struct DockerOptions {
     /// `unix:///var/run/docker.sock`.
@@ -14,16 +14,17 @@ pub struct DockerOptions {
     pub instance: Instance,
     /// The static program that becomes the agent; by default this process's own.
     pub executable: PathBuf,
-    /// A sandbox that nobody has used for so long ends and removes itself; `None` keeps it until it is removed.
+    /// A sandbox that has not been used for this long ends and removes itself; `None` keeps it until it is removed.
     pub sandbox_idle: Option<Duration>,
-    /// For short-lived processes: they remember the executable's hash in this folder, and bring it to the engine one at a time.
+    /// For short-lived processes: they store the executable's hash in this folder, and only one at a time brings the
+    /// executable to the engine.
     pub runtime_dir: Option<PathBuf>,
-    /// The network's own subnet (`10.88.0.0/20`) where the engine's address pools shall not be used.
+    /// The network's own subnet (`10.88.0.0/20`), instead of one from the engine's address pools.
     pub network_subnet: Option<String>,
 }
 
 impl DockerOptions {
-    /// A server's defaults for `instance` on the engine at `host`.
+    /// The options of a server: the defaults for `instance` on the engine at `host`.
     #[must_use]
     pub fn new(host: impl Into<String>, instance: Instance) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Where things of ours are in every container.
+//! Paths of our files in every container.
 
 /// Where the executable's folder is mounted.
 pub(crate) const MOUNT: &str = "/.longshore";
@@ -8,5 +8,6 @@ pub(crate) const PROGRAM: &str = "/.longshore/longshore";
 pub(crate) const ROOT: &str = "/longshore";
 /// The agent's spool in it.
 pub(crate) const SPOOL: &str = "/longshore/spool";
-/// Over it, on memory: the secrets that are files. They reach no disk, and go with the container.
+/// A memory file system over that volume for secrets that are files. They reach no disk, and disappear with the
+/// container.
 pub(crate) const SECRETS: &str = "/longshore/secrets";

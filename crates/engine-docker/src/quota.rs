@@ -1,5 +1,5 @@
-//! Remembers whether the engine's storage can limit what containers and volumes take of the disk. It says so only when it is asked to do
-//! so; what it refused once is not asked for again.
+//! Remembers whether the engine's storage can limit the disk space of containers and volumes. The engine says so only
+//! when it refuses a limit; a limit that it refused once is not asked for again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +21,8 @@ impl Quotas {
         !self.no_volumes.load(Ordering::Relaxed)
     }
 
-    /// Notes that the engine refused a limit. Returns whether that is new: then the same call without the limit may succeed.
+    /// Records that the engine refused a limit. Returns whether that is new: then the same call without the limit may
+    /// succeed.
     pub(crate) fn refused(&self, fault: Fault) -> bool {
         let (of, what) = match fault {
             Fault::NoContainerQuota => (&self.no_containers, "containers"),

@@ -1,4 +1,4 @@
-//! A sandbox in the engine's words: a container with a network namespace, our program, and nothing else.
+//! Describes a sandbox to the engine: a container with a network namespace, our program, and nothing else.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,16 +17,17 @@ use crate::error::{ApiResult as _, engine_text};
 use crate::paths::PROGRAM;
 use crate::{inventory, labels};
 
-/// The setting that gives a sandbox `::1`: engines turn IPv6 off where a network has none, on the loopback too.
+/// The setting that gives a sandbox `::1`: without it, engines disable IPv6, even on the loopback, if the network has
+/// none.
 const NO_LOOPBACK6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
-/// Whether the engine did not start a sandbox for its IPv6 loopback alone.
+/// Whether the sandbox did not start only because of its IPv6 loopback.
 pub(crate) fn refuses_loopback6(error: &EngineError) -> bool {
     let text = engine_text(error);
     text.contains("disable_ipv6") || text.contains("sysctl")
 }
 
-/// The create call's body. With `idle`, the sandbox ends when nobody has used it for so long, and removes itself.
+/// The body of the create call. With `idle`, a sandbox that has not been used for that long ends and removes itself.
 pub(crate) fn body(
     instance: &Instance,
     sandbox: &SandboxSpec,
@@ -52,7 +53,7 @@ pub(crate) fn body(
         labels: Some(sandbox_labels),
         host_config: Some(HostConfig {
             network_mode: Some(network.to_string()),
-            // Only a sandbox that ends by itself: nobody would be there to remove it.
+            // Set only for a sandbox that ends by itself, because no process may be there to remove it.
             auto_remove: Some(idle.is_some()),
             init: Some(false),
             sysctls: loopback6.then(|| HashMap::from([(NO_LOOPBACK6.to_owned(), "0".to_owned())])),
@@ -70,7 +71,7 @@ pub(crate) fn body(
     }
 }
 
-/// Running sandboxes that were created for this scope by this version of our program.
+/// Returns the running sandboxes that were created for this scope by this version of our program.
 pub(crate) async fn find(
     docker: &Docker,
     instance: &Instance,
@@ -88,7 +89,7 @@ pub(crate) async fn find(
     Ok(inventory::containers(found).into_iter().map(|container| container.id).collect())
 }
 
-/// Scopes name repositories: a label shows only that two are the same.
+/// Hashes a scope, because scopes name repositories. The label only shows that two scopes are the same.
 fn scope_hash(scope: &str) -> String {
     hex::encode(&Sha256::digest(scope.as_bytes())[..8])
 }

@@ -1,4 +1,4 @@
-//! The way of a call to the engine: one connection each, in the agreed version of the API, with a limit on the answer.
+//! Sends calls to the engine: each on its own connection, in the agreed version of the API, with a limit on the answer.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,19 +15,21 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-/// Bytes of an answer at most: some 40,000 containers in a list. Links, files and pulls are streams, and have none.
+/// Limit for the bytes of an answer: some 40,000 containers in a list. Links, files and pulls are streams, which have
+/// no limit.
 const LONGEST_ANSWER: u64 = 64 << 20;
 /// Calls whose answers are streams.
 const STREAMS: [&str; 3] = ["/attach", "/archive", "/images/create"];
 
-/// The answer is longer than any that we ask for.
+/// The answer is longer than any that we expect.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it is longer than {} MiB", LONGEST_ANSWER >> 20)]
 pub(crate) struct TooLong;
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Incoming>, ApiError>> + Send>>;
 
-/// Sends calls to this socket. `prefix` is the version of the API, as `/v1.41`, or empty before one is agreed on.
+/// Returns a function that sends calls to this socket. `prefix` is the API version, as `/v1.41`, or empty before one is
+/// agreed on.
 pub(crate) fn transport(socket: PathBuf, prefix: String) -> impl Fn(BollardRequest) -> Sending + Send + Sync {
     move |request| Box::pin(send(socket.clone(), prefix.clone(), request))
 }
@@ -36,13 +38,13 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
     let (mut parts, body) = request.into_parts();
     let is_stream = STREAMS.iter().any(|stream| parts.uri.path().ends_with(stream));
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    // bollard leaves the version out, and an engine takes that for its newest one.
+    // bollard leaves the version out, which the engine takes as its newest.
     parts.uri = format!("{prefix}{path}").parse()?;
     parts.headers.insert(HOST, HeaderValue::from_static("docker"));
     let stream = UnixStream::connect(socket).await?;
     let stream = Limited { stream, left: (!is_stream).then_some(LONGEST_ANSWER) };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer, or with the link.
+    // The task ends with the answer, or with the link.
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection to the engine broke");
@@ -51,7 +53,7 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
     Ok(sender.send_request(BollardRequest::from_parts(parts, body)).await?)
 }
 
-/// A connection that answers with no more than so many bytes.
+/// A connection that fails after a number of bytes of answer.
 struct Limited {
     stream: UnixStream,
     left: Option<u64>,

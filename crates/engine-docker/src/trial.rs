@@ -1,5 +1,6 @@
-//! Tries a job's whole way: runs two jobs of our own image in two sandboxes. One reports what the kernel holds it to and waits for a
-//! connection, the other one tries to connect. The doctor reports what they measured, not what the engine says of itself.
+//! Runs two jobs of our own image in two sandboxes, to try everything that a job needs. One reports which limits the
+//! kernel enforces and waits for a connection; the other tries to connect. The doctor reports what they measured, not
+//! what the engine says about itself.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,17 +24,17 @@ const MEMORY: u64 = 192 << 20;
 
 /// What the jobs measured.
 pub(crate) struct Trial {
-    /// From the request to the first line.
+    /// From the request to the first line of output.
     pub(crate) first_line: Duration,
     pub(crate) gaps: Vec<Gap>,
     /// Whether one job's container reaches another's.
     pub(crate) reachable: bool,
     pub(crate) loopback6: bool,
-    /// What was still on the engine when all was done.
+    /// What was still on the engine at the end.
     pub(crate) left: Vec<String>,
 }
 
-/// Runs both jobs, and lists what is left of them.
+/// Runs both jobs, and lists what they leave on the engine.
 pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) -> Result<Trial, EngineError> {
     let image = engine.agent.ready(&engine.docker).await?.image;
     let begun = Instant::now();
@@ -41,7 +42,7 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
     let (said, mut lines) = watch::channel(String::new());
     let listening = ask(executor, "one", &image, "limits\nloopback\nlisten", said, cancel.clone());
     let asking = async {
-        // It ends early with a job that does.
+        // The wait ends early if the job ends.
         let _ = lines.wait_for(|said| answer(said, "listening").is_some()).await;
         let heard = lines.borrow().clone();
         let first_line = begun.elapsed();
@@ -125,7 +126,7 @@ async fn ask(
     tokio::join!(running, read).0
 }
 
-/// Keeps what a job prints, and the notes that say why it did not start.
+/// Records what a job prints, and the notes that say why it did not start.
 struct Heard {
     said: watch::Sender<String>,
     last_seq: u64,
@@ -151,7 +152,7 @@ impl Journal for Heard {
     }
 }
 
-/// The answer to a question.
+/// Returns the answer to a question.
 fn answer<'a>(said: &'a str, question: &str) -> Option<&'a str> {
     said.lines().find_map(|line| line.strip_prefix(question)?.strip_prefix(' '))
 }
@@ -163,7 +164,7 @@ fn failed(outcome: &Outcome, said: &str) -> EngineError {
     }
 }
 
-/// The limits that the kernel does not hold a job to.
+/// The limits that the kernel does not enforce for a job.
 fn gaps(said: &str) -> Vec<Gap> {
     let held = |question| answer(said, question).and_then(|value| value.parse::<u64>().ok());
     let limits = [

@@ -1,4 +1,4 @@
-//! One version of the engine's API is agreed on, and every call is made in it.
+//! The connection agrees with the engine on one API version, and makes every call in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! The workspace's first files reach a job whole, whatever becomes of whoever brings them.
+//! The initial files of the workspace reach a job completely, even if connections or processes fail meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of it before it stops: more than one frame takes.
+/// Bytes of the tar before it stops: more than one frame takes.
 const BEFORE_THE_STOP: u64 = 1 << 20;
 
 /// A tar in memory.
@@ -28,7 +28,7 @@ const BEFORE_THE_STOP: u64 = 1 << 20;
 struct Tar {
     bytes: Arc<Vec<u8>>,
     number: u64,
-    /// The first stream stops in its middle, and says so here.
+    /// Set if the first stream stops in its middle; becomes true when it does.
     stopped: Option<Arc<AtomicBool>>,
 }
 
@@ -61,7 +61,7 @@ impl CheckoutSource for Tar {
     }
 }
 
-/// Says that it was reached, and goes no further.
+/// A stream that records that it was reached, and never continues.
 struct Stop(Arc<AtomicBool>);
 
 impl AsyncRead for Stop {
@@ -71,7 +71,7 @@ impl AsyncRead for Stop {
     }
 }
 
-/// Gives one tar after the other, and then none.
+/// Returns one tar after the other, and then none.
 struct InTurn(Mutex<Vec<Tar>>);
 
 impl CheckoutSource for InTurn {
@@ -86,7 +86,7 @@ fn in_turn(tars: &[&Tar]) -> Option<Arc<dyn CheckoutSource>> {
     Some(Arc::new(InTurn(Mutex::new(tars))))
 }
 
-/// A tar that is larger than what is brought of it, and another.
+/// A tar that is larger than the part of it that is sent, and another tar.
 fn half_and_other() -> (Tar, Tar) {
     let half = Tar::of(&[("first", b"of the half\n"), ("large", &vec![7; 3 << 20])]).stopping();
     (half, Tar::of(&[("a/file", b"of the other\n")]))
@@ -140,7 +140,7 @@ async fn a_checkout_that_was_cut_off_goes_on_where_it_was() {
 async fn a_checkout_that_was_made_anew_in_its_middle_is_begun_again_with_nothing_left_of_the_first() {
     let (half, other) = half_and_other();
     let mut request = job(&[LIST]);
-    // Asked for once more when it is seen to be another.
+    // It is opened once more when its number turns out to be another.
     request.checkout = in_turn(&[&half, &other, &other]);
     let (outcome, journal, _) = run_with_a_cut(request, &half).await;
     assert_eq!(outcome, Outcome::Success, "{}", journal.notes());
@@ -180,13 +180,13 @@ async fn is_in_its_step(world: &World, request: &JobRequest) -> bool {
     if !objects.containers.iter().any(|object| object.attempt == Some(request.attempt_id())) {
         return false;
     }
-    // It may be created and not started.
+    // The container may be created but not started.
     let processes = world.docker.top_processes(&container(world, request).await, None).await;
     let processes = processes.ok().and_then(|top| top.processes).unwrap_or_default();
     processes.into_iter().flatten().any(|word| word.contains("sleep 3"))
 }
 
-/// Writes nothing, and is heard of no more.
+/// A journal that never writes and never returns.
 struct Hung {
     journal: MemoryJournal,
     until: Receiver<()>,

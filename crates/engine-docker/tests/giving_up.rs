@@ -1,5 +1,5 @@
-//! Who gives a job up leaves nothing of it: not in a start that hangs, not in a log that cannot be written, not in an adoption that
-//! fails.
+//! A caller that gives a job up leaves nothing of it: in a start that hangs, with a log that cannot be written, in an
+//! adoption that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -15,7 +15,7 @@ use support::{BUSYBOX, MemoryJournal, World, boxed, connect, job, run_and_die};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Adopts with nothing known but the request and the log; what is told meanwhile.
+/// Adopts with nothing known but the request and the log. Returns the outcome and the updates.
 async fn adopt(engine: &Executor, request: &JobRequest, journal: Box<dyn Journal>) -> (Outcome, Vec<JobUpdate>) {
     let (sender, mut receiver) = mpsc::channel(64);
     let request = AdoptRequest { job: request.clone(), session: 0, began: false };
@@ -41,7 +41,7 @@ async fn a_cancel_does_not_wait_for_a_start_that_hangs() {
         hanging.await;
         cancel.cancel();
     };
-    // The end is told once there is nothing more to hear: the call still hangs then.
+    // The updates end before the call does, which still hangs then.
     let drained = async { while receiver.recv().await.is_some() {} };
     let all = async { tokio::join!(running, canceling, drained).0 };
     let outcome = tokio::time::timeout(Duration::from_secs(20), all).await.expect("told while the call hangs");
@@ -70,7 +70,7 @@ impl Journal for Unwritable {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_cannot_be_written_while_a_job_starts_leaves_no_container() {
     let world = World::new().await;
-    // Nobody listens there: the log gets a note, and the image that is here is used.
+    // Nothing listens on that port: the log gets a note, and the local image is used.
     let image = format!("localhost:1/longshore-test/busybox:{}", world.instance);
     let (repo, tag) = image.rsplit_once(':').unwrap();
     world.docker.tag_image(BUSYBOX, Some(TagImageOptionsBuilder::new().repo(repo).tag(tag).build())).await.unwrap();
@@ -121,7 +121,7 @@ async fn an_attempt_that_is_started_a_second_time_finds_nothing_of_the_first() {
     let request = job(&["ls; echo up; touch mark; sleep 60"]);
     let (first, second) = (MemoryJournal::default(), MemoryJournal::default());
     run_and_die(&world, &request, &first, "up\n").await;
-    // As from a database that is older than the run.
+    // As if the database were older than the run.
     let mut again = request.clone();
     again.plan.steps[0].run = Some("ls; echo up".into());
     let (sender, mut receiver) = mpsc::channel(64);

@@ -1,4 +1,4 @@
-//! What a job's container is to its steps: where secret files lie, and images whose programs do not run.
+//! What steps find in a job's container: secret files, and images whose programs do not run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;
@@ -18,14 +18,14 @@ async fn secret_files_lie_on_memory_for_the_jobs_user_alone() {
     request.plan.steps[0].user = Some("0".to_owned());
     request.plan.steps[1].user = Some("4321:4321".to_owned());
     let ran = world.run(request).await;
-    // What it says is masked in the log.
+    // The content of the secret is masked in the log.
     assert_eq!(ran.journal.stdout_text(), "***\n600 0\n1\n", "{}", ran.journal.notes());
     assert!(matches!(&ran.outcome, Outcome::Failure { step, .. } if step == "step 1"), "{:?}", ran.outcome);
     assert!(!ran.journal.notes().contains("disk"), "{}", ran.journal.notes());
     world.end().await;
 }
 
-/// The head of a program for a machine, which some program is to load.
+/// The header of an ELF program for a machine, with a loader.
 fn elf(machine: u8, loader: &str) -> Vec<u8> {
     let mut bytes = vec![0; 64 + 56];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");

@@ -1,4 +1,4 @@
-//! What a job may use, as the engine has it.
+//! The limits of a job as they reach the engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first thing that goes wrong")]
 
@@ -12,7 +12,7 @@ use longshore_executor::{JobRequest, Limits};
 use support::{World, eventually, job};
 use tokio_util::sync::CancellationToken;
 
-/// Runs it until its container runs: what the engine holds it to.
+/// Runs the request until its container runs. Returns the limits that the engine sets.
 async fn held_to(world: &World, request: JobRequest) -> HostConfig {
     let name = request.attempt_id().container_name().to_string();
     let cancel = CancellationToken::new();
@@ -44,7 +44,7 @@ async fn the_engine_holds_a_job_to_its_processors_memory_and_processes_and_to_it
     let held = held_to(&world, request).await;
     assert_eq!((held.memory, held.memory_swap), (Some(128 << 20), Some(128 << 20)));
     assert_eq!((held.pids_limit, held.nano_cpus), (Some(77), Some(500_000_000)));
-    // The tests' engines have no quotas: that is found out once, and the job runs all the same.
+    // The engines of the tests have no quotas. That is found out once, and the job runs anyway.
     let storage = held.storage_opt.unwrap_or_default();
     assert!(storage.get("size").is_none_or(|size| size == "1073741824"), "{storage:?}");
     world.end().await;
@@ -58,7 +58,7 @@ async fn a_job_that_takes_longer_than_it_may_is_timed_out_whatever_its_plan_says
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::TimedOut { limit_ms: 700 });
     assert_eq!(ran.journal.stdout_text(), "up\n");
-    // A plan that grants less is the one that counts.
+    // If the plan allows less, the plan's limit applies.
     let mut request = job(&["while :; do sleep 0.05; done"]);
     (request.plan.timeout_ms, request.limits.time) = (300, Some(Duration::from_secs(60)));
     assert_eq!(world.run(request).await.outcome, Outcome::TimedOut { limit_ms: 300 });

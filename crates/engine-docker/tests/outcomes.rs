@@ -1,4 +1,4 @@
-//! How jobs end, on a real engine: what is the user's, what is ours, and that the two are told apart with words that help.
+//! The outcomes of jobs on a real engine: failures of the user and errors of ours are told apart, with texts that help.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -148,7 +148,7 @@ async fn an_image_without_a_shell_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_cannot_start_says_what_to_do() {
-    // What a program of another architecture is to this kernel: an ELF header with a machine it does not know.
+    // A program of another architecture: an ELF header with a machine that this kernel does not know.
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("longshore");
     let mut elf = vec![0; 4096];
@@ -243,7 +243,7 @@ async fn a_container_killed_from_outside_is_lost_and_its_output_is_kept() {
 async fn a_job_that_fills_its_agents_spool_with_files_of_its_own_ends_all_the_same() {
     let world = World::new().await;
     let request = job(&["for i in 1 2 3 4; do truncate -s 15000G /longshore/spool/+$i; done; echo up; sleep 60"]);
-    // Sixty terabytes of zeros are not read.
+    // A sparse file of sixty terabytes of zeros must not be read.
     let ran = tokio::time::timeout(std::time::Duration::from_secs(60), support::run_and_kill(&world, request)).await;
     let (outcome, _) = ran.unwrap();
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
@@ -274,7 +274,7 @@ async fn a_container_stopped_from_outside_is_lost_and_not_canceled() {
     let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
     let stopping = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        // What an engine that takes its containers with it does.
+        // What an engine does that stops its containers when it stops.
         world.docker.stop_container(&name, None).await.unwrap();
     };
     let drained = async { while receiver.recv().await.is_some() {} };
@@ -303,14 +303,14 @@ async fn a_step_over_its_memory_is_the_users_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_in_the_container_costs_no_output_and_fails_what_filled_it() {
     let world = World::new().await;
-    // Much more than there is room for: it leaves as fast as it is acknowledged.
+    // Much more than there is room for: the spool is deleted as fast as it is acknowledged.
     let request = job(&["head -c 50000000 /dev/zero | tr '\\0' x"]);
     small_volume(&world, request.attempt_id()).await;
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     assert_eq!(ran.journal.stdout().len(), 50_000_000);
 
-    // What the step says when nothing can be written any more is in the log all the same, and its exit code is its own.
+    // The last output of the step is in the log although nothing can be written any more, and its exit code is its own.
     let request = job(&["head -c 50000000 /dev/zero > fill || echo full; exit 3"]);
     small_volume(&world, request.attempt_id()).await;
     let ran = world.run(request).await;

@@ -1,4 +1,4 @@
-//! Podman's socket runs jobs. `scripts/podman.sh test` runs this: it needs a Podman, which most machines have not.
+//! Jobs run on Podman's socket. `scripts/podman.sh test` runs this; it needs a Podman, which most machines do not have.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -55,7 +55,7 @@ async fn the_doctor_says_which_promises_podman_does_not_keep() {
     let findings = doctor(world.options(docker_host()).docker()).await;
     println!("{findings:#?}");
     for finding in &findings {
-        // Podman leaves enable_icc alone, and says nothing of it.
+        // Podman ignores enable_icc without saying so.
         assert_eq!(finding.ok, finding.name != "isolation", "{findings:#?}");
     }
     assert!(findings.iter().any(|finding| finding.name == "agent"));

@@ -1,4 +1,5 @@
-//! Sandboxes are reused by one scope only, replaced when dead, and found again by the next process; and nothing is left of anything.
+//! Sandboxes are reused within one scope only, replaced when they are dead, and found again by the next process.
+//! Nothing is left behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -18,7 +19,7 @@ use longshore_executor::CleanScope;
 use longshore_executor::objects::Kind;
 use support::{Options, World, connect, eventually, job};
 
-/// Ids of the instance's sandboxes.
+/// The ids of the instance's sandboxes.
 async fn sandboxes(world: &World) -> BTreeSet<String> {
     let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
     objects
@@ -111,7 +112,7 @@ async fn a_job_reaches_itself_by_the_loopback_of_ipv6() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kernel_without_ipv6_runs_jobs_without_its_loopback() {
     let proxy = support::proxy::Proxy::before(&support::docker_host());
-    // The engine fails as on such a kernel: the setting is not there.
+    // The engine fails as on a kernel without the setting.
     proxy.rewrite("ipv6.conf.lo.disable_ipv6", "ipv6.conf.no.disable_ipv6");
     let world = World::with(|options| options.docker_host = proxy.host()).await;
     run_in(&world, "a").await;
@@ -122,7 +123,7 @@ async fn a_kernel_without_ipv6_runs_jobs_without_its_loopback() {
     world.end().await;
 }
 
-/// A program of its own in `dir`: no other test's agent is taken away.
+/// Copies the program into `dir`, so that no other test's agent is removed.
 fn own_program(dir: &tempfile::TempDir) -> PathBuf {
     let own = dir.path().join("longshore");
     let mut bytes = std::fs::read(support::program()).unwrap();
@@ -147,7 +148,7 @@ async fn half_an_agent_that_a_dying_engine_left_is_made_whole_by_the_first_job()
     world.end().await;
 }
 
-/// Writes these bytes in place of the volume's program.
+/// Replaces the program in the volume by these bytes.
 async fn cut_off(world: &World, volume: &str, bytes: &[u8]) {
     let body = ContainerCreateBody {
         image: Some(support::BUSYBOX.to_owned()),
@@ -181,7 +182,7 @@ async fn an_agent_volume_that_someone_removed_is_made_again() {
     world.end().await;
 }
 
-/// What `longshore run` does, once.
+/// Sets the options that `longshore run` uses.
 fn short_lived(options: &mut Options, dir: &std::path::Path) {
     options.runtime_dir = Some(dir.to_owned());
     options.sandbox_idle = Some(Duration::from_secs(3));
@@ -200,7 +201,7 @@ async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_n
     let first = sandboxes(&world).await;
     assert_eq!(first.len(), 1);
 
-    // The next process: an engine of its own.
+    // The next process, with an engine connection of its own.
     let mut options = world.options(proxy.host());
     short_lived(&mut options, dir.path());
     proxy.take_calls();
@@ -219,10 +220,10 @@ async fn the_next_run_finds_the_sandbox_that_the_last_one_left_and_two_at_once_n
     assert_eq!(outcome, Outcome::Success);
     assert_eq!(during, first, "found again");
     next.shutdown(true).await;
-    // This test's own look in between is three lists; the run has one of them.
+    // The check in between makes three list calls itself, which the run also makes once.
     let lists = ["/containers/json", "/volumes", "/networks"];
     let mut calls = proxy.take_calls();
-    // A removal that is in the engine's way is asked for again, by chance.
+    // Whether a removal has to be repeated depends on the engine.
     calls.dedup();
     calls.retain(|call| !(call.starts_with("GET") && lists.iter().any(|list| call.ends_with(list))));
     println!("calls of a warm run (lists left out): {calls:#?}");
@@ -289,7 +290,7 @@ const DEBIAN: &str = "longshore/debian:bookworm";
 const POISON: &str =
     "echo 203.0.113.66 registry.npmjs.org >> /etc/hosts; echo nameserver 203.0.113.53 >> /etc/resolv.conf";
 
-/// A job of one step, as root, where there are tools to attack with.
+/// A job of one step that runs as root, in an image with tools to attack with.
 fn attack(script: &str) -> longshore_executor::JobRequest {
     let mut request = job(&[script]);
     request.scope = "a".to_owned();
@@ -297,7 +298,7 @@ fn attack(script: &str) -> longshore_executor::JobRequest {
     request
 }
 
-/// What the next job of the scope finds in the shared files, and whether it was in the same sandbox.
+/// What the next job of the scope finds in the shared files, and whether it ran in the same sandbox.
 async fn next_job_sees(world: &World, before: &BTreeSet<String>) -> (String, bool) {
     world.engine.settled().await;
     let ran = world.run(scoped("cat /etc/hosts /etc/resolv.conf")).await;
@@ -327,7 +328,7 @@ async fn a_job_that_sets_the_limits_of_its_agent_leaves_nothing_in_names_and_add
     is_undone_after(&[
         "prlimit --pid 1 --fsize=0:0",
         "prlimit --pid 1 --nofile=0:0; prlimit --pid 1 --cpu=1:1; prlimit --pid 1 --as=4096:4096; prlimit --pid 1 --nproc=0:0",
-        // Nobody's ids are the agent's, whoever a step becomes.
+        // A step never has the agent's ids, whichever user it becomes.
         "for id in $(sed -n 's/^Uid://p' /proc/1/status); do
            for group in $(sed -n 's/^Gid://p' /proc/1/status); do
              setpriv --reuid $id --regid $group --clear-groups prlimit --pid 1 --fsize=0:0 && echo limited
@@ -359,7 +360,7 @@ async fn a_job_that_stops_or_looks_into_its_agent_leaves_nothing_in_names_and_ad
         "kill -STOP 1; kill -TERM 1; kill -INT 1; kill -KILL 1; kill -XFSZ 1",
         "dd if=/dev/zero of=/proc/1/mem bs=1 count=1; ls /proc/1/fd/ | head -1; sh -c ': > /proc/1/fd/1'; sh -c ': > /proc/1/fd/0'",
         "renice 19 1; taskset -p 1 1; ionice -c 3 -p 1; echo 1000 > /proc/1/oom_score_adj",
-        // A queued signal says of its sender what it likes.
+        // A queued signal can claim any sender.
         "perl -e 'my $info = pack(\"iiixxxxiix112\", 15, 0, -1, 0, 0); syscall(129, 1, 15, $info); sleep 1'",
     ])
     .await;

@@ -1,4 +1,4 @@
-//! A job outlives whoever follows it: adoption, cut connections, two who want the same.
+//! A job outlives the process that follows it: adoption, cut connections, and two processes that follow the same job.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -12,14 +12,14 @@ use support::{MemoryJournal, Options, World, adopt, boxed, connect, container, e
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// An engine of its own that runs the job.
+/// Runs the job on an engine connection of its own.
 async fn run_in(options: Options, request: JobRequest, journal: Box<dyn Journal>) {
     let engine = connect(options).await.unwrap();
     let (sender, _updates) = mpsc::channel(64);
     engine.run_job(request, journal, sender, CancellationToken::new()).await;
 }
 
-/// Runs the job in a process of its own, as far as the engine can tell, which dies with all its tasks at that call.
+/// Runs the job in what the engine sees as a process of its own, which dies with all its tasks at the given call.
 async fn die_at(
     world: &World,
     proxy: &Proxy,
@@ -108,7 +108,7 @@ async fn what_a_job_said_after_a_cancel_is_in_the_log_though_the_engine_hung_and
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
         proxy.hang();
         cancel.cancel();
-        // What the agent would have heard of the cancel.
+        // The signal that the agent would have received for the cancel.
         let term = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("TERM").build();
         world.docker.kill_container(&container(&world, &request).await, Some(term)).await.unwrap();
     };
@@ -136,7 +136,7 @@ async fn a_job_whose_end_is_in_the_journal_is_over_though_nobody_was_told_and_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
-    // The sandbox's come first.
+    // The sandbox's calls come first.
     let calls = [("/containers/create", 0), ("/start", 0), ("/containers/create", 1), ("/attach", 0), ("/start", 1)];
     for (call, passing) in calls {
         for moment in [Moment::BeforeTheEngine, Moment::BeforeTheAnswer] {
@@ -172,7 +172,8 @@ async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_
     let world = World::new().await;
     let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
     die_at(&world, &proxy, &request, &journal, ("/start", 1, Moment::BeforeTheAnswer)).await;
-    // It runs when it is looked for, and is gone when it is attached to: what the dead process had asked for goes on.
+    // It runs when it is looked up, and is gone when it is attached to, because the engine still carries out the dead
+    // process's call.
     let id = container(&world, &request).await;
     let adopter = connect(world.options(proxy.host())).await.unwrap();
     let stopped = proxy.stop_at("/attach", 0, Moment::BeforeTheEngine);
@@ -299,7 +300,7 @@ async fn of_two_who_follow_a_job_the_older_is_fenced_and_leaves_it_alone() {
     let taking_over = async {
         while !matches!(receiver.recv().await.unwrap(), JobUpdate::Session(_)) {}
         eventually("the first one reads", async || first.stdout_text().contains("20\n")).await;
-        // The second goes on from the log as it is on disk.
+        // The second one continues from the log on disk.
         let drained = async { while receiver.recv().await.is_some() {} };
         second.copy_of(&first);
         tokio::join!(adopt(&world, &request, &second), drained).0

@@ -1,4 +1,4 @@
-//! Much at once: bytes, steps, jobs. And how few calls it takes.
+//! Large amounts: bytes, steps, jobs. And how few calls they take.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -77,7 +77,7 @@ async fn a_warm_build_of_one_job_takes_at_most_eight_calls_and_its_steps_none() 
     world.end().await;
 }
 
-/// A removal that is in the engine's way is asked for again, by chance: that is one call.
+/// Counts repeated calls of a removal as one, because the number of tries depends on the engine.
 fn calls(proxy: &support::proxy::Proxy) -> Vec<String> {
     let mut calls = proxy.take_calls();
     calls.dedup();

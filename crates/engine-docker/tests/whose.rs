@@ -1,4 +1,5 @@
-//! What on the engine is ours: no image's labels say so, and what an earlier version called by another name still is.
+//! Which objects on the engine are ours: an image's labels do not make a container ours, and objects under the names of
+//! an earlier version still are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "tests")]
 
 mod support;
@@ -16,10 +17,10 @@ use longshore_executor::{CleanScope, JobRequest};
 use support::proxy::Proxy;
 use support::{BUSYBOX, MemoryJournal, World, adopt, connect, container, docker_host, job, run_and_die};
 
-/// Runs on until somebody ends it.
+/// Prints `up` and runs until it is ended.
 const UP: &str = "echo up; sleep 600";
 
-/// A container that a person starts from `image`; with labels of its image alone.
+/// Starts a container from `image` by hand; it has no labels but the image's.
 async fn by_hand(world: &World, image: &str, name: &str) -> String {
     let body = ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -45,7 +46,7 @@ async fn remove(world: &World, id: &str, image: &str) {
     world.docker.remove_image(image, Some(force), None).await.unwrap();
 }
 
-/// An image whose labels are these.
+/// Makes an image with these labels.
 async fn labelled(world: &World, name: &str, labels: &[(&str, &str)]) {
     let body = ContainerCreateBody { image: Some(BUSYBOX.to_owned()), ..ContainerCreateBody::default() };
     let id = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
@@ -137,7 +138,8 @@ async fn no_image_is_taken_for_an_agents_by_its_labels() {
     world.end().await;
 }
 
-/// Runs `request` as the version did that called a sandbox a berth, up to its first words; then that server dies.
+/// Runs `request` like the version that called a sandbox a berth, until it prints its first words; then that server
+/// dies.
 async fn run_in_a_berth(request: &JobRequest, journal: &MemoryJournal) -> World {
     let proxy = Proxy::before(&docker_host());
     proxy.rewrite("\"longshore.kind\":\"sandbox\"", "\"longshore.kind\":\"berth\"  ");

@@ -1,7 +1,8 @@
 //! Takes over a job that an earlier process started.
 //!
-//! The database says only that the attempt was claimed, and the journal what has arrived. The earlier process may have died between
-//! any two calls, so every state of the container is met here: none, created, running, ended, gone.
+//! The database says only that the attempt was claimed, and the journal only what has arrived. The earlier process may
+//! have died between any two calls, so this module handles every state of the container: absent, created, running,
+//! ended, removed.
 
 use std::sync::Arc;
 
@@ -20,18 +21,18 @@ use crate::sandboxes::Sandbox;
 use crate::session::next_number;
 use crate::wait::ask_until_answered;
 
-/// Over the last session that is known: an earlier process may have opened some that it could not report.
+/// Added to the last known session number: an earlier process may have opened sessions that it could not report.
 const UNKNOWN_SESSIONS: u32 = 16;
 
 impl Executor {
-    /// Goes on with a job as [`Executor::run_job`] would:
+    /// Continues a job as [`Executor::run_job`] would:
     ///
     /// 1. A job whose end is in the journal is over.
-    /// 2. One whose container was started is followed: its agent sends everything that the journal does not have, or its spool is
-    ///    read if it has ended.
-    /// 3. One whose container was never started is started, unless it is known to have begun: then it is lost.
+    /// 2. A job whose container was started is followed: its agent sends everything that the journal does not have, or
+    ///   its spool is read if it has ended.
+    /// 3. A job whose container was never started is started, unless it is known to have begun: then it is lost.
     ///
-    /// If the job's end was asked for before, `cancel` is canceled from the beginning.
+    /// If the job's end was requested before, `cancel` is already canceled.
     pub async fn adopt(
         &self,
         request: AdoptRequest,
@@ -49,7 +50,7 @@ impl Executor {
             }
         };
         let job = Arc::new(job);
-        // The earlier process may have died after the job's last record was written, and before its updates were sent.
+        // The earlier process may have died after writing the job's last record and before sending its updates.
         recorder.restore_updates();
         let began = began || recorder.last_seq() > 0;
         recorder.send_updates(&updates).await;
@@ -80,7 +81,7 @@ impl Executor {
             }
             Ok(Some(found)) => self.start_over(job, found.pod, recorder, reports).await,
             Ok(None) => {
-                // Left of a container that the earlier process had removed to start over.
+                // It remains from a container that the earlier process had removed to start over.
                 self.removals.now(&ObjectId::Volume(attempt.volume_name()), patience).await;
                 self.run(job, recorder, reports).await
             }
@@ -91,8 +92,8 @@ impl Executor {
         }
     }
 
-    /// Removes whatever is on the engine of an attempt that nobody will follow any more, its running steps with it: in the
-    /// background, and as soon as the engine is there.
+    /// Removes everything that an abandoned attempt has on the engine, including its running steps. Works in the
+    /// background, and waits for an engine that is away.
     pub fn abandon(&self, attempt: AttemptId) {
         self.cleanup.attempt(attempt);
     }

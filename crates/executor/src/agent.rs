@@ -1,14 +1,14 @@
-//! Judges whether our own program runs on the engine, and has it brought again if it does not.
+//! Tracks whether our own program runs on the engine, and has it delivered again if it does not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::Engine;
 
-/// What is known of the program on the engine.
+/// The health of the program on the engine.
 pub(crate) struct AgentHealth {
     engine: Arc<dyn Engine>,
-    /// It was brought again because it did not run, and has not run since.
+    /// It was delivered again because it did not run, and has not run since.
     renewed: AtomicBool,
 }
 
@@ -17,13 +17,13 @@ impl AgentHealth {
         Self { engine, renewed: AtomicBool::new(false) }
     }
 
-    /// Notes that an agent answered.
+    /// Records that an agent answered.
     pub(crate) fn runs(&self) {
         self.renewed.store(false, Ordering::Relaxed);
     }
 
-    /// Brings the program to the engine again: half of it, perhaps, came from an engine that died or had no room at the time. Returns
-    /// whether another try makes sense. Once does; after that the program itself must be at fault.
+    /// Delivers the program to the engine again: it may be incomplete because the engine died or had no room at the
+    /// time. Returns whether another try makes sense. That is so once; after that, the program itself must be at fault.
     pub(crate) async fn renew(&self) -> bool {
         if self.renewed.load(Ordering::Relaxed) || !self.engine.renew_agent().await {
             return false;

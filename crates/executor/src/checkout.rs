@@ -1,4 +1,4 @@
-//! Reads the workspace's first files and turns them into messages to the agent.
+//! Reads the initial files of the workspace and turns them into messages to the agent.
 
 use std::{fmt, io, pin::Pin, sync::Arc};
 
@@ -8,13 +8,13 @@ use longshore_agent_protocol::{ToAgent, frame::MAX_CHECKOUT_LEN};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes of the checkout in a frame.
+/// Bytes of the checkout in one frame.
 const CHUNK: usize = 256 << 10;
 const _: () = assert!(CHUNK <= MAX_CHECKOUT_LEN, "a chunk has to fit a frame");
 
 /// A plain tar of the workspace, from its start.
 pub struct CheckoutStream {
-    /// Which tar it is: in this process, two with the same number have the same bytes.
+    /// The number of the tar: within this process, two tars with the same number have the same bytes.
     pub tar: u64,
     pub bytes: Pin<Box<dyn AsyncRead + Send>>,
 }
@@ -25,22 +25,23 @@ impl fmt::Debug for CheckoutStream {
     }
 }
 
-/// Something that can give the workspace as a plain tar, as often as it is asked.
+/// A source of the workspace as a plain tar. It can be opened any number of times.
 pub trait CheckoutSource: Send + Sync {
-    /// Opens the tar from its start. One that was made anew has another number: its times differ, and git's packs.
+    /// Opens the tar at its start. A tar that was made again has another number, because its times and git's packs
+    /// differ.
     fn open(&self) -> BoxFuture<'_, io::Result<CheckoutStream>>;
 }
 
 /// A checkout that is being opened.
 pub(crate) type Opening = AbortOnDropHandle<io::Result<CheckoutStream>>;
 
-/// Sends a checkout, in as many sessions as it takes.
+/// Sends a checkout, over as many sessions as it takes.
 pub(crate) struct CheckoutSender {
     /// `None` once the agent has all of it, or needs none.
     source: Option<Arc<dyn CheckoutSource>>,
-    /// Begun before the first session.
+    /// Started before the first session.
     opening: Option<Opening>,
-    /// The tar that the agent was given last, by this process.
+    /// The tar that this process last sent to the agent.
     tar: Option<u64>,
     offset: u64,
     sending: Sending,
@@ -56,7 +57,7 @@ enum Sending {
 pub(crate) enum CheckoutError {
     /// It could not be opened or read.
     Source(io::Error),
-    /// The agent has the beginning of another one.
+    /// The agent has the beginning of another tar.
     Other,
 }
 
@@ -71,21 +72,21 @@ impl CheckoutSender {
         Self { source, opening, tar: None, offset: 0, sending: Sending::Nothing }
     }
 
-    /// Begins a session with an agent that has this many bytes.
+    /// Begins a session with an agent that already has `offset` bytes.
     pub(crate) fn resume_at(&mut self, offset: u64) {
         self.offset = offset;
         self.sending = if self.source.is_some() { Sending::ToOpen } else { Sending::Nothing };
     }
 
-    /// Stops: the agent needs no more of it.
+    /// Stops sending: the agent needs no more of the checkout.
     pub(crate) fn finish(&mut self) {
         self.source = None;
         self.opening = None;
         self.sending = Sending::Nothing;
     }
 
-    /// Returns the next message; never returns once all were returned. May be dropped and called again: a read that is dropped
-    /// has read nothing, so no byte is lost.
+    /// Returns the next message. Never returns after the last one. May be dropped and called again: a dropped read has
+    /// read nothing, so no byte is lost.
     pub(crate) async fn next(&mut self) -> Result<ToAgent, CheckoutError> {
         if matches!(self.sending, Sending::ToOpen) {
             self.sending = Sending::Open(self.open().await?);

@@ -1,7 +1,7 @@
 //! Removes what nobody needs any more: the sweep at a server's start, and `longshore clean`.
 //!
-//! Objects are found by their labels and names, and removed by their ids: labels alone may be an image's. A list only hints: what is in use by then is refused by the engine, and
-//! stays.
+//! Objects are found by their labels and names, and removed by their ids, because an image may carry the same labels. A
+//! list is only a hint: the engine refuses to remove what is in use by then, and it stays.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::names::{ContainerId, Instance, VolumeName};
 use crate::objects::{ContainerObject, Kind, ObjectId, Objects, VolumeObject};
 use crate::removal::FOR_EVER;
 
-/// What belongs to nobody any more.
+/// Objects that belong to nobody any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orphans {
     containers: Vec<ContainerObject>,
@@ -29,7 +29,7 @@ impl Orphans {
         running.filter_map(|container| container.attempt.map(|attempt| attempt.job))
     }
 
-    /// Leaves what belongs to these jobs where it is.
+    /// Excludes the objects of these jobs.
     pub fn leave(&mut self, jobs: &BTreeSet<JobId>) {
         let left = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
         self.containers.retain(|container| !left(&container.attempt));
@@ -37,7 +37,7 @@ impl Orphans {
     }
 }
 
-/// What was removed, by name.
+/// The names of the removed objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removed {
     pub containers: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Removed {
 }
 
 impl Removed {
-    /// Whether there was nothing to do.
+    /// Whether nothing was removed.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.containers.is_empty() && self.volumes.is_empty() && self.networks.is_empty() && self.images.is_empty()
@@ -57,28 +57,30 @@ impl Removed {
 /// How much `longshore clean` removes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CleanScope {
-    /// Whatever is idle, of every instance: sandboxes that no container has joined, agents of other versions, networks that nobody is
-    /// on, and what is left of jobs that ended longer ago than this. A server that was down for so long finds its jobs' results gone.
+    /// Everything that is idle, of every instance: sandboxes that no container has joined, agents of other versions,
+    /// unused networks, and what is left of jobs that ended longer ago than this. A server that was down for longer
+    /// than that does not find its jobs' results.
     Idle { jobs_older_than: Duration },
-    /// Everything of this executor's instance, running jobs included; with `agent`, also the agent of this version, if
-    /// nobody else uses it at the moment.
+    /// Everything of this executor's instance, including running jobs; with `agent`, also the agent of this version, if
+    /// nobody else is using it.
     Instance { agent: bool },
 }
 
 impl Executor {
-    /// What of `instance` is on the engine, in three lists; with `None`, of every instance.
+    /// Lists the objects of `instance` on the engine; with `None`, of every instance.
     ///
     /// # Errors
-    /// The engine's.
+    /// Those of the engine.
     pub async fn objects(&self, instance: Option<&Instance>) -> Result<Objects, EngineError> {
         self.engine.list(instance).await
     }
 
-    /// Finds what is left of this instance's jobs but those in `keep`, and sandboxes that nobody has joined and the pool does
-    /// not know. A server looks for it before it creates anything, and removes it in the background.
+    /// Finds what is left of this instance's jobs except those in `keep`, and sandboxes that no container has joined
+    /// and the pool does not know. A server calls it before it creates anything, and removes the orphans in the
+    /// background.
     ///
     /// # Errors
-    /// The engine's, for the lists.
+    /// Those of the engine, for the lists.
     pub async fn orphans(&self, keep: &BTreeSet<AttemptId>) -> Result<Orphans, EngineError> {
         let mut found = self.engine.list(Some(self.engine.instance())).await?;
         let joined = joined_sandboxes(&found);
@@ -94,14 +96,14 @@ impl Executor {
         Ok(Orphans { containers: found.containers, volumes: found.volumes })
     }
 
-    /// Removes them, one after the other. What cannot be removed is logged and left.
+    /// Removes orphans, one after the other. What cannot be removed is logged and left.
     pub async fn remove_orphans(&self, orphans: Orphans) -> Removed {
         let mut removed = Removed::default();
         let mut volumes: BTreeSet<VolumeName> = orphans.volumes.into_iter().map(|volume| volume.name).collect();
         for container in orphans.containers {
             if self.removals.now(&ObjectId::Container(container.id), FOR_EVER).await {
                 removed.containers.push(container.name);
-                // Podman gives the volumes of a container no labels.
+                // Podman does not label the volumes of a container.
                 volumes.extend(container.attempt.map(|attempt| attempt.volume_name()));
             }
         }
@@ -117,15 +119,15 @@ impl Executor {
     /// Finds the orphans and removes them.
     ///
     /// # Errors
-    /// The engine's, for the lists.
+    /// Those of the engine, for the lists.
     pub async fn sweep(&self, keep: &BTreeSet<AttemptId>) -> Result<Removed, EngineError> {
         Ok(self.remove_orphans(self.orphans(keep).await?).await)
     }
 
-    /// Removes what nobody needs, and returns what it was.
+    /// Removes what nobody needs, and returns what was removed.
     ///
     /// # Errors
-    /// The engine's, for the lists.
+    /// Those of the engine, for the lists.
     pub async fn clean(&self, scope: &CleanScope) -> Result<Removed, EngineError> {
         let instance = match scope {
             CleanScope::Idle { .. } => None,
@@ -152,7 +154,7 @@ impl Executor {
             }
         }
         for volume in found.volumes.into_iter().filter(|volume| volume.kind == Some(Kind::Volume)) {
-            // A volume whose container is gone belongs to nobody: they are created together.
+            // A volume without a container belongs to nobody, because they are created together.
             let is_needed = volume.attempt.is_some_and(|attempt| kept_attempts.contains(&attempt));
             let name = volume.name.to_string();
             if !is_needed && self.removals.now(&ObjectId::Volume(volume.name), patience).await {
@@ -169,7 +171,7 @@ impl Executor {
         Ok(removed)
     }
 
-    /// Agents are shared by all instances. One in use is refused by the engine, and stays.
+    /// Removes agents, which all instances share. The engine refuses to remove one in use, and it stays.
     async fn clean_agents(&self, scope: &CleanScope, removed: &mut Removed) -> Result<(), EngineError> {
         for agent in self.engine.list_agents().await? {
             let is_wanted = match scope {
@@ -191,7 +193,7 @@ impl Executor {
     }
 }
 
-/// Sandboxes whose namespace some container has joined.
+/// The sandboxes whose namespace a container has joined.
 fn joined_sandboxes(found: &Objects) -> HashSet<ContainerId> {
     found.containers.iter().filter_map(|container| container.joined.clone()).collect()
 }

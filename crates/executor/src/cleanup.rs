@@ -1,5 +1,5 @@
-//! Cleans up after attempts: container, volume and sandbox of one that is over, of one that was given up, and of one whose start
-//! nobody waits for any more. All of it happens in the background.
+//! Cleans up after attempts, in the background: removes container, volume and sandbox of an attempt that has ended, was
+//! given up, or whose start nobody waits for any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::placement::Placed;
 use crate::removal::{FOR_EVER, Removals, ask_while_away};
 use crate::sandboxes::{Sandbox, Sandboxes};
 
-/// How long an agent that has reported its job's end may take to end.
+/// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 
-/// See the module.
+/// Cleans up after attempts.
 #[derive(Clone)]
 pub(crate) struct Cleanup {
     pub(crate) engine: Arc<dyn Engine>,
@@ -27,10 +27,10 @@ pub(crate) struct Cleanup {
 }
 
 impl Cleanup {
-    /// Removes a job's container and volume, and gives its sandbox back to the pool if it is as it was.
+    /// Removes a job's container and volume, and returns its sandbox to the pool if the sandbox is restored.
     ///
-    /// It is if the agent has reported so: `reader` is the link to that agent, and its end tells that the container's processes are
-    /// gone.
+    /// The agent reports whether it is. `reader` is the link to that agent; the link's end means that the container's
+    /// processes are gone.
     pub(crate) fn job(&self, pod: Pod, sandbox: Sandbox, reader: Option<LinkReader>) {
         let Self { sandboxes, removals, .. } = self.clone();
         self.removals.spawn(async move {
@@ -45,7 +45,7 @@ impl Cleanup {
             }
             let work = async {
                 let gone = removals.now(&ObjectId::Container(pod.container), FOR_EVER).await;
-                // Only an empty namespace may be joined again.
+                // Another job may join only an empty namespace.
                 match sandbox {
                     Some(sandbox) if gone && is_restored => sandboxes.give_back(sandbox),
                     Some(sandbox) => sandboxes.discard(sandbox),
@@ -57,7 +57,7 @@ impl Cleanup {
         });
     }
 
-    /// Removes whatever is there of an attempt that nobody follows any more, its running steps with it.
+    /// Removes everything of an attempt that nobody follows any more, including its running steps.
     pub(crate) fn attempt(&self, attempt: AttemptId) {
         let Self { engine, removals, .. } = self.clone();
         self.removals.spawn(async move {
@@ -69,7 +69,7 @@ impl Cleanup {
                 }
                 if let Ok(Some(found)) = found {
                     removals.now(&ObjectId::Container(found.pod.container), FOR_EVER).await;
-                    // Its agent may not have restored the sandbox: no other job gets it.
+                    // Its agent may not have restored the sandbox, so no other job gets it.
                     removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
                 }
                 removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
@@ -78,19 +78,19 @@ impl Cleanup {
         });
     }
 
-    /// Removes a started container whose agent gets no plan.
+    /// Removes a started container whose agent will get no plan.
     pub(crate) fn placed(&self, placed: Placed) {
         let Placed { pod, sandbox, .. } = placed;
         self.job(pod, sandbox, None);
     }
 
-    /// Removes what comes of a start that nobody waits for any more.
+    /// Removes the result of a start that nobody waits for any more.
     pub(crate) fn abandoned(&self, placement: JoinHandle<Result<Placed, EngineError>>, attempt: AttemptId) {
         let cleanup = self.clone();
         self.removals.spawn(async move {
             match placement.await {
                 Ok(Ok(placed)) => cleanup.placed(placed),
-                // The engine may have done it although the answer was lost.
+                // The engine may have created it although the answer was lost.
                 Ok(Err(_)) | Err(_) => cleanup.attempt(attempt),
             }
         });

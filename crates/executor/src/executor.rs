@@ -1,7 +1,7 @@
-//! The front door: one executor for as long as the process lives, and the parts that its jobs share.
+//! The entry point: one executor for the lifetime of the process, and the parts that its jobs share.
 //!
-//! Each part takes what it needs when it is made; none holds the executor. Background work (removals, making sandboxes ready)
-//! ends with [`Executor::shutdown`].
+//! Each part gets what it needs when it is made; none holds the executor. Background work (removals, preparing
+//! sandboxes) ends with [`Executor::shutdown`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::removal::Removals;
 use crate::sandboxes::Sandboxes;
 use crate::starts::Starts;
 
-/// For the last removals of a process, on an engine that is there.
+/// Limit for the last removals of a process, if the engine answers.
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// Runs jobs on an engine. Cheap to clone.
@@ -39,7 +39,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// An executor on this engine.
+    /// Makes an executor on this engine.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, options: ExecutorOptions) -> Self {
         let (tasks, stop, starts) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Starts::default()));
@@ -68,7 +68,7 @@ impl Executor {
         Self { engine, options, placement, agent, sandboxes, removals, cleanup, tasks, stop }
     }
 
-    /// Makes ready what the first job would have to wait for: the agent, the network, fresh sandboxes.
+    /// Prepares what the first job would have to wait for: the agent, the network, fresh sandboxes.
     ///
     /// # Errors
     /// Those that the first job would meet.
@@ -78,17 +78,18 @@ impl Executor {
         Ok(())
     }
 
-    /// Waits until everything that is due to be removed is.
+    /// Waits until all queued removals are done.
     pub async fn settled(&self) {
         self.removals.drained().await;
     }
 
-    /// Ends the background work. With `drain`, removals that are due are done first, as far as an engine that is away allows;
-    /// without, the next start's sweep finds what is left. Idle sandboxes of the pool are removed unless they end by themselves.
+    /// Ends the background work. With `drain`, queued removals are done first, as far as an engine that is away allows;
+    /// without it, the next start's sweep removes what is left. Idle sandboxes of the pool are removed unless they end
+    /// by themselves.
     pub async fn shutdown(&self, drain: bool) {
         if drain {
             let drained = async {
-                // Removals give sandboxes back to the pool.
+                // Removals return sandboxes to the pool.
                 self.removals.drained().await;
                 self.sandboxes.drain();
                 self.removals.drained().await;

@@ -1,7 +1,7 @@
 //! Follows a started container's agent, session after session, until the job's outcome is known.
 //!
-//! The end of a link says nothing about the job: the engine is asked whether the container still runs, and a new session goes on
-//! from the journal's last record.
+//! The end of a link says nothing about the job. After it, the engine is asked whether the container still runs, and a
+//! new session continues after the journal's last record.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,27 +19,28 @@ use crate::session::{ALWAYS_LIMIT, Ending, Followed, SLACK, Session, Stuck, anno
 use crate::spool::{self, Unreadable};
 use crate::wait::{Wait, ask_until_answered};
 
-/// Sessions in a row without progress, before the job is given up; kills of a container that does not end.
+/// Limit for consecutive sessions without progress before the job is given up, and for kills of a container that does
+/// not end.
 const WITHOUT_PROGRESS: u32 = 10;
-/// Before the next session after one without progress, times their number.
+/// Pause after a session without progress, times their number.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A session that was answered and lasted so long is progress.
+/// A session that was answered and lasted this long counts as progress.
 const LASTING: Duration = Duration::from_secs(10);
-/// Exit codes of a program of which a part is missing: SIGBUS, SIGSEGV.
+/// Exit codes of a program that is incomplete: SIGBUS, SIGSEGV.
 const CRASHES: [i64; 2] = [135, 139];
-/// How often a far higher session number is tried with an adopted agent that does not answer.
+/// How often a much higher session number is tried with an adopted agent that does not answer.
 const JUMPS: u32 = 2;
 const JUMP: u32 = 1 << 20;
-/// How long the last acknowledgement may take; without it the agent ends a little later.
+/// Limit for sending the last acknowledgement; without it the agent ends a little later.
 const LAST_ACK: Duration = Duration::from_secs(1);
 
-/// Where to begin.
+/// Where to begin following.
 pub(crate) struct Start {
-    /// The number of the last session that is known.
+    /// The last known session number.
     pub(crate) session: u32,
     /// No session with the agent was ever opened.
     pub(crate) fresh: bool,
-    /// The job is not known to have begun. If it has not, it is [`Untouched`](Ended::Untouched).
+    /// The job is not known to have begun. If it has not, the result is [`Untouched`](Ended::Untouched).
     pub(crate) may_start_over: bool,
     pub(crate) link: Option<(LinkReader, LinkWriter)>,
     pub(crate) checkout: Option<Opening>,
@@ -49,10 +50,11 @@ pub(crate) struct Start {
 pub(crate) enum Ended {
     /// The job is over. The link's end says when the container is empty.
     Over(Outcome, Option<LinkReader>),
-    /// Another process follows the job now: its container is not ours to remove.
+    /// Another process follows the job now, so its container is not ours to remove.
     TakenOver(Outcome),
-    /// Nothing of the job has run: the container ended before its agent had its orders (an earlier process died before it sent them,
-    /// or while it was removing the container), or its agent waits for the rest of a checkout that is gone.
+    /// Nothing of the job has run. Either the container ended before its agent got its plan (an earlier process died
+    /// before it sent the plan, or while it was removing the container), or its agent waits for the rest of a checkout
+    /// that is gone.
     Untouched(LogRecorder),
     /// The agent crashed before it did anything.
     Crashed(LogRecorder, Outcome),
@@ -62,7 +64,7 @@ pub(crate) enum Ended {
 pub(crate) struct Follower<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) job: Followed<'a>,
-    /// How long an engine that is away is waited for.
+    /// How long to wait for an engine that is away.
     pub(crate) patience: Duration,
 }
 
@@ -83,11 +85,12 @@ impl Follower<'_> {
         let mut without_progress = 0;
         let mut complaint = None;
         let mut silent = true;
-        // Why we killed the container. What its agent had reported before is on its volume, the job's end perhaps as well.
+        // The reason why we killed the container. Its volume holds what its agent reported before, possibly including
+        // the job's end.
         let mut stuck = None;
         let mut kills = 0;
         let mut jumps = 0;
-        // The wait for a spool that does not come whole.
+        // Set while waiting for a spool that could not be read completely.
         let mut reading = None;
         loop {
             let (mut reader, mut writer) = match link.take() {
@@ -142,7 +145,7 @@ impl Follower<'_> {
             let (ending, answered) =
                 run_session(&self.job, &mut recorder, this, &mut reader, &mut writer, &mut checkout, deadline).await;
             fresh = false;
-            // An agent that has answered may have its orders by now.
+            // An agent that has answered may have its plan by now.
             may_start_over &= !answered;
             silent &= !answered;
             without_progress = if recorder.last_seq() > before || lasted(answered, begun.elapsed()) {
@@ -152,7 +155,7 @@ impl Follower<'_> {
             };
             let outcome = match ending {
                 Ending::Finished(result) => {
-                    // Written out before: the agent may forget all of it, and end.
+                    // Flush first: after the acknowledgement, the agent may forget everything and end.
                     let seq = recorder.last_seq();
                     let ack = ToAgent::Ack { seq };
                     let acknowledged = send(&mut writer, this, &ack);
@@ -175,7 +178,7 @@ impl Follower<'_> {
                     let message = "the agent does not hold a session with us; run the job again".to_owned();
                     Outcome::Error { kind: ErrorKind::Lost, message }
                 }
-                // Its session numbers may be far ahead: a database that was restored knows only of older ones.
+                // Its session numbers may be far ahead, because a restored database knows only older ones.
                 Ending::Stuck(Stuck::NoAnswer) if !this.fresh && silent && jumps < JUMPS => {
                     jumps += 1;
                     session = session.saturating_add(JUMP);
@@ -184,7 +187,7 @@ impl Follower<'_> {
                 Ending::Stuck(why) => {
                     let why = *stuck.get_or_insert(why);
                     self.kill().await;
-                    // What was read is written first; the rest is on the volume, if the container has ended now.
+                    // Write what was read first; the rest is on the volume, if the container has ended now.
                     match recorder.flush().await {
                         Ok(()) if kills < WITHOUT_PROGRESS => {
                             recorder.send_updates(self.job.updates).await;
@@ -211,7 +214,7 @@ impl Follower<'_> {
                 },
                 Ending::Journal(error) => journal_outcome(&error),
                 Ending::OtherCheckout => {
-                    // Without its checkout an agent begins nothing; it may have reported its end.
+                    // Without its checkout, an agent begins nothing; but it may have reported its end.
                     if recorder.flush().await.is_ok() && recorder.last_seq() == 0 {
                         return Ended::Untouched(recorder);
                     }
@@ -223,7 +226,8 @@ impl Follower<'_> {
         }
     }
 
-    /// Writes what came before the end: it counts, the job's own end above all. What cannot be written shows in the close.
+    /// Writes what arrived before the end, which counts, above all the job's own end. A failed write shows when the
+    /// journal is closed.
     async fn finish(&self, mut recorder: LogRecorder, outcome: Outcome, reader: Option<LinkReader>) -> Ended {
         if recorder.flush().await.is_ok() {
             recorder.send_updates(self.job.updates).await;
@@ -237,7 +241,7 @@ impl Follower<'_> {
         recorder.finished().map(|result| self.job.request.outcome_of(result.clone(), self.job.cancel.is_cancelled()))
     }
 
-    /// Asks the engine about the container, and attaches if it runs. An engine that went away gets a while to come back.
+    /// Asks the engine about the container, and attaches if it runs. Waits for an engine that is away.
     async fn condition(&self, recorder: &mut LogRecorder) -> Result<Condition, EngineError> {
         ask_until_answered(self.patience, recorder, || self.ask_condition()).await
     }
@@ -254,7 +258,7 @@ impl Follower<'_> {
         })
     }
 
-    /// The outcome of a spool that could not be read, unless the container's end says more.
+    /// The outcome if the spool could not be read, unless the container's end says more.
     fn unreadable(&self, read: Result<(), Unreadable>) -> Option<Outcome> {
         match read {
             Ok(()) => None,
@@ -270,7 +274,8 @@ impl Follower<'_> {
         }
     }
 
-    /// The outcome of a job whose container ended and whose own end was not reported: it depends on what ended the container.
+    /// The outcome of a job whose container ended without reporting the job's end. It depends on what ended the
+    /// container.
     fn outcome_of_end(
         &self,
         recorder: &mut LogRecorder,
@@ -280,7 +285,7 @@ impl Follower<'_> {
     ) -> Outcome {
         let code = end.code;
         if end.out_of_memory {
-            // The whole container was over its limit, and the kernel chose the agent: the job's doing.
+            // The whole container exceeded its limit and the kernel chose the agent: the job caused it.
             let step = "the job".to_owned();
             return Outcome::Failure { exit_code: 137, step, out_of_memory: true };
         }
@@ -304,15 +309,14 @@ impl Follower<'_> {
         Outcome::Error { kind, message }
     }
 
-    /// Kills the container, because its agent does not do what it should. Whether that worked shows when the engine is asked
-    /// next.
+    /// Kills the container, because its agent misbehaves. The next question to the engine shows whether that worked.
     async fn kill(&self) {
         if let Err(error) = self.engine.kill(&self.job.pod.container).await {
             tracing::debug!(%error, "killing a job's container");
         }
     }
 
-    /// The outcome of a job whose agent did not do what it should, and reported no end.
+    /// The outcome of a job whose agent misbehaved and reported no end.
     fn outcome_of_stuck(&self, recorder: &mut LogRecorder, stuck: Stuck) -> Outcome {
         match stuck {
             Stuck::NoAnswer => Outcome::Error {
@@ -343,13 +347,13 @@ fn checkout_failed(why: impl fmt::Display) -> Outcome {
     Outcome::Error { kind: ErrorKind::CheckoutFailed, message }
 }
 
-/// Whether a session counts as progress although nothing came: a step may be silent for hours, behind a proxy that ends idle
-/// connections.
+/// Whether a session counts as progress although nothing arrived: a step may be silent for hours, behind a proxy that
+/// ends idle connections.
 fn lasted(answered: bool, length: Duration) -> bool {
     answered && length >= LASTING
 }
 
-/// Whether the container ended as one does whose program is not whole.
+/// Whether the container ended like one whose program is incomplete.
 fn is_no_program(end: &End, complaint: Option<&Complaint>) -> bool {
     end.cannot_run || complaint.is_some_and(|complaint| complaint.cannot_run) || CRASHES.contains(&end.code)
 }
@@ -358,7 +362,7 @@ fn is_no_program(end: &End, complaint: Option<&Complaint>) -> bool {
 fn nothing_was_reported(read: &Result<(), Unreadable>, end: &End) -> bool {
     match read {
         Ok(()) | Err(Unreadable::NoSpool(_)) => true,
-        // Nobody reads out of a container that is being removed.
+        // A container that is being removed cannot be read.
         Err(Unreadable::Spool(_) | Unreadable::Passing(_)) => end.removal != Removal::No,
         Err(Unreadable::Journal(_)) => false,
     }

@@ -1,5 +1,5 @@
-//! Decides which image a job gets: what the jobs of a build agree on, when something is pulled, and for how long a pull is tried
-//! again.
+//! Decides which image a job gets: which image the jobs of a build share, when an image is pulled, and for how long a
+//! pull is retried.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,22 +15,22 @@ use crate::error::EngineError;
 
 use crate::options::PullPolicy;
 
-/// A build's images are remembered for so long.
+/// How long a build's images are remembered.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
-/// Before the next try of a pull.
+/// Pause before the next try of a pull.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What is known of an image before anything is pulled.
 pub(crate) enum Known {
-    /// The build's jobs have agreed on it.
+    /// The image that the build's jobs share.
     Agreed(Image),
-    /// What the engine has under that name, if anything.
+    /// The image that the engine has under that name, if any.
     Local(Option<Image>),
 }
 
 impl Known {
-    /// Whether the image is taken as it is.
+    /// Whether the image is used without a pull.
     pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
         match (self, policy) {
             (Self::Agreed(_), _) | (Self::Local(Some(_)), PullPolicy::Missing | PullPolicy::Never) => true,
@@ -39,13 +39,13 @@ impl Known {
     }
 }
 
-/// Remembers what builds have agreed on, and lets one pull of each image go on at a time.
+/// Remembers the images that the jobs of a build share, and allows one pull of each image at a time.
 pub(crate) struct Images {
     engine: Arc<dyn Engine>,
-    /// How long a pull is tried again.
+    /// How long a pull is retried.
     pull_patience: Duration,
-    /// What a tag was when a build's first job resolved it: its other jobs, and their retries, get the same. The next build asks
-    /// again: somebody may have built the image anew in between.
+    /// The image that each tag meant when a build's first job resolved it. The build's other jobs and their retries get
+    /// the same image. The next build resolves the tag again, because somebody may have built the image in between.
     agreed: Mutex<HashMap<(BuildId, ImageRef), (Instant, Image)>>,
     pulls: Mutex<HashMap<ImageRef, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -55,13 +55,13 @@ impl Images {
         Self { engine, pull_patience, agreed: Mutex::default(), pulls: Mutex::default() }
     }
 
-    /// What the build's jobs have agreed on.
+    /// Returns the image that the build's jobs share.
     fn agreed(&self, build: BuildId, image: &ImageRef) -> Option<Image> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.get(&(build, image.clone())).map(|(_, found)| found.clone())
     }
 
-    /// What the build's jobs have agreed on, or what the engine has.
+    /// Returns the image that the build's jobs share, or else the one that the engine has.
     pub(crate) async fn known(&self, build: BuildId, image: &ImageRef) -> Result<Known, EngineError> {
         Ok(match self.agreed(build, image) {
             Some(agreed) => Known::Agreed(agreed),
@@ -69,7 +69,8 @@ impl Images {
         })
     }
 
-    /// The image for a job of this build, pulled if the policy says so. Lines for the job's log go to `notes`.
+    /// Returns the image for a job of this build, pulled if the policy says so. Sends lines for the job's log to
+    /// `notes`.
     pub(crate) async fn resolve(
         &self,
         build: BuildId,
@@ -85,7 +86,7 @@ impl Images {
         let found = self.resolve_tag(image, local, policy, notes).await?;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
-        // The first one decides for all.
+        // The first job decides for all.
         let (_, found) = agreed.entry((build, image.clone())).or_insert_with(|| (Instant::now(), found));
         Ok(found.clone())
     }
@@ -107,7 +108,7 @@ impl Images {
                 self.pull(image, notes, self.pull_patience).await?;
                 self.pulled(image).await
             }
-            // Nobody waits for a registry that is down if the engine has the image.
+            // If the engine has the image, a registry that is down is not waited for.
             (PullPolicy::Always, Some(found)) => match self.pull(image, notes, Duration::ZERO).await {
                 Ok(()) => self.pulled(image).await,
                 Err(EngineError::PullFailed { reason, .. }) => {
@@ -119,7 +120,7 @@ impl Images {
         }
     }
 
-    /// Forgets what a build agreed on: it is not there any more.
+    /// Forgets an image of a build that does not exist any more.
     pub(crate) fn forget_agreed(&self, build: BuildId, image: &ImageRef) {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner).remove(&(build, image.clone()));
     }
@@ -131,7 +132,7 @@ impl Images {
         })
     }
 
-    /// Pulls; tries again for `patience` while the registry is down, slow or limits the rate.
+    /// Pulls an image, and retries for `patience` while the registry is down, slow or limits the rate.
     async fn pull(
         &self,
         image: &ImageRef,

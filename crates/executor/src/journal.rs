@@ -1,27 +1,27 @@
-//! Where a job's records go: the attempt's log file, seen from here as something that takes records in order.
+//! The destination of a job's records: the attempt's log file, which takes records in order.
 
 use std::io;
 
 use longshore_core::Record;
 
-/// An append-only file of records. Implemented by the store's log writer.
+/// An append-only file of records. Implemented by the program (`longshore`).
 ///
 /// Called from a blocking thread, one call at a time, with batches of up to a few megabytes.
 pub trait Journal: Send {
-    /// The highest agent sequence number that is in it; 0 for none. The agent is asked for everything after it.
+    /// The highest agent sequence number in the journal; 0 for none. The agent is asked for everything after it.
     fn last_seq(&self) -> u64;
 
-    /// What an earlier process had written, before this one opened it, of steps' beginnings and ends and of the job's end:
-    /// all records but output, in order. A job whose end is among them is over, whatever has become of its container.
+    /// The records of an earlier process about the beginnings and ends of steps and the end of the job: all records but
+    /// output, in order. If the job's end is among them, the job is over, regardless of its container.
     fn milestones(&self) -> Vec<Record<'static>>;
 
-    /// Appends in order. What this has returned from is acknowledged to the agent, which then forgets it.
+    /// Appends records in order. After it returns, they are acknowledged to the agent, which then forgets them.
     ///
     /// # Errors
-    /// Whatever the disk says; the job ends with it.
+    /// Those of the disk; they end the job.
     fn append(&mut self, records: &[Record<'_>]) -> io::Result<()>;
 
-    /// Called once after the last record, before the job's outcome is given out: the whole log has to be readable then.
+    /// Called once after the last record, before the job's outcome is reported: the whole log has to be readable then.
     ///
     /// # Errors
     /// As for [`Journal::append`].

@@ -1,12 +1,13 @@
 //! The policy of running jobs in containers, on any engine.
 //!
-//! Runs attempts of jobs for whoever asks (the dispatcher of a server, `longshore run`), takes over what an earlier process left
-//! running, and cleans up. It names no engine: [`Engine`] is the port that an engine's crate implements. It never sees the
-//! database either: what happens goes to updates and the journal.
+//! Runs attempts of jobs for its callers (the dispatcher of a server, `longshore run`), takes over what an earlier
+//! process left running, and cleans up. It names no engine: [`Engine`] is the port that an engine's crate implements.
+//! It does not see the database either: it reports through updates and the journal.
 //!
-//! The way of a job: [`Executor::run_job`] (`run`) has a container started (`placement`, with `images`, `sandboxes`, `agent`) and
-//! follows its agent (`follow`, session by session in `session`, its messages into the journal by `log_recorder`); what is left is
-//! removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) joins that way in the middle.
+//! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `images`, `sandboxes`, `agent`)
+//! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
+//! journal). What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
+//! in the middle.
 
 mod adoption;
 mod agent;

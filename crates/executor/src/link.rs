@@ -1,4 +1,4 @@
-//! A link: a duplex stream of bytes between us and an agent, whatever carries it.
+//! A link: a duplex stream of bytes between us and an agent, independent of what carries it.
 
 use std::fmt;
 use std::io;
@@ -9,21 +9,21 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-/// What is kept of the agent's standard error: it writes there only when it cannot go on.
+/// How many bytes of the agent's standard error are kept. The agent writes there only when it cannot go on.
 const STDERR_KEPT: usize = 2048;
 
-/// What comes over a link.
+/// What arrives over a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromLink {
-    /// The agent's frames.
+    /// Frames of the agent.
     Stdout(Bytes),
-    /// For people.
+    /// Text for people.
     Stderr(Bytes),
-    /// Instead of the agent, the engine says that it cannot run the program.
+    /// The engine's message that it cannot run the agent's program.
     CannotRun(Bytes),
 }
 
-/// A link as an engine gives it. Its output ends when it is cut, whatever cut it.
+/// A link as an engine provides it. Its output ends when the link is cut, for any reason.
 pub struct Link {
     pub output: BoxStream<'static, FromLink>,
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
@@ -51,22 +51,23 @@ pub(crate) struct LinkReader {
     cannot_run: bool,
 }
 
-/// The writing half, with what has not been written yet: a write that is dropped in the middle goes on later.
+/// The writing half, with the bytes that have not been written yet: a write that is dropped in the middle continues
+/// later.
 pub(crate) struct LinkWriter {
     input: Pin<Box<dyn AsyncWrite + Send>>,
     pub(crate) buffer: BytesMut,
 }
 
-/// What came on standard error.
+/// What arrived on standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Complaint {
     pub(crate) text: String,
-    /// It is the engine's: the program cannot be run.
+    /// It comes from the engine: the program cannot be run.
     pub(crate) cannot_run: bool,
 }
 
 impl LinkReader {
-    /// The next bytes of standard output; `None` at the end.
+    /// Returns the next bytes of standard output; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             match self.output.next().await? {
@@ -85,12 +86,12 @@ impl LinkReader {
         self.stderr.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Reads to the end, keeping nothing.
+    /// Reads to the end and drops what it reads.
     pub(crate) async fn drain(&mut self) {
         while self.next().await.is_some() {}
     }
 
-    /// What came on standard error, if anything did.
+    /// Returns what arrived on standard error, if anything did.
     pub(crate) fn complaint(&self) -> Option<Complaint> {
         let text = String::from_utf8_lossy(&self.stderr);
         let text = text.trim();

@@ -1,8 +1,8 @@
 //! Writes an agent's messages to the journal: one batch is written on a blocking thread while the next one fills up.
 //!
-//! Each job has one. Memory is bounded: its owner reads no further while [`LogRecorder::is_full`]. A batch has effects (an
-//! acknowledgement, updates, the job's end) only once it is on disk. They are kept here until they were sent, so that a wait
-//! for a batch may be dropped at any time.
+//! Each job has one recorder. Memory is bounded: its owner reads no further while [`LogRecorder::is_full`]. A batch
+//! takes effect (an acknowledgement, updates, the job's end) only once it is on disk. The recorder keeps the effects
+//! until they are sent, so a wait for a batch may be dropped at any time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -21,9 +21,9 @@ use crate::error::EngineError;
 use crate::journal::Journal;
 use crate::request::JobUpdate;
 
-/// Reading stops when so many bytes wait to be written. The batch being written is no larger.
+/// Reading stops when this many bytes wait to be written. The batch being written is no larger.
 const FULL_BYTES: usize = 4 << 20;
-/// Reading stops when so many records wait to be written.
+/// Reading stops when this many records wait to be written.
 const FULL_RECORDS: usize = 16 << 10;
 
 /// Turns messages into records and writes them.
@@ -32,11 +32,12 @@ pub(crate) struct LogRecorder {
     journal: Option<Box<dyn Journal>>,
     writing: Option<JoinHandle<Appended>>,
     pending: Batch,
-    /// The job's secrets. They are masked here once more: whatever the agent has become, they do not reach the log.
+    /// The job's secrets. They are masked here again, so that they do not reach the log even if the agent is
+    /// compromised.
     patterns: Option<Arc<Patterns>>,
-    /// Bytes that the job may still print.
+    /// How many bytes the job may still print.
     left: u64,
-    /// A step has begun: the agent has the whole checkout.
+    /// A step has begun, so the agent has the whole checkout.
     step_began: bool,
     /// The effects of what is on disk.
     written: Effects,
@@ -60,16 +61,16 @@ struct Entry {
     data: Bytes,
 }
 
-/// What follows once a batch is on disk.
+/// What to do once a batch is on disk.
 #[derive(Debug, Default)]
 struct Effects {
-    /// The agent's highest number in it; 0 if it held only notes.
+    /// The agent's highest sequence number in it; 0 if it held only notes.
     seq: u64,
-    /// Not sent yet.
+    /// Updates that have not been sent yet.
     updates: VecDeque<JobUpdate>,
-    /// The job's end, if it was in it.
+    /// The job's end, if the batch contained it.
     finished: Option<JobResult>,
-    /// The job's end says that other jobs may have its sandbox.
+    /// The job's end says that other jobs may use its sandbox.
     sandbox_as_it_was: bool,
 }
 
@@ -83,7 +84,7 @@ impl Effects {
 }
 
 impl LogRecorder {
-    /// The job may print `limit` bytes from here on.
+    /// Makes a recorder. The job may print `limit` more bytes.
     pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, limit: u64) -> Self {
         let step_began = !journal.milestones().is_empty();
         let written = Effects { seq: journal.last_seq(), ..Effects::default() };
@@ -98,22 +99,22 @@ impl LogRecorder {
         }
     }
 
-    /// The highest number that is on disk.
+    /// The highest sequence number that is on disk.
     pub(crate) const fn last_seq(&self) -> u64 {
         self.written.seq
     }
 
-    /// How the job ended, once that is on disk.
+    /// The job's result, once it is on disk.
     pub(crate) fn finished(&self) -> Option<&JobResult> {
         self.written.finished.as_ref()
     }
 
-    /// Whether the job's agent has reported that it leaves its sandbox as it was.
+    /// Whether the job's agent has reported that it leaves its sandbox as it found it.
     pub(crate) const fn sandbox_is_as_it_was(&self) -> bool {
         self.written.sandbox_as_it_was
     }
 
-    /// Sends the updates that are on disk and were not sent yet. May be dropped and called again.
+    /// Sends the updates that are on disk and have not been sent yet. May be dropped and called again.
     pub(crate) async fn send_updates(&mut self, updates: &mpsc::Sender<JobUpdate>) {
         while !self.written.updates.is_empty() {
             // Without a receiver there is nothing to wait for.
@@ -125,7 +126,8 @@ impl LogRecorder {
         }
     }
 
-    /// Queues the updates that an earlier process had written and may not have sent. Call it before the first batch.
+    /// Queues the updates that an earlier process wrote to disk and may not have sent. Has to be called before the
+    /// first batch.
     pub(crate) fn restore_updates(&mut self) {
         let Effects { updates, finished, .. } = &mut self.written;
         for record in self.journal.as_ref().map_or_else(Vec::new, |journal| journal.milestones()) {
@@ -148,7 +150,7 @@ impl LogRecorder {
         }
     }
 
-    /// Whether a step has begun: the agent needs nothing of the checkout any more.
+    /// Whether a step has begun, so the agent needs nothing of the checkout any more.
     pub(crate) const fn step_began(&self) -> bool {
         self.step_began
     }
@@ -157,7 +159,7 @@ impl LogRecorder {
         self.pending.bytes >= FULL_BYTES || self.pending.entries.len() >= FULL_RECORDS
     }
 
-    /// Whether the job has printed more than it may. What it prints then is dropped.
+    /// Whether the job has printed more than its limit. Further output is dropped.
     pub(crate) const fn is_over_limit(&self) -> bool {
         self.left == 0
     }
@@ -166,21 +168,21 @@ impl LogRecorder {
         self.writing.is_some()
     }
 
-    /// Writes a line of our own.
+    /// Adds a line of our own.
     pub(crate) fn note(&mut self, text: &str) {
         let mut line = text.to_owned();
         line.push('\n');
         self.push(0, Timestamp::now(), Record::NO_STEP, RecordKind::Output(Stream::System), line.into());
     }
 
-    /// Takes a numbered message of the agent. The two that belong to a session only make no record.
+    /// Adds a numbered message of the agent. The two messages that only concern the session make no record.
     pub(crate) fn record(&mut self, seq: u64, message: FromAgent) {
         let at = Timestamp::from_millis;
         match message {
             FromAgent::Ready { .. } | FromAgent::Lost => return,
             FromAgent::Output { step, stderr, time_ms, data } => {
                 let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
-                // What is cut off keeps its number: the records have no gap.
+                // Output that is cut off keeps its number, so the records have no gap.
                 let kept = data.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= kept as u64;
                 let data = data.slice(..kept);
@@ -223,7 +225,7 @@ impl LogRecorder {
         self.pending.entries.push(Entry { seq, time, step, kind, data });
     }
 
-    /// Begins to write what has come, unless a batch is being written.
+    /// Begins to write what has arrived, unless a batch is being written.
     pub(crate) fn start(&mut self) {
         if self.pending.entries.is_empty() {
             return;
@@ -247,7 +249,7 @@ impl LogRecorder {
         }));
     }
 
-    /// Waits for the batch that is being written and begins the next. May be dropped and called again.
+    /// Waits for the batch that is being written, then begins the next. May be dropped and called again.
     pub(crate) async fn written(&mut self) -> io::Result<()> {
         let Some(writing) = &mut self.writing else { return std::future::pending().await };
         let joined = writing.await;
@@ -260,7 +262,7 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Writes everything that has come. May be dropped and called again.
+    /// Writes everything that has arrived. May be dropped and called again.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.start();
         while self.is_writing() {
@@ -269,7 +271,7 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Writes everything and closes the journal: from here on the log is complete.
+    /// Writes everything and closes the journal. After that, the log is complete.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
         if let Some(mut journal) = self.journal.take() {
@@ -278,7 +280,7 @@ impl LogRecorder {
         Ok(())
     }
 
-    /// Closes the journal, with the reason as its last line if the outcome is an error of ours.
+    /// Closes the journal. If the outcome is an error of ours, writes its reason as the last line.
     pub(crate) async fn end(mut self, outcome: Outcome) -> Outcome {
         if let Outcome::Error { message, .. } = &outcome {
             self.note(&format!("error: {message}"));
@@ -290,12 +292,12 @@ impl LogRecorder {
     }
 }
 
-/// The error of a start that was given up because the journal could not be written.
+/// The error if a start was given up because the journal could not be written.
 pub(crate) fn journal_failed(error: io::Error) -> EngineError {
     EngineError::Local { what: "the job's log could not be written", reason: error.to_string() }
 }
 
-/// The outcome of a job whose journal cannot be written: a log with holes is worse than none.
+/// The outcome of a job whose journal cannot be written: a log with gaps is worse than none.
 pub(crate) fn journal_outcome(error: &io::Error) -> Outcome {
     let kind = if error.kind() == io::ErrorKind::StorageFull { ErrorKind::DiskFull } else { ErrorKind::Internal };
     Outcome::Error {
@@ -373,7 +375,7 @@ mod tests {
         assert_eq!(recorder.finished(), None, "not on disk yet");
         recorder.flush().await.unwrap();
         let (updates, mut heard) = mpsc::channel(1);
-        // There is room for one; the clock, or whatever else, ends the wait for the next.
+        // There is room for one update; the second branch ends the wait for room for the next.
         tokio::select! {
             biased;
             () = recorder.send_updates(&updates) => panic!("nobody reads"),

@@ -1,9 +1,9 @@
-//! Names and ids as the engine knows them. Each is checked when it is made, so that none can be read as anything else: as a
-//! path, a query, an option, or the name of another kind of thing.
+//! Names and ids as the engine knows them. Each is checked when it is made, so that none can be misread as a path, a
+//! query, an option, or the name of another kind of object.
 
 use std::fmt;
 
-/// Text that is no name of this kind.
+/// A text that is not a valid name of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {what}: {rule}")]
 pub struct NotAName {
@@ -12,7 +12,7 @@ pub struct NotAName {
     text: String,
 }
 
-/// Characters of a name at most. Docker's ids have 64, Kubernetes' names 253.
+/// Limit for the characters of a name. Docker's ids have 64, Kubernetes' names up to 253.
 const LONGEST: usize = 255;
 
 /// Letters, digits, `_`, `.` and `-`, the first a letter or a digit.
@@ -22,7 +22,7 @@ fn is_word(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// A word that fits into other names.
+/// A word that can be part of other names.
 fn is_short_word(text: &str) -> bool {
     text.len() <= 63 && is_word(text)
 }
@@ -55,7 +55,7 @@ macro_rules! name {
                 &self.0
             }
 
-            /// Of parts that are known to be right.
+            /// Makes a name from parts that are known to be valid.
             #[allow(dead_code, reason = "some names are only ever given to us")]
             pub(crate) fn made(text: String) -> Self {
                 debug_assert!($check(&text), "{text} is not {}", $what);
@@ -76,7 +76,8 @@ name!(
     ContainerId, "a container's id", WORD, is_word
 );
 name!(
-    /// The name of a container: for reading, and to find one whose id is not known. Never an identity.
+    /// The name of a container: for people, and to find a container whose id is not known. It does not identify a
+    /// container.
     ContainerName, "a container's name", WORD, is_word
 );
 name!(
@@ -85,11 +86,11 @@ name!(
 );
 name!(NetworkName, "a network's name", WORD, is_word);
 name!(
-    /// The name that separates one Longshore's objects on an engine from another's.
+    /// The name that separates the objects of one Longshore on an engine from another's.
     Instance, "an instance's name", SHORT_WORD, is_short_word
 );
 name!(
-    /// The engine's own id of an image: what a tag stood for when it was looked up.
+    /// The engine's own id of an image: what a tag meant when it was looked up.
     ImageId, "an image's id", IMAGE, is_image
 );
 
@@ -107,7 +108,8 @@ impl Instance {
     }
 }
 
-/// Proves to an agent that a session is its own job's. Part of the container's command line, so it is no secret.
+/// Proves to an agent that a session belongs to its own job. Part of the container's command line, so it is not a
+/// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nonce(pub [u8; 16]);
 

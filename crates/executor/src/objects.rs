@@ -1,11 +1,11 @@
-//! What of ours is on an engine, as a list shows it.
+//! Our objects on an engine, as a list shows them.
 
 use longshore_core::{BuildId, Timestamp};
 
 use crate::attempt::AttemptId;
 use crate::names::{ContainerId, ContainerName, ImageId, NetworkName, VolumeName};
 
-/// What an object is for.
+/// The purpose of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Job,
@@ -16,7 +16,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word, as in the label.
+    /// The word in the label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,7 +50,7 @@ pub struct ContainerObject {
 pub struct VolumeObject {
     pub name: VolumeName,
     pub instance: String,
-    /// `None` for a word of a later version.
+    /// `None` for a word that only a later version knows.
     pub kind: Option<Kind>,
     pub attempt: Option<AttemptId>,
 }
@@ -62,7 +62,7 @@ pub struct NetworkObject {
     pub instance: String,
 }
 
-/// Everything of an instance, or of all.
+/// The objects of one instance, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objects {
     pub containers: Vec<ContainerObject>,
@@ -74,15 +74,15 @@ pub struct Objects {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentObject {
     pub id: ObjectId,
-    /// It is the version that this process is.
+    /// It is the version of this process.
     pub current: bool,
 }
 
-/// What can be removed.
+/// An object that can be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectId {
     Container(ContainerId),
-    /// One whose id is not known: the answer to its creation was lost.
+    /// A container whose id is not known, because the answer to its creation was lost.
     NamedContainer(ContainerName),
     Volume(VolumeName),
     Network(NetworkName),

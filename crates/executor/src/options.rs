@@ -1,4 +1,4 @@
-//! What an [`Executor`](crate::Executor) and a job are told once, before anything runs.
+//! Settings of an [`Executor`](crate::Executor) and of a job, given once before anything runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,23 +6,24 @@ use std::time::Duration;
 /// How jobs are run on an engine.
 #[derive(Debug, Clone)]
 pub struct ExecutorOptions {
-    /// Sandboxes kept ready for jobs of no scope yet; 0 makes each on demand.
+    /// Number of sandboxes kept ready for jobs of any scope; 0 makes each on demand.
     pub sandboxes_ready: usize,
-    /// Idle sandboxes kept at most, used ones included.
+    /// Limit for idle sandboxes, including used ones.
     pub sandbox_limit: usize,
     /// For short-lived processes: sandboxes outlive the process, are found again by their labels and locked by files in
     /// this folder. `None` keeps the pool in memory.
     pub runtime_dir: Option<PathBuf>,
     /// How long a job waits for an engine that went away before it is given up.
     pub patience: Duration,
-    /// How long an agent may take to answer: it does within milliseconds; on a host that starts fifty others, within seconds.
+    /// How long an agent may take to answer. It answers within milliseconds, or within seconds on a host that is
+    /// starting fifty others.
     pub agent_patience: Duration,
-    /// How long a pull is tried again while its registry is down or limits the rate.
+    /// How long a pull is retried while its registry is down or limits the rate.
     pub pull_patience: Duration,
 }
 
 impl Default for ExecutorOptions {
-    /// A server's.
+    /// The options of a server.
     fn default() -> Self {
         Self {
             sandboxes_ready: 1,
@@ -35,25 +36,26 @@ impl Default for ExecutorOptions {
     }
 }
 
-/// What a job's container may use.
+/// The limits of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
-    /// Bytes of memory, swap included. `None`: nine tenths of the host's, so that a job that eats everything is killed
-    /// before the host's own kernel has to choose a victim.
+    /// Bytes of memory, including swap. `None`: nine tenths of the host's memory, so that a job that uses too much is
+    /// killed before the host's own kernel has to choose a victim.
     pub memory: Option<u64>,
-    /// Processes and threads.
+    /// Number of processes and threads.
     pub pids: u32,
-    /// Processors; `None`: all.
+    /// Number of processors; `None`: all.
     pub cpus: Option<f64>,
     /// Bytes of `/dev/shm`; `None`: the engine's 64 MiB.
     pub shm: Option<u64>,
-    /// Bytes that its container and its volume may take each, where the engine's storage can limit that. `None`: no limit.
+    /// Bytes of disk for its container and for its volume, each, if the engine's storage can limit that. `None`: no
+    /// limit.
     pub disk: Option<u64>,
-    /// How long it may take, whatever its plan says. `None`: what the plan says.
+    /// Upper limit for its timeout. `None`: the plan's timeout applies.
     pub time: Option<Duration>,
-    /// Bytes that it may print; it is ended at more.
+    /// Bytes of output; a job that prints more is ended.
     pub log: u64,
-    /// Between TERM and KILL.
+    /// Time between TERM and KILL.
     pub grace: Duration,
 }
 
@@ -72,13 +74,13 @@ impl Default for Limits {
     }
 }
 
-/// When the registry is asked.
+/// When the registry is asked for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PullPolicy {
-    /// Only for images that are not here.
+    /// Only if the engine does not have the image.
     #[default]
     Missing,
-    /// Always; an image that is here is used, with a note, if the registry cannot be reached.
+    /// Always. If the registry cannot be reached, an image that the engine has is used, with a note.
     Always,
     Never,
 }

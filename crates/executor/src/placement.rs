@@ -1,8 +1,9 @@
-//! From a request to a started container with our agent in it, and a link to it.
+//! Starts a container with our agent in it for a request, and opens a link to the agent.
 //!
-//! The image is looked up while a sandbox is taken. Then the container is created and started; what went wrong decides what is
-//! done before the next try. Runs as a task of its own, to its end, even if its caller gives up: a create call that is dropped
-//! half-way would leave a container that nobody knows. Whoever gives up has the result removed (see `cleanup`).
+//! The image is looked up while a sandbox is taken. Then the container is created and started; the kind of an error
+//! decides what to do before the next try. This runs as a task of its own, to its end, even if its caller gives up: a
+//! create call that is dropped half-way would leave a container that nobody knows. A caller that gives up has the
+//! result removed (see `cleanup`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,12 @@ use crate::request::{JobRequest, JobUpdate, Phase};
 use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
 
-/// Tries with another sandbox, the agent brought again, the image resolved again.
+/// Limit for tries with another sandbox, the agent delivered again, or the image resolved again.
 const TRIES: u32 = 4;
-/// Before the next try after an error of the engine's own, times the number of tries.
+/// Pause before the next try after an error of the engine's own, times the number of tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A job's container, started.
+/// A job's started container.
 pub(crate) struct Placed {
     pub(crate) pod: Pod,
     pub(crate) sandbox: Sandbox,
@@ -36,7 +37,7 @@ pub(crate) struct Placed {
     pub(crate) writer: LinkWriter,
 }
 
-/// What a start takes.
+/// What a start needs.
 #[derive(Clone)]
 pub(crate) struct Placement {
     pub(crate) engine: Arc<dyn Engine>,
@@ -45,7 +46,7 @@ pub(crate) struct Placement {
     pub(crate) agent: Arc<AgentHealth>,
     pub(crate) removals: Arc<Removals>,
     pub(crate) starts: Arc<Starts>,
-    /// With an engine that is away while something has to make way.
+    /// How long to wait for an engine that is away, while an earlier container has to be removed.
     pub(crate) patience: Duration,
 }
 
@@ -53,13 +54,13 @@ pub(crate) struct Placement {
 pub(crate) struct Caller {
     /// Lines for the job's log.
     pub(crate) notes: mpsc::Sender<String>,
-    /// Told only while somebody waits for the start.
+    /// Receives updates only while somebody waits for the start.
     pub(crate) updates: mpsc::WeakSender<JobUpdate>,
     pub(crate) cancel: CancellationToken,
 }
 
 impl Placement {
-    /// See the module.
+    /// Starts a container for a request.
     pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
         let name = request.image()?;
         let (known, sandbox) =
@@ -86,7 +87,7 @@ impl Placement {
         self.start(&request, &name, image, sandbox, &caller).await
     }
 
-    /// Tries until a container runs, or there is nothing left to try.
+    /// Tries until a container runs, or no try is left.
     async fn start(
         &self,
         request: &JobRequest,
@@ -108,8 +109,8 @@ impl Placement {
                 self.sandboxes.discard(sandbox);
                 return Err(match error {
                     EngineError::Stale(inner) => *inner,
-                    // One may have been removed or been idle for too long; not every one. A program of another architecture shows
-                    // only so: the start succeeds, and the container ends at once.
+                    // One sandbox may have been removed or idle for too long, but not every one. A program of another
+                    // architecture shows in no other way: the start succeeds, and the container ends at once.
                     EngineError::SandboxGone(_) => {
                         EngineError::AgentFailed(format!("{tries} sandboxes in a row ended at once"))
                     }
@@ -119,7 +120,7 @@ impl Placement {
             match error {
                 EngineError::SandboxGone(_) => {
                     self.sandboxes.discard(sandbox);
-                    // After a restart of the engine all that are idle have ended as well.
+                    // After a restart of the engine, all idle sandboxes have ended as well.
                     self.sandboxes.drain();
                     sandbox = self.sandboxes.take(&request.scope).await?;
                 }
@@ -141,7 +142,7 @@ impl Placement {
                         return Err(error);
                     }
                 }
-                // The engine may have done it although the answer was lost: the next try finds it.
+                // The engine may have created it although the answer was lost; the next try finds it.
                 error if error.is_away() => {
                     self.sandboxes.discard(sandbox);
                     return Err(error);
@@ -163,7 +164,7 @@ impl Placement {
         caller: &Caller,
     ) -> Result<Image, EngineError> {
         tokio::select! {
-            // The engine stops a pull when it is dropped.
+            // The engine stops a pull when the call is dropped.
             () = caller.cancel.cancelled() => Err(EngineError::Away("canceled".to_owned())),
             image = self.images.resolve(request.build, name, known, request.pull, &caller.notes) => image,
         }
@@ -179,7 +180,7 @@ impl Placement {
         self.resolve(request, name, known, caller).await
     }
 
-    /// One try. A container that was created and did not start is gone again when this returns.
+    /// Makes one try. If a container was created and did not start, it is removed before this returns.
     async fn try_start(
         &self,
         request: &JobRequest,
@@ -204,8 +205,8 @@ impl Placement {
         }
     }
 
-    /// Removes a container of this very attempt: an earlier process died between creating it and giving its agent anything to do, or
-    /// its database is older than what it did. The volume goes too: what lies in that spool is not this run's.
+    /// Removes a container of this same attempt: an earlier process died between creating it and giving its agent a
+    /// plan, or its database is older than the run. Removes the volume as well, because its spool is not of this run.
     async fn remove_earlier(&self, request: &JobRequest, sandbox: &Sandbox) -> Result<(), EngineError> {
         let Some(found) = self.engine.find(request.attempt_id()).await? else { return Ok(()) };
         self.removals.make_way(&found.pod, self.patience).await;

@@ -1,5 +1,5 @@
-//! Removes containers and volumes in the background, two at a time: removals stall starts (moby issue 41738), and nobody waits
-//! for them.
+//! Removes containers and volumes in the background, two at a time: removals stall starts (moby issue 41738), and
+//! nobody waits for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +16,27 @@ use crate::names::ContainerId;
 use crate::objects::ObjectId;
 use crate::starts::Starts;
 
-/// Removals at one time.
+/// Number of concurrent removals.
 const AT_ONCE: usize = 2;
-/// How long a removal waits for starts that are under way.
+/// How long a removal waits for starts in progress.
 const YIELDS_FOR: Duration = Duration::from_secs(2);
-/// The engine's own removals are seldom longer; after that, the next sweep gets it.
+/// The engine's own removals seldom take longer; after that, the next sweep removes the object.
 const TRIES: usize = 8;
-/// Between two tries while something is in the way.
+/// Pause between two tries while something is in the way.
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Between two tries on an engine that is away.
+/// Pause between two tries while the engine is away.
 const AWAY: Duration = Duration::from_secs(1);
 const LONGEST_AWAY: Duration = Duration::from_secs(60);
-/// In the background an engine is waited for however long it is away: what it kept alive would run on.
+/// In the background, an engine that is away is waited for without limit, because its containers would otherwise run
+/// on.
 pub(crate) const FOR_EVER: Duration = Duration::MAX;
 
-/// Owns the removals that are under way.
+/// Owns the removals in progress.
 pub(crate) struct Removals {
     engine: Arc<dyn Engine>,
     starts: Arc<Starts>,
-    /// Ends them in the middle.
+    /// Ends the removals before they are done.
     stop: CancellationToken,
     slots: Semaphore,
     tasks: TaskTracker,
@@ -46,7 +47,7 @@ impl Removals {
         Self { engine, starts, stop, slots: Semaphore::new(AT_ONCE), tasks: TaskTracker::new() }
     }
 
-    /// Removes one thing in the background.
+    /// Removes an object in the background.
     pub(crate) fn later(self: &Arc<Self>, object: ObjectId) {
         let removals = Arc::clone(self);
         self.spawn(async move {
@@ -54,7 +55,8 @@ impl Removals {
         });
     }
 
-    /// Removes a container in the background and then drops `held`: a lock that keeps others from finding it until it is gone.
+    /// Removes a container in the background, then drops `held`: a lock that keeps others from finding the container until
+    /// it is gone.
     pub(crate) fn later_holding(self: &Arc<Self>, container: ContainerId, held: impl Send + 'static) {
         let removals = Arc::clone(self);
         self.spawn(async move {
@@ -68,15 +70,15 @@ impl Removals {
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
     }
 
-    /// Runs `work` when its turn comes and, if that is soon, no start is under way.
+    /// Runs `work` when a slot is free. Waits for starts in progress first, for at most [`YIELDS_FOR`].
     pub(crate) async fn in_turn<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let _slot = self.slots.acquire().await.ok()?;
         let _ = tokio::time::timeout(YIELDS_FOR, self.starts.none()).await;
         Some(work.await)
     }
 
-    /// Removes one thing, a container with its processes. `true` if it is gone. An engine that is away is waited for as long
-    /// as `patience`.
+    /// Removes an object; a container with its processes. Returns `true` if it is gone. Waits up to `patience` for an engine
+    /// that is away.
     pub(crate) async fn now(&self, object: &ObjectId, patience: Duration) -> bool {
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE);
         let removed = (|| ask_while_away(patience, || self.engine.remove(object)))
@@ -94,13 +96,14 @@ impl Removals {
         }
     }
 
-    /// Removes a job's container and volume, because another one of the same name is about to be created. The sandbox stays.
+    /// Removes a job's container and volume, because another container with the same name is about to be created. The
+    /// sandbox stays.
     pub(crate) async fn make_way(&self, pod: &Pod, patience: Duration) {
         self.now(&ObjectId::Container(pod.container.clone()), patience).await;
         self.now(&ObjectId::Volume(pod.volume.clone()), patience).await;
     }
 
-    /// Waits until everything that is due to be removed is.
+    /// Waits until all queued removals are done.
     pub(crate) async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -108,7 +111,7 @@ impl Removals {
     }
 }
 
-/// Asks again while the engine is away: what is there is still there when it is back.
+/// Repeats the call while the engine is away: what exists there still exists when it is back.
 pub(crate) async fn ask_while_away<T, F>(patience: Duration, ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,

@@ -1,4 +1,4 @@
-//! What the executor is asked to do, and what it tells meanwhile.
+//! A job for the executor to run, and the updates that it sends meanwhile.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,21 +21,21 @@ use crate::options::{Limits, PullPolicy};
 pub struct JobRequest {
     pub build: BuildId,
     pub job: JobId,
-    /// From 1.
+    /// Counts from 1.
     pub attempt: u32,
     /// Repository and trust level: sandboxes are never shared between two scopes.
     pub scope: String,
-    /// Its image is known; all else is filled in by the agent.
+    /// Its image is known; the agent fills in the rest.
     pub plan: JobPlan,
-    /// Over the plan's environment.
+    /// Variables that override the plan's environment.
     pub env: BTreeMap<String, String>,
-    /// Over both; their values are masked. They travel over the attached stream only.
+    /// Variables that override both. Their values are masked, and travel over the attached stream only.
     pub secrets: BTreeMap<String, String>,
-    /// Secrets that are files, by the variables that lead to them; masked as well.
+    /// Secrets that are files, by the variables that contain their paths; masked as well.
     pub secret_files: BTreeMap<String, String>,
-    /// Contexts of expressions beyond those that the plan has: `build`, `needs`, `secrets`.
+    /// Contexts of expressions in addition to the plan's: `build`, `needs`, `secrets`.
     pub known: BTreeMap<String, Value>,
-    /// More values never to be shown.
+    /// More values to mask.
     pub masks: Vec<String>,
     pub checkout: Option<Arc<dyn CheckoutSource>>,
     pub limits: Limits,
@@ -43,7 +43,7 @@ pub struct JobRequest {
 }
 
 impl JobRequest {
-    /// Which try of which job this is.
+    /// The attempt that this request is for.
     #[must_use]
     pub const fn attempt_id(&self) -> AttemptId {
         AttemptId { job: self.job, attempt: self.attempt }
@@ -60,25 +60,25 @@ impl JobRequest {
         self.plan.image.as_known().map_or_else(|| self.plan.image.shown(), str::to_owned)
     }
 
-    /// How long it may take.
+    /// Its timeout in milliseconds.
     pub(crate) fn timeout_ms(&self) -> u64 {
         let most = self.limits.time.map_or(u64::MAX, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         self.plan.timeout_ms.min(most)
     }
 
-    /// Every value that is not to be shown.
+    /// Every value to mask.
     fn hidden(&self) -> impl Iterator<Item = &str> {
         self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
     }
 
-    /// The same, as patterns to look for in what the agent sends. `None` if there is nothing to hide.
+    /// The values to mask, as patterns to look for in what the agent sends. `None` if there is nothing to mask.
     pub(crate) fn patterns(&self) -> Result<Option<Arc<Patterns>>, EngineError> {
         let hidden: Vec<&str> = self.hidden().collect();
         Patterns::new(&hidden)
             .map_err(|error| EngineError::Local { what: "the masks cannot be built", reason: error.to_string() })
     }
 
-    /// The agent's orders.
+    /// The plan that is sent to the agent.
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
         let mut env = self.plan.env.clone();
         env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
@@ -118,8 +118,8 @@ impl JobRequest {
         }
     }
 
-    /// The outcome that the agent's result means. The agent takes every TERM for a cancel; `canceled` says whether somebody asked
-    /// us for one.
+    /// The outcome for the agent's result. The agent takes every TERM for a cancel; `canceled` says whether somebody
+    /// asked us for one.
     pub(crate) fn outcome_of(&self, result: JobResult, canceled: bool) -> Outcome {
         match result {
             JobResult::Success => Outcome::Success,
@@ -160,7 +160,7 @@ impl JobRequest {
 
 impl fmt::Debug for JobRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Neither secrets nor masks, nor the environment, which may quote them.
+        // Omits secrets and masks, and the environment, which may quote them.
         f.debug_struct("JobRequest")
             .field("build", &self.build)
             .field("job", &self.job)
@@ -174,19 +174,21 @@ impl fmt::Debug for JobRequest {
 #[derive(Debug, Clone)]
 pub struct AdoptRequest {
     pub job: JobRequest,
-    /// The last session that is known of; 0 if none.
+    /// The last known session number; 0 if there is none.
     pub session: u32,
-    /// Whether its agent is known to have begun. Then a container that is not there is lost; otherwise it has yet to be created.
+    /// Whether its agent is known to have begun. If so, a missing container means that the job is lost; otherwise the
+    /// container still has to be created.
     pub began: bool,
 }
 
-/// What happens to a job while it runs. Sent in order; the receiver has to read on, a full channel holds the job's log up.
+/// An event in a running job. Updates are sent in order. The receiver has to keep reading, because a full channel
+/// delays the job's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobUpdate {
     Phase(Phase),
-    /// A session of this number is about to be opened.
+    /// A session with this number is about to be opened.
     Session(u32),
-    /// Told once it is in the journal, as the next one.
+    /// Sent once it is in the journal, as the following updates are.
     StepStarted {
         step: u16,
         time: Timestamp,
@@ -196,11 +198,11 @@ pub enum JobUpdate {
         time: Timestamp,
         result: StepResult,
     },
-    /// What the job gives to those that need it.
+    /// The outputs for the jobs that need this one.
     Outputs(BTreeMap<String, String>),
 }
 
-/// How far a job has come.
+/// The phase that a job has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Pulling,

@@ -1,7 +1,7 @@
 //! Runs one attempt of a job, from the request to its outcome.
 //!
-//! Called by the dispatcher and by `longshore run`. What happens on the way goes to the updates channel and the journal; nothing
-//! here knows a database.
+//! Called by the dispatcher and by `longshore run`. Reports through the updates channel and the journal, and knows no
+//! database.
 
 use std::sync::Arc;
 
@@ -29,10 +29,10 @@ pub(crate) struct Reports {
 }
 
 impl Executor {
-    /// Runs one attempt to its end. Returns when the outcome is known and the journal is closed; what is left on the engine is
-    /// removed in the background.
+    /// Runs one attempt to its end. Returns when the outcome is known and the journal is closed; what is left on the
+    /// engine is removed in the background.
     ///
-    /// Dropping the future is what the death of this process would be: the job runs on, and can be adopted.
+    /// Dropping the future has the same effect as the death of this process: the job runs on, and can be adopted.
     pub async fn run_job(
         &self,
         request: JobRequest,
@@ -48,7 +48,7 @@ impl Executor {
 
     pub(crate) async fn run(&self, request: Arc<JobRequest>, mut recorder: LogRecorder, reports: Reports) -> Outcome {
         let checkout = request.checkout.clone().map(|source| {
-            // Opening may mean packing: that goes on while the container starts.
+            // Opening may include packing, which continues while the container starts.
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { source.open().await }))
         });
         let mut wait = Wait::new(self.options.patience);
@@ -105,7 +105,7 @@ impl Executor {
             Ended::TakenOver(outcome) => outcome,
             Ended::Untouched(recorder) => self.start_over(Arc::clone(request), pod, recorder, reports).await,
             Ended::Crashed(recorder, outcome) => {
-                // It uses the agent's volume.
+                // This container uses the agent's volume.
                 let container = ObjectId::Container(pod.container.clone());
                 self.removals.now(&container, self.options.patience).await;
                 if self.agent.renew().await {
@@ -117,7 +117,8 @@ impl Executor {
         }
     }
 
-    /// Removes a container in which nothing of the job has run, with what was unpacked in it, and starts the job.
+    /// Removes a container in which nothing of the job has run, together with what was unpacked in it, and starts the
+    /// job.
     pub(crate) async fn start_over(
         &self,
         request: Arc<JobRequest>,
@@ -125,13 +126,14 @@ impl Executor {
         recorder: LogRecorder,
         reports: Reports,
     ) -> Outcome {
-        // Its name is needed. The sandbox goes too: a start of the container may still be under way in it.
+        // Its name is needed again. The sandbox goes too, because a start of the container may still be in progress in
+        // it.
         self.removals.make_way(&pod, self.options.patience).await;
         self.removals.later(ObjectId::Container(pod.sandbox));
         Box::pin(self.run(request, recorder, reports)).await
     }
 
-    /// Starts a container; `None` if the job was canceled before.
+    /// Starts a container; `None` if the job was canceled first.
     async fn place(
         &self,
         request: &Arc<JobRequest>,
@@ -174,7 +176,7 @@ impl Executor {
                 self.cleanup.placed(placed);
                 Err(journal_failed(error))
             }
-            // What may be there already stays: the next try finds it.
+            // What may exist already stays; the next try finds it.
             (Err(error), Ok(())) if error.holds_starts() => Err(error),
             (Err(error), _) => {
                 self.abandon(request.attempt_id());
@@ -184,7 +186,7 @@ impl Executor {
     }
 }
 
-/// The journal with the job's masks before it; closed again with an outcome if they cannot be made.
+/// Opens the journal with the job's masks in front of it. If the masks cannot be made, closes it with an outcome.
 pub(crate) async fn open_recorder(request: &JobRequest, journal: Box<dyn Journal>) -> Result<LogRecorder, Outcome> {
     match request.patterns() {
         Ok(patterns) => Ok(LogRecorder::new(journal, patterns, request.limits.log)),

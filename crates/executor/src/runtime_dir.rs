@@ -1,6 +1,6 @@
-//! The folder in which short-lived processes (`longshore run`) on one machine find each other's locks.
+//! The folder with the locks that short-lived processes (`longshore run`) on one machine share.
 //!
-//! Locks are `flock`s: the kernel lets go of them when a process dies, however it dies.
+//! Locks are `flock`s: the kernel releases them when a process dies for any reason.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A lock file that nobody has touched for so long belongs to a sandbox that is gone: idle sandboxes end.
+/// A lock file that has not been touched for this long belongs to a sandbox that no longer exists, because idle
+/// sandboxes end.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// Holds a lock until dropped.
@@ -20,7 +21,7 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Marks what it locks as being in use. `None` if somebody did so and died before they were done.
+    /// Marks the locked sandbox as in use. Returns `None` if a process marked it earlier and died before it was done.
     pub(crate) fn mark(self) -> io::Result<Option<Self>> {
         if self.file.metadata()?.len() > 0 {
             return Ok(None);
@@ -29,13 +30,14 @@ impl FileLock {
         Ok(Some(self))
     }
 
-    /// Whoever locks it next may use it.
+    /// Removes the mark, so that the next process that locks the sandbox may use it.
     pub(crate) fn unmark(&self) -> io::Result<()> {
         self.file.set_len(0)
     }
 }
 
-/// Waits for the lock `name`. Without a folder, or where it cannot be used, there is nothing to lock: the caller goes on.
+/// Waits for the lock `name`. Returns `None` without a folder, or if it cannot be used; the caller then continues
+/// without a lock.
 pub async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
     let path = dir?.join(format!("{name}.lock"));
     let locked = tokio::task::spawn_blocking(move || {
@@ -52,12 +54,12 @@ pub async fn lock(dir: Option<&Path>, name: &str) -> Option<FileLock> {
     }
 }
 
-/// Takes the lock `name` if nobody has it.
+/// Takes the lock `name` if it is free.
 pub(crate) fn try_lock(dir: &Path, name: &str) -> io::Result<Option<FileLock>> {
     let file = open(&dir.join(format!("{name}.lock")))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
-            // Its time says when the sandbox was last used.
+            // The file's time says when the sandbox was last used.
             file.set_modified(SystemTime::now())?;
             Ok(Some(FileLock { file }))
         }
@@ -78,10 +80,10 @@ pub(crate) fn forget_old(dir: &Path) {
     }
 }
 
-/// Makes the folder, for this user alone.
+/// Creates the folder, accessible only to this user.
 ///
 /// # Errors
-/// Whatever the disk says.
+/// Those of the disk.
 pub fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -1,10 +1,10 @@
 //! The pool of sandboxes: containers that hold a network namespace and do nothing else.
 //!
-//! A job's container joins one and so starts in half the time. A sandbox serves one job at a time. It serves another one only if
-//! that is of the same scope, and only after an agent that reported that what it shares with its jobs, `/etc/hosts` above all, is
-//! what it was. A server keeps its pool in memory and some fresh ones ready; short-lived processes leave theirs to the next
-//! process, which finds them on the engine and locks them by files. A lock file that is marked is that of a process which died
-//! before its job's end: nobody takes that sandbox.
+//! A job's container joins one, and so starts in half the time. A sandbox serves one job at a time. It serves another
+//! one only if that job has the same scope, and only after an agent has reported that it restored everything the
+//! sandbox shares with its jobs, above all `/etc/hosts`. A server keeps its pool in memory and some fresh sandboxes
+//! ready. Short-lived processes leave theirs to the next process, which finds them on the engine and locks them by
+//! files. A marked lock file belongs to a process that died before its job's end; nobody takes that sandbox.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use crate::removal::Removals;
 use crate::runtime_dir::{self, FileLock};
 use crate::starts::Starts;
 
-/// Tries to create one, while something that all sandboxes need is made again.
+/// Limit for tries to create a sandbox, while something that all sandboxes need is prepared again.
 const TRIES: u32 = 3;
 
-/// One sandbox, ours until it is given back.
+/// A sandbox that belongs to the caller until it is given back.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     pub(crate) id: ContainerId,
     scope: String,
-    /// Held between processes; `None` in a server.
+    /// The lock against other processes; `None` in a server.
     lock: Option<FileLock>,
 }
 
@@ -48,9 +48,9 @@ pub(crate) struct Sandboxes {
     starts: Arc<Starts>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Kept ready, never used.
+    /// Number of fresh sandboxes to keep ready.
     ready: usize,
-    /// Kept at most.
+    /// Limit for the sandboxes in the pool.
     limit: usize,
     runtime_dir: Option<PathBuf>,
     pool: Mutex<Pool>,
@@ -58,9 +58,9 @@ pub(crate) struct Sandboxes {
 
 #[derive(Default)]
 struct Pool {
-    /// Never used.
+    /// Sandboxes that were never used.
     fresh: Vec<ContainerId>,
-    /// Used, with their scope; the longest idle first.
+    /// Used sandboxes with their scope; the one that has been idle longest comes first.
     idle: VecDeque<(String, ContainerId)>,
     refilling: bool,
 }
@@ -91,8 +91,8 @@ impl Sandboxes {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a sandbox that only jobs of `scope` have used. It may have ended meanwhile: the start of a container says so, and
-    /// the caller takes another.
+    /// Returns a sandbox that only jobs of `scope` have used. It may have ended meanwhile; then the start of a
+    /// container fails and the caller takes another.
     pub(crate) async fn take(self: &Arc<Self>, scope: &str) -> Result<Sandbox, EngineError> {
         if let Some(dir) = &self.runtime_dir {
             if let Some(sandbox) = self.find(dir, scope).await? {
@@ -116,7 +116,7 @@ impl Sandboxes {
         Ok(Sandbox { id, scope: scope.to_owned(), lock })
     }
 
-    /// Takes a sandbox back. Its job is over, and its container's processes are gone.
+    /// Returns a sandbox to the pool. Its job has ended, and its container's processes are gone.
     pub(crate) fn give_back(&self, sandbox: Sandbox) {
         if self.runtime_dir.is_some() {
             // The lock is released here. The sandbox ends by itself if nobody takes it.
@@ -137,11 +137,12 @@ impl Sandboxes {
 
     /// Removes a sandbox that has ended, or that a job may have changed.
     pub(crate) fn discard(&self, sandbox: Sandbox) {
-        // Its lock is held until it is gone: the next process would find it otherwise.
+        // Its lock is held until it is removed, because the next process would find it otherwise.
         self.removals.later_holding(sandbox.id, sandbox.lock);
     }
 
-    /// Creates fresh sandboxes in the background until there are enough, one at a time, and never while a job is being started.
+    /// Creates fresh sandboxes in the background until there are enough, one at a time, and never while a job is being
+    /// started.
     pub(crate) fn refill(self: &Arc<Self>) {
         {
             let mut pool = self.pool();
@@ -167,7 +168,7 @@ impl Sandboxes {
                         }
                     }
                     Err(error) => {
-                        // The next job meets the same error, and its log says so.
+                        // The next job gets the same error, and its log shows it.
                         tracing::warn!(%error, "no sandbox could be made ready");
                         break;
                     }
@@ -177,7 +178,7 @@ impl Sandboxes {
         });
     }
 
-    /// Removes all that are idle in the pool.
+    /// Removes all idle sandboxes of the pool.
     pub(crate) fn drain(&self) {
         let (fresh, idle) = {
             let mut pool = self.pool();
@@ -188,20 +189,20 @@ impl Sandboxes {
         }
     }
 
-    /// Ids of those that are idle in the pool.
+    /// Returns the ids of the idle sandboxes in the pool.
     pub(crate) fn pooled(&self) -> Vec<ContainerId> {
         let pool = self.pool();
         pool.fresh.iter().cloned().chain(pool.idle.iter().map(|(_, id)| id.clone())).collect()
     }
 
-    /// Locks a running sandbox that an earlier process left for this scope and nobody uses.
+    /// Finds and locks a running sandbox that an earlier process left for this scope and nobody uses.
     async fn find(&self, dir: &Path, scope: &str) -> Result<Option<Sandbox>, EngineError> {
         for id in self.engine.find_sandboxes(scope).await? {
             match runtime_dir::try_lock(dir, id.as_str()).and_then(|lock| lock.map_or(Ok(None), FileLock::mark)) {
                 Ok(Some(lock)) => return Ok(Some(Sandbox { id, scope: scope.to_owned(), lock: Some(lock) })),
                 Ok(None) => {}
                 Err(error) => {
-                    // Without locks two runs could meet in one namespace.
+                    // Without locks, two runs could share one namespace.
                     tracing::warn!(%error, dir = %dir.display(), "the runtime folder cannot be used: no sandbox is reused");
                     return Ok(None);
                 }
@@ -211,7 +212,7 @@ impl Sandboxes {
         Ok(None)
     }
 
-    /// Creates and starts one. With a scope, the next process can find it.
+    /// Creates and starts a sandbox. With a scope, the next process can find it.
     async fn create(&self, scope: Option<&str>) -> Result<(ContainerId, Option<FileLock>), EngineError> {
         let mut tries = 0;
         loop {
@@ -235,7 +236,7 @@ impl Sandboxes {
                 return Err(error);
             }
         };
-        // Locked before it runs: only running sandboxes are looked for.
+        // Lock it before it runs: other processes look only for running sandboxes.
         let lock = match (&self.runtime_dir, scope) {
             (Some(dir), Some(_)) => runtime_dir::try_lock(dir, id.as_str())
                 .and_then(|lock| lock.map_or(Ok(None), FileLock::mark))

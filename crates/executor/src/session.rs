@@ -1,7 +1,8 @@
-//! One session with an agent over one link: Hello, orders, checkout and acknowledgements one way, messages the other.
+//! Runs one session with an agent over one link: sends Hello, the plan, the checkout and acknowledgements, and receives
+//! messages.
 //!
-//! Reading, writing and watching the clock are three futures of one task. The first one that ends drops the others, wherever they
-//! are. What an [`Ending`] means for the job is decided by `follow`.
+//! Reading, writing and watching the clock are three futures of one task. The first one that ends drops the others,
+//! wherever they are. `follow` decides what an [`Ending`] means for the job.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::link::{LinkReader, LinkWriter};
 use crate::log_recorder::LogRecorder;
 use crate::request::{JobRequest, JobUpdate, Phase};
 
-/// Over the agent's own deadlines, before the container is killed.
+/// Time after the agent's own deadlines before the container is killed.
 pub(crate) const SLACK: Duration = Duration::from_secs(10);
 /// The agent's limit for `always()` steps after a cancel or the deadline (PROTOCOL.md).
 pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
@@ -28,42 +29,42 @@ pub(crate) const ALWAYS_LIMIT: Duration = Duration::from_secs(60);
 /// How a session ended.
 pub(crate) enum Ending {
     Finished(JobResult),
-    /// The stream ended; the container may run on or not.
+    /// The stream ended; the container may or may not run on.
     Disconnected,
-    /// The agent could not read what we wrote: something else wrote between.
+    /// The agent could not read what we wrote, because something else wrote in between.
     Rejected,
     /// Another client has taken over.
     Superseded,
-    /// The agent's bytes are no frames.
+    /// The agent's bytes are not frames.
     Garbage(String),
-    /// The agent is of another version of the protocol.
+    /// The agent uses another version of the protocol.
     Version(u32),
     Journal(io::Error),
     Checkout(io::Error),
-    /// The agent has the beginning of another checkout, and not its end.
+    /// The agent has the beginning of another checkout, but not its end.
     OtherCheckout,
-    /// The container has to be killed: why.
+    /// The container has to be killed, for this reason.
     Stuck(Stuck),
 }
 
-/// What the agent did not do.
+/// How the agent misbehaved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stuck {
     NoAnswer,
     IgnoresCancel,
     OverTime,
-    /// It went on printing.
+    /// The agent continued to print after the limit.
     LogTooLong,
 }
 
 /// What the agent has done in this session.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    /// Set once Ready has come.
+    /// Set once Ready has arrived.
     ready: Option<Ready>,
-    /// Steps that began or ended.
+    /// Number of steps that began or ended.
     steps: u64,
-    /// Nothing is read from the agent: what came has to be written first.
+    /// Reading is paused, because what has arrived has to be written first.
     paused: bool,
 }
 
@@ -92,12 +93,12 @@ pub(crate) struct Followed<'a> {
 pub(crate) struct Session {
     pub(crate) number: u32,
     pub(crate) nonce: [u8; 16],
-    /// The agent has never been spoken to: no need to ask what it has.
+    /// The agent has never been contacted, so it has nothing to report.
     pub(crate) fresh: bool,
 }
 
-/// Runs a session to its end, and returns whether the agent answered. Everything that came is in the journal, or on its way there
-/// in `recorder`.
+/// Runs a session to its end, and returns whether the agent answered. Everything that arrived is in the journal, or on
+/// its way there in `recorder`.
 pub(crate) async fn run_session(
     job: &Followed<'_>,
     recorder: &mut LogRecorder,
@@ -113,7 +114,7 @@ pub(crate) async fn run_session(
     }
     let (acked, acks) = watch::channel(last_seq);
     let (see, seen) = watch::channel(Seen::default());
-    // What has come is read before the clock: we may have been stopped for a while, and not the agent.
+    // Messages are read before the clock: this process may have been suspended for a while while the agent was not.
     let ending = tokio::select! {
         biased;
         ending = read(job, recorder, session, last_seq, reader, &acked, &see) => ending,
@@ -177,21 +178,21 @@ async fn read(
                 if recorder.is_over_limit() {
                     return Ending::Stuck(Stuck::LogTooLong);
                 }
-                // Whatever came, it shows that the agent lives.
+                // Any message shows that the agent lives.
                 see.send_modify(|seen| seen.paused = recorder.is_full());
             }
         }
     }
 }
 
-/// Acknowledges what is on disk and sends its updates. Returns the job's result if that is on disk.
+/// Acknowledges what is on disk and sends its updates. Returns the job's result if it is on disk.
 async fn acknowledge(job: &Followed<'_>, recorder: &mut LogRecorder, acked: &watch::Sender<u64>) -> Option<JobResult> {
     acked.send_if_modified(|seq| std::mem::replace(seq, recorder.last_seq()) != recorder.last_seq());
     recorder.send_updates(job.updates).await;
     recorder.finished().cloned()
 }
 
-/// Writes what came before the end of the session: the job's end may be among it.
+/// Writes what arrived before the end of the session, which may include the job's end.
 async fn flush_then(
     job: &Followed<'_>,
     recorder: &mut LogRecorder,
@@ -204,8 +205,8 @@ async fn flush_then(
     }
 }
 
-/// Writes until the end of the session; returns only if the checkout cannot be sent. A broken link is reported by the reader:
-/// the agent's last messages may be on their way.
+/// Writes until the end of the session; returns only if the checkout cannot be sent. The reader reports a broken link,
+/// because the agent's last messages may still be on their way.
 async fn write(
     job: &Followed<'_>,
     session: Session,
@@ -226,7 +227,7 @@ async fn write(
     if let Err(error) = planned {
         return Ending::Checkout(io::Error::other(error));
     }
-    // Half a frame may be left of the session before on the same link: the marker ends it.
+    // An earlier session may have left half a frame on the same link; the marker ends it.
     writer.buffer.clear();
     writer.buffer.extend_from_slice(&frames);
     if writer.flush().await.is_err() {
@@ -238,7 +239,7 @@ async fn write(
     } else {
         let ready = seen.wait_for(|seen| seen.ready.is_some()).await.ok().and_then(|seen| seen.ready);
         let Some(ready) = ready else { return std::future::pending().await };
-        // The process that started it may have died before it could report that.
+        // The process that started it may have died before it could report this.
         let _ = job.updates.send(JobUpdate::Phase(Phase::Running)).await;
         if ready.checkout_whole {
             checkout.finish();
@@ -285,7 +286,7 @@ pub(crate) async fn send(writer: &mut LinkWriter, session: Session, message: &To
 
 /// Returns when the agent has missed one of the deadlines that it should keep by itself.
 async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadline: Instant) -> Stuck {
-    // The value is locked while it is borrowed: the borrow ends before anything is awaited.
+    // A borrow locks the value, so it ends before anything is awaited.
     let answered = async { seen.wait_for(|seen| seen.ready.is_some()).await.map(drop) };
     if tokio::time::timeout(job.agent_patience, answered).await.is_err() {
         return Stuck::NoAnswer;
@@ -302,13 +303,14 @@ async fn watch_clock(job: &Followed<'_>, mut seen: watch::Receiver<Seen>, deadli
             progressed(&mut seen, ALWAYS_LIMIT + grace * 2 + SLACK, |_| false).await;
         }
     };
-    // An agent that goes on printing gets no longer than any other.
+    // An agent that continues to print gets no more time than any other.
     let _ = tokio::time::timeout_at(deadline, patience).await;
     Stuck::IgnoresCancel
 }
 
-/// Waits until `wanted` holds; gives up when nothing has come for `patience`. What is waited for may stand behind a spool full of
-/// output, and that behind a full disk of ours: the time in which we do not read does not count.
+/// Waits until `wanted` is true; gives up if nothing has arrived for `patience`. The awaited message may be behind a
+/// spool full of output, and the spool may wait for a full disk of ours, so the time in which we do not read does not
+/// count.
 async fn progressed(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted: impl Fn(&Seen) -> bool) -> bool {
     loop {
         let now = *seen.borrow_and_update();
@@ -324,13 +326,13 @@ async fn progressed(seen: &mut watch::Receiver<Seen>, patience: Duration, wanted
     }
 }
 
-/// A session's number, higher than any that is known and any that an earlier process may have used.
+/// Returns a session number that is higher than any known one and any that an earlier process may have used.
 pub(crate) fn next_number(last: u32) -> u32 {
     let seconds = longshore_core::Timestamp::now().as_millis() / 1000;
     last.saturating_add(1).max(u32::try_from(seconds).unwrap_or(0))
 }
 
-/// Reports the session's number, which is remembered for whoever adopts the job.
+/// Reports the session's number. It is stored for a process that adopts the job.
 pub(crate) async fn announce(job: &Followed<'_>, number: u32) {
     let _ = job.updates.send(JobUpdate::Session(number)).await;
 }

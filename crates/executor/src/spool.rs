@@ -12,24 +12,24 @@ use crate::error::EngineError;
 use crate::log_recorder::LogRecorder;
 use crate::names::ContainerId;
 
-/// Why a spool is not all in the journal.
+/// Why a spool is not completely in the journal.
 pub(crate) enum Unreadable {
     Journal(io::Error),
-    /// There is none: no such folder, or no container any more.
+    /// There is no spool: the folder or the container does not exist.
     NoSpool(String),
-    /// The rest of it is not to be trusted. What came before is in the journal.
+    /// The rest of it cannot be trusted. Everything before is in the journal.
     Spool(String),
-    /// The engine did not give all of it, and may do so when it is asked again. What came before is in the journal.
+    /// The engine did not deliver all of it, and may do so on another try. Everything before is in the journal.
     Passing(EngineError),
 }
 
-/// Bytes that are read of a spool. The agent holds steps up at 1 GiB; what is longer, a job has made.
+/// Limit for the bytes read from a spool. The agent holds up steps at 1 GiB, so a job has made a longer one.
 const MAX_SPOOL: u64 = 2 << 30;
-/// How long the engine may send nothing of it.
+/// How long the engine may send no byte of it.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// Writes everything of the spool that the journal does not have, and everything else that waits in `recorder`. May be called
-/// again: it goes on after what the journal has by then.
+/// Writes everything of the spool that the journal does not have, and everything else that waits in `recorder`. May be
+/// called again: it continues after what the journal has by then.
 pub(crate) async fn read(
     engine: &dyn Engine,
     container: &ContainerId,
@@ -39,7 +39,7 @@ pub(crate) async fn read(
     let read = record_all(engine, container, recorder).await;
     recorder.flush().await.map_err(Unreadable::Journal)?;
     match read {
-        // The job's end was read before the fault.
+        // The job's end was read before the error.
         Err(Unreadable::Spool(_) | Unreadable::NoSpool(_) | Unreadable::Passing(_))
             if recorder.finished().is_some() =>
         {
@@ -65,7 +65,7 @@ async fn record_all(
                     None => return Ok(()),
                     Some(Err(error)) => return Err(unreadable(error)),
                     Some(Ok(SpoolPiece::File { name, length, plain })) => {
-                        // Only the agent writes there: a job that has got in must not make us read without end.
+                        // Only the agent writes there; a job that got in must not make us read without end.
                         if !plain || segment_first_seq(&name).is_none() {
                             return Err(Unreadable::Spool("there are files in it that are no part of it".to_owned()));
                         }

@@ -1,10 +1,10 @@
-//! Counts the jobs that are being started, so that background work can keep out of their way.
+//! Counts the jobs that are being started, so that background work can wait for them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// How many jobs are being started at the moment.
+/// The number of jobs that are being started.
 #[derive(Default)]
 pub(crate) struct Starts {
     count: AtomicUsize,
@@ -18,7 +18,7 @@ impl Starts {
         StartGuard(self)
     }
 
-    /// Returns when no start is under way.
+    /// Returns when no start is in progress.
     pub(crate) async fn none(&self) {
         loop {
             let notified = self.none.notified();
@@ -30,7 +30,7 @@ impl Starts {
     }
 }
 
-/// A start that is under way.
+/// A start in progress.
 pub(crate) struct StartGuard<'a>(&'a Starts);
 
 impl Drop for StartGuard<'_> {

@@ -1,7 +1,7 @@
-//! Waits for an engine that went away: restarted, hanging, its socket gone for a while.
+//! Waits for an engine that went away: it restarts, hangs, or its socket is missing for a while.
 //!
-//! Jobs run on without it. A question is asked again, with longer pauses, until the engine answers or the patience of
-//! [`ExecutorOptions`](crate::ExecutorOptions) is over.
+//! Jobs run on without it. A call is repeated, with longer pauses, until the engine answers or the patience of
+//! [`ExecutorOptions`](crate::ExecutorOptions) is used up.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use crate::error::EngineError;
 use crate::log_recorder::{LogRecorder, journal_failed};
 
-/// Between two tries.
+/// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// When the job's log says that it waits.
+/// How long a wait lasts before the job's log mentions it.
 const NOTED_AFTER: Duration = Duration::from_secs(1);
 
-/// Asks until the engine answers, with yes or no.
+/// Repeats a call until the engine answers it, with a result or a refusal.
 pub(crate) async fn ask_until_answered<T, F>(
     patience: Duration,
     recorder: &mut LogRecorder,
@@ -38,7 +38,7 @@ where
     }
 }
 
-/// One wait, however many tries it has.
+/// One wait, over all its tries.
 pub(crate) struct Wait {
     begun: Instant,
     patience: Duration,
@@ -55,7 +55,7 @@ impl Wait {
     /// Pauses before the next try.
     ///
     /// # Errors
-    /// The engine's, once the patience is over.
+    /// The engine's error, once the patience is used up.
     pub(crate) async fn pause(&mut self, recorder: &mut LogRecorder, error: EngineError) -> Result<(), EngineError> {
         let waited = self.begun.elapsed();
         if waited >= self.patience {
@@ -64,7 +64,7 @@ impl Wait {
         if !self.noted && waited >= NOTED_AFTER {
             self.noted = true;
             recorder.note(&format!("waiting for the engine: {error}"));
-            // At once: people look at the log to see why nothing happens.
+            // Flush at once: people look at the log to see why nothing happens.
             recorder.flush().await.map_err(journal_failed)?;
         }
         tokio::time::sleep(self.pauses.next().unwrap_or(LONGEST_PAUSE)).await;

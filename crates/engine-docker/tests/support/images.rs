@@ -11,10 +11,10 @@ pub const BUSYBOX: &str = "longshore-test/busybox:latest";
 pub const BUSYBOX_USER: &str = "longshore-test/busybox-user:latest";
 pub const NO_SHELL: &str = "longshore-test/no-shell:latest";
 
-/// Tests of one process make them once.
+/// The tests of one process create the images once.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// Makes those that are not there.
+/// Creates the images that are missing.
 pub async fn ensure(docker: &Docker) {
     let _turn = ONE_AT_A_TIME.lock().await;
     for (image, changes) in [(BUSYBOX, Vec::new()), (BUSYBOX_USER, vec!["USER app".to_owned()])] {
@@ -27,7 +27,7 @@ pub async fn ensure(docker: &Docker) {
     }
 }
 
-/// Imports a tar as an image. Named by a call of its own: Podman takes no tag with an import.
+/// Imports a tar as an image. The image is tagged by a separate call, because Podman takes no tag with an import.
 pub async fn import(docker: &Docker, image: &str, tar: Vec<u8>, changes: Vec<String>) {
     let (repo, tag) = image.rsplit_once(':').unwrap();
     let options = CreateImageOptions { from_src: Some("-".to_owned()), changes, ..CreateImageOptions::default() };

@@ -1,5 +1,5 @@
-//! The world of these tests: a real engine, test images made without a registry, an instance of their own that must be
-//! gone without a trace at the end.
+//! The environment of these tests: a real engine, test images made without a registry, and an instance of their own
+//! that must leave nothing behind.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod images;
@@ -51,7 +51,7 @@ pub struct World {
     pub docker: Docker,
     pub instance: Instance,
     ended: bool,
-    /// Shared by all worlds; whoever gets it alone takes the agent away too.
+    /// Shared by all worlds; the last one, which gets it exclusively, removes the agent too.
     lock: File,
 }
 
@@ -73,12 +73,12 @@ impl World {
         Self { engine, docker, instance, ended: false, lock }
     }
 
-    /// For another engine of the same instance, through another socket.
+    /// Options for another connection to the same instance, through another socket.
     pub fn options(&self, docker_host: String) -> Options {
         options(docker_host, &self.instance)
     }
 
-    /// Runs a job to its end and gives what it left.
+    /// Runs a job to its end and returns what it left.
     pub async fn run(&self, request: JobRequest) -> Ran {
         let (ran, _) = self.run_until(request, CancellationToken::new()).await;
         ran
@@ -94,7 +94,7 @@ impl World {
         (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
     }
 
-    /// Everything is removed, and that is checked.
+    /// Removes everything, and checks that nothing is left.
     pub async fn end(mut self) {
         self.engine.shutdown(true).await;
         let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
@@ -121,7 +121,7 @@ impl World {
     }
 }
 
-/// What an executor on Docker is told: the executor's own options, and the engine's beside them.
+/// The options of an executor on Docker: those of the executor, and those of the engine.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub docker_host: String,
@@ -139,7 +139,7 @@ fn options(docker_host: String, instance: &Instance) -> Options {
         sandbox_idle: None,
         executor: ExecutorOptions {
             sandboxes_ready: 0,
-            // No registry is there to come back.
+            // No registry will come back, so do not wait for one.
             pull_patience: Duration::ZERO,
             ..ExecutorOptions::default()
         },
@@ -182,7 +182,7 @@ impl Drop for World {
         if self.ended {
             return;
         }
-        // A failed test: the engine is left as it was all the same.
+        // The test failed; clean up the engine anyway.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -192,7 +192,7 @@ impl Drop for World {
     }
 }
 
-/// What a job left.
+/// The result of a job.
 pub struct Ran {
     pub outcome: Outcome,
     pub journal: MemoryJournal,
@@ -243,12 +243,12 @@ pub fn step(name: &str, run: &str) -> StepPlan {
     StepPlan { name: name.to_owned(), run: Some(run.into()), shell: "sh".to_owned(), ..StepPlan::default() }
 }
 
-/// A journal that nobody looks into.
+/// Boxes a journal.
 pub fn boxed(journal: &MemoryJournal) -> Box<dyn Journal> {
     Box::new(journal.clone())
 }
 
-/// Waits until `condition` holds; panics after half a minute.
+/// Waits until `condition` is true; panics after half a minute.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(30);
     while !condition().await {
@@ -257,7 +257,7 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Runs it until it says "up", then kills its container as somebody at the host would.
+/// Runs the job until it prints "up", then kills its container from outside, as somebody on the host would.
 pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, MemoryJournal) {
     let name = request.attempt_id().container_name().to_string();
     let journal = MemoryJournal::default();
@@ -273,12 +273,12 @@ pub async fn run_and_kill(world: &World, request: JobRequest) -> (Outcome, Memor
     (outcome, journal)
 }
 
-/// Runs until the log says `until`, then drops the driver as a dying server would.
+/// Runs the job until the log contains `until`, then drops the future, like a dying server.
 pub async fn run_and_die(world: &World, request: &JobRequest, journal: &MemoryJournal, until: &str) {
     run_until(world, request, boxed(journal), async || journal.stdout_text().contains(until)).await;
 }
 
-/// As [`run_and_die`], until something holds.
+/// Like [`run_and_die`], until a condition is true.
 pub async fn run_until(
     world: &World,
     request: &JobRequest,
@@ -293,7 +293,7 @@ pub async fn run_until(
     }
 }
 
-/// Adopts as a server's start does, with nothing known but the request and the log.
+/// Adopts the job as a server does at its start, with nothing known but the request and the log.
 pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
     world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
     let (sender, mut receiver) = mpsc::channel(64);

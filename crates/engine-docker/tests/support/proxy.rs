@@ -1,5 +1,5 @@
-//! A proxy on a unix socket before the engine's: counts calls, and can cut every connection. bollard opens one connection for
-//! each call, so a connection is a call; its first line is kept.
+//! A proxy on a unix socket in front of the engine's. It counts calls, and can cut every connection. bollard opens one
+//! connection for each call, so a connection is a call; the proxy keeps its first line.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,36 +22,36 @@ pub struct Proxy {
     _dir: tempfile::TempDir,
 }
 
-/// Where in a call the proxy holds still.
+/// The moment of a call at which the proxy stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The engine never hears of it.
+    /// Before the engine receives it.
     BeforeTheEngine,
-    /// The engine has done it, and whoever asked never hears that.
+    /// After the engine has done it, and before the client gets the answer.
     BeforeTheAnswer,
-    /// Whoever asked has had that much of the answer.
+    /// After the client has received this many bytes of the answer.
     InTheAnswer(u64),
 }
 
-/// Method and target of each.
+/// Method and target of each call.
 type Calls = Arc<Mutex<Vec<(String, String)>>>;
 
-/// What is put in place of what, in every call.
+/// Pairs of texts: each occurrence of the first is replaced by the second, in every call.
 type Rewriting = Arc<Mutex<Vec<(String, String)>>>;
 
-/// The call to hold, where, and whom to tell.
+/// The call to stop, the moment, and whom to notify.
 type Stopping = Arc<Mutex<Option<Stop>>>;
 
 struct Stop {
     call: String,
-    /// So many of them pass first.
+    /// How many matching calls pass first.
     passing: usize,
     moment: Moment,
     stopped: oneshot::Sender<()>,
 }
 
 impl Proxy {
-    /// Before the engine at `host` (`unix://…`).
+    /// Starts a proxy in front of the engine at `host` (`unix://…`).
     pub fn before(host: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("docker.sock");
@@ -91,38 +91,39 @@ impl Proxy {
         format!("unix://{}", self.path.display())
     }
 
-    /// Request lines since the last time, without version and query.
+    /// Returns the request lines since the last call of this, without version and query.
     pub fn take_calls(&self) -> Vec<String> {
         let calls = self.take_targets().into_iter();
         calls.map(|(method, target)| format!("{method} {}", path_of(&target))).collect()
     }
 
-    /// Methods and targets since the last time, as they went over the wire.
+    /// Returns methods and targets since the last call of this, as sent.
     pub fn take_targets(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 
-    /// Puts `to` in place of `from`, which is as long, in the first 4 KiB of every call, and of every answer to a question.
+    /// Replaces `from` with `to`, which has the same length, in the first 4 KiB of every call and of every answer to a
+    /// GET.
     pub fn rewrite(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
         self.rewriting.lock().unwrap().push((from.to_owned(), to.to_owned()));
     }
 
-    /// Ends every connection there is.
+    /// Closes every open connection.
     pub fn cut(&self) {
         let mut cut = self.cut.lock().unwrap();
         cut.cancel();
         *cut = CancellationToken::new();
     }
 
-    /// Every connection there is stays open, and carries nothing any more.
+    /// Keeps every open connection open, without carrying anything any more.
     pub fn hang(&self) {
         let mut hung = self.hung.lock().unwrap();
         hung.cancel();
         *hung = CancellationToken::new();
     }
 
-    /// Holds the call whose path ends so after `passing` others, and says when.
+    /// Stops the call whose path has this end, after `passing` others, and notifies the caller.
     pub fn stop_at(&self, call: &str, passing: usize, moment: Moment) -> impl Future<Output = ()> + use<> {
         let (stopped, told) = oneshot::channel();
         *self.stopping.lock().unwrap() = Some(Stop { call: call.to_owned(), passing, moment, stopped });

@@ -1,4 +1,4 @@
-//! A job outlives the process that started it, whatever state its container is in.
+//! A job outlives the process that started it, in every state of its container.
 
 use longshore_agent_protocol::JobResult;
 use longshore_core::{ErrorKind, Outcome};
@@ -39,7 +39,7 @@ async fn a_job_that_ended_while_nobody_was_there_is_read_from_its_spool() {
     agent.print("unheard");
     agent.finish(JobResult::Failure { step: 0, exit_code: 7, out_of_memory: false });
     until("the container ends", || agent.exit_code().is_some()).await;
-    // The engine breaks off once, and is asked again.
+    // The engine interrupts the read once, and is asked again.
     world.engine.fail(Verb::ReadSpool, away());
     let outcome = world.adopt(&request, &journal).await;
     assert!(matches!(outcome, Outcome::Failure { exit_code: 7, .. }), "{outcome:?}");
@@ -88,7 +88,7 @@ async fn a_job_that_had_begun_is_lost_with_its_container_and_never_run_twice() {
     world.engine.lose_container(request.attempt_id());
     let outcome = world.adopt(&request, &journal).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
-    // Nor one of which only the database knows that it had begun.
+    // The same if only the database knows that the job had begun.
     let (updates, _told) = mpsc::channel(64);
     let known = AdoptRequest { job: job(), session: 3, began: true };
     let outcome =
@@ -161,7 +161,7 @@ async fn an_answer_that_cannot_be_understood_is_not_waited_for() {
     let outcome = world.adopt(&job(), &MemoryJournal::default()).await;
     assert!(matches!(&outcome, Outcome::Error { message, .. } if message.contains("no JSON")), "{outcome:?}");
     assert_eq!(begun.elapsed(), std::time::Duration::ZERO);
-    // What passes is.
+    // A passing refusal is retried.
     world.engine.fail(Verb::Find, refused(Refusal::Failed));
     assert_eq!(world.adopt(&job(), &MemoryJournal::default()).await, Outcome::Success);
     world.swept().await;

@@ -1,4 +1,4 @@
-//! An agent in memory: a task that speaks the protocol and does what its script says instead of a job's steps.
+//! An agent in memory: a task that speaks the protocol and follows a script instead of running a job's steps.
 
 use std::io;
 use std::pin::Pin;
@@ -25,15 +25,15 @@ pub enum Script {
     Succeeds,
     /// Prints `up`, and then what it is told to; ends when it is told to, or canceled.
     Waits,
-    /// As `Waits`, and goes on when it is canceled.
+    /// Like `Waits`, but continues when it is canceled.
     IgnoresCancel,
     /// Never answers.
     Silent,
-    /// Ends at once with this code, without a word.
+    /// Exits at once with this code, without output.
     Crashes(i64),
 }
 
-/// What the agent's task hears.
+/// What the agent's task receives.
 enum Input {
     Bytes(Bytes),
     Print(String),
@@ -64,7 +64,7 @@ impl Agent {
         agent
     }
 
-    /// A new link.
+    /// Opens another link.
     pub fn link(&self) -> Link {
         let (output, arriving) = mpsc::unbounded_channel();
         if self.exit_code().is_none() {
@@ -86,7 +86,7 @@ impl Agent {
         let _ = self.inputs.send(Input::Finish(result));
     }
 
-    /// Its container ends now.
+    /// Ends its container now.
     pub fn end(&self, code: i64) {
         self.exit_code.lock().unwrap().get_or_insert(code);
         self.cut_links();
@@ -121,7 +121,7 @@ struct Task {
     next_seq: u64,
     session: u32,
     planned: bool,
-    /// The number of the job's end.
+    /// The sequence number of the job's end.
     over: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! An engine in memory: containers are entries of a map, agents are tasks. What goes wrong is ordered by the test, call by call.
+//! An engine in memory: containers are entries of a map, agents are tasks. Tests order each fault, call by call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -37,14 +37,14 @@ pub enum Verb {
     RenewAgent,
 }
 
-/// What happens to a call.
+/// What a test orders for a call.
 #[derive(Debug, Clone)]
 enum Order {
-    /// It is refused.
+    /// The call is refused.
     Fail(EngineError),
-    /// It is done, and its answer is lost.
+    /// The call is done, but its answer is lost.
     Lose(EngineError),
-    /// It never ends.
+    /// The call never returns.
     Hang,
 }
 
@@ -109,27 +109,27 @@ impl MemoryEngine {
         self.state().images.remove(name);
     }
 
-    /// The next call of this verb is refused.
+    /// Refuses the next call of this verb.
     pub fn fail(&self, verb: Verb, error: EngineError) {
         self.state().orders.push_back((verb, Order::Fail(error)));
     }
 
-    /// The next call of this verb is done, and its answer is lost.
+    /// Carries out the next call of this verb, but loses its answer.
     pub fn lose(&self, verb: Verb, error: EngineError) {
         self.state().orders.push_back((verb, Order::Lose(error)));
     }
 
-    /// The next call of this verb never ends.
+    /// Lets the next call of this verb hang for ever.
     pub fn hang(&self, verb: Verb) {
         self.state().orders.push_back((verb, Order::Hang));
     }
 
-    /// Every call fails until it is back. Links that are open stay so.
+    /// Lets every call fail while the engine is away. Open links stay open.
     pub fn away(&self, away: bool) {
         self.state().away = away;
     }
 
-    /// What the agents of the next containers do; without, they run every step and succeed.
+    /// Sets what the agents of the next containers do; by default they run every step and succeed.
     pub fn script(&self, script: Script) {
         self.state().scripts.push_back(script);
     }
@@ -138,7 +138,7 @@ impl MemoryEngine {
         self.state().calls.iter().filter(|call| **call == verb).count()
     }
 
-    /// Waits until this verb has been called so often.
+    /// Waits until this verb has been called this many times.
     pub async fn called(&self, verb: Verb, times: usize) {
         loop {
             let called = self.0.called.notified();
@@ -149,7 +149,7 @@ impl MemoryEngine {
         }
     }
 
-    /// The agent of the attempt's container.
+    /// Returns the agent of the attempt's container.
     pub fn agent(&self, attempt: AttemptId) -> Agent {
         let state = self.state();
         let container = state.containers.values().find(|container| container.attempt == attempt);
@@ -176,14 +176,14 @@ impl MemoryEngine {
         self.state().containers.retain(|_, container| container.attempt != attempt);
     }
 
-    /// What of jobs is there.
+    /// Lists what is left of jobs.
     pub fn left(&self) -> Vec<String> {
         let state = self.state();
         let containers = state.containers.keys().map(ToString::to_string);
         containers.chain(state.spools.keys().cloned()).chain(state.sandboxes.keys().map(ToString::to_string)).collect()
     }
 
-    /// Notes the call, and returns what it does.
+    /// Records the call, and returns its result.
     fn call<T: Send + 'static>(
         &self,
         verb: Verb,

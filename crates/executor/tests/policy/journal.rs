@@ -54,7 +54,7 @@ impl Journal for MemoryJournal {
 }
 
 impl MemoryJournal {
-    /// Opened again, as by the next process.
+    /// Opens it again, like the next process.
     pub fn reopen(&self) {
         self.inner.lock().unwrap().closed = false;
     }
@@ -111,7 +111,7 @@ impl MemoryJournal {
 }
 
 impl MemoryJournal {
-    /// Becomes what `other` holds now.
+    /// Takes over the current content of `other`.
     pub fn copy_of(&self, other: &Self) {
         let other = other.inner.lock().unwrap();
         let mut inner = self.inner.lock().unwrap();

@@ -1,4 +1,5 @@
-//! The policy of running jobs, on an engine in memory whose clock costs no time. The same on real engines: `engine-docker`'s tests.
+//! The policy of running jobs, on an engine in memory with a clock that costs no time. The tests of `engine-docker`
+//! cover real engines.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 #![allow(unreachable_pub, reason = "each file uses its part")]
 

@@ -1,4 +1,4 @@
-//! How long an engine and an agent are waited for, and what becomes of a job that is given up.
+//! How long the executor waits for an engine and an agent, and what happens to a job that is given up.
 
 use std::io;
 use std::time::Duration;

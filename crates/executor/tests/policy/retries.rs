@@ -1,4 +1,4 @@
-//! What goes wrong at a start decides what is done before the next try.
+//! The kind of an error at a start decides what is done before the next try.
 
 use longshore_core::{ErrorKind, Outcome};
 use longshore_executor::{EngineError, PullPolicy, Refusal};
@@ -39,13 +39,13 @@ async fn an_image_that_is_gone_is_looked_up_again_and_pulled() {
     world.engine.fail(Verb::Create, EngineError::ImageGone(gone("image")));
     let (outcome, _) = world.run(request.clone()).await;
     assert_eq!((outcome, world.engine.calls(Verb::Image)), (Outcome::Success, 2));
-    // The build's next job gets what the first one got, although the tag is gone.
+    // The build's next job gets the same image as the first, although the tag is gone.
     world.engine.untag("busybox");
     let mut next = job();
     next.build = request.build;
     assert_eq!(world.run(next).await.0, Outcome::Success);
     assert_eq!((world.engine.calls(Verb::Image), world.engine.calls(Verb::Pull)), (2, 0));
-    // Another build's is pulled.
+    // Another build pulls the image.
     assert_eq!(world.run(job()).await.0, Outcome::Success);
     assert_eq!(world.engine.calls(Verb::Pull), 1);
     world.end().await;
@@ -67,7 +67,7 @@ async fn a_pull_is_tried_again_while_its_registry_is_down_and_not_for_ever() {
     let (outcome, _) = world.run(job()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::PullFailed, .. }), "{outcome:?}");
     assert!((10..=20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    // With the image there, nobody waits.
+    // If the image is there, nobody waits.
     world.engine.tag("busybox", "1");
     let mut always = job();
     always.pull = PullPolicy::Always;
@@ -96,7 +96,7 @@ async fn an_earlier_container_of_the_attempt_makes_way_with_its_spool() {
     world.engine.script(Script::Waits);
     let request = job();
     world.run_and_die(&request).await;
-    // As from a database that is older than the run.
+    // As if the database were older than the run.
     let (outcome, journal) = world.run(request).await;
     assert_eq!((outcome, journal.stdout_text().as_str()), (Outcome::Success, "done\n"));
     world.end().await;
@@ -125,13 +125,13 @@ async fn an_agent_that_does_not_run_is_brought_again_once_until_one_has_run() {
     world.engine.script(Script::Crashes(139));
     assert_eq!(world.run(job()).await.0, Outcome::Success);
     assert_eq!(world.engine.calls(Verb::RenewAgent), 1);
-    // One has run since: it is brought again. Two in a row are the program's own fault.
+    // One has run since, so it is delivered again. Two crashes in a row are the program's own fault.
     world.engine.script(Script::Crashes(139));
     world.engine.script(Script::Crashes(139));
     let (outcome, _) = world.run(job()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::AgentFailed, .. }), "{outcome:?}");
     assert_eq!(world.engine.calls(Verb::RenewAgent), 2);
-    // The same when the engine does not start it.
+    // The same if the engine does not start it.
     world.engine.fail(Verb::Start, EngineError::AgentFailed("permission denied".to_owned()));
     let (outcome, _) = world.run(job()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::AgentFailed, .. }), "{outcome:?}");

@@ -1,4 +1,4 @@
-//! Who gets which sandbox, and which are removed.
+//! Which job gets which sandbox, and which sandboxes are removed.
 
 use std::collections::BTreeSet;
 

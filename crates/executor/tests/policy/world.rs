@@ -1,4 +1,4 @@
-//! One engine in memory, and executors on it: each is what a process would be.
+//! One engine in memory with several executors on it, each like a process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,13 +61,13 @@ impl World {
         adopt(&self.next_process(), request, journal, CancellationToken::new()).await
     }
 
-    /// Everything of jobs is removed in the end, by whoever ran them.
+    /// Shuts down, and checks that everything of jobs is removed, whoever ran them.
     pub async fn end(self) {
         self.executor.shutdown(true).await;
         self.swept().await;
     }
 
-    /// As [`World::end`], for a process that died: what it had idle is swept.
+    /// Like [`World::end`], for a process that died: sweeps what it had idle.
     pub async fn swept(self) {
         let next = self.next_process();
         next.settled().await;

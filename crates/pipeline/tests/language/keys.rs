@@ -1,4 +1,5 @@
-//! The keys of jobs and steps, word by word: what each says stands in the plan. What a plan does is tested on the engine.
+//! The keys of jobs and steps, one by one: the plan contains the value of each. The engine's tests check what a plan
+//! does.
 
 use longshore_core::{
     JobPlan, Severity,
@@ -14,7 +15,7 @@ fn texts(list: &[longshore_core::Template]) -> Vec<String> {
     list.iter().map(longshore_core::Template::shown).collect()
 }
 
-/// A key that is added to the language and not to these tests is noticed.
+/// Fails if a key is added to the language and not to these tests.
 #[test]
 fn no_key_of_the_language_is_without_a_test_that_writes_it() {
     fn collect(schema: &serde_json::Value, keys: &mut Vec<String>) {
@@ -368,7 +369,8 @@ jobs:
         let found = check(text, &[("ci/t.yml", template)]).diagnostics;
         found.into_iter().map(|one| (one.file, one.code, one.message)).collect::<Vec<_>>()
     };
-    // What is wrong in it is shown there, with who uses it; it uses no other; its path stays in the repository.
+    // Findings point into the template and name the job that uses it; a template uses no other; its path stays in the
+    // repository.
     let one = found("jobs: { a: { use: ./ci/t.yml } }", "job: { image: x, imgae: y, steps: [{ run: a }] }");
     assert_eq!((one[0].0.as_str(), one[0].1.as_str()), ("ci/t.yml", "LS012"));
     assert!(one[0].2.contains("`a`"), "{one:?}");

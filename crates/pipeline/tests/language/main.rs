@@ -1,5 +1,5 @@
-//! What the keys of the language promise, each by a test of that name. What files look like when they are wrong stands in
-//! `pipelines-examples/`.
+//! The guarantees of the language's keys, each in a test named after it. `pipelines-examples/` shows what is reported
+//! for wrong files.
 
 mod keys;
 mod places;
@@ -62,7 +62,7 @@ fn check(text: &str, templates: &[(&str, &str)]) -> Checked {
     pipeline::check(&[SourceFile::new(".longshore.yml", text)], &templates.collect::<TemplateFiles>())
 }
 
-/// A file without a finding, but for what this version cannot run yet.
+/// Checks a file that has no findings, except for what this version cannot run yet.
 fn sound(text: &str) -> Checked {
     let checked = check(text, &[]);
     let others: Vec<Diagnostic> = checked.diagnostics.iter().filter(|found| found.code != "LS058").cloned().collect();
@@ -85,7 +85,7 @@ fn job(text: &str, event: &Event) -> JobPlan {
     built(sound(text).plan(event, &facts())).jobs.remove(0)
 }
 
-/// One job that does nothing, started by `on`.
+/// A minimal job, started by `on`.
 fn started_by(on: &str) -> String {
     format!("on: {on}\njobs: {{ a: {{ image: x, steps: [{{ run: a }}] }} }}\n")
 }
@@ -111,7 +111,7 @@ fn filters_of_paths_look_at_what_was_changed() {
     let both = "{ pull-request: { paths: ['src/**'], paths-ignore: ['**.md'] } }";
     assert!(!starts(both, &pull_request("main", "opened"), Some(&["src/a.md", "b.rs"])));
     assert!(starts(both, &pull_request("main", "opened"), Some(&["src/b.rs"])));
-    // Not known, and a tag, which changes nothing: better once too often.
+    // Unknown changes, and a tag, which changes no file: better to run once too often.
     assert!(starts(only, &push("main"), None));
     let tag = Event { name: EventName::Tag, git_ref: "refs/tags/v1".to_owned(), ..push("x") };
     assert!(starts(only, &tag, Some(&["docs/x"])));

@@ -1,4 +1,5 @@
-//! Every value of every context at every place of a file: where `lint` takes it, it is there when its turn comes.
+//! Every value of every context at every place of a file: where `lint` accepts it, it is available when the place is
+//! filled in.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use longshore_pipeline::{Planned, RepoFacts};
 
 use super::{built, check, pull_request, push};
 
-/// All that expressions may name; each has a value for one of the events.
+/// All names that expressions can use; each has a value for one of the events.
 const MEMBERS: &[&str] = &[
     "event.name",
     "event.ref",
@@ -56,7 +57,7 @@ const MEMBERS: &[&str] = &[
     "steps.s.outputs.o",
 ];
 
-/// Where a text stands, and how it is found in the plan; `@` is where it is written.
+/// The places of texts; `@` marks the text.
 const PLACES: &[(&str, &str)] = &[
     ("pipeline env", "env: { AT: '@' }"),
     ("concurrency", "concurrency: 'x-@'"),
@@ -115,7 +116,7 @@ fn event(member: &str) -> Event {
             }),
             ..push("main")
         },
-        // Numbers and words that fit wherever the file takes them.
+        // Numbers and words that are valid at every place.
         _ => Event {
             before: Some("0".repeat(40)),
             url: Some("https://forge.example/team/app/pulls/7".to_owned()),
@@ -124,7 +125,7 @@ fn event(member: &str) -> Event {
     }
 }
 
-/// What is known when a job starts, or between its steps.
+/// The values that are known when a job starts, or between its steps.
 struct Known {
     contexts: BTreeMap<String, Value>,
 }
@@ -152,7 +153,7 @@ fn ends() -> [NeedEnd; 1] {
     }]
 }
 
-/// As the server has it when the job starts.
+/// The values that the server has when the job starts.
 fn of_server(plan: &JobPlan) -> Known {
     let mut contexts = plan.known.clone();
     contexts.insert("build".to_owned(), build());
@@ -161,7 +162,7 @@ fn of_server(plan: &JobPlan) -> Known {
     Known { contexts }
 }
 
-/// As the agent has it between steps.
+/// The values that the agent has between steps.
 fn of_agent(plan: &JobPlan) -> Known {
     let mut known = of_server(plan);
     let env: Vec<(String, Value)> = plan
@@ -193,7 +194,7 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
     for (place, _) in PLACES {
         for member in MEMBERS {
             if *member == "env.STEP" && !matches!(*place, "run" | "working-directory") {
-                // Whatever name `env` is asked for in a step, an image may have it; a step's own are its script's.
+                // In a step, an image may define any name of `env`; the step's own variables are those of its script.
                 continue;
             }
             let is_condition = matches!(*place, "if" | "step if" | "continue-on-error");
@@ -262,7 +263,7 @@ fn what_lint_takes_at_a_place_is_there_at_that_place() {
             );
         }
     }
-    // Something is taken everywhere, and what is known at the start of a job in its condition.
+    // Every place accepts something, and a job's condition accepts what is known at the start of the job.
     assert_eq!(taken.len(), PLACES.len());
     for member in
         ["build.url", "build.number", "needs.before.outputs.v", "repo.name", "event.title", "matrix.m", "inputs.level"]

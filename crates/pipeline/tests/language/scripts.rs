@@ -1,11 +1,12 @@
-//! What becomes a part of a script: what the files of the commit say, and what is closed. Everything else is refused, whatever way it takes.
+//! What may become part of a script: what the commit's files say, and values from closed sets. Everything else is
+//! refused, on every path that it can take.
 
 use longshore_core::{Event, JobPlan};
 use longshore_pipeline::Planned;
 
 use super::{built, by_hand, check, facts, push, sound};
 
-/// A job with these keys, in a pipeline whose `manual` has an input of each type, behind a job with outputs.
+/// A job with these keys, in a pipeline whose `manual` has an input of each type, after a job with outputs.
 fn pipeline(keys: &str) -> String {
     format!(
         "on:
@@ -29,7 +30,7 @@ fn codes(text: &str, templates: &[(&str, &str)]) -> Vec<String> {
     found.into_iter().map(|found| found.code).filter(|code| code != "LS058" && code != "LS054").collect()
 }
 
-/// A script with this in it, and what a step before it is called by.
+/// A pipeline whose last step has this expression in its script; the step before it has the id `s`.
 fn script(expression: &str) -> String {
     let quoted = expression.replace('\'', "''");
     pipeline(&format!(
@@ -116,7 +117,7 @@ fn nor_by_any_other_way_or_into_any_other_place() {
         "image: 'x:1', env: { A: 'v-${{ env.REPO }}' }, steps: [{ run: 'echo ${{ env.A }}' }]",
         "image: 'x:1', steps: [{ run: 'echo ${{ env.A }}', env: { A: '${{ inputs.free }}' } }]",
         "image: 'x:1', env: { A: lit }, steps: [{ run: 'echo ${{ env.B }}', env: { B: '${{ env.A }}' } }]",
-        // What a step writes to LONGSHORE_ENV.
+        // A step writes to LONGSHORE_ENV.
         "image: 'x:1', steps: [{ run: 'echo A=b >> $LONGSHORE_ENV' }, { run: 'echo ${{ env.A }}' }]",
         "image: 'x:1', secrets: [T], env: { A: lit }, steps: [{ run: 'echo ${{ env.T }}' }]",
     ] {
@@ -161,7 +162,7 @@ fn a_templates_free_text_is_judged_by_what_it_is_given() {
     ] {
         assert!(!of(with).is_empty(), "{with}");
     }
-    // The pipeline's choice and the template's free text of one name are two things.
+    // The pipeline's choice and the template's free text of the same name are different inputs.
     let text = "on: { push: , manual: { inputs: { level: { options: [a] } } } }\ndefaults: { shell: 'sh ${{ inputs.level }}' }\njobs: { b: { use: ./t.yml, with: { level: '${{ event.title }}' } } }\n";
     let template = "inputs: { level: {} }\njob: { image: 'x:1', steps: [{ run: a }] }\n";
     assert_eq!(codes(text, &[("t.yml", template)]), ["LS043"]);
@@ -201,7 +202,7 @@ fn what_the_file_says_and_what_is_closed_may_become_script() {
         "image: 'x:1', steps: [{ id: s, run: a }, { run: 'echo ${{ env.LIT || steps.s.outcome }}${{ needs.a.result }}${{ build.number }}' }]",
         &event,
     );
-    // What is known is put in now: no step answers for it later.
+    // What is known is put in now, and no step can change it later.
     assert_eq!(
         open.steps[1].run.as_ref().unwrap().shown(),
         "echo ${{ 'literal' || steps.s.outcome }}${{ needs.a.result }}${{ build.number }}"

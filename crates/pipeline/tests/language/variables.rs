@@ -1,4 +1,4 @@
-//! What steps and expressions find: the `CI_*` variables, Drone's for plugins, and every value of every context.
+//! The variables of steps and expressions: `CI_*`, Drone's for plugins, and every value of every context.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ fn tag() -> Event {
 
 const PLAIN: &str = "jobs: { a: { image: x, steps: [{ name: one, run: a }] } }";
 
-/// All that a step of such an event finds.
+/// All variables of a step for an event.
 fn found(event: &Event) -> BTreeMap<String, String> {
     let plan = job(PLAIN, event);
     let mut all: BTreeMap<String, String> =

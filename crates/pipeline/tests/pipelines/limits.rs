@@ -1,4 +1,4 @@
-//! What a file may ask for at most: each limit is an error that says so. What they cost is measured by `make bench`.
+//! The limits of a file: exceeding one is an error that says so. `make bench` measures what they cost.
 
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Planned, SourceFile, TemplateFiles, report};
@@ -18,7 +18,7 @@ fn a_billion_laughs_are_refused_before_they_are_expanded() {
         let alias = format!("*a{}", level - 1);
         bomb.push_str(&format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", ")));
     }
-    // Nine to the power of twenty: no machine has room for it.
+    // Nine to the power of twenty: more than any machine can hold.
     assert_eq!(codes(&text(&bomb)), ["LS008"]);
 
     let script = "x".repeat(100_000);

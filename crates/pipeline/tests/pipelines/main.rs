@@ -1,5 +1,5 @@
-//! The files of `pipelines-examples/`: what they plan to, and what is wrong with them.
-//! After a change, `INSTA_UPDATE=always cargo test -p longshore-scheduler` writes the snapshots anew: read every one.
+//! The files of `pipelines-examples/`: their plans, and what is reported for them. After a change, `INSTA_UPDATE=always
+//! cargo test -p longshore-pipeline` rewrites the snapshots; read each one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -81,7 +81,7 @@ fn facts() -> RepoFacts {
     }
 }
 
-/// With the templates of `pipelines-examples/`, which is the root of their repository.
+/// Checks files with the templates of `pipelines-examples/`, which is the root of their repository.
 fn check(files: &[SourceFile]) -> pipeline::Checked {
     let found = pipeline::wanted_templates(files).into_iter().map(|path| {
         let file = std::fs::read(examples().join(&path)).map(|bytes| SourceFile::from_bytes(path.clone(), bytes));
@@ -107,7 +107,7 @@ fn text(text: &str) -> Vec<SourceFile> {
     vec![SourceFile::new(".longshore.yml", text)]
 }
 
-/// The plan without the variables that are the same for every example, which one example shows.
+/// The plan without the variables that are the same for every example; one example shows them.
 fn without_shared_variables(mut plan: BuildPlan) -> BuildPlan {
     for job in &mut plan.jobs {
         job.env.retain(|name, _| !name.starts_with("CI"));
@@ -123,7 +123,7 @@ fn with_settings(folder: &str, check: impl FnOnce()) {
     settings.bind(check);
 }
 
-/// Examples of what this version cannot run yet: for that they have a warning.
+/// Examples with a warning about what this version cannot run yet.
 const NOT_RUN: [&str; 3] = ["cargo-services", "docker-build", "plugins"];
 
 #[test]
@@ -150,7 +150,7 @@ fn every_valid_example_has_no_other_finding_and_its_frozen_plan() {
         };
         let mut plan = built(&files, &event);
         if name == "release-on-tag" {
-            // Everything but what changes with every release of ours.
+            // Everything except what changes with every release.
             for job in &mut plan.jobs {
                 assert_eq!(job.env.remove("CI_SYSTEM_VERSION"), Some(env!("CARGO_PKG_VERSION").into()));
             }
@@ -174,14 +174,14 @@ fn every_invalid_example_has_its_diagnostics() {
     }
 }
 
-/// Everything that one mistake may be: without an example nobody has looked at its caret.
+/// Without an example, nobody would have seen where the finding points.
 #[test]
 fn every_code_that_a_single_file_can_have_is_shown_by_an_example_or_a_test_here() {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for path in yaml_files(&examples().join("invalid")) {
         seen.extend(check(&[source(&path)]).diagnostics.into_iter().map(|found| found.code));
     }
-    // LS013 is no finding any more: everything of the language is read.
+    // LS013 is not reported any more, because the whole language is read.
     let elsewhere = ["LS001", "LS002", "LS013", "LS018", "LS036", "LS039", "LS040", "LS041", "LS046", "LS057"];
     for code in pipeline::Code::ALL {
         let code = code.as_str();

@@ -1,4 +1,4 @@
-//! What holds of any text at all: no panic, the same findings each time, a plan that survives JSON.
+//! Properties of any text: no panic, the same findings each time, a plan that survives JSON.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{built, check, event, examples, facts, pull_request, push, source, text, yaml_files};
 
-/// Texts that look like pipelines more often than chance would have it.
+/// Texts that resemble pipelines more often than random ones.
 fn pipeline_like() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
         "jobs",
