@@ -7,16 +7,16 @@ pub(super) fn quote(text: &str) -> String {
 
 /// Joins expressions with `&&`; `None` if there are none.
 pub(super) fn all(parts: &[String]) -> Option<String> {
-    joined(parts, "&&", "true", "false")
+    join(parts, "&&", "true", "false")
 }
 
 /// Joins expressions with `||`; `None` if there are none.
 pub(super) fn any(parts: &[String]) -> Option<String> {
-    joined(parts, "||", "false", "true")
+    join(parts, "||", "false", "true")
 }
 
 /// Joins expressions with an operator. Drops `neutral` if there are others; `deciding` replaces all of them.
-fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Option<String> {
+fn join(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Option<String> {
     let mut kept: Vec<&String> = Vec::new();
     for part in parts.iter().filter(|part| *part != neutral) {
         if part == deciding {
@@ -32,7 +32,7 @@ fn joined(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Op
         [one] => Some((*one).clone()),
         several => {
             // `&&` binds more tightly than `||`.
-            let wrapped = several.iter().map(|part| match operator == "&&" && says_or(part) {
+            let wrapped = several.iter().map(|part| match operator == "&&" && contains_or(part) {
                 true => format!("({part})"),
                 false => (*part).clone(),
             });
@@ -68,7 +68,7 @@ fn is_wrapped(part: &str) -> bool {
 }
 
 /// Whether the expression contains `||` outside of parentheses.
-fn says_or(part: &str) -> bool {
+fn contains_or(part: &str) -> bool {
     outside(part).any(|(at, c)| c == '|' && part[at..].starts_with("||"))
 }
 

@@ -91,10 +91,10 @@ impl<'s> Containers<'s> {
     /// Converts the steps of a pipeline to `steps` (and `image`) of a job.
     pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let mut parts: Vec<Result<Step, Note>> = Vec::new();
-        for (name, node) in named(node) {
+        for (name, node) in list_containers(node) {
             parts.push(self.step(name.as_deref(), node));
         }
-        let chosen = chosen_image(&parts);
+        let chosen = choose_image(&parts);
         match &chosen {
             Some(image) => job.body.set("image", Value::text(image.as_str()), line),
             None => {
@@ -124,8 +124,8 @@ impl<'s> Containers<'s> {
 
     fn step(&mut self, name: Option<&str>, node: &Node) -> Result<Step, Note> {
         let lines = self.lines;
-        let line = lines.of(node.place);
-        let Some(section) = Section::of(node) else {
+        let line = lines.line_of(node.place);
+        let Some(section) = Section::read(node) else {
             return Err(Note::new(line, name.unwrap_or("a step"), FORM));
         };
         let named = section.take("name").and_then(|entry| text(&entry.value)).or(name);
@@ -139,7 +139,7 @@ impl<'s> Containers<'s> {
         }
         let image = match section.take("image").map(|entry| (text(&entry.value).map(|image| self.fill(image)), entry)) {
             Some((Some(Ok(image)), entry)) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
-                body.set("image", Value::text(image.as_str()), lines.key(entry));
+                body.set("image", Value::text(image.as_str()), lines.line_of_key(entry));
                 Some(image)
             }
             Some((filled, entry)) => {
@@ -147,7 +147,7 @@ impl<'s> Containers<'s> {
                     Some(Err(name)) => format!("it has no image whose name is known: {name} is not set here"),
                     _ => "this is no image's name".to_owned(),
                 };
-                return Err(Note::new(lines.key(entry), what, why));
+                return Err(Note::new(lines.line_of_key(entry), what, why));
             }
             None => None,
         };
@@ -165,19 +165,19 @@ impl<'s> Containers<'s> {
             };
             let parts: Vec<String> = asks.into_iter().chain(when.condition).collect();
             if let Some(condition) = super::condition::all(&parts) {
-                body.set("if", Value::Text(condition), lines.key(entry));
+                body.set("if", Value::Text(condition), lines.line_of_key(entry));
             }
         }
         match section.take("failure") {
             Some(entry) if text(&entry.value) == Some("ignore") => {
-                body.set("continue-on-error", Value::plain(true), lines.key(entry));
+                body.set("continue-on-error", Value::plain(true), lines.line_of_key(entry));
             }
             Some(entry) if text(&entry.value) != Some("fail") => body.note(lines.note(entry, FORM)),
             _ => {}
         }
         match section.take("detach") {
             Some(entry) if boolean(&entry.value) == Some(true) => {
-                body.set("background", Value::plain(true), lines.key(entry))
+                body.set("background", Value::plain(true), lines.line_of_key(entry))
             }
             Some(entry) if boolean(&entry.value).is_none() => body.note(lines.note(entry, FORM)),
             _ => {}
@@ -185,7 +185,7 @@ impl<'s> Containers<'s> {
         for (theirs, ours) in [("directory", "working-directory"), ("user", "user")] {
             if let Some(entry) = section.take(theirs) {
                 match text(&entry.value).map(|text| self.fill(text)) {
-                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.key(entry)),
+                    Some(Ok(value)) => body.set(ours, Value::Text(value), lines.line_of_key(entry)),
                     _ => body.note(lines.note(entry, FORM)),
                 }
             }
@@ -202,12 +202,12 @@ impl<'s> Containers<'s> {
                 if script.trim().is_empty() {
                     return Err(Note::new(line, what, "it has no command"));
                 }
-                self.uses(&script, &mut body, lines.key(entry));
+                self.add_used_variables(&script, &mut body, lines.line_of_key(entry));
                 if shell::is_bash(&script) {
                     body.remark("bash, because the script uses what only it understands; its image has to have it");
                     body.set("shell", Value::text("bash"), None);
                 }
-                body.set("run", Value::Script(script), lines.key(entry));
+                body.set("run", Value::Script(script), lines.line_of_key(entry));
                 if let Some(settings) = settings {
                     body.note(lines.note(settings, "a step with commands gets no settings: write `env`"));
                 }
@@ -215,7 +215,7 @@ impl<'s> Containers<'s> {
             (None, Some(entry)) => {
                 let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
                 match with {
-                    Some(with) => body.set("with", with, lines.key(entry)),
+                    Some(with) => body.set("with", with, lines.line_of_key(entry)),
                     None => body.note(lines.note(entry, FORM)),
                 }
             }
@@ -227,7 +227,7 @@ impl<'s> Containers<'s> {
                 Some(words) if !runs && !words.is_empty() => {
                     let words: Result<Vec<String>, String> = words.iter().map(|word| self.fill(word)).collect();
                     match words {
-                        Ok(words) => body.set(key, Value::texts(words), lines.key(entry)),
+                        Ok(words) => body.set(key, Value::texts(words), lines.line_of_key(entry)),
                         Err(_) => body.note(lines.note(entry, FORM)),
                     }
                 }
@@ -283,14 +283,14 @@ impl<'s> Containers<'s> {
     }
 
     /// Adds the variables that a script expects from the source's system.
-    fn uses(&mut self, script: &str, body: &mut Map, line: u32) {
+    fn add_used_variables(&mut self, script: &str, body: &mut Map, line: u32) {
         for name in shell::names(script) {
             match variables::known(self.language, &name) {
                 Known::Expression(expression) => {
                     self.wanted.insert(name, expression);
                 }
                 Known::Missing => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
-                Known::Given | Known::No => {}
+                Known::Given | Known::NotSet => {}
             }
         }
     }
@@ -299,9 +299,9 @@ impl<'s> Containers<'s> {
     pub(super) fn services(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
         let lines = self.lines;
         let mut services = Map::default();
-        for (name, node) in named(node) {
-            let at = lines.of(node.place);
-            let Some(section) = Section::of(node) else {
+        for (name, node) in list_containers(node) {
+            let at = lines.line_of(node.place);
+            let Some(section) = Section::read(node) else {
                 services.note(Note::new(at, name.unwrap_or_else(|| "a service".to_owned()), FORM));
                 continue;
             };
@@ -332,12 +332,16 @@ impl<'s> Containers<'s> {
             self.environment(&section, &mut service);
             for (theirs, ours) in [("entrypoint", "entrypoint"), ("command", "command")] {
                 if let Some(entry) = section.take(theirs) {
-                    service.set_filled(ours, Value::texts(texts(&entry.value).unwrap_or_default()), lines.key(entry));
+                    service.set_filled(
+                        ours,
+                        Value::texts(texts(&entry.value).unwrap_or_default()),
+                        lines.line_of_key(entry),
+                    );
                 }
             }
             if let Some(entry) = section.take("commands") {
                 let script = texts(&entry.value).unwrap_or_default().join("\n").replace("$$", "$");
-                service.set("entrypoint", Value::texts(["sh", "-ec", script.as_str()]), lines.key(entry));
+                service.set("entrypoint", Value::texts(["sh", "-ec", script.as_str()]), lines.line_of_key(entry));
             }
             section.leave(lines, &mut service, |key| foreign::reason(LEFT, key));
             services.set(host, service, at);
@@ -378,7 +382,7 @@ impl<'s> Containers<'s> {
 }
 
 /// Lists containers that are written as a list, or as a mapping by their names.
-fn named(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
+fn list_containers(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
     match &node.kind {
         Kind::Map(entries) => entries.iter().map(|entry| (Some(entry.key.clone()), &*entry.value)).collect(),
         Kind::List(items) => items.iter().map(|item| (None, &**item)).collect(),
@@ -388,7 +392,7 @@ fn named(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
 
 /// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image
 /// of all.
-fn chosen_image(parts: &[Result<Step, Note>]) -> Option<String> {
+fn choose_image(parts: &[Result<Step, Note>]) -> Option<String> {
     let steps = || parts.iter().filter_map(|part| part.as_ref().ok());
     let count = |image: &String| steps().filter(|step| step.runs && step.image.as_ref() == Some(image)).count();
     let scripts: Vec<&String> = steps().filter(|step| step.runs).filter_map(|step| step.image.as_ref()).collect();

@@ -244,7 +244,7 @@ impl Draft {
             jobs.set(job.name, job.body, job.line);
         }
         if jobs.is_empty() {
-            jobs = super::mend::jobs_of_nothing();
+            jobs = super::mend::placeholder_jobs();
         }
         jobs.notes(self.left);
         let mut head = self.head;

@@ -38,12 +38,12 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
     let mut names: Vec<(String, String)> = Vec::new();
     let mut needs: Vec<(usize, u32, Vec<String>)> = Vec::new();
     for node in documents {
-        let Some(section) = Section::of(node) else {
-            draft.head.note(Note::new(lines.of(node.place), "a document", FORM));
+        let Some(section) = Section::read(node) else {
+            draft.head.note(Note::new(lines.line_of(node.place), "a document", FORM));
             continue;
         };
         if !is_pipeline(node) {
-            other(&section, node, &mut draft, lines);
+            note_other_document(&section, node, &mut draft, lines);
             continue;
         }
         section.take("kind");
@@ -51,11 +51,11 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         let taken: Vec<String> = names.iter().map(|(_, ours)| ours.clone()).collect();
         let name = foreign::unique(&written, &taken);
         let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
-            draft.left.push(Note::new(lines.of(node.place), written, "it has no steps"));
+            draft.left.push(Note::new(lines.line_of(node.place), written, "it has no steps"));
             continue;
         };
         names.push((written.clone(), name.clone()));
-        let mut job = Job { line: lines.of(node.place), ..Job::default() };
+        let mut job = Job { line: lines.line_of(node.place), ..Job::default() };
         if name != written {
             job.body.remark(format!("it was called `{written}`"));
         }
@@ -72,7 +72,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             job.after = when.after.unwrap_or_default();
         }
         if let Some(entry) = section.take("depends_on") {
-            needs.push((draft.jobs.len(), lines.key(entry), texts(&entry.value).unwrap_or_default()));
+            needs.push((draft.jobs.len(), lines.line_of_key(entry), texts(&entry.value).unwrap_or_default()));
         }
         if let Some(entry) = section.take("type") {
             match text(&entry.value) {
@@ -94,9 +94,9 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         woodpecker::clone(&section, &mut job.body, lines);
         containers.environment(&section, &mut job.body);
         if let Some(entry) = section.take("services") {
-            containers.services(&entry.value, &mut job, lines.key(entry));
+            containers.services(&entry.value, &mut job, lines.line_of_key(entry));
         }
-        containers.steps(&steps.value, &mut job, lines.key(steps));
+        containers.steps(&steps.value, &mut job, lines.line_of_key(steps));
         containers.finish(&mut job, &mut draft.head);
         section.leave(lines, &mut job.body, |key| foreign::reason(LEFT, key));
         draft.jobs.push(job);
@@ -118,7 +118,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
 }
 
 /// Notes a document that is no pipeline: a secret, a signature, a template.
-fn other(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>) {
+fn note_other_document(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>) {
     let kind = section.take("kind").and_then(|entry| text(&entry.value)).unwrap_or("document").to_owned();
     let name = section.take("name").and_then(|entry| text(&entry.value)).unwrap_or_default();
     let why = match kind.as_str() {
@@ -126,7 +126,7 @@ fn other(section: &Section<'_>, node: &Node, draft: &mut Draft, lines: Lines<'_>
         "signature" => "files are not signed",
         _ => "Longshore has nothing like it",
     };
-    draft.head.note(Note::new(lines.of(node.place), format!("kind: {kind} {name}").trim_end(), why));
+    draft.head.note(Note::new(lines.line_of(node.place), format!("kind: {kind} {name}").trim_end(), why));
 }
 
 fn runs_on(entry: &Entry, job: &mut Job, lines: Lines<'_>) {
@@ -140,11 +140,11 @@ fn runs_on(entry: &Entry, job: &mut Job, lines: Lines<'_>) {
             ("os" | "version" | "variant", _) if entry.key == "platform" => {
                 labels.note(lines.note(label, "jobs run on Linux"))
             }
-            (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.key(label)),
+            (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.line_of_key(label)),
             (_, None) => labels.note(lines.note(label, FORM)),
         }
     }
-    job.body.set_filled("runs-on", labels, lines.key(entry));
+    job.body.set_filled("runs-on", labels, lines.line_of_key(entry));
 }
 
 fn concurrency(entry: &Entry, draft: &mut Draft, lines: Lines<'_>) {
@@ -152,7 +152,7 @@ fn concurrency(entry: &Entry, draft: &mut Draft, lines: Lines<'_>) {
     match limit.and_then(|limit| number(&limit.value)) {
         Some(1) => {
             draft.head.remark("one build at a time has the group, whichever of its jobs had the limit");
-            draft.head.set("concurrency", Value::text("all"), lines.key(entry));
+            draft.head.set("concurrency", Value::text("all"), lines.line_of_key(entry));
         }
         _ => draft.head.note(lines.note(entry, "one build at a time may have a group, not several")),
     }

@@ -16,17 +16,17 @@ pub(super) struct Lines<'s> {
 }
 
 impl Lines<'_> {
-    pub(super) fn of(&self, place: Place) -> u32 {
+    pub(super) fn line_of(&self, place: Place) -> u32 {
         self.source.span(place).line
     }
 
     /// Makes a note about an entry.
     pub(super) fn note(&self, entry: &Entry, why: impl Into<String>) -> Note {
-        Note::new(self.of(entry.key_place), entry.key.clone(), why)
+        Note::new(self.line_of(entry.key_place), entry.key.clone(), why)
     }
 
-    pub(super) fn key(&self, entry: &Entry) -> u32 {
-        self.of(entry.key_place)
+    pub(super) fn line_of_key(&self, entry: &Entry) -> u32 {
+        self.line_of(entry.key_place)
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Section<'n> {
 }
 
 impl<'n> Section<'n> {
-    pub(super) fn of(node: &'n Node) -> Option<Self> {
+    pub(super) fn read(node: &'n Node) -> Option<Self> {
         entries(node).map(|entries| Self { entries, taken: RefCell::new(vec![false; entries.len()]) })
     }
 

@@ -164,8 +164,8 @@ pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Conv
     if draft.jobs.len() > limits::JOBS {
         return Err(ConvertError::TooManyJobs(draft.jobs.len()));
     }
-    needs::settle(&mut draft);
-    let (map, not_run, body) = mend::mended(draft.into_map(), path)?;
+    needs::resolve(&mut draft);
+    let (map, not_run, body) = mend::mend(draft.into_map(), path)?;
     let mut left = Vec::new();
     let carried = count(&map, &mut left);
     left.sort_by_key(|note| note.line);

@@ -19,10 +19,10 @@ use super::{
 const ROUNDS: usize = 60;
 
 /// Removes refused parts until the draft lints. Returns the draft, what of it cannot be run, and its text.
-pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
+pub(super) fn mend(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, String), ConvertError> {
     for _ in 0..ROUNDS {
         let written = written(&draft)?;
-        let checked = checked(&written, path);
+        let checked = check_text(&written, path);
         if let [pipeline] = checked.pipelines.as_slice() {
             let not_run = unsupported::remark(&mut draft, pipeline);
             let text = self::written(&draft)?.text;
@@ -30,11 +30,11 @@ pub(super) fn mended(mut draft: Map, path: &str) -> Result<(Map, Vec<Note>, Stri
         }
         let errors: Vec<Diagnostic> =
             checked.diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();
-        mend(&mut draft, &written, &errors);
+        cut_refused(&mut draft, &written, &errors);
     }
     let mut rest = Map::default();
     rest.notes([Note::new(1, "all of it", "Longshore does not take what this became; write the pipeline by hand")]);
-    rest.set("jobs", jobs_of_nothing(), None);
+    rest.set("jobs", placeholder_jobs(), None);
     let text = writer::write(&rest).text;
     Ok((rest, Vec::new(), text))
 }
@@ -47,16 +47,16 @@ fn written(draft: &Map) -> Result<Written, ConvertError> {
     }
 }
 
-fn checked(written: &Written, path: &str) -> Checked {
+fn check_text(written: &Written, path: &str) -> Checked {
     check(&[SourceFile::new(path, written.text.as_str())], &TemplateFiles::new())
 }
 
-fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
+fn cut_refused(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
     let mut cuts: Vec<(Path, Cut, String)> = Vec::new();
     for error in errors {
         let Some(path) = written.at(error.span.line, error.span.column) else { continue };
         let keys = keys(draft, path);
-        let (depth, cut) = judge(&keys, &error.code);
+        let (depth, cut) = choose_cut(&keys, &error.code);
         let help = error.help.as_deref().map(|help| format!("; {help}")).unwrap_or_default();
         cuts.push((
             path[..depth.clamp(1, path.len())].to_vec(),
@@ -74,7 +74,7 @@ fn mend(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
         }
     }
     for (path, cut, why) in outer.into_iter().rev() {
-        apply(draft, &path, cut, &why, 1);
+        cut_at(draft, &path, cut, &why, 1);
     }
 }
 
@@ -93,7 +93,7 @@ enum Cut {
 }
 
 /// Returns how many components of the path to a refused part are cut at, and how.
-fn judge(keys: &[String], code: &str) -> (usize, Cut) {
+fn choose_cut(keys: &[String], code: &str) -> (usize, Cut) {
     let key = |at: usize| keys.get(at).map_or("", String::as_str);
     let all = keys.len();
     match (key(0), all) {
@@ -165,9 +165,9 @@ fn keys(draft: &Map, path: &[usize]) -> Vec<String> {
 }
 
 /// Cuts the part at a path; `line` is the source line of the nearest part around it that has one.
-fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
+fn cut_at(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
     let Some((first, rest)) = path.split_first() else { return };
-    if rest.is_empty() && cut == Cut::Leave && splice(map, *first) {
+    if rest.is_empty() && cut == Cut::Leave && replace_by_notes(map, *first) {
         return;
     }
     let Some(part) = map.parts.get_mut(*first) else { return };
@@ -182,7 +182,7 @@ fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
             }
         }
         false => match &mut entry.value {
-            Value::Map(inner) => apply(inner, rest, cut, why, line),
+            Value::Map(inner) => cut_at(inner, rest, cut, why, line),
             Value::List(items) => apply_in_list(items, rest, cut, why, &entry.key, line),
             Value::Text(_) | Value::Plain(_) | Value::Script(_) => {}
         },
@@ -190,7 +190,7 @@ fn apply(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
 }
 
 /// If an entry contains only notes, puts them in its place and returns true.
-fn splice(map: &mut Map, at: usize) -> bool {
+fn replace_by_notes(map: &mut Map, at: usize) -> bool {
     let Some(Part::Entry(entry)) = map.parts.get(at) else { return false };
     let notes: Vec<Part> = match &entry.value {
         Value::Map(inner) if inner.is_empty() => inner.parts.clone(),
@@ -223,7 +223,7 @@ fn apply_in_list(items: &mut [Item], path: &[usize], cut: Cut, why: &str, of: &s
             let what = shown(value).map_or_else(|| format!("an entry of {of}"), |shown| format!("{shown} of {of}"));
             *item = Item::Note(Note::new(line, what, why));
         }
-        (false, Value::Map(inner)) => apply(inner, rest, cut, why, line),
+        (false, Value::Map(inner)) => cut_at(inner, rest, cut, why, line),
         (false, Value::List(inner)) => apply_in_list(inner, rest, cut, why, of, line),
         (false, Value::Text(_) | Value::Plain(_) | Value::Script(_)) => {}
     }
@@ -253,7 +253,7 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
             ),
             _ => return None,
         },
-        Cut::Jobs => entry.value = jobs_of_nothing().into(),
+        Cut::Jobs => entry.value = placeholder_jobs().into(),
         Cut::LastJob => match &mut entry.value {
             Value::Map(jobs) if jobs.entries().count() > 1 => {
                 let last = jobs.parts.iter().rposition(|part| matches!(part, Part::Entry(_)))?;
@@ -262,14 +262,14 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
                     jobs.parts[last] = Part::Note(note);
                 }
             }
-            value => *value = jobs_of_nothing().into(),
+            value => *value = placeholder_jobs().into(),
         },
     }
     Some(())
 }
 
 /// A job that never runs, because a pipeline has at least one job.
-pub(super) fn jobs_of_nothing() -> Map {
+pub(super) fn placeholder_jobs() -> Map {
     let mut step = Map::default();
     step.set("run", Value::text("true"), None);
     let mut job = Map::default();

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use super::draft::{After, Draft, Job};
 
 /// Sets `needs` and `if` of all jobs.
-pub(super) fn settle(draft: &mut Draft) {
-    let before: Vec<BTreeSet<usize>> = (0..draft.jobs.len()).map(|job| closure(&draft.jobs, job)).collect();
+pub(super) fn resolve(draft: &mut Draft) {
+    let before: Vec<BTreeSet<usize>> = (0..draft.jobs.len()).map(|job| transitive_needs(&draft.jobs, job)).collect();
     let may_be_skipped: Vec<bool> =
         draft.jobs.iter().map(|job| !job.conditions.is_empty() || job.after != After::Success).collect();
     let names: Vec<String> = draft.jobs.iter().map(|job| job.name.clone()).collect();
@@ -30,7 +30,7 @@ pub(super) fn settle(draft: &mut Draft) {
 }
 
 /// Everything that a job waits for, directly or not, in the order of the draft.
-fn closure(jobs: &[Job], of: usize) -> BTreeSet<usize> {
+fn transitive_needs(jobs: &[Job], of: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut waiting = vec![of];
     while let Some(at) = waiting.pop() {

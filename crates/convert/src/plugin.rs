@@ -18,10 +18,10 @@ impl Containers<'_> {
         let mut env = Map::default();
         let mut line = None;
         if let Some(entry) = section.take("environment") {
-            line = Some(lines.key(entry));
+            line = Some(lines.line_of_key(entry));
             for (name, value, at) in pairs(&entry.value) {
                 let Some(variable) = foreign::variable(&name).filter(|variable| *variable == name) else {
-                    env.note(Note::new(lines.of(at), name, "no shell can use a variable of this name"));
+                    env.note(Note::new(lines.line_of(at), name, "no shell can use a variable of this name"));
                     continue;
                 };
                 let filled = match value {
@@ -33,10 +33,10 @@ impl Containers<'_> {
                     Pair::Other => Err(FORM.to_owned()),
                 };
                 match filled {
-                    Ok(value) => env.set(variable, Value::Text(value), lines.of(at)),
-                    Err(unknown) if unknown == FORM => env.note(Note::new(lines.of(at), name, FORM)),
+                    Ok(value) => env.set(variable, Value::Text(value), lines.line_of(at)),
+                    Err(unknown) if unknown == FORM => env.note(Note::new(lines.line_of(at), name, FORM)),
                     Err(unknown) => env.note(Note::new(
-                        lines.of(at),
+                        lines.line_of(at),
                         name,
                         format!("{unknown} is not set here: write the value, or `secrets` at the job"),
                     )),
@@ -44,21 +44,23 @@ impl Containers<'_> {
             }
         }
         if let Some(entry) = section.take("secrets") {
-            line = line.or(Some(lines.key(entry)));
+            line = line.or(Some(lines.line_of_key(entry)));
             for item in items(&entry.value) {
-                let inner = Section::of(item);
+                let inner = Section::read(item);
                 let of =
                     |key: &str| inner.as_ref().and_then(|inner| inner.take(key)).and_then(|entry| text(&entry.value));
                 let (source, target) = (of("source").or_else(|| text(item)), of("target"));
                 let Some((source, value)) = source.and_then(|source| Some((source, self.secret(source)?))) else {
-                    env.note(Note::new(lines.of(item.place), "secrets", FORM));
+                    env.note(Note::new(lines.line_of(item.place), "secrets", FORM));
                     continue;
                 };
                 match foreign::variable(&target.map_or_else(|| source.to_uppercase(), str::to_owned)) {
-                    Some(variable) => env.set(variable, Value::Text(value), lines.of(item.place)),
-                    None => {
-                        env.note(Note::new(lines.of(item.place), source, "no shell can use a variable of this name"))
-                    }
+                    Some(variable) => env.set(variable, Value::Text(value), lines.line_of(item.place)),
+                    None => env.note(Note::new(
+                        lines.line_of(item.place),
+                        source,
+                        "no shell can use a variable of this name",
+                    )),
                 }
             }
         }
@@ -93,7 +95,7 @@ impl Containers<'_> {
                 Kind::List(_) | Kind::Map(_) => nested(&entry.value),
             };
             match value {
-                Some(value) => with.set(entry.key.clone(), value, lines.key(entry)),
+                Some(value) => with.set(entry.key.clone(), value, lines.line_of_key(entry)),
                 None => with.note(lines.note(
                     entry,
                     "its value is not known here, or has a secret inside a mapping: write it as one text",

@@ -21,7 +21,7 @@ enum Open {
 
 impl Place {
     /// The position after `before`; `None` if no variable is expanded there, or if that is not certain.
-    pub(super) fn behind(before: &str) -> Option<Self> {
+    pub(super) fn after(before: &str) -> Option<Self> {
         let mut open: Vec<Open> = Vec::new();
         let mut here: Vec<(String, bool)> = Vec::new();
         let mut rest = before;
@@ -157,7 +157,7 @@ mod tests {
             ("cat <<'END'\nit's\nEND\necho '", Some(Place::Single)),
             ("cat <<< it ", Some(Place::Bare)),
         ] {
-            assert_eq!(Place::behind(before), place, "{before:?}");
+            assert_eq!(Place::after(before), place, "{before:?}");
         }
     }
 }

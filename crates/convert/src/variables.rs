@@ -151,7 +151,7 @@ pub(super) enum Known {
     /// The source's system sets it, and Longshore has no counterpart.
     Missing,
     /// The source's system does not set it.
-    No,
+    NotSet,
 }
 
 /// Returns what a variable in a script is here.
@@ -171,7 +171,7 @@ pub(super) fn known(language: Language, name: &str) -> Known {
     if !differs && (find(OURS).is_some() || OURS_ONLY.contains(&name)) {
         return Known::Given;
     }
-    if prefixes.iter().any(|prefix| name.starts_with(prefix)) { Known::Missing } else { Known::No }
+    if prefixes.iter().any(|prefix| name.starts_with(prefix)) { Known::Missing } else { Known::NotSet }
 }
 
 /// Returns an expression for a variable's value, wherever the value comes from.
@@ -179,7 +179,7 @@ pub(super) fn expression(language: Language, name: &str) -> Option<&'static str>
     match known(language, name) {
         Known::Expression(expression) => Some(expression),
         Known::Given => OURS.iter().find(|(known, _)| *known == name).map(|(_, value)| *value),
-        Known::Missing | Known::No => None,
+        Known::Missing | Known::NotSet => None,
     }
 }
 

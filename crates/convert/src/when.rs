@@ -56,7 +56,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When 
         when.after = wider(when.after, alternative.after);
         if !alternative.paths.is_empty() {
             let why = "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline";
-            alternative.notes.push(Note::new(lines.key(entry), "path", why));
+            alternative.notes.push(Note::new(lines.line_of_key(entry), "path", why));
         }
         when.notes.append(&mut alternative.notes);
         when.notes.append(&mut alternative.patterns);
@@ -70,7 +70,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When 
 /// `on`.
 pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head: &mut Map) -> When {
     const EVENTS: [&str; 4] = ["push", "tag", "pull-request", "manual"];
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     let alternatives = alternatives(entry, language, lines);
     let of = |event: &str| -> Vec<&Alternative> {
         alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event)).collect()
@@ -164,9 +164,9 @@ fn alternatives(entry: &Entry, language: Language, lines: Lines<'_>) -> Vec<Alte
 
 fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) -> Alternative {
     let mut found = Alternative { simple: true, ..Alternative::default() };
-    let Some(section) = Section::of(node) else {
+    let Some(section) = Section::read(node) else {
         let why = "this form of it is not understood: nothing runs until `if` says when";
-        found.notes.push(Note::new(lines.of(node.place), of.key.clone(), why));
+        found.notes.push(Note::new(lines.line_of(node.place), of.key.clone(), why));
         found.conditions.push("false".to_owned());
         found.simple = false;
         return found;
@@ -240,7 +240,7 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
     }
     if let Some(entry) = section.take("evaluate") {
         found.simple = false;
-        match text(&entry.value).and_then(|text| evaluated(text, language)) {
+        match text(&entry.value).and_then(|text| translate_expression(text, language)) {
             Some(condition) => found.conditions.push(condition),
             None => {
                 let why = "this expression could not be translated: nothing runs until `if` says the same";
@@ -306,7 +306,7 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
 
 /// The included and the excluded patterns.
 fn lists(entry: &Entry) -> (Vec<String>, Vec<String>) {
-    match Section::of(&entry.value) {
+    match Section::read(&entry.value) {
         Some(section) => {
             let list = |key: &str| section.take(key).and_then(|entry| texts(&entry.value)).unwrap_or_default();
             (list("include"), list("exclude"))
@@ -339,12 +339,12 @@ fn constraint(
             Some((condition, None)) => condition,
             Some((condition, Some(more))) => {
                 let why = format!("`if` takes it for `{condition}`, which fits {more}, too");
-                found.patterns.push(Note::new(lines.key(entry), pattern, why));
+                found.patterns.push(Note::new(lines.line_of_key(entry), pattern, why));
                 condition
             }
             None => {
                 let why = "this pattern cannot be said in `if`: nothing fits it until that is written by hand";
-                found.patterns.push(Note::new(lines.key(entry), pattern, why));
+                found.patterns.push(Note::new(lines.line_of_key(entry), pattern, why));
                 "false".to_owned()
             }
         }
@@ -363,7 +363,7 @@ fn constraint(
 }
 
 fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
-    let section = Section::of(&entry.value);
+    let section = Section::read(&entry.value);
     let (include, exclude) = lists(entry);
     found.paths = include.into_iter().chain(exclude.into_iter().map(|pattern| format!("!{pattern}"))).collect();
     for path in &mut found.paths {
@@ -382,7 +382,7 @@ fn paths(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
 }
 
 /// Translates the expressions of Woodpecker that we have as well: `NAME == "text"`, joined by `&&` and `||`.
-fn evaluated(source: &str, language: Language) -> Option<String> {
+fn translate_expression(source: &str, language: Language) -> Option<String> {
     if source.contains(['(', '[', '{', '|']) && !source.contains("||") {
         return None;
     }

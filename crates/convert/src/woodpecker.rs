@@ -19,12 +19,12 @@ const LEFT: &[(&str, &str)] = &[
 ];
 
 pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
-    let Some(section) = Section::of(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
     let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
         return Err(ConvertError::NotOne("a workflow of Woodpecker has `steps`, and this file has none".to_owned()));
     };
     let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
-    let mut job = Job { name: "build".to_owned(), line: lines.key(steps), ..Job::default() };
+    let mut job = Job { name: "build".to_owned(), line: lines.line_of_key(steps), ..Job::default() };
     let mut containers = Containers::new(Language::Woodpecker, lines);
     containers.legacy = steps.key == "pipeline";
     // `variables` exists only for its anchors.
@@ -45,14 +45,14 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     }
     if let Some(entry) = section.take("matrix") {
         let (matrix, axes) = matrix(entry, lines);
-        job.body.set_filled("matrix", matrix, lines.key(entry));
+        job.body.set_filled("matrix", matrix, lines.line_of_key(entry));
         containers.axes = axes;
     }
     clone(&section, &mut job.body, lines);
     if let Some(entry) = section.take("services") {
-        containers.services(&entry.value, &mut job, lines.key(entry));
+        containers.services(&entry.value, &mut job, lines.line_of_key(entry));
     }
-    containers.steps(&steps.value, &mut job, lines.key(steps));
+    containers.steps(&steps.value, &mut job, lines.line_of_key(steps));
     containers.finish(&mut job, &mut draft.head);
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
     draft.jobs.push(job);
@@ -66,23 +66,23 @@ fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) {
             for label in entries {
                 match (label.key.as_str(), text(&label.value)) {
                     ("platform", Some(platform)) => match platform.rsplit_once('/') {
-                        Some(("linux", arch)) => labels.set("arch", Value::text(arch), lines.key(label)),
+                        Some(("linux", arch)) => labels.set("arch", Value::text(arch), lines.line_of_key(label)),
                         _ => labels.note(lines.note(label, "jobs run on Linux")),
                     },
                     ("repo" | "hostname" | "backend", _) => {
                         labels.note(lines.note(label, "servers are chosen by labels of their own"))
                     }
-                    (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.key(label)),
+                    (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.line_of_key(label)),
                     (_, None) => labels.note(lines.note(label, FORM)),
                 }
             }
         }
         Kind::Scalar(_) | Kind::List(_) => match text(&entry.value).and_then(|text| text.strip_prefix("linux/")) {
-            Some(arch) => labels.set("arch", Value::text(arch), lines.key(entry)),
+            Some(arch) => labels.set("arch", Value::text(arch), lines.line_of_key(entry)),
             None => labels.note(lines.note(entry, "write `runs-on` with labels of the servers")),
         },
     }
-    body.set_filled("runs-on", labels, lines.key(entry));
+    body.set_filled("runs-on", labels, lines.line_of_key(entry));
 }
 
 /// Converts the matrix, and returns it with the names of its values.
@@ -90,7 +90,7 @@ fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
     let mut matrix = Map::default();
     let mut axes: Vec<String> = Vec::new();
     for axis in entries(&entry.value).unwrap_or_default() {
-        let line = lines.key(axis);
+        let line = lines.line_of_key(axis);
         if axis.key == "include" {
             let mut combinations = Vec::new();
             for item in list(&axis.value).unwrap_or_default() {
@@ -102,7 +102,7 @@ fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
                             if !axes.contains(&name) {
                                 axes.push(name.clone());
                             }
-                            combination.set(name, Value::text(text), lines.key(value));
+                            combination.set(name, Value::text(text), lines.line_of_key(value));
                         }
                         None => matrix.note(lines.note(value, FORM)),
                     }
@@ -130,14 +130,14 @@ pub(super) fn clone(section: &Section<'_>, body: &mut Map, lines: Lines<'_>) {
     if let Some(entry) = section.take("skip_clone")
         && boolean(&entry.value) == Some(true)
     {
-        body.set("checkout", Value::plain(false), lines.key(entry));
+        body.set("checkout", Value::plain(false), lines.line_of_key(entry));
     }
     let Some(entry) = section.take("clone") else { return };
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     let mut checkout = Map::default();
     let mut read = |node: &Node, notes: &mut Vec<Note>| {
         for setting in entries(node).unwrap_or_default() {
-            let at = lines.key(setting);
+            let at = lines.line_of_key(setting);
             match (setting.key.as_str(), text(&setting.value)) {
                 ("depth", Some(_)) if number(&setting.value).is_some() => {
                     checkout.set("depth", Value::plain(number(&setting.value).unwrap_or(1)), at);

@@ -9,7 +9,7 @@ use super::super::{
 use super::expression::Scope;
 
 /// What an action was converted to.
-pub(super) enum Became {
+pub(super) enum ConvertedAction {
     /// A part of the job.
     Done,
     /// Keys of a step.
@@ -72,13 +72,13 @@ pub(super) fn read(
     scope: &Scope,
     lines: Lines<'_>,
     job: &mut Map,
-) -> Became {
-    let line = lines.key(uses);
-    let Some(name) = text(&uses.value) else { return Became::Left(lines.note(uses, FORM)) };
+) -> ConvertedAction {
+    let line = lines.line_of_key(uses);
+    let Some(name) = text(&uses.value) else { return ConvertedAction::Left(lines.note(uses, FORM)) };
     let settings = with.and_then(|with| entries(&with.value)).unwrap_or_default();
     let setting = |key: &str| settings.iter().find(|entry| entry.key == key);
     let filled = |key: &str| setting(key).and_then(|entry| text(&entry.value)).map(|written| scope.text(written));
-    let left = |why: &str| Became::Left(Note::new(line, format!("uses: {name}"), why));
+    let left = |why: &str| ConvertedAction::Left(Note::new(line, format!("uses: {name}"), why));
     if let Some(image) = name.strip_prefix("docker://") {
         let mut step = Map::default();
         step.set("image", Value::text(image), line);
@@ -89,7 +89,7 @@ pub(super) fn read(
                 None => {}
             }
         }
-        return Became::Step(step);
+        return ConvertedAction::Step(step);
     }
     match name.split('@').next().unwrap_or(name) {
         "actions/checkout" => checkout(settings, line, lines, job),
@@ -107,7 +107,7 @@ pub(super) fn read(
                 cache.set_filled("fallback", Value::texts(listed(&keys)), line);
             }
             append(job, "cache", cache, line);
-            Became::Done
+            ConvertedAction::Done
         }
         "actions/upload-artifact" => {
             let Some(Ok(path)) = filled("path") else {
@@ -140,7 +140,7 @@ pub(super) fn read(
                 )),
             }
             append(job, "artifacts", artifact, line);
-            Became::Done
+            ConvertedAction::Done
         }
         "actions/download-artifact" => {
             left("artifacts are not handed on: make what is needed in this job, or fetch it")
@@ -168,10 +168,10 @@ fn append(job: &mut Map, key: &str, entry: Map, line: u32) {
     job.set(key, Value::List(list), line);
 }
 
-fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> Became {
+fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> ConvertedAction {
     let mut checkout = Map::default();
     for setting in settings {
-        let at = lines.key(setting);
+        let at = lines.line_of_key(setting);
         match (setting.key.as_str(), text(&setting.value)) {
             ("fetch-depth", _) if number(&setting.value).is_some() => {
                 checkout.set("depth", Value::plain(number(&setting.value).unwrap_or(1)), at);
@@ -184,7 +184,7 @@ fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> B
                 checkout.note(lines.note(setting, "no credentials are left in the workspace, which is always new"))
             }
             ("repository" | "path", _) => {
-                return Became::Left(Note::new(
+                return ConvertedAction::Left(Note::new(
                     line,
                     "uses: actions/checkout",
                     "another repository or folder is not checked out by itself: write `git clone` as `run`",
@@ -200,7 +200,7 @@ fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> B
             job.set("checkout", Value::plain(true), line);
         }
     }
-    Became::Done
+    ConvertedAction::Done
 }
 
 /// The action's name, for a remark.

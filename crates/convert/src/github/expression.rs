@@ -345,7 +345,7 @@ impl Scope {
             if READ_AGAIN.iter().any(|words| line.contains(words)) {
                 return Err(READ_TWICE.to_owned());
             }
-            let place = Place::behind(before).ok_or_else(|| NO_PLACE.to_owned())?;
+            let place = Place::after(before).ok_or_else(|| NO_PLACE.to_owned())?;
             if let Some(name) =
                 expression.strip_prefix("env.").filter(|name| foreign::variable(name).as_deref() == Some(*name))
             {

@@ -33,8 +33,8 @@ pub(super) fn read(
     lines: Lines<'_>,
     head: &mut Map,
 ) -> Result<Job, Note> {
-    let line = lines.key(entry);
-    let Some(section) = Section::of(&entry.value) else { return Err(lines.note(entry, FORM)) };
+    let line = lines.line_of_key(entry);
+    let Some(section) = Section::read(&entry.value) else { return Err(lines.note(entry, FORM)) };
     if let Some(uses) = section.peek("uses") {
         return Err(lines.note(
             entry,
@@ -93,11 +93,11 @@ pub(super) fn read(
     let env_line = section.take("env").map(|entry| {
         for variable in entries(&entry.value).unwrap_or_default() {
             match value(variable, scope) {
-                Ok(value) => of_job.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                Ok(value) => of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
                 Err(why) => of_job.note(lines.note(variable, why)),
             }
         }
-        lines.key(entry)
+        lines.line_of_key(entry)
     });
     let mut shell = None;
     let mut set_up = None;
@@ -112,7 +112,7 @@ pub(super) fn read(
                     "the image has what the machine was given by an action; it was {}",
                     machine.join(", ")
                 ));
-                body.set("image", Value::text(image.as_str()), runs_on.map(|entry| lines.key(entry)));
+                body.set("image", Value::text(image.as_str()), runs_on.map(|entry| lines.line_of_key(entry)));
                 set_up = Some(*at);
             }
             None => {
@@ -120,7 +120,7 @@ pub(super) fn read(
                 body.remark(format!(
                     "{DEFAULT_IMAGE} stands in for {machine}: choose an image that has what the steps need"
                 ));
-                body.set("image", Value::text(DEFAULT_IMAGE), runs_on.map(|entry| lines.key(entry)));
+                body.set("image", Value::text(DEFAULT_IMAGE), runs_on.map(|entry| lines.line_of_key(entry)));
             }
         },
     }
@@ -132,7 +132,7 @@ pub(super) fn read(
     }
     if let Some(entry) = section.take("services") {
         let services = services(entry, scope, lines);
-        body.set_filled("services", services, lines.key(entry));
+        body.set_filled("services", services, lines.line_of_key(entry));
     }
     timeout(section.take("timeout-minutes"), lines, &mut body);
     continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
@@ -172,7 +172,7 @@ pub(super) fn read(
         }
     }
     match written.iter().any(|item| matches!(item, Item::Value(_))) {
-        true => body.set("steps", Value::List(written), lines.key(steps.0)),
+        true => body.set("steps", Value::List(written), lines.line_of_key(steps.0)),
         false => return Err(lines.note(entry, "none of its steps could be carried over: they all use actions")),
     }
     if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
@@ -185,11 +185,11 @@ pub(super) fn read(
                 .ok_or_else(|| FORM.to_owned())
                 .and_then(|written| scope.text(written).map_err(|what| unknown(&what)))
             {
-                Ok(value) => outputs.set(foreign::name(&output.key), Value::Text(value), lines.key(output)),
+                Ok(value) => outputs.set(foreign::name(&output.key), Value::Text(value), lines.line_of_key(output)),
                 Err(why) => outputs.note(lines.note(output, why)),
             }
         }
-        body.set_filled("outputs", outputs, lines.key(entry));
+        body.set_filled("outputs", outputs, lines.line_of_key(entry));
     }
     section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
     body.set_filled("env", of_job, env_line);

@@ -24,7 +24,7 @@ const LEFT: &[(&str, &str)] =
     &[("permissions", "jobs get no token of the forge"), ("run-name", "a build is named by its commit")];
 
 pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
-    let Some(section) = Section::of(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
+    let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
     let jobs = section.take("jobs").and_then(|entry| entries(&entry.value));
     let Some(jobs) = jobs else {
         return Err(ConvertError::NotOne("a workflow of GitHub Actions has `jobs`, and this file has none".to_owned()));
@@ -34,7 +34,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     if let Some((name, entry)) = &name
         && !name.trim().is_empty()
     {
-        draft.head.set("name", Value::text(name.trim()), lines.key(entry));
+        draft.head.set("name", Value::text(name.trim()), lines.line_of_key(entry));
     }
     let inputs = match section.take("on") {
         Some(entry) => on::read(entry, lines, &mut draft.head),
@@ -54,13 +54,13 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         for variable in entries(&entry.value).unwrap_or_default() {
             match value(variable, &planned) {
                 Ok(value) if value.contains("secrets.") || value.contains("build.") => {
-                    of_jobs.push((variable.key.clone(), value, lines.key(variable)));
+                    of_jobs.push((variable.key.clone(), value, lines.line_of_key(variable)));
                 }
-                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
                 Err(why) => env.note(lines.note(variable, why)),
             }
         }
-        draft.head.set_filled("env", env, lines.key(entry));
+        draft.head.set_filled("env", env, lines.line_of_key(entry));
     }
     if let Some(entry) = section.take("concurrency") {
         concurrency(entry, &planned, lines, &mut draft.head);
@@ -113,7 +113,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         job.after = After::Success;
     }
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
-    wanted(root, &mut draft, lines);
+    add_used_variables(root, &mut draft, lines);
     Ok(draft)
 }
 
@@ -140,15 +140,17 @@ fn unknown(what: &str) -> String {
 }
 
 fn concurrency(entry: &Entry, scope: &Scope, lines: Lines<'_>, head: &mut Map) {
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     let mut map = Map::default();
-    let group = match Section::of(&entry.value) {
+    let group = match Section::read(&entry.value) {
         Some(section) => {
             if let Some(cancel) = section.take("cancel-in-progress") {
                 let written = text(&cancel.value).unwrap_or_default();
                 match (boolean(&cancel.value), scope.text(written)) {
-                    (Some(cancel_it), _) => map.set("cancel-in-progress", Value::plain(cancel_it), lines.key(cancel)),
-                    (None, Ok(text)) => map.set("cancel-in-progress", Value::Text(text), lines.key(cancel)),
+                    (Some(cancel_it), _) => {
+                        map.set("cancel-in-progress", Value::plain(cancel_it), lines.line_of_key(cancel))
+                    }
+                    (None, Ok(text)) => map.set("cancel-in-progress", Value::Text(text), lines.line_of_key(cancel)),
                     (None, Err(what)) => map.note(lines.note(cancel, unknown(&what))),
                 }
             }
@@ -179,11 +181,11 @@ fn run_defaults(entry: &Entry, lines: Lines<'_>, into: &mut Map) {
         for setting in entries(&part.value).unwrap_or_default() {
             match (setting.key.as_str(), text(&setting.value)) {
                 ("shell", Some(written)) => match shell_of(written) {
-                    Some(shell) => into.set("shell", Value::text(shell), lines.key(setting)),
+                    Some(shell) => into.set("shell", Value::text(shell), lines.line_of_key(setting)),
                     None => into.note(lines.note(setting, "this shell is not one of the image's")),
                 },
                 ("working-directory", Some(written)) => {
-                    into.set("working-directory", Value::text(written), lines.key(setting))
+                    into.set("working-directory", Value::text(written), lines.line_of_key(setting))
                 }
                 _ => into.note(lines.note(setting, FORM)),
             }
@@ -205,7 +207,7 @@ fn shell_of(written: &str) -> Option<String> {
 }
 
 /// Sets the variables of GitHub that scripts use to what Longshore has in their place.
-fn wanted(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
+fn add_used_variables(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
     let mut of_jobs = Vec::new();
     let mut env = match draft.head.get("env") {
         Some(Value::Map(env)) => env.clone(),
@@ -233,9 +235,9 @@ fn wanted(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
                     at.unwrap_or(root.place.start),
                     at.unwrap_or(root.place.start) + 1,
                 );
-                draft.head.note(Note::new(lines.of(place), format!("${name}"), "Longshore does not set it"));
+                draft.head.note(Note::new(lines.line_of(place), format!("${name}"), "Longshore does not set it"));
             }
-            Known::Missing | Known::Given | Known::No => {}
+            Known::Missing | Known::Given | Known::NotSet => {}
         }
     }
     draft.head.set_filled("env", env, None);

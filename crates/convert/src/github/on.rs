@@ -46,13 +46,13 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
         on.remark("nothing that starts it could be carried over: it starts by hand only");
         on.set("manual", Map::default(), None);
     }
-    head.set("on", on, lines.key(entry));
+    head.set("on", on, lines.line_of_key(entry));
     found
 }
 
 fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &mut Map, found: &mut Inputs) {
-    let line = lines.key(entry);
-    let section = node.and_then(Section::of);
+    let line = lines.line_of_key(entry);
+    let section = node.and_then(Section::read);
     match event {
         "push" => {
             let mut push = Map::default();
@@ -83,12 +83,12 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
         "schedule" => {
             let mut list = Vec::new();
             for item in node.and_then(foreign::list).unwrap_or_default() {
-                let Some(section) = Section::of(item) else { continue };
+                let Some(section) = Section::read(item) else { continue };
                 let mut schedule = Map::default();
                 for key in ["cron", "timezone"] {
                     if let Some(entry) = section.take(key) {
                         match text(&entry.value) {
-                            Some(text) => schedule.set(key, Value::text(text.trim()), lines.key(entry)),
+                            Some(text) => schedule.set(key, Value::text(text.trim()), lines.line_of_key(entry)),
                             None => schedule.note(lines.note(entry, FORM)),
                         }
                     }
@@ -105,7 +105,7 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
                 for one in entries(&entry.value).unwrap_or_default() {
                     input(one, lines, &mut inputs, found);
                 }
-                manual.set_filled("inputs", inputs, lines.key(entry));
+                manual.set_filled("inputs", inputs, lines.line_of_key(entry));
             }
             on.set("manual", manual, line);
         }
@@ -130,16 +130,16 @@ fn filters(section: &Section<'_>, kinds: &[&str], lines: Lines<'_>, into: &mut M
     for kind in kinds.iter().copied().chain(["paths"]) {
         if let Some(entry) = section.take(kind) {
             let patterns = patterns(entry, lines, into);
-            into.set_filled(kind, Value::texts(patterns), lines.key(entry));
+            into.set_filled(kind, Value::texts(patterns), lines.line_of_key(entry));
         }
         let ignore = format!("{kind}-ignore");
         let Some(entry) = section.take(&ignore) else { continue };
         let patterns = patterns(entry, lines, into);
         if kind == "paths" {
-            into.set_filled("paths-ignore", Value::texts(patterns), lines.key(entry));
+            into.set_filled("paths-ignore", Value::texts(patterns), lines.line_of_key(entry));
         } else {
             let excluded = std::iter::once("**".to_owned()).chain(patterns.iter().map(|pattern| format!("!{pattern}")));
-            into.set_filled(kind, Value::texts(excluded), lines.key(entry));
+            into.set_filled(kind, Value::texts(excluded), lines.line_of_key(entry));
         }
     }
     section.leave(lines, into, |_| Some("this filter is not known"));
@@ -154,7 +154,7 @@ fn patterns(entry: &Entry, lines: Lines<'_>, into: &mut Map) -> Vec<String> {
             let ours = pattern.replace("]+", "]*").trim_start_matches("./").to_owned();
             if ours.contains("]*") && pattern.contains("]+") {
                 into.note(Note::new(
-                    lines.key(entry),
+                    lines.line_of_key(entry),
                     pattern,
                     format!("`+` means nothing in a glob: `{ours}` fits more"),
                 ));
@@ -182,15 +182,15 @@ fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {
         if OURS.contains(&ours.as_str()) { known.push(ours) } else { other.push(word) }
     }
     for word in other {
-        request.note(Note::new(lines.key(entry), word, "this starts nothing here"));
+        request.note(Note::new(lines.line_of_key(entry), word, "this starts nothing here"));
     }
-    request.set_filled("types", Value::texts(known), lines.key(entry));
+    request.set_filled("types", Value::texts(known), lines.line_of_key(entry));
 }
 
 fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) {
     let mut input = Map::default();
-    let Some(section) = Section::of(&entry.value) else {
-        inputs.set(entry.key.clone(), input, lines.key(entry));
+    let Some(section) = Section::read(&entry.value) else {
+        inputs.set(entry.key.clone(), input, lines.line_of_key(entry));
         return;
     };
     let kind = section.take("type").and_then(|entry| text(&entry.value)).unwrap_or("string");
@@ -207,24 +207,24 @@ fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) 
     if ours != "string" {
         found.closed.insert(entry.key.clone());
     }
-    input.set("type", Value::text(ours), lines.key(entry));
+    input.set("type", Value::text(ours), lines.line_of_key(entry));
     if let Some(options) = section.take("options") {
         let mut options: Vec<String> =
             items(&options.value).iter().filter_map(|item| text(item)).map(str::to_owned).collect();
         options.dedup();
-        input.set_filled("options", Value::texts(options), lines.key(entry));
+        input.set_filled("options", Value::texts(options), lines.line_of_key(entry));
     }
     if let Some(default) =
         section.take("default").and_then(|entry| text(&entry.value)).filter(|text| !text.is_empty() || ours == "string")
     {
-        input.set("default", Value::text(default), lines.key(entry));
+        input.set("default", Value::text(default), lines.line_of_key(entry));
     }
     if let Some(description) = section.take("description").and_then(|entry| text(&entry.value)) {
-        input.set("description", Value::text(description), lines.key(entry));
+        input.set("description", Value::text(description), lines.line_of_key(entry));
     }
     if let Some(required) = section.take("required").and_then(|entry| boolean(&entry.value)) {
-        input.set("required", Value::plain(required), lines.key(entry));
+        input.set("required", Value::plain(required), lines.line_of_key(entry));
     }
     section.leave(lines, &mut input, |_| None);
-    inputs.set(entry.key.clone(), input, lines.key(entry));
+    inputs.set(entry.key.clone(), input, lines.line_of_key(entry));
 }

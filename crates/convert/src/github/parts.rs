@@ -11,7 +11,7 @@ use super::{actions, expression::Scope, unknown, value};
 
 /// Converts `strategy`, the matrix. `os` and `version` are the axes that name the machine and the image.
 pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, lines: Lines<'_>, body: &mut Map) {
-    let Some(section) = Section::of(&entry.value) else {
+    let Some(section) = Section::read(&entry.value) else {
         body.note(lines.note(entry, FORM));
         return;
     };
@@ -23,7 +23,7 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
             return;
         };
         for axis in found {
-            let line = lines.key(axis);
+            let line = lines.line_of_key(axis);
             if matches!(axis.key.as_str(), "include" | "exclude") {
                 let mut combinations = Vec::new();
                 for item in items(&axis.value) {
@@ -31,7 +31,7 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
                     for value in entries(item).unwrap_or_default() {
                         match text(&value.value) {
                             Some(text) => {
-                                combination.set(foreign::name(&value.key), Value::text(text), lines.key(value))
+                                combination.set(foreign::name(&value.key), Value::text(text), lines.line_of_key(value))
                             }
                             None => matrix.note(lines.note(value, "the values of a matrix are texts")),
                         }
@@ -42,7 +42,7 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
                     if elsewhere {
                         if axis.key == "include" {
                             combinations.push(Item::Note(Note::new(
-                                lines.of(item.place),
+                                lines.line_of(item.place),
                                 "include",
                                 "jobs run in containers on Linux",
                             )));
@@ -78,23 +78,23 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
     }
     if let Some(flag) = section.take("fail-fast") {
         match boolean(&flag.value) {
-            Some(value) => matrix.set("fail-fast", Value::plain(value), lines.key(flag)),
+            Some(value) => matrix.set("fail-fast", Value::plain(value), lines.line_of_key(flag)),
             None => matrix.note(lines.note(flag, "it is `true` or `false`")),
         }
     }
     if let Some(most) = section.take("max-parallel") {
         match number(&most.value) {
-            Some(value) => matrix.set("max-parallel", Value::plain(value), lines.key(most)),
+            Some(value) => matrix.set("max-parallel", Value::plain(value), lines.line_of_key(most)),
             None => matrix.note(lines.note(most, "it is a number")),
         }
     }
     section.leave(lines, &mut matrix, |_| None);
-    body.set_filled("matrix", matrix, lines.key(entry));
+    body.set_filled("matrix", matrix, lines.line_of_key(entry));
 }
 
 /// Converts `container`, the job's image.
 pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &mut Map, env: &mut Map) {
-    let section = Section::of(&entry.value);
+    let section = Section::read(&entry.value);
     let written = section
         .as_ref()
         .and_then(|section| section.take("image"))
@@ -102,7 +102,7 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
         .or_else(|| text(&entry.value));
     match written.ok_or_else(|| FORM.to_owned()).and_then(|written| scope.text(written).map_err(|what| unknown(&what)))
     {
-        Ok(image) => body.set("image", Value::Text(image), lines.key(entry)),
+        Ok(image) => body.set("image", Value::Text(image), lines.line_of_key(entry)),
         Err(why) => {
             body.note(lines.note(entry, format!("{why}; {DEFAULT_IMAGE} stands in")));
             body.set("image", Value::text(DEFAULT_IMAGE), None);
@@ -112,7 +112,7 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
     if let Some(entry) = section.take("env") {
         for variable in entries(&entry.value).unwrap_or_default() {
             match value(variable, scope) {
-                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
                 Err(why) => env.note(lines.note(variable, why)),
             }
         }
@@ -130,14 +130,14 @@ pub(super) fn container(entry: &Entry, scope: &Scope, lines: Lines<'_>, body: &m
 pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
     let mut services = Map::default();
     for one in entries(&entry.value).unwrap_or_default() {
-        let Some(section) = Section::of(&one.value) else {
+        let Some(section) = Section::read(&one.value) else {
             services.note(lines.note(one, FORM));
             continue;
         };
         let image = section.take("image").and_then(|entry| text(&entry.value)).map(|written| scope.text(written));
         let mut service = Map::default();
         match image {
-            Some(Ok(image)) => service.set("image", Value::Text(image), lines.key(one)),
+            Some(Ok(image)) => service.set("image", Value::Text(image), lines.line_of_key(one)),
             Some(Err(what)) => {
                 services.note(lines.note(one, unknown(&what)));
                 continue;
@@ -151,18 +151,18 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
             let mut env = Map::default();
             for variable in entries(&entry.value).unwrap_or_default() {
                 match value(variable, scope) {
-                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
                     Err(why) => env.note(lines.note(variable, why)),
                 }
             }
-            service.set_filled("env", env, lines.key(entry));
+            service.set_filled("env", env, lines.line_of_key(entry));
         }
         if let Some(entry) = section.take("options") {
             match text(&entry.value).and_then(health) {
                 Some(command) => {
                     let mut ready = Map::default();
-                    ready.set("exec", Value::Text(command), lines.key(entry));
-                    service.set("ready", ready, lines.key(entry));
+                    ready.set("exec", Value::Text(command), lines.line_of_key(entry));
+                    service.set("ready", ready, lines.line_of_key(entry));
                 }
                 None => service.note(lines.note(entry, "write `ready` for a health check")),
             }
@@ -182,7 +182,7 @@ pub(super) fn services(entry: &Entry, scope: &Scope, lines: Lines<'_>) -> Map {
             "volumes" => Some("a service's files go with it"),
             _ => None,
         });
-        services.set(foreign::name(&one.key).to_lowercase().replace('_', "-"), service, lines.key(one));
+        services.set(foreign::name(&one.key).to_lowercase().replace('_', "-"), service, lines.line_of_key(one));
     }
     services
 }

@@ -9,7 +9,7 @@ use super::super::{
     foreign::{FORM, Lines, Section, boolean, entries, number, text},
 };
 use super::{
-    actions::{self, Became},
+    actions::{self, ConvertedAction},
     expression::Scope,
     shell_of, unknown, value,
 };
@@ -28,8 +28,8 @@ impl Reader<'_, '_> {
     /// work.
     pub(super) fn step(&mut self, node: &Rc<Node>, set_up: bool) -> Option<Item> {
         let (scope, lines) = (self.scope, self.lines);
-        let line = lines.of(node.place);
-        let Some(section) = Section::of(node) else { return Some(Item::Note(Note::new(line, "a step", FORM))) };
+        let line = lines.line_of(node.place);
+        let Some(section) = Section::read(node) else { return Some(Item::Note(Note::new(line, "a step", FORM))) };
         let uses = section.take("uses");
         if let Some(uses) = uses.filter(|_| set_up) {
             self.job.remark(format!("{} is what the image is chosen by", actions::shown(uses)));
@@ -40,20 +40,21 @@ impl Reader<'_, '_> {
         let env_line = section.take("env").map(|entry| {
             for variable in entries(&entry.value).unwrap_or_default() {
                 match value(variable, scope) {
-                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                    Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
                     Err(why) => env.note(lines.note(variable, why)),
                 }
             }
-            lines.key(entry)
+            lines.line_of_key(entry)
         });
-        let when = section.take("if").map(|entry| (condition(entry, scope, lines, &mut body), lines.key(entry)));
+        let when =
+            section.take("if").map(|entry| (condition(entry, scope, lines, &mut body), lines.line_of_key(entry)));
         let with = section.take("with");
         if let Some(uses) = uses {
             let asked = when.as_ref().map(|(condition, _)| condition.as_str());
             match actions::read(uses, with, asked, scope, lines, self.job) {
-                Became::Done => return None,
-                Became::Left(note) => return Some(Item::Note(note)),
-                Became::Step(step) => body.parts.extend(step.parts),
+                ConvertedAction::Done => return None,
+                ConvertedAction::Left(note) => return Some(Item::Note(note)),
+                ConvertedAction::Step(step) => body.parts.extend(step.parts),
             }
         }
         if let Some((name, entry)) = section.take("name").and_then(|entry| Some((text(&entry.value)?, entry))) {
@@ -66,27 +67,28 @@ impl Reader<'_, '_> {
                         && !name.contains("needs.")
                         && !name.trim().is_empty() =>
                 {
-                    body.set("name", Value::text(name.replace(['\n', '\r'], " ").trim()), lines.key(entry));
+                    body.set("name", Value::text(name.replace(['\n', '\r'], " ").trim()), lines.line_of_key(entry));
                 }
                 _ => body.note(lines.note(entry, "a step's name has to be known when the build is planned")),
             }
         }
         if let Some((id, entry)) = section.take("id").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            body.set("id", Value::text(id), lines.key(entry));
+            body.set("id", Value::text(id), lines.line_of_key(entry));
         }
         if let Some((condition, line)) = when {
             body.set("if", Value::Text(condition), line);
         }
         timeout(section.take("timeout-minutes"), lines, &mut body);
         continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
-        let directory =
-            section.take("working-directory").and_then(|entry| Some((text(&entry.value)?, Some(lines.key(entry)))));
+        let directory = section
+            .take("working-directory")
+            .and_then(|entry| Some((text(&entry.value)?, Some(lines.line_of_key(entry)))));
         match directory.or_else(|| self.directory.map(|directory| (directory, None))) {
             Some((written, line)) if uses.is_none() => match scope.text(written) {
                 Ok(directory) => body.set("working-directory", Value::Text(directory), line),
                 Err(what) => {
                     return Some(Item::Note(Note::new(
-                        line.unwrap_or_else(|| lines.of(node.place)),
+                        line.unwrap_or_else(|| lines.line_of(node.place)),
                         "working-directory",
                         unknown(&what),
                     )));
@@ -94,7 +96,8 @@ impl Reader<'_, '_> {
             },
             _ => {}
         }
-        let written_shell = section.take("shell").and_then(|entry| Some((text(&entry.value)?, Some(lines.key(entry)))));
+        let written_shell =
+            section.take("shell").and_then(|entry| Some((text(&entry.value)?, Some(lines.line_of_key(entry)))));
         let mut plain = true;
         match written_shell.or_else(|| self.shell.map(|shell| (shell, None))) {
             Some((written, at)) if uses.is_none() => match shell_of(written) {
@@ -122,7 +125,7 @@ impl Reader<'_, '_> {
                     false => scope.text(&written),
                 };
                 match filled {
-                    Ok(script) => body.set("run", Value::Script(script), lines.key(entry)),
+                    Ok(script) => body.set("run", Value::Script(script), lines.line_of_key(entry)),
                     Err(what) => return Some(Item::Note(lines.note(entry, unknown(&what)))),
                 }
                 if written.contains("::set-output") || written.contains("::set-env") {
@@ -182,7 +185,9 @@ pub(super) fn condition(entry: &Entry, scope: &Scope, lines: Lines<'_>, into: &m
 pub(super) fn timeout(entry: Option<&Entry>, lines: Lines<'_>, into: &mut Map) {
     let Some(entry) = entry else { return };
     match number(&entry.value).filter(|minutes| *minutes > 0) {
-        Some(minutes) => into.set("timeout", Value::Text(format!("{}m", minutes.min(24 * 60))), lines.key(entry)),
+        Some(minutes) => {
+            into.set("timeout", Value::Text(format!("{}m", minutes.min(24 * 60))), lines.line_of_key(entry))
+        }
         None => into.note(lines.note(entry, "write a time: `timeout: 30m`")),
     }
 }
@@ -190,14 +195,14 @@ pub(super) fn timeout(entry: Option<&Entry>, lines: Lines<'_>, into: &mut Map) {
 pub(super) fn continue_on_error(entry: Option<&Entry>, scope: &Scope, lines: Lines<'_>, into: &mut Map) {
     let Some(entry) = entry else { return };
     if let Some(flag) = boolean(&entry.value) {
-        into.set("continue-on-error", Value::plain(flag), lines.key(entry));
+        into.set("continue-on-error", Value::plain(flag), lines.line_of_key(entry));
         return;
     }
     match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|written| scope.condition(written)) {
         Ok(condition) => {
             let plain = condition.strip_prefix("matrix.").is_some_and(|rest| !rest.contains(' '));
             let condition = if plain { format!("{condition} == 'true'") } else { condition };
-            into.set("continue-on-error", Value::Text(format!("${{{{ {condition} }}}}")), lines.key(entry));
+            into.set("continue-on-error", Value::Text(format!("${{{{ {condition} }}}}")), lines.line_of_key(entry));
         }
         Err(what) => into.note(lines.note(entry, unknown(&what))),
     }

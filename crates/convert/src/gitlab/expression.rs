@@ -3,7 +3,7 @@
 use super::super::{Language, condition, shell, variables};
 
 /// What is known of the file around a condition.
-pub(super) struct Around<'a> {
+pub(super) struct FileContext<'a> {
     /// The value of a variable that the file sets.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     /// Whether pull requests start the pipeline: then `event.branch` may be the target branch.
@@ -18,7 +18,7 @@ pub(super) struct Read {
 }
 
 /// Translates a condition. The error names the part that could not be translated.
-pub(super) fn read(source: &str, around: &Around<'_>) -> Result<Read, String> {
+pub(super) fn read(source: &str, around: &FileContext<'_>) -> Result<Read, String> {
     let tokens = tokens(source)?;
     let mut parser = Parser { tokens: &tokens, next: 0, around, unset: Vec::new(), depth: 0 };
     let condition = parser.or()?;
@@ -100,7 +100,7 @@ enum Side {
 struct Parser<'a> {
     tokens: &'a [Token],
     next: usize,
-    around: &'a Around<'a>,
+    around: &'a FileContext<'a>,
     unset: Vec<String>,
     depth: usize,
 }
@@ -189,7 +189,7 @@ impl Parser<'_> {
                     ("CI_PIPELINE_SOURCE", _) => Ok(Side::Value("event.name".to_owned(), name.clone())),
                     // In GitLab this variable keeps a branch and its merge request from being built twice; here they
                     // are two events.
-                    ("CI_OPEN_MERGE_REQUESTS", _) | (_, variables::Known::No) => {
+                    ("CI_OPEN_MERGE_REQUESTS", _) | (_, variables::Known::NotSet) => {
                         self.unset.push(name.clone());
                         Ok(Side::Null)
                     }
@@ -216,13 +216,13 @@ impl Parser<'_> {
             "CI_PIPELINE_SOURCE" => "true".to_owned(),
             "CI_COMMIT_TAG" => "event.name == 'tag'".to_owned(),
             name if name.starts_with("CI_MERGE_REQUEST_") => "event.name == 'pull-request'".to_owned(),
-            _ => self.guarded(name, format!("{} != null", wrapped(expression))),
+            _ => self.guard_branch(name, format!("{} != null", wrapped(expression))),
         }
     }
 
     /// GitLab does not set `CI_COMMIT_BRANCH` in a merge request pipeline; our `event.branch` is then the target
     /// branch.
-    fn guarded(&self, name: &str, condition: String) -> String {
+    fn guard_branch(&self, name: &str, condition: String) -> String {
         match name == "CI_COMMIT_BRANCH" && self.around.requests {
             true => condition::all(&["event.name != 'pull-request'".to_owned(), condition]).unwrap_or_default(),
             false => condition,
@@ -243,7 +243,7 @@ impl Parser<'_> {
                 // A variable that is not set is an empty text.
                 match text.is_empty() {
                     true => condition::not(&self.is_set(value, name)),
-                    false => self.guarded(name, format!("{} == {}", wrapped(value), condition::quote(text))),
+                    false => self.guard_branch(name, format!("{} == {}", wrapped(value), condition::quote(text))),
                 }
             }
             (Side::Value(value, name), Side::Null) | (Side::Null, Side::Value(value, name)) => {
@@ -251,7 +251,7 @@ impl Parser<'_> {
             }
             (Side::Value(a, name), Side::Value(b, other)) => {
                 let name = if other == "CI_COMMIT_BRANCH" { other } else { name };
-                self.guarded(name, format!("{} == {}", wrapped(a), wrapped(b)))
+                self.guard_branch(name, format!("{} == {}", wrapped(a), wrapped(b)))
             }
             (Side::Text(a), Side::Text(b)) => (a == b).to_string(),
             (Side::Text(text), Side::Null) | (Side::Null, Side::Text(text)) => text.is_empty().to_string(),
@@ -268,7 +268,7 @@ impl Parser<'_> {
             Side::Null => Ok("false".to_owned()),
             Side::Value(value, name) if name != "CI_PIPELINE_SOURCE" => {
                 let condition = condition::regex(&wrapped(value), pattern).ok_or_else(cannot)?;
-                Ok(self.guarded(name, condition))
+                Ok(self.guard_branch(name, condition))
             }
             Side::Text(_) | Side::Value(..) => Err(cannot()),
         }
@@ -298,7 +298,7 @@ mod tests {
 
     fn translated(source: &str, requests: bool) -> Result<String, String> {
         let variable = |name: &str| (name == "OWN").then(|| "yes".to_owned());
-        read(source, &Around { variable: &variable, requests }).map(|read| read.condition)
+        read(source, &FileContext { variable: &variable, requests }).map(|read| read.condition)
     }
 
     #[test]

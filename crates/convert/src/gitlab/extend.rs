@@ -33,12 +33,12 @@ impl<'n> Jobs<'n> {
 
     /// Returns a job with everything that it extends and with its references resolved. Adds to `missing` the names that
     /// this file has no job for.
-    pub(super) fn whole(&self, node: &Rc<Node>, missing: &mut Vec<String>) -> Rc<Node> {
-        let merged = self.extended(node, DEPTH, missing);
-        self.resolved(&merged, DEPTH)
+    pub(super) fn expand(&self, node: &Rc<Node>, missing: &mut Vec<String>) -> Rc<Node> {
+        let merged = self.extend(node, DEPTH, missing);
+        self.resolve_references(&merged, DEPTH)
     }
 
-    fn extended(&self, node: &Rc<Node>, depth: usize, missing: &mut Vec<String>) -> Rc<Node> {
+    fn extend(&self, node: &Rc<Node>, depth: usize, missing: &mut Vec<String>) -> Rc<Node> {
         let Some(extends) = entry(node, "extends") else { return Rc::clone(node) };
         let mut base: Option<Rc<Node>> = None;
         for name in texts(extends).unwrap_or_default() {
@@ -46,7 +46,7 @@ impl<'n> Jobs<'n> {
             let above = match (known, self.written(&name)) {
                 (Some(known), _) => known,
                 (None, Some(written)) if depth > 0 => {
-                    let whole = self.extended(written, depth - 1, missing);
+                    let whole = self.extend(written, depth - 1, missing);
                     self.merged.borrow_mut().insert(name, Rc::clone(&whole));
                     whole
                 }
@@ -61,7 +61,7 @@ impl<'n> Jobs<'n> {
     }
 
     /// Replaces each `!reference [job, key]` by the value that it names.
-    pub(super) fn resolved(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
+    pub(super) fn resolve_references(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
         let left = self.left.get();
         if left == 0 {
             return Rc::clone(node);
@@ -73,12 +73,13 @@ impl<'n> Jobs<'n> {
                 if let [Entry { key, value, .. }] = entries.as_slice()
                     && key == "!reference"
                 {
-                    let found = self.referred(value);
+                    let found = self.referenced_value(value);
                     return found
                         .filter(|_| depth > 0)
-                        .map_or_else(|| Rc::clone(node), |found| self.resolved(&found, depth - 1));
+                        .map_or_else(|| Rc::clone(node), |found| self.resolve_references(&found, depth - 1));
                 }
-                let resolved: Vec<Rc<Node>> = entries.iter().map(|entry| self.resolved(&entry.value, depth)).collect();
+                let resolved: Vec<Rc<Node>> =
+                    entries.iter().map(|entry| self.resolve_references(&entry.value, depth)).collect();
                 if entries.iter().zip(&resolved).all(|(entry, new)| Rc::ptr_eq(&entry.value, new)) {
                     return Rc::clone(node);
                 }
@@ -87,7 +88,7 @@ impl<'n> Jobs<'n> {
                 Rc::new(Node { place: node.place, kind: Kind::Map(entries), weight: node.weight })
             }
             Kind::List(items) => {
-                let resolved: Vec<Rc<Node>> = items.iter().map(|item| self.resolved(item, depth)).collect();
+                let resolved: Vec<Rc<Node>> = items.iter().map(|item| self.resolve_references(item, depth)).collect();
                 if items.iter().zip(&resolved).all(|(old, new)| Rc::ptr_eq(old, new)) {
                     return Rc::clone(node);
                 }
@@ -96,10 +97,10 @@ impl<'n> Jobs<'n> {
         }
     }
 
-    fn referred(&self, path: &Node) -> Option<Rc<Node>> {
+    fn referenced_value(&self, path: &Node) -> Option<Rc<Node>> {
         let mut names = list(path)?.iter().map(|name| text(name));
         let mut found = Rc::clone(self.written(names.next()??)?);
-        found = self.extended(&found, DEPTH, &mut Vec::new());
+        found = self.extend(&found, DEPTH, &mut Vec::new());
         for name in names {
             let next = Rc::clone(entry(&found, name?)?);
             found = next;

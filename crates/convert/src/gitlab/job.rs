@@ -46,8 +46,8 @@ pub(super) fn left(key: &str) -> Option<&'static str> {
 
 pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: &[String]) -> Result<Staged, Note> {
     let lines = file.lines;
-    let line = lines.key(entry);
-    let Some(section) = Section::of(whole) else {
+    let line = lines.line_of_key(entry);
+    let Some(section) = Section::read(whole) else {
         return Err(lines.note(entry, "this is neither a job nor a key that is known"));
     };
     for (key, why) in [
@@ -83,11 +83,11 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         for variable in entries(&entry.value).unwrap_or_default() {
             let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
             match text_or_empty(inner.map_or(&variable.value, |inner| &inner.value)) {
-                Some(value) => own.push((variable.key.clone(), value.to_owned(), lines.key(variable))),
+                Some(value) => own.push((variable.key.clone(), value.to_owned(), lines.line_of_key(variable))),
                 None => env.note(lines.note(variable, FORM)),
             }
         }
-        lines.key(entry)
+        lines.line_of_key(entry)
     });
     for (name, value, at) in own[file.variables.len()..].iter().filter(|(name, ..)| !is_checkout(name)) {
         match variable(name, value, &own, &axes) {
@@ -103,7 +103,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     if let Some(entry) = section.peek("parallel")
         && let Some(total) = number(&entry.value)
     {
-        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.key(entry));
+        env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
     }
     let filler = |written: &str| fill(written, &own, &axes);
 
@@ -113,7 +113,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         own.iter().filter_map(|(name, value, _)| variable(name, value, &own, &axes).ok()).collect();
     if let Some(entry) = take("services") {
         let services = keep::services(entry, &filler, &all_env, lines, &mut docker);
-        body.set_filled("services", services, lines.key(entry));
+        body.set_filled("services", services, lines.line_of_key(entry));
     }
     if docker {
         body.set("docker", Value::plain(true), None);
@@ -126,7 +126,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
                 .find(|(known, value, _)| known == name && !value.contains('$'))
                 .map(|(_, value, _)| value.clone())
         };
-        let around = expression::Around { variable: &known, requests: file.requests };
+        let around = expression::FileContext { variable: &known, requests: file.requests };
         let (only, except) = (section.take("only"), section.take("except"));
         match section.take("rules") {
             Some(entry) => rules::rules(entry, &around, lines),
@@ -140,7 +140,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         if word == "never" {
             runs.condition = Some("false".to_owned());
         } else if !runs.by_hand {
-            rules::kind(&[word], lines.key(entry), &mut runs);
+            rules::apply_when(&[word], lines.line_of_key(entry), &mut runs);
             // Somebody may start it by hand, and no job waits for it.
             aside = runs.by_hand && section.peek("rules").is_none();
         }
@@ -163,7 +163,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
 
     if let Some(entry) = take("timeout") {
         match text(&entry.value).and_then(keep::seconds) {
-            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.key(entry)),
+            Some(seconds) => body.set("timeout", Value::Text(keep::duration(seconds)), lines.line_of_key(entry)),
             None => body.note(lines.note(entry, FORM)),
         }
     }
@@ -172,7 +172,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     if let Some(entry) = take("cache") {
         let caches = keep::cache(entry, &filler, lines);
-        body.set_filled("cache", caches, lines.key(entry));
+        body.set_filled("cache", caches, lines.line_of_key(entry));
     }
     let keeps = section.peek("artifacts").is_some();
     if let Some(entry) = take("artifacts") {
@@ -203,19 +203,19 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         .map(|(lines, entry)| (lines.unwrap_or_default().join("\n"), entry))
         .filter(|(script, _)| !script.trim().is_empty());
     let both = format!("{main}\n{}", after.as_ref().map(|(script, _)| script.as_str()).unwrap_or_default());
-    uses(&both, &own, &axes, file, &mut env, &mut body, lines.key(from));
-    steps.push(Item::Value(step(&main, lines.key(from)).into()));
+    add_used_variables(&both, &own, &axes, file, &mut env, &mut body, lines.line_of_key(from));
+    steps.push(Item::Value(step(&main, lines.line_of_key(from)).into()));
     if let Some((script, entry)) = after {
-        let mut last = step(&script, lines.key(entry));
+        let mut last = step(&script, lines.line_of_key(entry));
         last.set("if", Value::text("always()"), None);
         last.set("continue-on-error", Value::plain(true), None);
         last.arrange(&["if", "continue-on-error", "shell", "run"]);
         steps.push(Item::Value(last.into()));
     }
-    body.set("steps", Value::List(steps), lines.key(from));
+    body.set("steps", Value::List(steps), lines.line_of_key(from));
     body.set_filled("env", env, variables_line);
 
-    let needs = section.take("needs").map(|entry| needs(entry, lines.key(entry), &mut body, lines));
+    let needs = section.take("needs").map(|entry| needs(entry, lines.line_of_key(entry), &mut body, lines));
     let stage = section
         .take("stage")
         .or_else(|| section.take("type"))
@@ -248,7 +248,7 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
         body.set("image", Value::text(DEFAULT_IMAGE), None);
         return;
     };
-    let section = Section::of(&entry.value);
+    let section = Section::read(&entry.value);
     let written = section
         .as_ref()
         .and_then(|section| section.take("name"))
@@ -257,7 +257,7 @@ fn image_of(entry: Option<&Entry>, fill: keep::Fill<'_>, lines: foreign::Lines<'
     let filled = written.ok_or_else(|| FORM.to_owned()).and_then(fill);
     match filled {
         Ok(image) if image.contains("${{") || ImageRef::parse(&image).is_ok() => {
-            body.set("image", Value::Text(image), lines.key(entry))
+            body.set("image", Value::Text(image), lines.line_of_key(entry))
         }
         found => {
             let why = match found {
@@ -299,7 +299,7 @@ fn checkout(own: &[(String, String, u32)], body: &mut Map) {
 }
 
 /// Adds the variables that the scripts use: GitLab's own are put into `env`, unknown ones are noted.
-fn uses(
+fn add_used_variables(
     script: &str,
     own: &[(String, String, u32)],
     axes: &[String],
@@ -343,12 +343,12 @@ fn uses(
                 "CI_JOB_NAME" | "CI_JOB_STAGE" | "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
                 _ => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
             },
-            Known::No if SHELL.contains(&name.as_str()) => {}
-            Known::No if shell::is_secret(&name) => secrets.push(name),
-            Known::No if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => {
+            Known::NotSet if SHELL.contains(&name.as_str()) => {}
+            Known::NotSet if shell::is_secret(&name) => secrets.push(name),
+            Known::NotSet if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => {
                 others.push(name)
             }
-            Known::No => {}
+            Known::NotSet => {}
         }
     }
     let listed = |names: &[String]| longshore_pipeline::suggest::listed(names.iter().map(String::as_str));
@@ -372,24 +372,24 @@ fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) ->
     let mut found = Vec::new();
     for node in items(&entry.value) {
         if let Some(name) = text(node) {
-            found.push((name.to_owned(), lines.of(node.place)));
+            found.push((name.to_owned(), lines.line_of(node.place)));
             continue;
         }
-        let Some(section) = Section::of(node) else {
+        let Some(section) = Section::read(node) else {
             found.extend(texts(node).unwrap_or_default().into_iter().map(|name| (name, line)));
             continue;
         };
         let name = section.take("job").and_then(|entry| text(&entry.value));
         match name {
             Some(name) if section.peek("project").is_none() && section.peek("pipeline").is_none() => {
-                found.push((name.to_owned(), lines.of(node.place)));
+                found.push((name.to_owned(), lines.line_of(node.place)));
                 if let Some(entry) = section.take("artifacts").filter(|entry| boolean(&entry.value) != Some(false)) {
                     body.note(lines.note(entry, "artifacts are not handed on by `needs`"));
                 }
                 section.take("optional");
                 section.leave(lines, body, |_| Some("a job waits for all jobs of a matrix"));
             }
-            _ => body.note(Note::new(lines.of(node.place), "needs", "a job waits for jobs of its own pipeline")),
+            _ => body.note(Note::new(lines.line_of(node.place), "needs", "a job waits for jobs of its own pipeline")),
         }
     }
     found

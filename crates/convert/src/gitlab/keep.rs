@@ -19,7 +19,7 @@ pub(super) fn unknown(name: &str) -> String {
 pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
     let mut caches = Vec::new();
     for node in items(&entry.value) {
-        let Some(section) = Section::of(node) else {
+        let Some(section) = Section::read(node) else {
             caches.push(Item::Note(lines.note(entry, FORM)));
             continue;
         };
@@ -36,9 +36,11 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
         };
         let filled: Result<Vec<String>, String> = paths.iter().map(|path| fill(path)).collect();
         match filled {
-            Ok(paths) => {
-                cache.set("path", Value::texts(paths.iter().map(|path| path.trim_end_matches('/'))), lines.key(from))
-            }
+            Ok(paths) => cache.set(
+                "path",
+                Value::texts(paths.iter().map(|path| path.trim_end_matches('/'))),
+                lines.line_of_key(from),
+            ),
             Err(name) => {
                 caches.push(Item::Note(lines.note(from, unknown(&name))));
                 continue;
@@ -49,7 +51,7 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
             let keys: Result<Vec<String>, String> =
                 texts(&entry.value).unwrap_or_default().iter().map(|key| fill(key)).collect();
             match keys {
-                Ok(keys) => cache.set_filled("fallback", Value::texts(keys), lines.key(entry)),
+                Ok(keys) => cache.set_filled("fallback", Value::texts(keys), lines.line_of_key(entry)),
                 Err(name) => cache.note(lines.note(entry, unknown(&name))),
             }
         }
@@ -70,7 +72,7 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
         cache.set("key", Value::text("default"), None);
         return;
     };
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     if let Some(parts) = entries(&entry.value) {
         let of = |key: &str| parts.iter().find(|part| part.key == key);
         let files: Vec<String> = of("files").and_then(|files| texts(&files.value)).unwrap_or_default();
@@ -104,11 +106,11 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
 
 /// Converts `artifacts` and the reports among them.
 pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &mut Map) {
-    let Some(section) = Section::of(&entry.value) else {
+    let Some(section) = Section::read(&entry.value) else {
         body.note(lines.note(entry, FORM));
         return;
     };
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     let mut artifact = Map::default();
     let paths = |entry: &Entry| -> Result<Vec<String>, String> {
         let paths = texts(&entry.value).unwrap_or_default();
@@ -119,7 +121,7 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     };
     if let Some(entry) = section.take("name") {
         match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
-            Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.key(entry)),
+            Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.line_of_key(entry)),
             Err(name) => artifact.note(lines.note(entry, unknown(&name))),
         }
     }
@@ -128,22 +130,22 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
         match paths(entry) {
             Ok(paths) => {
                 kept = !paths.is_empty();
-                artifact.set_filled("paths", Value::texts(paths), lines.key(entry));
+                artifact.set_filled("paths", Value::texts(paths), lines.line_of_key(entry));
             }
             Err(name) => artifact.note(lines.note(entry, unknown(&name))),
         }
     }
     if let Some(entry) = section.take("expire_in") {
         match text(&entry.value).and_then(days) {
-            Some(days) => artifact.set("expire-in", Value::Text(days), lines.key(entry)),
+            Some(days) => artifact.set("expire-in", Value::Text(days), lines.line_of_key(entry)),
             None if text(&entry.value) == Some("never") => {}
             None => artifact.note(lines.note(entry, "write days, weeks or hours: `30d`, `2w`, `12h`")),
         }
     }
     if let Some(entry) = section.take("when") {
         match text(&entry.value) {
-            Some("on_failure") => artifact.set("when", Value::text("failure"), lines.key(entry)),
-            Some("always") => artifact.set("when", Value::text("always"), lines.key(entry)),
+            Some("on_failure") => artifact.set("when", Value::text("failure"), lines.line_of_key(entry)),
+            Some("always") => artifact.set("when", Value::text("always"), lines.line_of_key(entry)),
             Some("on_success") => {}
             _ => artifact.note(lines.note(entry, FORM)),
         }
@@ -153,8 +155,8 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
             match (report.key.as_str(), paths(report)) {
                 ("junit", Ok(paths)) if !paths.is_empty() => {
                     let mut map = Map::default();
-                    map.set("junit", Value::texts(paths), lines.key(report));
-                    body.set("reports", map, lines.key(reports));
+                    map.set("junit", Value::texts(paths), lines.line_of_key(report));
+                    body.set("reports", map, lines.line_of_key(reports));
                 }
                 ("dotenv", _) => {
                     body.note(lines.note(report, "write `outputs`, and ask for `needs.<job>.outputs.<name>`"))
@@ -188,8 +190,8 @@ pub(super) fn services(
 ) -> Map {
     let mut services = Map::default();
     for node in items(&entry.value) {
-        let at = lines.of(node.place);
-        let section = Section::of(node);
+        let at = lines.line_of(node.place);
+        let section = Section::read(node);
         let written = section
             .as_ref()
             .and_then(|section| section.take("name"))
@@ -237,13 +239,19 @@ pub(super) fn services(
         if let Some(section) = &section {
             for key in ["entrypoint", "command"] {
                 if let Some(entry) = section.take(key) {
-                    service.set_filled(key, Value::texts(texts(&entry.value).unwrap_or_default()), lines.key(entry));
+                    service.set_filled(
+                        key,
+                        Value::texts(texts(&entry.value).unwrap_or_default()),
+                        lines.line_of_key(entry),
+                    );
                 }
             }
             if let Some(entry) = section.take("variables") {
                 for variable in entries(&entry.value).unwrap_or_default() {
                     match foreign::text_or_empty(&variable.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
-                        Ok(value) => variables.set(variable.key.clone(), Value::Text(value), lines.key(variable)),
+                        Ok(value) => {
+                            variables.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable))
+                        }
                         Err(name) => variables.note(lines.note(variable, unknown(&name))),
                     }
                 }
@@ -261,12 +269,12 @@ pub(super) fn services(
 
 /// Converts `retry`.
 pub(super) fn retry(entry: &Entry, lines: Lines<'_>, body: &mut Map) {
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     if let Some(max) = foreign::number(&entry.value) {
         body.set("retry", Value::plain(max.min(10)), line);
         return;
     }
-    let Some(section) = Section::of(&entry.value) else {
+    let Some(section) = Section::read(&entry.value) else {
         body.note(lines.note(entry, FORM));
         return;
     };
@@ -286,7 +294,7 @@ pub(super) fn retry(entry: &Entry, lines: Lines<'_>, body: &mut Map) {
         }
         on.sort_unstable();
         on.dedup();
-        retry.set_filled("on", Value::texts(on), lines.key(entry));
+        retry.set_filled("on", Value::texts(on), lines.line_of_key(entry));
     }
     section.leave(lines, &mut retry, |_| Some("a job is tried again whatever the exit code"));
     body.set("retry", retry, line);
@@ -342,7 +350,7 @@ fn days(text: &str) -> Option<String> {
 
 /// Converts `parallel` to the matrix, and returns the names of its values.
 pub(super) fn parallel(entry: &Entry, lines: Lines<'_>, body: &mut Map) -> Vec<String> {
-    let line = lines.key(entry);
+    let line = lines.line_of_key(entry);
     let mut matrix = Map::default();
     let mut axes: Vec<String> = Vec::new();
     if let Some(count) = foreign::number(&entry.value) {

@@ -84,7 +84,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
         _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
     };
-    let Some(section) = Section::of(root) else {
+    let Some(section) = Section::read(root) else {
         return Err(ConvertError::NotOne("a file of GitLab CI is a mapping, and this one is not".to_owned()));
     };
     let all = entries(root).unwrap_or_default();
@@ -140,13 +140,13 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         section.take(&entry.key);
         let taken: Vec<String> = staged.iter().map(|one| one.job.name.clone()).collect();
         let mut missing = Vec::new();
-        let whole = jobs.whole(&entry.value, &mut missing);
+        let whole = jobs.expand(&entry.value, &mut missing);
         match job::read(entry, &whole, &mut file, &taken) {
             Ok(mut one) => {
                 for name in missing {
                     let line = entries(&entry.value)
                         .and_then(|entries| entries.iter().find(|entry| entry.key == "extends"))
-                        .map_or_else(|| lines.key(entry), |entry| lines.key(entry));
+                        .map_or_else(|| lines.line_of_key(entry), |entry| lines.line_of_key(entry));
                     one.job.body.note(Note::new(
                         line,
                         format!("extends: {name}"),
@@ -175,7 +175,9 @@ fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
         let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
         let value = inner.map_or(&variable.value, |inner| &inner.value);
         match text_or_empty(value) {
-            Some(value) => file.variables.push((variable.key.clone(), value.to_owned(), file.lines.key(variable))),
+            Some(value) => {
+                file.variables.push((variable.key.clone(), value.to_owned(), file.lines.line_of_key(variable)))
+            }
             None => head.note(file.lines.note(variable, FORM)),
         }
     }
@@ -183,19 +185,19 @@ fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
 
 fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     let lines = file.lines;
-    let Some(section) = Section::of(&entry.value) else {
+    let Some(section) = Section::read(&entry.value) else {
         head.note(lines.note(entry, FORM));
         return;
     };
     if let Some(name) = section.take("name") {
         match text(&name.value).filter(|text| !text.contains(['$', '/'])) {
-            Some(text) => head.set("name", Value::text(text.trim()), lines.key(name)),
+            Some(text) => head.set("name", Value::text(text.trim()), lines.line_of_key(name)),
             None => head.note(lines.note(name, "a pipeline's name is fixed")),
         }
     }
     if let Some(rules) = section.take("rules") {
         let known = file.known();
-        let around = expression::Around { variable: &known, requests: file.requests };
+        let around = expression::FileContext { variable: &known, requests: file.requests };
         let runs = rules::rules(rules, &around, lines);
         head.notes(runs.notes);
         drop(known);

@@ -9,7 +9,7 @@ use super::super::{
     draft::{After, Note},
     foreign::{FORM, Lines, Section, boolean, entries, items, list, text, texts},
 };
-use super::expression::{self, Around};
+use super::expression::{self, FileContext};
 
 /// When a job runs.
 #[derive(Debug, Default)]
@@ -25,13 +25,13 @@ pub(super) struct Runs {
 }
 
 /// Converts `rules`, of which the first that matches decides.
-pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Runs {
+pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut read: Vec<(String, String)> = Vec::new();
     let mut kinds: Vec<String> = Vec::new();
-    for node in flat(&entry.value) {
-        let at = lines.of(node.place);
-        let Some(section) = Section::of(&node) else {
+    for node in flatten(&entry.value) {
+        let at = lines.line_of(node.place);
+        let Some(section) = Section::read(&node) else {
             runs.notes.push(Note::new(at, "rules", "this rule is not understood: it counts as one that does not fit"));
             continue;
         };
@@ -39,7 +39,7 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
         let never = when == "never";
         let mut parts = Vec::new();
         if let Some(entry) = section.take("if") {
-            parts.push(one(entry, around, lines, never, &mut runs.notes));
+            parts.push(rule_condition(entry, around, lines, never, &mut runs.notes));
         }
         for (key, why) in [
             (
@@ -92,12 +92,12 @@ pub(super) fn rules(entry: &Entry, around: &Around<'_>, lines: Lines<'_>) -> Run
     }
     runs.condition = Some(decided).filter(|condition| condition != "true");
     kinds.dedup();
-    kind(&kinds, lines.key(entry), &mut runs);
+    apply_when(&kinds, lines.line_of_key(entry), &mut runs);
     runs
 }
 
 /// Applies `when`: its meaning if all rules agree, otherwise the nearest meaning.
-pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
+pub(super) fn apply_when(kinds: &[String], line: u32, runs: &mut Runs) {
     let all = |wanted: &str| !kinds.is_empty() && kinds.iter().all(|kind| kind == wanted);
     let some = |wanted: &str| kinds.iter().any(|kind| kind == wanted);
     if all("manual") {
@@ -121,24 +121,30 @@ pub(super) fn kind(kinds: &[String], line: u32, runs: &mut Runs) {
 }
 
 /// The items of `rules`, including those of nested lists.
-fn flat(node: &Rc<Node>) -> Vec<Rc<Node>> {
+fn flatten(node: &Rc<Node>) -> Vec<Rc<Node>> {
     match list(node) {
         Some(items) => items
             .iter()
-            .flat_map(|item| if list(item).is_some() { flat(item) } else { vec![Rc::clone(item)] })
+            .flat_map(|item| if list(item).is_some() { flatten(item) } else { vec![Rc::clone(item)] })
             .collect(),
         None => vec![Rc::clone(node)],
     }
 }
 
 /// Converts a rule's condition. One that cannot be translated gets the value with which nothing runs because of it.
-fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes: &mut Vec<Note>) -> String {
+fn rule_condition(
+    entry: &Entry,
+    around: &FileContext<'_>,
+    lines: Lines<'_>,
+    never: bool,
+    notes: &mut Vec<Note>,
+) -> String {
     let read = text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(|source| expression::read(source, around));
     match read {
         Ok(read) => {
             for name in read.unset {
                 notes.push(Note::new(
-                    lines.of(entry.value.place),
+                    lines.line_of(entry.value.place),
                     format!("${name}"),
                     "this file does not set it: it counts as not set",
                 ));
@@ -158,7 +164,7 @@ fn one(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, never: bool, notes:
 }
 
 /// Converts `only` and `except` of older files. Without either, branches and tags start the job.
-pub(super) fn refs(only: Option<&Entry>, except: Option<&Entry>, around: &Around<'_>, lines: Lines<'_>) -> Runs {
+pub(super) fn refs(only: Option<&Entry>, except: Option<&Entry>, around: &FileContext<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut parts = Vec::new();
     match only {
@@ -173,7 +179,7 @@ pub(super) fn refs(only: Option<&Entry>, except: Option<&Entry>, around: &Around
     runs
 }
 
-fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, notes: &mut Vec<Note>) -> String {
+fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: bool, notes: &mut Vec<Note>) -> String {
     let mut parts = Vec::new();
     let mut names = |node: &Node, at: u32| {
         let found = texts(node).unwrap_or_default();
@@ -182,10 +188,10 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
         ));
     };
     match entries(&entry.value) {
-        None => names(&entry.value, lines.key(entry)),
+        None => names(&entry.value, lines.line_of_key(entry)),
         Some(inner) => {
             if let Some(refs) = inner.iter().find(|part| part.key == "refs") {
-                names(&refs.value, lines.key(refs));
+                names(&refs.value, lines.line_of_key(refs));
             } else if around.requests && !except {
                 parts.push("event.name != 'pull-request'".to_owned());
             }
@@ -195,7 +201,7 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
                     "variables" => {
                         let conditions = items(&part.value).iter().map(|node| {
                             let entry = Entry { key: part.key.clone(), key_place: node.place, value: Rc::clone(node) };
-                            one(&entry, around, lines, except, notes)
+                            rule_condition(&entry, around, lines, except, notes)
                         });
                         parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
                     }
@@ -218,7 +224,7 @@ fn filter(entry: &Entry, around: &Around<'_>, lines: Lines<'_>, except: bool, no
 }
 
 /// Converts an entry of `refs`: a kind of pipeline, a name, or a pattern for names of branches and tags.
-fn reference(word: &str, around: &Around<'_>, line: u32, except: bool, notes: &mut Vec<Note>) -> String {
+fn reference(word: &str, around: &FileContext<'_>, line: u32, except: bool, notes: &mut Vec<Note>) -> String {
     let not_requests = |condition: String| match around.requests {
         true => condition::all(&["event.name != 'pull-request'".to_owned(), condition]).unwrap_or_default(),
         false => condition,
