@@ -29,7 +29,7 @@ impl Executor {
     ///
     /// 1. A job whose end is in the journal is over.
     /// 2. A job whose container was started is followed: its agent sends everything that the journal does not have, or
-    ///   its spool is read if it has ended.
+    ///    its spool is read if it has ended.
     /// 3. A job whose container was never started is started, unless it is known to have begun: then it is lost.
     ///
     /// If the job's end was requested before, `cancel` is already canceled.
