@@ -1,5 +1,5 @@
 //! What every other crate agrees on: ids, statuses and their transitions, events, expressions, the frozen plan,
-//! log records, diagnostics.
+//! log records, diagnostics, and the rules of the queue.
 //!
 //! Pure data and pure functions. Nothing here knows tokio, SQL, HTTP or Docker, and nothing here may.
 
@@ -10,14 +10,12 @@ pub mod expression;
 pub mod id;
 pub mod image_ref;
 pub mod masking;
-pub mod needs;
 pub mod outcome;
 pub mod plan;
-pub mod queue;
 pub mod record;
 pub mod result;
+pub mod rules;
 pub mod secret;
-pub mod state;
 pub mod status;
 pub mod stranger;
 pub mod template;
@@ -28,12 +26,14 @@ pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{DueSchedule, Event, EventName};
 pub use id::{BuildId, DeliveryId, JobId, RepoId, SessionId, TokenId};
 pub use image_ref::ImageRef;
-pub use needs::NeedEnd;
 pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};
-pub use queue::{Lane, Slots};
 pub use record::{Record, RecordKind, Stream};
 pub use result::{JobResult, StepResult, StepStatus};
+pub use rules::{
+    needs::NeedEnd,
+    queue::{Lane, Slots},
+};
 pub use secret::{SecretName, SecretRules};
 pub use status::Status;
 pub use stranger::{Person, Strangers};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use longshore_core::{
     ErrorKind, Event, ImageRef, JobId, JobPlan, Outcome, SecretName,
     expression::{Context as _, Value, Values},
-    needs::needs_context,
+    rules::needs::needs_context,
 };
 use longshore_pipeline::secret_rules::{self, Asking};
 use longshore_store::{Store, builds::Build, jobs, repos::Repo, secrets};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use longshore_core::{BuildId, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, state::JobEvent};
+use longshore_core::{BuildId, JobId, Outcome, Status, StepResult, Timestamp, access::Actor, rules::state::JobEvent};
 use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},

@@ -19,7 +19,7 @@ mod skip;
 mod start;
 
 pub use dispatcher::{Order, Report, ReportKind};
-pub use longshore_core::needs::build_context;
+pub use longshore_core::rules::needs::build_context;
 pub use manual::ManualStart;
 pub use prepare::Planner;
 pub use scheduler::{RequestError, Scheduler, StartRequest};

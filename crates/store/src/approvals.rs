@@ -1,6 +1,6 @@
 //! Somebody says yes: to one job, or to all that waits for it in a build.
 
-use longshore_core::{BuildId, JobId, JobPlan, Status, Timestamp, access::Actor, needs::Readiness};
+use longshore_core::{BuildId, JobId, JobPlan, Status, Timestamp, access::Actor, rules::needs::Readiness};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::{

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use longshore_core::{
     BuildId, ErrorKind, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
     expression::Value,
-    needs::{Readiness, build_context, readiness},
-    state::JobEvent,
+    rules::needs::{Readiness, build_context, readiness},
+    rules::state::JobEvent,
 };
 use sqlx::{QueryBuilder, Sqlite};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use longshore_core::{
     JobId, Lane, RepoId, Slots,
-    queue::{self, Queue, Taker, Waiting},
+    rules::queue::{self, Queue, Taker, Waiting},
 };
 use sqlx::{Row as _, SqliteConnection};
 

@@ -6,7 +6,7 @@
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
     access::Actor,
-    state::{JobEvent, Transition, build_status, next, tries_again},
+    rules::state::{JobEvent, Transition, build_status, next, tries_again},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 

@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use longshore_core::{Outcome, Record, RecordKind, Status, Stream, Timestamp, access::Rights, state::JobEvent};
+use longshore_core::{Outcome, Record, RecordKind, Status, Stream, Timestamp, access::Rights, rules::state::JobEvent};
 use longshore_files::FilesError;
 use longshore_store::{
     Store, StoreError,

@@ -9,7 +9,7 @@ use std::{
 
 use longshore_core::{
     Diagnostic, ErrorKind, JobId, Outcome, Severity, Span, Status, StepResult, StepStatus,
-    state::{JobEvent, build_status},
+    rules::state::{JobEvent, build_status},
 };
 use longshore_store::{
     Store, StoreError, builds, counts,

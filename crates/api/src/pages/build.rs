@@ -7,7 +7,7 @@ use axum::{extract::State, response::Response};
 use longshore_core::{
     BuildId, Status,
     access::{Action, Object},
-    needs::short_name,
+    rules::needs::short_name,
 };
 use longshore_store::builds;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 
 use longshore_core::{
     JobId, Outcome, Severity, Status, Timestamp,
-    state::{JobEvent, Transition, next},
+    rules::state::{JobEvent, Transition, next},
 };
 
 use super::tail::failed;

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use longshore_core::{JobId, Status, Timestamp, needs::short_name, outcome::human_duration};
+use longshore_core::{JobId, Status, Timestamp, outcome::human_duration, rules::needs::short_name};
 
 use super::{escape::escaped_len, show::cut, tail::failed};
 use crate::views::{BuildView, JobView, StepView};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use longshore_core::{
     BuildId, DueSchedule, Event, EventName, JobPlan, NeedEnd, Status, Template, Timestamp,
     expression::{Context, Progress, Value, evaluate},
-    needs::{Readiness, build_context, needs_context, readiness},
+    rules::needs::{Readiness, build_context, needs_context, readiness},
 };
 use longshore_pipeline::{Planned, RepoFacts};
 
