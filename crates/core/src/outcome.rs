@@ -98,6 +98,16 @@ impl Outcome {
         }
     }
 
+    /// 0 of a success, the failed step's of a failure; other ends have none.
+    #[must_use]
+    pub const fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Success => Some(0),
+            Self::Failure { exit_code, .. } => Some(*exit_code),
+            Self::TimedOut { .. } | Self::Canceled | Self::Error { .. } => None,
+        }
+    }
+
     /// One line for people: why it is so. Nothing for a success.
     #[must_use]
     pub fn reason(&self) -> Option<String> {

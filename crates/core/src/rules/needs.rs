@@ -1,5 +1,5 @@
-//! What the jobs that a job needs mean to it: whether it may run, and what `needs.<job>` says. Pure; the store asks when they are
-//! over, the runner when the job starts.
+//! What the jobs that a job needs mean to it: whether it may run, and what `needs.<job>` says. The rules ask when a need is over, the
+//! runner when the job starts.
 
 use std::collections::BTreeMap;
 

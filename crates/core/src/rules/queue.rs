@@ -1,4 +1,4 @@
-//! Whose job is next. Pure: the store loads what waits and what runs, and claims what this says.
+//! Whose job is next.
 //!
 //! No repository and no pull request holds up others. Of the repositories with jobs that wait, the one with the fewest running jobs is
 //! next; of several such, the one whose last turn is longest ago. Within a repository its own jobs and those of strangers are told
@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use super::{Change, Decision, QueueEvent, Snapshot, state::JobEvent};
 use crate::{JobId, RepoId};
 
 /// Jobs that wait behind each other: a repository's own, or those of one pull request of a stranger.
@@ -117,6 +118,12 @@ pub fn next(queue: &Queue, slots: Slots) -> Option<JobId> {
     };
     let may = queue.waiting.iter().filter(|waiting| waiting.lane.stranger.is_none() || !full);
     may.min_by_key(|waiting| place(waiting)).map(|waiting| waiting.job)
+}
+
+/// Claims the job whose turn it is.
+pub(super) fn claim(snapshot: &Snapshot) -> Decision {
+    let Some(job) = next(&snapshot.queue, snapshot.server.slots) else { return Decision::default() };
+    Decision { changes: vec![Change::HadTurn(job)], follow: vec![QueueEvent::Job { job, event: JobEvent::Claimed }] }
 }
 
 #[cfg(test)]

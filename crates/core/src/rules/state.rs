@@ -1,6 +1,7 @@
-//! The one place that decides what a job's next status is. Pure and exhaustive: the store applies what it says by
+//! The one place that decides what a job's next status is, and a build's. Exhaustive: the store writes what it says by
 //! compare-and-set, and nobody else writes a status.
 
+use super::{JobFacts, Move};
 use crate::{
     Outcome, Status,
     plan::{Retry, RetryOn},
@@ -100,6 +101,43 @@ pub fn next(status: Status, event: &JobEvent) -> Transition {
             To(outcome.status(), outcome.reason())
         }
     }
+}
+
+/// The way that `event` sends a job; nothing where it stays as it is.
+pub(super) fn step(job: &JobFacts, event: &JobEvent) -> Option<Move> {
+    let Transition::To(to, reason) = next(job.status, event) else { return None };
+    // Who asked for the end has said why; that it came says nothing more.
+    let reason = match (event, &job.reason) {
+        (JobEvent::Ended(Outcome::Canceled), Some(why)) if job.status == Status::Canceling => Some(why.clone()),
+        _ => reason,
+    };
+    if to == job.status && reason == job.reason {
+        return None;
+    }
+    let exit_code = match event {
+        JobEvent::Ended(outcome) => outcome.exit_code(),
+        JobEvent::NeedsMet
+        | JobEvent::DoesNotRun { .. }
+        | JobEvent::Waits { .. }
+        | JobEvent::Declined { .. }
+        | JobEvent::MatrixFailed { .. }
+        | JobEvent::Superseded { .. }
+        | JobEvent::TriesAgain { .. }
+        | JobEvent::Claimed
+        | JobEvent::CancelRequested => None,
+    };
+    let claimed = matches!(event, JobEvent::Claimed);
+    Some(Move {
+        job: job.id,
+        repo: job.repo,
+        build: job.build,
+        from: job.status,
+        to,
+        reason,
+        exit_code,
+        attempt: job.attempt + u32::from(claimed),
+        claimed,
+    })
 }
 
 /// Why an attempt that ended like this is followed by another; nothing where it is not. `attempt` counts from 1.

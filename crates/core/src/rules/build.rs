@@ -1,0 +1,63 @@
+//! How a build stands: its status and its reason follow from its jobs.
+
+use super::state::build_status;
+use crate::Status;
+
+/// Why a build ends before any job of it is made.
+pub const HAS_ERRORS: &str = "the pipeline has errors";
+
+/// A job as its build sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOfBuild {
+    pub name: String,
+    pub status: Status,
+    pub reason: Option<String>,
+    /// Its failure is none of the build.
+    pub continue_on_error: bool,
+}
+
+/// How a build stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildStanding {
+    pub status: Status,
+    /// Why it ended so, or what it waits for.
+    pub reason: Option<String>,
+    /// A job of it runs.
+    pub runs: bool,
+}
+
+/// How a build with these jobs stands; they come in the plan's order.
+#[must_use]
+pub fn standing(jobs: &[JobOfBuild]) -> BuildStanding {
+    let is_passed_over = |job: &JobOfBuild| {
+        job.continue_on_error && matches!(job.status, Status::Failure | Status::Error | Status::TimedOut)
+    };
+    let counts_as = |job: &JobOfBuild| if is_passed_over(job) { Status::Success } else { job.status };
+    let status = build_status(jobs.iter().map(counts_as));
+    let runs = jobs.iter().any(|job| matches!(job.status, Status::Running | Status::Canceling));
+    let first = |wanted: Status| {
+        let job = jobs.iter().find(|job| counts_as(job) == wanted && job.reason.is_some())?;
+        Some(format!("{}: {}", job.name, job.reason.as_deref()?))
+    };
+    let reason = match status {
+        Status::Success => passed_over(jobs.iter().filter(|job| is_passed_over(job))),
+        // Of which nothing is under way: what it waits for.
+        Status::Running if !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running)) => {
+            first(Status::Blocked)
+        }
+        Status::Queued | Status::Running | Status::Canceling => None,
+        Status::Blocked | Status::Failure | Status::Error | Status::Canceled | Status::Skipped | Status::TimedOut => {
+            first(status)
+        }
+    };
+    BuildStanding { status, reason, runs }
+}
+
+fn passed_over<'a>(mut failed: impl Iterator<Item = &'a JobOfBuild>) -> Option<String> {
+    let first = failed.next()?;
+    let more = match failed.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("passed over: {}{more}: {}", first.name, first.reason.as_deref()?))
+}

@@ -1,0 +1,57 @@
+//! What keeps a job from the queue that is ready: labels that this server lacks, a group that an older build has, a matrix that is full.
+
+use std::collections::BTreeMap;
+
+use super::{Decision, JobFacts, Snapshot, state::JobEvent};
+use crate::{BuildId, Status};
+
+/// A matrix: a build, a pipeline and the key of the job in its file.
+type Matrix<'a> = (BuildId, &'a str, &'a str);
+
+/// Lets every ready job into the queue that nothing keeps, in the order of creation; the others say what they wait for.
+pub(super) fn room(snapshot: &Snapshot) -> Decision {
+    let mut under_way: BTreeMap<Matrix, u64> = BTreeMap::new();
+    for matrix in &snapshot.under_way {
+        *under_way.entry((matrix.build, &matrix.pipeline, &matrix.job)).or_default() += matrix.count;
+    }
+    let mut decision = Decision::default();
+    for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && job.ready) {
+        let matrix = under_way.entry((job.build, &job.plan.pipeline, &job.plan.job)).or_default();
+        let event = match waits_for(snapshot, job, *matrix) {
+            Some(reason) => JobEvent::Waits { reason },
+            None => JobEvent::NeedsMet,
+        };
+        if decision.happen(job, &event) == Some(Status::Queued) {
+            *matrix += 1;
+        }
+    }
+    decision
+}
+
+/// What a ready job waits for; nothing where it may go into the queue. `under_way` counts the jobs of its matrix that did.
+fn waits_for(snapshot: &Snapshot, job: &JobFacts, under_way: u64) -> Option<String> {
+    if let Some(reason) = snapshot.server.labels.as_ref().and_then(|ours| lacks(ours, &job.plan.runs_on)) {
+        return Some(reason);
+    }
+    if let Some(concurrency) = &job.plan.concurrency {
+        // The oldest build has the group, from its first job's start until its last one's end.
+        let members = snapshot.groups.iter().filter(|member| member.group == concurrency.group);
+        if let Some(holder) = members.min_by_key(|member| member.number).filter(|holder| holder.number < job.number) {
+            return Some(format!("waits for the group `{}`, which build #{} has", concurrency.group, holder.number));
+        }
+    }
+    let most = job.plan.matrix_group.and_then(|group| group.max_parallel)?;
+    let full = under_way >= u64::from(most);
+    full.then(|| format!("waits for its matrix: {most} of `{}` run at once", job.plan.job))
+}
+
+/// Why a server with the labels `ours` does not take a job that asks for these.
+fn lacks(ours: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> Option<String> {
+    if asked.iter().all(|(label, value)| ours.get(label) == Some(value)) {
+        return None;
+    }
+    let listed = |labels: &BTreeMap<String, String>| {
+        labels.iter().map(|(label, value)| format!("`{label}: {value}`")).collect::<Vec<_>>().join(", ")
+    };
+    Some(format!("waits for a server with {}; this one has {}", listed(asked), listed(ours)))
+}
