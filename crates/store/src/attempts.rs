@@ -28,11 +28,6 @@ pub(crate) async fn keep(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let exit_code = match outcome {
-        Outcome::Success => Some(0),
-        Outcome::Failure { exit_code, .. } => Some(*exit_code),
-        Outcome::TimedOut { .. } | Outcome::Canceled | Outcome::Error { .. } => None,
-    };
     let log_bytes = tx.store().logs().len(job, attempt);
     sqlx::query(
         "INSERT INTO job_attempts (job, attempt, status, reason, exit_code, claimed_at, started_at, finished_at, log_bytes)
@@ -41,7 +36,7 @@ pub(crate) async fn keep(
     )
     .bind(outcome.status().as_str())
     .bind(outcome.reason())
-    .bind(exit_code)
+    .bind(outcome.exit_code())
     .bind(now.as_millis())
     .bind(row::signed(log_bytes))
     .bind(job.to_string())

@@ -4,12 +4,14 @@ use std::cmp::Reverse;
 
 use longshore_core::{
     BuildId, BuildPlan, DeliveryId, Diagnostic, Event, EventName, JobId, Lane, RepoId, Severity, Status, Timestamp,
-    access::Visible, stranger,
+    access::Visible,
+    rules::{QueueEvent, build::HAS_ERRORS, groups_taken},
+    stranger,
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, gates, jobs, page, pull_requests, row, transition, write::NewChange,
+    ChangeKind, Page, Store, StoreError, WriteTx, jobs, page, pull_requests, row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
@@ -93,7 +95,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
             .ok_or(StoreError::NotFound("repository"))?;
     let id = BuildId::new();
     let (status, reason) = match broken {
-        true => (Status::Error, Some("the pipeline has errors")),
+        true => (Status::Error, Some(HAS_ERRORS)),
         false => (Status::Queued, None),
     };
     sqlx::query(
@@ -122,18 +124,12 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     if !broken {
         let lane = Lane { repo: new.repo, stranger: stranger::pull_request(&new.event) };
         jobs::insert_all(tx, lane, id, &new.plan.jobs, &new.carried_over, now).await?;
-        let mut taken: Vec<String> = Vec::new();
-        for concurrency in new.plan.jobs.iter().filter_map(|job| job.concurrency.as_ref()) {
-            if concurrency.cancel_in_progress && !taken.contains(&concurrency.group) {
-                taken.push(concurrency.group.clone());
-            }
+        let (number, groups) = (u64::try_from(number).unwrap_or(0), groups_taken(&new.plan));
+        if !groups.is_empty() {
+            let event = QueueEvent::GroupsTaken { repo: new.repo, build: id, number, groups };
+            transition::happen(tx, event, now).await?;
         }
-        let number = u64::try_from(number).unwrap_or(0);
-        gates::supersede(tx, new.repo, number, id, &taken, now).await?;
-        if !taken.is_empty() {
-            gates::release(tx, new.repo, now).await?;
-        }
-        pull_requests::supersede_older(tx, new.repo, id, number, &new.event, now).await?;
+        pull_requests::built(tx, new.repo, id, &new.event, now).await?;
         transition::follow_build(tx, new.repo, id, now).await?;
     }
     tx.only_new(id);

@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{BuildId, JobId, JobPlan, Lane, NeedEnd, RepoId, Status, Timestamp};
+use longshore_core::{
+    BuildId, JobId, JobPlan, Lane, NeedEnd, RepoId, Status, Timestamp,
+    rules::{QueueEvent, approvals::question_in, decide},
+};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     ChangeKind, Store, StoreError, WriteTx,
     attempts::{self, Attempt},
-    gates, queue, row,
+    queue, row, snapshot,
     steps::{self, Step},
+    transition::happen,
     write::NewChange,
 };
 
 pub use crate::{
-    approvals::{approve, approve_build},
-    gates::look_again,
-    transition::{Applied, ClaimedJob, apply, claim_next, decline, end_attempt},
+    approvals::{approve, approve_build, decline},
+    transition::{Applied, ClaimedJob, apply, claim_next, end_attempt, look_again},
 };
 
 /// A job with its steps.
@@ -145,8 +148,9 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
 
 /// Whether [`claim_next`] would claim a job. Takes no turn from the writer.
 pub async fn any_to_claim(store: &Store) -> Result<bool, StoreError> {
-    let next = queue::next(&mut *store.readers().acquire().await?, store.slots()).await?;
-    Ok(next.is_some())
+    let queue = queue::load(&mut *store.readers().acquire().await?).await?;
+    let decision = decide(&snapshot::of_queue(store, queue), &QueueEvent::Slot);
+    Ok(decision.is_ok_and(|decision| !decision.changes.is_empty()))
 }
 
 /// Keeps the number of the session with the attempt's agent: the next one's is higher, whatever the clock does.
@@ -330,10 +334,7 @@ pub(crate) async fn insert_all(
                 .await?;
         }
     }
-    for plan in plans.iter().filter(|plan| !carried.contains_key(plan.key.as_str())) {
-        gates::begin(tx, ids[plan.key.as_str()], plan, now).await?;
-    }
-    gates::release(tx, lane.repo, now).await?;
+    happen(tx, QueueEvent::BuildCreated { build }, now).await?;
     Ok(())
 }
 
@@ -450,10 +451,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         finished_at: row::time_opt(row, "finished_at")?,
         carried_over: row::parsed_opt(row, "carried_over")?,
         attempts: attempts::from_json(row)?,
-        asks: row
-            .try_get::<Option<&str>, _>("asks")?
-            .and_then(|reason| reason.strip_prefix(gates::WAITS_FOR_APPROVAL))
-            .map(str::to_owned),
+        asks: row.try_get::<Option<&str>, _>("asks")?.and_then(question_in).map(str::to_owned),
         approved_by: row.try_get("approved_by")?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,

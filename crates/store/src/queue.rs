@@ -1,28 +1,28 @@
-//! The queue in SQL: what waits, what runs, and who had a turn when. Whose job is next is `core::queue`'s to say.
+//! The queue in SQL: what waits, what runs, and who had a turn when. Whose job is next is for `core::rules::queue` to say.
 //!
 //! It costs what the number of lanes with waiting jobs costs, however many jobs wait in them.
 
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    JobId, Lane, RepoId, Slots,
-    rules::queue::{self, Queue, Taker, Waiting},
+    JobId, Lane, RepoId,
+    rules::queue::{Queue, Taker, Waiting},
 };
 use sqlx::{Row as _, SqliteConnection};
 
 use crate::{StoreError, WriteTx, row};
 
-/// The job to claim now.
-pub(crate) async fn next(conn: &mut SqliteConnection, slots: Slots) -> Result<Option<JobId>, StoreError> {
+/// Loads the queue: of each lane the first waiting job, what runs, and the turns of those that wait.
+pub(crate) async fn load(conn: &mut SqliteConnection) -> Result<Queue, StoreError> {
     let waiting = heads(conn).await?;
     if waiting.is_empty() {
-        return Ok(None);
+        return Ok(Queue::default());
     }
     let running = sqlx::query("SELECT lane FROM jobs WHERE finished_at IS NULL AND status IN ('running', 'canceling')");
     let running = running.fetch_all(&mut *conn).await?;
     let running = running.iter().map(|row| row::parsed(row, "lane")).collect::<Result<Vec<Lane>, _>>()?;
     let turns = turns(conn, &waiting).await?;
-    Ok(queue::next(&Queue { waiting, running, turns }, slots))
+    Ok(Queue { waiting, running, turns })
 }
 
 /// The first waiting job of each lane.

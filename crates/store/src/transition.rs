@@ -1,25 +1,26 @@
-//! The one place that writes statuses: `core::state::next` decides, a compare-and-set writes, dependents and the build
-//! follow in the same transaction.
+//! The one place that writes statuses. `core::rules` decide what an event changes; what they say is written here by compare-and-set, with
+//! the builds that stand otherwise for it, in the same transaction.
 //!
 //! Called by the dispatcher (and by whoever cancels, through it). Never decides anything by itself.
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
-    access::Actor,
-    rules::state::{JobEvent, Transition, build_status, next, tries_again},
+    rules::{
+        Agenda, Change, Decision, Move, QueueEvent,
+        build::{JobOfBuild, standing},
+        decide,
+        state::JobEvent,
+    },
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, StoreError, WriteTx,
-    acts::{self, About, Act},
-    approvals, attempts,
+    ChangeKind, StoreError, WriteTx, attempts,
     builds::{self, Build},
-    gates,
     jobs::{self, Job},
     queue,
     repos::{self, Repo},
-    row, steps,
+    row, snapshot, steps,
     write::NewChange,
 };
 
@@ -58,8 +59,8 @@ pub struct ClaimedJob {
 /// For [`JobEvent::Ended`]: the log's last record was appended before this is called, so that whoever sees the final
 /// status can read the whole log.
 pub async fn apply(tx: &mut WriteTx, job: JobId, event: &JobEvent, now: Timestamp) -> Result<Applied, StoreError> {
-    let standing = Standing::of(tx, job).await?;
-    apply_to(tx, &standing, event, now).await
+    let happened = happen(tx, QueueEvent::Job { job, event: event.clone() }, now).await?;
+    happened.to_job(job)
 }
 
 /// [`JobEvent::Ended`] for one attempt: what an older one says changes nothing.
@@ -70,40 +71,16 @@ pub async fn end_attempt(
     outcome: Outcome,
     now: Timestamp,
 ) -> Result<Applied, StoreError> {
-    let standing = Standing::of(tx, job).await?;
-    if standing.attempt != attempt {
-        return Ok(Applied::Unchanged { status: standing.status });
-    }
-    if standing.status.is_final() {
-        return Ok(Applied::Unchanged { status: standing.status });
-    }
-    let plan = jobs::fetch_plan(tx.conn(), job).await?.ok_or(StoreError::NotFound("job"))?;
-    if let Some(retry) = &plan.retry {
-        attempts::keep(tx, job, attempt, &outcome, now).await?;
-        if standing.status == Status::Running
-            && let Some(reason) = tries_again(retry, attempt, &outcome)
-        {
-            attempts::begin_again(tx, job).await?;
-            return apply_to(tx, &standing, &JobEvent::TriesAgain { reason }, now).await;
-        }
-    }
-    apply_to(tx, &standing, &JobEvent::Ended(outcome), now).await
+    let happened = happen(tx, QueueEvent::AttemptEnded { job, attempt, outcome }, now).await?;
+    happened.to_job(job)
 }
 
-/// Somebody says no. [`StoreError::Conflict`] where nobody is asked.
-pub async fn decline(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
-    let standing = approvals::asked(tx, job, "decline").await?;
-    acts::record(tx, Act::Declined, About::job(standing.build, job), by, now).await?;
-    apply_to(tx, &standing, &JobEvent::Declined { by: by.name.clone() }, now).await.map(drop)
-}
-
-/// Claims the job whose turn it is, by `core::queue`; nothing where none waits that has a slot.
+/// Claims the job whose turn it is; nothing where none waits that has a slot.
 pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<ClaimedJob>, StoreError> {
-    let slots = tx.store().slots();
-    let Some(id) = queue::next(tx.conn(), slots).await? else { return Ok(None) };
-    apply(tx, id, &JobEvent::Claimed, now).await?;
-    queue::had_turn(tx, id).await?;
-
+    let happened = happen(tx, QueueEvent::Slot, now).await?;
+    let Some(id) = happened.moves.iter().find(|claimed| claimed.claimed).map(|claimed| claimed.job) else {
+        return Ok(None);
+    };
     let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
     let plan = jobs::fetch_plan(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
     let build = builds::fetch(tx.conn(), job.build).await?.ok_or(StoreError::NotFound("build"))?;
@@ -117,120 +94,129 @@ pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<Claim
 /// Asks for the end of every job of a build: those that wait are `canceled`, those that run `canceling`.
 /// What happened to each; empty where the build was over.
 pub async fn cancel_build(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<Vec<Applied>, StoreError> {
-    let rows = sqlx::query("SELECT id FROM jobs WHERE build = ? AND finished_at IS NULL ORDER BY seq")
-        .bind(build.to_string())
-        .fetch_all(tx.conn())
-        .await?;
-    // All first, dependents and the build afterwards: a job that waits is canceled too, not skipped for the sake of another.
-    let mut changed = Vec::with_capacity(rows.len());
-    let mut repo = None;
-    for found in &rows {
-        let standing = Standing::of(tx, row::parsed(found, "id")?).await?;
-        repo = Some(standing.repo);
-        if let Some(to) = set_status(tx, &standing, &JobEvent::CancelRequested, now).await? {
-            changed.push((standing, to));
-        }
-    }
-    let Some(repo) = repo else { return Ok(Vec::new()) };
-    let build_status = follow_build(tx, repo, build, now).await?;
-    gates::release(tx, repo, now).await?;
-    let applied = changed.into_iter().map(|(standing, to)| Applied::Changed {
-        job: standing.id,
+    let happened = happen(tx, QueueEvent::BuildCanceled { build }, now).await?;
+    let of_build = happened.moves.iter().filter(|change| change.build == build);
+    let applied = of_build.map(|change| Applied::Changed {
+        job: change.job,
         build,
-        from: standing.status,
-        to,
-        build_status,
+        from: change.from,
+        to: change.to,
+        build_status: happened.build_status(build).unwrap_or(change.to),
         followed: Vec::new(),
     });
     Ok(applied.collect())
 }
 
-async fn apply_to(
-    tx: &mut WriteTx,
-    standing: &Standing,
-    event: &JobEvent,
-    now: Timestamp,
-) -> Result<Applied, StoreError> {
-    let Some(to) = set_status(tx, standing, event, now).await? else {
-        return Ok(Applied::Unchanged { status: standing.status });
-    };
-    let followed = if to.is_final() { gates::follow(tx, standing, to, now).await? } else { Vec::new() };
-    let build_status = follow_build(tx, standing.repo, standing.build, now).await?;
-    Ok(Applied::Changed { job: standing.id, build: standing.build, from: standing.status, to, build_status, followed })
+/// The server has started: what it lets run may be other than before. Looks at everything that waits for more than its needs.
+pub async fn look_again(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT builds.repo FROM jobs JOIN builds ON builds.id = jobs.build
+         WHERE jobs.finished_at IS NULL AND jobs.status = 'blocked' AND jobs.ready = 1",
+    );
+    for found in &rows.fetch_all(tx.conn()).await? {
+        happen(tx, QueueEvent::Room { repo: row::parsed(found, "repo")? }, now).await?;
+    }
+    Ok(())
 }
 
-/// How a job stands before an event.
-#[derive(Debug, Clone)]
-pub(crate) struct Standing {
-    pub(crate) id: JobId,
-    pub(crate) build: BuildId,
-    pub(crate) repo: RepoId,
-    pub(crate) pipeline: String,
-    pub(crate) status: Status,
-    pub(crate) reason: Option<String>,
-    pub(crate) attempt: u32,
+/// What came of an event and of all that followed from it.
+#[derive(Debug, Default)]
+pub(crate) struct Happened {
+    /// How the jobs stood that the event itself was about.
+    before: Vec<(JobId, Status)>,
+    pub(crate) moves: Vec<Move>,
+    /// Jobs that were approved, with their builds.
+    pub(crate) approved: Vec<(BuildId, JobId)>,
+    /// Builds of which something changed, and how they stand since.
+    builds: Vec<(RepoId, BuildId, Option<Status>)>,
 }
 
-/// Everything of [`Standing`], to put a WHERE behind.
-pub(crate) const STANDING: &str =
-    "SELECT jobs.id, jobs.build, builds.repo, jobs.pipeline, jobs.key, jobs.status, jobs.reason,
-    jobs.attempt FROM jobs JOIN builds ON builds.id = jobs.build";
-
-impl Standing {
-    pub(crate) async fn of(tx: &mut WriteTx, job: JobId) -> Result<Self, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(STANDING);
-        query.push(" WHERE jobs.id = ").push_bind(job.to_string());
-        let row = query.build().fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("job"))?;
-        Self::from_row(&row)
+impl Happened {
+    /// How many builds have jobs that are over or are asked to end.
+    pub(crate) fn stopped(&self) -> usize {
+        let is_stopped = |id: BuildId| {
+            self.moves.iter().any(|one| one.build == id && matches!(one.to, Status::Canceled | Status::Canceling))
+        };
+        self.builds.iter().filter(|(_, id, _)| is_stopped(*id)).count()
     }
 
-    pub(crate) fn from_row(row: &SqliteRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row::parsed(row, "id")?,
-            build: row::parsed(row, "build")?,
-            repo: row::parsed(row, "repo")?,
-            pipeline: row.try_get("pipeline")?,
-            status: row::parsed(row, "status")?,
-            reason: row.try_get("reason")?,
-            attempt: row::unsigned(row, "attempt")?,
+    fn build_status(&self, build: BuildId) -> Option<Status> {
+        self.builds.iter().find(|(_, id, _)| *id == build).and_then(|(_, _, status)| *status)
+    }
+
+    fn touches(&mut self, repo: RepoId, build: BuildId) {
+        if !self.builds.iter().any(|(_, id, _)| *id == build) {
+            self.builds.push((repo, build, None));
+        }
+    }
+
+    /// What the event did to the one job that it was about.
+    fn to_job(&self, job: JobId) -> Result<Applied, StoreError> {
+        let Some((first, rest)) = self.moves.split_first().filter(|(first, _)| first.job == job) else {
+            let before = self.before.iter().find(|(id, _)| *id == job).ok_or(StoreError::NotFound("job"))?;
+            return Ok(Applied::Unchanged { status: before.1 });
+        };
+        let followed = rest.iter().filter(|one| one.to != Status::Blocked).map(|one| (one.job, one.to)).collect();
+        Ok(Applied::Changed {
+            job,
+            build: first.build,
+            from: first.from,
+            to: first.to,
+            build_status: self.build_status(first.build).unwrap_or(first.to),
+            followed,
         })
     }
 }
 
-/// One job's step from one status to the next, and everything that belongs to that alone. The new status, if it changed.
-pub(crate) async fn set_status(
-    tx: &mut WriteTx,
-    standing: &Standing,
-    event: &JobEvent,
-    now: Timestamp,
-) -> Result<Option<Status>, StoreError> {
-    let Transition::To(to, reason) = next(standing.status, event) else { return Ok(None) };
-    // Who asked for the end has said why; that it came says nothing more.
-    let reason = match (event, &standing.reason) {
-        (JobEvent::Ended(Outcome::Canceled), Some(why)) if standing.status == Status::Canceling => Some(why.clone()),
-        _ => reason,
-    };
-    if to == standing.status && reason == standing.reason {
-        return Ok(None);
+/// Lets an event happen, and all that follows from it. [`StoreError::Conflict`] where the rules refuse it.
+pub(crate) async fn happen(tx: &mut WriteTx, event: QueueEvent, now: Timestamp) -> Result<Happened, StoreError> {
+    let (mut agenda, mut happened) = (Agenda::new(event), Happened::default());
+    let mut is_first = true;
+    while let Some(event) = agenda.next_event() {
+        let snapshot = snapshot::load(tx, &event).await?;
+        if std::mem::take(&mut is_first) {
+            happened.before = snapshot.jobs.iter().map(|job| (job.id, job.status)).collect();
+        }
+        let Decision { changes, follow } =
+            decide(&snapshot, &event).map_err(|refused| StoreError::Conflict(refused.0))?;
+        for change in changes {
+            write(tx, change, &mut happened, now).await?;
+        }
+        agenda.add(follow);
     }
-    let exit_code = match event {
-        JobEvent::Ended(Outcome::Success) => Some(0),
-        JobEvent::Ended(Outcome::Failure { exit_code, .. }) => Some(*exit_code),
-        JobEvent::Ended(Outcome::TimedOut { .. } | Outcome::Canceled | Outcome::Error { .. })
-        | JobEvent::NeedsMet
-        | JobEvent::DoesNotRun { .. }
-        | JobEvent::Waits { .. }
-        | JobEvent::Declined { .. }
-        | JobEvent::MatrixFailed { .. }
-        | JobEvent::Superseded { .. }
-        | JobEvent::TriesAgain { .. }
-        | JobEvent::Claimed
-        | JobEvent::CancelRequested => None,
-    };
-    let claimed = matches!(event, JobEvent::Claimed);
-    let attempt = standing.attempt + u32::from(claimed);
-    let log_bytes = match to.is_final() && attempt > 0 {
-        true => tx.store().logs().len(standing.id, attempt),
+    for (repo, build, status) in &mut happened.builds {
+        *status = Some(follow_build(tx, *repo, *build, now).await?);
+    }
+    Ok(happened)
+}
+
+async fn write(tx: &mut WriteTx, change: Change, happened: &mut Happened, now: Timestamp) -> Result<(), StoreError> {
+    match change {
+        Change::Move(change) => {
+            set_status(tx, &change, now).await?;
+            happened.touches(change.repo, change.build);
+            happened.moves.push(change);
+            Ok(())
+        }
+        Change::Ready(job) => {
+            sqlx::query("UPDATE jobs SET ready = 1 WHERE id = ?").bind(job.to_string()).execute(tx.conn()).await?;
+            Ok(())
+        }
+        Change::Approved { job, repo, build } => {
+            happened.touches(repo, build);
+            happened.approved.push((build, job));
+            Ok(())
+        }
+        Change::KeepAttempt { job, attempt, outcome } => attempts::keep(tx, job, attempt, &outcome, now).await,
+        Change::BeginAgain(job) => attempts::begin_again(tx, job).await,
+        Change::HadTurn(job) => queue::had_turn(tx, job).await,
+    }
+}
+
+/// Writes a job's way from one status to the next, and everything that belongs to that alone.
+async fn set_status(tx: &mut WriteTx, change: &Move, now: Timestamp) -> Result<(), StoreError> {
+    let log_bytes = match change.to.is_final() && change.attempt > 0 {
+        true => tx.store().logs().len(change.job, change.attempt),
         false => 0,
     };
     let done = sqlx::query(
@@ -239,27 +225,27 @@ pub(crate) async fn set_status(
                 claimed_at = coalesce(?, claimed_at), finished_at = max(?, coalesce(started_at, claimed_at, 0))
          WHERE id = ? AND status = ?",
     )
-    .bind(to.as_str())
-    .bind(reason)
-    .bind(exit_code)
-    .bind(attempt)
+    .bind(change.to.as_str())
+    .bind(&change.reason)
+    .bind(change.exit_code)
+    .bind(change.attempt)
     .bind(row::signed(log_bytes))
-    .bind(claimed.then_some(now.as_millis()))
-    .bind(to.is_final().then_some(now.as_millis()))
-    .bind(standing.id.to_string())
-    .bind(standing.status.as_str())
+    .bind(change.claimed.then_some(now.as_millis()))
+    .bind(change.to.is_final().then_some(now.as_millis()))
+    .bind(change.job.to_string())
+    .bind(change.from.as_str())
     .execute(tx.conn())
     .await?;
     if done.rows_affected() != 1 {
         return Err(StoreError::Conflict("the job's status changed under way".to_owned()));
     }
-    if to.is_final() {
-        steps::end_all(tx, standing.id, to, now).await?;
-        tx.ended(standing.id);
+    if change.to.is_final() {
+        steps::end_all(tx, change.job, change.to, now).await?;
+        tx.ended(change.job);
     }
-    let (repo, build, job) = (Some(standing.repo), Some(standing.build), Some(standing.id));
+    let (repo, build, job) = (Some(change.repo), Some(change.build), Some(change.job));
     tx.changed(NewChange { kind: ChangeKind::Job, repo, build, job });
-    Ok(Some(to))
+    Ok(())
 }
 
 /// The build stands as its jobs do.
@@ -274,43 +260,15 @@ pub(crate) async fn follow_build(
             .bind(build.to_string())
             .fetch_all(tx.conn())
             .await?;
-    let mut counted = Vec::with_capacity(rows.len());
-    let mut passed_over = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let status: Status = row::parsed(row, "status")?;
-        let bad = matches!(status, Status::Failure | Status::Error | Status::TimedOut);
-        if bad && row.try_get("continue_on_error")? {
-            passed_over.push(at);
-            counted.push(Status::Success);
-        } else {
-            counted.push(status);
-        }
-    }
-    let status = build_status(counted.iter().copied());
-    let says = |wanted: Status| {
-        (0..rows.len()).find(|at| {
-            counted[*at] == wanted && rows[*at].try_get::<Option<String>, _>("reason").is_ok_and(|why| why.is_some())
+    let read = |row: &SqliteRow| {
+        Ok(JobOfBuild {
+            name: row.try_get("name")?,
+            status: row::parsed(row, "status")?,
+            reason: row.try_get("reason")?,
+            continue_on_error: row.try_get("continue_on_error")?,
         })
     };
-    let why = match status {
-        Status::Success => passed_over.first().map(|at| (*at, "passed over: ")),
-        // Of which nothing is under way: what it waits for.
-        Status::Running if !counted.iter().any(|s| matches!(s, Status::Queued | Status::Running)) => {
-            says(Status::Blocked).map(|at| (at, ""))
-        }
-        Status::Queued | Status::Running | Status::Canceling => None,
-        _ => says(status).map(|at| (at, "")),
-    };
-    let mut reason = None;
-    if let Some((at, before)) = why {
-        let (name, of_job): (String, Option<String>) = (rows[at].try_get("name")?, rows[at].try_get("reason")?);
-        let more = match passed_over.len() {
-            more @ 2.. if status == Status::Success => format!(" and {} more", more - 1),
-            _ => String::new(),
-        };
-        reason = of_job.map(|of_job| format!("{before}{name}{more}: {of_job}"));
-    }
-    let started = counted.iter().any(|s| matches!(s, Status::Running | Status::Canceling));
+    let stands = standing(&rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?);
     let done = sqlx::query(
         "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, max(?3, created_at)),
                 finished_at = max(?4, coalesce(started_at, created_at),
@@ -318,15 +276,15 @@ pub(crate) async fn follow_build(
          WHERE id = ?5 AND finished_at IS NULL
            AND (status <> ?1 OR reason IS NOT ?2 OR (started_at IS NULL AND ?3 IS NOT NULL))",
     )
-    .bind(status.as_str())
-    .bind(reason)
-    .bind(started.then_some(now.as_millis()))
-    .bind(status.is_final().then_some(now.as_millis()))
+    .bind(stands.status.as_str())
+    .bind(stands.reason)
+    .bind(stands.runs.then_some(now.as_millis()))
+    .bind(stands.status.is_final().then_some(now.as_millis()))
     .bind(build.to_string())
     .execute(tx.conn())
     .await?;
     if done.rows_affected() > 0 {
         tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
     }
-    Ok(status)
+    Ok(stands.status)
 }

@@ -1,0 +1,225 @@
+//! Loads what `core::rules` are told of how things stand: for each event the jobs that it names, and what else it asks for.
+
+use std::collections::BTreeSet;
+
+use longshore_core::{
+    BuildId, JobId, RepoId,
+    event::PullRequest,
+    rules::{
+        GroupMember, JobFacts, PullRequestBuild, PullRequestFacts, QueueEvent, Server, Snapshot, UnderWay, queue::Queue,
+    },
+};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, WriteTx, jobs, queue, row};
+
+/// Loads the snapshot for an event. [`StoreError::NotFound`] where the event names a job that is not there.
+pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapshot, StoreError> {
+    let mut snapshot = Snapshot::of(server(tx.store()));
+    match event {
+        QueueEvent::Slot => snapshot.queue = queue::load(tx.conn()).await?,
+        QueueEvent::Job { job, .. } | QueueEvent::AttemptEnded { job, .. } => snapshot.jobs = one(tx, *job).await?,
+        QueueEvent::Approved { job } | QueueEvent::Declined { job, .. } => {
+            snapshot.jobs = one(tx, *job).await?;
+            add_needs(tx, &mut snapshot.jobs).await?;
+        }
+        QueueEvent::BuildCreated { build } | QueueEvent::BuildApproved { build } => {
+            snapshot.jobs = of_build(tx, *build).await?;
+            add_needs(tx, &mut snapshot.jobs).await?;
+        }
+        QueueEvent::BuildCanceled { build } => snapshot.jobs = of_build(tx, *build).await?,
+        QueueEvent::NeedOver { job } => {
+            snapshot.jobs = dependents(tx, *job).await?;
+            add_needs(tx, &mut snapshot.jobs).await?;
+        }
+        QueueEvent::MatrixFailed { build, pipeline, job, .. } => {
+            let mut query = open_jobs();
+            query.push(" AND jobs.build = ").push_bind(build.to_string());
+            query.push(" AND jobs.pipeline = ").push_bind(pipeline.clone());
+            query.push(" AND json_extract(jobs.plan, '$.job') = ").push_bind(job.clone());
+            snapshot.jobs = fetch(tx, query).await?;
+        }
+        QueueEvent::Room { repo } => {
+            let mut query = open_jobs();
+            query.push(" AND jobs.status = 'blocked' AND jobs.ready = 1 AND builds.repo = ");
+            query.push_bind(repo.to_string());
+            snapshot.jobs = fetch(tx, query).await?;
+            snapshot.groups = groups(tx, *repo, &snapshot.jobs).await?;
+            snapshot.under_way = under_way(tx, &snapshot.jobs).await?;
+        }
+        QueueEvent::GroupsTaken { repo, groups, .. } => {
+            // By the group's index, not through all builds of the repository: `+` keeps that index out.
+            let mut query = open_jobs();
+            query.push(" AND jobs.concurrency_group IN (SELECT value FROM json_each(");
+            query.push_bind(row::to_json(groups)?).push(")) AND +builds.repo = ").push_bind(repo.to_string());
+            snapshot.jobs = fetch(tx, query).await?;
+        }
+        QueueEvent::PullRequestBuilt { repo, number, .. } | QueueEvent::PullRequestClosed { repo, number } => {
+            let mut query = open_jobs();
+            query.push(" AND builds.finished_at IS NULL AND builds.repo = ").push_bind(repo.to_string());
+            query.push(" AND builds.pull_request = ").push_bind(row::signed(*number));
+            snapshot.jobs = fetch(tx, query).await?;
+            snapshot.pull_request = pull_request(tx, *repo, *number).await?;
+        }
+    }
+    Ok(snapshot)
+}
+
+/// What the rules are told when only the turn is asked for.
+pub(crate) fn of_queue(store: &Store, queue: Queue) -> Snapshot {
+    Snapshot { queue, ..Snapshot::of(server(store)) }
+}
+
+fn server(store: &Store) -> Server {
+    Server { labels: store.labels().cloned(), url: store.url().to_owned(), slots: store.slots() }
+}
+
+/// Everything of [`JobFacts`] but the needs, to put a WHERE behind.
+const FACTS: &str =
+    "SELECT jobs.id, builds.repo, jobs.build, builds.number, jobs.status, jobs.reason, jobs.attempt, jobs.ready,
+    jobs.approved_by IS NOT NULL AS approved, jobs.plan FROM jobs JOIN builds ON builds.id = jobs.build";
+
+/// Jobs that are not over, to put further conditions behind.
+fn open_jobs() -> QueryBuilder<Sqlite> {
+    QueryBuilder::new(format!("{FACTS} WHERE jobs.finished_at IS NULL"))
+}
+
+/// In the order of creation.
+async fn fetch(tx: &mut WriteTx, mut query: QueryBuilder<Sqlite>) -> Result<Vec<JobFacts>, StoreError> {
+    query.push(" ORDER BY jobs.seq");
+    query.build().fetch_all(tx.conn()).await?.iter().map(from_row).collect()
+}
+
+fn from_row(row: &SqliteRow) -> Result<JobFacts, StoreError> {
+    Ok(JobFacts {
+        id: row::parsed(row, "id")?,
+        repo: row::parsed(row, "repo")?,
+        build: row::parsed(row, "build")?,
+        number: row::unsigned(row, "number")?,
+        status: row::parsed(row, "status")?,
+        reason: row.try_get("reason")?,
+        attempt: row::unsigned(row, "attempt")?,
+        ready: row.try_get("ready")?,
+        approved: row.try_get("approved")?,
+        plan: row::json(row, "plan")?,
+        needs: Vec::new(),
+    })
+}
+
+async fn one(tx: &mut WriteTx, job: JobId) -> Result<Vec<JobFacts>, StoreError> {
+    let mut query = QueryBuilder::new(FACTS);
+    query.push(" WHERE jobs.id = ").push_bind(job.to_string());
+    let found = fetch(tx, query).await?;
+    if found.is_empty() { Err(StoreError::NotFound("job")) } else { Ok(found) }
+}
+
+/// The jobs of a build that are not over.
+async fn of_build(tx: &mut WriteTx, build: BuildId) -> Result<Vec<JobFacts>, StoreError> {
+    let mut query = open_jobs();
+    query.push(" AND jobs.build = ").push_bind(build.to_string());
+    fetch(tx, query).await
+}
+
+/// The waiting jobs that need this one, and those that need it through jobs that were skipped: they may see how it ended.
+async fn dependents(tx: &mut WriteTx, need: JobId) -> Result<Vec<JobFacts>, StoreError> {
+    let mut query = QueryBuilder::new(
+        "WITH RECURSIVE after (id) AS (
+           SELECT job FROM job_needs WHERE need = ",
+    );
+    query.push_bind(need.to_string());
+    query.push(
+        " UNION
+           SELECT job_needs.job FROM after JOIN jobs AS s ON s.id = after.id AND s.status = 'skipped'
+             JOIN job_needs ON job_needs.need = s.id
+         ) ",
+    );
+    query.push(FACTS).push(" WHERE jobs.status = 'blocked' AND jobs.id IN (SELECT id FROM after)");
+    fetch(tx, query).await
+}
+
+async fn add_needs(tx: &mut WriteTx, found: &mut [JobFacts]) -> Result<(), StoreError> {
+    for job in found.iter_mut().filter(|job| !job.plan.needs.is_empty()) {
+        job.needs = jobs::fetch_needs(tx.conn(), job.id).await?;
+    }
+    Ok(())
+}
+
+/// The builds of a repository that have jobs which are not over in the groups of these jobs.
+async fn groups(tx: &mut WriteTx, repo: RepoId, found: &[JobFacts]) -> Result<Vec<GroupMember>, StoreError> {
+    let names = found.iter().filter_map(|job| job.plan.concurrency.as_ref());
+    let names: BTreeSet<&str> = names.map(|concurrency| concurrency.group.as_str()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT DISTINCT jobs.concurrency_group, jobs.build, builds.number
+         FROM jobs INDEXED BY jobs_unfinished_of_group JOIN builds ON builds.id = jobs.build
+         WHERE jobs.finished_at IS NULL AND jobs.concurrency_group IN (SELECT value FROM json_each(?)) AND +builds.repo = ?",
+    )
+    .bind(row::to_json(&names)?)
+    .bind(repo.to_string())
+    .fetch_all(tx.conn())
+    .await?;
+    let read = |row: &SqliteRow| {
+        Ok(GroupMember {
+            group: row.try_get("concurrency_group")?,
+            build: row::parsed(row, "build")?,
+            number: row::unsigned(row, "number")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// What the matrices of these jobs have in the queue and running.
+async fn under_way(tx: &mut WriteTx, found: &[JobFacts]) -> Result<Vec<UnderWay>, StoreError> {
+    let limited = found.iter().filter(|job| job.plan.matrix_group.is_some_and(|group| group.max_parallel.is_some()));
+    let builds: BTreeSet<String> = limited.map(|job| job.build.to_string()).collect();
+    if builds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query(
+        "SELECT build, pipeline, json_extract(plan, '$.job') AS job, count(*) AS count FROM jobs
+         WHERE build IN (SELECT value FROM json_each(?)) AND status IN ('queued', 'running', 'canceling')
+         GROUP BY build, pipeline, json_extract(plan, '$.job')",
+    )
+    .bind(row::to_json(&builds)?)
+    .fetch_all(tx.conn())
+    .await?;
+    let read = |row: &SqliteRow| {
+        Ok(UnderWay {
+            build: row::parsed(row, "build")?,
+            pipeline: row.try_get("pipeline")?,
+            job: row.try_get("job")?,
+            count: row::unsigned(row, "count")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn pull_request(tx: &mut WriteTx, repo: RepoId, number: u64) -> Result<PullRequestFacts, StoreError> {
+    let cancels_older = sqlx::query_scalar("SELECT cancel_older FROM repos WHERE id = ?")
+        .bind(repo.to_string())
+        .fetch_one(tx.conn())
+        .await?;
+    // A delivery that a person had made once more has the key of the first one and its own id behind it.
+    let rows = sqlx::query(
+        "SELECT b.id, b.number, b.commit_id, json_extract(b.event_json, '$.pull_request.action') = ? AS of_closing, d.seq AS delivered
+         FROM builds AS b LEFT JOIN deliveries AS d ON d.id = b.delivery AND d.delivery_key NOT LIKE '% again ' || d.id
+         WHERE b.repo = ? AND b.pull_request = ?",
+    )
+    .bind(PullRequest::CLOSED)
+    .bind(repo.to_string())
+    .bind(row::signed(number))
+    .fetch_all(tx.conn())
+    .await?;
+    let read = |row: &SqliteRow| {
+        Ok(PullRequestBuild {
+            build: row::parsed(row, "id")?,
+            number: row::unsigned(row, "number")?,
+            commit: row.try_get("commit_id")?,
+            delivered: row.try_get("delivered")?,
+            of_closing: row.try_get("of_closing")?,
+        })
+    };
+    Ok(PullRequestFacts { cancels_older, builds: rows.iter().map(read).collect::<Result<_, StoreError>>()? })
+}
