@@ -122,6 +122,14 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         judged.unwrap_or_else(|reason| Verdict::Again(reason).into());
     let now = Timestamp::now();
     let mut tx = store.write().await?;
+    // A forge never sends the same bytes for two things that happened. A plain remote's hook may.
+    let body = (repo.forge != Forge::Git.as_str()).then(|| body_key(&delivery.body));
+    let replayed = match &body {
+        Some(body) if !delivery.by_hand => told::replayed(&mut tx, repo.id, body).await?,
+        Some(_) | None => None,
+    };
+    let (schedules, closed, deleted) =
+        if replayed.is_some() { (None, None, None) } else { (schedules, closed, deleted) };
     if let Some(schedules) = &schedules {
         schedules::replace(&mut tx, repo.id, schedules).await?;
     }
@@ -146,8 +154,19 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
     if let (Verdict::Build(new), Standing::Twin { build: Some(number) }) = (&verdict, standing) {
         verdict = Verdict::End(DeliveryEnd::Ignored { reason: twin(new.event.name, number) });
     }
+    if let Some(became) = replayed {
+        verdict = match (verdict, became) {
+            (Verdict::Build(new), Some(number)) => {
+                Verdict::End(DeliveryEnd::Ignored { reason: twin(new.event.name, number) })
+            }
+            (Verdict::Build(_), None) => Verdict::End(DeliveryEnd::Ignored {
+                reason: "the same body was delivered before, and started nothing".to_owned(),
+            }),
+            (verdict @ (Verdict::End(_) | Verdict::Again(_)), _) => verdict,
+        };
+    }
     // What could not be fetched or understood is looked at anew when it is told of again.
-    let recorded = told.as_ref().map(|(telling, _)| telling);
+    let recorded = told.as_ref().map(|(telling, _)| telling).filter(|_| replayed.is_none());
     if let (Some(telling), Verdict::End(DeliveryEnd::Ignored { .. }), Standing::New | Standing::Again) =
         (recorded, &verdict, standing)
     {
@@ -159,12 +178,18 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
             if let Some(telling) = recorded {
                 told::record(&mut tx, telling, standing, Some(build.number)).await?;
             }
+            if let Some(body) = &body {
+                told::record_body(&mut tx, repo.id, body, Some(build.number)).await?;
+            }
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
             tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
         }
         Verdict::End(mut end) => {
             if let (DeliveryEnd::Ignored { reason }, Some(canceled)) = (&mut end, canceled) {
                 *reason = format!("{canceled}; {reason}");
+            }
+            if let (Some(body), DeliveryEnd::Ignored { .. } | DeliveryEnd::Done { .. }) = (&body, &end) {
+                told::record_body(&mut tx, repo.id, body, None).await?;
             }
             tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
             deliveries::finish(&mut tx, delivery.id, &end, now).await?;

@@ -30,6 +30,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     12 "strangers" "0012_strangers.sql"
     13 "sealed" "0013_sealed.sql"
     14 "told" "0014_told.sql"
+    17 "told_bodies" "0017_told_bodies.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -112,6 +112,25 @@ pub async fn record(
     }
 }
 
+/// Whether a delivery with this body was dealt with before, and the number of the build that it became.
+pub async fn replayed(tx: &mut WriteTx, repo: RepoId, body: &str) -> Result<Option<Option<u64>>, StoreError> {
+    let known =
+        sqlx::query("SELECT build FROM told_bodies WHERE repo = ? AND body = ?").bind(repo.to_string()).bind(body);
+    let Some(known) = known.fetch_optional(tx.conn()).await? else { return Ok(None) };
+    Ok(Some(match known.try_get::<Option<i64>, _>("build")? {
+        Some(_) => Some(row::unsigned(&known, "build")?),
+        None => None,
+    }))
+}
+
+/// Writes down that a delivery with this body was dealt with, and the number of the build that it became.
+pub async fn record_body(tx: &mut WriteTx, repo: RepoId, body: &str, build: Option<u64>) -> Result<(), StoreError> {
+    let insert = "INSERT INTO told_bodies (repo, body, build) VALUES (?, ?, ?)
+                  ON CONFLICT DO UPDATE SET build = coalesce(excluded.build, build)";
+    sqlx::query(insert).bind(repo.to_string()).bind(body).bind(build.map(row::signed)).execute(tx.conn()).await?;
+    Ok(())
+}
+
 /// A branch or tag was deleted: what comes of it next is new.
 pub async fn gone(tx: &mut WriteTx, repo: RepoId, git_ref: &str) -> Result<(), StoreError> {
     let delete = sqlx::query("DELETE FROM told_refs WHERE repo = ? AND git_ref = ?");

@@ -98,3 +98,32 @@ async fn what_happens_to_a_pull_request_is_built_once_each_time_that_it_happens(
         assert_eq!(world.builds().await, 4, "{forge}");
     }
 }
+
+#[tokio::test]
+async fn signed_bodies_that_are_sent_again_in_their_order_under_other_ids_start_and_cancel_nothing() {
+    let world = World::new("gitea", PIPELINE).await;
+    let head = world.repository.git(&["rev-parse", "HEAD"]);
+    world.repository.git(&["update-ref", "refs/pull/7/head", &head]);
+    world.repository.git(&["tag", "v1"]);
+    let tag = "refs/tags/v1";
+    let mut told = Vec::new();
+    for (time, action) in (1..).zip(["opened", "closed", "reopened", "closed", "reopened"]) {
+        told.push(("pull_request", pull_request(action, &head, time)));
+    }
+    told.push(("push", push(tag, NONE, &head, 6)));
+    told.push(("push", push(tag, &head, NONE, 7)));
+    told.push(("push", push(tag, NONE, &head, 8)));
+    for (number, (event, body)) in told.iter().enumerate() {
+        world.told(event, &format!("id:{number}"), body).await;
+    }
+    let built = world.builds().await;
+    assert_eq!(built, 5);
+    for round in 0..2 {
+        for (number, (event, body)) in told.iter().enumerate() {
+            let replayed = world.told(event, &format!("id:again {round} {number}"), body).await;
+            assert_eq!(replayed.status, DeliveryStatus::Ignored, "{number}: {replayed:?}");
+            assert!(!replayed.reason.as_ref().unwrap().contains("canceled"), "{number}: {replayed:?}");
+        }
+    }
+    assert_eq!(world.builds().await, built);
+}
