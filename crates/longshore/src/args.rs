@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Approve(Approval),
     /// End a job that waits for approval
     Decline(Approval),
-    /// Remove from the engine what is Longshore's and idle
+    /// Remove from the engine what is idle of every Longshore on it
     Clean(Engine),
     /// Write a server's database, logs and keys into one tar, while it runs
     Backup(Backup),

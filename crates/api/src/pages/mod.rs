@@ -7,7 +7,7 @@
 //! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`], and is answered as [`Html`];
 //!    values are shown through [`show`] (`{{ show::status(build.status) }}`, `show::ago`, `show::took`, `show::said`), so that
 //!    they look the same everywhere and outsiders' words stay words;
-//! 3. a line in [`pages!`], and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's description.
+//! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's description.
 //!
 //! A write is a form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which holds it against the
 //! session's token; the form has the hidden field `csrf` for that ([`Visitor::csrf`]). The handler asks

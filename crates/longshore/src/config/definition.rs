@@ -1,4 +1,4 @@
-//! How a setting is defined. [`settings!`] makes everything that a setting needs out of one entry: the flag, the environment variable,
+//! How a setting is defined. `settings!` makes everything that a setting needs out of one entry: the flag, the environment variable,
 //! the key of the file, the merge of the three, and the [`Setting`] that the printed file and the README's table are written from.
 //!
 //! Used by `settings.rs`, the list of all settings.

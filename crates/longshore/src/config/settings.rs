@@ -1,4 +1,4 @@
-//! Every setting of `longshore serve`, once. [`settings!`] says what an entry is made of and what is made of it; what the values
+//! Every setting of `longshore serve`, once. `settings!` says what an entry is made of and what is made of it; what the values
 //! mean, and which are refused, stands in `config.rs` and `strangers.rs`.
 //!
 //! After a change: `LONGSHORE_BLESS=1 cargo test -p longshore --bin longshore config`, which writes the README's table.
