@@ -107,7 +107,7 @@ if have apt-get; then
   # One that somebody else started stays.
   scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
   second=$(scripts/second-engine.sh start)
-  DOCKER_HOST=$second scripts/images.sh busybox no-shell
+  DOCKER_HOST=$second scripts/images.sh
 else
   say "      no second engine: it is made from Debian's packages, and this machine has no apt"
 fi

@@ -138,6 +138,7 @@ fn what_is_shown_once_is_shown_well() {
     }
     browser.open(&format!("{}/access", server.url()));
     browser.eval("document.querySelector('form.fields').elements.name.value = 'laptop'");
+    browser.click("form.fields [name=scope][value=read]");
     browser.click("form.fields button.first");
     browser.until("document.querySelector('main').textContent.includes('lsh_')");
     looks_well(&browser, "token");

@@ -142,7 +142,7 @@ async fn a_backup_made_while_builds_run_holds_every_byte_that_its_database_speak
         assert!(report.findings.is_empty(), "{report:?}");
 
         let copy = Store::open(dir.path()).await.unwrap();
-        assert_eq!(copy.instance(), world.store.instance());
+        assert_eq!(copy.copy_of(), Some(world.store.instance()));
         let page = builds::list(&copy, &BuildFilter::default(), None, 100).await.unwrap();
         for build in &page.items {
             let job = &jobs::of_build(&copy, build.id).await.unwrap()[0];
@@ -274,7 +274,7 @@ async fn keys_are_in_a_backup_unless_they_are_left_out_and_stay_private() {
     let (tar, backup) = backed_up(folder.path(), false).await;
     assert!(!backup.manifest.secrets);
     let dir = restored(&tar);
-    assert_eq!(names(dir.path()), ["lock", "logs", "longshore.db"]);
+    assert_eq!(names(dir.path()), ["identity", "lock", "logs", "longshore.db"]);
 }
 
 #[tokio::test]

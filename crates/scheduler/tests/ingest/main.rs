@@ -155,7 +155,7 @@ async fn a_pull_request_that_brings_too_much_fails_and_says_so() {
     repository.git(&["update-ref", "refs/pull/7/head", &head]);
     let refused = world.told("pull_request", "1", &pull_request("opened", &head, 1)).await;
     assert_eq!(refused.status, DeliveryStatus::Failed, "{refused:?}");
-    assert!(refused.reason.as_ref().unwrap().contains("more than 262144 bytes"), "{refused:?}");
+    assert!(refused.reason.as_ref().unwrap().contains("more than 262144 packed bytes"), "{refused:?}");
     assert_eq!(world.builds().await, 0);
 }
 
