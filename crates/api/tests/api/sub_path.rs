@@ -82,7 +82,7 @@ fn leads(page: &str, html: &str) -> BTreeSet<Lead> {
         .collect();
     let mut leads = BTreeSet::new();
     for (element, name, value) in all {
-        if value.starts_with('/') && name != "data-key" {
+        if value.starts_with('/') && name != "data-key" && (element.as_str(), name.as_str()) != ("input", "value") {
             let whole = value.starts_with("/ci/") || (name == "data-base" && value == BASE);
             assert!(whole, "{page}: <{element} {name}=\"{value}\"> does not lead below {BASE}");
         }
