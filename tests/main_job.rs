@@ -133,6 +133,10 @@ fn fifty_webhooks_at_once_become_fifty_builds() {
     let world = World::start();
     let commit = world.git.push(&one_step("true"));
     world.build_of(&commit);
+    // Each tells of a branch of its own: what is told twice is built once.
+    let branches: Vec<String> = (0..50).map(|n| format!("{commit}:refs/heads/branch-{n}")).collect();
+    let push: Vec<&str> = ["push", "-q", "origin"].into_iter().chain(branches.iter().map(String::as_str)).collect();
+    world.git.git(&push);
     let url = world.server.url();
     let api = Api::new(&url, None);
     let answers: Vec<u16> = std::thread::scope(|scope| {
@@ -141,7 +145,8 @@ fn fifty_webhooks_at_once_become_fifty_builds() {
                 let (api, world, commit) = (api.clone(), &world, &commit);
                 scope.spawn(move || {
                     let body =
-                        json!({ "ref": "refs/heads/main", "before": "0".repeat(40), "after": commit }).to_string();
+                        json!({ "ref": format!("refs/heads/branch-{n}"), "before": "0".repeat(40), "after": commit })
+                            .to_string();
                     let signature = sign(Forge::Git, body.as_bytes(), world.secret.as_bytes());
                     let delivery = format!("delivery-{n}");
                     let headers = [

@@ -147,7 +147,7 @@ fn a_reader_signs_in_and_finds_its_way(world: &World, public: &str, url: &str, b
     let stream = attribute(&of_build, "data-stream=\"").to_owned();
     assert_eq!(stream, format!("/ci/api/v1/builds/{build}/events"));
     let events = reader.get(&stream);
-    assert_eq!((events.status().as_u16(), header(&events, "content-type")), (200, "text/event-stream"));
+    assert_eq!((events.status().as_u16(), header(&events, "content-type")), (200, "text/event-stream; charset=utf-8"));
     drop(events);
 
     let out = reader.send("/ci/sign-out", &[("csrf", attribute(&home, "name=\"csrf\" value=\""))]);

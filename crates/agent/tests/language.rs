@@ -66,7 +66,7 @@ fn variables_and_folders_that_a_step_adds_are_there_from_the_next_one_on() {
     );
     assert_eq!(log.stdout(0), "[]\n");
     assert_eq!(log.stdout(1), "changed new\nmine\n");
-    assert_eq!((log.stdout(2).as_str(), log.stdout(3).as_str()), ("seen\n", "newer newer\n"));
+    assert_eq!((log.stdout(2).as_str(), log.stdout(3).as_str()), ("seen\n", "newer\n"));
     assert_eq!(log.steps[&0].summary, "# well\n");
 }
 
@@ -240,7 +240,10 @@ fn a_background_step_that_has_ended_hands_on_what_any_other_does() {
             beside("late", "trap 'echo v=2 >> $LONGSHORE_OUTPUT; exit 3' TERM; : > up; while :; do sleep 0.01; done"),
             beside("bg", told),
             step(&format!("{gone}; {}", until("up"))),
-            filled("echo \"[${{ steps.bg.outputs.v }}][$E][${{ steps.bg.outcome }}][${{ steps.late.outcome }}]\"; ls"),
+            StepSpec {
+                env: [("V".into(), template("${{ steps.bg.outputs.v }}"))].into(),
+                ..filled("echo \"[$V][$E][${{ steps.bg.outcome }}][${{ steps.late.outcome }}]\"; ls")
+            },
         ],
     );
     assert_eq!(log.result, Some(JobResult::Success), "{log:?}");
@@ -259,7 +262,11 @@ fn a_background_step_ends_when_its_time_is_over() {
             ..beside("bg", "echo $$ > pid; echo v=1 >> $LONGSHORE_OUTPUT; exec sleep 100")
         },
         step("until [ -s pid ]; do sleep 0.01; done; while kill -0 \"$(cat pid)\" 2>/dev/null; do sleep 0.01; done"),
-        StepSpec { run: template("echo ${{ steps.bg.outcome }} ${{ steps.bg.outputs.v }}"), ..always("") },
+        StepSpec {
+            run: template("echo ${{ steps.bg.outcome }} $V"),
+            env: [("V".into(), template("${{ steps.bg.outputs.v }}"))].into(),
+            ..always("")
+        },
     ]);
     assert_eq!(log.result, Some(JobResult::TimedOut { limit_ms: 200 }), "{log:?}");
     assert_eq!((log.steps[&0].status, log.stdout(2).as_str()), (StepStatus::TimedOut, "timed-out 1\n"));
