@@ -187,7 +187,7 @@ async fn whatever_a_page_leads_to_is_below_the_path_and_answers_through_both_kin
             Lead::Stream(address) => {
                 for address in both(address) {
                     let events = Events::open(world.addr, &address, &[("cookie", &cookie)]).await;
-                    assert!(events.headers["content-type"].starts_with("text/event-stream"), "{address}");
+                    assert_eq!(events.headers["content-type"], "text/event-stream; charset=utf-8", "{address}");
                 }
             }
         }
