@@ -54,7 +54,7 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
     let wanted = asked_for(&world, 7, 8 << 20);
     let error = mirror.fetch(&world.url, &wanted).await.unwrap_err();
     assert!(matches!(error, GitError::TooMuch { .. }) && !error.may_mend(), "{error:?}");
-    assert!(error.to_string().contains("more than 262144 bytes"), "{error}");
+    assert!(error.to_string().contains("more than 262144 packed bytes"), "{error}");
     assert_eq!(size(mirror.folder()), before);
     // The same commit requested by its name alone, as a job's checkout does.
     let Wanted::PullRequest { head, .. } = wanted else { unreachable!() };
