@@ -249,12 +249,9 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
     let telling = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Telling {
         repo: repo.id,
         key,
-        body: body_key(&delivery.body),
         git_ref: git_ref.to_owned(),
         at,
         before: before.map(|before| before.as_str().to_owned()),
-        // A hook script of a plain remote may say no more than ref and commits; forges send times with them.
-        bodies_differ: forge != Forge::Git,
         by_hand: delivery.by_hand,
     };
     let (origin, telling, commit) = match payload::parse_event(forge, &delivery.event, &delivery.body) {

@@ -15,15 +15,11 @@ pub struct Telling {
     pub repo: RepoId,
     /// The same for all deliveries that tell of the same.
     pub key: String,
-    /// The same for bodies of the same bytes.
-    pub body: String,
     pub git_ref: String,
     /// Where the ref is told to be: its commit; of a pull request, with whether it is open.
     pub at: String,
     /// Where the ref was before, if that is told.
     pub before: Option<String>,
-    /// Bodies that tell of different pushes always differ.
-    pub bodies_differ: bool,
     /// A person has asked for it.
     pub by_hand: bool,
 }
@@ -49,7 +45,7 @@ pub async fn is_known(store: &Store, telling: &Telling) -> Result<bool, StoreErr
 /// is at that commit on the remote now (`is_there`).
 pub async fn standing(tx: &mut WriteTx, telling: &Telling, is_there: bool) -> Result<Standing, StoreError> {
     let repo = telling.repo.to_string();
-    let known = sqlx::query("SELECT body, build FROM told WHERE repo = ? AND key = ?").bind(&repo).bind(&telling.key);
+    let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?").bind(&repo).bind(&telling.key);
     let Some(known) = known.fetch_optional(tx.conn()).await? else { return Ok(Standing::New) };
     if telling.by_hand {
         return Ok(Standing::Again);
@@ -65,8 +61,7 @@ pub async fn standing(tx: &mut WriteTx, telling: &Telling, is_there: bool) -> Re
         // It was deleted, and is new again.
         (None, before) => before.is_none(),
     };
-    let is_replay = telling.bodies_differ && known.try_get::<&str, _>("body")? == telling.body;
-    if is_there && came_back && !is_replay {
+    if is_there && came_back {
         return Ok(Standing::Again);
     }
     let build = match known.try_get::<Option<i64>, _>("build")? {
@@ -85,12 +80,11 @@ pub async fn record(
 ) -> Result<(), StoreError> {
     let repo = telling.repo.to_string();
     sqlx::query(
-        "INSERT INTO told (repo, key, body, build) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET body = excluded.body, build = coalesce(excluded.build, build)",
+        "INSERT INTO told (repo, key, build) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET build = coalesce(excluded.build, build)",
     )
     .bind(&repo)
     .bind(&telling.key)
-    .bind(&telling.body)
     .bind(build.map(row::signed))
     .execute(tx.conn())
     .await?;
