@@ -220,8 +220,7 @@ async fn a_container_removed_under_us_is_lost() {
     let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
     let removing = async {
         eventually("the step is up", async || journal.stdout_text() == "up\n").await;
-        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
-        world.docker.remove_container(&name, Some(options)).await.unwrap();
+        world.take_away(&name).await;
     };
     let drained = async { while receiver.recv().await.is_some() {} };
     let (outcome, (), ()) = tokio::join!(running, removing, drained);

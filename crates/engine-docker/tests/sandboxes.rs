@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptions, RemoveContainerOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
-    UploadToContainerOptionsBuilder,
+    CreateContainerOptions, RemoveContainerOptions, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
 };
 use longshore_core::Outcome;
 use longshore_engine_docker::{DockerOptions, doctor};
@@ -87,11 +86,7 @@ async fn a_dead_sandbox_is_replaced_and_the_job_does_not_notice() {
     let world = World::new().await;
     run_in(&world, "a").await;
     for id in sandboxes(&world).await {
-        world
-            .docker
-            .remove_container(&id, Some(RemoveContainerOptionsBuilder::new().force(true).build()))
-            .await
-            .unwrap();
+        world.take_away(&id).await;
     }
     run_in(&world, "a").await;
     world.end().await;

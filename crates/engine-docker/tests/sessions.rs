@@ -31,7 +31,9 @@ async fn die_at(
     let stopped = proxy.stop_at(call, passing, moment);
     process.spawn(run_in(world.options(proxy.host()), request.clone(), boxed(journal)));
     stopped.await;
-    process.shutdown_background();
+    // Nothing of it runs any more when its connections end: otherwise it would still remove what it cannot start.
+    let dying = move || process.shutdown_timeout(Duration::from_secs(10));
+    tokio::task::spawn_blocking(dying).await.unwrap();
     proxy.cut();
 }
 
@@ -182,8 +184,7 @@ async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_
     let adopting = adopter.adopt(adopt, boxed(&journal), sender, CancellationToken::new());
     let removing = async {
         stopped.await;
-        let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
-        world.docker.remove_container(&id, Some(options)).await.unwrap();
+        world.take_away(&id).await;
         proxy.cut();
     };
     let drained = async { while receiver.recv().await.is_some() {} };
@@ -238,8 +239,7 @@ async fn a_vanished_job_is_lost() {
     let world = World::new().await;
     let (request, journal) = (job(&["echo up; sleep 60"]), MemoryJournal::default());
     run_and_die(&world, &request, &journal, "up\n").await;
-    let options = bollard::query_parameters::RemoveContainerOptionsBuilder::new().force(true).build();
-    world.docker.remove_container(&container(&world, &request).await, Some(options)).await.unwrap();
+    world.take_away(&container(&world, &request).await).await;
     let outcome = adopt(&world, &request, &journal).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::Lost, .. }), "{outcome:?}");
     world.end().await;

@@ -8,8 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bollard::models::{ContainerConfig, ContainerCreateBody};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, CreateContainerOptionsBuilder, RemoveImageOptionsBuilder,
 };
 use longshore_core::{ErrorKind, JobId, Outcome};
 use longshore_executor::objects::Kind;
@@ -40,8 +39,7 @@ async fn runs(world: &World, id: &str) -> bool {
 }
 
 async fn remove(world: &World, id: &str, image: &str) {
-    let force = RemoveContainerOptionsBuilder::new().force(true).build();
-    world.docker.remove_container(id, Some(force)).await.unwrap();
+    world.take_away(id).await;
     let force = RemoveImageOptionsBuilder::new().force(true).build();
     world.docker.remove_image(image, Some(force), None).await.unwrap();
 }
@@ -51,8 +49,7 @@ async fn labelled(world: &World, name: &str, labels: &[(&str, &str)]) {
     let body = ContainerCreateBody { image: Some(BUSYBOX.to_owned()), ..ContainerCreateBody::default() };
     let id = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
     commit(world, &id, name, labels).await;
-    let force = RemoveContainerOptionsBuilder::new().force(true).build();
-    world.docker.remove_container(&id, Some(force)).await.unwrap();
+    world.take_away(&id).await;
 }
 
 async fn commit(world: &World, container: &str, image: &str, labels: &[(&str, &str)]) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::names::Instance;
@@ -95,6 +96,19 @@ impl World {
     }
 
     /// Removes everything, and checks that nothing is left.
+    /// Removes a container behind the executor's back. An engine under load may fail to at first, and keeps the rest of it.
+    pub async fn take_away(&self, container: &str) {
+        eventually("the container is gone", async || {
+            let force = RemoveContainerOptionsBuilder::new().force(true).build();
+            match self.docker.remove_container(container, Some(force)).await {
+                Ok(()) => true,
+                Err(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => status_code == 404,
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await;
+    }
+
     pub async fn end(mut self) {
         self.engine.shutdown(true).await;
         let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
