@@ -49,24 +49,50 @@ NEVER = {
     "longshore-api": {"bollard"},
 }
 # Crates whose files may not know each other in a circle.
-NO_CIRCLES = ["executor", "engine-docker"]
+NO_CIRCLES = ["api", "executor", "engine-docker"]
+
+
+def paths(use: str) -> list[str]:
+    """The paths of a `use`, each written out."""
+    head, brace, rest = use.partition("{")
+    if not brace:
+        return [use.strip()]
+    parts, depth = [""], 0
+    for letter in rest.rpartition("}")[0]:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [head.strip() + path for part in parts if part.strip() for path in paths(part)]
 
 
 def circles(crate: str) -> list[str]:
-    """The files of a crate that know each other in a circle, by what they `use` of it."""
+    """The files of a crate that know each other in a circle, by the paths that they name."""
     folder = pathlib.Path(__file__).parent.parent / "crates" / crate / "src"
-    files = {path.stem: path for path in folder.glob("*.rs") if path.stem != "lib"}
+    files = {}
+    for path in folder.rglob("*.rs"):
+        name = path.relative_to(folder).with_suffix("").parts
+        files[name[:-1] if name[-1] == "mod" else name] = path
+    del files[("lib",)]
     knows = {}
     for name, path in files.items():
-        text = path.read_text().split("#[cfg(test)]")[0]
-        groups = re.findall(r"^use crate::\{([^}]*)\}", text, re.MULTILINE)
-        named = re.findall(r"\bcrate::(\w+)", text) + [word for group in groups for word in re.findall(r"\w+", group)]
-        knows[name] = {other for other in named if other in files} - {name}
+        text = re.sub(r"//[^\n]*", "", path.read_text().split("#[cfg(test)]")[0])
+        uses = r"\buse\s+([^;]+);"
+        named = [one for use in re.findall(uses, text) for one in paths(use)]
+        named += re.findall(r"(?:\b\w+::)+\w+", re.sub(uses, "", text))
+        knows[name] = set()
+        for words in (one.split("::") for one in named):
+            above = len(words) - len([word for word in words if word != "super"])
+            base = () if words[0] == "crate" else name[:len(name) - above]
+            full = (*base, *(word for word in words if word not in ("crate", "self", "super")))
+            known = next((full[:n] for n in range(len(full), 0, -1) if full[:n] in files), name)
+            knows[name] |= {known} - {name}
     # What is left after every file that knows none of the rest has gone, knows itself.
     while free := [name for name, others in knows.items() if not others & knows.keys()]:
         for name in free:
             del knows[name]
-    return sorted(knows)
+    return sorted("/".join(name) for name in knows)
 
 
 def main() -> int:

@@ -1,15 +1,13 @@
-//! Who asks. What they may see and do is [`may`]'s to say, which every handler asks through [`Caller`].
+//! Who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through [`Caller`].
 //!
-//! A program sends a token, a browser the cookie of its session, which has the rights of the token that opened it. By cookie alone
-//! nothing is written: a write has to bring the session's CSRF token too, in the header `X-CSRF-Token` or in a page's form.
+//! A program sends a token. A browser sends the cookie of its session, which has the rights of the token that opened it. The cookie alone
+//! writes nothing: a write must bring the session's CSRF token too, in the header `X-CSRF-Token` or in a page's form.
 //!
-//! What may not be seen is answered like what is not there. Whether a scope is missing is said before anything is looked up. So
-//! nobody learns from an answer what exists.
-
-use std::sync::Arc;
+//! What a caller may not see is answered like what does not exist. A missing scope is reported before anything is looked up. So no answer
+//! tells anybody what exists.
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
 use longshore_core::{
@@ -17,22 +15,22 @@ use longshore_core::{
     access::{Action, Actor, Object, Rights, Verdict, Via, Visible, Who, may},
 };
 use longshore_store::{
+    Store,
     repos::{self, Repo},
     sessions::{self, Opener},
     tokens,
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::time::Instant;
 
-use crate::{ApiError, pages::SignedIn, public_url::PublicUrl, server::Server, sse};
+use crate::{error::ApiError, public_url::PublicUrl};
 
-/// The cookie that holds a session. Over TLS its name is one that browsers take from this host alone, with `Secure`: no other host of
-/// the domain can put its own in its place.
+/// Returns the name of the cookie that holds a session. Over TLS, browsers accept this name from this host alone and with `Secure`: no other
+/// host of the domain can put its own cookie in its place.
 ///
-/// Browsers take such a name only for a whole host. Below a path the host is shared, so the cookie is bound to the path instead: what
-/// else is served there is not sent the session's secret, and a second Longshore there does not replace it. Its name still says that it
-/// was set over TLS.
+/// Browsers accept the prefix `__Host-` only for a whole host. Below a path the host is shared, so the cookie is bound to the path instead:
+/// other things served there do not receive the session's secret, and a second Longshore there does not replace it. The name still says that
+/// the cookie was set over TLS.
 pub(crate) fn session_cookie_name(url: &PublicUrl) -> &'static str {
     match (url.is_https(), url.base().is_empty()) {
         (true, true) => "__Host-longshore_session",
@@ -44,37 +42,58 @@ pub(crate) fn session_cookie_name(url: &PublicUrl) -> &'static str {
 /// Whoever sent the request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// Nothing of whoever has neither a token nor a session.
+    /// `None` without a token or a session.
     holder: Option<Holder>,
     session: Option<BySession>,
 }
 
-/// Who has a token, or a session that came from one.
+/// Somebody with a token, or with a session that a token opened.
 #[derive(Debug, Clone)]
 struct Holder {
     rights: Rights,
-    /// The token, for the record of who asked and for links that sign in as it.
+    /// The token: recorded with what the caller does, and used for links that sign in as it.
     opener: Opener,
 }
 
-/// Who comes by a session's cookie.
+/// The session whose cookie the request carries.
 #[derive(Debug, Clone)]
 struct BySession {
     id: SessionId,
     csrf: String,
 }
 
+/// A browser's session, as pages show it.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn {
+    pub(crate) id: SessionId,
+    pub(crate) name: String,
+    pub(crate) rights: Rights,
+    /// Goes into every form.
+    pub(crate) csrf: String,
+}
+
+impl SignedIn {
+    pub(crate) fn has_token(&self, csrf: &str) -> bool {
+        self.csrf.as_bytes().ct_eq(csrf.as_bytes()).into()
+    }
+}
+
 impl Caller {
+    /// Returns a caller without a token or a session.
+    pub(crate) fn nobody() -> Self {
+        Self { holder: None, session: None }
+    }
+
     fn who(&self) -> Who<'_> {
         self.holder.as_ref().map_or(Who::Anonymous, |holder| Who::Holder(&holder.rights))
     }
 
-    /// Whether they may, for what is shown to those who may and to no others.
+    /// Whether the caller may do it. For what is shown only to those who may.
     pub(crate) fn may(&self, action: Action, object: Object) -> bool {
         may(self.who(), action, object) == Verdict::Yes
     }
 
-    /// Refuses whoever may not.
+    /// Fails if the caller may not do it.
     pub(crate) fn require(&self, action: Action, object: Object) -> Result<(), ApiError> {
         match may(self.who(), action, object) {
             Verdict::Yes => Ok(()),
@@ -93,44 +112,44 @@ impl Caller {
         }
     }
 
-    /// The repository, where they may do that with it.
-    pub(crate) async fn repo_to(&self, server: &Server, action: Action, id: RepoId) -> Result<Repo, ApiError> {
+    /// Returns the repository if the caller may do that with it.
+    pub(crate) async fn repo_to(&self, store: &Store, action: Action, id: RepoId) -> Result<Repo, ApiError> {
         self.require(action, Object::SomeRepo)?;
-        let repo = repos::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("repository"))?;
-        self.require(action, of(&repo))?;
+        let repo = repos::get(store, id).await?.ok_or_else(|| ApiError::no_such("repository"))?;
+        self.require(action, object_of(&repo))?;
         Ok(repo)
     }
 
-    /// The repository, where they may see it.
-    pub(crate) async fn repo(&self, server: &Server, id: RepoId) -> Result<Repo, ApiError> {
-        self.repo_to(server, Action::See, id).await
+    /// Returns the repository if the caller may see it.
+    pub(crate) async fn repo(&self, store: &Store, id: RepoId) -> Result<Repo, ApiError> {
+        self.repo_to(store, Action::See, id).await
     }
 
-    /// Whether they may see what belongs to this repository, or belonged to it.
-    pub(crate) async fn may_see(&self, server: &Server, id: RepoId) -> Result<bool, ApiError> {
-        // That a repository is gone is seen by those who would see it if it were private.
+    /// Whether the caller may see what belongs or belonged to this repository.
+    pub(crate) async fn may_see(&self, store: &Store, id: RepoId) -> Result<bool, ApiError> {
+        // Callers who would see the repository if it were private also see that it is gone.
         if self.may(Action::See, Object::Repo { id, public: false }) {
             return Ok(true);
         }
-        Ok(repos::get(&server.store, id).await?.is_some_and(|repo| self.may(Action::See, of(&repo))))
+        Ok(repos::get(store, id).await?.is_some_and(|repo| self.may(Action::See, object_of(&repo))))
     }
 
-    /// What lists show them.
+    /// Returns what lists show the caller.
     pub(crate) fn visible(&self) -> Visible {
         Visible::to(self.who())
     }
 
-    /// Whether they would see more if they signed in. Says nothing of what they may.
+    /// Whether the caller has not signed in, and might see more afterwards. Says nothing about their rights.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.holder.is_none()
     }
 
-    /// The token's name.
+    /// Returns the token's name, empty without a token.
     pub(crate) fn name(&self) -> &str {
         self.holder.as_ref().map_or("", |holder| &holder.opener.name)
     }
 
-    /// Who did it, for the record.
+    /// Returns the caller as the record of an act names them.
     pub(crate) fn actor(&self) -> Actor {
         Actor {
             name: self.name().to_owned(),
@@ -139,28 +158,36 @@ impl Caller {
         }
     }
 
-    /// Whom a sign-in link of the caller's signs in; nobody without a token.
+    /// Returns whom a sign-in link of the caller signs in; `None` without a token.
     pub(crate) fn opener(&self) -> Option<&Opener> {
         self.holder.as_ref().map(|holder| &holder.opener)
     }
 
-    /// The browser's session, if it is one.
+    pub(crate) fn rights(&self) -> Option<&Rights> {
+        self.holder.as_ref().map(|holder| &holder.rights)
+    }
+
+    /// Returns the browser's session, if the caller came by one.
     pub(crate) fn signed_in(&self) -> Option<SignedIn> {
         let (BySession { id, csrf }, Holder { rights, opener }) = (self.session.clone()?, self.holder.clone()?);
         Some(SignedIn { id, name: opener.name, rights, csrf })
     }
 }
 
-/// A repository, as it is asked about.
-pub(crate) fn of(repo: &Repo) -> Object {
+/// Returns a repository as the object of a question of rights.
+pub(crate) fn object_of(repo: &Repo) -> Object {
     Object::Repo { id: repo.id, public: repo.public }
 }
 
-impl FromRequestParts<Arc<Server>> for Caller {
+impl<S> FromRequestParts<S> for Caller
+where
+    Authenticator: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let caller = Self::identify(&parts.headers, server).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Authenticator::from_ref(state).identify(&parts.headers).await?;
         if let Some(session) = &caller.session
             && !parts.method.is_safe()
         {
@@ -173,108 +200,77 @@ impl FromRequestParts<Arc<Server>> for Caller {
     }
 }
 
-impl Caller {
-    /// Who sent these headers, whatever they want.
-    pub(crate) async fn identify(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
+/// Finds out who sent a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticator {
+    store: Store,
+    admin_token_hash: Option<[u8; 32]>,
+    cookie_name: &'static str,
+}
+
+impl Authenticator {
+    /// `admin_token_hash` is the SHA-256 of the administrator's token, if there is one.
+    pub(crate) fn new(store: Store, admin_token_hash: Option<[u8; 32]>, public_url: &PublicUrl) -> Self {
+        Self { store, admin_token_hash, cookie_name: session_cookie_name(public_url) }
+    }
+
+    /// Returns who sent these headers, whatever the request asks for.
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         match bearer(headers)? {
-            Some(secret) => match Self::by_token(server, secret).await? {
+            Some(secret) => match self.by_token(secret).await? {
                 Some(caller) => Ok(caller),
                 None => {
                     Err(ApiError::unauthorized("the token is not valid: it was revoked, has expired, or never was one"))
                 }
             },
-            None => Self::by_cookie(headers, server).await,
+            None => self.by_cookie(headers).await,
         }
     }
 
-    pub(crate) fn nobody() -> Self {
-        Self { holder: None, session: None }
-    }
-
-    /// Whose token it is; nobody's if it is none of ours.
-    pub(crate) async fn by_token(server: &Server, secret: &str) -> Result<Option<Self>, ApiError> {
-        if is_admin_token(secret, server.config.admin_token_hash) {
+    /// Returns whose token it is, or `None` if it is not one of this server.
+    pub(crate) async fn by_token(&self, secret: &str) -> Result<Option<Caller>, ApiError> {
+        if is_admin_token(secret, self.admin_token_hash) {
             let opener = Opener { name: "admin".to_owned(), token: None, until: None };
-            return Ok(Some(Self { holder: Some(Holder { rights: Rights::everything(), opener }), session: None }));
+            return Ok(Some(Caller { holder: Some(Holder { rights: Rights::everything(), opener }), session: None }));
         }
-        let token = tokens::verify(&server.store, secret, Timestamp::now()).await?;
+        let token = tokens::verify(&self.store, secret, Timestamp::now()).await?;
         Ok(token.map(|token| {
             let opener = Opener { name: token.name, token: Some(token.id), until: token.expires_at };
-            Self { holder: Some(Holder { rights: token.rights, opener }), session: None }
+            Caller { holder: Some(Holder { rights: token.rights, opener }), session: None }
         }))
     }
 
-    /// A cookie of a session that is over is no error: its browser sees what everybody sees, and the way to sign in.
-    async fn by_cookie(headers: &HeaderMap, server: &Server) -> Result<Self, ApiError> {
-        let Some(secret) = session_cookie(headers, session_cookie_name(&server.config.public_url)) else {
-            return Ok(Self::nobody());
+    /// The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to sign in.
+    async fn by_cookie(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let Some(secret) = session_cookie(headers, self.cookie_name) else {
+            return Ok(Caller::nobody());
         };
-        let Some(session) = sessions::verify(&server.store, secret, Timestamp::now()).await? else {
-            return Ok(Self::nobody());
+        let Some(session) = sessions::verify(&self.store, secret, Timestamp::now()).await? else {
+            return Ok(Caller::nobody());
         };
         let opener = Opener { name: session.name, token: session.token, until: Some(session.expires_at) };
-        Ok(Self {
+        Ok(Caller {
             holder: Some(Holder { rights: session.rights, opener }),
             session: Some(BySession { id: session.id, csrf: csrf_token(secret) }),
         })
     }
 }
 
-/// Whoever reads an answer that has no end of its own. Now and then it is asked again who that is: when the token or the session is
-/// over, so is the answer.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    caller: Caller,
-    credentials: HeaderMap,
-    next_look: Instant,
-}
-
-impl Reader {
-    pub(crate) fn new(caller: Caller, headers: &HeaderMap) -> Self {
-        let mut credentials = HeaderMap::new();
-        for name in [header::AUTHORIZATION, header::COOKIE] {
-            for value in headers.get_all(&name) {
-                credentials.append(&name, value.clone());
-            }
-        }
-        Self { caller, credentials, next_look: Instant::now() + sse::KEEPALIVE }
-    }
-
-    pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// Waits until it is time to look, which is when a sign of life is due, too.
-    pub(crate) async fn time_to_look(&self) {
-        tokio::time::sleep_until(self.next_look).await;
-    }
-
-    /// Whether it may do what it might.
-    pub(crate) async fn look(&mut self, server: &Server) -> bool {
-        self.next_look = Instant::now() + sse::KEEPALIVE;
-        // Whom nobody knows any more comes back, and is answered.
-        let Ok(caller) = Caller::identify(&self.credentials, server).await else { return false };
-        let before = std::mem::replace(&mut self.caller, caller);
-        let rights = |caller: &Caller| caller.holder.as_ref().map(|holder| holder.rights.clone());
-        rights(&self.caller) == rights(&before)
-    }
-}
-
-fn session_cookie<'a>(headers: &'a HeaderMap, called: &str) -> Option<&'a str> {
+fn session_cookie<'a>(headers: &'a HeaderMap, cookie_name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|value| value.split(';')).find_map(|cookie| {
         let (name, value) = cookie.trim().split_once('=')?;
-        (name == called).then_some(value)
+        (name == cookie_name).then_some(value)
     })
 }
 
-/// What a session's forms hold: known to whoever has the cookie, and useless to whoever sees it.
+/// Returns the CSRF token that a session's forms hold. It follows from the cookie, and the cookie does not follow from it.
 fn csrf_token(secret: &str) -> String {
     let hash = Sha256::new().chain_update("longshore csrf ").chain_update(secret).finalize();
     hash.iter().take(20).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The token of an `Authorization` header; nothing where there is no such header.
+/// Returns the token of the `Authorization` header, `None` without that header.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let token = value.to_str().ok().and_then(|value| {
@@ -288,7 +284,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// Compares hashes, in constant time: neither the length nor the beginning of the secret shows.
+/// Compares hashes in constant time, so that neither the length nor the beginning of the secret shows.
 fn is_admin_token(secret: &str, admin_hash: Option<[u8; 32]>) -> bool {
     let hash: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
     admin_hash.is_some_and(|admin| bool::from(admin.ct_eq(&hash)))

@@ -1,24 +1,16 @@
 //! Request bodies: read up to a limit, within a time, and understood strictly.
 
-use std::{ptr, sync::Arc, time::Duration};
+use std::{ptr, time::Duration};
 
-use axum::{
-    body::{Body, Bytes, HttpBody as _},
-    extract::{FromRequest, FromRequestParts as _, Request},
-    http::{HeaderMap, header},
-};
+use axum::body::{Body, Bytes, HttpBody as _};
 use http_body_util::BodyExt as _;
-use longshore_core::access::{Action, Object};
-use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{ApiError, auth::Caller, server::Server};
+use crate::error::ApiError;
 
-/// The longest JSON body of the API.
-const JSON_LIMIT: usize = 1 << 20;
 /// What a body may take before it has to wait for its turn among those that are longer, and what before it has to among the largest.
 const LONG: usize = 64 << 10;
 const LARGE: usize = 1 << 20;
@@ -137,64 +129,6 @@ pub(crate) fn discard(mut body: Body) {
             }
         }
     }));
-}
-
-/// Who asks, with a JSON body that nobody has read yet: whoever may not do what they ask for takes no memory by it.
-#[derive(Debug)]
-pub(crate) struct JsonRequest {
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-}
-
-impl FromRequest<Arc<Server>> for JsonRequest {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        match Caller::from_request_parts(&mut parts, server).await {
-            Ok(caller) => Ok(Self { caller, headers: parts.headers, body }),
-            Err(error) => {
-                discard(body);
-                Err(error)
-            }
-        }
-    }
-}
-
-impl JsonRequest {
-    /// What is asked, of whoever may do that. Unknown fields are refused by name (every type says `deny_unknown_fields`); no body at
-    /// all reads as `{}`.
-    pub(crate) async fn of<T: DeserializeOwned>(
-        self,
-        action: Action,
-        object: Object,
-        server: &Server,
-    ) -> Result<(Caller, T), ApiError> {
-        let Self { caller, headers, body } = self;
-        if let Err(error) = caller.require(action, object) {
-            discard(body);
-            return Err(error);
-        }
-        if !is_json(&headers) {
-            discard(body);
-            return Err(ApiError::unsupported_media_type());
-        }
-        let bytes = read(body, JSON_LIMIT, &server.large_bodies).await?;
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
-        match serde_json::from_slice(&bytes) {
-            Ok(asked) => Ok((caller, asked)),
-            Err(error) => Err(ApiError::bad_request(format!("the body is not understood: {error}"))),
-        }
-    }
-}
-
-/// Whether it says so, or says nothing.
-fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_none_or(|value| {
-        let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        essence.eq_ignore_ascii_case(b"application/json") || essence.is_empty()
-    })
 }
 
 #[cfg(test)]

@@ -16,18 +16,15 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{
-    ApiError,
-    server::{ApiConfig, Server},
-};
+use crate::{config::ApiConfig, error::ApiError};
 
 /// The middleware: refuses what is asked of another host.
-pub(crate) async fn check(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    if let Some(name) = wrong_name(&server.config, &request) {
+pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request, next: Next) -> Response {
+    if let Some(name) = wrong_name(&config, &request) {
         return ApiError::misdirected(format!(
             "this server is not called `{name}`: its address is {}. If people use that name, set LONGSHORE_URL to the address that \
              they use, or add the name to LONGSHORE_HOSTS",
-            server.config.public_url
+            config.public_url
         ))
         .into_response();
     }
@@ -67,7 +64,7 @@ mod tests {
     use longshore_core::Timestamp;
 
     use super::*;
-    use crate::EngineProbe;
+    use crate::config::EngineProbe;
 
     fn config(url: &str, more: &[&str]) -> ApiConfig {
         ApiConfig {

@@ -11,7 +11,7 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 
-use crate::{ApiError, server::Server};
+use crate::{error::ApiError, public_url::BasePath, request_counts::RequestCounts};
 
 /// Nothing that is served loads or runs anything; pages that have a style say so themselves.
 const NO_CONTENT_AT_ALL: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -23,19 +23,24 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// The middleware.
-pub(crate) async fn around(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+pub(crate) async fn around(
+    State(requests): State<Arc<RequestCounts>>,
+    State(base): State<BasePath>,
+    request: Request,
+    next: Next,
+) -> Response {
     // A handler shares with others only the store, which a panic leaves whole: an open transaction is undone.
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => ApiError::internal(format_args!("a handler panicked: {}", words(&*panic))).into_response(),
     };
-    server.requests.count(response.status());
+    requests.count(response.status());
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, value);
     }
     if let Some(location) = headers.get_mut(header::LOCATION) {
-        server.base().put_before(location);
+        base.put_before(location);
     }
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT_AT_ALL);
     // What is shown depends on who asks, and changes.

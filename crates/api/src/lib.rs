@@ -4,40 +4,41 @@
 //! else. Nothing here plans or runs anything, writes a build's or a job's status, or holds SQL. One file a noun.
 
 mod acts;
+mod approvals;
 mod auth;
-mod badge;
 mod body;
-mod build_actions;
-mod builds;
-mod deliveries;
+mod build_views;
+mod config;
 mod error;
-mod events;
-mod health;
-mod hooks;
 mod host;
-mod job_actions;
+mod json_request;
 mod layers;
+mod live;
 mod logs;
-mod metrics;
+mod lookup;
 mod openapi;
 mod pages;
 mod params;
 mod places;
 mod public_url;
-mod repos;
+mod repo_changes;
+mod request_counts;
+mod router;
 mod routes;
-mod schedules;
-mod secrets;
+mod secret_changes;
 mod server;
-mod sign_in_links;
 mod sse;
-mod tokens;
+mod standings;
+mod state;
+mod token_expiry;
 mod views;
 
 /// The addresses of the pages, each with its methods in small letters; those of the API stand in [`openapi_json`].
 pub const PAGES: &[(&str, &[&str])] = pages::ROUTES;
 
+pub use config::{ApiConfig, EngineProbe};
 pub use error::ApiError;
-pub use openapi::openapi_json;
 pub use public_url::PublicUrl;
-pub use server::{Api, ApiConfig, EngineProbe, router, serve};
+pub use router::{Api, router};
+pub use routes::openapi_json;
+pub use server::serve;

@@ -1,38 +1,37 @@
 //! `/openapi.json`: what the server answers, written from the same table that the router is made of.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     http::header,
     response::{IntoResponse as _, Response},
 };
-use utoipa::openapi::ServerBuilder;
+use utoipa::openapi::{OpenApi, ServerBuilder};
 
-use crate::{ApiError, public_url::BasePath, routes, server::Server};
+use crate::{error::ApiError, public_url::BasePath};
 
-/// The description as JSON, as it is committed under `docs/openapi.json`.
+/// Makes the description. The table of routes does it, and this file does not know that table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Describe(pub(crate) fn() -> OpenApi);
+
+/// Writes a description as JSON. Programs find its paths below the base path.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
-pub fn openapi_json() -> Result<String, serde_json::Error> {
-    described(&BasePath::default())
-}
-
-/// A program finds the paths below the base path.
-fn described(base: &BasePath) -> Result<String, serde_json::Error> {
-    let mut openapi = routes::all().into_openapi();
+/// If it cannot be written as JSON.
+pub(crate) fn to_json(mut description: OpenApi, base: &BasePath) -> Result<String, serde_json::Error> {
     if !base.is_empty() {
-        openapi.servers = Some(vec![ServerBuilder::new().url(base.to_string()).build()]);
+        description.servers = Some(vec![ServerBuilder::new().url(base.to_string()).build()]);
     }
-    let mut json = openapi.to_pretty_json()?;
+    let mut json = description.to_pretty_json()?;
     json.push('\n');
     Ok(json)
 }
 
 /// This description
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, content_type = "application/json")))]
-pub(crate) async fn show(State(server): State<Arc<Server>>) -> Result<Response, ApiError> {
-    let json = described(server.base()).map_err(ApiError::internal)?;
+pub(crate) async fn show(
+    State(Describe(describe)): State<Describe>,
+    State(base): State<BasePath>,
+) -> Result<Response, ApiError> {
+    let json = to_json(describe(), &base).map_err(ApiError::internal)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use crate::ApiError;
+use crate::error::ApiError;
 
 /// Items on a page where the query does not say.
 const DEFAULT_LIMIT: u32 = 50;

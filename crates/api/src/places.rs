@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{ApiError, auth::Caller};
+use crate::{auth::Caller, error::ApiError};
 
 /// Searches of logs at once, which read them whole.
 const SEARCHES: usize = 4;

@@ -11,7 +11,7 @@ use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use crate::ApiError;
+use crate::error::ApiError;
 
 /// A comment goes out when nothing else did for so long: proxies close connections that are silent for a minute.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(15);

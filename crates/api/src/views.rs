@@ -1,6 +1,6 @@
 //! The shapes of answers: what of the store's rows is shown, under which names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use longshore_core::{
     BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, RepoId, Status, Timestamp, event::PullRequest,
@@ -10,17 +10,13 @@ use longshore_store::{
     attempts::Attempt,
     builds::Build,
     jobs::Job,
-    repos::{self, Repo},
+    repos::Repo,
     steps::Step,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{
-    ApiError,
-    acts::{self, ByView, RerunView},
-    server::Server,
-};
+use crate::acts::{self, ByView, RerunView};
 
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -359,18 +355,4 @@ impl From<Step> for StepView {
 /// Pairs as a JSON object, in their order.
 fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
-}
-
-/// The repositories of these builds; one that is removed at this moment is left out.
-pub(crate) async fn repo_refs_of(server: &Server, builds: &[Build]) -> Result<HashMap<RepoId, RepoRef>, ApiError> {
-    let mut refs = HashMap::new();
-    for Build { repo: id, .. } in builds {
-        let id = *id;
-        if !refs.contains_key(&id)
-            && let Some(repo) = repos::get(&server.store, id).await?
-        {
-            refs.insert(id, RepoRef::from(&repo));
-        }
-    }
-    Ok(refs)
 }

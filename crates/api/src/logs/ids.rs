@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{ApiError, sse};
+use crate::{error::ApiError, sse};
 
 /// The id of a place in an attempt's log: `4096`, or `2:4096`.
-pub(super) fn id(attempt: u32, place: &str) -> String {
+pub(crate) fn id(attempt: u32, place: &str) -> String {
     if attempt <= 1 { place.to_owned() } else { format!("{attempt}:{place}") }
 }
 
@@ -16,15 +16,15 @@ struct Reset {
 
 /// Where a reader goes on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Resumed<'a> {
+pub(crate) struct Resumed<'a> {
     /// `0` is the beginning.
-    pub(super) place: &'a str,
+    pub(crate) place: &'a str,
     /// What it is told first: that what it saw was the log of another attempt.
-    pub(super) first: String,
+    pub(crate) first: String,
 }
 
 /// Goes on in an attempt's log behind the last event's id. Nothing where it is none.
-pub(super) fn resume(last_id: Option<&str>, attempt: u32) -> Result<Option<Resumed<'_>>, ApiError> {
+pub(crate) fn resume(last_id: Option<&str>, attempt: u32) -> Result<Option<Resumed<'_>>, ApiError> {
     let Some(last_id) = last_id else { return Ok(Some(Resumed { place: "0", first: String::new() })) };
     let (of, place) = match last_id.split_once(':') {
         Some((of, place)) => (of.parse().ok(), place),

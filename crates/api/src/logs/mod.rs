@@ -1,11 +1,7 @@
-//! A job's log: read as text, as raw bytes, as JSON lines; by its lines; followed live.
+//! Following a job's log: the ways to show it, and the tail that all followers of a log share. The routes are in `routes/logs`.
 
-mod ids;
-pub(crate) mod line_stream;
-pub(crate) mod lines;
-pub(crate) mod live;
-mod range;
-pub(crate) mod read;
-mod tail;
-
-pub(crate) use tail::Tails;
+pub(crate) mod event_show;
+pub(crate) mod ids;
+pub(crate) mod line_show;
+pub(crate) mod line_view;
+pub(crate) mod tail;

@@ -13,13 +13,18 @@ use longshore_core::{JobId, Status};
 use longshore_files::logs::{Batch, LogReader};
 use longshore_store::{StoreError, jobs};
 
-use crate::{ApiError, auth::Reader, builds::find_job, server::Server, sse};
+use crate::{
+    error::ApiError,
+    live::{Live, Reader},
+    lookup::find_job,
+    sse,
+};
 
 /// Bytes that are kept of one job's newest events.
 const KEPT: usize = 256 << 10;
 
 /// How a follower shows a log: a place in it, and what to write of what comes next.
-pub(super) trait Show: Clone + PartialEq + Send + 'static {
+pub(crate) trait Show: Clone + PartialEq + Send + 'static {
     /// The batch as events; the place is behind it then.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError>;
     /// What to write when the job is over, everything having been written.
@@ -102,8 +107,8 @@ impl<S: Clone + PartialEq> Kept<S> {
 
 /// One who follows.
 #[derive(Debug)]
-pub(super) struct Follower<S> {
-    server: Arc<Server>,
+pub(crate) struct Follower<S> {
+    live: Live,
     who: Reader,
     job: JobId,
     tail: Arc<Tail<S>>,
@@ -112,7 +117,7 @@ pub(super) struct Follower<S> {
 }
 
 /// What comes next.
-pub(super) enum Next {
+pub(crate) enum Next {
     Events(Bytes),
     /// The job is over.
     Last(Bytes),
@@ -122,19 +127,12 @@ pub(super) enum Next {
 
 impl<S: Show> Follower<S> {
     /// Goes on from `reader`'s place, which is `show`'s.
-    pub(super) fn new(
-        server: Arc<Server>,
-        who: Reader,
-        tails: &Tails<S>,
-        job: JobId,
-        reader: LogReader,
-        show: S,
-    ) -> Self {
-        Self { tail: tails.of(reader.log()), server, who, job, reader, show }
+    pub(crate) fn new(live: Live, who: Reader, tails: &Tails<S>, job: JobId, reader: LogReader, show: S) -> Self {
+        Self { tail: tails.of(reader.log()), live, who, job, reader, show }
     }
 
     /// The answer: events to the job's end.
-    pub(super) fn events(self) -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
+    pub(crate) fn events(self) -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
         futures_util::stream::unfold(Some(self), |follower| async {
             let mut follower = follower?;
             match follower.next().await {
@@ -149,8 +147,8 @@ impl<S: Show> Follower<S> {
         loop {
             tokio::select! {
                 () = self.reader.ready() => {}
-                () = self.who.time_to_look() => return self.look().await,
-                () = self.server.shutdown.cancelled() => return Next::Nothing,
+                () = self.who.check_is_due() => return self.look().await,
+                () = self.live.shutdown.cancelled() => return Next::Nothing,
             }
             match self.take().await {
                 Ok(Some(text)) => return Next::Events(text),
@@ -165,8 +163,8 @@ impl<S: Show> Follower<S> {
 
     /// A sign of life, where the reader may still see the job.
     async fn look(&mut self) -> Next {
-        let may =
-            self.who.look(&self.server).await && find_job(&self.server, self.who.caller(), self.job).await.is_ok();
+        let may = self.who.still_has_rights(&self.live.authenticator).await
+            && find_job(&self.live.store, self.who.caller(), self.job).await.is_ok();
         if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Nothing }
     }
 
@@ -193,7 +191,7 @@ impl<S: Show> Follower<S> {
     }
 
     async fn end(&mut self) -> Result<Next, ApiError> {
-        let Some(job) = jobs::get(&self.server.store, self.job).await? else { return Ok(Next::Nothing) };
+        let Some(job) = jobs::get(&self.live.store, self.job).await? else { return Ok(Next::Nothing) };
         // Where it is tried again, the reader comes back and is told so.
         if !job.status.is_final() || job.log_of() != self.reader.log() {
             return Ok(Next::Nothing);

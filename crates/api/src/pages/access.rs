@@ -1,6 +1,6 @@
 //! `/access`: who may get in. One's own sessions; for administrators all of them, and the tokens.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::{
@@ -18,11 +18,14 @@ use longshore_store::{
 };
 
 use super::{
-    Head, Html, Place, Visitor,
+    head::{Head, Place},
+    html::Html,
     post::{Nothing, Post, Refused, refused, see},
     show,
+    site::Site,
+    visitor::Visitor,
 };
-use crate::{ApiError, params::Path, server::Server, tokens::end_after};
+use crate::{error::ApiError, params::Path, token_expiry::end_after};
 
 #[derive(Template)]
 #[template(path = "access.html")]
@@ -63,34 +66,34 @@ impl AccessPage {
     }
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
+pub(crate) async fn show(State(site): State<Site>, visitor: Visitor) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/access"));
     }
-    Ok(Html(page(&server, &visitor).await?).into_response())
+    Ok(Html(page(&site, &visitor).await?).into_response())
 }
 
-async fn page(server: &Server, visitor: &Visitor) -> Result<AccessPage, ApiError> {
-    let head = Head::new(server, visitor, Place::Access, "Access");
+async fn page(site: &Site, visitor: &Visitor) -> Result<AccessPage, ApiError> {
+    let head = Head::new(site, visitor, Place::Access, "Access");
     let admin = visitor.caller.may(Action::ManageTokens, Object::Server);
-    let mut sessions = sessions::list(&server.store, Timestamp::now()).await?;
+    let mut sessions = sessions::list(&site.store, Timestamp::now()).await?;
     sessions.retain(|session| may_end(visitor, session));
-    let tokens = if admin { tokens::list(&server.store).await? } else { Vec::new() };
+    let tokens = if admin { tokens::list(&site.store).await? } else { Vec::new() };
     let this = visitor.signed_in.as_ref().map(|session| session.id);
     let (csrf, form) = (visitor.csrf(), NewToken::default());
     let mut listed: Vec<RepoId> = Vec::new();
     for rights in sessions.iter().map(|session| &session.rights).chain(tokens.iter().map(|token| &token.rights)) {
         listed.extend(rights.repos().unwrap_or_default());
     }
-    let names = names_of(server, &listed).await?;
+    let names = names_of(site, &listed).await?;
     Ok(AccessPage { head, csrf, this, sessions, admin, tokens, names, made: None, form, refused: None })
 }
 
-async fn names_of(server: &Server, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, ApiError> {
+async fn names_of(site: &Site, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, ApiError> {
     let mut names = HashMap::new();
     for id in ids {
         if !names.contains_key(id)
-            && let Some(repo) = repos::get(&server.store, *id).await?
+            && let Some(repo) = repos::get(&site.store, *id).await?
         {
             names.insert(*id, repo.name);
         }
@@ -132,16 +135,16 @@ fn may_end(visitor: &Visitor, session: &Session) -> bool {
 }
 
 pub(crate) async fn end_session(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<SessionId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    let sessions = sessions::list(&server.store, Timestamp::now()).await?;
+    let sessions = sessions::list(&site.store, Timestamp::now()).await?;
     let found = sessions.iter().any(|session| session.id == id && may_end(&visitor, session));
     if !found {
         return Err(ApiError::no_such("session"));
     }
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     sessions::end(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(session = %id, by = visitor.caller.name(), "a session was ended");
@@ -180,31 +183,31 @@ impl NewToken {
 
 /// Answers with the page itself: the secret is shown this once.
 pub(crate) async fn create_token(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     let form = NewToken::of(form);
     visitor.caller.require(Action::ManageTokens, Object::Server)?;
-    match token(&server, &form).await {
+    match token(&site, &form).await {
         Ok(new) => {
             tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was made");
             let made = Some((new.token.name, new.secret));
-            Ok(Html(AccessPage { made, ..page(&server, &visitor).await? }).into_response())
+            Ok(Html(AccessPage { made, ..page(&site, &visitor).await? }).into_response())
         }
         Err(error) => {
             let Refused { status, why } = refused(error)?;
-            let page = AccessPage { form, refused: Some(why), ..page(&server, &visitor).await? };
+            let page = AccessPage { form, refused: Some(why), ..page(&site, &visitor).await? };
             Ok((status, Html(page)).into_response())
         }
     }
 }
 
-async fn token(server: &Server, form: &NewToken) -> Result<CreatedToken, ApiError> {
+async fn token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiError> {
     let scopes = form.scopes.iter().map(|word| word.parse()).collect::<Result<Vec<Scope>, String>>();
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let mut listed = Vec::new();
     for name in form.repos.split([',', ' ', '\n', '\r']).filter(|name| !name.is_empty()) {
-        let repo = repos::by_name(&server.store, name).await?;
+        let repo = repos::by_name(&site.store, name).await?;
         let repo =
             repo.ok_or_else(|| ApiError::bad_request(format!("there is no repository `{}`", show::cut(name, 200))))?;
         listed.push(repo.id);
@@ -217,19 +220,19 @@ async fn token(server: &Server, form: &NewToken) -> Result<CreatedToken, ApiErro
         days => Some(end_after(days.parse().unwrap_or(0), now)?),
     };
     let new = tokens::NewToken { name: form.name.clone(), rights: Rights::new(scopes, repos), expires_at };
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     let made = tokens::create(&mut tx, &new, now).await?;
     tx.commit().await?;
     Ok(made)
 }
 
 pub(crate) async fn revoke_token(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<TokenId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::ManageTokens, Object::Server)?;
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     tokens::revoke(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(token = %id, by = visitor.caller.name(), "a token was revoked");

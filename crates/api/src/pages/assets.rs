@@ -15,7 +15,7 @@ use flate2::{Compression, write::GzEncoder};
 use longshore_core::Status;
 use sha2::{Digest as _, Sha256};
 
-use crate::ApiError;
+use crate::error::ApiError;
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 

@@ -1,7 +1,5 @@
 //! `/builds/{build}`: is it green, and if not, which line says why?
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{extract::State, response::Response};
 use longshore_core::{
@@ -9,26 +7,30 @@ use longshore_core::{
     access::{Action, Object},
     rules::needs::short_name,
 };
+use longshore_scheduler::Scheduler;
 use longshore_store::builds;
 use serde::Deserialize;
 
 use super::{
-    Head, Html, MayDo, Place, Visitor,
     diagnostic::Finding,
+    head::{Head, Place},
+    html::Html,
     post::{Nothing, Post, see},
     show,
+    site::Site,
     standing::{Standing, is_plain},
     summary::{self, Summary},
     tail::{self, Tail, failed},
     timeline::Timeline,
+    visitor::{MayDo, Visitor},
 };
 use crate::{
-    ApiError,
-    build_actions::approve_all,
-    builds::{find, find_to, view},
+    approvals::approve_build,
+    build_views::view_build,
+    error::ApiError,
+    lookup::{find_build, find_build_to},
     params::Path,
-    server::Server,
-    views::{BuildView, JobView},
+    views::{BuildView, JobView, RepoRef},
 };
 
 /// Jobs that are listed; those that failed come first where there are more.
@@ -77,15 +79,15 @@ struct Row {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Path(id): Path<BuildId>,
 ) -> Result<Html<BuildPage>, ApiError> {
-    let mut head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let (build, repo) = find(&server, &visitor.caller, id).await?;
+    let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
+    let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
     // What is public says nothing of what may be done with it.
     let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
-    let mut build = view(&server, build, repo).await?;
+    let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
     }
@@ -96,8 +98,8 @@ pub(crate) async fn show(
     }
     let standing = Standing::of(&build, &listed);
     let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
-    let usual = builds::usual_ms(&server.store, build.repo.id).await?;
-    let mut tails = tail::of_failed(&server, &listed).await?;
+    let usual = builds::usual_ms(&site.store, build.repo.id).await?;
+    let mut tails = tail::of_failed(&site, &listed).await?;
     let (summaries, more_summaries) = summary::of(&listed, SUMMARY, SUMMARIES);
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
     let rest = DETAILS.saturating_sub(taken.sum());
@@ -188,21 +190,23 @@ fn cut(findings: &mut Vec<Finding>) -> usize {
 }
 
 pub(crate) async fn cancel(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Path(id): Path<BuildId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    find_to(&server, &visitor.caller, Action::Cancel, id).await?;
-    server.scheduler.cancel_build(id, visitor.caller.actor()).await?;
+    find_build_to(&site.store, &visitor.caller, Action::Cancel, id).await?;
+    scheduler.cancel_build(id, visitor.caller.actor()).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 
 pub(crate) async fn approve(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Path(id): Path<BuildId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    approve_all(&server, &visitor.caller, id).await?;
+    approve_build(&site.store, &scheduler, &visitor.caller, id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 
@@ -212,11 +216,12 @@ pub(crate) struct RerunForm {
 }
 
 pub(crate) async fn rerun(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Path(id): Path<BuildId>,
     Post { visitor, form }: Post<RerunForm>,
 ) -> Result<Response, ApiError> {
-    find_to(&server, &visitor.caller, Action::Rerun, id).await?;
-    let new = server.scheduler.rerun_build(id, form.failed_only.is_some(), &visitor.caller.actor()).await?;
+    find_build_to(&site.store, &visitor.caller, Action::Rerun, id).await?;
+    let new = scheduler.rerun_build(id, form.failed_only.is_some(), &visitor.caller.actor()).await?;
     Ok(see(&format!("/builds/{new}")))
 }

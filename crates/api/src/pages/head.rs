@@ -9,9 +9,10 @@ use longshore_core::{
 use super::{
     assets::{ASSETS, Asset},
     show::cut,
-    visitor::{SignedIn, Visitor},
+    site::Site,
+    visitor::Visitor,
 };
-use crate::{public_url::BasePath, server::Server};
+use crate::{auth::SignedIn, public_url::BasePath};
 
 /// Characters of a title: names of jobs are as long as they like.
 const TITLE: usize = 150;
@@ -74,10 +75,10 @@ pub(crate) struct PlaceLink {
 
 impl Head {
     /// Before anything else of the page is read, so that no change is missed between reading and following.
-    pub(crate) fn new(server: &Server, visitor: &Visitor, here: Place, title: impl Into<String>) -> Self {
+    pub(crate) fn new(site: &Site, visitor: &Visitor, here: Place, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
-            base: server.base().clone(),
+            base: site.base().clone(),
             status: None,
             here,
             signed_in: visitor.signed_in.clone(),
@@ -87,8 +88,8 @@ impl Head {
             more_scripts: Vec::new(),
             search: String::new(),
             now: Timestamp::now(),
-            version: server.config.version,
-            cursor: *server.store.watch().borrow(),
+            version: site.version,
+            cursor: *site.store.watch().borrow(),
         }
     }
 

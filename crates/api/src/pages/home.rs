@@ -1,6 +1,6 @@
 //! `/`: every repository with how its last builds went, and what runs and waits now; on an empty server the way to a first build.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::{
@@ -17,13 +17,16 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Head, Html, Place, Visitor, bars, post::see, show};
-use crate::{
-    ApiError,
-    params::Query,
-    server::Server,
-    views::{RepoRef, repo_refs_of},
+use super::{
+    bars,
+    head::{Head, Place},
+    html::Html,
+    post::see,
+    show,
+    site::Site,
+    visitor::Visitor,
 };
+use crate::{build_views::repo_refs, error::ApiError, params::Query, views::RepoRef};
 
 /// Repositories on a page: as many as their bars leave room for.
 const REPOS: u32 = 15;
@@ -60,25 +63,25 @@ pub(crate) struct HomeQuery {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Query(query): Query<HomeQuery>,
 ) -> Result<Html<Home>, ApiError> {
-    let mut head = Head::new(&server, &visitor, Place::Repositories, "Longshore").follows("build repo delivery", None);
+    let mut head = Head::new(&site, &visitor, Place::Repositories, "Longshore").follows("build repo delivery", None);
     head.search.clone_from(&query.q);
     let visible = visitor.caller.visible();
 
     let mut busy = Vec::new();
     for status in [Status::Running, Status::Canceling, Status::Queued, Status::Blocked] {
         let filter = BuildFilter { status: Some(status), visible: visible.clone(), ..BuildFilter::default() };
-        busy.extend(builds::list(&server.store, &filter, None, BUSY + 1).await?.items);
+        busy.extend(builds::list(&site.store, &filter, None, BUSY + 1).await?.items);
     }
     let more_busy = busy.len() > BUSY as usize;
     busy.truncate(BUSY as usize);
-    let busy_repos = repo_refs_of(&server, &busy).await?;
+    let busy_repos = repo_refs(&site.store, &busy).await?;
 
     let holding = query.q.trim();
-    let mut repos = overview::of_repos(&server.store, &visible, holding, &query.after, REPOS + 1, BARS).await?;
+    let mut repos = overview::of_repos(&site.store, &visible, holding, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
     let address = |after: &str| show::address("/", &[("q", holding), ("after", after)]);
@@ -87,7 +90,7 @@ pub(crate) async fn show(
 
     // They are the server's, whatever of it may be seen.
     let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
-    let steps = match overview::first_steps(&server.store).await? {
+    let steps = match overview::first_steps(&site.store).await? {
         steps if !of_all || (steps.built && !first_build_runs(&repos, &busy)) => None,
         steps => Some(steps),
     };
@@ -116,13 +119,13 @@ fn first_build_runs(repos: &[RepoOverview], busy: &[Build]) -> bool {
 
 /// A bar's address: short, since a page has hundreds of them.
 pub(crate) async fn build_by_place(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Path(seq): Path<String>,
 ) -> Result<Response, ApiError> {
     let nothing = || ApiError::no_such("build");
     let seq = seq.parse().map_err(|_| nothing())?;
-    let build = overview::build_by_seq(&server.store, seq).await?.ok_or_else(nothing)?;
-    visitor.caller.repo(&server, build.repo).await.map_err(|error| error.about("build"))?;
+    let build = overview::build_by_seq(&site.store, seq).await?.ok_or_else(nothing)?;
+    visitor.caller.repo(&site.store, build.repo).await.map_err(|error| error.about("build"))?;
     Ok(see(&format!("/builds/{}", build.id)))
 }

@@ -1,7 +1,5 @@
 //! A page as an answer, and an error as a page.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -10,8 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Head, Place, visitor::Visitor};
-use crate::{ApiError, server::Server};
+use super::{
+    head::{Head, Place},
+    site::Site,
+    visitor::Visitor,
+};
+use crate::{auth::Authenticator, error::ApiError};
 
 /// Only what is served here, and nothing that stands in a page itself.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -51,7 +53,12 @@ struct ErrorPage {
 
 /// Around all pages, and around addresses that name nothing: an error is a page for whoever reads pages. The API's errors
 /// stay JSON.
-pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+pub(crate) async fn errors_as_pages(
+    State(site): State<Site>,
+    State(authenticator): State<Authenticator>,
+    request: Request,
+    next: Next,
+) -> Response {
     let wants_page = request.headers().get(header::ACCEPT).is_some_and(accepts_html)
         && !request.uri().path().starts_with("/api/")
         && !request.uri().path().starts_with("/hooks/");
@@ -63,7 +70,7 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
     let Some(message) = response.extensions().get::<ApiError>().map(|error| error.message().to_owned()) else {
         return response;
     };
-    let Ok(visitor) = Visitor::of_any(&parts, &server).await else { return response };
+    let Ok(visitor) = Visitor::identify(&parts, &authenticator, site.base()).await else { return response };
     let status = response.status();
     // Programs are told to send a token. Of whoever reads pages, the session is over, or there was none.
     let message = match status {
@@ -79,7 +86,7 @@ pub(crate) async fn errors_as_pages(State(server): State<Arc<Server>>, request: 
         _ => "That did not work",
     };
     let page = ErrorPage {
-        head: Head::new(&server, &visitor, Place::Elsewhere, heading),
+        head: Head::new(&site, &visitor, Place::Elsewhere, heading),
         status: status.as_u16(),
         heading,
         message,

@@ -4,21 +4,21 @@
 //! To add a page:
 //! 1. a template in `crates/api/templates/` that extends `base.html` and fills the block `main` (and, if it has a search of its
 //!    own, `main_attributes`);
-//! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`], and is answered as [`Html`];
+//! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`](head::Head), and is answered as [`Html`](html::Html);
 //!    values are shown through [`show`] (`{{ show::status(build.status) }}`, `show::ago`, `show::took`, `show::said`), so that
 //!    they look the same everywhere and outsiders' words stay words;
 //! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's description.
 //!
 //! A write is a form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which holds it against the
-//! session's token; the form has the hidden field `csrf` for that ([`Visitor::csrf`]). The handler asks
+//! session's token; the form has the hidden field `csrf` for that ([`csrf`](visitor::Visitor::csrf)). The handler asks
 //! `visitor.caller` whether they may (`repo_to`, `require`), as the API's do, and answers with [`post::see`].
 //!
-//! [`Head::new`] comes first: it notes what the page has seen before it reads anything. [`Head::follows`] makes a page live:
+//! [`Head::new`](head::Head::new) comes first: it notes what the page has seen before it reads anything. [`follows`](head::Head::follows) makes a page live:
 //! while it is shown, at every such event the script fetches it again and changes in place what differs, matched by `id` (so give
 //! one to every row that can move); while it is not, it is fetched now and then. Inside an element with `data-keep` nothing is
 //! touched. `data-key="x" data-key-name="What it does"` gives an element a key; `data-row` on a row's link puts it under `j` and
 //! `k`. A form that is not taken is shown again with what was typed: [`post::refused`]. A script of a page's own is one more
-//! [`assets`] entry and goes into [`Head::more_scripts`]; it hears `refreshed` on `document` after the page was changed in place,
+//! [`assets`] entry and goes into [`more_scripts`](head::Head::more_scripts); it hears `refreshed` on `document` after the page was changed in place,
 //! and `changed` (with the event's name and data) before.
 //!
 //! Addresses of this server are the router's, from `/` on; a template writes each as `{{ head.base }}/builds/…`, since the server may be
@@ -33,10 +33,11 @@ mod bars;
 pub(crate) mod build;
 mod diagnostic;
 pub(crate) mod escape;
-mod head;
+pub(crate) mod head;
 pub(crate) mod home;
 pub(crate) mod html;
 pub(crate) mod job;
+mod log_row;
 mod markdown;
 mod post;
 mod queue;
@@ -44,27 +45,22 @@ mod repo;
 mod settings;
 pub(crate) mod show;
 mod sign_in;
+pub(crate) mod site;
 mod standing;
 mod summary;
 mod tail;
 mod timeline;
-mod visitor;
-
-use std::sync::Arc;
+pub(crate) mod visitor;
 
 use axum::{Router, routing::MethodRouter};
 
-pub(crate) use head::{Head, Place};
-pub(crate) use html::Html;
-pub(crate) use visitor::{MayDo, SignedIn, Visitor};
-
-use crate::server::Server;
+use crate::state::AppState;
 
 /// Makes the router, and the list of what is in it: there is no page that [`ROUTES`] does not name.
 macro_rules! pages {
     ($($address:literal $($method:ident $handler:path),+;)*) => {
         /// Every page, and what they are made of.
-        pub(crate) fn routes() -> Router<Arc<Server>> {
+        pub(crate) fn routes() -> Router<AppState> {
             Router::new()$(.route($address, MethodRouter::new()$(.$method($handler))+))*
         }
 

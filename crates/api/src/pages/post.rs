@@ -4,14 +4,19 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequest, Request},
+    extract::{FromRef, FromRequest, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::visitor::Visitor;
-use crate::{ApiError, body, server::Server};
+use crate::{
+    auth::Authenticator,
+    body::{self, LargeBodies},
+    error::ApiError,
+    public_url::{BasePath, PublicUrl},
+};
 
 /// The longest form: a secret's value, and room for it in percent signs.
 const FORM_LIMIT: usize = 256 << 10;
@@ -33,19 +38,27 @@ struct Csrf {
     csrf: String,
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Server>> for Post<T> {
+impl<T, S> FromRequest<S> for Post<T>
+where
+    T: DeserializeOwned,
+    Authenticator: FromRef<S>,
+    BasePath: FromRef<S>,
+    Arc<LargeBodies>: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let visitor = match Visitor::of_write(&parts, server).await {
+        let (authenticator, base) = (Authenticator::from_ref(state), BasePath::from_ref(state));
+        let visitor = match Visitor::identify_sender(&parts, &authenticator, &base).await {
             Ok(visitor) => visitor,
             Err(error) => {
                 body::discard(body);
                 return Err(error);
             }
         };
-        let bytes = form_bytes(&parts.headers, body, server).await?;
+        let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
         if let Some(session) = &visitor.signed_in {
             let Csrf { csrf } = read(&bytes)?;
             if !session.has_token(&csrf) {
@@ -60,17 +73,23 @@ impl<T: DeserializeOwned> FromRequest<Arc<Server>> for Post<T> {
 #[derive(Debug)]
 pub(crate) struct OpenPost<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<Server>> for OpenPost<T> {
+impl<T, S> FromRequest<S> for OpenPost<T>
+where
+    T: DeserializeOwned,
+    PublicUrl: FromRef<S>,
+    Arc<LargeBodies>: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         // Another site's page must not sign anybody in.
-        if !is_from_here(&parts.headers, server.config.public_url.authority()) {
+        if !is_from_here(&parts.headers, PublicUrl::from_ref(state).authority()) {
             body::discard(body);
             return Err(ApiError::forbidden("the form was sent from another site"));
         }
-        let bytes = form_bytes(&parts.headers, body, server).await?;
+        let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
         Ok(Self(read(&bytes)?))
     }
 }
@@ -87,13 +106,17 @@ fn is_from_here(headers: &HeaderMap, ours: &str) -> bool {
     same_site && same_origin
 }
 
-async fn form_bytes(headers: &HeaderMap, body: axum::body::Body, server: &Server) -> Result<bytes::Bytes, ApiError> {
+async fn form_bytes(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    large_bodies: &LargeBodies,
+) -> Result<bytes::Bytes, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !content_type.starts_with(b"application/x-www-form-urlencoded") && !content_type.is_empty() {
         body::discard(body);
         return Err(ApiError::bad_request("a form has to be application/x-www-form-urlencoded"));
     }
-    body::read(body, FORM_LIMIT, &server.large_bodies).await
+    body::read(body, FORM_LIMIT, large_bodies).await
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -13,8 +13,14 @@ use longshore_store::{
     overview::{self, QueuedJob},
 };
 
-use super::{Head, Html, Place, Visitor, show};
-use crate::{ApiError, server::Server};
+use super::{
+    head::{Head, Place},
+    html::Html,
+    show,
+    site::Site,
+    visitor::Visitor,
+};
+use crate::{config::ApiConfig, error::ApiError};
 
 /// Jobs in each list.
 const LISTED: u32 = 60;
@@ -42,13 +48,8 @@ struct Jobs {
 }
 
 /// Those that are seen. Without `counts` nobody learns how many others there are.
-async fn jobs(
-    server: &Server,
-    visible: &Visible,
-    statuses: &[Status],
-    counts: Option<&Counts>,
-) -> Result<Jobs, ApiError> {
-    let mut listed = overview::queue(&server.store, statuses, visible, LISTED + 1).await?;
+async fn jobs(site: &Site, visible: &Visible, statuses: &[Status], counts: Option<&Counts>) -> Result<Jobs, ApiError> {
+    let mut listed = overview::queue(&site.store, statuses, visible, LISTED + 1).await?;
     let more = listed.len() > LISTED as usize;
     listed.truncate(LISTED as usize);
     let all = match counts {
@@ -58,21 +59,25 @@ async fn jobs(
     Ok(Jobs { listed, more, all })
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Html<Queue>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Queue, "Queue").follows("build job", None);
+pub(crate) async fn show(
+    State(site): State<Site>,
+    State(config): State<Arc<ApiConfig>>,
+    visitor: Visitor,
+) -> Result<Html<Queue>, ApiError> {
+    let head = Head::new(&site, &visitor, Place::Queue, "Queue").follows("build job", None);
     let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
-    let counts = if of_all { Some(counts::get(&server.store).await?) } else { None };
+    let counts = if of_all { Some(counts::get(&site.store).await?) } else { None };
     let visible = visitor.caller.visible();
-    let running = jobs(&server, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
-    let waiting = jobs(&server, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
+    let running = jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    let waiting = jobs(&site, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {
         head,
         running,
         waiting,
-        capacity: server.config.capacity,
-        trouble: server.config.engine.trouble().filter(|_| of_all),
-        disk: server.store.disk().filter(|_| of_all),
+        capacity: config.capacity,
+        trouble: config.engine.trouble().filter(|_| of_all),
+        disk: site.store.disk().filter(|_| of_all),
         of_all,
     }))
 }

@@ -12,8 +12,15 @@ use longshore_core::{
     access::{Action, Object},
 };
 
-use super::{Head, Html, Place, Visitor, post::see, show};
-use crate::{ApiError, server::Server};
+use super::{
+    head::{Head, Place},
+    html::Html,
+    post::see,
+    show,
+    site::Site,
+    visitor::Visitor,
+};
+use crate::{config::ApiConfig, error::ApiError};
 
 #[derive(Template)]
 #[template(path = "settings.html")]
@@ -28,21 +35,25 @@ struct SettingsPage {
     disk: Option<(u64, u64)>,
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
+pub(crate) async fn show(
+    State(site): State<Site>,
+    State(config): State<Arc<ApiConfig>>,
+    visitor: Visitor,
+) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/settings"));
     }
     visitor.caller.require(Action::SeeSettings, Object::Server)?;
-    let head = Head::new(&server, &visitor, Place::Settings, "Settings");
+    let head = Head::new(&site, &visitor, Place::Settings, "Settings");
     let page = SettingsPage {
         head,
-        url: server.config.public_url.to_string(),
-        capacity: server.config.capacity,
-        started_at: server.config.started_at,
-        data: server.store.data_dir().display().to_string(),
-        instance: server.store.instance().to_owned(),
-        trouble: server.config.engine.trouble(),
-        disk: server.store.disk(),
+        url: config.public_url.to_string(),
+        capacity: config.capacity,
+        started_at: config.started_at,
+        data: site.store.data_dir().display().to_string(),
+        instance: site.store.instance().to_owned(),
+        trouble: config.engine.trouble(),
+        disk: site.store.disk(),
     };
     Ok(Html(page).into_response())
 }

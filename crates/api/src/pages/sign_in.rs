@@ -3,8 +3,6 @@
 //! Following a link shows whom it would sign in, and takes a click: any other site can have a browser follow one, and none may so change
 //! who somebody is here.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     extract::State,
@@ -16,15 +14,17 @@ use longshore_store::sessions::{self, OpenedSession, SESSION_LIFETIME_MS};
 use serde::Deserialize;
 
 use super::{
-    Head, Html, Place, Visitor,
+    head::{Head, Place},
+    html::Html,
     post::{Nothing, OpenPost, Post, see},
     show,
+    site::Site,
+    visitor::Visitor,
 };
 use crate::{
-    ApiError,
-    auth::{Caller, session_cookie_name},
+    auth::{Authenticator, session_cookie_name},
+    error::ApiError,
     params::Query,
-    server::Server,
 };
 
 #[derive(Template)]
@@ -55,17 +55,17 @@ pub(crate) struct SignInQuery {
 
 /// With a link's code it offers to sign in, and uses nothing up; without one it says how to get a link.
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Query(query): Query<SignInQuery>,
 ) -> Result<Response, ApiError> {
     let next = within(query.next.as_deref());
-    let Some(code) = query.code else { return Ok(page(&server, &visitor, Shown::Nothing, next)) };
-    match sessions::name_of_link(&server.store, &code, Timestamp::now()).await? {
-        Some(name) => Ok(page(&server, &visitor, Shown::Offer(Offer { name, code }), next)),
+    let Some(code) = query.code else { return Ok(page(&site, &visitor, Shown::Nothing, next)) };
+    match sessions::name_of_link(&site.store, &code, Timestamp::now()).await? {
+        Some(name) => Ok(page(&site, &visitor, Shown::Offer(Offer { name, code }), next)),
         // Whoever has signed in with it and comes back.
         None if visitor.signed_in.is_some() => Ok(see(&next)),
-        None => Ok(page(&server, &visitor, Shown::Refusal, next)),
+        None => Ok(page(&site, &visitor, Shown::Refusal, next)),
     }
 }
 
@@ -79,38 +79,39 @@ pub(crate) struct SignInForm {
 
 /// Opens a session for a link's code, by the click or pasted, and for a token.
 pub(crate) async fn sign_in(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(authenticator): State<Authenticator>,
     headers: HeaderMap,
     OpenPost(form): OpenPost<SignInForm>,
 ) -> Result<Response, ApiError> {
     let next = within(form.next.as_deref());
     let secret = form.code.trim();
     let secret = secret.rsplit_once("code=").map_or(secret, |(_, code)| code);
-    let by_token = Caller::by_token(&server, secret).await?.and_then(|caller| caller.opener().cloned());
+    let by_token = authenticator.by_token(secret).await?.and_then(|caller| caller.opener().cloned());
     let now = Timestamp::now();
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     let opened = match by_token {
         Some(opener) => Some(sessions::open(&mut tx, opener, browser(&headers), now).await?),
         None => sessions::open_by_link(&mut tx, secret, browser(&headers), now).await?,
     };
     tx.commit().await?;
     match opened {
-        Some(opened) => Ok(welcome(&server, &opened, &next)),
-        None => Ok(page(&server, &Visitor::nobody(), Shown::Refusal, next)),
+        Some(opened) => Ok(welcome(&site, &opened, &next)),
+        None => Ok(page(&site, &Visitor::nobody(), Shown::Refusal, next)),
     }
 }
 
 pub(crate) async fn sign_out(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
     if let Some(session) = visitor.signed_in {
-        let mut tx = server.store.write().await?;
+        let mut tx = site.store.write().await?;
         sessions::end(&mut tx, session.id).await?;
         tx.commit().await?;
     }
     let mut response = see("/");
-    response.headers_mut().insert(header::SET_COOKIE, cookie(&server, "", 0));
+    response.headers_mut().insert(header::SET_COOKIE, cookie(&site, "", 0));
     Ok(response)
 }
 
@@ -120,27 +121,27 @@ enum Shown {
     Refusal,
 }
 
-fn page(server: &Server, visitor: &Visitor, shown: Shown, next: String) -> Response {
-    let head = Head::new(server, visitor, Place::Elsewhere, "Sign in");
+fn page(site: &Site, visitor: &Visitor, shown: Shown, next: String) -> Response {
+    let head = Head::new(site, visitor, Place::Elsewhere, "Sign in");
     let (offer, refused) = match shown {
         Shown::Nothing => (None, false),
         Shown::Offer(offer) => (Some(offer), false),
         Shown::Refusal => (None, true),
     };
-    let page = SignInPage { head, url: server.config.public_url.to_string(), offer, refused, next };
+    let page = SignInPage { head, url: site.public_url.to_string(), offer, refused, next };
     let status = if refused { StatusCode::FORBIDDEN } else { StatusCode::OK };
     (status, Html(page)).into_response()
 }
 
-fn welcome(server: &Server, opened: &OpenedSession, next: &str) -> Response {
+fn welcome(site: &Site, opened: &OpenedSession, next: &str) -> Response {
     tracing::info!(session = %opened.session.id, by = opened.session.name, "a browser was signed in");
     let mut response = see(next);
-    response.headers_mut().insert(header::SET_COOKIE, cookie(server, &opened.secret, SESSION_LIFETIME_MS / 1000));
+    response.headers_mut().insert(header::SET_COOKIE, cookie(site, &opened.secret, SESSION_LIFETIME_MS / 1000));
     response
 }
 
-fn cookie(server: &Server, secret: &str, seconds: i64) -> HeaderValue {
-    let url = &server.config.public_url;
+fn cookie(site: &Site, secret: &str, seconds: i64) -> HeaderValue {
+    let url = &site.public_url;
     let secure = if url.is_https() { "; Secure" } else { "" };
     let (name, path) = (session_cookie_name(url), url.base().cookie_path());
     let text = format!("{name}={secret}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");

@@ -8,10 +8,9 @@ use longshore_core::{JobId, Status};
 use longshore_files::logs::{LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted};
 use longshore_store::logs;
 
-use super::job::Row;
+use super::{log_row::Row, site::Site};
 use crate::{
-    ApiError,
-    server::Server,
+    error::ApiError,
     views::{JobView, StepView},
 };
 
@@ -39,24 +38,20 @@ impl Tail {
     }
 }
 
-pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
+pub(crate) async fn of_failed(site: &Site, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
     let mut tails = HashMap::new();
     let mut bytes = 0;
     for job in jobs.iter().filter(|job| failed(job.status)).take(JOBS) {
-        let outline = logs::outline(&server.store, job.id, None).await?;
+        let outline = logs::outline(&site.store, job.id, None).await?;
         let Some(failing) = failing(job, &outline) else { continue };
-        let mut lines = ended_with(server, job, &failing, LINES).await?;
+        let mut lines = ended_with(site, job, &failing, LINES).await?;
         // Others ran beside it, and what it said stands between their lines.
         if (lines.len() as u64) < LINES.min(failing.count()) {
-            lines = ended_with(server, job, &failing, MAX_LINES).await?;
+            lines = ended_with(site, job, &failing, MAX_LINES).await?;
         }
         let last = lines.last().map(|line| line.n);
-        let row = |line| Row {
-            line,
-            elsewhere: Some(format!("{}/jobs/{}", server.base(), job.id)),
-            beside: None,
-            shown: LINE,
-        };
+        let row =
+            |line| Row { line, elsewhere: Some(format!("{}/jobs/{}", site.base(), job.id)), beside: None, shown: LINE };
         lines.drain(..lines.len().saturating_sub(LINES as usize));
         let mut rows: Vec<Row> =
             lines.into_iter().filter(|line| line.mark != Some(MarkKind::EndGroup)).map(row).collect();
@@ -77,18 +72,13 @@ pub(crate) async fn of_failed(server: &Server, jobs: &[JobView]) -> Result<HashM
 }
 
 /// What the step that failed said within the last so many lines before its end.
-async fn ended_with(
-    server: &Server,
-    job: &JobView,
-    failing: &Failing<'_>,
-    within: u64,
-) -> Result<Vec<LogLine>, ApiError> {
+async fn ended_with(site: &Site, job: &JobView, failing: &Failing<'_>, within: u64) -> Result<Vec<LogLine>, ApiError> {
     let count = failing.count().min(within);
     if count == 0 {
         return Ok(Vec::new());
     }
     let wanted = Wanted::From(failing.last + 1 - count, count);
-    let mut lines = logs::window(&server.store, job.id, None, wanted).await?.lines;
+    let mut lines = logs::window(&site.store, job.id, None, wanted).await?.lines;
     lines.retain(|line| failing.is_its(line.step));
     Ok(lines)
 }

@@ -1,18 +1,16 @@
 //! Who reads a page or sends a form: the same [`Caller`] as the API's, and what the page's frame says of them.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRef, FromRequestParts},
     http::{HeaderMap, Method, Uri, header, request::Parts},
 };
-use longshore_core::{
-    SessionId,
-    access::{Action, Object, Rights},
-};
-use subtle::ConstantTimeEq as _;
+use longshore_core::access::{Action, Object};
 
-use crate::{ApiError, auth::Caller, public_url::BasePath, server::Server};
+use crate::{
+    auth::{Authenticator, Caller, SignedIn},
+    error::ApiError,
+    public_url::BasePath,
+};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
@@ -38,47 +36,39 @@ impl MayDo {
     }
 }
 
-/// A browser's session, as pages show it.
-#[derive(Debug, Clone)]
-pub(crate) struct SignedIn {
-    pub(crate) id: SessionId,
-    pub(crate) name: String,
-    pub(crate) rights: Rights,
-    /// Goes into every form.
-    pub(crate) csrf: String,
-}
-
-impl SignedIn {
-    pub(crate) fn has_token(&self, csrf: &str) -> bool {
-        self.csrf.as_bytes().ct_eq(csrf.as_bytes()).into()
-    }
-}
-
 impl Visitor {
     /// The hidden field of forms.
     pub(crate) fn csrf(&self) -> String {
         self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
     }
 
-    /// Whoever is shown an error, whatever was asked.
-    pub(super) async fn of_any(parts: &Parts, server: &Server) -> Result<Self, ApiError> {
-        let caller = Caller::identify(&parts.headers, server).await?;
-        Ok(Self::of(caller, parts, server.base()))
+    /// Returns whoever sent the request, whatever it asks for: for pages that show an error.
+    pub(super) async fn identify(
+        parts: &Parts,
+        authenticator: &Authenticator,
+        base: &BasePath,
+    ) -> Result<Self, ApiError> {
+        let caller = authenticator.identify(&parts.headers).await?;
+        Ok(Self::new(caller, parts, base))
     }
 
-    /// Of a form, whose token the caller of this checks: only [`Post`](super::post::Post).
-    pub(super) async fn of_write(parts: &Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        let visitor = Self::of_any(parts, server).await?;
+    /// Returns whoever sent a form. Does not check the form's CSRF token: only [`Post`](super::post::Post) calls this, and checks it.
+    pub(super) async fn identify_sender(
+        parts: &Parts,
+        authenticator: &Authenticator,
+        base: &BasePath,
+    ) -> Result<Self, ApiError> {
+        let visitor = Self::identify(parts, authenticator, base).await?;
         visitor.caller.require(Action::UseOwnSessions, Object::Oneself)?;
         Ok(visitor)
     }
 
-    /// Whoever is about to sign in.
+    /// Returns somebody who is about to sign in.
     pub(super) fn nobody() -> Self {
         Self { caller: Caller::nobody(), signed_in: None, here: "/".to_owned() }
     }
 
-    fn of(caller: Caller, parts: &Parts, base: &BasePath) -> Self {
+    fn new(caller: Caller, parts: &Parts, base: &BasePath) -> Self {
         let signed_in = caller.signed_in();
         Self { caller, signed_in, here: here(parts, base) }
     }
@@ -92,11 +82,17 @@ fn here(parts: &Parts, base: &BasePath) -> String {
     base.strip(path).unwrap_or_else(|| path.to_owned())
 }
 
-impl FromRequestParts<Arc<Server>> for Visitor {
+impl<S> FromRequestParts<S> for Visitor
+where
+    Authenticator: FromRef<S>,
+    BasePath: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, ApiError> {
-        // A caller by cookie who writes has to show the CSRF token: this one knows of no form.
-        Ok(Self::of(Caller::from_request_parts(parts, server).await?, parts, server.base()))
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        // A caller by cookie who writes must show the CSRF token in a header. A form carries it in its body, so only `Post` takes forms.
+        let caller = Caller::from_request_parts(parts, state).await?;
+        Ok(Self::new(caller, parts, &BasePath::from_ref(state)))
     }
 }

@@ -5,7 +5,6 @@
 //! A job that failed opens on its failing step's last lines, one that runs on the newest, any other at the beginning.
 
 pub(crate) mod actions;
-mod row;
 mod tries;
 
 use std::{fmt::Display, sync::Arc};
@@ -22,23 +21,25 @@ use longshore_store::{
 use serde::Deserialize;
 
 use super::{
-    Head, Html, MayDo, Place, Visitor,
     assets::ASSETS,
     escape::escaped_len,
+    head::{Head, Place},
+    html::Html,
+    log_row::{self, Row},
     show::{self, address},
+    site::Site,
     summary::{self, Summary},
     tail::{Failing, failing},
+    visitor::{MayDo, Visitor},
 };
 use crate::{
-    ApiError,
-    auth::of,
-    builds::find_job,
+    auth::object_of,
+    error::ApiError,
+    lookup::find_job,
     params::{Path, Query},
-    places::Dear,
-    server::Server,
+    places::{Dear, Places},
     views::{JobView, StepView},
 };
-pub(crate) use row::Row;
 use tries::Try;
 
 /// A page has 60 KiB in all: bytes that the window's lines, the list of steps and their summaries share, those of a step but its
@@ -139,19 +140,20 @@ pub(crate) struct LogQuery {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(places): State<Arc<Places>>,
     visitor: Visitor,
     Path(id): Path<JobId>,
     Query(query): Query<LogQuery>,
 ) -> Result<Html<JobPage>, ApiError> {
-    let mut head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let job = find_job(&server, &visitor.caller, id).await?;
-    let build = builds::get(&server.store, job.build).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let repo = repos::get(&server.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let outline = logs::outline(&server.store, id, query.attempt).await?;
+    let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
+    let job = find_job(&site.store, &visitor.caller, id).await?;
+    let build = builds::get(&site.store, job.build).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let repo = repos::get(&site.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let plan = jobs::plan(&site.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let outline = logs::outline(&site.store, id, query.attempt).await?;
     let mut scripts = StepHead::of(&plan).into_iter();
-    let acts = acts::of_builds(&server.store, &[build.id]).await?;
+    let acts = acts::of_builds(&site.store, &[build.id]).await?;
     let mut job = JobView::new(job, &acts);
     let tries = tries::all(&job);
     let earlier = query.attempt.and_then(|attempt| tries::earlier(&job, attempt));
@@ -179,8 +181,8 @@ pub(crate) async fn show(
     let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
     let (summaries, more_summaries) = summary::of(std::slice::from_ref(&job), of_summaries, of_summaries);
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
-    let _place = query.q.as_ref().map(|_| server.places.take(&visitor.caller, Dear::Search)).transpose()?;
-    let log = window(&server, &job, &outline, query, attempt, bytes).await?;
+    let _place = query.q.as_ref().map(|_| places.take(&visitor.caller, Dear::Search)).transpose()?;
+    let log = window(&site, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
@@ -191,7 +193,7 @@ pub(crate) async fn show(
         job,
         build_is_over: build.status.is_final(),
         build,
-        may: MayDo::with(&visitor.caller, of(&repo)),
+        may: MayDo::with(&visitor.caller, object_of(&repo)),
         repo_name: repo.name,
         tries,
         steps,
@@ -231,7 +233,7 @@ fn fitting(text: &str, at_most: usize, left: &mut usize) -> String {
 }
 
 async fn window(
-    server: &Server,
+    site: &Site,
     job: &JobView,
     outline: &Outline,
     query: LogQuery,
@@ -255,9 +257,9 @@ async fn window(
         Some(end) => Wanted::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
         None => Wanted::From(query.from.unwrap_or(1), LINES),
     };
-    let found = logs::window(&server.store, job.id, query.attempt, wanted).await?;
+    let found = logs::window(&site.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
-    let row = |line: LogLine| Row { beside: beside(job, outline, &line), line, elsewhere: None, shown: row::SHOWN };
+    let row = |line: LogLine| Row { beside: beside(job, outline, &line), line, elsewhere: None, shown: log_row::SHOWN };
     let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(row).collect();
     fit(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
@@ -273,7 +275,7 @@ async fn window(
         Some(text) => {
             let limit = (LINKS / hit(1, &attempt, text).len()).clamp(1, LISTED);
             let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
-            Some(logs::search(&server.store, job.id, query.attempt, search).await?)
+            Some(logs::search(&site.store, job.id, query.attempt, search).await?)
         }
         None => None,
     };

@@ -4,7 +4,7 @@ use longshore_core::{JobId, Status, Timestamp};
 use longshore_files::logs::{Border, Outline};
 
 use crate::{
-    ApiError,
+    error::ApiError,
     pages::show::address,
     views::{AttemptView, JobView, StepView},
 };

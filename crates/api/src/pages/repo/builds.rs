@@ -1,7 +1,5 @@
 //! `/repos/{repo}`: its builds, newest first, filtered by what stands in the address.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::extract::State;
 use longshore_core::{BuildId, EventName, RepoId, Status};
@@ -11,12 +9,17 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Frame, Tab, find};
+use super::frame::{Frame, Tab, find_repo};
 use crate::{
-    ApiError,
-    pages::{Head, Html, Place, Visitor, show},
+    error::ApiError,
+    pages::{
+        head::{Head, Place},
+        html::Html,
+        show,
+        site::Site,
+        visitor::Visitor,
+    },
     params::{self, Path, Query},
-    server::Server,
 };
 
 /// Builds on a page.
@@ -45,13 +48,13 @@ struct Due {
     last: Option<(BuildId, u64, Status)>,
 }
 
-async fn due(server: &Server, repo: RepoId) -> Result<Vec<Due>, ApiError> {
+async fn due(site: &Site, repo: RepoId) -> Result<Vec<Due>, ApiError> {
     let mut due = Vec::new();
-    let mut schedules = schedules::of_repo(&server.store, repo).await?;
+    let mut schedules = schedules::of_repo(&site.store, repo).await?;
     schedules.sort_by_key(|schedule| schedule.next_at);
     for schedule in schedules.into_iter().take(SCHEDULES) {
         let last = match schedule.last_build {
-            Some(id) => builds::get(&server.store, id).await?,
+            Some(id) => builds::get(&site.store, id).await?,
             None => None,
         };
         due.push(Due { schedule, last: last.map(|build| (build.id, build.number, show::standing(&build))) });
@@ -122,27 +125,27 @@ impl BuildsQuery {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Path(id): Path<RepoId>,
     Query(query): Query<BuildsQuery>,
 ) -> Result<Html<Builds>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows("build repo", Some(id));
-    let repo = find(&server, &visitor, id).await?;
+    let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("build repo", Some(id));
+    let repo = find_repo(&site.store, &visitor, id).await?;
     let before = params::before(query.before.as_deref())?;
-    let page = builds::list(&server.store, &query.filter(id)?, before, LISTED).await?;
+    let page = builds::list(&site.store, &query.filter(id)?, before, LISTED).await?;
     // The newest of some builds says nothing of the repository.
     let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {
         Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),
         None => head.titled(repo.name.clone()),
     };
-    let url = &server.config.public_url;
+    let url = &site.public_url;
     Ok(Html(Builds {
         head,
         repo: Frame::of(&visitor, &repo, Tab::Builds),
         builds: page.items,
-        schedules: due(&server, id).await?,
+        schedules: due(&site, id).await?,
         newest: query.address(id, ""),
         next: page.next.map(|before| query.address(id, &before.to_string())),
         badge: format!("[![build]({url}/badges/{id}.svg)]({url}/repos/{id})"),

@@ -1,7 +1,5 @@
 //! `/repos/{repo}/deliveries`: what each webhook became, and why; and the same once more.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{extract::State, response::Response};
 use longshore_core::{
@@ -14,16 +12,18 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Frame, Tab, find};
+use super::frame::{Frame, Tab, find_repo};
 use crate::{
-    ApiError,
+    error::ApiError,
     pages::{
-        Head, Html, Place, Visitor,
+        head::{Head, Place},
+        html::Html,
         post::{Nothing, Post, see},
         show,
+        site::Site,
+        visitor::Visitor,
     },
     params::{self, Path, Query},
-    server::Server,
 };
 
 /// Deliveries on a page.
@@ -54,20 +54,20 @@ pub(crate) struct DeliveriesQuery {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Path(id): Path<RepoId>,
     Query(query): Query<DeliveriesQuery>,
 ) -> Result<Html<Deliveries>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "").follows("delivery build", Some(id));
-    let repo = find(&server, &visitor, id).await?;
+    let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("delivery build", Some(id));
+    let repo = find_repo(&site.store, &visitor, id).await?;
     let before = params::before(query.before.as_deref())?;
-    let page = deliveries::list(&server.store, id, before, LISTED).await?;
+    let page = deliveries::list(&site.store, id, before, LISTED).await?;
     let mut rows = Vec::with_capacity(page.items.len());
     for delivery in page.items {
         let mut became = Vec::new();
         for build in delivery.builds.iter().take(BUILDS) {
-            if let Some(build) = builds::get(&server.store, *build).await? {
+            if let Some(build) = builds::get(&site.store, *build).await? {
                 became.push((build.id, build.number, show::standing(&build)));
             }
         }
@@ -85,15 +85,15 @@ pub(crate) async fn show(
 
 /// Takes the same bytes in once more, as a delivery of its own.
 pub(crate) async fn redeliver(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<DeliveryId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
-    let delivery = deliveries::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
-    let found = visitor.caller.repo_to(&server, Action::Redeliver, delivery.repo).await;
+    let delivery = deliveries::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
+    let found = visitor.caller.repo_to(&site.store, Action::Redeliver, delivery.repo).await;
     found.map_err(|error| error.about("delivery"))?;
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     let (repo, new) = deliveries::redeliver(&mut tx, id, Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(delivery = %id, %new, by = visitor.caller.name(), "a delivery was taken in once more");

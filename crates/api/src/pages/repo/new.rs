@@ -1,7 +1,5 @@
 //! `/repos/new`: a repository is registered; what the forge has to be told is shown this once.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     extract::State,
@@ -16,14 +14,16 @@ use longshore_store::repos::{self, NewRepo, Repo};
 use serde::Deserialize;
 
 use crate::{
-    ApiError,
+    error::ApiError,
     pages::{
-        Head, Html, Place, Visitor,
+        head::{Head, Place},
+        html::Html,
         post::{Post, refused, see},
         show,
+        site::Site,
+        visitor::Visitor,
     },
-    repos::{check_branch, check_clone_url},
-    server::Server,
+    repo_changes::{check_branch, check_clone_url},
 };
 
 #[derive(Template)]
@@ -36,16 +36,16 @@ struct NewPage {
     refused: Option<String>,
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, visitor: Visitor) -> Result<Response, ApiError> {
+pub(crate) async fn show(State(site): State<Site>, visitor: Visitor) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
         return Ok(see("/sign-in?next=/repos/new"));
     }
     visitor.caller.require(Action::AddRepo, Object::Server)?;
-    Ok(page(&server, &visitor, NewForm::default(), None).into_response())
+    Ok(page(&site, &visitor, NewForm::default(), None).into_response())
 }
 
-fn page(server: &Server, visitor: &Visitor, form: NewForm, refused: Option<String>) -> Html<NewPage> {
-    let head = Head::new(server, visitor, Place::Repositories, "Register a repository");
+fn page(site: &Site, visitor: &Visitor, form: NewForm, refused: Option<String>) -> Html<NewPage> {
+    let head = Head::new(site, visitor, Place::Repositories, "Register a repository");
     Html(NewPage { head, csrf: visitor.csrf(), form, refused })
 }
 
@@ -67,23 +67,23 @@ pub(crate) struct NewForm {
 }
 
 pub(crate) async fn create(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Post { visitor, form }: Post<NewForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::AddRepo, Object::Server)?;
-    match register(&server, &form).await {
+    match register(&site, &form).await {
         Ok(repo) => {
             tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
-            webhook(&server, &visitor, &repo, true)
+            webhook(&site, &visitor, &repo, true)
         }
         Err(error) => {
             let refused = refused(error)?;
-            Ok((refused.status, page(&server, &visitor, form, Some(refused.why))).into_response())
+            Ok((refused.status, page(&site, &visitor, form, Some(refused.why))).into_response())
         }
     }
 }
 
-async fn register(server: &Server, form: &NewForm) -> Result<Repo, ApiError> {
+async fn register(site: &Site, form: &NewForm) -> Result<Repo, ApiError> {
     let forge: Forge = form.forge.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let default_branch = Some(form.default_branch.trim()).filter(|branch| !branch.is_empty());
     let clone_url = form.clone_url.trim().to_owned();
@@ -96,7 +96,7 @@ async fn register(server: &Server, form: &NewForm) -> Result<Repo, ApiError> {
         public: form.public.is_some(),
         default_branch: default_branch.map(str::to_owned),
     };
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(repo)
@@ -113,10 +113,10 @@ struct WebhookPage {
 }
 
 /// What the forge has to be told: address, secret, and where to write them.
-pub(super) fn webhook(server: &Server, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
+pub(super) fn webhook(site: &Site, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
     let title = format!("The webhook of {}", repo.name);
-    let head = Head::new(server, visitor, Place::Repositories, title);
-    let hook_url = format!("{}/hooks/{}", server.config.public_url, repo.id);
+    let head = Head::new(site, visitor, Place::Repositories, title);
+    let hook_url = format!("{}/hooks/{}", site.public_url, repo.id);
     let secret = repo.hook_secret.expose()?.to_owned();
     Ok(Html(WebhookPage { head, repo: repo.clone(), hook_url, secret, new }).into_response())
 }

@@ -4,7 +4,7 @@
 //! The page itself shows what is here of the repository, without a word to the git host; looking at another branch, and starting,
 //! ask it for the newest commit.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use askama::Template;
 use axum::{
@@ -14,18 +14,20 @@ use axum::{
 };
 use longshore_core::{RepoId, access::Action, expression::Value};
 use longshore_pipeline::{Input, InputKind};
-use longshore_scheduler::{ManualStart, RequestError, StartRequest};
+use longshore_scheduler::{ManualStart, RequestError, Scheduler, StartRequest};
 
-use super::{Frame, Tab};
+use super::frame::{Frame, Tab};
 use crate::{
-    ApiError,
+    error::ApiError,
     pages::{
-        Head, Html, Place, Visitor,
+        head::{Head, Place},
+        html::Html,
         post::{Post, Refused, refused, see},
         show,
+        site::Site,
+        visitor::Visitor,
     },
     params::Path,
-    server::Server,
 };
 
 /// What comes before an input's name in its field's.
@@ -150,21 +152,27 @@ fn some(text: &str) -> Option<&str> {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     visitor: Visitor,
     Path(id): Path<RepoId>,
 ) -> Result<Html<Run>, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let repo = visitor.caller.repo_to(&server, Action::Start, id).await?;
+    let head = Head::new(&site, &visitor, Place::Elsewhere, "");
+    let repo = visitor.caller.repo_to(&site.store, Action::Start, id).await?;
     let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_default(), ..Sent::default() };
     // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
-    let start = look(&server, id, &sent, false).await.ok().flatten();
+    let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
     Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
 }
 
 /// What can be started where the form says.
-async fn look(server: &Server, repo: RepoId, sent: &Sent, fetch: bool) -> Result<Option<ManualStart>, RequestError> {
-    server.scheduler.look_at_manual(repo, some(&sent.git_ref), some(&sent.commit), fetch).await
+async fn find_start(
+    scheduler: &Scheduler,
+    repo: RepoId,
+    sent: &Sent,
+    fetch: bool,
+) -> Result<Option<ManualStart>, RequestError> {
+    scheduler.look_at_manual(repo, some(&sent.git_ref), some(&sent.commit), fetch).await
 }
 
 fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {
@@ -187,21 +195,22 @@ fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused
 }
 
 pub(crate) async fn start(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    let head = Head::new(&server, &visitor, Place::Elsewhere, "");
-    let repo = visitor.caller.repo_to(&server, Action::Start, id).await?;
+    let head = Head::new(&site, &visitor, Place::Elsewhere, "");
+    let repo = visitor.caller.repo_to(&site.store, Action::Start, id).await?;
     let frame = Frame::of(&visitor, &repo, Tab::Run);
     let sent = Sent::of(form);
     if sent.look {
-        return Ok(match look(&server, id, &sent, true).await {
+        return Ok(match find_start(&scheduler, id, &sent, true).await {
             Ok(start) => Html(page(head, frame, sent, start, None)).into_response(),
             Err(error) => answer(page(head, frame, sent, None, Some(said(error)?))),
         });
     }
-    let known = look(&server, id, &sent, false).await.ok().flatten();
+    let known = find_start(&scheduler, id, &sent, false).await.ok().flatten();
     let inputs = match sent.given(known.as_ref()) {
         Ok(inputs) => inputs,
         Err(error) => {
@@ -215,12 +224,12 @@ pub(crate) async fn start(
         inputs,
         by: visitor.caller.actor(),
     };
-    match server.scheduler.start_build(id, request).await {
+    match scheduler.start_build(id, request).await {
         Ok(build) => Ok(see(&format!("/builds/{build}"))),
         Err(error) => {
             let refused = said(error)?;
             // What was fetched for it is here now.
-            let start = look(&server, id, &sent, false).await.ok().flatten();
+            let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
             Ok(answer(page(head, frame, sent, start, Some(refused))))
         }
     }

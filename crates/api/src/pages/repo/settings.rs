@@ -1,7 +1,5 @@
 //! `/repos/{repo}/settings`: where it is fetched from, who sees it, its webhook, its secrets, its badge, its end.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     extract::State,
@@ -17,18 +15,24 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::{Frame, Tab, new::webhook};
+use super::{
+    frame::{Frame, Tab},
+    new::webhook,
+};
 use crate::{
-    ApiError,
-    auth::of,
+    auth::object_of,
+    error::ApiError,
     pages::{
-        Head, Html, Place, Visitor,
+        head::{Head, Place},
+        html::Html,
         post::{Nothing, Post, Refused, refused, see},
         show,
+        site::Site,
+        visitor::Visitor,
     },
     params::Path,
-    repos::{apply, check_branch, check_clone_url, strangers},
-    server::Server,
+    repo_changes::{apply_patch, check_branch, check_clone_url, parse_strangers},
+    secret_changes::parse_name,
 };
 
 #[derive(Template)]
@@ -75,17 +79,17 @@ impl Settings {
 }
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     visitor: Visitor,
     Path(id): Path<RepoId>,
 ) -> Result<Html<Settings>, ApiError> {
-    page(&server, &visitor, id).await.map(Html)
+    page(&site, &visitor, id).await.map(Html)
 }
 
-async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
-    let head = Head::new(server, visitor, Place::Elsewhere, "");
-    let repo = visitor.caller.repo_to(server, Action::ChangeRepo, id).await?;
-    visitor.caller.require(Action::ManageSecrets, of(&repo))?;
+async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, ApiError> {
+    let head = Head::new(site, visitor, Place::Elsewhere, "");
+    let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    visitor.caller.require(Action::ManageSecrets, object_of(&repo))?;
     let form = SettingsForm {
         clone_url: String::new(),
         default_branch: repo.default_branch.clone().unwrap_or_default(),
@@ -95,8 +99,8 @@ async fn page(server: &Server, visitor: &Visitor, id: RepoId) -> Result<Settings
     };
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
-        hook_url: format!("{}/hooks/{id}", server.config.public_url),
-        secrets: secrets::list(&server.store, id).await?,
+        hook_url: format!("{}/hooks/{id}", site.public_url),
+        secrets: secrets::list(&site.store, id).await?,
         repo: Frame::of(visitor, &repo, Tab::Settings),
         form,
         secret: SecretForm::default(),
@@ -121,21 +125,21 @@ pub(crate) struct SettingsForm {
 }
 
 pub(crate) async fn change(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SettingsForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&server, Action::ChangeRepo, id).await?;
-    if let Err(error) = save(&server, &visitor, id, &form).await {
+    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    if let Err(error) = save(&site, &visitor, id, &form).await {
         let Refused { status, why } = refused(error)?;
-        let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&server, &visitor, id).await? };
+        let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&site, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was changed");
     Ok(see(&format!("/repos/{id}/settings")))
 }
 
-async fn save(server: &Server, visitor: &Visitor, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
+async fn save(site: &Site, visitor: &Visitor, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
     let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
     if let Some(url) = &clone_url {
@@ -147,23 +151,23 @@ async fn save(server: &Server, visitor: &Visitor, id: RepoId, form: &SettingsFor
         clone_url,
         public: Some(form.public.is_some()),
         default_branch: Some(default_branch),
-        strangers: given(&form.strangers).as_deref().map(strangers).transpose()?,
+        strangers: given(&form.strangers).as_deref().map(parse_strangers).transpose()?,
         cancel_older: Some(form.cancel_older.is_some()),
         renew_hook_secret: false,
     };
-    apply(server, id, &patch).await?;
+    apply_patch(&site.store, id, &patch).await?;
     Ok(())
 }
 
 pub(crate) async fn renew_hook_secret(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<RepoId>,
     Post { visitor, .. }: Post<Nothing>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&server, Action::ChangeRepo, id).await?;
-    let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
+    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    let repo = apply_patch(&site.store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
-    webhook(&server, &visitor, &repo, false)
+    webhook(&site, &visitor, &repo, false)
 }
 
 /// A secret as the page sends it; lists are words between spaces or commas.
@@ -224,35 +228,31 @@ fn words(text: &str) -> Vec<String> {
 }
 
 pub(crate) async fn set_secret(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SecretForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&server, Action::ManageSecrets, id).await?;
-    let notes = match keep_secret(&server, &visitor, id, &form).await {
+    visitor.caller.repo_to(&site.store, Action::ManageSecrets, id).await?;
+    let notes = match keep_secret(&site, &visitor, id, &form).await {
         Ok(notes) => notes,
         Err(error) => {
             let Refused { status, why } = refused(error)?;
             let secret = SecretForm { value: String::new(), ..form };
-            let page = Settings { secret, refused: Some((Form::Secret, why)), ..page(&server, &visitor, id).await? };
+            let page = Settings { secret, refused: Some((Form::Secret, why)), ..page(&site, &visitor, id).await? };
             return Ok((status, Html(page)).into_response());
         }
     };
     if notes.is_empty() {
         return Ok(see(&format!("/repos/{id}/settings")));
     }
-    let page = Settings { unmasked: Some((form.name, notes)), ..page(&server, &visitor, id).await? };
+    let page = Settings { unmasked: Some((form.name, notes)), ..page(&site, &visitor, id).await? };
     Ok(Html(page).into_response())
 }
 
-async fn keep_secret(
-    server: &Server,
-    visitor: &Visitor,
-    id: RepoId,
-    form: &SecretForm,
-) -> Result<Vec<String>, ApiError> {
-    let name = crate::secrets::checked(form.name.trim())?;
-    let (_, _, notes) = crate::secrets::keep(server, id, &name, &form.patch()?, visitor.caller.name()).await?;
+async fn keep_secret(site: &Site, visitor: &Visitor, id: RepoId, form: &SecretForm) -> Result<Vec<String>, ApiError> {
+    let name = parse_name(form.name.trim())?;
+    let (_, _, notes) =
+        crate::secret_changes::set_secret(&site.store, id, &name, &form.patch()?, visitor.caller.name()).await?;
     Ok(notes)
 }
 
@@ -262,13 +262,13 @@ pub(crate) struct SecretName {
 }
 
 pub(crate) async fn remove_secret(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SecretName>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&server, Action::ManageSecrets, id).await?;
-    let name = crate::secrets::checked(&form.name)?;
-    let mut tx = server.store.write().await?;
+    visitor.caller.repo_to(&site.store, Action::ManageSecrets, id).await?;
+    let name = parse_name(&form.name)?;
+    let mut tx = site.store.write().await?;
     secrets::remove(&mut tx, id, &name).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, %name, by = visitor.caller.name(), "a secret was removed");
@@ -282,26 +282,26 @@ pub(crate) struct RemoveForm {
 }
 
 pub(crate) async fn remove(
-    State(server): State<Arc<Server>>,
+    State(site): State<Site>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<RemoveForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&server, Action::RemoveRepo, id).await?;
-    if let Err(error) = delete(&server, &visitor, id, &form).await {
+    visitor.caller.repo_to(&site.store, Action::RemoveRepo, id).await?;
+    if let Err(error) = delete(&site, &visitor, id, &form).await {
         let Refused { status, why } = refused(error)?;
-        let page = Settings { refused: Some((Form::Remove, why)), ..page(&server, &visitor, id).await? };
+        let page = Settings { refused: Some((Form::Remove, why)), ..page(&site, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was removed");
     Ok(see("/"))
 }
 
-async fn delete(server: &Server, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
-    let repo = visitor.caller.repo_to(server, Action::RemoveRepo, id).await?;
+async fn delete(site: &Site, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
+    let repo = visitor.caller.repo_to(&site.store, Action::RemoveRepo, id).await?;
     if form.name.trim() != repo.name {
         return Err(ApiError::bad_request(format!("that is not its name, which is {}", repo.name)));
     }
-    let mut tx = server.store.write().await?;
+    let mut tx = site.store.write().await?;
     repos::delete(&mut tx, id).await?;
     tx.commit().await?;
     Ok(())

@@ -1,19 +1,18 @@
 //! What a hook became.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};
-use longshore_store::deliveries::{self, Delivery};
+use longshore_store::{
+    Store,
+    deliveries::{self, Delivery},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    ApiError,
     auth::Caller,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
     params::{Path, Query, before, limit},
-    server::Server,
     views::{Page, PageQuery},
 };
 
@@ -55,14 +54,14 @@ impl From<Delivery> for DeliveryView {
     responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(id): Path<RepoId>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<DeliveryView>>, ApiError> {
-    let repo = caller.repo(&server, id).await?;
+    let repo = caller.repo(&store, id).await?;
     let before = before(query.before.as_deref())?;
-    let page = deliveries::list(&server.store, repo.id, before, limit(query.limit)?).await?;
+    let page = deliveries::list(&store, repo.id, before, limit(query.limit)?).await?;
     Ok(axum::Json(Page::of(page, DeliveryView::from)))
 }
 
@@ -73,12 +72,12 @@ pub(crate) async fn list(
     responses((status = 200, body = DeliveryView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(id): Path<DeliveryId>,
 ) -> Result<axum::Json<DeliveryView>, ApiError> {
-    match deliveries::get(&server.store, id).await? {
-        Some(delivery) if caller.may_see(&server, delivery.repo).await? => Ok(axum::Json(delivery.into())),
+    match deliveries::get(&store, id).await? {
+        Some(delivery) if caller.may_see(&store, delivery.repo).await? => Ok(axum::Json(delivery.into())),
         Some(_) | None => Err(ApiError::no_such("delivery")),
     }
 }

@@ -2,37 +2,26 @@
 
 use std::{
     fmt::{Display, Write as _},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use axum::{
     extract::State,
-    http::{StatusCode, header},
+    http::header,
     response::{IntoResponse as _, Response},
 };
 use longshore_core::{
     Status, Timestamp,
     access::{Action, Object},
 };
-use longshore_store::counts;
+use longshore_store::{Store, counts};
 
-use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
-
-/// Answers since the start, by the first digit of their status.
-#[derive(Debug, Default)]
-pub(crate) struct Requests([AtomicU64; 5]);
-
-impl Requests {
-    pub(crate) fn count(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100);
-        if let Some(counter) = class.checked_sub(1).and_then(|index| self.0.get(index)) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
+use crate::{
+    auth::Caller,
+    config::ApiConfig,
+    error::{ApiError, ErrorBody},
+    request_counts::RequestCounts,
+};
 
 /// Figures for Prometheus
 ///
@@ -41,19 +30,24 @@ impl Requests {
     get, path = "/metrics", tag = "server", security(("token" = ["read"])),
     responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
 )]
-pub(crate) async fn show(State(server): State<Arc<Server>>, caller: Caller) -> Result<Response, ApiError> {
+pub(crate) async fn show(
+    State(store): State<Store>,
+    State(config): State<Arc<ApiConfig>>,
+    State(requests): State<Arc<RequestCounts>>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
     caller.require(Action::SeeFigures, Object::Server)?;
-    let counts = counts::get(&server.store).await?;
+    let counts = counts::get(&store).await?;
     let mut text = Text::default();
 
     text.head("longshore_info", "gauge", "The server's version.");
-    text.line("longshore_info", Some(("version", server.config.version)), 1);
+    text.line("longshore_info", Some(("version", config.version)), 1);
     text.head("longshore_uptime_seconds", "gauge", "Seconds since the server started.");
-    text.line("longshore_uptime_seconds", None, Timestamp::now().since(server.config.started_at) / 1000);
+    text.line("longshore_uptime_seconds", None, Timestamp::now().since(config.started_at) / 1000);
     text.head("longshore_capacity", "gauge", "Jobs at once.");
-    text.line("longshore_capacity", None, server.config.capacity);
+    text.line("longshore_capacity", None, config.capacity);
     text.head("longshore_engine_up", "gauge", "Whether the engine answers.");
-    text.line("longshore_engine_up", None, u8::from(server.config.engine.trouble().is_none()));
+    text.line("longshore_engine_up", None, u8::from(config.engine.trouble().is_none()));
 
     text.head("longshore_jobs", "gauge", "Jobs that are not over, by status; `queued` is the queue's length.");
     for status in Status::ALL.into_iter().filter(|status| !status.is_final()) {
@@ -64,9 +58,8 @@ pub(crate) async fn show(State(server): State<Arc<Server>>, caller: Caller) -> R
     text.line("longshore_deliveries_pending", None, counts.pending_deliveries);
 
     text.head("longshore_http_requests_total", "counter", "Answers since the start, by the class of their status.");
-    for (index, counter) in server.requests.0.iter().enumerate() {
-        let class = format!("{}xx", index + 1);
-        text.line("longshore_http_requests_total", Some(("status", &class)), counter.load(Ordering::Relaxed));
+    for (class, count) in requests.by_class() {
+        text.line("longshore_http_requests_total", Some(("status", &class)), count);
     }
     if let Some(bytes) = resident_bytes() {
         text.head("process_resident_memory_bytes", "gauge", "Resident memory of the server.");

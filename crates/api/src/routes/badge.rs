@@ -1,23 +1,19 @@
 //! `/badges/{repo}.svg`: how the newest build that is over ended, as a small picture for a README.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use longshore_core::{RepoId, Status};
-use longshore_store::builds;
+use longshore_store::{Store, builds};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::{
-    ApiError,
     auth::Caller,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
     params::{Path, Query},
-    server::Server,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -35,15 +31,15 @@ pub(crate) struct BadgeQuery {
     responses((status = 200, body = String, content_type = "image/svg+xml"), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(file): Path<String>,
     Query(query): Query<BadgeQuery>,
 ) -> Result<Response, ApiError> {
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
     let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
-    let repo = caller.repo(&server, id).await.map_err(|error| error.about("badge"))?;
-    let newest = async |branch: Option<&str>| builds::latest_finished(&server.store, id, branch).await;
+    let repo = caller.repo(&store, id).await.map_err(|error| error.about("badge"))?;
+    let newest = async |branch: Option<&str>| builds::latest_finished(&store, id, branch).await;
     let build = match query.branch.or(repo.default_branch) {
         Some(branch) => newest(Some(&branch)).await?,
         None => {

@@ -1,25 +1,23 @@
 //! Secrets of a repository: set, listed, removed. No answer holds a value.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     EventName, RepoId, SecretName, SecretRules, Timestamp,
     access::{Action, Object},
-    masking,
 };
-use longshore_pipeline::secret_rules;
-use longshore_store::secrets::{self, Secret, SecretPatch, SecretValue};
+use longshore_store::{
+    Store,
+    secrets::{self, Secret, SecretPatch, SecretValue},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    ApiError,
     auth::Caller,
-    body::JsonRequest,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
+    json_request::JsonRequest,
     params::{Path, PathPair},
-    server::Server,
+    secret_changes::{parse_name, set_secret},
     views::Page,
 };
 
@@ -61,14 +59,14 @@ impl From<Secret> for SecretView {
     responses((status = 200, body = Page<SecretView>), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<Json<Page<SecretView>>, ApiError> {
     caller.require(Action::ManageSecrets, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&server, Action::ManageSecrets, id).await?;
-    let secrets = secrets::list(&server.store, id).await?;
+    caller.repo_to(&store, Action::ManageSecrets, id).await?;
+    let secrets = secrets::list(&store, id).await?;
     Ok(Json(Page::whole(secrets.into_iter().map(SecretView::from).collect())))
 }
 
@@ -103,43 +101,19 @@ pub(crate) struct PutSecret {
     ),
 )]
 pub(crate) async fn put(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     path: Result<PathPair<RepoId, String>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<SecretView>), ApiError> {
-    let (caller, put): (_, PutSecret) = request.of(Action::ManageSecrets, Object::SomeRepo, &server).await?;
+    let (caller, put): (_, PutSecret) = request.parse(Action::ManageSecrets, Object::SomeRepo).await?;
     let PathPair(id, name) = path?;
-    caller.repo_to(&server, Action::ManageSecrets, id).await?;
+    caller.repo_to(&store, Action::ManageSecrets, id).await?;
     let PutSecret { value, branches, tags, events, jobs } = put;
     let value = value.map(SecretValue::new).transpose()?;
     let patch = SecretPatch { value, branches, tags, events, jobs };
-    let (secret, new, notes) = keep(&server, id, &checked(&name)?, &patch, caller.name()).await?;
+    let (secret, new, notes) = set_secret(&store, id, &parse_name(&name)?, &patch, caller.name()).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(SecretView { notes, ..secret.into() })))
-}
-
-/// Sets a secret; whether it is new, and what logs do not mask of its value.
-pub(crate) async fn keep(
-    server: &Server,
-    repo: RepoId,
-    name: &SecretName,
-    patch: &SecretPatch,
-    by: &str,
-) -> Result<(Secret, bool, Vec<String>), ApiError> {
-    let SecretPatch { value, branches, tags, events, jobs } = patch;
-    let given = SecretRules {
-        branches: branches.clone().unwrap_or_default(),
-        tags: tags.clone().unwrap_or_default(),
-        events: events.clone().unwrap_or_default(),
-        jobs: jobs.clone().unwrap_or_default(),
-    };
-    secret_rules::check(&given).map_err(ApiError::bad_request)?;
-    let notes = value.as_ref().map_or_else(Vec::new, |value| masking::notes(value.expose()));
-    let mut tx = server.store.write().await?;
-    let (secret, new) = secrets::set(&mut tx, repo, name, patch, by, Timestamp::now()).await?;
-    tx.commit().await?;
-    tracing::info!(%repo, %name, new, by, "a secret was set");
-    Ok((secret, new, notes))
 }
 
 /// Removes a secret
@@ -152,21 +126,17 @@ pub(crate) async fn keep(
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn delete(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     path: Result<PathPair<RepoId, String>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::ManageSecrets, Object::SomeRepo)?;
     let PathPair(id, name) = path?;
-    caller.repo_to(&server, Action::ManageSecrets, id).await?;
-    let name = checked(&name)?;
-    let mut tx = server.store.write().await?;
+    caller.repo_to(&store, Action::ManageSecrets, id).await?;
+    let name = parse_name(&name)?;
+    let mut tx = store.write().await?;
     secrets::remove(&mut tx, id, &name).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, %name, by = caller.name(), "a secret was removed");
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(crate) fn checked(name: &str) -> Result<SecretName, ApiError> {
-    name.parse().map_err(|error: longshore_core::secret::NotASecretName| ApiError::bad_request(error.to_string()))
 }

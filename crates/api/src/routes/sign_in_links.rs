@@ -1,17 +1,22 @@
 //! `POST /api/v1/sign-in-links`: a link that opens a browser's session.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     Timestamp,
     access::{Action, Object},
 };
-use longshore_store::sessions::{self, LINK_LIFETIME_MS};
+use longshore_store::{
+    Store,
+    sessions::{self, LINK_LIFETIME_MS},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{ApiError, auth::Caller, error::ErrorBody, server::Server};
+use crate::{
+    auth::Caller,
+    error::{ApiError, ErrorBody},
+    public_url::PublicUrl,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SignInLinkView {
@@ -29,16 +34,17 @@ pub(crate) struct SignInLinkView {
     responses((status = 201, body = SignInLinkView), (status = 401, body = ErrorBody)),
 )]
 pub(crate) async fn create(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     caller: Caller,
 ) -> Result<(StatusCode, Json<SignInLinkView>), ApiError> {
     caller.require(Action::UseOwnSessions, Object::Oneself)?;
     let opener = caller.opener().ok_or_else(|| ApiError::unauthorized("a link needs a token"))?;
     let now = Timestamp::now();
-    let mut tx = server.store.write().await?;
+    let mut tx = store.write().await?;
     let code = sessions::make_link(&mut tx, opener, now).await?;
     tx.commit().await?;
-    let url = format!("{}/sign-in?code={code}", server.config.public_url);
+    let url = format!("{}/sign-in?code={code}", public_url);
     let expires_at = Timestamp::from_millis(now.as_millis() + LINK_LIFETIME_MS);
     Ok((StatusCode::CREATED, Json(SignInLinkView { url, expires_at })))
 }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use longshore_core::{JobId, Timestamp};
-use longshore_files::logs::{Listed, LogLine, MAX_LINES, MAX_MARKS, Search, Wanted};
-use longshore_store::logs;
+use longshore_files::logs::{Listed, MAX_LINES, MAX_MARKS, Search, Wanted};
+use longshore_store::{Store, logs};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    ApiError,
     auth::Caller,
-    builds::find_job,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
+    logs::line_view::LineView,
+    lookup::find_job,
     params::{Path, Query},
-    places::Dear,
-    server::Server,
+    places::{Dear, Places},
 };
 
 /// Lines of a window where nothing else is asked.
@@ -25,33 +24,6 @@ const USUAL_LINES: u64 = 500;
 const MAX_SEARCH: usize = 1000;
 /// Numbers in one page of a search's result.
 const MAX_FOUND: usize = 1000;
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct LineView {
-    /// From 1, and for ever; 0 of a line that has not ended.
-    pub(crate) n: u64,
-    /// The step's number, from 1; nothing for a note that belongs to none.
-    pub(crate) step: Option<u32>,
-    /// `stdout`, `stderr`, or `system` for what Longshore itself says.
-    #[schema(value_type = String, example = "stdout")]
-    pub(crate) stream: &'static str,
-    /// When its first piece was written.
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) time: Timestamp,
-    /// Without its end; of what redraws itself the last state; with its colours. Of `::error file=a.c::broken` what it says.
-    pub(crate) text: String,
-    /// `error`, `warning`, `notice`, `group`, `end-group`.
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) mark: Option<&'static str>,
-}
-
-impl From<LogLine> for LineView {
-    fn from(line: LogLine) -> Self {
-        let LogLine { n, step, stream, time, text, mark } = line;
-        Self { n, step, stream, time, text, mark: mark.map(|mark| mark.as_str()) }
-    }
-}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WindowView {
@@ -88,18 +60,18 @@ pub(crate) struct WindowQuery {
     responses((status = 200, body = WindowView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn window(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<WindowQuery>,
 ) -> Result<Json<WindowView>, ApiError> {
-    find_job(&server, &caller, id).await?;
+    find_job(&store, &caller, id).await?;
     let wanted = match (query.tail, query.from, query.count) {
         (Some(tail), None, None) => Wanted::Tail(tail.min(MAX_LINES)),
         (Some(_), ..) => return Err(ApiError::bad_request("give either `tail` or `from` and `count`")),
         (None, from, count) => Wanted::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
     };
-    let window = logs::window(&server.store, id, query.attempt, wanted).await?;
+    let window = logs::window(&store, id, query.attempt, wanted).await?;
     Ok(Json(WindowView {
         first: window.lines.first().map_or(window.total + 1, |line| line.n),
         total: window.total,
@@ -157,13 +129,13 @@ pub(crate) struct MarkView {
     responses((status = 200, body = OutlineView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn outline(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<OutlineQuery>,
 ) -> Result<Json<OutlineView>, ApiError> {
-    find_job(&server, &caller, id).await?;
-    let outline = logs::outline(&server.store, id, query.attempt).await?;
+    find_job(&store, &caller, id).await?;
+    let outline = logs::outline(&store, id, query.attempt).await?;
     let steps = outline.borders.into_iter().map(|border| BorderView {
         number: u32::from(border.step) + 1,
         begins: border.begins,
@@ -215,12 +187,13 @@ pub(crate) struct FoundView {
     responses((status = 200, body = FoundView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn search(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(places): State<Arc<Places>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<FoundView>, ApiError> {
-    find_job(&server, &caller, id).await?;
+    find_job(&store, &caller, id).await?;
     if query.q.is_empty() || query.q.len() > MAX_SEARCH {
         return Err(ApiError::bad_request("`q` has to have 1 to 1,000 characters"));
     }
@@ -230,9 +203,9 @@ pub(crate) async fn search(
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
-    let _place = server.places.take(&caller, Dear::Search)?;
+    let _place = places.take(&caller, Dear::Search)?;
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
-    let found = logs::search(&server.store, id, query.attempt, search).await?;
+    let found = logs::search(&store, id, query.attempt, search).await?;
     let next = found.skipped + found.lines.len() as u64;
     Ok(Json(FoundView {
         total: found.total,

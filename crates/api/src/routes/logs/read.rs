@@ -21,13 +21,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::range::Wanted;
 use crate::{
-    ApiError,
     auth::Caller,
-    builds::find_job,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
+    lookup::find_job,
     params::{Path, Query},
-    places::Dear,
-    server::Server,
+    places::{Dear, Places},
 };
 
 /// How a log is shown.
@@ -82,29 +80,24 @@ pub(crate) struct LogQuery {
     ),
 )]
 pub(crate) async fn read(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(places): State<Arc<Places>>,
     caller: Caller,
     Path(id): Path<JobId>,
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = find_job(&server, &caller, id).await?;
+    let job = find_job(&store, &caller, id).await?;
     let step = query.step.as_deref().map(|wanted| step_position(&job, wanted)).transpose()?;
-    let plan = jobs::plan(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let source = Source {
-        store: server.store.clone(),
-        job: id,
-        attempt: query.attempt,
-        format: query.format,
-        step,
-        heads: StepHead::of(&plan),
-    };
+    let plan = jobs::plan(&store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let source =
+        Source { store, job: id, attempt: query.attempt, format: query.format, step, heads: StepHead::of(&plan) };
 
     let offset = query.offset.unwrap_or(0);
     let wanted = Wanted::of(&headers);
     // What comes before the first byte that is asked for is read too, which may be all.
     let place = match offset > 0 || wanted.is_some() {
-        true => Some(server.places.take(&caller, Dear::Range)?),
+        true => Some(places.take(&caller, Dear::Range)?),
         false => None,
     };
     let response = match wanted {

@@ -9,7 +9,7 @@ use longshore_files::logs::{
     ansi::{Piece, pieces},
 };
 
-use super::super::{escape::Escape, show};
+use super::{escape::Escape, show};
 
 /// Bytes of a line that stand in its job's page: its budget is shared by many. The script shows all of it.
 pub(super) const SHOWN: usize = 2_000;

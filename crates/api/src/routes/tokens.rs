@@ -1,17 +1,25 @@
 //! Tokens: made, listed, ended. Only an administrator of all repositories may.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     RepoId, Timestamp, TokenId,
     access::{Action, Object, Rights},
 };
-use longshore_store::tokens::{self, NewToken, Scope, Token};
+use longshore_store::{
+    Store,
+    tokens::{self, NewToken, Scope, Token},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ApiError, auth::Caller, body::JsonRequest, error::ErrorBody, params::Path, server::Server, views::Page};
+use crate::{
+    auth::Caller,
+    error::{ApiError, ErrorBody},
+    json_request::JsonRequest,
+    params::Path,
+    token_expiry::end_after,
+    views::Page,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenView {
@@ -55,9 +63,9 @@ impl From<Token> for TokenView {
     get, path = "/api/v1/tokens", tag = "tokens", security(("token" = ["admin"])),
     responses((status = 200, body = Page<TokenView>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
 )]
-pub(crate) async fn list(State(server): State<Arc<Server>>, caller: Caller) -> Result<Json<Page<TokenView>>, ApiError> {
+pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Page<TokenView>>, ApiError> {
     caller.require(Action::ManageTokens, Object::Server)?;
-    let tokens = tokens::list(&server.store).await?;
+    let tokens = tokens::list(&store).await?;
     Ok(Json(Page::whole(tokens.into_iter().map(TokenView::from).collect())))
 }
 
@@ -80,27 +88,16 @@ pub(crate) struct CreateToken {
     expires_at: Option<Timestamp>,
 }
 
-/// The longest that a token is made for, but for ever.
-const MAX_DAYS: u32 = 36_500;
-
-/// When a token ends that lives for so many days.
-pub(crate) fn end_after(days: u32, now: Timestamp) -> Result<Timestamp, ApiError> {
-    match days {
-        1..=MAX_DAYS => Ok(Timestamp::from_millis(now.as_millis() + i64::from(days) * 86_400_000)),
-        _ => Err(ApiError::bad_request(format!("a token lives for 1 to {MAX_DAYS} days, or for ever"))),
-    }
-}
-
 /// Makes a token
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "tokens", security(("token" = ["admin"])), request_body = CreateToken,
     responses((status = 201, description = "With its secret, this once", body = TokenView), (status = 400, body = ErrorBody)),
 )]
 pub(crate) async fn create(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<TokenView>), ApiError> {
-    let (caller, new): (_, CreateToken) = request.of(Action::ManageTokens, Object::Server, &server).await?;
+    let (caller, new): (_, CreateToken) = request.parse(Action::ManageTokens, Object::Server).await?;
     let scopes: Result<Vec<Scope>, String> = new.scopes.iter().map(|word| word.parse()).collect();
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let now = Timestamp::now();
@@ -111,7 +108,7 @@ pub(crate) async fn create(
         (None, end) => end,
     };
     let new = NewToken { name: new.name, rights: Rights::new(scopes, new.repos), expires_at };
-    let mut tx = server.store.write().await?;
+    let mut tx = store.write().await?;
     let created = tokens::create(&mut tx, &new, now).await?;
     tx.commit().await?;
     tracing::info!(token = %created.token.id, name = created.token.name, by = caller.name(), "a token was made");
@@ -126,13 +123,13 @@ pub(crate) async fn create(
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn revoke(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     id: Result<Path<TokenId>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::ManageTokens, Object::Server)?;
     let Path(id) = id?;
-    let mut tx = server.store.write().await?;
+    let mut tx = store.write().await?;
     tokens::revoke(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(token = %id, by = caller.name(), "a token was revoked");

@@ -1,14 +1,19 @@
 //! When a repository's pipelines are due by themselves.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use longshore_core::{BuildId, RepoId, Timestamp};
-use longshore_store::schedules::{self, Schedule};
+use longshore_store::{
+    Store,
+    schedules::{self, Schedule},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{ApiError, auth::Caller, error::ErrorBody, params::Path, server::Server};
+use crate::{
+    auth::Caller,
+    error::{ApiError, ErrorBody},
+    params::Path,
+};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ScheduleView {
@@ -66,11 +71,11 @@ pub(crate) struct Schedules {
     responses((status = 200, body = Schedules), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     Path(id): Path<RepoId>,
 ) -> Result<axum::Json<Schedules>, ApiError> {
-    let repo = caller.repo(&server, id).await?;
-    let all = schedules::of_repo(&server.store, repo.id).await?;
+    let repo = caller.repo(&store, id).await?;
+    let all = schedules::of_repo(&store, repo.id).await?;
     Ok(axum::Json(Schedules { items: all.into_iter().map(ScheduleView::from).collect() }))
 }

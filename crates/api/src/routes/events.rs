@@ -17,12 +17,12 @@ use longshore_store::{
 use serde::Serialize;
 
 use crate::{
-    ApiError,
-    auth::{Caller, Reader},
-    error::ErrorBody,
+    auth::Caller,
+    error::{ApiError, ErrorBody},
+    live::{Live, Reader},
+    lookup::find_build,
     params::{Path, Query},
-    places::{Dear, Place},
-    server::Server,
+    places::{Dear, Place, Places},
     sse::{self, ResumeQuery},
     views::StepView,
 };
@@ -42,14 +42,15 @@ const REMEMBERED_JOBS: usize = 1000;
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody)),
 )]
 pub(crate) async fn all(
-    State(server): State<Arc<Server>>,
+    State(live): State<Live>,
+    State(places): State<Arc<Places>>,
     caller: Caller,
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let after = cursor(query.last_id(&headers))?;
-    let place = server.places.take(&caller, Dear::Stream)?;
-    Ok(Watcher::new(server, Reader::new(caller, &headers), None, after).into_response(place))
+    let place = places.take(&caller, Dear::Stream)?;
+    Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(place))
 }
 
 /// Changes of one build
@@ -68,18 +69,19 @@ pub(crate) async fn all(
     ),
 )]
 pub(crate) async fn of_build(
-    State(server): State<Arc<Server>>,
+    State(live): State<Live>,
+    State(places): State<Arc<Places>>,
     caller: Caller,
     Path(id): Path<BuildId>,
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (build, _) = crate::builds::find(&server, &caller, id).await?;
+    let (build, _) = find_build(&live.store, &caller, id).await?;
     let after = cursor(query.last_id(&headers))?;
-    let place = server.places.take(&caller, Dear::Stream)?;
+    let place = places.take(&caller, Dear::Stream)?;
     let snapshot = after.is_none();
     // The cursor is older than what is read now: what changes in between is sent twice rather than never.
-    let mut watcher = Watcher::new(server, Reader::new(caller, &headers), Some(id), after);
+    let mut watcher = Watcher::new(live, Reader::new(caller, &headers), Some(id), after);
     if snapshot {
         watcher.write_jobs(id).await?;
         watcher.write_build(&build)?;
@@ -134,7 +136,7 @@ struct Reset {}
 /// One reader's place.
 #[derive(Debug)]
 struct Watcher {
-    server: Arc<Server>,
+    live: Live,
     reader: Reader,
     /// Of this build only.
     build: Option<BuildId>,
@@ -147,12 +149,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(server: Arc<Server>, reader: Reader, build: Option<BuildId>, after: Option<u64>) -> Self {
-        let cursor = after.unwrap_or_else(|| *server.store.watch().borrow());
-        let feed = server.store.feed(Some(cursor));
+    fn new(live: Live, reader: Reader, build: Option<BuildId>, after: Option<u64>) -> Self {
+        let cursor = after.unwrap_or_else(|| *live.store.watch().borrow());
+        let feed = live.store.feed(Some(cursor));
         // An id without data is no event, but a client that is cut off at once knows where it was.
         let out = format!("retry: 1000\nid: {cursor}\n\n");
-        Self { server, reader, build, feed, cursor, sent: HashMap::new(), out }
+        Self { live, reader, build, feed, cursor, sent: HashMap::new(), out }
     }
 
     fn into_response(self, place: Place) -> Response {
@@ -168,11 +170,11 @@ impl Watcher {
         while self.out.is_empty() {
             let item = tokio::select! {
                 item = self.feed.next() => item?,
-                () = self.reader.time_to_look() => {
+                () = self.reader.check_is_due() => {
                     self.out.push_str(sse::COMMENT);
-                    return Ok(self.reader.look(&self.server).await);
+                    return Ok(self.reader.still_has_rights(&self.live.authenticator).await);
                 }
-                () = self.server.shutdown.cancelled() => return Ok(false),
+                () = self.live.shutdown.cancelled() => return Ok(false),
             };
             match item {
                 Some(FeedItem::Change(change)) => self.write(change).await?,
@@ -193,11 +195,12 @@ impl Watcher {
             return self.write_repo(change.kind, repo).await;
         }
         let (Some(repo), Some(build)) = (change.repo, change.build) else { return Ok(()) };
-        if self.build.is_some_and(|only| only != build) || !self.reader.caller().may_see(&self.server, repo).await? {
+        if self.build.is_some_and(|only| only != build) || !self.reader.caller().may_see(&self.live.store, repo).await?
+        {
             return Ok(());
         }
         match (change.kind, change.job) {
-            (ChangeKind::Build, _) => match builds::get(&self.server.store, build).await? {
+            (ChangeKind::Build, _) => match builds::get(&self.live.store, build).await? {
                 Some(build) => {
                     // A reader that is behind learns of a build's end before its turn: not before that of its jobs.
                     if build.status.is_final() {
@@ -207,7 +210,7 @@ impl Watcher {
                 }
                 None => Ok(()),
             },
-            (ChangeKind::Job, Some(job)) => match jobs::get(&self.server.store, job).await? {
+            (ChangeKind::Job, Some(job)) => match jobs::get(&self.live.store, job).await? {
                 Some(job) => {
                     self.write_job(&job)?;
                     // Steps that never ran end with their job, without a change of their own.
@@ -215,7 +218,7 @@ impl Watcher {
                 }
                 None => Ok(()),
             },
-            (ChangeKind::Step, Some(job)) => match jobs::get(&self.server.store, job).await? {
+            (ChangeKind::Step, Some(job)) => match jobs::get(&self.live.store, job).await? {
                 Some(job) => self.write_steps(job),
                 None => Ok(()),
             },
@@ -225,14 +228,14 @@ impl Watcher {
 
     /// A repository was registered, changed or removed, or a delivery of it came or moved.
     async fn write_repo(&mut self, kind: ChangeKind, repo: RepoId) -> Result<(), ApiError> {
-        match self.reader.caller().may_see(&self.server, repo).await? {
+        match self.reader.caller().may_see(&self.live.store, repo).await? {
             true => self.event(kind.as_str(), &RepoEvent { repo }),
             false => Ok(()),
         }
     }
 
     async fn write_jobs(&mut self, build: BuildId) -> Result<(), ApiError> {
-        for job in jobs::of_build(&self.server.store, build).await? {
+        for job in jobs::of_build(&self.live.store, build).await? {
             self.write_job(&job)?;
             self.write_steps(job)?;
         }

@@ -13,6 +13,7 @@ use axum::{
 use longshore_core::{RepoId, Timestamp};
 use longshore_forge::{Forge, delivery_key, signature};
 use longshore_store::{
+    Store,
     deliveries::{self, NewDelivery},
     repos::{self, Repo},
 };
@@ -20,11 +21,9 @@ use serde::{Serialize, de::IgnoredAny};
 use utoipa::ToSchema;
 
 use crate::{
-    ApiError,
-    body::{discard, read},
-    error::ErrorBody,
+    body::{LargeBodies, discard, read},
+    error::{ApiError, ErrorBody},
     params::Path,
-    server::Server,
 };
 
 /// The longest body; GitHub sends no longer ones.
@@ -57,13 +56,14 @@ pub(crate) struct AcceptedBody {
     ),
 )]
 pub(crate) async fn receive(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(large_bodies): State<Arc<LargeBodies>>,
     id: Result<Path<RepoId>, ApiError>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, axum::Json<AcceptedBody>), ApiError> {
     let received_at = Timestamp::now();
-    let repo = match find(&server, id).await {
+    let repo = match find_repo(&store, id).await {
         Ok(repo) => repo,
         Err(error) => {
             discard(body);
@@ -75,7 +75,7 @@ pub(crate) async fn receive(
         discard(body);
         return Err(ApiError::unauthorized(error.to_string()));
     }
-    let body = read(body, BODY_LIMIT, &server.large_bodies).await?;
+    let body = read(body, BODY_LIMIT, &large_bodies).await?;
     let id = repo.id;
     // Hashing 25 MiB takes longer than a handler may hold its thread.
     let delivery = tokio::task::spawn_blocking(move || {
@@ -88,15 +88,15 @@ pub(crate) async fn receive(
     })
     .await
     .map_err(ApiError::internal)??;
-    let mut tx = server.store.write().await?;
+    let mut tx = store.write().await?;
     let accepted = deliveries::accept(&mut tx, &delivery).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, axum::Json(AcceptedBody { delivery: accepted.id })))
 }
 
-async fn find(server: &Server, id: Result<Path<RepoId>, ApiError>) -> Result<Repo, ApiError> {
+async fn find_repo(store: &Store, id: Result<Path<RepoId>, ApiError>) -> Result<Repo, ApiError> {
     let Path(id) = id?;
-    repos::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("repository"))
+    repos::get(store, id).await?.ok_or_else(|| ApiError::no_such("repository"))
 }
 
 /// Only whether it is JSON: nothing is kept, and depth is limited.

@@ -7,9 +7,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use longshore_store::deliveries;
+use longshore_store::{Store, deliveries};
 
-use crate::server::Server;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ApiConfig;
 
 /// Whether the server answers
 #[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
@@ -25,16 +27,20 @@ pub(crate) async fn alive() -> &'static str {
         (status = 503, description = "What is not ready, a line each", body = String, content_type = "text/plain"),
     ),
 )]
-pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn ready(
+    State(store): State<Store>,
+    State(config): State<Arc<ApiConfig>>,
+    State(shutdown): State<CancellationToken>,
+) -> Response {
     let mut trouble = String::new();
-    if let Err(error) = deliveries::next_due(&server.store, longshore_core::Timestamp::now()).await {
+    if let Err(error) = deliveries::next_due(&store, longshore_core::Timestamp::now()).await {
         tracing::error!(%error, "the store cannot be read");
         trouble.push_str("store: cannot be read; the server's log says why\n");
     }
-    if let Some(words) = server.config.engine.trouble() {
+    if let Some(words) = config.engine.trouble() {
         let _ = writeln!(trouble, "engine: {words}");
     }
-    if server.shutdown.is_cancelled() {
+    if shutdown.is_cancelled() {
         trouble.push_str("server: is shutting down\n");
     }
     if trouble.is_empty() {

@@ -1,25 +1,26 @@
 //! Builds: started, cancelled, run once more. The scheduler does it; here it is asked.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
-    BuildId, RepoId, Status,
+    BuildId, RepoId,
     access::{Action, Object},
 };
-use longshore_scheduler::StartRequest;
-use longshore_store::builds;
-use serde::{Deserialize, Serialize};
+use longshore_scheduler::{Scheduler, StartRequest};
+use longshore_store::{Store, builds};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    ApiError,
+    approvals::approve_build,
     auth::Caller,
-    body::JsonRequest,
-    builds::{find_to, view},
-    error::ErrorBody,
+    build_views::view_build,
+    error::{ApiError, ErrorBody},
+    json_request::JsonRequest,
+    lookup::find_build_to,
     params::Path,
-    server::Server,
+    standings::{BuildStanding, build_standing},
     views::{BuildView, RepoRef},
 };
 
@@ -46,33 +47,18 @@ pub(crate) struct StartBuild {
     ),
 )]
 pub(crate) async fn start(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     id: Result<Path<RepoId>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
-    let (caller, new): (_, StartBuild) = request.of(Action::Start, Object::SomeRepo, &server).await?;
+    let (caller, new): (_, StartBuild) = request.parse(Action::Start, Object::SomeRepo).await?;
     let Path(id) = id?;
-    let repo = caller.repo_to(&server, Action::Start, id).await?;
+    let repo = caller.repo_to(&store, Action::Start, id).await?;
     let request = StartRequest { git_ref: new.git_ref, commit: new.commit, inputs: new.inputs, by: caller.actor() };
-    let id = server.scheduler.start_build(id, request).await?;
-    let build = builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    Ok((StatusCode::CREATED, Json(view(&server, build, RepoRef::from(&repo)).await?)))
-}
-
-/// How a build stands after it was asked for something.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct BuildStanding {
-    #[schema(value_type = String, format = "uuid")]
-    id: BuildId,
-    number: u64,
-    #[schema(value_type = String, example = "canceling")]
-    status: Status,
-}
-
-/// The answer to what was asked of a build, or made one.
-pub(crate) async fn standing(server: &Server, id: BuildId) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    let build = builds::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    Ok((StatusCode::ACCEPTED, Json(BuildStanding { id: build.id, number: build.number, status: build.status })))
+    let id = scheduler.start_build(id, request).await?;
+    let build = builds::get(&store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
+    Ok((StatusCode::CREATED, Json(view_build(&store, build, RepoRef::from(&repo)).await?)))
 }
 
 /// Asks a build to stop; one that is over stays as it is
@@ -82,15 +68,16 @@ pub(crate) async fn standing(server: &Server, id: BuildId) -> Result<(StatusCode
     responses((status = 202, body = BuildStanding), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn cancel(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<BuildId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
     caller.require(Action::Cancel, Object::SomeRepo)?;
     let Path(id) = id?;
-    find_to(&server, &caller, Action::Cancel, id).await?;
-    server.scheduler.cancel_build(id, caller.actor()).await?;
-    standing(&server, id).await
+    find_build_to(&store, &caller, Action::Cancel, id).await?;
+    scheduler.cancel_build(id, caller.actor()).await?;
+    build_standing(&store, id).await
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -111,15 +98,16 @@ pub(crate) struct Rerun {
     ),
 )]
 pub(crate) async fn rerun(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     id: Result<Path<BuildId>, ApiError>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
-    let (caller, rerun): (_, Rerun) = request.of(Action::Rerun, Object::SomeRepo, &server).await?;
+    let (caller, rerun): (_, Rerun) = request.parse(Action::Rerun, Object::SomeRepo).await?;
     let Path(id) = id?;
-    find_to(&server, &caller, Action::Rerun, id).await?;
-    let new = server.scheduler.rerun_build(id, rerun.failed_only, &caller.actor()).await?;
-    standing(&server, new).await
+    find_build_to(&store, &caller, Action::Rerun, id).await?;
+    let new = scheduler.rerun_build(id, rerun.failed_only, &caller.actor()).await?;
+    build_standing(&store, new).await
 }
 
 /// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone
@@ -132,20 +120,13 @@ pub(crate) async fn rerun(
     ),
 )]
 pub(crate) async fn approve(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<BuildId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
     caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
-    approve_all(&server, &caller, id).await?;
-    standing(&server, id).await
-}
-
-/// Approves what waits in a build, for the API and the page.
-pub(crate) async fn approve_all(server: &Server, caller: &Caller, id: BuildId) -> Result<(), ApiError> {
-    find_to(server, caller, Action::Approve, id).await?;
-    server.scheduler.approve_build(id, caller.actor()).await?;
-    tracing::info!(build = %id, by = caller.name(), "a build was approved");
-    Ok(())
+    approve_build(&store, &scheduler, &caller, id).await?;
+    build_standing(&store, id).await
 }

@@ -1,25 +1,25 @@
 //! Repositories: registered, shown, changed, removed.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     RepoId, Strangers, Timestamp,
     access::{Action, Object},
-    stranger::NotStrangers,
 };
-use longshore_forge::{Forge, RefName, git::CloneUrl};
-use longshore_store::repos::{self, NewRepo, Repo, RepoPatch};
+use longshore_forge::Forge;
+use longshore_store::{
+    Store,
+    repos::{self, NewRepo, Repo, RepoPatch},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    ApiError,
-    auth::{Caller, of},
-    body::JsonRequest,
-    error::ErrorBody,
+    auth::{Caller, object_of},
+    error::{ApiError, ErrorBody},
+    json_request::JsonRequest,
     params::{Path, Query, before, limit},
-    server::Server,
+    public_url::PublicUrl,
+    repo_changes::{apply_patch, check_branch, check_clone_url, parse_strangers, without_credentials},
     views::Page,
 };
 
@@ -50,13 +50,13 @@ pub(crate) struct RepoView {
 }
 
 impl RepoView {
-    fn new(server: &Server, repo: Repo) -> Self {
+    fn new(public_url: &PublicUrl, repo: Repo) -> Self {
         Self {
-            hook_url: format!("{}/hooks/{}", server.config.public_url, repo.id),
+            hook_url: format!("{}/hooks/{}", public_url, repo.id),
             id: repo.id,
             name: repo.name,
             forge: repo.forge,
-            clone_url: shown(&repo.clone_url),
+            clone_url: without_credentials(&repo.clone_url),
             hook_secret: None,
             public: repo.public,
             default_branch: repo.default_branch,
@@ -66,9 +66,9 @@ impl RepoView {
         }
     }
 
-    fn with_secret(server: &Server, repo: Repo) -> Result<Self, ApiError> {
+    fn with_secret(public_url: &PublicUrl, repo: Repo) -> Result<Self, ApiError> {
         let secret = repo.hook_secret.expose()?.to_owned();
-        Ok(Self { hook_secret: Some(secret), ..Self::new(server, repo) })
+        Ok(Self { hook_secret: Some(secret), ..Self::new(public_url, repo) })
     }
 }
 
@@ -90,18 +90,19 @@ pub(crate) struct ListQuery {
     responses((status = 200, body = Page<RepoView>)),
 )]
 pub(crate) async fn list(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<RepoView>>, ApiError> {
     let (before, limit) = (before(query.before.as_deref())?, limit(query.limit)?);
     if let Some(name) = &query.name {
-        let repo = repos::by_name(&server.store, name).await?;
-        let repo = repo.filter(|repo| caller.may(Action::See, of(repo)));
-        return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&server, repo)))));
+        let repo = repos::by_name(&store, name).await?;
+        let repo = repo.filter(|repo| caller.may(Action::See, object_of(repo)));
+        return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&public_url, repo)))));
     }
-    let page = repos::list(&server.store, &caller.visible(), before, limit).await?;
-    Ok(Json(Page::of(page, |repo| RepoView::new(&server, repo))))
+    let page = repos::list(&store, &caller.visible(), before, limit).await?;
+    Ok(Json(Page::of(page, |repo| RepoView::new(&public_url, repo))))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -129,10 +130,11 @@ pub(crate) struct CreateRepo {
     ),
 )]
 pub(crate) async fn create(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<RepoView>), ApiError> {
-    let (caller, new): (_, CreateRepo) = request.of(Action::AddRepo, Object::Server, &server).await?;
+    let (caller, new): (_, CreateRepo) = request.parse(Action::AddRepo, Object::Server).await?;
     let forge = match &new.forge {
         Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
         None => Forge::Git,
@@ -146,11 +148,11 @@ pub(crate) async fn create(
         public: new.public,
         default_branch: new.default_branch,
     };
-    let mut tx = server.store.write().await?;
+    let mut tx = store.write().await?;
     let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(repo = %repo.id, name = repo.name, by = caller.name(), "a repository was registered");
-    Ok((StatusCode::CREATED, Json(RepoView::with_secret(&server, repo)?)))
+    Ok((StatusCode::CREATED, Json(RepoView::with_secret(&public_url, repo)?)))
 }
 
 /// One repository
@@ -160,12 +162,13 @@ pub(crate) async fn create(
     responses((status = 200, body = RepoView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     caller: Caller,
     Path(id): Path<RepoId>,
 ) -> Result<Json<RepoView>, ApiError> {
-    let repo = caller.repo(&server, id).await?;
-    Ok(Json(RepoView::new(&server, repo)))
+    let repo = caller.repo(&store, id).await?;
+    Ok(Json(RepoView::new(&public_url, repo)))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -190,13 +193,14 @@ pub(crate) struct PatchRepo {
     responses((status = 200, body = RepoView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn patch(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     id: Result<Path<RepoId>, ApiError>,
     request: JsonRequest,
 ) -> Result<Json<RepoView>, ApiError> {
-    let (caller, patch): (_, PatchRepo) = request.of(Action::ChangeRepo, Object::SomeRepo, &server).await?;
+    let (caller, patch): (_, PatchRepo) = request.parse(Action::ChangeRepo, Object::SomeRepo).await?;
     let Path(id) = id?;
-    caller.repo_to(&server, Action::ChangeRepo, id).await?;
+    caller.repo_to(&store, Action::ChangeRepo, id).await?;
     if let Some(url) = &patch.clone_url {
         caller.require(Action::PointRepo, Object::Server)?;
         check_clone_url(url)?;
@@ -207,13 +211,13 @@ pub(crate) async fn patch(
         clone_url: patch.clone_url,
         public: patch.public,
         default_branch,
-        strangers: patch.strangers.as_deref().map(strangers).transpose()?,
+        strangers: patch.strangers.as_deref().map(parse_strangers).transpose()?,
         cancel_older: patch.cancel_older,
         renew_hook_secret: false,
     };
-    let repo = apply(&server, id, &patch).await?;
+    let repo = apply_patch(&store, id, &patch).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was changed");
-    Ok(Json(RepoView::new(&server, repo)))
+    Ok(Json(RepoView::new(&public_url, repo)))
 }
 
 /// Removes a repository with its deliveries, builds and logs
@@ -226,14 +230,14 @@ pub(crate) async fn patch(
     ),
 )]
 pub(crate) async fn delete(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::RemoveRepo, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&server, Action::RemoveRepo, id).await?;
-    let mut tx = server.store.write().await?;
+    caller.repo_to(&store, Action::RemoveRepo, id).await?;
+    let mut tx = store.write().await?;
     repos::delete(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was removed");
@@ -247,43 +251,15 @@ pub(crate) async fn delete(
     responses((status = 200, description = "With its hook secret, this once", body = RepoView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn renew_hook_secret(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(public_url): State<PublicUrl>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<Json<RepoView>, ApiError> {
     caller.require(Action::ChangeRepo, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&server, Action::ChangeRepo, id).await?;
-    let repo = apply(&server, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
+    caller.repo_to(&store, Action::ChangeRepo, id).await?;
+    let repo = apply_patch(&store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
-    Ok(Json(RepoView::with_secret(&server, repo)?))
-}
-
-pub(crate) async fn apply(server: &Server, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
-    let mut tx = server.store.write().await?;
-    let repo = repos::patch(&mut tx, id, patch).await?;
-    tx.commit().await?;
-    Ok(repo)
-}
-
-/// Which pull requests of forks wait, by its word.
-pub(crate) fn strangers(word: &str) -> Result<Strangers, ApiError> {
-    word.parse().map_err(|error: NotStrangers| ApiError::bad_request(error.to_string()))
-}
-
-/// A clone address without its credentials. One that is none (it was stored by a version that took it) is not shown at all.
-pub(crate) fn shown(clone_url: &str) -> String {
-    clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
-}
-
-pub(crate) fn check_clone_url(text: &str) -> Result<(), ApiError> {
-    text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
-}
-
-pub(crate) fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
-    let Some(name) = name else { return Ok(()) };
-    match format!("refs/heads/{name}").parse::<RefName>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::bad_request("`default_branch` is a branch's short name, such as `main`")),
-    }
+    Ok(Json(RepoView::with_secret(&public_url, repo)?))
 }

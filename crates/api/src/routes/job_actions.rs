@@ -1,34 +1,20 @@
 //! Jobs: cancelled, run once more, approved. The scheduler does it; here it is asked.
 
-use std::sync::Arc;
-
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
-    JobId, Status,
+    JobId,
     access::{Action, Object},
 };
-use longshore_store::jobs;
-use serde::Serialize;
-use utoipa::ToSchema;
+use longshore_scheduler::Scheduler;
+use longshore_store::Store;
 
 use crate::{
-    ApiError,
     auth::Caller,
-    build_actions::{BuildStanding, standing},
-    builds::find_job_to,
-    error::ErrorBody,
+    error::{ApiError, ErrorBody},
+    lookup::find_job_to,
     params::Path,
-    server::Server,
+    standings::{BuildStanding, JobStanding, build_standing, job_standing},
 };
-
-/// How a job stands after it was asked for something.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct JobStanding {
-    #[schema(value_type = String, format = "uuid")]
-    id: JobId,
-    #[schema(value_type = String, example = "canceling")]
-    status: Status,
-}
 
 /// Asks a job to stop; one that is over stays as it is
 #[utoipa::path(
@@ -37,15 +23,16 @@ pub(crate) struct JobStanding {
     responses((status = 202, body = JobStanding), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn cancel(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
     caller.require(Action::Cancel, Object::SomeRepo)?;
     let Path(id) = id?;
-    find_job_to(&server, &caller, Action::Cancel, id).await?;
-    server.scheduler.cancel_job(id, caller.actor()).await?;
-    now(&server, id).await
+    find_job_to(&store, &caller, Action::Cancel, id).await?;
+    scheduler.cancel_job(id, caller.actor()).await?;
+    job_standing(&store, id).await
 }
 
 /// Runs a job once more, as a new build that carries over everything else that succeeded
@@ -58,15 +45,16 @@ pub(crate) async fn cancel(
     ),
 )]
 pub(crate) async fn rerun(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<BuildStanding>), ApiError> {
     caller.require(Action::Rerun, Object::SomeRepo)?;
     let Path(id) = id?;
-    find_job_to(&server, &caller, Action::Rerun, id).await?;
-    let new = server.scheduler.rerun_job(id, &caller.actor()).await?;
-    standing(&server, new).await
+    find_job_to(&store, &caller, Action::Rerun, id).await?;
+    let new = scheduler.rerun_job(id, &caller.actor()).await?;
+    build_standing(&store, new).await
 }
 
 /// Lets a job that waits for approval go on
@@ -79,16 +67,17 @@ pub(crate) async fn rerun(
     ),
 )]
 pub(crate) async fn approve(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
     caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
-    find_job_to(&server, &caller, Action::Approve, id).await?;
-    server.scheduler.approve_job(id, caller.actor()).await?;
+    find_job_to(&store, &caller, Action::Approve, id).await?;
+    scheduler.approve_job(id, caller.actor()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was approved");
-    now(&server, id).await
+    job_standing(&store, id).await
 }
 
 /// Ends a job that waits for approval
@@ -101,19 +90,15 @@ pub(crate) async fn approve(
     ),
 )]
 pub(crate) async fn decline(
-    State(server): State<Arc<Server>>,
+    State(store): State<Store>,
+    State(scheduler): State<Scheduler>,
     caller: Caller,
     id: Result<Path<JobId>, ApiError>,
 ) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
     caller.require(Action::Approve, Object::SomeRepo)?;
     let Path(id) = id?;
-    find_job_to(&server, &caller, Action::Approve, id).await?;
-    server.scheduler.decline_job(id, caller.actor()).await?;
+    find_job_to(&store, &caller, Action::Approve, id).await?;
+    scheduler.decline_job(id, caller.actor()).await?;
     tracing::info!(job = %id, by = caller.name(), "a job was declined");
-    now(&server, id).await
-}
-
-async fn now(server: &Server, id: JobId) -> Result<(StatusCode, Json<JobStanding>), ApiError> {
-    let job = jobs::get(&server.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    Ok((StatusCode::ACCEPTED, Json(JobStanding { id, status: job.status })))
+    job_standing(&store, id).await
 }

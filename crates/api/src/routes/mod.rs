@@ -1,19 +1,30 @@
 //! Every route, with its description: a route without one does not compile, and a description without a route neither.
 
-use std::sync::Arc;
+mod badge;
+mod build_actions;
+mod builds;
+mod deliveries;
+mod events;
+mod health;
+mod hooks;
+mod job_actions;
+mod logs;
+mod metrics;
+mod repos;
+mod schedules;
+mod secrets;
+mod sign_in_links;
+mod tokens;
 
 use utoipa::{
-    Modify, OpenApi,
+    Modify, OpenApi as _,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    badge, build_actions, builds, deliveries, events, health, hooks, job_actions, logs, metrics, openapi, repos,
-    schedules, secrets, server::Server, sign_in_links, tokens,
-};
+use crate::{openapi, public_url::BasePath, state::AppState};
 
-#[derive(OpenApi)]
+#[derive(utoipa::OpenApi)]
 #[openapi(
     info(
         title = "Longshore",
@@ -37,7 +48,7 @@ impl Modify for BearerTokens {
 }
 
 /// The routes and what OpenAPI says of them.
-pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
+pub(crate) fn all() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(hooks::receive))
         .routes(routes!(repos::list, repos::create))
@@ -75,4 +86,17 @@ pub(crate) fn all() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::show))
         .routes(routes!(openapi::show))
+}
+
+/// Returns what OpenAPI says of all routes.
+pub(crate) fn description() -> utoipa::openapi::OpenApi {
+    all().into_openapi()
+}
+
+/// Returns the description as JSON, as it is committed under `docs/openapi.json`.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    openapi::to_json(description(), &BasePath::default())
 }

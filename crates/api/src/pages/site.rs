@@ -1,0 +1,19 @@
+//! What every page needs of the server, whatever it shows.
+
+use longshore_store::Store;
+
+use crate::public_url::{BasePath, PublicUrl};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) store: Store,
+    pub(crate) public_url: PublicUrl,
+    pub(crate) version: &'static str,
+}
+
+impl Site {
+    /// Returns what stands before every address of the server as browsers know it.
+    pub(crate) fn base(&self) -> &BasePath {
+        self.public_url.base()
+    }
+}

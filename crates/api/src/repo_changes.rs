@@ -1,0 +1,40 @@
+//! Checks and writes a repository's settings, for the API and the pages.
+
+use longshore_core::{RepoId, Strangers, stranger::NotStrangers};
+use longshore_forge::{RefName, git::CloneUrl};
+use longshore_store::{
+    Store,
+    repos::{self, Repo, RepoPatch},
+};
+
+use crate::error::ApiError;
+
+pub(crate) async fn apply_patch(store: &Store, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
+    let mut tx = store.write().await?;
+    let repo = repos::patch(&mut tx, id, patch).await?;
+    tx.commit().await?;
+    Ok(repo)
+}
+
+/// Parses which pull requests of forks wait for approval: `none`, `first-time` or `all`.
+pub(crate) fn parse_strangers(word: &str) -> Result<Strangers, ApiError> {
+    word.parse().map_err(|error: NotStrangers| ApiError::bad_request(error.to_string()))
+}
+
+/// Returns a clone address without its credentials. Empty for an address that is not valid now, which an earlier version accepted.
+pub(crate) fn without_credentials(clone_url: &str) -> String {
+    clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
+}
+
+pub(crate) fn check_clone_url(text: &str) -> Result<(), ApiError> {
+    text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// Checks a default branch's short name, if one is given.
+pub(crate) fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
+    let Some(name) = name else { return Ok(()) };
+    match format!("refs/heads/{name}").parse::<RefName>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::bad_request("`default_branch` is a branch's short name, such as `main`")),
+    }
+}

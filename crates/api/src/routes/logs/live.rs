@@ -1,0 +1,66 @@
+//! `GET /api/v1/jobs/{job}/log/stream`: a log as it is written, to its end.
+//!
+//! Readers share what comes (`tail`); a slow one is behind, costs a window of the journal, and nothing else. The end is sent after the
+//! last byte, and only with a final status.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use longshore_core::JobId;
+use longshore_files::logs::{LogEvents, StepHead};
+use longshore_store::{jobs, logs};
+
+use crate::{
+    auth::Caller,
+    error::{ApiError, ErrorBody},
+    live::{Live, Reader},
+    logs::{
+        event_show::EventShow,
+        ids::{self, Resumed},
+        tail::{Follower, Tails},
+    },
+    lookup::find_job,
+    params::{Path, Query},
+    places::{Dear, Places},
+    sse::{self, ResumeQuery},
+};
+
+/// A job's log as server-sent events
+///
+/// `event: log` with `data: {"step", "number", "stream", "time", "text"}`, and when the job is over and everything has been
+/// sent `event: end` with `data: {"status"}`. A job that has not begun is waited for. Where it is tried again the answer ends
+/// without that; who comes back is told `event: reset` with `data: {"attempt"}`, and gets the new attempt's log from its beginning.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{job}/log/stream", tag = "logs", security((), ("token" = ["read"])),
+    params(
+        ("job" = String, Path, description = "The job's id"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
+    ),
+)]
+pub(crate) async fn follow(
+    State(live): State<Live>,
+    State(tails): State<Arc<Tails<EventShow>>>,
+    State(places): State<Arc<Places>>,
+    caller: Caller,
+    Path(id): Path<JobId>,
+    Query(query): Query<ResumeQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    find_job(&live.store, &caller, id).await?;
+    let place = places.take(&caller, Dear::Stream)?;
+    let plan = jobs::plan(&live.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
+    let last_id = query.last_id(&headers);
+    let mut reader = logs::follow(&live.store, id, 0).await?;
+    let (_, attempt) = reader.log();
+    let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
+    let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
+    let (events, from) = LogEvents::resume(StepHead::of(&plan), seen).ok_or_else(no_id)?;
+    reader.seek(from);
+    let show = EventShow { attempt, events };
+    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, reader, show);
+    Ok(sse::response(place.held_by(sse::behind(first, follower.events()))))
+}

@@ -1,0 +1,108 @@
+//! What handlers share, in parts. A handler or an extractor names the parts it takes (`State<Store>`, `State<Site>`), so that its signature says
+//! what it can reach. Only the router makes an [`AppState`]; nothing here knows a route.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use longshore_scheduler::Scheduler;
+use longshore_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::Authenticator,
+    body::LargeBodies,
+    config::ApiConfig,
+    live::Live,
+    logs::{event_show::EventShow, line_show::LineShow, tail::Tails},
+    openapi::Describe,
+    pages::site::Site,
+    places::Places,
+    public_url::{BasePath, PublicUrl},
+    request_counts::RequestCounts,
+};
+
+/// All parts. A clone shares them.
+#[derive(Debug, Clone)]
+pub(crate) struct AppState(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    store: Store,
+    scheduler: Scheduler,
+    config: Arc<ApiConfig>,
+    public_url: PublicUrl,
+    base: BasePath,
+    authenticator: Authenticator,
+    shutdown: CancellationToken,
+    live: Live,
+    site: Site,
+    describe: Describe,
+    large_bodies: Arc<LargeBodies>,
+    requests: Arc<RequestCounts>,
+    places: Arc<Places>,
+    event_tails: Arc<Tails<EventShow>>,
+    line_tails: Arc<Tails<LineShow>>,
+}
+
+impl AppState {
+    /// `shutdown` ends the open streams, `describe` makes the API's description.
+    pub(crate) fn new(
+        store: Store,
+        scheduler: Scheduler,
+        config: ApiConfig,
+        shutdown: CancellationToken,
+        describe: Describe,
+    ) -> Self {
+        let public_url = config.public_url.clone();
+        let base = public_url.base().clone();
+        let authenticator = Authenticator::new(store.clone(), config.admin_token_hash, &public_url);
+        let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
+        let site = Site { store: store.clone(), public_url: public_url.clone(), version: config.version };
+        Self(Arc::new(Parts {
+            store,
+            scheduler,
+            config: Arc::new(config),
+            public_url,
+            base,
+            authenticator,
+            shutdown,
+            live,
+            site,
+            describe,
+            large_bodies: Arc::new(LargeBodies::new()),
+            requests: Arc::default(),
+            places: Arc::default(),
+            event_tails: Arc::default(),
+            line_tails: Arc::default(),
+        }))
+    }
+}
+
+/// Makes each part a state of its own, found by its type.
+macro_rules! parts {
+    ($($field:ident: $part:ty,)*) => {$(
+        impl FromRef<AppState> for $part {
+            fn from_ref(state: &AppState) -> Self {
+                state.0.$field.clone()
+            }
+        }
+    )*};
+}
+
+parts! {
+    store: Store,
+    scheduler: Scheduler,
+    config: Arc<ApiConfig>,
+    public_url: PublicUrl,
+    base: BasePath,
+    authenticator: Authenticator,
+    shutdown: CancellationToken,
+    live: Live,
+    site: Site,
+    describe: Describe,
+    large_bodies: Arc<LargeBodies>,
+    requests: Arc<RequestCounts>,
+    places: Arc<Places>,
+    event_tails: Arc<Tails<EventShow>>,
+    line_tails: Arc<Tails<LineShow>>,
+}
