@@ -1,4 +1,4 @@
-//! Who started, canceled, reran, approved and declined: how it is shown.
+//! Who started, canceled, reran, approved or declined something, as the API and the pages show it.
 
 use longshore_core::{
     BuildId, EventName, JobId, Timestamp, TokenId,
@@ -32,7 +32,7 @@ impl ByView {
         Self { name, at, via, token }
     }
 
-    /// Their name, or what it was where it has none.
+    /// Returns the actor's name, or says what acted if it has no name.
     pub(crate) fn who(&self) -> &str {
         match self.via {
             Via::Token | Via::Session if self.name.is_empty() => "somebody",
@@ -53,13 +53,13 @@ pub(crate) struct RerunView {
     pub(crate) by: ByView,
 }
 
-/// Who started the build. Of an event's the event says it.
+/// Returns who started the build. If no act was recorded, the build's event says it.
 pub(crate) fn started(build: &Build, acts: &[Done]) -> ByView {
     let done = acts.iter().find(|done| done.build == build.id && done.act == Act::Started);
     let by = done.map(|done| done.by.clone()).unwrap_or_else(|| {
         let sender = build.event.sender.clone();
         let (name, via) = match build.event.name {
-            // Whoever reran it then was not written down.
+            // Reruns were not always recorded with their actor.
             _ if build.rerun_of.is_some() => (String::new(), Via::Token),
             EventName::Push | EventName::Tag | EventName::PullRequest => (sender, Via::Event),
             EventName::Schedule => (String::new(), Via::Schedule),
@@ -70,7 +70,7 @@ pub(crate) fn started(build: &Build, acts: &[Done]) -> ByView {
     ByView::new(by, build.created_at)
 }
 
-/// Who canceled the build as a whole.
+/// Returns who canceled the whole build.
 pub(crate) fn canceled(build: BuildId, acts: &[Done]) -> Option<ByView> {
     let done = acts.iter().find(|done| done.build == build && done.job.is_none() && done.act == Act::Canceled)?;
     Some(ByView::new(done.by.clone(), done.at))
@@ -85,7 +85,7 @@ pub(crate) fn reruns(build: BuildId, acts: &[Done]) -> Vec<RerunView> {
     reruns.filter_map(view).collect()
 }
 
-/// Who did that with one job alone.
+/// Returns who did that to this job alone.
 pub(crate) fn of_job(job: JobId, act: Act, acts: &[Done]) -> Option<ByView> {
     let done = acts.iter().find(|done| done.job == Some(job) && done.act == act)?;
     Some(ByView::new(done.by.clone(), done.at))

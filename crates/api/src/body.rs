@@ -1,4 +1,4 @@
-//! Request bodies: read up to a limit, within a time, and understood strictly.
+//! Reads request bodies: up to a limit, within a time, and only a few large ones at once.
 
 use std::{ptr, time::Duration};
 
@@ -11,36 +11,38 @@ use tokio::{
 
 use crate::error::ApiError;
 
-/// What a body may take before it has to wait for its turn among those that are longer, and what before it has to among the largest.
+/// A body longer than `LONG` waits for one of `LONG_AT_ONCE` turns, one longer than `LARGE` for one of `LARGE_AT_ONCE`.
 const LONG: usize = 64 << 10;
 const LARGE: usize = 1 << 20;
-/// Such bodies in memory at once.
+/// How many of these bodies are in memory at once.
 const LONG_AT_ONCE: usize = 64;
 const LARGE_AT_ONCE: usize = 4;
-/// How much of a refused body is thrown away, so that a sender that reads only after it has sent still sees the answer.
+/// How much of a refused body is read and thrown away. A sender that reads only after it has sent everything then still
+/// sees the answer.
 const DISCARD_LIMIT: usize = 64 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How fast a body has to come: a slow sender must not hold memory for ever, nor a turn that others wait for.
+/// How fast a body must arrive. A slow sender must not hold memory for ever, nor a turn that others wait for.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// All of it is here by then.
+    /// The time by which the whole body has arrived.
     whole: Duration,
-    /// From when on whoever has a turn has to have sent so much on average since they got it.
+    /// After this time, a body that holds a turn must have arrived at `bytes_per_second` on average since it got the
+    /// turn.
     grace: Duration,
     bytes_per_second: u64,
 }
 
 const PACE: Pace = Pace { whole: Duration::from_secs(60), grace: Duration::from_secs(3), bytes_per_second: 256 << 10 };
 
-/// Who may hold a body in memory that is more than a few lines.
+/// Limits how many long and large bodies are in memory at once.
 #[derive(Debug)]
 pub(crate) struct LargeBodies {
     long: Semaphore,
     large: Semaphore,
 }
 
-/// A place among those, and how much had come when it was got.
+/// One of these turns, and how many bytes had arrived when it was got.
 #[derive(Debug)]
 struct Turn<'a> {
     of: &'a Semaphore,
@@ -54,21 +56,21 @@ impl LargeBodies {
         Self { long: Semaphore::new(LONG_AT_ONCE), large: Semaphore::new(LARGE_AT_ONCE) }
     }
 
-    /// What a body of this length waits for.
+    /// Returns the turns that a body of this length waits for, `None` if it needs none.
     fn queue(&self, length: usize) -> Option<&Semaphore> {
         if length > LARGE { Some(&self.large) } else { (length > LONG).then_some(&self.long) }
     }
 }
 
 impl Turn<'_> {
-    /// When more has to have come than this.
+    /// Returns the time at which more than `length` bytes must have arrived.
     fn ends(&self, length: usize, pace: Pace) -> Instant {
         let came = (length - self.had) as u64;
         self.since + pace.grace + Duration::from_millis(came * 1000 / pace.bytes_per_second)
     }
 }
 
-/// The whole body, if it is no longer than `limit`. One that says it is longer is not read at all.
+/// Returns the whole body if it is no longer than `limit`. A body that announces more is not read at all.
 pub(crate) async fn read(body: Body, limit: usize, large: &LargeBodies) -> Result<Bytes, ApiError> {
     read_at(PACE, body, limit, large).await
 }
@@ -115,7 +117,8 @@ async fn read_at(pace: Pace, mut body: Body, limit: usize, large: &LargeBodies) 
     }
 }
 
-/// Throws a refused body away, in the background and within limits, instead of resetting the connection under its sender.
+/// Reads and throws away a refused body, in the background and within limits, so that the connection is not reset under
+/// its sender.
 pub(crate) fn discard(mut body: Body) {
     if body.is_end_stream() {
         return;
@@ -147,7 +150,7 @@ mod tests {
     const IMPATIENT: Pace = Pace { grace: Duration::from_millis(10), ..PACE };
     const LIMIT: usize = 25 << 20;
 
-    /// So many bytes at once, and then nothing any more: neither bytes nor an end.
+    /// Sends this many bytes at once, then neither more bytes nor an end.
     fn stalled(length: usize) -> Body {
         Body::from_stream(stream::iter([Ok::<_, Infallible>(vec![0; length])]).chain(stream::pending()))
     }
@@ -157,7 +160,7 @@ mod tests {
         for (at_once, border) in [(LARGE_AT_ONCE, LARGE), (LONG_AT_ONCE, LONG)] {
             let large = LargeBodies::new();
             let stalled = (0..at_once).map(|_| read_at(IMPATIENT, stalled(border + 4096), LIMIT, &large));
-            // A forge waits no longer.
+            // Forges give up after 10 seconds.
             let forges = Pace { whole: Duration::from_secs(10), ..IMPATIENT };
             let signed = read_at(forges, Body::from(vec![0; border * 2]), LIMIT, &large);
             let (stalled, signed) = join(join_all(stalled), signed).await;

@@ -1,7 +1,7 @@
-//! The one error that a handler answers with: `{"error": {"code", "message", "details"}}`.
+//! The error of every handler, answered as `{"error": {"code", "message", "details"}}`.
 //!
-//! What is the caller's fault says what to do. What is ours says only that it happened: the cause is logged here, once,
-//! and never sent.
+//! An error of the caller says what to do. An error of the server says only that it happened: its cause is logged here,
+//! once, and never sent.
 
 use std::fmt;
 
@@ -18,14 +18,14 @@ use utoipa::ToSchema;
 
 use crate::public_url::BasePath;
 
-/// An answer that is no success.
+/// An answer that is not a success.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{status} {code}: {message}")]
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// Where a program finds what there is, for whoever has asked for what there is not.
+    /// The address of the API's description, for a program that asked for an address or a method that does not exist.
     see: Option<String>,
     details: Option<Value>,
 }
@@ -55,7 +55,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
     }
 
-    /// No token, or one that is none of ours.
+    /// No token, or a token that is not valid.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
     }
@@ -64,12 +64,12 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
-    /// `what` is a noun: also for what is there and must not be seen.
+    /// Nothing of this kind exists, or the caller may not see it. `what` is a noun.
     pub(crate) fn no_such(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", format!("no such {what}"))
     }
 
-    /// The same "not found", in the words of what was asked for.
+    /// Names another noun if this error is "not found".
     pub(crate) fn about(self, what: &str) -> Self {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
@@ -117,7 +117,7 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", message)
     }
 
-    /// The request is for a host that this server is not called.
+    /// The request names a host that is not one of this server's names.
     pub(crate) fn misdirected(message: impl Into<String>) -> Self {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "wrong-host", message)
     }
@@ -136,7 +136,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// A fault of ours. Logs the cause; the answer does not have it.
+    /// A fault of the server. Logs the cause and leaves it out of the answer.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed through a fault of ours");
         let message = "something went wrong in the server; its log says what";
@@ -146,7 +146,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        // For whoever shows it as a page.
+        // The layer that shows errors as pages reads it from the extensions.
         let itself = self.clone();
         let Self { status, code, message, see, details } = self;
         let message = match see {
@@ -209,7 +209,8 @@ impl From<RequestError> for ApiError {
                 details: (!diagnostics.is_empty()).then(|| serde_json::json!({ "diagnostics": diagnostics })),
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
             },
-            // The scheduler wrote it for people: it names the host's answer, not our inside.
+            // The scheduler writes this message for people: it names the host's answer and nothing of the server's
+            // inside.
             RequestError::GitHost(message) => Self::new(StatusCode::BAD_GATEWAY, "git-host", message),
             RequestError::ShuttingDown => Self::unavailable("the server is shutting down; try again in a moment"),
             RequestError::Store(error) => error.into(),

@@ -1,11 +1,12 @@
-//! Which names this server answers to.
+//! Checks that a request is for one of this server's names.
 //!
-//! A page of another site may have its own name point at this server's address, and so read with its visitor's browser what only that
-//! browser reaches (DNS rebinding). So a request has to be for a name that is ours: that of the configured address, one that is
-//! configured beside it, or one that nobody outside can have point here: an IP address, `localhost`, a name without a dot.
+//! A page of another site may point its own name at this server's address, and then read with its visitor's browser
+//! what only that browser reaches (DNS rebinding). So a request must name one of ours: the host of the public address,
+//! a further configured name, or a name that nobody outside can point here: an IP address, `localhost`, a name without
+//! a dot.
 //!
-//! What tells nobody anything without a signature or a token is answered by any name: forges and probes may know the server by
-//! another one than people do.
+//! Addresses that reveal nothing without a signature or a token answer to any name: forges and probes may know the
+//! server by another name than people do.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,7 +19,7 @@ use axum::{
 
 use crate::{config::ApiConfig, error::ApiError};
 
-/// The middleware: refuses what is asked of another host.
+/// The middleware: refuses a request for another host.
 pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request, next: Next) -> Response {
     if let Some(name) = wrong_name(&config, &request) {
         return ApiError::misdirected(format!(
@@ -31,7 +32,7 @@ pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request
     next.run(request).await
 }
 
-/// A name that it is asked by and does not have.
+/// Returns the name that the request asks for if it is not one of this server's.
 fn wrong_name(config: &ApiConfig, request: &Request) -> Option<String> {
     let path = request.uri().path();
     if matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/hooks/") {
@@ -50,7 +51,7 @@ fn answers_to(config: &ApiConfig, name: &str) -> bool {
         || config.more_hosts.iter().any(|host| name_of(host) == name)
 }
 
-/// Without a port, in small letters.
+/// Returns a host without its port, in lower case.
 fn name_of(host: &str) -> String {
     let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((address, _)) => address,

@@ -1,4 +1,5 @@
-//! A request of the API with a JSON body. The body is read only after the caller is known to have the right: a caller without it takes no memory.
+//! A request of the API with a JSON body. The body is read only once the caller is known to have the right: a caller
+//! without it takes up no memory.
 
 use std::sync::Arc;
 
@@ -49,8 +50,8 @@ where
 }
 
 impl JsonRequest {
-    /// Reads and parses the body if the caller may do that. Unknown fields are refused by name (every type says `deny_unknown_fields`); an
-    /// empty body reads as `{}`.
+    /// Reads and parses the body if the caller may do that. Unknown fields are refused by name (every type says
+    /// `deny_unknown_fields`); an empty body reads as `{}`.
     pub(crate) async fn parse<T: DeserializeOwned>(
         self,
         action: Action,

@@ -1,5 +1,5 @@
-//! What happens around every request: panics are caught, answers counted, security headers set, and
-//! addresses that answers lead to made those that browsers know.
+//! The layer around every request. It catches panics, counts answers, sets security headers, and puts the base path
+//! before addresses that redirects lead to.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 
 use crate::{error::ApiError, public_url::BasePath, request_counts::RequestCounts};
 
-/// Nothing that is served loads or runs anything; pages that have a style say so themselves.
+/// The default: nothing served loads or runs anything. Pages set a policy of their own.
 const NO_CONTENT_AT_ALL: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -29,7 +29,7 @@ pub(crate) async fn around(
     request: Request,
     next: Next,
 ) -> Response {
-    // A handler shares with others only the store, which a panic leaves whole: an open transaction is undone.
+    // Handlers share only the store, and a panic leaves it whole: an open transaction is rolled back.
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => ApiError::internal(format_args!("a handler panicked: {}", words(&*panic))).into_response(),
@@ -43,7 +43,7 @@ pub(crate) async fn around(
         base.put_before(location);
     }
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(NO_CONTENT_AT_ALL);
-    // What is shown depends on who asks, and changes.
+    // Answers depend on the caller, and change.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -1,7 +1,11 @@
 //! HTTP: webhooks, the JSON API, live streams, OpenAPI, and the pages.
 //!
-//! The binary calls [`serve`]. Handlers read the store and ask the scheduler; a hook is one row in the inbox and nothing
-//! else. Nothing here plans or runs anything, writes a build's or a job's status, or holds SQL. One file a noun.
+//! The binary calls [`serve`]. Handlers read the store and ask the scheduler; a webhook becomes one row in the inbox.
+//! Nothing here plans or runs anything, writes the status of a build or a job, or holds SQL.
+//!
+//! `routes` holds the API, one file per noun; `pages` holds the pages. Neither imports the other: what both need stands
+//! in files beside them. `router` alone knows all of them. No file imports the whole state: handlers name the parts
+//! that they take (`state`).
 
 mod acts;
 mod approvals;
@@ -33,7 +37,7 @@ mod state;
 mod token_expiry;
 mod views;
 
-/// The addresses of the pages, each with its methods in small letters; those of the API stand in [`openapi_json`].
+/// The addresses of the pages, each with its methods in lower case. [`openapi_json`] has those of the API.
 pub const PAGES: &[(&str, &[&str])] = pages::ROUTES;
 
 pub use config::{ApiConfig, EngineProbe};

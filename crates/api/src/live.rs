@@ -1,4 +1,5 @@
-//! Answers that have no end of their own: what they need of the server, and the reader, whose rights are checked again and again.
+//! Answers that have no end of their own: what they need of the server, and their reader, whose rights are checked
+//! again and again.
 
 use axum::http::{HeaderMap, header};
 use longshore_store::Store;
@@ -19,8 +20,8 @@ pub(crate) struct Live {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Whoever reads a live answer. With every sign of life their credentials are checked again: when the token or the session ends, so does the
-/// answer.
+/// Whoever reads a live answer. With every sign of life their credentials are checked again: when the token or the
+/// session ends, so does the answer.
 #[derive(Debug)]
 pub(crate) struct Reader {
     caller: Caller,

@@ -1,4 +1,4 @@
-//! What stands in an address: ids, and the query, understood strictly.
+//! Extracts ids and the query from an address, and refuses what it does not know.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::error::ApiError;
 
-/// Items on a page where the query does not say.
+/// Items on a page if the query does not say.
 const DEFAULT_LIMIT: u32 = 50;
 /// Items on a page at most.
 const MAX_LIMIT: u32 = 200;
 
-/// The one parameter of a path. What cannot be one names nothing.
+/// The only parameter of a path. A value that does not parse answers 404.
 #[derive(Debug)]
 pub(crate) struct Path<T>(pub(crate) T);
 
@@ -34,7 +34,7 @@ where
     }
 }
 
-/// The two parameters of a path. What cannot be one names nothing.
+/// Both parameters of a path. A value that does not parse answers 404.
 #[derive(Debug)]
 pub(crate) struct PathPair<A, B>(pub(crate) A, pub(crate) B);
 
@@ -72,7 +72,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// `before` of a keyset page: what the page before gave as `next`.
+/// Parses `before` of a keyset page: the `next` of the page before it.
 pub(crate) fn before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     let parse = |text: &str| {
         let place: Option<i64> = text.parse().ok().filter(|place| *place >= 0);
@@ -81,7 +81,7 @@ pub(crate) fn before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     text.map(parse).transpose()
 }
 
-/// Items on a page: what is asked, at most [`MAX_LIMIT`].
+/// Returns how many items a page has: what the query asks for, at most [`MAX_LIMIT`].
 pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
     match asked {
         Some(0) => Err(ApiError::bad_request("`limit` is at least 1")),
@@ -90,7 +90,7 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
     }
 }
 
-/// A field that may be missing, and whose value is a word to be parsed.
+/// Deserializes an optional field by parsing its text.
 pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

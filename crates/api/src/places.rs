@@ -1,5 +1,5 @@
-//! How much of what is dear to answer is answered at once to those who have not signed in: searches of logs, ranges of them, live
-//! streams. Whoever has signed in never waits for them, and is not counted.
+//! Limits how many costly requests are answered at once for callers who have not signed in: searches of logs, ranges of
+//! logs, live streams. Callers who have signed in never wait for a place and are not counted.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{auth::Caller, error::ApiError};
 
-/// Searches of logs at once, which read them whole.
+/// Searches at once. Each reads a whole log.
 const SEARCHES: usize = 4;
-/// Answers with a range or an offset of a log at once, which read what comes before it.
+/// Answers with a range or an offset of a log at once. Each also reads what comes before it.
 const RANGES: usize = 8;
-/// Live streams at once, each of which holds a connection.
+/// Live streams at once. Each holds a connection.
 const STREAMS: usize = 256;
 
-/// The places of all who have not signed in.
+/// The places shared by all callers who have not signed in.
 #[derive(Debug)]
 pub(crate) struct Places {
     searches: Arc<Semaphore>,
@@ -23,14 +23,14 @@ pub(crate) struct Places {
     streams: Arc<Semaphore>,
 }
 
-/// Held while it is answered. Of whoever has signed in it is nothing.
+/// Held while the request is answered. Empty for a caller who has signed in.
 #[derive(Debug)]
 pub(crate) struct Place(
     #[expect(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>,
 );
 
 impl Place {
-    /// Keeps it until the answer has been sent, or whoever reads it is gone.
+    /// Holds the place until the stream has been sent, or its reader is gone.
     pub(crate) fn held_by<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         stream.inspect(move |_| {
             let _held = &self;
@@ -53,7 +53,7 @@ impl Default for Places {
 }
 
 impl Places {
-    /// A place for this caller. Refused at once where all of them are taken.
+    /// Takes a place for this caller. Fails at once if all places are taken.
     pub(crate) fn take(&self, caller: &Caller, dear: Dear) -> Result<Place, ApiError> {
         if !caller.is_anonymous() {
             return Ok(Place(None));

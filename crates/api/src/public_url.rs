@@ -1,7 +1,8 @@
-//! The address that people and forges reach the server by, and the path that it may have: the one place that knows of it.
+//! The public address of the server, which people and forges reach it by, and the path that it may have. The only file
+//! that knows this path.
 //!
-//! Everything else names addresses as the router does, from `/` on. What leaves the server has the base path put before it: in
-//! templates by `{{ head.base }}`, in redirects by `layers`, in what scripts ask for by `data-base`.
+//! All other code names addresses as the router does, from `/` on. The base path is put before them when they leave the
+//! server: in templates by `{{ head.base }}`, in redirects by `layers`, in requests of scripts by `data-base`.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -13,8 +14,8 @@ use axum::{
 /// An example for error messages.
 const EXAMPLE: &str = "such as https://ci.example.org or https://example.org/ci";
 
-/// The first parts of the server's own addresses. A base path cannot begin with one of them: an address could then be read in two ways. A test
-/// of the router holds this list against its routes.
+/// The first parts of the server's own addresses. A base path cannot begin with one of them: an address could then be
+/// read in two ways. A test of the router compares this list with its routes.
 pub(crate) const OWN_NAMES: [&str; 18] = [
     "access",
     "api",
@@ -54,7 +55,7 @@ impl PublicUrl {
         self.url.starts_with("https://")
     }
 
-    /// The host, and the port where one is given.
+    /// Returns the host, and the port if one is given.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -92,7 +93,7 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// The path of the public address, without a slash at its end: `/ci`, or nothing.
+/// The path of the public address, without a slash at its end: `/ci`, or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BasePath(Arc<str>);
 
@@ -101,22 +102,22 @@ impl BasePath {
         self.0.is_empty()
     }
 
-    /// The path that a cookie is sent to.
+    /// Returns the path that cookies are sent to.
     pub(crate) fn cookie_path(&self) -> &str {
         if self.is_empty() { "/" } else { &self.0 }
     }
 
-    /// The router's address of one that begins with this path; nothing of any other.
+    /// Returns the router's address for an address that begins with this path, `None` for any other.
     pub(crate) fn strip(&self, address: &str) -> Option<String> {
         match address.strip_prefix(&*self.0)? {
             rest if rest.starts_with('/') => Some(rest.to_owned()),
             rest if rest.is_empty() || rest.starts_with('?') => Some(format!("/{rest}")),
-            // Another name that begins with the same letters.
+            // Another name that starts with the same letters.
             _ => None,
         }
     }
 
-    /// The request as the router takes it. One from a proxy that takes the path off itself is so already.
+    /// Takes the path off the request's address. Leaves a request unchanged if a proxy has already taken it off.
     pub(crate) fn take_off(&self, mut request: Request) -> Request {
         let stripped = request.uri().path_and_query().filter(|_| !self.is_empty());
         if let Some(stripped) = stripped.and_then(|address| self.strip(address.as_str())?.parse().ok()) {
@@ -129,7 +130,7 @@ impl BasePath {
         request
     }
 
-    /// Makes the router's address that an answer leads to the one that browsers know.
+    /// Puts the path before the address that a redirect leads to.
     pub(crate) fn put_before(&self, location: &mut HeaderValue) {
         if location.as_bytes().starts_with(b"/")
             && let Ok(whole) = HeaderValue::from_bytes(&[self.0.as_bytes(), location.as_bytes()].concat())

@@ -21,7 +21,8 @@ pub(crate) fn parse_strangers(word: &str) -> Result<Strangers, ApiError> {
     word.parse().map_err(|error: NotStrangers| ApiError::bad_request(error.to_string()))
 }
 
-/// Returns a clone address without its credentials. Empty for an address that is not valid now, which an earlier version accepted.
+/// Returns a clone address without its credentials. Empty if the address is not valid: earlier versions stored some
+/// that are not.
 pub(crate) fn without_credentials(clone_url: &str) -> String {
     clone_url.parse::<CloneUrl>().map_or_else(|_| String::new(), |url| url.address().to_owned())
 }

@@ -17,29 +17,30 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::router::{Api, router_until};
 
-/// How long running answers may take once the end was asked for.
+/// How long unfinished answers may take after shutdown begins.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
-/// How long a request's head may take, and how long a connection may wait for one: those whose clients are gone hold nothing for
-/// ever. Longer than proxies keep theirs, so that no request of a proxy's meets the end of its connection.
+/// How long a request's head may take, and how long a connection may wait for one: a connection whose client is gone
+/// must not stay open for ever. Longer than proxies keep idle connections, so that no request of a proxy meets the end
+/// of its connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(120);
 
-/// Serves until `shutdown`: then open streams end, and running answers get half a second.
+/// Serves until `shutdown`. Then open streams end, and unfinished answers get half a second.
 pub async fn serve(mut listener: TcpListener, api: Api, shutdown: CancellationToken) {
     let router = router_until(api, shutdown.clone());
     let connections = TaskTracker::new();
     while let Some((stream, _)) = shutdown.run_until_cancelled(Listener::accept(&mut listener)).await {
-        // A live line is small and must not wait for the one before to be acknowledged.
+        // A live line is small and must not wait until the previous one is acknowledged (Nagle's algorithm).
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays without TCP_NODELAY");
         }
         connections.spawn(answer(stream, router.clone(), HEAD_LIMIT, shutdown.clone()));
     }
     connections.close();
-    // A slow reader of a long log does not keep the process; it resumes at the next start.
+    // A slow reader of a long log must not keep the process alive; it resumes after the next start.
     let _ = timeout(SHUTDOWN_GRACE, connections.wait()).await;
 }
 
-/// Answers the requests of one connection.
+/// Answers all requests of one connection.
 async fn answer<S>(stream: S, router: Router, head_limit: Duration, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -68,7 +69,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(20);
 
-    /// What a client is sent, until the end of its connection.
+    /// Returns everything that a client receives until its connection ends.
     async fn answer_to(sent: &str, router: Router) -> String {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let answering = tokio::spawn(answer(server, router, LIMIT, CancellationToken::new()));

@@ -1,4 +1,4 @@
-//! The shapes of answers: what of the store's rows is shown, under which names.
+//! The JSON shapes of answers: which parts of the store's rows are shown, and under which names.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl<T> Page<T> {
         Self { items: page.items.into_iter().map(view).collect(), next: page.next.map(|place| place.to_string()) }
     }
 
-    /// A list of at most one.
+    /// A page with at most one item.
     pub(crate) fn single(item: Option<T>) -> Self {
         Self { items: item.into_iter().collect(), next: None }
     }
@@ -242,7 +242,7 @@ pub(crate) struct JobView {
 }
 
 impl JobView {
-    /// What one that runs does while no step does.
+    /// Returns what a running job does while none of its steps runs, empty if a step has started.
     pub(crate) fn preparing(&self) -> &'static str {
         let begun = self.steps.iter().any(|step| step.started_at.is_some());
         match (self.started_at, self.starting_at, self.pulling_at) {
@@ -255,7 +255,7 @@ impl JobView {
 }
 
 impl JobView {
-    /// `acts` may be those of its whole build.
+    /// `acts` may be those of the whole build.
     pub(crate) fn new(job: Job, acts: &[Done]) -> Self {
         Self {
             approved_by: acts::of_job(job.id, Act::Approved, acts),
@@ -352,7 +352,7 @@ impl From<Step> for StepView {
     }
 }
 
-/// Pairs as a JSON object, in their order.
+/// Serializes pairs as a JSON object, in their order.
 fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
 }

@@ -10,7 +10,7 @@ use crate::{error::ApiError, sse};
 /// Joins records of one step and stream up to this many bytes of text; a longer record is an event of its own.
 const EVENT_LEN: usize = 64 << 10;
 
-/// Records as events.
+/// Shows records as events.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EventShow {
     pub(crate) attempt: u32,
@@ -23,7 +23,7 @@ struct End {
 }
 
 impl Show for EventShow {
-    /// The batch as events, neighbours of one step and stream together.
+    /// Returns the batch as events, with neighbouring records of one step and stream joined.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError> {
         let mut out = String::new();
         let mut open: Option<Open> = None;
@@ -55,7 +55,7 @@ impl Show for EventShow {
     }
 }
 
-/// An event that may still grow.
+/// An event that the next record may still extend.
 struct Open {
     step: Option<String>,
     number: Option<u32>,

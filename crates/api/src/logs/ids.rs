@@ -1,10 +1,11 @@
-//! Ids of the events of a log's streams: a place in the log, and of which attempt of the job, where that is not the first.
+//! Ids of the events of a log's streams. An id is a place in the log; from the second attempt of a job on, the
+//! attempt's number comes before it.
 
 use serde::Serialize;
 
 use crate::{error::ApiError, sse};
 
-/// The id of a place in an attempt's log: `4096`, or `2:4096`.
+/// Returns the id of a place in an attempt's log: `4096`, or `2:4096`.
 pub(crate) fn id(attempt: u32, place: &str) -> String {
     if attempt <= 1 { place.to_owned() } else { format!("{attempt}:{place}") }
 }
@@ -14,16 +15,16 @@ struct Reset {
     attempt: u32,
 }
 
-/// Where a reader goes on.
+/// Where a reader resumes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Resumed<'a> {
     /// `0` is the beginning.
     pub(crate) place: &'a str,
-    /// What it is told first: that what it saw was the log of another attempt.
+    /// An event to send first: it tells the reader that it saw the log of another attempt.
     pub(crate) first: String,
 }
 
-/// Goes on in an attempt's log behind the last event's id. Nothing where it is none.
+/// Resumes behind the last event's id in an attempt's log. `None` if the id is not valid.
 pub(crate) fn resume(last_id: Option<&str>, attempt: u32) -> Result<Option<Resumed<'_>>, ApiError> {
     let Some(last_id) = last_id else { return Ok(Some(Resumed { place: "0", first: String::new() })) };
     let (of, place) = match last_id.split_once(':') {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{ids, line_view::LineView, tail::Show};
 use crate::{error::ApiError, sse};
 
-/// Lines, in order.
+/// Shows records as lines, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LineShow {
     pub(crate) attempt: u32,

@@ -1,7 +1,9 @@
-//! What those who follow one job's log share: each new piece of it is read and written out once, however many wait for it.
+//! What all followers of one job's log share: each new piece of the log is read and rendered once, however many
+//! followers wait for it.
 //!
-//! What a follower shows of a log depends only on where in the journal it is, so whoever is at the same place takes the same bytes. The newest of
-//! them are kept, bounded; a follower that is behind them reads the file by itself until it has caught up.
+//! What a follower shows depends only on its place in the journal, so all followers at one place take the same bytes.
+//! The newest pieces are kept, up to a limit; a follower that is further behind reads the file by itself until it has
+//! caught up.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,18 +22,18 @@ use crate::{
     sse,
 };
 
-/// Bytes that are kept of one job's newest events.
+/// How many bytes of one job's newest events are kept.
 const KEPT: usize = 256 << 10;
 
-/// How a follower shows a log: a place in it, and what to write of what comes next.
+/// How a follower shows a log: it knows a place in the log, and writes what comes next.
 pub(crate) trait Show: Clone + PartialEq + Send + 'static {
-    /// The batch as events; the place is behind it then.
+    /// Returns the batch as events. Afterwards the place is behind the batch.
     fn write(&mut self, batch: &Batch) -> Result<String, ApiError>;
-    /// What to write when the job is over, everything having been written.
+    /// Returns what to write when the job is over and everything has been written.
     fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError>;
 }
 
-/// The tails of all logs that are followed in one way, each of an attempt of a job.
+/// The tails of all logs that are followed in one way, one for each attempt of a job.
 #[derive(Debug)]
 pub(crate) struct Tails<S>(Mutex<HashMap<Log, Weak<Tail<S>>>>);
 
@@ -62,7 +64,7 @@ struct Tail<S> {
     kept: tokio::sync::Mutex<Kept<S>>,
 }
 
-/// The newest pieces, one behind the other.
+/// The newest pieces, without gaps between them.
 #[derive(Debug)]
 struct Kept<S> {
     pieces: VecDeque<Piece<S>>,
@@ -74,18 +76,19 @@ struct Piece<S> {
     from: u64,
     to: u64,
     text: Bytes,
-    /// The place before it and behind it.
+    /// The place before the piece, and the one behind it.
     before: S,
     after: S,
 }
 
 impl<S: Clone + PartialEq> Kept<S> {
-    /// What comes at a place. Part of it is what a reader said who came back: who said another thing gets nothing of it.
+    /// Returns the piece that begins at this place. The place contains what a returning reader sent: a reader that sent
+    /// something else does not get the piece.
     fn at(&self, offset: u64, place: &S) -> Option<&Piece<S>> {
         self.pieces.iter().rev().find(|piece| piece.from == offset && piece.before == *place)
     }
 
-    /// Where the next piece would begin; 0 before the first.
+    /// Returns where the next piece would begin, 0 before the first.
     fn end(&self) -> u64 {
         self.pieces.back().map_or(0, |piece| piece.to)
     }
@@ -105,7 +108,7 @@ impl<S: Clone + PartialEq> Kept<S> {
     }
 }
 
-/// One who follows.
+/// One follower of a log.
 #[derive(Debug)]
 pub(crate) struct Follower<S> {
     live: Live,
@@ -116,22 +119,22 @@ pub(crate) struct Follower<S> {
     show: S,
 }
 
-/// What comes next.
+/// What a follower sends next.
 pub(crate) enum Next {
     Events(Bytes),
     /// The job is over.
     Last(Bytes),
-    /// The server ends, or cannot read on: the reader comes back.
+    /// The server shuts down, or cannot read on. The answer ends, and the reader reconnects.
     Nothing,
 }
 
 impl<S: Show> Follower<S> {
-    /// Goes on from `reader`'s place, which is `show`'s.
+    /// Follows from the place of `log`, which must be that of `show`.
     pub(crate) fn new(live: Live, who: Reader, tails: &Tails<S>, job: JobId, reader: LogReader, show: S) -> Self {
         Self { tail: tails.of(reader.log()), live, who, job, reader, show }
     }
 
-    /// The answer: events to the job's end.
+    /// Returns the events up to the job's end.
     pub(crate) fn events(self) -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
         futures_util::stream::unfold(Some(self), |follower| async {
             let mut follower = follower?;
@@ -154,21 +157,21 @@ impl<S: Show> Follower<S> {
                 Ok(Some(text)) => return Next::Events(text),
                 Ok(None) if self.reader.is_over() => break,
                 Ok(None) => {}
-                // The answer has begun: there is nowhere to say it but the log, which the error has been to.
+                // The answer has begun, so the error cannot be sent. It has been logged already.
                 Err(_) => return Next::Nothing,
             }
         }
         self.end().await.unwrap_or(Next::Nothing)
     }
 
-    /// A sign of life, where the reader may still see the job.
+    /// Returns a sign of life if the client may still see the job, else the end.
     async fn look(&mut self) -> Next {
         let may = self.who.still_has_rights(&self.live.authenticator).await
             && find_job(&self.live.store, self.who.caller(), self.job).await.is_ok();
         if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Nothing }
     }
 
-    /// The next piece of what is there: another one's, or read for all.
+    /// Returns the next piece that is there: one that another follower has read, or one read now for all.
     async fn take(&mut self) -> Result<Option<Bytes>, ApiError> {
         let mut kept = self.tail.kept.lock().await;
         if let Some(piece) = kept.at(self.reader.offset(), &self.show) {
@@ -177,7 +180,7 @@ impl<S: Show> Follower<S> {
             return Ok(Some(piece.text.clone()));
         }
         let from = self.reader.offset();
-        // Others wait for the newest piece while it is read, and for nothing else.
+        // Other followers wait only while the newest piece is read.
         let kept = (from >= kept.end()).then_some(&mut kept);
         match kept {
             Some(kept) => {
@@ -192,7 +195,7 @@ impl<S: Show> Follower<S> {
 
     async fn end(&mut self) -> Result<Next, ApiError> {
         let Some(job) = jobs::get(&self.live.store, self.job).await? else { return Ok(Next::Nothing) };
-        // Where it is tried again, the reader comes back and is told so.
+        // If the job runs again, the reader reconnects and learns of the new attempt.
         if !job.status.is_final() || job.log_of() != self.reader.log() {
             return Ok(Next::Nothing);
         }
@@ -204,7 +207,7 @@ async fn read<S: Show>(reader: &mut LogReader, show: &mut S) -> Result<Option<(u
     let Some(batch) = reader.now().await.map_err(StoreError::from)? else { return Ok(None) };
     let mut text = show.write(&batch)?;
     if text.is_empty() {
-        // A batch that shows nothing, too, is a sign of life.
+        // A batch without events is a sign of life, too.
         sse::COMMENT.clone_into(&mut text);
     }
     text.shrink_to_fit();

@@ -1,4 +1,4 @@
-//! `/access`: who may get in. One's own sessions; for administrators all of them, and the tokens.
+//! `/access`: who may sign in. Shows the visitor's own sessions; administrators see all sessions and the tokens.
 
 use std::collections::HashMap;
 
@@ -36,17 +36,17 @@ struct AccessPage {
     sessions: Vec<Session>,
     admin: bool,
     tokens: Vec<Token>,
-    /// Of the repositories on their lists.
+    /// The names of the repositories that tokens and sessions are limited to.
     names: HashMap<RepoId, String>,
-    /// A token that was just made: its name and its secret.
+    /// The token that was just made: its name and its secret.
     made: Option<(String, String)>,
     form: NewToken,
-    /// Why none was made.
+    /// Why no token was made.
     refused: Option<String>,
 }
 
 impl AccessPage {
-    /// Scopes, and what they are for.
+    /// Returns each scope with what it is for.
     fn scopes(&self) -> [(&'static str, &'static str); 4] {
         Scope::ALL.map(|scope| {
             let what = match scope {
@@ -59,7 +59,7 @@ impl AccessPage {
         })
     }
 
-    /// The names of the repositories that a token or a session is for.
+    /// Returns the names of the repositories that a token or a session is limited to.
     fn repos(&self, rights: &Rights) -> String {
         let name = |id: &RepoId| self.names.get(id).cloned().unwrap_or_else(|| "one that was removed".to_owned());
         rights.repos().map_or_else(String::new, |repos| repos.iter().map(name).collect::<Vec<_>>().join(", "))
@@ -101,7 +101,7 @@ async fn names_of(site: &Site, ids: &[RepoId]) -> Result<HashMap<RepoId, String>
     Ok(names)
 }
 
-/// A browser as people call it, by what it calls itself: all of them claim to be several.
+/// Returns the name that people know a browser by, from its user agent. Every browser claims to be several.
 fn browser(agent: &str) -> String {
     let first =
         |names: &[(&str, &'static str)]| names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
@@ -127,7 +127,7 @@ fn browser(agent: &str) -> String {
     }
 }
 
-/// One's own are those of the same token.
+/// Whether the visitor may end this session. Their own sessions are those of the same token.
 fn may_end(visitor: &Visitor, session: &Session) -> bool {
     let own = visitor.caller.opener().is_some_and(|opener| opener.token == session.token && session.token.is_some());
     let may = |action, object| visitor.caller.may(action, object);
@@ -155,9 +155,9 @@ pub(crate) async fn end_session(
 pub(crate) struct NewToken {
     name: String,
     scopes: Vec<String>,
-    /// Names of repositories; all of them where it is empty.
+    /// Names of repositories; empty for all of them.
     repos: String,
-    /// Days; for ever where it is empty.
+    /// Days; empty for ever.
     days: String,
 }
 
@@ -181,7 +181,7 @@ impl NewToken {
     }
 }
 
-/// Answers with the page itself: the secret is shown this once.
+/// Answers with the page itself, since the secret is shown only this once.
 pub(crate) async fn create_token(
     State(site): State<Site>,
     Post { visitor, form }: Post<Vec<(String, String)>>,
@@ -216,7 +216,7 @@ async fn token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiError> {
     let now = Timestamp::now();
     let expires_at = match form.days.as_str() {
         "" => None,
-        // What is no number is no number of days that there is.
+        // Anything that is not a number is refused like 0 days.
         days => Some(end_after(days.parse().unwrap_or(0), now)?),
     };
     let new = tokens::NewToken { name: form.name.clone(), rights: Rights::new(scopes, repos), expires_at };

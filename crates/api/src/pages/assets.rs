@@ -1,7 +1,9 @@
-//! Style, scripts and icons: in the binary, under names that hold their content's hash, so that a browser asks for each once.
+//! Serves style, scripts and icons from the binary. Their names contain a hash of their content, so a browser asks for
+//! each once.
 //!
-//! `app.css` and `app.js` are on every page, the three files of `log.js` as one on a job's alone. No framework and no bundler:
-//! what is in `assets/` is what is served. A new file is one more line of [`ASSETS`].
+//! `app.css` and `app.js` are on every page; the three files of `log.js` are joined into one, on a job's page only.
+//! There is no framework and no bundler: the files in `assets/` are served as they are. A new file is one more line of
+//! [`ASSETS`].
 
 use std::{io::Write as _, sync::LazyLock};
 
@@ -33,7 +35,7 @@ impl Asset {
     fn new(name: &str, extension: &str, content_type: &'static str, content: &str) -> Self {
         let hash: String = Sha256::digest(content).iter().take(5).map(|byte| format!("{byte:02x}")).collect();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        // Writing to memory cannot fail; if it did, the plain form is served.
+        // Writing to memory cannot fail; if it did, the plain form would be served.
         let gzipped = encoder.write_all(content.as_bytes()).and_then(|()| encoder.finish()).unwrap_or_default();
         Self {
             address: format!("/assets/{name}.{hash}.{extension}"),
@@ -44,14 +46,14 @@ impl Asset {
     }
 }
 
-/// What pages name.
+/// The files that pages refer to.
 #[derive(Debug)]
 pub(crate) struct Assets {
     pub(crate) style: Asset,
     pub(crate) script: Asset,
-    /// Of a job's page.
+    /// For a job's page.
     pub(crate) log_script: Asset,
-    /// In the order of [`Status::ALL`], and the last without a status.
+    /// In the order of [`Status::ALL`]; the last one has no status.
     icons: Vec<Asset>,
 }
 
@@ -77,7 +79,7 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
 });
 
 impl Assets {
-    /// The icon that carries a status, or the plain one.
+    /// Returns the icon of a status, or the plain one.
     pub(crate) fn icon(&self, status: Option<Status>) -> &str {
         let place = status.and_then(|status| Status::ALL.iter().position(|one| *one == status));
         let icon = place.map_or_else(|| self.icons.last(), |place| self.icons.get(place));
@@ -107,7 +109,8 @@ pub(super) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Resul
     Ok(response)
 }
 
-/// The colours and shapes of the style, for the tab: they have to be seen at 16 pixels.
+/// Draws the icon for the browser's tab, with the colours and shapes of the style: they must be recognizable at 16
+/// pixels.
 fn icon(status: Option<Status>) -> Asset {
     let (name, colour, shape) = match status {
         Some(status @ Status::Success) => (status.as_str(), "#1f883d", "M4.5 8.5l2.5 2.5 4.5-5.5"),

@@ -1,4 +1,4 @@
-//! A repository's last builds as a row of bars: the colour (and the dashes) are the status, the height is the duration.
+//! Draws a repository's last builds as a row of bars. Colour and dashes show the status, height shows the duration.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,7 +9,7 @@ use longshore_store::overview::Bar;
 use super::show::word;
 use crate::public_url::BasePath;
 
-/// From one bar's left edge to the next.
+/// The distance between the left edges of two bars.
 const STEP: usize = 8;
 const HEIGHT: u64 = 24;
 const LEAST: u64 = 4;
@@ -19,7 +19,7 @@ pub(crate) struct Bars<'a> {
     bars: &'a [Bar],
 }
 
-/// Oldest first; there is room for twenty.
+/// Takes the bars oldest first; there is room for twenty.
 pub(crate) fn bars<'a>(base: &'a BasePath, bars: &'a [Bar]) -> Safe<Bars<'a>> {
     Safe(Bars { base, bars })
 }
@@ -27,14 +27,14 @@ pub(crate) fn bars<'a>(base: &'a BasePath, bars: &'a [Bar]) -> Safe<Bars<'a>> {
 impl Display for Bars<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (now, base) = (Timestamp::now(), self.base);
-        // One that waits would grow above all others.
+        // A build that waits would grow above all others.
         let length = |bar: &Bar| match (bar.status, bar.started_at) {
             (Status::Blocked, _) | (_, None) => 0,
             (_, Some(from)) => bar.finished_at.unwrap_or(now).since(from),
         };
         let longest = self.bars.iter().map(length).max().unwrap_or(0).max(1);
         write!(f, "<svg class=\"bars\" viewBox=\"0 0 160 {HEIGHT}\" role=\"group\" aria-label=\"Last builds\">")?;
-        // The newest stands at the right.
+        // The newest bar is at the right end.
         let empty = 20_usize.saturating_sub(self.bars.len());
         for (place, bar) in self.bars.iter().enumerate() {
             let ms = length(bar);

@@ -33,15 +33,15 @@ use crate::{
     views::{BuildView, JobView, RepoRef},
 };
 
-/// Jobs that are listed; those that failed come first where there are more.
+/// How many jobs are listed. If there are more, those that failed come first.
 const JOBS: usize = 50;
-/// Bytes that the ends of logs, what steps wrote about themselves and the timeline's segments take together, about: a page has
+/// How many bytes the ends of logs, the summaries and the timeline's segments take together, approximately. A page has
 /// 60 KiB in all.
 const DETAILS: usize = 23 << 10;
-/// Of them, what steps wrote about themselves, and one of them.
+/// How many of these bytes all summaries take, and how many a single one.
 const SUMMARIES: usize = 8 << 10;
 const SUMMARY: usize = 3 << 10;
-/// What is wrong with the pipeline, of either kind.
+/// How many errors, and how many warnings, of the pipeline are shown.
 const FINDINGS: usize = 20;
 
 #[derive(Template)]
@@ -49,7 +49,7 @@ const FINDINGS: usize = 20;
 pub(crate) struct BuildPage {
     head: Head,
     build: BuildView,
-    /// The forge's page of the pull request, or of the commit, if it is an address.
+    /// The forge's page of the pull request or of the commit, if the event has an address.
     url: Option<String>,
     commit_url: Option<String>,
     standing: Standing,
@@ -63,7 +63,7 @@ pub(crate) struct BuildPage {
     summaries: Vec<Summary>,
     more_summaries: usize,
     has_failed: bool,
-    /// Whether one yes answers for several jobs.
+    /// Whether one approval answers for several jobs.
     approves_all: bool,
     canceling: bool,
     may: MayDo,
@@ -72,9 +72,9 @@ pub(crate) struct BuildPage {
 
 struct Row {
     job: JobView,
-    /// What there is to say of it beside its status.
+    /// A note beside the job's status.
     word: String,
-    /// The end of its log, if it failed.
+    /// The end of the log, if the job failed.
     tail: Option<Tail>,
 }
 
@@ -85,14 +85,14 @@ pub(crate) async fn show(
 ) -> Result<Html<BuildPage>, ApiError> {
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
-    // What is public says nothing of what may be done with it.
+    // That a repository is public gives nobody rights to act on it.
     let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
     }
     let mut listed = std::mem::take(&mut build.jobs);
-    // With the pipeline's name, where there are several.
+    // Names include the pipeline's if there are several pipelines.
     if listed.iter().any(|job| job.pipeline != listed[0].pipeline) {
         listed.iter_mut().for_each(|job| job.name.clone_from(&job.key));
     }
@@ -146,7 +146,8 @@ fn failed_or_runs(status: Status) -> bool {
     failed(status) || matches!(status, Status::Running | Status::Canceling)
 }
 
-/// Why it stands so, or what it does now. What all jobs wait for is said of the build, once.
+/// Returns why the job has its status, or what it does now. A reason that all jobs wait for is shown once, for the
+/// build.
 fn word(job: &JobView, standing: &Standing) -> String {
     let said = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
@@ -172,7 +173,7 @@ fn word(job: &JobView, standing: &Standing) -> String {
     format!("{word}{again}")
 }
 
-/// How far a job came that was canceled.
+/// Returns how far a canceled job came.
 fn stopped_at(job: &JobView) -> String {
     let step = job.steps.iter().find(|step| step.status == Status::Canceled && step.started_at.is_some());
     match (step, job.claimed_at) {
@@ -182,7 +183,7 @@ fn stopped_at(job: &JobView) -> String {
     }
 }
 
-/// Leaves as many as a page can take; how many there were more.
+/// Cuts the list to what a page can take. Returns how many were cut.
 fn cut(findings: &mut Vec<Finding>) -> usize {
     let more = findings.len().saturating_sub(FINDINGS);
     findings.truncate(FINDINGS);

@@ -1,8 +1,9 @@
-//! What is wrong with a pipeline file, as a page shows it: the place is marked within its line, so that both may wrap together.
+//! Shows an error or warning of a pipeline file with its line. The place is marked within the line, so that both can
+//! wrap together.
 
 use longshore_core::{Diagnostic, Severity, Span};
 
-/// Characters of a line that are shown before the place, of it, and behind it.
+/// How many characters of a line are shown before the place, and of the place and behind it.
 const BEFORE: usize = 80;
 const WIDTH: usize = 160;
 
@@ -22,7 +23,7 @@ pub(super) struct Finding {
 pub(super) struct Excerpt {
     pub(super) line: u32,
     pub(super) before: String,
-    /// What is wrong.
+    /// The marked place.
     pub(super) here: String,
     pub(super) after: String,
 }
@@ -57,7 +58,7 @@ fn excerpt(source: &str, span: Span) -> Excerpt {
     Excerpt {
         line: span.line,
         before: format!("{}{}", left_out(from > 0), part(from, at - from)),
-        // A place behind the line's end is seen too.
+        // A place behind the line's end is shown as a space.
         here: Some(part(at, here)).filter(|here| !here.is_empty()).unwrap_or_else(|| " ".to_owned()),
         after: format!("{}{}", part(after, WIDTH), left_out(source.chars().nth(after + WIDTH).is_some())),
     }

@@ -1,7 +1,7 @@
-//! How anybody's text gets into a page. `askama.toml` names [`Escape`] as the escaper of every template, so that there is no
-//! other way in: only templates and [`show`](super::show) hold markup.
+//! Escapes text for pages. `askama.toml` names [`Escape`] as the escaper of every template, so all text passes through
+//! it: only templates and [`show`](super::show) contain markup.
 //!
-//! Beyond markup it takes out what makes a line read as another: bidirectional controls and terminal escapes are shown as
+//! Besides markup it removes what makes a line read as another: bidirectional controls and terminal escapes become
 //! U+FFFD.
 
 use std::fmt;
@@ -24,7 +24,7 @@ impl Escaper for Escape {
     }
 }
 
-/// Bytes of a character in a page.
+/// Returns how many bytes a character takes in a page.
 pub(super) fn escaped_len(c: char) -> usize {
     instead_of(c).map_or(c.len_utf8(), str::len)
 }

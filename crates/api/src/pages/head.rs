@@ -1,5 +1,5 @@
-//! What every page has around its own: title, icon, style and scripts, the way to the other pages, who reads, and what it
-//! follows live. A page's struct has it as its field `head`, which `templates/base.html` reads.
+//! The parts that every page has around its own: title, icon, style and scripts, the navigation, who is signed in, and
+//! which events it follows. A page's struct has it as its field `head`, which `templates/base.html` reads.
 
 use longshore_core::{
     BuildId, JobId, RepoId, Status, Timestamp,
@@ -14,26 +14,26 @@ use super::{
 };
 use crate::{auth::SignedIn, public_url::BasePath};
 
-/// Characters of a title: names of jobs are as long as they like.
+/// Characters of a title; the names of jobs have no limit.
 const TITLE: usize = 150;
-/// Bytes of an address that signing in leads back to.
+/// The longest address, in bytes, that signing in leads back to.
 const NEXT: usize = 500;
 
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) title: String,
-    /// What stands before every address in the page: those here and of the templates are the router's.
+    /// Stands before every address in the page. Addresses here and in templates are the router's.
     pub(crate) base: BasePath,
     status: Option<Status>,
     here: Place,
     pub(crate) signed_in: Option<SignedIn>,
-    /// Where one signs in, and comes back here from.
+    /// The address to sign in at, which leads back to this page.
     pub(crate) sign_in: String,
-    /// Whether they may see the server's.
+    /// Whether the visitor may see the server's settings.
     settings: bool,
     pub(crate) live: Option<Live>,
     pub(crate) more_scripts: Vec<&'static Asset>,
-    /// What stands in the search field.
+    /// The text in the search field.
     pub(crate) search: String,
     pub(crate) now: Timestamp,
     pub(crate) version: &'static str,
@@ -44,17 +44,17 @@ pub(crate) struct Head {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) stream: String,
-    /// What the page has seen: taken before it read anything.
+    /// How far the page has seen: taken before it reads anything.
     pub(crate) cursor: u64,
-    /// The names of the events that change it.
+    /// The names of the events that change the page.
     pub(crate) events: &'static str,
     /// Only events that name this repository.
     pub(crate) repo: Option<RepoId>,
-    /// Only events that name this job, and those of its build itself.
+    /// Only events that name this job, and those of its build.
     pub(crate) job: Option<JobId>,
 }
 
-/// Where a page stands among the others.
+/// Which link of the navigation a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Repositories,
@@ -74,7 +74,7 @@ pub(crate) struct PlaceLink {
 }
 
 impl Head {
-    /// Before anything else of the page is read, so that no change is missed between reading and following.
+    /// Call this before anything else of the page is read, so that no change between reading and following is missed.
     pub(crate) fn new(site: &Site, visitor: &Visitor, here: Place, title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
@@ -93,25 +93,26 @@ impl Head {
         }
     }
 
-    /// Another title, where it takes reading to know it.
+    /// Replaces the title, for pages that must read something to know it.
     pub(crate) fn titled(mut self, title: impl Into<String>) -> Self {
         self.title = cut(&title.into(), TITLE).to_owned();
         self
     }
 
-    /// The tab's icon carries it. What the title says is the page's own.
+    /// Shows the status in the tab's icon. The title stays the page's own.
     pub(crate) fn status(mut self, status: Status) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// Follows what changes anywhere (of the repository, if one is given). `events` are names of `/api/v1/events`.
+    /// Follows changes everywhere, or of one repository. `events` are names of `/api/v1/events`.
     pub(crate) fn follows(mut self, events: &'static str, repo: Option<RepoId>) -> Self {
         self.live = Some(Live { stream: "/api/v1/events".to_owned(), cursor: self.cursor, events, repo, job: None });
         self
     }
 
-    /// Follows one build, or one job of it. Not where it is over: nothing changes then, and a stream holds a connection.
+    /// Follows one build, or one job of it. Not for a build that is over: nothing changes then, and a stream holds a
+    /// connection.
     pub(crate) fn follows_build(mut self, build: BuildId, job: Option<JobId>) -> Self {
         let stream = format!("/api/v1/builds/{build}/events");
         self.live = Some(Live { stream, cursor: self.cursor, events: "build job step", repo: None, job });

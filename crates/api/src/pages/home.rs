@@ -1,4 +1,5 @@
-//! `/`: every repository with how its last builds went, and what runs and waits now; on an empty server the way to a first build.
+//! `/`: every repository with its last builds, and the builds that run or wait now. On an empty server it shows the
+//! steps to a first build.
 
 use std::collections::HashMap;
 
@@ -28,25 +29,25 @@ use super::{
 };
 use crate::{build_views::repo_refs, error::ApiError, params::Query, views::RepoRef};
 
-/// Repositories on a page: as many as their bars leave room for.
+/// Repositories on a page: as many as the page has room for with their bars.
 const REPOS: u32 = 15;
-/// Builds of one repository.
+/// Bars of one repository.
 const BARS: u32 = 20;
-/// Builds that run or wait.
+/// How many builds that run or wait are listed.
 const BUSY: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "home.html")]
 pub(crate) struct Home {
     head: Head,
-    /// While there is no build that is over.
+    /// The first steps, shown until a build has finished.
     steps: Option<FirstSteps>,
     may_add: bool,
     busy: Vec<Build>,
     more_busy: bool,
     busy_repos: HashMap<RepoId, RepoRef>,
     repos: Vec<RepoOverview>,
-    /// The addresses of the first page, where this is another, and of the next.
+    /// The address of the first page, unless this is it, and of the next one.
     first: Option<String>,
     next: Option<String>,
     anonymous: bool,
@@ -57,7 +58,7 @@ pub(crate) struct HomeQuery {
     /// Part of a name.
     #[serde(default)]
     q: String,
-    /// The last name of the page before.
+    /// The last name on the previous page.
     #[serde(default)]
     after: String,
 }
@@ -88,7 +89,7 @@ pub(crate) async fn show(
     let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
     let first = (!query.after.is_empty()).then(|| address(""));
 
-    // They are the server's, whatever of it may be seen.
+    // The steps are about the whole server, so only those who may see its figures see them.
     let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
     let steps = match overview::first_steps(&site.store).await? {
         steps if !of_all || (steps.built && !first_build_runs(&repos, &busy)) => None,
@@ -111,13 +112,13 @@ pub(crate) async fn show(
     }))
 }
 
-/// Whether the only build there is runs still: then the steps stay in view.
+/// Whether the only build still runs: the steps stay in view until it ends.
 fn first_build_runs(repos: &[RepoOverview], busy: &[Build]) -> bool {
     let [build] = busy else { return false };
     build.number == 1 && repos.iter().map(|repo| repo.last.len()).sum::<usize>() == 1
 }
 
-/// A bar's address: short, since a page has hundreds of them.
+/// Redirects from a bar's address, which is short because a page has hundreds of bars.
 pub(crate) async fn build_by_place(
     State(site): State<Site>,
     visitor: Visitor,

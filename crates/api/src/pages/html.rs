@@ -1,4 +1,4 @@
-//! A page as an answer, and an error as a page.
+//! Answers with a page, and turns errors into pages.
 
 use askama::Template;
 use axum::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{auth::Authenticator, error::ApiError};
 
-/// Only what is served here, and nothing that stands in a page itself.
+/// The content policy: only what this server serves, and nothing inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
      frame-ancestors 'none'; base-uri 'none'",
@@ -47,12 +47,13 @@ struct ErrorPage {
     status: u16,
     heading: &'static str,
     message: String,
-    /// Whoever has not signed in may see more afterwards. Said of what is missing too, so that it says nothing.
+    /// A visitor who has not signed in may see more afterwards. Also shown for what does not exist, so that it reveals
+    /// nothing.
     sign_in: bool,
 }
 
-/// Around all pages, and around addresses that name nothing: an error is a page for whoever reads pages. The API's errors
-/// stay JSON.
+/// The layer around all pages and unknown addresses. Shows an error as a page to clients that accept HTML. The errors
+/// of the API stay JSON.
 pub(crate) async fn errors_as_pages(
     State(site): State<Site>,
     State(authenticator): State<Authenticator>,
@@ -72,7 +73,7 @@ pub(crate) async fn errors_as_pages(
     };
     let Ok(visitor) = Visitor::identify(&parts, &authenticator, site.base()).await else { return response };
     let status = response.status();
-    // Programs are told to send a token. Of whoever reads pages, the session is over, or there was none.
+    // The message tells programs to send a token. For a visitor of a page, the session has ended or there was none.
     let message = match status {
         StatusCode::UNAUTHORIZED => "This is for those who have signed in. Sign in, and do it again.".to_owned(),
         _ => message,
@@ -99,7 +100,7 @@ fn accepts_html(accept: &HeaderValue) -> bool {
     accept.to_str().is_ok_and(|accept| accept.contains("text/html"))
 }
 
-/// What the error's own answer said beside its body.
+/// Returns the headers of the error's own answer that the page keeps.
 fn kept(headers: &HeaderMap) -> HeaderMap {
     let kept = [header::ALLOW, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
     kept.into_iter().filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()

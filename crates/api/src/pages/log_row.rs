@@ -1,5 +1,5 @@
-//! A line of a log as markup, for whoever has no script (and for the first look): colours as classes, links, everything else
-//! text. `assets/log.js` draws the same with exact colours.
+//! Renders a line of a log as markup, for readers without scripts and for the first look: colours become classes,
+//! addresses become links, everything else is text. `assets/log.js` draws the same with exact colours.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -11,18 +11,18 @@ use longshore_files::logs::{
 
 use super::{escape::Escape, show};
 
-/// Bytes of a line that stand in its job's page: its budget is shared by many. The script shows all of it.
+/// How many bytes of a line its job's page shows, since many lines share the page's budget. The script shows all of it.
 pub(super) const SHOWN: usize = 2_000;
 
-/// One line; what it displays as is markup.
+/// One line. It displays as markup.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) line: LogLine,
-    /// The address of the job's page, where this is another: then its number leads there.
+    /// The address of the job's page, if the line is on another page: its number links there.
     pub(crate) elsewhere: Option<String>,
-    /// The name of its step, where it stands among another's lines.
+    /// The name of its step, if the line stands among another step's lines.
     pub(crate) beside: Option<String>,
-    /// Bytes of it that are shown.
+    /// How many bytes of the line are shown.
     pub(crate) shown: usize,
 }
 
@@ -111,7 +111,7 @@ fn link_of(text: &str) -> &str {
     link.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']'])
 }
 
-/// What the sequences so far have made of the text to come.
+/// The style that the escape sequences so far give to the text that follows.
 #[derive(Debug, Default, Clone)]
 struct Style {
     fg: Option<u8>,
@@ -190,7 +190,7 @@ impl Style {
     }
 }
 
-/// `5;n` and `2;r;g;b` behind a 38 or a 48, as the nearest of sixteen.
+/// Parses `5;n` and `2;r;g;b` behind a 38 or a 48, and returns the nearest of sixteen colours.
 fn extended(codes: &mut impl Iterator<Item = u16>) -> Option<u8> {
     let byte = |codes: &mut dyn Iterator<Item = u16>| codes.next().map(|code| (code & 255) as u8);
     match codes.next()? {

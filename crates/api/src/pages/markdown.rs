@@ -1,5 +1,6 @@
-//! What a step wrote to `LONGSHORE_SUMMARY` as markup. Only what is made here gets into the page: markup of the author's own is shown as
-//! text, links lead to http, https and mail, and an image is a link to it, since a page loads nothing from elsewhere.
+//! Renders what a step wrote to `LONGSHORE_SUMMARY`. Only markup made here gets into the page: markup in the text is
+//! shown as text, links lead to http, https and mail, and an image becomes a link to it, since a page loads nothing
+//! from elsewhere.
 
 use std::{fmt::Write as _, iter::Peekable};
 
@@ -11,15 +12,15 @@ use super::{
     show::fitting,
 };
 
-/// Some Markdown, as far as it fits.
+/// Rendered Markdown, as far as it fits.
 #[derive(Debug)]
 pub(super) struct Markdown {
     pub(super) html: String,
-    /// It goes on.
+    /// The text goes on.
     pub(super) cut: bool,
 }
 
-/// The beginning of a text, in at most about so many bytes of markup.
+/// Renders the beginning of a text in about `at_most` bytes of markup.
 pub(super) fn markdown(text: &str, at_most: usize) -> Markdown {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut page = Page { html: String::new(), open: Vec::new(), closing: 0, at_most, in_head: false };
@@ -40,12 +41,12 @@ pub(super) fn markdown(text: &str, at_most: usize) -> Markdown {
 
 struct Page {
     html: String,
-    /// What has begun, with what ends it.
+    /// The open elements, each with its closing markup.
     open: Vec<(TagEnd, &'static str)>,
-    /// Bytes of what ends it all.
+    /// How many bytes all closing markup takes.
     closing: usize,
     at_most: usize,
-    /// Within a table's first row.
+    /// Inside a table's first row.
     in_head: bool,
 }
 
@@ -58,7 +59,7 @@ impl Page {
         self.left() == 0
     }
 
-    /// Whether less of it was taken than there is.
+    /// Returns whether the event was cut.
     fn take<'a>(&mut self, event: Event<'a>, rest: &mut Peekable<Parser<'a>>) -> bool {
         match event {
             Event::Start(tag) => self.start(tag, rest),
@@ -77,7 +78,7 @@ impl Page {
             Event::HardBreak => self.raw("<br>"),
             Event::Rule => self.raw("<hr>"),
             Event::TaskListMarker(done) => self.text(if done { "☑ " } else { "☐ " }),
-            // Of what is not asked for nothing comes.
+            // The parser's options are off for these, so none of them comes.
             Event::InlineMath(text) | Event::DisplayMath(text) | Event::FootnoteReference(text) => self.text(&text),
         }
     }
@@ -89,7 +90,7 @@ impl Page {
 
     fn text(&mut self, text: &str) -> bool {
         let shown = fitting(text, self.left());
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = Escape.write_escaped_str(&mut self.html, shown);
         shown.len() < text.len()
     }
@@ -99,7 +100,7 @@ impl Page {
         let empty = rest.peek() == Some(&Event::End(end));
         let (begins, ends) = match tag {
             Tag::Paragraph | Tag::HtmlBlock => ("<p>", "</p>"),
-            // They stand below the page's own, however many levels there are.
+            // Below the page's own headings, whatever their level is.
             Tag::Heading { .. } => ("<h3>", "</h3>"),
             Tag::BlockQuote(_) => ("<blockquote>", "</blockquote>"),
             Tag::CodeBlock(_) => ("<pre tabindex=\"0\">", "</pre>"),
@@ -136,7 +137,7 @@ impl Page {
         false
     }
 
-    /// With its address as its words, where it has none.
+    /// Starts a link. A link without text shows its address.
     fn link(&mut self, end: TagEnd, address: &str, empty: bool) -> bool {
         let within =
             self.open.iter().any(|(open, ends)| matches!(open, TagEnd::Link | TagEnd::Image) && !ends.is_empty());

@@ -1,31 +1,35 @@
-//! The pages: server-rendered, complete without a script, and live with it. Every page answers first whether it is green and, if
-//! not, which line says why.
+//! The pages: rendered by the server, complete without scripts, and live with them. Every page first answers whether it
+//! is green and, if not, which line says why.
 //!
 //! To add a page:
-//! 1. a template in `crates/api/templates/` that extends `base.html` and fills the block `main` (and, if it has a search of its
-//!    own, `main_attributes`);
-//! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`](head::Head), and is answered as [`Html`](html::Html);
-//!    values are shown through [`show`] (`{{ show::status(build.status) }}`, `show::ago`, `show::took`, `show::said`), so that
-//!    they look the same everywhere and outsiders' words stay words;
-//! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's description.
+//! 1. a template in `crates/api/templates/` that extends `base.html` and fills the block `main` (and, if it has a
+//!    search of its own, `main_attributes`);
+//! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`](head::Head), and is
+//!    answered as [`Html`](html::Html); values are formatted by [`show`] (`{{ show::status(build.status) }}`,
+//!    `show::ago`, `show::took`, `show::said`), so that they look the same everywhere and outsiders' text stays text;
+//! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's
+//!    description.
 //!
-//! A write is a form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which holds it against the
-//! session's token; the form has the hidden field `csrf` for that ([`csrf`](visitor::Visitor::csrf)). The handler asks
-//! `visitor.caller` whether they may (`repo_to`, `require`), as the API's do, and answers with [`post::see`].
+//! A handler takes the parts of the server that it needs; [`Site`](site::Site) has what every page needs. A write is a
+//! form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which checks the session's
+//! token; the form has the hidden field `csrf` for that ([`csrf`](visitor::Visitor::csrf)). The handler asks
+//! `visitor.caller` whether the visitor may (`repo_to`, `require`), as the API's handlers do, and answers with
+//! [`post::see`].
 //!
-//! [`Head::new`](head::Head::new) comes first: it notes what the page has seen before it reads anything. [`follows`](head::Head::follows) makes a page live:
-//! while it is shown, at every such event the script fetches it again and changes in place what differs, matched by `id` (so give
-//! one to every row that can move); while it is not, it is fetched now and then. Inside an element with `data-keep` nothing is
-//! touched. `data-key="x" data-key-name="What it does"` gives an element a key; `data-row` on a row's link puts it under `j` and
-//! `k`. A form that is not taken is shown again with what was typed: [`post::refused`]. A script of a page's own is one more
-//! [`assets`] entry and goes into [`more_scripts`](head::Head::more_scripts); it hears `refreshed` on `document` after the page was changed in place,
-//! and `changed` (with the event's name and data) before.
+//! [`Head::new`](head::Head::new) comes first: it notes how far the page has seen before it reads anything.
+//! [`follows`](head::Head::follows) makes a page live: while the page is visible, the script fetches it again at every
+//! such event and changes in place what differs, matched by `id` (so give one to every row that can move); while it is
+//! hidden, the script fetches it now and then. It touches nothing inside an element with `data-keep`. `data-key="x"
+//! data-key-name="What it does"` gives an element a key; `data-row` on a row's link puts it under `j` and `k`. A form
+//! that is refused is shown again with what was typed: [`post::refused`]. A script of a page's own is one more
+//! [`assets`] entry and goes into [`more_scripts`](head::Head::more_scripts); it hears `refreshed` on `document` after
+//! the page was changed in place, and `changed` (with the event's name and data) before.
 //!
-//! Addresses of this server are the router's, from `/` on; a template writes each as `{{ head.base }}/builds/…`, since the server may be
-//! reached below a path. [`post::see`] takes the router's.
+//! Addresses are the router's, from `/` on; a template writes each as `{{ head.base }}/builds/…`, since the server may
+//! be reached below a path. [`post::see`] takes the router's.
 //!
-//! The content policy allows nothing that stands in a page itself: no `style` attribute, no handler. Lengths that are data go
-//! into SVG attributes.
+//! The content policy allows nothing inline in a page: no `style` attribute, no handler. Lengths that are data go into
+//! SVG attributes.
 
 mod access;
 mod assets;
@@ -59,12 +63,12 @@ use crate::state::AppState;
 /// Makes the router, and the list of what is in it: there is no page that [`ROUTES`] does not name.
 macro_rules! pages {
     ($($address:literal $($method:ident $handler:path),+;)*) => {
-        /// Every page, and what they are made of.
+        /// Returns the routes of all pages and their assets.
         pub(crate) fn routes() -> Router<AppState> {
             Router::new()$(.route($address, MethodRouter::new()$(.$method($handler))+))*
         }
 
-        /// The addresses and methods of all of them.
+        /// The addresses of all pages with their methods.
         pub(crate) const ROUTES: &[(&str, &[&str])] = &[$(($address, &[$(stringify!($method)),+])),*];
     };
 }

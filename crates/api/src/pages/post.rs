@@ -1,5 +1,5 @@
-//! A form that was sent: every write of the pages comes through [`Post`], which holds it against the session's CSRF token. There
-//! is no way to write from a page without it: [`Visitor`] is refused for every method but GET.
+//! Forms: every write of the pages comes through [`Post`], which checks the session's CSRF token. A page has no other
+//! way to write: [`Visitor`] is refused for every method but GET.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     public_url::{BasePath, PublicUrl},
 };
 
-/// The longest form: a secret's value, and room for it in percent signs.
+/// The longest form: a secret's value, with room for its percent signs.
 const FORM_LIMIT: usize = 256 << 10;
 
 /// Who sent a form, and what is in it.
@@ -28,7 +28,7 @@ pub(crate) struct Post<T> {
     pub(crate) form: T,
 }
 
-/// A form that has nothing but its token.
+/// A form with no field but its token.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Nothing {}
 
@@ -69,7 +69,7 @@ where
     }
 }
 
-/// A form without a session: only signing in is one.
+/// A form without a session: only the one that signs in.
 #[derive(Debug)]
 pub(crate) struct OpenPost<T>(pub(crate) T);
 
@@ -94,12 +94,13 @@ where
     }
 }
 
-/// Whether a form was sent from a page of this server. Browsers say where a form comes from; what says nothing is none.
+/// Whether a page of this server sent the form. Browsers say where a form comes from; a client that does not say is not
+/// a browser.
 fn is_from_here(headers: &HeaderMap, ours: &str) -> bool {
     let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
     let same_origin = headers.get(header::ORIGIN).is_none_or(|origin| {
         let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
-        // A proxy may ask by another name than the browser does.
+        // A proxy may use another name than the browser does.
         let from = origin.as_bytes().splitn(3, |b| *b == b'/').nth(2);
         from == Some(host) || from == Some(ours.as_bytes())
     });
@@ -124,14 +125,15 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("the form is not understood: {error}")))
 }
 
-/// A form that was not taken: how it is answered, and why.
+/// Why a form was refused, and the status of the answer.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: StatusCode,
     pub(crate) why: String,
 }
 
-/// What can be set right in the form, which is shown again for that; everything else is an error as anywhere.
+/// Returns why the form was refused if its sender can correct it: the form is then shown again. Any other error stays
+/// an error.
 pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
     match error.status() {
         status @ (StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) => {
@@ -141,8 +143,8 @@ pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
     }
 }
 
-/// After a form: the page that shows what became of it, so that a reload sends nothing twice. Every address here is one of the router's;
-/// `layers` puts the base path before it.
+/// Redirects to the page that shows the result of a form, so that a reload sends nothing twice. Takes the router's
+/// address; `layers` puts the base path before it.
 pub(crate) fn see(address: &str) -> Response {
     let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()

@@ -1,4 +1,4 @@
-//! `/queue`: what runs, what waits and for what, whether the engine answers, and how much room there is.
+//! `/queue`: which jobs run, which wait and for what, whether the engine answers, and how much room there is.
 
 use std::sync::Arc;
 
@@ -34,20 +34,20 @@ pub(crate) struct Queue {
     capacity: usize,
     /// Why no job could run now.
     trouble: Option<String>,
-    /// Bytes free and in all, of the data folder's disk.
+    /// Free and total bytes of the data folder's disk.
     disk: Option<(u64, u64)>,
-    /// Figures that count every repository.
+    /// Whether figures of every repository are shown.
     of_all: bool,
 }
 
-/// Some of the jobs of a kind, and how many there are.
+/// Some of the jobs of one kind, and how many there are.
 struct Jobs {
     listed: Vec<QueuedJob>,
     more: bool,
     all: u64,
 }
 
-/// Those that are seen. Without `counts` nobody learns how many others there are.
+/// Lists the jobs that the visitor may see. Without `counts`, it does not reveal how many others there are.
 async fn jobs(site: &Site, visible: &Visible, statuses: &[Status], counts: Option<&Counts>) -> Result<Jobs, ApiError> {
     let mut listed = overview::queue(&site.store, statuses, visible, LISTED + 1).await?;
     let more = listed.len() > LISTED as usize;
@@ -83,7 +83,7 @@ pub(crate) async fn show(
 }
 
 impl Queue {
-    /// Why a job waits, in words.
+    /// Returns why a job waits, in words.
     fn why(&self, job: &QueuedJob) -> String {
         match (&job.reason, job.status) {
             (Some(reason), _) => reason.clone(),

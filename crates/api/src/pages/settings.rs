@@ -1,4 +1,4 @@
-//! `/settings`: how this server is set up. What stands here is changed where the server is started, and says how.
+//! `/settings`: how this server is set up. The settings are changed where the server is started, and the page says how.
 
 use std::sync::Arc;
 

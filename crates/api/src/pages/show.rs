@@ -1,5 +1,5 @@
-//! How single values look on every page: a status, a time, a duration, somebody's words. Templates call these by path,
-//! `{{ show::status(build.status) }}`; a page's module says `use super::show;` for that.
+//! Formats single values the same way on every page: a status, a time, a duration, somebody's text. Templates call
+//! these by path, `{{ show::status(build.status) }}`; a page's module says `use super::show;` for that.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,10 +9,10 @@ use longshore_store::builds::Build;
 
 use super::escape::{Escape, escaped_len};
 
-/// What of somebody's text stands in a `title`, so that it can be read whole: bytes as they stand in the page.
+/// How many bytes of somebody's text, as they stand in the page, a `title` holds, so that it can be read whole.
 const IN_A_TITLE: usize = 400;
 
-/// An address with what is asked of it; what is empty is not asked.
+/// Returns an address with a query. Empty values are left out.
 pub(crate) fn address(path: &str, asked: &[(&str, &str)]) -> String {
     let asked: Vec<_> = asked.iter().filter(|(_, value)| !value.is_empty()).collect();
     match serde_urlencoded::to_string(asked).unwrap_or_default() {
@@ -34,12 +34,13 @@ impl Display for StatusMark {
     }
 }
 
-/// A status as pages call it.
+/// Returns the word that pages use for a status.
 pub(crate) fn word(status: Status) -> &'static str {
     if status == Status::Blocked { "waiting" } else { status.as_str() }
 }
 
-/// How a build stands: one that only waits is called that, whatever of it has ended, and none runs that never began.
+/// Returns the status that pages show for a build: blocked if it only waits, whatever has ended, and queued if it has
+/// not begun.
 pub(crate) fn standing(build: &Build) -> Status {
     match (build.waits(), build.status, build.started_at) {
         (true, ..) => Status::Blocked,
@@ -48,7 +49,7 @@ pub(crate) fn standing(build: &Build) -> Status {
     }
 }
 
-/// A moment, also one to come; the script puts it into the reader's zone.
+/// A moment, past or future. The script converts it to the reader's time zone.
 pub(crate) struct At(Timestamp);
 
 pub(crate) fn at(time: &Timestamp) -> Safe<At> {
@@ -61,12 +62,12 @@ impl Display for At {
     }
 }
 
-/// One line of what is built: a pull request's title, else the commit's message.
+/// Returns one line about what is built: the pull request's title, else the commit's message.
 pub(crate) fn words(event: &Event) -> &str {
     event.pull_request.as_ref().map_or(&event.message, |pull_request| &pull_request.title)
 }
 
-/// Where it comes from: the branch or tag; a pull request's number and branch.
+/// Returns where it comes from: the branch or tag, or the pull request's number and branch.
 pub(crate) fn origin(event: &Event) -> String {
     match &event.pull_request {
         Some(pull_request) => format!("#{} {}", pull_request.number, pull_request.source_branch),
@@ -74,7 +75,7 @@ pub(crate) fn origin(event: &Event) -> String {
     }
 }
 
-/// What started it, where that was no push.
+/// Returns what started it, `None` for a push.
 pub(crate) fn started_by(event: &Event) -> Option<&'static str> {
     match event.name {
         EventName::Push => None,
@@ -85,7 +86,7 @@ pub(crate) fn started_by(event: &Event) -> Option<&'static str> {
     }
 }
 
-/// How long ago; the script keeps it true, and puts the exact time in the reader's zone into its title.
+/// How long ago. The script keeps it up to date, and puts the exact time in the reader's zone into its title.
 pub(crate) struct Ago(Timestamp);
 
 pub(crate) fn ago(time: &Timestamp) -> Safe<Ago> {
@@ -99,13 +100,13 @@ impl Display for Ago {
     }
 }
 
-/// `2026-01-31 12:00:00 UTC`.
+/// Returns the time as `2026-01-31 12:00:00 UTC`.
 pub(crate) fn exact(time: &Timestamp) -> String {
     let text = time.to_string();
     text.get(..19).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
 }
 
-/// One figure and its unit: enough for a list. The script says the same.
+/// Returns an age as one figure and its unit, which is enough for a list. The script uses the same words.
 pub(crate) fn rough(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
@@ -119,7 +120,7 @@ pub(crate) fn rough(ms: u64) -> String {
     }
 }
 
-/// How long something took, or has taken so far: then the script counts on.
+/// How long something took, or has taken so far: the script then counts on.
 pub(crate) struct Took {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -147,13 +148,13 @@ impl Display for Took {
     }
 }
 
-/// Somebody's words on one line: isolated from what stands around them, cut, whole in the title.
+/// Somebody's text on one line: isolated from the text around it, cut, and whole in its title.
 pub(crate) struct Said<'a> {
     text: &'a str,
     at_most: usize,
 }
 
-/// At most so many characters of the first line that has any.
+/// Shows at most `at_most` characters of the first line that is not empty.
 pub(crate) fn said(text: &str, at_most: usize) -> Safe<Said<'_>> {
     Safe(Said { text, at_most })
 }
@@ -177,7 +178,8 @@ impl Display for Said<'_> {
     }
 }
 
-/// What of a text takes at most so many bytes once it is escaped: a page's size is not for outsiders to choose.
+/// Returns the beginning of a text that takes at most `at_most` bytes once escaped: outsiders must not choose a page's
+/// size.
 pub(super) fn fitting(text: &str, at_most: usize) -> &str {
     let mut bytes = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -187,28 +189,28 @@ pub(super) fn fitting(text: &str, at_most: usize) -> &str {
     end.map_or(text, |(end, _)| &text[..end])
 }
 
-/// The first characters of a text.
+/// Returns the first `at_most` characters of a text.
 pub(crate) fn cut(text: &str, at_most: usize) -> &str {
     text.char_indices().nth(at_most).map_or(text, |(end, _)| &text[..end])
 }
 
-/// How long something took.
+/// Formats a duration.
 pub(crate) fn lasted(ms: &u64) -> String {
     human_duration(*ms)
 }
 
-/// A commit as people know it.
+/// Returns a commit id's first ten characters.
 pub(crate) fn short(commit: &str) -> &str {
     cut(commit, 10)
 }
 
-/// The branch, tag or ref by its short name: `refs/pull/5/head` is `pull/5`.
+/// Returns the short name of a branch, tag or ref: `refs/pull/5/head` is `pull/5`.
 pub(crate) fn ref_name(git_ref: &str) -> &str {
     let short = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/"));
     short.or_else(|| git_ref.strip_prefix("refs/")?.strip_suffix("/head")).unwrap_or(git_ref)
 }
 
-/// `12.3 GiB`.
+/// Formats a number of bytes as `12.3 GiB`.
 pub(crate) fn bytes(bytes: &u64) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
     let unit = (bytes.max(&1).ilog2() / 10).min(4) as usize;

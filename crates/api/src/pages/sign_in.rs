@@ -1,7 +1,7 @@
-//! `/sign-in`, `/sign-out`: a one-time link opens a session, whose cookie the browser keeps.
+//! `/sign-in` and `/sign-out`: a one-time link opens a session, whose cookie the browser keeps.
 //!
-//! Following a link shows whom it would sign in, and takes a click: any other site can have a browser follow one, and none may so change
-//! who somebody is here.
+//! Following a link only shows whom it would sign in; a click signs in. Any other site can make a browser follow a
+//! link, and none may change who somebody is here.
 
 use askama::Template;
 use axum::{
@@ -32,9 +32,9 @@ use crate::{
 struct SignInPage {
     head: Head,
     url: String,
-    /// What the link does that was followed.
+    /// What the link that was followed does.
     offer: Option<Offer>,
-    /// What was tried is no link.
+    /// What was sent is not a valid link.
     refused: bool,
     next: String,
 }
@@ -49,11 +49,11 @@ struct Offer {
 #[derive(Debug, Deserialize)]
 pub(crate) struct SignInQuery {
     code: Option<String>,
-    /// Where to go on.
+    /// Where to go afterwards.
     next: Option<String>,
 }
 
-/// With a link's code it offers to sign in, and uses nothing up; without one it says how to get a link.
+/// With a link's code, offers to sign in and does not use the code up. Without one, says how to get a link.
 pub(crate) async fn show(
     State(site): State<Site>,
     visitor: Visitor,
@@ -63,7 +63,7 @@ pub(crate) async fn show(
     let Some(code) = query.code else { return Ok(page(&site, &visitor, Shown::Nothing, next)) };
     match sessions::name_of_link(&site.store, &code, Timestamp::now()).await? {
         Some(name) => Ok(page(&site, &visitor, Shown::Offer(Offer { name, code }), next)),
-        // Whoever has signed in with it and comes back.
+        // A visitor who has signed in with this link and comes back.
         None if visitor.signed_in.is_some() => Ok(see(&next)),
         None => Ok(page(&site, &visitor, Shown::Refusal, next)),
     }
@@ -77,7 +77,7 @@ pub(crate) struct SignInForm {
     next: Option<String>,
 }
 
-/// Opens a session for a link's code, by the click or pasted, and for a token.
+/// Opens a session for a link's code, clicked or pasted, or for a token.
 pub(crate) async fn sign_in(
     State(site): State<Site>,
     State(authenticator): State<Authenticator>,
@@ -152,7 +152,7 @@ fn browser(headers: &HeaderMap) -> &str {
     headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Only an address of this server: nobody is sent anywhere else by a link.
+/// Returns the address to go to, `/` if it is not one of this server: no link may send anybody elsewhere.
 fn within(next: Option<&str>) -> String {
     let here = |next: &&str| {
         next.starts_with('/') && !next.starts_with("//") && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')

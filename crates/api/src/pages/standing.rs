@@ -1,5 +1,5 @@
-//! How a build stands, in words: whether it only waits and for what, how long it has, why it ended so. Pure: of the build and its
-//! jobs.
+//! Says in words how a build stands: whether it only waits and for what, how long it took, why it ended as it did.
+//! Pure: works on the build and its jobs alone.
 
 use longshore_core::{
     JobId, Outcome, Severity, Status, Timestamp,
@@ -9,21 +9,21 @@ use longshore_core::{
 use super::tail::failed;
 use crate::views::{BuildView, JobView};
 
-/// A wait before the first job that is worth a word.
+/// How long a wait before the first job must be to be shown.
 const WAIT_MS: u64 = 500;
-/// Jobs that are named.
+/// How many jobs a sentence names.
 const NAMED: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Standing {
-    /// What pages call it: `blocked` where it only waits, whatever has ended before.
+    /// The status that pages show: `blocked` if the build only waits, whatever has ended before.
     pub(super) status: Status,
     pub(super) waits: Option<Waits>,
     pub(super) note: Option<Note>,
     pub(super) clocks: Vec<Clock>,
 }
 
-/// The job that says for what it waits.
+/// The job that says what the build waits for.
 #[derive(Debug)]
 pub(super) struct Waits {
     pub(super) job: JobId,
@@ -31,14 +31,14 @@ pub(super) struct Waits {
     pub(super) reason: String,
 }
 
-/// Why it ended so.
+/// Why the build ended as it did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) bad: bool,
     pub(super) text: String,
 }
 
-/// A span of time, and what it is.
+/// A span of time with its label.
 #[derive(Debug)]
 pub(super) struct Clock {
     pub(super) word: &'static str,
@@ -55,7 +55,7 @@ impl Standing {
         let waits = waits
             .filter_map(|job| Some(Waits { job: job.id, name: job.name.clone(), reason: job.reason.clone()? }))
             .next();
-        // What a rerun carried over has ended before anything of it ran.
+        // Jobs that a rerun carries over have ended before anything of it ran.
         let status = match (only_waits, build.status, build.started_at) {
             (true, ..) => Status::Blocked,
             (false, Status::Running, None) => Status::Queued,
@@ -103,7 +103,7 @@ fn note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
     Some(Note { bad: failed(build.status), text: build.reason.clone()? })
 }
 
-/// What a cancel met.
+/// Returns what a cancel interrupted.
 fn canceled(jobs: &[JobView]) -> String {
     let ended = || jobs.iter().filter(|job| job.status == Status::Canceled);
     if let Some(job) = ended().find(|job| job.reason.as_deref().is_some_and(|reason| !is_plain(reason))) {
@@ -125,7 +125,7 @@ fn canceled(jobs: &[JobView]) -> String {
     }
 }
 
-/// Whether the reason of a canceled job says no more than that.
+/// Whether the reason of a canceled job says no more than that it was canceled.
 pub(super) fn is_plain(reason: &str) -> bool {
     let early = match next(Status::Queued, &JobEvent::CancelRequested) {
         Transition::To(_, reason) => reason,

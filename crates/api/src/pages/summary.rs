@@ -1,4 +1,4 @@
-//! What steps wrote about themselves, as it stands on the pages of their job and of their build.
+//! The summaries that steps wrote about themselves, for the pages of their job and of their build.
 
 use askama::filters::Safe;
 use longshore_core::JobId;
@@ -6,7 +6,7 @@ use longshore_core::JobId;
 use super::markdown::{Markdown, markdown};
 use crate::views::JobView;
 
-/// Bytes of what stands around one, and what one has to have at least.
+/// How many bytes surround a summary, and how many it must have room for at least.
 const AROUND: usize = 600;
 const LEAST: usize = 200;
 
@@ -14,7 +14,7 @@ const LEAST: usize = 200;
 pub(super) struct Summary {
     pub(super) job: JobId,
     pub(super) job_name: String,
-    /// The step.
+    /// The step's number and name.
     pub(super) number: u32,
     pub(super) step: String,
     words: Markdown,
@@ -34,7 +34,8 @@ impl Summary {
     }
 }
 
-/// Those of some jobs in their order, as many as fit into so many bytes, none longer than `each`; how many there are besides.
+/// Renders the summaries of these jobs in their order, as many as fit into `all` bytes, none longer than `each`. Also
+/// returns how many did not fit.
 pub(super) fn of(jobs: &[JobView], each: usize, all: usize) -> (Vec<Summary>, usize) {
     let (mut shown, mut more, mut left) = (Vec::new(), 0, all);
     for (job, step) in jobs.iter().flat_map(|job| job.steps.iter().map(move |step| (job, step))) {

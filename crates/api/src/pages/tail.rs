@@ -1,6 +1,6 @@
-//! The last lines of jobs that failed, as they stand on their build's page, and the line that such a job's page opens at.
+//! Finds the last lines of jobs that failed, for their build's page, and the line that such a job's page opens at.
 //!
-//! A page has its budget: the first jobs that failed share it, each with the end of the step that failed.
+//! A page has a budget. The first jobs that failed share it, each with the end of the step that failed.
 
 use std::collections::HashMap;
 
@@ -14,20 +14,20 @@ use crate::{
     views::{JobView, StepView},
 };
 
-/// Jobs that show theirs.
+/// How many jobs show their last lines.
 const JOBS: usize = 6;
 const LINES: u64 = 20;
-/// Bytes of all their markup about.
+/// How many bytes their markup takes together, approximately.
 const BYTES: usize = 11 << 10;
-/// Bytes of one line.
+/// How many bytes of one line are shown.
 const LINE: usize = 300;
 
 /// The end of a job's log.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The line that says why: the last error of the step, else its last line. Nothing of a step that printed nothing.
+    /// The line that says why: the last error of the step, else its last line. `None` if the step printed nothing.
     pub(crate) line: Option<u64>,
-    /// The step that failed, where one did.
+    /// The step that failed, if one did.
     pub(crate) step: Option<String>,
     pub(crate) rows: Vec<Row>,
 }
@@ -45,7 +45,7 @@ pub(crate) async fn of_failed(site: &Site, jobs: &[JobView]) -> Result<HashMap<J
         let outline = logs::outline(&site.store, job.id, None).await?;
         let Some(failing) = failing(job, &outline) else { continue };
         let mut lines = ended_with(site, job, &failing, LINES).await?;
-        // Others ran beside it, and what it said stands between their lines.
+        // Other steps ran at the same time, and their lines stand between those of this step.
         if (lines.len() as u64) < LINES.min(failing.count()) {
             lines = ended_with(site, job, &failing, MAX_LINES).await?;
         }
@@ -71,7 +71,7 @@ pub(crate) async fn of_failed(site: &Site, jobs: &[JobView]) -> Result<HashMap<J
     Ok(tails)
 }
 
-/// What the step that failed said within the last so many lines before its end.
+/// Returns the failed step's lines among the last `within` lines up to its end.
 async fn ended_with(site: &Site, job: &JobView, failing: &Failing<'_>, within: u64) -> Result<Vec<LogLine>, ApiError> {
     let count = failing.count().min(within);
     if count == 0 {
@@ -87,8 +87,8 @@ pub(super) fn failed(status: Status) -> bool {
     matches!(status, Status::Failure | Status::Error | Status::TimedOut)
 }
 
-/// The lines that a job ended with: those of the step that failed, all where none did. `first` is behind `last` where it
-/// printed nothing.
+/// The lines that a job ended with: those of the step that failed, or all lines if no step did. `first` is behind
+/// `last` if the step printed nothing.
 pub(super) struct Failing<'a> {
     pub(super) first: u64,
     pub(super) last: u64,
@@ -96,18 +96,18 @@ pub(super) struct Failing<'a> {
 }
 
 impl Failing<'_> {
-    /// Lines from the first to the last, also those of other steps between them.
+    /// Counts the lines from the first to the last, including those of other steps between them.
     fn count(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
     }
 
-    /// Whether a line of that step, by its number, is one of those.
+    /// Whether a line of the step with this number belongs to them.
     pub(super) fn is_its(&self, step: Option<u32>) -> bool {
         self.step.is_none_or(|failed| step.is_none_or(|step| step == failed.number))
     }
 }
 
-/// Nothing of a job that is no failure, or of one that has printed nothing.
+/// Returns the lines that a job ended with. `None` if the job did not fail, or has printed nothing.
 pub(super) fn failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Failing<'a>> {
     if !failed(job.status) && job.status != Status::Canceled {
         return None;

@@ -1,7 +1,7 @@
-//! A build's timeline: one axis, a bar a job in segments, which jobs the build waited for, and the same as a table.
+//! A build's timeline: one axis, one bar of segments per job, the critical path, and the same as a table.
 //!
-//! Pure: of what is known of the build's jobs. The bars are SVG in milliseconds as units, so that the script lets them grow while the build
-//! runs by changing attributes; nothing here is a style.
+//! Pure: works on what is known of the build's jobs. The bars are SVG with milliseconds as units, so that the script
+//! can let them grow while the build runs by changing attributes; nothing here is a style.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,26 +10,26 @@ use longshore_core::{JobId, Status, Timestamp, outcome::human_duration, rules::n
 use super::{escape::escaped_len, show::cut, tail::failed};
 use crate::views::{BuildView, JobView, StepView};
 
-/// Jobs that have a bar.
+/// How many jobs have a bar.
 const BARS: usize = 40;
-/// Bytes of a segment and of its words in the table, without its name.
+/// How many bytes a segment takes, with its text in the table, without its name.
 const SEGMENT: usize = 125;
-/// Characters of its name.
+/// Characters of a segment's name.
 const NAME: usize = 60;
-/// A checkout that is worth a segment. Where there is none, the first step begins sooner than this.
+/// The shortest checkout that is shown as a segment. Without a checkout, the first step begins sooner than this.
 const CHECKOUT_MS: u64 = 10;
 
 #[derive(Debug)]
 pub(super) struct Timeline {
-    /// When the axis begins.
+    /// When the axis begins, in milliseconds.
     pub(super) start: i64,
-    /// How long it is, in milliseconds; 1 at least.
+    /// The length of the axis in milliseconds, at least 1.
     pub(super) span: u64,
     pub(super) bars: Vec<Bar>,
     pub(super) more: usize,
-    /// It goes on.
+    /// The build goes on, and the axis grows.
     pub(super) grows: bool,
-    /// How long it took, or when it is expected to end.
+    /// How long the build took, or when it is expected to end.
     pub(super) sum: String,
 }
 
@@ -39,15 +39,16 @@ pub(super) struct Bar {
     pub(super) name: String,
     pub(super) status: Status,
     pub(super) needs: String,
-    /// The build's end waited for it, or for what waited for it.
+    /// On the critical path: the end of the build waited for this job.
     pub(super) critical: bool,
     pub(super) segments: Vec<Segment>,
-    /// From its first turn to its end.
+    /// When the job was claimed, and when it ended.
     pub(super) from: Option<Timestamp>,
     pub(super) to: Option<Timestamp>,
 }
 
-/// Where a part stands in its bar's height of 12, and how high it is: parts are told apart by form, not by shade alone.
+/// Returns the position and the height of a segment in its bar of height 12. Segments differ in form, not by shade
+/// alone.
 pub(super) fn height_of(class: &str) -> (u32, u32) {
     match class {
         "wait" => (4, 4),
@@ -64,7 +65,7 @@ pub(super) fn height_of(class: &str) -> (u32, u32) {
 pub(super) struct Segment {
     pub(super) class: String,
     pub(super) name: String,
-    /// Milliseconds on the axis.
+    /// In milliseconds on the axis.
     pub(super) from: u64,
     pub(super) width: u64,
     pub(super) grows: bool,
@@ -86,7 +87,8 @@ impl Segment {
 }
 
 impl Timeline {
-    /// `usual_ms`: how long such a build takes. `waits`: nothing of it is under way. `bytes`: what all segments may take, about.
+    /// `usual_ms` is how long builds like it take. `waits` says that no job is queued or runs. `bytes` is about what
+    /// all segments may take.
     pub(super) fn new(
         build: &BuildView,
         jobs: &[JobView],
@@ -102,7 +104,7 @@ impl Timeline {
         let usual_end =
             build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| from.since(start) + usual);
         let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
-        // While it waits, what was done by then has most of the axis, however long that was ago.
+        // While the build waits, the part already done fills most of the axis, however long ago it was.
         let done = ran.iter().filter_map(|job| job.finished_at).max().filter(|_| waits);
         let span = match done {
             Some(last) => last.since(start) * 5 / 4,
@@ -110,7 +112,7 @@ impl Timeline {
             None => so_far,
         }
         .max(1);
-        // While nothing goes on, the path leads nowhere yet.
+        // While nothing runs, the path leads nowhere yet.
         let critical = if waits { HashSet::new() } else { critical(jobs) };
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
@@ -162,7 +164,7 @@ pub(super) struct Part {
 }
 
 impl Timeline {
-    /// What of the bars has to be explained: a step says by itself what it is.
+    /// Returns the legend: every kind of segment on the bars except steps, which explain themselves.
     pub(super) fn parts(&self) -> Vec<Part> {
         let there = |class: &&str| self.bars.iter().flat_map(|bar| &bar.segments).any(|part| part.class == *class);
         let mut parts: Vec<_> = ["wait", "image", "start", "checkout", "finish"].into_iter().filter(there).collect();
@@ -209,7 +211,7 @@ impl Axis {
             class: class.into(),
             name: cut(&name.into(), NAME).to_owned(),
             from: at,
-            // What took no time is seen all the same.
+            // A segment that took no time stays visible.
             width: took.min(self.span - at).max(self.span / 500),
             grows: to.is_none(),
             took: human_duration(took),
@@ -219,7 +221,7 @@ impl Axis {
 
 fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<Segment> {
     let mut segments = Vec::new();
-    // One that waits for its needs has no bar; one that waits for something else says so.
+    // A job that waits for its needs has no bar; a job that waits for something else shows it.
     if job.status == Status::Skipped || (job.status == Status::Blocked && job.reason.is_none()) {
         return segments;
     }
@@ -251,7 +253,7 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     if checked_out.is_none_or(|end| end.since(began) >= CHECKOUT_MS) {
         segments.push(axis.segment("checkout", "checkout", began, checked_out));
     }
-    // Of steps that ran beside each other the one that failed is seen: it is drawn over the others.
+    // Among steps that ran at the same time, the one that failed is drawn over the others.
     let mut steps: Vec<&StepView> = job.steps.iter().collect();
     steps.sort_by_key(|step| failed(step.status));
     for (step, started) in steps.into_iter().filter_map(|step| Some((step, step.started_at?))) {
@@ -265,7 +267,8 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     segments
 }
 
-/// As many segments as a bar's share of the page has room for; the rest are one, in the colour of the job's status.
+/// Keeps as many segments as a bar's share of the page has room for. The rest become one segment in the colour of the
+/// job's status.
 fn fit(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment> {
     let mut bytes = 0;
     let fit = segments.iter().take_while(|segment| {
@@ -290,7 +293,8 @@ fn fit(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment>
     segments
 }
 
-/// Keys of the jobs without which the build would have ended earlier: from the one that ended last back over whatever it needed that ended last.
+/// Returns the keys of the jobs on the critical path: from the job that ended last, back through the need that ended
+/// last, and so on.
 fn critical(jobs: &[JobView]) -> HashSet<&str> {
     let by_key: HashMap<&str, &JobView> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
     let end = |job: &&&JobView| job.finished_at.or(job.claimed_at.map(|_| Timestamp::from_millis(i64::MAX)));
@@ -304,7 +308,7 @@ fn critical(jobs: &[JobView]) -> HashSet<&str> {
         let needs: Vec<&JobView> = job.needs.iter().filter_map(|need| by_key.get(need.as_str()).copied()).collect();
         next = needs.iter().filter(|need| need.claimed_at.is_some()).max_by_key(end).copied();
     }
-    // A single job is no path.
+    // A single job is not a path.
     if jobs.len() < 2 {
         path.clear();
     }

@@ -1,4 +1,4 @@
-//! Who reads a page or sends a form: the same [`Caller`] as the API's, and what the page's frame says of them.
+//! Who reads a page or sends a form: the same [`Caller`] as in the API, and what the page's frame shows of them.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -15,13 +15,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Visitor {
     pub(crate) caller: Caller,
-    /// Nothing for whoever has not, and for a program with a token.
+    /// `None` for a visitor who has not signed in, and for a program with a token.
     pub(crate) signed_in: Option<SignedIn>,
-    /// The page they are on: where signing in leads back to.
+    /// The address of their page, which signing in leads back to.
     pub(super) here: String,
 }
 
-/// What pages of a build and a job show buttons for.
+/// Which buttons the pages of a build and a job show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MayDo {
     pub(crate) cancel: bool,
@@ -37,12 +37,12 @@ impl MayDo {
 }
 
 impl Visitor {
-    /// The hidden field of forms.
+    /// Returns the value of the hidden field `csrf` of forms.
     pub(crate) fn csrf(&self) -> String {
         self.signed_in.as_ref().map(|reader| reader.csrf.clone()).unwrap_or_default()
     }
 
-    /// Returns whoever sent the request, whatever it asks for: for pages that show an error.
+    /// Returns whoever sent the request, whatever it asks for. For pages that show an error.
     pub(super) async fn identify(
         parts: &Parts,
         authenticator: &Authenticator,
@@ -52,7 +52,8 @@ impl Visitor {
         Ok(Self::new(caller, parts, base))
     }
 
-    /// Returns whoever sent a form. Does not check the form's CSRF token: only [`Post`](super::post::Post) calls this, and checks it.
+    /// Returns whoever sent a form. Does not check the form's CSRF token: only [`Post`](super::post::Post) may call
+    /// this, and checks it.
     pub(super) async fn identify_sender(
         parts: &Parts,
         authenticator: &Authenticator,
@@ -74,7 +75,7 @@ impl Visitor {
     }
 }
 
-/// The address of the page; of a form, the page that it was sent from.
+/// Returns the address of the page. For a form, that of the page that sent it.
 fn here(parts: &Parts, base: &BasePath) -> String {
     let from = |headers: &HeaderMap| headers.get(header::REFERER)?.to_str().ok()?.parse::<Uri>().ok();
     let address = if parts.method == Method::POST { from(&parts.headers) } else { Some(parts.uri.clone()) };
@@ -91,7 +92,8 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // A caller by cookie who writes must show the CSRF token in a header. A form carries it in its body, so only `Post` takes forms.
+        // A caller with a cookie who writes must show the CSRF token in a header. A form has it in its body, so only
+        // `Post` accepts forms.
         let caller = Caller::from_request_parts(parts, state).await?;
         Ok(Self::new(caller, parts, &BasePath::from_ref(state)))
     }

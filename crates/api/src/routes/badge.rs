@@ -1,4 +1,4 @@
-//! `/badges/{repo}.svg`: how the newest build that is over ended, as a small picture for a README.
+//! `/badges/{repo}.svg`: the result of the newest finished build, as a small picture for a README.
 
 use axum::{
     extract::State,
@@ -53,9 +53,9 @@ pub(crate) async fn show(
     let mut response = svg(build.map(|build| build.status)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
-    // Forges show badges through caches of their own: they have to ask again.
+    // Forges show badges through caches of their own, which must ask again each time.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Its own style attributes are all it needs.
+    // The picture needs nothing but its own style attributes.
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
@@ -63,7 +63,7 @@ pub(crate) async fn show(
     Ok(response)
 }
 
-/// Two words side by side; the widths are those of 11 px sans-serif, a little generous.
+/// Draws two words side by side. Their widths are those of 11 px sans-serif, rounded up a little.
 fn svg(status: Option<Status>) -> String {
     let (word, colour) = match status {
         Some(Status::Success) => ("success", "#2c7a3f"),

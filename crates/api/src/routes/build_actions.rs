@@ -1,4 +1,4 @@
-//! Builds: started, cancelled, run once more. The scheduler does it; here it is asked.
+//! Starts, cancels, reruns and approves builds. The scheduler does the work; these handlers ask it.
 
 use std::collections::BTreeMap;
 

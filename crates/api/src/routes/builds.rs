@@ -1,4 +1,4 @@
-//! Builds and jobs, as they are read.
+//! Lists builds, and shows one build or one job.
 
 use axum::{Json, extract::State};
 use longshore_core::{BuildId, EventName, JobId, RepoId, Status};

@@ -1,4 +1,4 @@
-//! What a hook became.
+//! Shows what became of a repository's webhook deliveries.
 
 use axum::extract::State;
 use longshore_core::{BuildId, DeliveryId, RepoId, Timestamp};

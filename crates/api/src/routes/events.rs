@@ -1,8 +1,8 @@
-//! Live changes of builds, jobs and steps. A change says where to look; what is sent is how things stand when it is read, so a
-//! reader that applies what it gets in order shows the truth.
+//! Live changes of builds, jobs and steps. A change in the store only says where to look; the event sent has the state
+//! at the time it is read. A reader that applies events in order shows the truth.
 //!
-//! Ids are the store's cursors: they outlive a restart. Where changes were missed, `event: reset` says so, and the
-//! reader re-reads.
+//! The ids are the store's cursors, which outlive a restart. If changes were missed, `event: reset` tells the reader to
+//! read everything again.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,8 +27,8 @@ use crate::{
     views::StepView,
 };
 
-/// Jobs whose steps' statuses are remembered, so that only steps that moved are sent. Past it everything is forgotten, and sent
-/// once more.
+/// For how many jobs the statuses of steps are remembered, so that only steps that changed are sent. Past this limit
+/// everything is forgotten and sent once more.
 const REMEMBERED_JOBS: usize = 1000;
 
 /// Changes of everything that the token may see
@@ -80,7 +80,7 @@ pub(crate) async fn of_build(
     let after = cursor(query.last_id(&headers))?;
     let place = places.take(&caller, Dear::Stream)?;
     let snapshot = after.is_none();
-    // The cursor is older than what is read now: what changes in between is sent twice rather than never.
+    // The cursor is taken before the build is read: a change in between is sent twice rather than never.
     let mut watcher = Watcher::new(live, Reader::new(caller, &headers), Some(id), after);
     if snapshot {
         watcher.write_jobs(id).await?;
@@ -133,17 +133,17 @@ struct StepEvent {
 #[derive(Serialize)]
 struct Reset {}
 
-/// One reader's place.
+/// One reader of changes.
 #[derive(Debug)]
 struct Watcher {
     live: Live,
     reader: Reader,
-    /// Of this build only.
+    /// Sends only changes of this build.
     build: Option<BuildId>,
     feed: Feed,
-    /// The id of what is written now.
+    /// The id of the event being written.
     cursor: u64,
-    /// Statuses of steps, as they were sent.
+    /// The statuses of steps, as last sent.
     sent: HashMap<JobId, Vec<Status>>,
     out: String,
 }
@@ -152,20 +152,20 @@ impl Watcher {
     fn new(live: Live, reader: Reader, build: Option<BuildId>, after: Option<u64>) -> Self {
         let cursor = after.unwrap_or_else(|| *live.store.watch().borrow());
         let feed = live.store.feed(Some(cursor));
-        // An id without data is no event, but a client that is cut off at once knows where it was.
+        // An id without data is not an event, but a client that is cut off at once can resume from it.
         let out = format!("retry: 1000\nid: {cursor}\n\n");
         Self { live, reader, build, feed, cursor, sent: HashMap::new(), out }
     }
 
     fn into_response(self, place: Place) -> Response {
         sse::response(place.held_by(stream::unfold(self, |mut watcher| async {
-            // What cannot be read is in the log; the reader comes back to where it was.
+            // A failed read has been logged. The reader reconnects and resumes where it was.
             let going_on = watcher.fill().await.unwrap_or(false);
             going_on.then(|| (std::mem::take(&mut watcher.out), watcher))
         })))
     }
 
-    /// Waits until there is something to send; whether there is.
+    /// Waits until there is something to send. Returns whether the stream goes on.
     async fn fill(&mut self) -> Result<bool, ApiError> {
         while self.out.is_empty() {
             let item = tokio::select! {
@@ -202,7 +202,7 @@ impl Watcher {
         match (change.kind, change.job) {
             (ChangeKind::Build, _) => match builds::get(&self.live.store, build).await? {
                 Some(build) => {
-                    // A reader that is behind learns of a build's end before its turn: not before that of its jobs.
+                    // A slow reader learns of a build's end early, so the ends of its jobs are sent before it.
                     if build.status.is_final() {
                         self.write_jobs(build.id).await?;
                     }
@@ -226,7 +226,7 @@ impl Watcher {
         }
     }
 
-    /// A repository was registered, changed or removed, or a delivery of it came or moved.
+    /// Writes that a repository was registered, changed or removed, or that one of its deliveries arrived or changed.
     async fn write_repo(&mut self, kind: ChangeKind, repo: RepoId) -> Result<(), ApiError> {
         match self.reader.caller().may_see(&self.live.store, repo).await? {
             true => self.event(kind.as_str(), &RepoEvent { repo }),
@@ -269,7 +269,7 @@ impl Watcher {
         self.event("job", &event)
     }
 
-    /// The steps whose status is another than the one last sent. A step that nothing was sent of is thought to be `queued`.
+    /// Writes the steps whose status differs from the one last sent. A step that was never sent counts as `queued`.
     fn write_steps(&mut self, job: Job) -> Result<(), ApiError> {
         if self.sent.len() >= REMEMBERED_JOBS {
             self.sent.clear();

@@ -1,4 +1,5 @@
-//! Whether the server lives, and whether it could do its work now. Neither says anything that needs a token.
+//! Says whether the server is alive, and whether it could do its work now. Neither answer reveals anything that needs a
+//! token.
 
 use std::{fmt::Write as _, sync::Arc};
 

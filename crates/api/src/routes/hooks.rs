@@ -1,7 +1,8 @@
-//! `POST /hooks/{repo}`: a forge's delivery into the inbox, and nothing else.
+//! `POST /hooks/{repo}`: puts a forge's delivery into the inbox, and does nothing else.
 //!
-//! In this order: the repository, whether there is a signature, the size, the signature over the raw bytes, whether they are JSON at all, one row, 202.
-//! What the delivery means is found out by the ingest loop.
+//! It checks in this order: the repository, whether there is a signature, the size, the signature over the raw bytes,
+//! whether the body is JSON at all. Then it writes one row and answers 202. The ingest loop finds out what the delivery
+//! means.
 
 use std::sync::Arc;
 
@@ -26,9 +27,9 @@ use crate::{
     params::Path,
 };
 
-/// The longest body; GitHub sends no longer ones.
+/// The longest body. GitHub sends none longer.
 const BODY_LIMIT: usize = 25 << 20;
-/// The longest word for an event.
+/// The longest name of an event.
 const MAX_EVENT_LEN: usize = 100;
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,7 +78,7 @@ pub(crate) async fn receive(
     }
     let body = read(body, BODY_LIMIT, &large_bodies).await?;
     let id = repo.id;
-    // Hashing 25 MiB takes longer than a handler may hold its thread.
+    // Hashing 25 MiB takes longer than a handler may block its thread.
     let delivery = tokio::task::spawn_blocking(move || {
         signature::verify(forge, &headers, &body, repo.hook_secret.expose()?.as_bytes())
             .map_err(|error| ApiError::unauthorized(error.to_string()))?;
@@ -99,7 +100,7 @@ async fn find_repo(store: &Store, id: Result<Path<RepoId>, ApiError>) -> Result<
     repos::get(store, id).await?.ok_or_else(|| ApiError::no_such("repository"))
 }
 
-/// Only whether it is JSON: nothing is kept, and depth is limited.
+/// Checks only that the body is JSON. Nothing is kept, and the depth is limited.
 fn check_json(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     let Err(error) = serde_json::from_slice::<IgnoredAny>(body) else { return Ok(()) };
     let form = headers

@@ -1,4 +1,4 @@
-//! Jobs: cancelled, run once more, approved. The scheduler does it; here it is asked.
+//! Cancels, reruns, approves and declines jobs. The scheduler does the work; these handlers ask it.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

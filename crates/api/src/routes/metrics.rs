@@ -1,4 +1,4 @@
-//! `/metrics`: figures in Prometheus' text format. Made when they are asked for; nothing is gathered in the background.
+//! `/metrics`: figures in Prometheus' text format, collected when asked for. Nothing runs in the background.
 
 use std::{
     fmt::{Display, Write as _},
@@ -68,7 +68,7 @@ pub(crate) async fn show(
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
 }
 
-/// The text, line by line.
+/// The answer, written line by line.
 #[derive(Debug, Default)]
 struct Text(String);
 
@@ -85,7 +85,7 @@ impl Text {
     }
 }
 
-/// From `/proc/self/status`, whose figure is in KiB whatever the page size.
+/// Reads the resident memory from `/proc/self/status`, which gives it in KiB whatever the page size is.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

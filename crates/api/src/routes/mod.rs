@@ -1,4 +1,5 @@
-//! Every route, with its description: a route without one does not compile, and a description without a route neither.
+//! The table of the API's routes, each with its description. A route without a description does not compile, nor does a
+//! description without a route.
 
 mod badge;
 mod build_actions;
@@ -47,7 +48,7 @@ impl Modify for BearerTokens {
     }
 }
 
-/// The routes and what OpenAPI says of them.
+/// Returns all routes with their descriptions.
 pub(crate) fn all() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(hooks::receive))
@@ -88,7 +89,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(openapi::show))
 }
 
-/// Returns what OpenAPI says of all routes.
+/// Returns the description of all routes.
 pub(crate) fn description() -> utoipa::openapi::OpenApi {
     all().into_openapi()
 }

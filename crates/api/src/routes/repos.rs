@@ -1,4 +1,4 @@
-//! Repositories: registered, shown, changed, removed.
+//! Registers, shows, changes and removes repositories.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

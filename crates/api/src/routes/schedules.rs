@@ -1,4 +1,4 @@
-//! When a repository's pipelines are due by themselves.
+//! Shows when a repository's pipelines start by schedule.
 
 use axum::extract::State;
 use longshore_core::{BuildId, RepoId, Timestamp};

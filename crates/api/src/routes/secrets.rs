@@ -1,4 +1,4 @@
-//! Secrets of a repository: set, listed, removed. No answer holds a value.
+//! Sets, lists and removes a repository's secrets. No answer contains a value.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

@@ -1,4 +1,4 @@
-//! Tokens: made, listed, ended. Only an administrator of all repositories may.
+//! Makes, lists and revokes tokens. Only an administrator of all repositories may.
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{

@@ -1,4 +1,4 @@
-//! What is done to a job from its page and its build's: cancelled, run once more, approved, declined.
+//! Cancels, reruns, approves and declines a job, from its page and from its build's.
 
 use axum::{extract::State, response::Response};
 use longshore_core::{JobId, access::Action};

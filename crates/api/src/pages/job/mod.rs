@@ -1,8 +1,9 @@
-//! `/jobs/{job}`: one job, its steps, and its log. The log stands in the page as one window of lines, with links to the others
-//! (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it. Of a job that was tried again it is the
-//! newest try's, or that of `?attempt=`.
+//! `/jobs/{job}`: one job, its steps, and its log. The page contains one window of the log's lines, with links to the
+//! others (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it. For a job that was
+//! tried again, it shows the newest attempt or that of `?attempt=`.
 //!
-//! A job that failed opens on its failing step's last lines, one that runs on the newest, any other at the beginning.
+//! A job that failed opens at its failing step's last lines, a running job at the newest line, any other at the
+//! beginning.
 
 pub(crate) mod actions;
 mod tries;
@@ -42,23 +43,24 @@ use crate::{
 };
 use tries::Try;
 
-/// A page has 60 KiB in all: bytes that the window's lines, the list of steps and their summaries share, those of a step but its
-/// name and its script, those of all names and scripts, and what the window has at least.
+/// A page has 60 KiB in all. `BYTES` is shared by the window's lines, the list of steps and their summaries; a step
+/// takes `STEP` without its name and its script; all names and scripts together take `WORDS`; the window has `LEAST` at
+/// least.
 const BYTES: usize = 50 << 10;
 const STEP: usize = 205;
 const WORDS: usize = 14 << 10;
 const LEAST: usize = 4 << 10;
-/// What steps wrote about themselves, at most.
+/// How many bytes all summaries take at most.
 const SUMMARIES: usize = 10 << 10;
-/// Bytes of a step's name, of its script, and of what stands around a script.
+/// Bytes of a step's name, of its script, and of what surrounds a script.
 const NAME: usize = 160;
 const SCRIPT: usize = 2_000;
 const AROUND: usize = 72;
-/// Characters of a step's name before a line that stands among another's; as many as in `assets/log_view.js`.
+/// Characters of a step's name before a line that stands among another step's; as many as in `assets/log_view.js`.
 const BESIDE: usize = 24;
 /// Lines of a window.
 const LINES: u64 = 300;
-/// Lines found that are listed for whoever has no script, and bytes of their links about.
+/// How many found lines are listed for readers without scripts, and about how many bytes their links take.
 const LISTED: usize = 100;
 const LINKS: usize = 4 << 10;
 
@@ -75,7 +77,7 @@ pub(crate) struct JobPage {
     more_summaries: usize,
     log: LogPart,
     may: MayDo,
-    /// Its build is over: then a job can be run once more.
+    /// The build is over, so the job can be run once more.
     build_is_over: bool,
     csrf: String,
 }
@@ -92,7 +94,7 @@ struct StepRow {
 }
 
 impl StepRow {
-    /// What it used; nothing of one that never began.
+    /// Returns what the step used, `None` if it never began.
     fn used(&self, figure: &Option<u64>) -> Option<u64> {
         figure.filter(|_| self.view.started_at.is_some())
     }
@@ -102,26 +104,26 @@ impl StepRow {
 #[derive(Debug)]
 struct LogPart {
     total: u64,
-    /// The numbers of the window's first and last line; 1 and 0 of an empty one.
+    /// The numbers of the window's first and last line; 1 and 0 if it is empty.
     first: u64,
     last: u64,
     rows: Vec<Row>,
-    /// The line that the script comes to first.
+    /// The line that the script scrolls to first.
     open_at: Option<u64>,
     query: String,
     hits: Option<Found>,
-    /// The try, where it is not the newest one.
+    /// The attempt's number, empty for the newest one.
     attempt: String,
     file_name: String,
 }
 
 impl LogPart {
-    /// The window that begins, or ends, with that line.
+    /// Returns the address of the window that begins with (`from`) or ends before (`before`) line `n`.
     fn part(&self, which: &str, n: impl Display) -> String {
         address("", &[("attempt", &self.attempt), (which, &n.to_string())])
     }
 
-    /// The window that has a line that was found in it, and some before it; the search stays.
+    /// Returns the address of the window around a found line. It keeps the search.
     fn hit(&self, n: &u64) -> String {
         hit(*n, &self.attempt, &self.query)
     }
@@ -135,7 +137,7 @@ pub(crate) struct LogQuery {
     /// The line behind the window's last one.
     before: Option<u64>,
     q: Option<String>,
-    /// The log of this try, from 1; the newest where it is not given.
+    /// The log of this attempt, from 1; the newest if it is not given.
     attempt: Option<u32>,
 }
 
@@ -215,7 +217,7 @@ fn address_of(outline: &Outline, number: u32, attempt: &str) -> String {
     )
 }
 
-/// As much of a text as takes so many bytes of the page, and no more than are left.
+/// Returns the beginning of a text that takes at most `at_most` bytes of the page, and subtracts it from `left`.
 fn fitting(text: &str, at_most: usize, left: &mut usize) -> String {
     let mut bytes = 0;
     let at_most = at_most.min(*left);
@@ -241,11 +243,11 @@ async fn window(
     bytes: usize,
 ) -> Result<LogPart, ApiError> {
     let total = outline.total;
-    // The last line of the step that failed; the last of all where none did and yet the job is no success.
+    // The last line of the step that failed; the log's last line if no step failed and yet the job did.
     let failing = failing(job, outline);
     let open_at = failing.as_ref().map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
-    // The last line of a window that is filled from its end, where it is.
+    // The window's last line, if it is filled from its end.
     let end = match (query.from, before) {
         // A step that has printed nothing begins behind the last line.
         (Some(from), _) => (from > total).then_some(total),
@@ -264,7 +266,7 @@ async fn window(
     fit(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
     let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
-    // What ran beside it may have had the last word.
+    // The log's last line may belong to a step that ran at the same time.
     let its = |failing: &Failing<'_>| {
         let its_last = rows.iter().rev().find(|row| row.line.n <= failing.last && failing.is_its(row.line.step));
         its_last.map_or(failing.last, |row| row.line.n)
@@ -284,7 +286,7 @@ async fn window(
     Ok(LogPart { total, first, last, rows, open_at, query, hits, attempt, file_name })
 }
 
-/// The name of the step that said a line, where that is not the one among whose lines it stands.
+/// Returns the name of the step that printed a line, if the line stands among another step's lines.
 fn beside(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
     let before = |border: &&Border| border.begins && (line.n == 0 || border.lines < line.n);
     let among = u32::from(outline.borders.iter().rev().find(before)?.step) + 1;
@@ -292,7 +294,7 @@ fn beside(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
     Some(show::cut(&step.name, BESIDE).to_owned())
 }
 
-/// Takes out what would make the page too long, from the end that matters less.
+/// Removes the rows that would make the page too long, from the end that matters less.
 fn fit(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
     let mut bytes = 0;
     let mut fits = |row: &Row| {

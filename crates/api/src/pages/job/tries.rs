@@ -1,4 +1,4 @@
-//! The tries of a job that may be tried again: what became of each, and the job as an earlier one left it.
+//! The attempts of a job that may be tried again: the result of each, and the job as an earlier attempt left it.
 
 use longshore_core::{JobId, Status, Timestamp};
 use longshore_files::logs::{Border, Outline};
@@ -20,7 +20,7 @@ pub(super) struct Try {
     pub(super) address: String,
 }
 
-/// All of them; none of a job that was tried once.
+/// Returns all attempts; none for a job that was tried once.
 pub(super) fn all(job: &JobView) -> Vec<Try> {
     let mut tries: Vec<Try> = job
         .attempts
@@ -50,7 +50,7 @@ pub(super) fn all(job: &JobView) -> Vec<Try> {
     tries
 }
 
-/// Its number, where it is not the newest one.
+/// Returns the attempt's number, `None` if it is the newest one.
 pub(super) fn earlier(job: &JobView, attempt: u32) -> Option<u32> {
     Some(attempt).filter(|attempt| *attempt != job.attempt.max(1))
 }
@@ -60,7 +60,7 @@ fn address_of(job: JobId, earlier: Option<u32>) -> String {
     address(&format!("/jobs/{job}"), &[("attempt", &attempt)])
 }
 
-/// The job as an earlier try left it. What became of its steps stands in its log alone.
+/// Returns the job as an earlier attempt left it. Only its log tells what became of its steps.
 pub(super) fn left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
     let at =
         job.attempts.iter().position(|over| over.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;

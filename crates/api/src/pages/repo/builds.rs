@@ -1,4 +1,4 @@
-//! `/repos/{repo}`: its builds, newest first, filtered by what stands in the address.
+//! `/repos/{repo}`: the repository's builds, newest first, filtered by the query.
 
 use askama::Template;
 use axum::extract::State;
@@ -24,7 +24,7 @@ use crate::{
 
 /// Builds on a page.
 const LISTED: u32 = 30;
-/// Schedules that are shown, the soonest first.
+/// How many schedules are shown, the next to start first.
 const SCHEDULES: usize = 20;
 
 #[derive(Template)]
@@ -35,14 +35,14 @@ pub(crate) struct Builds {
     builds: Vec<Build>,
     schedules: Vec<Due>,
     filter: BuildsQuery,
-    /// The address of the first page, with its filters, and of the next one.
+    /// The address of the first page with its filters, and of the next one.
     newest: String,
     next: Option<String>,
     first_page: bool,
     badge: String,
 }
 
-/// A schedule with the build that it became last.
+/// A schedule with its last build.
 struct Due {
     schedule: Schedule,
     last: Option<(BuildId, u64, Status)>,
@@ -62,7 +62,7 @@ async fn due(site: &Site, repo: RepoId) -> Result<Vec<Due>, ApiError> {
     Ok(due)
 }
 
-/// The filters, as they stand in the address; what is empty filters nothing.
+/// The filters of the query; an empty one filters nothing.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct BuildsQuery {
     #[serde(default)]
@@ -102,7 +102,8 @@ impl BuildsQuery {
                     .map_err(|_| ApiError::bad_request(format!("`{}` is not a status", show::cut(word, 40))))?,
             ),
         };
-        // The word that pages have for a build of which nothing is under way, and what is left of the one beside it.
+        // Pages call a build blocked while nothing of it is under way, even if the store says `running`; such builds do
+        // not count as running here.
         let (status, waiting) = match status {
             Some(Status::Blocked) => (None, Some(true)),
             Some(Status::Running) => (status, Some(false)),
@@ -112,7 +113,7 @@ impl BuildsQuery {
         Ok(BuildFilter { repo: Some(repo), status, event, branch, waiting, ..BuildFilter::default() })
     }
 
-    /// The address that filters so, from there on.
+    /// Returns the address with these filters, from `before` on.
     fn address(&self, repo: RepoId, before: &str) -> String {
         let pairs = [
             ("branch", self.branch.as_str()),
@@ -134,7 +135,7 @@ pub(crate) async fn show(
     let repo = find_repo(&site.store, &visitor, id).await?;
     let before = params::before(query.before.as_deref())?;
     let page = builds::list(&site.store, &query.filter(id)?, before, LISTED).await?;
-    // The newest of some builds says nothing of the repository.
+    // The newest of filtered builds says nothing about the repository.
     let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {
         Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),

@@ -1,4 +1,4 @@
-//! `/repos/{repo}/deliveries`: what each webhook became, and why; and the same once more.
+//! `/repos/{repo}/deliveries`: what became of each webhook delivery, and why; takes one in once more.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -28,7 +28,7 @@ use crate::{
 
 /// Deliveries on a page.
 const LISTED: u32 = 40;
-/// Builds of one.
+/// Builds shown of one delivery.
 const BUILDS: usize = 5;
 
 #[derive(Template)]
@@ -43,7 +43,7 @@ pub(crate) struct Deliveries {
 
 struct Row {
     delivery: Delivery,
-    /// What it became: id, number, status.
+    /// The builds it became: id, number, status.
     builds: Vec<(BuildId, u64, Status)>,
     more: usize,
 }
@@ -101,7 +101,7 @@ pub(crate) async fn redeliver(
 }
 
 impl Row {
-    /// A pending one that has been tried, and is tried again later.
+    /// Whether a pending delivery has been tried, and is tried again later.
     fn waits(&self) -> bool {
         self.delivery.status == DeliveryStatus::Pending && self.delivery.attempts > 0
     }

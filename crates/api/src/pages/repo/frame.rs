@@ -48,7 +48,7 @@ impl Frame {
     }
 }
 
-/// The repository, for whoever may see it.
+/// Returns the repository if the visitor may see it.
 pub(super) async fn find_repo(store: &Store, visitor: &Visitor, id: RepoId) -> Result<Repo, ApiError> {
     visitor.caller.repo(store, id).await
 }

@@ -1,4 +1,4 @@
-//! `/repos/new`: a repository is registered; what the forge has to be told is shown this once.
+//! `/repos/new`: registers a repository, and shows what to enter at the forge, this once.
 
 use askama::Template;
 use axum::{
@@ -50,7 +50,7 @@ fn page(site: &Site, visitor: &Visitor, form: NewForm, refused: Option<String>) 
 }
 
 impl NewPage {
-    /// Their words, and what people call them.
+    /// Returns each forge's identifier and name.
     fn forges(&self) -> [(&'static str, &'static str); 4] {
         [("forgejo", "Forgejo"), ("gitea", "Gitea"), ("github", "GitHub"), ("git", "a plain git remote")]
     }
@@ -112,7 +112,7 @@ struct WebhookPage {
     new: bool,
 }
 
-/// What the forge has to be told: address, secret, and where to write them.
+/// Shows what to enter at the forge: address and secret, and where.
 pub(super) fn webhook(site: &Site, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
     let title = format!("The webhook of {}", repo.name);
     let head = Head::new(site, visitor, Place::Repositories, title);

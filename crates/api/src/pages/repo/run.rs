@@ -1,8 +1,8 @@
-//! `/repos/{repo}/run`: a build by hand. The inputs that its pipelines declare are fields of their types; what the server has against
-//! one stands beside it.
+//! `/repos/{repo}/run`: starts a build by hand. The inputs that its pipelines declare are fields of their types; an
+//! error in one stands beside it.
 //!
-//! The page itself shows what is here of the repository, without a word to the git host; looking at another branch, and starting,
-//! ask it for the newest commit.
+//! The page itself shows what is known here of the repository, without asking the git host. Looking at another branch,
+//! and starting a build, ask the git host for the newest commit.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ use crate::{
     params::Path,
 };
 
-/// What comes before an input's name in its field's.
+/// The prefix of an input's name in its field's name.
 const INPUT: &str = "input.";
 
 #[derive(Template)]
@@ -40,9 +40,9 @@ pub(crate) struct Run {
     repo: Frame,
     git_ref: String,
     commit: String,
-    /// `name=value`, one a line, while nobody knows what there is.
+    /// `name=value`, one per line, while the inputs are not known.
     free: String,
-    /// What can be started; nothing while nobody knows.
+    /// What can be started; `None` while that is not known.
     start: Option<ManualStart>,
     fields: Vec<Field>,
     /// Why it was not started.
@@ -77,7 +77,7 @@ impl Field {
         self.input.kind == InputKind::Number
     }
 
-    /// What there is to say of it besides its name.
+    /// Returns a hint to show beside the input's name.
     fn hint(&self) -> String {
         let mut words = self.input.description.clone().unwrap_or_default();
         if let Some(default) = self.input.default.as_ref().filter(|_| !self.is_boolean()) {
@@ -96,19 +96,20 @@ fn as_text(value: &Value) -> String {
     }
 }
 
-/// What was sent, or is to be shown first.
+/// The fields as sent, or as first shown.
 #[derive(Debug, Default)]
 struct Sent {
     git_ref: String,
     commit: String,
     free: String,
-    /// By the inputs' names.
+    /// The values by the inputs' names.
     inputs: BTreeMap<String, String>,
     look: bool,
 }
 
 impl Sent {
-    /// Of a field that was sent twice the last one counts: behind every box that may be ticked stands what it is if it is not.
+    /// Takes the last value of a field that was sent twice: a hidden field behind every checkbox says what an unticked
+    /// one means.
     fn of(pairs: Vec<(String, String)>) -> Self {
         let mut sent = Self::default();
         for (name, value) in pairs {
@@ -127,7 +128,7 @@ impl Sent {
         sent
     }
 
-    /// What a start is given: a field that is empty gives nothing, but where that takes a default away.
+    /// Returns the inputs to start with. An empty field is left out, unless it clears a default.
     fn given(&self, start: Option<&ManualStart>) -> Result<BTreeMap<String, String>, ApiError> {
         let mut given = BTreeMap::new();
         for line in self.free.lines().filter(|line| !line.trim().is_empty()) {
@@ -160,12 +161,12 @@ pub(crate) async fn show(
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let repo = visitor.caller.repo_to(&site.store, Action::Start, id).await?;
     let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_default(), ..Sent::default() };
-    // A repository that cannot be read is started all the same, if somebody wants that: the start says what is wrong.
+    // Even a repository that cannot be read may be started: the start then says what is wrong.
     let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
     Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
 }
 
-/// What can be started where the form says.
+/// Returns what can be started at the ref and commit of the form.
 async fn find_start(
     scheduler: &Scheduler,
     repo: RepoId,
@@ -228,14 +229,14 @@ pub(crate) async fn start(
         Ok(build) => Ok(see(&format!("/builds/{build}"))),
         Err(error) => {
             let refused = said(error)?;
-            // What was fetched for it is here now.
+            // The failed start may have fetched the commit.
             let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
             Ok(answer(page(head, frame, sent, start, Some(refused))))
         }
     }
 }
 
-/// What can be set right in the form, in words; everything else is an error as anywhere.
+/// Returns the message if the sender can correct the form. Any other error stays an error.
 fn said(error: RequestError) -> Result<String, ApiError> {
     match error {
         RequestError::Unusable { message, .. } | RequestError::GitHost(message) => Ok(message),

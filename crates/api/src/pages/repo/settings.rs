@@ -1,4 +1,4 @@
-//! `/repos/{repo}/settings`: where it is fetched from, who sees it, its webhook, its secrets, its badge, its end.
+//! `/repos/{repo}/settings`: a repository's clone address, visibility, webhook, secrets and badge, and its removal.
 
 use askama::Template;
 use axum::{
@@ -43,11 +43,11 @@ pub(crate) struct Settings {
     hook_url: String,
     secrets: Vec<Secret>,
     form: SettingsForm,
-    /// What was sent of a secret, but for its value, which is shown to nobody, not even to whoever sent it.
+    /// The secret form as sent, without its value, which is shown to nobody, not even to its sender.
     secret: SecretForm,
-    /// The secret that was just set, and what logs do not mask of its value.
+    /// The secret that was just set, with notes on what logs do not mask of its value.
     unmasked: Option<(String, Vec<String>)>,
-    /// The form that was not taken, and why.
+    /// The form that was refused, and why.
     refused: Option<(Form, String)>,
 }
 
@@ -64,7 +64,7 @@ impl Settings {
         self.refused.as_ref().filter(|(of, _)| *of == form).map(|(_, why)| why.as_str())
     }
 
-    /// A secret's rules in a few words.
+    /// Returns a secret's rules in a few words.
     fn goes_to(secret: &Secret) -> String {
         let SecretRules { branches, tags, events, jobs } = &secret.rules;
         let events: Vec<String> = events.iter().map(ToString::to_string).collect();
@@ -111,14 +111,14 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct SettingsForm {
-    /// Empty for the one that is kept, whose credentials are not shown.
+    /// Empty keeps the stored one, whose credentials are not shown.
     #[serde(default)]
     clone_url: String,
-    /// Empty: as the forge says.
+    /// Empty for the forge's default.
     #[serde(default)]
     default_branch: String,
     public: Option<String>,
-    /// Empty: as it is.
+    /// Empty keeps the stored one.
     #[serde(default)]
     strangers: String,
     cancel_older: Option<String>,
@@ -170,11 +170,11 @@ pub(crate) async fn renew_hook_secret(
     webhook(&site, &visitor, &repo, false)
 }
 
-/// A secret as the page sends it; lists are words between spaces or commas.
+/// A secret as the form sends it. Lists are words separated by spaces or commas.
 #[derive(Default, Deserialize)]
 pub(crate) struct SecretForm {
     name: String,
-    /// Empty keeps the value that is there.
+    /// Empty keeps the stored value.
     #[serde(default)]
     value: String,
     #[serde(default)]
@@ -185,13 +185,13 @@ pub(crate) struct SecretForm {
     events: String,
     #[serde(default)]
     jobs: String,
-    /// The rules that are there go; without it, a list that is empty stays as it is.
+    /// Empty lists remove the stored rules; without it, an empty list keeps them.
     no_rules: Option<String>,
 }
 
 impl SecretForm {
     fn patch(&self) -> Result<SecretPatch, ApiError> {
-        // Browsers send line ends as CRLF; a key's file has none of those.
+        // Browsers send line ends as CRLF; key files have LF.
         let value = Some(self.value.replace("\r\n", "\n")).filter(|value| !value.is_empty());
         let event = |word: String| {
             serde_json::from_value::<EventName>(word.as_str().into()).map_err(|_| {
@@ -213,7 +213,7 @@ impl SecretForm {
     }
 }
 
-/// Refs have no spaces in their names; a comma separates where it is not within braces.
+/// Splits a list into words. Refs contain no spaces; a comma separates unless it is within braces.
 fn words(text: &str) -> Vec<String> {
     let mut depth = 0_usize;
     let separates = |c: char| {

@@ -1,4 +1,5 @@
-//! `GET /api/v1/jobs/{job}/log/lines/stream`: a log's lines as they end. An event's id is the last line's number, and all that resuming takes.
+//! `GET /api/v1/jobs/{job}/log/lines/stream`: sends a log's lines as they end. An event's id is the number of its last
+//! line, and resuming needs nothing else.
 
 use std::sync::Arc;
 

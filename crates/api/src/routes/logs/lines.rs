@@ -1,4 +1,4 @@
-//! A log by its lines: any window of it, what of it means something, and its search, whatever its size.
+//! Reads a log by its lines: any window, an outline of steps and marks, and a search, whatever the log's size.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::{
     places::{Dear, Places},
 };
 
-/// Lines of a window where nothing else is asked.
+/// Lines of a window if the query does not say.
 const USUAL_LINES: u64 = 500;
-/// Characters that can be searched for.
+/// The longest text to search for, in bytes.
 const MAX_SEARCH: usize = 1000;
-/// Numbers in one page of a search's result.
+/// Line numbers in one page of a search's result.
 const MAX_FOUND: usize = 1000;
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,7 +1,7 @@
-//! `GET /api/v1/jobs/{job}/log/stream`: a log as it is written, to its end.
+//! `GET /api/v1/jobs/{job}/log/stream`: sends a log as it is written, to its end.
 //!
-//! Readers share what comes (`tail`); a slow one is behind, costs a window of the journal, and nothing else. The end is sent after the
-//! last byte, and only with a final status.
+//! Readers share new pieces (`logs/tail`). A slow reader only falls behind and costs one window of the journal. The end
+//! is sent after the last byte, and only with a final status.
 
 use std::sync::Arc;
 

@@ -1,22 +1,22 @@
-//! `Range`, for one range of bytes.
+//! Parses the header `Range`, for one range of bytes.
 
 use axum::http::{HeaderMap, header};
 
-/// What of a representation is asked for.
+/// Which part of an answer the client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// From an offset to the end.
     From(u64),
     /// From the first to the last byte, both included.
     Between(u64, u64),
-    /// So many bytes at the end.
+    /// This many bytes at the end.
     Last(u64),
 }
 
 impl Wanted {
-    /// What the header asks for; nothing where it asks for nothing that is understood, which is then sent whole.
+    /// Parses the header. `None` if there is no range, or one that is not understood: the answer is then sent whole.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        // A log has no validator that such a condition could name.
+        // Logs have no validator that `If-Range` could name.
         if headers.contains_key(header::IF_RANGE) {
             return None;
         }
@@ -33,7 +33,7 @@ impl Wanted {
         }
     }
 
-    /// The bytes of it that there are, of `length`: from one up to, not including, another. Nothing where there are none.
+    /// Returns the part within `length` bytes, as its first byte and the byte behind its last. `None` if it is empty.
     pub(super) fn within(self, length: u64) -> Option<(u64, u64)> {
         let (from, to) = match self {
             Self::From(from) => (from, length),

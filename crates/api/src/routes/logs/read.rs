@@ -1,4 +1,5 @@
-//! `GET /api/v1/jobs/{job}/log`: what of a log is there now, streamed in windows: a log of any size takes the same memory.
+//! `GET /api/v1/jobs/{job}/log`: sends what a log holds now, in windows, so that a log of any size takes the same
+//! memory.
 
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ pub(crate) async fn read(
 
     let offset = query.offset.unwrap_or(0);
     let wanted = Wanted::of(&headers);
-    // What comes before the first byte that is asked for is read too, which may be all.
+    // Everything before the first byte asked for is read too, which may be the whole log.
     let place = match offset > 0 || wanted.is_some() {
         true => Some(places.take(&caller, Dear::Range)?),
         false => None,
@@ -137,7 +138,7 @@ fn content_range(text: &str) -> Result<HeaderValue, ApiError> {
     HeaderValue::from_str(text).map_err(ApiError::internal)
 }
 
-/// The step's place from 0, by its number from 1 or by its name.
+/// Returns the step's position from 0, found by its number from 1 or by its name.
 fn step_position(job: &Job, wanted: &str) -> Result<u16, ApiError> {
     let by_number = || {
         let position = wanted.parse::<u16>().ok()?.checked_sub(1)?;
@@ -147,7 +148,7 @@ fn step_position(job: &Job, wanted: &str) -> Result<u16, ApiError> {
     by_number().or_else(by_name).map(|step| step.position).ok_or_else(|| ApiError::no_such("step"))
 }
 
-/// A log in one form.
+/// A log in one format.
 #[derive(Debug)]
 struct Source {
     store: Store,
@@ -172,7 +173,7 @@ impl Source {
         Ok(Pieces { reader, renderer })
     }
 
-    /// Bytes of it now.
+    /// Returns how many bytes the log has now.
     async fn length(&self) -> Result<u64, StoreError> {
         let mut pieces = self.pieces().await?;
         let mut length = 0;
@@ -182,7 +183,7 @@ impl Source {
         Ok(length)
     }
 
-    /// Its bytes without the first `skip`, at most `take` of them.
+    /// Returns the bytes without the first `skip`, at most `take` of them.
     async fn bytes(
         &self,
         skip: u64,
@@ -195,7 +196,7 @@ impl Source {
                 let mut piece = Bytes::from(piece);
                 let skipped = skip.min(piece.len() as u64);
                 skip -= skipped;
-                // No longer than the piece, so it fits.
+                // At most the length of the piece, so it fits.
                 piece = piece.split_off(skipped as usize);
                 piece.truncate(usize::try_from(take).unwrap_or(usize::MAX));
                 take -= piece.len() as u64;
@@ -208,7 +209,7 @@ impl Source {
     }
 }
 
-/// A log's bytes, one window of its journal after the other.
+/// A log's bytes, one window of its journal after another.
 #[derive(Debug)]
 struct Pieces {
     reader: LogReader,
