@@ -33,7 +33,7 @@ impl ByView {
     }
 
     /// Returns the actor's name, or says what acted if it has no name.
-    pub(crate) fn who(&self) -> &str {
+    pub(crate) fn display_name(&self) -> &str {
         match self.via {
             Via::Token | Via::Session if self.name.is_empty() => "somebody",
             Via::Event if self.name.is_empty() => "a webhook",
@@ -54,7 +54,7 @@ pub(crate) struct RerunView {
 }
 
 /// Returns who started the build. If no act was recorded, the build's event says it.
-pub(crate) fn started(build: &Build, acts: &[Done]) -> ByView {
+pub(crate) fn started_by(build: &Build, acts: &[Done]) -> ByView {
     let done = acts.iter().find(|done| done.build == build.id && done.act == Act::Started);
     let by = done.map(|done| done.by.clone()).unwrap_or_else(|| {
         let sender = build.event.sender.clone();
@@ -71,7 +71,7 @@ pub(crate) fn started(build: &Build, acts: &[Done]) -> ByView {
 }
 
 /// Returns who canceled the whole build.
-pub(crate) fn canceled(build: BuildId, acts: &[Done]) -> Option<ByView> {
+pub(crate) fn canceled_by(build: BuildId, acts: &[Done]) -> Option<ByView> {
     let done = acts.iter().find(|done| done.build == build && done.job.is_none() && done.act == Act::Canceled)?;
     Some(ByView::new(done.by.clone(), done.at))
 }
@@ -86,7 +86,7 @@ pub(crate) fn reruns(build: BuildId, acts: &[Done]) -> Vec<RerunView> {
 }
 
 /// Returns who did that to this job alone.
-pub(crate) fn of_job(job: JobId, act: Act, acts: &[Done]) -> Option<ByView> {
+pub(crate) fn job_act(job: JobId, act: Act, acts: &[Done]) -> Option<ByView> {
     let done = acts.iter().find(|done| done.job == Some(job) && done.act == act)?;
     Some(ByView::new(done.by.clone(), done.at))
 }

@@ -1,10 +1,11 @@
 //! Who sent a request, and what they may see and do. [`may`] decides that; every handler asks it through [`Caller`].
 //!
-//! A program sends a token. A browser sends the cookie of its session, which has the rights of the token that opened it. The cookie alone
-//! writes nothing: a write must bring the session's CSRF token too, in the header `X-CSRF-Token` or in a page's form.
+//! A program sends a token. A browser sends the cookie of its session, which has the rights of the token that opened
+//! it. The cookie alone writes nothing: a write must bring the session's CSRF token too, in the header `X-CSRF-Token`
+//! or in a page's form.
 //!
-//! What a caller may not see is answered like what does not exist. A missing scope is reported before anything is looked up. So no answer
-//! tells anybody what exists.
+//! What a caller may not see is answered like what does not exist. A missing scope is reported before anything is
+//! looked up. So no answer tells anybody what exists.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -25,12 +26,12 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{error::ApiError, public_url::PublicUrl};
 
-/// Returns the name of the cookie that holds a session. Over TLS, browsers accept this name from this host alone and with `Secure`: no other
-/// host of the domain can put its own cookie in its place.
+/// Returns the name of the cookie that holds a session. Over TLS, browsers accept this name from this host alone and
+/// with `Secure`: no other host of the domain can put its own cookie in its place.
 ///
-/// Browsers accept the prefix `__Host-` only for a whole host. Below a path the host is shared, so the cookie is bound to the path instead:
-/// other things served there do not receive the session's secret, and a second Longshore there does not replace it. The name still says that
-/// the cookie was set over TLS.
+/// Browsers accept the prefix `__Host-` only for a whole host. Below a path the host is shared, so the cookie is bound
+/// to the path instead: other things served there do not receive the session's secret, and a second Longshore there
+/// does not replace it. The name still says that the cookie was set over TLS.
 pub(crate) fn session_cookie_name(url: &PublicUrl) -> &'static str {
     match (url.is_https(), url.base().is_empty()) {
         (true, true) => "__Host-longshore_session",
@@ -240,7 +241,8 @@ impl Authenticator {
         }))
     }
 
-    /// The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to sign in.
+    /// The cookie of a session that has ended is not an error: its browser sees what everybody sees, and the way to
+    /// sign in.
     async fn by_cookie(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let Some(secret) = session_cookie(headers, self.cookie_name) else {
             return Ok(Caller::nobody());
@@ -264,7 +266,7 @@ fn session_cookie<'a>(headers: &'a HeaderMap, cookie_name: &str) -> Option<&'a s
     })
 }
 
-/// Returns the CSRF token that a session's forms hold. It follows from the cookie, and the cookie does not follow from it.
+/// Returns the CSRF token that a session's forms hold. It follows from the cookie; the cookie does not follow from it.
 fn csrf_token(secret: &str) -> String {
     let hash = Sha256::new().chain_update("longshore csrf ").chain_update(secret).finalize();
     hash.iter().take(20).map(|byte| format!("{byte:02x}")).collect()

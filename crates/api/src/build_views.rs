@@ -22,7 +22,8 @@ pub(crate) async fn view_build(store: &Store, build: Build, repo: RepoRef) -> Re
     Ok(BuildView::new(build, repo, jobs, &acts))
 }
 
-/// Loads builds with their jobs, in few queries for the whole page. Leaves out a build whose repository is being removed.
+/// Loads builds with their jobs, in few queries for the whole page. Leaves out a build whose repository is being
+/// removed.
 pub(crate) async fn view_builds(store: &Store, builds: Vec<Build>) -> Result<Vec<BuildView>, ApiError> {
     let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
     let repos = repo_refs(store, &builds).await?;

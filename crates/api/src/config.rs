@@ -1,4 +1,4 @@
-//! The settings and facts of this process that answers depend on. The binary makes them; nothing here changes afterwards.
+//! The settings and facts of this process that answers depend on. The binary makes them; nothing here changes later.
 
 use std::{fmt, sync::Arc};
 

@@ -70,7 +70,7 @@ impl ApiError {
     }
 
     /// Names another noun if this error is "not found".
-    pub(crate) fn about(self, what: &str) -> Self {
+    pub(crate) fn with_noun(self, what: &str) -> Self {
         if self.status == StatusCode::NOT_FOUND { Self::no_such(what) } else { self }
     }
 
@@ -88,15 +88,15 @@ impl ApiError {
     }
 
     pub(crate) fn no_address(base: &BasePath) -> Self {
-        Self::not_found("there is nothing at this address").described(base)
+        Self::not_found("there is nothing at this address").with_description(base)
     }
 
     pub(crate) fn method_not_allowed(base: &BasePath) -> Self {
         let message = "this address does not take that method";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).described(base)
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).with_description(base)
     }
 
-    fn described(self, base: &BasePath) -> Self {
+    fn with_description(self, base: &BasePath) -> Self {
         Self { see: Some(format!("{base}/openapi.json")), ..self }
     }
 
@@ -147,7 +147,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         // The layer that shows errors as pages reads it from the extensions.
-        let itself = self.clone();
+        let copy = self.clone();
         let Self { status, code, message, see, details } = self;
         let message = match see {
             Some(see) => format!("{message}; see {see}"),
@@ -155,7 +155,7 @@ impl IntoResponse for ApiError {
         };
         let body = Json(ErrorBody { error: ErrorDetail { code, message, details } });
         let mut response = (status, body).into_response();
-        response.extensions_mut().insert(itself);
+        response.extensions_mut().insert(copy);
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -21,7 +21,7 @@ use crate::{config::ApiConfig, error::ApiError};
 
 /// The middleware: refuses a request for another host.
 pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request, next: Next) -> Response {
-    if let Some(name) = wrong_name(&config, &request) {
+    if let Some(name) = foreign_name(&config, &request) {
         return ApiError::misdirected(format!(
             "this server is not called `{name}`: its address is {}. If people use that name, set LONGSHORE_URL to the address that \
              they use, or add the name to LONGSHORE_HOSTS",
@@ -33,26 +33,26 @@ pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request
 }
 
 /// Returns the name that the request asks for if it is not one of this server's.
-fn wrong_name(config: &ApiConfig, request: &Request) -> Option<String> {
+fn foreign_name(config: &ApiConfig, request: &Request) -> Option<String> {
     let path = request.uri().path();
     if matches!(path, "/healthz" | "/readyz" | "/metrics") || path.starts_with("/hooks/") {
         return None;
     }
     let asked = request.headers().get_all(header::HOST).iter().map(|host| String::from_utf8_lossy(host.as_bytes()));
     let asked = asked.chain(request.uri().authority().map(|authority| authority.as_str().into()));
-    asked.map(|host| name_of(&host)).find(|name| !answers_to(config, name))
+    asked.map(|host| host_name(&host)).find(|name| !answers_to(config, name))
 }
 
 fn answers_to(config: &ApiConfig, name: &str) -> bool {
     !name.contains('.')
         || name.ends_with(".localhost")
         || name.parse::<IpAddr>().is_ok()
-        || name_of(config.public_url.authority()) == name
-        || config.more_hosts.iter().any(|host| name_of(host) == name)
+        || host_name(config.public_url.authority()) == name
+        || config.more_hosts.iter().any(|host| host_name(host) == name)
 }
 
 /// Returns a host without its port, in lower case.
-fn name_of(host: &str) -> String {
+fn host_name(host: &str) -> String {
     let name = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -97,7 +97,7 @@ mod tests {
             "longshore:8080",
         ];
         for host in ours {
-            assert!(answers_to(&config, &name_of(host)), "{host}");
+            assert!(answers_to(&config, &host_name(host)), "{host}");
         }
         let others = [
             "evil.example",
@@ -109,7 +109,7 @@ mod tests {
             "evil.example:ci.example.org",
         ];
         for host in others {
-            assert!(!answers_to(&config, &name_of(host)), "{host}");
+            assert!(!answers_to(&config, &host_name(host)), "{host}");
         }
     }
 }

@@ -23,7 +23,7 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// The middleware.
-pub(crate) async fn around(
+pub(crate) async fn wrap(
     State(requests): State<Arc<RequestCounts>>,
     State(base): State<BasePath>,
     request: Request,
@@ -32,7 +32,9 @@ pub(crate) async fn around(
     // Handlers share only the store, and a panic leaves it whole: an open transaction is rolled back.
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(panic) => ApiError::internal(format_args!("a handler panicked: {}", words(&*panic))).into_response(),
+        Err(panic) => {
+            ApiError::internal(format_args!("a handler panicked: {}", panic_message(&*panic))).into_response()
+        }
     };
     requests.count(response.status());
     let headers = response.headers_mut();
@@ -48,7 +50,7 @@ pub(crate) async fn around(
     response
 }
 
-fn words(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,
         (None, Some(text)) => text,

@@ -27,7 +27,7 @@ pub(crate) async fn find_build_to(
 ) -> Result<(Build, Repo), ApiError> {
     caller.require(action, Object::SomeRepo)?;
     let build = builds::get(store, id).await?.ok_or_else(|| ApiError::no_such("build"))?;
-    let repo = caller.repo_to(store, action, build.repo).await.map_err(|error| error.about("build"))?;
+    let repo = caller.repo_to(store, action, build.repo).await.map_err(|error| error.with_noun("build"))?;
     Ok((build, repo))
 }
 
@@ -40,6 +40,6 @@ pub(crate) async fn find_job(store: &Store, caller: &Caller, id: JobId) -> Resul
 pub(crate) async fn find_job_to(store: &Store, caller: &Caller, action: Action, id: JobId) -> Result<Job, ApiError> {
     caller.require(action, Object::SomeRepo)?;
     let job = jobs::get(store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    caller.repo_to(store, action, job.repo).await.map_err(|error| error.about("job"))?;
+    caller.repo_to(store, action, job.repo).await.map_err(|error| error.with_noun("job"))?;
     Ok(job)
 }

@@ -73,7 +73,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 }
 
 /// Parses `before` of a keyset page: the `next` of the page before it.
-pub(crate) fn before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
+pub(crate) fn parse_before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     let parse = |text: &str| {
         let place: Option<i64> = text.parse().ok().filter(|place| *place >= 0);
         place.ok_or_else(|| ApiError::bad_request("`before` is what the last page gave as `next`"))
@@ -82,7 +82,7 @@ pub(crate) fn before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
 }
 
 /// Returns how many items a page has: what the query asks for, at most [`MAX_LIMIT`].
-pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
+pub(crate) fn page_limit(asked: Option<u32>) -> Result<u32, ApiError> {
     match asked {
         Some(0) => Err(ApiError::bad_request("`limit` is at least 1")),
         Some(limit) => Ok(limit.min(MAX_LIMIT)),
@@ -91,7 +91,7 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
 }
 
 /// Deserializes an optional field by parsing its text.
-pub(crate) fn word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn parse_word<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,

@@ -31,7 +31,7 @@ pub(crate) struct Place(
 
 impl Place {
     /// Holds the place until the stream has been sent, or its reader is gone.
-    pub(crate) fn held_by<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
+    pub(crate) fn held_while<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> + use<S> {
         stream.inspect(move |_| {
             let _held = &self;
         })
@@ -39,7 +39,7 @@ impl Place {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Dear {
+pub(crate) enum Costly {
     Search,
     Range,
     Stream,
@@ -54,14 +54,14 @@ impl Default for Places {
 
 impl Places {
     /// Takes a place for this caller. Fails at once if all places are taken.
-    pub(crate) fn take(&self, caller: &Caller, dear: Dear) -> Result<Place, ApiError> {
+    pub(crate) fn take(&self, caller: &Caller, costly: Costly) -> Result<Place, ApiError> {
         if !caller.is_anonymous() {
             return Ok(Place(None));
         }
-        let (places, most, what) = match dear {
-            Dear::Search => (&self.searches, SEARCHES, "searches of logs"),
-            Dear::Range => (&self.ranges, RANGES, "ranges of logs"),
-            Dear::Stream => (&self.streams, STREAMS, "live streams"),
+        let (places, most, what) = match costly {
+            Costly::Search => (&self.searches, SEARCHES, "searches of logs"),
+            Costly::Range => (&self.ranges, RANGES, "ranges of logs"),
+            Costly::Stream => (&self.streams, STREAMS, "live streams"),
         };
         match Arc::clone(places).try_acquire_owned() {
             Ok(place) => Ok(Place(Some(place))),

@@ -37,7 +37,8 @@ pub(crate) const OWN_NAMES: [&str; 18] = [
     "sign-out",
 ];
 
-/// Without a slash at its end: `https://ci.example.org`, or `https://example.org/ci` behind a proxy that has other things at that host.
+/// The public address, without a slash at its end: `https://ci.example.org`, or `https://example.org/ci` behind a proxy
+/// that serves other things at that host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     url: String,

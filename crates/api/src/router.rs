@@ -38,7 +38,7 @@ pub(crate) fn router_until(api: Api, shutdown: CancellationToken) -> Router {
         .method_not_allowed_fallback(async |State(base): State<BasePath>| ApiError::method_not_allowed(&base))
         .layer(middleware::from_fn_with_state(state.clone(), host::check))
         .layer(middleware::from_fn_with_state(state.clone(), pages::html::errors_as_pages))
-        .layer(middleware::from_fn_with_state(state.clone(), layers::around))
+        .layer(middleware::from_fn_with_state(state.clone(), layers::wrap))
         .with_state(state.clone());
     // Taken off before the router sees the address: a proxy may have left the base path on, or not.
     let without_base =

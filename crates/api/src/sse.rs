@@ -43,7 +43,7 @@ pub(crate) fn write_event(out: &mut String, name: &str, id: &str, data: &impl Se
 }
 
 /// Puts a text before a stream of events, unless it is empty.
-pub(crate) fn behind(first: String, events: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
+pub(crate) fn with_first(first: String, events: impl Stream<Item = Bytes>) -> impl Stream<Item = Bytes> {
     use futures_util::StreamExt as _;
     let first = (!first.is_empty()).then(|| Bytes::from(first));
     futures_util::stream::iter(first).chain(events)

@@ -27,7 +27,7 @@ pub(crate) struct Page<T> {
 }
 
 impl<T> Page<T> {
-    pub(crate) fn of<R>(page: longshore_store::Page<R>, view: impl FnMut(R) -> T) -> Self {
+    pub(crate) fn from_page<R>(page: longshore_store::Page<R>, view: impl FnMut(R) -> T) -> Self {
         Self { items: page.items.into_iter().map(view).collect(), next: page.next.map(|place| place.to_string()) }
     }
 
@@ -36,7 +36,7 @@ impl<T> Page<T> {
         Self { items: item.into_iter().collect(), next: None }
     }
 
-    pub(crate) fn whole(items: Vec<T>) -> Self {
+    pub(crate) fn complete(items: Vec<T>) -> Self {
         Self { items, next: None }
     }
 }
@@ -117,7 +117,7 @@ pub(crate) struct BuildView {
 
 impl BuildView {
     pub(crate) fn new(build: Build, repo: RepoRef, jobs: Vec<Job>, acts: &[Done]) -> Self {
-        let (started_by, canceled_by) = (acts::started(&build, acts), acts::canceled(build.id, acts));
+        let (started_by, canceled_by) = (acts::started_by(&build, acts), acts::canceled_by(build.id, acts));
         let event = build.event;
         Self {
             id: build.id,
@@ -258,9 +258,9 @@ impl JobView {
     /// `acts` may be those of the whole build.
     pub(crate) fn new(job: Job, acts: &[Done]) -> Self {
         Self {
-            approved_by: acts::of_job(job.id, Act::Approved, acts),
-            declined_by: acts::of_job(job.id, Act::Declined, acts),
-            canceled_by: acts::of_job(job.id, Act::Canceled, acts),
+            approved_by: acts::job_act(job.id, Act::Approved, acts),
+            declined_by: acts::job_act(job.id, Act::Declined, acts),
+            canceled_by: acts::job_act(job.id, Act::Canceled, acts),
             id: job.id,
             build: job.build,
             name: job.name,

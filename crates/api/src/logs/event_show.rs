@@ -1,4 +1,5 @@
-//! A log as events of text (`GET /api/v1/jobs/{job}/log/stream`): records of one step and stream, joined as far as they fit.
+//! Shows a log as events of text (`GET /api/v1/jobs/{job}/log/stream`): records of one step and stream, joined as far
+//! as they fit.
 
 use longshore_core::{Status, Timestamp};
 use longshore_files::logs::{Batch, LogEvent, LogEvents};
@@ -39,7 +40,7 @@ impl Show for EventShow {
                 }
             }
             if let Some(open) = &mut open {
-                open.id = ids::id(self.attempt, &self.events.cursor(end));
+                open.id = ids::event_id(self.attempt, &self.events.cursor(end));
             }
         }
         if let Some(done) = open {
@@ -50,7 +51,7 @@ impl Show for EventShow {
 
     fn end(&mut self, offset: u64, status: Status) -> Result<String, ApiError> {
         let mut out = String::new();
-        sse::write_event(&mut out, "end", &ids::id(self.attempt, &self.events.cursor(offset)), &End { status })?;
+        sse::write_event(&mut out, "end", &ids::event_id(self.attempt, &self.events.cursor(offset)), &End { status })?;
         Ok(out)
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{error::ApiError, sse};
 
 /// Returns the id of a place in an attempt's log: `4096`, or `2:4096`.
-pub(crate) fn id(attempt: u32, place: &str) -> String {
+pub(crate) fn event_id(attempt: u32, place: &str) -> String {
     if attempt <= 1 { place.to_owned() } else { format!("{attempt}:{place}") }
 }
 
@@ -27,15 +27,15 @@ pub(crate) struct Resumed<'a> {
 /// Resumes behind the last event's id in an attempt's log. `None` if the id is not valid.
 pub(crate) fn resume(last_id: Option<&str>, attempt: u32) -> Result<Option<Resumed<'_>>, ApiError> {
     let Some(last_id) = last_id else { return Ok(Some(Resumed { place: "0", first: String::new() })) };
-    let (of, place) = match last_id.split_once(':') {
-        Some((of, place)) => (of.parse().ok(), place),
+    let (seen, place) = match last_id.split_once(':') {
+        Some((seen, place)) => (seen.parse().ok(), place),
         None => (Some(1), last_id),
     };
-    Ok(match of {
-        Some(of) if of == attempt => Some(Resumed { place, first: String::new() }),
+    Ok(match seen {
+        Some(seen) if seen == attempt => Some(Resumed { place, first: String::new() }),
         Some(_) => {
             let mut first = String::new();
-            sse::write_event(&mut first, "reset", &id(attempt, "0"), &Reset { attempt })?;
+            sse::write_event(&mut first, "reset", &event_id(attempt, "0"), &Reset { attempt })?;
             Some(Resumed { place: "0", first })
         }
         None => None,
@@ -51,7 +51,7 @@ mod tests {
         let place = |last_id, attempt| resume(last_id, attempt).unwrap().map(|resumed| (resumed.place, resumed.first));
         assert_eq!(place(None, 2), Some(("0", String::new())));
         assert_eq!(place(Some("77,1.stdout.e2"), 1), Some(("77,1.stdout.e2", String::new())));
-        assert_eq!(id(2, "77"), "2:77");
+        assert_eq!(event_id(2, "77"), "2:77");
         assert_eq!(place(Some("2:77"), 2), Some(("77", String::new())));
         let reset = "event: reset\nid: 2:0\ndata: {\"attempt\":2}\n\n".to_owned();
         assert_eq!(place(Some("77"), 2), Some(("0", reset.clone())));

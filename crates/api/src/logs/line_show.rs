@@ -1,4 +1,4 @@
-//! A log as events of lines (`GET /api/v1/jobs/{job}/log/lines/stream`).
+//! Shows a log as events of lines (`GET /api/v1/jobs/{job}/log/lines/stream`).
 
 use longshore_core::{RecordKind, Status, Timestamp};
 use longshore_files::logs::{Batch, LineCut, LogLine};
@@ -50,7 +50,7 @@ impl LineShow {
         sse::write_event(
             &mut out,
             "lines",
-            &ids::id(self.attempt, &total.to_string()),
+            &ids::event_id(self.attempt, &total.to_string()),
             &Lines { lines, open, steps, total },
         )?;
         Ok(out)
@@ -83,7 +83,7 @@ impl Show for LineShow {
         self.cut.finish(|line| lines.push(LogLine::new(&line)));
         let mut out = if lines.is_empty() { String::new() } else { self.event(lines, Vec::new())? };
         let total = self.cut.ended();
-        sse::write_event(&mut out, "end", &ids::id(self.attempt, &total.to_string()), &End { status, total })?;
+        sse::write_event(&mut out, "end", &ids::event_id(self.attempt, &total.to_string()), &End { status, total })?;
         Ok(out)
     }
 }

@@ -47,7 +47,7 @@ impl<S> Default for Tails<S> {
 }
 
 impl<S> Tails<S> {
-    fn of(&self, log: Log) -> Arc<Tail<S>> {
+    fn tail(&self, log: Log) -> Arc<Tail<S>> {
         let mut tails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tail) = tails.get(&log).and_then(Weak::upgrade) {
             return tail;
@@ -84,7 +84,7 @@ struct Piece<S> {
 impl<S: Clone + PartialEq> Kept<S> {
     /// Returns the piece that begins at this place. The place contains what a returning reader sent: a reader that sent
     /// something else does not get the piece.
-    fn at(&self, offset: u64, place: &S) -> Option<&Piece<S>> {
+    fn piece_at(&self, offset: u64, place: &S) -> Option<&Piece<S>> {
         self.pieces.iter().rev().find(|piece| piece.from == offset && piece.before == *place)
     }
 
@@ -112,10 +112,10 @@ impl<S: Clone + PartialEq> Kept<S> {
 #[derive(Debug)]
 pub(crate) struct Follower<S> {
     live: Live,
-    who: Reader,
+    reader: Reader,
     job: JobId,
     tail: Arc<Tail<S>>,
-    reader: LogReader,
+    log: LogReader,
     show: S,
 }
 
@@ -125,13 +125,13 @@ pub(crate) enum Next {
     /// The job is over.
     Last(Bytes),
     /// The server shuts down, or cannot read on. The answer ends, and the reader reconnects.
-    Nothing,
+    Stop,
 }
 
 impl<S: Show> Follower<S> {
     /// Follows from the place of `log`, which must be that of `show`.
-    pub(crate) fn new(live: Live, who: Reader, tails: &Tails<S>, job: JobId, reader: LogReader, show: S) -> Self {
-        Self { tail: tails.of(reader.log()), live, who, job, reader, show }
+    pub(crate) fn new(live: Live, reader: Reader, tails: &Tails<S>, job: JobId, log: LogReader, show: S) -> Self {
+        Self { tail: tails.tail(log.log()), live, reader, job, log, show }
     }
 
     /// Returns the events up to the job's end.
@@ -141,7 +141,7 @@ impl<S: Show> Follower<S> {
             match follower.next().await {
                 Next::Events(text) => Some((text, Some(follower))),
                 Next::Last(text) => Some((text, None)),
-                Next::Nothing => None,
+                Next::Stop => None,
             }
         })
     }
@@ -149,62 +149,62 @@ impl<S: Show> Follower<S> {
     async fn next(&mut self) -> Next {
         loop {
             tokio::select! {
-                () = self.reader.ready() => {}
-                () = self.who.check_is_due() => return self.look().await,
-                () = self.live.shutdown.cancelled() => return Next::Nothing,
+                () = self.log.ready() => {}
+                () = self.reader.check_is_due() => return self.sign_of_life().await,
+                () = self.live.shutdown.cancelled() => return Next::Stop,
             }
-            match self.take().await {
+            match self.next_piece().await {
                 Ok(Some(text)) => return Next::Events(text),
-                Ok(None) if self.reader.is_over() => break,
+                Ok(None) if self.log.is_over() => break,
                 Ok(None) => {}
                 // The answer has begun, so the error cannot be sent. It has been logged already.
-                Err(_) => return Next::Nothing,
+                Err(_) => return Next::Stop,
             }
         }
-        self.end().await.unwrap_or(Next::Nothing)
+        self.end().await.unwrap_or(Next::Stop)
     }
 
     /// Returns a sign of life if the client may still see the job, else the end.
-    async fn look(&mut self) -> Next {
-        let may = self.who.still_has_rights(&self.live.authenticator).await
-            && find_job(&self.live.store, self.who.caller(), self.job).await.is_ok();
-        if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Nothing }
+    async fn sign_of_life(&mut self) -> Next {
+        let may = self.reader.still_has_rights(&self.live.authenticator).await
+            && find_job(&self.live.store, self.reader.caller(), self.job).await.is_ok();
+        if may { Next::Events(Bytes::from_static(sse::COMMENT.as_bytes())) } else { Next::Stop }
     }
 
     /// Returns the next piece that is there: one that another follower has read, or one read now for all.
-    async fn take(&mut self) -> Result<Option<Bytes>, ApiError> {
+    async fn next_piece(&mut self) -> Result<Option<Bytes>, ApiError> {
         let mut kept = self.tail.kept.lock().await;
-        if let Some(piece) = kept.at(self.reader.offset(), &self.show) {
-            self.reader.seek(piece.to);
+        if let Some(piece) = kept.piece_at(self.log.offset(), &self.show) {
+            self.log.seek(piece.to);
             self.show.clone_from(&piece.after);
             return Ok(Some(piece.text.clone()));
         }
-        let from = self.reader.offset();
+        let from = self.log.offset();
         // Other followers wait only while the newest piece is read.
         let kept = (from >= kept.end()).then_some(&mut kept);
         match kept {
             Some(kept) => {
                 let before = self.show.clone();
-                let Some((to, text)) = read(&mut self.reader, &mut self.show).await? else { return Ok(None) };
+                let Some((to, text)) = read_piece(&mut self.log, &mut self.show).await? else { return Ok(None) };
                 kept.push(Piece { from, to, text: text.clone(), before, after: self.show.clone() });
                 Ok(Some(text))
             }
-            None => Ok(read(&mut self.reader, &mut self.show).await?.map(|(_, text)| text)),
+            None => Ok(read_piece(&mut self.log, &mut self.show).await?.map(|(_, text)| text)),
         }
     }
 
     async fn end(&mut self) -> Result<Next, ApiError> {
-        let Some(job) = jobs::get(&self.live.store, self.job).await? else { return Ok(Next::Nothing) };
+        let Some(job) = jobs::get(&self.live.store, self.job).await? else { return Ok(Next::Stop) };
         // If the job runs again, the reader reconnects and learns of the new attempt.
-        if !job.status.is_final() || job.log_of() != self.reader.log() {
-            return Ok(Next::Nothing);
+        if !job.status.is_final() || job.log_of() != self.log.log() {
+            return Ok(Next::Stop);
         }
-        Ok(Next::Last(self.show.end(self.reader.offset(), job.status)?.into()))
+        Ok(Next::Last(self.show.end(self.log.offset(), job.status)?.into()))
     }
 }
 
-async fn read<S: Show>(reader: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
-    let Some(batch) = reader.now().await.map_err(StoreError::from)? else { return Ok(None) };
+async fn read_piece<S: Show>(log: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
+    let Some(batch) = log.now().await.map_err(StoreError::from)? else { return Ok(None) };
     let mut text = show.write(&batch)?;
     if text.is_empty() {
         // A batch without events is a sign of life, too.

@@ -20,7 +20,7 @@ use longshore_store::{
 use super::{
     head::{Head, Place},
     html::Html,
-    post::{Nothing, Post, Refused, refused, see},
+    post::{NoFields, Post, Refused, refused, see_other},
     show,
     site::Site,
     visitor::Visitor,
@@ -68,7 +68,7 @@ impl AccessPage {
 
 pub(crate) async fn show(State(site): State<Site>, visitor: Visitor) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
-        return Ok(see("/sign-in?next=/access"));
+        return Ok(see_other("/sign-in?next=/access"));
     }
     Ok(Html(page(&site, &visitor).await?).into_response())
 }
@@ -85,11 +85,11 @@ async fn page(site: &Site, visitor: &Visitor) -> Result<AccessPage, ApiError> {
     for rights in sessions.iter().map(|session| &session.rights).chain(tokens.iter().map(|token| &token.rights)) {
         listed.extend(rights.repos().unwrap_or_default());
     }
-    let names = names_of(site, &listed).await?;
+    let names = repo_names(site, &listed).await?;
     Ok(AccessPage { head, csrf, this, sessions, admin, tokens, names, made: None, form, refused: None })
 }
 
-async fn names_of(site: &Site, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, ApiError> {
+async fn repo_names(site: &Site, ids: &[RepoId]) -> Result<HashMap<RepoId, String>, ApiError> {
     let mut names = HashMap::new();
     for id in ids {
         if !names.contains_key(id)
@@ -102,7 +102,7 @@ async fn names_of(site: &Site, ids: &[RepoId]) -> Result<HashMap<RepoId, String>
 }
 
 /// Returns the name that people know a browser by, from its user agent. Every browser claims to be several.
-fn browser(agent: &str) -> String {
+fn browser_name(agent: &str) -> String {
     let first =
         |names: &[(&str, &'static str)]| names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| *name);
     let name = first(&[
@@ -137,7 +137,7 @@ fn may_end(visitor: &Visitor, session: &Session) -> bool {
 pub(crate) async fn end_session(
     State(site): State<Site>,
     Path(id): Path<SessionId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     let sessions = sessions::list(&site.store, Timestamp::now()).await?;
     let found = sessions.iter().any(|session| session.id == id && may_end(&visitor, session));
@@ -148,7 +148,7 @@ pub(crate) async fn end_session(
     sessions::end(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(session = %id, by = visitor.caller.name(), "a session was ended");
-    Ok(see("/access"))
+    Ok(see_other("/access"))
 }
 
 #[derive(Debug, Default)]
@@ -162,7 +162,7 @@ pub(crate) struct NewToken {
 }
 
 impl NewToken {
-    fn of(pairs: Vec<(String, String)>) -> Self {
+    fn from_pairs(pairs: Vec<(String, String)>) -> Self {
         let mut new = Self::default();
         for (name, value) in pairs {
             match name.as_str() {
@@ -186,9 +186,9 @@ pub(crate) async fn create_token(
     State(site): State<Site>,
     Post { visitor, form }: Post<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    let form = NewToken::of(form);
+    let form = NewToken::from_pairs(form);
     visitor.caller.require(Action::ManageTokens, Object::Server)?;
-    match token(&site, &form).await {
+    match make_token(&site, &form).await {
         Ok(new) => {
             tracing::info!(token = %new.token.id, name = new.token.name, by = visitor.caller.name(), "a token was made");
             let made = Some((new.token.name, new.secret));
@@ -202,7 +202,7 @@ pub(crate) async fn create_token(
     }
 }
 
-async fn token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiError> {
+async fn make_token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiError> {
     let scopes = form.scopes.iter().map(|word| word.parse()).collect::<Result<Vec<Scope>, String>>();
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let mut listed = Vec::new();
@@ -229,19 +229,19 @@ async fn token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiError> {
 pub(crate) async fn revoke_token(
     State(site): State<Site>,
     Path(id): Path<TokenId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::ManageTokens, Object::Server)?;
     let mut tx = site.store.write().await?;
     tokens::revoke(&mut tx, id).await?;
     tx.commit().await?;
     tracing::info!(token = %id, by = visitor.caller.name(), "a token was revoked");
-    Ok(see("/access"))
+    Ok(see_other("/access"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::browser;
+    use super::browser_name;
 
     #[test]
     fn a_browser_has_the_name_that_people_know() {
@@ -249,7 +249,7 @@ mod tests {
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
         let phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605 (KHTML, like Gecko) Version/18 Safari/604";
         let windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0";
-        let names = [chrome, phone, windows, "curl/8.5"].map(browser);
+        let names = [chrome, phone, windows, "curl/8.5"].map(browser_name);
         assert_eq!(names, ["Chrome on Linux", "Safari on iPhone", "Firefox on Windows", "curl/8.5"]);
     }
 }

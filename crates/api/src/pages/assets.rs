@@ -75,7 +75,7 @@ pub(crate) static ASSETS: LazyLock<Assets> = LazyLock::new(|| Assets {
             include_str!("../../assets/log.js")
         ),
     ),
-    icons: Status::ALL.into_iter().map(Some).chain([None]).map(icon).collect(),
+    icons: Status::ALL.into_iter().map(Some).chain([None]).map(status_icon).collect(),
 });
 
 impl Assets {
@@ -111,7 +111,7 @@ pub(super) async fn serve(Path(file): Path<String>, headers: HeaderMap) -> Resul
 
 /// Draws the icon for the browser's tab, with the colours and shapes of the style: they must be recognizable at 16
 /// pixels.
-fn icon(status: Option<Status>) -> Asset {
+fn status_icon(status: Option<Status>) -> Asset {
     let (name, colour, shape) = match status {
         Some(status @ Status::Success) => (status.as_str(), "#1f883d", "M4.5 8.5l2.5 2.5 4.5-5.5"),
         Some(status @ (Status::Failure | Status::TimedOut)) => (status.as_str(), "#cf222e", "M5 5l6 6M11 5l-6 6"),

@@ -15,12 +15,12 @@ use super::{
     diagnostic::Finding,
     head::{Head, Place},
     html::Html,
-    post::{Nothing, Post, see},
+    post::{NoFields, Post, see_other},
     show,
     site::Site,
-    standing::{Standing, is_plain},
+    standing::{Standing, only_says_canceled},
     summary::{self, Summary},
-    tail::{self, Tail, failed},
+    tail::{self, Tail, is_failure},
     timeline::Timeline,
     visitor::{MayDo, Visitor},
 };
@@ -96,15 +96,15 @@ pub(crate) async fn show(
     if listed.iter().any(|job| job.pipeline != listed[0].pipeline) {
         listed.iter_mut().for_each(|job| job.name.clone_from(&job.key));
     }
-    let standing = Standing::of(&build, &listed);
-    let title = format!("{}: {} #{}", show::word(standing.status), build.repo.name, build.number);
+    let standing = Standing::new(&build, &listed);
+    let title = format!("{}: {} #{}", show::status_word(standing.status), build.repo.name, build.number);
     let usual = builds::usual_ms(&site.store, build.repo.id).await?;
-    let mut tails = tail::of_failed(&site, &listed).await?;
-    let (summaries, more_summaries) = summary::of(&listed, SUMMARY, SUMMARIES);
+    let mut tails = tail::load_tails(&site, &listed).await?;
+    let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, SUMMARIES);
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
     let rest = DETAILS.saturating_sub(taken.sum());
     let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now, rest);
-    let has_failed = listed.iter().any(|job| failed(job.status));
+    let has_failed = listed.iter().any(|job| is_failure(job.status));
     let asking = listed.iter().filter(|job| job.asks.is_some()).count();
     let of_fork = build.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
     let approves_all = asking > 1 || (asking == 1 && of_fork && listed.len() > 1);
@@ -114,10 +114,10 @@ pub(crate) async fn show(
         listed.truncate(JOBS);
     }
     let jobs =
-        listed.into_iter().map(|job| Row { word: word(&job, &standing), tail: tails.remove(&job.id), job }).collect();
+        listed.into_iter().map(|job| Row { word: note(&job, &standing), tail: tails.remove(&job.id), job }).collect();
     let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =
         build.diagnostics.iter().map(Finding::from).partition(Finding::is_error);
-    let (more_errors, more_warnings) = (cut(&mut errors), cut(&mut warnings));
+    let (more_errors, more_warnings) = (truncate(&mut errors), truncate(&mut warnings));
     let url = build.url.clone().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
     Ok(Html(BuildPage {
         head: head.titled(title).status(standing.status),
@@ -143,12 +143,12 @@ pub(crate) async fn show(
 }
 
 fn failed_or_runs(status: Status) -> bool {
-    failed(status) || matches!(status, Status::Running | Status::Canceling)
+    is_failure(status) || matches!(status, Status::Running | Status::Canceling)
 }
 
 /// Returns why the job has its status, or what it does now. A reason that all jobs wait for is shown once, for the
 /// build.
-fn word(job: &JobView, standing: &Standing) -> String {
+fn note(job: &JobView, standing: &Standing) -> String {
     let said = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
     let again = match job.attempts.len() {
@@ -158,7 +158,7 @@ fn word(job: &JobView, standing: &Standing) -> String {
         tries => format!(" (try {})", tries + 1),
     };
     let word = match (&job.reason, running) {
-        (Some(reason), _) if job.status == Status::Canceled && is_plain(reason) => stopped_at(job),
+        (Some(reason), _) if job.status == Status::Canceled && only_says_canceled(reason) => stopped_at(job),
         (Some(reason), _) if Some(reason) == said => String::new(),
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
@@ -184,7 +184,7 @@ fn stopped_at(job: &JobView) -> String {
 }
 
 /// Cuts the list to what a page can take. Returns how many were cut.
-fn cut(findings: &mut Vec<Finding>) -> usize {
+fn truncate(findings: &mut Vec<Finding>) -> usize {
     let more = findings.len().saturating_sub(FINDINGS);
     findings.truncate(FINDINGS);
     more
@@ -194,21 +194,21 @@ pub(crate) async fn cancel(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<BuildId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     find_build_to(&site.store, &visitor.caller, Action::Cancel, id).await?;
     scheduler.cancel_build(id, visitor.caller.actor()).await?;
-    Ok(see(&format!("/builds/{id}")))
+    Ok(see_other(&format!("/builds/{id}")))
 }
 
 pub(crate) async fn approve(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<BuildId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     approve_build(&site.store, &scheduler, &visitor.caller, id).await?;
-    Ok(see(&format!("/builds/{id}")))
+    Ok(see_other(&format!("/builds/{id}")))
 }
 
 #[derive(Debug, Deserialize)]
@@ -224,5 +224,5 @@ pub(crate) async fn rerun(
 ) -> Result<Response, ApiError> {
     find_build_to(&site.store, &visitor.caller, Action::Rerun, id).await?;
     let new = scheduler.rerun_build(id, form.failed_only.is_some(), &visitor.caller.actor()).await?;
-    Ok(see(&format!("/builds/{new}")))
+    Ok(see_other(&format!("/builds/{new}")))
 }

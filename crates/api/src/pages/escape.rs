@@ -15,7 +15,7 @@ impl Escaper for Escape {
     fn write_escaped_str<W: fmt::Write>(&self, mut dest: W, text: &str) -> fmt::Result {
         let mut plain = 0;
         for (at, c) in text.char_indices() {
-            let Some(instead) = instead_of(c) else { continue };
+            let Some(instead) = replacement(c) else { continue };
             dest.write_str(&text[plain..at])?;
             dest.write_str(instead)?;
             plain = at + c.len_utf8();
@@ -26,10 +26,10 @@ impl Escaper for Escape {
 
 /// Returns how many bytes a character takes in a page.
 pub(super) fn escaped_len(c: char) -> usize {
-    instead_of(c).map_or(c.len_utf8(), str::len)
+    replacement(c).map_or(c.len_utf8(), str::len)
 }
 
-fn instead_of(c: char) -> Option<&'static str> {
+fn replacement(c: char) -> Option<&'static str> {
     match c {
         '&' => Some("&amp;"),
         '<' => Some("&lt;"),

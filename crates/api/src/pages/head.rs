@@ -82,7 +82,7 @@ impl Head {
             status: None,
             here,
             signed_in: visitor.signed_in.clone(),
-            sign_in: sign_in(&visitor.here),
+            sign_in: sign_in_address(&visitor.here),
             settings: visitor.caller.may(Action::SeeSettings, Object::Server),
             live: None,
             more_scripts: Vec::new(),
@@ -145,7 +145,7 @@ impl Head {
     }
 }
 
-fn sign_in(next: &str) -> String {
+fn sign_in_address(next: &str) -> String {
     match next {
         "/" => "/sign-in".to_owned(),
         next if next.starts_with("/sign-in") || next.len() > NEXT => "/sign-in".to_owned(),

@@ -22,7 +22,7 @@ use super::{
     bars,
     head::{Head, Place},
     html::Html,
-    post::see,
+    post::see_other,
     show,
     site::Site,
     visitor::Visitor,
@@ -81,11 +81,11 @@ pub(crate) async fn show(
     busy.truncate(BUSY as usize);
     let busy_repos = repo_refs(&site.store, &busy).await?;
 
-    let holding = query.q.trim();
-    let mut repos = overview::of_repos(&site.store, &visible, holding, &query.after, REPOS + 1, BARS).await?;
+    let name_part = query.q.trim();
+    let mut repos = overview::of_repos(&site.store, &visible, name_part, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
-    let address = |after: &str| show::address("/", &[("q", holding), ("after", after)]);
+    let address = |after: &str| show::address("/", &[("q", name_part), ("after", after)]);
     let next = repos.last().filter(|_| more).map(|last| address(&last.repo.name));
     let first = (!query.after.is_empty()).then(|| address(""));
 
@@ -127,6 +127,6 @@ pub(crate) async fn build_by_place(
     let nothing = || ApiError::no_such("build");
     let seq = seq.parse().map_err(|_| nothing())?;
     let build = overview::build_by_seq(&site.store, seq).await?.ok_or_else(nothing)?;
-    visitor.caller.repo(&site.store, build.repo).await.map_err(|error| error.about("build"))?;
-    Ok(see(&format!("/builds/{}", build.id)))
+    visitor.caller.repo(&site.store, build.repo).await.map_err(|error| error.with_noun("build"))?;
+    Ok(see_other(&format!("/builds/{}", build.id)))
 }

@@ -93,7 +93,7 @@ pub(crate) async fn errors_as_pages(
         message,
         sign_in: visitor.caller.is_anonymous(),
     };
-    (status, kept(response.headers()), Html(page)).into_response()
+    (status, kept_headers(response.headers()), Html(page)).into_response()
 }
 
 fn accepts_html(accept: &HeaderValue) -> bool {
@@ -101,7 +101,7 @@ fn accepts_html(accept: &HeaderValue) -> bool {
 }
 
 /// Returns the headers of the error's own answer that the page keeps.
-fn kept(headers: &HeaderMap) -> HeaderMap {
+fn kept_headers(headers: &HeaderMap) -> HeaderMap {
     let kept = [header::ALLOW, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
     kept.into_iter().filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()
 }

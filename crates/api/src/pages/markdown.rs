@@ -31,7 +31,7 @@ pub(super) fn markdown(text: &str, at_most: usize) -> Markdown {
             cut = true;
             break;
         }
-        cut |= page.take(event, &mut events);
+        cut |= page.push_event(event, &mut events);
     }
     while let Some((_, end)) = page.open.pop() {
         page.html.push_str(end);
@@ -60,7 +60,7 @@ impl Page {
     }
 
     /// Returns whether the event was cut.
-    fn take<'a>(&mut self, event: Event<'a>, rest: &mut Peekable<Parser<'a>>) -> bool {
+    fn push_event<'a>(&mut self, event: Event<'a>, rest: &mut Peekable<Parser<'a>>) -> bool {
         match event {
             Event::Start(tag) => self.start(tag, rest),
             Event::End(end) => {

@@ -6,7 +6,7 @@
 //!    search of its own, `main_attributes`);
 //! 2. a module here with a struct that derives [`askama::Template`], has a field `head: `[`Head`](head::Head), and is
 //!    answered as [`Html`](html::Html); values are formatted by [`show`] (`{{ show::status(build.status) }}`,
-//!    `show::ago`, `show::took`, `show::said`), so that they look the same everywhere and outsiders' text stays text;
+//!    `show::ago`, `show::elapsed`, `show::quote`), so that they look the same everywhere and outsiders' text stays text;
 //! 3. a line in `pages!`, and one in `tests/api/access.rs`, which says what it takes. Pages are not part of the API's
 //!    description.
 //!
@@ -14,7 +14,7 @@
 //! form sent by POST, taken by a handler as [`post::Post`] (last among its arguments), which checks the session's
 //! token; the form has the hidden field `csrf` for that ([`csrf`](visitor::Visitor::csrf)). The handler asks
 //! `visitor.caller` whether the visitor may (`repo_to`, `require`), as the API's handlers do, and answers with
-//! [`post::see`].
+//! [`post::see_other`].
 //!
 //! [`Head::new`](head::Head::new) comes first: it notes how far the page has seen before it reads anything.
 //! [`follows`](head::Head::follows) makes a page live: while the page is visible, the script fetches it again at every
@@ -26,7 +26,7 @@
 //! the page was changed in place, and `changed` (with the event's name and data) before.
 //!
 //! Addresses are the router's, from `/` on; a template writes each as `{{ head.base }}/builds/…`, since the server may
-//! be reached below a path. [`post::see`] takes the router's.
+//! be reached below a path. [`post::see_other`] takes the router's.
 //!
 //! The content policy allows nothing inline in a page: no `style` attribute, no handler. Lengths that are data go into
 //! SVG attributes.

@@ -30,7 +30,7 @@ pub(crate) struct Post<T> {
 
 /// A form with no field but its token.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Nothing {}
+pub(crate) struct NoFields {}
 
 #[derive(Debug, Deserialize)]
 struct Csrf {
@@ -60,12 +60,12 @@ where
         };
         let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
         if let Some(session) = &visitor.signed_in {
-            let Csrf { csrf } = read(&bytes)?;
+            let Csrf { csrf } = parse_form(&bytes)?;
             if !session.has_token(&csrf) {
                 return Err(ApiError::forbidden("the form is not of this session: reload its page and send it again"));
             }
         }
-        Ok(Self { visitor, form: read(&bytes)? })
+        Ok(Self { visitor, form: parse_form(&bytes)? })
     }
 }
 
@@ -85,18 +85,18 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         // Another site's page must not sign anybody in.
-        if !is_from_here(&parts.headers, PublicUrl::from_ref(state).authority()) {
+        if !is_from_this_site(&parts.headers, PublicUrl::from_ref(state).authority()) {
             body::discard(body);
             return Err(ApiError::forbidden("the form was sent from another site"));
         }
         let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
-        Ok(Self(read(&bytes)?))
+        Ok(Self(parse_form(&bytes)?))
     }
 }
 
 /// Whether a page of this server sent the form. Browsers say where a form comes from; a client that does not say is not
 /// a browser.
-fn is_from_here(headers: &HeaderMap, ours: &str) -> bool {
+fn is_from_this_site(headers: &HeaderMap, ours: &str) -> bool {
     let same_site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin" || site == "none");
     let same_origin = headers.get(header::ORIGIN).is_none_or(|origin| {
         let host = headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
@@ -120,7 +120,7 @@ async fn form_bytes(
     body::read(body, FORM_LIMIT, large_bodies).await
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_urlencoded::from_bytes(bytes)
         .map_err(|error| ApiError::bad_request(format!("the form is not understood: {error}")))
 }
@@ -145,7 +145,7 @@ pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
 
 /// Redirects to the page that shows the result of a form, so that a reload sends nothing twice. Takes the router's
 /// address; `layers` puts the base path before it.
-pub(crate) fn see(address: &str) -> Response {
+pub(crate) fn see_other(address: &str) -> Response {
     let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }

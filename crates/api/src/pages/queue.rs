@@ -48,7 +48,12 @@ struct Jobs {
 }
 
 /// Lists the jobs that the visitor may see. Without `counts`, it does not reveal how many others there are.
-async fn jobs(site: &Site, visible: &Visible, statuses: &[Status], counts: Option<&Counts>) -> Result<Jobs, ApiError> {
+async fn list_jobs(
+    site: &Site,
+    visible: &Visible,
+    statuses: &[Status],
+    counts: Option<&Counts>,
+) -> Result<Jobs, ApiError> {
     let mut listed = overview::queue(&site.store, statuses, visible, LISTED + 1).await?;
     let more = listed.len() > LISTED as usize;
     listed.truncate(LISTED as usize);
@@ -68,8 +73,8 @@ pub(crate) async fn show(
     let of_all = visitor.caller.may(Action::SeeFigures, Object::Server);
     let counts = if of_all { Some(counts::get(&site.store).await?) } else { None };
     let visible = visitor.caller.visible();
-    let running = jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
-    let waiting = jobs(&site, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
+    let running = list_jobs(&site, &visible, &[Status::Running, Status::Canceling], counts.as_ref()).await?;
+    let waiting = list_jobs(&site, &visible, &[Status::Queued, Status::Blocked], counts.as_ref()).await?;
     let head = head.titled(format!("Queue: {} running, {} waiting", running.all, waiting.all));
     Ok(Html(Queue {
         head,

@@ -15,7 +15,7 @@ use longshore_core::{
 use super::{
     head::{Head, Place},
     html::Html,
-    post::see,
+    post::see_other,
     show,
     site::Site,
     visitor::Visitor,
@@ -41,7 +41,7 @@ pub(crate) async fn show(
     visitor: Visitor,
 ) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
-        return Ok(see("/sign-in?next=/settings"));
+        return Ok(see_other("/sign-in?next=/settings"));
     }
     visitor.caller.require(Action::SeeSettings, Object::Server)?;
     let head = Head::new(&site, &visitor, Place::Settings, "Settings");

@@ -30,12 +30,12 @@ pub(crate) fn status(status: &Status) -> Safe<StatusMark> {
 
 impl Display for StatusMark {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "<span class=\"st {}\">{}</span>", self.0, word(self.0))
+        write!(f, "<span class=\"st {}\">{}</span>", self.0, status_word(self.0))
     }
 }
 
 /// Returns the word that pages use for a status.
-pub(crate) fn word(status: Status) -> &'static str {
+pub(crate) fn status_word(status: Status) -> &'static str {
     if status == Status::Blocked { "waiting" } else { status.as_str() }
 }
 
@@ -50,20 +50,20 @@ pub(crate) fn standing(build: &Build) -> Status {
 }
 
 /// A moment, past or future. The script converts it to the reader's time zone.
-pub(crate) struct At(Timestamp);
+pub(crate) struct Moment(Timestamp);
 
-pub(crate) fn at(time: &Timestamp) -> Safe<At> {
-    Safe(At(*time))
+pub(crate) fn moment(time: &Timestamp) -> Safe<Moment> {
+    Safe(Moment(*time))
 }
 
-impl Display for At {
+impl Display for Moment {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "<time class=\"at\" datetime=\"{0}\" title=\"{1}\">{1}</time>", self.0, exact(&self.0))
     }
 }
 
 /// Returns one line about what is built: the pull request's title, else the commit's message.
-pub(crate) fn words(event: &Event) -> &str {
+pub(crate) fn change_title(event: &Event) -> &str {
     event.pull_request.as_ref().map_or(&event.message, |pull_request| &pull_request.title)
 }
 
@@ -96,7 +96,13 @@ pub(crate) fn ago(time: &Timestamp) -> Safe<Ago> {
 impl Display for Ago {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let ms = Timestamp::now().since(self.0);
-        write!(f, "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>", self.0, exact(&self.0), rough(ms))
+        write!(
+            f,
+            "<time class=\"ago\" datetime=\"{0}\" title=\"{1}\">{2}</time>",
+            self.0,
+            exact(&self.0),
+            rough_age(ms)
+        )
     }
 }
 
@@ -107,7 +113,7 @@ pub(crate) fn exact(time: &Timestamp) -> String {
 }
 
 /// Returns an age as one figure and its unit, which is enough for a list. The script uses the same words.
-pub(crate) fn rough(ms: u64) -> String {
+pub(crate) fn rough_age(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0..=9 => "now".to_owned(),
@@ -121,21 +127,21 @@ pub(crate) fn rough(ms: u64) -> String {
 }
 
 /// How long something took, or has taken so far: the script then counts on.
-pub(crate) struct Took {
+pub(crate) struct Elapsed {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 }
 
-pub(crate) fn took(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Safe<Took> {
-    Safe(Took { from: *from, to: *to })
+pub(crate) fn elapsed(from: &Option<Timestamp>, to: &Option<Timestamp>) -> Safe<Elapsed> {
+    Safe(Elapsed { from: *from, to: *to })
 }
 
-/// For what is not over.
-pub(crate) fn since(from: &Option<Timestamp>) -> Safe<Took> {
-    Safe(Took { from: *from, to: None })
+/// Like [`elapsed`], for something that has not ended.
+pub(crate) fn since(from: &Option<Timestamp>) -> Safe<Elapsed> {
+    Safe(Elapsed { from: *from, to: None })
 }
 
-impl Display for Took {
+impl Display for Elapsed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (self.from, self.to) {
             (None, _) => Ok(()),
@@ -149,17 +155,17 @@ impl Display for Took {
 }
 
 /// Somebody's text on one line: isolated from the text around it, cut, and whole in its title.
-pub(crate) struct Said<'a> {
+pub(crate) struct Quote<'a> {
     text: &'a str,
     at_most: usize,
 }
 
 /// Shows at most `at_most` characters of the first line that is not empty.
-pub(crate) fn said(text: &str, at_most: usize) -> Safe<Said<'_>> {
-    Safe(Said { text, at_most })
+pub(crate) fn quote(text: &str, at_most: usize) -> Safe<Quote<'_>> {
+    Safe(Quote { text, at_most })
 }
 
-impl Display for Said<'_> {
+impl Display for Quote<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let text = self.text.trim();
         let line = text.lines().next().unwrap_or_default();
@@ -195,7 +201,7 @@ pub(crate) fn cut(text: &str, at_most: usize) -> &str {
 }
 
 /// Formats a duration.
-pub(crate) fn lasted(ms: &u64) -> String {
+pub(crate) fn duration(ms: &u64) -> String {
     human_duration(*ms)
 }
 
@@ -227,13 +233,13 @@ mod tests {
 
     #[test]
     fn long_words_are_cut_and_stand_whole_in_the_title_up_to_a_limit() {
-        assert_eq!(said("short", 10).to_string(), "<bdi>short</bdi>");
-        assert_eq!(said("", 10).to_string(), "<bdi></bdi>");
-        assert_eq!(said("one\n\ntwo", 10).to_string(), "<bdi title=\"one\n\ntwo\">one</bdi>");
-        assert_eq!(said("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b…</bdi>");
+        assert_eq!(quote("short", 10).to_string(), "<bdi>short</bdi>");
+        assert_eq!(quote("", 10).to_string(), "<bdi></bdi>");
+        assert_eq!(quote("one\n\ntwo", 10).to_string(), "<bdi title=\"one\n\ntwo\">one</bdi>");
+        assert_eq!(quote("<b>\u{202e}<b>", 3).to_string(), "<bdi title=\"&lt;b&gt;\u{fffd}&lt;b&gt;\">&lt;b…</bdi>");
         let long = "x".repeat(100_000);
-        assert!(said(&long, 100).to_string().len() < 600);
-        assert!(said(&"\"".repeat(100_000), 100).to_string().len() < 700);
+        assert!(quote(&long, 100).to_string().len() < 600);
+        assert!(quote(&"\"".repeat(100_000), 100).to_string().len() < 700);
     }
 
     #[test]
@@ -246,6 +252,6 @@ mod tests {
     #[test]
     fn ages_are_one_figure() {
         let ages = [0, 59_000, 60_000, 7_200_000, 90_000_000, 2_592_000_000, 63_072_000_000];
-        assert_eq!(ages.map(rough), ["now", "59 s ago", "1 min ago", "2 h ago", "1 d ago", "1 mo ago", "2 y ago"]);
+        assert_eq!(ages.map(rough_age), ["now", "59 s ago", "1 min ago", "2 h ago", "1 d ago", "1 mo ago", "2 y ago"]);
     }
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::{
     head::{Head, Place},
     html::Html,
-    post::{Nothing, OpenPost, Post, see},
+    post::{NoFields, OpenPost, Post, see_other},
     show,
     site::Site,
     visitor::Visitor,
@@ -59,12 +59,12 @@ pub(crate) async fn show(
     visitor: Visitor,
     Query(query): Query<SignInQuery>,
 ) -> Result<Response, ApiError> {
-    let next = within(query.next.as_deref());
+    let next = local_address(query.next.as_deref());
     let Some(code) = query.code else { return Ok(page(&site, &visitor, Shown::Nothing, next)) };
     match sessions::name_of_link(&site.store, &code, Timestamp::now()).await? {
         Some(name) => Ok(page(&site, &visitor, Shown::Offer(Offer { name, code }), next)),
         // A visitor who has signed in with this link and comes back.
-        None if visitor.signed_in.is_some() => Ok(see(&next)),
+        None if visitor.signed_in.is_some() => Ok(see_other(&next)),
         None => Ok(page(&site, &visitor, Shown::Refusal, next)),
     }
 }
@@ -84,33 +84,33 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     OpenPost(form): OpenPost<SignInForm>,
 ) -> Result<Response, ApiError> {
-    let next = within(form.next.as_deref());
+    let next = local_address(form.next.as_deref());
     let secret = form.code.trim();
     let secret = secret.rsplit_once("code=").map_or(secret, |(_, code)| code);
     let by_token = authenticator.by_token(secret).await?.and_then(|caller| caller.opener().cloned());
     let now = Timestamp::now();
     let mut tx = site.store.write().await?;
     let opened = match by_token {
-        Some(opener) => Some(sessions::open(&mut tx, opener, browser(&headers), now).await?),
-        None => sessions::open_by_link(&mut tx, secret, browser(&headers), now).await?,
+        Some(opener) => Some(sessions::open(&mut tx, opener, user_agent(&headers), now).await?),
+        None => sessions::open_by_link(&mut tx, secret, user_agent(&headers), now).await?,
     };
     tx.commit().await?;
     match opened {
-        Some(opened) => Ok(welcome(&site, &opened, &next)),
+        Some(opened) => Ok(signed_in(&site, &opened, &next)),
         None => Ok(page(&site, &Visitor::nobody(), Shown::Refusal, next)),
     }
 }
 
 pub(crate) async fn sign_out(
     State(site): State<Site>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     if let Some(session) = visitor.signed_in {
         let mut tx = site.store.write().await?;
         sessions::end(&mut tx, session.id).await?;
         tx.commit().await?;
     }
-    let mut response = see("/");
+    let mut response = see_other("/");
     response.headers_mut().insert(header::SET_COOKIE, cookie(&site, "", 0));
     Ok(response)
 }
@@ -133,9 +133,9 @@ fn page(site: &Site, visitor: &Visitor, shown: Shown, next: String) -> Response 
     (status, Html(page)).into_response()
 }
 
-fn welcome(site: &Site, opened: &OpenedSession, next: &str) -> Response {
+fn signed_in(site: &Site, opened: &OpenedSession, next: &str) -> Response {
     tracing::info!(session = %opened.session.id, by = opened.session.name, "a browser was signed in");
-    let mut response = see(next);
+    let mut response = see_other(next);
     response.headers_mut().insert(header::SET_COOKIE, cookie(site, &opened.secret, SESSION_LIFETIME_MS / 1000));
     response
 }
@@ -148,12 +148,12 @@ fn cookie(site: &Site, secret: &str, seconds: i64) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn browser(headers: &HeaderMap) -> &str {
+fn user_agent(headers: &HeaderMap) -> &str {
     headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// Returns the address to go to, `/` if it is not one of this server: no link may send anybody elsewhere.
-fn within(next: Option<&str>) -> String {
+fn local_address(next: Option<&str>) -> String {
     let here = |next: &&str| {
         next.starts_with('/') && !next.starts_with("//") && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
     };
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn whoever_signs_in_stays_on_this_server() {
-        assert_eq!(within(Some("/builds/1?a=b")), "/builds/1?a=b");
+        assert_eq!(local_address(Some("/builds/1?a=b")), "/builds/1?a=b");
         for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/\r\nx: y"] {
-            assert_eq!(within(Some(bad)), "/", "{bad}");
+            assert_eq!(local_address(Some(bad)), "/", "{bad}");
         }
     }
 }

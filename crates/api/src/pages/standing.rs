@@ -6,7 +6,7 @@ use longshore_core::{
     rules::state::{JobEvent, Transition, next},
 };
 
-use super::tail::failed;
+use super::tail::is_failure;
 use crate::views::{BuildView, JobView};
 
 /// How long a wait before the first job must be to be shown.
@@ -47,7 +47,7 @@ pub(super) struct Clock {
 }
 
 impl Standing {
-    pub(super) fn of(build: &BuildView, jobs: &[JobView]) -> Self {
+    pub(super) fn new(build: &BuildView, jobs: &[JobView]) -> Self {
         let only_waits = matches!(build.status, Status::Blocked | Status::Running)
             && jobs.iter().any(|job| job.status == Status::Blocked)
             && !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running | Status::Canceling));
@@ -94,19 +94,19 @@ fn clocks(build: &BuildView, jobs: &[JobView], status: Status) -> Vec<Clock> {
 
 fn note(build: &BuildView, jobs: &[JobView]) -> Option<Note> {
     if build.status == Status::Canceled {
-        return Some(Note { bad: false, text: canceled(jobs) });
+        return Some(Note { bad: false, text: cancel_note(jobs) });
     }
     let says_itself = build.diagnostics.iter().any(|finding| finding.severity == Severity::Error);
     if !build.status.is_final() || says_itself {
         return None;
     }
-    Some(Note { bad: failed(build.status), text: build.reason.clone()? })
+    Some(Note { bad: is_failure(build.status), text: build.reason.clone()? })
 }
 
 /// Returns what a cancel interrupted.
-fn canceled(jobs: &[JobView]) -> String {
+fn cancel_note(jobs: &[JobView]) -> String {
     let ended = || jobs.iter().filter(|job| job.status == Status::Canceled);
-    if let Some(job) = ended().find(|job| job.reason.as_deref().is_some_and(|reason| !is_plain(reason))) {
+    if let Some(job) = ended().find(|job| job.reason.as_deref().is_some_and(|reason| !only_says_canceled(reason))) {
         return format!("{}: {}", job.name, job.reason.as_deref().unwrap_or_default());
     }
     let ran: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_some()).collect();
@@ -126,7 +126,7 @@ fn canceled(jobs: &[JobView]) -> String {
 }
 
 /// Whether the reason of a canceled job says no more than that it was canceled.
-pub(super) fn is_plain(reason: &str) -> bool {
+pub(super) fn only_says_canceled(reason: &str) -> bool {
     let early = match next(Status::Queued, &JobEvent::CancelRequested) {
         Transition::To(_, reason) => reason,
         Transition::Stays => None,

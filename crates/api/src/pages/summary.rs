@@ -36,7 +36,7 @@ impl Summary {
 
 /// Renders the summaries of these jobs in their order, as many as fit into `all` bytes, none longer than `each`. Also
 /// returns how many did not fit.
-pub(super) fn of(jobs: &[JobView], each: usize, all: usize) -> (Vec<Summary>, usize) {
+pub(super) fn render_summaries(jobs: &[JobView], each: usize, all: usize) -> (Vec<Summary>, usize) {
     let (mut shown, mut more, mut left) = (Vec::new(), 0, all);
     for (job, step) in jobs.iter().flat_map(|job| job.steps.iter().map(move |step| (job, step))) {
         let Some(text) = &step.summary else { continue };

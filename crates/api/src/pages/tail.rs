@@ -38,16 +38,16 @@ impl Tail {
     }
 }
 
-pub(crate) async fn of_failed(site: &Site, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
+pub(crate) async fn load_tails(site: &Site, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
     let mut tails = HashMap::new();
     let mut bytes = 0;
-    for job in jobs.iter().filter(|job| failed(job.status)).take(JOBS) {
+    for job in jobs.iter().filter(|job| is_failure(job.status)).take(JOBS) {
         let outline = logs::outline(&site.store, job.id, None).await?;
-        let Some(failing) = failing(job, &outline) else { continue };
-        let mut lines = ended_with(site, job, &failing, LINES).await?;
+        let Some(failing) = find_failing(job, &outline) else { continue };
+        let mut lines = last_lines(site, job, &failing, LINES).await?;
         // Other steps ran at the same time, and their lines stand between those of this step.
         if (lines.len() as u64) < LINES.min(failing.count()) {
-            lines = ended_with(site, job, &failing, MAX_LINES).await?;
+            lines = last_lines(site, job, &failing, MAX_LINES).await?;
         }
         let last = lines.last().map(|line| line.n);
         let row =
@@ -72,7 +72,7 @@ pub(crate) async fn of_failed(site: &Site, jobs: &[JobView]) -> Result<HashMap<J
 }
 
 /// Returns the failed step's lines among the last `within` lines up to its end.
-async fn ended_with(site: &Site, job: &JobView, failing: &Failing<'_>, within: u64) -> Result<Vec<LogLine>, ApiError> {
+async fn last_lines(site: &Site, job: &JobView, failing: &Failing<'_>, within: u64) -> Result<Vec<LogLine>, ApiError> {
     let count = failing.count().min(within);
     if count == 0 {
         return Ok(Vec::new());
@@ -83,7 +83,7 @@ async fn ended_with(site: &Site, job: &JobView, failing: &Failing<'_>, within: u
     Ok(lines)
 }
 
-pub(super) fn failed(status: Status) -> bool {
+pub(super) fn is_failure(status: Status) -> bool {
     matches!(status, Status::Failure | Status::Error | Status::TimedOut)
 }
 
@@ -108,11 +108,11 @@ impl Failing<'_> {
 }
 
 /// Returns the lines that a job ended with. `None` if the job did not fail, or has printed nothing.
-pub(super) fn failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Failing<'a>> {
-    if !failed(job.status) && job.status != Status::Canceled {
+pub(super) fn find_failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Failing<'a>> {
+    if !is_failure(job.status) && job.status != Status::Canceled {
         return None;
     }
-    let step = job.steps.iter().rev().find(|step| failed(step.status) && step.exit_code != Some(0));
+    let step = job.steps.iter().rev().find(|step| is_failure(step.status) && step.exit_code != Some(0));
     let border = |begins: bool| {
         let number = step?.number;
         outline.borders.iter().find(|border| border.begins == begins && u32::from(border.step) + 1 == number)

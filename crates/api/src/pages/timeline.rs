@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_core::{JobId, Status, Timestamp, outcome::human_duration, rules::needs::short_name};
 
-use super::{escape::escaped_len, show::cut, tail::failed};
+use super::{escape::escaped_len, show::cut, tail::is_failure};
 use crate::views::{BuildView, JobView, StepView};
 
 /// How many jobs have a bar.
@@ -113,7 +113,7 @@ impl Timeline {
         }
         .max(1);
         // While nothing runs, the path leads nowhere yet.
-        let critical = if waits { HashSet::new() } else { critical(jobs) };
+        let critical = if waits { HashSet::new() } else { critical_path(jobs) };
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
         let share = bytes / ran.len().clamp(1, BARS);
@@ -123,7 +123,7 @@ impl Timeline {
             status: job.status,
             needs: job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect::<Vec<_>>().join(", "),
             critical: critical.contains(job.key.as_str()),
-            segments: fit(segments(job, &Axis { start, now, span }, &ends), job.status, share),
+            segments: fit_segments(segments(job, &Axis { start, now, span }, &ends), job.status, share),
             from: job.claimed_at,
             to: job.finished_at,
         });
@@ -135,7 +135,7 @@ impl Timeline {
                     0 => format!("builds like it usually take {}; this one takes longer", human_duration(usual)),
                     left => format!(
                         "about {} to go, by what builds like it usually take ({}): an estimate",
-                        rough(left),
+                        rough_duration(left),
                         human_duration(usual)
                     ),
                 }
@@ -184,7 +184,7 @@ impl Timeline {
     }
 }
 
-fn rough(ms: u64) -> String {
+fn rough_duration(ms: u64) -> String {
     match ms / 1000 {
         seconds @ 0..=59 => format!("{} s", seconds.max(1)),
         seconds => format!("{} min", (seconds + 30) / 60),
@@ -255,7 +255,7 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     }
     // Among steps that ran at the same time, the one that failed is drawn over the others.
     let mut steps: Vec<&StepView> = job.steps.iter().collect();
-    steps.sort_by_key(|step| failed(step.status));
+    steps.sort_by_key(|step| is_failure(step.status));
     for (step, started) in steps.into_iter().filter_map(|step| Some((step, step.started_at?))) {
         let class = format!("step {}", step.status);
         segments.push(axis.segment(class, step.name.clone(), started, step.finished_at.or(job.finished_at)));
@@ -269,7 +269,7 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
 
 /// Keeps as many segments as a bar's share of the page has room for. The rest become one segment in the colour of the
 /// job's status.
-fn fit(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment> {
+fn fit_segments(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment> {
     let mut bytes = 0;
     let fit = segments.iter().take_while(|segment| {
         bytes += segment.bytes();
@@ -295,7 +295,7 @@ fn fit(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment>
 
 /// Returns the keys of the jobs on the critical path: from the job that ended last, back through the need that ended
 /// last, and so on.
-fn critical(jobs: &[JobView]) -> HashSet<&str> {
+fn critical_path(jobs: &[JobView]) -> HashSet<&str> {
     let by_key: HashMap<&str, &JobView> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
     let end = |job: &&&JobView| job.finished_at.or(job.claimed_at.map(|_| Timestamp::from_millis(i64::MAX)));
     let mut path = HashSet::new();

@@ -71,12 +71,12 @@ impl Visitor {
 
     fn new(caller: Caller, parts: &Parts, base: &BasePath) -> Self {
         let signed_in = caller.signed_in();
-        Self { caller, signed_in, here: here(parts, base) }
+        Self { caller, signed_in, here: page_address(parts, base) }
     }
 }
 
 /// Returns the address of the page. For a form, that of the page that sent it.
-fn here(parts: &Parts, base: &BasePath) -> String {
+fn page_address(parts: &Parts, base: &BasePath) -> String {
     let from = |headers: &HeaderMap| headers.get(header::REFERER)?.to_str().ok()?.parse::<Uri>().ok();
     let address = if parts.method == Method::POST { from(&parts.headers) } else { Some(parts.uri.clone()) };
     let path = address.as_ref().and_then(|address| address.path_and_query()).map_or("/", |path| path.as_str());

@@ -38,7 +38,7 @@ pub(crate) async fn show(
 ) -> Result<Response, ApiError> {
     let id = file.strip_suffix(".svg").and_then(|id| id.parse::<RepoId>().ok());
     let id = id.ok_or_else(|| ApiError::no_such("badge"))?;
-    let repo = caller.repo(&store, id).await.map_err(|error| error.about("badge"))?;
+    let repo = caller.repo(&store, id).await.map_err(|error| error.with_noun("badge"))?;
     let newest = async |branch: Option<&str>| builds::latest_finished(&store, id, branch).await;
     let build = match query.branch.or(repo.default_branch) {
         Some(branch) => newest(Some(&branch)).await?,

@@ -14,7 +14,7 @@ use crate::{
     build_views::{view_build, view_builds},
     error::{ApiError, ErrorBody},
     lookup::{find_build, find_job},
-    params::{self, Path, Query, before, limit},
+    params::{self, Path, Query, page_limit, parse_before},
     views::{BuildView, JobView, Page, RepoRef},
 };
 
@@ -25,11 +25,11 @@ pub(crate) struct ListQuery {
     /// Only this branch, by its short name
     branch: Option<String>,
     /// Only `push`, `tag`, `pull-request`, `schedule` or `manual`
-    #[serde(default, deserialize_with = "event")]
+    #[serde(default, deserialize_with = "parse_event")]
     #[param(value_type = Option<String>)]
     event: Option<EventName>,
     /// Only those that stand so
-    #[serde(default, deserialize_with = "params::word")]
+    #[serde(default, deserialize_with = "params::parse_word")]
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// Only this commit
@@ -49,11 +49,11 @@ pub(crate) struct ListOfRepoQuery {
     /// Only this branch, by its short name
     branch: Option<String>,
     /// Only `push`, `tag`, `pull-request`, `schedule` or `manual`
-    #[serde(default, deserialize_with = "event")]
+    #[serde(default, deserialize_with = "parse_event")]
     #[param(value_type = Option<String>)]
     event: Option<EventName>,
     /// Only those that stand so
-    #[serde(default, deserialize_with = "params::word")]
+    #[serde(default, deserialize_with = "params::parse_word")]
     #[param(value_type = Option<String>)]
     status: Option<Status>,
     /// Only this commit
@@ -155,12 +155,12 @@ async fn page(
     from: Option<&str>,
     asked: Option<u32>,
 ) -> Result<Json<Page<BuildView>>, ApiError> {
-    let page = builds::list(store, filter, before(from)?, limit(asked)?).await?;
+    let page = builds::list(store, filter, parse_before(from)?, page_limit(asked)?).await?;
     let items = view_builds(store, page.items).await?;
-    Ok(Json(Page::of(longshore_store::Page { items, next: page.next }, |view| view)))
+    Ok(Json(Page::from_page(longshore_store::Page { items, next: page.next }, |view| view)))
 }
 
-fn event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EventName>, D::Error> {
+fn parse_event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EventName>, D::Error> {
     let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let known = [EventName::Push, EventName::Tag, EventName::PullRequest, EventName::Schedule, EventName::Manual];
     let found = known.into_iter().find(|event| event.as_str() == word);

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     auth::Caller,
     error::{ApiError, ErrorBody},
-    params::{Path, Query, before, limit},
+    params::{Path, Query, page_limit, parse_before},
     views::{Page, PageQuery},
 };
 
@@ -60,9 +60,9 @@ pub(crate) async fn list(
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<DeliveryView>>, ApiError> {
     let repo = caller.repo(&store, id).await?;
-    let before = before(query.before.as_deref())?;
-    let page = deliveries::list(&store, repo.id, before, limit(query.limit)?).await?;
-    Ok(axum::Json(Page::of(page, DeliveryView::from)))
+    let before = parse_before(query.before.as_deref())?;
+    let page = deliveries::list(&store, repo.id, before, page_limit(query.limit)?).await?;
+    Ok(axum::Json(Page::from_page(page, DeliveryView::from)))
 }
 
 /// One delivery

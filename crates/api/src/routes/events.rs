@@ -22,7 +22,7 @@ use crate::{
     live::{Live, Reader},
     lookup::find_build,
     params::{Path, Query},
-    places::{Dear, Place, Places},
+    places::{Costly, Place, Places},
     sse::{self, ResumeQuery},
     views::StepView,
 };
@@ -48,8 +48,8 @@ pub(crate) async fn all(
     Query(query): Query<ResumeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let after = cursor(query.last_id(&headers))?;
-    let place = places.take(&caller, Dear::Stream)?;
+    let after = parse_cursor(query.last_id(&headers))?;
+    let place = places.take(&caller, Costly::Stream)?;
     Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(place))
 }
 
@@ -77,8 +77,8 @@ pub(crate) async fn of_build(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (build, _) = find_build(&live.store, &caller, id).await?;
-    let after = cursor(query.last_id(&headers))?;
-    let place = places.take(&caller, Dear::Stream)?;
+    let after = parse_cursor(query.last_id(&headers))?;
+    let place = places.take(&caller, Costly::Stream)?;
     let snapshot = after.is_none();
     // The cursor is taken before the build is read: a change in between is sent twice rather than never.
     let mut watcher = Watcher::new(live, Reader::new(caller, &headers), Some(id), after);
@@ -89,7 +89,7 @@ pub(crate) async fn of_build(
     Ok(watcher.into_response(place))
 }
 
-fn cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
+fn parse_cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
     let parse =
         |id: String| id.parse().map_err(|_| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"));
     id.map(parse).transpose()
@@ -158,7 +158,7 @@ impl Watcher {
     }
 
     fn into_response(self, place: Place) -> Response {
-        sse::response(place.held_by(stream::unfold(self, |mut watcher| async {
+        sse::response(place.held_while(stream::unfold(self, |mut watcher| async {
             // A failed read has been logged. The reader reconnects and resumes where it was.
             let going_on = watcher.fill().await.unwrap_or(false);
             going_on.then(|| (std::mem::take(&mut watcher.out), watcher))

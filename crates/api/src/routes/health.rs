@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use longshore_store::{Store, deliveries};
-
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ApiConfig;

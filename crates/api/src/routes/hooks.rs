@@ -83,7 +83,7 @@ pub(crate) async fn receive(
         signature::verify(forge, &headers, &body, repo.hook_secret.expose()?.as_bytes())
             .map_err(|error| ApiError::unauthorized(error.to_string()))?;
         check_json(&headers, &body)?;
-        let event = event(forge, &headers)?;
+        let event = event_name(forge, &headers)?;
         let key = delivery_key(forge, &headers, &body);
         Ok::<_, ApiError>(NewDelivery { repo: id, key, event, body: body.into(), received_at })
     })
@@ -110,7 +110,7 @@ fn check_json(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
     Err(ApiError::bad_request(format!("the body is not JSON{help} ({error})")))
 }
 
-fn event(forge: Forge, headers: &HeaderMap) -> Result<String, ApiError> {
+fn event_name(forge: Forge, headers: &HeaderMap) -> Result<String, ApiError> {
     let Some(name) = forge.event_header() else { return Ok("push".to_owned()) };
     let event = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match event.len() {

@@ -17,7 +17,7 @@ use crate::{
     auth::{Caller, object_of},
     error::{ApiError, ErrorBody},
     json_request::JsonRequest,
-    params::{Path, Query, before, limit},
+    params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
     repo_changes::{apply_patch, check_branch, check_clone_url, parse_strangers, without_credentials},
     views::Page,
@@ -95,14 +95,14 @@ pub(crate) async fn list(
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<RepoView>>, ApiError> {
-    let (before, limit) = (before(query.before.as_deref())?, limit(query.limit)?);
+    let (before, limit) = (parse_before(query.before.as_deref())?, page_limit(query.limit)?);
     if let Some(name) = &query.name {
         let repo = repos::by_name(&store, name).await?;
         let repo = repo.filter(|repo| caller.may(Action::See, object_of(repo)));
         return Ok(Json(Page::single(repo.map(|repo| RepoView::new(&public_url, repo)))));
     }
     let page = repos::list(&store, &caller.visible(), before, limit).await?;
-    Ok(Json(Page::of(page, |repo| RepoView::new(&public_url, repo))))
+    Ok(Json(Page::from_page(page, |repo| RepoView::new(&public_url, repo))))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

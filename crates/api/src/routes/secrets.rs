@@ -67,7 +67,7 @@ pub(crate) async fn list(
     let Path(id) = id?;
     caller.repo_to(&store, Action::ManageSecrets, id).await?;
     let secrets = secrets::list(&store, id).await?;
-    Ok(Json(Page::whole(secrets.into_iter().map(SecretView::from).collect())))
+    Ok(Json(Page::complete(secrets.into_iter().map(SecretView::from).collect())))
 }
 
 #[derive(Deserialize, ToSchema)]

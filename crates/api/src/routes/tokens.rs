@@ -66,7 +66,7 @@ impl From<Token> for TokenView {
 pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Page<TokenView>>, ApiError> {
     caller.require(Action::ManageTokens, Object::Server)?;
     let tokens = tokens::list(&store).await?;
-    Ok(Json(Page::whole(tokens.into_iter().map(TokenView::from).collect())))
+    Ok(Json(Page::complete(tokens.into_iter().map(TokenView::from).collect())))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -1,4 +1,5 @@
-//! Every route of the API and every page, against everybody: who sees it, who may do it, and for whom it is not there.
+//! Every route of the API and every page, against every kind of caller: who sees it, who may use it, and for whom it
+//! does not exist.
 //!
 //! A route that is in no line of [`needs`] fails the first test.
 
@@ -15,34 +16,34 @@ use crate::{
     world::{ADMIN, World},
 };
 
-/// What a route takes.
+/// What a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
-    /// Nothing, and it says nothing of any repository.
+    /// Nothing, and it reveals nothing about any repository.
     Nothing,
-    /// Nothing; it lists what may be seen.
+    /// Nothing; it lists what the caller may see.
     List,
-    /// To see a repository.
+    /// The right to see a repository.
     ToSee,
-    /// To do something with a repository.
+    /// The right to do something with a repository.
     With(Scope),
-    /// Something of the server itself: a token for all repositories.
+    /// A right on the server itself: a token for all repositories.
     Server(Scope),
     /// Any token.
     Oneself,
-    /// A session that is another's.
+    /// The right to end somebody else's session.
     OthersSession,
     /// A signature, not a token.
     Signature,
 }
 
-/// By method and address, as the router has it.
+/// Returns what a route requires, by its method and its address in the router.
 fn needs(method: &str, path: &str) -> Needs {
     use Needs::{List, Nothing, Oneself, OthersSession, Server, Signature, ToSee, With};
     use Scope::{Admin, Approve, Build, Read};
     match (method, path) {
         ("GET", "/healthz" | "/readyz" | "/openapi.json" | "/assets/{file}" | "/sign-in") => Nothing,
-        // Refused for its code; whoever has none signs in as nobody.
+        // Refused because of its code: without one, nobody is signed in.
         ("POST", "/sign-in") => Nothing,
         ("POST", "/hooks/{repo}") => Signature,
         ("GET", "/" | "/queue" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
@@ -115,7 +116,7 @@ fn needs(method: &str, path: &str) -> Needs {
     }
 }
 
-/// Method and address of everything that is served.
+/// Returns method and address of everything that is served.
 fn routes() -> Vec<(String, String)> {
     let described: Value = serde_json::from_str(&longshore_api::openapi_json().unwrap()).unwrap();
     let mut all = Vec::new();
@@ -129,11 +130,11 @@ fn routes() -> Vec<(String, String)> {
     all
 }
 
-/// The status of the answer to somebody who sends what the route can read.
+/// Returns the status of the answer to a caller who sends what the route can read.
 async fn asked(world: &World, method: &str, path: &str, address: &str, token: Option<&str>) -> u16 {
     let is_page = !path.starts_with("/api/");
     let body = match (method, path) {
-        // To point it elsewhere takes more.
+        // Changing where it points requires more.
         ("POST", "/repos/{repo}/settings") => "default_branch=main",
         (_, path) if is_page && !path.starts_with("/hooks/") => {
             "name=TOKEN&value=12345678&clone_url=https%3A%2F%2Fforge.example%2Fx.git&forge=git&scope=read&code=x"
@@ -149,7 +150,7 @@ async fn asked(world: &World, method: &str, path: &str, address: &str, token: Op
 /// A repository with one of everything.
 pub(crate) struct Scene {
     pub(crate) repo: repos::Repo,
-    /// What an answer must not hold where the repository is hidden.
+    /// What no answer may contain if the repository is hidden.
     marks: Vec<String>,
     fill: Vec<(&'static str, String)>,
 }
@@ -177,7 +178,7 @@ impl Scene {
             marks: ids.iter().cloned().chain([name.to_owned(), asks.id.to_string()]).collect(),
             fill: vec![
                 ("{repo}", repo.id.to_string()),
-                // What waits is approved; everything else is done with what has ended.
+                // Approvals act on the job that waits, everything else on what has ended.
                 ("{build}/approve", format!("{}/approve", waiting.id)),
                 ("{build}", build.id.to_string()),
                 ("{job}/approve", format!("{}/approve", asks.id)),
@@ -200,7 +201,7 @@ impl Scene {
     }
 }
 
-/// Somebody, and what they have.
+/// A caller, and what they have.
 struct Somebody {
     name: String,
     token: Option<String>,
@@ -222,14 +223,14 @@ impl Somebody {
         all
     }
 
-    /// The only status that they may be answered with; nothing where they may.
+    /// Returns the only status that the caller may be answered with, `None` if they are allowed.
     fn refusal(&self, needs: Needs, is_page: bool, is_get: bool, listed: bool, public: bool) -> Option<u16> {
         let sees = match self.scope {
             None => public,
             Some(_) => listed || !self.limited,
         };
         let has = |needed: Scope| self.scope.is_some_and(|scope| scope.includes(needed));
-        // Of pages one is sent to sign in, where that is the page's only use.
+        // A page that is useless without a session redirects to the sign-in page.
         let nobody = if is_page && is_get { 303 } else { 401 };
         match needs {
             Needs::Nothing | Needs::List => None,
@@ -266,7 +267,7 @@ async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_fo
         let more = [("{token}", victim.to_string()), ("{session}", session.to_string()), ("{file}", asset)];
         let is_page = !path.starts_with("/api/") && longshore_api::PAGES.iter().any(|(page, _)| *page == path);
 
-        // Those who may not come first: what those who may do changes things.
+        // Callers without the right come first: those with it change things.
         let mut allowed = Vec::new();
         for caller in &callers {
             for scene in [&listed, &hidden, &public] {
@@ -290,7 +291,7 @@ async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_fo
                 continue;
             }
             assert!(!matches!(answered, 401 | 403 | 405 | 421 | 500), "{what}");
-            // What somebody has removed is not there for the next one.
+            // What one caller has removed is gone for the next.
             let first = !done.contains(&address);
             assert!(answered != 404 || !first && method != "GET", "{what}");
             if method == "GET" {
@@ -302,7 +303,7 @@ async fn every_route_and_page_is_for_those_who_may_and_nothing_of_it_is_there_fo
             let answered = asked(&world, &method, &path, &hidden.address(&path, &more), Some(bad)).await;
             match needs {
                 Needs::Nothing if method == "POST" => assert!(matches!(answered, 400 | 403), "{method} {path} {bad}"),
-                // They look at no token; the sign-in page shows who has signed in.
+                // These look at no token; the sign-in page shows who has signed in.
                 Needs::Nothing if path != "/sign-in" => assert_eq!(answered, 200, "{method} {path} {bad}"),
                 _ => assert!(matches!(answered, 401 | 404), "{method} {path} {bad}: {answered}"),
             }
@@ -333,7 +334,7 @@ async fn no_answer_tells_a_token_for_one_repository_of_another() {
         looked += usize::from(answer.status == 200);
     }
     assert!(looked > 20, "{looked}");
-    // What it sees is all there is to it: how many others there are is nowhere.
+    // It sees only its own: how many others there are appears nowhere.
     let queue = world.call("GET", "/queue", Some(&token), "").await;
     assert!(queue.text().contains("Queue: 0 running, 1 waiting"), "{}", queue.text());
     assert!(world.get("/queue").await.text().contains("Queue: 0 running, 3 waiting"));
@@ -387,7 +388,7 @@ async fn who_started_canceled_and_reran_is_on_the_build() {
     let ci = world.token_of(Rights::new(vec![Scope::Build], None)).await;
     let by_ci = async |path: String| world.call("POST", &path, Some(&ci.secret), "").await;
     assert_eq!(by_ci(format!("{path}/cancel")).await.status, 202);
-    // Who comes later has canceled nothing.
+    // A later caller has canceled nothing.
     assert_eq!(world.post(&format!("{path}/cancel"), json!({})).await.status, 202);
     let again = by_ci(format!("{path}/rerun")).await.json();
     let view = world.get(&path).await.json();
@@ -414,7 +415,7 @@ async fn who_started_canceled_and_reran_is_on_the_build() {
     assert_eq!(view["jobs"][1]["canceled_by"], Value::Null);
 }
 
-/// A delivery of a hidden repository cannot be taken in again, whatever is known of it.
+/// A delivery of a hidden repository cannot be taken in again, even by somebody who knows its id.
 #[tokio::test]
 async fn a_token_for_one_repository_redelivers_nothing_of_another() {
     let world = World::new().await;

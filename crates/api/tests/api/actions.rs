@@ -1,4 +1,4 @@
-//! What is asked of builds and jobs.
+//! Starting, canceling and rerunning builds and jobs.
 
 use longshore_core::Outcome;
 use serde_json::json;

@@ -1,11 +1,11 @@
-//! Tokens, and what those see who have none.
+//! Tokens, and what callers without one see.
 
 use longshore_store::tokens::Scope;
 use serde_json::json;
 
 use crate::world::{ADMIN, World};
 
-/// The status of the answer's head; a stream is not read to its end.
+/// Returns the status of an answer; a stream is not read to its end.
 pub(crate) async fn status(world: &World, method: &str, path: &str, token: Option<&str>) -> u16 {
     status_of(world, method, path, token, "").await
 }
@@ -90,7 +90,7 @@ async fn whoever_may_not_write_is_answered_before_the_body_is_read() {
     ] {
         for (credentials, expected) in askers {
             let mut stream = tokio::net::TcpStream::connect(world.addr).await.unwrap();
-            // Of the body only half comes before the answer.
+            // Only half of the body is sent before the answer.
             let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{credentials}Content-Length: 1000000\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             stream.write_all(&[b' '; 500_000]).await.unwrap();
@@ -98,7 +98,7 @@ async fn whoever_may_not_write_is_answered_before_the_body_is_read() {
             let answer = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read_exact(&mut status));
             answer.await.unwrap_or_else(|_| panic!("{method} {path} waits for the body")).unwrap();
             assert_eq!(std::str::from_utf8(&status[9..]).unwrap(), expected, "{method} {path} {credentials}");
-            // The rest is thrown away, and does not break the connection.
+            // The rest is thrown away and does not break the connection.
             stream.write_all(&[b' '; 500_000]).await.unwrap();
         }
     }

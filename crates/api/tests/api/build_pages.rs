@@ -62,7 +62,7 @@ async fn a_failed_build_says_why() {
     assert!(text.contains("<title>failure: o/r #1</title>"));
     assert!(text.contains("<span class=\"st failure\">failure</span>") && !text.contains("&lt;span"), "{text}");
     assert!(text.contains("step `one` failed with exit code 3"));
-    // The end of its log, each line with its number, which leads to it.
+    // The end of its log; each line has its number, which links to it.
     assert!(text.contains("<span class=\"x\">line 81.</span>") && text.contains("<span class=\"x\">line 100.</span>"));
     assert!(!text.contains(">line 80.<"), "twenty lines");
     let job = world.job_of(&build).await;
@@ -88,7 +88,7 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
     assert!(!tail.contains("installed") && !tail.contains("#L"), "{tail}");
 }
 
-/// Steps as they ended, by their numbers from 0.
+/// Returns how steps ended, by their position from 0.
 async fn steps_ended(world: &World, running: &Running, ends: &[(u16, StepStatus)]) {
     let mut tx = world.store.write().await.unwrap();
     for (step, status) in ends {

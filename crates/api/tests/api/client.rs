@@ -1,4 +1,4 @@
-//! A small HTTP client: one connection a request, whole answers, and event streams.
+//! A small HTTP client: one connection per request, whole answers, and event streams.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 pub(crate) use crate::sse::Event;
 
-/// Nothing here takes so long unless it hangs.
+/// Only a request that hangs takes this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The error's message, after looking at its shape.
+    /// Checks the error's shape and returns its message.
     pub(crate) fn error(&self) -> String {
         let json = self.json();
         let error = &json["error"];
@@ -89,7 +89,7 @@ impl Events {
         Self { headers: head.headers, body, text: Vec::new() }
     }
 
-    /// The next event that has a name; nothing at the stream's end.
+    /// Returns the next event with a name, `None` at the stream's end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         timeout(PATIENCE, self.next_named()).await.expect("an event")
     }
@@ -111,7 +111,7 @@ impl Events {
     }
 }
 
-/// An answer of which only the head has been read; nobody reads on until it is dropped.
+/// An answer whose head has been read. Its body is not read until it is dropped.
 pub(crate) async fn opened(addr: SocketAddr, path: &str) -> Incoming {
     let response = connect(addr, "GET", path, &[], Bytes::new()).await;
     assert_eq!(response.status(), 200, "{path}");

@@ -1,4 +1,4 @@
-//! Changes as they are followed.
+//! Following changes.
 
 use longshore_core::{Outcome, Stream};
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn a_builds_life_is_followed_from_its_beginning_to_its_end() {
         assert_eq!((event.name.as_str(), &event.json()["status"]), (name, &json!("queued")));
     }
 
-    // Another build's changes are not this one's.
+    // Changes of another build are not sent.
     world.build(repo.id, "main", &["one"]).await;
     let mut running = world.claim().await;
     running.print(0, Stream::Stdout, b"x");

@@ -1,4 +1,4 @@
-//! Forms that are not taken: what was typed stands in them again, with what is wrong. And who has to sign in comes back.
+//! Refused forms keep what was typed and show what is wrong. A visitor who must sign in returns to the page afterwards.
 
 use longshore_store::{repos, tokens::Scope};
 
@@ -120,7 +120,7 @@ async fn whoever_has_to_sign_in_comes_back_to_where_they_were() {
     let shown = send(world.addr, "GET", &sign_in_at, &[("accept", "text/html")], "").await;
     assert_eq!(attribute(shown.text(), "name=\"next\" value=\""), address);
 
-    // A form of a session that has ended: not a word of headers.
+    // A form of a session that has ended: the message does not mention headers.
     let headers = [
         ("cookie", "longshore_session=over"),
         ("content-type", "application/x-www-form-urlencoded"),
@@ -147,7 +147,7 @@ async fn a_secrets_rules_are_shown_and_set_with_its_form_and_its_masks_are_spoke
     assert_eq!(send("value=long+enough&branches=main+release%2F%7Ba%2Cb%7D&events=push%2Ctag&jobs=").await.status, 303);
     let said = async || signed_in(&world, &settings, &cookie).await.0.text().to_owned();
     assert!(said().await.contains("branches: main, release/{a,b}; events: push, tag"), "{}", said().await);
-    // Neither a new value nor a rule more lifts those that are there.
+    // Neither a new value nor a further rule removes the existing rules.
     assert_eq!(send("value=another+value").await.status, 303);
     assert_eq!(send("value=&tags=v*").await.status, 303);
     assert!(said().await.contains("branches: main, release/{a,b}; tags: v*; events: push, tag"), "{}", said().await);

@@ -1,4 +1,4 @@
-//! What a forge may send, and what it is answered.
+//! What a forge may send, and how it is answered.
 
 use std::time::Duration;
 
@@ -133,7 +133,8 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
     assert_eq!(answer.status, 413);
     assert!(answer.error().contains("25 MiB"), "{}", answer.error());
 
-    // A sender that reads only when it has sent everything sees the answer too, whether or not it said the length.
+    // A sender that reads only after it has sent everything sees the answer too, whether or not it announced the
+    // length.
     for chunked in [false, true] {
         let mut stream = TcpStream::connect(world.addr).await.unwrap();
         let length =
@@ -152,7 +153,7 @@ async fn a_body_over_the_limit_is_refused_and_never_held() {
         assert_eq!(std::str::from_utf8(&status).unwrap(), "HTTP/1.1 413", "chunked: {chunked}");
     }
 
-    // One that asks first is told before it sends.
+    // A sender that asks first is told before it sends.
     let mut stream = TcpStream::connect(world.addr).await.unwrap();
     let head = format!("POST {path} HTTP/1.1\r\n{signed}\r\nContent-Length: 31457280\r\nExpect: 100-continue\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -1,10 +1,10 @@
-//! Which names the server answers to.
+//! The names that the server answers to.
 
 use serde_json::json;
 
 use crate::{client::send, world::World};
 
-/// The status of an answer to a request for that name.
+/// Returns the status of an answer to a request for this name.
 async fn asked_by(world: &World, path: &str, host: &str) -> u16 {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(world.addr).await.unwrap();
@@ -25,7 +25,7 @@ async fn a_name_that_somebody_else_points_at_the_server_reads_nothing() {
         for host in ["ci.example", "ci.lan:8080", "127.0.0.1:8080", "localhost", "[::1]:8080", "longshore:8080"] {
             assert_ne!(asked_by(&world, path, host).await, 421, "{path} by {host}");
         }
-        // The whole address counts, too.
+        // The absolute address of the request counts, too.
         assert_eq!(asked_by(&world, &format!("http://evil.example{path}"), "ci.example").await, 421, "{path}");
     }
 }
@@ -37,7 +37,7 @@ async fn what_tells_nobody_anything_is_answered_by_any_name() {
     for (path, expected) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 401)] {
         assert_eq!(asked_by(&world, path, "longshore.internal").await, expected, "{path}");
     }
-    // A forge knows the server by a name of its own.
+    // A forge may know the server by a name of its own.
     assert_eq!(asked_by(&world, &format!("/hooks/{}", repo.id), "longshore.internal").await, 405);
 }
 

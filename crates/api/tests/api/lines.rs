@@ -1,11 +1,11 @@
-//! A log by its lines.
+//! Reading a log by its lines.
 
 use longshore_core::{Outcome, RecordKind, Stream};
 use serde_json::{Value, json};
 
 use crate::{client::Events, world::World};
 
-/// The lines of events up to the end, and the end's data.
+/// Returns the lines of events up to the end, and the end's data.
 async fn to_end(events: &mut Events) -> (Vec<(u64, String)>, Value) {
     let mut lines = Vec::new();
     while let Some(event) = events.next().await {
@@ -69,7 +69,7 @@ async fn a_stream_of_lines_resumes_behind_any_line_with_every_line_once() {
     }
     running.print(0, Stream::Stdout, b"without an end");
     expected.push((9001, "without an end".to_owned()));
-    // Before the end, and after it.
+    // Before the job's end, and after it.
     let mut early = Vec::new();
     for seen in [0, 1, 4_000, 9_000] {
         early.push((seen, world.stream(&path, Some(&seen.to_string())).await));

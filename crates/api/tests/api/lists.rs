@@ -140,11 +140,11 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
     assert_eq!(badge.header("content-type"), "image/svg+xml");
     assert!(badge.text().contains("failure"));
     assert!(world.get(&format!("/badges/{}.svg?branch=none", repo.id)).await.text().contains("no build"));
-    // What is asked to be merged says nothing of the branch.
+    // The build of a pull request says nothing about the branch.
     world.build_of_event(repo.id, |event| event.name = EventName::PullRequest).await;
     world.claim().await.end(Outcome::Success).await;
     assert!(world.get(&format!("/badges/{}.svg?branch=main", repo.id)).await.text().contains("failure"));
-    // Without a branch it is the default one's, as the newest build was told.
+    // Without a branch, the badge is that of the default branch, as the newest build's event named it.
     let elsewhere = |event: &mut Event| {
         (event.git_ref, event.default_branch) = ("refs/heads/elsewhere".to_owned(), Some("main".to_owned()));
     };

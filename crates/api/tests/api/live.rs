@@ -1,4 +1,4 @@
-//! Logs as they are followed.
+//! Following logs.
 
 use longshore_core::{
     Outcome, RecordKind, Stream,
@@ -15,7 +15,7 @@ use crate::{
     world::World,
 };
 
-/// All texts up to the end, and the status that the end says.
+/// Returns all texts up to the end, and the status that the end carries.
 async fn to_end(events: &mut Events) -> (Vec<Event>, String) {
     let mut logs = Vec::new();
     while let Some(event) = events.next().await {
@@ -31,7 +31,7 @@ async fn to_end(events: &mut Events) -> (Vec<Event>, String) {
     panic!("the stream ended without an end");
 }
 
-/// The next event with a line that has ended.
+/// Returns the next event with a line that has ended.
 async fn next_line(events: &mut Events) -> Event {
     loop {
         let event = events.next().await.unwrap();
@@ -52,7 +52,7 @@ async fn a_jobs_only_line_is_seen_though_it_ends_at_once() {
     for _ in 0..20 {
         let build = world.build(repo.id, "main", &["only"]).await;
         let job = world.job_of(&build).await.id;
-        // Before it is claimed: the stream waits for it.
+        // Before the job is claimed: the stream waits for it.
         let mut events = world.stream(&format!("/api/v1/jobs/{job}/log/stream"), None).await;
         assert_eq!(events.headers["content-type"], "text/event-stream; charset=utf-8");
         assert_eq!(events.headers["x-accel-buffering"], "no");
@@ -64,7 +64,7 @@ async fn a_jobs_only_line_is_seen_though_it_ends_at_once() {
         let data = logs[0].json();
         assert_eq!((&data["step"], &data["stream"]), (&"only".into(), &"stdout".into()));
         assert_eq!(data["time"].as_str().unwrap().len(), 24);
-        // And by whoever comes afterwards.
+        // A later reader gets it too.
         let mut late = world.stream(&format!("/api/v1/jobs/{job}/log/stream"), None).await;
         assert_eq!(text(&to_end(&mut late).await.0), "the only line\n");
     }
@@ -124,7 +124,7 @@ async fn a_character_cut_between_two_records_comes_whole_and_a_broken_one_is_rep
     running.print(0, Stream::Stdout, b"a\xe2\x82");
     let first = events.next().await.unwrap();
     assert_eq!(first.json()["text"], "a");
-    // A reader that comes back now has to get the character whole, too.
+    // A reader that resumes now gets the character whole, too.
     let mut resumed = world.stream(&path, Some(&first.id)).await;
     running.print(0, Stream::Stdout, b"\xac\n\xff\n\xe2");
     running.record(0, RecordKind::StepFinished, br#"{"status":"success","exit_code":0,"signal":null,"wall_ms":1,"cpu_ms":1,"peak_memory_bytes":1,"out_of_memory":false}"#);
@@ -165,10 +165,10 @@ async fn whoever_follows_a_job_that_is_tried_again_is_told_so_and_sees_the_new_t
     let seen_line = next_line(&mut line_events).await.id;
     first.end(Outcome::Failure { exit_code: 1, step: "one".to_owned(), out_of_memory: false }).await;
 
-    // The first try's readers are let go when the next one begins; nobody is told an end.
+    // The first attempt's readers are dropped when the next attempt begins, without an end.
     let mut second = world.claim().await;
     assert!(events.next().await.is_none() && line_events.next().await.is_none());
-    // A reader who comes before anything was printed is not given what the other try's readers have.
+    // A reader that arrives before anything was printed does not get the pieces of the earlier attempt's readers.
     let mut fresh = world.stream(&path, None).await;
     second.print(0, Stream::Stdout, b"of the second\n");
     let (mut resumed, mut resumed_lines) =

@@ -1,4 +1,4 @@
-//! Logs as they are read.
+//! Reading logs.
 
 use longshore_core::{Outcome, RecordKind, Stream};
 
@@ -70,7 +70,7 @@ async fn ranges_are_of_the_bytes_there_are() {
     let repo = world.repo("o/r", "git", false).await;
     world.build(repo.id, "main", &["first"]).await;
     let mut running = world.claim().await;
-    // Over several of the windows that a journal is read in.
+    // Spans several of the windows that a journal is read in.
     let printed: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for chunk in printed.chunks(50_000) {
         running.print(0, Stream::Stdout, chunk);

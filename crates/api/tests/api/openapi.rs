@@ -1,4 +1,4 @@
-//! The description, and that it is true.
+//! The description of the API matches what the server does.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! The pages as a browser gets them: whole without a script, and safe whatever outsiders wrote.
+//! The pages as a browser gets them: complete without scripts, and safe whatever outsiders wrote.
 
 use longshore_core::{DueSchedule, EventName, Timestamp};
 use longshore_store::{
@@ -13,13 +13,13 @@ use crate::{
     world::{ADMIN, World},
 };
 
-/// As a browser asks.
+/// Asks as a browser does.
 pub(crate) async fn page(world: &World, path: &str) -> Answer {
     let bearer = format!("Bearer {ADMIN}");
     send(world.addr, "GET", path, &[("authorization", &bearer), ("accept", "text/html,*/*")], "").await
 }
 
-/// The value of the first attribute of that name.
+/// Returns the value of the first attribute of this name.
 pub(crate) fn attribute<'a>(text: &'a str, before: &str) -> &'a str {
     let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before} in {text}"));
     rest.split('"').next().unwrap()
@@ -74,7 +74,7 @@ async fn an_error_is_a_page_for_a_browser_and_json_for_a_program() {
     assert_eq!(api.header("content-type"), "application/json");
 }
 
-/// As somebody with a session: the page, and its CSRF token.
+/// Asks with a session. Returns the page and its CSRF token.
 pub(crate) async fn signed_in(world: &World, path: &str, cookie: &str) -> (Answer, String) {
     let answer = send(world.addr, "GET", path, &[("cookie", cookie), ("accept", "text/html")], "").await;
     let csrf = match answer.text().contains("name=\"csrf\"") {
@@ -102,7 +102,7 @@ async fn an_empty_server_shows_three_steps_which_tick_off_as_they_happen() {
     let build = world.build(repo.id, "main", &["one"]).await;
     assert_eq!(ticked().await, 3);
     assert_eq!(world.claim().await.claimed.build.id, build.id);
-    // Nobody learns from them what is private.
+    // They reveal nothing private.
     let anybody = send(world.addr, "GET", "/", &[("accept", "text/html")], "").await;
     assert!(!anybody.text().contains("Three steps") && !anybody.text().contains("o/r"));
     assert!(anybody.text().contains("Nothing here is public"));
@@ -149,7 +149,7 @@ async fn builds_are_filtered_by_the_address_and_paged_by_place() {
     let older = attribute(first.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
     assert_eq!(rows(&page(&world, &older).await), 15);
     assert_eq!(rows(&page(&world, &format!("/repos/{}?branch=topic", repo.id)).await), 22);
-    // Paging keeps the filters, and the newest of some says nothing of the repository.
+    // Paging keeps the filters, and the newest of filtered builds says nothing about the repository.
     let filtered = page(&world, &format!("/repos/{}?event=push&status=queued", repo.id)).await;
     assert!(filtered.text().contains("<title>o/r</title>"), "{}", filtered.text());
     let older = attribute(filtered.text(), "<p class=\"pager\"><a href=\"").replace("&amp;", "&");
@@ -304,7 +304,7 @@ async fn a_delivery_is_taken_in_once_more_as_one_of_its_own() {
     assert_eq!(all[0].status, deliveries::DeliveryStatus::Pending);
     let (listed, _) = signed_in(&world, &format!("/repos/{}/deliveries", repo.id), &cookie).await;
     assert!(listed.text().contains("a ping") && listed.text().contains("ignored"));
-    // Whoever may only read cannot.
+    // A caller who may only read is refused.
     let reader = sign_in(&world, Scope::Read).await;
     let (page, csrf) = signed_in(&world, "/access", &reader).await;
     assert_eq!(page.status, 200);
@@ -320,7 +320,7 @@ async fn pages_of_one_repository_are_for_those_who_may() {
     for below in ["", "/deliveries", "/run", "/settings"] {
         let path = format!("/repos/{}{below}", repo.id);
         let anybody = send(world.addr, "GET", &path, &[("accept", "text/html")], "").await;
-        // What takes a scope says so before it looks for the repository.
+        // A route that requires a scope says so before it looks for the repository.
         assert_eq!(anybody.status, if matches!(below, "/run" | "/settings") { 401 } else { 404 }, "{path}");
         let (read, _) = signed_in(&world, &path, &reader).await;
         assert_eq!(read.status, if matches!(below, "/run" | "/settings") { 403 } else { 200 }, "{path}");
@@ -395,7 +395,7 @@ async fn a_page_says_what_it_follows_and_from_where() {
         assert_eq!(attribute(answer.text(), "data-stream=\""), stream);
         let cursor = attribute(answer.text(), "data-cursor=\"").to_owned();
         assert_eq!(cursor, world.store.watch().borrow().to_string());
-        // What happens after the page was read arrives, and a delivery and a repository are told of too.
+        // Changes after the page was read arrive, those of deliveries and repositories too.
         let mut events = world.stream(&format!("{stream}?last_event_id={cursor}"), None).await;
         world.deliver(repo.id, &format!("key {path}")).await;
         let running = world.build(repo.id, "main", &["one"]).await;

@@ -1,4 +1,4 @@
-//! Those who have not signed in take nobody's place who has.
+//! Callers who have not signed in take no place from those who have.
 
 use longshore_core::Stream;
 use longshore_store::tokens::Scope;
@@ -28,10 +28,10 @@ async fn streams_of_the_anonymous_have_a_limit_and_those_who_signed_in_are_not_c
     let refused = world.call("GET", &log, None, "").await;
     assert_eq!(refused.header("retry-after"), "5");
     assert!(refused.error().contains("sign in"), "{}", refused.error());
-    // What is not dear is answered all the same.
+    // Cheap requests are still answered.
     assert_eq!(world.call("GET", "/api/v1/builds", None, "").await.status, 200);
     drop(open);
-    // A place is given back when its reader is gone.
+    // A place becomes free when its reader is gone.
     while status(&world, "GET", &log, None).await == 429 {
         tokio::task::yield_now().await;
     }
@@ -41,7 +41,7 @@ async fn streams_of_the_anonymous_have_a_limit_and_those_who_signed_in_are_not_c
 async fn ranges_of_the_anonymous_have_a_limit_and_those_who_signed_in_are_not_counted() {
     let world = World::new().await;
     let repo = world.repo("open/app", "git", true).await;
-    // More than sockets hold: whoever reads nothing of it keeps its place.
+    // More than socket buffers hold: a reader that reads nothing keeps its place.
     world.build(repo.id, "main", &["one"]).await;
     let mut running = world.claim().await;
     for _ in 0..512 {

@@ -89,7 +89,7 @@ async fn rules_are_set_listed_and_changed_without_the_value() {
     assert_eq!(listed["tags"], json!(["v*"]));
     assert_eq!(listed["events"], json!(["push", "schedule"]));
     assert_eq!(listed["jobs"], json!(["ci/deploy"]));
-    // A new value lifts no rule; an empty list does.
+    // A new value removes no rule; an empty list does.
     assert_eq!(put(json!({ "value": "second-value" })).await.json()["branches"], json!(["main", "release/*"]));
     assert_eq!(put(json!({ "branches": [] })).await.json()["branches"], json!([]));
     let name: SecretName = "TOKEN".parse().unwrap();

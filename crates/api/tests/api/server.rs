@@ -1,4 +1,4 @@
-//! The server itself: health, figures, its end.
+//! The server itself: health, figures, shutdown.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn the_end_comes_soon_whoever_is_connected() {
     let running = world.claim().await;
     let mut log = world.stream(&format!("/api/v1/jobs/{}/log/stream", running.id), None).await;
     let mut events = world.stream("/api/v1/events", None).await;
-    // One that has said half a request, and nothing more.
+    // A connection that has sent half a request and nothing more.
     let mut idle = TcpStream::connect(world.addr).await.unwrap();
     idle.write_all(
         format!(

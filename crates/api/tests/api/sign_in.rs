@@ -1,4 +1,4 @@
-//! Browsers: how they get in, what their cookie does alone, and how they get out.
+//! Browsers: how they sign in, what their cookie can do alone, and how they sign out.
 
 use longshore_store::{sessions, tokens, tokens::Scope};
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
     world::World,
 };
 
-/// The path of a link that the holder of this token gets.
+/// Returns the path of a sign-in link that the holder of this token gets.
 async fn link(world: &World, token: &str) -> String {
     let made = world.call("POST", "/api/v1/sign-in-links", Some(token), "").await;
     assert_eq!(made.status, 201, "{}", made.text());
@@ -17,7 +17,7 @@ async fn link(world: &World, token: &str) -> String {
     url.strip_prefix("https://ci.example").unwrap().to_owned()
 }
 
-/// The cookie that following a link, and the click on its page, bring.
+/// Follows a link and clicks on its page. Returns the cookie.
 pub(crate) async fn sign_in(world: &World, scope: Scope) -> String {
     sign_in_with(world, &world.token(scope).await).await
 }
@@ -53,7 +53,7 @@ async fn a_link_opens_one_session_and_is_used_up() {
     let world = World::new().await;
     let token = world.token(Scope::Build).await;
     let link = link(&world, &token).await;
-    // A preview that looks at it uses nothing up.
+    // A preview of the link does not use it up.
     for method in ["HEAD", "GET"] {
         assert_eq!(send(world.addr, method, &link, &[], "").await.header("set-cookie"), "");
     }
@@ -137,7 +137,7 @@ async fn a_session_ends_with_its_token_and_by_whoever_may_end_it() {
     let now = longshore_core::Timestamp::now();
     let all = sessions::list(&world.store, now).await.unwrap();
     assert_eq!(all.len(), 3);
-    // `two` may end its own, and not the one of another token.
+    // `two` may end its own session, and not that of another token.
     let (newest, middle) = (all[0].clone(), all[1].clone());
     let csrf = csrf_of(&two).await;
     let end = |session: &sessions::Session| format!("/access/sessions/{}/end", session.id);
@@ -145,13 +145,13 @@ async fn a_session_ends_with_its_token_and_by_whoever_may_end_it() {
     assert!(!get(&world, "/access", &two).await.text().contains(&middle.id.to_string()));
     assert_eq!(form(&world, &end(&newest), &two, &format!("csrf={csrf}")).await.status, 303);
     assert_eq!(get(&world, "/access", &two).await.status, 303, "it is signed out");
-    // The administrator ends anything.
+    // The administrator may end any session.
     let csrf = csrf_of(&admin).await;
     let revoke = format!("/access/tokens/{}/revoke", middle.token.unwrap());
     assert_eq!(form(&world, &revoke, &admin, &format!("csrf={csrf}")).await.status, 303);
     assert_eq!(get(&world, "/access", &one).await.status, 303, "its token was revoked");
     assert_eq!(sessions::list(&world.store, now).await.unwrap().len(), 1);
-    // And nothing lives past its time.
+    // No session outlives its time.
     let later = longshore_core::Timestamp::from_millis(now.as_millis() + sessions::SESSION_LIFETIME_MS + 60_000);
     assert!(sessions::list(&world.store, later).await.unwrap().is_empty());
     let secret = admin.split_once('=').unwrap().1;
@@ -205,7 +205,7 @@ async fn a_link_that_another_site_opens_replaces_nobodys_session() {
     let followed = send(world.addr, "GET", &link, &[("cookie", &victim), ("sec-fetch-site", "cross-site")], "").await;
     assert_eq!((followed.status, followed.header("set-cookie")), (200, ""));
     assert!(followed.text().contains("Sign in as read") && followed.text().contains("It is signed in as <b>"));
-    // Its form, sent by the other site's page.
+    // The form, sent by another site's page.
     let code = link.split_once("code=").unwrap().1;
     for (name, value) in [
         ("origin", "https://evil.example"),
@@ -255,6 +255,6 @@ async fn a_session_has_the_rights_of_its_token() {
     let view = world.get(&format!("/api/v1/jobs/{}", job.id)).await.json();
     assert_eq!(view["approved_by"]["via"], "session");
     assert_eq!(view["approved_by"]["token"], token.token.id.to_string());
-    // A link that the session makes is the same token's.
+    // A link that the session makes belongs to the same token.
     assert_eq!(get(&world, "/api/v1/tokens", &cookie).await.status, 403);
 }

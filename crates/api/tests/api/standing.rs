@@ -1,4 +1,4 @@
-//! How builds stand, in the words of pages: waiting and for what, canceled, of a broken file; and what a delivery became.
+//! How pages describe builds: waiting and for what, canceled, or with a broken file; and what became of a delivery.
 
 use longshore_core::{Diagnostic, Outcome, Severity, Span, Timestamp};
 use longshore_store::{
@@ -41,7 +41,7 @@ async fn a_build_of_which_nothing_is_under_way_says_that_it_waits_and_for_what()
     ] {
         assert!(shown.text().contains(words), "{words}: {}", shown.text());
     }
-    // What was done has most of the timeline, however long it waits then.
+    // The finished part fills most of the timeline, however long the build waits.
     let axis = shown.text().split("id=\"timeline\"").nth(1).unwrap().split('>').next().unwrap().to_owned();
     assert!(!axis.contains("data-grows"), "{axis}");
     assert_eq!(page(&world, &of_build).await.text().matches(&axis).count(), 1, "{axis}");

@@ -1,4 +1,4 @@
-//! What is set and answered about pull requests of strangers.
+//! Settings and answers about pull requests of strangers.
 
 use longshore_core::{EventName, Status, Strangers, event::PullRequest};
 use longshore_store::{builds::Build, jobs, repos, tokens::Scope};
@@ -40,7 +40,7 @@ async fn which_pull_requests_wait_is_set_by_the_api_and_on_the_page_and_all_do_a
     assert_eq!(send_form(&world, &settings, &cookie, form).await.status, 400);
 }
 
-/// A build of a fork's pull request, three jobs that ask about its commit.
+/// Makes a build of a fork's pull request with three jobs that ask about its commit.
 async fn asking(world: &World) -> Build {
     let repo = world.repo("o/r", "gitea", true).await;
     world

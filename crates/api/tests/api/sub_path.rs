@@ -19,7 +19,7 @@ async fn world() -> World {
     World::reached_by("https://ci.example/ci/").await
 }
 
-/// An address as each kind of proxy asks for it.
+/// Returns an address as each kind of proxy asks for it.
 fn both(address: &str) -> [String; 2] {
     let routed = address.strip_prefix(BASE).unwrap_or_else(|| panic!("{address} does not begin with {BASE}"));
     let routed = if routed.starts_with('/') { routed.to_owned() } else { format!("/{routed}") };
@@ -35,14 +35,14 @@ async fn post(world: &World, address: &str, cookie: &str, body: &str) -> Answer 
     send(world.addr, "POST", address, &headers, body.to_owned()).await
 }
 
-/// An administrator's cookie, as a browser sends it back.
+/// Returns an administrator's cookie, as a browser sends it back.
 async fn sign_in(world: &World) -> String {
     let opened = post(world, "/ci/sign-in", "", &format!("code={ADMIN}")).await;
     assert_eq!((opened.status, opened.header("location")), (303, "/ci/"));
     opened.header("set-cookie").split(';').next().unwrap().to_owned()
 }
 
-/// What is in a page that leads somewhere.
+/// Everything in a page that leads somewhere.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Lead {
     Get(String),
@@ -50,13 +50,13 @@ enum Lead {
     Stream(String),
 }
 
-/// Every attribute of every element: the element's name, the attribute's, and its value.
+/// Returns every attribute of every element: the element's name, the attribute's name, and its value.
 fn attributes(html: &str) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for tag in html.split('<').skip(1).filter(|tag| tag.starts_with(|c: char| c.is_ascii_alphabetic())) {
         let (element, mut rest) = tag.split_at(tag.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tag.len()));
         while let Some((before, behind)) = rest.split_once("=\"") {
-            // Behind the tag's end comes text.
+            // Text follows the end of the tag.
             if before.contains('>') {
                 break;
             }
@@ -70,7 +70,7 @@ fn attributes(html: &str) -> Vec<(String, String, String)> {
     found
 }
 
-/// Where a page leads on this server. Each begins with the path, whatever attribute it stands in.
+/// Returns the addresses of this server that a page leads to. Each begins with the path, whatever attribute it is in.
 fn leads(page: &str, html: &str) -> BTreeSet<Lead> {
     let all = attributes(html);
     let posts: BTreeSet<&str> = html
@@ -109,7 +109,8 @@ async fn whatever_a_page_leads_to_is_below_the_path_and_answers_through_both_kin
     let world = world().await;
     let cookie = sign_in(&world).await;
     let scene = Scene::new(&world, "team/app", true).await;
-    // What shows only where it is: a job that failed with its last lines, a summary, two tries, more repositories and builds than a page has.
+    // Everything that is shown only if it exists: a failed job with its last lines, a summary, two attempts, more
+    // repositories and builds than a page holds.
     world.build(scene.repo.id, "main", &["one"]).await;
     let mut running = world.claim().await;
     running.print(0, Stream::Stdout, b"what went wrong\n");
@@ -177,7 +178,7 @@ async fn whatever_a_page_leads_to_is_below_the_path_and_answers_through_both_kin
                     assert!(matches!(answer.status, 200 | 303), "GET {address}: {}", answer.status);
                 }
             }
-            // Without a session nothing is done: whoever is refused has found what takes it.
+            // Without a session nothing is done: a refusal shows that the route was found.
             Lead::Post(address) => {
                 for address in both(address) {
                     let answer = post(&world, &address, "", "").await;
@@ -192,7 +193,7 @@ async fn whatever_a_page_leads_to_is_below_the_path_and_answers_through_both_kin
             }
         }
     }
-    // Every kind of address was there.
+    // Every kind of address occurred.
     let has = |lead: &Lead, part: &str| match lead {
         Lead::Get(address) | Lead::Post(address) | Lead::Stream(address) => address.contains(part),
     };
@@ -248,8 +249,8 @@ fn no_template_and_no_script_writes_an_address_without_the_base_path() {
     for (file, text) in &templates {
         for name in ["href", "src", "action", "formaction", "data-stream"] {
             for value in text.split(&format!(" {name}=\"")).skip(1) {
-                // An address of a forge's, or one that is relative to its own page.
-                let other = ["#", "{{ url }}", "{{ step.address }}", "{{ log.hit(", "{{ log.part("];
+                // An address of a forge, or one relative to its own page.
+                let other = ["#", "{{ url }}", "{{ step.address }}", "{{ log.found_address(", "{{ log.window_address("];
                 let right = value.starts_with("{{ head.base }}") || other.iter().any(|start| value.starts_with(start));
                 assert!(right, "{file}: {name}=\"{}", value.chars().take(60).collect::<String>());
             }
@@ -259,7 +260,7 @@ fn no_template_and_no_script_writes_an_address_without_the_base_path() {
     files(&crate_dir.join("assets"), "js", &mut scripts);
     assert!(scripts.len() > 2);
     for (file, text) in &scripts {
-        // Found by what it ends with.
+        // Found by its end.
         let text = text.replace("script[src*=\"/assets/app.\"]", "");
         for (page, _) in longshore_api::PAGES.iter().chain(&[("/api/v1", &[][..])]).filter(|(page, _)| page.len() > 1) {
             let start = page.split('{').next().unwrap();
@@ -284,7 +285,7 @@ async fn a_session_is_bound_to_the_path_and_leads_back_to_where_one_was() {
     let cookie = opened.header("set-cookie").to_owned();
     assert!(cookie.starts_with("__Secure-longshore_session="), "{cookie}");
     assert!(cookie.contains("; Path=/ci; ") && cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
-    // A cookie that another host of the domain could not have set is not taken under another name.
+    // A cookie under a name that another host of the domain can set is not accepted.
     let session = cookie.split(';').next().unwrap();
     for other in [session.replace("__Secure-", "__Host-"), session.replace("__Secure-", "")] {
         assert_eq!(get(&world, "/ci/access", &other).await.status, 303, "{other}");
@@ -293,7 +294,7 @@ async fn a_session_is_bound_to_the_path_and_leads_back_to_where_one_was() {
     assert_eq!(page.status, 200);
     let csrf = attribute(page.text(), "name=\"csrf\" value=\"").to_owned();
 
-    // Who sends a form without a session is led back to the page that it stands on.
+    // A form sent without a session leads back to the page that contains it.
     let referer = [FORM, ("accept", "text/html"), ("referer", "https://ci.example/ci/queue?x=1")];
     let refused = send(world.addr, "POST", "/ci/sign-out", &referer, "").await;
     assert!(refused.text().contains("href=\"/ci/sign-in?next=%2Fqueue%3Fx%3D1\""), "{}", refused.text());
@@ -311,7 +312,7 @@ async fn a_session_is_bound_to_the_path_and_leads_back_to_where_one_was() {
 async fn over_plain_http_the_cookie_is_bound_to_the_path_too() {
     let world = World::reached_by("http://ci.example/a/b").await;
     let opened = post(&world, "/a/b/sign-in", "", &format!("code={ADMIN}")).await;
-    // The form says that it was sent over TLS: the host is the same.
+    // The form says that it was sent over TLS; the host is the same.
     assert_eq!((opened.status, opened.header("location")), (303, "/a/b/"));
     let cookie = opened.header("set-cookie");
     assert!(cookie.starts_with("longshore_session=") && cookie.contains("; Path=/a/b; "), "{cookie}");
@@ -342,7 +343,7 @@ async fn what_programs_are_told_has_the_path_and_hosts_are_checked_below_it() {
             let whole = format!("http://{host}{path}");
             assert_eq!(send(world.addr, "GET", &whole, &[], "").await.status, 421, "{whole}");
         }
-        // What tells nobody anything is answered by any name, below the path too.
+        // Addresses that reveal nothing answer to any name, below the path too.
         for path in both("/ci/healthz") {
             assert_eq!(send(world.addr, "GET", &format!("http://{host}{path}"), &[], "").await.status, 200, "{path}");
         }

@@ -1,4 +1,4 @@
-//! What steps wrote about themselves.
+//! Summaries that steps wrote about themselves.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     world::{Running, World},
 };
 
-/// Ends a running job of one step that wrote this about itself.
+/// Ends a running job of one step that wrote this summary.
 pub(crate) async fn ended(world: &World, running: Running, summary: &str) {
     let end = StepResult {
         status: StepStatus::Success,

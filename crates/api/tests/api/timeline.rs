@@ -1,4 +1,4 @@
-//! A build's timeline, on its page.
+//! The timeline on a build's page.
 
 use longshore_core::{Outcome, Timestamp};
 use longshore_store::{

@@ -10,7 +10,7 @@ use crate::{
     world::World,
 };
 
-/// A job whose first try failed in its second step, each try having printed this.
+/// Makes a job whose first attempt failed in its second step, each attempt having printed this.
 pub(crate) async fn tried_twice(world: &World, first: &[u8], second: &[u8]) -> JobId {
     let repo = world.repo("o/r", "git", false).await;
     let twice = Some(Retry { max: 1, on: vec![RetryOn::Failure] });
@@ -49,7 +49,7 @@ async fn every_try_of_a_job_is_named_on_its_page_and_its_log_is_one_link_away() 
     assert!(text.contains("<title>failure: test-0 (try 1) · o/r</title>"), "{text}");
     assert!(text.contains(&format!("/api/v1/jobs/{job}/log?attempt=1\" download")), "{text}");
     assert!(text.contains("aria-current=\"page\">Try 1</a>") && text.contains("data-attempt=\"1\" data-over=\"true\""));
-    // What became of its steps, and where each begins in that log.
+    // The results of its steps, and where each begins in that log.
     let step = text.split_once("id=\"step-1\"").unwrap().1.split_once("</tr>").unwrap().0;
     assert!(
         step.contains("?attempt=1&amp;from=1#L1")

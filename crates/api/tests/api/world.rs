@@ -1,4 +1,4 @@
-//! A server with its store, and a job's life driven by hand: what the dispatcher and the executor do, without an engine.
+//! A server with its store. Tests drive a job's life by hand, as the dispatcher and the executor do, without an engine.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -36,13 +36,13 @@ pub(crate) struct World {
     pub(crate) engine: Arc<std::sync::Mutex<Option<String>>>,
     scheduler_ends: CancellationToken,
     tasks: TaskTracker,
-    /// Whoever would run jobs: the dispatcher ends without one.
+    /// Receives the orders to run jobs: without a receiver the dispatcher ends.
     _executor: (mpsc::Receiver<Order>, mpsc::Sender<Report>),
     _dir: tempfile::TempDir,
 }
 
 impl World {
-    /// With a scheduler that has ended: deliveries stay in the inbox.
+    /// Starts a server whose scheduler has ended: deliveries stay in the inbox.
     pub(crate) async fn new() -> Self {
         let world = Self::with_dispatcher().await;
         world.scheduler_ends.cancel();
@@ -50,12 +50,12 @@ impl World {
         world
     }
 
-    /// With a scheduler that answers, and claims nothing.
+    /// Starts a server whose scheduler answers and claims nothing.
     pub(crate) async fn with_dispatcher() -> Self {
         Self::reached_by("https://ci.example").await
     }
 
-    /// The same, which people reach by this address.
+    /// The same, for a server that people reach by this address.
     pub(crate) async fn reached_by(url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
@@ -134,7 +134,7 @@ impl World {
         self.token_of(Rights::new(vec![scope], None)).await.secret
     }
 
-    /// A token with these rights, called by its scopes.
+    /// Makes a token with these rights, named by its scopes.
     pub(crate) async fn token_of(&self, rights: Rights) -> CreatedToken {
         let new = NewToken { name: rights.to_string(), rights, expires_at: None };
         let mut tx = self.store.write().await.unwrap();
@@ -143,7 +143,7 @@ impl World {
         made
     }
 
-    /// A pending delivery.
+    /// Makes a pending delivery.
     pub(crate) async fn deliver(&self, repo: RepoId, key: &str) -> DeliveryId {
         let new = NewDelivery {
             repo,
@@ -158,7 +158,7 @@ impl World {
         accepted.id
     }
 
-    /// A build whose message, author, branch, sender, and step all are these words.
+    /// Makes a build whose message, author, branch, sender and step are all this text.
     pub(crate) async fn build_saying(&self, repo: RepoId, words: &str) -> Build {
         let said = || words.to_owned();
         let mut event = event(words);
@@ -169,12 +169,12 @@ impl World {
         self.create(repo, event, vec![job]).await
     }
 
-    /// A build of one job with these steps.
+    /// Makes a build of one job with these steps.
     pub(crate) async fn build(&self, repo: RepoId, branch: &str, steps: &[&str]) -> Build {
         self.create(repo, event(branch), vec![job_plan(steps)]).await
     }
 
-    /// A build of so many jobs of one step, each made what it is by `with`.
+    /// Makes a build of this many jobs of one step, each adjusted by `with`.
     pub(crate) async fn build_of_jobs(&self, repo: RepoId, jobs: usize, with: impl Fn(&mut JobPlan)) -> Build {
         let job = |n: usize| {
             let mut job = job_plan(&["one"]);
@@ -185,7 +185,7 @@ impl World {
         self.create(repo, event("main"), (0..jobs).map(job).collect()).await
     }
 
-    /// A build of one job, of an event made what it is by `with`.
+    /// Makes a build of one job, of an event adjusted by `with`.
     pub(crate) async fn build_of_event(&self, repo: RepoId, with: impl FnOnce(&mut Event)) -> Build {
         let mut event = event("main");
         with(&mut event);
@@ -196,7 +196,7 @@ impl World {
         self.create_with(repo, event, jobs, |_| {}).await
     }
 
-    /// A build of a push of one job, made what it is by `with`.
+    /// Makes a build of one job, of a push, adjusted by `with`.
     pub(crate) async fn build_with(&self, repo: RepoId, with: impl FnOnce(&mut NewBuild)) -> Build {
         self.create_with(repo, event("main"), vec![job_plan(&["one"])], with).await
     }
@@ -237,7 +237,7 @@ impl World {
         Running { store: self.store.clone(), id: claimed.job.id, claimed, log }
     }
 
-    /// A build of one job with one step that printed this and succeeded.
+    /// Makes a build of one job with one step that printed this and succeeded.
     pub(crate) async fn finished(&self, repo: RepoId, printed: &[u8]) -> JobId {
         let build = self.build(repo, "main", &["one"]).await;
         let mut running = self.claim().await;

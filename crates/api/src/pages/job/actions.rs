@@ -8,7 +8,7 @@ use crate::{
     error::ApiError,
     lookup::find_job_to,
     pages::{
-        post::{Nothing, Post, see},
+        post::{NoFields, Post, see_other},
         site::Site,
     },
     params::Path,
@@ -18,44 +18,44 @@ pub(crate) async fn cancel(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<JobId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     find_job_to(&site.store, &visitor.caller, Action::Cancel, id).await?;
     scheduler.cancel_job(id, visitor.caller.actor()).await?;
-    Ok(see(&format!("/jobs/{id}")))
+    Ok(see_other(&format!("/jobs/{id}")))
 }
 
 pub(crate) async fn rerun(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<JobId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     find_job_to(&site.store, &visitor.caller, Action::Rerun, id).await?;
     let new = scheduler.rerun_job(id, &visitor.caller.actor()).await?;
-    Ok(see(&format!("/builds/{new}")))
+    Ok(see_other(&format!("/builds/{new}")))
 }
 
 pub(crate) async fn approve(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<JobId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     let job = find_job_to(&site.store, &visitor.caller, Action::Approve, id).await?;
     scheduler.approve_job(id, visitor.caller.actor()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was approved");
-    Ok(see(&format!("/builds/{}", job.build)))
+    Ok(see_other(&format!("/builds/{}", job.build)))
 }
 
 pub(crate) async fn decline(
     State(site): State<Site>,
     State(scheduler): State<Scheduler>,
     Path(id): Path<JobId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     let job = find_job_to(&site.store, &visitor.caller, Action::Approve, id).await?;
     scheduler.decline_job(id, visitor.caller.actor()).await?;
     tracing::info!(job = %id, by = visitor.caller.name(), "a job was declined");
-    Ok(see(&format!("/builds/{}", job.build)))
+    Ok(see_other(&format!("/builds/{}", job.build)))
 }

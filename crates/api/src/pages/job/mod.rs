@@ -6,7 +6,7 @@
 //! beginning.
 
 pub(crate) mod actions;
-mod tries;
+mod attempts;
 
 use std::{fmt::Display, sync::Arc};
 
@@ -30,7 +30,7 @@ use super::{
     show::{self, address},
     site::Site,
     summary::{self, Summary},
-    tail::{Failing, failing},
+    tail::{Failing, find_failing},
     visitor::{MayDo, Visitor},
 };
 use crate::{
@@ -38,10 +38,10 @@ use crate::{
     error::ApiError,
     lookup::find_job,
     params::{Path, Query},
-    places::{Dear, Places},
+    places::{Costly, Places},
     views::{JobView, StepView},
 };
-use tries::Try;
+use attempts::AttemptRow;
 
 /// A page has 60 KiB in all. `BYTES` is shared by the window's lines, the list of steps and their summaries; a step
 /// takes `STEP` without its name and its script; all names and scripts together take `WORDS`; the window has `LEAST` at
@@ -71,7 +71,7 @@ pub(crate) struct JobPage {
     job: JobView,
     build: Build,
     repo_name: String,
-    tries: Vec<Try>,
+    attempts: Vec<AttemptRow>,
     steps: Vec<StepRow>,
     summaries: Vec<Summary>,
     more_summaries: usize,
@@ -119,13 +119,13 @@ struct LogPart {
 
 impl LogPart {
     /// Returns the address of the window that begins with (`from`) or ends before (`before`) line `n`.
-    fn part(&self, which: &str, n: impl Display) -> String {
+    fn window_address(&self, which: &str, n: impl Display) -> String {
         address("", &[("attempt", &self.attempt), (which, &n.to_string())])
     }
 
     /// Returns the address of the window around a found line. It keeps the search.
-    fn hit(&self, n: &u64) -> String {
-        hit(*n, &self.attempt, &self.query)
+    fn found_address(&self, n: &u64) -> String {
+        hit_address(*n, &self.attempt, &self.query)
     }
 }
 
@@ -157,39 +157,39 @@ pub(crate) async fn show(
     let mut scripts = StepHead::of(&plan).into_iter();
     let acts = acts::of_builds(&site.store, &[build.id]).await?;
     let mut job = JobView::new(job, &acts);
-    let tries = tries::all(&job);
-    let earlier = query.attempt.and_then(|attempt| tries::earlier(&job, attempt));
-    let mut called = job.name.clone();
+    let attempts = attempts::list(&job);
+    let earlier = query.attempt.and_then(|attempt| attempts::earlier(&job, attempt));
+    let mut name = job.name.clone();
     if let Some(attempt) = earlier {
-        job = tries::left_by(job, attempt, &outline)?;
-        called = format!("{called} (try {attempt})");
+        job = attempts::as_left_by(job, attempt, &outline)?;
+        name = format!("{name} (try {attempt})");
     }
     let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
     let count = job.steps.len();
     let mut words = WORDS.saturating_sub(40 * count);
     let names = words / count.max(1);
     let steps = job.steps.iter().cloned().map(|view| StepRow {
-        address: address_of(&outline, view.number, &attempt),
-        name: fitting(&view.name, NAME.min(names), &mut words),
+        address: step_address(&outline, view.number, &attempt),
+        name: fit_text(&view.name, NAME.min(names), &mut words),
         run: scripts.next().map(|step| step.run).unwrap_or_default(),
         view,
     });
     let mut steps: Vec<StepRow> = steps.collect();
     for step in &mut steps {
         words = words.saturating_sub(AROUND);
-        step.run = fitting(&step.run, SCRIPT, &mut words);
+        step.run = fit_text(&step.run, SCRIPT, &mut words);
     }
     let bytes = BYTES.saturating_sub(WORDS + STEP * count);
     let of_summaries = SUMMARIES.min(bytes.saturating_sub(LEAST));
-    let (summaries, more_summaries) = summary::of(std::slice::from_ref(&job), of_summaries, of_summaries);
+    let (summaries, more_summaries) = summary::render_summaries(std::slice::from_ref(&job), of_summaries, of_summaries);
     let bytes = bytes.saturating_sub(summaries.iter().map(Summary::bytes).sum()).max(LEAST);
-    let _place = query.q.as_ref().map(|_| places.take(&visitor.caller, Dear::Search)).transpose()?;
-    let log = window(&site, &job, &outline, query, attempt, bytes).await?;
+    let _place = query.q.as_ref().map(|_| places.take(&visitor.caller, Costly::Search)).transpose()?;
+    let log = load_window(&site, &job, &outline, query, attempt, bytes).await?;
     head.more_scripts.push(&ASSETS.log_script);
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
     }
-    let head = head.titled(format!("{}: {} · {}", show::word(job.status), called, repo.name)).status(job.status);
+    let head = head.titled(format!("{}: {} · {}", show::status_word(job.status), name, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
         job,
@@ -197,7 +197,7 @@ pub(crate) async fn show(
         build,
         may: MayDo::with(&visitor.caller, object_of(&repo)),
         repo_name: repo.name,
-        tries,
+        attempts,
         steps,
         summaries,
         more_summaries,
@@ -206,7 +206,7 @@ pub(crate) async fn show(
     }))
 }
 
-fn address_of(outline: &Outline, number: u32, attempt: &str) -> String {
+fn step_address(outline: &Outline, number: u32, attempt: &str) -> String {
     let begins = outline.borders.iter().find(|border| border.begins && u32::from(border.step) + 1 == number);
     begins.map_or_else(
         || "#log".to_owned(),
@@ -218,7 +218,7 @@ fn address_of(outline: &Outline, number: u32, attempt: &str) -> String {
 }
 
 /// Returns the beginning of a text that takes at most `at_most` bytes of the page, and subtracts it from `left`.
-fn fitting(text: &str, at_most: usize, left: &mut usize) -> String {
+fn fit_text(text: &str, at_most: usize, left: &mut usize) -> String {
     let mut bytes = 0;
     let at_most = at_most.min(*left);
     let fits = |c: &char| {
@@ -234,7 +234,7 @@ fn fitting(text: &str, at_most: usize, left: &mut usize) -> String {
     shown
 }
 
-async fn window(
+async fn load_window(
     site: &Site,
     job: &JobView,
     outline: &Outline,
@@ -244,7 +244,7 @@ async fn window(
 ) -> Result<LogPart, ApiError> {
     let total = outline.total;
     // The last line of the step that failed; the log's last line if no step failed and yet the job did.
-    let failing = failing(job, outline);
+    let failing = find_failing(job, outline);
     let open_at = failing.as_ref().map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
     // The window's last line, if it is filled from its end.
@@ -261,9 +261,10 @@ async fn window(
     };
     let found = logs::window(&site.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
-    let row = |line: LogLine| Row { beside: beside(job, outline, &line), line, elsewhere: None, shown: log_row::SHOWN };
+    let row =
+        |line: LogLine| Row { beside: other_step(job, outline, &line), line, elsewhere: None, shown: log_row::SHOWN };
     let mut rows: Vec<Row> = found.lines.into_iter().chain(open).map(row).collect();
-    fit(&mut rows, end.is_some(), bytes);
+    fit_rows(&mut rows, end.is_some(), bytes);
     let numbers = || rows.iter().map(|row| row.line.n).filter(|n| *n > 0);
     let (first, last) = (numbers().next().unwrap_or(1), numbers().next_back().unwrap_or(0));
     // The log's last line may belong to a step that ran at the same time.
@@ -275,7 +276,7 @@ async fn window(
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
-            let limit = (LINKS / hit(1, &attempt, text).len()).clamp(1, LISTED);
+            let limit = (LINKS / hit_address(1, &attempt, text).len()).clamp(1, LISTED);
             let search = Search { text: text.clone(), case_sensitive: false, listed: Listed::Skip(0), limit };
             Some(logs::search(&site.store, job.id, query.attempt, search).await?)
         }
@@ -287,7 +288,7 @@ async fn window(
 }
 
 /// Returns the name of the step that printed a line, if the line stands among another step's lines.
-fn beside(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
+fn other_step(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
     let before = |border: &&Border| border.begins && (line.n == 0 || border.lines < line.n);
     let among = u32::from(outline.borders.iter().rev().find(before)?.step) + 1;
     let step = job.steps.iter().find(|step| line.step == Some(step.number) && step.number != among)?;
@@ -295,7 +296,7 @@ fn beside(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
 }
 
 /// Removes the rows that would make the page too long, from the end that matters less.
-fn fit(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
+fn fit_rows(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
     let mut bytes = 0;
     let mut fits = |row: &Row| {
         bytes += row.to_string().len();
@@ -310,7 +311,7 @@ fn fit(rows: &mut Vec<Row>, keep_the_end: bool, at_most: usize) {
     }
 }
 
-fn hit(n: u64, attempt: &str, text: &str) -> String {
+fn hit_address(n: u64, attempt: &str, text: &str) -> String {
     let from = n.saturating_sub(20).max(1).to_string();
     format!("{}#L{n}", address("", &[("attempt", attempt), ("from", &from), ("q", text)]))
 }

@@ -48,7 +48,7 @@ struct Due {
     last: Option<(BuildId, u64, Status)>,
 }
 
-async fn due(site: &Site, repo: RepoId) -> Result<Vec<Due>, ApiError> {
+async fn load_due(site: &Site, repo: RepoId) -> Result<Vec<Due>, ApiError> {
     let mut due = Vec::new();
     let mut schedules = schedules::of_repo(&site.store, repo).await?;
     schedules.sort_by_key(|schedule| schedule.next_at);
@@ -133,20 +133,20 @@ pub(crate) async fn show(
 ) -> Result<Html<Builds>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("build repo", Some(id));
     let repo = find_repo(&site.store, &visitor, id).await?;
-    let before = params::before(query.before.as_deref())?;
+    let before = params::parse_before(query.before.as_deref())?;
     let page = builds::list(&site.store, &query.filter(id)?, before, LISTED).await?;
     // The newest of filtered builds says nothing about the repository.
     let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {
-        Some(status) => head.status(status).titled(format!("{}: {}", show::word(status), repo.name)),
+        Some(status) => head.status(status).titled(format!("{}: {}", show::status_word(status), repo.name)),
         None => head.titled(repo.name.clone()),
     };
     let url = &site.public_url;
     Ok(Html(Builds {
         head,
-        repo: Frame::of(&visitor, &repo, Tab::Builds),
+        repo: Frame::new(&visitor, &repo, Tab::Builds),
         builds: page.items,
-        schedules: due(&site, id).await?,
+        schedules: load_due(&site, id).await?,
         newest: query.address(id, ""),
         next: page.next.map(|before| query.address(id, &before.to_string())),
         badge: format!("[![build]({url}/badges/{id}.svg)]({url}/repos/{id})"),

@@ -18,7 +18,7 @@ use crate::{
     pages::{
         head::{Head, Place},
         html::Html,
-        post::{Nothing, Post, see},
+        post::{NoFields, Post, see_other},
         show,
         site::Site,
         visitor::Visitor,
@@ -61,7 +61,7 @@ pub(crate) async fn show(
 ) -> Result<Html<Deliveries>, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "").follows("delivery build", Some(id));
     let repo = find_repo(&site.store, &visitor, id).await?;
-    let before = params::before(query.before.as_deref())?;
+    let before = params::parse_before(query.before.as_deref())?;
     let page = deliveries::list(&site.store, id, before, LISTED).await?;
     let mut rows = Vec::with_capacity(page.items.len());
     for delivery in page.items {
@@ -76,7 +76,7 @@ pub(crate) async fn show(
     }
     Ok(Html(Deliveries {
         head: head.titled(format!("Deliveries of {}", repo.name)),
-        repo: Frame::of(&visitor, &repo, Tab::Deliveries),
+        repo: Frame::new(&visitor, &repo, Tab::Deliveries),
         rows,
         next: page.next,
         first_page: before.is_none(),
@@ -87,17 +87,17 @@ pub(crate) async fn show(
 pub(crate) async fn redeliver(
     State(site): State<Site>,
     Path(id): Path<DeliveryId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
     let delivery = deliveries::get(&site.store, id).await?.ok_or_else(|| ApiError::no_such("delivery"))?;
     let found = visitor.caller.repo_to(&site.store, Action::Redeliver, delivery.repo).await;
-    found.map_err(|error| error.about("delivery"))?;
+    found.map_err(|error| error.with_noun("delivery"))?;
     let mut tx = site.store.write().await?;
     let (repo, new) = deliveries::redeliver(&mut tx, id, Timestamp::now()).await?;
     tx.commit().await?;
     tracing::info!(delivery = %id, %new, by = visitor.caller.name(), "a delivery was taken in once more");
-    Ok(see(&format!("/repos/{repo}/deliveries")))
+    Ok(see_other(&format!("/repos/{repo}/deliveries")))
 }
 
 impl Row {

@@ -29,7 +29,7 @@ pub(crate) enum Tab {
 }
 
 impl Frame {
-    pub(super) fn of(visitor: &Visitor, repo: &Repo, tab: Tab) -> Self {
+    pub(super) fn new(visitor: &Visitor, repo: &Repo, tab: Tab) -> Self {
         Self {
             id: repo.id,
             name: repo.name.clone(),

@@ -18,7 +18,7 @@ use crate::{
     pages::{
         head::{Head, Place},
         html::Html,
-        post::{Post, refused, see},
+        post::{Post, refused, see_other},
         show,
         site::Site,
         visitor::Visitor,
@@ -38,7 +38,7 @@ struct NewPage {
 
 pub(crate) async fn show(State(site): State<Site>, visitor: Visitor) -> Result<Response, ApiError> {
     if visitor.caller.is_anonymous() {
-        return Ok(see("/sign-in?next=/repos/new"));
+        return Ok(see_other("/sign-in?next=/repos/new"));
     }
     visitor.caller.require(Action::AddRepo, Object::Server)?;
     Ok(page(&site, &visitor, NewForm::default(), None).into_response())
@@ -74,7 +74,7 @@ pub(crate) async fn create(
     match register(&site, &form).await {
         Ok(repo) => {
             tracing::info!(repo = %repo.id, name = repo.name, by = visitor.caller.name(), "a repository was registered");
-            webhook(&site, &visitor, &repo, true)
+            webhook_page(&site, &visitor, &repo, true)
         }
         Err(error) => {
             let refused = refused(error)?;
@@ -113,7 +113,7 @@ struct WebhookPage {
 }
 
 /// Shows what to enter at the forge: address and secret, and where.
-pub(super) fn webhook(site: &Site, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
+pub(super) fn webhook_page(site: &Site, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
     let title = format!("The webhook of {}", repo.name);
     let head = Head::new(site, visitor, Place::Repositories, title);
     let hook_url = format!("{}/hooks/{}", site.public_url, repo.id);

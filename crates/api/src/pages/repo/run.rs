@@ -22,7 +22,7 @@ use crate::{
     pages::{
         head::{Head, Place},
         html::Html,
-        post::{Post, Refused, refused, see},
+        post::{Post, Refused, refused, see_other},
         show,
         site::Site,
         visitor::Visitor,
@@ -110,7 +110,7 @@ struct Sent {
 impl Sent {
     /// Takes the last value of a field that was sent twice: a hidden field behind every checkbox says what an unticked
     /// one means.
-    fn of(pairs: Vec<(String, String)>) -> Self {
+    fn from_pairs(pairs: Vec<(String, String)>) -> Self {
         let mut sent = Self::default();
         for (name, value) in pairs {
             match name.as_str() {
@@ -148,7 +148,7 @@ impl Sent {
     }
 }
 
-fn some(text: &str) -> Option<&str> {
+fn non_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
@@ -163,7 +163,7 @@ pub(crate) async fn show(
     let sent = Sent { git_ref: repo.default_branch.clone().unwrap_or_default(), ..Sent::default() };
     // Even a repository that cannot be read may be started: the start then says what is wrong.
     let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
-    Ok(Html(page(head, Frame::of(&visitor, &repo, Tab::Run), sent, start, None)))
+    Ok(Html(page(head, Frame::new(&visitor, &repo, Tab::Run), sent, start, None)))
 }
 
 /// Returns what can be started at the ref and commit of the form.
@@ -173,7 +173,7 @@ async fn find_start(
     sent: &Sent,
     fetch: bool,
 ) -> Result<Option<ManualStart>, RequestError> {
-    scheduler.look_at_manual(repo, some(&sent.git_ref), some(&sent.commit), fetch).await
+    scheduler.look_at_manual(repo, non_empty(&sent.git_ref), non_empty(&sent.commit), fetch).await
 }
 
 fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {
@@ -203,12 +203,12 @@ pub(crate) async fn start(
 ) -> Result<Response, ApiError> {
     let head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let repo = visitor.caller.repo_to(&site.store, Action::Start, id).await?;
-    let frame = Frame::of(&visitor, &repo, Tab::Run);
-    let sent = Sent::of(form);
+    let frame = Frame::new(&visitor, &repo, Tab::Run);
+    let sent = Sent::from_pairs(form);
     if sent.look {
         return Ok(match find_start(&scheduler, id, &sent, true).await {
             Ok(start) => Html(page(head, frame, sent, start, None)).into_response(),
-            Err(error) => answer(page(head, frame, sent, None, Some(said(error)?))),
+            Err(error) => unprocessable(page(head, frame, sent, None, Some(correctable(error)?))),
         });
     }
     let known = find_start(&scheduler, id, &sent, false).await.ok().flatten();
@@ -220,30 +220,30 @@ pub(crate) async fn start(
         }
     };
     let request = StartRequest {
-        git_ref: some(&sent.git_ref).map(str::to_owned),
-        commit: some(&sent.commit).map(str::to_owned),
+        git_ref: non_empty(&sent.git_ref).map(str::to_owned),
+        commit: non_empty(&sent.commit).map(str::to_owned),
         inputs,
         by: visitor.caller.actor(),
     };
     match scheduler.start_build(id, request).await {
-        Ok(build) => Ok(see(&format!("/builds/{build}"))),
+        Ok(build) => Ok(see_other(&format!("/builds/{build}"))),
         Err(error) => {
-            let refused = said(error)?;
+            let refused = correctable(error)?;
             // The failed start may have fetched the commit.
             let start = find_start(&scheduler, id, &sent, false).await.ok().flatten();
-            Ok(answer(page(head, frame, sent, start, Some(refused))))
+            Ok(unprocessable(page(head, frame, sent, start, Some(refused))))
         }
     }
 }
 
 /// Returns the message if the sender can correct the form. Any other error stays an error.
-fn said(error: RequestError) -> Result<String, ApiError> {
+fn correctable(error: RequestError) -> Result<String, ApiError> {
     match error {
         RequestError::Unusable { message, .. } | RequestError::GitHost(message) => Ok(message),
         other => Err(other.into()),
     }
 }
 
-fn answer(page: Run) -> Response {
+fn unprocessable(page: Run) -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response()
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     frame::{Frame, Tab},
-    new::webhook,
+    new::webhook_page,
 };
 use crate::{
     auth::object_of,
@@ -25,7 +25,7 @@ use crate::{
     pages::{
         head::{Head, Place},
         html::Html,
-        post::{Nothing, Post, Refused, refused, see},
+        post::{NoFields, Post, Refused, refused, see_other},
         show,
         site::Site,
         visitor::Visitor,
@@ -101,7 +101,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
         secrets: secrets::list(&site.store, id).await?,
-        repo: Frame::of(visitor, &repo, Tab::Settings),
+        repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
         secret: SecretForm::default(),
         unmasked: None,
@@ -136,7 +136,7 @@ pub(crate) async fn change(
         return Ok((status, Html(page)).into_response());
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was changed");
-    Ok(see(&format!("/repos/{id}/settings")))
+    Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
 async fn save(site: &Site, visitor: &Visitor, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
@@ -162,12 +162,12 @@ async fn save(site: &Site, visitor: &Visitor, id: RepoId, form: &SettingsForm) -
 pub(crate) async fn renew_hook_secret(
     State(site): State<Site>,
     Path(id): Path<RepoId>,
-    Post { visitor, .. }: Post<Nothing>,
+    Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
     let repo = apply_patch(&site.store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
-    webhook(&site, &visitor, &repo, false)
+    webhook_page(&site, &visitor, &repo, false)
 }
 
 /// A secret as the form sends it. Lists are words separated by spaces or commas.
@@ -201,7 +201,7 @@ impl SecretForm {
                 ))
             })
         };
-        let given = |list: &str| Some(words(list)).filter(|list| !list.is_empty() || self.no_rules.is_some());
+        let given = |list: &str| Some(split_words(list)).filter(|list| !list.is_empty() || self.no_rules.is_some());
         let events = given(&self.events).map(|words| words.into_iter().map(event).collect::<Result<_, _>>());
         Ok(SecretPatch {
             value: value.map(SecretValue::new).transpose()?,
@@ -214,7 +214,7 @@ impl SecretForm {
 }
 
 /// Splits a list into words. Refs contain no spaces; a comma separates unless it is within braces.
-fn words(text: &str) -> Vec<String> {
+fn split_words(text: &str) -> Vec<String> {
     let mut depth = 0_usize;
     let separates = |c: char| {
         match c {
@@ -243,7 +243,7 @@ pub(crate) async fn set_secret(
         }
     };
     if notes.is_empty() {
-        return Ok(see(&format!("/repos/{id}/settings")));
+        return Ok(see_other(&format!("/repos/{id}/settings")));
     }
     let page = Settings { unmasked: Some((form.name, notes)), ..page(&site, &visitor, id).await? };
     Ok(Html(page).into_response())
@@ -272,7 +272,7 @@ pub(crate) async fn remove_secret(
     secrets::remove(&mut tx, id, &name).await?;
     tx.commit().await?;
     tracing::info!(repo = %id, %name, by = visitor.caller.name(), "a secret was removed");
-    Ok(see(&format!("/repos/{id}/settings")))
+    Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
 #[derive(Debug, Deserialize)]
@@ -293,7 +293,7 @@ pub(crate) async fn remove(
         return Ok((status, Html(page)).into_response());
     }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a repository was removed");
-    Ok(see("/"))
+    Ok(see_other("/"))
 }
 
 async fn delete(site: &Site, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {

@@ -18,7 +18,7 @@ use crate::{
     },
     lookup::find_job,
     params::{Path, Query},
-    places::{Dear, Places},
+    places::{Costly, Places},
     sse::{self, ResumeQuery},
 };
 
@@ -49,16 +49,16 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let place = places.take(&caller, Dear::Stream)?;
+    let place = places.take(&caller, Costly::Stream)?;
     let last_id = query.last_id(&headers);
-    let mut reader = logs::follow(&live.store, id, 0).await?;
-    let (_, attempt) = reader.log();
+    let mut log = logs::follow(&live.store, id, 0).await?;
+    let (_, attempt) = log.log();
     let no_id = || ApiError::bad_request("`Last-Event-ID` is no line's number");
     let Resumed { place: seen, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let from = logs::place_of(&live.store, id, attempt, seen.parse().map_err(|_| no_id())?).await?;
-    reader.seek(from.offset);
+    log.seek(from.offset);
     let mut show = LineShow { attempt, cut: from.cut };
     first.push_str(&show.event(from.lines, Vec::new())?);
-    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, reader, show);
-    Ok(sse::response(place.held_by(sse::behind(first, follower.events()))))
+    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, show);
+    Ok(sse::response(place.held_while(sse::with_first(first, follower.events()))))
 }

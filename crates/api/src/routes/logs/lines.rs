@@ -15,7 +15,7 @@ use crate::{
     logs::line_view::LineView,
     lookup::find_job,
     params::{Path, Query},
-    places::{Dear, Places},
+    places::{Costly, Places},
 };
 
 /// Lines of a window if the query does not say.
@@ -203,7 +203,7 @@ pub(crate) async fn search(
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };
     let limit = query.limit.unwrap_or(MAX_FOUND).min(MAX_FOUND);
-    let _place = places.take(&caller, Dear::Search)?;
+    let _place = places.take(&caller, Costly::Search)?;
     let search = Search { text: query.q, case_sensitive: query.case_sensitive, listed, limit };
     let found = logs::search(&store, id, query.attempt, search).await?;
     let next = found.skipped + found.lines.len() as u64;

@@ -21,7 +21,7 @@ use crate::{
     },
     lookup::find_job,
     params::{Path, Query},
-    places::{Dear, Places},
+    places::{Costly, Places},
     sse::{self, ResumeQuery},
 };
 
@@ -51,16 +51,16 @@ pub(crate) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     find_job(&live.store, &caller, id).await?;
-    let place = places.take(&caller, Dear::Stream)?;
+    let place = places.take(&caller, Costly::Stream)?;
     let plan = jobs::plan(&live.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let last_id = query.last_id(&headers);
-    let mut reader = logs::follow(&live.store, id, 0).await?;
-    let (_, attempt) = reader.log();
+    let mut log = logs::follow(&live.store, id, 0).await?;
+    let (_, attempt) = log.log();
     let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
     let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let (events, from) = LogEvents::resume(StepHead::of(&plan), seen).ok_or_else(no_id)?;
-    reader.seek(from);
+    log.seek(from);
     let show = EventShow { attempt, events };
-    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, reader, show);
-    Ok(sse::response(place.held_by(sse::behind(first, follower.events()))))
+    let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, show);
+    Ok(sse::response(place.held_while(sse::with_first(first, follower.events()))))
 }

@@ -15,7 +15,7 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// Parses the header. `None` if there is no range, or one that is not understood: the answer is then sent whole.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn parse(headers: &HeaderMap) -> Option<Self> {
         // Logs have no validator that `If-Range` could name.
         if headers.contains_key(header::IF_RANGE) {
             return None;
@@ -52,7 +52,7 @@ mod tests {
 
     fn within(value: &'static str, length: u64) -> Option<Option<(u64, u64)>> {
         let headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static(value))]);
-        Wanted::of(&headers).map(|wanted| wanted.within(length))
+        Wanted::parse(&headers).map(|wanted| wanted.within(length))
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
     error::{ApiError, ErrorBody},
     lookup::find_job,
     params::{Path, Query},
-    places::{Dear, Places},
+    places::{Costly, Places},
 };
 
 /// How a log is shown.
@@ -95,10 +95,10 @@ pub(crate) async fn read(
         Source { store, job: id, attempt: query.attempt, format: query.format, step, heads: StepHead::of(&plan) };
 
     let offset = query.offset.unwrap_or(0);
-    let wanted = Wanted::of(&headers);
+    let wanted = Wanted::parse(&headers);
     // Everything before the first byte asked for is read too, which may be the whole log.
     let place = match offset > 0 || wanted.is_some() {
-        true => Some(places.take(&caller, Dear::Range)?),
+        true => Some(places.take(&caller, Costly::Range)?),
         false => None,
     };
     let response = match wanted {
@@ -109,7 +109,7 @@ pub(crate) async fn read(
         }
     };
     let mut response = match place {
-        Some(place) => response.map(|body| Body::from_stream(place.held_by(body.into_data_stream()))),
+        Some(place) => response.map(|body| Body::from_stream(place.held_while(body.into_data_stream()))),
         None => response,
     };
     let headers = response.headers_mut();

@@ -11,7 +11,7 @@ use crate::{
 
 /// A row of the list.
 #[derive(Debug)]
-pub(super) struct Try {
+pub(super) struct AttemptRow {
     pub(super) number: u32,
     pub(super) status: Status,
     pub(super) reason: Option<String>,
@@ -21,33 +21,33 @@ pub(super) struct Try {
 }
 
 /// Returns all attempts; none for a job that was tried once.
-pub(super) fn all(job: &JobView) -> Vec<Try> {
-    let mut tries: Vec<Try> = job
+pub(super) fn list(job: &JobView) -> Vec<AttemptRow> {
+    let mut rows: Vec<AttemptRow> = job
         .attempts
         .iter()
-        .map(|over| Try {
+        .map(|over| AttemptRow {
             number: over.attempt,
             status: over.status,
             reason: over.reason.clone(),
             from: over.claimed_at,
             to: Some(over.finished_at),
-            address: address_of(job.id, earlier(job, over.attempt)),
+            address: attempt_address(job.id, earlier(job, over.attempt)),
         })
         .collect();
-    if tries.last().is_some_and(|last| last.number < job.attempt) {
-        tries.push(Try {
+    if rows.last().is_some_and(|last| last.number < job.attempt) {
+        rows.push(AttemptRow {
             number: job.attempt,
             status: job.status,
             reason: job.reason.clone(),
             from: job.claimed_at,
             to: job.finished_at,
-            address: address_of(job.id, None),
+            address: attempt_address(job.id, None),
         });
     }
-    if tries.len() < 2 {
-        tries.clear();
+    if rows.len() < 2 {
+        rows.clear();
     }
-    tries
+    rows
 }
 
 /// Returns the attempt's number, `None` if it is the newest one.
@@ -55,13 +55,13 @@ pub(super) fn earlier(job: &JobView, attempt: u32) -> Option<u32> {
     Some(attempt).filter(|attempt| *attempt != job.attempt.max(1))
 }
 
-fn address_of(job: JobId, earlier: Option<u32>) -> String {
+fn attempt_address(job: JobId, earlier: Option<u32>) -> String {
     let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
     address(&format!("/jobs/{job}"), &[("attempt", &attempt)])
 }
 
 /// Returns the job as an earlier attempt left it. Only its log tells what became of its steps.
-pub(super) fn left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
+pub(super) fn as_left_by(mut job: JobView, attempt: u32, outline: &Outline) -> Result<JobView, ApiError> {
     let at =
         job.attempts.iter().position(|over| over.attempt == attempt).ok_or_else(|| ApiError::no_such("attempt"))?;
     let AttemptView { status, reason, exit_code, claimed_at, started_at, finished_at, .. } = job.attempts.remove(at);
