@@ -11,7 +11,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     ChangeKind, Store, StoreError, WriteTx,
     attempts::{self, Attempt},
-    queue, row, snapshot,
+    graph, queue, row, snapshot,
     steps::{self, Step},
     transition::happen,
     write::NewChange,
@@ -184,37 +184,12 @@ pub async fn set_outputs(
     Ok(())
 }
 
-/// How the jobs stand that this one needs, in the order of their creation; behind a job that was skipped also those that it needs,
-/// and so on. What is behind a need that is optional does not count.
+/// Returns the jobs that this one sees, as [`BuildGraph::needs_of`](longshore_core::rules::graph::BuildGraph::needs_of) says.
+/// [`StoreError::NotFound`] if there is no such job.
 pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
-    fetch_needs(&mut *store.readers().acquire().await?, id).await
-}
-
-pub(crate) async fn fetch_needs(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
-    let rows = sqlx::query(
-        "WITH RECURSIVE before (id) AS (
-           SELECT need FROM job_needs WHERE job = ?1
-           UNION
-           SELECT job_needs.need FROM before JOIN jobs AS s ON s.id = before.id AND s.status = 'skipped'
-             JOIN job_needs ON job_needs.job = s.id JOIN jobs AS b ON b.id = job_needs.need
-             WHERE NOT EXISTS (SELECT 1 FROM jobs AS o, json_each(o.plan, '$.needs') AS edge
-                               WHERE o.id IN (?1, s.id) AND edge.value ->> 'optional' = 1
-                                 AND edge.value ->> 'key' = iif(o.id = s.id, b.key, s.key))
-         )
-         SELECT n.key, n.status, n.outputs, n.continue_on_error FROM before JOIN jobs AS n ON n.id = before.id ORDER BY n.seq",
-    )
-    .bind(id.to_string())
-    .fetch_all(conn)
-    .await?;
-    let read = |row: &SqliteRow| {
-        Ok(NeedEnd {
-            key: row.try_get("key")?,
-            status: row::parsed(row, "status")?,
-            outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
-            continue_on_error: row.try_get("continue_on_error")?,
-        })
-    };
-    rows.iter().map(read).collect()
+    let mut conn = store.readers().acquire().await?;
+    let (_, build) = home(&mut conn, id).await?;
+    graph::load(&mut conn, build).await?.needs_of(id).ok_or(StoreError::NotFound("job"))
 }
 
 /// Jobs that have been asked to stop and have not stopped. Takes no turn from the writer.

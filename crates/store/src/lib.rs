@@ -17,6 +17,7 @@ pub mod check;
 pub mod counts;
 pub mod deliveries;
 mod error;
+mod graph;
 mod identity;
 pub mod jobs;
 pub mod logs;

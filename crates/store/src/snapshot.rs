@@ -11,7 +11,7 @@ use longshore_core::{
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
-use crate::{Store, StoreError, WriteTx, jobs, queue, row};
+use crate::{Store, StoreError, WriteTx, graph, queue, row};
 
 /// Loads the snapshot for an event. [`StoreError::NotFound`] where the event names a job that is not there.
 pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapshot, StoreError> {
@@ -21,16 +21,24 @@ pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapsho
         QueueEvent::Job { job, .. } | QueueEvent::AttemptEnded { job, .. } => snapshot.jobs = one(tx, *job).await?,
         QueueEvent::Approved { job } | QueueEvent::Declined { job, .. } => {
             snapshot.jobs = one(tx, *job).await?;
-            add_needs(tx, &mut snapshot.jobs).await?;
+            for job in &snapshot.jobs {
+                snapshot.graph = graph::load(tx.conn(), job.build).await?;
+            }
         }
         QueueEvent::BuildCreated { build } | QueueEvent::BuildApproved { build } => {
             snapshot.jobs = of_build(tx, *build).await?;
-            add_needs(tx, &mut snapshot.jobs).await?;
+            snapshot.graph = graph::load(tx.conn(), *build).await?;
         }
         QueueEvent::BuildCanceled { build } => snapshot.jobs = of_build(tx, *build).await?,
-        QueueEvent::NeedOver { job } => {
-            snapshot.jobs = dependents(tx, *job).await?;
-            add_needs(tx, &mut snapshot.jobs).await?;
+        QueueEvent::NeedOver { build, job } => {
+            let (graph, dependents) = graph::dependents(tx.conn(), *build, *job).await?;
+            if !dependents.is_empty() {
+                let mut query = open_jobs();
+                query.push(" AND jobs.id IN (SELECT value FROM json_each(");
+                query.push_bind(row::to_json(&dependents)?).push("))");
+                snapshot.jobs = fetch(tx, query).await?;
+            }
+            snapshot.graph = graph;
         }
         QueueEvent::MatrixFailed { build, pipeline, job, .. } => {
             let mut query = open_jobs();
@@ -74,7 +82,7 @@ fn server(store: &Store) -> Server {
     Server { labels: store.labels().cloned(), url: store.url().to_owned(), slots: store.slots() }
 }
 
-/// Everything of [`JobFacts`] but the needs, to put a WHERE behind.
+/// Selects [`JobFacts`]; a WHERE follows.
 const FACTS: &str =
     "SELECT jobs.id, builds.repo, jobs.build, builds.number, jobs.status, jobs.reason, jobs.attempt, jobs.ready,
     jobs.approved_by IS NOT NULL AS approved, jobs.plan FROM jobs JOIN builds ON builds.id = jobs.build";
@@ -102,7 +110,6 @@ fn from_row(row: &SqliteRow) -> Result<JobFacts, StoreError> {
         ready: row.try_get("ready")?,
         approved: row.try_get("approved")?,
         plan: row::json(row, "plan")?,
-        needs: Vec::new(),
     })
 }
 
@@ -118,30 +125,6 @@ async fn of_build(tx: &mut WriteTx, build: BuildId) -> Result<Vec<JobFacts>, Sto
     let mut query = open_jobs();
     query.push(" AND jobs.build = ").push_bind(build.to_string());
     fetch(tx, query).await
-}
-
-/// The waiting jobs that need this one, and those that need it through jobs that were skipped: they may see how it ended.
-async fn dependents(tx: &mut WriteTx, need: JobId) -> Result<Vec<JobFacts>, StoreError> {
-    let mut query = QueryBuilder::new(
-        "WITH RECURSIVE after (id) AS (
-           SELECT job FROM job_needs WHERE need = ",
-    );
-    query.push_bind(need.to_string());
-    query.push(
-        " UNION
-           SELECT job_needs.job FROM after JOIN jobs AS s ON s.id = after.id AND s.status = 'skipped'
-             JOIN job_needs ON job_needs.need = s.id
-         ) ",
-    );
-    query.push(FACTS).push(" WHERE jobs.status = 'blocked' AND jobs.id IN (SELECT id FROM after)");
-    fetch(tx, query).await
-}
-
-async fn add_needs(tx: &mut WriteTx, found: &mut [JobFacts]) -> Result<(), StoreError> {
-    for job in found.iter_mut().filter(|job| !job.plan.needs.is_empty()) {
-        job.needs = jobs::fetch_needs(tx.conn(), job.id).await?;
-    }
-    Ok(())
 }
 
 /// The builds of a repository that have jobs which are not over in the groups of these jobs.

@@ -1,8 +1,6 @@
 //! Jobs that wait until somebody says yes: who is asked, what, and when a yes or a no has nothing to answer.
 
-use super::{
-    Change, Decision, JobFacts, QueueEvent, Refused, Server, Snapshot, ends, needs::Readiness, state::JobEvent,
-};
+use super::{Change, Decision, JobFacts, QueueEvent, Refused, Snapshot, ends, needs::Readiness, state::JobEvent};
 use crate::Status;
 
 /// What the reason of a job begins with that waits for a yes; the question follows.
@@ -24,7 +22,7 @@ pub fn question_in(reason: &str) -> Option<&str> {
 pub(super) fn approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     let mut decision = Decision::default();
     for job in &snapshot.jobs {
-        check_asked(job, &snapshot.server, "approve")?;
+        check_asked(job, snapshot, "approve")?;
         approve(&mut decision, job, true);
     }
     Ok(decision)
@@ -35,7 +33,7 @@ pub(super) fn approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
 pub(super) fn build_approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready && !job.approved) {
-        let asked = is_asked(job, &snapshot.server);
+        let asked = is_asked(job, snapshot);
         if asked || (job.plan.stranger.is_some() && job.plan.approval.is_none()) {
             approve(&mut decision, job, asked);
         }
@@ -50,7 +48,7 @@ pub(super) fn build_approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
 pub(super) fn declined(snapshot: &Snapshot, by: &str) -> Result<Decision, Refused> {
     let mut decision = Decision::default();
     for job in &snapshot.jobs {
-        check_asked(job, &snapshot.server, "decline")?;
+        check_asked(job, snapshot, "decline")?;
         ends::happen(&mut decision, job, &JobEvent::Declined { by: by.to_owned() });
     }
     Ok(decision)
@@ -65,15 +63,15 @@ fn approve(decision: &mut Decision, job: &JobFacts, ready: bool) {
 }
 
 /// Whether a job that waits has a question and nothing else before that.
-fn is_asked(job: &JobFacts, server: &Server) -> bool {
-    job.plan.question().is_some() && job.readiness(server) == Readiness::Runs
+fn is_asked(job: &JobFacts, snapshot: &Snapshot) -> bool {
+    job.plan.question().is_some() && job.readiness(snapshot) == Readiness::Runs
 }
 
-fn check_asked(job: &JobFacts, server: &Server, verb: &str) -> Result<(), Refused> {
+fn check_asked(job: &JobFacts, snapshot: &Snapshot, verb: &str) -> Result<(), Refused> {
     if job.status != Status::Blocked || job.plan.question().is_none() || job.ready || job.approved {
         return Err(Refused(format!("there is nothing to {verb}: the job is {}", job.status)));
     }
-    if !is_asked(job, server) {
+    if !is_asked(job, snapshot) {
         return Err(Refused(format!("there is nothing to {verb} yet: jobs that it needs are not over")));
     }
     Ok(())

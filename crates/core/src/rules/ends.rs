@@ -39,7 +39,7 @@ pub(super) fn attempt_ended(snapshot: &Snapshot, attempt: u32, outcome: &Outcome
 pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
     let mut decision = Decision::default();
     for job in snapshot.jobs.iter().filter(|job| job.status == Status::Blocked && !job.ready) {
-        let event = match job.readiness(&snapshot.server) {
+        let event = match job.readiness(snapshot) {
             Readiness::Waits => continue,
             Readiness::Skipped(reason) => JobEvent::DoesNotRun { reason },
             Readiness::Broken(message) => JobEvent::Ended(Outcome::Error { kind: ErrorKind::Expression, message }),
@@ -72,6 +72,6 @@ pub(super) fn happen(decision: &mut Decision, job: &JobFacts, event: &JobEvent) 
         let name = job.plan.name.clone();
         decision.follow.push(QueueEvent::MatrixFailed { build: job.build, pipeline, job: of_file, name });
     }
-    decision.follow.push(QueueEvent::NeedOver { job: job.id });
+    decision.follow.push(QueueEvent::NeedOver { build: job.build, job: job.id });
     decision.follow.push(QueueEvent::Room { repo: job.repo });
 }

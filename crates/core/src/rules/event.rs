@@ -15,10 +15,11 @@ pub enum QueueEvent {
     Job { job: JobId, event: JobEvent },
     /// An attempt of a job ended. Jobs: that job.
     AttemptEnded { job: JobId, attempt: u32, outcome: Outcome },
-    /// A build is new. Jobs: those of it that are not over, with their needs.
+    /// A build is new. Jobs: those of it that are not over; the graph.
     BuildCreated { build: BuildId },
-    /// A job is over. Jobs: those that wait and need it, directly or through jobs that were skipped, with their needs.
-    NeedOver { job: JobId },
+    /// A job is over. Jobs: those that wait and see it, as [`BuildGraph::dependents`](super::graph::BuildGraph::dependents) says; the
+    /// graph.
+    NeedOver { build: BuildId, job: JobId },
     /// A job of a matrix that fails fast failed. Jobs: those of the same matrix that are not over.
     MatrixFailed {
         build: BuildId,
@@ -38,11 +39,11 @@ pub enum QueueEvent {
     PullRequestBuilt { repo: RepoId, build: BuildId, number: u64 },
     /// A pull request is closed. Jobs: those of its builds that are not over.
     PullRequestClosed { repo: RepoId, number: u64 },
-    /// Somebody approves a job. Jobs: that job, with its needs.
+    /// Somebody approves a job. Jobs: that job; the graph.
     Approved { job: JobId },
-    /// Somebody approves a build. Jobs: those of it that are not over, with their needs.
+    /// Somebody approves a build. Jobs: those of it that are not over; the graph.
     BuildApproved { build: BuildId },
-    /// Somebody declines a job. Jobs: that job, with its needs.
+    /// Somebody declines a job. Jobs: that job; the graph.
     Declined { job: JobId, by: String },
 }
 

@@ -5,7 +5,7 @@
 //! keeps, within one transaction. Every sentence that tells people why a job waits, was skipped or was canceled is written here.
 //!
 //! One file a question: [`gates`] what keeps a job from the queue that is ready, [`needs`] whether a job's needs and its `if` let it
-//! run, [`ends`] what an end means for those that need the job and for its matrix, [`stops`] which builds end for the sake of others,
+//! run, [`graph`] which jobs it sees behind skipped ones, [`ends`] what an end means for those that need the job and for its matrix, [`stops`] which builds end for the sake of others,
 //! [`approvals`] who is asked, [`queue`] whose turn it is, [`state`] what an event does to one job, [`build`] how a build stands.
 
 mod agenda;
@@ -14,6 +14,7 @@ pub mod build;
 mod ends;
 mod event;
 mod gates;
+pub mod graph;
 pub mod needs;
 pub mod queue;
 mod snapshot;

@@ -40,8 +40,8 @@ pub enum Readiness {
     Broken(String),
 }
 
-/// Whether a job may run, by its needs and its `if`. `needs` are the jobs that it needs itself, and behind those of them that were
-/// skipped the jobs that these need, and so on: a failure is seen through jobs that it has skipped. `known` are contexts beyond the
+/// Whether a job may run, by its needs and its `if`. `needs` are the jobs that it sees, as
+/// [`BuildGraph::needs_of`](super::graph::BuildGraph::needs_of) returns them: a failure is seen through jobs that it has skipped. `known` are contexts beyond the
 /// plan's and `needs`: `build`.
 #[must_use]
 pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Value>) -> Readiness {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    needs::{NeedEnd, Readiness, build_context, readiness},
+    graph::BuildGraph,
+    needs::{Readiness, build_context, readiness},
     queue::{Queue, Slots},
 };
 use crate::{BuildId, JobId, JobPlan, RepoId, Status};
@@ -14,6 +15,8 @@ pub struct Snapshot {
     pub server: Server,
     /// The jobs that the event concerns, in the order of their creation.
     pub jobs: Vec<JobFacts>,
+    /// For events that ask whether needs are over: all jobs of the build that `jobs` belong to.
+    pub graph: BuildGraph,
     /// For [`Room`](super::QueueEvent::Room): which builds have jobs that are not over in the groups of `jobs`.
     pub groups: Vec<GroupMember>,
     /// For [`Room`](super::QueueEvent::Room): what the matrices of `jobs` have in the queue and running.
@@ -31,6 +34,7 @@ impl Snapshot {
         Self {
             server,
             jobs: Vec::new(),
+            graph: BuildGraph::default(),
             groups: Vec::new(),
             under_way: Vec::new(),
             pull_request: PullRequestFacts::default(),
@@ -65,14 +69,17 @@ pub struct JobFacts {
     /// Somebody has approved it.
     pub approved: bool,
     pub plan: JobPlan,
-    /// As [`readiness`] takes them. Empty for events that do not ask for them.
-    pub needs: Vec<NeedEnd>,
 }
 
 impl JobFacts {
-    pub(super) fn readiness(&self, server: &Server) -> Readiness {
-        let known = BTreeMap::from([("build".to_owned(), build_context(self.build, self.number, &server.url))]);
-        readiness(&self.plan, &self.needs, &known)
+    /// Returns whether the job may run, by its needs and its `if`. A job that the snapshot's graph does not hold waits.
+    pub(super) fn readiness(&self, snapshot: &Snapshot) -> Readiness {
+        let known =
+            BTreeMap::from([("build".to_owned(), build_context(self.build, self.number, &snapshot.server.url))]);
+        match snapshot.graph.needs_of(self.id) {
+            Some(needs) => readiness(&self.plan, &needs, &known),
+            None => Readiness::Waits,
+        }
     }
 }
 

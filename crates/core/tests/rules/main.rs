@@ -12,6 +12,7 @@ use longshore_core::{
 };
 use proptest::prelude::*;
 
+mod graph;
 mod model;
 use model::{Model, RUNS};
 

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use longshore_core::{
-    BuildId, BuildPlan, JobId, JobPlan, Lane, NeedEnd, Outcome, RepoId, Slots, Status,
+    BuildId, BuildPlan, JobId, Lane, NeedEnd, Outcome, RepoId, Slots, Status,
     rules::{
         Agenda, Change, GroupMember, JobFacts, Move, PullRequestBuild, PullRequestFacts, QueueEvent, Refused, Server,
         Snapshot, UnderWay,
         build::{JobOfBuild, standing},
-        decide, groups_taken,
+        decide,
+        graph::{BuildGraph, GraphJob},
+        groups_taken,
         queue::{Queue, Taker, Waiting},
         state::JobEvent,
     },
@@ -60,7 +62,6 @@ impl Model {
             ready: false,
             approved: false,
             plan: plan.clone(),
-            needs: Vec::new(),
         }));
         self.happen(QueueEvent::BuildCreated { build: id }).unwrap();
         let groups = groups_taken(plan);
@@ -129,13 +130,20 @@ impl Model {
                 let job = self.job_mut(change.job);
                 assert_eq!(job.status, change.from, "a change of a status that is no more");
                 assert!(!job.status.is_final(), "a job left a final status");
+                if change.to == Status::Skipped {
+                    self.check_skipped(change.job, change.reason.as_deref().unwrap_or_default());
+                }
+                let job = self.job_mut(change.job);
                 (job.status, job.reason, job.attempt) = (change.to, change.reason.clone(), change.attempt);
                 if change.to == Status::Running {
                     self.check_starts(change.job);
                 }
                 moves.push(change);
             }
-            Change::Ready(job) => self.job_mut(job).ready = true,
+            Change::Ready(job) => {
+                self.check_ready(job);
+                self.job_mut(job).ready = true;
+            }
             Change::Approved { job, .. } => self.job_mut(job).approved = true,
             Change::KeepAttempt { .. } | Change::BeginAgain(_) => {}
             Change::HadTurn(job) => {
@@ -164,6 +172,33 @@ impl Model {
                 assert!(passed && !matches!(end.status, Status::Skipped | Status::Canceled));
             }
         }
+    }
+
+    /// A job whose needs let it run has waited for all that it sees; `failure()` has seen one that failed.
+    fn check_ready(&self, id: JobId) {
+        let job = self.job(id);
+        assert!(
+            self.seen_by(job).iter().all(|seen| seen.status.is_final()),
+            "a job is ready before what it sees is over"
+        );
+        assert!(condition(job) != "failure()" || self.sees_failure(job), "`failure()` holds without a failure");
+    }
+
+    /// A job that asks how it went is skipped only if the answer is no.
+    fn check_skipped(&self, id: JobId, reason: &str) {
+        let job = self.job(id);
+        assert!(condition(job) != "always()" || !reason.starts_with("`if: "), "`always()` does not hold");
+        let is_blind = reason.starts_with("`if: failure()` does not hold") && self.sees_failure(job);
+        assert!(!is_blind, "a failure is not seen: {reason}");
+    }
+
+    fn sees_failure(&self, job: &JobFacts) -> bool {
+        let counts = |seen: &&&JobFacts| {
+            let is_optional = job.plan.needs.iter().any(|need| need.optional && need.key == seen.plan.key);
+            !is_optional && !seen.plan.continue_on_error
+        };
+        let failed = |seen: &&JobFacts| matches!(seen.status, Status::Failure | Status::Error | Status::TimedOut);
+        self.seen_by(job).iter().filter(counts).any(failed)
     }
 
     /// What holds after every event.
@@ -218,7 +253,10 @@ impl Model {
             assert!(job.reason.is_some(), "a job waits and does not say for what");
             assert!(job.ready || (job.plan.question().is_some() && !job.approved));
         } else {
-            assert!(self.needs(job).iter().any(|need| !need.status.is_final()), "a job waits for needs that are over");
+            assert!(
+                self.seen_by(job).iter().any(|seen| !seen.status.is_final()),
+                "a job waits for needs that are over"
+            );
         }
     }
 
@@ -226,31 +264,38 @@ impl Model {
         self.jobs.iter().find(|job| job.build == build && job.plan.key == key).unwrap()
     }
 
-    /// The jobs that a job needs, and those behind skipped ones, as [`NeedEnd`]s.
-    fn needs(&self, job: &JobFacts) -> Vec<NeedEnd> {
-        let mut keys: Vec<String> = job.plan.needs.iter().map(|need| need.key.clone()).collect();
-        let is_optional = |plan: &JobPlan, key: &str| plan.needs.iter().any(|need| need.key == key && need.optional);
+    /// The jobs that a job needs, and those behind skipped ones. Written apart from the rules, to hold them to it.
+    fn seen_by(&self, job: &JobFacts) -> Vec<&JobFacts> {
+        let is_optional = |key: &str| job.plan.needs.iter().any(|need| need.key == key && need.optional);
+        let mut seen: Vec<&JobFacts> = job.plan.needs.iter().map(|need| self.of_key(job.build, &need.key)).collect();
         let mut at = 0;
-        while let Some(key) = keys.get(at).cloned() {
+        while let Some(need) = seen.get(at).copied() {
             at += 1;
-            let need = self.of_key(job.build, &key);
-            if need.status == Status::Skipped && !is_optional(&job.plan, &key) {
-                for behind in need.plan.needs.iter().filter(|behind| !behind.optional) {
-                    if !keys.contains(&behind.key) {
-                        keys.push(behind.key.clone());
+            if need.status == Status::Skipped && !is_optional(&need.plan.key) {
+                let behind = need.plan.needs.iter().filter(|behind| !behind.optional);
+                for behind in behind.map(|behind| self.of_key(job.build, &behind.key)) {
+                    if !seen.iter().any(|one| one.id == behind.id) {
+                        seen.push(behind);
                     }
                 }
             }
         }
-        let of_build = self.jobs.iter().filter(|one| one.build == job.build && keys.contains(&one.plan.key));
-        of_build
-            .map(|one| NeedEnd {
-                key: one.plan.key.clone(),
-                status: one.status,
+        seen
+    }
+
+    fn graph(&self, build: BuildId) -> BuildGraph {
+        let of_build = self.jobs.iter().filter(|job| job.build == build);
+        let jobs = of_build.map(|job| GraphJob {
+            id: job.id,
+            end: NeedEnd {
+                key: job.plan.key.clone(),
+                status: job.status,
                 outputs: BTreeMap::new(),
-                continue_on_error: one.plan.continue_on_error,
-            })
-            .collect()
+                continue_on_error: job.plan.continue_on_error,
+            },
+            needs: job.plan.needs.clone(),
+        });
+        BuildGraph::new(jobs.collect())
     }
 
     /// The snapshot that an event asks for, and nothing beyond it.
@@ -271,19 +316,23 @@ impl Model {
                     turns: self.turns.clone(),
                 };
             }
-            QueueEvent::Job { job, .. }
-            | QueueEvent::AttemptEnded { job, .. }
-            | QueueEvent::Approved { job }
-            | QueueEvent::Declined { job, .. } => snapshot.jobs = vec![self.job(*job).clone()],
-            QueueEvent::BuildCreated { build }
-            | QueueEvent::BuildCanceled { build }
-            | QueueEvent::BuildApproved { build } => snapshot.jobs = open(&|job| job.build == *build),
-            QueueEvent::NeedOver { job: need } => {
-                let need = self.job(*need).clone();
-                snapshot.jobs = open(&|job| {
-                    let sees = self.needs(job).iter().any(|end| end.key == need.plan.key);
-                    job.status == Status::Blocked && job.build == need.build && sees
-                });
+            QueueEvent::Job { job, .. } | QueueEvent::AttemptEnded { job, .. } => {
+                snapshot.jobs = vec![self.job(*job).clone()];
+            }
+            QueueEvent::Approved { job } | QueueEvent::Declined { job, .. } => {
+                snapshot.jobs = vec![self.job(*job).clone()];
+                snapshot.graph = self.graph(self.job(*job).build);
+            }
+            QueueEvent::BuildCanceled { build } => snapshot.jobs = open(&|job| job.build == *build),
+            QueueEvent::BuildCreated { build } | QueueEvent::BuildApproved { build } => {
+                snapshot.jobs = open(&|job| job.build == *build);
+                snapshot.graph = self.graph(*build);
+            }
+            QueueEvent::NeedOver { build, job: need } => {
+                snapshot.graph = self.graph(*build);
+                let dependents = snapshot.graph.dependents(*need);
+                snapshot.jobs =
+                    open(&|job| job.status == Status::Blocked && !job.ready && dependents.contains(&job.id));
             }
             QueueEvent::MatrixFailed { build, pipeline, job: name, .. } => {
                 let same = |job: &JobFacts| job.plan.pipeline == *pipeline && job.plan.job == *name;
@@ -313,9 +362,6 @@ impl Model {
                 snapshot.pull_request = PullRequestFacts { cancels_older: true, builds };
             }
         }
-        for job in &mut snapshot.jobs {
-            job.needs = self.needs(job);
-        }
         snapshot
     }
 
@@ -342,6 +388,10 @@ impl Model {
 }
 
 pub(crate) const RUNS: [Status; 2] = [Status::Running, Status::Canceling];
+
+fn condition(job: &JobFacts) -> &str {
+    job.plan.condition.as_ref().map_or("", |condition| condition.source())
+}
 
 fn group(job: &JobFacts) -> Option<String> {
     job.plan.concurrency.as_ref().map(|concurrency| concurrency.group.clone())
