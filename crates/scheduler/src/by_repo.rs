@@ -1,5 +1,5 @@
-//! Work that is done by repository: one thing of a repository at a time, several repositories at once, so that a git host that hangs
-//! holds up nobody but its own. What could not be done is tried again, less and less often, for a day.
+//! Runs work by repository: one task per repository at a time, several repositories at once, so that a forge that hangs
+//! holds up only its own repositories. What fails is tried again, less and less often, for a day.
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -8,27 +8,28 @@ use longshore_core::{RepoId, Timestamp};
 use longshore_store::deliveries;
 use tokio::task::JoinSet;
 
-/// What could not be done so often is given up: with the pauses in between that is a day, however the clock is set meanwhile.
+/// Attempts after which work is given up. With the pauses in between this takes a day, however the clock is set
+/// meanwhile.
 pub(crate) const TRIES: u32 = 150;
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(deliveries::LONGEST_PAUSE_MS);
-/// The clock may be set while nothing happens here: so often it is looked at.
+/// The longest sleep between two looks at the clock, which may be set while nothing happens here.
 pub(crate) const LONGEST_NAP: Duration = Duration::from_secs(60);
-/// So long nothing is done for a repository whose work broke off.
+/// How long a repository is left alone after its work has panicked.
 const PAUSE_AFTER_A_PANIC: Duration = Duration::from_secs(60);
 
-/// How long to wait after as many tries that failed before this one: 2 s, 4 s, 8 s, up to ten minutes.
+/// Returns how long to wait after `tries` failed attempts before this one: 2 s, 4 s, 8 s, up to ten minutes.
 pub(crate) fn pause_after(tries: u32) -> Duration {
     Duration::from_secs(2 << tries.min(9)).min(LONGEST_PAUSE)
 }
 
-/// `pause` after `now`.
-pub(crate) fn later(now: Timestamp, pause: Duration) -> Timestamp {
+/// Returns `now` plus `pause`.
+pub(crate) fn add_pause(now: Timestamp, pause: Duration) -> Timestamp {
     Timestamp::from_millis(
         now.as_millis().saturating_add_unsigned(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
     )
 }
 
-/// Sleeps until then, or a minute: whoever wakes looks at the clock again. Without a time for ever.
+/// Sleeps until that time, but a minute at most, because the clock may be set. Without a time it sleeps for ever.
 pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     match wake_at {
         Some(at) => {
@@ -39,26 +40,27 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
     }
 }
 
-/// What comes out of the work, or, where it panicked, that it did, in words. What is pushed is read by it: if that finds a defect
-/// of ours, nobody else is to wait for it.
-pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    // It shares with others the store, where an open transaction is undone, and the mirrors, where git's lock goes with its holder.
+/// Returns the result of the work, or a message if it panicked. The work reads what people push: if that reveals a bug
+/// of ours, nobody else has to wait for it.
+pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    // The work shares the store, where an open transaction is rolled back, and the mirrors, where git's lock is
+    // released with its holder.
     AssertUnwindSafe(work)
         .catch_unwind()
         .await
         .map_err(|_| "Longshore broke off here by a defect of its own, which its log tells of".to_owned())
 }
 
-/// Repositories that something is done for.
+/// The repositories whose work is under way.
 #[derive(Debug)]
-pub(crate) struct Working {
+pub(crate) struct RepoTasks {
     at_once: usize,
     pause_after_a_panic: Duration,
     tasks: JoinSet<RepoId>,
     busy: HashSet<RepoId>,
 }
 
-impl Working {
+impl RepoTasks {
     pub(crate) fn new(at_once: usize) -> Self {
         Self { at_once, pause_after_a_panic: PAUSE_AFTER_A_PANIC, tasks: JoinSet::new(), busy: HashSet::new() }
     }
@@ -75,12 +77,12 @@ impl Working {
         self.busy.iter().copied()
     }
 
-    /// Begins something for a repository that nothing is done for.
+    /// Starts work for a repository that is not busy.
     pub(crate) fn start(&mut self, repo: RepoId, work: impl Future<Output = ()> + Send + 'static) {
         self.busy.insert(repo);
         let pause = self.pause_after_a_panic;
         self.tasks.spawn(async move {
-            if let Err(reason) = caught(work).await {
+            if let Err(reason) = catch_panic(work).await {
                 tracing::error!(%repo, reason, "a repository's work broke off");
                 tokio::time::sleep(pause).await;
             }
@@ -88,9 +90,10 @@ impl Working {
         });
     }
 
-    /// Waits for one to end: whose it was. Where nothing is done it waits for ever. It may be dropped before.
-    pub(crate) async fn ended(&mut self) -> RepoId {
-        // Nobody ends them but themselves, and what panics in them is caught.
+    /// Waits for work to end and returns its repository. Waits for ever if there is no work. The future may be dropped
+    /// before it is ready.
+    pub(crate) async fn next_ended(&mut self) -> RepoId {
+        // Nobody aborts these tasks, and their panics are caught.
         let Some(Ok(repo)) = self.tasks.join_next().await else { return std::future::pending().await };
         self.busy.remove(&repo);
         repo
@@ -113,23 +116,23 @@ mod tests {
     #[tokio::test]
     async fn one_that_panics_takes_no_other_with_it_and_is_done_again_after_a_pause() {
         let (good, bad) = (RepoId::new(), RepoId::new());
-        let mut working = Working::new(2);
-        working.start(bad, async { panic!("as it is to be tested") });
-        working.start(good, async {});
-        assert!(!working.has_room() && working.is_busy(good));
-        assert_eq!(working.ended().await, good);
-        assert!(working.has_room() && working.is_busy(bad) && !working.is_busy(good));
+        let mut repo_tasks = RepoTasks::new(2);
+        repo_tasks.start(bad, async { panic!("as it is to be tested") });
+        repo_tasks.start(good, async {});
+        assert!(!repo_tasks.has_room() && repo_tasks.is_busy(good));
+        assert_eq!(repo_tasks.next_ended().await, good);
+        assert!(repo_tasks.has_room() && repo_tasks.is_busy(bad) && !repo_tasks.is_busy(good));
 
-        let mut working = Working { pause_after_a_panic: Duration::ZERO, ..Working::new(1) };
-        working.start(bad, async { panic!("as it is to be tested") });
-        assert_eq!(working.ended().await, bad);
-        assert!(working.has_room() && !working.is_busy(bad));
+        let mut repo_tasks = RepoTasks { pause_after_a_panic: Duration::ZERO, ..RepoTasks::new(1) };
+        repo_tasks.start(bad, async { panic!("as it is to be tested") });
+        assert_eq!(repo_tasks.next_ended().await, bad);
+        assert!(repo_tasks.has_room() && !repo_tasks.is_busy(bad));
     }
 
     #[tokio::test]
     async fn what_panics_is_said_in_words() {
-        assert_eq!(caught(async { 7 }).await, Ok(7));
-        let broke = caught(async {
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
+        let broke = catch_panic(async {
             if true {
                 panic!("as it is to be tested")
             }

@@ -1,8 +1,8 @@
-//! Looks once at a repository that was added: what its default branch has under `schedule` starts builds without a push before. And
-//! forgets what was fetched of one that was removed.
+//! Looks once at each repository that was added, so that what its default branch has under `schedule` starts builds
+//! before the first push. Also removes the mirrors of repositories that were removed.
 //!
-//! One task, woken when repositories change; it sleeps until a git host that was away is due to be asked again. It writes schedules
-//! and nothing else: a push that comes first says the same, and says it better.
+//! One task, woken when repositories change. It sleeps until it is time to ask again a forge that did not answer. It
+//! writes only schedules: a push that comes first brings the same schedules, and newer ones.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,40 +11,40 @@ use longshore_store::{Store, StoreError, repos, schedules};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{LONGEST_PAUSE, TRIES, Working, caught, later, pause_after, sleep_until},
+    by_repo::{LONGEST_PAUSE, RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
     prepare::Planner,
     schedules::{Schedules, until_schedules_change},
 };
 
-/// Repositories that are looked at at once.
+/// Repositories that are looked up at once.
 const AT_ONCE: usize = 4;
 
-/// A repository that could not be looked at so far. After [`TRIES`] it is left to its first push.
+/// The failed lookups of a repository. After [`TRIES`], its schedules wait for its first push.
 #[derive(Debug, Default)]
 struct Tries {
     count: u32,
     next_at: Option<Timestamp>,
 }
 
-/// Runs until `shutdown`. What was under way then is looked at by the next start.
+/// Runs until `shutdown`. A lookup that is under way then is repeated after the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut working = Working::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(AT_ONCE);
     let mut tries: HashMap<RepoId, Tries> = HashMap::new();
     forget_removed(&store, &planner).await;
     loop {
-        let wake_at = match take_up(&store, &planner, &mut working, &mut tries, Timestamp::now()).await {
+        let wake_at = match start_due(&store, &planner, &mut repo_tasks, &mut tries, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot see which repositories are new");
-                Some(later(Timestamp::now(), Duration::from_secs(1)))
+                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            ended = working.ended() => {
+            ended = repo_tasks.next_ended() => {
                 if let Some(tries) = tries.get_mut(&ended) {
-                    tries.next_at = Some(later(Timestamp::now(), pause_after(tries.count)));
+                    tries.next_at = Some(add_pause(Timestamp::now(), pause_after(tries.count)));
                     tries.count += 1;
                 }
             }
@@ -54,11 +54,11 @@ pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationTo
     }
 }
 
-/// Takes up what nobody has looked at. When the next one is due, if it is for later.
-async fn take_up(
+/// Starts the lookups that are due. Returns when the next one is due, if one is due later.
+async fn start_due(
     store: &Store,
     planner: &Planner,
-    working: &mut Working,
+    repo_tasks: &mut RepoTasks,
     tries: &mut HashMap<RepoId, Tries>,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
@@ -67,16 +67,16 @@ async fn take_up(
     let mut wake_at: Option<Timestamp> = None;
     for repo in unknown {
         let tries = tries.entry(repo).or_default();
-        // A time that is farther than a pause is one of a clock that has been set back since.
-        match tries.next_at.filter(|at| *at > now && *at <= later(now, LONGEST_PAUSE)) {
+        // If a time lies further ahead than the longest pause, the clock has been set back since.
+        match tries.next_at.filter(|at| *at > now && *at <= add_pause(now, LONGEST_PAUSE)) {
             _ if tries.count >= TRIES => {}
             Some(next_at) => wake_at = Some(wake_at.map_or(next_at, |at| at.min(next_at))),
-            // When one of them ends, everything is looked at again.
-            None if working.is_busy(repo) || !working.has_room() => {}
+            // Whenever a lookup ends, all repositories are considered again.
+            None if repo_tasks.is_busy(repo) || !repo_tasks.has_room() => {}
             None => {
                 let (store, planner) = (store.clone(), planner.clone());
-                working.start(repo, async move {
-                    if let Err(reason) = caught(look(&store, &planner, repo)).await.unwrap_or_else(Err) {
+                repo_tasks.start(repo, async move {
+                    if let Err(reason) = catch_panic(look_up(&store, &planner, repo)).await.unwrap_or_else(Err) {
                         tracing::info!(%repo, reason, "a new repository cannot be looked at yet");
                     }
                 });
@@ -86,14 +86,14 @@ async fn take_up(
     Ok(wake_at)
 }
 
-/// What was fetched of repositories that were removed goes.
+/// Removes the mirrors of repositories that were removed.
 async fn forget_removed(store: &Store, planner: &Planner) {
     let kept = planner.mirrors.kept().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot see which mirrors there are");
         Vec::new()
     });
     for repo in kept {
-        // Listed before it is asked for: whoever is registered is so before its mirror is made.
+        // The mirrors were listed first: a repository is registered before its mirror is made, so no new one is removed.
         if let Ok(None) = repos::get(store, repo).await
             && let Err(error) = planner.mirrors.remove(repo).await
         {
@@ -102,17 +102,17 @@ async fn forget_removed(store: &Store, planner: &Planner) {
     }
 }
 
-/// The error says why it is to be tried again.
-async fn look(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
-    let in_words = |error: StoreError| error.to_string();
-    let Some(repo) = repos::get(store, repo).await.map_err(in_words)? else { return Ok(()) };
+/// Stores the schedules of a repository. The error says why the lookup is to be repeated.
+async fn look_up(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
+    let to_message = |error: StoreError| error.to_string();
+    let Some(repo) = repos::get(store, repo).await.map_err(to_message)? else { return Ok(()) };
     let found = match planner.schedules_of(&repo).await {
         Ok(found) => found,
         Err(error) if error.may_mend() => return Err(error.to_string()),
-        // There is no such branch yet, or nothing on it that can be read: its first push says what it has.
+        // There is no such branch yet, or nothing on it that can be read: the first push brings what it has.
         Err(_) => Schedules::new(),
     };
-    let mut tx = store.write().await.map_err(in_words)?;
-    schedules::discovered(&mut tx, repo.id, &found).await.map_err(in_words)?;
-    tx.commit().await.map(drop).map_err(in_words)
+    let mut tx = store.write().await.map_err(to_message)?;
+    schedules::discovered(&mut tx, repo.id, &found).await.map_err(to_message)?;
+    tx.commit().await.map(drop).map_err(to_message)
 }

@@ -1,8 +1,8 @@
-//! The only writer of a job's status: claims jobs as capacity allows, hears how they go, asks them to stop.
+//! The only writer of a job's status: claims jobs as capacity allows, stores what they report, asks them to stop.
 //!
-//! One task owns all of it. It is woken (by commits, reports and requests) and never polls. It knows whoever runs jobs
-//! only as two channels: [`Order`]s go out, [`Report`]s come in; both are bounded. The receiver of orders must never
-//! wait for the sender of reports, or the two would wait for each other.
+//! One task owns all of this. It is woken by commits, reports and requests, and never polls. It knows the runner only
+//! as two channels: [`Order`]s go out, [`Report`]s come in. Both are bounded. The receiver of orders must never wait
+//! for the sender of reports, or the two would wait for each other.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,16 +21,17 @@ use longshore_store::{
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// What whoever runs jobs is asked to do.
+/// A command to the runner.
 #[derive(Debug)]
 pub enum Order {
     Start(Box<ClaimedJob>),
-    /// It was running when the server went down: find it again, or say what became of it. It may be `canceling` already.
+    /// The job was running when the server went down: find it again, or report how it ended. It may be `canceling`
+    /// already.
     Adopt(Box<RunningJob>),
     Cancel(JobId),
 }
 
-/// What whoever runs jobs says of one attempt.
+/// What the runner reports of one attempt.
 #[derive(Debug)]
 pub struct Report {
     pub job: JobId,
@@ -41,14 +42,14 @@ pub struct Report {
 /// What happened to an attempt.
 #[derive(Debug)]
 pub enum ReportKind {
-    /// A session of this number is opened with the attempt's agent.
+    /// A session with this number was opened with the attempt's agent.
     Session(u32),
-    /// What comes before its agent.
+    /// A phase before the agent starts has begun.
     Preparing {
         phase: Preparing,
         at: Timestamp,
     },
-    /// The agent in its container began.
+    /// The agent in the job's container has started.
     Started {
         at: Timestamp,
     },
@@ -61,13 +62,13 @@ pub enum ReportKind {
         result: StepResult,
         at: Timestamp,
     },
-    /// What it gives to those that need it.
+    /// What the job gives to the jobs that need it.
     Outputs(BTreeMap<String, String>),
-    /// The last word. Its log is complete and readable.
+    /// The last report. The log is complete and readable.
     Ended(Outcome),
 }
 
-/// What the handle asks of the dispatcher.
+/// A request of the [`Scheduler`](crate::Scheduler) handle.
 #[derive(Debug)]
 pub(crate) enum Request {
     CancelBuild { build: BuildId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
@@ -77,23 +78,24 @@ pub(crate) enum Request {
     Decline { job: JobId, by: Actor, done: oneshot::Sender<Result<(), StoreError>> },
 }
 
-/// Reports taken into one transaction: a job of many quick steps costs a commit a batch, not a commit a step.
+/// The most reports that one transaction stores: a job with many quick steps costs a commit per batch, not a commit per
+/// step.
 const BATCH: usize = 256;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Runs until `shutdown`; running jobs go on without it, and the next start adopts them.
+/// The dispatcher's task. It runs until `shutdown`; running jobs go on without it, and the next start adopts them.
 pub(crate) struct Dispatcher {
     pub(crate) store: Store,
     pub(crate) capacity: usize,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) requests: mpsc::Receiver<Request>,
-    /// Attempts that have been ordered and have not ended.
+    /// Attempts that were sent to the runner and have not ended.
     pub(crate) running: HashMap<JobId, u32>,
-    /// Of those, the ones that have been told to stop.
-    pub(crate) told: HashSet<JobId>,
+    /// Running jobs that were asked to stop.
+    pub(crate) asked_to_stop: HashSet<JobId>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -107,17 +109,17 @@ impl std::fmt::Debug for Dispatcher {
 
 impl Dispatcher {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        // What is under way may be dropped anywhere, as a kill would: all that counts is in the database.
-        shutdown.run_until_cancelled(self.work()).await;
+        // Work may be dropped at any point, as a kill would drop it: everything that counts is in the database.
+        shutdown.run_until_cancelled(self.serve()).await;
     }
 
-    async fn work(mut self) {
+    async fn serve(mut self) {
         let mut changed = self.store.watch();
         let mut patience = Patience::new();
         while let Err(error) = self.adopt().await {
             patience.wait("adopt the jobs that were running", &error).await;
         }
-        while let Err(error) = self.look_again().await {
+        while let Err(error) = self.recheck_waiting().await {
             patience.wait("look at the jobs that wait", &error).await;
         }
         let mut batch = Vec::with_capacity(BATCH);
@@ -146,7 +148,8 @@ impl Dispatcher {
         }
     }
 
-    /// What ran when the server went down is running still, or has ended: whoever runs jobs finds out.
+    /// Orders the adoption of the jobs that ran when the server went down. They still run or have ended; the runner
+    /// finds out.
     async fn adopt(&mut self) -> Result<(), StoreError> {
         for running in jobs::running(&self.store).await? {
             if self.running.insert(running.job.id, running.job.attempt).is_none() {
@@ -156,13 +159,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// This start may have other labels than the last one.
-    async fn look_again(&self) -> Result<(), StoreError> {
+    /// Decides again about waiting jobs, because this start may have other labels than the last one.
+    async fn recheck_waiting(&self) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
-        jobs::look_again(&mut tx, Timestamp::now()).await?;
+        jobs::recheck_waiting(&mut tx, Timestamp::now()).await?;
         tx.commit().await.map(drop)
     }
 
+    /// Claims jobs while there is capacity, and orders their start.
     async fn claim(&mut self) -> Result<(), StoreError> {
         while self.running.len() < self.capacity {
             if !jobs::any_to_claim(&self.store).await? {
@@ -178,14 +182,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Stores all of them in one transaction. Called again with the same after a failure.
+    /// Stores reports in one transaction. After a failure it is called again with the same reports.
     async fn store_reports(&mut self, reports: &[Report]) -> Result<(), StoreError> {
         let mut tx = self.store.write().await?;
         let mut ended = Vec::new();
         for report in reports {
             match store_report(&mut tx, report).await {
                 Ok(()) => {}
-                // Its repository was removed, or another attempt took over: there is nobody left to tell.
+                // Its repository was removed, or another attempt took over: nobody needs the report.
                 Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {
                     tracing::warn!(job = %report.job, "a report of a job that is not here any more");
                 }
@@ -205,7 +209,7 @@ impl Dispatcher {
     }
 
     async fn answer(&mut self, request: Request) {
-        // Whoever asked may have gone away: the request is carried out all the same.
+        // The request is carried out even if the caller is gone.
         match request {
             Request::CancelBuild { build, by, done } => {
                 let _ = done.send(self.cancel_build(build, &by).await);
@@ -228,7 +232,7 @@ impl Dispatcher {
     async fn cancel_build(&mut self, build: BuildId, by: &Actor) -> Result<(), StoreError> {
         let (mut tx, now) = (self.store.write().await?, Timestamp::now());
         let applied = builds::cancel(&mut tx, build, now).await?;
-        // Whoever comes when it is over, or has been asked to stop, has canceled nothing.
+        // A cancel of a build that is over or was asked to stop before is not an act.
         if !applied.is_empty() {
             acts::record(&mut tx, Act::Canceled, About::build(build), by, now).await?;
         }
@@ -268,12 +272,12 @@ impl Dispatcher {
         tx.commit().await.map(drop)
     }
 
-    /// Jobs that run and have been asked to stop by what happened to others: their matrix, their group.
+    /// Orders the cancel of running jobs that were asked to stop because of other jobs: by their matrix or their group.
     async fn stop_others(&mut self) -> Result<(), StoreError> {
         let canceling = jobs::canceling(&self.store).await?;
-        self.told.retain(|job| canceling.contains(job));
+        self.asked_to_stop.retain(|job| canceling.contains(job));
         for job in canceling {
-            if self.running.contains_key(&job) && self.told.insert(job) {
+            if self.running.contains_key(&job) && self.asked_to_stop.insert(job) {
                 self.order(Order::Cancel(job)).await;
             }
         }
@@ -282,7 +286,7 @@ impl Dispatcher {
 
     async fn pass_on_cancel(&mut self, applied: Applied) {
         if let Applied::Changed { job, to: Status::Canceling, .. } = applied
-            && self.told.insert(job)
+            && self.asked_to_stop.insert(job)
         {
             self.order(Order::Cancel(job)).await;
         }
@@ -313,7 +317,8 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
     }
 }
 
-/// The database may be out of space or locked for a while. Nothing that it has to be told is dropped for that.
+/// Pauses between attempts to use the database, which may be full or locked for a while. Nothing that must be stored is
+/// dropped meanwhile.
 struct Patience {
     pauses: ExponentialBackoff,
     last: Instant,
@@ -325,7 +330,7 @@ impl Patience {
         Self { pauses: pauses.without_max_times().build(), last: Instant::now() }
     }
 
-    /// Waits before the next try, longer each time in a row.
+    /// Waits before the next attempt, longer each time in a row.
     async fn wait(&mut self, what: &str, error: &StoreError) {
         if self.last.elapsed() > LONGEST_PAUSE * 2 {
             *self = Self::new();

@@ -1,8 +1,8 @@
 //! Takes deliveries from the inbox and makes builds of them, each exactly once: the build is created in the transaction
-//! that finishes its delivery. What two deliveries tell of alike is built once, too.
+//! that ends its delivery. If two deliveries announce the same thing, it is built once, too.
 //!
-//! One delivery of a repository at a time, in order; several repositories at once, so that a git host that hangs holds up
-//! nobody but its own. Woken by commits; when something has to be tried again, it sleeps until then.
+//! Processes one delivery of a repository at a time, in order, and several repositories at once, so that a forge that
+//! hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,17 +14,17 @@ use longshore_forge::{
 };
 use longshore_store::{
     Store, StoreError,
+    announcements::{self, Announcement, Novelty},
     builds::{self, NewBuild},
     deliveries::{self, DeliveryEnd, PendingDelivery},
     people,
     repos::{self, Repo},
     schedules,
-    told::{self, Standing, Telling},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::{TRIES, Working, caught, later, pause_after, sleep_until},
+    by_repo::{RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
     outsiders,
     prepare::{Origin, Planner, Prepared, What},
     schedules::Schedules,
@@ -33,41 +33,45 @@ use crate::{
 /// Repositories that are fetched at once.
 const AT_ONCE: usize = 8;
 
-/// Runs until `shutdown`. What was under way then is still in the inbox, and done at the next start.
+/// Runs until `shutdown`. A delivery that is under way then is still in the inbox, and the next start processes it.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.watch();
-    let mut working = Working::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(AT_ONCE);
     loop {
         changed.borrow_and_update();
-        let due = match take_up(&store, &planner, &mut working).await {
+        let due = match start_due(&store, &planner, &mut repo_tasks).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!(%error, "cannot read the inbox");
-                Some(later(Timestamp::now(), Duration::from_secs(1)))
+                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = working.ended() => {}
+            _ = repo_tasks.next_ended() => {}
             woken = changed.changed() => if woken.is_err() { return },
             () = sleep_until(due) => {}
         }
     }
 }
 
-/// Takes up what is due. When the next one will be, if all that is left is for later.
-async fn take_up(store: &Store, planner: &Planner, working: &mut Working) -> Result<Option<Timestamp>, StoreError> {
-    while working.has_room() {
-        let Some(delivery) = deliveries::next_pending(store, working.busy(), Timestamp::now()).await? else {
-            // What is due belongs to busy repositories or to later.
+/// Starts work on the deliveries that are due. Returns when the next one will be due, if the others are due later.
+async fn start_due(
+    store: &Store,
+    planner: &Planner,
+    repo_tasks: &mut RepoTasks,
+) -> Result<Option<Timestamp>, StoreError> {
+    while repo_tasks.has_room() {
+        let Some(delivery) = deliveries::next_pending(store, repo_tasks.busy(), Timestamp::now()).await? else {
+            // Deliveries that are due belong to busy repositories.
             let due = deliveries::next_due(store, Timestamp::now()).await?;
             return Ok(due.filter(|at| *at > Timestamp::now()));
         };
         let repo = delivery.repo;
         let (store, planner) = (store.clone(), planner.clone());
-        working.start(repo, async move {
+        repo_tasks.start(repo, async move {
             let id = delivery.id;
-            if let Err(error) = work_on(&store, &planner, delivery).await {
+            if let Err(error) = process(&store, &planner, delivery).await {
                 tracing::error!(delivery = %id, %error, "a delivery could not be stored; it stays in the inbox");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -76,7 +80,7 @@ async fn take_up(store: &Store, planner: &Planner, working: &mut Working) -> Res
     Ok(None)
 }
 
-/// What is to be done with a delivery.
+/// What to do with a delivery.
 enum Verdict {
     Build(Box<NewBuild>),
     End(DeliveryEnd),
@@ -87,45 +91,46 @@ enum Verdict {
 struct Judged {
     verdict: Verdict,
     schedules: Option<Schedules>,
-    /// The pull request that was closed by it: nobody waits for its builds any more.
+    /// The pull request that the delivery says is closed: nobody waits for its builds any more.
     closed: Option<Closed>,
-    /// What it tells of, and whether the remote has the ref at that commit now.
-    told: Option<(Telling, bool)>,
-    /// A branch or tag that was deleted.
+    /// What the delivery announces, and whether the remote has the ref at that commit now.
+    announced: Option<(Announcement, bool)>,
+    /// The branch or tag that was deleted.
     deleted: Option<RefName>,
 }
 
-/// A pull request that is not open any more.
+/// A pull request that was closed.
 struct Closed {
     number: u64,
-    /// Who is known from now on, by [`Person::key`](longshore_core::Person::key): its author, if it was merged.
+    /// The author's [`Person::key`](longshore_core::Person::key) if the pull request was merged: from now on the author
+    /// is known.
     merged_of: Option<String>,
 }
 
 impl From<Verdict> for Judged {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, schedules: None, closed: None, told: None, deleted: None }
+        Self { verdict, schedules: None, closed: None, announced: None, deleted: None }
     }
 }
 
 impl Closed {
-    fn of(hook: &PullRequestHook) -> Option<Self> {
+    fn from_hook(hook: &PullRequestHook) -> Option<Self> {
         let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
         (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, merged_of })
     }
 }
 
-async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
+async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let judged = caught(judge(store, planner, &repo, &delivery)).await;
-    let Judged { mut verdict, schedules, closed, told, deleted } =
+    let judged = catch_panic(judge(store, planner, &repo, &delivery)).await;
+    let Judged { mut verdict, schedules, closed, announced, deleted } =
         judged.unwrap_or_else(|reason| Verdict::Again(reason).into());
     let now = Timestamp::now();
     let mut tx = store.write().await?;
-    // A forge never sends the same bytes for two things that happened. A plain remote's hook may.
+    // A forge never sends the same bytes for two events. A plain remote's hook may.
     let body = (repo.forge != Forge::Git.as_str()).then(|| body_key(&delivery.body));
     let replayed = match &body {
-        Some(body) if !delivery.by_hand => told::replayed(&mut tx, repo.id, body).await?,
+        Some(body) if !delivery.by_hand => announcements::find_body(&mut tx, repo.id, body).await?,
         Some(_) | None => None,
     };
     let (schedules, closed, deleted) =
@@ -133,13 +138,13 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
     if let Some(schedules) = &schedules {
         schedules::replace(&mut tx, repo.id, schedules).await?;
     }
-    let standing = match &told {
-        Some((telling, is_there)) => told::standing(&mut tx, telling, *is_there).await?,
-        None => Standing::New,
+    let novelty = match &announced {
+        Some((announcement, is_there)) => announcements::novelty(&mut tx, announcement, *is_there).await?,
+        None => Novelty::New,
     };
-    // At the first try alone: until the next one it may have been opened again.
+    // Only at the first attempt: until the next one, the pull request may have been opened again.
     let canceled = match &closed {
-        Some(Closed { number, .. }) if delivery.attempts == 0 && !matches!(standing, Standing::Twin { .. }) => {
+        Some(Closed { number, .. }) if delivery.attempts == 0 && !matches!(novelty, Novelty::Duplicate { .. }) => {
             builds::close_pull_request(&mut tx, repo.id, *number, now).await?
         }
         Some(_) | None => 0,
@@ -151,13 +156,13 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         let builds = if canceled == 1 { "build" } else { "builds" };
         format!("canceled {canceled} {builds} of the pull request")
     });
-    if let (Verdict::Build(new), Standing::Twin { build: Some(number) }) = (&verdict, standing) {
-        verdict = Verdict::End(DeliveryEnd::Ignored { reason: twin(new.event.name, number) });
+    if let (Verdict::Build(new), Novelty::Duplicate { build: Some(number) }) = (&verdict, novelty) {
+        verdict = Verdict::End(DeliveryEnd::Ignored { reason: duplicate_reason(new.event.name, number) });
     }
     if let Some(became) = replayed {
         verdict = match (verdict, became) {
             (Verdict::Build(new), Some(number)) => {
-                Verdict::End(DeliveryEnd::Ignored { reason: twin(new.event.name, number) })
+                Verdict::End(DeliveryEnd::Ignored { reason: duplicate_reason(new.event.name, number) })
             }
             (Verdict::Build(_), None) => Verdict::End(DeliveryEnd::Ignored {
                 reason: "the same body was delivered before, and started nothing".to_owned(),
@@ -165,21 +170,21 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
             (verdict @ (Verdict::End(_) | Verdict::Again(_)), _) => verdict,
         };
     }
-    // What could not be fetched or understood is looked at anew when it is told of again.
-    let recorded = told.as_ref().map(|(telling, _)| telling).filter(|_| replayed.is_none());
-    if let (Some(telling), Verdict::End(DeliveryEnd::Ignored { .. }), Standing::New | Standing::Again) =
-        (recorded, &verdict, standing)
+    // What could not be fetched or understood is processed again when it is announced again.
+    let recorded = announced.as_ref().map(|(announcement, _)| announcement).filter(|_| replayed.is_none());
+    if let (Some(announcement), Verdict::End(DeliveryEnd::Ignored { .. }), Novelty::New | Novelty::Again) =
+        (recorded, &verdict, novelty)
     {
-        told::record(&mut tx, telling, standing, None).await?;
+        announcements::record(&mut tx, announcement, novelty, None).await?;
     }
     match verdict {
         Verdict::Build(new) => {
             let build = outsiders::create(&mut tx, *new, now).await?;
-            if let Some(telling) = recorded {
-                told::record(&mut tx, telling, standing, Some(build.number)).await?;
+            if let Some(announcement) = recorded {
+                announcements::record(&mut tx, announcement, novelty, Some(build.number)).await?;
             }
             if let Some(body) = &body {
-                told::record_body(&mut tx, repo.id, body, Some(build.number)).await?;
+                announcements::record_body(&mut tx, repo.id, body, Some(build.number)).await?;
             }
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
             tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
@@ -189,7 +194,7 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
                 *reason = format!("{canceled}; {reason}");
             }
             if let (Some(body), DeliveryEnd::Ignored { .. } | DeliveryEnd::Done { .. }) = (&body, &end) {
-                told::record_body(&mut tx, repo.id, body, None).await?;
+                announcements::record_body(&mut tx, repo.id, body, None).await?;
             }
             tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
             deliveries::finish(&mut tx, delivery.id, &end, now).await?;
@@ -201,35 +206,35 @@ async fn work_on(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         Verdict::Again(reason) => {
             let pause = pause_after(delivery.attempts);
             tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, ?pause, "will be tried again");
-            let at = later(now, pause);
+            let at = add_pause(now, pause);
             deliveries::retry_later(&mut tx, delivery.id, at, &reason).await?;
         }
     }
     if let Some(git_ref) = deleted {
-        told::gone(&mut tx, repo.id, git_ref.as_str()).await?;
+        announcements::forget_ref(&mut tx, repo.id, git_ref.as_str()).await?;
     }
     tx.commit().await?;
-    // The next delivery does not wait for it.
+    // Runs in the background, so that the next delivery does not wait for it.
     let (store, planner) = (store.clone(), planner.clone());
     tokio::spawn(async move {
-        if let Err(error) = maintain(&store, &planner, repo.id).await {
+        if let Err(error) = pack_mirror(&store, &planner, repo.id).await {
             tracing::warn!(repo = repo.name, error, "the mirror could not be packed");
         }
     });
     Ok(())
 }
 
-/// Many small fetches leave many small packs, and commits that nobody needs any more. Git looks first whether it is time, which takes
-/// milliseconds.
-async fn maintain(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
+/// Packs the mirror and removes commits that nobody needs any more, because many small fetches leave many small packs.
+/// Git first checks whether this is due, which takes milliseconds.
+async fn pack_mirror(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
     let mirror = planner.mirrors.mirror(repo).await.map_err(|error| error.to_string())?;
     let commits = builds::unfinished_commits(store, repo).await.map_err(|error| error.to_string())?;
     let commits: Vec<CommitId> = commits.iter().filter_map(|commit| commit.parse().ok()).collect();
     mirror.maintain(&commits).await.map_err(|error| error.to_string())
 }
 
-/// Why a delivery that tells of what became a build before starts none.
-fn twin(event: EventName, number: u64) -> String {
+/// Returns why a delivery starts no build if what it announces became a build before.
+fn duplicate_reason(event: EventName, number: u64) -> String {
     let what = match event {
         EventName::Push | EventName::Tag => "push",
         EventName::PullRequest => "change of the pull request",
@@ -246,7 +251,7 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
         Err(error) => return failed(format!("{error}")),
     };
     let mut closed = None;
-    let telling = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Telling {
+    let announcement = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Announcement {
         repo: repo.id,
         key,
         git_ref: git_ref.to_owned(),
@@ -254,20 +259,20 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
         before: before.map(|before| before.as_str().to_owned()),
         by_hand: delivery.by_hand,
     };
-    let (origin, telling, commit) = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+    let (origin, announcement, commit) = match payload::parse_event(forge, &delivery.event, &delivery.body) {
         Ok(Hook::Push(push)) => {
             let at = push.after.as_str().to_owned();
-            let telling = telling(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
+            let announcement = announcement(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
             let commit = push.after.clone();
-            (of_push(*push), telling, commit)
+            (push_origin(*push), announcement, commit)
         }
         Ok(Hook::PullRequest(request)) => {
-            closed = Closed::of(&request);
-            let standing = if closed.is_some() { "closed" } else { "open" };
-            let at = format!("{} {standing}", request.head);
-            let telling = telling(pull_request_key(&request), &pull_request_ref(request.number), at, None);
+            closed = Closed::from_hook(&request);
+            let state = if closed.is_some() { "closed" } else { "open" };
+            let at = format!("{} {state}", request.head);
+            let announcement = announcement(pull_request_key(&request), &pull_request_ref(request.number), at, None);
             let commit = request.head.clone();
-            (of_pull_request(*request), telling, commit)
+            (pull_request_origin(*request), announcement, commit)
         }
         Ok(Hook::Deleted { git_ref }) => {
             let reason = format!("`{git_ref}` was deleted, so there is nothing to build");
@@ -281,9 +286,9 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
     };
     let prepared = async {
         let prepared = planner.prepare(repo, origin).await?;
-        // Only of what was told before it matters.
-        let is_there = match told::is_known(store, &telling).await {
-            Ok(true) => planner.is_at(repo, &telling.git_ref, &commit).await?,
+        // This matters only for what was announced before.
+        let is_there = match announcements::is_known(store, &announcement).await {
+            Ok(true) => planner.is_at(repo, &announcement.git_ref, &commit).await?,
             Ok(false) | Err(_) => false,
         };
         Ok::<_, GitError>((prepared, is_there))
@@ -309,14 +314,14 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
         })),
         What::Nothing(reason) => Verdict::End(DeliveryEnd::Ignored { reason }),
     };
-    Judged { verdict, schedules, closed, told: Some((telling, is_there)), deleted: None }
+    Judged { verdict, schedules, closed, announced: Some((announcement, is_there)), deleted: None }
 }
 
 fn pull_request_ref(number: u64) -> String {
     format!("refs/pull/{number}/head")
 }
 
-fn of_push(hook: PushHook) -> Origin {
+fn push_origin(hook: PushHook) -> Origin {
     Origin {
         name: hook.event,
         git_ref: hook.git_ref.as_str().to_owned(),
@@ -331,7 +336,7 @@ fn of_push(hook: PushHook) -> Origin {
     }
 }
 
-fn of_pull_request(hook: PullRequestHook) -> Origin {
+fn pull_request_origin(hook: PullRequestHook) -> Origin {
     let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
     Origin {
         name: EventName::PullRequest,

@@ -1,9 +1,9 @@
-//! From what happened to what runs: deliveries to builds, the queue to the executor.
+//! From events to running jobs: makes builds of deliveries and schedules, and hands their jobs to the runner.
 //!
-//! `ingest` turns deliveries into builds, `schedules`
-//! times, which `discovery` finds in a repository that was added, all three `by_repo`. `dispatcher` is the only writer of a job's status; it
-//! talks to whoever runs jobs through two channels and knows no Docker and no HTTP. `scheduler` is the handle that the
-//! API and the command line hold.
+//! `ingest` makes builds of deliveries, and `schedules` of times that are due; `discovery` looks up the schedules of a
+//! repository that was added. All three run their work through `by_repo`. `dispatcher` is the only writer of a job's
+//! status; it talks to the runner through two channels and knows neither Docker nor HTTP. `scheduler` is the handle
+//! that the API and the command line hold.
 
 mod by_repo;
 mod discovery;

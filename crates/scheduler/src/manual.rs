@@ -1,5 +1,5 @@
-//! What a start by hand would start, and what it may be given: for whoever shows it before it is asked for. The start itself
-//! judges anew, at the commit that it gets.
+//! Previews a start by hand: which pipelines it would start and which inputs they take. The start itself decides anew,
+//! at the commit that it gets.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +17,16 @@ use longshore_pipeline::{Input, SourceFile};
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManualStart {
     pub commit: String,
-    /// The names of the pipelines that a start by hand starts; none where no `on` has `manual`.
+    /// Names of the pipelines that a start by hand starts; empty if no `on` has `manual`.
     pub pipelines: Vec<String>,
-    /// What those take, each name once.
+    /// The inputs of these pipelines, each name once.
     pub inputs: Vec<Input>,
     /// A file has errors: a start would show them and run nothing.
     pub broken: bool,
 }
 
 impl ManualStart {
-    /// What is wrong with what is given, by the input's name.
+    /// Returns what is wrong with the given inputs, by name.
     #[must_use]
     pub fn wrong(&self, given: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let judge = |input: &Input| match given.get(&input.name) {
@@ -38,8 +38,8 @@ impl ManualStart {
     }
 }
 
-/// Looks at a commit that is here.
-pub(crate) async fn look(planner: &Planner, repo: &Repo, commit: &CommitId) -> Result<ManualStart, GitError> {
+/// Previews a start at a commit that is in the mirror.
+pub(crate) async fn preview(planner: &Planner, repo: &Repo, commit: &CommitId) -> Result<ManualStart, GitError> {
     let mirror = planner.mirrors.mirror(repo.id).await?;
     let (pipelines, broken) = read(planner, &mirror, commit).await?;
     let by_hand: Vec<_> = pipelines.iter().filter(|pipeline| pipeline.manual_inputs().is_some()).collect();
@@ -54,7 +54,7 @@ pub(crate) async fn look(planner: &Planner, repo: &Repo, commit: &CommitId) -> R
     Ok(ManualStart { commit: commit.as_str().to_owned(), pipelines: names, inputs, broken })
 }
 
-/// The pipelines that can be read, and whether some cannot.
+/// Returns the pipelines that can be read, and whether some cannot.
 async fn read(
     planner: &Planner,
     mirror: &Mirror,

@@ -1,8 +1,8 @@
-//! What pull requests of strangers may do; who is one is `core::stranger`'s to say.
+//! Restricts what pull requests of strangers may do; `core::stranger` decides who is a stranger.
 //!
-//! A pull request from a fork brings commits of somebody who may not push here. `prepare` takes its pipeline files from the branch that
-//! it asks to change; here its jobs are kept from running until somebody says yes to that commit. Every build is made through
-//! [`create`], one that is made once more as well.
+//! A pull request from a fork brings commits of somebody who may not push here. `prepare` reads its pipeline files from
+//! its target branch. This module makes its jobs wait until somebody approves that commit. Every build is made through
+//! [`create`], a rerun too.
 
 use longshore_core::{BuildPlan, Event, Strangers, Timestamp, stranger};
 use longshore_store::{
@@ -11,7 +11,7 @@ use longshore_store::{
     people, repos,
 };
 
-/// Makes the build, with what its repository asks of strangers at this moment.
+/// Creates a build, with the questions that its repository has for strangers at this moment.
 pub(crate) async fn create(tx: &mut WriteTx, mut new: NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     if stranger::brings(&new.event) {
         let repo = repos::get_now(tx, new.repo).await?.ok_or(StoreError::NotFound("repository"))?;
@@ -21,8 +21,9 @@ pub(crate) async fn create(tx: &mut WriteTx, mut new: NewBuild, now: Timestamp) 
     builds::create(tx, &new, now).await
 }
 
-/// Lets every job of a stranger's pull request ask what the repository wants to be asked. Groups of builds are the pull request's own: a
-/// stranger keeps none of the repository's builds waiting, and cancels none. Done again to the same plan it changes nothing.
+/// Adds to every job of a stranger's pull request the question that the repository wants answered. Gives the pull
+/// request groups of its own: a stranger neither holds up nor cancels any of the repository's builds. Applied twice to
+/// a plan, it changes nothing more.
 fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool) {
     let Some(number) = stranger::pull_request(event) else { return };
     let own = format!("pull request {number}: ");

@@ -1,6 +1,7 @@
-//! From an event's bare names to a build's plan: fetch, read the pipeline files at the commit, check, plan.
+//! Makes a build's plan from the bare names in an event: fetches, reads the pipeline files at the commit, checks and
+//! plans.
 //!
-//! The one road for deliveries and for manual starts. It writes nothing to the database.
+//! Deliveries, schedules and manual starts all go through here. Writes nothing to the database.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,10 +16,10 @@ use crate::{schedules, schedules::Schedules, skip};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles};
 
-/// The default branch where neither the forge, nor the repository's setting, nor the remote says which it is.
+/// The default branch if neither the forge, nor the repository's setting, nor the remote names one.
 pub(crate) const MAIN: &str = "main";
 
-/// What is known before git was asked.
+/// What is known before git is asked.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) name: EventName,
@@ -34,15 +35,15 @@ pub(crate) struct Origin {
     pub(crate) schedule: Option<DueSchedule>,
 }
 
-/// What was found out.
+/// The result of [`Planner::prepare`].
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) what: What,
-    /// The repository's schedules, where the commit is the default branch's newest and its files could be read.
+    /// The repository's schedules, if the commit is the newest of the default branch and its files could be read.
     pub(crate) schedules: Option<Schedules>,
 }
 
-/// What becomes of an event.
+/// What an event becomes.
 #[derive(Debug)]
 pub(crate) enum What {
     Build {
@@ -50,25 +51,25 @@ pub(crate) enum What {
         plan: BuildPlan,
         diagnostics: Vec<Diagnostic>,
     },
-    /// Nothing of the repository's pipelines is for this event, or there are none; why, for people.
+    /// No pipeline of the repository is for this event, or there are none. The reason is for people.
     Nothing(String),
 }
 
-/// What planning takes: where repositories are fetched to, and the most jobs that a build may have. Cheap to clone.
+/// What planning needs: where repositories are fetched to, and the most jobs of a build. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Planner {
     pub mirrors: Arc<Mirrors>,
-    /// After the matrix; [`pipeline::limits::JOBS`] where nobody says otherwise.
+    /// Counted after the matrix; [`pipeline::limits::JOBS`] unless the server sets another number.
     pub most_jobs: usize,
 }
 
 impl Planner {
-    /// Fetches and plans. Errors are git's; whatever is wrong with a pipeline file is a diagnostic.
+    /// Fetches and plans. Errors are git's; anything wrong with a pipeline file is a diagnostic.
     pub(crate) async fn prepare(&self, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
         prepare(self, repo, origin).await
     }
 
-    /// What a repository's default branch has under `schedule` now, fetched. Files with errors have none.
+    /// Fetches the default branch and returns what it has under `schedule`. Files with errors have no schedules.
     pub(crate) async fn schedules_of(&self, repo: &Repo) -> Result<Schedules, GitError> {
         let (url, mirror) = (clone_url(repo)?, self.mirrors.mirror(repo.id).await?);
         let branch = match &repo.default_branch {
@@ -80,20 +81,20 @@ impl Planner {
         let commit = mirror.fetch(&url, &Wanted::Ref(git_ref)).await?;
         Ok(match self.read(&mirror, &commit).await? {
             Read::Files(checked) if !checked.has_errors() => {
-                schedules::of(&checked.pipelines, branch, Timestamp::now())
+                schedules::schedules_of(&checked.pipelines, branch, Timestamp::now())
             }
             Read::Files(_) | Read::Unreadable(_) | Read::None => Schedules::new(),
         })
     }
 
-    /// Whether the remote has a ref at that commit, or at that annotated tag, now.
+    /// Returns whether the remote has a ref at that commit, or at that annotated tag, now.
     pub(crate) async fn is_at(&self, repo: &Repo, git_ref: &str, commit: &CommitId) -> Result<bool, GitError> {
         let mirror = self.mirrors.mirror(repo.id).await?;
         let found = mirror.at_remote(&clone_url(repo)?, git_ref).await?;
         Ok(found.as_ref() == Some(commit))
     }
 
-    /// The pipelines at a commit, with the templates that they use.
+    /// Reads the pipelines at a commit, with the templates that they use.
     async fn read(&self, mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
         let files = match mirror.pipeline_files(commit).await {
             Ok(files) => files,
@@ -128,9 +129,9 @@ impl Planner {
 async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepared, GitError> {
     let url = clone_url(repo)?;
     let mirror: Arc<Mirror> = planner.mirrors.mirror(repo.id).await?;
-    let told = origin.default_branch.or_else(|| repo.default_branch.clone());
-    let asked = async { Ok(default_branch_of(&mirror, &url, told).await) };
-    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), asked)?;
+    let named = origin.default_branch.or_else(|| repo.default_branch.clone());
+    let lookup = async { Ok(default_branch_of(&mirror, &url, named).await) };
+    let (commit, default_branch) = tokio::try_join!(mirror.fetch(&url, &origin.wanted), lookup)?;
     let facts = mirror.commit_facts(&commit).await?;
     let before = origin.before;
     let event = Box::new(Event {
@@ -151,14 +152,14 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     if stranger::brings(&event) {
         mirror.check_size(&commit).await?;
     }
-    let speaks_for_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
+    let has_current_schedules = is_newest_of_default_branch(&mirror, &commit, &event).await?;
     let target = match &event.pull_request {
         Some(pull_request) => Some(newest(&mirror, &pull_request.target_branch).await?),
         None => None,
     };
-    // Strangers do not say what runs here: a fork's pull request is built by the files of the branch that it asks to change.
+    // Strangers do not decide what runs here: a fork's pull request is built by the files of its target branch.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
-    let skipped = skip::words(&event)
+    let skipped = skip::skip_words(&event)
         .map(|words| What::Nothing(format!("the message of the commit {} says `{words}`", &commit.as_str()[..10])));
     let checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
@@ -171,19 +172,19 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
             let commit: String = files_of.as_str().chars().take(10).collect();
             let what =
                 What::Nothing(format!("no pipeline at {commit}: neither .longshore.yml nor a file in .longshore/"));
-            return Ok(Prepared { what, schedules: speaks_for_schedules.then(Schedules::new) });
+            return Ok(Prepared { what, schedules: has_current_schedules.then(Schedules::new) });
         }
     };
-    // Of files with errors nobody can say what they would have asked for: what was there before stays.
-    let schedules = (speaks_for_schedules && !checked.has_errors())
-        .then(|| schedules::of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
+    // Nobody can say what files with errors would have scheduled: the previous schedules stay.
+    let schedules = (has_current_schedules && !checked.has_errors())
+        .then(|| schedules::schedules_of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
     if let Some(what) = skipped {
         return Ok(Prepared { what, schedules });
     }
     let changed = match (checked.asks_for_changes(), &target) {
         (true, Some(target)) => Some(mirror.changed_since_merge_base(&commit, target).await?),
         (true, None) if event.name == EventName::Push => {
-            let default = left_branch(&mirror, &event).await?;
+            let default = default_branch_head(&mirror, &event).await?;
             Some(mirror.changed_by_push(&commit, before.as_ref(), default.as_ref()).await?)
         }
         (true, None) | (false, _) => None,
@@ -200,9 +201,9 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     Ok(Prepared { what, schedules })
 }
 
-/// The newest commit of the default branch, which the event's branch has left at some time; nothing for the default branch itself, and where
-/// there is none.
-async fn left_branch(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>, GitError> {
+/// Returns the newest commit of the default branch, from which the event's branch was created. `None` for the default
+/// branch itself, and if there is no default branch.
+async fn default_branch_head(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>, GitError> {
     let default = default_branch_or_main(event);
     if event.branch() == Some(default) {
         return Ok(None);
@@ -214,7 +215,7 @@ async fn left_branch(mirror: &Mirror, event: &Event) -> Result<Option<CommitId>,
     }
 }
 
-/// Where a repository is fetched from.
+/// Returns the address that a repository is fetched from.
 pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
     if repo.credentials_closed {
         return Err(GitError::Authentication {
@@ -231,15 +232,16 @@ pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
 /// The pipeline files of a commit.
 enum Read {
     Files(Checked),
-    /// They are there and cannot be read.
+    /// The files are there and cannot be read.
     Unreadable(Vec<Diagnostic>),
     None,
 }
 
-/// The default branch: what was told of it, else what the remote says. That it says nothing is no reason not to go on.
-pub(crate) async fn default_branch_of(mirror: &Mirror, url: &CloneUrl, told: Option<String>) -> Option<String> {
-    if told.is_some() {
-        return told;
+/// Returns the default branch: the one that was named, or else the one that the remote names. It is no error if the
+/// remote names none.
+pub(crate) async fn default_branch_of(mirror: &Mirror, url: &CloneUrl, named: Option<String>) -> Option<String> {
+    if named.is_some() {
+        return named;
     }
     mirror.default_branch(url).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot ask for the default branch");
@@ -251,7 +253,8 @@ fn default_branch_or_main(event: &Event) -> &str {
     event.default_branch.as_deref().unwrap_or(MAIN)
 }
 
-/// Deliveries may be worked on out of their order: only the newest commit says what is scheduled.
+/// Returns whether the commit is the newest of the default branch. Deliveries may be processed out of order: only the
+/// newest commit says what is scheduled.
 async fn is_newest_of_default_branch(mirror: &Mirror, commit: &CommitId, event: &Event) -> Result<bool, GitError> {
     let branch = default_branch_or_main(event);
     if event.git_ref.strip_prefix("refs/heads/") != Some(branch) {
@@ -264,7 +267,7 @@ async fn is_newest_of_default_branch(mirror: &Mirror, commit: &CommitId, event: 
     }
 }
 
-/// The newest commit of a branch, as it was fetched.
+/// Returns the newest commit of a branch, as it was fetched.
 async fn newest(mirror: &Mirror, branch: &str) -> Result<CommitId, GitError> {
     let name = format!("refs/heads/{branch}");
     match name.parse() {
@@ -293,7 +296,7 @@ fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option
     }
 }
 
-/// A clone address without the credentials that may stand in it: jobs get to see it.
+/// Returns a clone address without its credentials, since jobs get to see it.
 fn shown_address(clone_url: &str) -> String {
     clone_url.parse::<CloneUrl>().map(|url| url.address().to_owned()).unwrap_or_default()
 }

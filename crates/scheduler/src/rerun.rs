@@ -1,4 +1,4 @@
-//! A build once more: a new build of the same frozen plan, since no status ever leaves its end.
+//! Reruns a build: plans a new build with the same frozen plan, since no final status ever changes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,17 +12,17 @@ use longshore_store::{
 
 use crate::scheduler::{RequestError, not_found};
 
-/// What is run again.
+/// Which jobs run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rerun {
     All,
-    /// What did not succeed.
+    /// Those that did not succeed.
     Failed,
-    /// This job, what needs it, and what did not succeed.
+    /// This job, those that need it, and those that did not succeed.
     Job(JobId),
 }
 
-/// The new build, with what it carries over.
+/// Returns the new build, with the jobs that it carries over.
 pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<NewBuild, RequestError> {
     let old = builds::get(store, build).await?.ok_or_else(|| not_found("build"))?;
     if !old.status.is_final() {
@@ -41,8 +41,8 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     let jobs = jobs::of_build(store, build).await?;
     let carried_over = match what {
         Rerun::All => Vec::new(),
-        Rerun::Failed => carried(&jobs, None),
-        Rerun::Job(job) => carried(&jobs, Some(job)),
+        Rerun::Failed => carried_over_jobs(&jobs, None),
+        Rerun::Job(job) => carried_over_jobs(&jobs, Some(job)),
     };
     if carried_over.len() == jobs.len() {
         return Err(RequestError::Conflict(format!(
@@ -51,7 +51,7 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
         )));
     }
     let mut diagnostics = old.diagnostics;
-    // What rules withhold is asked again.
+    // These diagnostics are found anew.
     diagnostics.retain(|found| found.code != Code::SecretWithheld.as_str());
     Ok(NewBuild {
         repo: old.repo,
@@ -64,8 +64,8 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     })
 }
 
-/// Jobs that succeeded and need nothing that runs again.
-fn carried(jobs: &[Job], again: Option<JobId>) -> Vec<(String, JobId)> {
+/// Returns the jobs that succeeded and need no job that runs again.
+fn carried_over_jobs(jobs: &[Job], again: Option<JobId>) -> Vec<(String, JobId)> {
     let by_key: HashMap<&str, &Job> = jobs.iter().map(|job| (job.key.as_str(), job)).collect();
     let mut running: HashSet<&str> = jobs
         .iter()

@@ -1,4 +1,4 @@
-//! The handle through which the API and the command line ask for builds and for their end.
+//! The handle through which the API and the command line start, cancel, approve and rerun builds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -28,27 +28,28 @@ use crate::{
 /// What a manual build starts from.
 #[derive(Debug, Clone, Default)]
 pub struct StartRequest {
-    /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's; the default branch where nothing is given.
+    /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's. `None` means the
+    /// default branch.
     pub git_ref: Option<String>,
-    /// A full commit id, of a commit that is on the ref; the ref's newest where nothing is given.
+    /// A full commit id, of a commit that is on the ref. `None` means the ref's newest commit.
     pub commit: Option<String>,
     pub inputs: BTreeMap<String, String>,
     /// Who asks.
     pub by: Actor,
 }
 
-/// Why a request was not carried out. The texts are for people.
+/// Why a request was refused. The texts are for people.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error("{0}")]
     NotFound(String),
-    /// The request contradicts how things stand (a rerun of a build that still runs).
+    /// The request contradicts the current state (a rerun of a build that still runs).
     #[error("{0}")]
     Conflict(String),
     /// The request itself cannot be carried out: no such branch, no pipeline for it.
     #[error("{message}")]
     Unusable { message: String, diagnostics: Vec<Diagnostic> },
-    /// The git host does not answer, or refuses.
+    /// The forge does not answer, or refuses.
     #[error("{0}")]
     GitHost(String),
     #[error("the server is shutting down")]
@@ -63,7 +64,7 @@ impl RequestError {
     }
 }
 
-/// Asks the scheduler for things. Cheap to clone.
+/// The handle to the scheduler. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     store: Store,
@@ -72,8 +73,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts the ingest loop, the schedules, the look at new repositories and the dispatcher as tasks of `tasks`, ended by `shutdown`. Orders for whoever runs jobs
-    /// come out of `orders`; what it has to say goes into `reports`.
+    /// Spawns the ingest loop, the schedules, the discovery of new repositories and the dispatcher on `tasks`, until
+    /// `shutdown`. The runner receives its commands from `orders` and sends what it has to report to `reports`.
     #[must_use]
     pub fn start(
         store: Store,
@@ -86,8 +87,15 @@ impl Scheduler {
     ) -> Self {
         let (sender, requests) = mpsc::channel(64);
         let running = HashMap::new();
-        let dispatcher =
-            Dispatcher { store: store.clone(), capacity, orders, reports, requests, running, told: HashSet::new() };
+        let dispatcher = Dispatcher {
+            store: store.clone(),
+            capacity,
+            orders,
+            reports,
+            requests,
+            running,
+            asked_to_stop: HashSet::new(),
+        };
         tasks.spawn(dispatcher.run(shutdown.clone()));
         tasks.spawn(ingest::run(store.clone(), planner.clone(), shutdown.clone()));
         tasks.spawn(schedules::run(store.clone(), planner.clone(), shutdown.clone()));
@@ -112,7 +120,7 @@ impl Scheduler {
             pull_request: None,
             schedule: None,
         };
-        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(start::of_git)?;
+        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
         match what {
             What::Build { event, plan, diagnostics } => {
                 let new = NewBuild {
@@ -130,9 +138,10 @@ impl Scheduler {
         }
     }
 
-    /// What a start by hand would start at a branch or tag, or at a commit on it, and what it takes. `fetch` asks the git host; without
-    /// it what is here counts, and where nothing is here there is no answer.
-    pub async fn look_at_manual(
+    /// Returns what a start by hand would start at a branch or tag, or at a commit on it, and which inputs it takes.
+    /// With `fetch` it asks the forge. Without, it uses what was fetched before, and returns `None` if that is not
+    /// enough.
+    pub async fn preview_manual(
         &self,
         repo: RepoId,
         git_ref: Option<&str>,
@@ -142,44 +151,44 @@ impl Scheduler {
         let repo = repos::get(&self.store, repo).await?.ok_or_else(|| not_found("repository"))?;
         let commit = match fetch {
             true => Some(start::find(&self.planner, &repo, git_ref, commit).await?.commit),
-            false => start::find_here(&self.planner, &repo, git_ref, commit).await?,
+            false => start::find_fetched(&self.planner, &repo, git_ref, commit).await?,
         };
         let Some(commit) = commit else { return Ok(None) };
-        manual::look(&self.planner, &repo, &commit).await.map(Some).map_err(start::of_git)
+        manual::preview(&self.planner, &repo, &commit).await.map(Some).map_err(start::git_error)
     }
 
-    /// Asks every job of the build to stop. A build that has ended stays as it is.
+    /// Asks every job of the build to stop. Does nothing to a build that has ended.
     pub async fn cancel_build(&self, build: BuildId, by: Actor) -> Result<(), RequestError> {
-        self.ask(|done| Request::CancelBuild { build, by, done }).await
+        self.request(|done| Request::CancelBuild { build, by, done }).await
     }
 
-    /// Asks a job to stop. A job that has ended stays as it is.
+    /// Asks a job to stop. Does nothing to a job that has ended.
     pub async fn cancel_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
-        self.ask(|done| Request::CancelJob { job, by, done }).await
+        self.request(|done| Request::CancelJob { job, by, done }).await
     }
 
-    /// Lets a job go on that waits for approval.
+    /// Approves a job that waits for approval.
     pub async fn approve_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
-        self.ask(|done| Request::Approve { job, by, done }).await.map_err(in_words)
+        self.request(|done| Request::Approve { job, by, done }).await.map_err(as_conflict)
     }
 
-    /// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone.
+    /// Approves all jobs of a build that wait for approval, and those to come that ask only about its commit.
     pub async fn approve_build(&self, build: BuildId, by: Actor) -> Result<(), RequestError> {
-        self.ask(|done| Request::ApproveBuild { build, by, done }).await.map_err(in_words)
+        self.request(|done| Request::ApproveBuild { build, by, done }).await.map_err(as_conflict)
     }
 
-    /// Ends a job that waits for approval.
+    /// Declines a job that waits for approval, which ends it.
     pub async fn decline_job(&self, job: JobId, by: Actor) -> Result<(), RequestError> {
-        self.ask(|done| Request::Decline { job, by, done }).await.map_err(in_words)
+        self.request(|done| Request::Decline { job, by, done }).await.map_err(as_conflict)
     }
 
-    /// Runs an ended build once more as a new build, with the same plan; `failed_only` carries over what succeeded.
+    /// Runs an ended build again as a new build with the same plan. `failed_only` carries over what succeeded.
     pub async fn rerun_build(&self, build: BuildId, failed_only: bool, by: &Actor) -> Result<BuildId, RequestError> {
         let what = if failed_only { Rerun::Failed } else { Rerun::All };
         self.create(rerun::plan(&self.store, build, what).await?, None, by).await
     }
 
-    /// Runs one job of an ended build once more, as a new build that carries over everything else that succeeded.
+    /// Runs one job of an ended build again, in a new build that carries over everything else that succeeded.
     pub async fn rerun_job(&self, job: JobId, by: &Actor) -> Result<BuildId, RequestError> {
         let found = longshore_store::jobs::get(&self.store, job).await?.ok_or_else(|| not_found("job"))?;
         self.create(rerun::plan(&self.store, found.build, Rerun::Job(job)).await?, None, by).await
@@ -201,7 +210,7 @@ impl Scheduler {
         Ok(build.id)
     }
 
-    async fn ask(
+    async fn request(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<(), StoreError>>) -> Request,
     ) -> Result<(), RequestError> {
@@ -211,7 +220,7 @@ impl Scheduler {
     }
 }
 
-fn in_words(error: RequestError) -> RequestError {
+fn as_conflict(error: RequestError) -> RequestError {
     match error {
         RequestError::Store(StoreError::Conflict(message)) => RequestError::Conflict(message),
         other => other,

@@ -1,8 +1,9 @@
-//! `schedule`: builds that nobody asks for.
+//! Makes the builds of `schedule`, which no event starts.
 //!
-//! Which times a repository has is written down whenever its default branch is looked at ([`of`]); the task here makes builds of
-//! those that are due. A time's build, and the moment that is due next, are one transaction: no time makes two builds, however often
-//! the server dies. Times that passed while it was down, or while the git host was away, make one build: the latest's.
+//! Which times a repository has is stored whenever its default branch is read ([`schedules_of`]). The task here makes builds of
+//! the times that are due. A time's build and the time that is due next are written in one transaction: no time makes
+//! two builds, however often the server dies. Times that passed while the server or the forge was down make one build:
+//! the latest's.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,9 +19,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::TRIES, by_repo::Working, by_repo::caught, by_repo::later,
-    by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner, prepare::Prepared,
-    prepare::What,
+    by_repo::LONGEST_NAP, by_repo::LONGEST_PAUSE, by_repo::RepoTasks, by_repo::TRIES, by_repo::add_pause,
+    by_repo::catch_panic, by_repo::pause_after, by_repo::sleep_until, outsiders, prepare::Origin, prepare::Planner,
+    prepare::Prepared, prepare::What,
 };
 use longshore_pipeline::{Pipeline, Schedule};
 
@@ -29,11 +30,11 @@ pub(crate) type Schedules = BTreeMap<ScheduleKey, NewSchedule>;
 
 /// Repositories whose schedules are carried out at once.
 const AT_ONCE: usize = 4;
-/// A time that is said to have been carried out lies at most so far ahead of the clock: beyond, the clock was wrong then.
+/// How far a time that was carried out may lie ahead of the clock. Beyond that, the clock was wrong then.
 const BELIEVED_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What pipelines have under `schedule`, each due for the first time after `now`. What says the same is one.
-pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -> Schedules {
+/// Returns what pipelines have under `schedule`, each due for the first time after `now`. Equal entries become one.
+pub(crate) fn schedules_of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -> Schedules {
     let mut all = Schedules::new();
     for pipeline in pipelines {
         for schedule in pipeline.schedules() {
@@ -52,50 +53,50 @@ pub(crate) fn of(pipelines: &[Pipeline], default_branch: &str, now: Timestamp) -
     all
 }
 
-/// Runs until `shutdown`. What was under way then is still due at the next start.
+/// Runs until `shutdown`. A time that is under way then is still due at the next start.
 pub(crate) async fn run(store: Store, planner: Planner, shutdown: CancellationToken) {
     let mut changed = store.changes();
-    let mut working = Working::new(AT_ONCE);
+    let mut repo_tasks = RepoTasks::new(AT_ONCE);
     loop {
-        let wake_at = match take_up(&store, &planner, &mut working, Timestamp::now()).await {
+        let wake_at = match start_due(&store, &planner, &mut repo_tasks, Timestamp::now()).await {
             Ok(wake_at) => wake_at,
             Err(error) => {
                 tracing::error!(%error, "cannot look at the schedules");
-                Some(later(Timestamp::now(), Duration::from_secs(1)))
+                Some(add_pause(Timestamp::now(), Duration::from_secs(1)))
             }
         };
         tokio::select! {
             () = shutdown.cancelled() => return,
-            _ = working.ended() => {}
+            _ = repo_tasks.next_ended() => {}
             () = until_schedules_change(&mut changed) => {}
             () = sleep_until(wake_at) => {}
         }
     }
 }
 
-/// Takes up what is due. When there will be something to do next, if that is known.
-async fn take_up(
+/// Starts what is due. Returns when something will be due next, if that is known.
+async fn start_due(
     store: &Store,
     planner: &Planner,
-    working: &mut Working,
+    repo_tasks: &mut RepoTasks,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
     let mut wake_at: Option<Timestamp> = None;
     for row in schedules::all(store).await? {
-        match turn(&row, now) {
-            Turn::Waits(until) => wake_at = Some(wake_at.map_or(until, |at| at.min(until))),
-            Turn::Wrong(next_at) => {
+        match decide(&row, now) {
+            Decision::Waits(until) => wake_at = Some(wake_at.map_or(until, |at| at.min(until))),
+            Decision::Wrong(next_at) => {
                 let mut tx = store.write().await?;
                 schedules::set_next(&mut tx, &row, next_at).await?;
                 tx.commit().await?;
                 wake_at = Some(now);
             }
-            // When one of its repository ends, everything is looked at again.
-            Turn::Due { .. } if working.is_busy(row.repo) || !working.has_room() => {}
-            Turn::Due { due_at, next_at } => {
+            // Whenever work ends, all schedules are considered again.
+            Decision::Due { .. } if repo_tasks.is_busy(row.repo) || !repo_tasks.has_room() => {}
+            Decision::Due { due_at, next_at } => {
                 let repo = row.repo;
                 let (store, planner) = (store.clone(), planner.clone());
-                working.start(repo, async move {
+                repo_tasks.start(repo, async move {
                     if let Err(error) = fire(&store, &planner, &row, due_at, next_at).await {
                         tracing::error!(%repo, cron = row.key.cron, %error, "a build that is due could not be stored");
                         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -107,7 +108,7 @@ async fn take_up(
     Ok(wake_at)
 }
 
-/// Repositories change seldom, builds often.
+/// Waits until a repository changes, which is seldom; changes of builds, which are frequent, are ignored.
 pub(crate) async fn until_schedules_change(changed: &mut tokio::sync::broadcast::Receiver<longshore_store::Change>) {
     loop {
         match changed.recv().await {
@@ -119,40 +120,40 @@ pub(crate) async fn until_schedules_change(changed: &mut tokio::sync::broadcast:
     }
 }
 
-/// What is to be done with a schedule.
+/// What to do with a schedule.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
+enum Decision {
     Waits(Timestamp),
     Due {
         due_at: Timestamp,
         next_at: Option<Timestamp>,
     },
-    /// Its next time was counted from a clock that has been set back since.
+    /// Its next time was computed with a clock that has been set back since.
     Wrong(Timestamp),
 }
 
-/// Pure: what is to be done with `row` at `now`.
-fn turn(row: &Row, now: Timestamp) -> Turn {
+/// Returns what to do with `row` at `now`. A pure function.
+fn decide(row: &Row, now: Timestamp) -> Decision {
     let Some(schedule) = Schedule::of(&row.key.cron, &row.key.timezone) else {
-        // Written by another version, which took it. The next push says it anew.
-        return Turn::Waits(later(now, LONGEST_NAP));
+        // Another version wrote an expression that this one does not parse. The next push replaces it.
+        return Decision::Waits(add_pause(now, LONGEST_NAP));
     };
     if row.next_at > now {
         // A clock that was set back a little does not make a time come twice.
-        let done = row.last_due_at.filter(|last| *last <= later(now, BELIEVED_AHEAD)).unwrap_or(now);
+        let done = row.last_due_at.filter(|last| *last <= add_pause(now, BELIEVED_AHEAD)).unwrap_or(now);
         return match schedule.next_after(done.max(now)) {
-            Some(next_at) if next_at < row.next_at => Turn::Wrong(next_at),
-            Some(_) | None => Turn::Waits(row.next_at),
+            Some(next_at) if next_at < row.next_at => Decision::Wrong(next_at),
+            Some(_) | None => Decision::Waits(row.next_at),
         };
     }
-    if row.attempts > 0 && row.try_at > now && row.try_at <= later(now, LONGEST_PAUSE) {
-        return Turn::Waits(row.try_at);
+    if row.attempts > 0 && row.try_at > now && row.try_at <= add_pause(now, LONGEST_PAUSE) {
+        return Decision::Waits(row.try_at);
     }
     let due_at = schedule.last_until(now).map_or(row.next_at, |last| last.max(row.next_at));
-    Turn::Due { due_at, next_at: schedule.next_after(now) }
+    Decision::Due { due_at, next_at: schedule.next_after(now) }
 }
 
-/// What became of a time.
+/// What to do about a time that is due.
 enum Verdict {
     Build(Box<NewBuild>),
     Nothing(String),
@@ -167,7 +168,7 @@ async fn fire(
     next_at: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, row.repo).await? else { return Ok(()) };
-    let judged = caught(judge(planner, &repo, row, due_at)).await;
+    let judged = catch_panic(judge(planner, &repo, row, due_at)).await;
     let (verdict, found) = judged.unwrap_or_else(|reason| (Verdict::Again(reason), None));
     let now = Timestamp::now();
     let mut tx = store.write().await?;
@@ -180,7 +181,7 @@ async fn fire(
         Verdict::Again(reason) if row.attempts < TRIES => {
             let pause = pause_after(row.attempts);
             tracing::warn!(repo = repo.name, cron = row.key.cron, reason, ?pause, "will be tried again");
-            schedules::retry_later(&mut tx, row, later(now, pause), &reason).await
+            schedules::retry_later(&mut tx, row, add_pause(now, pause), &reason).await
         }
         Verdict::Again(reason) | Verdict::Nothing(reason) => {
             tracing::info!(repo = repo.name, cron = row.key.cron, reason, "no build");
@@ -188,7 +189,7 @@ async fn fire(
         }
     };
     match fired {
-        // A push changed it meanwhile: what it is now is looked at anew, and the build is not made.
+        // A push changed the schedule meanwhile: it is considered again as it is now, and the build is not made.
         Err(StoreError::Conflict(_)) => return Ok(()),
         fired => fired?,
     }
@@ -265,13 +266,13 @@ mod tests {
         }
     }
 
-    /// Looks at the row as the task would, and carries out what it says: the time that was due.
-    fn look(row: &mut Row, now: Timestamp) -> Option<Timestamp> {
+    /// Does with the row what the task would do. Returns the time that was due.
+    fn carry_out(row: &mut Row, now: Timestamp) -> Option<Timestamp> {
         loop {
-            match turn(row, now) {
-                Turn::Waits(_) => return None,
-                Turn::Wrong(next_at) => row.next_at = next_at,
-                Turn::Due { due_at, next_at } => {
+            match decide(row, now) {
+                Decision::Waits(_) => return None,
+                Decision::Wrong(next_at) => row.next_at = next_at,
+                Decision::Due { due_at, next_at } => {
                     (row.last_due_at, row.next_at) = (Some(due_at), next_at.unwrap());
                     return Some(due_at);
                 }
@@ -282,46 +283,46 @@ mod tests {
     #[test]
     fn times_that_were_missed_make_one_build_of_the_latest() {
         let mut hourly = row("0 * * * *", HOUR);
-        assert_eq!(look(&mut hourly, at(HOUR - 1)), None);
-        assert_eq!(look(&mut hourly, at(9 * DAY + 5 * HOUR + 20 * MINUTE)), Some(at(9 * DAY + 5 * HOUR)));
+        assert_eq!(carry_out(&mut hourly, at(HOUR - 1)), None);
+        assert_eq!(carry_out(&mut hourly, at(9 * DAY + 5 * HOUR + 20 * MINUTE)), Some(at(9 * DAY + 5 * HOUR)));
         assert_eq!(hourly.next_at, at(9 * DAY + 6 * HOUR));
-        assert_eq!(look(&mut hourly, at(9 * DAY + 5 * HOUR + 21 * MINUTE)), None);
+        assert_eq!(carry_out(&mut hourly, at(9 * DAY + 5 * HOUR + 21 * MINUTE)), None);
     }
 
     #[test]
     fn a_clock_that_was_set_back_does_not_make_a_time_come_twice() {
         let mut hourly = row("0 * * * *", 3 * HOUR);
-        assert_eq!(look(&mut hourly, at(3 * HOUR)), Some(at(3 * HOUR)));
+        assert_eq!(carry_out(&mut hourly, at(3 * HOUR)), Some(at(3 * HOUR)));
         for now in [HOUR, 2 * HOUR, 3 * HOUR, 4 * HOUR - 1] {
-            assert_eq!(look(&mut hourly, at(now)), None, "{now}");
+            assert_eq!(carry_out(&mut hourly, at(now)), None, "{now}");
         }
-        assert_eq!(look(&mut hourly, at(4 * HOUR)), Some(at(4 * HOUR)));
+        assert_eq!(carry_out(&mut hourly, at(4 * HOUR)), Some(at(4 * HOUR)));
     }
 
     #[test]
     fn a_clock_that_was_a_year_ahead_for_a_moment_does_not_stop_a_schedule_for_a_year() {
         let mut hourly = row("0 * * * *", HOUR);
-        assert_eq!(look(&mut hourly, at(365 * DAY)), Some(at(365 * DAY)));
-        assert_eq!(look(&mut hourly, at(2 * HOUR - 1)), None);
-        assert_eq!(look(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
-        // The same where it was only written down with such a clock.
+        assert_eq!(carry_out(&mut hourly, at(365 * DAY)), Some(at(365 * DAY)));
+        assert_eq!(carry_out(&mut hourly, at(2 * HOUR - 1)), None);
+        assert_eq!(carry_out(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
+        // Likewise if the time was only computed with such a clock.
         let mut hourly = row("0 * * * *", 365 * DAY);
-        assert_eq!(look(&mut hourly, at(2 * HOUR - 1)), None);
-        assert_eq!(look(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
+        assert_eq!(carry_out(&mut hourly, at(2 * HOUR - 1)), None);
+        assert_eq!(carry_out(&mut hourly, at(2 * HOUR)), Some(at(2 * HOUR)));
     }
 
     #[test]
     fn a_time_that_could_not_be_carried_out_waits_for_its_next_try_and_not_for_a_clock_that_was_set_back() {
         let mut failing = row("0 3 * * *", HOUR);
         (failing.attempts, failing.try_at) = (3, at(HOUR + 16_000));
-        assert_eq!(turn(&failing, at(HOUR + 15_000)), Turn::Waits(at(HOUR + 16_000)));
-        assert!(matches!(turn(&failing, at(HOUR + 16_000)), Turn::Due { .. }));
+        assert_eq!(decide(&failing, at(HOUR + 15_000)), Decision::Waits(at(HOUR + 16_000)));
+        assert!(matches!(decide(&failing, at(HOUR + 16_000)), Decision::Due { .. }));
         failing.try_at = at(5 * HOUR);
-        assert!(matches!(turn(&failing, at(HOUR + 15_000)), Turn::Due { .. }));
+        assert!(matches!(decide(&failing, at(HOUR + 15_000)), Decision::Due { .. }));
     }
 
     proptest! {
-        /// However the server sleeps, and however the clock is set back by less than a day: what is carried out only goes forward.
+        /// However the server sleeps, and however the clock is set back by less than a day, times that are carried out only go forward.
         #[test]
         fn no_time_is_ever_carried_out_twice(
             cron in prop::sample::select(vec!["* * * * *", "*/7 2-5 * * *", "0 3 * * 1", "30 2 29 * *", "@daily"]),
@@ -336,12 +337,12 @@ mod tests {
                 // Never more than twenty hours behind the latest that it showed.
                 now = (now + step).max(highest - 20 * HOUR);
                 highest = highest.max(now);
-                if let Some(due) = look(&mut row, at(now)) {
+                if let Some(due) = carry_out(&mut row, at(now)) {
                     prop_assert!(last.is_none_or(|last| due > last), "{due} after {last:?}");
                     prop_assert!(due <= at(now));
                     last = Some(due);
                 }
-                prop_assert_eq!(look(&mut row, at(now)), None);
+                prop_assert_eq!(carry_out(&mut row, at(now)), None);
             }
         }
     }

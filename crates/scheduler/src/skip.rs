@@ -1,24 +1,25 @@
-//! Whether a commit's message asks that it is not built: `[skip ci]`, as at GitHub and GitLab.
+//! Decides whether a commit's message asks that it is not built: `[skip ci]`, as at GitHub and GitLab.
 
 use longshore_core::{Event, EventName};
 
-/// What may stand anywhere in the message, in letters of any case: as GitHub and GitLab have it.
+/// These words may stand anywhere in the message, in letters of any case, as at GitHub and GitLab.
 const WORDS: [&str; 7] = ["[skip ci]", "[ci skip]", "[skip-ci]", "[ci-skip]", "[skip_ci]", "[ci_skip]", "[no ci]"];
-/// What may stand on a line of its own in the message's last paragraph, as at GitHub.
+/// This may stand on a line of its own in the message's last paragraph, as at GitHub.
 const TRAILER: &str = "skip-checks: true";
 
-/// The words by which the message of an event's commit asks that nothing is built. Pushes of branches and pull requests heed them; whoever
-/// pushes a tag or starts a build by hand asks for it, and a schedule does not depend on what was written last.
-pub(crate) fn words(event: &Event) -> Option<&'static str> {
+/// Returns the words by which the message of an event's commit asks that nothing is built. Only pushes to branches and
+/// pull requests heed them: whoever pushes a tag or starts a build by hand wants it, and a schedule does not depend on
+/// what was written last.
+pub(crate) fn skip_words(event: &Event) -> Option<&'static str> {
     match event.name {
-        EventName::Push | EventName::PullRequest => in_message(&event.message),
+        EventName::Push | EventName::PullRequest => skip_words_in(&event.message),
         EventName::Tag | EventName::Schedule | EventName::Manual => None,
     }
 }
 
-fn in_message(message: &str) -> Option<&'static str> {
+fn skip_words_in(message: &str) -> Option<&'static str> {
     let message = message.to_ascii_lowercase();
-    if let Some(words) = WORDS.into_iter().find(|words| message.contains(words)) {
+    if let Some(words) = WORDS.into_iter().find(|skip_words| message.contains(skip_words)) {
         return Some(words);
     }
     let mut lines = message.lines().rev().map(str::trim).skip_while(|line| line.is_empty());
@@ -47,7 +48,7 @@ mod tests {
             ("docs\n\nskip-checks: false", None),
             ("", None),
         ] {
-            assert_eq!(in_message(message), found, "{message:?}");
+            assert_eq!(skip_words_in(message), found, "{message:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which commit a start by hand means. It is asked of the git host, before anything of the commit is read.
+//! Finds the commit that a start by hand means. Asks the forge before anything of the commit is read.
 
 use longshore_forge::{
     CommitId, InvalidRevision, RefName, Revision,
@@ -11,17 +11,18 @@ use crate::{
     scheduler::RequestError,
 };
 
-/// A branch or tag, and a commit on it that is here.
+/// A branch or tag, and a commit on it that has been fetched.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) git_ref: RefName,
     pub(crate) commit: CommitId,
-    /// As far as anybody says.
+    /// `None` if nobody names one.
     pub(crate) default_branch: Option<String>,
 }
 
-/// Finds what is named: the newest commit of the branch or tag, or that commit on it. One that stands elsewhere, a fork's pull request's
-/// say, is refused: nobody who may push has said that it is theirs, and a start by hand gets secrets.
+/// Finds what is named: the newest commit of the branch or tag, or the given commit on it. Refuses a commit that is
+/// elsewhere, for example on a fork's pull request: nobody who may push has accepted it, and a start by hand gets
+/// secrets.
 pub(crate) async fn find(
     planner: &Planner,
     repo: &Repo,
@@ -29,19 +30,19 @@ pub(crate) async fn find(
     commit: Option<&str>,
 ) -> Result<Found, RequestError> {
     let commit = commit.map(str::parse::<CommitId>).transpose().map_err(invalid)?;
-    let mirror = planner.mirrors.mirror(repo.id).await.map_err(of_git)?;
-    let url = clone_url(repo).map_err(of_git)?;
-    let asked = async { Ok(default_branch_of(&mirror, &url, repo.default_branch.clone()).await) };
-    let ((), default_branch) = tokio::try_join!(mirror.update(&url), asked).map_err(of_git)?;
+    let mirror = planner.mirrors.mirror(repo.id).await.map_err(git_error)?;
+    let url = clone_url(repo).map_err(git_error)?;
+    let lookup = async { Ok(default_branch_of(&mirror, &url, repo.default_branch.clone()).await) };
+    let ((), default_branch) = tokio::try_join!(mirror.update(&url), lookup).map_err(git_error)?;
     let names = full_names(git_ref, default_branch.as_deref())?;
-    let Some((git_ref, newest)) = newest_of(&mirror, &names).await.map_err(of_git)? else {
+    let Some((git_ref, newest)) = newest_of(&mirror, &names).await.map_err(git_error)? else {
         let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
         let message = format!("the repository has no {}: it was deleted, or never pushed", names.join(" and no "));
         return Err(RequestError::unusable(message));
     };
     let commit = match commit {
         None => newest,
-        Some(commit) if mirror.is_on(&commit, &newest).await.map_err(of_git)? => commit,
+        Some(commit) if mirror.is_on(&commit, &newest).await.map_err(git_error)? => commit,
         Some(commit) => {
             let message = format!("{commit} is not on {git_ref}: name the branch or tag that it is on");
             return Err(RequestError::unusable(message));
@@ -50,24 +51,24 @@ pub(crate) async fn find(
     Ok(Found { git_ref, commit, default_branch })
 }
 
-/// What is named, if it is here already; nothing where it is not.
-pub(crate) async fn find_here(
+/// Finds what is named without asking the forge. `None` if it has not been fetched.
+pub(crate) async fn find_fetched(
     planner: &Planner,
     repo: &Repo,
     git_ref: Option<&str>,
     commit: Option<&str>,
 ) -> Result<Option<CommitId>, RequestError> {
     let commit = commit.map(str::parse::<CommitId>).transpose().map_err(invalid)?;
-    let mirror = planner.mirrors.mirror(repo.id).await.map_err(of_git)?;
+    let mirror = planner.mirrors.mirror(repo.id).await.map_err(git_error)?;
     let names = full_names(git_ref, repo.default_branch.as_deref())?;
-    let Some((_, newest)) = newest_of(&mirror, &names).await.map_err(of_git)? else { return Ok(None) };
+    let Some((_, newest)) = newest_of(&mirror, &names).await.map_err(git_error)? else { return Ok(None) };
     match commit {
         None => Ok(Some(newest)),
-        Some(commit) => Ok(mirror.is_on(&commit, &newest).await.map_err(of_git)?.then_some(commit)),
+        Some(commit) => Ok(mirror.is_on(&commit, &newest).await.map_err(git_error)?.then_some(commit)),
     }
 }
 
-/// The first of these that is here, and its newest commit.
+/// Returns the first of these names that was fetched, and its newest commit.
 async fn newest_of(mirror: &Mirror, names: &[RefName]) -> Result<Option<(RefName, CommitId)>, GitError> {
     for name in names {
         match mirror.resolve(&Revision::Ref(name.clone())).await {
@@ -79,7 +80,8 @@ async fn newest_of(mirror: &Mirror, names: &[RefName]) -> Result<Option<(RefName
     Ok(None)
 }
 
-/// What a name may be in full: a short one is a branch or else a tag, none is the default branch.
+/// Returns the full names that a name may stand for: a short name is a branch or else a tag, `None` is the default
+/// branch.
 fn full_names(asked: Option<&str>, default_branch: Option<&str>) -> Result<Vec<RefName>, RequestError> {
     let names = match asked {
         Some(full) if full.starts_with("refs/") => vec![full.to_owned()],
@@ -93,7 +95,7 @@ fn invalid(error: InvalidRevision) -> RequestError {
     RequestError::unusable(error.to_string())
 }
 
-pub(crate) fn of_git(error: GitError) -> RequestError {
+pub(crate) fn git_error(error: GitError) -> RequestError {
     match error {
         GitError::UnknownRevision { .. } | GitError::NotACommit { .. } => RequestError::unusable(error.to_string()),
         other => RequestError::GitHost(other.to_string()),

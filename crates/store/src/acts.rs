@@ -1,6 +1,7 @@
-//! What people did with builds and jobs: who started, canceled, reran, approved and declined, and when.
+//! What people did with builds and jobs: who started, canceled, reran, approved or declined one, and when.
 //!
-//! A row is written in the transaction that does it. What an event or a schedule started has none: the build's event says who it was.
+//! A row is written in the transaction of the act. A build that an event or a schedule started has no row: its event
+//! says who it was.
 
 use std::{fmt, str::FromStr};
 
@@ -25,7 +26,7 @@ pub enum Act {
 impl Act {
     const ALL: [Self; 5] = [Self::Started, Self::Canceled, Self::Rerun, Self::Approved, Self::Declined];
 
-    /// The word, as in the database.
+    /// Returns the act's word in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,16 +56,16 @@ impl FromStr for Act {
     }
 }
 
-/// One thing that somebody did.
+/// One act of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
     pub build: BuildId,
-    /// The job, where it was done with one alone.
+    /// The job, if the act was about one job alone.
     pub job: Option<JobId>,
     pub act: Act,
     pub by: Actor,
     pub at: Timestamp,
-    /// The build that a rerun made, and its number while it is there.
+    /// The build that a rerun made, and its number if that build still exists.
     pub made: Option<(BuildId, Option<u64>)>,
 }
 
@@ -89,7 +90,7 @@ impl About {
     }
 }
 
-/// Writes down who did it.
+/// Writes down who did what.
 pub async fn record(tx: &mut WriteTx, act: Act, about: About, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO acts (build, job, act, at, name, via, token, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(about.build.to_string())
@@ -105,7 +106,7 @@ pub async fn record(tx: &mut WriteTx, act: Act, about: About, by: &Actor, now: T
     Ok(())
 }
 
-/// What was done with these builds and their jobs, oldest first.
+/// Returns what people did with these builds and their jobs, oldest first.
 pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Done>, StoreError> {
     if builds.is_empty() {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Somebody says yes or no: to one job, or yes to all that waits for it in a build.
+//! Approves or declines a job, or approves every job of a build that waits for it.
 
 use longshore_core::{BuildId, JobId, Timestamp, access::Actor, rules::QueueEvent};
 
@@ -6,40 +6,40 @@ use crate::{
     StoreError, WriteTx,
     acts::{self, About, Act},
     people,
-    transition::{Happened, happen},
+    transition::{Effects, handle},
 };
 
-/// Approves a job. [`StoreError::Conflict`] where nobody is asked.
+/// Approves a job. [`StoreError::Conflict`] if the job asks nobody.
 pub async fn approve(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
-    let happened = happen(tx, QueueEvent::Approved { job }, now).await?;
-    record_approvals(tx, &happened, by, now).await.map(drop)
+    let effects = handle(tx, QueueEvent::Approved { job }, now).await?;
+    record_approvals(tx, &effects, by, now).await.map(drop)
 }
 
-/// Approves every job of a build that waits for it, and the commit of a stranger's build for the jobs that come later. Returns how many
-/// jobs that are; [`StoreError::Conflict`] where nobody is asked.
+/// Approves every job of a build that waits for approval, and the commit of a stranger's build for the jobs that come
+/// later. Returns how many jobs that are. [`StoreError::Conflict`] if no job asks.
 pub async fn approve_build(tx: &mut WriteTx, build: BuildId, by: &Actor, now: Timestamp) -> Result<usize, StoreError> {
-    let happened = happen(tx, QueueEvent::BuildApproved { build }, now).await?;
-    record_approvals(tx, &happened, by, now).await
+    let effects = handle(tx, QueueEvent::BuildApproved { build }, now).await?;
+    record_approvals(tx, &effects, by, now).await
 }
 
-/// Declines a job. [`StoreError::Conflict`] where nobody is asked.
+/// Declines a job. [`StoreError::Conflict`] if the job asks nobody.
 pub async fn decline(tx: &mut WriteTx, job: JobId, by: &Actor, now: Timestamp) -> Result<(), StoreError> {
-    let happened = happen(tx, QueueEvent::Declined { job, by: by.name.clone() }, now).await?;
-    for declined in happened.moves.iter().filter(|declined| declined.job == job) {
+    let effects = handle(tx, QueueEvent::Declined { job, by: by.name.clone() }, now).await?;
+    for declined in effects.moves.iter().filter(|declined| declined.job == job) {
         acts::record(tx, Act::Declined, About::job(declined.build, job), by, now).await?;
     }
     Ok(())
 }
 
-/// Writes down who approved, and that the builds' authors are known from now on.
+/// Writes down who approved, and remembers the builds' authors as known.
 async fn record_approvals(
     tx: &mut WriteTx,
-    happened: &Happened,
+    effects: &Effects,
     by: &Actor,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let mut builds: Vec<BuildId> = Vec::new();
-    for (build, job) in &happened.approved {
+    for (build, job) in &effects.approved {
         acts::record(tx, Act::Approved, About::job(*build, *job), by, now).await?;
         sqlx::query("UPDATE jobs SET approved_by = ?, approved_at = ? WHERE id = ?")
             .bind(&by.name)
@@ -54,5 +54,5 @@ async fn record_approvals(
     for build in builds {
         people::approved(tx, build, now).await?;
     }
-    Ok(happened.approved.len())
+    Ok(effects.approved.len())
 }

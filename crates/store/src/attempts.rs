@@ -1,12 +1,15 @@
-//! Tries of a job that are over, of jobs that may be tried again. Each has its own log.
+//! A job's attempts: what the running one reports, and how those of a job with `retry` ended. Each attempt has its own
+//! log.
+
+use std::collections::BTreeMap;
 
 use longshore_core::{JobId, Outcome, Status, Timestamp};
 use serde::Deserialize;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteRow};
 
-use crate::{StoreError, WriteTx, row};
+use crate::{ChangeKind, StoreError, WriteTx, jobs::home, row, write::NewChange};
 
-/// A try that is over.
+/// An attempt that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// From 1.
@@ -20,7 +23,88 @@ pub struct Attempt {
     pub log_bytes: u64,
 }
 
-/// Keeps how a try ended.
+/// A phase of an attempt before its agent starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparing {
+    /// Its image is pulled. Not reported if the image is there.
+    Pulling,
+    /// Its container is created.
+    Starting,
+}
+
+/// Stores when a phase of the attempt began. Announces a change only for an attempt whose image is pulled: without a
+/// pull, the phase is over in a moment. Does nothing if the attempt is not the running one or its agent has started.
+pub async fn mark_preparing(
+    tx: &mut WriteTx,
+    id: JobId,
+    attempt: u32,
+    phase: Preparing,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(match phase {
+        Preparing::Pulling => "UPDATE jobs SET pulling_at = ",
+        Preparing::Starting => "UPDATE jobs SET starting_at = ",
+    });
+    query.push_bind(at.as_millis()).push(" WHERE id = ").push_bind(id.to_string()).push(" AND attempt = ");
+    query.push_bind(attempt).push(" AND started_at IS NULL AND finished_at IS NULL RETURNING pulling_at");
+    let Some(row) = query.build().fetch_optional(tx.conn()).await? else { return Ok(()) };
+    if row::time_opt(&row, "pulling_at")?.is_some() {
+        let (repo, build) = home(tx.conn(), id).await?;
+        tx.note_change(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
+    }
+    Ok(())
+}
+
+/// Stores when the attempt's agent started. Returns `false` if that was known or the attempt is not the running one.
+pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timestamp) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE jobs SET started_at = ? WHERE id = ? AND attempt = ? AND started_at IS NULL AND finished_at IS NULL",
+    )
+    .bind(at.as_millis())
+    .bind(id.to_string())
+    .bind(attempt)
+    .execute(tx.conn())
+    .await?;
+    let is_news = done.rows_affected() > 0;
+    if is_news {
+        let (repo, build) = home(tx.conn(), id).await?;
+        tx.note_change(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
+    }
+    Ok(is_news)
+}
+
+/// Stores the number of the session with the attempt's agent: the next session's is higher, whatever the clock does.
+/// [`StoreError::Conflict`] if the attempt is not the running one.
+pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32) -> Result<(), StoreError> {
+    let done = sqlx::query("UPDATE jobs SET engine_facts = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
+        .bind(session.to_string())
+        .bind(id.to_string())
+        .bind(attempt)
+        .execute(tx.conn())
+        .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Conflict(format!("attempt {attempt} of the job is not the running one")));
+    }
+    Ok(())
+}
+
+/// Stores what the attempt gives to the jobs that need its job. Called before the attempt's end.
+pub async fn set_outputs(
+    tx: &mut WriteTx,
+    id: JobId,
+    attempt: u32,
+    outputs: &BTreeMap<String, String>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE jobs SET outputs = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
+        .bind(row::to_json(outputs)?)
+        .bind(id.to_string())
+        .bind(attempt)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Stores how an attempt ended.
 pub(crate) async fn keep(
     tx: &mut WriteTx,
     job: JobId,
@@ -45,7 +129,7 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// The job as it was before its first try, but for the number of its tries.
+/// Resets the job and its steps to what they were before its first attempt, except for the number of attempts.
 pub(crate) async fn begin_again(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
     sqlx::query("UPDATE jobs SET pulling_at = NULL, starting_at = NULL, started_at = NULL, engine_facts = NULL, outputs = NULL WHERE id = ?")
         .bind(job.to_string())
@@ -61,7 +145,7 @@ pub(crate) async fn begin_again(tx: &mut WriteTx, job: JobId) -> Result<(), Stor
     Ok(())
 }
 
-/// As the list of a job's tries comes with the job.
+/// An attempt in the JSON list that the query for a job returns.
 #[derive(Deserialize)]
 struct Row {
     attempt: u32,

@@ -1,11 +1,11 @@
-//! A backup: one tar of a data folder, made beside the running server or without one.
+//! Writes a backup of a data folder: one tar, made beside the running server or without one.
 //!
-//! In this order: a consistent copy of the database (`VACUUM INTO`, which holds up no writer), then the log files that the
-//! copy speaks of. A log only grows, so every byte that the copy knows of is there; of a job that was running, the log is
-//! cut behind its last whole record. Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar without
-//! them was cut off. Mirrors and checkouts are caches and left out.
+//! First comes a consistent copy of the database (`VACUUM INTO`, which holds up no writer), then the log files that the
+//! copy refers to. A log only grows, so every byte that the copy knows of is there; the log of a job that was running
+//! is cut behind its last whole record. Last come `SHA256SUMS` (as `sha256sum -c` reads it) and `manifest.json`: a tar
+//! without them was cut off. Mirrors and checkouts are caches and left out.
 //!
-//! Called by `longshore backup`. It takes no lock of the server's and writes nothing but its copy, in `<data>/backup`.
+//! Called by `longshore backup`. Takes none of the server's locks and writes nothing but its copy, in `<data>/backup`.
 
 use std::{
     fs,
@@ -26,19 +26,19 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection, sqlite::Sqlit
 use crate::{StoreError, row};
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Log files between two looks into the copy of the database.
+/// Jobs that one query to the copy of the database returns.
 const PAGE: u32 = 500;
 
-/// What came of a backup.
+/// A finished backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     pub manifest: Manifest,
-    /// What was not as it should be in the folder and is therefore not whole in the backup either.
+    /// What was wrong in the folder, and is therefore incomplete in the backup too.
     pub warnings: Vec<String>,
 }
 
-/// Writes a backup of the data folder to `out`. `secrets`: whether the key of secrets and the admin token are part of it.
-/// `program` is the version that is noted. Whatever the error, what was written until then is no backup.
+/// Writes a backup of the data folder to `out`. `secrets` says whether the key of secrets and the admin token are
+/// included, `program` is the version that the manifest names. After an error, what was written so far is no backup.
 pub async fn write<W: Write + Send + 'static>(
     data_dir: &Path,
     secrets: bool,
@@ -116,7 +116,7 @@ async fn write_all<W: Write + Send + 'static>(
         })
         .await?;
     }
-    // Closed before its file goes.
+    // The connection is closed before its file is removed.
     conn.close().await?;
     blocking(move || {
         let warnings = archive.finish(&mut manifest)?;
@@ -125,7 +125,7 @@ async fn write_all<W: Write + Send + 'static>(
     .await
 }
 
-/// Returns the logs of the jobs behind `after`: of every attempt, and those that only a rerun refers to any more.
+/// Returns logs of the jobs after `after`: those of every attempt, and those that only a rerun still refers to.
 async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64, LogOf)>, StoreError> {
     let rows = sqlx::query(
         "SELECT seq, coalesce(carried_over, id) AS job, attempt, carried_over, status, log_bytes FROM jobs
@@ -154,7 +154,7 @@ async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64,
     Ok(logs)
 }
 
-/// The copy of the database, in a folder that the next backup clears if this one is killed.
+/// The copy of the database. Its folder is cleared by the next backup if this one is killed.
 struct Copy {
     folder: PathBuf,
 }
@@ -191,13 +191,13 @@ impl Copy {
     }
 }
 
-/// A connection of its own to a database, beside whoever else has it open.
+/// Opens a connection of its own to a database, beside whoever else has it open.
 pub(crate) async fn connect(database: &Path, read_only: bool) -> Result<SqliteConnection, StoreError> {
     let options = SqliteConnectOptions::new().filename(database).read_only(read_only).busy_timeout(BUSY_TIMEOUT);
     Ok(options.connect().await?)
 }
 
-/// The last migration of a database.
+/// Returns the number of the last migration of a database.
 pub(crate) async fn schema(conn: &mut SqliteConnection) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(conn).await?)
 }

@@ -1,4 +1,5 @@
-//! Builds: created whole (with jobs, steps and edges) in one transaction, then only their status moves, by itself, with their jobs'.
+//! Builds. A build is created whole (with jobs, steps and edges) in one transaction. After that only its status
+//! changes, and it follows from the status of its jobs.
 
 use std::cmp::Reverse;
 
@@ -11,26 +12,26 @@ use longshore_core::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Page, Store, StoreError, WriteTx, jobs, page, pull_requests, row, transition, write::NewChange,
+    ChangeKind, Page, Store, StoreError, WriteTx, new_jobs, page, pull_requests, row, transition, write::NewChange,
 };
 
 pub use crate::{pull_requests::close as close_pull_request, transition::cancel_build as cancel};
 
-/// A build, without its jobs (see [`jobs::of_builds`]) and its plan (see [`plan`]).
+/// A build, without its jobs (see [`jobs::of_builds`](crate::jobs::of_builds)) and its plan (see [`plan`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
-    /// The place in lists: `before` of the next page.
+    /// The place in lists: `before` for the next page.
     pub seq: i64,
     pub id: BuildId,
     pub repo: RepoId,
     /// Counts a repository's builds from 1, without gaps.
     pub number: u64,
     pub status: Status,
-    /// Why it ended so, or what it waits for.
+    /// Why the build ended as it did, or what it waits for.
     pub reason: Option<String>,
     pub event: Event,
     pub diagnostics: Vec<Diagnostic>,
-    /// The delivery that it came from; a manual build has none.
+    /// The delivery that the build came from; a manual build has none.
     pub delivery: Option<DeliveryId>,
     pub rerun_of: Option<BuildId>,
     pub created_at: Timestamp,
@@ -39,32 +40,33 @@ pub struct Build {
     pub finished_at: Option<Timestamp>,
 }
 
-/// [`Build::waits`] of one that has begun, in SQL.
+/// [`Build::waits`] for a build that has begun, in SQL.
 pub(crate) const ONLY_WAITS: &str = "(status = 'running' AND reason IS NOT NULL)";
 
 impl Build {
-    /// Whether it is not over and yet no job of it runs or is about to; the reason says what it waits for.
+    /// Returns whether the build is not over and yet no job of it runs or is about to. The reason says what it waits
+    /// for.
     #[must_use]
     pub fn waits(&self) -> bool {
         self.status == Status::Blocked || (self.status == Status::Running && self.reason.is_some())
     }
 }
 
-/// What a build is created from.
+/// What a new build is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBuild {
     pub repo: RepoId,
     pub event: Event,
     pub plan: BuildPlan,
-    /// With an error among them the build is created in its final status `error`, and no job of the plan is.
+    /// If one of them is an error, the build is created with the final status `error` and without jobs.
     pub diagnostics: Vec<Diagnostic>,
     pub delivery: Option<DeliveryId>,
     pub rerun_of: Option<BuildId>,
-    /// Successful jobs of another build that count as this one's: the key here, the job there.
+    /// Successful jobs of another build that count as jobs of this one: the key here, the job there.
     pub carried_over: Vec<(String, JobId)>,
 }
 
-/// Which builds a list holds.
+/// Selects the builds of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildFilter {
     pub repo: Option<RepoId>,
@@ -72,16 +74,16 @@ pub struct BuildFilter {
     pub event: Option<longshore_core::EventName>,
     pub branch: Option<String>,
     pub commit: Option<String>,
-    /// Only those that only wait, or none of them: see [`Build::waits`].
+    /// `Some(true)` selects the builds that only wait (see [`Build::waits`]), `Some(false)` the others.
     pub waiting: Option<bool>,
-    /// Only those of repositories that are seen by whoever asks.
+    /// Selects the builds of repositories that the caller may see.
     pub visible: Visible,
 }
 
-/// Creates a build with its jobs: those that nothing keeps `queued`, the others `blocked` or `skipped`, those carried over
-/// `success`. Older builds whose group it takes, and those of older
-/// commits of its pull request, are asked to stop.
-/// [`StoreError::Invalid`] for a plan that has no jobs, an unknown need, or a key twice.
+/// Creates a build with its jobs. Jobs that nothing holds back are `queued`, jobs that are carried over are `success`,
+/// the others are `blocked` or `skipped`. Asks older builds to stop if this build takes their group or belongs to a
+/// newer commit of their pull request. [`StoreError::Invalid`] for a plan that has no jobs, an unknown need, or a key
+/// twice.
 pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<Build, StoreError> {
     let broken = new.diagnostics.iter().any(|d| d.severity == Severity::Error);
     if !broken && new.plan.jobs.is_empty() {
@@ -123,21 +125,21 @@ pub async fn create(tx: &mut WriteTx, new: &NewBuild, now: Timestamp) -> Result<
     .await?;
     if !broken {
         let lane = Lane { repo: new.repo, stranger: stranger::pull_request(&new.event) };
-        jobs::insert_all(tx, lane, id, &new.plan.jobs, &new.carried_over, now).await?;
+        new_jobs::insert(tx, lane, id, &new.plan.jobs, &new.carried_over, now).await?;
         let (number, groups) = (u64::try_from(number).unwrap_or(0), groups_taken(&new.plan));
         if !groups.is_empty() {
             let event = QueueEvent::GroupsTaken { repo: new.repo, build: id, number, groups };
-            transition::happen(tx, event, now).await?;
+            transition::handle(tx, event, now).await?;
         }
         pull_requests::built(tx, new.repo, id, &new.event, now).await?;
-        transition::follow_build(tx, new.repo, id, now).await?;
+        transition::update_build(tx, new.repo, id, now).await?;
     }
-    tx.only_new(id);
-    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });
+    tx.collapse_to_new_build(id);
+    tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(new.repo), build: Some(id), job: None });
     fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))
 }
 
-/// Adds a finding to what a build says, once.
+/// Adds a diagnostic to a build, unless the build has it already.
 pub async fn add_diagnostic(tx: &mut WriteTx, id: BuildId, found: Diagnostic) -> Result<(), StoreError> {
     let build = fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("build"))?;
     let mut diagnostics = build.diagnostics;
@@ -150,11 +152,11 @@ pub async fn add_diagnostic(tx: &mut WriteTx, id: BuildId, found: Diagnostic) ->
         .bind(id.to_string())
         .execute(tx.conn())
         .await?;
-    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(build.repo), build: Some(id), job: None });
+    tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(build.repo), build: Some(id), job: None });
     Ok(())
 }
 
-/// How long a successful build of a repository takes: the middle of its last twenty. Nothing without any.
+/// Returns how long a successful build of a repository takes: the median of its last twenty. `None` if it has none.
 pub async fn usual_ms(store: &Store, repo: RepoId) -> Result<Option<u64>, StoreError> {
     let query = "SELECT finished_at - started_at FROM builds
                  WHERE repo = ? AND status = 'success' AND started_at IS NOT NULL ORDER BY seq DESC LIMIT 20";
@@ -163,10 +165,12 @@ pub async fn usual_ms(store: &Store, repo: RepoId) -> Result<Option<u64>, StoreE
     Ok(took.get(took.len() / 2).map(|ms| u64::try_from(*ms).unwrap_or(0)))
 }
 
+/// Returns a build.
 pub async fn get(store: &Store, id: BuildId) -> Result<Option<Build>, StoreError> {
     fetch(&mut *store.readers().acquire().await?, id).await
 }
 
+/// Returns a repository's build by its number.
 pub async fn by_number(store: &Store, repo: RepoId, number: u64) -> Result<Option<Build>, StoreError> {
     let row = sqlx::query("SELECT * FROM builds WHERE repo = ? AND number = ?")
         .bind(repo.to_string())
@@ -174,7 +178,7 @@ pub async fn by_number(store: &Store, repo: RepoId, number: u64) -> Result<Optio
     row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
 }
 
-/// The frozen plan. Empty for a build whose pipeline has errors.
+/// Returns the frozen plan. It is empty for a build whose pipeline has errors.
 pub async fn plan(store: &Store, id: BuildId) -> Result<Option<BuildPlan>, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let version = sqlx::query("SELECT plan_version FROM builds WHERE id = ?").bind(id.to_string());
@@ -187,13 +191,13 @@ pub async fn plan(store: &Store, id: BuildId) -> Result<Option<BuildPlan>, Store
     Ok(Some(BuildPlan { version: row::unsigned(&version, "plan_version")?, jobs }))
 }
 
-/// The commits of a repository's builds that are not over.
+/// Returns the commits of a repository's builds that are not over.
 pub async fn unfinished_commits(store: &Store, repo: RepoId) -> Result<Vec<String>, StoreError> {
     let query = "SELECT DISTINCT commit_id FROM builds WHERE repo = ? AND finished_at IS NULL";
     Ok(sqlx::query_scalar(query).bind(repo.to_string()).fetch_all(store.readers()).await?)
 }
 
-/// Newest first.
+/// Lists builds, newest first.
 pub async fn list(
     store: &Store,
     filter: &BuildFilter,
@@ -203,7 +207,8 @@ pub async fn list(
     let limit = page::clamp(limit);
     let builds = match (&filter.visible, filter.repo) {
         (Visible::Listed(repos), Some(repo)) if !repos.contains(&repo) => Vec::new(),
-        // Each from its own index: among many builds of others theirs may be far apart.
+        // One query for each repository, through that repository's index: among many builds of others, its builds may
+        // be far apart.
         (Visible::Listed(repos), None) => {
             let mut builds = Vec::new();
             for repo in repos {
@@ -251,15 +256,15 @@ async fn newest(
         Visible::Public => {
             query.push(" AND (SELECT public FROM repos WHERE repos.id = builds.repo) = 1");
         }
-        // The repository of the filter is on the list.
+        // For `Listed`, [`list`] has set the filter to a repository of the list.
         Visible::All | Visible::Listed(_) => {}
     }
     query.push(" ORDER BY seq DESC LIMIT ").push_bind(limit);
     query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// The newest build of a branch (of any branch without one) that is over; for badges. What is asked to be merged says nothing of the
-/// branch yet.
+/// Returns the newest build of a branch (or of any branch) that is over, for badges. Builds of pull requests are left
+/// out: they say nothing about the branch yet.
 pub async fn latest_finished(store: &Store, repo: RepoId, branch: Option<&str>) -> Result<Option<Build>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM builds WHERE finished_at IS NOT NULL AND event <> ");
     query.push_bind(EventName::PullRequest.as_str()).push(" AND repo = ").push_bind(repo.to_string());

@@ -1,5 +1,5 @@
-//! What changed, in order: the newest 10,000 changes are kept, so that a live view resumes where it was cut, across a
-//! restart of the server too. A change says where to look, never what is there: the reader re-reads.
+//! The feed of changes. The newest 10,000 are kept, so that a live view resumes where it was cut off, even across a
+//! restart of the server. A change names what changed, never the new value: the reader reads that again.
 
 use std::str::FromStr;
 
@@ -9,14 +9,14 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::{Store, StoreError, row, write::NewChange};
 
-/// Changes that are kept.
+/// Changes that are kept at least.
 const KEPT: u64 = 10_000;
-/// How often the older ones are dropped, in changes.
+/// Older changes are deleted once in this many changes.
 const TRIM_EVERY: u64 = 256;
 /// Changes read at once.
 const READ_AT_ONCE: u32 = 256;
 
-/// What kind of thing changed (was made, altered or removed).
+/// The kind of thing that was created, changed or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeKind {
     Repo,
@@ -29,7 +29,7 @@ pub enum ChangeKind {
 impl ChangeKind {
     const ALL: [Self; 5] = [Self::Repo, Self::Delivery, Self::Build, Self::Job, Self::Step];
 
-    /// The word, as in the database and in event streams.
+    /// Returns the word in the database and in event streams.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,10 +50,10 @@ impl FromStr for ChangeKind {
     }
 }
 
-/// One committed change. `repo`, `build` and `job` are set as far as they apply (a step's change names all three).
+/// One committed change. `repo`, `build` and `job` are set as far as they apply (the change of a step names all three).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Rises from change to change, across restarts too.
+    /// Grows from change to change, across restarts too.
     pub cursor: u64,
     pub kind: ChangeKind,
     pub repo: Option<RepoId>,
@@ -62,22 +62,23 @@ pub struct Change {
     pub at: Timestamp,
 }
 
-/// What a [`Feed`] yields.
+/// An item of a [`Feed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedItem {
     Change(Change),
-    /// Changes after the asked cursor are no longer kept: re-read everything; the feed goes on after `resumed_at`.
+    /// Changes after the requested cursor are no longer kept. The reader reads everything again; the feed continues
+    /// after `resumed_at`.
     Missed {
         resumed_at: u64,
     },
 }
 
-/// Changes from a cursor on, none twice, none left out without saying so.
+/// The changes from a cursor on. None comes twice, and none is left out silently.
 #[derive(Debug)]
 pub struct Feed {
     store: Store,
     live: broadcast::Receiver<Change>,
-    /// The last cursor that was given out.
+    /// The cursor of the last item that was returned.
     last: u64,
     read_ahead: std::collections::VecDeque<Change>,
     /// Whether the table may hold changes after `last` that `live` will not bring.
@@ -91,7 +92,7 @@ impl Feed {
         Self { store, live, last: after.unwrap_or(newest), read_ahead: [].into(), behind: after.is_some() }
     }
 
-    /// The next change; waits for it. Nothing only once the store is gone.
+    /// Waits for the next change and returns it. `None` once the store is gone.
     pub async fn next(&mut self) -> Result<Option<FeedItem>, StoreError> {
         loop {
             if let Some(change) = self.read_ahead.pop_front() {
@@ -122,16 +123,16 @@ impl Feed {
     }
 }
 
-/// What is kept after a cursor.
+/// The changes after a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
-    /// In order, at most as many as asked; empty when there are none.
+    /// In order, at most as many as requested; empty if there are none.
     Changes(Vec<Change>),
-    /// Some of them are no longer kept, or the cursor is none of ours.
+    /// Some of the changes are no longer kept, or the cursor was never given out.
     Missed { newest: u64 },
 }
 
-/// The changes after `cursor`, at most `limit`.
+/// Returns the changes after `cursor`, at most `limit`.
 pub async fn since(store: &Store, cursor: u64, limit: u32) -> Result<Since, StoreError> {
     let mut conn = store.readers().acquire().await?;
     let rows = sqlx::query("SELECT * FROM changes WHERE cursor > ? ORDER BY cursor LIMIT ?")
@@ -142,14 +143,14 @@ pub async fn since(store: &Store, cursor: u64, limit: u32) -> Result<Since, Stor
     let changes = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     let newest = last_cursor(&mut conn).await?;
     let missed = match changes.first() {
-        // Every cursor is used: a gap means that the rows between were dropped.
+        // Every cursor is used: a gap means that the rows between were deleted.
         Some(first) => first.cursor > cursor + 1,
         None => cursor > newest,
     };
     Ok(if missed { Since::Missed { newest } } else { Since::Changes(changes) })
 }
 
-/// The cursor of the newest change there ever was.
+/// Returns the cursor of the newest change.
 pub(crate) async fn last_cursor(conn: &mut SqliteConnection) -> Result<u64, StoreError> {
     let newest: Option<i64> = sqlx::query_scalar("SELECT max(cursor) FROM changes").fetch_one(conn).await?;
     Ok(newest.and_then(|cursor| u64::try_from(cursor).ok()).unwrap_or(0))
@@ -173,7 +174,8 @@ pub(crate) async fn insert(
     Ok(Change { cursor, kind, repo, build, job, at })
 }
 
-/// Drops the oldest changes, now and then.
+/// Deletes the oldest changes, once in [`TRIM_EVERY`] changes. `first` and `last` are the cursors that a transaction
+/// has added.
 pub(crate) async fn trim(conn: &mut SqliteConnection, first: u64, last: u64) -> Result<(), StoreError> {
     if last > KEPT && first / TRIM_EVERY != (last + 1) / TRIM_EVERY {
         sqlx::query("DELETE FROM changes WHERE cursor <= ?").bind(row::signed(last - KEPT)).execute(conn).await?;

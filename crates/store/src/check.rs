@@ -1,7 +1,7 @@
-//! Whether a data folder is whole: the database, the statuses in it, and every log to its last record.
+//! Checks whether a data folder is whole: the database, the statuses in it, and every log to its last record.
 //!
-//! Called by `longshore check`, beside a running server or without one; only reads. What it reads is a little of the past
-//! wherever a server is at work: whatever looks wrong is looked at once more before it is said.
+//! Called by `longshore check`, beside a running server or without one. It only reads. Beside a server it reads a
+//! slightly outdated state, so it reads again whatever looks wrong before it reports it.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{StoreError, backup, migrations, row};
 
-/// Findings that are kept word for word; further ones are only counted.
+/// Findings that are listed; further ones are only counted.
 const KEPT: usize = 1000;
-/// Jobs between two looks into the database.
+/// Jobs that one query returns.
 const PAGE: u32 = 500;
 
 /// How bad a finding is.
@@ -35,19 +35,19 @@ pub enum Severity {
     Error,
 }
 
-/// Something that is not as it should be.
+/// A problem in the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub severity: Severity,
     /// Stable, for programs: `log-missing`, …
     pub code: &'static str,
-    /// For people: which thing, and what about it.
+    /// For people: what is wrong with which thing.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub help: &'static str,
 }
 
-/// What was looked at, and what was found.
+/// What was checked, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     /// The database's last migration.
@@ -57,13 +57,13 @@ pub struct Report {
     pub logs: u64,
     pub log_bytes: u64,
     pub findings: Vec<Finding>,
-    /// Findings of each code, those that are not listed among them.
+    /// Number of findings of each code, including those that are not listed.
     pub counts: BTreeMap<&'static str, u64>,
     errors: u64,
 }
 
 impl Report {
-    /// Nothing is lost or damaged.
+    /// Returns whether nothing is lost or damaged.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.errors == 0
@@ -79,7 +79,7 @@ impl Report {
     }
 }
 
-/// What can be wrong.
+/// The kinds of findings.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     OtherSchema,
@@ -145,7 +145,7 @@ pub enum Depth {
     Full,
 }
 
-/// Looks at a data folder. An error only where it cannot be looked at.
+/// Checks a data folder. Fails only if the folder cannot be read.
 pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
     let mut report = Report::default();
     if data_dir.join(folder::RESTORE).exists() {
@@ -161,25 +161,25 @@ pub async fn run(data_dir: &Path, depth: Depth) -> Result<Report, StoreError> {
         )));
     }
     let mut conn = backup::connect(&database, true).await?;
-    // A damaged database answers with errors to anything: that is a finding, not a failure.
-    if let Err(error) = of_database(&mut conn, depth, &mut report).await {
+    // A damaged database answers any query with an error: that is a finding, not a failure.
+    if let Err(error) = check_database(&mut conn, depth, &mut report).await {
         match error {
             StoreError::Database(error) => report.add(Kind::DatabaseDamaged, error.to_string()),
             other => return Err(other),
         }
     }
     if report.is_whole() {
-        of_statuses(&mut conn, &mut report).await?;
+        check_statuses(&mut conn, &mut report).await?;
         let logs = Logs::new(data_dir.join(folder::LOGS));
-        of_logs(&mut conn, &logs, depth, &mut report).await?;
-        of_orphans(&mut conn, &data_dir.join(folder::LOGS), &mut report).await?;
-        of_private(&mut conn, data_dir, &mut report).await?;
+        check_logs(&mut conn, &logs, depth, &mut report).await?;
+        check_orphans(&mut conn, &data_dir.join(folder::LOGS), &mut report).await?;
+        check_private_files(&mut conn, data_dir, &mut report).await?;
     }
     conn.close().await?;
     Ok(report)
 }
 
-async fn of_database(conn: &mut SqliteConnection, depth: Depth, report: &mut Report) -> Result<(), StoreError> {
+async fn check_database(conn: &mut SqliteConnection, depth: Depth, report: &mut Report) -> Result<(), StoreError> {
     let pragma = match depth {
         Depth::Quick => "PRAGMA quick_check",
         Depth::Full => "PRAGMA integrity_check",
@@ -204,15 +204,15 @@ async fn of_database(conn: &mut SqliteConnection, depth: Depth, report: &mut Rep
     Ok(())
 }
 
-/// In one statement each: no server's work in between can contradict itself.
-async fn of_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Result<(), StoreError> {
+/// Checks each condition in one statement, so that a server's work in between cannot produce a contradiction.
+async fn check_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Result<(), StoreError> {
     let unfinished = "('blocked', 'queued', 'running', 'canceling')";
     for table in ["builds", "jobs"] {
         let query = format!(
             "SELECT id, status FROM {table} WHERE (finished_at IS NULL) <> (status IN {unfinished}) ORDER BY seq LIMIT {KEPT}"
         );
-        for found in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await? {
-            let (id, status): (String, String) = (found.try_get("id")?, found.try_get("status")?);
+        for row in sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut *conn).await? {
+            let (id, status): (String, String) = (row.try_get("id")?, row.try_get("status")?);
             let thing = table.trim_end_matches('s');
             report.add(Kind::StatusContradiction, format!("{thing} {id} is {status}, but its end says otherwise"));
         }
@@ -225,7 +225,7 @@ async fn of_statuses(conn: &mut SqliteConnection, report: &mut Report) -> Result
     Ok(())
 }
 
-/// What the database says of a job's log.
+/// What the database knows of a job's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Logged {
     job: JobId,
@@ -237,7 +237,7 @@ struct Logged {
 const LOGGED: &str =
     "SELECT seq, id, coalesce(carried_over, id) AS source, attempt, status, log_bytes FROM jobs WHERE ";
 
-fn logged(row: &SqliteRow) -> Result<Logged, StoreError> {
+fn logged_from_row(row: &SqliteRow) -> Result<Logged, StoreError> {
     Ok(Logged {
         job: row::parsed(row, "source")?,
         attempt: row::unsigned(row, "attempt")?,
@@ -246,7 +246,7 @@ fn logged(row: &SqliteRow) -> Result<Logged, StoreError> {
     })
 }
 
-async fn of_logs(
+async fn check_logs(
     conn: &mut SqliteConnection,
     logs: &Logs,
     depth: Depth,
@@ -258,43 +258,43 @@ async fn of_logs(
         let rows = sqlx::query(sqlx::AssertSqlSafe(page.clone())).bind(after).fetch_all(&mut *conn).await?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = last.try_get("seq")?;
-        for found in &rows {
+        for row in &rows {
             report.jobs += 1;
-            let seq: i64 = found.try_get("seq")?;
-            let said = logged(found)?;
-            if said.attempt == 0 || !said.status.is_final() {
+            let seq: i64 = row.try_get("seq")?;
+            let logged = logged_from_row(row)?;
+            if logged.attempt == 0 || !logged.status.is_final() {
                 continue;
             }
-            let carried_over = found.try_get::<String, _>("id")? != said.job.to_string();
-            // The log of what was carried over is looked through once, at its own job.
+            let carried_over = row.try_get::<String, _>("id")? != logged.job.to_string();
+            // A log that was carried over is read whole only once, for its own job.
             let depth = if carried_over { Depth::Quick } else { depth };
-            let path = logs.path(said.job, said.attempt);
-            let Some(look) = look(path.clone(), said, depth).await? else {
+            let path = logs.path(logged.job, logged.attempt);
+            let Some(problem) = find_problem(path.clone(), logged, depth).await? else {
                 report.logs += u64::from(!carried_over);
-                report.log_bytes += if carried_over { 0 } else { said.bytes };
+                report.log_bytes += if carried_over { 0 } else { logged.bytes };
                 continue;
             };
-            // It may have been removed meanwhile, with its build.
+            // The job may have been removed meanwhile, with its build.
             let query = format!("{LOGGED} seq = ?");
             let now = sqlx::query(sqlx::AssertSqlSafe(query)).bind(seq).fetch_optional(&mut *conn).await?;
-            if now.as_ref().map(logged).transpose()? == Some(said) {
-                let (kind, what) = look;
-                report.add(kind, format!("the log of job {}, {}: {what}", said.job, path.display()));
+            if now.as_ref().map(logged_from_row).transpose()? == Some(logged) {
+                let (kind, what) = problem;
+                report.add(kind, format!("the log of job {}, {}: {what}", logged.job, path.display()));
             }
         }
     }
 }
 
-/// What is wrong with a log of a job that is over.
-async fn look(path: PathBuf, said: Logged, depth: Depth) -> Result<Option<(Kind, String)>, StoreError> {
+/// Returns what is wrong with the log of a job that is over.
+async fn find_problem(path: PathBuf, logged: Logged, depth: Depth) -> Result<Option<(Kind, String)>, StoreError> {
     let at = path.clone();
-    let looked = tokio::task::spawn_blocking(move || -> io::Result<Option<(Kind, String)>> {
+    let checked = tokio::task::spawn_blocking(move || -> io::Result<Option<(Kind, String)>> {
         let Some(file) = JournalFile::open(&path)? else {
-            return Ok((said.bytes > 0).then(|| (Kind::LogMissing, format!("{} bytes are gone", said.bytes))));
+            return Ok((logged.bytes > 0).then(|| (Kind::LogMissing, format!("{} bytes are gone", logged.bytes))));
         };
         let size = file.len()?;
-        if size != said.bytes {
-            return Ok(Some((Kind::LogLength, format!("it has {size} bytes instead of {}", said.bytes))));
+        if size != logged.bytes {
+            return Ok(Some((Kind::LogLength, format!("it has {size} bytes instead of {}", logged.bytes))));
         }
         if depth == Depth::Quick {
             return Ok(None);
@@ -303,23 +303,23 @@ async fn look(path: PathBuf, said: Logged, depth: Depth) -> Result<Option<(Kind,
         if survey.whole != size {
             return Ok(Some((Kind::LogDamaged, format!("it cannot be read from byte {} on", survey.whole))));
         }
-        if said.status == Status::Success && !survey.finished {
+        if logged.status == Status::Success && !survey.finished {
             return Ok(Some((Kind::LogIncomplete, "the job succeeded, but its end is not in there".to_owned())));
         }
         Ok(None)
     });
-    let looked = looked.await.map_err(|error| StoreError::io(&at, io::Error::other(error)))?;
-    let looked = match looked {
+    let checked = checked.await.map_err(|error| StoreError::io(&at, io::Error::other(error)))?;
+    let checked = match checked {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Ok(Some((Kind::LogDamaged, format!("its packed file cannot be unpacked: {error}"))))
         }
-        looked => looked,
+        checked => checked,
     };
-    looked.map_err(|source| StoreError::io(&at, source))
+    checked.map_err(|source| StoreError::io(&at, source))
 }
 
-/// Log files of no job.
-async fn of_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Report) -> Result<(), StoreError> {
+/// Reports log files that belong to no job.
+async fn check_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Report) -> Result<(), StoreError> {
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
@@ -331,7 +331,7 @@ async fn of_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Repor
             let path = entry.map_err(|source| StoreError::io(&folder, source))?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if !is_of_a_job(conn, &path).await? && !is_to_go(conn, root, &path).await? {
+            } else if !belongs_to_job(conn, &path).await? && !is_to_be_removed(conn, root, &path).await? {
                 report.add(Kind::LogOrphan, path.display().to_string());
             }
         }
@@ -339,7 +339,7 @@ async fn of_orphans(conn: &mut SqliteConnection, root: &Path, report: &mut Repor
     Ok(())
 }
 
-async fn is_of_a_job(conn: &mut SqliteConnection, path: &Path) -> Result<bool, StoreError> {
+async fn belongs_to_job(conn: &mut SqliteConnection, path: &Path) -> Result<bool, StoreError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.split('.').next().unwrap_or_default();
     let Some((job, attempt)) = stem.rsplit_once('-') else { return Ok(false) };
@@ -349,14 +349,18 @@ async fn is_of_a_job(conn: &mut SqliteConnection, path: &Path) -> Result<bool, S
     Ok(sqlx::query_scalar(query).bind(job).bind(attempt).fetch_one(conn).await?)
 }
 
-/// Whether its removal is noted already.
-async fn is_to_go(conn: &mut SqliteConnection, root: &Path, path: &Path) -> Result<bool, StoreError> {
+/// Returns whether the file's removal is noted already.
+async fn is_to_be_removed(conn: &mut SqliteConnection, root: &Path, path: &Path) -> Result<bool, StoreError> {
     let path = path.strip_prefix(root).unwrap_or(path).with_extension("log");
     let query = "SELECT EXISTS (SELECT 1 FROM log_removals WHERE path = ?)";
     Ok(sqlx::query_scalar(query).bind(path.to_string_lossy().into_owned()).fetch_one(conn).await?)
 }
 
-async fn of_private(conn: &mut SqliteConnection, data_dir: &Path, report: &mut Report) -> Result<(), StoreError> {
+async fn check_private_files(
+    conn: &mut SqliteConnection,
+    data_dir: &Path,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     for name in folder::PRIVATE {
         let path = data_dir.join(name);
         match fs::metadata(&path) {

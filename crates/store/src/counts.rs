@@ -1,4 +1,4 @@
-//! Figures for `/metrics`. Only what is not over is counted: history is as large as it likes.
+//! Figures for `/metrics`. They count only what is not over, so that the size of the history does not matter.
 
 use longshore_core::Status;
 
@@ -12,6 +12,7 @@ pub struct Counts {
     pub pending_deliveries: u64,
 }
 
+/// Returns the current figures.
 pub async fn get(store: &Store) -> Result<Counts, StoreError> {
     let rows = sqlx::query(
         "SELECT status, count(*) AS jobs FROM jobs

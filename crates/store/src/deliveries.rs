@@ -1,4 +1,5 @@
-//! The durable inbox: what a forge delivered, whole, before it is answered; then, exactly once, what became of it.
+//! The durable inbox. It stores what a forge delivered, whole, before the forge is answered, and then, exactly once,
+//! the result.
 //!
 //! The hook handler calls [`accept`]; the ingest loop [`next_pending`] and one of [`finish`] and [`retry_later`].
 
@@ -9,23 +10,23 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{ChangeKind, Page, Store, StoreError, WriteTx, page, row, write::NewChange};
 
-/// What became of a delivery.
+/// The status of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryStatus {
-    /// Waits to be looked at, for the first time or again.
+    /// Waits to be processed, for the first time or again.
     Pending,
     /// Became builds.
     Done,
-    /// Asked for nothing that we do; the reason says so.
+    /// Asked for nothing that Longshore does; the reason says so.
     Ignored,
-    /// Could not be understood or fetched; the reason says why.
+    /// Could not be parsed or fetched; the reason says why.
     Failed,
 }
 
 impl DeliveryStatus {
     const ALL: [Self; 4] = [Self::Pending, Self::Done, Self::Ignored, Self::Failed];
 
-    /// The word, as in the API and the database.
+    /// Returns the word in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,11 +46,11 @@ impl FromStr for DeliveryStatus {
     }
 }
 
-/// What a hook received. Its signature has been checked.
+/// A delivery that a hook received. Its signature has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {
     pub repo: RepoId,
-    /// The forge's delivery id, or what stands for one; the same key of the same repository is the same delivery.
+    /// The forge's delivery id, or what replaces it. The same key of the same repository is the same delivery.
     pub key: String,
     /// The forge's word for the event (`push`, `ping`, …).
     pub event: String,
@@ -58,18 +59,18 @@ pub struct NewDelivery {
     pub received_at: Timestamp,
 }
 
-/// What [`accept`] made of a delivery.
+/// The result of [`accept`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     pub id: DeliveryId,
-    /// It was here already.
+    /// The delivery was in the inbox already.
     pub repeated: bool,
 }
 
 /// A delivery without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The place in lists: `before` of the next page.
+    /// The place in lists: `before` for the next page.
     pub seq: i64,
     pub id: DeliveryId,
     pub repo: RepoId,
@@ -77,23 +78,23 @@ pub struct Delivery {
     pub event: String,
     pub status: DeliveryStatus,
     pub reason: Option<String>,
-    /// Tries so far that did not finish it.
+    /// How often it was tried and put off.
     pub attempts: u32,
     pub received_at: Timestamp,
     pub next_try_at: Timestamp,
     pub finished_at: Option<Timestamp>,
-    /// What it became.
+    /// The builds that were made of it.
     pub builds: Vec<BuildId>,
 }
 
-/// A delivery to be worked on.
+/// A delivery to process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingDelivery {
     pub id: DeliveryId,
     pub repo: RepoId,
     pub event: String,
     pub attempts: u32,
-    /// A person has asked for it, once more.
+    /// A person has asked to process it once more.
     pub by_hand: bool,
     pub body: Vec<u8>,
 }
@@ -103,7 +104,7 @@ pub struct PendingDelivery {
 pub enum DeliveryEnd {
     /// Its builds were created in the same transaction.
     Done {
-        /// What it did besides, for people.
+        /// What else it did, for people.
         note: Option<String>,
     },
     Ignored {
@@ -143,12 +144,12 @@ pub async fn accept(tx: &mut WriteTx, new: &NewDelivery) -> Result<Accepted, Sto
         Some(e) if e.is_foreign_key_violation() => StoreError::NotFound("repository"),
         _ => error.into(),
     })?;
-    changed(tx, new.repo);
+    note_change(tx, new.repo);
     Ok(Accepted { id, repeated: false })
 }
 
-/// Takes the bytes of a delivery in once more, as a delivery of its own: its repository and its id.
-/// [`StoreError::NotFound`] when there is none, [`StoreError::Conflict`] while it is pending itself.
+/// Puts the bytes of a delivery into the inbox again, as a new delivery. Returns the repository and the new delivery's
+/// id. [`StoreError::NotFound`] if there is no such delivery, [`StoreError::Conflict`] while it is pending.
 pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Result<(RepoId, DeliveryId), StoreError> {
     let row = sqlx::query("SELECT repo, status FROM deliveries WHERE id = ?").bind(id.to_string());
     let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("delivery"))?;
@@ -166,16 +167,17 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     .bind(id.to_string())
     .execute(tx.conn())
     .await?;
-    changed(tx, repo);
+    note_change(tx, repo);
     Ok((repo, new))
 }
 
-/// No delivery is put off for longer than that. One that seems to be was put off before the clock was set back, and is due.
+/// The longest time that a delivery is put off. One that seems to be put off for longer was put off before the clock
+/// was set back, and is due.
 pub const LONGEST_PAUSE_MS: u64 = 10 * 60 * 1000;
 
-/// The delivery whose turn it is: due by `now`, the one that came first, none of the repositories in `busy`.
+/// Returns the first pending delivery that is due by `now` and belongs to none of the repositories in `busy`.
 ///
-/// A clock that was set holds nothing up: what was never tried is due whatever the clock says.
+/// A clock that was set holds up no delivery: one that was never tried is due whatever the clock says.
 pub async fn next_pending(
     store: &Store,
     busy: impl IntoIterator<Item = RepoId>,
@@ -205,8 +207,8 @@ pub async fn next_pending(
     .transpose()
 }
 
-/// When the next pending delivery is due, at `now` plus [`LONGEST_PAUSE_MS`] the latest; nothing when none is pending. Until
-/// then there is nothing to do but wait for changes.
+/// Returns when the next pending delivery is due, at the latest `now` plus [`LONGEST_PAUSE_MS`]. `None` if none is
+/// pending. Until then the caller only waits for changes.
 pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let due: Option<i64> = sqlx::query_scalar("SELECT min(next_try_at) FROM deliveries WHERE status = 'pending'")
         .fetch_one(store.readers())
@@ -215,8 +217,8 @@ pub async fn next_due(store: &Store, now: Timestamp) -> Result<Option<Timestamp>
     Ok(due.map(|due| Timestamp::from_millis(due.min(latest))))
 }
 
-/// Ends a delivery, in the transaction that creates its builds. [`StoreError::Conflict`] when it has ended already: then
-/// that transaction must not be committed.
+/// Ends a delivery, in the transaction that creates its builds. [`StoreError::Conflict`] if it has ended already: that
+/// transaction must not be committed then.
 pub async fn finish(tx: &mut WriteTx, id: DeliveryId, end: &DeliveryEnd, now: Timestamp) -> Result<(), StoreError> {
     let (status, reason) = match end {
         DeliveryEnd::Done { note } => (DeliveryStatus::Done, note.as_ref()),
@@ -232,10 +234,10 @@ pub async fn finish(tx: &mut WriteTx, id: DeliveryId, end: &DeliveryEnd, now: Ti
     .bind(id.to_string())
     .fetch_optional(tx.conn())
     .await?;
-    changed_pending(tx, repo)
+    note_pending_change(tx, repo)
 }
 
-/// Puts a pending delivery off until `at`, for a reason that people see. [`StoreError::Conflict`] when it has ended.
+/// Puts a pending delivery off until `at`, with a reason for people. [`StoreError::Conflict`] if it has ended.
 pub async fn retry_later(tx: &mut WriteTx, id: DeliveryId, at: Timestamp, reason: &str) -> Result<(), StoreError> {
     let repo: Option<String> = sqlx::query_scalar(
         "UPDATE deliveries SET next_try_at = ?, reason = ?, attempts = attempts + 1
@@ -246,15 +248,16 @@ pub async fn retry_later(tx: &mut WriteTx, id: DeliveryId, at: Timestamp, reason
     .bind(id.to_string())
     .fetch_optional(tx.conn())
     .await?;
-    changed_pending(tx, repo)
+    note_pending_change(tx, repo)
 }
 
+/// Returns a delivery.
 pub async fn get(store: &Store, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
     let row = sqlx::query(WITH_BUILDS_BY_ID).bind(id.to_string()).fetch_optional(store.readers()).await?;
     row.as_ref().map(from_row).transpose()
 }
 
-/// Newest first.
+/// Lists a repository's deliveries, newest first.
 pub async fn list(store: &Store, repo: RepoId, before: Option<i64>, limit: u32) -> Result<Page<Delivery>, StoreError> {
     let limit = page::clamp(limit);
     let rows = sqlx::query(WITH_BUILDS_BY_REPO)
@@ -281,15 +284,15 @@ macro_rules! with_builds {
 const WITH_BUILDS_BY_ID: &str = with_builds!("WHERE id = ?");
 const WITH_BUILDS_BY_REPO: &str = with_builds!("WHERE repo = ? AND seq < ? ORDER BY seq DESC LIMIT ?");
 
-fn changed_pending(tx: &mut WriteTx, repo: Option<String>) -> Result<(), StoreError> {
+fn note_pending_change(tx: &mut WriteTx, repo: Option<String>) -> Result<(), StoreError> {
     let Some(repo) = repo else { return Err(StoreError::Conflict("the delivery is not pending".to_owned())) };
     let repo = repo.parse().map_err(|error| StoreError::Corrupt(format!("deliveries.repo: {error}")))?;
-    changed(tx, repo);
+    note_change(tx, repo);
     Ok(())
 }
 
-fn changed(tx: &mut WriteTx, repo: RepoId) {
-    tx.changed(NewChange { kind: ChangeKind::Delivery, repo: Some(repo), build: None, job: None });
+fn note_change(tx: &mut WriteTx, repo: RepoId) {
+    tx.note_change(NewChange { kind: ChangeKind::Delivery, repo: Some(repo), build: None, job: None });
 }
 
 fn from_row(row: &SqliteRow) -> Result<Delivery, StoreError> {

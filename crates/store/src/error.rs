@@ -1,36 +1,36 @@
-//! What can go wrong in the store, told apart by what the caller can do about it.
+//! The store's errors, distinguished by what the caller can do about them.
 
 use std::{io, path::Path, path::PathBuf};
 
 use longshore_files::FilesError;
 use rustix::io::Errno;
 
-/// A store operation that did not happen. Whatever the error, nothing was half done.
+/// A store operation that did not happen. After any error, nothing is half done.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("another Longshore server uses the data folder {}: stop it first, or give this one a folder of its own", .0.display())]
     Locked(PathBuf),
     #[error("no space left on the disk of the data folder: free some, then try again ({0})")]
     DiskFull(String),
-    /// Another program (a backup of its own making, a person with `sqlite3`) kept the database locked for longer than we wait.
+    /// Another program (a foreign backup, a person with `sqlite3`) kept the database locked for longer than we wait.
     #[error("another program keeps the database locked: end it, then try again ({0})")]
     Busy(String),
-    /// A backup that is none, is cut off or damaged, or does not fit here.
+    /// Not a backup, or one that is cut off, damaged, or does not fit here.
     #[error("{0}")]
     Backup(String),
     /// No such repository, build, job, delivery or token.
     #[error("no such {0}")]
     NotFound(&'static str),
-    /// The caller's wish contradicts what is there: a name that is taken, a delivery that is finished.
+    /// The request contradicts what is there: a name that is taken, a delivery that has ended.
     #[error("{0}")]
     Conflict(String),
     /// The caller's values cannot be stored.
     #[error("{0}")]
     Invalid(String),
-    /// The key that seals secrets is gone, is another one, or is none.
+    /// The key that seals secrets is missing, is another one, or is malformed.
     #[error("{0}")]
     SecretKey(String),
-    /// Files of another user: those of root, mostly, whose server used the folder before.
+    /// A file belongs to another user, usually root, as whom a server used the folder before.
     #[error(
         "{}: permission denied: it belongs to {}:{}, and Longshore runs as {}:{}; give it the data folder, `chown -R {}:{} {}`",
         .path.display(), .owner.0, .owner.1, .us.0, .us.1, .us.0, .us.1, .folder.display()
@@ -38,7 +38,7 @@ pub enum StoreError {
     Denied { path: PathBuf, folder: PathBuf, owner: (u32, u32), us: (u32, u32) },
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// A row that does not read back: another program wrote to the database, or it is damaged.
+    /// A row that does not parse: another program wrote to the database, or it is damaged.
     #[error("the database holds what Longshore did not write: {0}")]
     Corrupt(String),
     #[error(
@@ -51,16 +51,16 @@ pub enum StoreError {
     Database(DatabaseError),
 }
 
-/// An error of the database that has no name of its own here.
+/// An error of the database without a variant of its own here.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct DatabaseError(sqlx::Error);
 
 /// SQLite's result code for a full disk (it maps ENOSPC to it).
 const SQLITE_FULL: i32 = 13;
-/// The same where it is the index of the write-ahead log that cannot grow.
+/// SQLite's result code if the index of the write-ahead log cannot grow.
 const SQLITE_IOERR_SHMSIZE: i32 = 4874;
-/// And for a lock that another process holds.
+/// SQLite's result code for a lock that another process holds.
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_CANTOPEN: &str = "14";
 
@@ -110,13 +110,14 @@ impl StoreError {
         FilesError::io(path, source).into()
     }
 
-    /// Whether it passes when somebody makes room or lets go: on a disk, among the process's open files.
+    /// Returns whether the error passes once somebody makes room or lets go: on the disk, or among the process's open
+    /// files.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
             Self::DiskFull(_) | Self::Busy(_) => true,
             Self::Io { source, .. } => matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE)),
-            // Another connection, for which there is no descriptor.
+            // SQLite cannot open another connection because there is no file descriptor left.
             Self::Database(DatabaseError(error)) => {
                 error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(SQLITE_CANTOPEN))
             }
@@ -124,7 +125,8 @@ impl StoreError {
         }
     }
 
-    /// Whether the error is a broken uniqueness, which callers turn into a [`StoreError::Conflict`] with words.
+    /// Returns whether the error is a violated uniqueness, which callers turn into a [`StoreError::Conflict`] with a
+    /// message.
     pub(crate) fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Database(DatabaseError(error)) if error.as_database_error().is_some_and(|e| e.is_unique_violation()))
     }

@@ -1,9 +1,11 @@
-//! Whose data folder this is. A copy of one is another installation: it never touches what the first has on the engine.
+//! Decides which installation a data folder belongs to. A copy of a folder is another installation: it never touches
+//! what the original has on the engine.
 //!
-//! The database knows the instance's id, and a backup, a snapshot or `cp -a` takes the database along. So a folder has a mark beside its
-//! lock: a file that no backup holds, and that the database knows again by its number, its birth and, until the machine is started again, its
-//! file system. Where it is another one than the database knows, the folder is a copy and gets an instance id of its own, unless
-//! [`longshore_files::restore::take_over`] has said that it goes on in the other's place.
+//! The database knows the instance's id, and a backup, a snapshot or `cp -a` takes the database along. So a folder has
+//! a mark beside its lock: a file that no backup contains. The database recognizes it by its inode number, its birth
+//! time and, until the machine restarts, its file system. If the mark is not the one that the database knows, the
+//! folder is a copy and gets an instance id of its own, unless [`longshore_files::restore::take_over`] has declared
+//! that it continues in the original's place.
 
 use std::{
     fs, io,
@@ -18,12 +20,12 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::{StoreError, settings};
 
-/// The setting under which the database knows its folder's mark.
+/// The setting that holds the folder's mark.
 const FOLDER: &str = "folder";
-/// A mark that the database may not know of yet.
+/// The name of a mark that the database may not know yet.
 const NEW_MARK: &str = "identity-unknown";
 
-/// The instance, and the one that this folder is a copy of, if that was found out just now.
+/// The instance, and the instance that this folder was just found to be a copy of.
 pub(crate) struct Identity {
     pub(crate) instance: String,
     pub(crate) copy_of: Option<String>,
@@ -34,41 +36,42 @@ pub(crate) struct Identity {
 struct Mark {
     id: String,
     inode: u64,
-    /// Nanoseconds since 1970, where the file system knows when a file was made.
+    /// Nanoseconds since 1970; `None` if the file system does not record when a file was created.
     born: Option<u64>,
-    /// The machine's start, and what its file system was called since then: numbers of devices change with the next.
+    /// The boot id of the machine. The numbers of devices and file systems below are comparable only within one boot.
     boot: Option<String>,
     device: u64,
     filesystem: u64,
 }
 
-/// Looks at the folder, which nobody else has open, and brings mark and database to agree.
+/// Compares the mark with the database, brings both to agree, and returns the identity. Nobody else has the folder
+/// open.
 pub(crate) async fn settle(conn: &mut SqliteConnection, data_dir: &Path) -> Result<Identity, StoreError> {
     let instance = settings::instance(conn).await?;
     let known = settings::get_on(conn, FOLDER).await?.and_then(|text| serde_json::from_str::<Mark>(&text).ok());
-    // A process ended between writing the one and naming the other.
+    // A process ended between writing the database and renaming the mark.
     let (path, new) = (data_dir.join(folder::IDENTITY), data_dir.join(NEW_MARK));
-    if known.is_some() && read(&new)? == known {
+    if known.is_some() && read_mark(&new)? == known {
         fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
     }
-    let found = read(&path)?;
+    let found = read_mark(&path)?;
     let copied = match (&known, &found) {
-        (Some(known), Some(found)) if found.is(known) => {
+        (Some(known), Some(found)) if found.is_same(known) => {
             if found != known {
-                settings::set_on(conn, FOLDER, &text(found)?).await?;
+                settings::set_on(conn, FOLDER, &to_json(found)?).await?;
             }
             return Ok(Identity { instance, copy_of: None });
         }
         (_, Some(found)) => found.id != folder::TAKE_OVER,
         (Some(_), None) => true,
-        // The first start, or the first of a version that leaves marks.
+        // The first start, or the first start of a version that leaves marks.
         (None, None) => false,
     };
     let id = hex::encode(rand::random::<[u8; 8]>());
     folder::write_private(&new, &id).map_err(|source| StoreError::io(&new, source))?;
-    let mark = read(&new)?.ok_or_else(|| StoreError::io(&new, io::ErrorKind::NotFound.into()))?;
+    let mark = read_mark(&new)?.ok_or_else(|| StoreError::io(&new, io::ErrorKind::NotFound.into()))?;
     let mut tx = conn.begin().await?;
-    settings::set_on(&mut tx, FOLDER, &text(&mark)?).await?;
+    settings::set_on(&mut tx, FOLDER, &to_json(&mark)?).await?;
     let own = if copied { settings::new_instance(&mut tx).await? } else { instance.clone() };
     tx.commit().await?;
     fs::rename(&new, &path).map_err(|source| StoreError::io(&new, source))?;
@@ -76,8 +79,8 @@ pub(crate) async fn settle(conn: &mut SqliteConnection, data_dir: &Path) -> Resu
 }
 
 impl Mark {
-    /// Whether it is the very file that the database knows, and no copy of it.
-    fn is(&self, known: &Self) -> bool {
+    /// Returns whether this is the very file that the database knows, and no copy of it.
+    fn is_same(&self, known: &Self) -> bool {
         let same_file = match (self.born, known.born) {
             (Some(now), Some(then)) => now == then,
             (None, _) | (_, None) => self.inode == known.inode,
@@ -85,22 +88,23 @@ impl Mark {
         self.id == known.id && same_file && self.same_file_system(known)
     }
 
-    /// A clone of a whole file system has files of the same birth. Beside the first one it has another device.
+    /// Returns whether both marks are on the same file system. A clone of a whole file system contains files with the
+    /// same birth time, but beside the original it has another device.
     fn same_file_system(&self, known: &Self) -> bool {
         if self.boot.is_none() || self.boot != known.boot {
             return true;
         }
-        // Those without a device of their own (overlay, NFS) get another number with each mount.
+        // File systems without a device of their own (overlay, NFS) get another number with each mount.
         let numbered = [self.device, known.device].iter().all(|device| rustix::fs::major(*device) != 0);
         self.filesystem == known.filesystem && (!numbered || self.device == known.device)
     }
 }
 
-fn text(mark: &Mark) -> Result<String, StoreError> {
+fn to_json(mark: &Mark) -> Result<String, StoreError> {
     serde_json::to_string(mark).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn read(path: &Path) -> Result<Option<Mark>, StoreError> {
+fn read_mark(path: &Path) -> Result<Option<Mark>, StoreError> {
     let at = |source| StoreError::io(path, source);
     let id = match fs::read_to_string(path) {
         Ok(id) => id.trim().to_owned(),
@@ -134,15 +138,18 @@ mod tests {
             device: device(253, 1),
             filesystem: 9,
         };
-        assert!(mark.is(&mark));
-        assert!(!Mark { device: device(253, 2), ..mark.clone() }.is(&mark), "a snapshot beside the first");
-        assert!(!Mark { filesystem: 10, ..mark.clone() }.is(&mark), "a subvolume's snapshot");
+        assert!(mark.is_same(&mark));
+        assert!(!Mark { device: device(253, 2), ..mark.clone() }.is_same(&mark), "a snapshot beside the first");
+        assert!(!Mark { filesystem: 10, ..mark.clone() }.is_same(&mark), "a subvolume's snapshot");
         let later = Mark { boot: Some("two".to_owned()), device: device(253, 2), ..mark.clone() };
-        assert!(later.is(&mark), "numbers change with the machine's start");
+        assert!(later.is_same(&mark), "numbers change with the machine's start");
         let overlay = Mark { device: device(0, 44), ..mark.clone() };
-        assert!(Mark { device: device(0, 45), ..mark.clone() }.is(&overlay), "and with a mount that has no device");
-        assert!(!Mark { born: Some(8), ..mark.clone() }.is(&mark), "another file of the same number");
+        assert!(
+            Mark { device: device(0, 45), ..mark.clone() }.is_same(&overlay),
+            "and with a mount that has no device"
+        );
+        assert!(!Mark { born: Some(8), ..mark.clone() }.is_same(&mark), "another file of the same number");
         let ageless = Mark { born: None, ..mark.clone() };
-        assert!(ageless.is(&mark) && !Mark { inode: 6, ..ageless }.is(&mark));
+        assert!(ageless.is_same(&mark) && !Mark { inode: 6, ..ageless }.is_same(&mark));
     }
 }

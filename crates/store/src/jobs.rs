@@ -1,31 +1,31 @@
-//! Jobs: reading them, and the facts of their attempts. Their status moves only in `transition`.
+//! Reads jobs. `new_jobs` writes those of a new build, `attempts` what their attempts report; only `transition` writes
+//! a status.
 
 use std::collections::{BTreeMap, HashMap};
 
 use longshore_core::{
-    BuildId, JobId, JobPlan, Lane, NeedEnd, RepoId, Status, Timestamp,
+    BuildId, JobId, JobPlan, NeedEnd, RepoId, Status, Timestamp,
     rules::{QueueEvent, approvals::question_in, decide},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, Store, StoreError, WriteTx,
+    Store, StoreError,
     attempts::{self, Attempt},
     graph, queue, row, snapshot,
     steps::{self, Step},
-    transition::happen,
-    write::NewChange,
 };
 
 pub use crate::{
     approvals::{approve, approve_build, decline},
-    transition::{Applied, ClaimedJob, apply, claim_next, end_attempt, look_again},
+    attempts::{Preparing, mark_preparing, mark_started, set_outputs, set_session},
+    transition::{Applied, ClaimedJob, apply, claim_next, end_attempt, recheck_waiting},
 };
 
 /// A job with its steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// The order of creation over all builds.
+    /// Counts the jobs of all builds in the order of creation.
     pub seq: i64,
     pub id: JobId,
     pub build: BuildId,
@@ -41,60 +41,62 @@ pub struct Job {
     pub needs: Vec<String>,
     pub status: Status,
     pub reason: Option<String>,
-    /// 0 of a success, the failed step's of a failure.
+    /// 0 if the job succeeded; the failed step's if it failed.
     pub exit_code: Option<i32>,
-    /// 0 until it is claimed, then from 1. Of a job that was carried over: the attempt that succeeded.
+    /// 0 until the job is claimed, then from 1. For a job that was carried over: the attempt that succeeded.
     pub attempt: u32,
     pub claimed_at: Option<Timestamp>,
-    /// When its image began to be pulled; nothing where it was there.
+    /// When the pull of its image began; `None` if the image was there.
     pub pulling_at: Option<Timestamp>,
-    /// When its container began to be made.
+    /// When the creation of its container began.
     pub starting_at: Option<Timestamp>,
-    /// When its agent began.
+    /// When its agent started.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
-    /// The job of an earlier build that succeeded and stands for this one.
+    /// The job of an earlier build whose success this job takes over.
     pub carried_over: Option<JobId>,
-    /// Its tries that are over, where it may be tried again.
+    /// Its attempts that are over, if it has `retry`.
     pub attempts: Vec<Attempt>,
-    /// The question that keeps it, until somebody approves or declines.
+    /// The question that the job waits for, until somebody approves or declines.
     pub asks: Option<String>,
-    /// Who said yes to it; when, and how they came, is among the acts of its build.
+    /// Who approved the job. The acts of its build say when, and how they signed in.
     pub approved_by: Option<String>,
-    /// What it gave to those that need it.
+    /// What the job gives to the jobs that need it.
     pub outputs: BTreeMap<String, String>,
-    /// Bytes of its log's journal, once it is over.
+    /// Bytes of its log's journal, once the job is over.
     pub log_bytes: u64,
     pub steps: Vec<Step>,
 }
 
 impl Job {
-    /// Whose log is this job's: the job and its attempt (1 is the one to come, where none was claimed).
+    /// Returns the job and the attempt whose log this job shows. A job that was never claimed has attempt 1, the one to
+    /// come.
     #[must_use]
     pub fn log_of(&self) -> (JobId, u32) {
         (self.carried_over.unwrap_or(self.id), self.attempt.max(1))
     }
 }
 
-/// A job that has been claimed and is not over; what a boot adopts.
+/// A job that has been claimed and is not over. The next start of the server adopts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningJob {
     pub job: Job,
     pub plan: JobPlan,
-    /// As given to [`set_session`] for this attempt; 0 before that.
+    /// The number that [`set_session`] stored for this attempt; 0 before that.
     pub session: u32,
 }
 
+/// Returns a job with its steps.
 pub async fn get(store: &Store, id: JobId) -> Result<Option<Job>, StoreError> {
     fetch(&mut *store.readers().acquire().await?, id).await
 }
 
-/// A build's jobs, in the plan's order.
+/// Returns a build's jobs, in the plan's order.
 pub async fn of_build(store: &Store, build: BuildId) -> Result<Vec<Job>, StoreError> {
     of_builds(store, &[build]).await
 }
 
-/// The jobs of several builds, in the order of their creation.
+/// Returns the jobs of several builds, in the order of their creation.
 pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Job>, StoreError> {
     if builds.is_empty() {
         return Ok(Vec::new());
@@ -116,12 +118,12 @@ pub async fn of_builds(store: &Store, builds: &[BuildId]) -> Result<Vec<Job>, St
     Ok(jobs)
 }
 
-/// Its part of the frozen plan.
+/// Returns the job's part of the frozen plan.
 pub async fn plan(store: &Store, id: JobId) -> Result<Option<JobPlan>, StoreError> {
     fetch_plan(&mut *store.readers().acquire().await?, id).await
 }
 
-/// Every job that is `running` or `canceling`, oldest first.
+/// Returns every job that is `running` or `canceling`, oldest first.
 pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     let rows = sqlx::query(
         "SELECT id FROM jobs WHERE finished_at IS NULL AND status IN ('running', 'canceling') ORDER BY seq",
@@ -130,8 +132,8 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     .await?;
     let mut running = Vec::with_capacity(rows.len());
     let mut conn = store.readers().acquire().await?;
-    for found in &rows {
-        let id: JobId = row::parsed(found, "id")?;
+    for row in &rows {
+        let id: JobId = row::parsed(row, "id")?;
         let (Some(job), Some(plan)) = (fetch(&mut conn, id).await?, fetch_plan(&mut conn, id).await?) else { continue };
         if job.status.is_final() {
             continue;
@@ -146,42 +148,11 @@ pub async fn running(store: &Store) -> Result<Vec<RunningJob>, StoreError> {
     Ok(running)
 }
 
-/// Whether [`claim_next`] would claim a job. Takes no turn from the writer.
+/// Returns whether [`claim_next`] would claim a job. Does not wait for the writer.
 pub async fn any_to_claim(store: &Store) -> Result<bool, StoreError> {
     let queue = queue::load(&mut *store.readers().acquire().await?).await?;
-    let decision = decide(&snapshot::of_queue(store, queue), &QueueEvent::Slot);
+    let decision = decide(&snapshot::for_queue(store, queue), &QueueEvent::Slot);
     Ok(decision.is_ok_and(|decision| !decision.changes.is_empty()))
-}
-
-/// Keeps the number of the session with the attempt's agent: the next one's is higher, whatever the clock does.
-/// [`StoreError::Conflict`] when the attempt is not the running one.
-pub async fn set_session(tx: &mut WriteTx, id: JobId, attempt: u32, session: u32) -> Result<(), StoreError> {
-    let done = sqlx::query("UPDATE jobs SET engine_facts = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
-        .bind(session.to_string())
-        .bind(id.to_string())
-        .bind(attempt)
-        .execute(tx.conn())
-        .await?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::Conflict(format!("attempt {attempt} of the job is not the running one")));
-    }
-    Ok(())
-}
-
-/// What the attempt gives to those that need it. Told before its end.
-pub async fn set_outputs(
-    tx: &mut WriteTx,
-    id: JobId,
-    attempt: u32,
-    outputs: &BTreeMap<String, String>,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE jobs SET outputs = ? WHERE id = ? AND attempt = ? AND finished_at IS NULL")
-        .bind(row::to_json(outputs)?)
-        .bind(id.to_string())
-        .bind(attempt)
-        .execute(tx.conn())
-        .await?;
-    Ok(())
 }
 
 /// Returns the jobs that this one sees, as [`BuildGraph::needs_of`](longshore_core::rules::graph::BuildGraph::needs_of) says.
@@ -192,169 +163,13 @@ pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError>
     graph::load(&mut conn, build).await?.needs_of(id).ok_or(StoreError::NotFound("job"))
 }
 
-/// Jobs that have been asked to stop and have not stopped. Takes no turn from the writer.
+/// Returns the jobs that were asked to stop and have not stopped. Does not wait for the writer.
 pub async fn canceling(store: &Store) -> Result<Vec<JobId>, StoreError> {
-    let rows = sqlx::query("SELECT id FROM jobs WHERE finished_at IS NULL AND status = 'canceling'");
-    rows.fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
+    let query = sqlx::query("SELECT id FROM jobs WHERE finished_at IS NULL AND status = 'canceling'");
+    query.fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-/// What an attempt goes through before its agent begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preparing {
-    /// Its image is pulled: told only where it has to be.
-    Pulling,
-    /// Its container is made.
-    Starting,
-}
-
-/// The attempt has come so far. What is over in a moment is kept and not told as a change of its own.
-pub async fn mark_preparing(
-    tx: &mut WriteTx,
-    id: JobId,
-    attempt: u32,
-    phase: Preparing,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(match phase {
-        Preparing::Pulling => "UPDATE jobs SET pulling_at = ",
-        Preparing::Starting => "UPDATE jobs SET starting_at = ",
-    });
-    query.push_bind(at.as_millis()).push(" WHERE id = ").push_bind(id.to_string()).push(" AND attempt = ");
-    query.push_bind(attempt).push(" AND started_at IS NULL AND finished_at IS NULL RETURNING pulling_at");
-    let Some(row) = query.build().fetch_optional(tx.conn()).await? else { return Ok(()) };
-    if row::time_opt(&row, "pulling_at")?.is_some() {
-        let (repo, build) = home(tx.conn(), id).await?;
-        tx.changed(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
-    }
-    Ok(())
-}
-
-/// The attempt's agent began. Whether that was news.
-pub async fn mark_started(tx: &mut WriteTx, id: JobId, attempt: u32, at: Timestamp) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE jobs SET started_at = ? WHERE id = ? AND attempt = ? AND started_at IS NULL AND finished_at IS NULL",
-    )
-    .bind(at.as_millis())
-    .bind(id.to_string())
-    .bind(attempt)
-    .execute(tx.conn())
-    .await?;
-    let news = done.rows_affected() > 0;
-    if news {
-        let (repo, build) = home(tx.conn(), id).await?;
-        tx.changed(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
-    }
-    Ok(news)
-}
-
-/// A new build's jobs, steps and edges. Those that nothing keeps are queued.
-pub(crate) async fn insert_all(
-    tx: &mut WriteTx,
-    lane: Lane,
-    build: BuildId,
-    plans: &[JobPlan],
-    carried_over: &[(String, JobId)],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let carried: HashMap<&str, JobId> = carried_over.iter().map(|(key, job)| (key.as_str(), *job)).collect();
-    let mut ids: HashMap<&str, JobId> = HashMap::with_capacity(plans.len());
-    for plan in plans {
-        if ids.insert(&plan.key, JobId::new()).is_some() {
-            return Err(StoreError::Invalid(format!("two jobs have the key `{}`", plan.key)));
-        }
-    }
-    if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
-        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is no job of the plan")));
-    }
-    for (position, plan) in plans.iter().enumerate() {
-        let id = ids[plan.key.as_str()];
-        let status = match carried.get(plan.key.as_str()) {
-            Some(_) => Status::Success,
-            None => Status::Blocked,
-        };
-        sqlx::query(
-            "INSERT INTO jobs (id, build, position, key, name, pipeline, matrix, status, plan, finished_at, concurrency_group,
-                               continue_on_error, lane)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id.to_string())
-        .bind(build.to_string())
-        .bind(i64::try_from(position).unwrap_or(i64::MAX))
-        .bind(&plan.key)
-        .bind(&plan.name)
-        .bind(&plan.pipeline)
-        .bind(row::to_json(&plan.matrix)?)
-        .bind(status.as_str())
-        .bind(row::to_json(plan)?)
-        .bind(status.is_final().then_some(now.as_millis()))
-        .bind(plan.concurrency.as_ref().map(|concurrency| concurrency.group.as_str()))
-        .bind(plan.continue_on_error)
-        .bind(lane.to_string())
-        .execute(tx.conn())
-        .await?;
-        match carried.get(plan.key.as_str()) {
-            Some(original) => carry_over(tx, id, *original).await?,
-            None => insert_steps(tx, id, plan).await?,
-        }
-    }
-    for plan in plans {
-        for need in &plan.needs {
-            let Some(need_id) = ids.get(need.key.as_str()) else {
-                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is no job", plan.key, need.key)));
-            };
-            sqlx::query("INSERT INTO job_needs (job, need) VALUES (?, ?) ON CONFLICT DO NOTHING")
-                .bind(ids[plan.key.as_str()].to_string())
-                .bind(need_id.to_string())
-                .execute(tx.conn())
-                .await?;
-        }
-    }
-    happen(tx, QueueEvent::BuildCreated { build }, now).await?;
-    Ok(())
-}
-
-async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<(), StoreError> {
-    for (position, step) in plan.steps.iter().enumerate() {
-        sqlx::query("INSERT INTO steps (job, position, name, status) VALUES (?, ?, ?, 'queued')")
-            .bind(job.to_string())
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(&step.name)
-            .execute(tx.conn())
-            .await?;
-    }
-    Ok(())
-}
-
-/// Takes over what a successful job of another build brought.
-async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
-    let done = sqlx::query(
-        "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
-                claimed_at = o.claimed_at, pulling_at = o.pulling_at, starting_at = o.starting_at,
-                started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
-                outputs = o.outputs
-         FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
-    )
-    .bind(job.to_string())
-    .bind(original.to_string())
-    .execute(tx.conn())
-    .await?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::Invalid(format!("job {original} has not succeeded and cannot be carried over")));
-    }
-    sqlx::query(
-        "INSERT INTO steps (job, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
-                            peak_memory_bytes, out_of_memory, summary)
-         SELECT ?1, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
-                peak_memory_bytes, out_of_memory, summary FROM steps WHERE job = ?2",
-    )
-    .bind(job.to_string())
-    .bind(original.to_string())
-    .execute(tx.conn())
-    .await?;
-    Ok(())
-}
-
-/// The repository and the build of a job.
+/// Returns the repository and the build of a job.
 pub(crate) async fn home(conn: &mut SqliteConnection, id: JobId) -> Result<(RepoId, BuildId), StoreError> {
     let row =
         sqlx::query("SELECT builds.repo, jobs.build FROM jobs JOIN builds ON builds.id = jobs.build WHERE jobs.id = ?")
@@ -388,7 +203,7 @@ fn push_builds<'a>(query: &'a mut QueryBuilder<Sqlite>, builds: &[BuildId]) -> &
     query
 }
 
-/// Everything but the plan and the engine's facts, which are long and rarely asked for.
+/// Selects everything but the plan and the engine's facts, which are long and rarely needed.
 const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,

@@ -1,13 +1,15 @@
-//! SQLite: the only crate that holds SQL.
+//! Stores everything in SQLite. The only crate that contains SQL.
 //!
 //! Called by the scheduler (which alone writes builds and statuses), the API (reads, hooks, tokens) and the binary.
 //! Reads take a [`Store`], writes a [`WriteTx`], so that mixing them does not compile. A transaction is short: nobody
-//! holds one across a network or engine call. Nothing here plans, runs or talks to anybody.
+//! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
-//! The data folder as a whole is [`backup`]ed and [`check`]ed beside a running server or without one.
-//! One file a noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`], [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
+//! each noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
+//! [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod acts;
+pub mod announcements;
 mod approvals;
 pub mod attempts;
 pub mod backup;
@@ -22,6 +24,7 @@ mod identity;
 pub mod jobs;
 pub mod logs;
 mod migrations;
+mod new_jobs;
 pub mod overview;
 mod page;
 pub mod people;
@@ -41,7 +44,6 @@ mod snapshot;
 pub mod steps;
 mod store;
 pub mod tokens;
-pub mod told;
 mod transition;
 mod write;
 

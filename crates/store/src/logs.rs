@@ -1,8 +1,9 @@
-//! Logs of jobs: which attempt's file is meant, and whether it is over. The files themselves are `longshore_files`' matter.
+//! The logs of jobs: which attempt's file is meant, and whether that attempt is over. `longshore_files` reads and
+//! writes the files.
 //!
-//! What couples files and database is one order: everything is appended before the job's end is committed, and followers are told
-//! of the end after that commit. So whoever sees a final status can read the whole log, and whoever follows gets the whole log and
-//! then the final status.
+//! One order couples files and database: everything is appended before the job's end is committed, and followers learn
+//! of the end after that commit. So whoever sees a final status can read the whole log, and whoever follows gets the
+//! whole log and then the final status.
 
 use longshore_core::JobId;
 use longshore_files::logs::{Found, LogReader, Outline, Place, Search, Wanted, Window, pack::JobStanding};
@@ -12,15 +13,16 @@ use crate::{
     jobs::{self, Job},
 };
 
-/// Reads a job's log from a journal's offset to its end, waiting for what is still to come; ends when the job is over, or the next
-/// attempt has begun, and everything was given. [`LogReader::log`] tells whose log it is. [`StoreError::NotFound`] without such a job.
+/// Reads a job's log from an offset in its journal to its end, and waits for what is still to come. Ends once
+/// everything was returned and the job is over or its next attempt has begun. [`LogReader::log`] says whose log it is.
+/// [`StoreError::NotFound`] if there is no such job.
 pub async fn follow(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
     let (source, attempt) = job.log_of();
     if job.status.is_final() {
         return Ok(store.logs().read(source, attempt, from));
     }
-    // First listen, then look again whether it is over: an end in between is seen one way or the other.
+    // Subscribes first and then asks again whether the job is over, so that an end in between is not missed.
     let reader = store.logs().follow(source, attempt, from);
     match jobs::get(store, job.id).await? {
         Some(now) if now.status.is_final() => store.logs().end(source),
@@ -30,44 +32,44 @@ pub async fn follow(store: &Store, job: JobId, from: u64) -> Result<LogReader, S
     Ok(reader)
 }
 
-/// Reads what is there of a job's log now.
+/// Reads a job's log as far as it is written now.
 pub async fn read(store: &Store, job: JobId, from: u64) -> Result<LogReader, StoreError> {
     let job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
     let (source, attempt) = job.log_of();
     Ok(store.logs().read(source, attempt, from))
 }
 
-/// Reads what is there of the log of one of a job's attempts. [`StoreError::NotFound`] where there was no such attempt.
+/// Like [`read`], for one attempt. [`StoreError::NotFound`] if there was no such attempt.
 pub async fn read_attempt(store: &Store, job: JobId, attempt: u32) -> Result<LogReader, StoreError> {
-    let ((source, attempt), _) = attempt_of(store, job, Some(attempt)).await?;
+    let ((source, attempt), _) = find_attempt(store, job, Some(attempt)).await?;
     Ok(store.logs().read(source, attempt, 0))
 }
 
-/// A window of the log of one of a job's attempts, the newest where none is given.
+/// Returns a window of the log of an attempt; without `attempt`, of the newest.
 pub async fn window(store: &Store, job: JobId, attempt: Option<u32>, wanted: Wanted) -> Result<Window, StoreError> {
-    let ((source, attempt), over) = attempt_of(store, job, attempt).await?;
+    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
     Ok(store.logs().window(source, attempt, over, wanted).await?)
 }
 
-/// The outline of the same.
+/// Like [`window`], for the outline of the log.
 pub async fn outline(store: &Store, job: JobId, attempt: Option<u32>) -> Result<Outline, StoreError> {
-    let ((source, attempt), over) = attempt_of(store, job, attempt).await?;
+    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
     Ok(store.logs().outline(source, attempt, over).await?)
 }
 
-/// The lines of the same that show a text.
+/// Like [`window`], for the lines that contain a text.
 pub async fn search(store: &Store, job: JobId, attempt: Option<u32>, search: Search) -> Result<Found, StoreError> {
-    let ((source, attempt), over) = attempt_of(store, job, attempt).await?;
+    let ((source, attempt), over) = find_attempt(store, job, attempt).await?;
     Ok(store.logs().search(source, attempt, over, search).await?)
 }
 
-/// Where a reader goes on that has seen the first `n` lines of an attempt's log.
+/// Returns where a reader continues who has seen the first `n` lines of an attempt's log.
 pub async fn place_of(store: &Store, job: JobId, attempt: u32, n: u64) -> Result<Place, StoreError> {
-    let ((source, attempt), over) = attempt_of(store, job, Some(attempt)).await?;
+    let ((source, attempt), over) = find_attempt(store, job, Some(attempt)).await?;
     Ok(store.logs().place_of(source, attempt, over, n).await?)
 }
 
-/// How the job of a journal stands, for the task that packs journals.
+/// Returns whether the job of a journal is over, for the task that packs journals.
 pub async fn standing(store: &Store, job: JobId) -> Result<JobStanding, StoreError> {
     Ok(match jobs::get(store, job).await? {
         None => JobStanding::Unknown,
@@ -76,8 +78,8 @@ pub async fn standing(store: &Store, job: JobId) -> Result<JobStanding, StoreErr
     })
 }
 
-/// Which file is the log of one of a job's attempts (the newest where none is given), and whether the attempt is over.
-async fn attempt_of(store: &Store, job: JobId, attempt: Option<u32>) -> Result<((JobId, u32), bool), StoreError> {
+/// Returns which file is the log of an attempt (without `attempt`, of the newest), and whether the attempt is over.
+async fn find_attempt(store: &Store, job: JobId, attempt: Option<u32>) -> Result<((JobId, u32), bool), StoreError> {
     let job: Job = jobs::get(store, job).await?.ok_or(StoreError::NotFound("job"))?;
     let (source, current) = job.log_of();
     let attempt = attempt.unwrap_or(current);

@@ -1,5 +1,5 @@
-//! The schema's history: the files of `migrations/`, compiled in. Without sqlx's macro for it, which would compile SQLite a second
-//! time, for itself.
+//! The migrations: the files of `migrations/`, compiled in. sqlx's macro for this would compile SQLite a second time,
+//! for itself.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ macro_rules! migrations {
     };
 }
 
-/// Version, description, SQL. Append-only: what has run once is never changed.
+/// Version, description, SQL. Append-only: a migration that has run is never changed.
 const ALL: &[(i64, &str, &str)] = &migrations! {
     1 "first" "0001_first.sql"
     2 "secrets" "0002_secrets.sql"
@@ -40,7 +40,7 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     Migrator::with_migrations(ALL.iter().map(migration).collect())
 });
 
-/// Brings the database to this program's schema.
+/// Migrates the database to this program's schema. [`StoreError::Newer`] if a newer Longshore has migrated it further.
 pub(crate) async fn run(writer: &SqlitePool) -> Result<(), StoreError> {
     MIGRATOR.run(writer).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) if found > newest() => StoreError::Newer { found, known: newest() },
@@ -48,7 +48,7 @@ pub(crate) async fn run(writer: &SqlitePool) -> Result<(), StoreError> {
     })
 }
 
-/// The newest schema that this program knows.
+/// Returns the newest schema that this program knows.
 pub fn newest() -> i64 {
     ALL.last().map_or(0, |(version, ..)| *version)
 }

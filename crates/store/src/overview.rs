@@ -1,5 +1,5 @@
-//! What the pages show of many things at once, in few and small queries: every repository with its last builds, and what is not
-//! over. Read only.
+//! What the pages show of many things at once, in few and small queries: every repository with its last builds, and the
+//! jobs that are not over. Only reads.
 
 use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp, access::Visible};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
@@ -11,28 +11,29 @@ use crate::{
     row, secret_key,
 };
 
-/// A repository with how its last builds went.
+/// A repository with its last builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoOverview {
     pub repo: Repo,
     /// Oldest first.
     pub last: Vec<Bar>,
-    /// The newest of them, whole.
+    /// The newest of them, in full.
     pub newest: Option<Build>,
 }
 
-/// What a bar tells of a build.
+/// A build as a bar of the overview shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bar {
     pub seq: i64,
     pub number: u64,
-    /// `blocked` of one that only waits.
+    /// `blocked` for a build that only waits.
     pub status: Status,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
 }
 
-/// Repositories that are seen, by name, those after a name, whose names hold a text, each with its last builds. `limit` is not checked.
+/// Returns the repositories that the caller may see, with their last builds, by name: those whose name comes after
+/// `after` and contains `holding`. `limit` is not checked.
 pub async fn of_repos(
     store: &Store,
     visible: &Visible,
@@ -81,7 +82,7 @@ async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Re
     rows.iter().rev().map(bar).collect()
 }
 
-/// The build at that place in lists.
+/// Returns the build at a place in lists.
 pub async fn build_by_seq(store: &Store, seq: i64) -> Result<Option<Build>, StoreError> {
     by_seq_on(&mut *store.readers().acquire().await?, seq).await
 }
@@ -99,6 +100,7 @@ pub struct FirstSteps {
     pub built: bool,
 }
 
+/// Returns how far the server has come towards its first build.
 pub async fn first_steps(store: &Store) -> Result<FirstSteps, StoreError> {
     let row = sqlx::query(
         "SELECT EXISTS (SELECT 1 FROM repos) AS registered, EXISTS (SELECT 1 FROM deliveries) AS delivered,
@@ -125,14 +127,15 @@ pub struct QueuedJob {
     pub branch: Option<String>,
     pub repo: RepoId,
     pub repo_name: String,
-    /// When its build was made.
+    /// When its build was created.
     pub created_at: Timestamp,
     pub claimed_at: Option<Timestamp>,
-    /// Names of jobs that have to be over first.
+    /// Names of jobs that it needs and that are not over.
     pub waits_for: Vec<String>,
 }
 
-/// Jobs of these statuses that are not over, of repositories that are seen, oldest first, at most `limit`.
+/// Returns the unfinished jobs with these statuses in repositories that the caller may see, oldest first, at most
+/// `limit`.
 pub async fn queue(
     store: &Store,
     statuses: &[Status],

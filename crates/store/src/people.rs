@@ -1,16 +1,16 @@
-//! People of whom something was approved or merged in a repository. Who is a stranger at all is `core::stranger`'s to say.
+//! People who had something approved or merged in a repository. `core::stranger` decides who is a stranger at all.
 
 use longshore_core::{BuildId, Event, RepoId, Timestamp, stranger};
 use sqlx::SqliteConnection;
 
 use crate::{Store, StoreError, WriteTx, builds, row};
 
-/// Whether something of the author of a stranger's pull request was approved or merged here before.
+/// Returns whether the author of a stranger's pull request had something approved or merged in this repository before.
 pub async fn knows(store: &Store, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
     fetch_knows(&mut *store.readers().acquire().await?, repo, event).await
 }
 
-/// [`knows`], within a transaction.
+/// Like [`knows`], within a transaction.
 pub async fn knows_now(tx: &mut WriteTx, repo: RepoId, event: &Event) -> Result<bool, StoreError> {
     fetch_knows(tx.conn(), repo, event).await
 }
@@ -25,7 +25,7 @@ async fn fetch_knows(conn: &mut SqliteConnection, repo: RepoId, event: &Event) -
     Ok(known)
 }
 
-/// Something of a build was approved: its author is known from now on.
+/// Remembers a build's author as known, because something of the build was approved.
 pub(crate) async fn approved(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<(), StoreError> {
     let build = builds::fetch(tx.conn(), build).await?.ok_or(StoreError::NotFound("build"))?;
     match stranger::author(&build.event) {
@@ -34,8 +34,8 @@ pub(crate) async fn approved(tx: &mut WriteTx, build: BuildId, now: Timestamp) -
     }
 }
 
-/// A pull request was merged: its author (by [`Person::key`](longshore_core::Person::key)) is known from now on, if there was a build of
-/// it here.
+/// Remembers a pull request's author (a [`Person::key`](longshore_core::Person::key)) as known, because the pull
+/// request was merged. Does nothing if the pull request had no build here.
 pub async fn merged(
     tx: &mut WriteTx,
     repo: RepoId,

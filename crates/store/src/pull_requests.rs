@@ -1,17 +1,18 @@
-//! What becomes of a pull request's builds when it goes on or ends: newer commits cancel the builds of older ones, its closing all.
+//! What happens to a pull request's builds when it gets a newer commit (the builds of older ones are canceled) or is
+//! closed (all are).
 
 use longshore_core::{BuildId, Event, Lane, RepoId, Timestamp, rules::QueueEvent};
 
-use crate::{StoreError, WriteTx, queue, transition::happen};
+use crate::{StoreError, WriteTx, queue, transition::handle};
 
-/// A pull request is closed. Returns how many builds were stopped.
+/// Stops the builds of a pull request that was closed. Returns how many were stopped.
 pub async fn close(tx: &mut WriteTx, repo: RepoId, number: u64, now: Timestamp) -> Result<usize, StoreError> {
-    let happened = happen(tx, QueueEvent::PullRequestClosed { repo, number }, now).await?;
-    queue::forget(tx, Lane { repo, stranger: Some(number) }).await?;
-    Ok(happened.stopped())
+    let effects = handle(tx, QueueEvent::PullRequestClosed { repo, number }, now).await?;
+    queue::forget_lane(tx, Lane { repo, stranger: Some(number) }).await?;
+    Ok(effects.stopped())
 }
 
-/// A build was made of an event: where that is of a pull request, older builds of it may stop.
+/// Stops older builds of a pull request after a new build was made for the same one. Does nothing for other events.
 pub(crate) async fn built(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -20,5 +21,5 @@ pub(crate) async fn built(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let Some(pull_request) = &event.pull_request else { return Ok(()) };
-    happen(tx, QueueEvent::PullRequestBuilt { repo, build, number: pull_request.number }, now).await.map(drop)
+    handle(tx, QueueEvent::PullRequestBuilt { repo, build, number: pull_request.number }, now).await.map(drop)
 }

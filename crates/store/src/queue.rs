@@ -1,6 +1,7 @@
-//! The queue in SQL: what waits, what runs, and who had a turn when. Whose job is next is for `core::rules::queue` to say.
+//! Loads and stores the queue: what waits, what runs, and who had a turn when. `core::rules::queue` decides whose job
+//! is next.
 //!
-//! It costs what the number of lanes with waiting jobs costs, however many jobs wait in them.
+//! Loading takes time in proportion to the number of lanes with waiting jobs, however many jobs wait in each.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,9 @@ use sqlx::{Row as _, SqliteConnection};
 
 use crate::{StoreError, WriteTx, row};
 
-/// Loads the queue: of each lane the first waiting job, what runs, and the turns of those that wait.
+/// Loads the queue: the first waiting job of each lane, what runs, and the turns of the lanes that wait.
 pub(crate) async fn load(conn: &mut SqliteConnection) -> Result<Queue, StoreError> {
-    let waiting = heads(conn).await?;
+    let waiting = first_waiting(conn).await?;
     if waiting.is_empty() {
         return Ok(Queue::default());
     }
@@ -25,9 +26,9 @@ pub(crate) async fn load(conn: &mut SqliteConnection) -> Result<Queue, StoreErro
     Ok(Queue { waiting, running, turns })
 }
 
-/// The first waiting job of each lane.
-async fn heads(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
-    // From lane to lane through the index: a flood in one lane is passed over in one step.
+/// Returns the first waiting job of each lane.
+async fn first_waiting(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
+    // Goes from lane to lane through the index: a flood in one lane is skipped in one step.
     let rows = sqlx::query(
         "WITH RECURSIVE lanes (lane) AS (
              SELECT min(lane) FROM jobs INDEXED BY jobs_queued WHERE finished_at IS NULL AND status = 'queued'
@@ -68,7 +69,7 @@ async fn turns(conn: &mut SqliteConnection, waiting: &[Waiting]) -> Result<BTree
     Ok(turns)
 }
 
-/// A job of the lane was claimed: all that it counts for had their turn.
+/// Notes that a job was claimed: everybody whom its lane counts for had their turn.
 pub(crate) async fn had_turn(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT lane FROM jobs WHERE id = ?").bind(job.to_string()).fetch_one(tx.conn()).await?;
     let lane: Lane = row::parsed(&found, "lane")?;
@@ -86,8 +87,8 @@ pub(crate) async fn had_turn(tx: &mut WriteTx, job: JobId) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Nothing more comes of the lane for now: its turns are not counted any more.
-pub(crate) async fn forget(tx: &mut WriteTx, lane: Lane) -> Result<(), StoreError> {
+/// Forgets the turns of a lane that gets no more jobs for now.
+pub(crate) async fn forget_lane(tx: &mut WriteTx, lane: Lane) -> Result<(), StoreError> {
     let (repo, taker) = key(Taker::Lane(lane));
     sqlx::query("DELETE FROM turns WHERE repo = ? AND taker = ?")
         .bind(repo.to_string())
@@ -97,7 +98,7 @@ pub(crate) async fn forget(tx: &mut WriteTx, lane: Lane) -> Result<(), StoreErro
     Ok(())
 }
 
-/// A row's key.
+/// Returns the key of a taker's row.
 fn key(taker: Taker) -> (RepoId, String) {
     match taker {
         Taker::Repo(repo) => (repo, "repository".to_owned()),

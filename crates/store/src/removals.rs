@@ -1,7 +1,8 @@
-//! Removing logs: noted in the transaction that forgets them, carried out after its commit, so that a kill in between leaves
-//! nothing behind. While a backup is made, files stay: the next removal, or the next start, takes them.
+//! Removes logs. A removal is noted in the transaction that deletes the last reference, and carried out after its
+//! commit, so that a kill in between leaves nothing behind. While a backup is made, files stay: the next removal, or
+//! the next start, takes them.
 //!
-//! A log belongs to its job and to every job that carried it over; it goes with the last of them.
+//! A log belongs to its job and to every job that carried it over. It is removed with the last of them.
 
 use longshore_core::{BuildId, JobId, RepoId};
 use longshore_files::{folder, turn};
@@ -9,17 +10,18 @@ use sqlx::Row as _;
 
 use crate::{Store, StoreError, WriteTx, row};
 
-/// Files of one round.
+/// Files that one round removes.
 const AT_ONCE: u32 = 500;
 
-/// Whose logs.
+/// Selects whose logs to remove.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LogsOf {
     Build(BuildId),
     Repo(RepoId),
 }
 
-/// The logs that jobs of these read, before they are deleted: what to give to [`note`] afterwards.
+/// Returns the logs that the jobs of a build or a repository refer to. Called before the jobs are deleted; [`note`]
+/// takes the result afterwards.
 pub(crate) async fn logs_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<(JobId, u32)>, StoreError> {
     let (query, id) = match whose {
         LogsOf::Build(id) => (
@@ -43,7 +45,7 @@ pub(crate) async fn logs_of(tx: &mut WriteTx, whose: LogsOf) -> Result<Vec<(JobI
     Ok(logs)
 }
 
-/// After the jobs are deleted: those of their logs that nobody reads any more are to go.
+/// Notes for removal those of the logs that no job refers to any more. Called after the jobs are deleted.
 pub(crate) async fn note(tx: &mut WriteTx, logs: &[(JobId, u32)]) -> Result<(), StoreError> {
     for (job, attempt) in logs {
         let path = tx.store().logs().relative_path(*job, *attempt);
@@ -63,7 +65,7 @@ pub(crate) async fn note(tx: &mut WriteTx, logs: &[(JobId, u32)]) -> Result<(), 
     Ok(())
 }
 
-/// Removes the files of what is noted; or none of them while a backup is made.
+/// Removes the files that were noted, unless a backup is being made.
 pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
     let root = store.data_dir().join(folder::LOGS);
     loop {
@@ -85,7 +87,7 @@ pub(crate) async fn carry_out(store: &Store) -> Result<(), StoreError> {
             list.push_bind(path);
         }
         query.push(")");
-        // Nobody watches these rows: no turn among the writers is needed, only the connection.
+        // Nobody watches these rows, so this needs only the connection and no turn among the writers.
         query.build().execute(store.writer()).await?;
     }
 }

@@ -13,21 +13,21 @@ use crate::{
     write::NewChange,
 };
 
-/// The longest name.
+/// The longest name of a repository, in bytes.
 pub const MAX_NAME_LEN: usize = 200;
 
-/// A webhook's secret. Shown once, never printed by accident.
+/// A webhook's secret. It is shown once, and never printed by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HookSecret(Option<String>);
 
 impl HookSecret {
-    /// 32 random bytes as hexadecimal digits.
+    /// Returns a new secret: 32 random bytes as hexadecimal digits.
     #[must_use]
     pub fn random() -> Self {
         Self(Some(hex::encode(rand::random::<[u8; 32]>())))
     }
 
-    /// [`StoreError::SecretKey`] where the key at hand does not open it.
+    /// Returns the secret. [`StoreError::SecretKey`] if the key at hand does not open it.
     pub fn expose(&self) -> Result<&str, StoreError> {
         self.0.as_deref().ok_or_else(|| {
             StoreError::SecretKey(
@@ -48,13 +48,13 @@ impl fmt::Debug for HookSecret {
 /// A repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
-    /// The place in lists: `before` of the next page.
+    /// The place in lists: `before` for the next page.
     pub seq: i64,
     pub id: RepoId,
     pub name: String,
-    /// The forge's word: `git`, `github`, `gitea`, ….
+    /// The forge's name: `git`, `github`, `gitea`, ….
     pub forge: String,
-    /// With its credentials; without them where [`credentials_closed`](Self::credentials_closed).
+    /// With its credentials, unless [`credentials_closed`](Self::credentials_closed).
     pub clone_url: String,
     /// The clone address has credentials that the key at hand does not open.
     pub credentials_closed: bool,
@@ -69,7 +69,7 @@ pub struct Repo {
     pub created_at: Timestamp,
 }
 
-/// What a repository is registered with. The caller has checked the forge's word and the clone address.
+/// What a repository is registered with. The caller has checked the forge's name and the clone address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRepo {
     pub name: String,
@@ -79,12 +79,12 @@ pub struct NewRepo {
     pub default_branch: Option<String>,
 }
 
-/// What to change; nothing stays as it is.
+/// What to change; `None` keeps a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepoPatch {
     pub clone_url: Option<String>,
     pub public: Option<bool>,
-    /// `Some(None)`: as the forge says.
+    /// `Some(None)` means: the default branch that the forge names.
     pub default_branch: Option<Option<String>>,
     pub strangers: Option<Strangers>,
     pub cancel_older: Option<bool>,
@@ -92,7 +92,7 @@ pub struct RepoPatch {
     pub renew_hook_secret: bool,
 }
 
-/// The one pattern of names: parts of `A-Z a-z 0-9 . _ -` between slashes, none beginning with a dot or a dash.
+/// Checks a repository's name: parts of `A-Z a-z 0-9 . _ -` between slashes, none of which begins with a dot or a dash.
 pub fn check_name(name: &str) -> Result<(), StoreError> {
     let part_is_fine = |part: &str| {
         !part.is_empty()
@@ -109,7 +109,7 @@ pub fn check_name(name: &str) -> Result<(), StoreError> {
     )))
 }
 
-/// Registers a repository, with a new webhook secret. [`StoreError::Conflict`] when the name is taken.
+/// Registers a repository with a new webhook secret. [`StoreError::Conflict`] if the name is taken.
 pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<Repo, StoreError> {
     check_name(&new.name)?;
     let id = RepoId::new();
@@ -137,7 +137,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         true => StoreError::Conflict(format!("there is a repository named `{}` already", new.name)),
         false => error,
     })?;
-    changed(tx, id);
+    note_change(tx, id);
     Ok(Repo {
         seq: done.last_insert_rowid(),
         id,
@@ -154,23 +154,25 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     })
 }
 
+/// Returns a repository.
 pub async fn get(store: &Store, id: RepoId) -> Result<Option<Repo>, StoreError> {
     fetch(store, &mut *store.readers().acquire().await?, id).await
 }
 
-/// [`get`], within a transaction.
+/// Like [`get`], within a transaction.
 pub async fn get_now(tx: &mut WriteTx, id: RepoId) -> Result<Option<Repo>, StoreError> {
     let store = tx.store().clone();
     fetch(&store, tx.conn(), id).await
 }
 
+/// Returns a repository by its name.
 pub async fn by_name(store: &Store, name: &str) -> Result<Option<Repo>, StoreError> {
     let row = sqlx::query("SELECT * FROM repos WHERE name = ?").bind(name);
     let key = secret_key::at_hand(store)?;
     row.fetch_optional(store.readers()).await?.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
-/// Newest first; only those that are seen.
+/// Lists the repositories that the caller may see, newest first.
 pub async fn list(store: &Store, visible: &Visible, before: Option<i64>, limit: u32) -> Result<Page<Repo>, StoreError> {
     let limit = page::clamp(limit);
     let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM repos WHERE seq < ");
@@ -183,7 +185,7 @@ pub async fn list(store: &Store, visible: &Visible, before: Option<i64>, limit: 
     Ok(Page::from_rows(repos, limit, |repo: &Repo| repo.seq))
 }
 
-/// Narrows a query of `repos` to those that are seen.
+/// Narrows a query of `repos` to those that the caller may see.
 pub(crate) fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) {
     match visible {
         Visible::All => {}
@@ -201,7 +203,7 @@ pub(crate) fn push_visible(query: &mut QueryBuilder<Sqlite>, visible: &Visible) 
     }
 }
 
-/// Which of these repositories are public.
+/// Returns which of these repositories are public.
 pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>, StoreError> {
     if ids.is_empty() {
         return Ok(HashSet::new());
@@ -215,7 +217,7 @@ pub async fn public_of(store: &Store, ids: &[RepoId]) -> Result<HashSet<RepoId>,
     query.build().fetch_all(store.readers()).await?.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-/// Changes a repository. [`StoreError::NotFound`] when there is none.
+/// Changes a repository. [`StoreError::NotFound`] if there is none.
 pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Repo, StoreError> {
     if patch.renew_hook_secret {
         let secret = HookSecret::random();
@@ -251,12 +253,12 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .fetch_optional(tx.conn())
     .await?
     .ok_or(StoreError::NotFound("repository"))?;
-    changed(tx, id);
+    note_change(tx, id);
     from_row(&row, secret_key::at_hand(tx.store())?.as_ref())
 }
 
-/// Removes a repository with its deliveries, builds and logs. Refused with [`StoreError::Conflict`] while one of its
-/// builds is not over: cancel those first.
+/// Removes a repository with its deliveries, builds and logs. [`StoreError::Conflict`] while one of its builds is not
+/// over: those must be canceled first.
 pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     let unfinished: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM builds
@@ -274,12 +276,12 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
         return Err(StoreError::NotFound("repository"));
     }
     removals::note(tx, &logs).await?;
-    changed(tx, id);
+    note_change(tx, id);
     Ok(())
 }
 
-fn changed(tx: &mut WriteTx, id: RepoId) {
-    tx.changed(NewChange { kind: ChangeKind::Repo, repo: Some(id), build: None, job: None });
+fn note_change(tx: &mut WriteTx, id: RepoId) {
+    tx.note_change(NewChange { kind: ChangeKind::Repo, repo: Some(id), build: None, job: None });
 }
 
 pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId) -> Result<Option<Repo>, StoreError> {
@@ -288,17 +290,18 @@ pub(crate) async fn fetch(store: &Store, conn: &mut SqliteConnection, id: RepoId
     row.map(|row| from_row(&row, key.as_ref())).transpose()
 }
 
-/// What a repository's hook secret is sealed for. No secret's name has a dash.
+/// Names the place that a repository's hook secret is sealed for. No secret's name contains a dash.
 pub(crate) fn hook_place(id: RepoId) -> String {
     format!("{id}/hook-secret")
 }
 
-/// What a repository's clone address is sealed for.
+/// Names the place that a repository's clone address is sealed for.
 fn address_place(id: RepoId) -> String {
     format!("{id}/clone-url")
 }
 
-/// What is kept of a clone address: itself without credentials, and, where it has some, the whole of it sealed.
+/// Returns what is stored of a clone address: the address without credentials, and the whole address sealed if it has
+/// any.
 pub(crate) fn sealed_address(
     key: &SecretKey,
     id: RepoId,
@@ -309,7 +312,7 @@ pub(crate) fn sealed_address(
     Ok((open, sealed))
 }
 
-/// A clone address without what stands before the host. The user of an ssh address is no secret.
+/// Returns a clone address without the credentials before the host. The user of an ssh address is no secret.
 pub(crate) fn without_credentials(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -319,13 +322,14 @@ pub(crate) fn without_credentials(address: &str) -> String {
     }
 }
 
-/// What is sealed opens with the key at hand, or stays closed; neither keeps the rest of the row from being read.
+/// Reads a repository. A sealed value that the key at hand does not open stays closed; the rest of the row is read all
+/// the same.
 pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo, StoreError> {
     let id = row::parsed(row, "id")?;
     let open = |place: String, sealed: &[u8]| String::from_utf8(key?.open(&place, sealed)?).ok();
     let hook_secret = match row.try_get::<Option<Vec<u8>>, _>("hook_secret_sealed")? {
         Some(sealed) => open(hook_place(id), &sealed),
-        // Of before, and not sealed yet. An empty one would let everybody in.
+        // A secret of an older version, not sealed yet. An empty one would let everybody in.
         None => Some(row.try_get("hook_secret")?).filter(|secret: &String| !secret.is_empty()),
     };
     let address: String = row.try_get("clone_url")?;

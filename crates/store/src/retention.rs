@@ -1,8 +1,10 @@
-//! What is kept for how long. One task of the server's: it looks after builds end and when the next one is due, and sleeps
-//! otherwise. Builds that are over go, oldest first, with their jobs, steps and logs; those that are not, mirrors and
-//! repositories are never touched. A few builds a transaction, so that nobody waits for it.
+//! Removes what is too old or too much. One task of the server runs this: it works after builds end and when the next
+//! one is due, and sleeps otherwise. It removes builds that are over, oldest first, with their jobs, steps and logs. It
+//! never touches unfinished builds, mirrors and repositories. One transaction removes a few builds, so that nobody
+//! waits for it.
 //!
-//! Called by `longshore serve`, which spawns [`run`]. Deliveries go by their own age; the changes table keeps its own limit.
+//! Called by `longshore serve`, which spawns [`run`]. Deliveries are removed by their own age; the table of changes has
+//! its own limit.
 
 use std::time::{Duration, Instant};
 
@@ -18,44 +20,46 @@ use crate::{
     write::NewChange,
 };
 
-/// How much is kept; nothing stands for everything.
+/// How much is kept; `None` means everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Of a build, since its end. The newest build of each repository is kept whatever its age.
+    /// The age of a build, since its end. The newest build of each repository is kept whatever its age.
     pub max_age: Option<Duration>,
-    /// The newest so many of each repository.
+    /// The number of builds of each repository; the newest are kept.
     pub max_builds_per_repo: Option<u64>,
-    /// Of all logs together, those of earlier tries included. The newest build of each repository is kept whatever its size.
+    /// The size of all logs together, including those of earlier attempts. The newest build of each repository is kept
+    /// whatever its size.
     pub max_log_bytes: Option<u64>,
-    /// Of a delivery, since it became a build or was found to be none.
+    /// The age of a delivery, since it became a build or was found to be none.
     pub max_delivery_age: Option<Duration>,
 }
 
-/// What a pass has removed.
+/// What one pass has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
     pub builds: u64,
     pub deliveries: u64,
 }
 
-/// Builds that end one after the other are looked at together.
+/// The task waits this long after a build has ended, so that builds that end in a row are handled together.
 const QUIET: Duration = Duration::from_secs(10);
-/// The longest sleep: what is due by the clock is looked for once a day at least.
+/// The longest sleep: the task checks once a day at least what the clock has made too old.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
-/// After an error.
+/// The pause after an error.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Of one transaction.
+/// The most builds that one transaction removes.
 const BUILDS_AT_ONCE: u32 = 8;
+/// The most deliveries that one transaction removes.
 const DELIVERIES_AT_ONCE: u32 = 200;
-/// A clock that moves by more than that against the time that passed was set by somebody.
+/// A clock that moves by more than this against the time that has passed was set by somebody.
 const CLOCK_JUMP: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until `shutdown`.
 pub async fn run(store: Store, keep: Retention, shutdown: CancellationToken) {
-    shutdown.run_until_cancelled(work(&store, &keep)).await;
+    shutdown.run_until_cancelled(remove_until_closed(&store, &keep)).await;
 }
 
-async fn work(store: &Store, keep: &Retention) {
+async fn remove_until_closed(store: &Store, keep: &Retention) {
     let mut changes = store.changes();
     let mut clock = Clock::new();
     loop {
@@ -81,12 +85,12 @@ async fn work(store: &Store, keep: &Retention) {
             tokio::select! {
                 () = &mut wake => break,
                 change = changes.recv() => match change {
-                    // Only a build that ends brings something new to remove; it is looked at once it is quiet.
-                    Ok(change) if change.kind == ChangeKind::Build && keep.goes_by_number_or_size() => {
+                    // Only a build that ends makes another one removable. It is handled once no more builds end.
+                    Ok(change) if change.kind == ChangeKind::Build && keep.limits_number_or_size() => {
                         tokio::time::sleep(QUIET).await;
                         break;
                     }
-                    Err(RecvError::Lagged(_)) if keep.goes_by_number_or_size() => break,
+                    Err(RecvError::Lagged(_)) if keep.limits_number_or_size() => break,
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
@@ -96,12 +100,12 @@ async fn work(store: &Store, keep: &Retention) {
 }
 
 impl Retention {
-    const fn goes_by_number_or_size(&self) -> bool {
+    const fn limits_number_or_size(&self) -> bool {
         self.max_builds_per_repo.is_some() || self.max_log_bytes.is_some()
     }
 }
 
-/// Removes everything that is over a limit at `now`. Called by [`run`]; by tests with a time of their own.
+/// Removes everything that is over a limit at `now`. Called by [`run`], and by tests with a time of their own.
 pub async fn remove_old(store: &Store, keep: &Retention, now: Timestamp) -> Result<Removed, StoreError> {
     let mut removed = Removed::default();
     loop {
@@ -142,14 +146,14 @@ async fn pass(store: &Store, keep: &Retention, clock: &mut Clock) -> Result<Remo
     removals::carry_out(store).await?;
     let now = Timestamp::now();
     if clock.jumped(now, Instant::now()) {
-        // By number and by size nothing depends on it.
+        // Limits on number and size do not depend on the clock.
         tracing::warn!("the clock was set: nothing is removed for its age until it has stood for a while");
         return remove_old(store, &Retention { max_age: None, max_delivery_age: None, ..*keep }, now).await;
     }
     remove_old(store, keep, now).await
 }
 
-/// The builds to remove next, a few.
+/// Returns the next few builds to remove.
 async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Vec<(BuildId, RepoId)>, StoreError> {
     if let Some(before) = keep.max_age.and_then(|age| before(now, age)) {
         let rows = sqlx::query(
@@ -166,7 +170,7 @@ async fn oldest(tx: &mut WriteTx, keep: &Retention, now: Timestamp) -> Result<Ve
         }
     }
     if let Some(newest) = keep.max_builds_per_repo {
-        // Numbers have no gaps: the newest so many are those above this one.
+        // Numbers have no gaps, so the newest builds are those with a number above this one.
         let rows = sqlx::query(
             "SELECT builds.id, builds.repo FROM repos JOIN builds ON builds.repo = repos.id
              WHERE builds.number < repos.next_number - ? AND builds.finished_at IS NOT NULL
@@ -224,11 +228,11 @@ async fn remove_build(tx: &mut WriteTx, build: BuildId, repo: RepoId) -> Result<
         .execute(tx.conn())
         .await?;
     removals::note(tx, &logs).await?;
-    tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+    tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
     Ok(())
 }
 
-/// How long until something is too old, if it will be.
+/// Returns the time until the next build or delivery is too old.
 async fn next_due(store: &Store, keep: &Retention, now: Timestamp) -> Option<Duration> {
     let oldest = async |query: &'static str, age: Option<Duration>| {
         let age = i64::try_from(age?.as_millis()).ok()?;
@@ -239,7 +243,7 @@ async fn next_due(store: &Store, keep: &Retention, now: Timestamp) -> Option<Dur
     let deliveries =
         oldest("SELECT min(finished_at) FROM deliveries WHERE finished_at IS NOT NULL", keep.max_delivery_age).await;
     let due = builds.into_iter().chain(deliveries).min()?;
-    // What is due already and still here is a repository's newest: it waits for the next one.
+    // A build that is due and still here is its repository's newest: it waits for the next one.
     (due > now).then(|| Duration::from_millis(due.since(now)))
 }
 
@@ -252,11 +256,12 @@ fn ids(row: &SqliteRow) -> Result<(BuildId, RepoId), StoreError> {
     Ok((row::parsed(row, "id")?, row::parsed(row, "repo")?))
 }
 
-/// Tells a clock that was set from time that has passed. A clock that jumps ahead must not make everything old at once.
+/// Distinguishes a clock that was set from time that has passed. A clock that jumps ahead must not make everything old
+/// at once.
 struct Clock {
     wall: Timestamp,
     steady: Instant,
-    /// Nothing is believed of it before.
+    /// Until then, ages are not trusted.
     trusted_from: Option<Instant>,
 }
 
@@ -265,7 +270,7 @@ impl Clock {
         Self { wall: Timestamp::now(), steady: Instant::now(), trusted_from: None }
     }
 
-    /// Whether it was set since the last look, or a little before.
+    /// Returns whether the clock was set since the last call, or shortly before.
     fn jumped(&mut self, wall: Timestamp, steady: Instant) -> bool {
         let passed = i64::try_from(steady.duration_since(self.steady).as_millis()).unwrap_or(i64::MAX);
         let off = (wall.as_millis() - self.wall.as_millis()).abs_diff(passed);

@@ -1,4 +1,4 @@
-//! Typed values out of rows: what does not parse is a damaged database, never a panic.
+//! Reads typed values from rows. A value that does not parse means a damaged database and is an error, never a panic.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -8,7 +8,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::StoreError;
 
-/// A text column as the type it was written from (an id, a status, a word).
+/// Parses a text column as the type that it was written from (an id, a status, a word).
 pub(crate) fn parsed<T>(row: &SqliteRow, column: &str) -> Result<T, StoreError>
 where
     T: FromStr,
@@ -17,7 +17,7 @@ where
     parse(column, row.try_get(column)?)
 }
 
-/// The same for a column that may be NULL.
+/// Like [`parsed`], for a column that may be NULL.
 pub(crate) fn parsed_opt<T>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError>
 where
     T: FromStr,
@@ -42,13 +42,13 @@ pub(crate) fn time_opt(row: &SqliteRow, column: &str) -> Result<Option<Timestamp
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
 }
 
-/// A count or position, which SQLite keeps signed.
+/// Reads a count or position, which SQLite stores signed.
 pub(crate) fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
     let value: i64 = row.try_get(column)?;
     T::try_from(value).map_err(|_| StoreError::Corrupt(format!("column `{column}`: {value}")))
 }
 
-/// What `count(*)` and `sum` give.
+/// Converts the result of `count(*)` or `sum`.
 pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
@@ -58,7 +58,7 @@ pub(crate) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result
         .map_err(|error| StoreError::Corrupt(format!("column `{column}`: {error}")))
 }
 
-/// The same for a column that may be NULL.
+/// Like [`json`], for a column that may be NULL.
 pub(crate) fn json_opt<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>, StoreError> {
     let text: Option<&str> = row.try_get(column)?;
     text.map(serde_json::from_str)
@@ -70,7 +70,7 @@ pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("cannot be stored as JSON: {error}")))
 }
 
-/// A number of ours for a column; SQLite's integers are signed, and nothing we count comes near their end.
+/// Converts a number for a column. SQLite's integers are signed, and nothing we count comes near their limit.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,8 @@
-//! When repositories' pipelines are due by themselves.
+//! Stores when the pipelines of repositories are due on a schedule.
 //!
-//! The ingest loop keeps a repository's rows as its default branch has them ([`replace`]); the scheduler's task of schedules asks
-//! what is due, and moves a row on in the transaction that makes its build. When a `cron` is due is not known here.
+//! The ingest loop keeps a repository's rows as its default branch has them ([`replace`]). The scheduler's task for
+//! schedules asks what is due, and advances a row in the transaction that makes its build. This module does not
+//! evaluate `cron` expressions.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{ChangeKind, Store, StoreError, WriteTx, row, write::NewChange};
 
-/// What makes an entry of `schedule` the same as another.
+/// Identifies an entry of `schedule` within its repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScheduleKey {
     pub cron: String,
@@ -19,42 +20,42 @@ pub struct ScheduleKey {
     pub branch: String,
 }
 
-/// An entry of `schedule`, with what became of it last.
+/// An entry of `schedule`, with the result of its last time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     pub repo: RepoId,
     pub key: ScheduleKey,
-    /// Names of the pipelines that have it.
+    /// Names of the pipelines that contain it.
     pub pipelines: Vec<String>,
     pub next_at: Timestamp,
-    /// Tries of the time that is due that failed, and when the next one is.
+    /// Failed attempts at the time that is due, and when the next attempt is.
     pub attempts: u32,
     pub try_at: Timestamp,
-    /// The last time that was carried out, or given up.
+    /// The last time that was carried out or given up.
     pub last_due_at: Option<Timestamp>,
-    /// The build that it became.
+    /// The build that was made at that time.
     pub last_build: Option<BuildId>,
-    /// Why it became none, or why it is tried again.
+    /// Why no build was made, or why it is tried again.
     pub reason: Option<String>,
 }
 
-/// An entry as the pipelines have it.
+/// An entry as the pipelines contain it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSchedule {
     pub pipelines: Vec<String>,
-    /// When it is due for the first time, counted from now: what was due before it was written is not made up for.
+    /// When it is due for the first time, counted from now: times before it was written are not made up for.
     pub next_at: Timestamp,
 }
 
-/// What became of a time that was due.
+/// The result of a time that was due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fired {
     Build(BuildId),
-    /// No build; why, for people.
+    /// No build was made, for this reason, which people see.
     Nothing(String),
 }
 
-/// Makes a repository's schedules these. One that stays keeps its times.
+/// Replaces a repository's schedules. An entry that stays keeps its times.
 pub async fn replace(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -104,13 +105,13 @@ pub async fn replace(
     Ok(())
 }
 
-/// Repositories whose schedules nobody has looked at since they were added.
+/// Returns the repositories whose schedules were never looked up since they were added.
 pub async fn unknown(store: &Store) -> Result<Vec<RepoId>, StoreError> {
     let rows = sqlx::query("SELECT id FROM repos WHERE schedules_known = 0").fetch_all(store.readers()).await?;
-    rows.iter().map(|found| row::parsed(found, "id")).collect()
+    rows.iter().map(|row| row::parsed(row, "id")).collect()
 }
 
-/// What a first look found. Where somebody has looked meanwhile, what that found stays.
+/// Stores the result of the first lookup, unless a delivery has brought the schedules meanwhile.
 pub async fn discovered(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -123,7 +124,7 @@ pub async fn discovered(
     if known == Some(false) { replace(tx, repo, new).await } else { Ok(()) }
 }
 
-/// A repository's, by what they say.
+/// Returns a repository's schedules, ordered by what they say.
 pub async fn of_repo(store: &Store, repo: RepoId) -> Result<Vec<Schedule>, StoreError> {
     let rows = sqlx::query("SELECT * FROM schedules WHERE repo = ? ORDER BY cron, timezone, branch")
         .bind(repo.to_string())
@@ -132,15 +133,15 @@ pub async fn of_repo(store: &Store, repo: RepoId) -> Result<Vec<Schedule>, Store
     rows.iter().map(from_row).collect()
 }
 
-/// Those of all repositories, the soonest first.
+/// Returns the schedules of all repositories, the soonest first.
 pub async fn all(store: &Store) -> Result<Vec<Schedule>, StoreError> {
     let rows = sqlx::query("SELECT * FROM schedules ORDER BY try_at, repo, cron").fetch_all(store.readers()).await?;
     rows.iter().map(from_row).collect()
 }
 
-/// The time `due_at` of `schedule` is over, and the next one is `next_at` (without one the row goes). Belongs into the transaction
-/// that makes the build. [`StoreError::Conflict`] when the row is not any more as it was read: then that transaction must not be
-/// committed.
+/// Ends the time `due_at` of `schedule` and sets the next one to `next_at`; without a next one the row is deleted.
+/// Belongs in the transaction that makes the build. [`StoreError::Conflict`] if the row has changed since it was read:
+/// that transaction must not be committed then.
 pub async fn fired(
     tx: &mut WriteTx,
     schedule: &Schedule,
@@ -182,12 +183,12 @@ pub async fn fired(
     Ok(())
 }
 
-/// The time that is due could not be carried out, and is tried again at `at`.
+/// Puts the time that is due off until `at`, because it could not be carried out.
 pub async fn retry_later(tx: &mut WriteTx, schedule: &Schedule, at: Timestamp, reason: &str) -> Result<(), StoreError> {
     put_off(tx, schedule, schedule.next_at, at, schedule.attempts + 1, Some(reason)).await
 }
 
-/// Another next time than the row has: the clock was not what it seemed.
+/// Sets another next time, because the clock was wrong when the current one was computed.
 pub async fn set_next(tx: &mut WriteTx, schedule: &Schedule, next_at: Timestamp) -> Result<(), StoreError> {
     put_off(tx, schedule, next_at, next_at, 0, schedule.reason.as_deref()).await
 }
@@ -220,7 +221,7 @@ async fn put_off(
 }
 
 fn changed(tx: &mut WriteTx, repo: RepoId) {
-    tx.changed(NewChange { kind: ChangeKind::Repo, repo: Some(repo), build: None, job: None });
+    tx.note_change(NewChange { kind: ChangeKind::Repo, repo: Some(repo), build: None, job: None });
 }
 
 fn from_row(row: &SqliteRow) -> Result<Schedule, StoreError> {

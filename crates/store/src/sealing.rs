@@ -1,19 +1,20 @@
-//! What an older version kept as it is, and this one seals: hook secrets, and clone addresses with credentials.
-//!
-//! Called once at the server's start, when the key is known. The rows are sealed in one transaction, which also notes that the database's
-//! file still holds what they were; then the file is written anew without it. A kill at any moment leaves work that the next start does.
+//! Seals what an older version stored in the clear: hook secrets, and clone addresses with credentials.
+//! Called once when the server starts and the key is known. One transaction seals the rows and notes that the
+//! database's file still contains the old values; then the file is rewritten without them. If a kill interrupts this,
+//! the next start completes it.
 
 use longshore_core::RepoId;
 use sqlx::Row as _;
 
 use crate::{Store, StoreError, repos, row, secret_key, settings};
 
-/// The setting that says that freed pages and the write-ahead log may hold what is sealed now.
+/// The setting that says that freed pages and the write-ahead log may contain values that are sealed now.
 const TO_SCRUB: &str = "scrub_after_sealing";
 
-/// Seals what is not, and takes it out of the database's files. How many repositories had something to seal.
+/// Seals what is not sealed, and removes it from the database's files. Returns how many repositories had something to
+/// seal.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is not the database's: nothing is changed then.
+/// [`StoreError::SecretKey`] if the key at hand is not the database's: nothing is changed then.
 pub async fn seal(store: &Store) -> Result<u64, StoreError> {
     let sealed = seal_rows(store).await?;
     if settings::get(store, TO_SCRUB).await?.is_some() {
@@ -31,11 +32,11 @@ async fn seal_rows(store: &Store) -> Result<u64, StoreError> {
     .fetch_all(tx.conn())
     .await?;
     let mut count = 0;
-    for found in &rows {
-        let id: RepoId = row::parsed(found, "id")?;
-        let (hook_secret, address): (String, String) = (found.try_get("hook_secret")?, found.try_get("clone_url")?);
-        let has_hook = found.try_get("hook_is_open")? && !hook_secret.is_empty();
-        let has_login = found.try_get("address_is_open")? && repos::without_credentials(&address) != address;
+    for row in &rows {
+        let id: RepoId = row::parsed(row, "id")?;
+        let (hook_secret, address): (String, String) = (row.try_get("hook_secret")?, row.try_get("clone_url")?);
+        let has_hook = row.try_get("hook_is_open")? && !hook_secret.is_empty();
+        let has_login = row.try_get("address_is_open")? && repos::without_credentials(&address) != address;
         if !has_hook && !has_login {
             continue;
         }
@@ -65,7 +66,7 @@ async fn seal_rows(store: &Store) -> Result<u64, StoreError> {
     Ok(count)
 }
 
-/// Writes the database anew, so that neither its free pages nor the write-ahead log hold what rows were.
+/// Rewrites the database, so that neither its free pages nor the write-ahead log contain old values.
 async fn scrub(store: &Store) -> Result<(), StoreError> {
     tracing::info!("writes the database anew, once: what is sealed now stood in it as it is");
     let turn = store.inner.queue.lock().await;

@@ -1,7 +1,8 @@
-//! The key that seals secrets: given by the operator, or made at the first use and kept in the data folder.
+//! The key that seals secrets: given by the operator, or generated at the first use and kept in the data folder.
 //!
-//! Called by `secrets`, `repos` and `sealing`. A key that is not the one the database was written with is told by a sealed word in the settings, so
-//! that nobody finds out by secrets that do not open. Key and values are never printed.
+//! Called by `secrets`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
+//! the database was written with another key, and nobody has to find that out from secrets that do not open. Key and
+//! values are never printed.
 
 use std::{fmt, fs, io::ErrorKind, path::Path, str::FromStr};
 
@@ -22,7 +23,7 @@ pub(crate) const CHECK: &str = "secret_key_check";
 
 const NONCE_LEN: usize = 24;
 
-/// 32 bytes, written as 64 hexadecimal digits.
+/// The key: 32 bytes, written as 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey([u8; 32]);
 
@@ -37,7 +38,7 @@ impl FromStr for SecretKey {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut key = [0; 32];
-        // The text itself is never quoted.
+        // The error never quotes the text.
         hex::decode_to_slice(text.trim(), &mut key)
             .map_err(|_| "the key of secrets has to be 64 hexadecimal digits (`openssl rand -hex 32`)".to_owned())?;
         Ok(Self(key))
@@ -45,12 +46,12 @@ impl FromStr for SecretKey {
 }
 
 impl SecretKey {
-    /// A new one, for a store that is thrown away.
+    /// Returns a new key, for a store that is thrown away.
     pub(crate) fn random() -> Self {
         Self(rand::random())
     }
 
-    /// The value, sealed for this place only.
+    /// Seals a value for this place only.
     pub(crate) fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let payload = Payload { msg: value, aad: place.as_bytes() };
@@ -59,7 +60,7 @@ impl SecretKey {
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
-    /// What was sealed for this place with this key; nothing for anything else.
+    /// Opens a value that was sealed for this place with this key. `None` for anything else.
     pub(crate) fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: place.as_bytes() }).ok()
@@ -69,7 +70,7 @@ impl SecretKey {
         XChaCha20Poly1305::new(&self.0.into())
     }
 
-    /// The key in the data folder; nothing where there is none.
+    /// Reads the key from the data folder. `None` if there is none.
     fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         match fs::read_to_string(path) {
             Ok(text) => {
@@ -80,7 +81,8 @@ impl SecretKey {
         }
     }
 
-    fn make(path: &Path) -> Result<Self, StoreError> {
+    /// Generates a key and writes it into the data folder.
+    fn generate(path: &Path) -> Result<Self, StoreError> {
         let key = Self::random();
         write_private(path, &hex::encode(key.0)).map_err(|error| StoreError::io(path, error))?;
         tracing::info!(path = %path.display(), "made the key that seals secrets; without it they cannot be read: keep a copy");
@@ -88,9 +90,9 @@ impl SecretKey {
     }
 }
 
-/// The key that this database's secrets are sealed with; nothing where it has none yet.
+/// Returns the key that this database's secrets are sealed with. `None` if it has no key yet.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is another one, or gone.
+/// [`StoreError::SecretKey`] if the key at hand is missing or another one.
 pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
@@ -117,7 +119,7 @@ pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> R
     Ok(Some(key))
 }
 
-/// The same, and made where there is none yet.
+/// Like [`of_database`], and generates a key if the database has none yet.
 pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, StoreError> {
     let store = tx.store().clone();
     if let Some(key) = of_database(&store, tx.conn()).await? {
@@ -128,7 +130,7 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
         Some(key) => key,
         None => match SecretKey::read(&path)? {
             Some(key) => key,
-            None => SecretKey::make(&path)?,
+            None => SecretKey::generate(&path)?,
         },
     };
     let check = hex::encode(key.seal(CHECK, b"longshore")?);
@@ -136,20 +138,20 @@ pub(crate) async fn of_database_or_new(tx: &mut WriteTx) -> Result<SecretKey, St
     Ok(key)
 }
 
-/// The key at hand, whether or not the database was written with it: what it does not open, it does not open.
+/// Returns the key at hand, even if the database was written with another one. What the key does not open stays closed.
 pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     match store.given_secret_key() {
         Some(key) => Ok(Some(key)),
         None => match SecretKey::read(&store.data_dir().join(KEY_FILE)) {
-            // The server's start says so.
+            // The start of the server reports this error.
             Err(StoreError::SecretKey(_)) => Ok(None),
             read => read,
         },
     }
 }
 
-/// Lets another key follow where the one that the database was written with is lost and no secret is left: what is sealed with the lost
-/// one stays closed.
+/// Permits another key if the database's key is lost and no secret is left. What is sealed with the lost key stays
+/// closed.
 pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
     if sqlx::query("SELECT 1 FROM secrets LIMIT 1").fetch_optional(tx.conn()).await?.is_some() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Secrets of repositories: set, listed and removed by people, opened only for a job that names them.
 //!
-//! Values are sealed (`secret_key`) and leave through [`open`] alone, which the runner calls when a job starts. No function
-//! here gives a value to anybody who asks by HTTP. Rules are kept here and decided by whoever opens.
+//! Values are sealed (`secret_key`), and only [`open`] returns them, which the runner calls when a job starts. No
+//! function here returns a value to anybody who asks over HTTP. Rules are stored here and enforced by the caller of
+//! [`open`].
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,9 +12,9 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 pub use crate::secret_key::{KEY_FILE, SecretKey};
 use crate::{Store, StoreError, WriteTx, row, secret_key};
 
-/// The longest value. Well below what the kernel takes as one variable.
+/// The longest value in bytes. Well below what the kernel accepts as one variable.
 pub const MAX_VALUE_LEN: usize = 48 << 10;
-/// So many a repository may have.
+/// The most secrets of a repository.
 pub const MAX_COUNT: i64 = 500;
 
 /// A secret, without its value.
@@ -27,12 +28,12 @@ pub struct Secret {
     pub updated_by: String,
 }
 
-/// A secret's value. Never printed by accident.
+/// A secret's value. It is never printed by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);
 
 impl SecretValue {
-    /// [`StoreError::Invalid`] for what cannot be a variable's value, or would hide nothing.
+    /// [`StoreError::Invalid`] for a value that no variable can carry, or that would hide nothing.
     pub fn new(value: String) -> Result<Self, StoreError> {
         let wrong = if value.is_empty() {
             "a secret's value may not be empty"
@@ -58,7 +59,7 @@ impl fmt::Debug for SecretValue {
     }
 }
 
-/// What to make of a secret; nothing stays as it is. A new one needs a value, and without rules every job may have it.
+/// What to change; `None` keeps a value. A new secret needs a value, and without rules every job may have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SecretPatch {
     pub value: Option<SecretValue>,
@@ -79,9 +80,10 @@ impl SecretPatch {
     }
 }
 
-/// Sets a secret or changes its value, its rules or both. Whether it is new. The caller has checked the patterns.
+/// Sets a secret, or changes its value, its rules or both. Returns the secret and whether it is new. The caller has
+/// checked the patterns.
 ///
-/// [`StoreError::SecretKey`] when a value is to be sealed and the key at hand is not the database's.
+/// [`StoreError::SecretKey`] if a value is to be sealed and the key at hand is not the database's.
 pub async fn set(
     tx: &mut WriteTx,
     repo: RepoId,
@@ -140,7 +142,7 @@ pub async fn set(
     Ok((Secret { name: name.clone(), rules, created_at, updated_at: now, updated_by: by.to_owned() }, new))
 }
 
-/// A repository's secrets, by name, without their values.
+/// Returns a repository's secrets by name, without their values.
 pub async fn list(store: &Store, repo: RepoId) -> Result<Vec<Secret>, StoreError> {
     let rows =
         sqlx::query("SELECT name, rules, created_at, updated_at, updated_by FROM secrets WHERE repo = ? ORDER BY name")
@@ -150,7 +152,8 @@ pub async fn list(store: &Store, repo: RepoId) -> Result<Vec<Secret>, StoreError
     rows.iter().map(from_row).collect()
 }
 
-/// Removes a secret. Needs no key; with the last one of the database a key that is lost is forgotten, so that another may follow.
+/// Removes a secret. Needs no key. With the last secret of the database, a key that is lost is forgotten, so that
+/// another one may follow.
 pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM secrets WHERE repo = ? AND name = ?")
         .bind(repo.to_string())
@@ -163,9 +166,9 @@ pub async fn remove(tx: &mut WriteTx, repo: RepoId, name: &SecretName) -> Result
     secret_key::forget_if_lost(tx).await
 }
 
-/// The values of these secrets; a name that the repository does not have is not in the answer.
+/// Returns the values of these secrets. A name that the repository does not have is left out.
 ///
-/// [`StoreError::SecretKey`] when the key at hand is not the database's.
+/// [`StoreError::SecretKey`] if the key at hand is not the database's.
 pub async fn open(
     store: &Store,
     repo: RepoId,
@@ -191,12 +194,13 @@ pub async fn open(
     Ok(opened)
 }
 
-/// Whether the key at hand opens the database's secrets; for the start, so that a wrong one is seen at once.
+/// Checks that the key at hand opens the database's secrets. Called when the server starts, so that a wrong key is
+/// noticed at once.
 pub async fn check_key(store: &Store) -> Result<(), StoreError> {
     secret_key::of_database(store, &mut *store.readers().acquire().await?).await.map(drop)
 }
 
-/// What a sealed value is bound to.
+/// Names the place that a value is sealed for.
 fn place(repo: RepoId, name: &SecretName) -> String {
     format!("{repo}/{name}")
 }

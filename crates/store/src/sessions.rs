@@ -1,8 +1,8 @@
-//! Browsers that are signed in: a one-time link opens a session, a cookie holds it. Only hashes of their secrets are kept, which
-//! are random enough to need no slow one.
+//! Browsers that are signed in. A one-time link opens a session, and a cookie holds it. Only hashes of their secrets
+//! are stored; the secrets are random enough to need no slow hash.
 //!
-//! A session does what the token did that made its link, and ends with it, after 30 days, or when it is signed out. The administrator's token,
-//! which has no row, ends when another is given.
+//! A session has the rights of the token that made its link. It ends with that token, after 30 days, or when it is
+//! signed out. The administrator's token has no row: its sessions end when another token replaces it.
 
 use std::fmt;
 
@@ -14,26 +14,26 @@ use crate::{
     tokens::{self, hash},
 };
 
-/// A one-time link is good for ten minutes.
+/// How long a one-time link is valid: ten minutes.
 pub const LINK_LIFETIME_MS: i64 = 10 * 60 * 1000;
-/// A session ends 30 days after it was opened.
+/// How long a session lasts: 30 days.
 pub const SESSION_LIFETIME_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// How exact `last_seen_at` is: a write per request would be too many.
+/// The precision of `last_seen_at`: a write per request would be too many.
 const LAST_SEEN_PRECISION_MS: u64 = 600_000;
-/// What of a browser's name is kept.
+/// How many characters of a browser's name are stored.
 const BROWSER_LEN: usize = 200;
 
-/// Sessions with the rights of the tokens that they came from.
+/// Selects sessions with the rights of their tokens.
 const SELECT: &str = "SELECT sessions.*, tokens.scopes, tokens.repos
                       FROM sessions LEFT JOIN tokens ON tokens.id = sessions.token";
 
-/// Whose link it is: the token that asked for it, or the administrator's (which has no row).
+/// Who opens a session: the token that asked for the link, or the administrator's token, which has no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opener {
     pub name: String,
-    /// Nothing for the administrator's.
+    /// `None` for the administrator's token.
     pub token: Option<TokenId>,
-    /// When the token ends.
+    /// When the token expires.
     pub until: Option<Timestamp>,
 }
 
@@ -41,21 +41,21 @@ pub struct Opener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     pub id: SessionId,
-    /// The name of the token that it stands for.
+    /// The name of the session's token.
     pub name: String,
-    /// The token's.
+    /// The rights of the token.
     pub rights: Rights,
-    /// Nothing for the administrator's.
+    /// `None` for the administrator's token.
     pub token: Option<TokenId>,
     /// What the browser called itself when the session was opened.
     pub browser: String,
     pub created_at: Timestamp,
-    /// To ten minutes.
+    /// Precise to ten minutes.
     pub last_seen_at: Timestamp,
     pub expires_at: Timestamp,
 }
 
-/// A session that was just opened; nobody but its browser sees the secret again.
+/// A session that was just opened. Nobody but its browser sees the secret again.
 pub struct OpenedSession {
     pub session: Session,
     pub secret: String,
@@ -67,10 +67,10 @@ impl fmt::Debug for OpenedSession {
     }
 }
 
-/// Makes a link's code, and forgets those that are over.
+/// Makes a link's code, and deletes links and sessions that have expired.
 pub async fn make_link(tx: &mut WriteTx, opener: &Opener, now: Timestamp) -> Result<String, StoreError> {
-    forget_expired(tx, now).await?;
-    let code = random();
+    delete_expired(tx, now).await?;
+    let code = random_secret();
     sqlx::query("INSERT INTO sign_in_links (hash, name, token, session_until, expires_at) VALUES (?, ?, ?, ?, ?)")
         .bind(hash(&code).as_slice())
         .bind(&opener.name)
@@ -82,7 +82,8 @@ pub async fn make_link(tx: &mut WriteTx, opener: &Opener, now: Timestamp) -> Res
     Ok(code)
 }
 
-/// Whom a link's code would sign in; nothing for a code that was used, is over, or never was one. Uses nothing up.
+/// Returns the name that a link's code would sign in. `None` for a code that was used, has expired, or never existed.
+/// The link stays valid.
 pub async fn name_of_link(store: &Store, code: &str, now: Timestamp) -> Result<Option<String>, StoreError> {
     let name = sqlx::query_scalar("SELECT name FROM sign_in_links WHERE hash = ? AND expires_at > ?")
         .bind(hash(code).as_slice().to_vec())
@@ -90,14 +91,15 @@ pub async fn name_of_link(store: &Store, code: &str, now: Timestamp) -> Result<O
     Ok(name.fetch_optional(store.readers()).await?)
 }
 
-/// Opens a session with a link's code, which ends the link. Nothing for a code that was used, is over, or never was one.
+/// Opens a session with a link's code, which ends the link. `None` for a code that was used, has expired, or never
+/// existed.
 pub async fn open_by_link(
     tx: &mut WriteTx,
     code: &str,
     browser: &str,
     now: Timestamp,
 ) -> Result<Option<OpenedSession>, StoreError> {
-    forget_expired(tx, now).await?;
+    delete_expired(tx, now).await?;
     let row = sqlx::query("DELETE FROM sign_in_links WHERE hash = ? RETURNING name, token, session_until")
         .bind(hash(code).as_slice())
         .fetch_optional(tx.conn())
@@ -111,7 +113,7 @@ pub async fn open_by_link(
     open(tx, opener, browser, now).await.map(Some)
 }
 
-/// Opens a session for whoever has shown the token itself.
+/// Opens a session for somebody who has presented the token itself.
 pub async fn open(
     tx: &mut WriteTx,
     opener: Opener,
@@ -121,13 +123,13 @@ pub async fn open(
     let rights = match opener.token {
         Some(token) => {
             let row = sqlx::query("SELECT scopes, repos FROM tokens WHERE id = ?").bind(token.to_string());
-            // It was revoked a moment ago.
+            // The token was revoked a moment ago.
             let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("token"))?;
             tokens::rights(&row)?
         }
         None => Rights::everything(),
     };
-    let secret = random();
+    let secret = random_secret();
     let latest = Timestamp::from_millis(now.as_millis() + SESSION_LIFETIME_MS);
     let session = Session {
         id: SessionId::new(),
@@ -156,9 +158,9 @@ pub async fn open(
     Ok(OpenedSession { session, secret })
 }
 
-/// The session of that secret, if it is not over. Notes, to ten minutes, that it was seen.
+/// Returns the session with that secret, if it has not expired. Notes, to ten minutes, that it was seen.
 pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Option<Session>, StoreError> {
-    // The look-up's time depends on the hash alone, which nobody can steer towards a stored one.
+    // The time of the lookup depends on the hash alone, and nobody can choose a hash that is close to a stored one.
     let mut query = QueryBuilder::<Sqlite>::new(SELECT);
     query.push(" WHERE sessions.hash = ").push_bind(hash(secret).to_vec());
     query.push(" AND sessions.expires_at > ").push_bind(now.as_millis());
@@ -167,7 +169,7 @@ pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Optio
     if now.since(session.last_seen_at) >= LAST_SEEN_PRECISION_MS
         && let Err(error) = note_seen(store, session.id, now).await
     {
-        // A full disk locks nobody out.
+        // A full disk does not lock anybody out.
         tracing::warn!(session = %session.id, %error, "cannot note that the session was seen");
     }
     Ok(Some(session))
@@ -184,7 +186,7 @@ async fn note_seen(store: &Store, id: SessionId, now: Timestamp) -> Result<(), S
     Ok(())
 }
 
-/// Those that are not over, newest first, at most 500.
+/// Returns the sessions that have not expired, newest first, at most 500.
 pub async fn list(store: &Store, now: Timestamp) -> Result<Vec<Session>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(SELECT);
     query
@@ -194,14 +196,15 @@ pub async fn list(store: &Store, now: Timestamp) -> Result<Vec<Session>, StoreEr
     query.build().fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// Ends a session. [`StoreError::NotFound`] when there is none.
+/// Ends a session. [`StoreError::NotFound`] if there is none.
 pub async fn end(tx: &mut WriteTx, id: SessionId) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM sessions WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 { Err(StoreError::NotFound("session")) } else { Ok(()) }
 }
 
-/// The administrator's token is this one from now on: where it was another, sessions and links that it opened end, as those of any token do.
-pub async fn admin_token_is(tx: &mut WriteTx, token: &str) -> Result<(), StoreError> {
+/// Stores which token is the administrator's. If it replaces another one, sessions and links that the other one opened
+/// end, as those of any token do.
+pub async fn set_admin_token(tx: &mut WriteTx, token: &str) -> Result<(), StoreError> {
     const HASH: &str = "admin token hash";
     let now = hex::encode(hash(token));
     let before = settings::get_within(tx, HASH).await?;
@@ -215,13 +218,13 @@ pub async fn admin_token_is(tx: &mut WriteTx, token: &str) -> Result<(), StoreEr
     settings::set(tx, HASH, &now).await
 }
 
-async fn forget_expired(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
+async fn delete_expired(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sign_in_links WHERE expires_at <= ?").bind(now.as_millis()).execute(tx.conn()).await?;
     sqlx::query("DELETE FROM sessions WHERE expires_at <= ?").bind(now.as_millis()).execute(tx.conn()).await?;
     Ok(())
 }
 
-fn random() -> String {
+fn random_secret() -> String {
     hex::encode(rand::random::<[u8; 20]>())
 }
 

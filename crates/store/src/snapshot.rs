@@ -1,4 +1,5 @@
-//! Loads what `core::rules` are told of how things stand: for each event the jobs that it names, and what else it asks for.
+//! Loads the snapshots that `core::rules` decide on: for each event the jobs that it names, and what else its decision
+//! needs.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +14,23 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{Store, StoreError, WriteTx, graph, queue, row};
 
-/// Loads the snapshot for an event. [`StoreError::NotFound`] where the event names a job that is not there.
+/// Loads the snapshot for an event. [`StoreError::NotFound`] if the event names a job that is not there.
 pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapshot, StoreError> {
     let mut snapshot = Snapshot::of(server(tx.store()));
     match event {
         QueueEvent::Slot => snapshot.queue = queue::load(tx.conn()).await?,
-        QueueEvent::Job { job, .. } | QueueEvent::AttemptEnded { job, .. } => snapshot.jobs = one(tx, *job).await?,
+        QueueEvent::Job { job, .. } | QueueEvent::AttemptEnded { job, .. } => snapshot.jobs = one_job(tx, *job).await?,
         QueueEvent::Approved { job } | QueueEvent::Declined { job, .. } => {
-            snapshot.jobs = one(tx, *job).await?;
+            snapshot.jobs = one_job(tx, *job).await?;
             for job in &snapshot.jobs {
                 snapshot.graph = graph::load(tx.conn(), job.build).await?;
             }
         }
         QueueEvent::BuildCreated { build } | QueueEvent::BuildApproved { build } => {
-            snapshot.jobs = of_build(tx, *build).await?;
+            snapshot.jobs = open_jobs_of_build(tx, *build).await?;
             snapshot.graph = graph::load(tx.conn(), *build).await?;
         }
-        QueueEvent::BuildCanceled { build } => snapshot.jobs = of_build(tx, *build).await?,
+        QueueEvent::BuildCanceled { build } => snapshot.jobs = open_jobs_of_build(tx, *build).await?,
         QueueEvent::NeedOver { build, job } => {
             let (graph, dependents) = graph::dependents(tx.conn(), *build, *job).await?;
             if !dependents.is_empty() {
@@ -56,7 +57,7 @@ pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapsho
             snapshot.under_way = under_way(tx, &snapshot.jobs).await?;
         }
         QueueEvent::GroupsTaken { repo, groups, .. } => {
-            // By the group's index, not through all builds of the repository: `+` keeps that index out.
+            // Uses the index of groups instead of reading all builds of the repository: `+` excludes that index.
             let mut query = open_jobs();
             query.push(" AND jobs.concurrency_group IN (SELECT value FROM json_each(");
             query.push_bind(row::to_json(groups)?).push(")) AND +builds.repo = ").push_bind(repo.to_string());
@@ -73,8 +74,8 @@ pub(crate) async fn load(tx: &mut WriteTx, event: &QueueEvent) -> Result<Snapsho
     Ok(snapshot)
 }
 
-/// What the rules are told when only the turn is asked for.
-pub(crate) fn of_queue(store: &Store, queue: Queue) -> Snapshot {
+/// Returns the snapshot for the question whose turn it is.
+pub(crate) fn for_queue(store: &Store, queue: Queue) -> Snapshot {
     Snapshot { queue, ..Snapshot::of(server(store)) }
 }
 
@@ -87,12 +88,12 @@ const FACTS: &str =
     "SELECT jobs.id, builds.repo, jobs.build, builds.number, jobs.status, jobs.reason, jobs.attempt, jobs.ready,
     jobs.approved_by IS NOT NULL AS approved, jobs.plan FROM jobs JOIN builds ON builds.id = jobs.build";
 
-/// Jobs that are not over, to put further conditions behind.
+/// Selects jobs that are not over; further conditions follow.
 fn open_jobs() -> QueryBuilder<Sqlite> {
     QueryBuilder::new(format!("{FACTS} WHERE jobs.finished_at IS NULL"))
 }
 
-/// In the order of creation.
+/// Fetches jobs in the order of creation.
 async fn fetch(tx: &mut WriteTx, mut query: QueryBuilder<Sqlite>) -> Result<Vec<JobFacts>, StoreError> {
     query.push(" ORDER BY jobs.seq");
     query.build().fetch_all(tx.conn()).await?.iter().map(from_row).collect()
@@ -113,21 +114,21 @@ fn from_row(row: &SqliteRow) -> Result<JobFacts, StoreError> {
     })
 }
 
-async fn one(tx: &mut WriteTx, job: JobId) -> Result<Vec<JobFacts>, StoreError> {
+async fn one_job(tx: &mut WriteTx, job: JobId) -> Result<Vec<JobFacts>, StoreError> {
     let mut query = QueryBuilder::new(FACTS);
     query.push(" WHERE jobs.id = ").push_bind(job.to_string());
     let found = fetch(tx, query).await?;
     if found.is_empty() { Err(StoreError::NotFound("job")) } else { Ok(found) }
 }
 
-/// The jobs of a build that are not over.
-async fn of_build(tx: &mut WriteTx, build: BuildId) -> Result<Vec<JobFacts>, StoreError> {
+/// Returns the jobs of a build that are not over.
+async fn open_jobs_of_build(tx: &mut WriteTx, build: BuildId) -> Result<Vec<JobFacts>, StoreError> {
     let mut query = open_jobs();
     query.push(" AND jobs.build = ").push_bind(build.to_string());
     fetch(tx, query).await
 }
 
-/// The builds of a repository that have jobs which are not over in the groups of these jobs.
+/// Returns the builds of a repository that have unfinished jobs in the groups of these jobs.
 async fn groups(tx: &mut WriteTx, repo: RepoId, found: &[JobFacts]) -> Result<Vec<GroupMember>, StoreError> {
     let names = found.iter().filter_map(|job| job.plan.concurrency.as_ref());
     let names: BTreeSet<&str> = names.map(|concurrency| concurrency.group.as_str()).collect();
@@ -153,7 +154,7 @@ async fn groups(tx: &mut WriteTx, repo: RepoId, found: &[JobFacts]) -> Result<Ve
     rows.iter().map(read).collect()
 }
 
-/// What the matrices of these jobs have in the queue and running.
+/// Returns how many jobs the matrices of these jobs have in the queue and running.
 async fn under_way(tx: &mut WriteTx, found: &[JobFacts]) -> Result<Vec<UnderWay>, StoreError> {
     let limited = found.iter().filter(|job| job.plan.matrix_group.is_some_and(|group| group.max_parallel.is_some()));
     let builds: BTreeSet<String> = limited.map(|job| job.build.to_string()).collect();
@@ -184,7 +185,7 @@ async fn pull_request(tx: &mut WriteTx, repo: RepoId, number: u64) -> Result<Pul
         .bind(repo.to_string())
         .fetch_one(tx.conn())
         .await?;
-    // A delivery that a person had made once more has the key of the first one and its own id behind it.
+    // A delivery that a person repeated has the key of the first one with its own id behind it.
     let rows = sqlx::query(
         "SELECT b.id, b.number, b.commit_id, json_extract(b.event_json, '$.pull_request.action') = ? AS of_closing, d.seq AS delivered
          FROM builds AS b LEFT JOIN deliveries AS d ON d.id = b.delivery AND d.delivery_key NOT LIKE '% again ' || d.id

@@ -1,11 +1,12 @@
-//! Steps of jobs, as the executor reports them. Reports may come twice or late: a step that is over stays as it is.
+//! Stores the steps of jobs as the executor reports them. Reports may come twice or late: a step that is over never
+//! changes.
 
 use longshore_core::{JobId, Status, StepResult, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{ChangeKind, StoreError, WriteTx, jobs, row, write::NewChange};
 
-/// A step.
+/// A step of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// From 0, as in the plan.
@@ -21,11 +22,11 @@ pub struct Step {
     pub cpu_ms: Option<u64>,
     pub peak_memory_bytes: Option<u64>,
     pub out_of_memory: bool,
-    /// Markdown that it wrote about itself.
+    /// Markdown that the step wrote about itself.
     pub summary: Option<String>,
 }
 
-/// The step of that attempt runs. Whether that was news.
+/// Notes that a step of the attempt runs. Returns `false` if that was known.
 pub async fn started(
     tx: &mut WriteTx,
     job: JobId,
@@ -47,7 +48,7 @@ pub async fn started(
     changed(tx, job, done.rows_affected() > 0).await
 }
 
-/// The step of that attempt is over. Whether that was news.
+/// Notes that a step of the attempt is over. Returns `false` if that was known.
 pub async fn finished(
     tx: &mut WriteTx,
     job: JobId,
@@ -82,19 +83,19 @@ pub async fn finished(
 async fn changed(tx: &mut WriteTx, job: JobId, news: bool) -> Result<bool, StoreError> {
     if news {
         let (repo, build) = jobs::home(tx.conn(), job).await?;
-        tx.changed(NewChange { kind: ChangeKind::Step, repo: Some(repo), build: Some(build), job: Some(job) });
+        tx.note_change(NewChange { kind: ChangeKind::Step, repo: Some(repo), build: Some(build), job: Some(job) });
     }
     Ok(news)
 }
 
-/// The job is over: what ran ended with it, what had not begun never will.
+/// Ends the steps of a job that is over: a step that ran ends with the job, one that had not begun is skipped.
 pub(crate) async fn end_all(
     tx: &mut WriteTx,
     job: JobId,
     job_status: Status,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // A job that succeeded leaves no step running; if one says so, its report was lost, and that is our fault.
+    // A job that succeeded leaves no step running. If a step says it runs, its report was lost, which is our error.
     let of_running = if job_status == Status::Success { Status::Error } else { job_status };
     sqlx::query(
         "UPDATE steps SET finished_at = CASE status WHEN 'running' THEN ? END,

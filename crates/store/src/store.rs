@@ -1,4 +1,4 @@
-//! Opening a data folder: lock, database, migrations, log files. A [`Store`] is a cheap handle that everyone clones.
+//! Opens a data folder: lock, database, migrations, log files. A [`Store`] is a cheap handle that everyone clones.
 
 use std::{
     collections::BTreeMap,
@@ -25,16 +25,17 @@ use crate::{
     settings,
 };
 
-/// Readers at once; further ones wait. Each idle connection costs memory, so they are few and close when unused.
+/// Connections that read at once; further readers wait. Each idle connection costs memory, so they are few and close
+/// when unused.
 const READERS: u32 = 4;
 const READER_IDLE: Duration = Duration::from_secs(60);
-/// Of each connection's page cache, in KiB (SQLite's own default is 2,000).
+/// The page cache of each connection, in KiB (SQLite's own default is 2,000).
 const CACHE_KIB: &str = "-1000";
-/// Only a foreign program (a backup, a person with `sqlite3`) can make us wait; we never wait for ourselves.
+/// How long we wait for another program (a backup, a person with `sqlite3`); we never wait for ourselves.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Writers queue; waiting so long means that a transaction is stuck, which is a fault of ours.
+/// How long a writer waits for its turn. A longer wait means that a transaction is stuck, which is our error.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Changes that a slow subscriber may be behind before it has to re-read.
+/// How many changes a slow subscriber may be behind before it has to read everything again.
 const CHANGES_BUFFERED: usize = 1024;
 
 /// A data folder, opened: the database and the log files.
@@ -50,17 +51,17 @@ pub(crate) struct Inner {
     copy_of: Option<String>,
     readers: SqlitePool,
     writer: SqlitePool,
-    /// Held from BEGIN until the commit has been announced, so that cursors are announced in their order.
+    /// Held from BEGIN until the commit has been announced, so that cursors are announced in order.
     pub(crate) queue: Arc<Mutex<()>>,
     pub(crate) cursor: watch::Sender<u64>,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) logs: Logs,
-    /// The operator's, where one was given.
+    /// The operator's key, if one was given.
     secret_key: OnceLock<SecretKey>,
-    /// What this server says of itself, where jobs may ask for it.
+    /// The labels of this server, if jobs may ask for labels.
     labels: OnceLock<BTreeMap<String, String>>,
     slots: OnceLock<Slots>,
-    /// Where its pages are, where it has some.
+    /// The address of its pages, if it has any.
     url: OnceLock<String>,
     _lock: File,
 }
@@ -73,12 +74,13 @@ enum Lasting {
 }
 
 impl Store {
-    /// Opens the data folder, making what is not there. Refuses with [`StoreError::Locked`] while another server has it open.
+    /// Opens the data folder and creates what is missing. [`StoreError::Locked`] while another server has it open.
     pub async fn open(data_dir: &Path) -> Result<Self, StoreError> {
         Self::open_with(data_dir, SqliteSynchronous::Normal, Lasting::Kept).await
     }
 
-    /// The same for a folder that is thrown away afterwards (`longshore run`): nothing is forced to disk, and the key is in no file.
+    /// Like [`open`](Self::open), for a folder that is thrown away afterwards (`longshore run`): nothing is forced to
+    /// disk, and the key is in no file.
     pub async fn open_ephemeral(dir: &Path) -> Result<Self, StoreError> {
         let store = Self::open_with(dir, SqliteSynchronous::Off, Lasting::ThrownAway).await?;
         store.use_secret_key(SecretKey::random());
@@ -147,12 +149,13 @@ impl Store {
         })
     }
 
-    /// Begins a write transaction; waits for those before. Dropping it without [`WriteTx::commit`] undoes everything.
+    /// Begins a write transaction, after waiting for those that came before. Dropping it without [`WriteTx::commit`]
+    /// undoes everything.
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let turn = Arc::clone(&self.inner.queue).lock_owned().await;
         let tx = match self.begin().await {
-            // SQLite ended the transaction before by itself (it does so when the disk is full), which sqlx does not
-            // notice: it counts that transaction as open for ever. A new connection starts from nothing.
+            // SQLite ended the previous transaction by itself (it does so when the disk is full). sqlx does not notice
+            // that and counts the transaction as open for ever. A new connection starts afresh.
             Err(sqlx::Error::InvalidSavePointStatement) => {
                 self.inner.writer.acquire().await?.close().await?;
                 self.begin().await?
@@ -166,19 +169,22 @@ impl Store {
         self.inner.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
-    /// The cursor of the last change; wakes whoever waits for one. Re-read what you show, then wait again.
+    /// Returns a receiver of the newest cursor, which wakes for each change. A caller reads again what it shows, then
+    /// waits again.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.inner.cursor.subscribe()
     }
 
-    /// Every change from now on, as it is committed. On `Lagged`: re-read what you show, or use a [`Feed`].
+    /// Returns a receiver of every change from now on, as it is committed. On `Lagged`, read again what is shown, or
+    /// use a [`Feed`].
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
     }
 
-    /// Every change after `cursor` (a client's Last-Event-ID), then those to come; from now on without one.
+    /// Returns every change after `cursor` (a client's Last-Event-ID) and then those to come. Without a cursor, only
+    /// those to come.
     #[must_use]
     pub fn feed(&self, after: Option<u64>) -> Feed {
         Feed::new(self.clone(), after)
@@ -189,13 +195,13 @@ impl Store {
         &self.inner.logs
     }
 
-    /// 12 hexadecimal digits, made at the first start on this folder: the instance's name on the daemon.
+    /// Returns the instance's name on the engine: 12 hexadecimal digits, generated at the first start on this folder.
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.inner.instance
     }
 
-    /// The instance that this folder is a copy of, if this is the first start on the copy.
+    /// Returns the instance that this folder is a copy of, if this is the first start on the copy.
     #[must_use]
     pub fn copy_of(&self) -> Option<&str> {
         self.inner.copy_of.as_deref()
@@ -206,13 +212,13 @@ impl Store {
         &self.inner.data_dir
     }
 
-    /// Waits for running statements and closes the database. The lock goes with the last handle.
+    /// Waits for running statements and closes the database. The lock is released with the last handle.
     pub async fn close(&self) {
         self.inner.readers.close().await;
         self.inner.writer.close().await;
     }
 
-    /// Seals and opens secrets with this key instead of the one in the data folder. The first call counts.
+    /// Seals and opens secrets with this key instead of the one in the data folder. Only the first call has an effect.
     pub fn use_secret_key(&self, key: SecretKey) {
         self.inner.secret_key.get_or_init(|| key);
     }
@@ -221,12 +227,14 @@ impl Store {
         self.inner.secret_key.get().cloned()
     }
 
-    /// Jobs whose `runs-on` asks for other labels than these wait. The first call counts; without one, every job may run.
+    /// Sets the server's labels: jobs whose `runs-on` asks for others wait. Only the first call has an effect. Without
+    /// a call, every job may run.
     pub fn use_labels(&self, labels: BTreeMap<String, String>) {
         self.inner.labels.get_or_init(|| labels);
     }
 
-    /// The server's address, for `build.url`. The first call counts; without one, nobody can open a build's page.
+    /// Sets the server's address, for `build.url`. Only the first call has an effect. Without a call, builds have no
+    /// address.
     pub fn use_url(&self, url: String) {
         self.inner.url.get_or_init(|| url);
     }
@@ -239,7 +247,7 @@ impl Store {
         self.inner.labels.get()
     }
 
-    /// How many jobs may run at once. The first call counts; without one, any number.
+    /// Sets how many jobs may run at once. Only the first call has an effect. Without a call, any number may run.
     pub fn use_slots(&self, slots: Slots) {
         self.inner.slots.get_or_init(|| slots);
     }
@@ -248,7 +256,7 @@ impl Store {
         self.inner.slots.get().copied().unwrap_or(Slots::NO_LIMIT)
     }
 
-    /// Bytes free and in all, of the disk with the data folder; nothing where the system does not say.
+    /// Returns the free bytes and all bytes of the disk with the data folder. `None` if the system does not say.
     #[must_use]
     pub fn disk(&self) -> Option<(u64, u64)> {
         let disk = rustix::fs::statvfs(&self.inner.data_dir).ok()?;

@@ -1,4 +1,4 @@
-//! API tokens. Only a secret's SHA-256 is kept: 40 random characters need no slow hash.
+//! API tokens. Only the SHA-256 of a token's secret is stored: 40 random characters need no slow hash.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use crate::{Store, StoreError, WriteTx, repos, row};
 
 pub use longshore_core::access::Scope;
 
-/// How every token begins, so that people and secret scanners know one when they see it.
+/// The prefix of every token, by which people and secret scanners recognize one.
 pub const PREFIX: &str = "lsh_";
-/// Repositories on a token's list, at most: every list of builds asks for each of them.
+/// The most repositories on a token's list: every list of builds asks for each of them.
 pub const MAX_REPOS: usize = 100;
-/// How exact `last_used_at` is: a write per request would be too many.
+/// The precision of `last_used_at`: a write per request would be too many.
 const LAST_USED_PRECISION_MS: u64 = 60_000;
 
 /// A token, without its secret.
@@ -26,21 +26,21 @@ pub struct Token {
     pub name: String,
     pub rights: Rights,
     pub created_at: Timestamp,
-    /// To the minute.
+    /// Precise to the minute.
     pub last_used_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a token is made of.
+/// What a new token is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewToken {
     pub name: String,
     pub rights: Rights,
-    /// For ever without one.
+    /// `None` for a token that never expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A token that was just made; nobody sees the secret again.
+/// A token that was just made. Nobody sees the secret again.
 pub struct CreatedToken {
     pub token: Token,
     pub secret: String,
@@ -52,14 +52,14 @@ impl fmt::Debug for CreatedToken {
     }
 }
 
-/// A new token's secret: nobody can guess it, and people see by its beginning what it is.
+/// Returns a new token's secret. Nobody can guess it, and its prefix says what it is.
 #[must_use]
 pub fn random_secret() -> String {
     format!("{PREFIX}{}", hex::encode(rand::random::<[u8; 20]>()))
 }
 
-/// Makes a token. [`StoreError::Invalid`] without a name or a scope, with an empty list of repositories, or with a repository that is
-/// not there.
+/// Creates a token. [`StoreError::Invalid`] without a name or a scope, with an empty list of repositories, or with a
+/// repository that does not exist.
 pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<CreatedToken, StoreError> {
     let NewToken { name, rights, expires_at } = new.clone();
     if name.is_empty() || name.len() > 200 {
@@ -105,13 +105,13 @@ async fn check_repos(tx: &mut WriteTx, repos: &[RepoId]) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The token of that secret, if there is one and it has not expired. Notes, to the minute, that it was used.
+/// Returns the token with that secret, if there is one and it has not expired. Notes, to the minute, that it was used.
 pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Option<Token>, StoreError> {
     if !secret.starts_with(PREFIX) {
         return Ok(None);
     }
     let hash = hash(secret);
-    // The look-up's time depends on the hash alone, which nobody can steer towards a stored one.
+    // The time of the lookup depends on the hash alone, and nobody can choose a hash that is close to a stored one.
     let row = sqlx::query("SELECT * FROM tokens WHERE hash = ?").bind(hash.as_slice());
     let Some(row) = row.fetch_optional(store.readers()).await? else { return Ok(None) };
     if !bool::from(row.try_get::<&[u8], _>("hash")?.ct_eq(&hash)) {
@@ -124,7 +124,7 @@ pub async fn verify(store: &Store, secret: &str, now: Timestamp) -> Result<Optio
     if token.last_used_at.is_none_or(|last| now.since(last) >= LAST_USED_PRECISION_MS) {
         match note_use(store, token.id, now).await {
             Ok(()) => token.last_used_at = Some(now),
-            // A full disk locks nobody out.
+            // A full disk does not lock anybody out.
             Err(error) => tracing::warn!(token = %token.id, %error, "cannot note that the token was used"),
         }
     }
@@ -142,18 +142,18 @@ async fn note_use(store: &Store, id: TokenId, now: Timestamp) -> Result<(), Stor
     Ok(())
 }
 
-/// All of them, oldest first.
+/// Returns all tokens, oldest first.
 pub async fn list(store: &Store) -> Result<Vec<Token>, StoreError> {
     sqlx::query("SELECT * FROM tokens ORDER BY seq").fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// Ends a token. [`StoreError::NotFound`] when there is none.
+/// Ends a token. [`StoreError::NotFound`] if there is none.
 pub async fn revoke(tx: &mut WriteTx, id: TokenId) -> Result<(), StoreError> {
     let done = sqlx::query("DELETE FROM tokens WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
     if done.rows_affected() == 0 { Err(StoreError::NotFound("token")) } else { Ok(()) }
 }
 
-/// What is kept of a secret that is random and long: it need not be slow.
+/// Returns what is stored of a secret. The secret is random and long, so the hash need not be slow.
 pub(crate) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
@@ -169,7 +169,7 @@ fn from_row(row: &SqliteRow) -> Result<Token, StoreError> {
     })
 }
 
-/// Of a row with the token's `scopes` and `repos`.
+/// Reads the rights from a row with the token's `scopes` and `repos`.
 pub(crate) fn rights(row: &SqliteRow) -> Result<Rights, StoreError> {
     let words: &str = row.try_get("scopes")?;
     let scopes = words.split(' ').map(str::parse).collect::<Result<_, String>>().map_err(StoreError::Corrupt)?;

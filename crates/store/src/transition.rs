@@ -1,7 +1,7 @@
-//! The one place that writes statuses. `core::rules` decide what an event changes; what they say is written here by compare-and-set, with
-//! the builds that stand otherwise for it, in the same transaction.
+//! The one place that writes statuses. `core::rules` decide what an event changes. This module writes their changes by
+//! compare-and-set, and in the same transaction the builds whose status or reason changes with them.
 //!
-//! Called by the dispatcher (and by whoever cancels, through it). Never decides anything by itself.
+//! Called by the dispatcher, which also passes on cancels. Decides nothing by itself.
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
@@ -24,7 +24,7 @@ use crate::{
     write::NewChange,
 };
 
-/// What an event did.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// The job went from one status to another.
@@ -33,37 +33,37 @@ pub enum Applied {
         build: BuildId,
         from: Status,
         to: Status,
-        /// The build's status after it.
+        /// The build's status afterwards.
         build_status: Status,
-        /// Jobs that followed: `queued` where nothing keeps them any more, `skipped` where a need or the matrix failed,
-        /// `canceling` where the matrix failed and they ran.
+        /// Jobs that changed as a consequence: to `queued` if nothing holds them back any more, to `skipped` if a need
+        /// or their matrix failed, to `canceling` if their matrix failed and they ran.
         followed: Vec<(JobId, Status)>,
     },
-    /// It had happened before, came too late, or was an older attempt's.
+    /// The event had happened before, came too late, or belonged to an older attempt.
     Unchanged { status: Status },
 }
 
-/// A job whose turn it is, with what running it takes.
+/// A job whose turn it is, with everything that running it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedJob {
     pub job: Job,
     pub build: Build,
     pub repo: Repo,
     pub plan: JobPlan,
-    /// From 1; everything that is said about this try carries it.
+    /// From 1. Every report about this attempt carries it.
     pub attempt: u32,
 }
 
-/// Lets `event` happen to a job. [`StoreError::NotFound`] when there is no such job.
+/// Applies `event` to a job. [`StoreError::NotFound`] if there is no such job.
 ///
-/// For [`JobEvent::Ended`]: the log's last record was appended before this is called, so that whoever sees the final
+/// For [`JobEvent::Ended`], the log's last record is appended before this is called, so that whoever sees the final
 /// status can read the whole log.
 pub async fn apply(tx: &mut WriteTx, job: JobId, event: &JobEvent, now: Timestamp) -> Result<Applied, StoreError> {
-    let happened = happen(tx, QueueEvent::Job { job, event: event.clone() }, now).await?;
-    happened.to_job(job)
+    let effects = handle(tx, QueueEvent::Job { job, event: event.clone() }, now).await?;
+    effects.applied_to(job)
 }
 
-/// [`JobEvent::Ended`] for one attempt: what an older one says changes nothing.
+/// Applies [`JobEvent::Ended`] for one attempt. The end of an older attempt changes nothing.
 pub async fn end_attempt(
     tx: &mut WriteTx,
     job: JobId,
@@ -71,14 +71,14 @@ pub async fn end_attempt(
     outcome: Outcome,
     now: Timestamp,
 ) -> Result<Applied, StoreError> {
-    let happened = happen(tx, QueueEvent::AttemptEnded { job, attempt, outcome }, now).await?;
-    happened.to_job(job)
+    let effects = handle(tx, QueueEvent::AttemptEnded { job, attempt, outcome }, now).await?;
+    effects.applied_to(job)
 }
 
-/// Claims the job whose turn it is; nothing where none waits that has a slot.
+/// Claims the job whose turn it is. `None` if no job waits that may have a slot.
 pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<ClaimedJob>, StoreError> {
-    let happened = happen(tx, QueueEvent::Slot, now).await?;
-    let Some(id) = happened.moves.iter().find(|claimed| claimed.claimed).map(|claimed| claimed.job) else {
+    let effects = handle(tx, QueueEvent::Slot, now).await?;
+    let Some(id) = effects.moves.iter().find(|claimed| claimed.claimed).map(|claimed| claimed.job) else {
         return Ok(None);
     };
     let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
@@ -87,52 +87,53 @@ pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<Claim
     let repo =
         repos::fetch(&tx.store().clone(), tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
     let attempt = job.attempt;
-    tx.began_attempt(id, attempt);
+    tx.note_attempt(id, attempt);
     Ok(Some(ClaimedJob { job, build, repo, plan, attempt }))
 }
 
-/// Asks for the end of every job of a build: those that wait are `canceled`, those that run `canceling`.
-/// What happened to each; empty where the build was over.
+/// Asks every job of a build to end: jobs that wait become `canceled`, jobs that run become `canceling`. Returns what
+/// happened to each; empty if the build was over.
 pub async fn cancel_build(tx: &mut WriteTx, build: BuildId, now: Timestamp) -> Result<Vec<Applied>, StoreError> {
-    let happened = happen(tx, QueueEvent::BuildCanceled { build }, now).await?;
-    let of_build = happened.moves.iter().filter(|change| change.build == build);
+    let effects = handle(tx, QueueEvent::BuildCanceled { build }, now).await?;
+    let of_build = effects.moves.iter().filter(|change| change.build == build);
     let applied = of_build.map(|change| Applied::Changed {
         job: change.job,
         build,
         from: change.from,
         to: change.to,
-        build_status: happened.build_status(build).unwrap_or(change.to),
+        build_status: effects.build_status(build).unwrap_or(change.to),
         followed: Vec::new(),
     });
     Ok(applied.collect())
 }
 
-/// The server has started: what it lets run may be other than before. Looks at everything that waits for more than its needs.
-pub async fn look_again(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
+/// Decides again about every job that waits for more than its needs. Called when the server has started, because its
+/// labels and limits may be other than before.
+pub async fn recheck_waiting(tx: &mut WriteTx, now: Timestamp) -> Result<(), StoreError> {
     let rows = sqlx::query(
         "SELECT DISTINCT builds.repo FROM jobs JOIN builds ON builds.id = jobs.build
          WHERE jobs.finished_at IS NULL AND jobs.status = 'blocked' AND jobs.ready = 1",
     );
     for found in &rows.fetch_all(tx.conn()).await? {
-        happen(tx, QueueEvent::Room { repo: row::parsed(found, "repo")? }, now).await?;
+        handle(tx, QueueEvent::Room { repo: row::parsed(found, "repo")? }, now).await?;
     }
     Ok(())
 }
 
-/// What came of an event and of all that followed from it.
+/// The effects of an event and of all events that followed from it.
 #[derive(Debug, Default)]
-pub(crate) struct Happened {
-    /// How the jobs stood that the event itself was about.
+pub(crate) struct Effects {
+    /// The statuses, before the event, of the jobs that the event itself was about.
     before: Vec<(JobId, Status)>,
     pub(crate) moves: Vec<Move>,
     /// Jobs that were approved, with their builds.
     pub(crate) approved: Vec<(BuildId, JobId)>,
-    /// Builds of which something changed, and how they stand since.
+    /// Builds that were touched, with their new status.
     builds: Vec<(RepoId, BuildId, Option<Status>)>,
 }
 
-impl Happened {
-    /// How many builds have jobs that are over or are asked to end.
+impl Effects {
+    /// Returns how many builds have jobs that were canceled or asked to end.
     pub(crate) fn stopped(&self) -> usize {
         let is_stopped = |id: BuildId| {
             self.moves.iter().any(|one| one.build == id && matches!(one.to, Status::Canceled | Status::Canceling))
@@ -144,14 +145,14 @@ impl Happened {
         self.builds.iter().find(|(_, id, _)| *id == build).and_then(|(_, _, status)| *status)
     }
 
-    fn touches(&mut self, repo: RepoId, build: BuildId) {
+    fn touch(&mut self, repo: RepoId, build: BuildId) {
         if !self.builds.iter().any(|(_, id, _)| *id == build) {
             self.builds.push((repo, build, None));
         }
     }
 
-    /// What the event did to the one job that it was about.
-    fn to_job(&self, job: JobId) -> Result<Applied, StoreError> {
+    /// Returns what the event did to the one job that it was about.
+    fn applied_to(&self, job: JobId) -> Result<Applied, StoreError> {
         let Some((first, rest)) = self.moves.split_first().filter(|(first, _)| first.job == job) else {
             let before = self.before.iter().find(|(id, _)| *id == job).ok_or(StoreError::NotFound("job"))?;
             return Ok(Applied::Unchanged { status: before.1 });
@@ -168,34 +169,34 @@ impl Happened {
     }
 }
 
-/// Lets an event happen, and all that follows from it. [`StoreError::Conflict`] where the rules refuse it.
-pub(crate) async fn happen(tx: &mut WriteTx, event: QueueEvent, now: Timestamp) -> Result<Happened, StoreError> {
-    let (mut agenda, mut happened) = (Agenda::new(event), Happened::default());
+/// Handles an event and all events that follow from it. [`StoreError::Conflict`] if the rules refuse it.
+pub(crate) async fn handle(tx: &mut WriteTx, event: QueueEvent, now: Timestamp) -> Result<Effects, StoreError> {
+    let (mut agenda, mut effects) = (Agenda::new(event), Effects::default());
     let mut is_first = true;
     while let Some(event) = agenda.next_event() {
         let snapshot = snapshot::load(tx, &event).await?;
         if std::mem::take(&mut is_first) {
-            happened.before = snapshot.jobs.iter().map(|job| (job.id, job.status)).collect();
+            effects.before = snapshot.jobs.iter().map(|job| (job.id, job.status)).collect();
         }
         let Decision { changes, follow } =
             decide(&snapshot, &event).map_err(|refused| StoreError::Conflict(refused.0))?;
         for change in changes {
-            write(tx, change, &mut happened, now).await?;
+            write(tx, change, &mut effects, now).await?;
         }
         agenda.add(follow);
     }
-    for (repo, build, status) in &mut happened.builds {
-        *status = Some(follow_build(tx, *repo, *build, now).await?);
+    for (repo, build, status) in &mut effects.builds {
+        *status = Some(update_build(tx, *repo, *build, now).await?);
     }
-    Ok(happened)
+    Ok(effects)
 }
 
-async fn write(tx: &mut WriteTx, change: Change, happened: &mut Happened, now: Timestamp) -> Result<(), StoreError> {
+async fn write(tx: &mut WriteTx, change: Change, effects: &mut Effects, now: Timestamp) -> Result<(), StoreError> {
     match change {
         Change::Move(change) => {
             set_status(tx, &change, now).await?;
-            happened.touches(change.repo, change.build);
-            happened.moves.push(change);
+            effects.touch(change.repo, change.build);
+            effects.moves.push(change);
             Ok(())
         }
         Change::Ready(job) => {
@@ -203,8 +204,8 @@ async fn write(tx: &mut WriteTx, change: Change, happened: &mut Happened, now: T
             Ok(())
         }
         Change::Approved { job, repo, build } => {
-            happened.touches(repo, build);
-            happened.approved.push((build, job));
+            effects.touch(repo, build);
+            effects.approved.push((build, job));
             Ok(())
         }
         Change::KeepAttempt { job, attempt, outcome } => attempts::keep(tx, job, attempt, &outcome, now).await,
@@ -213,14 +214,14 @@ async fn write(tx: &mut WriteTx, change: Change, happened: &mut Happened, now: T
     }
 }
 
-/// Writes a job's way from one status to the next, and everything that belongs to that alone.
+/// Writes a job's change of status, and everything that belongs to that change alone.
 async fn set_status(tx: &mut WriteTx, change: &Move, now: Timestamp) -> Result<(), StoreError> {
     let log_bytes = match change.to.is_final() && change.attempt > 0 {
         true => tx.store().logs().len(change.job, change.attempt),
         false => 0,
     };
     let done = sqlx::query(
-        // A clock that was set back makes no job end before it began.
+        // If the clock was set back, no job ends before it began.
         "UPDATE jobs SET status = ?, reason = ?, exit_code = ?, attempt = ?, log_bytes = ?,
                 claimed_at = coalesce(?, claimed_at), finished_at = max(?, coalesce(started_at, claimed_at, 0))
          WHERE id = ? AND status = ?",
@@ -241,15 +242,15 @@ async fn set_status(tx: &mut WriteTx, change: &Move, now: Timestamp) -> Result<(
     }
     if change.to.is_final() {
         steps::end_all(tx, change.job, change.to, now).await?;
-        tx.ended(change.job);
+        tx.note_end(change.job);
     }
     let (repo, build, job) = (Some(change.repo), Some(change.build), Some(change.job));
-    tx.changed(NewChange { kind: ChangeKind::Job, repo, build, job });
+    tx.note_change(NewChange { kind: ChangeKind::Job, repo, build, job });
     Ok(())
 }
 
-/// The build stands as its jobs do.
-pub(crate) async fn follow_build(
+/// Writes a build's status and reason as they follow from its jobs. Returns the status.
+pub(crate) async fn update_build(
     tx: &mut WriteTx,
     repo: RepoId,
     build: BuildId,
@@ -284,7 +285,7 @@ pub(crate) async fn follow_build(
     .execute(tx.conn())
     .await?;
     if done.rows_affected() > 0 {
-        tx.changed(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
+        tx.note_change(NewChange { kind: ChangeKind::Build, repo: Some(repo), build: Some(build), job: None });
     }
     Ok(stands.status)
 }

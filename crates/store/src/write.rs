@@ -1,4 +1,4 @@
-//! The one writer's transaction. What it changed is announced after its commit, never before.
+//! The transaction of the one writer. Its changes are announced after its commit, never before.
 
 use longshore_core::{BuildId, JobId, RepoId, Timestamp};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
@@ -6,16 +6,16 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{ChangeKind, Store, StoreError, changes, removals};
 
-/// A write transaction. There is one at a time; the rest wait in line.
+/// A write transaction. There is only one at a time; others wait in line.
 #[derive(Debug)]
 pub struct WriteTx {
     tx: Transaction<'static, Sqlite>,
     changes: Vec<NewChange>,
-    /// Jobs, and the attempt before which all are over.
+    /// Jobs, each with the attempt before which all attempts are over.
     ended: Vec<(JobId, u32)>,
     removes_logs: bool,
     store: Store,
-    // Last: dropped when the transaction is gone.
+    // The last field, so that it is dropped after the transaction.
     turn: OwnedMutexGuard<()>,
 }
 
@@ -33,10 +33,10 @@ impl WriteTx {
         Self { tx, changes: Vec::new(), ended: Vec::new(), removes_logs: false, store, turn }
     }
 
-    /// Makes it last, then wakes whoever watches. The cursor of the last change, if there was one.
+    /// Commits, then wakes whoever watches. Returns the cursor of the last change, if there was one.
     ///
-    /// Once it is polled it goes to its end, whether somebody still waits for it or not (a client that has hung up): what
-    /// is committed is announced.
+    /// Once it is polled it runs to its end, even if its caller is gone (a client that has hung up): what is committed
+    /// is announced.
     pub async fn commit(self) -> Result<Option<u64>, StoreError> {
         match tokio::spawn(self.commit_and_announce()).await {
             Ok(result) => result,
@@ -61,13 +61,13 @@ impl WriteTx {
         for (job, attempt) in ended {
             inner.logs.end_attempts_before(job, attempt);
         }
-        // The cursor first: who subscribes to changes and then reads the cursor misses nothing after it.
+        // The cursor comes first: whoever subscribes to changes and then reads the cursor misses nothing after it.
         let last = announced.last().map(|change| change.cursor);
         if let Some(cursor) = last {
             inner.cursor.send_replace(cursor);
         }
         for change in &announced {
-            // Nobody listening is no error.
+            // It is no error if nobody listens.
             let _ = inner.changes.send(*change);
         }
         drop(turn);
@@ -85,26 +85,26 @@ impl WriteTx {
         &self.store
     }
 
-    pub(crate) fn changed(&mut self, change: NewChange) {
+    pub(crate) fn note_change(&mut self, change: NewChange) {
         self.changes.push(change);
     }
 
-    /// What has happened to a build so far is one change to others: that it is there.
-    pub(crate) fn only_new(&mut self, build: BuildId) {
+    /// Drops all changes of a build so far. Others see a new build as one change: that it is there.
+    pub(crate) fn collapse_to_new_build(&mut self, build: BuildId) {
         self.changes.retain(|change| change.build != Some(build));
     }
 
-    /// The job is final with this commit: whoever follows its log reads to the end and is done.
-    pub(crate) fn ended(&mut self, job: JobId) {
-        self.began_attempt(job, u32::MAX);
+    /// Notes that the job is final with this commit: readers that follow its log read to the end and finish.
+    pub(crate) fn note_end(&mut self, job: JobId) {
+        self.note_attempt(job, u32::MAX);
     }
 
-    /// With this commit an attempt begins: the same for those before it.
-    pub(crate) fn began_attempt(&mut self, job: JobId, attempt: u32) {
+    /// Notes that an attempt begins with this commit: readers that follow an earlier one read to the end and finish.
+    pub(crate) fn note_attempt(&mut self, job: JobId, attempt: u32) {
         self.ended.push((job, attempt));
     }
 
-    /// Some were noted: their files go once the commit has forgotten them.
+    /// Removes, after the commit, the log files that were noted.
     pub(crate) fn remove_logs_after_commit(&mut self) {
         self.removes_logs = true;
     }
@@ -162,7 +162,7 @@ mod tests {
         let store = Store::open(dir.path()).await.unwrap();
         let mut watch = store.watch();
         let mut tx = store.write().await.unwrap();
-        tx.changed(super::NewChange { kind: crate::ChangeKind::Repo, repo: None, build: None, job: None });
+        tx.note_change(super::NewChange { kind: crate::ChangeKind::Repo, repo: None, build: None, job: None });
         {
             let mut commit = std::pin::pin!(tx.commit());
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());

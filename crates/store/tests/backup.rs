@@ -154,7 +154,7 @@ async fn a_backup_made_while_builds_run_holds_every_byte_that_its_database_speak
         newest = page.items[0].number;
         let (log, printed) = (raw_log(&copy, endless).await, lines(20_000));
         assert!(printed.starts_with(&log) || log.starts_with(&printed), "not what was printed");
-        // And the one that was running can be taken up where its log ends.
+        // The job that was running can be adopted where its log ends.
         assert_eq!(jobs::running(&copy).await.unwrap()[0].job.id, endless);
         copy.logs().open_writer(endless, 1).unwrap();
         copy.close().await;
@@ -176,12 +176,12 @@ async fn a_backup_that_is_cut_or_damaged_anywhere_is_refused_and_leaves_the_fold
         assert!(matches!(error, FilesError::Backup(_)), "{what}: {error}");
         assert_eq!(names(dir.path()), ["lock"], "{what}");
     };
-    // The tar ends in two blocks of zeros; the manifest's own block is the last that has to be there.
+    // The tar ends in two blocks of zeros. The manifest's own block is the last that has to be there.
     let last = tar.iter().rposition(|byte| *byte != 0).unwrap();
     for cut in (0..last).step_by(1024).chain([last]) {
         refused(&tar[..cut], &format!("cut at {cut}"));
     }
-    // A byte of every file's content, and of every header.
+    // Changes one byte of every file's content and of every header.
     let mut archive = tar::Archive::new(tar.as_slice());
     let places: Vec<(String, u64, u64, u64)> = archive
         .entries()
@@ -229,7 +229,7 @@ async fn after_a_restore_that_was_killed_no_server_starts_until_another_one_is_d
     let (folder, job) = small_folder().await;
     let (tar, _) = backed_up(folder.path(), true).await;
     let dir = tempfile::tempdir().unwrap();
-    // As a kill in the middle of putting things in place leaves it.
+    // The state that a kill leaves while files are put into place.
     std::fs::create_dir_all(dir.path().join("restore/logs")).unwrap();
     std::fs::create_dir_all(dir.path().join("logs/2026-01/01")).unwrap();
     std::fs::write(dir.path().join("logs/2026-01/01/half.log"), "x").unwrap();
@@ -254,7 +254,7 @@ async fn a_data_folder_that_longshore_makes_is_its_owners_alone() {
     assert_eq!(mode(&data.join("longshore.db-wal")), 0o600);
     store.close().await;
     drop(store);
-    // One that another version left readable.
+    // Another version left this file readable.
     std::fs::set_permissions(data.join("longshore.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
     Store::open(&data).await.unwrap().close().await;
     assert_eq!(mode(&data.join("longshore.db")), 0o600);
@@ -309,7 +309,7 @@ async fn a_backup_of_a_later_schema_or_format_is_refused_with_the_version_to_use
 async fn one_backup_of_a_folder_at_a_time() {
     let (folder, _) = small_folder().await;
     let (tar, second) = tokio::join!(backed_up(folder.path(), true), backed_up(folder.path(), true));
-    // Both are whole: the second waited.
+    // Both backups are complete: the second one waited.
     for tar in [&tar.0, &second.0] {
         assert!(check::run(restored(tar).path(), Depth::Full).await.unwrap().is_whole());
     }

@@ -90,7 +90,7 @@ async fn every_byte_of_a_log_counts() {
         file.write_all_at(&byte, at).unwrap();
     }
     assert!(found(world.path(), Depth::Full).await.is_empty());
-    // Of the job that carries it over, too: it is its log.
+    // The job that carried it over has the same log.
     file.set_len(size - 1).unwrap();
     assert_eq!(found(world.path(), Depth::Quick).await, ["log-length", "log-length"]);
     std::fs::remove_file(&path).unwrap();
@@ -117,7 +117,7 @@ async fn a_damaged_database_is_found_and_a_folder_of_nothing_is_no_data_folder()
     let path = dir.path().join("longshore.db");
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     let size = file.metadata().unwrap().len();
-    // All pages but the first, which says what the file is.
+    // Every page but the first, which says what the file is.
     file.write_all_at(&vec![0xa5; usize::try_from(size).unwrap() - 4096], 4096).unwrap();
     assert!(found(dir.path(), Depth::Quick).await.contains(&"database-damaged"));
     let empty = tempfile::tempdir().unwrap();

@@ -89,7 +89,7 @@ async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_stored_and_work_goes
     assert!(check::run(disk.path(), Depth::Full).await.unwrap().findings.is_empty());
     store.close().await;
     drop(store);
-    // And so it is after a start, on a disk that is full again.
+    // The same after a start on a disk that is full again.
     disk.fill();
     let opened = Store::open(disk.path()).await;
     disk.free();
@@ -172,20 +172,20 @@ fn at(hours: i64) -> Timestamp {
 async fn a_clock_that_is_set_holds_up_no_delivery_and_changes_no_order() {
     let world = World::new().await;
     let repo = world.repo("app").await;
-    // Received while the clock was a year ahead, and after it was set right.
+    // Received while the clock was a year ahead, and after it was corrected.
     accept(&world.store, &delivery(&repo, 1, at(24 * 365))).await.unwrap();
     accept(&world.store, &delivery(&repo, 2, at(0))).await.unwrap();
     let first = deliveries::next_pending(&world.store, [], at(0)).await.unwrap().unwrap();
     let listed = deliveries::get(&world.store, first.id).await.unwrap().unwrap();
     assert_eq!(listed.received_at, at(24 * 365), "not in the order in which they came");
-    // Put off while it was ahead: due at once, not in a year.
+    // Put off while the clock was ahead: due at once, not in a year.
     let mut tx = world.store.write().await.unwrap();
     deliveries::retry_later(&mut tx, first.id, at(24 * 365), "the git host does not answer").await.unwrap();
     tx.commit().await.unwrap();
     let due = deliveries::next_due(&world.store, at(0)).await.unwrap().unwrap();
     assert!(due.since(at(0)) <= deliveries::LONGEST_PAUSE_MS);
     assert_eq!(deliveries::next_pending(&world.store, [], at(0)).await.unwrap().unwrap().id, first.id);
-    // One that is put off by the right clock waits for its time.
+    // A delivery that the correct clock puts off waits for its time.
     let soon = Timestamp::from_millis(at(0).as_millis() + 60_000);
     let mut tx = world.store.write().await.unwrap();
     deliveries::retry_later(&mut tx, first.id, soon, "the git host does not answer").await.unwrap();

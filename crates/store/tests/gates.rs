@@ -280,7 +280,7 @@ async fn a_job_is_tried_again_after_the_ends_it_names_and_its_tries_are_kept() {
     assert_eq!((waiting.status, waiting.reason.as_deref()), (Status::Queued, Some("try 2 of 2: gone")));
     assert_eq!(scene.job(&build, "b").await.status, Status::Blocked);
     assert_eq!(scene.claim().await.as_deref(), Some("a"));
-    // The first try's late word changes nothing.
+    // A late report of the first attempt changes nothing.
     let mut tx = scene.world.store.write().await.unwrap();
     jobs::end_attempt(&mut tx, waiting.id, 1, Outcome::Success, now()).await.unwrap();
     tx.commit().await.unwrap();

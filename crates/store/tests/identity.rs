@@ -76,7 +76,7 @@ async fn what_a_version_without_marks_left_is_told_from_its_restored_backup() {
     let parent = tempfile::tempdir().unwrap();
     let (old, restored) = (parent.path().join("old"), parent.path().join("restored"));
     let (original, _) = instance(&old).await;
-    // As that version had it: no mark, and none known.
+    // The state of that version: no mark, and none known.
     std::fs::remove_file(old.join("identity")).unwrap();
     let database = format!("sqlite://{}", old.join("longshore.db").display());
     let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&database).await.unwrap();

@@ -329,7 +329,7 @@ async fn weather(storm: Vec<Happening>) {
         }
         before = check(&world, build.id, &before).await;
     }
-    // Whatever happened: the rest runs to its end.
+    // Whatever happened, the rest runs to its end.
     loop {
         let running = jobs::running(&world.store).await.unwrap();
         if running.is_empty() && claim(&world.store).await.is_none() {

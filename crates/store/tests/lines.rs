@@ -51,7 +51,7 @@ fn write(store: &Store, job: JobId, count: usize) -> Vec<String> {
             .unwrap();
         lines.push(other.trim_end().to_owned());
     }
-    // The order by ends: after each piece the lines that it ended, then the other stream's.
+    // Lines are ordered by their ends: each piece first ends its own stream's lines, then those of the other stream.
     let mut expected = Vec::new();
     let (mut begun, mut others) = (String::new(), lines.into_iter());
     for piece in text.as_bytes().chunks(1000) {
@@ -94,7 +94,7 @@ async fn any_window_has_its_lines_live_and_over_with_an_index_and_without() {
     }
     std::fs::remove_file(&index).unwrap();
     check().await;
-    // A log that is over gets its index again.
+    // A log that is over gets its index back.
     assert!(std::fs::metadata(&index).unwrap().len() > 0);
 }
 

@@ -57,7 +57,7 @@ async fn every_follower_gets_every_byte_whenever_it_comes_and_ends_with_the_job(
         let store = world.store.clone();
         followers.spawn(async move {
             let log = raw(logs::follow(&store, job, 0).await.unwrap()).await;
-            // Who sees the end of the log sees the final status.
+            // Whoever sees the end of the log sees the final status.
             (log, jobs::get(&store, job).await.unwrap().unwrap().status)
         });
     };
@@ -95,7 +95,7 @@ async fn a_follower_sees_a_line_at_once_and_resumes_behind_any_record() {
     let batch = reader.next().await.unwrap().unwrap();
     let ends: Vec<u64> = batch.records().map(|(end, _)| end).collect();
     assert_eq!(ends.last(), Some(&batch.end()));
-    // Nothing more is there: it waits, and waiting may be given up.
+    // Nothing more is there: the reader waits, and waiting may be given up.
     assert!(tokio::time::timeout(Duration::from_millis(20), reader.next()).await.is_err());
     writer.append(&[output(3, b"three\n")]).unwrap();
     let resumed = logs::follow(&world.store, job, ends[0]).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_log_cut_at_any_byte_reads_up_to_its_last_whole_record_and_goes_on_fro
     drop(writer);
     let bytes = std::fs::read(&path).unwrap();
     for cut in 0..=bytes.len() {
-        // A power cut may also leave zeros where data were to come.
+        // A power cut may also leave zeros where data was to come.
         for tail in [0, 1, 64] {
             std::fs::write(&path, [&bytes[..cut], &vec![0; tail]].concat()).unwrap();
             let whole = ends.iter().rposition(|end| *end <= cut as u64).unwrap();
@@ -207,13 +207,13 @@ async fn the_log_of_a_killed_server_reads_up_to_its_last_whole_record() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // Its lock is gone with it.
+    // Its lock was released with it.
     let store = Store::open(dir.path()).await.unwrap();
     let before = raw(logs::read(&store, job, 0).await.unwrap()).await;
     let mut writer = store.logs().open_writer(job, 1).unwrap();
     let expected: String = (1..=writer.last_seq()).map(|seq| format!("{seq}\n").repeat(200)).collect();
     assert!(before == expected.as_bytes());
-    // And the next writer goes on where it was.
+    // The next writer continues where it was.
     let follower = logs::follow(&store, job, 0).await.unwrap();
     writer.append(&[output(writer.last_seq() + 1, b"adopted\n")]).unwrap();
     end(&store, job).await;

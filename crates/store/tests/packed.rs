@@ -102,7 +102,7 @@ async fn a_packed_log_is_read_followed_searched_and_windowed_as_it_was() {
     assert_eq!((done.logs, done.bytes, done.left), (1, bytes, std::fs::metadata(&packed).unwrap().len()));
     assert!(!plain.exists() && done.left * 2 < bytes, "{done:?}");
     assert!(look().await == before);
-    // From every place at which a reader may go on.
+    // From every place where a reader may continue.
     let mut reader = logs::read(&world.store, job, 0).await.unwrap();
     while let Some(batch) = reader.next().await.unwrap() {
         let from = batch.end();
@@ -158,7 +158,7 @@ async fn a_kill_at_any_moment_of_the_packing_leaves_a_whole_log_and_the_next_pas
     std::fs::copy(&plain, &kept).unwrap();
     assert_eq!(pack(&world).await.logs, 1);
     let bytes = std::fs::read(&packed).unwrap();
-    // Before the packed file was whole, and before it got its name.
+    // Before the packed file was complete, and before it got its name.
     for length in [0, 1000, bytes.len()] {
         std::fs::rename(&packed, &half).unwrap_or_default();
         std::fs::copy(&kept, &plain).unwrap();
@@ -167,7 +167,7 @@ async fn a_kill_at_any_moment_of_the_packing_leaves_a_whole_log_and_the_next_pas
         assert_eq!(pack(&world).await.logs, 1);
         assert!(!plain.exists() && !half.exists() && journal(&world.store, job, 0).await == whole);
     }
-    // Before the other was removed.
+    // Before the other file was removed.
     std::fs::copy(&kept, &plain).unwrap();
     assert!(journal(&world.store, job, 0).await == whole);
     assert_eq!(pack(&world).await.logs, 1);

@@ -74,7 +74,7 @@ async fn by_age_whole_builds_go_but_no_repositorys_newest_and_none_that_is_not_o
     let log = world.store.logs().path(job, 1);
     let mut tx = world.store.write().await.unwrap();
     builds::create(&mut tx, &new_build(&app, &[("waits", &[])]), day(0)).await.unwrap();
-    // It waits for its turn for ever: the ones after it are claimed by their own tests' hands.
+    // It waits for its turn for ever: the tests claim the jobs after it themselves.
     let waiting = jobs::claim_next(&mut tx, day(0)).await.unwrap().unwrap();
     tx.commit().await.unwrap();
     ended(&world, &app, 5, 10).await;
@@ -92,7 +92,7 @@ async fn by_age_whole_builds_go_but_no_repositorys_newest_and_none_that_is_not_o
         matches!(watch.next().await.unwrap(), Some(longshore_store::FeedItem::Change(c)) if c.build == Some(first.id))
     );
     is_whole(&world).await;
-    // Ten years later the one that runs is still there, and the newest.
+    // Ten years later the running build is still there, and the newest one.
     retention::remove_old(&world.store, &keep, day(3650)).await.unwrap();
     assert_eq!(numbers(&world, &app).await, [4, 2]);
     assert_eq!(jobs::running(&world.store).await.unwrap()[0].job.id, waiting.job.id);
@@ -142,7 +142,7 @@ async fn by_size_earlier_tries_count_and_each_repository_keeps_its_newest() {
     ended(&world, &app, 1, 10_000).await;
     ended(&world, &app, 2, 10_000).await;
     ended(&world, &other, 2, 10_000).await;
-    // 90 kB and the records' heads: the flaky build alone is enough.
+    // 90 kB and the heads of the records: the flaky build alone is enough.
     let keep = Retention { max_log_bytes: Some(75_000), ..Retention::default() };
     let removed = retention::remove_old(&world.store, &keep, day(3)).await.unwrap();
     assert_eq!((removed.builds, numbers(&world, &app).await), (1, vec![3, 2]));
@@ -172,12 +172,12 @@ async fn a_log_that_a_rerun_carries_over_stays_until_the_last_rerun_goes() {
     ended(&world, &repo, 30, 10).await;
     let keep = Retention { max_age: days(10), ..Retention::default() };
     for (on, left, kept) in [(11, 3, true), (12, 2, true), (13, 1, false)] {
-        // Each pass takes one more: the original first.
+        // Each pass removes one more, the original first.
         retention::remove_old(&world.store, &keep, Timestamp::from_millis(day(on).as_millis() - 1)).await.unwrap();
         assert_eq!((numbers(&world, &repo).await.len(), log.exists()), (left, kept), "day {on}");
         is_whole(&world).await;
     }
-    // The last rerun's copy was readable as long as it was there.
+    // The last rerun's copy was readable as long as the rerun was there.
     assert!(logs::read(&world.store, job, 0).await.is_err());
     assert_eq!(reruns.len(), 2);
 }
@@ -209,7 +209,7 @@ async fn while_a_backup_is_made_logs_stay_and_go_afterwards() {
     let (_, job) = ended(&world, &repo, 0, 100).await;
     ended(&world, &repo, 30, 10).await;
     let log = world.store.logs().path(job, 1);
-    // What a backup holds.
+    // The lock that a backup holds.
     let lock = File::create(world.path().join("backup.lock")).unwrap();
     lock.lock().unwrap();
     let keep = Retention { max_age: days(10), ..Retention::default() };
@@ -217,7 +217,7 @@ async fn while_a_backup_is_made_logs_stay_and_go_afterwards() {
     assert_eq!((numbers(&world, &repo).await, log.exists()), (vec![2], true));
     is_whole(&world).await;
     drop(lock);
-    // As after a kill: the task finds what is noted when it starts.
+    // The state after a kill: when the task starts it finds the removals that were noted.
     let end = CancellationToken::new();
     let task = tokio::spawn(retention::run(world.store.clone(), Retention::default(), end.clone()));
     let deadline = std::time::Instant::now() + Duration::from_secs(60);

@@ -123,7 +123,7 @@ async fn what_an_older_version_kept_is_sealed_at_the_next_start_and_gone_from_ev
     as_of_before(&world, one.id, "plain-hook-secret-1", ADDRESS).await;
     as_of_before(&world, other.id, "plain-hook-secret-2", "ssh://git@git.example/b.git").await;
     assert!(is_on_disk(world.path(), "plain-hook-secret-1") && is_on_disk(world.path(), "clone-pass-77"));
-    // Until then it is as it was.
+    // Until then it is unchanged.
     assert_eq!(get(&world.store, one.id).await.hook_secret.expose().unwrap(), "plain-hook-secret-1");
 
     assert_eq!(sealing::seal(&world.store).await.unwrap(), 2);
@@ -135,7 +135,7 @@ async fn what_an_older_version_kept_is_sealed_at_the_next_start_and_gone_from_ev
     assert_eq!(get(&world.store, other.id).await.clone_url, "ssh://git@git.example/b.git");
     assert_eq!(sealing::seal(&world.store).await.unwrap(), 0);
 
-    // A backup has it sealed, with the key beside it, and a restored folder opens it.
+    // A backup contains it sealed, with the key beside it, and a restored folder opens it.
     let mut tar = tempfile::NamedTempFile::new().unwrap();
     backup::write(world.path(), true, "test", tar.reopen().unwrap()).await.unwrap();
     let written = fs::read(tar.path()).unwrap();
@@ -153,7 +153,8 @@ async fn what_an_older_version_kept_is_sealed_at_the_next_start_and_gone_from_ev
 async fn a_sealing_that_was_cut_short_is_finished_by_the_next_start() {
     let world = World::new().await;
     let repo = add(&world.store, "a", ADDRESS).await;
-    // As after a kill between the commit and the new file: a row is sealed, what it was is in freed pages and in the log.
+    // The state after a kill between the commit and the new file: a row is sealed, and its old value is in freed pages
+    // and in the log.
     let mut conn = raw(&world).await;
     for statement in [
         "INSERT INTO settings (key, value) VALUES ('left', hex(zeroblob(8000)) || 'left-over-secret')",

@@ -89,7 +89,7 @@ async fn a_key_that_is_gone_or_another_one_is_said_and_not_replaced() {
     fs::write(&path, &key).unwrap();
     assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("value"));
 
-    // Lost for good: what cannot be read any more is removed, and a new key begins.
+    // The key is lost for good: secrets that cannot be read are removed, and a new key begins.
     fs::remove_file(&path).unwrap();
     remove(&world.store, repo.id, "TOKEN").await.unwrap();
     set(&world.store, repo.id, "TOKEN", "once more").await.unwrap();

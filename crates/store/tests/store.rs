@@ -265,7 +265,7 @@ async fn sessions_of_the_administrator_end_when_another_token_is_given() {
     let admin = Opener { name: "admin".to_owned(), token: None, until: None };
     for (token, left) in [("the first of them", 1), ("the first of them", 2), ("another than that", 1)] {
         let mut tx = world.store.write().await.unwrap();
-        sessions::admin_token_is(&mut tx, token).await.unwrap();
+        sessions::set_admin_token(&mut tx, token).await.unwrap();
         sessions::open(&mut tx, admin.clone(), "a browser", now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(sessions::list(&world.store, now()).await.unwrap().len(), left, "{token}");
@@ -287,7 +287,7 @@ async fn a_feed_resumes_at_a_cursor_across_a_restart_and_says_what_it_missed() {
     let Some(FeedItem::Change(change)) = feed.next().await.unwrap() else { panic!("no change") };
     assert_eq!((change.kind, change.build, change.cursor), (ChangeKind::Build, Some(build.id), after + 1));
 
-    // Far more than are buffered and kept, while the feed does not read.
+    // Far more changes than are buffered and kept, while the feed does not read.
     let mut tx = store.write().await.unwrap();
     for _ in 0..11_000 {
         let patch = RepoPatch { public: Some(true), ..Default::default() };
@@ -300,7 +300,7 @@ async fn a_feed_resumes_at_a_cursor_across_a_restart_and_says_what_it_missed() {
     };
     assert_eq!(kept.len(), 9_999);
 
-    // And a lag within what is kept loses nothing.
+    // A lag within what is kept loses nothing.
     let mut tx = store.write().await.unwrap();
     for _ in 0..3_000 {
         repos::patch(&mut tx, repo.id, &RepoPatch::default()).await.unwrap();

@@ -79,7 +79,7 @@ impl Scene {
         accepted.id
     }
 
-    /// A build of one job, of a delivery.
+    /// Creates a build with one job, from a delivery.
     async fn delivered(&self, delivery: DeliveryId, event: Event) -> Build {
         let new = NewBuild { delivery: Some(delivery), ..self.with(event, vec![job("a", &[])]) };
         self.world.create(&new).await
@@ -137,7 +137,7 @@ async fn one_yes_to_a_build_answers_for_all_jobs_that_ask_about_its_commit_and_f
     assert_eq!(scene.claim().await.unwrap().job.key, "b");
     end(&scene.world, &a).await;
     assert_eq!(scene.claim().await.unwrap().job.key, "after", "it was answered before its need was over");
-    // What the pipeline's author lets ask was not asked yet.
+    // The question of the pipeline's author had not been asked yet.
     assert_eq!(scene.jobs(&build).await[3].asks.as_deref(), Some("Deploy? (the commit)"));
     assert_eq!(scene.approve(&build).await.unwrap(), 1);
     assert_eq!(scene.claim().await.unwrap().job.key, "deploy");
@@ -156,7 +156,7 @@ async fn whose_build_was_approved_or_merged_is_known_here_and_nowhere_else() {
     assert!(!knows(scene.repo.id, &event).await);
     scene.approve(&build).await.unwrap();
     assert!(knows(scene.repo.id, &event).await && !knows(other.id, &event).await);
-    // Of the same name, with another number.
+    // Somebody with the same name and another id.
     assert!(!knows(scene.repo.id, &of_fork(8, '1')).await);
 
     let merged = async |repo: RepoId| {
@@ -188,14 +188,14 @@ async fn newer_commits_of_a_pull_request_cancel_its_older_builds_that_wait_or_ru
     jobs::end_attempt(&mut tx, running.job.id, 1, Outcome::Canceled, now()).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(scene.now(&runs).await, (Status::Canceled, reason(waits.number)));
-    // The same commit once more is no newer one, and a delivery that had to wait is none either: its build goes.
+    // A build of the same commit is not newer, and neither is a delivery that had to wait: its build is canceled.
     let again = scene.delivered(scene.delivery().await, of_fork(7, '3')).await;
     let late = scene.delivered(late, of_fork(7, '4')).await;
     assert_eq!(scene.now(&late).await, (Status::Canceled, reason(again.number)));
     for build in [&other, &newest, &again] {
         assert_eq!(scene.now(build).await.0, Status::Queued);
     }
-    // What a person asked for once more cancels nothing, and a commit that is newer cancels it.
+    // A build that a person asked for again cancels nothing; a newer commit cancels it.
     let new = NewBuild { rerun_of: Some(runs.id), ..scene.with(of_fork(7, '1'), vec![job("a", &[])]) };
     let rerun = scene.world.create(&new).await;
     assert_eq!((scene.now(&again).await.0, scene.now(&rerun).await.0), (Status::Queued, Status::Queued));
@@ -273,7 +273,7 @@ async fn a_claim_from_a_queue_of_ten_thousand_jobs_costs_what_one_from_a_short_q
         }
         began.elapsed() / claims
     };
-    // No build has so many jobs that its own sums would count.
+    // No build has enough jobs for the sums within one build to matter.
     let fill = async |builds: usize| {
         let mut tx = world.store.write().await.unwrap();
         for _ in 0..builds {

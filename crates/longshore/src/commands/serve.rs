@@ -146,7 +146,7 @@ async fn serve(config: Config) -> super::Result {
         },
     };
     let mut tx = store.write().await?;
-    sessions::admin_token_is(&mut tx, &admin_token).await?;
+    sessions::set_admin_token(&mut tx, &admin_token).await?;
     tx.commit().await?;
     if let Some(link) = first_link(&store, &config.url).await? {
         let mut err = std::io::stderr().lock();

@@ -40,7 +40,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A repository at a forge of that kind, with `pipeline` on `main`.
+    /// Registers a repository at a forge of that kind, with `pipeline` on `main`.
     pub(crate) async fn new(forge: &str, pipeline: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Repository::new(folder.path(), "host/app");
@@ -94,7 +94,7 @@ impl World {
         ids
     }
 
-    /// What became of a delivery.
+    /// Returns the result of a delivery.
     pub(crate) async fn end(&self, id: DeliveryId) -> Delivery {
         let mut changed = self.store.watch();
         loop {
@@ -108,13 +108,13 @@ impl World {
         }
     }
 
-    /// What becomes of one delivery.
+    /// Delivers one delivery and returns its result.
     pub(crate) async fn told(&self, event: &str, key: &str, body: &Value) -> Delivery {
         let [id] = self.deliver(event, &[(key, body)]).await[..] else { panic!("one") };
         self.end(id).await
     }
 
-    /// The number of the only build of a delivery.
+    /// Returns the number of the only build of a delivery.
     pub(crate) async fn build(&self, delivery: &Delivery) -> Build {
         let [build] = delivery.builds[..] else { panic!("no build: {delivery:?}") };
         builds::get(&self.store, build).await.unwrap().unwrap()
@@ -145,7 +145,7 @@ async fn a_pull_request_that_brings_too_much_fails_and_says_so() {
     let world = World::new("github", PIPELINE).await;
     let repository = &world.repository;
     repository.git(&["checkout", "-q", "-b", "topic"]);
-    // Digits of many hashes: nothing makes them much smaller.
+    // Digits of many hashes, which do not compress much.
     let noise: Vec<u8> = (0..1_000_000_u64)
         .flat_map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)).to_le_bytes())
         .collect();

@@ -21,7 +21,7 @@ async fn a_message_that_says_skip_ci_keeps_pushes_and_pull_requests_from_buildin
     let tagged = world.told("push", "3", &push("refs/tags/v1", NONE, &commit, 1)).await;
     assert_eq!(world.build(&tagged).await.event.commit, commit);
     world.scheduler.start_build(world.repo.id, StartRequest::default()).await.unwrap();
-    // Only the newest commit speaks.
+    // Only the newest commit's message counts.
     let next = world.repository.commit("code");
     let pushed = world.told("push", "4", &push("refs/heads/main", &commit, &next, 2)).await;
     assert_eq!(world.build(&pushed).await.event.commit, next);

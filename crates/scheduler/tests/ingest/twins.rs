@@ -19,9 +19,9 @@ async fn a_push_that_is_told_twice_at_once_is_one_build_and_the_other_delivery_n
         assert_eq!(world.build(&first).await.number, 1, "{forge}");
         assert_eq!((second.status, second.builds.len()), (DeliveryStatus::Ignored, 0), "{forge}: {second:?}");
         assert!(second.reason.as_ref().unwrap().contains("build #1"), "{forge}: {second:?}");
-        // By its own id it is the delivery that it was.
+        // With its own id it is the same delivery.
         assert_eq!(world.deliver("push", &[("id:1", &one)]).await, ids[..1]);
-        // Whoever asks by hand gets a build.
+        // A person who asks for it gets a build.
         let mut tx = world.store.write().await.unwrap();
         let (_, again) = deliveries::redeliver(&mut tx, ids[0], Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();

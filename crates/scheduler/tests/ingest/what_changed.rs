@@ -23,12 +23,12 @@ async fn the_filters_by_path_see_all_that_a_new_branch_and_a_forced_push_bring()
         let third = repository.write("three.md", "1").commit("three");
         let built = world.told("push", "1", &push("refs/heads/topic", NONE, &third, 1)).await;
         assert_eq!(world.build(&built).await.event.commit, third);
-        // Of what came then, nothing matters.
+        // The changes of that push do not matter.
         let fourth = repository.write("four.md", "1").commit("four");
         let ignored = world.told("push", "2", &push("refs/heads/topic", &third, &fourth, 2)).await;
         assert_eq!(ignored.status, DeliveryStatus::Ignored, "{ignored:?}");
         assert!(ignored.reason.as_ref().unwrap().contains("none of the 1 changed files"), "{ignored:?}");
-        // Forced, from a commit that nobody has any more, and from one that is still there.
+        // Forced pushes: from a commit that nobody has any more, and from one that is still there.
         for (number, before) in [(3, "1".repeat(40)), (4, fourth.clone())] {
             repository.write("four.md", number.to_string()).git(&["commit", "-q", "-a", "--amend", "-m", "forced"]);
             let forced = repository.git(&["rev-parse", "HEAD"]);
@@ -36,7 +36,7 @@ async fn the_filters_by_path_see_all_that_a_new_branch_and_a_forced_push_bring()
                 world.told("push", &number.to_string(), &push("refs/heads/topic", &before, &forced, number)).await;
             assert_eq!(world.build(&built).await.event.commit, forced);
         }
-        // A new branch that brings nothing of that kind.
+        // A new branch that brings no such change.
         repository.git(&["checkout", "-q", "-b", "docs", "main"]);
         let docs = repository.write("docs.md", "1").commit("docs");
         let ignored = world.told("push", "5", &push("refs/heads/docs", NONE, &docs, 5)).await;

@@ -46,12 +46,12 @@ pub async fn fill(data_dir: &Path, seed: Seed) -> Result<(), StoreError> {
     }
     tx.commit().await?;
 
-    // A connection of its own: nothing else is going on.
+    // A connection of its own, because nothing else is going on.
     let database = format!("sqlite://{}", data_dir.join("longshore.db").display());
     let mut conn = SqliteConnection::connect(&database).await?;
     for statement in [
         "CREATE TEMP TABLE seed_repos (idx INTEGER PRIMARY KEY, id TEXT NOT NULL)",
-        // Of this connection, which ends with the process.
+        // The setting belongs to this connection, which ends with the process.
         "PRAGMA cache_size = -200000",
     ] {
         sqlx::query(statement).execute(&mut conn).await?;
@@ -72,7 +72,7 @@ pub async fn fill(data_dir: &Path, seed: Seed) -> Result<(), StoreError> {
         batch(&mut conn, &seed, &plan, from, to, now).await?;
         from = to;
     }
-    // Pages are as quick as the planner is well informed.
+    // Pages are only as quick as the planner is well informed.
     sqlx::query("ANALYZE").execute(&mut conn).await?;
     large_logs(&store, &mut conn, seed.log_lines).await?;
     conn.close().await?;

@@ -39,7 +39,7 @@ impl SmallDisk {
         &self.folder
     }
 
-    /// Not a byte is left.
+    /// Fills the disk to the last byte.
     pub(crate) fn fill(&self) {
         let mut file = File::options().create(true).append(true).open(self.folder.join("filler")).unwrap();
         for block in [1 << 20, 4096, 1] {
@@ -53,7 +53,7 @@ impl SmallDisk {
         }
     }
 
-    /// So many mebibytes are left.
+    /// Fills the disk until this many mebibytes are left.
     pub(crate) fn fill_but(&self, mebibytes: u64) {
         self.fill();
         let file = File::options().write(true).open(self.folder.join("filler")).unwrap();

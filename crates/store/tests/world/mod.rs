@@ -40,7 +40,7 @@ impl World {
         repo
     }
 
-    /// A build with one job for each `(key, needs)`.
+    /// Creates a build with one job for each `(key, needs)`.
     pub(crate) async fn build(&self, repo: &Repo, jobs: &[(&str, &[&str])]) -> Build {
         self.create(&new_build(repo, jobs)).await
     }

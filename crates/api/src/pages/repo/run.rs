@@ -173,7 +173,7 @@ async fn find_start(
     sent: &Sent,
     fetch: bool,
 ) -> Result<Option<ManualStart>, RequestError> {
-    scheduler.look_at_manual(repo, non_empty(&sent.git_ref), non_empty(&sent.commit), fetch).await
+    scheduler.preview_manual(repo, non_empty(&sent.git_ref), non_empty(&sent.commit), fetch).await
 }
 
 fn page(head: Head, repo: Frame, sent: Sent, start: Option<ManualStart>, refused: Option<String>) -> Run {

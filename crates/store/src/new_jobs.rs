@@ -1,0 +1,117 @@
+//! Writes the jobs of a new build, with their steps and edges, and copies what jobs of an earlier build are carried
+//! over with.
+
+use std::collections::HashMap;
+
+use longshore_core::{BuildId, JobId, JobPlan, Lane, Status, Timestamp, rules::QueueEvent};
+
+use crate::{StoreError, WriteTx, row, transition::handle};
+
+/// Inserts a new build's jobs, steps and edges, and queues the jobs that nothing holds back. `carried_over` are keys of
+/// jobs, each with the job of an earlier build whose success it takes over. [`StoreError::Invalid`] if an edge or
+/// `carried_over` names a job that is not in the plan.
+pub(crate) async fn insert(
+    tx: &mut WriteTx,
+    lane: Lane,
+    build: BuildId,
+    plans: &[JobPlan],
+    carried_over: &[(String, JobId)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let carried: HashMap<&str, JobId> = carried_over.iter().map(|(key, job)| (key.as_str(), *job)).collect();
+    let mut ids: HashMap<&str, JobId> = HashMap::with_capacity(plans.len());
+    for plan in plans {
+        if ids.insert(&plan.key, JobId::new()).is_some() {
+            return Err(StoreError::Invalid(format!("two jobs have the key `{}`", plan.key)));
+        }
+    }
+    if let Some(unknown) = carried.keys().find(|key| !ids.contains_key(*key)) {
+        return Err(StoreError::Invalid(format!("`{unknown}` is to be carried over, but is no job of the plan")));
+    }
+    for (position, plan) in plans.iter().enumerate() {
+        let id = ids[plan.key.as_str()];
+        let status = match carried.get(plan.key.as_str()) {
+            Some(_) => Status::Success,
+            None => Status::Blocked,
+        };
+        sqlx::query(
+            "INSERT INTO jobs (id, build, position, key, name, pipeline, matrix, status, plan, finished_at, concurrency_group,
+                               continue_on_error, lane)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.to_string())
+        .bind(build.to_string())
+        .bind(i64::try_from(position).unwrap_or(i64::MAX))
+        .bind(&plan.key)
+        .bind(&plan.name)
+        .bind(&plan.pipeline)
+        .bind(row::to_json(&plan.matrix)?)
+        .bind(status.as_str())
+        .bind(row::to_json(plan)?)
+        .bind(status.is_final().then_some(now.as_millis()))
+        .bind(plan.concurrency.as_ref().map(|concurrency| concurrency.group.as_str()))
+        .bind(plan.continue_on_error)
+        .bind(lane.to_string())
+        .execute(tx.conn())
+        .await?;
+        match carried.get(plan.key.as_str()) {
+            Some(original) => carry_over(tx, id, *original).await?,
+            None => insert_steps(tx, id, plan).await?,
+        }
+    }
+    for plan in plans {
+        for need in &plan.needs {
+            let Some(need_id) = ids.get(need.key.as_str()) else {
+                return Err(StoreError::Invalid(format!("`{}` needs `{}`, which is no job", plan.key, need.key)));
+            };
+            sqlx::query("INSERT INTO job_needs (job, need) VALUES (?, ?) ON CONFLICT DO NOTHING")
+                .bind(ids[plan.key.as_str()].to_string())
+                .bind(need_id.to_string())
+                .execute(tx.conn())
+                .await?;
+        }
+    }
+    handle(tx, QueueEvent::BuildCreated { build }, now).await?;
+    Ok(())
+}
+
+async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<(), StoreError> {
+    for (position, step) in plan.steps.iter().enumerate() {
+        sqlx::query("INSERT INTO steps (job, position, name, status) VALUES (?, ?, ?, 'queued')")
+            .bind(job.to_string())
+            .bind(i64::try_from(position).unwrap_or(i64::MAX))
+            .bind(&step.name)
+            .execute(tx.conn())
+            .await?;
+    }
+    Ok(())
+}
+
+/// Copies the times, the outputs and the steps of a successful job of another build.
+async fn carry_over(tx: &mut WriteTx, job: JobId, original: JobId) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "UPDATE jobs SET carried_over = coalesce(o.carried_over, o.id), exit_code = o.exit_code, attempt = o.attempt,
+                claimed_at = o.claimed_at, pulling_at = o.pulling_at, starting_at = o.starting_at,
+                started_at = o.started_at, finished_at = o.finished_at, log_bytes = o.log_bytes,
+                outputs = o.outputs
+         FROM (SELECT * FROM jobs WHERE id = ?2 AND status = 'success') AS o WHERE jobs.id = ?1",
+    )
+    .bind(job.to_string())
+    .bind(original.to_string())
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::Invalid(format!("job {original} has not succeeded and cannot be carried over")));
+    }
+    sqlx::query(
+        "INSERT INTO steps (job, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
+                            peak_memory_bytes, out_of_memory, summary)
+         SELECT ?1, position, name, status, exit_code, signal, started_at, finished_at, wall_ms, cpu_ms,
+                peak_memory_bytes, out_of_memory, summary FROM steps WHERE job = ?2",
+    )
+    .bind(job.to_string())
+    .bind(original.to_string())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
