@@ -1,22 +1,24 @@
 //! Makes the frozen plan from pipelines and an event. Pure: the same input always makes the same plan.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+mod fill;
+mod step;
+
+use std::{collections::BTreeMap, fmt};
 
 use longshore_core::{
     BuildPlan, Diagnostic, Event, EventName, ImageRef, JobPlan, Severity, StepPlan, Template,
-    expression::{Context, EvalError, Refers, Value, Values, evaluate},
+    expression::{EvalError, Value, Values},
     plan::{Concurrency, MatrixGroup, Need},
 };
 
+use self::{
+    fill::{Fixed, evaluate_flag, fill, fill_env, fill_script},
+    step::plan_step,
+};
 use super::{
     code::Code,
     contexts, input, limits,
-    model::{At, Combination, Job, Pipeline, Step, With},
-    scope::WORKSPACE,
-    text::Flag,
+    model::{At, Combination, Job, Pipeline, With},
     triggers::starts,
     variables,
 };
@@ -286,70 +288,6 @@ impl PipelinePlanner<'_> {
     }
 }
 
-/// The values that are known when a job is planned, including the variables whose values are known by then.
-struct Fixed {
-    values: Values,
-    /// Variables whose values are not known yet.
-    late: BTreeSet<String>,
-}
-
-impl Fixed {
-    /// `names` are the variables that the file itself defines around a text. Of all other variables, only
-    /// `CI_WORKSPACE` is the same in every job.
-    fn new<'n>(known: &Values, env: &BTreeMap<String, Template>, names: impl Iterator<Item = &'n String>) -> Self {
-        let mut late = BTreeSet::new();
-        let mut variables = BTreeMap::new();
-        for name in names.map(String::as_str).chain([WORKSPACE]) {
-            match env.get(name).and_then(Template::as_known) {
-                Some(value) => {
-                    variables.insert(name.to_owned(), Value::from(value));
-                }
-                None => {
-                    late.insert(name.to_owned());
-                }
-            }
-        }
-        let mut values = known.clone();
-        values.contexts.insert("env".to_owned(), Value::Map(variables));
-        Self { values, late }
-    }
-
-    /// Adds the variables of a step.
-    fn within(&self, env: &BTreeMap<String, Template>) -> Self {
-        let mut values = self.values.clone();
-        let mut late = self.late.clone();
-        if let Some(Value::Map(variables)) = values.contexts.get_mut("env") {
-            for (name, value) in env {
-                match value.as_known() {
-                    Some(value) => {
-                        variables.insert(name.clone(), Value::from(value));
-                        late.remove(name);
-                    }
-                    None => {
-                        variables.remove(name);
-                        late.insert(name.clone());
-                    }
-                }
-            }
-        }
-        Self { values, late }
-    }
-}
-
-impl Context for Fixed {
-    fn context(&self, name: &str) -> Option<&Value> {
-        self.values.context(name)
-    }
-
-    fn covers(&self, refers: &Refers) -> bool {
-        let late = |name: &Option<String>| match name {
-            Some(name) => self.late.contains(name),
-            None => !self.late.is_empty(),
-        };
-        self.values.covers(refers) && !refers.contexts.iter().any(|(context, name)| context == "env" && late(name))
-    }
-}
-
 fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Result<Value, Unplannable> {
     let mut inputs = BTreeMap::new();
     for (name, value) in with {
@@ -369,87 +307,6 @@ fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Re
     Ok(Value::Map(inputs))
 }
 
-fn plan_step(
-    at: usize,
-    step: &Step,
-    job_env: &BTreeMap<String, Template>,
-    known: &Values,
-    fixed: &Fixed,
-) -> Result<StepPlan, EvalError> {
-    let mut plan = step.draft.clone();
-    for text in plan.env.values_mut() {
-        fill(text, known)?;
-    }
-    let within = fixed.within(&plan.env);
-    for text in plan.scripts_mut() {
-        fill_script(text, &within)?;
-    }
-    plan.change(&mut |text: &mut Template| fill(text, known))?;
-    plan.name = match &step.name {
-        Some(name) => one_line(&name.evaluate(fixed)?),
-        None => default_name(&plan),
-    };
-    plan.shell = step.shell.evaluate(fixed)?;
-    plan.user = step.user.as_ref().map(|user| user.evaluate(fixed)).transpose()?;
-    plan.continue_on_error = evaluate_flag(&step.continue_on_error, fixed)?;
-    let own = std::mem::take(&mut plan.env);
-    plan.env = variables::of_step(at, &plan.name).into_iter().map(|(name, value)| (name, value.into())).collect();
-    if plan.run.is_none() {
-        plan.env.extend(variables::of_plugin(job_env, &plan.env));
-    }
-    plan.env.extend(own);
-    Ok(plan)
-}
-
-fn fill(text: &mut Template, known: &dyn Context) -> Result<(), EvalError> {
-    if text.as_known().is_none() {
-        *text = text.fill(known)?;
-    }
-    Ok(())
-}
-
-fn fill_script(text: &mut Template, known: &dyn Context) -> Result<(), EvalError> {
-    if text.as_known().is_none() {
-        *text = text.fill_script(known)?;
-    }
-    Ok(())
-}
-
-fn fill_env(env: &BTreeMap<String, Template>, known: &Values) -> Result<BTreeMap<String, Template>, EvalError> {
-    env.iter().map(|(name, value)| Ok((name.clone(), value.fill(known)?))).collect()
-}
-
-fn evaluate_flag(flag: &Flag, known: &dyn Context) -> Result<bool, EvalError> {
-    match flag {
-        Flag::Is(value) => Ok(*value),
-        Flag::Expression(expression) => Ok(evaluate(expression, known)?.is_truthy()),
-    }
-}
-
-/// Limit for the characters of a step's default name.
-const DEFAULT_NAME_CHARS: usize = 60;
-
-/// Returns the first line of the script that is not empty, or the image of a plugin.
-fn default_name(step: &StepPlan) -> String {
-    match (&step.run, &step.image) {
-        (None, Some(image)) => short_line(&image.shown()),
-        _ => short_line(&step.shown_script()),
-    }
-}
-
-fn short_line(text: &str) -> String {
-    let line = one_line(text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(""));
-    if line.chars().count() <= DEFAULT_NAME_CHARS {
-        return line;
-    }
-    let cut: String = line.chars().take(DEFAULT_NAME_CHARS - 1).collect();
-    format!("{}…", cut.trim_end())
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 fn size(job: &JobPlan) -> usize {
     let env =
         |env: &BTreeMap<String, Template>| env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
@@ -457,17 +314,4 @@ fn size(job: &JobPlan) -> usize {
     env(&job.env)
         + job.steps.iter().map(step).sum::<usize>()
         + job.services.iter().map(|service| env(&service.env)).sum::<usize>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short_line;
-
-    #[test]
-    fn a_step_without_a_name_is_called_by_its_first_line() {
-        assert_eq!(short_line("\n  make test\nmake more\n"), "make test");
-        let long = short_line(&"x".repeat(100));
-        assert_eq!(long.chars().count(), 60);
-        assert!(long.ends_with('…'));
-    }
 }

@@ -4,6 +4,7 @@
 
 mod advice;
 mod env;
+mod image;
 mod input;
 mod job;
 mod keep;
@@ -13,6 +14,7 @@ mod on;
 mod service;
 mod settings;
 mod step;
+mod with;
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -232,7 +234,7 @@ struct Defaults {
 impl Defaults {
     fn read(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Self> {
         let fields = Fields::read(node, &keys::DEFAULTS, findings)?;
-        let image = fields.get("image").map(|node| job::image(node, Position::PlannedImage, names, &[], findings));
+        let image = fields.get("image").map(|node| image::read(node, Position::PlannedImage, names, &[], findings));
         let shell = fields.get("shell").map(|node| step::shell(node, names, findings));
         let working_directory = fields
             .get("working-directory")

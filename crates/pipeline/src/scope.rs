@@ -1,6 +1,8 @@
 //! What an expression may refer to, depending on where it is written, and which values must not get into a script.
 
 mod missing;
+mod position;
+mod taint;
 
 use std::{
     cell::RefCell,
@@ -10,114 +12,14 @@ use std::{
 
 use longshore_core::{
     Template,
-    expression::{self, Expression, Scope, Type, script::is_closed},
-    template::Part,
+    expression::{Scope, Type},
 };
 
-/// The kind of place where a text is written. It decides who fills the text in, and so what the text may refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Position {
-    /// `env`, `defaults` and `concurrency` of the pipeline: filled in when the build is planned, the same for all jobs.
-    Pipeline,
-    /// Keys of a job and of its steps that have to be known when the build is planned.
-    Planned,
-    /// `shell` and `working-directory` that have to be known when the build is planned.
-    PlannedScript,
-    /// `image` in `defaults`.
-    PlannedImage,
-    /// Keys of a job: filled in when its needs have ended.
-    Job,
-    /// `image` of a job and of its services.
-    JobImage,
-    /// `entrypoint` and `command` of a service.
-    JobArgument,
-    /// `env` of a job and of its services.
-    JobEnv,
-    JobIf,
-    /// Keys of a cache: filled in when the workspace has its files.
-    CacheKey,
-    /// `run` of a step: filled in by the agent when the step's turn comes.
-    Script,
-    /// `working-directory`, `entrypoint` and `command` of a step.
-    Argument,
-    /// `image` of a step.
-    StepImage,
-    /// `env` and `with` of a step.
-    StepEnv,
-    StepIf,
-    /// `outputs` of a job: filled in when its steps have ended.
-    Outputs,
-}
-
-/// What a restricted text becomes. Only what the file itself says may be put into it, and values from a closed set:
-/// numbers, booleans, choices, results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Becomes {
-    Script,
-    /// A program's name, arguments or directory.
-    Argument,
-    Image,
-}
-
-impl Position {
-    /// `None` for a place that takes any text.
-    pub(super) const fn becomes(self) -> Option<Becomes> {
-        match self {
-            Self::Script => Some(Becomes::Script),
-            Self::PlannedScript | Self::JobArgument | Self::Argument => Some(Becomes::Argument),
-            Self::PlannedImage | Self::JobImage | Self::StepImage => Some(Becomes::Image),
-            Self::Pipeline
-            | Self::Planned
-            | Self::Job
-            | Self::JobEnv
-            | Self::JobIf
-            | Self::CacheKey
-            | Self::StepEnv
-            | Self::StepIf
-            | Self::Outputs => None,
-        }
-    }
-}
-
-/// Who may have written a value that gets into a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Taint {
-    /// A program, the person who starts the build, or the server: anyone but the authors of the file.
-    Elsewhere,
-    /// Somebody who can push, open a pull request, or only name a branch.
-    Outsider,
-    Secret,
-}
-
-/// Values of the event that outsiders write, and the environment variable in which a step finds each.
-const OUTSIDERS: &[(&str, &str)] = &[
-    ("event.branch", "CI_COMMIT_BRANCH"),
-    ("event.tag", "CI_COMMIT_TAG"),
-    ("event.ref", "CI_COMMIT_REF"),
-    ("event.title", "CI_COMMIT_TITLE"),
-    ("event.message", "CI_COMMIT_MESSAGE"),
-    ("event.author", "CI_COMMIT_AUTHOR"),
-    ("event.author-email", "CI_COMMIT_AUTHOR_EMAIL"),
-    ("event.sender", "CI_PIPELINE_AUTHOR"),
-    ("event.url", "CI_PIPELINE_FORGE_URL"),
-    ("event.source-branch", "CI_COMMIT_SOURCE_BRANCH"),
-    ("event.target-branch", "CI_COMMIT_TARGET_BRANCH"),
-];
-
-/// More values that the file does not say, and the environment variable in which a step finds each.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("event.action", "CI_PIPELINE_EVENT_REASON"),
-    ("repo.name", "CI_REPO"),
-    ("repo.owner", "CI_REPO_OWNER"),
-    ("repo.short-name", "CI_REPO_NAME"),
-    ("repo.clone-url", "CI_REPO_CLONE_URL"),
-    ("repo.forge", "CI_FORGE_TYPE"),
-    ("repo.default-branch", "CI_REPO_DEFAULT_BRANCH"),
-    ("build.url", "CI_PIPELINE_URL"),
-];
-
-/// The one variable that has the same value in every job.
-pub(super) const WORKSPACE: &str = "CI_WORKSPACE";
+use self::taint::below;
+pub(super) use self::{
+    position::{Becomes, Position},
+    taint::{Taint, WORKSPACE, is_written_by_outsiders, variable},
+};
 
 /// Names of contexts in other systems, and what they are called here.
 pub(super) const FOREIGN: &[(&str, &str)] = &[
@@ -460,101 +362,5 @@ impl Names {
             },
         );
         scope
-    }
-
-    /// The worst taint of the values that a text refers to.
-    pub(super) fn taint(&self, text: &Template) -> Option<Taint> {
-        text.parts()
-            .iter()
-            .filter_map(|part| match part {
-                Part::Expression(expression) => self.taint_of(expression),
-                Part::Text(_) => None,
-            })
-            .max()
-    }
-
-    fn taint_of(&self, expression: &Expression) -> Option<Taint> {
-        let carries = expression::check(expression, &Scope::default()).carries;
-        carries.iter().filter_map(|carried| self.taint_at(&carried.path)).max()
-    }
-
-    /// The taint of the value at a path, or of a value below it; `None` if the file says the value, or if it is from a
-    /// closed set.
-    pub(super) fn taint_at(&self, path: &[String]) -> Option<Taint> {
-        let joined = path.join(".");
-        let meets = |known: &str| below(&joined, known) || below(known, &joined);
-        if meets("secrets") {
-            return Some(Taint::Secret);
-        }
-        let own = || self.tainted.iter().filter(|(known, _)| meets(known)).map(|(_, taint)| *taint).max();
-        match path {
-            // All matrix values are literals.
-            [context, ..] if context == "matrix" => None,
-            // Tainted inputs are recorded in `tainted`.
-            [context, ..] if context == "inputs" => own(),
-            [context, name] if context == "env" && self.variables.contains(name) => own(),
-            [context, name] if context == "env" && name == WORKSPACE => own(),
-            [context, rest @ ..] if context == "env" => {
-                // The environment has the same values under other names.
-                let of_event = |variable: &str| rest.first().is_none_or(|name| name == variable);
-                let outsider = OUTSIDERS.iter().any(|(_, variable)| of_event(variable)).then_some(Taint::Outsider);
-                own().max(outsider).or(Some(Taint::Elsewhere))
-            }
-            _ if is_closed(path) => None,
-            _ => {
-                let outsider = OUTSIDERS.iter().any(|(known, _)| meets(known)).then_some(Taint::Outsider);
-                own().max(outsider).or(Some(Taint::Elsewhere))
-            }
-        }
-    }
-}
-
-/// Whether `path` is `prefix` or below it.
-fn below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Whether a path is one of the values that outsiders write.
-pub(super) fn is_written_by_outsiders(path: &str) -> bool {
-    OUTSIDERS.iter().any(|(known, _)| *known == path)
-}
-
-/// The environment variable that has the value at a path.
-pub(super) fn variable(path: &str) -> Option<String> {
-    if let Some(name) = path.strip_prefix("env.").or_else(|| path.strip_prefix("secrets.")) {
-        return Some(name.to_owned());
-    }
-    let known = OUTSIDERS.iter().chain(ELSEWHERE).find(|(known, _)| *known == path);
-    known.map(|(_, variable)| (*variable).to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn template(source: &str) -> Template {
-        Template::new([Part::Expression(Expression::parse(source).unwrap())])
-    }
-
-    #[test]
-    fn what_outsiders_write_is_known_wherever_it_went() {
-        let mut names = Names::of_pipeline(Some(BTreeMap::new()));
-        for source in
-            ["event.branch", "event", "to-json(event)", "event[inputs.x]", "format('{0}', event.title) || 'x'"]
-        {
-            assert_eq!(names.taint(&template(source)), Some(Taint::Outsider), "{source}");
-        }
-        for source in ["event.sha", "event.name", "event.title == 'x'", "matrix.x", "steps.a.outcome", "needs.a.result"]
-        {
-            assert_eq!(names.taint(&template(source)), None, "{source}");
-        }
-        for source in ["env.X", "steps.a.outputs.x", "needs.a.outputs.x", "to-json(needs)", "repo.name", "build.url"] {
-            assert_eq!(names.taint(&template(source)), Some(Taint::Elsewhere), "{source}");
-        }
-        names.add_env(Some(&BTreeMap::from([("X".to_owned(), Template::from("x"))])));
-        assert_eq!(names.taint(&template("env.X")), None);
-        names.add_env(Some(&BTreeMap::from([("X".to_owned(), template("event.title"))])));
-        assert_eq!(names.taint(&template("env.X")), Some(Taint::Outsider));
-        assert_eq!(names.taint(&template("secrets.T || event.title")), Some(Taint::Secret));
     }
 }

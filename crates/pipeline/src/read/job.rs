@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{ImageRef, JobPlan, Template, expression::Values, plan::Checkout};
+use longshore_core::{JobPlan, Template, plan::Checkout};
 
 use super::super::{
     code::Code,
     fields::{Fields, mapping},
     findings::Findings,
-    input::{self as inputs, Input, InputKind},
-    keys, limits,
-    model::{Combination, Job, With},
-    scalar::{check_name, duration, filled},
+    input as inputs, keys, limits,
+    model::{Combination, Job},
+    scalar::{check_name, duration},
     scope::{MatrixNames, Names, Position, Taint, need_type},
     source::Place,
     templates::Expanded,
@@ -19,7 +18,7 @@ use super::super::{
     tree::{Entry, Kind, Node},
 };
 use super::{
-    Defaults, advice, at, env, env::Env, input, keep, matrix, needs, service, settings, step, valid_or_absent,
+    Defaults, advice, at, env, env::Env, image, keep, matrix, needs, service, settings, step, valid_or_absent, with,
 };
 
 /// What the pipeline defines around a job. `None` for a part that is wrong itself.
@@ -142,8 +141,10 @@ fn read_expanded(
         Some(template) => {
             let own = entry_of(&entry.value, "with").map(|entry| &*entry.value);
             let mut tainted = Vec::new();
-            let with =
-                template.inputs.as_ref().and_then(|inputs| with(inputs, own, entry, &names, &mut tainted, findings));
+            let with = template
+                .inputs
+                .as_ref()
+                .and_then(|inputs| with::read(inputs, own, entry, &names, &mut tainted, findings));
             names.use_template(template.inputs.as_ref().map(|inputs| inputs::types(inputs)), tainted);
             with.map(Some)
         }
@@ -167,7 +168,7 @@ fn read_expanded(
 
     let image = match (fields.get("image"), around.defaults) {
         (Some(node), _) => {
-            image(node, Position::JobImage, &names, combinations, findings).map(|image| (image, node.place))
+            image::read(node, Position::JobImage, &names, combinations, findings).map(|image| (image, node.place))
         }
         (None, Some(Defaults { image: Some(image), .. })) => {
             let fits = around.defaults_fit([image], expanded, entry, findings);
@@ -297,106 +298,6 @@ pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
         Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
         Kind::List(_) | Kind::Scalar(_) => None,
     }
-}
-
-/// Reads the inputs for a template. Every input has a value of its type, or none if it is optional. Adds to `tainted`
-/// the free texts whose values must not get into a script.
-fn with(
-    inputs: &[Input],
-    given: Option<&Node>,
-    job: &Entry,
-    names: &Names,
-    tainted: &mut Vec<(String, Taint)>,
-    findings: &mut Findings<'_>,
-) -> Option<BTreeMap<String, With>> {
-    let entries = match given {
-        Some(node) => mapping(node, "`with`", findings)?,
-        None => &[],
-    };
-    let mut sound = true;
-    for entry in entries {
-        if inputs.iter().all(|input| input.name != entry.key) {
-            let known = || inputs.iter().map(|input| input.name.as_str());
-            let help = super::super::suggest::did_you_mean(&entry.key, known())
-                .or_else(|| Some(format!("it has {}", super::super::suggest::listed(known()))));
-            let shown: String = entry.key.chars().take(60).collect();
-            findings.error(Code::BadInput, entry.key_place, format!("the template has no input `{shown}`"), help);
-            sound = false;
-        }
-    }
-    let mut values = BTreeMap::new();
-    for input in inputs {
-        let value = match (entries.iter().find(|entry| entry.key == input.name), &input.default) {
-            (Some(entry), _) => match &entry.value.kind {
-                Kind::Scalar(scalar) if scalar.text.contains("${{") => {
-                    let template = text::read(&scalar.text, entry.value.place, Position::Planned, names, findings);
-                    if input.kind == InputKind::String
-                        && let Some(taint) = template.as_ref().and_then(|template| names.taint(template))
-                    {
-                        tainted.push((input.name.clone(), taint));
-                    }
-                    template.map(|template| With::Text(template, input.clone()))
-                }
-                _ => input::value(&entry.value, &format!("`{}`", input.name), input, findings).map(With::Known),
-            },
-            (None, Some(default)) => Some(With::Known(default.clone())),
-            (None, None) if input.required => {
-                let message = format!("the template needs the input `{}`", input.name);
-                let place = given.map_or(job.key_place, |node| node.place);
-                findings.error(Code::BadInput, place, message, format!("write `with: {{ {}: ... }}`", input.name));
-                None
-            }
-            (None, None) => Some(With::Known(longshore_core::expression::Value::Null)),
-        };
-        match value {
-            Some(value) => {
-                values.insert(input.name.clone(), value);
-            }
-            None => sound = false,
-        }
-    }
-    sound.then_some(values)
-}
-
-/// Reads an image's name, which has to be valid for every combination, as far as that can be known here.
-pub(super) fn image(
-    node: &Node,
-    position: Position,
-    names: &Names,
-    combinations: &[Combination],
-    findings: &mut Findings<'_>,
-) -> Option<Template> {
-    if matches!(node.kind, Kind::Map(_)) {
-        findings.error(
-            Code::WrongType,
-            node.place,
-            "`image` is a text, and this is a mapping",
-            "write only the name: `image: debian:12`".to_owned(),
-        );
-        return None;
-    }
-    let text = filled(node, "`image`", findings)?;
-    let template = text::read(text, node.place, position, names, findings)?;
-    let help = "write it like `debian:12` or `registry.example/team/tool:1`";
-    if let Some(known) = template.as_known() {
-        return match ImageRef::parse(known) {
-            Ok(_) => Some(template),
-            Err(bad) => {
-                findings.error(Code::BadImage, node.place, bad.to_string(), help.to_owned());
-                None
-            }
-        };
-    }
-    for combination in combinations {
-        let values = Values { contexts: [("matrix".to_owned(), combination.value())].into(), progress: None };
-        let Ok(name) = template.evaluate(&values) else { break };
-        if let Err(bad) = ImageRef::parse(&name) {
-            let message = format!("for the combination{} the image would be `{name}`: {bad}", combination.suffix());
-            findings.error(Code::BadImage, node.place, message, help.to_owned());
-            return None;
-        }
-    }
-    Some(template)
 }
 
 /// Reads the question of an approval.

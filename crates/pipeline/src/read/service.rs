@@ -11,7 +11,7 @@ use super::super::{
     scope::{Names, Position},
     tree::{Entry, Kind, Node},
 };
-use super::{env, job, step::texts, valid_or_absent};
+use super::{env, image, step::texts, valid_or_absent};
 
 /// Limit for the services of one job.
 const SERVICES: usize = 20;
@@ -36,7 +36,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
         && !scalar.is_null()
     {
         // The short form: `redis: redis:8`.
-        let image = job::image(&entry.value, Position::JobImage, names, &[], findings)?;
+        let image = image::read(&entry.value, Position::JobImage, names, &[], findings)?;
         return named.then(|| ServicePlan {
             name,
             image,
@@ -48,7 +48,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
     }
     let fields = Fields::read(&entry.value, &keys::SERVICE, findings)?;
     let image = match fields.get("image") {
-        Some(node) => job::image(node, Position::JobImage, names, &[], findings),
+        Some(node) => image::read(node, Position::JobImage, names, &[], findings),
         None => {
             if !fields.is_misnamed("image", &keys::SERVICE) {
                 let message = format!("the service `{name}` has no `image`");

@@ -15,7 +15,7 @@ use super::super::{
     text::{self, Flag},
     tree::{Entry, Kind, Node},
 };
-use super::{Defaults, env, env::Env, job, settings, valid_or_absent};
+use super::{Defaults, env, env::Env, image, settings, valid_or_absent};
 
 /// A step as read, with the size of its parts.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ fn read_fields(
         }
     };
     let image =
-        valid_or_absent(fields.get("image").map(|node| job::image(node, Position::StepImage, names, &[], findings)));
+        valid_or_absent(fields.get("image").map(|node| image::read(node, Position::StepImage, names, &[], findings)));
     let with = match fields.get("with") {
         Some(node) => with(node, names, findings),
         None => Some(BTreeMap::new()),
