@@ -13,103 +13,23 @@
 //! automaton run, which skips the line break.
 
 mod forms;
+mod patterns;
+mod text;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aho_corasick::automaton::{Automaton as _, StateID};
-use aho_corasick::nfa::contiguous::NFA;
-use aho_corasick::{Anchored, BuildError};
+use aho_corasick::automaton::StateID;
 
-use self::forms::{Forms, Where};
+use self::forms::Where;
+pub use self::patterns::Patterns;
+use self::text::Text;
 
 const REPLACEMENT: &[u8] = b"***";
 /// A line break is skipped after this many characters of base64.
 const WRAPPED: usize = 16;
 /// Bytes before a match that decide whether a word begins there; a terminal's escape code may be among them.
 const CONTEXT: usize = 24;
-
-/// The patterns to search for.
-#[derive(Debug)]
-pub struct Patterns {
-    automaton: NFA,
-    start: StateID,
-    /// Where each pattern is masked, by pattern number.
-    places: Vec<Where>,
-    /// By state number: how many of the last bytes may begin a longer match.
-    depths: Vec<u32>,
-}
-
-impl Patterns {
-    /// Builds the patterns for these values. Returns `None` if there is nothing to search for.
-    /// `longshore_core::masking` decides which values are too short.
-    pub fn new<S: AsRef<str>>(values: &[S]) -> Result<Option<Arc<Self>>, BuildError> {
-        let mut forms = Forms::new();
-        for value in values {
-            forms::add(value.as_ref(), &mut forms);
-        }
-        if forms.is_empty() {
-            return Ok(None);
-        }
-        let automaton = NFA::builder().prefilter(false).build(forms.keys())?;
-        let start = automaton.start_state(Anchored::No).unwrap_or(StateID::ZERO);
-        let run =
-            |bytes: &[u8]| bytes.iter().fold(start, |state, byte| automaton.next_state(Anchored::No, state, *byte));
-        // 0 marks the start, and states that no form has reached yet.
-        let mut depths: Vec<u32> = Vec::new();
-        let mut note = |state: StateID, depth: usize| {
-            let place = state.as_usize();
-            if depths.len() <= place {
-                depths.resize(place + 1, 0);
-            }
-            depths[place] = u32::try_from(depth).unwrap_or(u32::MAX);
-        };
-        for form in forms.keys() {
-            let mut state = start;
-            for (place, byte) in form[..form.len() - 1].iter().enumerate() {
-                state = automaton.next_state(Anchored::No, state, *byte);
-                note(state, place + 1);
-            }
-        }
-        // A complete pattern that is no prefix of a longer one waits for nothing more: only its own tail may begin
-        // another. Shorter patterns come first, because a tail may itself be a complete pattern.
-        let mut whole: Vec<_> = forms.keys().collect();
-        whole.sort_by_key(|form| form.len());
-        let depth_of = |depths: &[u32], state: StateID| depths.get(state.as_usize()).copied().unwrap_or(0);
-        for form in whole {
-            let state = run(form);
-            if depth_of(&depths, state) == 0 {
-                let open = depth_of(&depths, run(&form[1..]));
-                if depths.len() <= state.as_usize() {
-                    depths.resize(state.as_usize() + 1, 0);
-                }
-                depths[state.as_usize()] = open;
-            }
-        }
-        let places = forms.into_values().collect();
-        Ok(Some(Arc::new(Self { automaton, start, places, depths })))
-    }
-
-    fn next(&self, state: StateID, byte: u8) -> StateID {
-        self.automaton.next_state(Anchored::No, state, byte)
-    }
-
-    fn is_match(&self, state: StateID) -> bool {
-        self.automaton.is_special(state) && self.automaton.is_match(state)
-    }
-
-    fn depth(&self, state: StateID) -> usize {
-        self.depths.get(state.as_usize()).map_or(0, |depth| *depth as usize)
-    }
-
-    /// Returns the forms that end in a state: where each is masked, and its length.
-    fn ending_in(&self, state: StateID) -> impl Iterator<Item = (Where, usize)> {
-        (0..self.automaton.match_len(state)).map(move |index| {
-            let pattern = self.automaton.match_pattern(state, index);
-            (self.places[pattern.as_usize()], self.automaton.pattern_len(pattern))
-        })
-    }
-}
 
 /// Masks a complete text. Returns `None` if it contains no secret.
 #[must_use]
@@ -162,66 +82,6 @@ impl Wrapped {
         }
         end.saturating_sub(count)
     }
-}
-
-/// The bytes not yet released: held bytes, then a chunk.
-#[derive(Clone, Copy)]
-struct Text<'a> {
-    context: &'a [u8],
-    held: &'a [u8],
-    chunk: &'a [u8],
-}
-
-impl Text<'_> {
-    /// Returns up to `count` bytes before a position, nearest first.
-    fn before(&self, place: usize, count: usize) -> impl Iterator<Item = u8> {
-        let (held, chunk) = match place.checked_sub(self.held.len()) {
-            Some(of_chunk) => (self.held, &self.chunk[..of_chunk]),
-            None => (&self.held[..place], &self.chunk[..0]),
-        };
-        [self.context, held, chunk].into_iter().rev().flat_map(|part| part.iter().rev()).copied().take(count)
-    }
-
-    fn at(&self, place: usize) -> Option<u8> {
-        self.held.get(place).or_else(|| self.chunk.get(place.checked_sub(self.held.len())?)).copied()
-    }
-
-    /// Returns whether enough base64 precedes a line break to attribute it to an encoder.
-    fn is_wrapped_at(&self, place: usize) -> bool {
-        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);
-        self.before(place, WRAPPED).take_while(is_base64).count() == WRAPPED
-    }
-
-    /// Returns whether a word can begin at a position.
-    fn is_open_before(&self, place: usize) -> bool {
-        if !self.at(place).is_some_and(|byte| byte.is_ascii_alphanumeric()) {
-            return true;
-        }
-        let mut before = [0; CONTEXT];
-        let mut count = 0;
-        for byte in self.before(place, CONTEXT) {
-            before[count] = byte;
-            count += 1;
-        }
-        let before = &before[..count];
-        !before.first().is_some_and(u8::is_ascii_alphanumeric) || ends_in_escape(before)
-    }
-}
-
-/// Returns whether a text, given last byte first, ends in an escape for one character or none: `\n`, `\u003d`, `%3D`, a
-/// terminal's colour.
-fn ends_in_escape(backwards: &[u8]) -> bool {
-    let is_hex = |count: usize| backwards.len() > count && backwards[..count].iter().all(u8::is_ascii_hexdigit);
-    let starts = |place: usize, start: &[u8]| backwards.get(place..place + start.len()) == Some(start);
-    let letter = |byte: &u8| b"abefnrtv0".contains(byte);
-    if backwards.first().is_some_and(letter) && starts(1, b"\\")
-        || is_hex(4) && starts(4, b"u\\")
-        || is_hex(2) && (starts(2, b"x\\") || starts(2, b"%"))
-    {
-        return true;
-    }
-    let parameters = backwards.iter().skip(1).take_while(|byte| byte.is_ascii_digit() || b";:?".contains(byte)).count();
-    starts(1 + parameters, b"[\x1b")
 }
 
 impl Masker {
