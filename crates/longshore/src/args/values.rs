@@ -1,0 +1,34 @@
+//! Parsers of single arguments.
+
+/// A type of its own, since clap takes an array for a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nonce(pub(super) [u8; 16]);
+
+pub(super) fn nonce(text: &str) -> Result<Nonce, String> {
+    let mut nonce = [0; 16];
+    hex::decode_to_slice(text, &mut nonce).map_err(|error| format!("not 32 hexadecimal digits: {error}"))?;
+    Ok(Nonce(nonce))
+}
+
+pub(super) fn address(text: &str) -> Result<String, String> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(text.to_owned());
+    }
+    Err(format!("an address begins with http:// or https://: write http://{text}"))
+}
+
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+pub(super) fn secret(text: &str) -> Result<(String, String), String> {
+    if text.contains('=') {
+        return key_value(text);
+    }
+    std::env::var(text)
+        .map(|value| (text.to_owned(), value))
+        .map_err(|_| format!("`{text}` has no value: write {text}=VALUE, or set it in the environment"))
+}
