@@ -19,11 +19,12 @@ MAY_KNOW = {
     "longshore-files": {"longshore-core"},
     "longshore-store": {"longshore-core", "longshore-files"},
     "longshore-forge": {"longshore-core"},
+    "longshore-git": {"longshore-core", "longshore-forge"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
     "longshore-engine-docker": {"longshore-core", "longshore-executor"},
     "longshore-pipeline": {"longshore-core"},
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
-    "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge"},
+    "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-git"},
     "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge"},
     "longshore": None,  # the program puts the pieces together
 }
@@ -34,15 +35,18 @@ ONLY = {
     "sqlx": {"longshore-store"},
     "axum": {"longshore-api"},
 }
+# What no pure crate may get. The fuzz targets, which are a workspace of their own, need pure crates only.
+PURE = {"tokio", "sqlx", "axum", "bollard", "hyper"}
 NEVER = {
-    "longshore-core": {"tokio", "sqlx", "axum", "bollard", "hyper"},
-    "longshore-agent-protocol": {"tokio", "sqlx", "axum", "bollard", "hyper"},
-    "longshore-agent": {"tokio", "sqlx", "axum", "bollard", "hyper"},
-    "longshore-pipeline": {"tokio", "sqlx", "axum", "bollard", "hyper"},
-    "longshore-convert": {"tokio", "sqlx", "axum", "bollard", "hyper"},
+    "longshore-core": PURE,
+    "longshore-agent-protocol": PURE,
+    "longshore-agent": PURE,
+    "longshore-pipeline": PURE,
+    "longshore-convert": PURE,
     "longshore-files": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-store": {"axum", "bollard", "hyper"},
-    "longshore-forge": {"sqlx", "axum", "bollard"},
+    "longshore-forge": PURE,
+    "longshore-git": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-executor": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-engine-docker": {"sqlx", "axum"},
     "longshore-scheduler": {"axum", "bollard", "hyper"},
@@ -95,32 +99,40 @@ def circles(crate: str) -> list[str]:
     return sorted("/".join(name) for name in knows)
 
 
-def main() -> int:
-    command = ["cargo", "metadata", "--format-version", "1", "--locked"]
-    answer = subprocess.run(command, stdout=subprocess.PIPE)
-    if answer.returncode != 0:
-        return answer.returncode
-    metadata = json.loads(answer.stdout)
-    names = {package["id"]: package["name"] for package in metadata["packages"]}
-    members = set(metadata["workspace_members"])
-    ours = {names[member] for member in members}
-    needs = {
-        node["id"]: [d["pkg"] for d in node["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
-        for node in metadata["resolve"]["nodes"]
-    }
+class Graph:
+    """The crates of a workspace and what each needs, by cargo's package ids."""
 
-    def everything_below(top: str) -> set[str]:
+    def __init__(self, manifest: pathlib.Path) -> None:
+        command = ["cargo", "metadata", "--format-version", "1", "--locked", "--manifest-path", str(manifest)]
+        answer = subprocess.run(command, stdout=subprocess.PIPE)
+        if answer.returncode != 0:
+            sys.exit(answer.returncode)
+        metadata = json.loads(answer.stdout)
+        self.names = {package["id"]: package["name"] for package in metadata["packages"]}
+        self.members = sorted(metadata["workspace_members"], key=self.names.get)
+        self.needs = {
+            node["id"]: [d["pkg"] for d in node["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
+            for node in metadata["resolve"]["nodes"]
+        }
+
+    def everything_below(self, top: str) -> set[str]:
+        """The names of all crates that `top` gets through its normal dependencies."""
         seen, waiting = set(), [top]
         while waiting:
-            for below in needs[waiting.pop()]:
+            for below in self.needs[waiting.pop()]:
                 if below not in seen:
                     seen.add(below)
                     waiting.append(below)
-        return {names[below] for below in seen}
+        return {self.names[below] for below in seen}
 
+
+def main() -> int:
+    root = pathlib.Path(__file__).parent.parent
+    graph, fuzz = Graph(root / "Cargo.toml"), Graph(root / "fuzz" / "Cargo.toml")
+    ours = {graph.names[member] for member in graph.members}
     wrong = []
-    for member in sorted(members, key=names.get):
-        name, direct = names[member], {names[below] for below in needs[member]}
+    for member in graph.members:
+        name, direct = graph.names[member], {graph.names[below] for below in graph.needs[member]}
         if name not in MAY_KNOW:
             wrong.append(f"{name} is not in MAY_KNOW: write down what it may depend on")
             continue
@@ -129,7 +141,10 @@ def main() -> int:
         wrong += [f"only {', '.join(sorted(who))} may name {lib}, not {name}"
                   for lib, who in ONLY.items() if lib in direct and name not in who]
         wrong += [f"{name} gets {lib} through its dependencies"
-                  for lib in sorted(NEVER.get(name, set()) & everything_below(member))]
+                  for lib in sorted(NEVER.get(name, set()) & graph.everything_below(member))]
+    for member in fuzz.members:
+        wrong += [f"{fuzz.names[member]} gets {lib} through its dependencies"
+                  for lib in sorted(PURE & fuzz.everything_below(member))]
     told = set(MAY_KNOW) | set(NEVER) | set().union(*ONLY.values())
     wrong += [f"{name} is in a table of this script, and no crate is called so" for name in sorted(told - ours)]
     for crate in NO_CIRCLES:
@@ -137,7 +152,7 @@ def main() -> int:
             wrong.append(f"files of {crate} know each other in a circle, among them: {', '.join(found)}")
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
-    print(f"{len(members)} crates, {len(wrong)} wrong dependencies")
+    print(f"{len(graph.members)} crates, {len(wrong)} wrong dependencies")
     return 1 if wrong else 0
 
 

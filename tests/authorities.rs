@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod support;
-#[path = "../crates/forge/tests/support/tls.rs"]
+#[path = "../crates/git/tests/support/tls.rs"]
 mod tls;
 
 use std::process::Command;

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use longshore_forge::{Forge, Hook, git::CloneUrl, payload::parse_event};
+use longshore_forge::{CloneUrl, Forge, Hook, payload::parse_event};
 
 fuzz_target!(|input: (u8, &str, &[u8])| {
     let (choice, event, body) = input;

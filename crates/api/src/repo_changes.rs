@@ -1,7 +1,7 @@
 //! Checks and writes a repository's settings, for the API and the pages.
 
 use longshore_core::{RepoId, Strangers, stranger::NotStrangers};
-use longshore_forge::{RefName, git::CloneUrl};
+use longshore_forge::{CloneUrl, RefName};
 use longshore_store::{
     Store,
     repos::{self, Repo, RepoPatch},

@@ -1,17 +1,17 @@
-//! Forges and git: parses and verifies webhooks, and brings a commit's files from a clone address into a job.
+//! What forges say: webhook signatures and payloads, and the names of refs and commits and the clone addresses in them.
 //!
-//! `api` verifies signatures and computes delivery keys here, `scheduler` parses deliveries, fetches mirrors and reads
-//! pipeline files, the binary opens checkouts. Nothing here knows the database, Docker or axum, and nothing here plans
-//! or runs a job.
+//! `api` verifies signatures and computes delivery keys here, `scheduler` parses deliveries, `longshore-git` takes only
+//! what was parsed here. All of it is pure: nothing here does I/O, waits, or knows git, the database, Docker or axum.
 
+mod clone_url;
 mod delivery;
 mod forge;
-pub mod git;
 pub mod payload;
 mod revision;
 pub mod signature;
-mod text;
+pub mod text;
 
+pub use clone_url::{CloneUrl, InvalidCloneUrl};
 pub use delivery::{body_key, delivery_key, pull_request_key, push_key};
 pub use forge::{Forge, NotAForge};
 pub use payload::{Hook, PayloadError, PullRequestHook, PushHook};

@@ -7,14 +7,16 @@ const MAX_LINE: usize = 1 << 10;
 const MAX_LINES: usize = 64 << 10;
 
 /// Returns one line: control characters replaced, and cut if too long.
-pub(crate) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let line = text.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
     // Does not build what would be cut.
     cut(line.take(MAX_LINE + 1).collect(), MAX_LINE, "…")
 }
 
 /// Returns several lines: NUL replaced, which no environment variable can hold, and cut if too long.
-pub(crate) fn many_lines(text: &str) -> String {
+#[must_use]
+pub fn many_lines(text: &str) -> String {
     // No character is longer than four bytes.
     let text = &text[..text.floor_char_boundary(MAX_LINES + 4)];
     cut(text.replace('\0', "\u{fffd}"), MAX_LINES, "\n… (the rest was cut)")

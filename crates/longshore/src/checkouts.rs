@@ -8,10 +8,8 @@ use std::{
 
 use longshore_core::{Event, plan, stranger};
 use longshore_executor::{CheckoutSource, CheckoutStream};
-use longshore_forge::{
-    CommitId, RefName,
-    git::{Checkout, Checkouts, CloneUrl, GitError, Mirrors, TarSource, Wanted},
-};
+use longshore_forge::{CloneUrl, CommitId, RefName};
+use longshore_git::{Checkout, Checkouts, GitError, Mirrors, TarSource, Wanted};
 use longshore_store::repos::Repo;
 
 /// Between two tries to make a checkout on a full disk.

@@ -8,10 +8,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use longshore_core::{EventName, Person, RepoId, Timestamp, event::PullRequest};
 use longshore_forge::{
-    CommitId, Forge, Hook, PullRequestHook, PushHook, RefName, body_key,
-    git::{GitError, Wanted},
-    payload, pull_request_key, push_key,
+    CommitId, Forge, Hook, PullRequestHook, PushHook, RefName, body_key, payload, pull_request_key, push_key,
 };
+use longshore_git::{GitError, Wanted};
 use longshore_store::{
     Store, StoreError,
     announcements::{self, Announcement, Novelty},

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use longshore_forge::{
-    CommitId,
-    git::{GitError, Mirror},
-};
+use longshore_forge::CommitId;
+use longshore_git::{GitError, Mirror};
 use longshore_store::repos::Repo;
 
 use crate::prepare::Planner;

@@ -6,10 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use longshore_core::{BuildPlan, Diagnostic, DueSchedule, Event, EventName, Timestamp, event::PullRequest, stranger};
-use longshore_forge::{
-    CommitId, Revision,
-    git::{Changed, CloneUrl, GitError, Mirror, Mirrors, Wanted},
-};
+use longshore_forge::{CloneUrl, CommitId, Revision};
+use longshore_git::{Changed, GitError, Mirror, Mirrors, Wanted};
 use longshore_store::repos::Repo;
 
 use crate::{schedules, schedules::Schedules, skip};
@@ -223,7 +221,7 @@ pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
             detail: "its credentials are sealed with another key of secrets than the one at hand".to_owned(),
         });
     }
-    repo.clone_url.parse().map_err(|error: longshore_forge::git::InvalidCloneUrl| GitError::RefusedAddress {
+    repo.clone_url.parse().map_err(|error: longshore_forge::InvalidCloneUrl| GitError::RefusedAddress {
         address: "the clone address".to_owned(),
         detail: error.to_string(),
     })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp, access::Actor};
-use longshore_forge::git::Wanted;
+use longshore_git::Wanted;
 use longshore_store::{
     Store, StoreError,
     acts::{self, About, Act},

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use longshore_core::{DueSchedule, EventName, Timestamp};
-use longshore_forge::git::Wanted;
+use longshore_git::Wanted;
 use longshore_store::{
     ChangeKind, Store, StoreError,
     builds::NewBuild,

@@ -1,9 +1,7 @@
 //! Finds the commit that a start by hand means. Asks the forge before anything of the commit is read.
 
-use longshore_forge::{
-    CommitId, InvalidRevision, RefName, Revision,
-    git::{GitError, Mirror},
-};
+use longshore_forge::{CommitId, InvalidRevision, RefName, Revision};
+use longshore_git::{GitError, Mirror};
 use longshore_store::repos::Repo;
 
 use crate::{

@@ -9,7 +9,7 @@ use longshore_core::{
     Timestamp, access::Rights,
 };
 use longshore_files::logs::LogWriter;
-use longshore_forge::git::{Git, Mirrors};
+use longshore_git::{Git, Mirrors};
 use longshore_scheduler::{Order, Planner, Report, Scheduler};
 use longshore_store::{
     Store,

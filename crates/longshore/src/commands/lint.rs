@@ -7,7 +7,7 @@ use std::{
 };
 
 use longshore_core::{Diagnostic, Severity};
-use longshore_forge::git::{self, GitError};
+use longshore_git::{GitError, link_refused, read_pipeline_files};
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Checked, SourceFile, TemplateFiles, report};
 
@@ -83,7 +83,7 @@ fn top_around(path: &Path) -> Option<PathBuf> {
 
 /// The same, where it has a pipeline, be it one that cannot be read.
 fn top_with_pipeline(folder: &Path) -> Option<PathBuf> {
-    top_around(folder).filter(|top| match git::read_pipeline_files(top) {
+    top_around(folder).filter(|top| match read_pipeline_files(top) {
         Ok(files) => !files.is_empty(),
         Err(error) => matches!(error, GitError::BothForms | GitError::PipelineFile { .. }),
     })
@@ -114,14 +114,14 @@ fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
 /// The pipeline file at `path`, or those of the working tree there, as a server reads them.
 fn files_at(path: &Path) -> Result<Vec<SourceFile>, GitError> {
     if path.is_dir() {
-        let files = git::read_pipeline_files(path)?;
+        let files = read_pipeline_files(path)?;
         return Ok(files.into_iter().map(|file| SourceFile::new(within(path, &file.path), file.text)).collect());
     }
     let shown = path.display().to_string();
     let in_place = path.file_name().is_some_and(|name| name == ".longshore.yml")
         || path.parent().and_then(Path::file_name).is_some_and(|folder| folder == ".longshore");
     if in_place && path.is_symlink() {
-        return Err(git::link_refused(&shown));
+        return Err(link_refused(&shown));
     }
     let bytes = std::fs::read(path).map_err(|source| GitError::Io { what: "reading the file", source })?;
     Ok(vec![SourceFile::from_bytes(shown, bytes)])

@@ -20,7 +20,7 @@ use longshore_core::{
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{Executor, ExecutorOptions, names::Instance};
 use longshore_files::logs::{Renderer, StepHead};
-use longshore_forge::git::{Git, Mirrors, Worktree};
+use longshore_git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
@@ -111,7 +111,7 @@ fn runtime_dir() -> PathBuf {
 }
 
 /// The event that is played, the plan for it, and the files.
-async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_forge::git::TarSource)> {
+async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git::TarSource)> {
     if !args.dir.is_dir() {
         return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
     }

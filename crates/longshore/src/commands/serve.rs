@@ -12,7 +12,7 @@ use longshore_api::{Api, ApiConfig, EngineProbe, PublicUrl};
 use longshore_core::{Slots, Timestamp};
 use longshore_engine_docker::DockerOptions;
 use longshore_executor::{ExecutorOptions, names::Instance};
-use longshore_forge::git::{Checkouts, Git, Mirrors};
+use longshore_git::{Checkouts, Git, Mirrors};
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
     Store, sealing, secrets,

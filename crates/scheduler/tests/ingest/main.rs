@@ -4,7 +4,7 @@
 
 mod skipped;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
-#[path = "../../../forge/tests/support/mod.rs"]
+#[path = "../../../git/tests/support/mod.rs"]
 mod support;
 mod twins;
 mod what_changed;
@@ -12,7 +12,7 @@ mod what_changed;
 use std::sync::Arc;
 
 use longshore_core::{DeliveryId, Timestamp};
-use longshore_forge::git::{Git, Mirrors};
+use longshore_git::{Git, Mirrors};
 use longshore_scheduler::{Order, Planner, Report, Scheduler};
 use longshore_store::{
     Store,

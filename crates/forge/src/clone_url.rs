@@ -38,7 +38,8 @@ impl CloneUrl {
     }
 
     /// Returns the host, with its port if one is given.
-    pub(crate) fn host(&self) -> &str {
+    #[must_use]
+    pub fn host(&self) -> &str {
         let rest = match self.address.split_once("://") {
             Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
             None => self.address.split(':').next().unwrap_or_default(),
@@ -46,16 +47,19 @@ impl CloneUrl {
         rest.rsplit_once('@').map_or(rest, |(_, host)| host)
     }
 
-    pub(crate) fn is_ssh(&self) -> bool {
+    #[must_use]
+    pub fn is_ssh(&self) -> bool {
         !self.address.starts_with("http://") && !self.address.starts_with("https://")
     }
 
-    pub(crate) const fn has_credentials(&self) -> bool {
+    #[must_use]
+    pub const fn has_credentials(&self) -> bool {
         self.credentials.is_some()
     }
 
     /// Adds the credentials of `other` if they apply to this address and it has none of its own.
-    pub(crate) fn with_credentials_of(mut self, other: &Self) -> Self {
+    #[must_use]
+    pub fn with_credentials_of(mut self, other: &Self) -> Self {
         if self.credentials.is_none() {
             self.credentials = other.credentials.clone().filter(|theirs| self.address.starts_with(&theirs.scope));
         }
@@ -64,7 +68,8 @@ impl CloneUrl {
 
     /// Returns the git configuration for logging in. It is passed in the environment, which only Longshore's own user
     /// can read; everyone can read arguments.
-    pub(crate) fn git_config(&self) -> Option<(String, String)> {
+    #[must_use]
+    pub fn git_config(&self) -> Option<(String, String)> {
         self.credentials.as_ref().map(|credentials| {
             let key = format!("http.{}.extraHeader", credentials.scope);
             (key, format!("Authorization: Basic {}", credentials.basic()))
@@ -72,7 +77,8 @@ impl CloneUrl {
     }
 
     /// Replaces this address's secrets in `text`.
-    pub(crate) fn redact(&self, text: &str) -> String {
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(credentials) = &self.credentials {
             for secret in [&credentials.basic(), &credentials.password, &credentials.user] {

@@ -4,8 +4,9 @@
 
 use std::{io, path::Path};
 
-use super::{CloneUrl, GitError, Mirror, mirror::FETCH, pruning::KEPT};
-use crate::{CommitId, Revision};
+use longshore_forge::{CloneUrl, CommitId, Revision};
+
+use super::{GitError, Mirror, mirror::FETCH, pruning::KEPT};
 
 /// The most bytes, packed. The kernel enforces it during the transfer.
 pub(super) const MAX_BYTES: u64 = 1 << 30;

@@ -8,10 +8,8 @@ use std::{
 };
 
 use crate::support::{GitHost, Options, Repository, git};
-use longshore_forge::{
-    CommitId, RefName,
-    git::{Checkout, Checkouts, CloneUrl, Git, Mirror, TarSource, Wanted, Worktree},
-};
+use longshore_forge::{CloneUrl, CommitId, RefName};
+use longshore_git::{Checkout, Checkouts, Git, Mirror, TarSource, Wanted, Worktree};
 use tokio::io::AsyncReadExt as _;
 
 /// Unpacks with the system's tar, as another user.

@@ -1,10 +1,13 @@
 //! Determines the history of a checkout from its `depth`.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
+
+use longshore_forge::CommitId;
 
 use super::{Git, GitError, git_dir::NamedRef};
-use crate::CommitId;
-use std::path::Path;
 
 /// The commits of a checkout, with their refs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,9 @@
 
 use std::path::Path;
 
-use super::{Checkout, CloneUrl, Git, GitError, git_dir::IndexEntry};
-use crate::CommitId;
+use longshore_forge::{CloneUrl, CommitId};
+
+use super::{Checkout, Git, GitError, git_dir::IndexEntry};
 
 /// The most submodules of one checkout, including nested ones.
 pub(crate) const MAX_SUBMODULES: usize = 64;

@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use longshore_forge::{CommitId, RefName};
+
 use super::{Git, GitError, history::History, submodules::Submodule};
-use crate::{CommitId, RefName};
 
 /// A branch or tag with the object it names: the commit or, for an annotated tag, the tag's own object.
 #[derive(Debug, Clone, PartialEq, Eq)]

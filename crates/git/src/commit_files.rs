@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use longshore_forge::{CommitId, Revision};
+
 use super::{GitError, Mirror};
-use crate::{CommitId, Revision};
 
 /// A template has the size limit of a pipeline file.
 const MAX_FILE_LEN: u64 = 256 * 1024;

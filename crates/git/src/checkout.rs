@@ -14,11 +14,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use longshore_forge::{CloneUrl, CommitId, RefName};
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use super::{
-    CloneUrl, Git, GitError, Mirror, TarSource, Wanted,
+    Git, GitError, Mirror, TarSource, Wanted,
     command::Streaming,
     git_dir::{GitDir, IndexEntry, configure_submodules},
     history::History,
@@ -26,7 +27,6 @@ use super::{
     submodules::{self, MAX_NESTING, MAX_SUBMODULES},
     tar_writer::TarWriter,
 };
-use crate::{CommitId, RefName};
 
 /// The most cached checkouts. Each holds a file open.
 const MAX_CACHED: usize = 64;

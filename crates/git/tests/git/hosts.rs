@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use longshore_forge::git::{Git, GitError, Mirror};
+use longshore_git::{Git, GitError, Mirror};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,

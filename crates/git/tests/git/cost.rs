@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_forge::{
-    CommitId,
-    git::{Checkout, Checkouts, CloneUrl, Git, Mirror, Wanted, Worktree},
-};
+use longshore_forge::{CloneUrl, CommitId};
+use longshore_git::{Checkout, Checkouts, Git, Mirror, Wanted, Worktree};
 
 use crate::support::{GitHost, Options, Repository, git};
 

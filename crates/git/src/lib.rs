@@ -1,14 +1,16 @@
 //! Git, through its command line.
 //!
-//! [`command`] is the only place that starts git, hardened. [`clone_url`] and `crate::revision` are the only ways in
-//! which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
+//! `scheduler` fetches mirrors and reads pipeline files here, the binary opens checkouts. Nothing here knows the database,
+//! Docker or axum, and nothing here plans or runs a job.
+//!
+//! [`command`] is the only place that starts git, hardened. The types of `longshore_forge` (`CloneUrl`, `RefName`,
+//! `CommitId`) are the only ways in which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
 //! may have made, [`pruning`] removes what nobody needs any more, [`pipeline_files`] and [`commit_files`] read from
 //! mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder, and
 //! [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
 //! configuration ever runs here.
 
 mod checkout;
-mod clone_url;
 mod command;
 mod commit_files;
 mod error;
@@ -26,7 +28,6 @@ mod tar_writer;
 mod worktree;
 
 pub use checkout::{Checkout, Checkouts};
-pub use clone_url::{CloneUrl, InvalidCloneUrl};
 pub use command::Git;
 pub use commit_files::Changed;
 pub use error::GitError;

@@ -9,8 +9,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use longshore_forge::CommitId;
+
 use super::{GitError, Mirror};
-use crate::CommitId;
 
 /// The refs that keep commits for their builds: `refs/kept/<commit>`.
 pub(super) const KEPT: &str = "refs/kept";

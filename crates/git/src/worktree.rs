@@ -15,18 +15,18 @@ use std::{
 };
 
 use ignore::WalkBuilder;
+use longshore_forge::{CloneUrl, CommitId, RefName};
 use rustix::fs::{Mode, OFlags};
 use tokio::task::spawn_blocking;
 
 use super::{
-    CloneUrl, CommitFacts, Git, GitError, TarSource,
+    CommitFacts, Git, GitError, TarSource,
     checkout::{now, scratch, write_folder},
     git_dir::GitDir,
     history::History,
     mirror::{LOG_ONE, parse_facts},
     tar_writer::TarWriter,
 };
-use crate::{CommitId, RefName};
 
 /// A folder, and its repository if it is the top of one.
 #[derive(Debug)]

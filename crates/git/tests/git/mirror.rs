@@ -4,10 +4,8 @@ use std::{os::unix::fs::symlink, path::Path};
 
 use crate::support::{GitHost, Options, Repository, git};
 use longshore_core::RepoId;
-use longshore_forge::{
-    CommitId, RefName, Revision,
-    git::{Changed, CloneUrl, Git, GitError, Mirror, Mirrors, Wanted},
-};
+use longshore_forge::{CloneUrl, CommitId, RefName, Revision};
+use longshore_git::{Changed, Git, GitError, Mirror, Mirrors, Wanted};
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -201,8 +199,8 @@ async fn pipeline(world: &World, change: impl FnOnce(&Path)) -> Result<Vec<(Stri
     world.repository.commit("change");
     let commit = world.fetch(&on("main")).await.unwrap();
     let files = world.mirror.pipeline_files(&commit).await;
-    let in_folder = longshore_forge::git::read_pipeline_files(&world.repository.0);
-    let plain = |files: Result<Vec<longshore_forge::git::PipelineFile>, GitError>| {
+    let in_folder = longshore_git::read_pipeline_files(&world.repository.0);
+    let plain = |files: Result<Vec<longshore_git::PipelineFile>, GitError>| {
         files.map(|f| f.into_iter().map(|f| (f.path, f.text)).collect()).map_err(|e| e.to_string())
     };
     let files = plain(files);

@@ -12,11 +12,11 @@ use std::{
 };
 
 use longshore_core::RepoId;
+use longshore_forge::{CloneUrl, CommitId, RefName, Revision, text};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::{CloneUrl, Git, GitError, command::Ended, remains};
-use crate::{CommitId, RefName, Revision, text};
+use super::{Git, GitError, command::Ended, remains};
 
 /// The most bytes read of a commit's message, author and address; more than is kept.
 const MAX_FACTS: u64 = 256 << 10;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use longshore_forge::CloneUrl;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{CloneUrl, GitError};
+use super::GitError;
 
 /// The most output kept. A list of all files of a very large repository is about this long.
 const MAX_OUTPUT: u64 = 256 << 20;

@@ -7,10 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use longshore_forge::{
-    CommitId,
-    git::{Checkout, Checkouts, Git, GitError, Mirror},
-};
+use longshore_forge::CommitId;
+use longshore_git::{Checkout, Checkouts, Git, GitError, Mirror};
 
 /// Runs git in a mirror with this input, and returns its output.
 fn git(mirror: &Path, arguments: &[&str], input: &str) -> String {

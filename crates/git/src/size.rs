@@ -9,8 +9,9 @@ use std::{
     path::Path,
 };
 
+use longshore_forge::CommitId;
+
 use super::{Git, GitError, Mirror, git_dir::IndexEntry};
-use crate::CommitId;
 
 /// The most files and folders in a stranger's commit.
 pub(super) const MAX_ENTRIES: u64 = 200_000;

@@ -2,10 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use longshore_forge::{
-    CommitId, Revision,
-    git::{Git, GitError, Mirror, Wanted},
-};
+use longshore_forge::{CommitId, Revision};
+use longshore_git::{Git, GitError, Mirror, Wanted};
 
 use crate::mirror::{World, on, world};
 

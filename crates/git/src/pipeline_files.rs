@@ -3,10 +3,10 @@
 
 use std::{io::Read as _, os::unix::ffi::OsStrExt as _, path::Path};
 
+use longshore_forge::CommitId;
 use rustix::fs::{Mode, OFlags};
 
 use super::{GitError, Mirror};
-use crate::CommitId;
 
 /// The pipeline language's limit.
 const MAX_FILE_LEN: u64 = 256 * 1024;
