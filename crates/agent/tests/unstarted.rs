@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what the tests share belongs to the tests")]
 
+#[path = "support/elf.rs"]
+mod elf;
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use elf::elf;
 use longshore_agent_protocol::StepSpec;
 use longshore_agent_protocol::message::{AgentError, JobResult, StepStatus};
 use longshore_core::plan::{Retry, RetryOn};
@@ -30,20 +33,6 @@ fn unusable(log: &Log) -> &str {
         Some(JobResult::Error { kind: AgentError::ImageUnusable, message }) => message,
         other => panic!("{other:?}, {:?}", log.notes),
     }
-}
-
-/// Builds the header of a program for a machine.
-fn elf(machine: u8, loader: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 64 + 56];
-    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    (bytes[6], bytes[16], bytes[18], bytes[20]) = (1, 2, machine, 1);
-    (bytes[32], bytes[52], bytes[54], bytes[56]) = (64, 64, 56, 1);
-    bytes[64] = 3;
-    bytes[64 + 8] = 64 + 56;
-    bytes[64 + 32] = u8::try_from(loader.len() + 1).unwrap();
-    bytes.extend_from_slice(loader.as_bytes());
-    bytes.push(0);
-    bytes
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,9 +1,12 @@
 //! What steps find in a job's container: secret files, and images whose programs do not run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+#[path = "../../agent/tests/support/elf.rs"]
+mod elf;
 mod support;
 
 use bollard::query_parameters::RemoveImageOptions;
+use elf::elf;
 use longshore_core::{ErrorKind, Outcome};
 use support::{World, images, job};
 
@@ -23,20 +26,6 @@ async fn secret_files_lie_on_memory_for_the_jobs_user_alone() {
     assert!(matches!(&ran.outcome, Outcome::Failure { step, .. } if step == "step 1"), "{:?}", ran.outcome);
     assert!(!ran.journal.notes().contains("disk"), "{}", ran.journal.notes());
     world.end().await;
-}
-
-/// The header of an ELF program for a machine, with a loader.
-fn elf(machine: u8, loader: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 64 + 56];
-    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    (bytes[6], bytes[16], bytes[18], bytes[20]) = (1, 2, machine, 1);
-    (bytes[32], bytes[52], bytes[54], bytes[56]) = (64, 64, 56, 1);
-    bytes[64] = 3;
-    bytes[64 + 8] = 64 + 56;
-    bytes[64 + 32] = u8::try_from(loader.len() + 1).unwrap();
-    bytes.extend_from_slice(loader.as_bytes());
-    bytes.push(0);
-    bytes
 }
 
 #[cfg(target_arch = "x86_64")]
