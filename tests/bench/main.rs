@@ -113,19 +113,10 @@ fn language(figures: &mut Figures) {
     );
     let files = [SourceFile::new("matrix.yml", matrix)];
     let event = Event {
-        name: EventName::Push,
-        git_ref: "refs/heads/main".to_owned(),
-        commit: "1".repeat(40),
-        before: None,
         message: "m".to_owned(),
         author: "a".to_owned(),
         author_email: "a@localhost".to_owned(),
-        sender: String::new(),
-        url: None,
-        default_branch: None,
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(EventName::Push, "refs/heads/main", "1".repeat(40))
     };
     let facts = RepoFacts { name: "a/b".to_owned(), forge: "git".to_owned(), ..RepoFacts::default() };
     let plan = || match check(&files).plan(&event, &facts) {

@@ -47,19 +47,12 @@ fn findings(text: &str) -> String {
 
 fn event(name: EventName, git_ref: &str) -> Event {
     Event {
-        name,
-        git_ref: git_ref.to_owned(),
-        commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
-        before: None,
         message: "Change it".to_owned(),
         author: "Ada".to_owned(),
         author_email: "ada@example.org".to_owned(),
         sender: "ada".to_owned(),
-        url: None,
         default_branch: Some("main".to_owned()),
-        inputs: std::collections::BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(name, git_ref, "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happened at a forge (or at a keyboard) that may become a build.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub struct Event {
     pub default_branch: Option<String>,
     /// Inputs of a manual build, as they were given.
     #[serde(default)]
-    pub inputs: std::collections::BTreeMap<String, String>,
+    pub inputs: BTreeMap<String, String>,
     /// What a pull request's event says beyond that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
@@ -103,6 +103,25 @@ impl PullRequest {
 }
 
 impl Event {
+    /// Creates an event that says nothing but its name, its ref and its commit.
+    pub fn new(name: EventName, git_ref: impl Into<String>, commit: impl Into<String>) -> Self {
+        Self {
+            name,
+            git_ref: git_ref.into(),
+            commit: commit.into(),
+            before: None,
+            message: String::new(),
+            author: String::new(),
+            author_email: String::new(),
+            sender: String::new(),
+            url: None,
+            default_branch: None,
+            inputs: BTreeMap::new(),
+            pull_request: None,
+            schedule: None,
+        }
+    }
+
     /// The branch's short name; a pull request's target; nothing for a tag.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {

@@ -124,24 +124,11 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::{EventName, event::PullRequest, plan::SecretUse};
 
     fn event(fork: bool, author: Option<Person>) -> Event {
         Event {
-            name: EventName::PullRequest,
-            git_ref: "refs/pull/7/head".to_owned(),
-            commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
-            before: None,
-            message: String::new(),
-            author: String::new(),
-            author_email: String::new(),
-            sender: String::new(),
-            url: None,
-            default_branch: None,
-            inputs: BTreeMap::new(),
             pull_request: Some(PullRequest {
                 number: 7,
                 title: String::new(),
@@ -151,7 +138,7 @@ mod tests {
                 fork,
                 author,
             }),
-            schedule: None,
+            ..Event::new(EventName::PullRequest, "refs/pull/7/head", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
         }
     }
 

@@ -195,19 +195,8 @@ mod tests {
 
     fn event(inputs: &[(&str, &str)]) -> Event {
         Event {
-            name: EventName::Manual,
-            git_ref: "refs/heads/main".to_owned(),
-            commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
-            before: None,
-            message: String::new(),
-            author: String::new(),
-            author_email: String::new(),
-            sender: String::new(),
-            url: None,
-            default_branch: None,
             inputs: inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            pull_request: None,
-            schedule: None,
+            ..Event::new(EventName::Manual, "refs/heads/main", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
         }
     }
 

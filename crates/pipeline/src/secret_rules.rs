@@ -172,21 +172,7 @@ mod tests {
     use super::*;
 
     fn event(name: EventName, git_ref: &str) -> Event {
-        Event {
-            name,
-            git_ref: git_ref.to_owned(),
-            commit: "0".repeat(40),
-            before: None,
-            message: String::new(),
-            author: String::new(),
-            author_email: String::new(),
-            sender: String::new(),
-            url: None,
-            default_branch: Some("main".to_owned()),
-            inputs: std::collections::BTreeMap::new(),
-            pull_request: None,
-            schedule: None,
-        }
+        Event { default_branch: Some("main".to_owned()), ..Event::new(name, git_ref, "0".repeat(40)) }
     }
 
     fn pull_request(source: &str, target: &str, fork: bool) -> Event {

@@ -49,17 +49,6 @@ mod tests {
 
     fn event(fork: bool) -> Event {
         Event {
-            name: EventName::PullRequest,
-            git_ref: "refs/pull/7/head".to_owned(),
-            commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
-            before: None,
-            message: String::new(),
-            author: String::new(),
-            author_email: String::new(),
-            sender: String::new(),
-            url: None,
-            default_branch: None,
-            inputs: std::collections::BTreeMap::new(),
             pull_request: Some(PullRequest {
                 number: 7,
                 title: String::new(),
@@ -69,7 +58,7 @@ mod tests {
                 fork,
                 author: Some(Person { id: Some(42), name: "ada".to_owned() }),
             }),
-            schedule: None,
+            ..Event::new(EventName::PullRequest, "refs/pull/7/head", "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
         }
     }
 

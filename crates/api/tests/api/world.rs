@@ -1,6 +1,6 @@
 //! A server with its store. Tests drive a job's life by hand, as the dispatcher and the executor do, without an engine.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use longshore_api::{Api, ApiConfig, EngineProbe};
@@ -284,19 +284,10 @@ impl Running {
 
 fn event(branch: &str) -> Event {
     Event {
-        name: EventName::Push,
-        git_ref: format!("refs/heads/{branch}"),
-        commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
-        before: None,
         message: "A change <b>\n\nwith more".to_owned(),
         author: "Somebody".to_owned(),
         author_email: "somebody@example.org".to_owned(),
-        sender: String::new(),
-        url: None,
-        default_branch: None,
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(EventName::Push, format!("refs/heads/{branch}"), "0123456789abcdef0123456789abcdef01234567")
     }
 }
 

@@ -3,7 +3,7 @@
 //! Its database and logs live in a folder of their own that goes with it. What stays behind is a sandbox, for the next run.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -124,28 +124,24 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git:
     }
     let worktree = Worktree::open(&Git::default(), &args.dir).await.map_err(|e| Ended::new(2, e.to_string()))?;
     let facts = worktree.facts();
+    let name = match args.event {
+        RunEvent::Push => EventName::Push,
+        RunEvent::Tag => EventName::Tag,
+        RunEvent::Manual => EventName::Manual,
+    };
+    let git_ref = match args.event {
+        RunEvent::Tag => "refs/tags/v0.0.0-local".to_owned(),
+        RunEvent::Push | RunEvent::Manual if facts.git_ref == "HEAD" => "refs/heads/main".to_owned(),
+        RunEvent::Push | RunEvent::Manual => facts.git_ref,
+    };
     let event = Event {
-        name: match args.event {
-            RunEvent::Push => EventName::Push,
-            RunEvent::Tag => EventName::Tag,
-            RunEvent::Manual => EventName::Manual,
-        },
-        git_ref: match args.event {
-            RunEvent::Tag => "refs/tags/v0.0.0-local".to_owned(),
-            RunEvent::Push | RunEvent::Manual if facts.git_ref == "HEAD" => "refs/heads/main".to_owned(),
-            RunEvent::Push | RunEvent::Manual => facts.git_ref,
-        },
-        commit: facts.commit,
-        before: None,
         message: facts.facts.message,
         author: facts.facts.author,
         author_email: facts.facts.email,
         sender: std::env::var("USER").unwrap_or_default(),
-        url: None,
         default_branch: facts.default_branch.clone(),
-        inputs: args.inputs.iter().cloned().collect::<BTreeMap<_, _>>(),
-        pull_request: None,
-        schedule: None,
+        inputs: args.inputs.iter().cloned().collect(),
+        ..Event::new(name, git_ref, facts.commit)
     };
     let repo = RepoFacts {
         name: name_of(&args.dir),

@@ -6,8 +6,6 @@ mod places;
 mod scripts;
 mod variables;
 
-use std::collections::BTreeMap;
-
 use longshore_core::{
     BuildPlan, Diagnostic, DueSchedule, Event, EventName, JobPlan, Timestamp,
     event::PullRequest,
@@ -19,19 +17,12 @@ use longshore_pipeline::{Checked, Planned, RepoFacts, SourceFile, TemplateFiles,
 
 fn push(branch: &str) -> Event {
     Event {
-        name: EventName::Push,
-        git_ref: format!("refs/heads/{branch}"),
-        commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
-        before: None,
         message: "Change it\n\nFor good.".to_owned(),
         author: "Ada".to_owned(),
         author_email: "ada@example.org".to_owned(),
         sender: "ada".to_owned(),
-        url: None,
         default_branch: Some("main".to_owned()),
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(EventName::Push, format!("refs/heads/{branch}"), "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
     }
 }
 

@@ -36,9 +36,6 @@ fn source(path: &Path) -> SourceFile {
 
 fn event(name: EventName, git_ref: &str) -> Event {
     Event {
-        name,
-        git_ref: git_ref.to_owned(),
-        commit: "1f0c2d3e4a5b6c7d8e9f00112233445566778899".to_owned(),
         before: Some("0a1b2c3d4e5f60718293a4b5c6d7e8f901234567".to_owned()),
         message: "Teach the parser about tabs\n\nAnd about spaces.\n".to_owned(),
         author: "Ada Example".to_owned(),
@@ -46,9 +43,7 @@ fn event(name: EventName, git_ref: &str) -> Event {
         sender: "ada".to_owned(),
         url: Some("https://forge.example/team/app/compare/0a1b2c...1f0c2d".to_owned()),
         default_branch: Some("main".to_owned()),
-        inputs: std::collections::BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(name, git_ref, "1f0c2d3e4a5b6c7d8e9f00112233445566778899")
     }
 }
 

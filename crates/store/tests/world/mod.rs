@@ -1,7 +1,7 @@
 //! A store in a folder of its own, and the smallest things to put into it.
 #![allow(dead_code, reason = "every test file uses its part")]
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use longshore_core::{BuildPlan, Event, EventName, JobPlan, StepPlan, Timestamp, plan::Need};
 use longshore_store::{
@@ -71,19 +71,10 @@ pub(crate) fn new_build(repo: &Repo, jobs: &[(&str, &[&str])]) -> NewBuild {
 
 pub(crate) fn event(branch: &str) -> Event {
     Event {
-        name: EventName::Push,
-        git_ref: format!("refs/heads/{branch}"),
-        commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
-        before: None,
         message: "Change it".to_owned(),
         author: "Ada".to_owned(),
         author_email: "ada@example.org".to_owned(),
-        sender: String::new(),
-        url: None,
-        default_branch: None,
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
+        ..Event::new(EventName::Push, format!("refs/heads/{branch}"), "0123456789abcdef0123456789abcdef01234567")
     }
 }
 
