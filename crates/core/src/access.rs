@@ -1,7 +1,7 @@
-//! Who may do what.
+//! Decides who may do what.
 //!
-//! [`may`] is the only place that decides it. The API, the pages and the live streams ask it, and lists are narrowed to what
-//! [`Visible`] says, which asks it too.
+//! [`may`] is the only place that decides it. The API, the pages and the live streams call it. Lists are filtered by
+//! [`Visible`], which calls it too.
 
 use std::{fmt, str::FromStr};
 
@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{RepoId, TokenId};
 
-/// What a token may do. Every scope includes `read`; `admin` includes all of them; `build` and `approve` do not include each other.
+/// What a token may do. Every scope includes `read`; `admin` includes all of them; `build` and `approve` do not include
+/// each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// See everything.
     Read,
-    /// Start, cancel and rerun builds, and see.
+    /// See, and start, cancel and rerun builds.
     Build,
-    /// Approve and decline jobs that wait for it, and see.
+    /// See, and approve and decline jobs that wait for approval.
     Approve,
     /// Everything.
     Admin,
@@ -25,7 +26,7 @@ pub enum Scope {
 impl Scope {
     pub const ALL: [Self; 4] = [Self::Read, Self::Build, Self::Approve, Self::Admin];
 
-    /// The word, as in the API and the database.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +37,7 @@ impl Scope {
         }
     }
 
-    /// Whether whoever has this scope has the other one with it.
+    /// Returns whether this scope includes another one.
     #[must_use]
     pub const fn includes(self, other: Self) -> bool {
         match (self, other) {
@@ -63,12 +64,12 @@ impl FromStr for Scope {
     }
 }
 
-/// Scopes, for all repositories or for a list of them.
+/// Scopes, for all repositories or for some of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     scopes: Vec<Scope>,
-    /// Sorted, each once; nothing means all repositories, those to come too.
+    /// Sorted, without duplicates. `None` means all repositories, future ones included.
     repos: Option<Vec<RepoId>>,
 }
 
@@ -84,7 +85,7 @@ impl Rights {
         Self { scopes, repos }
     }
 
-    /// The administrator's.
+    /// Creates the administrator's rights.
     #[must_use]
     pub fn everything() -> Self {
         Self { scopes: vec![Scope::Admin], repos: None }
@@ -95,7 +96,7 @@ impl Rights {
         &self.scopes
     }
 
-    /// Nothing means all repositories.
+    /// Returns the repositories; `None` means all.
     #[must_use]
     pub fn repos(&self) -> Option<&[RepoId]> {
         self.repos.as_deref()
@@ -110,7 +111,7 @@ impl Rights {
     }
 }
 
-/// The scopes' words: `build, approve`.
+/// Lists the scopes: `build, approve`.
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -118,29 +119,29 @@ impl fmt::Display for Rights {
     }
 }
 
-/// Who asks.
+/// Who wants to act.
 #[derive(Debug, Clone, Copy)]
 pub enum Who<'a> {
-    /// Nobody that we know: without a token, or with a session that is over.
+    /// Unknown: without a token, or with an expired session.
     Anonymous,
-    /// A token, or a browser's session, which has the rights of the token that it came from.
+    /// The holder of a token, or of a browser's session, which has the rights of its token.
     Holder(&'a Rights),
 }
 
-/// What is asked for.
+/// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// See a repository with its builds, logs, deliveries and schedules.
+    /// See a repository, with its builds, logs, deliveries and schedules.
     See,
-    /// See figures that count every repository: totals, metrics, the engine and the disk.
+    /// See figures that cover all repositories: totals, metrics, the engine and the disk.
     SeeFigures,
-    /// Make a sign-in link, see and end one's own sessions, send a form.
+    /// Create a sign-in link, see and end one's own sessions, send a form.
     UseOwnSessions,
     Start,
     Cancel,
     Rerun,
     Redeliver,
-    /// Approve or decline a job that waits for it.
+    /// Approve or decline a job that waits for approval.
     Approve,
     /// Change a repository's settings and its webhook's secret.
     ChangeRepo,
@@ -148,10 +149,11 @@ pub enum Action {
     /// See the names of secrets, set and remove them.
     ManageSecrets,
     AddRepo,
-    /// Give a repository another clone address. The server may read more there than a repository's own administrator.
+    /// Change a repository's clone address. There the server may be able to read more than the repository's
+    /// administrator.
     PointRepo,
     ManageTokens,
-    /// See and end everybody's sessions.
+    /// See and end all sessions.
     ManageSessions,
     SeeSettings,
 }
@@ -176,7 +178,7 @@ impl Action {
         Self::SeeSettings,
     ];
 
-    /// The scope that it takes.
+    /// Returns the scope that the action needs.
     #[must_use]
     pub const fn scope(self) -> Scope {
         match self {
@@ -195,15 +197,15 @@ impl Action {
     }
 }
 
-/// What it is asked of.
+/// What an action is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
     /// The server as a whole.
     Server,
-    /// Whoever asks: their own sessions and links.
+    /// The sessions and links of the person who acts.
     Oneself,
-    /// A repository that nobody has looked up yet: whether it can be answered `Yes` for any. The repository itself is asked about
-    /// once it is known.
+    /// A repository that has not been looked up yet. `Yes` means that the action may be allowed for some repository;
+    /// ask again once the repository is known.
     SomeRepo,
     Repo {
         id: RepoId,
@@ -212,22 +214,22 @@ pub enum Object {
     },
 }
 
-/// The answer.
+/// The answer of [`may`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Yes,
-    /// It must not be seen, and is answered like what is not there.
+    /// The object must not be seen. Answer as if it did not exist.
     Hidden,
-    /// It takes a token.
+    /// The action needs a token.
     NeedsToken,
-    /// It takes a token with this scope.
+    /// The action needs a token with this scope.
     NeedsScope(Scope),
-    /// It takes a token for all repositories, and this one is for some of them.
+    /// The action needs a token for all repositories, and this one is limited to some.
     NeedsAllRepos,
 }
 
-/// Whether somebody may do something. A scope that is missing is said before anything of the object is, so that nobody learns from
-/// an answer what exists.
+/// Returns whether somebody may do something. A missing scope is reported before the object is looked at, so that the
+/// answer does not reveal what exists.
 #[must_use]
 pub fn may(who: Who<'_>, action: Action, object: Object) -> Verdict {
     let rights = match (who, action, object) {
@@ -243,7 +245,7 @@ pub fn may(who: Who<'_>, action: Action, object: Object) -> Verdict {
         Object::Oneself | Object::SomeRepo => Verdict::Yes,
         Object::Server if rights.repos.is_none() => Verdict::Yes,
         Object::Server => Verdict::NeedsAllRepos,
-        // Also of what is public: a token for some repositories knows of no others.
+        // Public repositories too: a token for some repositories sees no others.
         Object::Repo { id, .. } if rights.reaches(id) => Verdict::Yes,
         Object::Repo { .. } => Verdict::Hidden,
     }
@@ -255,7 +257,7 @@ pub enum Visible {
     #[default]
     All,
     Public,
-    /// Only these; with none of them, none.
+    /// Only these; an empty list means none.
     Listed(Vec<RepoId>),
 }
 
@@ -271,35 +273,36 @@ impl Visible {
     }
 }
 
-/// Who did something, as it is written down beside what was done.
+/// Who did something, as recorded with the act.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actor {
-    /// A token's name, or the forge's name for whoever pushed; empty where nobody says.
+    /// A token's name, or the forge's name for the person who pushed; empty if unknown.
     pub name: String,
     pub via: Via,
-    /// Names of tokens are not unique. Nothing for the administrator's, and for whoever came without one.
+    /// The token's id, because names of tokens are not unique. `None` for the administrator's token, and without a
+    /// token.
     pub token: Option<TokenId>,
 }
 
-/// How somebody came to do it.
+/// How somebody acted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
-    /// With a token, by the API or the command line.
+    /// With a token, through the API or the command line.
     #[default]
     Token,
-    /// In a browser that had signed in.
+    /// In a signed-in browser.
     Session,
-    /// By an event at the forge.
+    /// Through an event at the forge.
     Event,
-    /// A time that came.
+    /// Through a schedule.
     Schedule,
 }
 
 impl Via {
     pub const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Event, Self::Schedule];
 
-    /// The word, as in the API and the database.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

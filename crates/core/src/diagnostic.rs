@@ -1,10 +1,10 @@
-//! What is wrong with a pipeline file, and where, and what to write instead.
+//! Findings about pipeline files: what is wrong, where, and what to write instead.
 
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// How bad it is. Errors stop the build, warnings do not.
+/// The severity of a finding. Errors stop the build, warnings do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
@@ -12,7 +12,7 @@ pub enum Severity {
     Warning,
 }
 
-/// A place in a file. Lines and columns count from 1, columns in characters; `length` is in characters too.
+/// A place in a file. Lines and columns count from 1. Columns and `length` are in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
     pub line: u32,
@@ -23,7 +23,7 @@ pub struct Span {
 /// One finding about a pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// Stable, documented: `LS012`.
+    /// The stable, documented code, such as `LS012`.
     pub code: String,
     pub severity: Severity,
     pub file: String,
@@ -33,12 +33,12 @@ pub struct Diagnostic {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
-    /// The line itself, as in the file, so that it can be shown where the file is not at hand.
+    /// The line of the file, so that it can be shown without the file.
     pub source: Option<String>,
 }
 
 impl Diagnostic {
-    /// As a person reads it in a terminal: message, place, line with a caret, help.
+    /// Formats the finding for a terminal: message, place, line with carets, help.
     #[must_use]
     pub fn render(&self) -> String {
         let mut out = String::new();

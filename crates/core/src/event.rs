@@ -1,4 +1,4 @@
-//! What happened at a forge (or at a keyboard) that may become a build.
+//! Events that may start a build: at a forge, by hand, or by a schedule.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Timestamp, stranger::Person};
 
-/// What kind of thing happened.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventName {
@@ -18,7 +18,7 @@ pub enum EventName {
 }
 
 impl EventName {
-    /// The word, as in pipelines, the API and the database.
+    /// Returns the word used in pipelines, the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,73 +37,74 @@ impl fmt::Display for EventName {
     }
 }
 
-/// One event, with its commit resolved. Every text in it is an outsider's: never a path, an argument or an address by itself.
+/// An event, with its commit resolved. Outsiders write all of its texts, so none may be used as a path, an argument or
+/// an address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub name: EventName,
-    /// The full name, `refs/heads/main`, `refs/tags/v1` or, of a pull request, `refs/pull/7/head`.
+    /// The full name of the ref: `refs/heads/main`, `refs/tags/v1`, or `refs/pull/7/head` for a pull request.
     pub git_ref: String,
     /// The commit to build: 40 (or 64) hexadecimal digits.
     pub commit: String,
-    /// The commit before a push; absent for a new branch, a tag, a manual build.
+    /// The commit before a push; `None` for a new branch, a tag and a manual build.
     pub before: Option<String>,
-    /// The commit's message, whole.
+    /// The commit's whole message.
     pub message: String,
-    /// The commit's author: name and address.
+    /// The name and the address of the commit's author.
     pub author: String,
     pub author_email: String,
-    /// Who pushed or asked, by the forge's name for them; empty where unknown.
+    /// The forge's name for the person who pushed or acted; empty if unknown.
     pub sender: String,
-    /// A page of the forge that shows the change.
+    /// The forge's page that shows the change.
     pub url: Option<String>,
-    /// The repository's default branch where known.
+    /// The repository's default branch, if it is known.
     pub default_branch: Option<String>,
-    /// Inputs of a manual build, as they were given.
+    /// The inputs of a manual build, as given.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
-    /// What a pull request's event says beyond that.
+    /// More about a pull request's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_request: Option<PullRequest>,
-    /// Of a schedule's event: what was due.
+    /// More about a schedule's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<DueSchedule>,
 }
 
-/// An entry of `schedule` whose time has come.
+/// An entry of `schedule` that is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DueSchedule {
-    /// As it stands in the pipeline.
+    /// As written in the pipeline.
     pub cron: String,
-    /// `UTC` where the pipeline names none.
+    /// `UTC` if the pipeline names none.
     pub timezone: String,
-    /// The time that was meant; the build may have been made later.
+    /// The time that the entry names. The build may have been created later.
     pub due_at: Timestamp,
 }
 
-/// What asks to be merged.
+/// The pull request of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullRequest {
     pub number: u64,
     pub title: String,
-    /// What happened to it: `opened`, `synchronize`, `reopened`, `closed`, ...
+    /// What happened: `opened`, `synchronize`, `reopened`, `closed`, ...
     pub action: String,
-    /// The branch that is to be merged, and the one to merge it into: short names.
+    /// The short names of the branch to merge and of the branch to merge it into.
     pub source_branch: String,
     pub target_branch: String,
     /// Whether it comes from another repository.
     pub fork: bool,
-    /// Who asks for it, where the forge says so.
+    /// The author of the pull request; `None` if the forge does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<Person>,
 }
 
 impl PullRequest {
-    /// The action of one that is not open any more, merged or not.
+    /// The action for a pull request that was closed, merged or not.
     pub const CLOSED: &str = "closed";
 }
 
 impl Event {
-    /// Creates an event that says nothing but its name, its ref and its commit.
+    /// Creates an event with only a name, a ref and a commit. All other fields are empty.
     pub fn new(name: EventName, git_ref: impl Into<String>, commit: impl Into<String>) -> Self {
         Self {
             name,
@@ -122,7 +123,7 @@ impl Event {
         }
     }
 
-    /// The branch's short name; a pull request's target; nothing for a tag.
+    /// Returns the branch's short name, or the target of a pull request; `None` for a tag.
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         match &self.pull_request {
@@ -131,7 +132,7 @@ impl Event {
         }
     }
 
-    /// One line for people: the pull request's title, or the message's first line.
+    /// Returns the pull request's title, or the first line of the message.
     #[must_use]
     pub fn title(&self) -> &str {
         match &self.pull_request {
@@ -140,7 +141,7 @@ impl Event {
         }
     }
 
-    /// The tag's short name; nothing for a branch.
+    /// Returns the tag's short name; `None` for a branch.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.git_ref.strip_prefix("refs/tags/")

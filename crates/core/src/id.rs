@@ -1,4 +1,4 @@
-//! Identities: version 7 UUIDs, so that they sort by the time of their making.
+//! Ids: version 7 UUIDs, which sort by the time of their creation.
 
 use std::{fmt, str::FromStr};
 
@@ -18,14 +18,15 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id, later in order than every one made before it by this process.
+            /// Creates an id. It sorts after all ids that this process created before.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a new id is never a default")]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// The last 12 hexadecimal digits: random, short enough for a container's name, never an identity.
+            /// Returns the last 12 hexadecimal digits. They are random and short enough for a container's name, but do
+            /// not identify anything.
             #[must_use]
             pub fn short(&self) -> String {
                 let text = self.0.simple().to_string();
@@ -50,7 +51,7 @@ macro_rules! id {
 }
 
 id!(
-    /// A browser that is signed in.
+    /// A signed-in browser.
     SessionId
 );
 id!(
@@ -70,6 +71,6 @@ id!(
     DeliveryId
 );
 id!(
-    /// An API token (its name in lists, never its secret).
+    /// An API token. Not its secret value.
     TokenId
 );

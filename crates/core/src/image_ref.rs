@@ -1,14 +1,14 @@
-//! The name of an image, parsed: `registry.example:5000/team/tool:1@sha256:...`, by the grammar of the distribution project
-//! (<https://pkg.go.dev/github.com/distribution/reference>).
+//! Parses names of images, such as `registry.example:5000/team/tool:1@sha256:...`, by the grammar of the distribution
+//! project (<https://pkg.go.dev/github.com/distribution/reference>).
 //!
-//! A name that a pipeline makes is parsed where it becomes known: when the build is planned, or when the job starts. What is no such
-//! name never reaches the engine, whose addresses are made of it.
+//! A name from a pipeline is parsed as soon as it is known: when the build is planned, or when the job starts. Anything
+//! else must not reach the engine, because names become part of its request paths.
 
 use std::{fmt, str::FromStr};
 
-/// Bytes of registry and path together.
+/// Limit for the registry and the path together, in bytes.
 const NAME_BYTES: usize = 255;
-/// Characters of a tag.
+/// Limit for a tag, in characters.
 const TAG_CHARS: usize = 128;
 
 /// An image's name.
@@ -21,17 +21,17 @@ pub struct ImageRef {
     digest: Option<usize>,
 }
 
-/// Why a text is no image's name.
+/// Why a text is not an image's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadImageRef(String);
 
 impl ImageRef {
-    /// Reads a name as people write it.
+    /// Parses a name as people write it.
     ///
     /// # Errors
     ///
-    /// In words what it is not.
+    /// If the text is not a name; the error says why.
     pub fn parse(text: &str) -> Result<Self, BadImageRef> {
         let bad = |reason: &str| Err(BadImageRef(reason.to_owned()));
         if text.is_empty() {
@@ -50,7 +50,7 @@ impl ImageRef {
         if digest.is_some_and(|digest| !is_digest(digest)) {
             return bad("a digest stands behind the `@`, such as `sha256:` and 64 hexadecimal digits");
         }
-        // A colon before the last `/` is that of the registry's port.
+        // A colon before the last `/` belongs to the registry's port.
         let slash = name.rfind('/').map_or(0, |at| at + 1);
         let (name, tag) = match name[slash..].find(':') {
             Some(colon) => (&name[..slash + colon], Some(&name[slash + colon + 1..])),
@@ -59,7 +59,7 @@ impl ImageRef {
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return bad("a tag stands behind the `:`, such as `debian:12`: letters, digits, `_`, `.` and `-`");
         }
-        // A first part with a dot, a port or `localhost` is a registry, whose letters may be of either case.
+        // A first part with a dot or a port, or `localhost`, is a registry, which may contain upper-case letters.
         let (registry, path) = match name.split_once('/') {
             Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
             _ => (None, name),
@@ -91,19 +91,19 @@ impl ImageRef {
         })
     }
 
-    /// As it was written.
+    /// Returns the name as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The host and port that it is pulled from, where the name has one.
+    /// Returns the host and port to pull from, if the name has one.
     #[must_use]
     pub fn registry(&self) -> Option<&str> {
         (self.registry > 0).then(|| &self.text[..self.registry])
     }
 
-    /// Its path within the registry: `team/tool`.
+    /// Returns the path within the registry: `team/tool`.
     #[must_use]
     pub fn path(&self) -> &str {
         let start = if self.registry > 0 { self.registry + 1 } else { 0 };
@@ -115,7 +115,7 @@ impl ImageRef {
         self.tag.map(|end| &self.text[self.path + 1..end])
     }
 
-    /// `sha256:...`.
+    /// Returns the digest: `sha256:...`.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
         self.digest.map(|length| &self.text[self.text.len() - length..])
@@ -136,7 +136,7 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// `host`, `host:5000`, `[::1]:5000`.
+/// Matches `host`, `host:5000` and `[::1]:5000`.
 fn is_registry(registry: &str) -> bool {
     let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, "")) => (Err(address), None),
@@ -157,7 +157,7 @@ fn is_registry(registry: &str) -> bool {
     host && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.len() <= 5)
 }
 
-/// Small letters and digits, with one `.`, one or two `_`, or any number of `-` between them.
+/// Matches lower-case letters and digits, separated by one `.`, one or two `_`, or any number of `-`.
 fn is_path_part(part: &str) -> bool {
     let mut separator = String::new();
     let mut begun = false;

@@ -1,7 +1,7 @@
-//! What every other crate agrees on: ids, statuses and their transitions, events, expressions, the frozen plan,
-//! log records, diagnostics, and the rules of the queue.
+//! The types and rules that all other crates share: ids, statuses and their transitions, events, expressions, the
+//! frozen plan, log records, diagnostics, and the rules of the queue.
 //!
-//! Pure data and pure functions. Nothing here knows tokio, SQL, HTTP or Docker, and nothing here may.
+//! Pure data and pure functions. Nothing here may depend on tokio, SQL, HTTP or Docker.
 
 pub mod access;
 pub mod diagnostic;

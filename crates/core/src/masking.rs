@@ -1,29 +1,31 @@
-//! How much of a secret's value the masks can hide, and what to tell whoever sets one that they cannot hide whole.
+//! The limits of masking: which parts of a secret's value are masked, and what to tell the person who sets a secret
+//! that cannot be masked completely.
 //!
-//! The limits are here because two crates go by them: `agent-protocol` masks, `api` warns.
+//! The limits are here because two crates use them: `agent-protocol` masks, `api` warns.
 
-/// The shortest value that is masked at all: a shorter one would hide half of every log.
+/// The shortest value that is masked. Masking shorter values would hide half of every log.
 pub const SHORTEST_VALUE: usize = 4;
-/// The shortest value that is masked inside of words, too. A shorter one is masked where no letter or digit touches it.
+/// The shortest value that is also masked within words. A shorter one is masked only where no letter or digit touches
+/// it.
 pub const SHORTEST_WITHIN_WORDS: usize = 8;
-/// The shortest line of a value that is masked where it stands alone.
+/// The shortest line of a value that is masked on its own.
 pub const SHORTEST_LINE: usize = 8;
-/// Numbers of lines that a note names; it counts the others.
+/// How many line numbers a note lists; the other lines are only counted.
 const LINES_NAMED: usize = 10;
 
-/// The value without the line breaks at its ends: those belong to the text around it.
+/// Removes the line breaks at both ends, which belong to the surrounding text.
 #[must_use]
 pub fn without_outer_line_breaks(value: &str) -> &str {
     value.trim_matches(['\n', '\r'])
 }
 
-/// Whether the masks look for a value at all.
+/// Returns whether a value is masked at all.
 #[must_use]
 pub fn is_masked(value: &str) -> bool {
     value.trim().len() >= SHORTEST_VALUE
 }
 
-/// What the masks do not hide of this value, for whoever sets it. Says nothing of the value but lengths and numbers of lines.
+/// Describes what is not masked of this value, for the person who sets it. Reveals only lengths and line numbers.
 #[must_use]
 pub fn notes(value: &str) -> Vec<String> {
     if !is_masked(value) {

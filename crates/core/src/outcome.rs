@@ -1,4 +1,5 @@
-//! How a job ended, and whose fault it was. The one place that tells failure (the user's) from error (ours).
+//! How a job ended. The only place that distinguishes a failure (the user's fault) from an error (Longshore's or the
+//! engine's).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,61 +10,61 @@ use crate::Status;
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     Success,
-    /// A step failed: its exit code (128 + n for signal n), its name, whether the memory limit did it.
+    /// A step failed: its exit code (128 + n for signal n), its name, and whether it exceeded the memory limit.
     Failure {
         exit_code: i32,
         step: String,
         out_of_memory: bool,
     },
-    /// The job's or a step's time was over.
+    /// The job or a step exceeded its timeout.
     TimedOut {
         limit_ms: u64,
     },
-    /// Somebody asked for it.
+    /// Somebody canceled the job.
     Canceled,
-    /// Ours or the engine's; the message says what happened and what to do.
+    /// Longshore or the engine failed; the message says what happened and what to do.
     Error {
         kind: ErrorKind,
         message: String,
     },
 }
 
-/// What of ours went wrong.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
-    /// The registry does not have the image, or it is not here and nothing can be pulled.
+    /// The registry does not have the image, or the image is not on the engine and nothing can be pulled.
     ImageMissing,
     /// The pull itself failed: registry down, denied, disk.
     PullFailed,
-    /// The container was made but our agent in it could not run (wrong architecture, no exec on the volume).
+    /// The container was created, but the agent could not run in it (wrong architecture, no exec on the volume).
     AgentFailed,
     /// The image lacks what a step needs (`/bin/sh`, `bash`).
     ImageUnusable,
-    /// The engine does not answer, or refused for a reason of its own.
+    /// The engine does not answer, or refused the request for its own reasons.
     EngineGone,
-    /// The source could not be fetched or carried over.
+    /// The source could not be fetched or transferred into the container.
     CheckoutFailed,
     /// The container vanished or the stream could not be understood.
     Lost,
-    /// No space left, on the engine's side or ours.
+    /// No space is left on the engine's or the server's disk.
     DiskFull,
-    /// The job printed more than a log may have.
+    /// The job printed more than the limit of a log.
     LogTooLong,
-    /// The job asks for a part of the language that this version plans and cannot run.
+    /// The job uses a part of the language that this version can plan but not run.
     NotSupported,
-    /// A secret that the job names is not there, or cannot be opened.
+    /// A secret that the job names does not exist, or cannot be decrypted.
     SecretMissing,
-    /// It is a stranger's, and nobody has approved it.
+    /// The job is a stranger's, and nobody has approved it.
     NotApproved,
-    /// What an expression of the job asks for has no value.
+    /// An expression of the job has no value.
     Expression,
-    /// A fault of Longshore.
+    /// A bug in Longshore.
     Internal,
 }
 
 impl ErrorKind {
-    /// Whether another try of the same job may end in another way.
+    /// Returns whether another attempt of the same job may end differently.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         match self {
@@ -86,7 +87,7 @@ impl ErrorKind {
 }
 
 impl Outcome {
-    /// The final status that this outcome means.
+    /// Returns the final status for this outcome.
     #[must_use]
     pub const fn status(&self) -> Status {
         match self {
@@ -98,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// 0 of a success, the failed step's of a failure; other ends have none.
+    /// Returns 0 for a success and the failed step's exit code for a failure; other outcomes have none.
     #[must_use]
     pub const fn exit_code(&self) -> Option<i32> {
         match self {
@@ -108,7 +109,7 @@ impl Outcome {
         }
     }
 
-    /// One line for people: why it is so. Nothing for a success.
+    /// Explains the outcome to people in one line; `None` for a success.
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         match self {
@@ -126,7 +127,7 @@ impl Outcome {
     }
 }
 
-/// `90000` as `1m 30s`; below a second in milliseconds.
+/// Formats `90000` as `1m 30s`, and less than a second in milliseconds.
 #[must_use]
 pub fn human_duration(ms: u64) -> String {
     let seconds = ms / 1000;

@@ -1,12 +1,13 @@
-//! The frozen plan: what a build will do, decided once, stored as JSON, never changed.
+//! The frozen plan: what a build does. It is decided once, stored as JSON, and never changed.
 //!
-//! Made by the scheduler from pipeline files and an event; read by the dispatcher, the executor and the pages. Secrets
-//! are not in it, only their names. What could not be known when it was frozen (what a step or another job puts out,
-//! secrets, the build's number) stands in it as a [`Template`] or an [`Expression`]; all else is plain text.
+//! The scheduler makes it from pipeline files and an event; the dispatcher, the executor and the pages read it. It
+//! contains the names of secrets, never their values. Values that are unknown when the plan is frozen (outputs of steps
+//! and jobs, secrets, the build's number) are in it as a [`Template`] or an [`Expression`]; everything else is plain
+//! text.
 //!
-//! Who knows what, beyond [`JobPlan::known`]: the server when a job's needs are done `build`, `needs`, `secrets` and, for
-//! the job's own texts ([`JobPlan::change_own`]), the job's `env`; the agent between steps `steps`, `env` (what the step
-//! will find, `LONGSHORE_ENV` included) and `hash-files`.
+//! The values beyond [`JobPlan::known`] come later. When a job's needs have ended, the server knows `build`, `needs`,
+//! `secrets` and, for the job's own texts ([`JobPlan::change_own`]), the job's `env`. Between steps, the agent knows
+//! `steps`, `env` (the environment of the next step, `LONGSHORE_ENV` included) and `hash-files`.
 
 mod texts;
 
@@ -19,16 +20,16 @@ use crate::{
     template::Template,
 };
 
-/// Where the workspace lies in a job's container; `CI_WORKSPACE`.
+/// The path of the workspace in a job's container; also the value of `CI_WORKSPACE`.
 pub const WORKSPACE: &str = "/longshore/workspace";
 
-/// The shape that [`BuildPlan`]s have.
+/// The version of the JSON format of [`BuildPlan`].
 pub const VERSION: u32 = 2;
 
-/// A build's jobs, in the order of the files and of each file.
+/// A build's jobs, in the order of the files and of the jobs in each file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildPlan {
-    /// Of this JSON's shape: [`VERSION`].
+    /// The version of the JSON format: [`VERSION`].
     pub version: u32,
     pub jobs: Vec<JobPlan>,
 }
@@ -40,52 +41,51 @@ impl BuildPlan {
     }
 }
 
-/// One container on one workspace.
+/// One job: one container on one workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct JobPlan {
-    /// Unique in the build: `pipeline/job` and, of a matrix, ` (a, b)` behind it.
+    /// Unique in the build: `pipeline/job`, followed by ` (a, b)` for a matrix.
     pub key: String,
     /// The pipeline's name.
     pub pipeline: String,
-    /// The job's key in its file: what the jobs of a matrix have in common.
+    /// The job's key in its file. All jobs of a matrix have the same.
     pub job: String,
-    /// What people read: `job` and, of a matrix, ` (a, b)` behind it.
+    /// The name for people: `job`, followed by ` (a, b)` for a matrix.
     pub name: String,
-    /// The matrix's values for this job, in its file's order of axes; empty without one.
+    /// The matrix's values for this job, in the file's order of axes; empty without a matrix.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matrix: Vec<(String, String)>,
-    /// What the jobs of one matrix mean to each other; nothing without a matrix.
+    /// How the jobs of one matrix affect each other; `None` without a matrix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrix_group: Option<MatrixGroup>,
-    /// Jobs that have to be over first.
+    /// The jobs that must have ended before this one starts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,
-    /// `if`, asked once all needs are over. Without one: [`runs`](crate::expression::runs) says when.
+    /// `if`, evaluated when all needs have ended. [`runs`](crate::expression::runs) decides for jobs without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Expression>,
-    /// A question that somebody has to say yes to before the job starts.
+    /// The question that somebody must answer with yes before the job starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<String>,
-    /// The same of the commit itself, which is a stranger's (see [`stranger::question`](crate::stranger::question)).
+    /// The same for a commit of a stranger (see [`stranger::question`](crate::stranger::question)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stranger: Option<String>,
-    /// The pipeline's, the same in all its jobs: of the builds of a repository, one at a time has this group.
+    /// The pipeline's group, the same for all its jobs. Only one build of the repository has the group at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
-    /// Labels that a server has to have to take it.
+    /// The labels that a server must have to run the job.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs_on: BTreeMap<String, String>,
     pub image: Template,
-    /// The environment of every step: `CI_*`, the pipeline's, the job's, later ones winning.
+    /// The environment of every step: `CI_*`, then the pipeline's variables, then the job's. Later ones override.
     pub env: BTreeMap<String, Template>,
-    /// Secrets that leave the store for it, and nothing else does.
+    /// The secrets that the job gets. No others leave the store for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretUse>,
-    /// Values of contexts that its templates and conditions ask for: `event`, `repo`, `matrix`, `inputs`, and of each
-    /// only what is asked for.
+    /// The values of `event`, `repo`, `matrix` and `inputs` that its templates and conditions refer to, and no others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub known: BTreeMap<String, Value>,
-    /// How the workspace starts with the commit's files; without it, it starts empty.
+    /// How the commit's files get into the workspace. `None` for an empty workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout: Option<Checkout>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -93,7 +93,7 @@ pub struct JobPlan {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache: Vec<CachePlan>,
     pub steps: Vec<StepPlan>,
-    /// What jobs that need it get from it, filled in when its last step is over.
+    /// The outputs for jobs that need this one, filled in after its last step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Template>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -106,19 +106,19 @@ pub struct JobPlan {
     /// Whether the build may succeed although this job did not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub continue_on_error: bool,
-    /// Whether it gets a guarded Docker API.
+    /// Whether the job gets a guarded Docker API.
     #[serde(default, skip_serializing_if = "is_false")]
     pub docker: bool,
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
-    /// Whether it was planned under the rule that text which the pipeline's author did not write never becomes script. Plans of
-    /// versions without that rule lack it: what was put into their scripts already cannot be told apart any more.
+    /// Whether the planner made sure that no text becomes script that the pipeline's author did not write. `false` in
+    /// plans of versions before that rule, where such text can no longer be told from the script.
     #[serde(default, skip_serializing_if = "is_false")]
     pub scripts_judged: bool,
 }
 
 impl JobPlan {
-    /// What somebody has to say yes to before the job starts.
+    /// Returns the question that somebody must answer with yes before the job starts.
     #[must_use]
     pub fn question(&self) -> Option<String> {
         match (&self.approval, &self.stranger) {
@@ -129,33 +129,34 @@ impl JobPlan {
     }
 }
 
-/// A job that has to be over first.
+/// A job that must have ended before another one starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Need {
-    /// The other's [`JobPlan::key`].
+    /// The needed job's [`JobPlan::key`].
     pub key: String,
-    /// The other's [`JobPlan::job`]: its name in `needs.<job>`.
+    /// The needed job's [`JobPlan::job`]: its name in `needs.<job>`.
     pub job: String,
-    /// It is waited for, and its result does not matter.
+    /// Whether the result of the needed job does not matter. It is waited for all the same.
     #[serde(default, skip_serializing_if = "is_false")]
     pub optional: bool,
 }
 
-/// What the jobs of one matrix mean to each other. They are those with the same `pipeline` and `job`.
+/// How the jobs of one matrix, which have the same `pipeline` and `job`, affect each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatrixGroup {
-    /// When one fails, those that wait are skipped and those that run are canceled.
+    /// Whether a failure skips the jobs that wait and cancels the jobs that run.
     pub fail_fast: bool,
-    /// How many run at once.
+    /// How many of the jobs run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
 }
 
-/// A group that one build of a repository has at a time, from its first job's start until all jobs of the pipeline are over.
+/// A group that only one build of a repository has at a time, from the start of its first job until all jobs of the
+/// pipeline have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Concurrency {
     pub group: String,
-    /// The newer build cancels the older one; without it the newer one waits, in the order of creation.
+    /// Whether a newer build cancels the older one. Otherwise the newer one waits, in the order of creation.
     #[serde(default, skip_serializing_if = "is_false")]
     pub cancel_in_progress: bool,
 }
@@ -163,18 +164,18 @@ pub struct Concurrency {
 /// A secret of the repository that a job gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretUse {
-    /// Its name in the store.
+    /// The name in the store.
     pub name: String,
-    /// The environment variable that has it, or where `file` is set, the path of the file that does.
+    /// The environment variable for the value or, if `file` is set, for the path of a file with the value.
     pub variable: String,
     #[serde(default, skip_serializing_if = "is_false")]
     pub file: bool,
 }
 
-/// How the commit's files are put into the workspace.
+/// How the commit's files get into the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkout {
-    /// Commits of history; 0 for all.
+    /// The number of commits of history; 0 for all.
     pub depth: u32,
     #[serde(default, skip_serializing_if = "is_false")]
     pub submodules: bool,
@@ -188,48 +189,48 @@ impl Default for Checkout {
     }
 }
 
-/// A container beside the job's, reached by its name.
+/// A container beside the job's, which reaches it by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePlan {
     pub name: String,
     pub image: Template,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Template>,
-    /// Instead of the image's.
+    /// Replaces the image's entrypoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<Template>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<Template>,
-    /// When it counts as ready; without it the image's HEALTHCHECK says so, or else its ports do.
+    /// When the service is ready. `None` means by the image's HEALTHCHECK, or else by its ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
 }
 
-/// When a service counts as ready.
+/// When a service is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     pub probe: Probe,
     pub timeout_ms: u64,
 }
 
-/// What is asked of a service.
+/// A check for whether a service is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Probe {
-    /// A command in its container that succeeds.
+    /// A command in the service's container that has to succeed.
     Exec(String),
-    /// A port that takes connections.
+    /// A port that has to accept connections.
     Tcp(u16),
-    /// `:8080/healthz`: a port and a path that answer with 2xx or 3xx.
+    /// A port and a path that have to answer with 2xx or 3xx: `:8080/healthz`.
     Http(String),
 }
 
-/// Paths that are kept between builds.
+/// Paths that are cached between builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachePlan {
     pub paths: Vec<Template>,
     pub key: Template,
-    /// Beginnings of other keys that will do.
+    /// Prefixes of other keys that may be used instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<Template>,
 }
@@ -245,7 +246,7 @@ pub struct ArtifactPlan {
     pub when: ArtifactWhen,
 }
 
-/// After which end of the job an artifact is kept.
+/// After which results of the job an artifact is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArtifactWhen {
@@ -255,7 +256,7 @@ pub enum ArtifactWhen {
     Always,
 }
 
-/// Reports that are read after the job, whatever its end: globs, relative to the workspace.
+/// Reports that are read after the job, whatever its result: globs, relative to the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Reports {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -269,36 +270,36 @@ impl Reports {
     }
 }
 
-/// How often something is tried again, and after which ends.
+/// How often a job or a step is retried, and after which results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
-    /// Tries after the first one.
+    /// Attempts after the first one.
     pub max: u32,
     pub on: Vec<RetryOn>,
 }
 
-/// An end after which another try may help.
+/// A result after which a retry may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetryOn {
-    /// Ours: the engine, the image, the network.
+    /// Not the command's fault: the engine, the image, the network.
     Error,
-    /// The command's.
+    /// The command failed.
     Failure,
     Timeout,
 }
 
-/// What a job's container may use; the server's own limits where nothing is said.
+/// Limits for a job's container; the server's own limits apply to fields that are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resources {
-    /// Thousandths of a CPU.
+    /// In thousandths of a CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_millis: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
-    /// Of `/dev/shm`.
+    /// The size of `/dev/shm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shm_bytes: Option<u64>,
 }
@@ -313,22 +314,22 @@ impl Resources {
 /// One command of a job, or one container beside it on the same workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StepPlan {
-    /// Its name in `steps.<id>`.
+    /// The step's name in `steps.<id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What people read: `name`, or the script's first line, or the image.
+    /// The name for people: `name`, or the script's first line, or the image.
     pub name: String,
-    /// The script; without one the image's own program runs, as a plugin.
+    /// The script. Without one, the image's own program runs, as a plugin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Template>,
-    /// The step's own environment, over the job's.
+    /// The step's own variables, which override the job's.
     pub env: BTreeMap<String, Template>,
     /// Relative to the workspace, or absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_directory: Option<Template>,
     /// `sh`, `bash` or a program with its arguments, such as `python3 -u`.
     pub shell: String,
-    /// `if`. Without one: [`runs`](crate::expression::runs) says when.
+    /// `if`. [`runs`](crate::expression::runs) decides for steps without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Expression>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -337,23 +338,23 @@ pub struct StepPlan {
     pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
-    /// A container of its own.
+    /// The image of a separate container for the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Template>,
-    /// `PLUGIN_*` of a step with an image of its own, by the names in the file; lists are joined by commas.
+    /// The `PLUGIN_*` variables of a step with its own image, by their names in the file. Lists are joined by commas.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Template>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<Template>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<Template>,
-    /// Who it runs as: a name or a number of the image, `user` or `user:group`.
+    /// The user to run as: names or numbers of the image, `user` or `user:group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Whether it has a terminal.
+    /// Whether the step gets a terminal.
     #[serde(default, skip_serializing_if = "is_false")]
     pub tty: bool,
-    /// Whether the next step starts at once; it ends with the job.
+    /// Whether the next step starts at once. A background step ends with the job.
     #[serde(default, skip_serializing_if = "is_false")]
     pub background: bool,
 }

@@ -1,25 +1,25 @@
-//! The records of a job's log file: what was printed, by which step, when.
+//! The records of a job's log file: what was printed, by which step, and when.
 //!
-//! One file an attempt, append-only, the attempt's journal: the agent's frames as they were delivered, and notes of our
-//! own between them. Layout of a record, little-endian:
+//! Each attempt has one append-only file, its journal: the agent's frames in the order of delivery, with Longshore's
+//! own notes between them. Layout of a record, little-endian:
 //!
 //! ```text
 //! u32 length of what follows the crc | u32 crc32 of it | u64 seq | i64 time (ms) | u16 step | u8 kind | data
 //! ```
 //!
-//! A file cut anywhere (a kill in the middle of a write) still reads up to its last whole record; what is
-//! behind it is overwritten by the next writer, who asks the agent for everything after that record's `seq`.
+//! A file that was cut off anywhere (by a kill during a write) can be read up to its last whole record. The next writer
+//! overwrites the rest, and asks the agent for everything after that record's `seq`.
 
 use std::borrow::Cow;
 
 use crate::Timestamp;
 
-/// Bytes before the data: length, crc, seq, time, step, kind.
+/// The bytes before the data: length, crc, seq, time, step, kind.
 pub const HEADER_LEN: usize = 4 + 4 + 8 + 8 + 2 + 1;
-/// No record's data is longer; a longer length is a torn or foreign file.
+/// The limit for a record's data, in bytes. A larger length means that the file is torn, or not a log.
 pub const MAX_DATA_LEN: usize = 1 << 20;
 
-/// Which of a step's streams a byte came from; `System` is what Longshore itself says.
+/// The stream that a byte came from. `System` is Longshore's own output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
     Stdout,
@@ -28,7 +28,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// The word, as in the API.
+    /// Returns the word used in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,16 +39,16 @@ impl Stream {
     }
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
-    /// Bytes of a stream. `System` bytes are whole lines.
+    /// Bytes of a stream. `System` output is always whole lines.
     Output(Stream),
-    /// A step began; no data.
+    /// A step started. Has no data.
     StepStarted,
-    /// A step ended; the data is JSON of a [`StepResult`](crate::StepResult).
+    /// A step ended. The data is a [`StepResult`](crate::StepResult) as JSON.
     StepFinished,
-    /// The agent is done with the job; the data is JSON of the agent's `JobEnd`.
+    /// The agent has finished the job. The data is the agent's `JobEnd` as JSON.
     JobFinished,
 }
 
@@ -80,37 +80,38 @@ impl RecordKind {
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// The agent's sequence number; 0 for a note of ours.
+    /// The agent's sequence number; 0 for Longshore's own notes.
     pub seq: u64,
     pub time: Timestamp,
-    /// The step's place in the plan, from 0; `Record::NO_STEP` for what belongs to none.
+    /// The step's index in the plan, from 0; `Record::NO_STEP` if the record belongs to no step.
     pub step: u16,
     pub kind: RecordKind,
     pub data: Cow<'a, [u8]>,
 }
 
-/// What stands at the beginning of some bytes.
+/// The result of parsing the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
-    /// A whole record, and how many bytes it takes.
+    /// A whole record, and its length in bytes.
     Record(Record<'a>, usize),
-    /// The bytes end before the record does.
+    /// The bytes end before the record ends.
     Incomplete,
-    /// No record of ours: a torn write or another file.
+    /// Not a record: a torn write, or another kind of file.
     Corrupt,
 }
 
 impl<'a> Record<'a> {
-    /// The step of what belongs to no step.
+    /// The `step` of a record that belongs to no step.
     pub const NO_STEP: u16 = u16::MAX;
 
-    /// Bytes that [`Record::encode`] makes of it.
+    /// Returns the number of bytes that [`Record::encode`] appends.
     #[must_use]
     pub fn encoded_len(&self) -> u64 {
         (HEADER_LEN + self.data.len()) as u64
     }
 
-    /// Appends the record to `out`. Data over [`MAX_DATA_LEN`] is the caller's fault and is cut by nobody: it must be split before.
+    /// Appends the record to `out`. The caller must split data that is longer than [`MAX_DATA_LEN`]; it is not cut
+    /// here.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(self.data.len() <= MAX_DATA_LEN, "split the data before");
         let start = out.len();
@@ -126,7 +127,7 @@ impl<'a> Record<'a> {
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Reads the record at the beginning of `bytes`.
+    /// Parses the record at the beginning of `bytes`.
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Parsed<'a> {
         let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Parsed::Incomplete };

@@ -1,7 +1,7 @@
-//! How steps and jobs end, as an agent reports it: the words that agent, executor, scheduler and store share.
+//! The results of steps and jobs, as an agent reports them. Agent, executor, scheduler and store share these types.
 //!
-//! Written as JSON in frames and in log files: fields are added with a default, and none is renamed. What an end means for a
-//! job's status is [`Outcome`](crate::Outcome)'s to say.
+//! They are written as JSON into frames and log files, so new fields need a default and none may be renamed.
+//! [`Outcome`](crate::Outcome) decides what a result means for a job's status.
 
 use std::collections::BTreeMap;
 
@@ -13,24 +13,24 @@ use crate::Status;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
     pub status: StepStatus,
-    /// 128 + n when ended by signal n; absent when it did not run.
+    /// 128 + n if signal n ended it; `None` if it did not run.
     pub exit_code: Option<i32>,
     pub signal: Option<i32>,
     pub wall_ms: u64,
-    /// User and system time of the step's processes that were waited for.
+    /// User and system time of those of the step's processes that were waited for.
     pub cpu_ms: u64,
-    /// Peak resident memory of its largest process.
+    /// The peak resident memory of its largest process.
     pub peak_memory_bytes: u64,
     pub out_of_memory: bool,
-    /// What it wrote to `LONGSHORE_OUTPUT`, without what would show a secret.
+    /// What the step wrote to `LONGSHORE_OUTPUT`, except outputs that would reveal a secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, String>,
-    /// What it wrote to `LONGSHORE_SUMMARY`, masked: Markdown.
+    /// The Markdown that the step wrote to `LONGSHORE_SUMMARY`, masked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub summary: String,
 }
 
-/// A step's end in a word.
+/// A step's final status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepStatus {
@@ -57,7 +57,7 @@ impl From<StepStatus> for Status {
 }
 
 impl StepStatus {
-    /// The word, as everywhere.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         Status::from(self).as_str()
@@ -69,7 +69,7 @@ impl StepStatus {
 #[serde(tag = "result", rename_all = "kebab-case")]
 pub enum JobResult {
     Success,
-    /// `step` is the first that failed, by its place from 0.
+    /// `step` is the index of the first step that failed, from 0.
     Failure {
         step: u16,
         exit_code: i32,
@@ -86,18 +86,18 @@ pub enum JobResult {
     },
 }
 
-/// What of ours went wrong in the container.
+/// The kind of an error in the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AgentError {
-    /// No shell, or no such user, in the image.
+    /// The image lacks the shell or the user.
     ImageUnusable,
     /// The checkout could not be unpacked.
     CheckoutFailed,
     DiskFull,
-    /// What an expression of the job asks for has no value.
+    /// An expression of the job has no value.
     Expression,
-    /// Another protocol version, a plan that cannot be read.
+    /// Another protocol version, or a plan that cannot be read.
     Protocol,
     Internal,
 }

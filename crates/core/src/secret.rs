@@ -1,4 +1,5 @@
-//! A secret's name, and what may be one. Values are the store's and the runner's; nothing here holds any.
+//! Names of secrets, and the rules that restrict them. Values are handled by the store and the runner; nothing here
+//! holds any.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::EventName;
 
-/// The longest name.
+/// The longest accepted name.
 pub const MAX_SECRET_NAME_LEN: usize = 100;
 
-/// The name of a repository's secret; also the variable that carries it where the pipeline gives no other.
+/// The name of a repository's secret. Also the name of its variable, unless the pipeline gives another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretName(String);
@@ -21,7 +22,8 @@ impl SecretName {
     }
 }
 
-/// Which builds and jobs may have a secret. An empty list asks for nothing; `longshore_pipeline::secret_rules` says what they mean.
+/// Restricts which builds and jobs get a secret. An empty list does not restrict anything.
+/// `longshore_pipeline::secret_rules` applies the rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRules {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -34,7 +36,7 @@ pub struct SecretRules {
     pub jobs: Vec<String>,
 }
 
-/// A text that is no secret's name.
+/// A text that is not a valid name for a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{}` is not a secret's name: write letters, digits and underscores, no digit first, at most {MAX_SECRET_NAME_LEN} \

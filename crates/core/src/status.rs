@@ -1,24 +1,24 @@
-//! The ten words that say how a build, a job or a step stands; the same everywhere.
+//! The ten statuses of builds, jobs and steps. They have the same words everywhere.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How a build, a job or a step stands.
+/// The status of a build, a job or a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Waits for something other than capacity: needs, approval, a group.
+    /// Waits for needs, approval or a group: anything but capacity.
     Blocked,
-    /// Ready; waits for capacity.
+    /// Ready to start; waits for capacity.
     Queued,
     Running,
-    /// Asked to stop; still running.
+    /// Asked to stop, and still running.
     Canceling,
     Success,
-    /// The user's: exit code, out of memory.
+    /// The user's fault: an exit code, out of memory.
     Failure,
-    /// Ours: pull, engine gone, lost, a broken pipeline file.
+    /// Not the commands' fault: a failed pull, an engine that is gone, a lost job, a broken pipeline file.
     Error,
     Canceled,
     Skipped,
@@ -39,7 +39,7 @@ impl Status {
         Self::TimedOut,
     ];
 
-    /// Whether nothing can come after it.
+    /// Returns whether no other status can follow.
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
@@ -48,7 +48,7 @@ impl Status {
         }
     }
 
-    /// The word, as in the API and the database.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A word that is none of the ten.
+/// A word that is not a status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a status")]
 pub struct NotAStatus(pub String);

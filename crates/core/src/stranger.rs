@@ -1,7 +1,7 @@
-//! Who counts as a stranger, and what a repository asks before anything of theirs runs: the one place that decides it.
+//! Decides who is a stranger, and which of their jobs need approval. The only place that decides it.
 //!
-//! A stranger is whoever brings commits without being allowed to push: a fork's pull request. What follows from that (approval, limits,
-//! a lane of its own in the queue) asks here.
+//! A stranger is a person who brings commits but may not push: the author of a fork's pull request. Everything that
+//! treats strangers differently (approval, limits, a separate lane in the queue) asks here.
 
 use std::{fmt, str::FromStr};
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Event, JobPlan};
 
-/// Which pull requests of strangers wait for approval before anything of theirs runs: a repository's setting.
+/// A repository's setting: which pull requests of strangers need approval before any of their jobs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strangers {
-    /// Only jobs that get something of the repository's: secrets, a Docker API.
+    /// Only jobs that get secrets or a Docker API.
     None,
-    /// Those of people of whom nothing was approved or merged here before.
+    /// Those of authors who have nothing approved or merged here yet.
     FirstTime,
     #[default]
     All,
@@ -24,7 +24,7 @@ pub enum Strangers {
 impl Strangers {
     pub const ALL: [Self; 3] = [Self::None, Self::FirstTime, Self::All];
 
-    /// The word, as in the API and the database.
+    /// Returns the word used in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl fmt::Display for Strangers {
     }
 }
 
-/// A word that is none of the three.
+/// A word that is not a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` does not say which pull requests of forks wait for approval: write none, first-time or all")]
 pub struct NotStrangers(pub String);
@@ -54,18 +54,18 @@ impl FromStr for Strangers {
     }
 }
 
-/// Somebody at a forge.
+/// A person at a forge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// The forge's number, which no other person ever gets.
+    /// The forge's number for the person, which it gives to nobody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// The forge's name for them, which may pass to another person.
+    /// The forge's name for the person, which somebody else may get later.
     pub name: String,
 }
 
 impl Person {
-    /// What they are known by: the number where the forge told it, else the name. Nothing where neither is known: nobody knows them.
+    /// Returns what identifies the person: the number if the forge sent one, else the name. `None` if neither is known.
     #[must_use]
     pub fn key(&self) -> Option<String> {
         match self.id {
@@ -75,26 +75,26 @@ impl Person {
     }
 }
 
-/// Whether an event brings commits of somebody who may not push to the repository.
+/// Returns whether an event brings commits of somebody who may not push to the repository.
 #[must_use]
 pub fn brings(event: &Event) -> bool {
     event.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork)
 }
 
-/// The number of the pull request, where an event is a stranger's.
+/// Returns the number of a stranger's pull request; `None` for all other events.
 #[must_use]
 pub fn pull_request(event: &Event) -> Option<u64> {
     event.pull_request.as_ref().filter(|_| brings(event)).map(|pull_request| pull_request.number)
 }
 
-/// Whoever asks for the merge, where an event is a stranger's: by this they are known again.
+/// Returns the [key](Person::key) of the author of a stranger's pull request; `None` for all other events.
 #[must_use]
 pub fn author(event: &Event) -> Option<String> {
     event.pull_request.as_ref().filter(|_| brings(event))?.author.as_ref()?.key()
 }
 
-/// Why a job waits until somebody has approved the event's commit; nothing where it does not. `known`: something of the
-/// [`author`]'s was approved or merged here before.
+/// Returns the reason why a job waits until somebody approves the event's commit; `None` if it does not wait. `known`
+/// says that the [`author`] has something approved or merged here.
 #[must_use]
 pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) -> Option<String> {
     let number = pull_request(event)?;

@@ -1,14 +1,14 @@
-//! A text of the plan with what is put into it. What is in it already is never read as a template again: a branch may be
-//! called `${{ secrets.X }}` and stays a text.
+//! Texts of a plan with expressions in them. A value that was filled in is never parsed again: a branch that is called
+//! `${{ secrets.X }}` stays plain text.
 //!
-//! Made by the scheduler. Whoever knows more than it did (the server when a job's needs are done, the agent between
-//! steps) fills in what it knows.
+//! The scheduler creates them. The server (when a job's needs have ended) and the agent (between steps) fill in the
+//! values that they know.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::expression::{Context, EvalError, Expression, Refers, evaluate, script};
 
-/// A text, as far as it is known. In JSON a string when all of it is known, or else a list of its parts:
+/// A text, as far as it is known. In JSON it is a string if everything is known, else a list of its parts:
 /// `["v", {"expression": "steps.meta.outputs.version"}]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Template {
@@ -23,7 +23,7 @@ pub enum Part {
 }
 
 impl Template {
-    /// The text of these parts, in their order.
+    /// Joins the parts in order.
     #[must_use]
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Self {
         let mut joined: Vec<Part> = Vec::new();
@@ -42,7 +42,7 @@ impl Template {
         &self.parts
     }
 
-    /// The text, if nothing is missing.
+    /// Returns the text if everything in it is known.
     #[must_use]
     pub fn as_known(&self) -> Option<&str> {
         match self.parts.as_slice() {
@@ -52,7 +52,7 @@ impl Template {
         }
     }
 
-    /// What its missing parts ask for.
+    /// Returns what its expressions refer to.
     #[must_use]
     pub fn refers(&self) -> Refers {
         let mut refers = Refers::default();
@@ -64,7 +64,7 @@ impl Template {
         refers
     }
 
-    /// The text with everything put in that `context` knows. The rest stays for whoever knows more.
+    /// Fills in every expression whose values `context` knows. The others stay expressions.
     pub fn fill(&self, context: &dyn Context) -> Result<Self, EvalError> {
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
@@ -78,8 +78,8 @@ impl Template {
         Ok(Self::new(parts))
     }
 
-    /// The same for a script: what `context` knows is put into expressions too that ask for more, so that whoever fills in the rest
-    /// answers nothing that is known already.
+    /// Like [`Self::fill`], for a script: also puts known values into expressions that need other values too, so that
+    /// nobody can change a known value later.
     pub fn fill_script(&self, context: &dyn Context) -> Result<Self, EvalError> {
         let filled = self.fill(context)?;
         let parts = filled.parts.into_iter().map(|part| match part {
@@ -89,11 +89,12 @@ impl Template {
         Ok(Self::new(parts.collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// The whole text of a script.
+    /// Evaluates the whole text of a script.
     ///
     /// # Errors
     ///
-    /// [`EvalError::Foreign`] where text would get into it that the pipeline's author did not write, and those of [`Self::evaluate`].
+    /// [`EvalError::Foreign`] if the script would contain text that the pipeline's author did not write, and the errors
+    /// of [`Self::evaluate`].
     pub fn evaluate_script(&self, context: &dyn Context) -> Result<String, EvalError> {
         match self.foreign() {
             Some(path) => Err(EvalError::Foreign(path)),
@@ -101,7 +102,7 @@ impl Template {
         }
     }
 
-    /// The first value that is missing and may not become a part of a script.
+    /// Returns the first unknown value that must not become part of a script.
     #[must_use]
     pub fn foreign(&self) -> Option<String> {
         self.parts.iter().find_map(|part| match part {
@@ -110,7 +111,7 @@ impl Template {
         })
     }
 
-    /// The whole text. [`EvalError::NotKnown`] where `context` does not know everything.
+    /// Evaluates the whole text. [`EvalError::NotKnown`] if `context` does not know every value.
     pub fn evaluate(&self, context: &dyn Context) -> Result<String, EvalError> {
         let mut text = String::new();
         for part in &self.parts {
@@ -122,7 +123,7 @@ impl Template {
         Ok(text)
     }
 
-    /// As people read it before everything is known: expressions as they were written.
+    /// Returns the text for people, with unknown expressions as they were written.
     #[must_use]
     pub fn shown(&self) -> String {
         self.parts
@@ -134,7 +135,7 @@ impl Template {
             .collect()
     }
 
-    /// Bytes of it, as far as it is known.
+    /// Returns the length in bytes; expressions count with their source.
     #[must_use]
     pub fn len(&self) -> usize {
         self.parts

@@ -1,23 +1,23 @@
-//! What this version can plan and cannot run: the one list of it. The planner warns of it in the file, the runner refuses such a
-//! job before it starts, so that none silently does less than it says. Whoever builds one of these takes it out here, and
-//! nowhere else.
+//! The only list of what this version can plan but not run. The planner warns about it in the file, and the runner
+//! refuses such jobs before they start, so that no job silently does less than its file says. A part that gets
+//! supported is removed here and nowhere else.
 
 use std::fmt;
 
 use crate::{JobPlan, StepPlan};
 
-/// A part of a job that this version plans and cannot run, by where it stands in the file.
+/// A part of a job that this version can plan but not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsupported {
     /// A key of the job.
     Key(&'static str),
     /// A key of its `checkout`.
     Checkout(&'static str),
-    /// `image` of the step with this number, from 0.
+    /// `image` of the step with this index, from 0.
     StepImage(usize),
 }
 
-/// In the file's words.
+/// Names the part as the file does.
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -29,7 +29,7 @@ impl fmt::Display for Unsupported {
 }
 
 impl JobPlan {
-    /// What of it this version cannot run, if it has these steps.
+    /// Returns the parts of this job, with these steps, that this version cannot run.
     pub fn unsupported<'s>(&self, steps: impl IntoIterator<Item = &'s StepPlan>) -> Vec<Unsupported> {
         let own = [
             (!self.services.is_empty(), Unsupported::Key("services")),

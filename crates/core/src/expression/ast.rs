@@ -1,4 +1,4 @@
-//! An expression as a tree, and what it refers to.
+//! The syntax tree of an expression, and what it refers to.
 
 use std::{collections::BTreeSet, fmt, ops::Range};
 
@@ -11,14 +11,14 @@ use super::{
     value::Value,
 };
 
-/// An expression that could be read. In JSON it is its source.
+/// A parsed expression. In JSON it is its source.
 #[derive(Debug, Clone)]
 pub struct Expression {
     source: String,
     root: Node,
 }
 
-/// A part of an expression, with its bytes in the source.
+/// A part of an expression, with its byte range in the source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub at: Range<usize>,
@@ -30,13 +30,13 @@ pub enum NodeKind {
     Literal(Value),
     /// The name of a context, known or not.
     Context(String),
-    /// `of.key`, and `of['key']`, which is the same; `key_at` is where the key stands.
+    /// `of.key` or `of['key']`; `key_at` is the byte range of the key.
     Property {
         of: Box<Node>,
         key: String,
         key_at: Range<usize>,
     },
-    /// `of[index]` with anything but a text between the brackets.
+    /// `of[index]`, where the index is not a literal text.
     Index {
         of: Box<Node>,
         index: Box<Node>,
@@ -54,7 +54,7 @@ pub enum NodeKind {
     },
 }
 
-/// An operator between two values.
+/// A binary operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Binary {
     Or,
@@ -68,7 +68,7 @@ pub enum Binary {
 }
 
 impl Binary {
-    /// As it is written.
+    /// Returns the operator as written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,25 +84,25 @@ impl Binary {
     }
 }
 
-/// What an expression asks for.
+/// What an expression refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refers {
-    /// Contexts, each with the property that is asked for; without one for the whole of it.
+    /// The contexts, each with a property, or `None` for the whole context.
     pub contexts: BTreeSet<(String, Option<String>)>,
-    /// `success()`, `failure()`, `always()` or `cancelled()`.
+    /// Whether it calls `success()`, `failure()`, `always()` or `cancelled()`.
     pub progress: bool,
-    /// `hash-files()`.
+    /// Whether it calls `hash-files()`.
     pub files: bool,
 }
 
 impl Refers {
-    /// Whether a context is asked for at all.
+    /// Returns whether a context is referred to.
     #[must_use]
     pub fn to(&self, context: &str) -> bool {
         self.contexts.iter().any(|(name, _)| name == context)
     }
 
-    /// This and what `other` asks for.
+    /// Adds what `other` refers to.
     pub fn extend(&mut self, other: Self) {
         self.contexts.extend(other.contexts);
         self.progress |= other.progress;
@@ -111,12 +111,12 @@ impl Refers {
 }
 
 impl Expression {
-    /// Reads the text between the braces, or that of an `if`.
+    /// Parses the text between the braces, or of an `if`.
     pub fn parse(source: &str) -> Result<Self, ParseError> {
         Ok(Self { source: source.to_owned(), root: parser::parse(source)? })
     }
 
-    /// As it was written.
+    /// Returns the expression as written.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
@@ -127,7 +127,7 @@ impl Expression {
         &self.root
     }
 
-    /// What it asks for.
+    /// Returns what the expression refers to.
     #[must_use]
     pub fn refers(&self) -> Refers {
         let mut refers = Refers::default();
@@ -135,16 +135,16 @@ impl Expression {
         refers
     }
 
-    /// The same expression with a literal in place of every value that `context` knows, so that nobody else's answer counts.
+    /// Replaces every value that `context` knows with a literal, so that nobody can change it later.
     ///
     /// # Errors
     ///
-    /// [`EvalError::TooLarge`] where it becomes longer than an expression may be.
+    /// [`EvalError::TooLarge`] if the result would exceed the limits of an expression.
     pub fn with_known(&self, context: &dyn Context) -> Result<Self, EvalError> {
         let mut known = Vec::new();
         find_known(&self.root, context, &mut known)?;
         let mut source = self.source.clone();
-        // The last ones first: the places of those before them stay what they are.
+        // From the end, so that the remaining ranges stay valid.
         for (at, value) in known.into_iter().rev() {
             source.replace_range(at, &literal(&value));
         }
@@ -152,7 +152,7 @@ impl Expression {
     }
 }
 
-/// The values that `context` knows, from left to right, each with its bytes in the source.
+/// Collects the values that `context` knows, from left to right, each with its byte range in the source.
 fn find_known(node: &Node, context: &dyn Context, known: &mut Vec<(Range<usize>, Value)>) -> Result<(), EvalError> {
     if context_of(node).is_some_and(|name| context.context(name).is_some()) {
         known.push((node.at.clone(), evaluate_node(node, context)?));
@@ -175,7 +175,7 @@ fn find_known(node: &Node, context: &dyn Context, known: &mut Vec<(Range<usize>,
     }
 }
 
-/// The context that a path such as `matrix.version` begins with.
+/// Returns the context of a path such as `matrix.version`.
 fn context_of(node: &Node) -> Option<&str> {
     match &node.kind {
         NodeKind::Context(name) => Some(name),
@@ -188,7 +188,7 @@ fn context_of(node: &Node) -> Option<&str> {
     }
 }
 
-/// A value as it is written in an expression.
+/// Writes a value as an expression.
 fn literal(value: &Value) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     match value {
@@ -232,7 +232,7 @@ fn collect(node: &Node, refers: &mut Refers) {
 
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
-        // The same source makes the same tree.
+        // Equal sources have equal trees.
         self.source == other.source
     }
 }

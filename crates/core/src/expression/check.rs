@@ -1,5 +1,5 @@
-//! What can be said of an expression before any value is known: its type, what is wrong with it, and whose values it
-//! may carry into the text where it stands.
+//! Checks an expression before any value is known: its type, its errors, and which values may get into the text around
+//! it.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -11,36 +11,36 @@ use super::{
     value::Value,
 };
 
-/// What is known of a value.
+/// The type of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
-    /// Only shows when it is there.
+    /// Not known before evaluation.
     Any,
     Null,
     Bool,
     Number,
-    /// A text, which may be nothing.
+    /// A text, or null.
     Text,
     List(Box<Type>),
-    /// A mapping with keys that nobody knows yet.
+    /// A mapping with unknown keys.
     Map(Box<Type>),
-    /// A mapping with these keys and no other.
+    /// A mapping with exactly these keys.
     Record(BTreeMap<String, Type>),
 }
 
 impl Type {
-    /// A mapping with these keys and no other.
+    /// Creates the type of a mapping with exactly these keys.
     pub fn record<K: Into<String>>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
         Self::Record(entries.into_iter().map(|(key, ty)| (key.into(), ty)).collect())
     }
 
-    /// Whether it can be put into a text as it is.
+    /// Returns whether a value of this type can be put into a text.
     #[must_use]
     pub const fn fits_text(&self) -> bool {
         !matches!(self, Self::List(_) | Self::Map(_) | Self::Record(_))
     }
 
-    /// As a message says it.
+    /// Describes the type in messages.
     #[must_use]
     pub const fn describe(&self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ impl Type {
         }
     }
 
-    /// Whether two values can ever be equal.
+    /// Returns whether values of the two types can be equal.
     fn comparable(&self, other: &Self) -> bool {
         let family = |ty: &Self| match ty {
             Self::Any | Self::Null => 0,
@@ -79,60 +79,59 @@ impl Type {
     }
 }
 
-/// What an expression may refer to where it stands.
+/// What an expression may refer to at its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
-    /// The contexts that have values here.
+    /// The contexts that have values here, with their types.
     pub contexts: BTreeMap<&'static str, Type>,
-    /// Contexts of the language that have none here: why, and what to do.
+    /// The contexts that have no value here, with the reason and what to do.
     pub absent: BTreeMap<&'static str, String>,
-    /// Whether `success()` and its kin have an answer.
+    /// Whether `success()`, `failure()`, `always()` and `cancelled()` can be called.
     pub progress: bool,
-    /// Whether `hash-files` has.
+    /// Whether `hash-files` can be called.
     pub files: bool,
 }
 
-/// What was found out.
+/// The result of [`check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     pub ty: Type,
     pub problems: Vec<Problem>,
-    /// Whose values the result may have in it: not those that were only compared.
+    /// The values that may be part of the result. Values that are only compared are not.
     pub carries: Vec<Carried>,
 }
 
-/// A value that finds its way into the result.
+/// A value that may be part of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
-    /// `["event", "branch"]`; shorter where only a part of the way is known.
+    /// `["event", "branch"]`; shorter if only the beginning of the path is known.
     pub path: Vec<String>,
-    /// The bytes that name it.
+    /// The byte range that names it.
     pub at: Range<usize>,
 }
 
-/// Something wrong.
+/// An error in an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub kind: ProblemKind,
-    /// The bytes at fault.
+    /// The byte range of the error.
     pub at: Range<usize>,
     pub message: String,
     pub help: Option<String>,
 }
 
-/// What sort of wrong it is.
+/// The kind of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// A name that nobody knows, the path of what does not have it (empty for a context), and names that would be known in
-    /// its place.
+    /// An unknown name `word`, the path `of` the value that lacks it (empty for a context), and the names that it has.
     Unknown { of: String, word: String, known: Vec<String> },
-    /// Known, and not here.
+    /// A name that exists, but has no value here.
     NotHere,
-    /// Values that do not go together.
+    /// A value of the wrong type.
     WrongType,
 }
 
-/// Judges an expression by what it may refer to.
+/// Checks an expression against what it may refer to.
 #[must_use]
 pub fn check(expression: &Expression, scope: &Scope) -> Checked {
     let mut checker = Checker { scope, source: expression.source(), problems: Vec::new() };
@@ -146,13 +145,13 @@ struct Checker<'s> {
     problems: Vec<Problem>,
 }
 
-struct Found {
+struct Inferred {
     ty: Type,
     carries: Vec<Carried>,
 }
 
-impl Found {
-    const fn bare(ty: Type) -> Self {
+impl Inferred {
+    const fn without_carried(ty: Type) -> Self {
         Self { ty, carries: Vec::new() }
     }
 }
@@ -162,14 +161,14 @@ impl Checker<'_> {
         self.problems.push(Problem { kind, at: at.clone(), message, help });
     }
 
-    fn infer(&mut self, node: &Node) -> Found {
+    fn infer(&mut self, node: &Node) -> Inferred {
         match &node.kind {
-            NodeKind::Literal(value) => Found::bare(Type::of(value)),
+            NodeKind::Literal(value) => Inferred::without_carried(Type::of(value)),
             NodeKind::Context(name) => self.context(name, node),
             NodeKind::Property { of, key, key_at } => {
                 let found = self.infer(of);
                 let ty = self.property(&found.ty, of, key, key_at);
-                Found { ty, carries: below(found.carries, of, Some(key), node) }
+                Inferred { ty, carries: extend_path(found.carries, of, Some(key), node) }
             }
             NodeKind::Index { of, index } => {
                 let found = self.infer(of);
@@ -184,21 +183,21 @@ impl Checker<'_> {
                         Type::Any
                     }
                 };
-                Found { ty, carries: below(found.carries, of, None, node) }
+                Inferred { ty, carries: extend_path(found.carries, of, None, node) }
             }
             NodeKind::Call { function, name_at, arguments } => self.call(*function, name_at, arguments, node),
             NodeKind::Not(inner) => {
                 self.infer(inner);
-                Found::bare(Type::Bool)
+                Inferred::without_carried(Type::Bool)
             }
             NodeKind::Binary { operator, left, right } => self.binary(*operator, left, right, node),
         }
     }
 
-    fn context(&mut self, name: &str, node: &Node) -> Found {
+    fn context(&mut self, name: &str, node: &Node) -> Inferred {
         let carries = vec![Carried { path: vec![name.to_owned()], at: node.at.clone() }];
         if let Some(ty) = self.scope.contexts.get(name) {
-            return Found { ty: ty.clone(), carries };
+            return Inferred { ty: ty.clone(), carries };
         }
         if let Some(why) = self.scope.absent.get(name) {
             self.problem(ProblemKind::NotHere, &node.at, format!("`{name}` has no value here"), Some(why.clone()));
@@ -209,7 +208,7 @@ impl Checker<'_> {
             let kind = ProblemKind::Unknown { of: String::new(), word: name.to_owned(), known };
             self.problem(kind, &node.at, format!("there is no context `{name}`"), None);
         }
-        Found { ty: Type::Any, carries }
+        Inferred { ty: Type::Any, carries }
     }
 
     fn property(&mut self, of: &Type, node: &Node, key: &str, key_at: &Range<usize>) -> Type {
@@ -243,23 +242,23 @@ impl Checker<'_> {
         }
     }
 
-    fn binary(&mut self, operator: Binary, left: &Node, right: &Node, node: &Node) -> Found {
+    fn binary(&mut self, operator: Binary, left: &Node, right: &Node, node: &Node) -> Inferred {
         let (a, b) = (self.infer(left), self.infer(right));
         match operator {
             Binary::Or | Binary::And => {
                 let ty = if a.ty == b.ty { a.ty } else { Type::Any };
-                // What `&&` gives of its left side is nothing, `false`, 0 or the empty text.
+                // The left side of `&&` is the result only if it is null, `false`, 0 or the empty text.
                 let mut carries = if operator == Binary::Or { a.carries } else { Vec::new() };
                 carries.extend(b.carries);
-                Found { ty, carries }
+                Inferred { ty, carries }
             }
             Binary::Equal | Binary::NotEqual => {
                 if !a.ty.comparable(&b.ty) {
                     let message = format!("{} is never equal to {}", a.ty.describe(), b.ty.describe());
-                    let help = self.quoted(left, &b.ty).or_else(|| self.quoted(right, &a.ty));
+                    let help = self.suggest_quotes(left, &b.ty).or_else(|| self.suggest_quotes(right, &a.ty));
                     self.problem(ProblemKind::WrongType, &node.at, message, help);
                 }
-                Found::bare(Type::Bool)
+                Inferred::without_carried(Type::Bool)
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                 for (side, ty) in [(left, &a.ty), (right, &b.ty)] {
@@ -271,13 +270,13 @@ impl Checker<'_> {
                         self.problem(ProblemKind::WrongType, &side.at, message, help);
                     }
                 }
-                Found::bare(Type::Bool)
+                Inferred::without_carried(Type::Bool)
             }
         }
     }
 
-    fn call(&mut self, function: Function, name_at: &Range<usize>, arguments: &[Node], node: &Node) -> Found {
-        let found: Vec<Found> = arguments.iter().map(|argument| self.infer(argument)).collect();
+    fn call(&mut self, function: Function, name_at: &Range<usize>, arguments: &[Node], node: &Node) -> Inferred {
+        let found: Vec<Inferred> = arguments.iter().map(|argument| self.infer(argument)).collect();
         let (least, most) = function.arity();
         if arguments.len() < least || arguments.len() > most {
             let message = match (least, most) {
@@ -297,7 +296,7 @@ impl Checker<'_> {
             self.problem(ProblemKind::WrongType, &node.at, message, Some(format!("write `{}`", function.usage())));
         } else {
             for (at, (argument, found)) in arguments.iter().zip(&found).enumerate() {
-                if !takes(function, at, &found.ty) {
+                if !accepts(function, at, &found.ty) {
                     let message = format!("`{}` cannot take {} here", function.name(), found.ty.describe());
                     self.problem(
                         ProblemKind::WrongType,
@@ -307,13 +306,13 @@ impl Checker<'_> {
                     );
                 }
             }
-            self.literals(function, arguments);
+            self.check_literal(function, arguments);
         }
         let carries = || found.iter().flat_map(|found| found.carries.iter().cloned()).collect();
         match function {
-            Function::Contains | Function::StartsWith | Function::EndsWith => Found::bare(Type::Bool),
-            Function::Format | Function::Join | Function::ToJson => Found { ty: Type::Text, carries: carries() },
-            Function::FromJson => Found { ty: Type::Any, carries: carries() },
+            Function::Contains | Function::StartsWith | Function::EndsWith => Inferred::without_carried(Type::Bool),
+            Function::Format | Function::Join | Function::ToJson => Inferred { ty: Type::Text, carries: carries() },
+            Function::FromJson => Inferred { ty: Type::Any, carries: carries() },
             Function::HashFiles => {
                 if !self.scope.files {
                     let help = "the workspace's files are there while steps run: use it in a step, or in a cache's key";
@@ -324,20 +323,21 @@ impl Checker<'_> {
                         Some(help.to_owned()),
                     );
                 }
-                Found::bare(Type::Text)
+                Inferred::without_carried(Type::Text)
             }
             Function::Success | Function::Failure | Function::Always | Function::Cancelled => {
                 if !self.scope.progress {
                     let message = format!("`{}()` has an answer in `if` only", function.name());
                     self.problem(ProblemKind::NotHere, name_at, message, None);
                 }
-                Found::bare(Type::Bool)
+                Inferred::without_carried(Type::Bool)
             }
         }
     }
 
-    /// The text to write for a number or a boolean that meets a text: `1.10` is `'1.10'`, and not `'1.1'`.
-    fn quoted(&self, node: &Node, other: &Type) -> Option<String> {
+    /// Suggests the text to write for a number or boolean that is compared with a text: `'1.10'` for `1.10`, not
+    /// `'1.1'`.
+    fn suggest_quotes(&self, node: &Node, other: &Type) -> Option<String> {
         match &node.kind {
             NodeKind::Literal(Value::Number(_) | Value::Bool(_)) if *other == Type::Text => {
                 let written = self.source.get(node.at.clone())?.trim_matches(['(', ')', ' ']);
@@ -347,8 +347,8 @@ impl Checker<'_> {
         }
     }
 
-    /// What can be seen of a call whose first value stands there.
-    fn literals(&mut self, function: Function, arguments: &[Node]) {
+    /// Checks a call whose first argument is a literal text.
+    fn check_literal(&mut self, function: Function, arguments: &[Node]) {
         let Some(Node { kind: NodeKind::Literal(Value::Text(text)), at }) = arguments.first() else { return };
         let result = match function {
             Function::Format => evaluate::format(text, &vec![String::new(); arguments.len() - 1]).err(),
@@ -365,7 +365,7 @@ impl Checker<'_> {
     }
 }
 
-fn takes(function: Function, at: usize, ty: &Type) -> bool {
+fn accepts(function: Function, at: usize, ty: &Type) -> bool {
     let text = matches!(ty, Type::Text | Type::Any | Type::Null | Type::Number | Type::Bool);
     match (function, at) {
         (Function::Contains, 0) => matches!(ty, Type::Text | Type::Any | Type::List(_)),
@@ -381,8 +381,8 @@ fn takes(function: Function, at: usize, ty: &Type) -> bool {
     }
 }
 
-/// The value of a property is named by the whole path; behind a call it is whatever went into the call.
-fn below(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node) -> Vec<Carried> {
+/// Extends the path of a carried value by a property. The properties of a call's result do not extend any path.
+fn extend_path(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node) -> Vec<Carried> {
     if is_path(of)
         && let [one] = carries.as_mut_slice()
     {
@@ -394,7 +394,7 @@ fn below(mut carries: Vec<Carried>, of: &Node, key: Option<&String>, node: &Node
     carries
 }
 
-/// Whether a node names a value below a context: keys behind anything else are those of some other value.
+/// Returns whether a node is a path below a context. The keys of other values are not part of a path.
 fn is_path(node: &Node) -> bool {
     match &node.kind {
         NodeKind::Context(_) => true,
@@ -407,7 +407,7 @@ fn is_path(node: &Node) -> bool {
     }
 }
 
-/// `needs.build`, or as much of it as can be said.
+/// Returns the path of a node for messages, as far as it has one: `needs.build`.
 fn shown_path(node: &Node) -> String {
     match &node.kind {
         NodeKind::Context(name) => name.clone(),

@@ -1,5 +1,5 @@
-//! Trees to values. Whatever was checked when the file was read may still meet another value than was foreseen (what a
-//! step's output holds is anybody's guess): then an error says so, and nothing is guessed.
+//! Evaluates expressions. An expression that was checked may still get an unexpected value (the outputs of steps can be
+//! anything); then evaluation fails with an error.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,38 +10,38 @@ use super::{
     value::Value,
 };
 
-/// How what came before has gone: steps of a job, or the jobs that a job needs.
+/// The results so far: of the steps of a job, or of the jobs that a job needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Something has failed. For a job: one of its needs, optional ones aside, did not succeed.
+    /// Something failed. For a job: one of its needs that are not optional did not succeed.
     pub failed: bool,
-    /// Somebody asked for the end.
+    /// Somebody canceled the job.
     pub canceled: bool,
-    /// Neither, and yet not everything succeeded: a need was skipped.
+    /// Neither of these, but a need was skipped.
     pub skipped: bool,
 }
 
-/// Where an expression's values come from.
+/// The source of an expression's values.
 pub trait Context {
-    /// The value of a whole context; `None` where it is not known (yet).
+    /// Returns the value of a whole context; `None` if it is not known yet.
     fn context(&self, name: &str) -> Option<&Value>;
 
-    /// What `success()` and its kin ask; `None` where nothing has come before.
+    /// Returns what `success()`, `failure()`, `always()` and `cancelled()` depend on; `None` if they cannot be called.
     fn progress(&self) -> Option<Progress> {
         None
     }
 
-    /// `hash-files(...)`; `None` where there are no files.
+    /// Computes `hash-files(...)`; `None` if there are no files.
     fn hash_files(&self, _patterns: &[String]) -> Option<Result<String, String>> {
         None
     }
 
-    /// Whether `hash-files` has an answer here.
+    /// Returns whether `hash-files` can be called.
     fn has_files(&self) -> bool {
         false
     }
 
-    /// Whether everything that an expression refers to is known here.
+    /// Returns whether everything that an expression refers to is known.
     fn covers(&self, refers: &Refers) -> bool {
         (!refers.progress || self.progress().is_some())
             && (!refers.files || self.has_files())
@@ -49,7 +49,7 @@ pub trait Context {
     }
 }
 
-/// Values that are known, by their contexts' names. No files.
+/// Known values, by the names of their contexts. Without files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Values {
     pub contexts: BTreeMap<String, Value>,
@@ -87,18 +87,18 @@ pub enum EvalError {
     Foreign(String),
 }
 
-/// The value of an expression.
+/// Evaluates an expression.
 pub fn evaluate(expression: &Expression, context: &dyn Context) -> Result<Value, EvalError> {
     Ok(value(expression.root(), context)?.into_owned())
 }
 
-/// The value of a part of an expression.
+/// Evaluates a part of an expression.
 pub(super) fn evaluate_node(node: &Node, context: &dyn Context) -> Result<Value, EvalError> {
     Ok(value(node, context)?.into_owned())
 }
 
-/// Whether a step or a job with this `if` runs. Without an `if`, or with one that does not ask what came before, only
-/// after success.
+/// Returns whether a step or a job with this `if` runs. Without an `if`, or with one that does not depend on the
+/// results so far, it runs only after success.
 pub fn runs(condition: Option<&Expression>, context: &dyn Context) -> Result<bool, EvalError> {
     let Some(condition) = condition else { return progress(Function::Success, context) };
     if !condition.refers().progress && !progress(Function::Success, context)? {
@@ -132,10 +132,10 @@ fn value<'c>(node: &Node, context: &'c dyn Context) -> Result<Cow<'c, Value>, Ev
                 Binary::Or | Binary::And => value(right, context)?,
                 Binary::Equal => Cow::Owned(Value::Bool(first == value(right, context)?)),
                 Binary::NotEqual => Cow::Owned(Value::Bool(first != value(right, context)?)),
-                Binary::Less => compared(*operator, &first, &*value(right, context)?, |a, b| a < b)?,
-                Binary::LessOrEqual => compared(*operator, &first, &*value(right, context)?, |a, b| a <= b)?,
-                Binary::Greater => compared(*operator, &first, &*value(right, context)?, |a, b| a > b)?,
-                Binary::GreaterOrEqual => compared(*operator, &first, &*value(right, context)?, |a, b| a >= b)?,
+                Binary::Less => compare_numbers(*operator, &first, &*value(right, context)?, |a, b| a < b)?,
+                Binary::LessOrEqual => compare_numbers(*operator, &first, &*value(right, context)?, |a, b| a <= b)?,
+                Binary::Greater => compare_numbers(*operator, &first, &*value(right, context)?, |a, b| a > b)?,
+                Binary::GreaterOrEqual => compare_numbers(*operator, &first, &*value(right, context)?, |a, b| a >= b)?,
             }
         }
     })
@@ -158,7 +158,7 @@ fn item(of: &Value, at: f64) -> Value {
     }
 }
 
-fn compared<'c>(
+fn compare_numbers<'c>(
     operator: Binary,
     left: &Value,
     right: &Value,
@@ -190,7 +190,7 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
         Some(node) => value(node, context),
         None => Ok(Cow::Owned(Value::Null)),
     };
-    // Numbers and booleans are taken as they are written, nothing as the empty text.
+    // Numbers and booleans become text as they are written, null becomes the empty text.
     let text = |at: usize| match argument(at)?.as_ref() {
         found @ (Value::List(_) | Value::Map(_)) => {
             Err(EvalError::WrongType { what: function.name(), found: found.kind(), usage: function.usage() })
@@ -218,7 +218,7 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
                 one => Value::Text(one.to_text()),
             }
         }
-        Function::ToJson => Value::Text(bounded(argument(0)?.to_json())?),
+        Function::ToJson => Value::Text(limit_size(argument(0)?.to_json())?),
         Function::FromJson => from_json(&text(0)?)?,
         Function::HashFiles => {
             let patterns = (0..arguments.len()).map(text).collect::<Result<Vec<_>, _>>()?;
@@ -234,11 +234,11 @@ fn call(function: Function, arguments: &[Node], context: &dyn Context) -> Result
     })
 }
 
-fn bounded(text: String) -> Result<String, EvalError> {
+fn limit_size(text: String) -> Result<String, EvalError> {
     if text.len() > limits::TEXT_BYTES { Err(EvalError::TooLarge) } else { Ok(text) }
 }
 
-/// `{0}` is the first value; `{{` and `}}` are braces.
+/// Fills in `{0}` with the first value, and so on. `{{` and `}}` are braces.
 pub(super) fn format(pattern: &str, values: &[String]) -> Result<String, EvalError> {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern;
@@ -263,7 +263,7 @@ pub(super) fn format(pattern: &str, values: &[String]) -> Result<String, EvalErr
         }
     }
     out.push_str(rest);
-    bounded(out)
+    limit_size(out)
 }
 
 fn join(items: &[Value], separator: &str) -> Result<String, EvalError> {
@@ -292,7 +292,7 @@ pub(super) fn from_json(text: &str) -> Result<Value, EvalError> {
     Ok(Value::from(json))
 }
 
-/// The parser keeps it below its own limit of 128.
+/// Recursion is safe, because the JSON parser limits the depth to 128.
 fn depth(json: &serde_json::Value) -> usize {
     match json {
         serde_json::Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),

@@ -1,6 +1,6 @@
-//! The functions of the language: their names and what they take.
+//! The functions of the language: their names and their arguments.
 
-/// Their names, as in the documentation.
+/// The names of all functions, in the order of the documentation.
 pub const FUNCTIONS: &[&str] = &[
     "contains",
     "starts-with",
@@ -19,28 +19,28 @@ pub const FUNCTIONS: &[&str] = &[
 /// A function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Function {
-    /// Whether a text has another in it, or a list an item.
+    /// Whether a text contains another text, or a list an item.
     Contains,
     StartsWith,
     EndsWith,
     /// `format('{0} of {1}', a, b)`; a brace is written twice.
     Format,
-    /// `join(list, ', ')`; the separator is `,` without the second one.
+    /// `join(list, ', ')`; the default separator is `,`.
     Join,
     ToJson,
     FromJson,
-    /// SHA-256 over the files that fit the patterns; empty where none does.
+    /// SHA-256 over the files that match the patterns; empty if there are none.
     HashFiles,
-    /// Nothing before it has failed or was canceled.
+    /// Nothing before has failed or was canceled.
     Success,
-    /// Something before it has failed.
+    /// Something before has failed.
     Failure,
     Always,
     Cancelled,
 }
 
 impl Function {
-    /// The function of this name.
+    /// Returns the function with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
@@ -60,7 +60,7 @@ impl Function {
         })
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Function {
         }
     }
 
-    /// How many values it takes: at least, at most.
+    /// Returns the least and the largest number of arguments.
     #[must_use]
     pub const fn arity(self) -> (usize, usize) {
         match self {
@@ -91,7 +91,7 @@ impl Function {
         }
     }
 
-    /// How it is called, for help.
+    /// Returns an example of a call, for help.
     #[must_use]
     pub const fn usage(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl Function {
         }
     }
 
-    /// Whether its answer depends on what came before.
+    /// Returns whether the result depends on the results so far.
     #[must_use]
     pub const fn asks_progress(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Always | Self::Cancelled)

@@ -1,10 +1,10 @@
-//! Source to tokens, each with its bytes.
+//! Splits the source of an expression into tokens.
 
 use std::ops::Range;
 
 use super::parser::ParseError;
 
-/// One token.
+/// A token, with its byte range in the source.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Token {
     pub(super) kind: TokenKind,
@@ -21,10 +21,10 @@ pub(super) enum TokenKind {
     Sign(&'static str),
 }
 
-/// The longer ones first.
+/// All signs, longer ones before their prefixes.
 const SIGNS: &[&str] = &["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "(", ")", "[", "]", ",", ".", "*"];
 
-/// All tokens of `source`.
+/// Splits `source` into tokens.
 pub(super) fn tokens(source: &str) -> Result<Vec<Token>, ParseError> {
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -63,7 +63,7 @@ fn number(rest: &str, at: usize) -> Result<(TokenKind, usize), ParseError> {
     }
 }
 
-/// A text in quotes; the quote itself is written twice within it.
+/// Reads a text in quotes. A doubled quote in it stands for one.
 fn quoted(rest: &str, quote: char, at: usize) -> Result<(TokenKind, usize), ParseError> {
     let mut text = String::new();
     let mut chars = rest.char_indices().skip(1).peekable();

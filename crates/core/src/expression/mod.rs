@@ -1,16 +1,16 @@
-//! The small language between `${{` and `}}` and in `if`: GitHub's, with names in kebab-case.
+//! The expression language between `${{` and `}}` and in `if`: GitHub's, with names in kebab-case.
 //!
 //! ```text
 //! source -> Expression::parse -> check(&expression, &scope) when a file is read
-//!                             -> evaluate(&expression, &context) wherever its values are known
+//!                             -> evaluate(&expression, &context) when its values are known
 //! ```
 //!
-//! The scheduler checks and evaluates when it plans, the server when a job's needs are done, and the agent between
-//! steps. Pure: nothing here reads a file, a clock or an environment; `hash-files` is the context's to answer. Nothing
-//! panics, whatever the source: sizes and depths are bounded, and so is what a value may grow to.
+//! The scheduler checks and evaluates expressions when it plans, the server when a job's needs have ended, and the
+//! agent between steps. Nothing here reads a file, a clock or an environment; the context computes `hash-files`.
+//! Nothing panics, whatever the source: lengths, depths and the sizes of values are limited.
 //!
-//! What differs from GitHub: texts compare as they are written (letters of either case differ), values of different kinds are never
-//! equal, `<` and its kin take numbers only, and a name that nobody knows is an error where the file is read.
+//! Differences from GitHub: comparison of texts is case-sensitive, values of different kinds are never equal, `<`,
+//! `<=`, `>` and `>=` take only numbers, and an unknown name is an error when the file is read.
 
 mod ast;
 mod check;
@@ -28,10 +28,10 @@ pub use function::{FUNCTIONS, Function};
 pub use parser::ParseError;
 pub use value::Value;
 
-/// Contexts of the language.
+/// The contexts of the language.
 pub const CONTEXTS: &[&str] = &["event", "repo", "build", "matrix", "needs", "steps", "inputs", "env", "secrets"];
 
-/// What an expression may be at most.
+/// Limits for an expression.
 pub mod limits {
     /// Bytes of one expression's source.
     pub const SOURCE_BYTES: usize = 8 * 1024;
@@ -39,8 +39,8 @@ pub mod limits {
     pub const DEPTH: usize = 32;
     /// Names, literals and operators of one expression.
     pub const NODES: usize = 500;
-    /// Bytes that a text may grow to.
+    /// Bytes of a text that is the result.
     pub const TEXT_BYTES: usize = 256 * 1024;
-    /// Lists and mappings inside one another that `from-json` takes.
+    /// Lists and mappings inside one another in the text for `from-json`.
     pub const VALUE_DEPTH: usize = 32;
 }

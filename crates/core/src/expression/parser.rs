@@ -1,4 +1,4 @@
-//! Tokens to a tree: `||` binds least, then `&&`, `== !=`, `< <= > >=`, `!`, and `.`, `[]` and calls most.
+//! Parses an expression. Precedence, lowest first: `||`, `&&`, `== !=`, `< <= > >=`, `!`, then `.`, `[]` and calls.
 
 use std::{fmt, ops::Range};
 
@@ -10,14 +10,14 @@ use super::{
     value::Value,
 };
 
-/// Why a text is no expression.
+/// Why a text is not an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
-    /// The bytes at fault.
+    /// The byte range of the error.
     pub at: Range<usize>,
     pub message: String,
     pub help: Option<String>,
-    /// A name that nobody knows, and those that are known, where that is the reason.
+    /// For an unknown name: the name, and the names that exist.
     pub unknown: Option<(String, &'static [&'static str])>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn parse(source: &str) -> Result<Node, ParseError> {
     }
 }
 
-/// The operators, those that bind least first.
+/// The binary operators by precedence, lowest first.
 const LEVELS: &[&[Binary]] = &[
     &[Binary::Or],
     &[Binary::And],
@@ -71,7 +71,7 @@ struct Parser<'t> {
     next: usize,
     depth: usize,
     nodes: usize,
-    /// Where the source ends.
+    /// The end of the source.
     end: usize,
 }
 
@@ -142,7 +142,7 @@ impl<'t> Parser<'t> {
                 let at = node.at.start..close.at.end;
                 let kind = match index.kind {
                     NodeKind::Literal(Value::Text(key)) => {
-                        // Without its quotes.
+                        // Without the quotes.
                         let key_at = index.at.start + 1..index.at.end - 1;
                         NodeKind::Property { of: Box::new(node), key, key_at }
                     }
@@ -164,7 +164,7 @@ impl<'t> Parser<'t> {
             TokenKind::Sign("(") => {
                 let inner = self.binary(0)?;
                 match self.take_sign(")") {
-                    // The parentheses belong to it, so that a caret shows all of it.
+                    // Includes the parentheses, so that the carets show them.
                     Some(close) => Ok(Node { at: token.at.start..close.at.end, kind: inner.kind }),
                     None => Err(self.missing("`)` is missing")),
                 }
@@ -209,7 +209,7 @@ impl<'t> Parser<'t> {
         self.node(token.at.start..close.at.end, kind)
     }
 
-    /// Something else stands where `what` says something has to be, or nothing.
+    /// Creates the error for a missing token; `what` says what is missing.
     fn missing(&self, what: &str) -> ParseError {
         match self.peek() {
             Some(token) => ParseError::new(token.at.clone(), format!("{what} before this")),

@@ -1,15 +1,15 @@
-//! What may become a part of a script: a value that whoever wrote the pipeline's file knows the shape of.
+//! Decides which values may become part of a script: only those from a closed set, which no outsider can choose freely.
 //!
-//! Asked when a file is read (`pipeline`, which knows more of inputs, matrix and variables), and once more for whatever a frozen plan
-//! still has to fill in: when the server fills in an image, and when the agent fills in a script.
+//! `pipeline` asks when it reads a file; it knows more about inputs, matrix and variables. The values of a frozen plan
+//! are checked once more: when the server fills in an image, and when the agent fills in a script.
 
 use super::{
     ast::Expression,
     check::{Scope, check},
 };
 
-/// Whether a value is one of a few words, a number or a commit's id, whoever it comes from. All else that a plan leaves open is text
-/// that somebody else wrote: outputs, variables, secrets, what an event says.
+/// Returns whether a value is from a closed set: one of a few words, a number or a commit's id. All other unknown
+/// values of a plan are text that somebody else wrote: outputs, variables, secrets, texts of an event.
 #[must_use]
 pub fn is_closed(path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -22,7 +22,8 @@ pub fn is_closed(path: &[String]) -> bool {
     )
 }
 
-/// The first value that an expression of a frozen plan would put into a script and may not: `steps.meta.outputs.version`.
+/// Returns the path of the first value that an expression of a frozen plan must not put into a script, such as
+/// `steps.meta.outputs.version`.
 #[must_use]
 pub fn foreign(expression: &Expression) -> Option<String> {
     let carries = check(expression, &Scope::default()).carries;

@@ -1,17 +1,17 @@
-//! What an expression is about.
+//! The values of expressions.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// A value. In JSON it is what it looks like.
+/// A value. Its JSON is the same value in JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(from = "serde_json::Value", into = "serde_json::Value")]
 pub enum Value {
     #[default]
     Null,
     Bool(bool),
-    /// Always finite: neither the language nor JSON can write another.
+    /// Always finite: neither the language nor JSON has other numbers.
     Number(f64),
     Text(String),
     List(Vec<Value>),
@@ -22,12 +22,12 @@ pub enum Value {
 impl Eq for Value {}
 
 impl Value {
-    /// A mapping of these values.
+    /// Creates a mapping.
     pub fn map<K: Into<String>, V: Into<Self>>(entries: impl IntoIterator<Item = (K, V)>) -> Self {
         Self::Map(entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 
-    /// Whether it counts as true: everything but nothing, `false`, 0 and the empty text.
+    /// Returns whether the value counts as true: everything but null, `false`, 0 and the empty text.
     #[must_use]
     pub fn is_truthy(&self) -> bool {
         match self {
@@ -39,7 +39,7 @@ impl Value {
         }
     }
 
-    /// As it stands in a text: nothing is empty, lists and mappings are JSON.
+    /// Converts the value to text: null is empty, lists and mappings are JSON.
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
@@ -51,13 +51,13 @@ impl Value {
         }
     }
 
-    /// As JSON in one line.
+    /// Converts the value to JSON in one line.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::Value::from(self.clone()).to_string()
     }
 
-    /// What is below `key` of a mapping; nothing below anything else.
+    /// Returns the value of a mapping's key; null for all other values.
     #[must_use]
     pub fn property(&self, key: &str) -> Self {
         match self {
@@ -66,7 +66,7 @@ impl Value {
         }
     }
 
-    /// What kind of value it is, as a message says it.
+    /// Describes the kind of the value in messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -138,7 +138,7 @@ impl From<Value> for serde_json::Value {
     }
 }
 
-/// A number without a fraction that every JSON reader takes for the same.
+/// Converts a number without a fraction, if every JSON parser reads it as the same number.
 #[expect(clippy::cast_possible_truncation, reason = "the bounds are checked")]
 fn whole(number: f64) -> Option<i64> {
     const SAFE: f64 = 9_007_199_254_740_992.0;

@@ -1,4 +1,4 @@
-//! The texts of a plan: visits those that are filled in later, those that a program gets to see, and the images.
+//! The texts of a plan: those to fill in, those that become scripts, and the names of images.
 
 use super::{JobPlan, StepPlan};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl StepPlan {
-    /// Changes every text of the step, until `change` fails.
+    /// Applies `change` to every text of the step, until it fails.
     pub fn change<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
         let texts = self
             .run
@@ -24,7 +24,7 @@ impl StepPlan {
         Ok(())
     }
 
-    /// The texts that become a program's, its arguments, its place or its image.
+    /// Returns the texts that become a script, a program's arguments or directory, or an image's name.
     pub fn scripts_mut(&mut self) -> impl Iterator<Item = &mut Template> {
         self.run
             .iter_mut()
@@ -34,7 +34,7 @@ impl StepPlan {
             .chain(&mut self.command)
     }
 
-    /// What its texts and its condition ask for.
+    /// Returns what the step's texts and its condition refer to.
     pub fn refers(&self) -> impl Iterator<Item = Refers> {
         self.run
             .iter()
@@ -48,7 +48,7 @@ impl StepPlan {
             .chain(self.condition.iter().map(Expression::refers))
     }
 
-    /// The script as it is known so far, for people; empty for a plugin.
+    /// Returns the script for people, as far as it is known; empty for a plugin.
     #[must_use]
     pub fn shown_script(&self) -> String {
         self.run.as_ref().map(Template::shown).unwrap_or_default()
@@ -56,7 +56,7 @@ impl StepPlan {
 }
 
 impl JobPlan {
-    /// Changes every text of the job and of its steps, until `change` fails.
+    /// Applies `change` to every text of the job and of its steps, until it fails.
     pub fn change<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
         self.change_own(change)?;
         for text in self.outputs.values_mut() {
@@ -68,8 +68,9 @@ impl JobPlan {
         Ok(())
     }
 
-    /// The first place that would become script, or an image's name, of text that the pipeline's author did not write, and what would
-    /// be put there. Nothing in a plan whose file was judged by this version; one of an earlier version may have such places.
+    /// Returns the first place where text that the pipeline's author did not write would become script or an image's
+    /// name, and the path of that text. Always `None` for a plan whose file was checked by this version; plans of
+    /// earlier versions may have such places.
     #[must_use]
     pub fn foreign_in_scripts(&self) -> Option<(&'static str, String)> {
         fn of<'t>(
@@ -89,7 +90,7 @@ impl JobPlan {
             .or_else(|| of("command", of_steps().flat_map(|step| &step.command)))
     }
 
-    /// The names of all images: the job's, its services', its steps'.
+    /// Returns the images of the job, of its services and of its steps.
     pub fn images(&self) -> impl Iterator<Item = &Template> {
         [&self.image]
             .into_iter()
@@ -97,7 +98,7 @@ impl JobPlan {
             .chain(self.steps.iter().filter_map(|step| step.image.as_ref()))
     }
 
-    /// Changes the texts that the job itself needs: neither its steps' nor its outputs, which are filled in by the agent.
+    /// Applies `change` to the job's own texts. The agent fills in those of its steps and its outputs.
     pub fn change_own<E>(&mut self, change: &mut dyn FnMut(&mut Template) -> Result<(), E>) -> Result<(), E> {
         change(&mut self.image)?;
         for text in self.env.values_mut() {
