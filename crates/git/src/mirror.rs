@@ -66,7 +66,7 @@ impl Mirrors {
     ///
     /// # Errors
     /// If the disk fails.
-    pub async fn kept(&self) -> Result<Vec<RepoId>, GitError> {
+    pub async fn repositories(&self) -> Result<Vec<RepoId>, GitError> {
         let failed = GitError::io("listing the mirrors");
         let folder = self.folder.clone();
         let list = move || -> io::Result<Vec<RepoId>> {

@@ -88,7 +88,7 @@ async fn start_due(
 
 /// Removes the mirrors of repositories that were removed.
 async fn forget_removed(store: &Store, planner: &Planner) {
-    let kept = planner.mirrors.kept().await.unwrap_or_else(|error| {
+    let kept = planner.mirrors.repositories().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot see which mirrors there are");
         Vec::new()
     });
