@@ -215,7 +215,7 @@ impl Mirror {
         match wanted {
             Wanted::PullRequest { number, .. } => {
                 let name = format!("refs/pull/{number}/head");
-                let (fetched, request) = tokio::join!(self.fetch_branches_and_tags(url), self.at_remote(url, &name));
+                let (fetched, request) = tokio::join!(self.fetch_branches_and_tags(url), self.remote_ref(url, &name));
                 fetched?;
                 request?.ok_or(GitError::UnknownRevision { revision: name })?;
             }
@@ -255,7 +255,7 @@ impl Mirror {
     ///
     /// # Errors
     /// As [`Self::fetch`].
-    pub async fn at_remote(&self, url: &CloneUrl, name: &str) -> Result<Option<CommitId>, GitError> {
+    pub async fn remote_ref(&self, url: &CloneUrl, name: &str) -> Result<Option<CommitId>, GitError> {
         let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
         let ask = ask.args(["ls-remote", "--quiet", "--end-of-options", url.address(), name]);
         let answer = ask.output("asking for a ref", &[]).await?;

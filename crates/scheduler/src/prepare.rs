@@ -88,7 +88,7 @@ impl Planner {
     /// Returns whether the remote has a ref at that commit, or at that annotated tag, now.
     pub(crate) async fn is_at(&self, repo: &Repo, git_ref: &str, commit: &CommitId) -> Result<bool, GitError> {
         let mirror = self.mirrors.mirror(repo.id).await?;
-        let found = mirror.at_remote(&clone_url(repo)?, git_ref).await?;
+        let found = mirror.remote_ref(&clone_url(repo)?, git_ref).await?;
         Ok(found.as_ref() == Some(commit))
     }
 

@@ -445,10 +445,10 @@ async fn a_branch_that_is_called_as_a_tag_is_or_as_a_full_name_is_not_taken_for_
     for name in ["refs/tags/v9", "refs/heads/x"] {
         let error = world.fetch(&wanted(name)).await.unwrap_err();
         assert!(matches!(error, GitError::UnknownRevision { .. }), "{name}: {error:?}");
-        assert_eq!(world.mirror.at_remote(&world.url, name).await.unwrap(), None);
+        assert_eq!(world.mirror.remote_ref(&world.url, name).await.unwrap(), None);
         let inside = format!("refs/heads/{name}");
         assert_eq!(world.fetch(&wanted(&inside)).await.unwrap(), head);
-        assert_eq!(world.mirror.at_remote(&world.url, &inside).await.unwrap(), Some(head.clone()));
+        assert_eq!(world.mirror.remote_ref(&world.url, &inside).await.unwrap(), Some(head.clone()));
     }
     let push = Wanted::Push { git_ref: "refs/tags/v9".parse().unwrap(), after: head.clone() };
     assert_eq!(world.fetch(&push).await.unwrap(), head, "the commit is here all the same");
