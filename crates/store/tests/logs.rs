@@ -222,7 +222,7 @@ async fn the_log_of_a_killed_server_reads_up_to_its_last_whole_record() {
 }
 
 fn heads() -> Vec<StepHead> {
-    StepHead::of(&world::job("a", &[]))
+    StepHead::from_plan(&world::job("a", &[]))
 }
 
 fn story() -> Vec<Record<'static>> {

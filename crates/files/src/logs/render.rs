@@ -16,7 +16,7 @@ pub struct StepHead {
 impl StepHead {
     /// Returns the heads of a job's steps.
     #[must_use]
-    pub fn of(plan: &JobPlan) -> Vec<Self> {
+    pub fn from_plan(plan: &JobPlan) -> Vec<Self> {
         plan.steps.iter().map(|step| Self { name: step.name.clone(), run: step.shown_script() }).collect()
     }
 }

@@ -316,7 +316,7 @@ async fn print_log(store: Store, job: Job, index: usize, progress: Arc<Progress>
     let mut lines = progress.lines(index, &job.name);
     let mut text = Vec::new();
     loop {
-        let mut renderer = Renderer::text(StepHead::of(&plan), None);
+        let mut renderer = Renderer::text(StepHead::from_plan(&plan), None);
         let mut reader = logs::follow(&store, job.id, 0).await?;
         let (_, attempt) = reader.log();
         if attempt > 1 {

@@ -154,7 +154,7 @@ pub(crate) async fn show(
     let repo = repos::get(&site.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let plan = jobs::plan(&site.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let outline = logs::outline(&site.store, id, query.attempt).await?;
-    let mut scripts = StepHead::of(&plan).into_iter();
+    let mut scripts = StepHead::from_plan(&plan).into_iter();
     let acts = acts::of_builds(&site.store, &[build.id]).await?;
     let mut job = JobView::new(job, &acts);
     let attempts = attempts::list(&job);

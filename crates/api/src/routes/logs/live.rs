@@ -58,7 +58,7 @@ pub(crate) async fn follow(
     let (_, attempt) = log.log();
     let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
     let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
-    let (events, from) = LogEvents::resume(StepHead::of(&plan), seen).ok_or_else(no_id)?;
+    let (events, from) = LogEvents::resume(StepHead::from_plan(&plan), seen).ok_or_else(no_id)?;
     log.seek(from);
     let show = EventShow { attempt, events };
     let follower = Follower::new(live, Reader::new(caller, &headers), &tails, id, log, show);
