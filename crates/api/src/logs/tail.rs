@@ -204,7 +204,7 @@ impl<S: Show> Follower<S> {
 }
 
 async fn read_piece<S: Show>(log: &mut LogReader, show: &mut S) -> Result<Option<(u64, Bytes)>, ApiError> {
-    let Some(batch) = log.now().await.map_err(StoreError::from)? else { return Ok(None) };
+    let Some(batch) = log.try_next().await.map_err(StoreError::from)? else { return Ok(None) };
     let mut text = show.write(&batch)?;
     if text.is_empty() {
         // A batch without events is a sign of life, too.

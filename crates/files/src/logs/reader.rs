@@ -80,7 +80,7 @@ impl LogReader {
     pub async fn next(&mut self) -> Result<Option<Batch>, FilesError> {
         loop {
             self.ready().await;
-            if let Some(batch) = self.now().await? {
+            if let Some(batch) = self.try_next().await? {
                 return Ok(Some(batch));
             }
             if self.is_over() {
@@ -89,7 +89,7 @@ impl LogReader {
         }
     }
 
-    /// Waits until [`LogReader::now`] may return something, or will never return anything again.
+    /// Waits until [`LogReader::try_next`] may return something, or will never return anything again.
     pub async fn ready(&mut self) {
         while let Some(live) = &mut self.live {
             let progress = *live.borrow_and_update();
@@ -104,7 +104,7 @@ impl LogReader {
     }
 
     /// Returns the next available records. Does not wait.
-    pub async fn now(&mut self) -> Result<Option<Batch>, FilesError> {
+    pub async fn try_next(&mut self) -> Result<Option<Batch>, FilesError> {
         // Before reading, because a log ends after its last append.
         let progress = self.live.as_mut().map(|live| *live.borrow_and_update());
         let batch = self.read_window(progress.and_then(|p| p.len)).await?;
@@ -112,7 +112,7 @@ impl LogReader {
         Ok(batch)
     }
 
-    /// Returns whether no more records will come, after [`LogReader::now`] has returned `None`.
+    /// Returns whether no more records will come, after [`LogReader::try_next`] has returned `None`.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.live.is_none() || self.drained.is_some_and(|progress| progress.ended)
