@@ -51,7 +51,7 @@ pub struct Manifest {
 
 /// A log that the database's copy refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogOf {
+pub struct ArchivedLog {
     pub job: JobId,
     pub attempt: u32,
     /// Its length, once the job is over; not recorded for earlier attempts.
@@ -80,7 +80,7 @@ impl<W: Write> Archive<W> {
     }
 
     /// Adds the log of an attempt up to its last whole record. Missing bytes become a warning.
-    pub fn add_log(&mut self, logs: &Logs, log: &LogOf) -> Result<(), FilesError> {
+    pub fn add_log(&mut self, logs: &Logs, log: &ArchivedLog) -> Result<(), FilesError> {
         let path = logs.path(log.job, log.attempt);
         let at_log = |source| FilesError::io(&path, source);
         let Some(file) = JournalFile::open(&path).map_err(at_log)? else {

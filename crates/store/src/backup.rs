@@ -16,7 +16,7 @@ use std::{
 
 use longshore_core::{JobId, Status, Timestamp};
 use longshore_files::{
-    archive::{Archive, FORMAT, LogOf, Manifest, SUMS},
+    archive::{Archive, FORMAT, ArchivedLog, Manifest, SUMS},
     folder,
     logs::Logs,
     turn,
@@ -126,7 +126,7 @@ async fn write_all<W: Write + Send + 'static>(
 }
 
 /// Returns logs of the jobs after `after`: those of every attempt, and those that only a rerun still refers to.
-async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64, LogOf)>, StoreError> {
+async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64, ArchivedLog)>, StoreError> {
     let rows = sqlx::query(
         "SELECT seq, coalesce(carried_over, id) AS job, attempt, carried_over, status, log_bytes FROM jobs
          WHERE seq > ? AND attempt > 0
@@ -148,7 +148,7 @@ async fn logs_after(conn: &mut SqliteConnection, after: i64) -> Result<Vec<(i64,
         let first = if row::parsed_opt::<JobId>(found, "carried_over")?.is_some() { last } else { 1 };
         for attempt in first..=last {
             let whole = (attempt == last && status.is_final()).then_some(bytes);
-            logs.push((seq, LogOf { job, attempt, whole }));
+            logs.push((seq, ArchivedLog { job, attempt, whole }));
         }
     }
     Ok(logs)
