@@ -40,12 +40,12 @@ pub struct Border {
     pub begins: bool,
     /// How the step ended, if the agent reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<StepWord>,
+    pub end: Option<StepOutcome>,
 }
 
 /// The part of the agent's step result that the job's page shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepWord {
+pub struct StepOutcome {
     pub status: Status,
     pub exit_code: Option<i32>,
 }

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use crate::FilesError;
 
 pub use file::JournalFile;
-pub use index::{Border, MAX_MARKS, Mark, StepWord};
+pub use index::{Border, MAX_MARKS, Mark, StepOutcome};
 pub use lines::{Line, LineCut, MAX_LINE, OpenLine, last_state, line_text};
 pub use marks::MarkKind;
 pub use reader::{Batch, LogReader};
