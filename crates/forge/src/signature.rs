@@ -20,11 +20,11 @@ pub enum SignatureError {
     NoSecret,
 }
 
-/// Returns the signature that a delivery carries, before its body is read.
+/// Reads the signature of a delivery from its header, before the body is read.
 ///
 /// # Errors
 /// If it is missing or malformed.
-pub fn given(forge: Forge, headers: &HeaderMap) -> Result<[u8; 32], SignatureError> {
+pub fn read_header(forge: Forge, headers: &HeaderMap) -> Result<[u8; 32], SignatureError> {
     let header = forge.signature_header();
     let mut values = headers.get_all(header).iter();
     let value = values.next().ok_or(SignatureError::Missing { header })?;
@@ -48,7 +48,7 @@ pub fn verify(forge: Forge, headers: &HeaderMap, raw_body: &[u8], secret: &[u8])
     if secret.is_empty() {
         return Err(SignatureError::NoSecret);
     }
-    let given = given(forge, headers)?;
+    let given = read_header(forge, headers)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| SignatureError::NoSecret)?;
     mac.update(raw_body);
     mac.verify_slice(&given).map_err(|_| SignatureError::Mismatch { header })
