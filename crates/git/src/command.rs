@@ -78,7 +78,7 @@ pub struct Git {
     remote_limit: Duration,
     local_limit: Duration,
     ca_file: Option<PathBuf>,
-    most_received: (u64, u64),
+    receive_limits: (u64, u64),
 }
 
 impl Default for Git {
@@ -88,7 +88,7 @@ impl Default for Git {
             remote_limit: Duration::from_secs(600),
             local_limit: Duration::from_secs(300),
             ca_file: None,
-            most_received: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
+            receive_limits: (super::incoming::MAX_BYTES, super::incoming::MAX_OBJECTS),
         }
     }
 }
@@ -118,8 +118,8 @@ impl Git {
     /// Limits how many bytes, packed, and how many objects a commit that is on no branch or tag may bring (default: 1
     /// GiB, 1,000,000).
     #[must_use]
-    pub const fn with_most_received(mut self, bytes: u64, objects: u64) -> Self {
-        self.most_received = (bytes, objects);
+    pub const fn with_receive_limits(mut self, bytes: u64, objects: u64) -> Self {
+        self.receive_limits = (bytes, objects);
         self
     }
 
@@ -131,7 +131,7 @@ impl Git {
     /// Starts git on the repository with data in `git_dir`, where no file may grow beyond the limit for received bytes:
     /// the kernel kills a process that writes more. The limit also applies to git's child processes.
     pub(crate) fn bounded(&self, git_dir: &Path) -> Invocation {
-        let blocks = self.most_received.0.div_ceil(512).to_string();
+        let blocks = self.receive_limits.0.div_ceil(512).to_string();
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"ulimit -f "$1" && shift && exec "$@""#, "sh", &blocks]).arg(&self.program);
         let mut invocation = self.begin(shell);
@@ -196,8 +196,8 @@ impl Git {
     }
 
     /// Returns the limits of bytes and objects.
-    pub(crate) const fn most_received(&self) -> (u64, u64) {
-        self.most_received
+    pub(crate) const fn receive_limits(&self) -> (u64, u64) {
+        self.receive_limits
     }
 }
 

@@ -43,7 +43,7 @@ impl Mirror {
         fetch.config("core.bigFileThreshold", STREAMED);
         let fetch = fetch.env("GIT_OBJECT_DIRECTORY", folder).env("GIT_ALLOC_LIMIT", MAX_ALLOCATION);
         let fetch = fetch.args(FETCH).args(["--end-of-options", url.address(), commit.as_str()]);
-        let (bytes, objects) = self.git().most_received();
+        let (bytes, objects) = self.git().receive_limits();
         let too_much = || GitError::TooMuch { commit: commit.to_string(), bytes, objects };
         let ended = fetch.run("fetch", &[]).await?;
         if !ended.success {

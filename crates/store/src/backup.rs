@@ -16,7 +16,7 @@ use std::{
 
 use longshore_core::{JobId, Status, Timestamp};
 use longshore_files::{
-    archive::{Archive, FORMAT, ArchivedLog, Manifest, SUMS},
+    archive::{Archive, ArchivedLog, FORMAT, Manifest, SUMS},
     folder,
     logs::Logs,
     turn,

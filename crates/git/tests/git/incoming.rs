@@ -45,7 +45,7 @@ fn asked_for(world: &World, number: u64, bytes: usize) -> Wanted {
 #[tokio::test]
 async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leaves_nothing() {
     let world = world().await;
-    let bounded = Git::default().with_most_received(256 << 10, 1000);
+    let bounded = Git::default().with_receive_limits(256 << 10, 1000);
     let mirror = Mirror::open_or_create(bounded, &world.folder.path().join("bounded.git")).await.unwrap();
     mirror.fetch(&world.url, &on("main")).await.unwrap();
     let before = size(mirror.folder());
@@ -71,7 +71,7 @@ async fn a_pull_request_that_brings_too_much_is_cut_off_while_it_comes_and_leave
 #[tokio::test]
 async fn a_pull_request_that_brings_too_many_objects_is_refused_and_leaves_nothing() {
     let world = world().await;
-    let bounded = Git::default().with_most_received(1 << 20, 100);
+    let bounded = Git::default().with_receive_limits(1 << 20, 100);
     let mirror = Mirror::open_or_create(bounded, &world.folder.path().join("bounded.git")).await.unwrap();
     mirror.fetch(&world.url, &on("main")).await.unwrap();
     let before = size(mirror.folder());

@@ -58,7 +58,7 @@ impl World {
         let repo = repos::create(&mut tx, &new, Timestamp::now()).await.unwrap();
         tx.commit().await.unwrap();
         let mirrors =
-            Arc::new(Mirrors::new(Git::default().with_most_received(256 << 10, 1000), folder.path().join("mirrors")));
+            Arc::new(Mirrors::new(Git::default().with_receive_limits(256 << 10, 1000), folder.path().join("mirrors")));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let (orders, ordered) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
