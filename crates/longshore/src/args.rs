@@ -218,8 +218,8 @@ pub(crate) struct Restore {
     /// A backup, or `-` for standard input
     #[arg(value_name = "FILE|-", required_unless_present = "take_over")]
     pub(crate) source: Option<PathBuf>,
-    /// Take the place of the server that the data are from, and take up its running jobs: that one must be stopped, and stay so. Without FILE:
-    /// for a folder that is there already, before its server's first start
+    /// Take the place of the server that the data are from, and take up its running jobs: that one must be stopped, and
+    /// stay so. Without FILE: for a folder that is there already, before its server's first start
     #[arg(long)]
     pub(crate) take_over: bool,
     #[command(flatten)]
@@ -277,10 +277,10 @@ mod tests {
 
     #[test]
     fn every_command_and_argument_says_what_it_is_and_none_takes_anothers_value() {
-        look_at(&Args::command(), &[]);
+        check_command(&Args::command(), &[]);
     }
 
-    fn look_at(command: &clap::Command, inherited: &[clap::Id]) {
+    fn check_command(command: &clap::Command, inherited: &[clap::Id]) {
         let mut global = inherited.to_vec();
         for arg in command.get_arguments() {
             let what = format!("`{}` of `{}`", arg.get_id(), command.get_name());
@@ -290,7 +290,7 @@ mod tests {
         }
         for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             assert!(below.get_about().is_some(), "`{}` has no help", below.get_name());
-            look_at(below, &global);
+            check_command(below, &global);
         }
     }
 }

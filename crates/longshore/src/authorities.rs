@@ -1,25 +1,26 @@
-//! Whose certificates are trusted: the system's authorities and, with `LONGSHORE_CA_FILE`, people's own.
+//! The trusted certificate authorities: the system's and, with `LONGSHORE_CA_FILE`, the user's own.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// Where systems keep their authorities: Debian's and Alpine's place, Red Hat's, and others'.
-const OF_SYSTEM: [&str; 3] =
+/// The system's authorities: on Debian and Alpine, on Red Hat, and on others.
+const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-/// The bundle's name in the data folder.
+/// The name of the bundle in the data folder.
 const BUNDLE: &str = "authorities.pem";
 
-/// Authorities besides those that every program of ours trusts anyway, with the system's.
+/// The user's own authorities together with the system's, as PEM.
 #[derive(Debug, Clone)]
 pub(crate) struct Authorities(Vec<u8>);
 
 impl Authorities {
-    /// Those in `file` or, where nothing is given, in the one that `SSL_CERT_FILE` names; nothing where that is not set either.
+    /// Reads the user's authorities from `file`, or else from the file that `SSL_CERT_FILE` names. `None` if neither is
+    /// given.
     pub(crate) fn read(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        let of_system = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
-        let (setting, file) = match (file, &of_system) {
+        let from_environment = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
+        let (setting, file) = match (file, &from_environment) {
             (Some(file), _) => ("LONGSHORE_CA_FILE", file),
             (None, Some(file)) => ("SSL_CERT_FILE", file.as_path()),
             (None, None) => return Ok(None),
@@ -32,23 +33,24 @@ impl Authorities {
             "{setting} names {}, which holds no certificate: write the authority's there, as PEM (`-----BEGIN CERTIFICATE-----`)",
             file.display()
         );
-        let mut all = OF_SYSTEM.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let mut all = SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
         all.push(b'\n');
         all.extend(own);
         Ok(Some(Self(all)))
     }
 
-    /// Writes them into the data folder, for git, and says where they are. Beside and renamed: another program may be reading.
+    /// Writes the bundle into the data folder, for git, and returns its path. Renames a new file over the old one,
+    /// because another program may be reading it.
     pub(crate) fn write(&self, data: &Path) -> anyhow::Result<PathBuf> {
         let (file, new) = (data.join(BUNDLE), data.join(format!("{BUNDLE}.new")));
         std::fs::write(&new, &self.0)
             .and_then(|()| std::fs::rename(&new, &file))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        // Git is started in another folder.
+        // Git runs in another folder.
         std::path::absolute(&file).with_context(|| format!("cannot find {}", file.display()))
     }
 
-    /// For the command line's own requests.
+    /// Returns the TLS configuration for the command line's requests.
     pub(crate) fn tls(&self) -> anyhow::Result<TlsConfig> {
         let roots = RootCerts::from(certificates(&self.0)?);
         Ok(TlsConfig::builder().root_certs(roots).build())
@@ -71,7 +73,8 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Certificate<'static>>> {
     Ok(found)
 }
 
-/// Whether these bytes are one DER sequence, as a certificate is. Git would refuse a file with anything else only once it is used.
+/// Returns whether the bytes are one DER sequence, as every certificate is. Git would report a bad file only when it
+/// uses it.
 fn is_sequence(der: &[u8]) -> bool {
     let Some((&[0x30, length], rest)) =
         der.split_at_checked(2).and_then(|(head, rest)| Some((head.first_chunk::<2>()?, rest)))
@@ -80,7 +83,7 @@ fn is_sequence(der: &[u8]) -> bool {
     };
     match length {
         0..=0x7f => rest.len() == usize::from(length),
-        // The length's own length, and the length.
+        // The low bits are the number of bytes of the length, which follows.
         0x81..=0x84 => rest.split_at_checked(usize::from(length & 0x7f)).is_some_and(|(length, rest)| {
             length.iter().fold(0_usize, |all, byte| (all << 8) | usize::from(*byte)) == rest.len()
         }),

@@ -1,6 +1,7 @@
-//! From a server's start to its first job: finds the engine, and removes from it what belongs to no running job.
+//! Starts the execution of jobs: waits for the engine, removes from it what belongs to no running job, and starts the
+//! runner. Called by `serve`.
 //!
-//! Everything else of the server is up meanwhile: deliveries are taken and planned, and jobs wait for the engine.
+//! Meanwhile the rest of the server runs: deliveries are accepted and planned, and jobs wait for the engine.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -17,11 +18,11 @@ use crate::{
     runner::{Extras, Runner},
 };
 
-/// Between two tries to find an engine that is away.
+/// The first pause between two attempts to reach the engine.
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What the runner will need besides the engine.
+/// What the runner needs besides the engine.
 pub(crate) struct Boot {
     pub(crate) store: Store,
     pub(crate) sources: Sources,
@@ -31,10 +32,10 @@ pub(crate) struct Boot {
 }
 
 impl Boot {
-    /// Runs jobs until `shutdown`, from the moment that there is an engine.
+    /// Waits for the engine, then runs jobs until `shutdown`.
     ///
     /// # Errors
-    /// An engine that will not do however long one waits: no permission, too old, no address of one.
+    /// If waiting cannot help: no permission, an engine that is too old, an address that is not an engine's.
     pub(crate) async fn run(
         self,
         docker: DockerOptions,
@@ -45,7 +46,7 @@ impl Boot {
         let found = shutdown.run_until_cancelled(async {
             let engine = Arc::new(ask_until_answered(|| DockerEngine::connect(docker.clone())).await?);
             let executor = Executor::new(Arc::clone(&engine) as Arc<_>, options);
-            // Before anything new is made there.
+            // Before any job creates something on the engine.
             let orphans = ask_until_answered(|| self.orphans(&executor)).await?;
             Ok::<_, EngineError>((engine, executor, orphans))
         });
@@ -91,7 +92,8 @@ impl Boot {
         let keep =
             running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
         let mut orphans = executor.orphans(&keep).await?;
-        // Of a job that this database does not know, another server may be in charge: the one that this folder was taken from.
+        // A job that this database does not know may belong to another server: the one whose backup this folder is
+        // from.
         let mut unknown = BTreeSet::new();
         for job in orphans.running() {
             if matches!(jobs::get(&self.store, job).await, Ok(None)) {
@@ -104,17 +106,17 @@ impl Boot {
     }
 }
 
-/// Asks until the engine answers. The log says once why nothing happens.
+/// Retries until the engine answers. Logs the reason for waiting once.
 async fn ask_until_answered<T, F>(ask: impl Fn() -> F) -> Result<T, EngineError>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
     let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
-    let mut said = false;
+    let mut logged = false;
     ask.retry(pauses)
         .when(EngineError::is_passing)
         .notify(|error, _| {
-            if !std::mem::replace(&mut said, true) {
+            if !std::mem::replace(&mut logged, true) {
                 tracing::error!("{error}; jobs wait until it is there");
             }
         })

@@ -1,4 +1,4 @@
-//! Where a job's workspace comes from: a commit of a mirror, or a person's working tree.
+//! The source of a job's workspace: a commit in a mirror, or a user's working tree.
 
 use std::{
     io,
@@ -12,34 +12,37 @@ use longshore_forge::{CloneUrl, CommitId, RefName};
 use longshore_git::{Checkout, Checkouts, GitError, Mirrors, TarSource, Wanted};
 use longshore_store::repos::Repo;
 
-/// Between two tries to make a checkout on a full disk.
+/// The pause between two attempts to make a checkout on a full disk.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Gives each job its workspace.
+/// Provides the workspaces of jobs.
 #[derive(Debug, Clone)]
 pub(crate) enum Sources {
-    /// A server's: commits, from mirrors.
+    /// For a server: commits from mirrors.
     Mirrors {
         mirrors: Arc<Mirrors>,
         checkouts: Arc<Checkouts>,
-        /// How long a full disk is waited for.
+        /// How long a checkout waits for space on a full disk.
         patience: Duration,
     },
-    /// `longshore run`'s: one working tree as it was when the run began.
+    /// For `longshore run`: one working tree, as it was at the start of the run.
     Worktree(TarSource),
 }
 
 impl Sources {
-    /// The workspace for an event of a repository; a text for people where there is none. A working tree comes as it is.
-    pub(crate) fn of(
+    /// Returns the workspace for an event of a repository. `how` does not apply to a working tree.
+    ///
+    /// # Errors
+    /// A text for people if there is no workspace.
+    pub(crate) fn for_event(
         &self,
         repo: &Repo,
         event: &Event,
         how: &plan::Checkout,
     ) -> Result<Arc<dyn CheckoutSource>, String> {
         match self {
-            Self::Worktree(tar) => Ok(Arc::new(OfWorktree(tar.clone()))),
-            Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(OfMirror {
+            Self::Worktree(tar) => Ok(Arc::new(WorktreeSource(tar.clone()))),
+            Self::Mirrors { mirrors, checkouts, patience } => Ok(Arc::new(MirrorSource {
                 patience: *patience,
                 mirrors: Arc::clone(mirrors),
                 checkouts: Arc::clone(checkouts),
@@ -55,7 +58,7 @@ impl Sources {
     }
 }
 
-struct OfMirror {
+struct MirrorSource {
     patience: Duration,
     mirrors: Arc<Mirrors>,
     checkouts: Arc<Checkouts>,
@@ -68,7 +71,7 @@ struct OfMirror {
     by_stranger: bool,
 }
 
-impl OfMirror {
+impl MirrorSource {
     async fn tar(&self) -> Result<TarSource, String> {
         let said = |error: GitError| error.to_string();
         let mirror = self.mirrors.mirror(self.repo).await.map_err(said)?;
@@ -84,7 +87,7 @@ impl OfMirror {
             Ok(tar) => return Ok(tar),
             Err(error) => error,
         };
-        // Mirrors are caches: this one may be new, after a restore.
+        // Mirrors are caches. After a restore this one may be empty.
         match mirror.fetch(&self.origin, &Wanted::Commit(self.commit.clone())).await {
             Ok(_) => self.checkouts.tar(&mirror, &checkout).await.map_err(said),
             Err(fetching) => Err(format!("{error}; and it cannot be fetched: {fetching}")),
@@ -92,15 +95,15 @@ impl OfMirror {
     }
 }
 
-impl CheckoutSource for OfMirror {
+impl CheckoutSource for MirrorSource {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(async {
             let give_up = Instant::now() + self.patience;
             loop {
                 match self.tar().await {
                     Ok(tar) => return stream(&tar).await,
-                    // As a log is: jobs that are over make room, and people do.
-                    Err(why) if is_want_of_room(&why) && Instant::now() < give_up => {
+                    // Like the log of a job: finished jobs and people make room.
+                    Err(why) if is_disk_full(&why) && Instant::now() < give_up => {
                         tracing::error!(commit = %self.commit, why, "a job waits for room for its checkout");
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -111,14 +114,14 @@ impl CheckoutSource for OfMirror {
     }
 }
 
-/// The system's words, which git repeats, and git's own.
-fn is_want_of_room(why: &str) -> bool {
+/// Recognizes a full disk in a message of git, which repeats the system's message or has its own.
+fn is_disk_full(why: &str) -> bool {
     ["No space left on device", "Disk quota exceeded", "Out of diskspace"].iter().any(|words| why.contains(words))
 }
 
-struct OfWorktree(TarSource);
+struct WorktreeSource(TarSource);
 
-impl CheckoutSource for OfWorktree {
+impl CheckoutSource for WorktreeSource {
     fn open(&self) -> futures_util::future::BoxFuture<'_, io::Result<CheckoutStream>> {
         Box::pin(stream(&self.0))
     }

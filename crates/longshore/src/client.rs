@@ -1,4 +1,4 @@
-//! A server's API, as the command line needs it. Blocking: a command does one thing at a time.
+//! The client for a server's API, used by the commands. It blocks, because a command does one thing at a time.
 
 use std::{
     io::{BufReader, Read as _},
@@ -11,7 +11,7 @@ use ureq::tls::TlsConfig;
 
 use crate::{authorities::Authorities, commands::Ended};
 
-/// Talks to one server with one token.
+/// A client of one server, with one token.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -28,7 +28,10 @@ pub(crate) struct ServerEvent {
 }
 
 impl Client {
-    /// `ca_file` is what the command line says of it. An error when it is no use.
+    /// Creates a client. `ca_file` is the option of the command line.
+    ///
+    /// # Errors
+    /// If `ca_file` cannot be used.
     pub(crate) fn new(url: &str, token: Option<String>, ca_file: Option<&Path>) -> anyhow::Result<Self> {
         let in_use = |error: anyhow::Error| Ended::new(2, format!("{error:#}"));
         let tls = match Authorities::read(ca_file).map_err(in_use)? {
@@ -64,7 +67,7 @@ impl Client {
         self.answer(self.with_token(request).call())
     }
 
-    /// Text as it comes, into `out`.
+    /// Copies an answer to `out` as it arrives.
     pub(crate) fn copy(&self, path: &str, out: &mut impl std::io::Write) -> anyhow::Result<()> {
         let request = self.with_token(self.agent.get(format!("{}{path}", self.url)));
         let response = request.call().map_err(|error| self.unreachable(&error))?;
@@ -76,7 +79,7 @@ impl Client {
         Ok(())
     }
 
-    /// Follows a live stream until `on_event` says that it is enough. A lost connection is resumed at the last event's id.
+    /// Follows a live stream until `on_event` returns `false`. Resumes a lost connection after the last event's id.
     pub(crate) fn follow(&self, path: &str, mut on_event: impl FnMut(ServerEvent) -> bool) -> anyhow::Result<()> {
         let mut last_id = String::new();
         let mut tries = 0;
@@ -143,7 +146,7 @@ impl Client {
     }
 }
 
-/// The next event of the stream; nothing at its end.
+/// Reads the next event of a stream; `None` at its end.
 fn next_event(lines: &mut impl std::io::BufRead) -> Option<ServerEvent> {
     let mut event = ServerEvent::default();
     let mut line = String::new();

@@ -1,7 +1,7 @@
 //! The server's settings: flags, then `LONGSHORE_*` environment, then one TOML file, then the defaults.
 //!
-//! Every setting is defined once, in `settings.rs`. This module reads the file, refuses what nothing could run with, and returns the
-//! [`Config`] that `longshore serve` works with. Unknown keys in the file are errors.
+//! Every setting is defined once, in `settings.rs`. This module reads the file, refuses unusable values, and returns
+//! the [`Config`] for `longshore serve`. Unknown keys in the file are errors.
 
 mod checks;
 mod definition;
@@ -29,7 +29,7 @@ use self::{
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
 use crate::authorities::Authorities;
 
-/// The settings in force.
+/// The effective settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) data: PathBuf,
@@ -44,18 +44,18 @@ pub(crate) struct Config {
     pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) sandboxes: usize,
-    /// What any job gets.
+    /// The limits of every job.
     pub(crate) limits: Limits,
     pub(crate) strangers: ForStrangers,
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
-    /// To be said once there is a log.
+    /// Warnings to log once the log is set up.
     pub(crate) warnings: Vec<&'static str>,
 }
 
 impl Settings {
-    /// Merges flags and environment over the file over the defaults.
+    /// Merges flags, environment, file and defaults, in this order of precedence.
     pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
         let file = match file {
             Some(path) => {
@@ -115,7 +115,7 @@ impl Settings {
 }
 
 impl MergedRetention {
-    /// Returns what is kept. A limit of 0 is none.
+    /// Returns the limits of retention. 0 means no limit.
     fn limits(&self) -> Retention {
         let some = |given: u64| Some(given).filter(|given| *given > 0);
         let days = |days: u32| some(days.into()).map(|days| Duration::from_secs(days * 24 * 60 * 60));

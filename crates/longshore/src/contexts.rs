@@ -1,7 +1,8 @@
-//! What a job gets that is not in its plan: values for its expressions, and the secrets that it names.
+//! Looks up what a job needs beyond its plan: the values of contexts, and the secrets that it names.
 //!
-//! Called by the runner when a job starts or is adopted. Secrets leave the store here and nowhere else, and go into the job's orders
-//! and nowhere else. One that its rules withhold stays in the store, and the job is as one that names a secret that is not there.
+//! The runner calls this when it starts or adopts a job. This is the only place where secrets leave the store, and they
+//! go only into the job's request. A secret that its rules withhold stays in the store; the job fails as if it did not
+//! exist.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +17,19 @@ use longshore_store::{Store, builds::Build, jobs, repos::Repo, secrets};
 /// A job's secrets.
 #[derive(Default)]
 pub(crate) struct Secrets {
-    /// By the variables that carry them.
+    /// Values by environment variable.
     pub(crate) variables: BTreeMap<String, String>,
-    /// By the variables that carry the path of a file with them.
+    /// Contents of files by the environment variable with the path.
     pub(crate) files: BTreeMap<String, String>,
-    /// By their names, for expressions.
+    /// Values by name, for expressions.
     by_name: BTreeMap<String, String>,
 }
 
-/// Why a job gets no secrets and does not start.
+/// Why a job does not start.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
-    /// What rules withheld, each with its rule: for the build and the job's log.
+    /// The secrets that were withheld, each with its rule: for the build and the job's log.
     pub(crate) withheld: Vec<String>,
 }
 
@@ -38,16 +39,16 @@ impl From<Outcome> for Refusal {
     }
 }
 
-/// Who asks.
+/// What to do about secrets that are missing or withheld.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// A job that starts: without a secret it does not, and rules are asked.
+    /// For a job that starts: apply the rules, and refuse the job if a secret is missing.
     Refuse,
-    /// A job that runs already, with what it was given then.
+    /// For a job that runs already, with the secrets that it got when it started: leave them out.
     PassOver,
 }
 
-/// The secrets that a plan names: those given on the command line first, then the repository's.
+/// Returns the secrets that a plan names. Secrets from the command line take precedence over the repository's.
 pub(crate) async fn secrets(
     store: &Store,
     (build, repo): (&Build, &Repo),
@@ -102,7 +103,7 @@ pub(crate) async fn secrets(
     Ok(found)
 }
 
-/// The secrets among these that their rules withhold from a job: each with the rule, and what it admits.
+/// Returns a sentence for each of these secrets that its rules withhold from the job.
 async fn withheld(
     store: &Store,
     build: &Build,
@@ -123,7 +124,7 @@ async fn withheld(
     Ok(withheld.collect())
 }
 
-/// The contexts that the server knows and the plan does not.
+/// Returns the contexts that are known when a job starts, but not when it is planned.
 pub(crate) async fn contexts(
     store: &Store,
     build: &Build,
@@ -140,8 +141,8 @@ pub(crate) async fn contexts(
     ]))
 }
 
-/// Refuses a job whose scripts may have text in them that the pipeline's author did not write. A plan of this version has none; one
-/// that an earlier version has frozen may: it still asks for such values, or was given a start's free text without a mark.
+/// Refuses a job whose scripts may contain text that the pipeline's author did not write. This version does not plan
+/// such jobs. A plan of an earlier version may still refer to such values, or may contain inputs of a manual start.
 pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome> {
     let refuse = |why: String| {
         Err(Outcome::Error {
@@ -161,7 +162,7 @@ pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome
     Ok(())
 }
 
-/// The plan with the image's name filled in, which the engine needs before there is an agent.
+/// Fills in the name of the image, which the engine needs before the agent runs.
 pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> Result<JobPlan, Outcome> {
     let error = |reason: String| Outcome::Error {
         kind: ErrorKind::Expression,
@@ -176,7 +177,7 @@ pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> 
             plan.image.evaluate_script(&values).map_err(|reason| error(reason.to_string()))?
         }
     };
-    // What was put into it is known only now.
+    // The whole name is known only now.
     let image = ImageRef::parse(&image)
         .map_err(|bad| error(format!("`{}`: {bad}", image.chars().take(100).collect::<String>().escape_debug())))?;
     plan.image = image.to_string().into();

@@ -1,7 +1,7 @@
-//! The store's log writer as the executor's journal. A full disk ends no job, nor do too many open files: what cannot be written is
-//! waited for, the agent keeps it in its spool meanwhile, and nothing is acknowledged.
+//! The store's log writer as the executor's journal. A full disk or too many open files do not end a job: the journal
+//! waits until it can write. Meanwhile nothing is acknowledged, and the agent keeps the records in its spool.
 //!
-//! Used by `runner`. Blocks while it waits: it is called on blocking threads only.
+//! Used by `runner`. Blocks while it waits, so it must be called on blocking threads only.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use longshore_executor::Journal;
 use longshore_files::{FilesError, logs::LogWriter};
 use longshore_store::Store;
 
-/// Between two tries.
+/// The pause between two attempts to write.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// An attempt's log.
+/// The log of one attempt.
 pub(crate) struct StoreJournal {
     writer: LogWriter,
     job: JobId,
@@ -24,11 +24,11 @@ pub(crate) struct StoreJournal {
 }
 
 impl StoreJournal {
-    /// Opens the attempt's log. `patience`: how long a full disk is waited for, now and at every append.
+    /// Opens the attempt's log. `patience` limits the wait for a full disk, here and in every append.
     pub(crate) async fn open(store: &Store, job: JobId, attempt: u32, patience: Duration) -> Result<Self, Outcome> {
         let store = store.clone();
         let opened = tokio::task::spawn_blocking(move || {
-            patiently(job, patience, || store.logs().open_writer(job, attempt)).map(|writer| Self {
+            retry_while_full(job, patience, || store.logs().open_writer(job, attempt)).map(|writer| Self {
                 writer,
                 job,
                 patience,
@@ -55,12 +55,12 @@ impl Journal for StoreJournal {
 
     fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         let Self { writer, job, patience } = self;
-        Ok(patiently(*job, *patience, || writer.append(records))?)
+        Ok(retry_while_full(*job, *patience, || writer.append(records))?)
     }
 }
 
-/// Tries until there is room on the disk and among the open files, or patience ends.
-fn patiently<T>(
+/// Retries `work` while the disk is full or too many files are open, for at most `patience`.
+fn retry_while_full<T>(
     job: JobId,
     patience: Duration,
     mut work: impl FnMut() -> Result<T, FilesError>,
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_opened_for_want_of_descriptors_is_waited_for() {
         let mut tries = 0;
-        let done = patiently(JobId::new(), Duration::from_secs(60), || {
+        let done = retry_while_full(JobId::new(), Duration::from_secs(60), || {
             tries += 1;
             let source = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
             if tries < 2 { Err(FilesError::Io { path: "log".into(), source }) } else { Ok(tries) }

@@ -1,6 +1,6 @@
-//! The one program: server, command line, and (as `longshore agent`) PID 1 in a job's container.
+//! The program: the server, the command line, and (as `longshore agent`) PID 1 in a job's container.
 //!
-//! `main` only reads the arguments and calls one function of `commands`; each of those says how it ends.
+//! `main` parses the arguments and calls one function of `commands`, which returns the exit code.
 
 use std::process::ExitCode;
 
@@ -17,11 +17,11 @@ mod contexts;
 mod journal;
 mod runner;
 
-/// Where the engine listens unless somebody says otherwise.
+/// The default address of the engine.
 pub(crate) const DEFAULT_DOCKER_HOST: &str = "unix:///var/run/docker.sock";
-/// Where everything is kept unless somebody says otherwise.
+/// The default data folder.
 pub(crate) const DEFAULT_DATA: &str = "/var/lib/longshore";
-/// Where the server listens unless somebody says otherwise.
+/// The default address of the server.
 pub(crate) const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 
 fn main() -> ExitCode {
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
     let args = args::Args::parse();
     let ended = match args.command {
-        // The agent runs in a stranger's container: no runtime, no settings, nothing but itself.
+        // The agent runs in a job's container, without a runtime and without settings.
         Command::Agent(agent) => return agent.run(),
         Command::Sandbox(sandbox) => return sandbox.run(),
         Command::Probe { script } => return longshore_agent::probe(&script),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Decline(approval) => commands::approve::run(approval, Answer::Decline),
     };
     ended.unwrap_or_else(|error| {
-        commands::say_error(&error);
+        commands::print_error(&error);
         ExitCode::from(commands::exit_code_of(&error))
     })
 }

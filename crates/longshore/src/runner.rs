@@ -1,6 +1,7 @@
-//! Between the scheduler and the executor: orders in, jobs run, reports out. Used by `serve` and by `run`.
+//! Connects the scheduler with the executor: takes orders, runs jobs, sends reports. Used by `serve` and `run`.
 //!
-//! The executor knows no database and the scheduler no engine; what each needs of the other passes through here.
+//! The executor does not know the database, and the scheduler does not know the engine. Everything that one needs from
+//! the other passes through here.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,26 +36,26 @@ use crate::{
     journal::StoreJournal,
 };
 
-/// Between two tries to take a running job up again.
+/// The pause between two attempts to adopt a running job.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What every job gets besides its plan.
+/// What every job gets beyond its plan.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) limits: Limits,
-    /// The same of strangers' jobs.
+    /// The limits of strangers' jobs.
     pub(crate) limits_of_strangers: Limits,
-    /// How long a full disk is waited for before it ends a job.
+    /// How long a job waits for space on a full disk before it ends.
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
     pub(crate) url: String,
-    /// Who may share sandboxes, where it is not the repository.
+    /// Jobs with the same scope share sandboxes. `None` means the repository.
     pub(crate) scope: Option<String>,
 }
 
-/// Runs jobs on the engine as it is ordered to.
+/// Runs jobs on the engine, on the orders of the scheduler.
 #[derive(Debug, Clone)]
 pub(crate) struct Runner {
     pub(crate) executor: Executor,
@@ -65,17 +66,17 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Takes orders until `shutdown`. Jobs that run then are left running: the next start adopts them.
+    /// Takes orders until `shutdown`. Jobs that run then keep running, and the next start adopts them.
     pub(crate) async fn run(self, mut orders: mpsc::Receiver<Order>, shutdown: CancellationToken) {
         let mut jobs = JoinSet::new();
-        // With the attempt: the next one may be ordered before the end of this one is seen here.
+        // Includes the attempt, because the next one may be ordered before the end of this one is seen here.
         let mut cancels: HashMap<JobId, (u32, CancellationToken)> = HashMap::new();
-        // Whose task it is, should it break off and give nothing back.
-        let mut of_task: HashMap<task::Id, (JobId, u32)> = HashMap::new();
+        // Finds the job of a task that panicked.
+        let mut jobs_by_task: HashMap<task::Id, (JobId, u32)> = HashMap::new();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
-                    // Dropped in the middle, as a kill would: the agents go on by themselves.
+                    // Like a kill: the agents go on by themselves.
                     jobs.abort_all();
                     return;
                 }
@@ -84,7 +85,7 @@ impl Runner {
                         Ok((id, ())) => (id, None),
                         Err(error) => (error.id(), Some(error)),
                     };
-                    let Some((job, over)) = of_task.remove(&id) else { continue };
+                    let Some((job, over)) = jobs_by_task.remove(&id) else { continue };
                     if cancels.get(&job).is_some_and(|(attempt, _)| *attempt == over) {
                         cancels.remove(&job);
                     }
@@ -93,7 +94,7 @@ impl Runner {
                         self.executor.abandon(AttemptId { job, attempt: over });
                         let outcome = internal("Longshore's own task for this job broke off; its log says why");
                         let runner = self.clone();
-                        // Of its own: the dispatcher may be waiting for this loop.
+                        // In a task of its own, because the dispatcher may be waiting for this loop.
                         jobs.spawn(async move { runner.report(job, over, ReportKind::Ended(outcome)).await });
                     }
                 }
@@ -129,7 +130,7 @@ impl Runner {
                         };
                         runner.report(job, attempt, ReportKind::Ended(outcome)).await;
                     });
-                    of_task.insert(task.id(), (job, attempt));
+                    jobs_by_task.insert(task.id(), (job, attempt));
                 }
             }
         }
@@ -149,7 +150,7 @@ impl Runner {
         let request = match self.request(origin, plan, job, attempt, Missing::Refuse).await {
             Ok(request) => request,
             Err(refusal) => {
-                self.say_withheld(origin, job, attempt, &refusal.withheld).await;
+                self.report_withheld(origin, job, attempt, &refusal.withheld).await;
                 return refusal.outcome;
             }
         };
@@ -157,35 +158,35 @@ impl Runner {
             Ok(journal) => journal,
             Err(outcome) => return outcome,
         };
-        let (updates, heard) = mpsc::channel(256);
+        let (updates, received) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
             self.executor.run_job(request, Box::new(journal), updates, cancel),
-            self.pass_on(job, attempt, heard),
+            self.forward_updates(job, attempt, received),
         );
         outcome
     }
 
-    /// A job that ran when an earlier process went down.
+    /// Continues a job of an earlier process.
     async fn adopt(&self, running: longshore_store::jobs::RunningJob, cancel: CancellationToken) -> Outcome {
         let (job, attempt) = (running.job.id, running.job.attempt);
-        let (request, journal) = match self.adopted(running).await {
+        let (request, journal) = match self.prepare_adoption(running).await {
             Ok(adopted) => adopted,
             Err(outcome) => {
-                // It is over for everyone else: its steps must not go on.
+                // The job ends with this outcome, so its steps must not go on.
                 self.executor.abandon(AttemptId { job, attempt });
                 return outcome;
             }
         };
-        let (updates, heard) = mpsc::channel(256);
+        let (updates, received) = mpsc::channel(256);
         let (outcome, ()) = tokio::join!(
             self.executor.adopt(request, Box::new(journal), updates, cancel),
-            self.pass_on(job, attempt, heard),
+            self.forward_updates(job, attempt, received),
         );
         outcome
     }
 
-    /// What it takes to go on with it.
-    async fn adopted(
+    /// Returns what is needed to continue a job of an earlier process.
+    async fn prepare_adoption(
         &self,
         running: longshore_store::jobs::RunningJob,
     ) -> Result<(AdoptRequest, StoreJournal), Outcome> {
@@ -200,7 +201,7 @@ impl Runner {
             match found().await {
                 Ok(Some(found)) => break found,
                 Ok(None) => return Err(internal("the job's build is not in the database any more")),
-                // What passes is no reason to end a job that runs.
+                // A transient error must not end a running job.
                 Err(error) if error.is_passing() && Instant::now() < give_up => {
                     tracing::warn!(%job, %error, "a running job cannot be taken up again yet");
                     tokio::time::sleep(PAUSE).await;
@@ -210,16 +211,16 @@ impl Runner {
         };
         let origin = Origin { build: &build, repo: &repo, approved: running.job.approved_by.is_some() };
         if running.job.started_at.is_none() {
-            // It may not have begun anywhere, and would now.
+            // It may not have started yet, and then starts now.
             self.check_approval(&origin, &running.plan).await?;
         }
         let began = running.job.started_at.is_some();
-        // One that has not begun may have been cut short before anybody asked what it may have.
+        // A job that has not started may have been interrupted before its secrets were checked.
         let missing = if began { Missing::PassOver } else { Missing::Refuse };
         let request = match self.request(&origin, running.plan, job, attempt, missing).await {
             Ok(request) => request,
             Err(refusal) => {
-                self.say_withheld(&origin, job, attempt, &refusal.withheld).await;
+                self.report_withheld(&origin, job, attempt, &refusal.withheld).await;
                 return Err(refusal.outcome);
             }
         };
@@ -257,7 +258,7 @@ impl Runner {
             .map_err(|error| internal(&error.to_string()))?;
         let plan = contexts::with_image(plan, &known)?;
         for (name, value) in &extras.secrets {
-            // One that the plan names goes where the plan says; all others are variables of every step.
+            // A secret that the plan names goes where the plan says. All others are variables of every step.
             if !plan.secrets.iter().any(|wanted| wanted.name == *name) {
                 secrets.variables.insert(name.clone(), value.clone());
             }
@@ -265,7 +266,7 @@ impl Runner {
         let checkout: Option<Arc<dyn CheckoutSource>> = match &plan.checkout {
             Some(how) => Some(
                 self.sources
-                    .of(origin.repo, &origin.build.event, how)
+                    .for_event(origin.repo, &origin.build.event, how)
                     .map_err(|message| Outcome::Error { kind: ErrorKind::CheckoutFailed, message })?,
             ),
             None => None,
@@ -278,7 +279,7 @@ impl Runner {
             build: origin.build.id,
             job,
             attempt,
-            // Strangers' jobs never follow ours into a network, nor ours theirs, nor one stranger's another's.
+            // A sandbox is never shared between a stranger's jobs and others, nor between two strangers.
             scope: match &self.extras.scope {
                 Some(scope) => scope.clone(),
                 None if stranger => format!("{} fork {}", origin.repo.id, origin.build.id),
@@ -296,8 +297,9 @@ impl Runner {
         })
     }
 
-    /// The scheduler makes such a job wait; this is the last door before anything of a stranger's runs or a secret leaves. It asks what
-    /// the repository wants now, which may be more than it was when the job was queued.
+    /// Checks that a stranger's job is approved, before any of it runs and before it gets a secret. The scheduler makes
+    /// such jobs wait, so this is the second check. It uses the repository's current setting, which may be stricter
+    /// than when the job was queued.
     async fn check_approval(&self, origin: &Origin<'_>, plan: &JobPlan) -> Result<(), Outcome> {
         let event = &origin.build.event;
         if origin.approved || !stranger::brings(event) {
@@ -314,9 +316,9 @@ impl Runner {
         }
     }
 
-    /// Says on the build and in the job's log which secrets rules withheld. The job's end says so as well, so that what cannot be written
-    /// here is not lost.
-    async fn say_withheld(&self, origin: &Origin<'_>, job: JobId, attempt: u32, withheld: &[String]) {
+    /// Notes the withheld secrets on the build and in the job's log. The job's outcome names them too, so nothing is
+    /// lost if this fails.
+    async fn report_withheld(&self, origin: &Origin<'_>, job: JobId, attempt: u32, withheld: &[String]) {
         if withheld.is_empty() {
             return;
         }
@@ -346,9 +348,9 @@ impl Runner {
         StoreJournal::open(&self.store, job, attempt, self.extras.disk_patience).await
     }
 
-    /// Turns what the executor tells into reports. Ends with the job.
-    async fn pass_on(&self, job: JobId, attempt: u32, mut heard: mpsc::Receiver<JobUpdate>) {
-        while let Some(update) = heard.recv().await {
+    /// Turns the executor's updates into reports, until the job ends.
+    async fn forward_updates(&self, job: JobId, attempt: u32, mut received: mpsc::Receiver<JobUpdate>) {
+        while let Some(update) = received.recv().await {
             let what = match update {
                 JobUpdate::Phase(Phase::Running) => ReportKind::Started { at: Timestamp::now() },
                 JobUpdate::Phase(Phase::Pulling) => preparing(Preparing::Pulling),
@@ -369,7 +371,7 @@ impl Runner {
     }
 }
 
-/// Where a job comes from.
+/// The build and the repository of a job.
 struct Origin<'a> {
     build: &'a Build,
     repo: &'a Repo,
@@ -378,7 +380,7 @@ struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// What was not known when the plan was frozen. What the job itself says wins.
+    /// Returns the variables that were unknown when the plan was frozen. Variables of the job take precedence.
     fn variables(&self, plan: &JobPlan, url: &str) -> BTreeMap<String, String> {
         let known = (!url.is_empty()).then_some(url);
         let mut variables = build_variables(&BuildFacts {
@@ -392,7 +394,7 @@ impl Origin<'_> {
     }
 }
 
-/// What the job asks for, within what the server grants.
+/// Returns the limits that the job asks for, restricted to those that the server grants.
 fn limits(granted: &Limits, asked: &Resources) -> Limits {
     let within = |granted: Option<u64>, asked: Option<u64>| [granted, asked].into_iter().flatten().min();
     Limits {

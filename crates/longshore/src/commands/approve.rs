@@ -1,4 +1,4 @@
-//! `longshore approve`, `longshore decline`: the answer to a job that waits for one.
+//! `longshore approve` and `longshore decline`: answer a job that waits for approval.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Ended, build, print_json, repo, table::text};
 use crate::{args::Approval, client::Client};
 
-/// What is said to the job.
+/// The answer to the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Approve,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The job of this id, or `repo#number/job`; of `repo#number` the one that waits for an answer.
+/// Finds a job by its id or by `repo#number/job`; `repo#number` means the one job that waits for approval.
 fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
     let Some((repo, rest)) = job.split_once('#') else {
         if !repo::looks_like_an_id(job) {

@@ -1,7 +1,7 @@
-//! `longshore backup`: a data folder as one tar, while its server runs.
+//! `longshore backup`: writes a data folder into one tar, while its server runs.
 //!
-//! A file gets its name only once it is whole and on the disk. What is said goes to standard error, so that `-` gives the tar
-//! and nothing else.
+//! A file gets its final name only when it is complete and synced. Messages go to standard error, so that `-` writes
+//! only the tar to standard output.
 
 use std::{
     fs::{File, OpenOptions},
@@ -35,7 +35,7 @@ pub(crate) fn run(args: args::Backup) -> super::Result {
         let path = if args.target.is_dir() { args.target.join(name()) } else { args.target };
         (runtime.block_on(to_file(&data, !args.without_secrets, &path))?, Some(path))
     };
-    say(&backup, path.as_deref(), args.data.json)?;
+    print_summary(&backup, path.as_deref(), args.data.json)?;
     Ok(if backup.warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -69,14 +69,14 @@ fn failed(error: StoreError) -> Ended {
     Ended::new(1, error.to_string())
 }
 
-/// By the time, so that the next one has another.
+/// Returns a file name with the current time.
 fn name() -> String {
     let now = longshore_core::Timestamp::now().to_string();
     let time: String = now.chars().filter(char::is_ascii_digit).take(14).collect();
     format!("longshore-{time}.tar")
 }
 
-fn say(backup: &Backup, path: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
+fn print_summary(backup: &Backup, path: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
     let manifest = &backup.manifest;
     let mut err = std::io::stderr().lock();
     if as_json {

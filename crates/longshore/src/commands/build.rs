@@ -27,7 +27,7 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             let inputs: HashMap<_, _> = inputs.into_iter().collect();
             let body = json!({ "ref": git_ref, "commit": commit, "inputs": inputs });
             let build = client.post(&format!("/api/v1/repos/{}/builds", text(&repo, "id")), &body)?;
-            say(&build, args.server.json, &format!("build #{} is {}", build["number"], text(&build, "status")))
+            print_answer(&build, args.server.json, &format!("build #{} is {}", build["number"], text(&build, "status")))
         }
         Build::List { repo, limit } => list(&client, repo.as_deref(), limit, args.server.json),
         Build::Show { build } => show(&find(&client, &build)?, args.server.json),
@@ -47,18 +47,18 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             } else {
                 format!("build #{} is over already: {}", build["number"], text(&build, "status"))
             };
-            say(&answer, args.server.json, &said)
+            print_answer(&answer, args.server.json, &said)
         }
         Build::Rerun { build, failed_only } => {
             let build = find(&client, &build)?;
             let path = format!("/api/v1/builds/{}/rerun", text(&build, "id"));
             let new = client.post(&path, &json!({ "failed_only": failed_only }))?;
-            say(&new, args.server.json, &format!("build #{} runs it once more", new["number"]))
+            print_answer(&new, args.server.json, &format!("build #{} runs it once more", new["number"]))
         }
     }
 }
 
-fn say(answer: &Value, json: bool, line: &str) -> super::Result {
+fn print_answer(answer: &Value, json: bool, line: &str) -> super::Result {
     if json {
         print_json(answer)?;
     } else {
@@ -67,7 +67,7 @@ fn say(answer: &Value, json: bool, line: &str) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The build of this id, or `repo#number`.
+/// Finds a build by its id or by `repo#number`.
 pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let Some((repo, number)) = build.rsplit_once('#') else {
         if !repo::looks_like_an_id(build) {
@@ -106,7 +106,7 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
             [
                 format!("{repo}#{}", b["number"]),
                 text(b, "status"),
-                of(b),
+                describe_ref(b),
                 commit,
                 text(b, "created_at"),
                 text(b, "message"),
@@ -117,8 +117,8 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was built: a branch, a tag, or a pull request's number with the branch that it asks to change.
-fn of(build: &Value) -> String {
+/// Describes what was built: a branch, a tag, or a pull request's number with its target branch.
+fn describe_ref(build: &Value) -> String {
     match (build["pull_request"]["number"].as_u64(), build["tag"].as_str()) {
         (Some(number), _) => format!("#{number} into {}", text(&build["pull_request"], "target_branch")),
         (None, Some(tag)) => tag.to_owned(),
@@ -133,15 +133,15 @@ fn show(build: &Value, json: bool) -> super::Result {
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "build #{}  {}  {}", build["number"], text(build, "status"), text(build, "reason"))?;
-    writeln!(out, "{} {} {}", text(build, "event"), of(build), text(build, "commit"))?;
+    writeln!(out, "{} {} {}", text(build, "event"), describe_ref(build), text(build, "commit"))?;
     writeln!(out, "{} ({})", text(build, "message"), text(build, "author"))?;
-    writeln!(out, "started by {}", by(&build["started_by"]))?;
+    writeln!(out, "started by {}", describe_act(&build["started_by"]))?;
     if !build["canceled_by"].is_null() {
-        writeln!(out, "canceled by {}", by(&build["canceled_by"]))?;
+        writeln!(out, "canceled by {}", describe_act(&build["canceled_by"]))?;
     }
     for again in build["reruns"].as_array().into_iter().flatten() {
         let number = again["number"].as_u64().map_or_else(String::new, |number| format!(" as #{number}"));
-        writeln!(out, "rerun{number} by {}", by(&again["by"]))?;
+        writeln!(out, "rerun{number} by {}", describe_act(&again["by"]))?;
     }
     for diagnostic in build["diagnostics"].as_array().into_iter().flatten() {
         if let Ok(diagnostic) = serde_json::from_value::<longshore_core::Diagnostic>(diagnostic.clone()) {
@@ -152,7 +152,7 @@ fn show(build: &Value, json: bool) -> super::Result {
         writeln!(out, "\n{:<10} {}  {}", text(job, "status"), text(job, "name"), text(job, "reason"))?;
         for (what, key) in [("approved", "approved_by"), ("declined", "declined_by"), ("canceled", "canceled_by")] {
             if !job[key].is_null() {
-                writeln!(out, "  {what} by {}", by(&job[key]))?;
+                writeln!(out, "  {what} by {}", describe_act(&job[key]))?;
             }
         }
         for step in job["steps"].as_array().into_iter().flatten() {
@@ -164,8 +164,8 @@ fn show(build: &Value, json: bool) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who did something, how they came to it, and when.
-fn by(done: &Value) -> String {
+/// Describes who did something, how, and when.
+fn describe_act(done: &Value) -> String {
     let (name, via) = (text(done, "name"), text(done, "via"));
     let who = match (name.as_str(), via.as_str()) {
         (_, "schedule") => "its schedule".to_owned(),
@@ -181,7 +181,7 @@ fn by(done: &Value) -> String {
 fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: bool) -> super::Result {
     let all: Vec<&Value> = build["jobs"].as_array().into_iter().flatten().collect();
     if all.is_empty() {
-        // Its files could not be planned: what is wrong with them is all there is to read.
+        // The pipeline files could not be planned, so there are only diagnostics to read.
         show(build, json)?;
         return Ok(ExitCode::FAILURE);
     }
@@ -197,20 +197,20 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
         for (index, (job, name)) in jobs.iter().zip(&names).enumerate() {
             let path = format!("/api/v1/jobs/{}/log", text(job, "id"));
             if json {
-                client.copy(&format!("{path}?format=jsonl"), &mut JobObjects::of(name))?;
+                client.copy(&format!("{path}?format=jsonl"), &mut JobObjects::new(name))?;
             } else if jobs.len() > 1 || std::io::stdout().is_terminal() {
-                // On a terminal nothing in it may move the cursor.
+                // On a terminal the log must not move the cursor.
                 let mut lines = if jobs.len() > 1 { printer.job(index, name) } else { printer.plain() };
                 client.copy(&path, &mut lines)?;
                 lines.finish()?;
             } else {
-                // One job's in a file or a pipe is what it is.
+                // In a file or a pipe, one job's log is written unchanged.
                 client.copy(&path, &mut std::io::stdout().lock())?;
             }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    // A stream of a job that has not begun waits for it; so there is one a job from the start.
+    // The stream of a job that has not started waits, so every job gets one from the start.
     std::thread::scope(|scope| -> anyhow::Result<()> {
         let mut followers = Vec::new();
         for (index, job) in jobs.iter().enumerate() {
@@ -251,14 +251,14 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Puts the job's name into each object of a log of JSON lines, and prints it.
+/// Adds the job's name to each object of a log of JSON lines, and prints it.
 struct JobObjects {
     start: String,
     partial: Vec<u8>,
 }
 
 impl JobObjects {
-    fn of(name: &str) -> Self {
+    fn new(name: &str) -> Self {
         Self { start: format!("{{\"job\":{},", Value::from(name)), partial: Vec::new() }
     }
 }

@@ -1,4 +1,4 @@
-//! `longshore check`: whether a data folder is whole. Only reads; beside a running server too.
+//! `longshore check`: checks a data folder. It only reads, and may run beside a server.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -10,17 +10,17 @@ use crate::args;
 
 pub(crate) fn run(args: args::Check) -> super::Result {
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
-    let looked = super::runtime()?.block_on(longshore_store::check::run(&args.data.dir, depth));
-    let report = looked.map_err(|error| Ended::new(1, error.to_string()))?;
+    let checked = super::runtime()?.block_on(longshore_store::check::run(&args.data.dir, depth));
+    let report = checked.map_err(|error| Ended::new(1, error.to_string()))?;
     if args.data.json {
         super::print_json(&json!({ "ok": report.is_whole(), "report": report }))?;
     } else {
-        say(&report)?;
+        print_report(&report)?;
     }
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn say(report: &Report) -> anyhow::Result<()> {
+fn print_report(report: &Report) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for finding in &report.findings {
         let word = match finding.severity {

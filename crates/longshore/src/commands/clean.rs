@@ -1,4 +1,4 @@
-//! `longshore clean`: takes off the engine what is Longshore's and idle.
+//! `longshore clean`: removes idle objects of Longshore from the engine.
 
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Ended;
 use crate::args::Engine;
 
-/// A job that ended so long ago has been read by its server, or its server is gone.
+/// A job that ended this long ago was read by its server, or its server is gone.
 const READ_BY_NOW: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) fn run(args: Engine) -> super::Result {

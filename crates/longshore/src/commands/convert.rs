@@ -1,4 +1,4 @@
-//! `longshore convert`: another system's pipeline as one of ours, to standard output or a new file.
+//! `longshore convert`: converts another system's pipeline, and writes it to standard output or a new file.
 
 use std::{
     fs::OpenOptions,
@@ -62,7 +62,7 @@ fn read(path: &Path) -> anyhow::Result<SourceFile> {
     Ok(SourceFile::from_bytes(path.display().to_string(), bytes))
 }
 
-/// Writes a file that is not there yet, or any with `force`.
+/// Writes a new file, or overwrites one with `force`.
 fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -78,6 +78,7 @@ fn write_new(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// Summarizes a conversion:
 /// `GitLab CI: 31 keys carried over, 2 left (lines 3, 12); 1 that this version cannot run (line 7)`.
 fn summary(converted: &Converted, language: Language) -> String {
     let left = match converted.left.as_slice() {
@@ -91,7 +92,7 @@ fn summary(converted: &Converted, language: Language) -> String {
     format!("{}: {} keys carried over, {left}{not_run}", language.as_str(), converted.carried)
 }
 
-/// `line 3`, `lines 3, 12`.
+/// Lists the lines of notes: `line 3`, `lines 3, 12`.
 fn lines(notes: &[Note]) -> String {
     let mut lines: Vec<u32> = notes.iter().map(|note| note.line).collect();
     lines.dedup();

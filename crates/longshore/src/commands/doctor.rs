@@ -1,4 +1,4 @@
-//! `longshore doctor`: what is wrong with this machine's set-up, and what to do.
+//! `longshore doctor`: checks this machine's set-up, and says what to do.
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
@@ -50,7 +50,7 @@ fn git() -> (String, bool, String, Option<String>) {
     }
 }
 
-/// Free space where the data is kept, if there is a data folder here.
+/// Checks the free space of the data folder, if there is one.
 fn disk() -> Option<(String, bool, String, Option<String>)> {
     const LITTLE: u64 = 1 << 30;
     let data = std::env::var("LONGSHORE_DATA").unwrap_or_else(|_| "/var/lib/longshore".to_owned());

@@ -1,4 +1,4 @@
-//! `longshore healthcheck`: what the container's health check asks.
+//! `longshore healthcheck`: the container's health check.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// 0 when the server on this machine answers 200 to `/healthz`.
+/// Succeeds if the server on this machine answers 200 to `/healthz`.
 pub(crate) fn run(listen: &str) -> super::Result {
     let port = listen.rsplit(':').next().unwrap_or("8080");
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))?;

@@ -1,4 +1,4 @@
-//! `longshore lint` and `longshore schema`: pipeline files, checked without running anything.
+//! `longshore lint` and `longshore schema`: check pipeline files without running anything, and print their JSON Schema.
 
 use std::{
     io::Write as _,
@@ -17,7 +17,7 @@ use crate::args::{Lint, LintFormat};
 pub(crate) fn run(args: Lint) -> super::Result {
     let paths = if args.paths.is_empty() { vec![".".into()] } else { args.paths };
     let mut diagnostics = Vec::new();
-    // Each path is checked by itself: the pipelines of one working tree belong together, those of two do not.
+    // Each path is checked on its own: the pipelines of one working tree belong together, those of two do not.
     for path in &paths {
         diagnostics.extend(check(path, args.limits.max_jobs)?.diagnostics);
     }
@@ -36,15 +36,15 @@ pub(crate) fn schema() -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The pipelines of a working tree, or of one file, checked with the templates that they use. Findings name files as the
-/// caller can open them.
+/// Checks the pipelines of a working tree, or one file, with the templates that they use. Findings contain paths that
+/// can be opened from the current folder.
 pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
     let files = match files_at(path) {
         Ok(files) => files,
         Err(error @ (GitError::BothForms | GitError::PipelineFile { .. })) => {
             let mut checked = pipeline::check_within(&[], &TemplateFiles::new(), most_jobs);
             let found = pipeline::unreadable(error.pipeline_file(), &error.to_string());
-            let file = if path.is_dir() { within(path, &found.file) } else { path.display().to_string() };
+            let file = if path.is_dir() { path_from_here(path, &found.file) } else { path.display().to_string() };
             checked.diagnostics.push(Diagnostic { file, ..found });
             return Ok(checked);
         }
@@ -60,28 +60,28 @@ pub(crate) fn check(path: &Path, most_jobs: usize) -> anyhow::Result<Checked> {
         };
         return Err(Ended::new(2, format!("no pipeline in {}: {help}", path.display())).into());
     }
-    // A template's path begins at the repository's root.
+    // The path of a template is relative to the repository's root.
     let root = if path.is_dir() { path.to_owned() } else { root_of(path) };
     let wanted = pipeline::wanted_templates(&files);
     let templates = wanted.into_iter().map(|name| (name.clone(), template(&root, &name))).collect();
     Ok(pipeline::check_within(&files, &templates, most_jobs))
 }
 
-/// A file of a working tree, as it can be opened from here.
-fn within(root: &Path, name: &str) -> String {
+/// Returns the path of a working tree's file, relative to the current folder.
+fn path_from_here(root: &Path, name: &str) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     let root = if root == Path::new(".") { Path::new("") } else { root.strip_prefix(here).unwrap_or(root) };
     root.join(name).display().to_string()
 }
 
-/// The folder around `path` that has a `.git`.
+/// Returns the folder around `path` that has a `.git`.
 fn top_around(path: &Path) -> Option<PathBuf> {
     let absolute = std::path::absolute(path).ok()?;
     let top = absolute.ancestors().skip(1).find(|folder| folder.join(".git").exists());
     top.map(Path::to_owned)
 }
 
-/// The same, where it has a pipeline, be it one that cannot be read.
+/// Like [`top_around`], if the folder has a pipeline, even an unreadable one.
 fn top_with_pipeline(folder: &Path) -> Option<PathBuf> {
     top_around(folder).filter(|top| match read_pipeline_files(top) {
         Ok(files) => !files.is_empty(),
@@ -89,8 +89,8 @@ fn top_with_pipeline(folder: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The working tree that a pipeline file belongs to: the folder around it that has a `.git`, or else the one that has
-/// the file, or its `.longshore`.
+/// Returns the working tree of a pipeline file: the folder around it that has a `.git`, or else the one that contains
+/// the file or its `.longshore`.
 fn root_of(file: &Path) -> PathBuf {
     if let Some(top) = top_around(file) {
         return top;
@@ -108,14 +108,17 @@ fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
         return Err("is no plain file: links and folders are refused".to_owned());
     }
     let bytes = std::fs::read(&path).map_err(|error| format!("cannot be read: {error}"))?;
-    Ok(SourceFile::from_bytes(within(root, name), bytes))
+    Ok(SourceFile::from_bytes(path_from_here(root, name), bytes))
 }
 
-/// The pipeline file at `path`, or those of the working tree there, as a server reads them.
+/// Reads the pipeline file at `path`, or those of the working tree at `path`, as a server does.
 fn files_at(path: &Path) -> Result<Vec<SourceFile>, GitError> {
     if path.is_dir() {
         let files = read_pipeline_files(path)?;
-        return Ok(files.into_iter().map(|file| SourceFile::new(within(path, &file.path), file.text)).collect());
+        return Ok(files
+            .into_iter()
+            .map(|file| SourceFile::new(path_from_here(path, &file.path), file.text))
+            .collect());
     }
     let shown = path.display().to_string();
     let in_place = path.file_name().is_some_and(|name| name == ".longshore.yml")

@@ -1,4 +1,4 @@
-//! One module a command. Each reads its arguments, does its work and says how it ended.
+//! One module for each command. `run` executes it and returns its exit code.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -21,10 +21,10 @@ pub(crate) mod serve;
 pub(crate) mod table;
 pub(crate) mod token;
 
-/// How a command ends.
+/// The result of a command.
 pub(crate) type Result = anyhow::Result<ExitCode>;
 
-/// A command's end with a message and its own exit code.
+/// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Ended {
@@ -38,7 +38,7 @@ impl Ended {
     }
 }
 
-/// The exit code that an error means: its own, or 2 where it has none.
+/// Returns the exit code of an error; 2 if it has none of its own, 0 for a closed pipe.
 pub(crate) fn exit_code_of(error: &anyhow::Error) -> u8 {
     if is_closed_pipe(error) {
         return 0;
@@ -46,14 +46,14 @@ pub(crate) fn exit_code_of(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Ended>().map_or(2, |ended| ended.code)
 }
 
-/// Tells people what went wrong, with its causes.
-pub(crate) fn say_error(error: &anyhow::Error) {
+/// Prints an error with its causes.
+pub(crate) fn print_error(error: &anyhow::Error) {
     if !is_closed_pipe(error) {
         let _ = writeln!(std::io::stderr(), "longshore: {error:#}");
     }
 }
 
-/// Whoever read our output has seen enough (`longshore build list | head`): no error.
+/// Returns whether the reader of the output has closed it (`longshore build list | head`), which is not an error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
@@ -64,12 +64,12 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A runtime for the commands that need one.
+/// Creates the runtime for commands that need one.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Whether a job is meant by a name: `test` means all jobs of its matrix.
+/// Returns whether a name refers to a job: `test` refers to all jobs of its matrix.
 fn is_called(job: &str, name: &str) -> bool {
     job == name || job.strip_prefix(name).is_some_and(|rest| rest.starts_with(" ("))
 }

@@ -1,5 +1,5 @@
-//! Live logs of several jobs on one terminal: whole lines, each behind its job's name, nothing in them that could move
-//! the cursor.
+//! Prints the live logs of several jobs on one terminal: whole lines, each after its job's name, without anything that
+//! could move the cursor.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -8,16 +8,16 @@ use std::{
 
 use indicatif::MultiProgress;
 
-/// Prints whole lines of several jobs. Shared by the threads or tasks that follow them.
+/// Prints whole lines of several jobs. Shared by the threads or tasks that follow the logs.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    /// So that two jobs' lines never mix. Progress lines, where there are any, step aside meanwhile.
+    /// Prevents lines of two jobs from mixing. Progress lines are hidden meanwhile.
     out: Mutex<Option<MultiProgress>>,
     width: usize,
     colors: bool,
 }
 
-/// One job's lines on their way to the terminal.
+/// The output of one job.
 #[derive(Debug)]
 pub(crate) struct JobLines<'a> {
     printer: &'a Printer,
@@ -25,18 +25,18 @@ pub(crate) struct JobLines<'a> {
     partial: Vec<u8>,
 }
 
-/// A line longer than this is printed in parts, so that memory stays bounded.
+/// A longer line is printed in parts, to limit memory.
 const LONGEST_PARTIAL: usize = 64 * 1024;
 
 impl Printer {
-    /// For jobs of these names, beside the progress lines of `progress`.
+    /// Creates a printer for jobs with these names, which leaves the progress lines of `progress` intact.
     pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>, progress: Option<MultiProgress>) -> Self {
         let width = names.into_iter().map(|name| name.chars().count()).max().unwrap_or(0);
         let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { out: Mutex::new(progress), width, colors }
     }
 
-    /// The printer of the `index`th job.
+    /// Returns the printer for job `index`.
     pub(crate) fn job(&self, index: usize, name: &str) -> JobLines<'_> {
         let width = self.width;
         let name = super::table::one_line(name);
@@ -48,7 +48,7 @@ impl Printer {
         JobLines { printer: self, prefix, partial: Vec::new() }
     }
 
-    /// For lines that are nobody's in particular.
+    /// Returns the printer for lines of no job.
     pub(crate) fn plain(&self) -> JobLines<'_> {
         JobLines { printer: self, prefix: String::new(), partial: Vec::new() }
     }
@@ -68,7 +68,7 @@ impl Printer {
 }
 
 impl JobLines<'_> {
-    /// Prints what is whole of it and keeps the rest for the next time.
+    /// Prints the whole lines and keeps the rest for the next call.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.partial.extend_from_slice(bytes);
         let end = match memchr::memrchr(b'\n', &self.partial) {
@@ -81,7 +81,7 @@ impl JobLines<'_> {
         self.print(&whole)
     }
 
-    /// Prints what is left without a line's end.
+    /// Prints the last line, which has no line ending.
     pub(crate) fn finish(&mut self) -> std::io::Result<()> {
         let rest = std::mem::take(&mut self.partial);
         self.print(&rest)
@@ -91,7 +91,7 @@ impl JobLines<'_> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let shown = tame(&String::from_utf8_lossy(bytes));
+        let shown = make_safe(&String::from_utf8_lossy(bytes));
         let mut text = String::with_capacity(shown.len() * 2);
         for line in shown.lines() {
             text.push_str(&self.prefix);
@@ -116,9 +116,9 @@ impl std::io::Write for JobLines<'_> {
     }
 }
 
-/// Text that can be shown on a terminal: colours stay, whatever else moves or changes the terminal goes. A carriage
-/// return, by which a progress bar redraws its line, ends the line.
-fn tame(text: &str) -> String {
+/// Makes text safe for a terminal: keeps colours, and removes everything else that moves the cursor or changes the
+/// terminal. A carriage return, with which progress bars redraw their line, ends the line.
+fn make_safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -140,7 +140,7 @@ fn tame(text: &str) -> String {
                 }
             }
             '\x1b' if rest.peek() == Some(&']') => {
-                // A title, a link: up to its end.
+                // A title or a link: skip it.
                 while let Some(c) = rest.next_if(|c| *c != '\n') {
                     if c == '\x07' || (c == '\x1b' && rest.next_if_eq(&'\\').is_some()) {
                         break;
@@ -154,7 +154,7 @@ fn tame(text: &str) -> String {
     out
 }
 
-/// Marks that reverse or isolate the direction of text and so can make a line read as another.
+/// Returns whether a character changes the direction of text, which can make a line look like another.
 const fn is_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn colors_stay_and_everything_that_moves_the_cursor_goes() {
-        assert_eq!(tame("\x1b[1;31mred\x1b[0m"), "\x1b[1;31mred\x1b[0m");
-        assert_eq!(tame("a\x1b[2J\x1b[Hb"), "ab");
-        assert_eq!(tame("a\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c"), "abc");
-        assert_eq!(tame("10%\r20%\r\n"), "10%\n20%\n");
-        assert_eq!(tame("a\x07b\x1bc"), "a\u{fffd}b\u{fffd}c");
-        assert_eq!(tame("\x1b[?1049h\x1b["), "");
+        assert_eq!(make_safe("\x1b[1;31mred\x1b[0m"), "\x1b[1;31mred\x1b[0m");
+        assert_eq!(make_safe("a\x1b[2J\x1b[Hb"), "ab");
+        assert_eq!(make_safe("a\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c"), "abc");
+        assert_eq!(make_safe("10%\r20%\r\n"), "10%\n20%\n");
+        assert_eq!(make_safe("a\x07b\x1bc"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(make_safe("\x1b[?1049h\x1b["), "");
     }
 }

@@ -1,4 +1,4 @@
-//! What runs and what waits, below the log, on a terminal; in a pipe, plain lines only.
+//! Shows the log of `longshore run` and, on a terminal, a progress line for each job below it.
 
 use std::{
     io::IsTerminal as _,
@@ -15,7 +15,7 @@ use super::printer::{JobLines, Printer};
 #[derive(Debug)]
 pub(crate) struct Progress {
     printer: Printer,
-    /// A line a job; none in a pipe.
+    /// One line for each job; empty in a pipe.
     bars: Vec<ProgressBar>,
     names: Vec<String>,
     canceled: AtomicBool,
@@ -23,7 +23,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For jobs of these names. `quiet`: neither log nor progress, standard output being for something else.
+    /// Creates the display for jobs with these names. `quiet` shows neither log nor progress, because standard output
+    /// is used for something else.
     pub(crate) fn new<'n>(names: impl IntoIterator<Item = &'n str>, quiet: bool) -> Self {
         let names: Vec<String> = names.into_iter().map(super::table::one_line).collect();
         let on_terminal = !quiet && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
@@ -38,12 +39,12 @@ impl Progress {
         Self { printer, bars, names, canceled: AtomicBool::new(false), quiet }
     }
 
-    /// The log of the `index`th job; nothing of it is shown where the run is quiet.
+    /// Returns the writer for the log of job `index`, which shows nothing if the run is quiet.
     pub(crate) fn lines(&self, index: usize, name: &str) -> Lines<'_> {
         Lines((!self.quiet).then(|| self.printer.job(index, name)))
     }
 
-    /// How the `index`th job stands.
+    /// Shows the status of job `index`.
     pub(crate) fn show(&self, index: usize, status: Status, step: Option<&str>) {
         let (Some(bar), Some(name)) = (self.bars.get(index), self.names.get(index)) else { return };
         if status.is_final() {
@@ -61,14 +62,14 @@ impl Progress {
         }
     }
 
-    /// Takes the progress lines away.
+    /// Removes the progress lines.
     pub(crate) fn finish(&self) {
         for bar in &self.bars {
             bar.finish_and_clear();
         }
     }
 
-    /// Notes that the run is to be canceled. Whether it had been asked before.
+    /// Records that the run is to be canceled. Returns whether that was recorded before.
     pub(crate) fn cancel(&self) -> bool {
         self.canceled.swap(true, Ordering::Relaxed)
     }

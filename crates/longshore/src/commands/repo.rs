@@ -35,7 +35,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             }
         }
         Repo::List => {
-            let items = all(&client, "/api/v1/repos")?;
+            let items = list_all(&client, "/api/v1/repos")?;
             if args.server.json {
                 print_json(&Value::Array(items))?;
             } else {
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The repository of this id or name.
+/// Finds a repository by its id or name.
 pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
     if looks_like_an_id(repo) {
         return client.get(&format!("/api/v1/repos/{repo}"));
@@ -83,8 +83,8 @@ pub(crate) fn looks_like_an_id(text: &str) -> bool {
     text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
-/// Every item of a list, page by page.
-pub(super) fn all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>> {
+/// Returns all items of a list, page by page.
+pub(super) fn list_all(client: &Client, path: &str) -> anyhow::Result<Vec<Value>> {
     let mut items = Vec::new();
     let mut before = String::new();
     loop {

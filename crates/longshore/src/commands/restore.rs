@@ -1,4 +1,4 @@
-//! `longshore restore`: a backup back into an empty data folder.
+//! `longshore restore`: unpacks a backup into an empty data folder.
 
 use std::{fs::File, io::Write as _, path::Path, process::ExitCode};
 

@@ -1,6 +1,6 @@
-//! `longshore run`: a working tree's pipelines on the local engine, by the same scheduler and executor as a server's.
+//! `longshore run`: runs a working tree's pipelines on the local engine, with the scheduler and executor of a server.
 //!
-//! Its database and logs live in a folder of their own that goes with it. What stays behind is a sandbox, for the next run.
+//! Database and logs are in a temporary folder. Only a sandbox stays behind, for the next run.
 
 use std::{
     collections::HashSet,
@@ -41,9 +41,9 @@ use crate::{
     runner::{Extras, Runner},
 };
 
-/// The name that runs go by on the engine, where `LONGSHORE_INSTANCE` gives no other.
+/// The default instance name of runs on the engine; `LONGSHORE_INSTANCE` overrides it.
 const INSTANCE: &str = "run";
-/// A sandbox that no run has used for so long ends by itself.
+/// A sandbox that no run has used for this long ends by itself.
 const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn run(args: Run) -> super::Result {
@@ -63,9 +63,9 @@ async fn run_tree(args: Run) -> super::Result {
     };
     let options =
         ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runtime_dir()), ..ExecutorOptions::default() };
-    // The engine's answer and the look at the working tree need not wait for each other.
-    let (engine, looked) = tokio::join!(DockerEngine::connect(docker), look_at(&args));
-    let (event, plan, source) = looked?;
+    // Connects to the engine and plans the working tree at the same time.
+    let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
+    let (event, plan, source) = planned?;
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
 
@@ -104,14 +104,14 @@ async fn run_tree(args: Run) -> super::Result {
     ended
 }
 
-/// Sandboxes are found and locked here by all runs of this user.
+/// Returns the folder where all runs of this user find and lock sandboxes.
 fn runtime_dir() -> PathBuf {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     base.join(format!("longshore-{}", rustix::process::getuid().as_raw()))
 }
 
-/// The event that is played, the plan for it, and the files.
-async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git::TarSource)> {
+/// Plans the working tree. Returns the event, its plan, and the files.
+async fn plan_worktree(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git::TarSource)> {
     if !args.dir.is_dir() {
         return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
     }
@@ -144,11 +144,11 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git:
         ..Event::new(name, git_ref, facts.commit)
     };
     let repo = RepoFacts {
-        name: name_of(&args.dir),
+        name: folder_name(&args.dir),
         clone_url: facts.origin.unwrap_or_default(),
         forge: "git".to_owned(),
         default_branch: facts.default_branch,
-        // Whoever runs it here wants it to run.
+        // Path filters do not apply: the user wants the pipeline to run.
         changed_files: None,
     };
     let plan = match checked.plan(&event, &repo) {
@@ -173,19 +173,19 @@ async fn look_at(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git:
     Ok((event, plan, tar))
 }
 
-/// Runs of one working tree may share a sandbox, one after the other.
+/// Returns the scope within which sandboxes are reused: the working tree.
 fn scope_of(dir: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let path = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     hex::encode(&Sha256::digest(path.as_os_str().as_bytes())[..8])
 }
 
-fn name_of(dir: &Path) -> String {
+fn folder_name(dir: &Path) -> String {
     let name = dir.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     name.unwrap_or_else(|| "local".to_owned())
 }
 
-/// What was asked for by name, with everything that it needs.
+/// Keeps only the jobs that were asked for, with everything that they need.
 fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> anyhow::Result<BuildPlan> {
     if let Some(name) = pipeline {
         let all: HashSet<String> = plan.jobs.iter().map(|job| job.pipeline.clone()).collect();
@@ -214,7 +214,7 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
     Ok(plan)
 }
 
-/// Nobody is asked here: jobs that wait for approval go on if that was said before, or are left out with those that need them.
+/// Approves the jobs that wait for approval, or else leaves them out together with the jobs that need them.
 fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<BuildPlan> {
     if approve {
         for job in &mut plan.jobs {
@@ -269,7 +269,7 @@ async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<
     Ok(build.id)
 }
 
-/// Prints the build's logs until it has ended; the first Ctrl-C cancels it, the second leaves at once.
+/// Prints the build's logs until it has ended. The first Ctrl-C cancels the build, the second exits at once.
 async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool) -> super::Result {
     let all = jobs::of_build(store, build).await?;
     let progress = Arc::new(Progress::new(all.iter().map(|job| job.name.as_str()), json));
@@ -277,7 +277,7 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
     for (index, job) in all.into_iter().enumerate() {
         printing.spawn(print_log(store.clone(), job, index, Arc::clone(&progress)));
     }
-    let watching = tokio::spawn(watch(store.clone(), build, Arc::clone(&progress)));
+    let watching = tokio::spawn(update_progress(store.clone(), build, Arc::clone(&progress)));
     loop {
         tokio::select! {
             printed = printing.join_next() => match printed {
@@ -299,9 +299,9 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
     let status = builds::get(store, build).await?.map_or(Status::Error, |build| build.status);
     progress.finish();
     if json {
-        super::print_json(&summary(status, &jobs))?;
+        super::print_json(&summary_json(status, &jobs))?;
     } else {
-        say_summary(status, &jobs)?;
+        print_summary(status, &jobs)?;
     }
     Ok(ExitCode::from(match status {
         Status::Success | Status::Skipped => 0,
@@ -330,15 +330,15 @@ async fn print_log(store: Store, job: Job, index: usize, progress: Arc<Progress>
             text.clear();
         }
         lines.finish()?;
-        // Another try has begun meanwhile, or there is none.
+        // Continues if another attempt has started meanwhile.
         if jobs::get(&store, job.id).await?.is_none_or(|job| job.log_of() == reader.log()) {
             return Ok(());
         }
     }
 }
 
-/// Keeps the progress lines of running and waiting jobs true. Woken by the store.
-async fn watch(store: Store, build: BuildId, progress: Arc<Progress>) {
+/// Updates the progress lines of running and waiting jobs on every change in the store.
+async fn update_progress(store: Store, build: BuildId, progress: Arc<Progress>) {
     let mut changed = store.watch();
     loop {
         changed.borrow_and_update();
@@ -354,7 +354,7 @@ async fn watch(store: Store, build: BuildId, progress: Arc<Progress>) {
     }
 }
 
-/// What a job does before its first step.
+/// Describes what a job does before its first step.
 fn preparing(job: &Job) -> Option<&'static str> {
     match (job.status, job.started_at, job.starting_at, job.pulling_at) {
         (Status::Running, None, None, Some(_)) => Some("pulling its image"),
@@ -363,7 +363,7 @@ fn preparing(job: &Job) -> Option<&'static str> {
     }
 }
 
-fn say_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
+fn print_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
     let width = jobs.iter().map(|job| job.name.chars().count()).max().unwrap_or(0);
@@ -375,7 +375,7 @@ fn say_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
     writeln!(out, "{status}")
 }
 
-fn summary(status: Status, jobs: &[Job]) -> serde_json::Value {
+fn summary_json(status: Status, jobs: &[Job]) -> serde_json::Value {
     let jobs: Vec<_> = jobs
         .iter()
         .map(|job| {

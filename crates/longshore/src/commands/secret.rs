@@ -1,4 +1,4 @@
-//! `longshore secret`: the secrets of a server's repositories. Values go there and never come back.
+//! `longshore secret`: the secrets of a server's repositories. Values are sent to the server and never come back.
 
 use std::{
     fs,
@@ -23,23 +23,23 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
     let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
         Secret::Set { repo, name, value, file, rules } => {
-            let mut body = asked(&rules);
+            let mut body = rules_json(&rules);
             if !rules.rules_only {
                 body["value"] = match (value, file) {
                     (Some(value), _) => value,
-                    (None, Some(file)) => of_file(&file)?,
-                    (None, None) => of_stdin(&name)?,
+                    (None, Some(file)) => read_file(&file)?,
+                    (None, None) => read_stdin(&name)?,
                 }
                 .into();
             }
-            let path = format!("{}/{}", path_of(&client, &repo)?, repo::query_value(&name));
+            let path = format!("{}/{}", secrets_path(&client, &repo)?, repo::query_value(&name));
             let secret = client.put(&path, &body)?;
             if args.server.json {
                 print_json(&secret)?;
             } else {
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "{name} of {repo} is set. A job gets it that says `secrets: [{name}]`.")?;
-                let rules = said(&secret);
+                let rules = describe_rules(&secret);
                 if !rules.is_empty() {
                     writeln!(out, "It goes only to: {rules}")?;
                 }
@@ -49,7 +49,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
             }
         }
         Secret::List { repo } => {
-            let secrets = client.get(&path_of(&client, &repo)?)?;
+            let secrets = client.get(&secrets_path(&client, &repo)?)?;
             if args.server.json {
                 print_json(&secrets["items"])?;
             } else {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                 let rows: Vec<_> = items
                     .iter()
                     .map(|s| {
-                        let rules = Some(said(s)).filter(|rules| !rules.is_empty());
+                        let rules = Some(describe_rules(s)).filter(|rules| !rules.is_empty());
                         let rules = rules.unwrap_or_else(|| "every job".to_owned());
                         [text(s, "name"), text(s, "created_at"), text(s, "updated_at"), text(s, "updated_by"), rules]
                     })
@@ -66,7 +66,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
             }
         }
         Secret::Remove { repo, name } => {
-            let answer = client.delete(&format!("{}/{}", path_of(&client, &repo)?, repo::query_value(&name)))?;
+            let answer = client.delete(&format!("{}/{}", secrets_path(&client, &repo)?, repo::query_value(&name)))?;
             if args.server.json {
                 print_json(&answer)?;
             } else {
@@ -77,8 +77,8 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rules that were given, as the API takes them.
-fn asked(rules: &Rules) -> Value {
+/// Returns the given rules in the API's format.
+fn rules_json(rules: &Rules) -> Value {
     let Rules { branches, tags, events, jobs, .. } = rules;
     let mut body = json!({});
     for (kind, list) in [("branches", branches), ("tags", tags), ("events", events), ("jobs", jobs)] {
@@ -89,8 +89,8 @@ fn asked(rules: &Rules) -> Value {
     body
 }
 
-/// A secret's rules in one line; nothing where it has none.
-fn said(secret: &Value) -> String {
+/// Describes a secret's rules in one line; empty if it has none.
+fn describe_rules(secret: &Value) -> String {
     let list = |kind: &str| {
         let words: Vec<&str> = secret[kind].as_array()?.iter().filter_map(Value::as_str).collect();
         (!words.is_empty()).then(|| format!("{kind} {}", words.join(", ")))
@@ -98,20 +98,20 @@ fn said(secret: &Value) -> String {
     ["branches", "tags", "events", "jobs"].into_iter().filter_map(list).collect::<Vec<_>>().join("; ")
 }
 
-fn path_of(client: &Client, repo: &str) -> anyhow::Result<String> {
+fn secrets_path(client: &Client, repo: &str) -> anyhow::Result<String> {
     let repo = repo::find(client, repo)?;
     Ok(format!("/api/v1/repos/{}/secrets", text(&repo, "id")))
 }
 
-/// A file as it is: keys and certificates end in a newline for a reason.
-fn of_file(path: &Path) -> anyhow::Result<String> {
+/// Reads a file unchanged, because keys and certificates need their last newline.
+fn read_file(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes)
         .map_err(|_| Ended::new(2, format!("{} is not UTF-8 text: store it as base64", path.display())).into())
 }
 
-/// Standard input, without the one newline that `echo` puts at its end.
-fn of_stdin(name: &str) -> anyhow::Result<String> {
+/// Reads standard input, without the last newline, which `echo` adds.
+fn read_stdin(name: &str) -> anyhow::Result<String> {
     let mut input = std::io::stdin().lock();
     if input.is_terminal() {
         writeln!(std::io::stderr(), "Write the value of {name}, then Ctrl-D:")?;

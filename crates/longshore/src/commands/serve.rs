@@ -38,15 +38,15 @@ use crate::{
     runner::Extras,
 };
 
-/// Checkouts kept for the next job of the same commit.
+/// The number of checkouts that are kept for further jobs of the same commit.
 const CHECKOUT_CACHE_BYTES: u64 = 1 << 30;
-/// A disk that is full for longer ends jobs. Until then their agents keep what they print.
+/// A disk that is full for longer ends jobs. Until then the agents keep their output.
 const DISK_PATIENCE: Duration = Duration::from_secs(6 * 60 * 60);
-/// How long a checkout waits for room: shorter, since nothing is lost yet.
+/// How long a checkout waits for space. Shorter than for logs, because nothing can be lost yet.
 const CHECKOUT_PATIENCE: Duration = Duration::from_secs(5 * 60);
-/// Characters of the admin token.
+/// The least length of an admin token, in characters.
 const MIN_ADMIN_TOKEN: usize = 16;
-/// What SIGTERM grants the loops; jobs run on in any case.
+/// How long the tasks of the server may take after SIGTERM. Jobs keep running in any case.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(800);
 
 pub(crate) fn run(args: Serve) -> super::Result {
@@ -61,7 +61,7 @@ pub(crate) fn run(args: Serve) -> super::Result {
     }
     let runtime = super::runtime()?;
     let ended = runtime.block_on(serve(config));
-    // What hangs in a blocking call does not keep the process.
+    // A blocking call that hangs does not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
 }
@@ -85,7 +85,7 @@ async fn serve(config: Config) -> super::Result {
     store.use_slots(Slots { all: config.capacity, strangers: config.strangers.capacity });
     store.use_url(config.url.to_string());
     if let Err(error) = secrets::check_key(&store).await {
-        // Jobs without secrets run all the same; those with one end as an error that says this.
+        // Jobs without secrets run all the same; the others end with an error that says this.
         tracing::error!(%error, "secrets cannot be used");
     } else if let Err(error) = sealing::seal(&store).await {
         tracing::error!(%error, "what an older version kept unsealed is not all sealed yet; the next start tries again");
@@ -142,7 +142,7 @@ async fn serve(config: Config) -> super::Result {
             capacity: config.capacity,
             version: env!("CARGO_PKG_VERSION"),
             started_at: Timestamp::now(),
-            engine: EngineProbe::new(probe(&config.docker_host)),
+            engine: EngineProbe::new(socket_check(&config.docker_host)),
         },
     };
     let mut tx = store.write().await?;
@@ -151,14 +151,14 @@ async fn serve(config: Config) -> super::Result {
     if let Some(link) = first_link(&store, &config.url).await? {
         let mut err = std::io::stderr().lock();
         writeln!(err, "To sign a browser in, once and within ten minutes:\n\n    {link}\n")?;
-        writeln!(err, "`longshore token sign-in` prints another. {}\n", where_the_token_is(&config))?;
+        writeln!(err, "`longshore token sign-in` prints another. {}\n", describe_admin_token(&config))?;
     }
     let instance = store.instance();
     tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
     let served = tasks.spawn(longshore_api::serve(listener, api, shutdown.clone()));
 
     let refused = tokio::select! {
-        asked = asked_to_end() => { asked?; None }
+        requested = shutdown_requested() => { requested?; None }
         ended = jobs => ended?.err(),
     };
     tracing::info!("ends; jobs run on, and the next start takes them up");
@@ -176,7 +176,8 @@ async fn serve(config: Config) -> super::Result {
     }
 }
 
-/// Connections and logs are open files, and engines start containers with room for 1024, though more is allowed.
+/// Raises the limit for open files. Connections and logs are open files, and engines start containers with a soft limit
+/// of 1024, though more are allowed.
 fn use_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -184,7 +185,7 @@ fn use_all_descriptors() {
     }
 }
 
-async fn asked_to_end() -> anyhow::Result<()> {
+async fn shutdown_requested() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -194,8 +195,9 @@ async fn asked_to_end() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether somebody listens at the engine's socket: no call to the engine, so it may be asked at any time.
-fn probe(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+/// Returns a check whether something listens on the engine's socket. It makes no request, so it may be called at any
+/// time.
+fn socket_check(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
     let path = docker_host.strip_prefix("unix://").unwrap_or(docker_host).to_owned();
     move || match std::os::unix::net::UnixStream::connect(&path) {
         Ok(_) => None,
@@ -203,7 +205,7 @@ fn probe(docker_host: &str) -> impl Fn() -> Option<String> + Send + Sync + 'stat
     }
 }
 
-/// The token given in the settings, or the one in the data folder, which the first start makes.
+/// Returns the admin token from the settings or from the data folder, where the first start creates it.
 fn admin_token(config: &Config) -> anyhow::Result<String> {
     if let Some(token) = &config.admin_token {
         anyhow::ensure!(
@@ -216,7 +218,7 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     match std::fs::read_to_string(&path) {
         Ok(token) => {
             let token = token.trim();
-            // Of less than that nobody made a token, and with nothing everybody would have it.
+            // A shorter one was not created by Longshore, and an empty one would let everybody in.
             anyhow::ensure!(
                 token.len() >= MIN_ADMIN_TOKEN,
                 "{} holds no whole token: remove it, and the next start makes a new one",
@@ -230,19 +232,19 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     let token = longshore_store::tokens::random_secret();
     longshore_files::folder::write_private(&path, &token)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    // What is printed stays in the engine's log, and wherever that is sent.
+    // The token is not printed, because output stays in the engine's log, and wherever that is sent.
     tracing::info!(file = %path.display(), "a new admin token is kept in this file");
     Ok(token)
 }
 
-fn where_the_token_is(config: &Config) -> String {
+fn describe_admin_token(config: &Config) -> String {
     match config.admin_token {
         Some(_) => "The admin token is the one in the settings.".to_owned(),
         None => format!("The admin token is kept in {}.", config.data.join("admin-token").display()),
     }
 }
 
-/// A link that signs a browser in as the administrator, at the first start on a data folder.
+/// Returns a link that signs a browser in as the administrator, at the first start on a data folder.
 async fn first_link(store: &Store, url: &PublicUrl) -> anyhow::Result<Option<String>> {
     const SHOWN: &str = "sign-in link shown";
     if settings::get(store, SHOWN).await?.is_some() {
@@ -258,7 +260,7 @@ async fn first_link(store: &Store, url: &PublicUrl) -> anyhow::Result<Option<Str
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    // bollard logs request bodies at debug, and plans with them: it stays at info whatever is asked for.
+    // bollard logs request bodies, which contain plans, at debug. It stays at info, whatever the setting.
     let filter = EnvFilter::try_new(format!("{},bollard=info", config.log))
         .with_context(|| format!("log = `{}` is not a filter: write error, warn, info or debug", config.log))?;
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -1,8 +1,8 @@
-//! Rows in columns, as wide as they have to be.
+//! Prints tables.
 
 use std::io::Write as _;
 
-/// Prints `rows` under `head`; the last column is not padded.
+/// Prints `rows` below `head`, in aligned columns. The last column is not padded.
 pub(crate) fn print<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> std::io::Result<()> {
     let mut widths = head.map(str::len);
     for row in rows {
@@ -19,7 +19,7 @@ pub(crate) fn print<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> st
     Ok(())
 }
 
-/// A field of a JSON object as text: a string as it is, nothing for null, anything else as JSON.
+/// Returns a field of a JSON object as text: a string as one line, null as the empty text, anything else as JSON.
 pub(crate) fn text(value: &serde_json::Value, key: &str) -> String {
     match &value[key] {
         serde_json::Value::String(text) => one_line(text),
@@ -28,7 +28,7 @@ pub(crate) fn text(value: &serde_json::Value, key: &str) -> String {
     }
 }
 
-/// The first line, without control characters: what comes from outside never moves the terminal's cursor.
+/// Returns the first line without control characters, so that outsiders' text cannot move the terminal's cursor.
 pub(crate) fn one_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

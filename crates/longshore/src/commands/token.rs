@@ -1,4 +1,4 @@
-//! `longshore token`: who may talk to a server.
+//! `longshore token`: the tokens of a server.
 
 use std::{collections::HashMap, io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -13,7 +13,7 @@ use crate::{
     client::Client,
 };
 
-/// Beside the server, as in `docker exec`: the administrator's token of its data folder, for whoever may read it.
+/// Returns the administrator's token from the data folder, if this process can read it, as in the server's container.
 fn own_admin_token() -> Option<String> {
     let data = std::env::var_os("LONGSHORE_DATA").map_or_else(|| PathBuf::from("/var/lib/longshore"), PathBuf::from);
     let given = std::env::var("LONGSHORE_ADMIN_TOKEN").ok().filter(|token| !token.is_empty());
@@ -52,7 +52,7 @@ pub(crate) fn run(args: Remote<Token>) -> super::Result {
                 print_json(&tokens["items"])?;
             } else {
                 let items = tokens["items"].as_array().cloned().unwrap_or_default();
-                let names: HashMap<String, String> = repo::all(&client, "/api/v1/repos")?
+                let names: HashMap<String, String> = repo::list_all(&client, "/api/v1/repos")?
                     .iter()
                     .map(|repo| (text(repo, "id"), text(repo, "name")))
                     .collect();

@@ -1,12 +1,12 @@
-//! What a setting's value has to be, so that jobs can run with it, and how lists are read.
+//! Checks the values of settings, and parses lists.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-/// With less than that, in MiB, a job's container does not get as far as its first step.
+/// The least memory of a job, in MiB. With less, its container does not reach the first step.
 const LEAST_MEMORY_MIB: u64 = 32;
-/// The agent's threads and a shell, with something to spare.
+/// The least number of processes of a job: the agent's threads and a shell, with some to spare.
 const LEAST_PIDS: u64 = 32;
 
 pub(super) fn check_memory(name: &str, mib: Option<u64>) -> anyhow::Result<()> {
@@ -23,7 +23,8 @@ pub(super) fn check_pids(name: &str, pids: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A filter takes any word for a part of the program, which then logs everything, and all others nothing.
+/// Checks the levels of a log filter. The filter itself would take a misspelled level for the name of a module, which
+/// then logs everything while all others log nothing.
 pub(super) fn check_log(filter: &str) -> anyhow::Result<()> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     for part in filter.split(',') {
@@ -36,12 +37,12 @@ pub(super) fn check_log(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The entries of `a, b`.
+/// Splits `a, b` into its entries.
 pub(super) fn list(given: &str) -> Vec<String> {
     given.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
-/// The machine's own labels and those of `a=b, c=d`.
+/// Returns the machine's own labels and those of `a=b, c=d`.
 pub(super) fn labels(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",

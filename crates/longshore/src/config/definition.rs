@@ -1,24 +1,24 @@
-//! How a setting is defined. `settings!` makes everything that a setting needs out of one entry: the flag, the environment variable,
-//! the key of the file, the merge of the three, and the [`Setting`] that the printed file and the README's table are written from.
+//! Defines settings. `settings!` generates everything for a setting from one entry: the flag, the environment variable,
+//! the key of the file, the merge of the three, and the [`Setting`] for the printed file and the README's table.
 //!
 //! Used by `settings.rs`, the list of all settings.
 
-/// A setting as people see it.
+/// The description of a setting.
 pub(super) struct Setting {
-    /// The table of the file that the key stands in; empty for the top of the file.
+    /// The table of the key in the file; empty for the top of the file.
     pub(super) table: &'static str,
     pub(super) key: &'static str,
     about: &'static str,
     pub(super) fallback: Fallback,
 }
 
-/// What holds where a setting is not given.
+/// The default of a setting.
 pub(super) enum Fallback {
     /// This value, as TOML.
     Value(String),
-    /// What the words say. The example is a value that can be given, as TOML.
+    /// A default in words. The example is a valid value, as TOML.
     Computed { words: &'static str, example: &'static str },
-    /// Nothing: the setting is the former name of another one.
+    /// None: the setting is the former name of another one.
     Renamed { to: &'static str },
 }
 
@@ -44,22 +44,22 @@ impl Setting {
         Self { table, key, about, fallback }
     }
 
-    /// Returns the lines that say what the setting is.
+    /// Returns the lines of the description.
     pub(super) fn about(&self) -> impl Iterator<Item = &'static str> {
         self.about.lines().map(str::trim)
     }
 
-    /// Returns its name at the command line: `strangers-job-pids` for `job_pids` of the table `strangers`.
+    /// Returns the name on the command line: `strangers-job-pids` for `job_pids` of the table `strangers`.
     pub(super) fn flag(&self) -> String {
         self.path("-").replace('_', "-")
     }
 
-    /// Returns its name in the environment: `LONGSHORE_STRANGERS_JOB_PIDS`.
+    /// Returns the name in the environment: `LONGSHORE_STRANGERS_JOB_PIDS`.
     pub(super) fn variable(&self) -> String {
         format!("LONGSHORE_{}", self.path("_").to_uppercase())
     }
 
-    /// Returns what `longshore serve --help` says of it.
+    /// Returns the text for `longshore serve --help`.
     pub(super) fn help(&self) -> String {
         let about = self.about().collect::<Vec<_>>().join(" ");
         match &self.fallback {
@@ -74,7 +74,7 @@ impl Setting {
     }
 }
 
-/// Returns a TOML value as a flag takes it: without quotation marks.
+/// Returns a TOML value for a flag: without quotation marks.
 pub(super) fn plain(toml: &str) -> &str {
     toml.trim_matches('"')
 }
@@ -86,14 +86,15 @@ pub(super) fn plain(toml: &str) -> &str {
 /// job_pids: u64 ["N"] default(4096);
 /// ```
 ///
-/// The type is that of the value, and `"N"` stands for the value in `--help`. What follows is one of
+/// The type is that of the value, and `"N"` is its name in `--help`. Then follows one of
 ///
 /// * `default(VALUE)`: the field of `Merged` has the type itself;
-/// * `computed("the number of cores", 4)`: the field is an `Option`; the words say what `None` becomes, and the last part is an example;
-/// * `renamed("sandboxes")`: a former name. It is an `Option`, and in no help.
+/// * `computed("the number of cores", 4)`: the field is an `Option`, with the default in words and an example;
+/// * `renamed("sandboxes")`: a former name. The field is an `Option`, and hidden in `--help`.
 ///
-/// `#[arg(...)]` between the text and the name is handed to clap. `Given` is what the command line and the file hold, all of it
-/// optional; `Given::over` makes `Merged` of both. Tables below this one follow as `tables { name: Given => Merged, ... }`.
+/// `#[arg(...)]` between the text and the name is passed to clap. `Given` holds the values of the command line or of
+/// the file, all of them optional; `Given::over` merges the two into `Merged`. Nested tables follow as
+/// `tables { name: Given => Merged, ... }`.
 macro_rules! settings {
     (
         $(#[doc = $title:literal])*
@@ -127,14 +128,14 @@ macro_rules! settings {
             )+)?
         }
 
-        /// The same settings, each from the first place that has it.
+        /// The merged settings.
         pub(super) struct $merged {
             $(pub(super) $key: settings!(@type $kind $type),)+
             $($(pub(super) $below: $merged_below,)+)?
         }
 
         impl $given {
-            /// Puts the command line and the environment over the file, and the file over the defaults.
+            /// Merges the command line and the environment (`self`) over the file, and the file over the defaults.
             pub(super) fn over(self, file: Self) -> $merged {
                 $merged {
                     $($key: settings!(@merge self.$key.or(file.$key), $kind $default),)+
@@ -161,7 +162,7 @@ macro_rules! settings {
         )
     };
 
-    // What `Debug` writes of a number, a boolean or a plain text is TOML.
+    // The `Debug` format of a number, a boolean or a plain text is TOML.
     (@default default($value:expr)) => { $crate::config::definition::Fallback::Value(format!("{:?}", $value)) };
     (@default computed($words:literal, $example:literal)) => {
         $crate::config::definition::Fallback::Computed { words: $words, example: stringify!($example) }

@@ -1,11 +1,11 @@
-//! The list of settings as people read it: the file that `longshore serve --print-config` prints, and the README's table.
+//! Lists all settings for people: in the file that `longshore serve --print-config` prints, and in the README's table.
 
 use super::{definition::Fallback, settings::tables};
 
 const PRECEDENCE: &str = "# Longshore's settings. A flag (--listen) wins over the environment (LONGSHORE_LISTEN), which wins over this file.";
 
-/// Returns a file that says what each setting is, and that changes nothing: a key without a fixed default is commented out, with an
-/// example.
+/// Returns a file with all settings, their descriptions and their defaults. A key without a fixed default is commented
+/// out, with an example.
 pub(crate) fn commented_defaults() -> String {
     let mut lines = vec![PRECEDENCE.to_owned()];
     for table in tables() {

@@ -1,5 +1,5 @@
-//! Every setting of `longshore serve`, once. `settings!` says what an entry is made of and what is made of it; what the values
-//! mean, and which are refused, stands in `config.rs` and `strangers.rs`.
+//! Defines every setting of `longshore serve`. `settings!` documents the entries. `config.rs` and `strangers.rs` check
+//! and apply the values.
 //!
 //! After a change: `LONGSHORE_BLESS=1 cargo test -p longshore --bin longshore config`, which writes the README's table.
 
@@ -24,17 +24,17 @@ settings! {
     /// The engine's socket.
     docker_host: String ["URL"] default(crate::DEFAULT_DOCKER_HOST.to_owned());
 
-    /// The address that people and forges use; it stands in webhook addresses. It may have a path, such as `https://example.org/ci`,
-    /// behind a proxy.
+    /// The address that people and forges use; it stands in webhook addresses. It may have a path, such as
+    /// `https://example.org/ci`, behind a proxy.
     url: String ["URL"] computed("`http://localhost` and the port of `listen`", "https://ci.example.org");
 
-    /// Authorities of your own, as PEM: git hosts with certificates of theirs are trusted besides those that the system trusts.
-    /// The command line takes it too, for a server behind such a certificate.
+    /// Authorities of your own, as PEM: git hosts with certificates of theirs are trusted besides those that the system
+    /// trusts. The command line takes it too, for a server behind such a certificate.
     ca_file: PathBuf ["FILE"] computed("what `SSL_CERT_FILE` names, if it is set", "/etc/longshore/ca.pem");
 
-    /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only to the name
-    /// in `url`, to these, to IP addresses, to `localhost` and to names without a dot; webhooks, health checks and `/metrics` answer
-    /// to any.
+    /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only
+    /// to the name in `url`, to these, to IP addresses, to `localhost` and to names without a dot; webhooks, health
+    /// checks and `/metrics` answer to any.
     hosts: String ["NAME,..."] computed("none", "ci.lan, longshore.internal");
 
     /// A token with every scope.
@@ -54,8 +54,8 @@ settings! {
     /// Jobs that a build may have, after the matrix.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 
-    /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`, besides `arch` (amd64, arm64) and `os` (linux). A job that
-    /// asks for anything else waits.
+    /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`, besides `arch` (amd64, arm64) and `os`
+    /// (linux). A job that asks for anything else waits.
     labels: String ["KEY=VALUE,..."] computed("`arch` and `os` of the machine", "disk=ssd, zone=dmz");
 
     /// Network namespaces kept ready for jobs to come.
@@ -86,8 +86,9 @@ settings! {
 }
 
 settings! {
-    /// What is kept. A build that is over goes, oldest first, with its logs, when it is over any of these limits. The newest build
-    /// of a repository is kept whatever its age and size. Nothing else is touched: no build that is not over, no repository, no mirror.
+    /// What is kept. A build that is over goes, oldest first, with its logs, when it is over any of these limits. The
+    /// newest build of a repository is kept whatever its age and size. Nothing else is touched: no build that is not
+    /// over, no repository, no mirror.
     RetentionSettings => MergedRetention, "retention":
 
     /// Days that a build is kept after its end. The newest of each repository stays. 0 is no limit.
@@ -119,8 +120,8 @@ settings! {
     /// Processes that such a job may have at once.
     job_pids: u64 ["N"] default(1024);
 
-    /// What such a job's container and its workspace may take of the disk each, in MiB, where the engine's storage can limit that
-    /// (overlay2 on xfs with project quotas, btrfs, zfs). 0 is no limit.
+    /// What such a job's container and its workspace may take of the disk each, in MiB, where the engine's storage can
+    /// limit that (overlay2 on xfs with project quotas, btrfs, zfs). 0 is no limit.
     job_disk_mib: u64 ["MIB"] default(10240);
 
     /// Minutes that such a job may take, whatever its pipeline says. 0 is no limit.

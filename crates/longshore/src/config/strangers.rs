@@ -1,4 +1,4 @@
-//! What jobs of pull requests from forks get, within what any job gets.
+//! The limits of jobs of forks' pull requests, which never exceed those of other jobs.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use super::{
     settings::MergedStrangers,
 };
 
-/// What strangers' jobs get.
+/// The limits of strangers' jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ForStrangers {
-    /// At once.
+    /// How many run at once.
     pub(crate) capacity: usize,
     pub(crate) limits: Limits,
 }
 
 impl MergedStrangers {
-    /// Returns the smaller of each of these limits and that of all jobs.
+    /// Returns these limits, each restricted to the limit of all jobs.
     pub(super) fn within(&self, capacity: usize, all: &Limits) -> anyhow::Result<ForStrangers> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let some = |given: u64| Some(given).filter(|given| *given > 0);
@@ -33,7 +33,7 @@ impl MergedStrangers {
         let limits = Limits {
             memory: [mib(self.job_memory_mib), all.memory].into_iter().flatten().min(),
             pids: u32::try_from(self.job_pids).unwrap_or(u32::MAX).min(all.pids),
-            // The engine refuses more than there are.
+            // The engine refuses more processors than it has.
             #[expect(clippy::cast_precision_loss, reason = "no machine has so many")]
             cpus: Some(cpus).filter(|cpus| *cpus > 0.0).map(|cpus| cpus.min(cores as f64)),
             disk: mib(self.job_disk_mib),
