@@ -1,4 +1,4 @@
-//! `LONGSHORE_CA_FILE`: authorities of one's own.
+//! `LONGSHORE_CA_FILE`: the user's own certificate authorities.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -29,7 +29,7 @@ fn a_git_host_and_a_server_behind_an_authority_of_ones_own_are_reached_by_one_se
         assert_eq!(status, 201, "{setting}: {build}");
         assert_eq!(text(&build, "event"), "manual");
 
-        // The command line, to a server behind such a certificate.
+        // The command line talks to a server with such a certificate.
         let before = Tls::before(server.port, &folder.path().join(setting));
         let list = |settings: &[(&str, &str)]| {
             let mut command = Command::new(support::server::program());

@@ -1,4 +1,4 @@
-//! Backup, restore and check of a server at work, through the command line, as its operator does it.
+//! Backs up, restores and checks a running server through the command line, as its operator does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -17,10 +17,10 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// Lines, the second half of them only when somebody says so, then an exit code of its own.
+/// Prints lines, the second half only when the test allows it, and ends with a special exit code.
 const SLOW: &str = "i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); while [ $i = 20 ] && [ ! -f go ]; do sleep 0.05; done; done; exit 5";
 
-/// Lets the running jobs go on.
+/// Lets the running jobs print their second half.
 fn go(world: &World) {
     let instance = format!("label=longshore.instance={}", world.server.instance);
     let containers = engine::docker(&["ps", "-q", "--filter", &instance, "--filter", "label=longshore.kind=job"]);
@@ -29,7 +29,7 @@ fn go(world: &World) {
     }
 }
 
-/// `longshore ARGS` on a data folder, as `docker exec longshore longshore ARGS` is in the server's container.
+/// Runs `longshore ARGS` on a data folder, as `docker exec longshore longshore ARGS` does in the server's container.
 fn longshore(data: &Path, args: &[&str]) -> Output {
     Command::new(server::program()).args(args).env("LONGSHORE_DATA", data).output().unwrap()
 }
@@ -41,7 +41,7 @@ fn check(data: &Path) -> Value {
     report
 }
 
-/// A world with a running job of [`SLOW`]: the build's id and the job's.
+/// Starts a job that runs [`SLOW`]. Returns the ids of the build and of the job.
 fn running() -> (World, String, String) {
     let world = World::start();
     let commit = world.git.push(&one_step(SLOW));
@@ -51,7 +51,7 @@ fn running() -> (World, String, String) {
     (world, build, one)
 }
 
-/// A backup of the running server over a pipe, restored into another folder by `longshore restore - ARGS`.
+/// Pipes a backup of the running server into `longshore restore - ARGS` for another folder.
 fn restored(world: &World, args: &[&str]) -> TempDir {
     let backup = longshore(world.server.data.path(), &["backup", "-"]);
     assert!(backup.status.success(), "{}", String::from_utf8_lossy(&backup.stderr));
@@ -95,7 +95,7 @@ fn a_job_that_is_gone_when_its_backup_is_restored_ends_as_an_error_that_says_so(
     let build = world.api().wait_for_build(&build);
     assert_eq!(build["status"], "error", "{build}");
     assert!(text(job(&build, "one"), "reason").contains("container is gone"), "{build}");
-    // And the server works.
+    // The server works.
     assert_eq!(world.run(&one_step("true"))["status"], "success");
     assert_eq!(check(world.server.data.path())["report"]["findings"], json!([]));
 }
@@ -104,7 +104,7 @@ fn a_job_that_is_gone_when_its_backup_is_restored_ends_as_an_error_that_says_so(
 fn a_server_on_a_restored_backup_beside_the_first_leaves_that_ones_jobs_alone() {
     let (world, build, one) = running();
     let folder = restored(&world, &[]);
-    // One that the backup does not know of.
+    // A build that is not in the backup.
     let commit = world.git.push(&one_step(SLOW));
     let later = text(&world.build_of(&commit), "id");
     let second = text(job(&world.api().get(&format!("/api/v1/builds/{later}")), "one"), "id");
@@ -139,7 +139,7 @@ fn a_backup_is_a_file_of_its_name_only_when_it_is_whole() {
     let made = longshore(world.server.data.path(), &["backup", &path("a.tar"), "--json"]);
     let said: Value = serde_json::from_slice(&made.stdout).unwrap();
     assert_eq!((&said["warnings"], &said["manifest"]["secrets"]), (&json!([]), &json!(true)));
-    // Its sums are those of `sha256sum`.
+    // `sha256sum` confirms the sums.
     let unpacked = tempfile::tempdir().unwrap();
     let script = format!("tar -xf {} && sha256sum --quiet -c SHA256SUMS", path("a.tar"));
     let summed = Command::new("sh").args(["-c", &script]).current_dir(unpacked.path()).output().unwrap();
@@ -147,13 +147,13 @@ fn a_backup_is_a_file_of_its_name_only_when_it_is_whole() {
 
     let again = longshore(world.server.data.path(), &["backup", &path("a.tar")]);
     assert_eq!(again.status.code(), Some(1), "an old backup was overwritten");
-    // Cut off: refused, and says what to do.
+    // A backup that was cut off is refused, with what to do.
     let whole = std::fs::read(path("a.tar")).unwrap();
     std::fs::write(path("cut.tar"), &whole[..whole.len() / 2]).unwrap();
     let cut = longshore(&folder.path().join("new"), &["restore", &path("cut.tar")]);
     let said = String::from_utf8_lossy(&cut.stderr).into_owned();
     assert_eq!((cut.status.code(), said.contains("backup")), (Some(1), true), "{said}");
-    // Nowhere to write to: nothing is left of it.
+    // A target that cannot be written leaves nothing behind.
     let nowhere = longshore(&folder.path().join("no-data"), &["backup", &path("b.tar")]);
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(!Path::new(&path("b.tar")).exists() && !Path::new(&path("b.tar.partial")).exists());

@@ -1,4 +1,4 @@
-//! What the command line says to a person who talks with a server.
+//! The output of the commands that talk to a server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

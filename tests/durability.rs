@@ -1,6 +1,6 @@
-//! Nothing is lost: the server is killed, stopped and replaced under running jobs.
+//! Nothing is lost when the server is killed, stopped or replaced while jobs run.
 //!
-//! Each test here is one way; `tests/chaos` plays all of them at random moments.
+//! Each test here covers one way. `tests/chaos` does all of them at random moments.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -15,7 +15,7 @@ use support::{
     world::{World, job, one_step},
 };
 
-/// A world whose only job has printed `first`; its build and job.
+/// Starts a job and waits until it has printed `first`. Returns the build and the job.
 fn running(world: &World, pipeline: &str, first: &str) -> (String, String) {
     let commit = world.git.push(pipeline);
     let build = text(&world.build_of(&commit), "id");
@@ -24,7 +24,7 @@ fn running(world: &World, pipeline: &str, first: &str) -> (String, String) {
     (build, one)
 }
 
-/// The job's container on the engine.
+/// Returns the job's container on the engine.
 fn container(world: &World) -> String {
     let containers = engine::docker(&[
         "ps",
@@ -38,7 +38,7 @@ fn container(world: &World) -> String {
     containers[0].clone()
 }
 
-/// The file of a job's first attempt.
+/// Returns the log file of a job's first attempt.
 fn log_of(world: &World, one: &str) -> PathBuf {
     let inside = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let days = inside(world.server.data.path().join("logs")).flat_map(inside);
@@ -88,7 +88,7 @@ fn what_was_printed_while_the_server_was_away_has_its_own_time_and_the_step_its_
     world.server.kill();
     let container = container(&world);
     engine::docker(&["exec", &container, "touch", "/longshore/workspace/go"]);
-    // `docker wait` returns when the job has ended, with nobody there to hear it.
+    // `docker wait` returns when the job has ended, while the server is down.
     engine::docker(&["wait", &container]);
     let ended = support::now_ms();
     let away = std::time::Duration::from_secs(2);
@@ -187,7 +187,7 @@ fn an_upgrade_in_the_middle_of_a_job_goes_on_with_its_old_agent() {
     let pipeline = one_step("echo begun; while [ ! -f go ]; do sleep 0.05; done; echo went on");
     let (build, one) = running(&world, &pipeline, "begun\n");
     assert_eq!(world.server.stop(), Some(0));
-    // Another version, as far as anyone can tell: other bytes, so another agent.
+    // Different bytes make it another version, with another agent.
     let folder = tempfile::tempdir().unwrap();
     let upgraded = folder.path().join("longshore");
     std::fs::copy(server::program(), &upgraded).unwrap();

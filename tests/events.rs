@@ -1,4 +1,4 @@
-//! What starts builds besides a push: schedules and pull requests.
+//! Builds that are started by schedules and pull requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -14,7 +14,7 @@ use support::{
     world::{World, job},
 };
 
-/// The builds of a repository that a schedule made.
+/// Returns the builds of a repository that a schedule started.
 fn scheduled(world: &World) -> Vec<Value> {
     let builds = world.api().get(&format!("/api/v1/repos/{}/builds?event=schedule", world.repo));
     builds["items"].as_array().unwrap().clone()
@@ -42,21 +42,21 @@ jobs:
     assert!(madrid["next_at"].as_str().unwrap().ends_with("-02-28T23:00:00.000Z"), "{madrid}");
     assert_eq!((&madrid["branch"], &madrid["last_build"]), (&"main".into(), &Value::Null));
 
-    // A repository that was added knows its times without a push.
+    // The schedules of an added repository are found without a push.
     let (added, _) = world.api().add_repo("team/added", &world.git.url());
     until("the schedules of a repository that was added", || {
         let known = world.api().get(&format!("/api/v1/repos/{added}/schedules"));
         (known["items"].as_array()?.len() == 2).then_some(())
     });
 
-    // One that is removed leaves nothing of what was fetched of it.
+    // Removing a repository removes its mirror.
     let mirror = world.server.data.path().join(format!("mirrors/{added}.git"));
     assert!(mirror.exists());
     assert_eq!(world.api().delete(&format!("/api/v1/repos/{added}")), 204);
     until("the mirror of a removed repository to be gone", || (!mirror.exists()).then_some(()));
 
     world.server.stop();
-    // 2015: ten times and more were missed.
+    // 2015: more than ten times were missed.
     world.was_due_at(YEARLY, 1_420_070_400_000);
     for moment_ms in [10, 40, 90] {
         world.server.begin();
@@ -78,7 +78,7 @@ jobs:
     world.server.launch();
     assert_eq!(scheduled(&world).len(), 1, "{:?}", scheduled(&world));
 
-    // It is what the default branch's newest commit says, and no other branch's.
+    // Only the newest commit of the default branch defines schedules.
     let unscheduled = |line: &&str| !line.contains("schedule:") && !line.contains("cron:");
     let without: String = pipeline.lines().filter(unscheduled).map(|line| format!("{line}\n")).collect();
     world.git.commit("no schedule", &[(".longshore.yml", &without)]);
@@ -88,7 +88,7 @@ jobs:
     world.nothing_is_left();
 }
 
-/// The only build of a delivery, at its end.
+/// Waits for the end of the only build of a delivery.
 fn build_of(world: &World, delivery: &Value) -> Value {
     let [build] = delivery["builds"].as_array().unwrap().as_slice() else { panic!("{delivery}") };
     world.api().wait_for_build(build.as_str().unwrap())
@@ -135,7 +135,7 @@ jobs:
     let closed = world.pull_request("closed", &head, false);
     let reason = text(&closed, "reason");
     assert!(reason.contains("is `closed` does not start it") && !reason.contains("canceled"), "{closed}");
-    // A new branch arrives twice, and is built once at most: here not at all, as pushes start nothing.
+    // A new branch arrives as two events, and is built at most once. Here pushes start nothing, so it is not built.
     let created: Value =
         serde_json::from_str(include_str!("../crates/forge/tests/payloads/forgejo-push-new-branch-create.json"))
             .unwrap();
@@ -228,13 +228,13 @@ jobs:
     });
     assert_eq!(log_of(&world, &build, "open"), "ours\ntheir file\n");
     assert_eq!(job(&build, "secret")["status"], "blocked", "{build}");
-    // The whole build in one act, with the job whose need is not over.
+    // Approves the whole build at once, including the job whose need has not ended.
     assert_eq!(world.api().post(&format!("{path}/approve"), &json!({})).0, 202);
     let build = world.api().wait_for_build(&id);
     assert_eq!(build["status"], "success", "{build}");
     assert_eq!(log_of(&world, &build, "secret"), "got it\n");
 
-    // Once more is another question; who says no gets no.
+    // A rerun asks again. A declined job does not run.
     let again = world.pull_request("reopened", &head, true);
     let id = again["builds"][0].as_str().unwrap().to_owned();
     let asked = world.api().get(&format!("/api/v1/builds/{id}"));
@@ -325,7 +325,7 @@ jobs:
     let refused = world.api().wait_for_build(&waits);
     let reason = text(job(&refused, "long"), "reason");
     assert!(refused["status"] == "error" && reason.starts_with("nobody has approved the commit"), "{refused}");
-    // Once more it asks.
+    // A rerun asks again.
     let (status, again) = world.api().post(&format!("/api/v1/builds/{waits}/rerun"), &json!({}));
     assert_eq!(status, 202, "{again}");
     assert_eq!(again["status"], "blocked", "{again}");
@@ -350,7 +350,7 @@ jobs:
     let (status, answer) = world.api().put(&path, &json!({ "value": "hunter2hunter2", "branches": ["main"] }));
     assert!(status < 300, "{status} {answer}");
     let head = world.git.push(&pipeline);
-    // Somebody's branch, to be merged into main: its commit is not main's.
+    // A branch to be merged into main, with a commit that is not on main.
     let git = &world.git;
     git.git(&["push", "-q", "origin", "HEAD:refs/pull/1/head", "HEAD:refs/heads/feature/x", "HEAD:refs/tags/v1"]);
     let withheld = |build: &Value, of: &str| {
@@ -373,12 +373,12 @@ jobs:
         |delivery: &Value| world.api().get(&format!("/api/v1/builds/{}", delivery["builds"][0].as_str().unwrap()));
     let build = built(&world.pull_request("opened", &head, false));
     let id = withheld(&build, "of the branch `feature/x`");
-    // Again, and it is asked again.
+    // The second time asks again.
     let (status, again) = world.api().post(&format!("/api/v1/builds/{id}/rerun"), &json!({}));
     assert_eq!(status, 202, "{again}");
     withheld(&again, "of the branch `feature/x`");
 
-    // Approval gives a stranger no branch of ours.
+    // An approval does not give a stranger a branch of the repository.
     let build = built(&world.pull_request("reopened", &head, true));
     for blocked in build["jobs"].as_array().unwrap().iter().filter(|job| job["status"] == "blocked") {
         let (status, answer) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(blocked, "id")), &json!({}));

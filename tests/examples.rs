@@ -1,7 +1,8 @@
-//! The pipelines of `pipelines-examples/`, run on the real engine: what people copy works.
+//! Runs the pipelines of `pipelines-examples/` on the real engine, so that what people copy works.
 //!
-//! Public images are stood in for by one that is made here: Debian, with programs of the toolchains' names that say how they were
-//! called. What needs what this version cannot run is held by its frozen plan (`crates/scheduler/tests/pipelines`).
+//! One image made here replaces the public images: Debian, with programs named like those of the toolchains, which
+//! print their arguments. Examples with keys that this version cannot run are tested by their frozen plans
+//! (`crates/pipeline/tests/pipelines`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -23,20 +24,21 @@ use support::{
     world::{World, job},
 };
 
-/// Needs services, images of steps, caches, artifacts, reports or a Docker API.
+/// Examples that this version cannot run: they need services, images of steps, caches, artifacts, reports or a Docker
+/// API.
 const NOT_RUN: [&str; 3] = ["cargo-services", "docker-build", "plugins"];
 
-/// What the examples find in their repository.
+/// The files of the repository, besides the examples.
 const SCRIPTS: [&str; 5] = ["ci/prepare.sh", "ci/docs.sh", "test.sh", "deploy.sh", "rollback.sh"];
 
-/// Programs of the toolchains. `gofmt -l` lists what is badly formatted, and here nothing is.
+/// The programs of the toolchains. `gofmt -l` would list badly formatted files, so it prints nothing.
 const STAND_INS: &str = "FROM longshore/debian:bookworm
 RUN for tool in cargo rustup go npm pip pytest; do \\
       printf '#!/bin/sh\\necho \"%s $*\"\\n' $tool > /usr/local/bin/$tool; done; \\
     printf '#!/bin/sh\\n' > /usr/local/bin/gofmt; chmod 755 /usr/local/bin/*
 ";
 
-/// Names for the image that stands in for the others; they go when dropped.
+/// Names of the image that replaces the others. Removes them when dropped.
 struct Images {
     prefix: String,
     made: BTreeSet<String>,
@@ -52,7 +54,7 @@ impl Images {
         Self { prefix, made: BTreeSet::from([base]) }
     }
 
-    /// The name that stands in for `image`.
+    /// Returns the name that replaces `image`.
     fn stand_in(&mut self, image: &str) {
         let name = format!("{}/{image}", self.prefix);
         if self.made.insert(name.clone()) {
@@ -72,7 +74,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines-examples")
 }
 
-/// The examples that are run, each with its images' names changed to ones of ours, and what they need beside them.
+/// Returns the examples to run, with replaced images, and the files that they need.
 fn files(images: &mut Images) -> Vec<(String, String)> {
     let mut files =
         vec![("REVISION".to_owned(), "7\n".to_owned()), ("services/api/package.json".to_owned(), "{}".to_owned())];
@@ -152,7 +154,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
         build["jobs"].as_array().unwrap().iter().map(|job| text(job, "pipeline")).collect();
     let expected = ["anchors", "api", "crates", "fan-out", "go", "node", "outputs", "python", "retries", "rust"];
     assert_eq!(pipelines, expected.map(str::to_owned).into());
-    // What they are examples of came about.
+    // Each example did what it shows.
     assert!(log(&world, &build, "test (3.14, slim, dev)").contains("pip install -e .[test,dev]"));
     assert!(
         log(&world, &build, "test (3.15-rc, slim, dev)").contains("running on 3.15-rc: 3."),
@@ -163,7 +165,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     assert_eq!(log(&world, &build, "test-each (forge)"), "cargo test -p forge\n");
     assert_eq!(log(&world, &build, "test-api"), "cargo test -p api\ncargo test -p api --all-features\n");
 
-    // The others do not start by a push; those that start by anything have been seen.
+    // The other examples do not start by a push.
     let others = ["release-on-tag", "by-hand", "deploy", "nightly", "pull-requests"]
         .map(|name| format!(".longshore/{name}.yml"));
     for (name, _) in files.iter().filter(|(name, _)| name.starts_with(".longshore/") && !others.contains(name)) {
@@ -172,7 +174,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     git.commit("only these", &[]);
     git.git(&["push", "-q", "origin", "HEAD:main"]);
 
-    // A tag: the release and nothing else.
+    // A tag starts only the release.
     git.git(&["tag", "v1.2.0"]);
     git.git(&["push", "-q", "origin", "v1.2.0"]);
     let tagged = until("the tag's build", || {
@@ -182,7 +184,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let tagged = world.api().wait_for_build(&text(&tagged, "id"));
     assert_eq!(statuses(&tagged), [("release/publish".to_owned(), "\"success\" null".to_owned())]);
 
-    // By hand.
+    // A manual start.
     let path = format!("/api/v1/repos/{}/builds", world.repo);
     for secret in ["DEPLOY_KEY", "REGISTRY_TOKEN"] {
         let path = format!("/api/v1/repos/{}/secrets/{secret}", world.repo);
@@ -205,7 +207,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     assert_eq!(log(&world, &started, "reindex"), "started for main\n");
     assert_eq!(log(&world, &started, "deploy"), "./deploy.sh registry.example/app:1.2.0 --replicas 3\n");
 
-    // By a time that was due.
+    // A schedule that is due.
     world.server.stop();
     world.was_due_at("30 3 * * 1-5", 0);
     world.server.launch();

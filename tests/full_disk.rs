@@ -1,4 +1,4 @@
-//! A server whose disk fills up under a running job and under webhooks, and gets room again.
+//! A disk that fills up while a job runs and webhooks arrive, and then has space again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -17,10 +17,10 @@ use support::{
     world::{World, job, one_step},
 };
 
-/// 60 lines of 8 KiB, one every 50 ms.
+/// Prints 60 lines of 8 KiB, one every 50 ms.
 const WIDE: &str = "w=$(printf '%08191d' 7); i=0; while [ $i -lt 60 ]; do echo $w; i=$((i+1)); sleep 0.05; done";
 
-/// Each delivery tells of a branch of its own: what is told twice is built once.
+/// Each delivery is about another branch, because deliveries about the same change share a build.
 fn hook(world: &World, delivery: &str, after: &str) -> (u16, Value) {
     let branch = format!("refs/heads/{delivery}");
     world.git.git(&["push", "-q", "origin", &format!("{after}:{branch}")]);
@@ -43,7 +43,7 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     disk.fill();
     until("the job to wait", || world.server.log().contains("a job waits for room for its log").then_some(()));
 
-    // What has room in pages that are there already is taken; sooner or later there is none.
+    // The database accepts deliveries while its pages have space, until they are full.
     let mut taken = Vec::new();
     let refused: Vec<String> = (0..)
         .map(|n| format!("delivery-{n}"))
@@ -60,7 +60,7 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
         })
         .take(5)
         .collect();
-    // It stays up, and what is there can be read.
+    // The server stays up, and its data can be read.
     assert_eq!(world.api().get(&format!("/api/v1/builds/{build}"))["status"], "running");
     assert!(world.api().raw_log(&one).len() > 20_000);
 
@@ -69,7 +69,7 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     assert_eq!(ended["status"], "success", "{ended}");
     let expected: String = (0..60).map(|_| format!("{:08191}\n", 7)).collect();
     assert!(world.api().raw_log(&one) == expected.as_bytes(), "the log has holes");
-    // The forge delivers again: each is one build, those that were taken before the room ran out too.
+    // The forge delivers again. Each delivery becomes one build, including those accepted before the disk was full.
     for name in taken.iter().chain(&refused) {
         assert_eq!(hook(&world, name, &commit).0, 202);
     }
@@ -94,7 +94,7 @@ fn a_job_whose_checkout_does_not_fit_waits_for_room() {
     let data = tempfile::Builder::new().prefix("data").tempdir_in(disk.path()).unwrap();
     let world = World::of(Server::start_on(data, engine::docker_host(), &[("LONGSHORE_CAPACITY", "1")]));
     let first = text(&world.build_of(&world.git.push(&one_step("sleep 600"))), "id");
-    // What cannot be made smaller.
+    // This cannot be made smaller.
     let mut state = 7_u32;
     let noise: String = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

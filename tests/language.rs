@@ -1,5 +1,5 @@
-//! The keys of the pipeline language, on the real engine. What a plan says is tested in `crates/scheduler/tests`, each key for itself; here is
-//! what it does.
+//! The keys of the pipeline language on the real engine. `crates/pipeline/tests` tests how each key is planned; this
+//! tests what it does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -14,10 +14,10 @@ use support::{
     world::{World, job},
 };
 
-/// A job whose name is what it guarantees, and its log if that is kept.
+/// A job that is named after its guarantee, and the status and log that it must have.
 struct Guarantee {
     name: &'static str,
-    /// Its keys, as they stand in a file.
+    /// The job's keys, as in a file.
     keys: &'static str,
     status: &'static str,
     log: &'static str,
@@ -160,7 +160,7 @@ steps: [{ run: echo no }]",
     },
 ];
 
-/// All of them, as jobs of one pipeline.
+/// Returns all of them as jobs of one pipeline.
 fn pipeline() -> String {
     let mut text = format!(
         "env: {{ A: pipeline, B: pipeline, C: pipeline }}
@@ -268,10 +268,10 @@ jobs:
         assert_eq!(job["status"], status, "{job}");
         assert!(job["reason"].as_str().is_some_and(|why| why.contains(reason)), "{name}: {}", job["reason"]);
     }
-    // What cannot run was said where it stands, before anything ran.
+    // Keys that cannot run were reported at their place, before anything ran.
     let warned: Vec<_> = build["diagnostics"].as_array().unwrap().iter().map(|f| (&f["code"], &f["line"])).collect();
     assert_eq!(warned, [(&"LS058".into(), &11.into()), (&"LS058".into(), &12.into())]);
-    // Where both ran, the other was stopped; where one waited for the machine, it was skipped.
+    // If both ran, the other was canceled. If the other waited for capacity, it was skipped.
     let stopped = job(&build, "stops (2)");
     assert!(["canceled", "skipped"].contains(&stopped["status"].as_str().unwrap()), "{stopped}");
     assert_eq!(stopped["reason"], "`stops (1)`, of the same matrix, failed");
@@ -308,10 +308,10 @@ fn a_broken_file_is_a_build_that_says_what_is_wrong_where() {
     assert_eq!((&found["line"], &found["file"]), (&2.into(), &".longshore.yml".into()), "{found}");
 }
 
-/// Files of other systems, of what carries over from each.
+/// Files of other systems, with keys that can be converted.
 const OTHERS: [&str; 4] = ["github", "gitlab", "woodpecker", "drone"];
 
-/// What the jobs of the converted files print, and how those end that do not succeed.
+/// The expected output of the jobs of the converted files, and the status of those that do not succeed.
 const CONVERTED: &[(&str, &str, &str)] = &[
     ("drone/one", "success", "drone main\n1.2\n"),
     ("drone/two", "success", "two\n"),
@@ -382,7 +382,7 @@ jobs:
     assert_eq!(status, 202);
     assert_eq!(world.api().wait_for_build(&id)["status"], "success");
 
-    // The group: one build has it, the next says so, a third waits behind it.
+    // One build has the group, the next one waits for it and says so, and a third waits behind that.
     let long = format!(
         "concurrency: {{ group: deploy }}\njobs: {{ one: {{ image: '{}', steps: [{{ run: 'echo here; while :; do sleep 0.1; done' }}] }} }}\n",
         engine::BUSYBOX
@@ -403,7 +403,7 @@ jobs:
         assert_eq!(world.api().wait_for_build(id)["status"], "canceled");
     }
 
-    // Labels: what the machine has is there at once, the rest when a server has it.
+    // A job whose labels the machine has starts at once. The other waits until a server has its label.
     let commit = world.git.push(&format!(
         "defaults: {{ image: '{}' }}
 jobs:

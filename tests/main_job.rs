@@ -1,4 +1,4 @@
-//! The main job, end to end: a push to a repository runs in sibling containers on the engine.
+//! The main purpose, end to end: a push to a repository runs jobs in sibling containers on the engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -119,7 +119,7 @@ fn whoever_sees_a_final_status_can_read_the_whole_log_in_the_same_instant() {
     for _ in 0..5 {
         let build = world.start_build();
         let id = text(&build, "id");
-        // No pause between the look at the status and the look at the log.
+        // Reads the log right after the status.
         let log = until("the build's end", || {
             let build = world.api().get(&format!("/api/v1/builds/{id}"));
             support::api::is_final(&build).then(|| world.api().raw_log(&text(job(&build, "one"), "id")))
@@ -133,7 +133,7 @@ fn fifty_webhooks_at_once_become_fifty_builds() {
     let world = World::start();
     let commit = world.git.push(&one_step("true"));
     world.build_of(&commit);
-    // Each tells of a branch of its own: what is told twice is built once.
+    // Each delivery is about another branch, because deliveries about the same change share a build.
     let branches: Vec<String> = (0..50).map(|n| format!("{commit}:refs/heads/branch-{n}")).collect();
     let push: Vec<&str> = ["push", "-q", "origin"].into_iter().chain(branches.iter().map(String::as_str)).collect();
     world.git.git(&push);

@@ -1,4 +1,4 @@
-//! Images that are not on the engine yet: pulled, waited for, or told apart from those that do not exist.
+//! Images that are not on the engine yet: they are pulled, waited for, or reported as missing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! `longshore run`, `lint` and their exit codes: what people type.
+//! `longshore run` and `longshore lint`, and their exit codes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use support::{engine, server, world::one_step};
 
-/// A working tree, with a name of its own on the engine; what runs of it left there goes with it.
+/// A working tree with its own instance name on the engine. When dropped, removes what its runs left there.
 struct Tree {
     dir: tempfile::TempDir,
     instance: String,
@@ -119,7 +119,7 @@ fn what_cannot_run_is_a_warning_before_anything_runs() {
     assert!(String::from_utf8_lossy(&run.stderr).starts_with("warning[LS058]"), "{run:?}");
 }
 
-/// What `lint --format json` says of each finding: code, file, message.
+/// Returns the code, the file and the message of each finding of `lint --format json`.
 fn findings(output: &Output) -> Vec<(String, String, String)> {
     let found: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Builds that people start: which commit, of which branch or tag, is meant.
+//! Builds that people start by hand: which commit of which branch or tag they get.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -40,11 +40,11 @@ fn a_commit_is_started_only_on_a_branch_or_tag_that_it_is_on() {
         let expected = format!("{stolen} is not on refs/heads/main: name the branch or tag that it is on");
         assert_eq!(answer["error"]["message"], expected);
     }
-    // Who may push there has said that it is theirs.
+    // The branch contains the commit, so somebody who may push vouches for it.
     git.git(&["push", "-q", "origin", &format!("{side}:refs/heads/side")]);
     let (status, build) = start(&world, &json!({ "commit": stolen, "ref": "side" }));
     assert_eq!((status, &build["commit"], &build["branch"]), (201, &json!(stolen), &json!("side")), "{build}");
-    // A branch that was pushed over does not have it any more.
+    // After a forced push the branch no longer contains the commit.
     git.git(&["push", "-q", "--force", "origin", &format!("{first}:refs/heads/side")]);
     let (status, answer) = start(&world, &json!({ "commit": stolen, "ref": "side" }));
     assert_eq!(status, 422, "{answer}");
@@ -77,7 +77,7 @@ jobs:
     let build = world.api().wait_for_build(&text(&build, "id"));
     assert_eq!(job(&build, "one")["status"], "success", "{build}");
 
-    // A repository that was just added is looked at there.
+    // The default branch of an added repository is found at the remote.
     let (added, _) = world.api().add_repo("team/added", &git.url());
     let schedules = until("the schedules of a repository that was added", || {
         let known = world.api().get(&format!("/api/v1/repos/{added}/schedules"));
@@ -85,7 +85,7 @@ jobs:
     });
     assert_eq!(schedules[0]["branch"], "trunk");
 
-    // What the repository's own setting says counts more.
+    // The repository's own setting takes precedence.
     git.git(&["push", "-q", "origin", "HEAD:other"]);
     let new = json!({ "name": "team/set", "clone_url": git.url(), "default_branch": "other" });
     let (status, set) = world.api().post("/api/v1/repos", &new);

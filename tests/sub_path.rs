@@ -1,5 +1,5 @@
-//! A server below a path, behind a real nginx that takes the path off and one that leaves it on: by the command line, by a browser
-//! without a script, and by a real one.
+//! A server below a path, behind a real nginx that strips the path and one that keeps it. Used through the command
+//! line, through a browser without scripts, and through a real browser.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ use support::{
     world::{World, job},
 };
 
-/// A browser without a script, which follows nothing by itself. Its addresses are those that stand in pages.
+/// A browser without scripts, which does not follow redirects by itself. It uses only addresses that are in pages.
 struct Reader {
     agent: ureq::Agent,
     origin: String,
@@ -54,7 +54,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
     answer.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-/// The value of an attribute, by what stands before it.
+/// Returns the value of the attribute after `before`.
 fn attribute<'a>(page: &'a str, before: &str) -> &'a str {
     let (_, rest) = page.split_once(before).unwrap_or_else(|| panic!("no {before} in {page}"));
     rest.split('"').next().unwrap()
@@ -71,7 +71,7 @@ fn behind_nginx_at_a_path_people_programs_and_forges_reach_everything() {
     let hook = text(&repo, "hook_url");
     assert_eq!(hook, format!("{public}/hooks/{}", world.repo));
     for url in nginx.urls() {
-        // The forge's webhook, and the live log of a job that waits.
+        // The forge's webhook, and the live log of a waiting job.
         world.git.hook(&hook.replace(&public, &url), &world.secret);
         let wait = "echo waits; until [ -e go ]; do sleep 0.05; done; echo went on; echo $CI_PIPELINE_URL";
         let commit = world.git.push(&format!(
@@ -93,7 +93,7 @@ fn behind_nginx_at_a_path_people_programs_and_forges_reach_everything() {
         browser.until("document.getElementById('log').dataset.ready === 'true'");
         browser.until("document.getElementById('log').innerText.includes('waits')");
         go(&world);
-        // What the page follows: the log's stream, and the build's events, which change the page's own words.
+        // The page follows the log's stream, and the build's events, which update its text.
         browser.until("document.getElementById('log').innerText.includes('went on')");
         browser.until("document.querySelector('.titled').textContent.includes('success')");
         assert_eq!(browser.complaints(), [""; 0], "{url}");
@@ -104,7 +104,7 @@ fn behind_nginx_at_a_path_people_programs_and_forges_reach_everything() {
     }
 }
 
-/// By a link that the command line printed to a session, from link to link, and out again.
+/// Signs in with a link that the command line printed, follows links, and signs out.
 fn a_reader_signs_in_and_finds_its_way(world: &World, public: &str, url: &str, build: &str) {
     let printed = Command::new(program())
         .args(["token", "sign-in"])
@@ -155,7 +155,7 @@ fn a_reader_signs_in_and_finds_its_way(world: &World, public: &str, url: &str, b
     assert_eq!(reader.get("/ci/access").status(), 303);
 }
 
-/// Lets the job that has a container go on.
+/// Lets the running job go on.
 fn go(world: &World) {
     let container = until("the job's container", || {
         Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)

@@ -1,4 +1,4 @@
-//! A forge that insists: each delivery is sent until it is answered 202, as real ones do, and that is remembered.
+//! A persistent forge: sends each delivery until it is answered 202, and remembers those answers.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::support::server::ADMIN_TOKEN;
 
-/// How long the server may be away or refuse before a scenario gives up.
+/// How long the server may be down or refuse before a scenario gives up.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The server as a client sees it that is used to its being down.
+/// A client of a server that may be down.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub url: String,
@@ -24,7 +24,7 @@ impl Client {
         Self { url: url.to_owned(), agent: agent.build().into() }
     }
 
-    /// A 200's body; nothing while the server is down.
+    /// Returns the body of a 200; `None` while the server is down.
     pub fn try_bytes(&self, path: &str) -> Option<Vec<u8>> {
         let request =
             self.agent.get(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {ADMIN_TOKEN}"));
@@ -33,7 +33,7 @@ impl Client {
         (response.status().as_u16() == 200).then_some(body)
     }
 
-    /// A 200's body, whenever it comes.
+    /// Waits for a 200 and returns its body.
     pub fn bytes(&self, path: &str) -> Vec<u8> {
         insist(path, || self.try_bytes(path))
     }
@@ -42,7 +42,7 @@ impl Client {
         serde_json::from_slice(&self.bytes(path)).expect("JSON")
     }
 
-    /// Sends a signed push of `branch` until it is taken; the delivery's id.
+    /// Sends a signed push of `branch` until it is accepted. Returns the delivery's id.
     pub fn push(&self, repo: &str, secret: &str, branch: &str, commit: &str, key: &str) -> String {
         let zero = "0".repeat(40);
         let body =
@@ -62,7 +62,7 @@ impl Client {
     }
 }
 
-/// Asks until there is an answer.
+/// Polls until there is an answer.
 pub fn insist<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What goes wrong and when: a schedule from a seed.
+//! Faults, and their random schedule, which a seed determines.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::proxy::Trick;
 
-/// One thing that goes wrong.
+/// A fault.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// SIGKILL after a while, wherever the server is.
+    /// SIGKILL after a while, whatever the server does.
     Kill { after: Duration },
-    /// SIGKILL in the middle of a call to the engine.
+    /// SIGKILL during a call to the engine.
     KillAt { call: (&'static str, &'static str), trick: Trick },
-    /// SIGKILL while it starts again: before, while and after it looks for what ran.
+    /// SIGKILL during a restart: before, while and after the server looks for running jobs.
     KillInBoot { after: Duration },
-    /// Every connection to the engine ends.
+    /// Closes every connection to the engine.
     Cut { after: Duration },
-    /// The engine hangs for a while: it takes everything and says nothing.
+    /// The engine hangs for a while: it accepts everything and never answers.
     Hang { length: Duration },
     /// The engine is slow for a while.
     Slow { length: Duration, delay: Duration },
-    /// The engine does what it was asked, and its answer is lost.
+    /// The engine does what it was asked to, but its answer is lost.
     LoseAnswer { call: (&'static str, &'static str) },
 }
 
 impl Fault {
-    /// A few words, for the figures.
+    /// Describes the fault for the figures.
     pub fn name(&self) -> String {
         match self {
             Self::Kill { .. } => "kill at any moment".to_owned(),
@@ -47,7 +47,7 @@ impl Fault {
     }
 }
 
-/// The calls of a build: creating, attaching, starting; looking for what ran; removing.
+/// The calls during a build: create, attach, start; look for running jobs; remove.
 const CALLS: [(&str, &str); 6] = [
     ("POST", "/containers/create"),
     ("POST", "/attach"),
@@ -57,7 +57,7 @@ const CALLS: [(&str, &str); 6] = [
     ("DELETE", "/volumes/"),
 ];
 
-/// The `at`th fault of a seed. Every seventh kill or so hits the server while it starts.
+/// Returns fault number `at` of a seed. About every seventh kill hits the server while it starts.
 pub fn fault(seed: u64, at: u64) -> Fault {
     let mut random = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(at));
     let call = CALLS[random.random_range(0..CALLS.len())];

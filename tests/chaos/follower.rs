@@ -1,4 +1,4 @@
-//! A reader who follows a job's log live, loses the server again and again, and resumes where it was.
+//! A reader that follows a job's log live, loses the server again and again, and resumes where it was.
 
 use std::io::BufReader;
 
@@ -7,15 +7,15 @@ use crate::{
     support::{events, server::ADMIN_TOKEN},
 };
 
-/// What a reader saw.
+/// The result of a reader.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub text: String,
-    /// How often it had to come back.
+    /// How often it had to reconnect.
     pub resumed: u32,
 }
 
-/// Follows until the stream says that the job is over.
+/// Follows until the stream says that the job has ended.
 pub fn follow(client: &Client, job: &str) -> Seen {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut seen = Seen::default();

@@ -1,4 +1,4 @@
-//! Pipelines whose every byte of output is known beforehand: a seed makes both the script and what it prints.
+//! Pipelines with known output: a seed determines both the script and every byte that it prints.
 
 use std::fmt::Write as _;
 
@@ -6,27 +6,28 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::support::engine::BUSYBOX;
 
-/// One pipeline and what has to come of it.
+/// A pipeline and its expected result.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub pipeline: String,
     pub jobs: Vec<Expected>,
 }
 
-/// What has to be true of a job, however often the server died on the way.
+/// The expected result of a job, however often the server was killed meanwhile.
 #[derive(Debug, Clone)]
 pub struct Expected {
     pub name: String,
     pub log: Vec<u8>,
-    /// 0 is `success`, anything else `failure`.
+    /// 0 for `success`, anything else for `failure`.
     pub exit_code: i64,
-    /// Of each step that runs.
+    /// The exit code of each step that runs.
     pub step_exit_codes: Vec<i64>,
-    /// At least so long did each of them run.
+    /// The least duration of each step.
     pub step_ms: Vec<u64>,
 }
 
-/// The program of a seed: one to three jobs side by side, each of one to four steps, for half a second to three.
+/// Returns the pipeline of a seed: one to three parallel jobs of one to four steps, which take half a second to three
+/// seconds.
 pub fn program(seed: u64) -> Program {
     let mut random = StdRng::seed_from_u64(seed);
     let mut pipeline = "jobs:\n".to_owned();
@@ -48,7 +49,7 @@ pub fn program(seed: u64) -> Program {
         let steps = random.random_range(1..=4);
         for step in 0..steps {
             let (mut script, output, ms) = piece(&mut random, &format!("{seed}-{at}-{step}"));
-            // Seldom in the middle: most jobs shall run long enough to be killed under.
+            // Rarely in the middle, because most jobs should run long enough for a kill.
             let code = if step + 1 == steps && random.random_bool(0.3) { random.random_range(1..=125) } else { 0 };
             if code != 0 {
                 let _ = writeln!(script, "exit {code}");
@@ -67,10 +68,10 @@ pub fn program(seed: u64) -> Program {
     Program { pipeline, jobs }
 }
 
-/// A script, what it prints, and how long it sleeps in all, in milliseconds.
+/// Returns a script, its output, and how long it sleeps altogether, in milliseconds.
 fn piece(random: &mut StdRng, word: &str) -> (String, Vec<u8>, u64) {
     match random.random_range(0..4) {
-        // Line by line, with time between.
+        // Line by line, with pauses.
         0 => {
             let (lines, pause) = (random.random_range(20..=80), random.random_range(5..=25));
             let script = format!(
@@ -79,14 +80,14 @@ fn piece(random: &mut StdRng, word: &str) -> (String, Vec<u8>, u64) {
             let output = (1..=lines).map(|i| format!("{word} line {i}\n")).collect::<String>();
             (script, output.into_bytes(), lines * pause)
         }
-        // Much at once: more than any buffer on the way holds.
+        // Much at once: more than any buffer on the way.
         1 => {
             let lines = random.random_range(20_000..=200_000);
             let script = format!("seq 1 {lines}\nsleep 0.2\n");
             let output = (1..=lines).map(|i| format!("{i}\n")).collect::<String>();
             (script, output.into_bytes(), 200)
         }
-        // Parts of a line, and bytes that are no text.
+        // Parts of a line, and bytes that are not text.
         2 => {
             let script =
                 format!("printf '{word} '; sleep 0.3; printf '\\377\\376\\001'; sleep 0.3; printf ' end\\n'\n");
@@ -94,7 +95,7 @@ fn piece(random: &mut StdRng, word: &str) -> (String, Vec<u8>, u64) {
             output.extend_from_slice(b"\xff\xfe\x01 end\n");
             (script, output, 600)
         }
-        // Nothing for a while, then the last word.
+        // Nothing for a while, then one more line.
         _ => {
             let script = format!("sleep 0.8; echo {word} woke\n");
             (script, format!("{word} woke\n").into_bytes(), 800)

@@ -1,7 +1,7 @@
-//! Chaos: whole builds of known output, while the server is killed, its connections are cut and its engine restarts.
+//! Chaos: builds with known output run while the server is killed, its connections are cut and its engine restarts.
 //!
-//! Run by `cargo test` it plays a short schedule of a fixed seed. `make chaos` plays the long ones; a seed that failed can
-//! be played again alone: `cargo test -p longshore --test chaos -- kills --seed 7 --count 200`.
+//! `cargo test` runs a short schedule with a fixed seed, and `make chaos` the long ones. To repeat a seed that failed:
+//! `cargo test -p longshore --test chaos -- kills --seed 7 --count 200`.
 //!
 //! A scenario is a generator of known output (`generator`), a schedule of faults (`faults`), and a verdict (`verdict`).
 #![allow(
@@ -27,7 +27,7 @@ use std::{process::ExitCode, time::Instant};
 
 use verdict::Verdict;
 
-/// What is played.
+/// The scenario to run, and its parameters.
 #[derive(Debug, Clone)]
 struct Play {
     scenario: String,
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
             seed: value("--seed").unwrap_or(1),
             count: value("--count").unwrap_or(10),
         }],
-        // The short part of every test run. It has no arguments, or those of the test harness, which are not for us.
+        // The short scenario of every test run: without arguments, or with those of the test harness, which are
+        // ignored.
         None => vec![
             Play { scenario: "kills".to_owned(), seed: 7, count: 12 },
             Play { scenario: "hooks".to_owned(), seed: 7, count: 3 },
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Plays it, prints figures, and says whether nothing was wrong.
+/// Runs a scenario and prints figures. Returns whether nothing was wrong.
 fn run(play: &Play) -> bool {
     let Play { scenario, seed, count } = play;
     println!("chaos: {scenario}, seed {seed}, {count} times");

@@ -1,5 +1,5 @@
-//! Before the engine's socket: stops a call at a chosen moment so that the server can be killed just there, cuts every
-//! connection, loses an answer.
+//! A proxy for the engine's socket. It holds a call at a chosen moment, so that the server can be killed there, cuts
+//! all connections, or loses an answer.
 //!
 //! The server opens a connection for each call, so a connection is a call.
 
@@ -15,14 +15,14 @@ use std::{
     time::Duration,
 };
 
-/// What happens to the next call of a kind.
+/// What the proxy does to the next matching call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trick {
-    /// It is held before the engine hears of it.
+    /// Hold the call before it reaches the engine.
     HoldBefore,
-    /// The engine has answered; the answer is held.
+    /// Hold the answer of the engine.
     HoldAfter,
-    /// The engine has answered; the answer is lost and the connection closed.
+    /// Drop the answer of the engine, and close the connection.
     LoseAnswer,
 }
 
@@ -37,9 +37,9 @@ struct Rule {
 struct State {
     rule: Option<Rule>,
     open: Vec<UnixStream>,
-    /// Nothing passes, and nothing is closed: an engine that hangs.
+    /// Whether nothing passes and nothing is closed, like an engine that hangs.
     frozen: bool,
-    /// Before each piece that passes: an engine that is slow.
+    /// The delay before each piece, like a slow engine.
     delay: Duration,
 }
 
@@ -49,7 +49,7 @@ struct Shared {
     thawed: Condvar,
 }
 
-/// A listening proxy. Its threads end with the program.
+/// A running proxy. Its threads end with the program.
 pub struct Proxy {
     dir: tempfile::TempDir,
     shared: Arc<Shared>,
@@ -75,14 +75,14 @@ impl Proxy {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }
 
-    /// Plays the trick on the next such call; says when it has met one.
+    /// Applies the trick to the next matching call. The returned channel tells when that has happened.
     pub fn trick(&self, call: (&'static str, &'static str), trick: Trick) -> Receiver<()> {
         let (met, told) = channel();
         self.state().rule = Some(Rule { call, trick, met });
         told
     }
 
-    /// No trick any more.
+    /// Removes the trick.
     pub fn honest(&self) {
         let mut state = self.state();
         state.rule = None;
@@ -91,12 +91,12 @@ impl Proxy {
         self.shared.thawed.notify_all();
     }
 
-    /// Nothing passes until [`Proxy::honest`].
+    /// Lets nothing pass until [`Proxy::honest`].
     pub fn freeze(&self) {
         self.state().frozen = true;
     }
 
-    /// Every piece that passes takes so much longer, until [`Proxy::honest`].
+    /// Delays every piece by this much until [`Proxy::honest`].
     pub fn slow(&self, delay: Duration) {
         self.state().delay = delay;
     }
@@ -105,7 +105,7 @@ impl Proxy {
         self.shared.state.lock().expect("state")
     }
 
-    /// Ends every connection there is.
+    /// Closes all connections.
     pub fn cut(&self) {
         for open in std::mem::take(&mut self.state().open) {
             let _ = open.shutdown(Shutdown::Both);
@@ -155,7 +155,7 @@ fn carry(mut client: UnixStream, engine: &PathBuf, shared: &Arc<Shared>) {
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// Copies until the end, at the proxy's pace.
+/// Copies to the end, with the proxy's delay.
 fn pass(from: &mut UnixStream, to: &mut UnixStream, shared: &Shared) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -183,7 +183,7 @@ fn is(line: &str, (method, end): (&str, &str)) -> bool {
     said == Some(method) && (path.ends_with(end) || end.ends_with('/') && path.contains(end))
 }
 
-/// Waits for the client's end. (What it still sends is read by the thread that carries it.)
+/// Waits until the client closes the connection. (Another thread reads what the client still sends.)
 fn until_gone(client: &mut UnixStream) {
     let _ = std::io::copy(client, &mut std::io::sink());
 }

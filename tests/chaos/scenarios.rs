@@ -1,4 +1,4 @@
-//! The scenarios: what runs, what goes wrong meanwhile, and what must be true afterwards.
+//! The scenarios: what runs, which faults happen meanwhile, and what must hold afterwards.
 
 use std::{
     io::Write as _,
@@ -23,9 +23,9 @@ use crate::{
 
 pub const NAMES: [&str; 6] = ["kills", "hooks", "engine-restarts", "engine-losses", "engine-full", "recovery"];
 
-/// Different pipelines of a scenario, each on a branch of its own.
+/// The number of different pipelines of a scenario, each on its own branch.
 const PROGRAMS: u64 = 10;
-/// How long a call that shall be met is waited for.
+/// How long a scenario waits for a call to hold.
 const MEETING: Duration = Duration::from_secs(4);
 
 pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
@@ -40,7 +40,7 @@ pub fn play(scenario: &str, seed: u64, count: u64) -> Verdict {
     }
 }
 
-/// A server behind a proxy, with a repository whose branches are programs.
+/// A server with a proxy for its engine, and a repository with a pipeline on each branch.
 struct Stage {
     server: Server,
     proxy: Proxy,
@@ -69,7 +69,7 @@ impl Stage {
         Self { server, proxy, client, _git: git, repo, secret, branches }
     }
 
-    /// Pushes one branch after the other until told to stop, as one of several forges.
+    /// Pushes one branch after the other until stopped, as one of several forges.
     fn pushing(&self, forge: usize, every: Duration, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<Accepted>> {
         let (client, repo, secret) = (self.client.clone(), self.repo.clone(), self.secret.clone());
         let (branches, stop) = (self.branches.clone(), Arc::clone(stop));
@@ -92,7 +92,7 @@ impl Stage {
     }
 }
 
-/// The server dies at any moment of builds that run.
+/// Kills the server at random moments while builds run.
 fn kills(seed: u64, count: u64) -> Verdict {
     let mut stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
     let mut verdict = Verdict::default();
@@ -129,7 +129,7 @@ fn kills(seed: u64, count: u64) -> Verdict {
     verdict
 }
 
-/// Whether it happened as meant.
+/// Returns whether the fault happened as planned.
 fn strike(stage: &mut Stage, fault: &Fault) -> bool {
     match fault {
         Fault::Kill { after } => {
@@ -175,7 +175,7 @@ fn strike(stage: &mut Stage, fault: &Fault) -> bool {
     }
 }
 
-/// Follow the first job of every fourth build, through all of it.
+/// Follows the first job of every fourth build from start to end.
 fn readers(client: &Client, repo: &str, stop: &Arc<AtomicBool>) -> JoinHandle<Vec<(String, Seen)>> {
     let (client, repo, stop) = (client.clone(), repo.to_owned(), Arc::clone(stop));
     std::thread::spawn(move || {
@@ -212,7 +212,7 @@ fn judge_reader(verdict: &mut Verdict, client: &Client, job: &str, seen: &Seen) 
     }
 }
 
-/// Restarts under a stream of webhooks: every 202 is one build. Most are of a pipeline that has no job to run.
+/// Restarts the server during a stream of webhooks: every 202 is one build. Most are of a pipeline without jobs to run.
 fn hooks(seed: u64, count: u64) -> Verdict {
     let broken = Program { pipeline: "jobs: {}\n".to_owned(), jobs: Vec::new() };
     let mut programs = vec![broken; 19];
@@ -245,7 +245,7 @@ fn hooks(seed: u64, count: u64) -> Verdict {
     verdict
 }
 
-/// Builds are numbered without a gap: as many as deliveries, and no more.
+/// Checks that there are as many builds as deliveries, numbered without a gap.
 fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
     let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
     let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
@@ -254,7 +254,7 @@ fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
     }
 }
 
-/// The engine restarts under running jobs, which it keeps alive. `LONGSHORE_CHAOS_RESTART` is the command that does it.
+/// Restarts the engine with the command `LONGSHORE_CHAOS_RESTART`; the engine keeps running jobs alive.
 fn engine_restarts(seed: u64, count: u64) -> Verdict {
     let stage = Stage::new((0..PROGRAMS).map(|at| program(seed * 1000 + at)).collect(), 4);
     let mut verdict = Verdict::default();
@@ -273,7 +273,7 @@ fn engine_restarts(seed: u64, count: u64) -> Verdict {
     verdict
 }
 
-/// The engine restarts and takes its containers with it: jobs that ran are lost, and tried again as they ask for.
+/// Restarts the engine together with its containers: running jobs are lost, and retried if they ask for it.
 fn engine_losses(seed: u64, count: u64) -> Verdict {
     restart_engine("no");
     let verdict = tried_again(seed, count, "engine_restarts", || restart_engine("no"));
@@ -281,8 +281,8 @@ fn engine_losses(seed: u64, count: u64) -> Verdict {
     verdict
 }
 
-/// The engine's disk has no room for a while: jobs that should start wait for it, jobs that ran may end by it, and are tried again
-/// as they ask for. `LONGSHORE_CHAOS_DISK` is a folder on that disk, which is a small one of its own.
+/// Fills the engine's disk for a while: jobs that should start wait, and running jobs may fail and are retried if they
+/// ask for it. `LONGSHORE_CHAOS_DISK` is a folder on that disk, which must be small and separate.
 fn engine_full(seed: u64, count: u64) -> Verdict {
     let folder = std::env::var("LONGSHORE_CHAOS_DISK").expect("a folder on the engine's disk");
     let file = std::path::Path::new(&folder).join("filled-by-chaos");
@@ -290,7 +290,7 @@ fn engine_full(seed: u64, count: u64) -> Verdict {
         let mut filler = std::fs::File::create(&file).expect("a file on the engine's disk");
         let until = std::time::Instant::now() + Duration::from_secs(3);
         while std::time::Instant::now() < until {
-            // Whatever becomes free meanwhile is taken too.
+            // Takes what becomes free meanwhile too.
             if filler.write_all(&[0; 1 << 16]).is_err() {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -299,7 +299,7 @@ fn engine_full(seed: u64, count: u64) -> Verdict {
     })
 }
 
-/// Jobs that are tried again after an error of ours, under a fault that may end them.
+/// Runs jobs that are retried after an error, during a fault that may end them.
 fn tried_again(seed: u64, count: u64, figure: &'static str, mut fault: impl FnMut()) -> Verdict {
     let program = |at| {
         let mut program = program(seed * 1000 + at);
@@ -323,14 +323,14 @@ fn tried_again(seed: u64, count: u64, figure: &'static str, mut fault: impl FnMu
     verdict
 }
 
-/// Runs the command that restarts the engine under test, which is told whether containers shall outlive the next one.
+/// Runs the command that restarts the engine under test. Its argument says whether containers survive the restart.
 fn restart_engine(live_restore: &str) {
     let restart = std::env::var("LONGSHORE_CHAOS_RESTART").expect("the command that restarts the engine under test");
     let status = Command::new("sh").args(["-c", &restart]).env("LIVE_RESTORE", live_restore).status().expect("sh runs");
     assert!(status.success(), "{restart}: {status}");
 }
 
-/// `count` running jobs, a kill, and the time from the next start until every log flows again.
+/// Kills the server under `count` running jobs, and measures the time from the next start until every log continues.
 fn recovery(count: u64) -> Verdict {
     let ticking = |at: u64| {
         let image = engine::BUSYBOX;
@@ -354,7 +354,7 @@ fn recovery(count: u64) -> Verdict {
         ids.filter(|ids| ids.iter().all(|id| length(&client, id) > 0))
     });
     stage.server.kill();
-    // What the agents say meanwhile waits in their spools.
+    // Meanwhile the agents keep their output in their spools.
     std::thread::sleep(Duration::from_secs(1));
     let begun = std::time::Instant::now();
     stage.server.launch();

@@ -1,4 +1,5 @@
-//! After everything: is each delivery one build, each job what it had to be, each log the same bytes, the engine empty?
+//! Checks the result of a scenario: each delivery became one build, each job ended as expected, each log has the same
+//! bytes, and the engine is empty.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +11,14 @@ use crate::{
     support::engine,
 };
 
-/// A delivery that was answered 202, and what it was for.
+/// A delivery that was answered 202, and its pipeline.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     pub id: String,
     pub program: Program,
 }
 
-/// Counts of what was checked, and everything that was wrong.
+/// Counts of checks, and everything that was wrong.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub figures: BTreeMap<&'static str, u64>,
@@ -34,7 +35,7 @@ impl Verdict {
         self.wrong.push(what);
     }
 
-    /// Waits for the end of whatever the delivery became, and compares.
+    /// Waits for the end of the delivery's build, and compares the result.
     pub fn of_delivery(&mut self, client: &Client, accepted: &Accepted) {
         let delivery = insist("a delivery's end", || {
             let delivery = client.json(&format!("/api/v1/deliveries/{}", accepted.id));
@@ -94,14 +95,14 @@ impl Verdict {
             if step["exit_code"].as_i64() != Some(*code) {
                 self.wrong("step_exit_codes_wrong", format!("step {at}: {code} was expected: {job}"));
             }
-            // A sleep may be a hair short by the clock of another process.
+            // A sleep may be slightly short by the clock of another process.
             if step["wall_ms"].as_u64().is_none_or(|took| took + 20 < *ms) {
                 self.wrong("step_durations_wrong", format!("step {at} took at least {ms} ms: {step}"));
             }
         }
     }
 
-    /// Nothing of jobs is on the engine, once removals in the background are done.
+    /// Checks that nothing of any job is on the engine, once background removals are done.
     pub fn of_engine(&mut self, instance: &str) {
         let mut left = Vec::new();
         for _ in 0..300 {

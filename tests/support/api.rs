@@ -1,4 +1,4 @@
-//! The server's API, as a client sees it.
+//! A client of the server's API.
 
 use std::io::{BufReader, Read as _};
 
@@ -20,13 +20,13 @@ impl Api {
         Self { url: url.to_owned(), token: token.map(str::to_owned), agent }
     }
 
-    /// Status and body as text.
+    /// Returns the status and the body as text.
     pub fn get_text(&self, path: &str) -> (u16, String) {
         let (status, bytes) = self.get_bytes(path);
         (status, String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Status and body.
+    /// Returns the status and the body.
     pub fn get_bytes(&self, path: &str) -> (u16, Vec<u8>) {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
@@ -38,19 +38,19 @@ impl Api {
         (response.status().as_u16(), body)
     }
 
-    /// The body of a 200 as JSON.
+    /// Returns the body of a 200 as JSON.
     pub fn get(&self, path: &str) -> Value {
         let (status, text) = self.get_text(path);
         assert_eq!(status, 200, "GET {path}: {text}");
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// Status and body of a POST.
+    /// Sends a POST. Returns the status and the body.
     pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.post_bytes(path, &[("Content-Type", "application/json")], body.to_string().as_bytes())
     }
 
-    /// Status and body of a POST of anything.
+    /// Sends a POST with any body. Returns the status and the body.
     pub fn post_bytes(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Value) {
         let mut request = self.agent.post(format!("{}{path}", self.url));
         for (name, value) in headers {
@@ -64,7 +64,7 @@ impl Api {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// The status of a DELETE.
+    /// Sends a DELETE. Returns the status.
     pub fn delete(&self, path: &str) -> u16 {
         let mut request = self.agent.delete(format!("{}{path}", self.url));
         if let Some(token) = &self.token {
@@ -73,12 +73,12 @@ impl Api {
         request.call().expect("the server answers").status().as_u16()
     }
 
-    /// Status and body of a PUT.
+    /// Sends a PUT. Returns the status and the body.
     pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
         self.change(self.agent.put(format!("{}{path}", self.url)), body)
     }
 
-    /// Status and body of a PATCH.
+    /// Sends a PATCH. Returns the status and the body.
     pub fn patch(&self, path: &str, body: &Value) -> (u16, Value) {
         self.change(self.agent.patch(format!("{}{path}", self.url)), body)
     }
@@ -93,14 +93,14 @@ impl Api {
         (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// Registers a repository: its id and its hook's secret.
+    /// Registers a repository. Returns its id and its hook secret.
     pub fn add_repo(&self, name: &str, clone_url: &str) -> (String, String) {
         let (status, repo) = self.post("/api/v1/repos", &json!({ "name": name, "clone_url": clone_url }));
         assert_eq!(status, 201, "{repo}");
         (text(&repo, "id"), text(&repo, "hook_secret"))
     }
 
-    /// Reads a live stream until `enough` says so or it ends; the events as (name, id, data).
+    /// Reads a live stream until `enough` returns `true` or the stream ends. Returns the events as (name, id, data).
     pub fn stream(
         &self,
         path: &str,
@@ -128,7 +128,7 @@ impl Api {
         events
     }
 
-    /// Waits for a build's end on its event stream and gives the build.
+    /// Waits for a build's end on its event stream. Returns the build.
     pub fn wait_for_build(&self, build: &str) -> Value {
         super::until("the build's end", || {
             let build = self.get(&format!("/api/v1/builds/{build}"));
@@ -136,7 +136,7 @@ impl Api {
         })
     }
 
-    /// A job's log, byte for byte what its processes wrote.
+    /// Returns a job's log with exactly the bytes that its processes wrote.
     pub fn raw_log(&self, job: &str) -> Vec<u8> {
         let (status, bytes) = self.get_bytes(&format!("/api/v1/jobs/{job}/log?format=raw"));
         assert_eq!(status, 200);
@@ -144,12 +144,12 @@ impl Api {
     }
 }
 
-/// Whether nothing can come after the status.
+/// Returns whether a status is final.
 pub fn is_final(thing: &Value) -> bool {
     !matches!(thing["status"].as_str(), Some("blocked" | "queued" | "running" | "canceling"))
 }
 
-/// A text field.
+/// Returns a text field.
 pub fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_else(|| panic!("no text `{key}` in {value}")).to_owned()
 }

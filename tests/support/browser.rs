@@ -1,6 +1,6 @@
-//! A real browser: Debian's Chromium without a window, driven over WebDriver.
+//! A real browser: Debian's headless Chromium, driven over WebDriver.
 //!
-//! One at a time in a test program: they are large. What a page looks like is kept under `target/screenshots`.
+//! A test program has only one at a time, because they are large. Screenshots are kept under `target/screenshots`.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -18,7 +18,7 @@ use super::until;
 
 static ONE: Mutex<()> = Mutex::new(());
 
-/// A window of it.
+/// A window of the browser.
 pub struct Browser {
     runtime: tokio::runtime::Runtime,
     client: Option<Client>,
@@ -27,7 +27,7 @@ pub struct Browser {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Starts chromedriver: it, and its port. Nothing where it ends before it says one.
+/// Starts chromedriver. Returns the process and its port; `None` if it ends before it prints a port.
 fn driver() -> Option<(Child, String)> {
     let mut driver = Command::new("chromedriver")
         .args(["--port=0", "--log-level=SEVERE"])
@@ -45,22 +45,22 @@ fn driver() -> Option<(Child, String)> {
         let _ = driver.wait();
         return None;
     };
-    // Whatever else it says is read, so that it never waits.
+    // Reads the rest of its output, so that it never blocks.
     std::thread::spawn(move || said.for_each(drop));
     Some((driver, port))
 }
 
 impl Browser {
-    /// A wide window.
+    /// Opens a wide window.
     pub fn start() -> Self {
         Self::start_at_scale(1)
     }
 
-    /// The same on a screen that has so many pixels to each of the page's: `size` emulates less of it than its limits.
+    /// Opens a window on a screen with this many device pixels per pixel of the page. `size` sets the emulated size.
     pub fn start_at_scale(scale: u8) -> Self {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a folder");
-        // It takes a free port for IPv4, then the same for IPv6, and gives up where somebody has that.
+        // chromedriver takes a free port for IPv4, then the same for IPv6, and fails if that one is taken.
         let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver says its port");
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -91,7 +91,7 @@ impl Browser {
         self.runtime.block_on(self.client().goto(url)).expect("the page opens");
     }
 
-    /// Another tab, in front.
+    /// Opens another tab, in front.
     pub fn new_tab(&self) {
         self.runtime
             .block_on(async {
@@ -101,7 +101,7 @@ impl Browser {
             .expect("a tab opens");
     }
 
-    /// What an expression gives on the page.
+    /// Evaluates an expression on the page.
     pub fn eval(&self, expression: &str) -> Value {
         let script = format!("return ({expression});");
         self.runtime
@@ -109,7 +109,7 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    /// What a promise gives.
+    /// Awaits a promise on the page.
     pub fn wait_for(&self, promise: &str) -> Value {
         let script =
             format!("const done = arguments[0]; ({promise}).then(done, (error) => done(`failed: ${{error}}`));");
@@ -123,7 +123,7 @@ impl Browser {
         until(expression, || (self.eval(expression) == json!(true)).then_some(()));
     }
 
-    /// The text of the first element that a selector finds.
+    /// Returns the text of the first element that a selector matches.
     pub fn text(&self, selector: &str) -> String {
         let found = self.eval(&format!("document.querySelector({})?.textContent ?? null", json!(selector)));
         found.as_str().unwrap_or_else(|| panic!("nothing is {selector}")).trim().to_owned()
@@ -135,14 +135,14 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
-    /// Types into whatever has the focus.
+    /// Types into the focused element.
     pub fn press(&self, keys: &str) {
         self.runtime
             .block_on(async { self.client().active_element().await?.send_keys(keys).await })
             .unwrap_or_else(|error| panic!("{keys:?}: {error}"));
     }
 
-    /// A command of the DevTools protocol.
+    /// Sends a command of the DevTools protocol.
     pub fn devtools(&self, method: &'static str, parameters: Value) -> Value {
         self.runtime
             .block_on(self.client().issue_cmd(DevTools { method, parameters }))
@@ -157,7 +157,7 @@ impl Browser {
         );
     }
 
-    /// `light` or `dark`, as the system would have it.
+    /// Emulates the system's colour scheme: `light` or `dark`.
     pub fn scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features }));
@@ -167,7 +167,7 @@ impl Browser {
         self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !allowed }));
     }
 
-    /// Sends a header with every request: who reads.
+    /// Sends a header with every request, for example to sign in.
     pub fn bearer(&self, token: &str) {
         self.devtools("Network.enable", json!({}));
         self.devtools(
@@ -176,13 +176,13 @@ impl Browser {
         );
     }
 
-    /// Bytes of its objects, after everything that nobody refers to any more has gone.
+    /// Returns the size of the page's objects in bytes, after a garbage collection.
     pub fn heap(&self) -> f64 {
         self.devtools("HeapProfiler.collectGarbage", json!({}));
         self.eval("performance.memory.usedJSHeapSize").as_f64().expect("a number")
     }
 
-    /// Keeps what the page looks like.
+    /// Saves a screenshot.
     pub fn picture(&self, name: &str) -> PathBuf {
         let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/screenshots"));
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -192,7 +192,7 @@ impl Browser {
         path
     }
 
-    /// No part of the page is wider than its window.
+    /// Asserts that no part of the page is wider than the window.
     pub fn assert_fits(&self) {
         let wide = self.eval(
             "[document.documentElement.scrollWidth, innerWidth, [...document.querySelectorAll('body *')].filter((e) => \
@@ -205,7 +205,7 @@ impl Browser {
         );
     }
 
-    /// No rule of axe is broken on the page.
+    /// Asserts that the page breaks no rule of axe.
     pub fn assert_accessible(&self) {
         let axe = std::fs::read_to_string(axe()).expect("axe.min.js: scripts/axe.sh fetches it");
         self.runtime.block_on(self.client().execute(&axe, Vec::new())).expect("axe is there");
@@ -216,7 +216,7 @@ impl Browser {
         assert_eq!(broken, json!([]), "{}: {broken:#}", self.eval("location.pathname"));
     }
 
-    /// What pages complained of.
+    /// Returns the messages of the console.
     pub fn complaints(&self) -> Vec<String> {
         let log = self.runtime.block_on(self.client().issue_cmd(BrowserLog)).expect("its log");
         let entries = log.as_array().cloned().unwrap_or_default();
@@ -224,7 +224,7 @@ impl Browser {
     }
 }
 
-/// Where axe is.
+/// Returns the path of axe.
 fn axe() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/axe/axe.min.js"))
 }

@@ -1,8 +1,8 @@
-//! The engine, seen through its own command line.
+//! The engine, through its own command line.
 
 use std::process::Command;
 
-/// The engine under test.
+/// Returns the address of the engine under test.
 pub fn docker_host() -> String {
     std::env::var("LONGSHORE_TEST_DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned())
 }
@@ -10,7 +10,7 @@ pub fn docker_host() -> String {
 /// The image of the tests: a static busybox, made by `scripts/images.sh`.
 pub const BUSYBOX: &str = "longshore-test/busybox:latest";
 
-/// `docker ARGS`, its output's lines.
+/// Runs `docker ARGS` and returns the lines of its output.
 pub fn docker(args: &[&str]) -> Vec<String> {
     let output = Command::new("docker").arg("--host").arg(docker_host()).args(args).output().expect("docker runs");
     assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -38,9 +38,9 @@ pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     found
 }
 
-/// Removes everything of an instance, the agent apart, which all instances of one version share. What a server had asked
-/// for when it ended may still be coming: nothing has to be there twice in a row. What the engine does not let go of is told
-/// after a while, and found by `make test`.
+/// Removes everything of an instance, except the agent, which all instances of one version share. Requests of a server
+/// that has ended may still be in progress, so nothing may be left twice in a row. Reports what cannot be removed after
+/// a while; `make test` finds it too.
 pub fn remove_all(instance: &str) {
     let mut quiet = 0;
     for _ in 0..200 {
@@ -53,7 +53,7 @@ pub fn remove_all(instance: &str) {
     eprintln!("the engine does not let go of everything of the instance {instance}");
 }
 
-/// Whether there was anything.
+/// Returns whether there was anything.
 fn remove_what_is_there(instance: &str) -> bool {
     let mut any = false;
     let filter = format!("label=longshore.instance={instance}");
@@ -71,7 +71,7 @@ fn remove_what_is_there(instance: &str) -> bool {
             .collect();
         if !ids.is_empty() {
             any = true;
-            // Some may be going away by themselves at this moment: the next look tells.
+            // Some may be disappearing by themselves right now. The next round shows.
             let _ = Command::new("docker").arg("--host").arg(docker_host()).args(remove).args(&ids).output();
         }
     }

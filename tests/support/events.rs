@@ -1,4 +1,4 @@
-//! Server-sent events, as a browser reads them: blocks of lines, each ended by an empty one. The API's own tests read them by this, too.
+//! Parses server-sent events: blocks of lines, each ended by an empty line. The API's own tests use it too.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 /// One event of a stream.
@@ -10,7 +10,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// What its block of lines says.
+    /// Parses a block of lines.
     pub fn parse(block: &str) -> Self {
         let mut event = Self::default();
         for line in block.lines() {
@@ -25,13 +25,13 @@ impl Event {
         event
     }
 
-    /// Its data as JSON.
+    /// Returns the data as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.data).expect("JSON")
     }
 }
 
-/// The events of a stream that have a name, until it ends. Half an event at its end is none.
+/// Returns the named events of a stream until its end. An incomplete event at the end is dropped.
 pub fn read(stream: impl std::io::BufRead) -> impl Iterator<Item = Event> {
     let mut lines = stream.lines().map_while(Result::ok);
     std::iter::from_fn(move || {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::until;
 
-/// A running git host with one empty repository and a clone of it. Ended when dropped.
+/// A running git host with one empty repository and a clone of it. Stops when dropped.
 pub struct GitHost {
     process: Child,
     folder: TempDir,
@@ -38,12 +38,12 @@ impl GitHost {
         host
     }
 
-    /// The clone address.
+    /// Returns the clone address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/app.git", self.port)
     }
 
-    /// The working tree that pushes.
+    /// Returns the working tree that pushes.
     pub fn work(&self) -> PathBuf {
         self.folder.path().join("work")
     }
@@ -55,13 +55,13 @@ impl GitHost {
         git(&bare, &["config", "longshore.hook-secret", secret]);
     }
 
-    /// Makes this branch its default one.
+    /// Makes this branch the default branch.
     pub fn head(&self, branch: &str) {
         let bare = self.folder.path().join("srv/app.git");
         git(&bare, &["symbolic-ref", "HEAD", &format!("refs/heads/{branch}")]);
     }
 
-    /// Commits these files; the commit.
+    /// Commits these files. Returns the commit.
     pub fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         for (name, text) in files {
             let path = self.work().join(name);
@@ -73,14 +73,14 @@ impl GitHost {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// Commits a pipeline and pushes it to `main`; the commit.
+    /// Commits a pipeline and pushes it to `main`. Returns the commit.
     pub fn push(&self, pipeline: &str) -> String {
         let commit = self.commit("change", &[(".longshore.yml", pipeline)]);
         self.git(&["push", "-q", "origin", "HEAD:main"]);
         commit
     }
 
-    /// `git ARGS` in the working tree, its output.
+    /// Runs `git ARGS` in the working tree. Returns its output.
     pub fn git(&self, args: &[&str]) -> String {
         git(&self.work(), args)
     }

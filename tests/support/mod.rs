@@ -1,6 +1,6 @@
-//! A whole Longshore for tests: the real program as a process of its own, the real engine, a real git host, a real API.
+//! A whole Longshore for tests: the real program in its own process, the real engine, a real git host, the real API.
 //!
-//! Nothing is left behind: what a world made is removed when it is dropped, and its leftovers are an error before that.
+//! A world removes everything that it made when it is dropped, and leftovers of its jobs are an error before that.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -21,12 +21,12 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
-/// Asks until the answer comes. For what gives no event; everything else waits for its event.
+/// Polls until there is an answer. Only for things without events; everything else waits for its event.
 pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     until_within(Duration::from_secs(60), what, ask)
 }
 
-/// The same for what may take longer on a machine that is busy.
+/// Like [`until`], for things that may take longer on a busy machine.
 pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -38,17 +38,17 @@ pub fn until_within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Opt
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub fn now_ms() -> i64 {
     longshore_core::Timestamp::now().as_millis()
 }
 
-/// The same of a time of the API's.
+/// Converts a time of the API to milliseconds since 1970.
 pub fn millis(time: &serde_json::Value) -> i64 {
     serde_json::from_value::<longshore_core::Timestamp>(time.clone()).expect("a time").as_millis()
 }
 
-/// What names the agent of a program on the engine.
+/// Returns the part of the names on the engine that identifies the agent of a program.
 pub fn agent_hash(program: &std::path::Path) -> String {
     use sha2::Digest as _;
     hex::encode(&sha2::Sha256::digest(std::fs::read(program).expect("read"))[..6])

@@ -1,4 +1,4 @@
-//! Debian's nginx before a server, with the lines that README.md has for it: once it takes the path `/ci` off, once it leaves it on.
+//! Debian's nginx in front of a server, configured as in README.md: once it strips the path `/ci`, once it keeps it.
 
 use std::{
     path::Path,
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{server::free_port, until};
 
-/// Both, in one process. Ended when dropped.
+/// One nginx with both configurations. Stops when dropped.
 pub struct Nginx {
     process: Option<Child>,
     folder: TempDir,
@@ -19,8 +19,8 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Finds the program and two ports; the server has to know one of them before it starts. Nothing where there is no nginx, which is
-    /// an error in CI.
+    /// Finds the program and two ports. The server has to know one of the ports before it starts. `None` without nginx,
+    /// which is an error in CI.
     pub fn find() -> Option<Self> {
         let program = ["nginx", "/usr/sbin/nginx"]
             .into_iter()
@@ -37,7 +37,7 @@ impl Nginx {
         Some(Self { process: None, folder, program: program.to_owned(), taking_off, leaving_on })
     }
 
-    /// Starts it before the server that listens at that port.
+    /// Starts nginx in front of the server on this port.
     pub fn start(&mut self, port: u16) {
         let location = location();
         let stripping = location.replace("http://127.0.0.1:8080/;", &format!("http://127.0.0.1:{port}/;"));
@@ -75,13 +75,13 @@ impl Nginx {
         }
     }
 
-    /// The server's addresses: by the one that takes the path off, and by the one that leaves it on.
+    /// Returns the server's addresses: through the nginx that strips the path, and through the one that keeps it.
     pub fn urls(&self) -> [String; 2] {
         [self.taking_off, self.leaving_on].map(|port| format!("http://127.0.0.1:{port}/ci"))
     }
 }
 
-/// The lines that people copy.
+/// Returns the configuration in the README.
 fn location() -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = std::fs::read_to_string(readme).expect("README.md");

@@ -1,6 +1,7 @@
-//! A registry of images on this machine that serves one image and can be told to misbehave: what the engine pulls from.
+//! A registry on this machine that serves one image to the engine, and can be told to misbehave.
 //!
-//! The read half of the registry's HTTP API, version 2: a manifest, its blobs, and errors in its own words.
+//! Implements the reading half of the registry HTTP API, version 2: a manifest, its blobs, and errors in the API's
+//! format.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -19,10 +20,10 @@ use super::engine;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// Ended with the program. What was pulled from it is removed when dropped.
+/// A registry that runs until the program ends. Removes what was pulled from it when dropped.
 pub struct Registry {
     port: u16,
-    /// So many requests are answered "too many requests" first.
+    /// How many of the next requests are answered with "too many requests".
     busy: Arc<AtomicU32>,
 }
 
@@ -32,7 +33,7 @@ struct Contents {
 }
 
 impl Registry {
-    /// Serves the tests' image as `team/app:1`.
+    /// Starts a registry that serves the tests' image as `team/app:1`.
     pub fn start() -> Self {
         let contents = Arc::new(contents());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -48,12 +49,12 @@ impl Registry {
         Self { port, busy }
     }
 
-    /// The image's name, or that of one that is not here.
+    /// Returns the name of the image, or of one that does not exist.
     pub fn image(&self, name: &str) -> String {
         format!("127.0.0.1:{}/team/{name}:1", self.port)
     }
 
-    /// Limits the rate for so many requests.
+    /// Refuses this many requests because of a rate limit.
     pub fn limit(&self, requests: u32) {
         self.busy.store(requests, Ordering::SeqCst);
     }
@@ -66,7 +67,7 @@ impl Drop for Registry {
     }
 }
 
-/// The tests' image as `docker save` gives it, in a registry's form.
+/// Converts the tests' image from the output of `docker save` into a registry's format.
 fn contents() -> Contents {
     let folder = tempfile::tempdir().expect("a folder");
     let tar = folder.path().join("image.tar");
@@ -94,7 +95,7 @@ fn digest(data: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(data)))
 }
 
-/// One request of a connection, and its end.
+/// Answers one request of a connection, and closes it.
 fn serve(mut client: TcpStream, contents: &Contents, busy: &AtomicU32) {
     let mut lines = BufReader::new(client.try_clone().expect("cloned")).lines();
     let Some(Ok(first)) = lines.next() else { return };

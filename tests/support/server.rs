@@ -1,4 +1,4 @@
-//! The program as a server of its own: its data folder, its port, its instance on the engine.
+//! The program as a server, with its own data folder, port and instance on the engine.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -17,7 +17,7 @@ pub const ADMIN_TOKEN: &str = "lsh_0123456789abcdef0123456789abcdef01234567";
 /// A running server. Killed, and its instance removed from the engine, when dropped.
 pub struct Server {
     process: Option<Child>,
-    /// What is started; another one is an upgrade.
+    /// The program to start. Changing it is an upgrade.
     pub program: PathBuf,
     pub data: TempDir,
     pub port: u16,
@@ -27,23 +27,23 @@ pub struct Server {
     log: Arc<Mutex<String>>,
 }
 
-/// The program under test.
+/// Returns the program under test.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_longshore"))
 }
 
 impl Server {
-    /// Starts one on an empty data folder and waits until it is ready.
+    /// Starts a server on an empty data folder and waits until it is ready.
     pub fn start() -> Self {
         Self::start_with(engine::docker_host(), &[])
     }
 
-    /// Starts one with other settings (`LONGSHORE_...`) or through another socket.
+    /// Starts a server with other settings (`LONGSHORE_...`) or through another socket.
     pub fn start_with(docker_host: String, settings: &[(&'static str, &str)]) -> Self {
         Self::start_on(tempfile::tempdir().expect("a folder"), docker_host, settings)
     }
 
-    /// Starts one on a data folder that the caller has made.
+    /// Starts a server on a data folder that the caller has made.
     pub fn start_on(data: TempDir, docker_host: String, settings: &[(&'static str, &str)]) -> Self {
         let port = free_port();
         let settings = settings.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
@@ -68,7 +68,7 @@ impl Server {
         self.wait_ready();
     }
 
-    /// Starts the process again where no engine answers.
+    /// Starts the process again, with an engine that does not answer.
     pub fn launch_without_engine(&mut self) {
         self.begin();
         self.wait_for("healthz");
@@ -101,7 +101,7 @@ impl Server {
         self.process = Some(process);
     }
 
-    /// Waits until it could do its work.
+    /// Waits until the server is ready.
     pub fn wait_ready(&mut self) {
         self.wait_for("readyz");
     }
@@ -116,12 +116,12 @@ impl Server {
         });
     }
 
-    /// Another setting, from the next start on.
+    /// Changes a setting from the next start on.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.settings.push((name, value.to_owned()));
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -129,7 +129,7 @@ impl Server {
         }
     }
 
-    /// SIGTERM; its exit code.
+    /// Sends SIGTERM. Returns the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut process = self.process.take()?;
         let id = process.id().to_string();
@@ -149,7 +149,7 @@ impl Server {
         Api::new(&self.url(), Some(ADMIN_TOKEN))
     }
 
-    /// What it has logged.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         self.log.lock().expect("log").clone()
     }
@@ -167,7 +167,7 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens at.
+/// Returns a port that nothing listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }

@@ -1,4 +1,4 @@
-//! A server and a git host that know each other: what most tests start from.
+//! A server and a git host that know each other. Most tests start with it.
 
 use longshore_core::{RepoId, Timestamp};
 use longshore_forge::{Forge, signature::sign};
@@ -37,7 +37,7 @@ impl World {
         self.server.api()
     }
 
-    /// The build that a push of `commit` became, as soon as it is there.
+    /// Waits for the build of a push of `commit`.
     pub fn build_of(&self, commit: &str) -> Value {
         until("the build of a push", || {
             let builds = self.api().get(&format!("/api/v1/repos/{}/builds", self.repo));
@@ -45,14 +45,14 @@ impl World {
         })
     }
 
-    /// Pushes a pipeline and waits for its build's end.
+    /// Pushes a pipeline and waits for the end of its build.
     pub fn run(&self, pipeline: &str) -> Value {
         let commit = self.git.push(pipeline);
         let build = self.build_of(&commit);
         self.api().wait_for_build(&text(&build, "id"))
     }
 
-    /// Starts a build of `main` by hand and gives it.
+    /// Starts a build of `main` by hand and returns it.
     pub fn start_build(&self) -> Value {
         let (status, build) =
             self.api().post(&format!("/api/v1/repos/{}/builds", self.repo), &json!({ "ref": "main" }));
@@ -60,7 +60,7 @@ impl World {
         build
     }
 
-    /// Registers the repository once more, as one of a Forgejo, and goes on with that: as far as its deliveries go.
+    /// Registers the repository once more, as one of a Forgejo, and uses it for further deliveries.
     pub fn becomes_forgejos(&mut self) {
         let new = json!({ "name": "team/forge", "clone_url": self.git.url(), "forge": "forgejo" });
         let (status, repo) = self.api().post("/api/v1/repos", &new);
@@ -68,12 +68,12 @@ impl World {
         (self.repo, self.secret) = (text(&repo, "id"), text(&repo, "hook_secret"));
     }
 
-    /// Delivers a recorded event of a pull request, changed to tell of this commit; what it becomes.
+    /// Delivers a recorded event of a pull request, changed to this commit. Returns what it becomes.
     pub fn pull_request(&self, action: &str, head: &str, fork: bool) -> Value {
         self.pull_request_called("A change; $(id) `x`", action, head, fork)
     }
 
-    /// The same with another title.
+    /// Like [`Self::pull_request`], with another title.
     pub fn pull_request_called(&self, title: &str, action: &str, head: &str, fork: bool) -> Value {
         let recorded = include_str!("../../crates/forge/tests/payloads/forgejo-pull-request.json");
         let mut body: Value = serde_json::from_str(recorded).expect("JSON");
@@ -105,7 +105,7 @@ impl World {
         })
     }
 
-    /// Makes a schedule be due since that time. The server must be down.
+    /// Makes a schedule due since that time. The server must be down.
     pub fn was_due_at(&self, cron: &str, millis: i64) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime.expect("a runtime").block_on(async {
@@ -120,13 +120,13 @@ impl World {
         });
     }
 
-    /// The schedules of the repository.
+    /// Returns the schedules of the repository.
     pub fn schedules(&self) -> Vec<Value> {
         let schedules = self.api().get(&format!("/api/v1/repos/{}/schedules", self.repo));
         schedules["items"].as_array().expect("a list").clone()
     }
 
-    /// Waits until nothing of jobs is left on the engine.
+    /// Waits until nothing of any job is left on the engine.
     pub fn nothing_is_left(&self) {
         until("the engine to be clean of jobs", || {
             engine::objects(&self.server.instance, &["job", "volume"]).is_empty().then_some(())
@@ -134,7 +134,7 @@ impl World {
     }
 }
 
-/// A job of a build by its name.
+/// Finds a job of a build by its name.
 pub fn job<'a>(build: &'a Value, name: &str) -> &'a Value {
     build["jobs"]
         .as_array()
@@ -142,7 +142,7 @@ pub fn job<'a>(build: &'a Value, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no job {name} in {build}"))
 }
 
-/// A pipeline of one job of one step.
+/// Returns a pipeline of one job with one step.
 pub fn one_step(run: &str) -> String {
     let script = run.lines().map(|line| format!("          {line}\n")).collect::<String>();
     format!("jobs:\n  one:\n    image: {}\n    steps:\n      - run: |\n{script}", engine::BUSYBOX)
