@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks which crate knows which, from `cargo metadata`: data flows one way, and nothing points back.
+"""Checks the dependencies between crates with `cargo metadata`: data flows one way, and nothing points back.
 
 Three tables hold the rules. A crate that is not in the first one is an error, so that nobody adds one unseen, and so is a name in a table
 that no crate has any more. In some crates the files, too, know each other in one direction only.
@@ -29,7 +29,7 @@ MAY_KNOW = {
     "longshore": None,  # the program puts the pieces together
 }
 
-# Who alone may name a library, and who may not even get it through others.
+# The only crates that may depend on a library, and the crates that must not get it even through others.
 ONLY = {
     "bollard": {"longshore-engine-docker"},
     "sqlx": {"longshore-store"},
@@ -116,7 +116,7 @@ class Graph:
         }
 
     def everything_below(self, top: str) -> set[str]:
-        """The names of all crates that `top` gets through its normal dependencies."""
+        """Returns the names of all crates that `top` gets through its normal dependencies."""
         seen, waiting = set(), [top]
         while waiting:
             for below in self.needs[waiting.pop()]:

@@ -16,7 +16,7 @@ FOLDERS = ("crates/", "docs/", "fuzz/", "migrations/", "pipelines-examples/", "s
 
 
 def words(document: str) -> list[str]:
-    """The words in backquotes outside of code blocks."""
+    """Returns the words in backquotes outside of code blocks."""
     text = re.sub(r"^```.*?^```", "", (TOP / document).read_text(), flags=re.MULTILINE | re.DOTALL)
     return [word for quoted in re.findall(r"`([^`\n]+)`", text) for word in quoted.split()]
 

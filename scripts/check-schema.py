@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the committed JSON Schema with a validator that is not ours, as an editor's language server would use it.
+"""Checks the committed JSON Schema with an independent validator, as an editor's language server would use it.
 
 Every example has to be valid by it, and every mistake that a schema can see has to be refused.
 """
@@ -14,7 +14,7 @@ import yaml
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 
-# What is wrong with each of these is a matter of shape, so that an editor can underline it.
+# Each of these has a wrong structure, which an editor can underline.
 REFUSED = [
     "jobs: {}",
     "jobs: { a: { image: x } }",
@@ -36,7 +36,7 @@ REFUSED = [
 
 
 class Yaml12(yaml.SafeLoader):
-    """YAML 1.2: `on`, `no` and `1:30` are texts."""
+    """Loads YAML 1.2, where `on`, `no` and `1:30` are texts."""
 
 
 Yaml12.yaml_implicit_resolvers = {}

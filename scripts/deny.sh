@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks licences, sources and banned crates with cargo-deny, and advisories where their database can be fetched.
-# cargo-deny is compiled once and kept in target/tools: without optimisation, which takes longer than it could ever save here.
+# cargo-deny is compiled once and kept in target/tools, without optimisation, which would take longer than it saves.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -14,7 +14,7 @@ errors=$(mktemp)
 trap 'rm -f "$errors"' EXIT
 instance=$(cat target/up/instance 2>/dev/null || true)
 
-# remove KIND FILTER: everything of that kind with that label.
+# remove KIND FILTER: removes everything of that kind with that label.
 remove() {
   local kind=$1 filter=$2 one
   local -a found options=()
@@ -23,7 +23,7 @@ remove() {
       mapfile -t found < <(docker ps -aq --no-trunc --filter "$filter")
       options=(-f -v)
       ;;
-    # By name: a base that others are made from only loses its name, and goes with the last of them.
+    # By name: a base of other images only loses its name, and is removed with the last of them.
     image)
       mapfile -t found < <(docker images --no-trunc --filter "$filter" \
         --format '{{if eq .Repository "<none>"}}{{.ID}}{{else}}{{.Repository}}:{{.Tag}}{{end}}')
@@ -34,7 +34,7 @@ remove() {
     if docker "$kind" rm "${options[@]}" "$one" >/dev/null 2>"$errors"; then
       say "removed $kind $one"
     elif [ "$kind" = image ]; then
-      # Another Longshore of the same version runs from the same agent image, other containers from a test image.
+      # Another Longshore of the same version may use the agent image, and other containers a test image.
       say "kept image $one, others use it"
     else
       cat "$errors" >&2
@@ -43,7 +43,7 @@ remove() {
   done
 }
 
-# The server first, so that it starts nothing anew.
+# The server first, so that it starts nothing again.
 remove container label=longshore.demo
 if [ -n "$instance" ]; then
   remove container "label=longshore.instance=$instance"

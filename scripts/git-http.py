@@ -55,7 +55,7 @@ def send_hook(url, secret, body):
         "X-Longshore-Signature-256": f"sha256={signature}",
         "X-Longshore-Delivery": str(uuid.uuid4()),
     }
-    # A proxy of the environment knows no way to a host on this machine.
+    # A proxy from the environment cannot reach a host on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(urllib.request.Request(url, payload, headers), timeout=10) as answer:
@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         is_push = path.endswith("/git-receive-pack") and self.command == "POST"
         if not is_push:
             return self.backend(path, url.query)
-        # One push at a time, so that every change is told once.
+        # One push at a time, so that every change sends one webhook.
         with self.server.pushing:
             before = refs(repository)
             self.backend(path, url.query)
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         return hmac.compare_digest(given.encode(), self.server.credentials.encode())
 
     def repository(self, path):
-        """The folder of the repository that the path leads to, inside the root."""
+        """Returns the folder of the repository at a path, inside the root."""
         root = self.server.root
         if ".." in path.split("/"):
             return None
@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def refuse(self, status, headers):
-        # The body stays unread: the connection is closed after the answer.
+        # Leaves the body unread, because the connection is closed after the answer.
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -33,9 +33,9 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 cp docker/Dockerfile docker/dpkg-excludes "$release_program" "$context/"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# The classic builder is in every engine; BuildKit needs a plugin of the client that many machines lack.
+# Uses the classic builder, which every engine has. BuildKit needs a plugin of the client that many machines lack.
 DOCKER_BUILDKIT=0 quietly image docker build --build-arg "BASE=$base" --build-arg "VERSION=$version" \
   --label "longshore.recipe=$hash" --tag "$image" "$context"
-# The one that had the name before, unless a container still runs on it.
+# Removes the image that had the name before, unless a container still uses it.
 docker image prune --force --filter label=longshore.recipe >/dev/null
 say "      $image: $(docker image inspect --format '{{.Size}}' "$image" | awk '{ printf "%.0f MB", $1 / 1e6 }')"

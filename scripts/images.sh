@@ -13,7 +13,7 @@ busybox=$(command -v busybox) || die "there is no busybox here: run scripts/setu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# import IMAGE HASH TAR CHANGE...: the tar as an image with its label.
+# import IMAGE HASH TAR CHANGE...: imports the tar as an image with the label of its recipe.
 import() {
   local image=$1 hash=$2 tar=$3 change
   local -a changes=(--change "LABEL longshore.recipe=$hash")
@@ -23,7 +23,7 @@ import() {
   say "      $image: made"
 }
 
-# minimal_etc DIR: the two users that the tests know.
+# minimal_etc DIR: writes the two users that the tests expect.
 minimal_etc() {
   mkdir -p "$1/etc" "$1/root"
   printf '%s\n' 'root:x:0:0:root:/root:/bin/sh' 'tester:x:1234:1234:a user of the tests:/home/tester:/bin/sh' >"$1/etc/passwd"

@@ -1,4 +1,4 @@
-# What every script here begins with: where things are, how progress is said, which Docker is used.
+# Shared by all scripts: paths, progress messages, and the choice of the Docker engine.
 # Sourced, never run. Sets `root`, the top of the checkout, and goes there.
 # shellcheck shell=bash
 
@@ -17,7 +17,7 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# step "text": the head of one part of a script that set `steps` to how many it has: "[2/6] text (12 s)".
+# step "text": prints the head of the next part, "[2/6] text (12 s)". The script sets `steps` to the number of its parts.
 step_number=0
 step() {
   step_number=$((step_number + 1))
@@ -48,7 +48,7 @@ quietly() {
   fi
 }
 
-# as_root COMMAND...: as it is for root, else by sudo.
+# as_root COMMAND...: runs it as root, through sudo if necessary.
 as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
@@ -59,7 +59,7 @@ as_root() {
   fi
 }
 
-# The first engine's socket on this machine, as the server's container gets it.
+# The socket of this machine's engine, as the server's container gets it.
 docker_socket() {
   case ${DOCKER_HOST:-} in
     '') printf '/var/run/docker.sock' ;;
@@ -80,7 +80,7 @@ wait_until() {
   done
 }
 
-# recipe_hash TEXT-OR-FILE...: what an image is made from, as a short hash, kept as its label longshore.recipe.
+# recipe_hash TEXT-OR-FILE...: prints a short hash of what an image is made from, for its label longshore.recipe.
 recipe_hash() {
   local part
   for part in "$@"; do
@@ -93,7 +93,7 @@ image_is_current() {
 }
 
 # debian_sources RELEASE: apt lines for that release (with updates and security), on the mirrors that this machine's
-# own sources use. Nothing where it has none: mmdebstrap then takes Debian's default.
+# own sources use. Empty if it has none: mmdebstrap then takes Debian's default.
 debian_sources() {
   have apt-get || return 0
   # shellcheck disable=SC2016 # apt's own placeholders
@@ -123,7 +123,7 @@ debian_tarball() {
   mv "target/images/$name.tar.part" "target/images/$name.tar"
 }
 
-# demo_instance: the name on the engine of the server that `make up` started; nothing where there is none.
+# demo_instance: prints the instance name of the server that `make up` started; empty if there is none.
 demo_instance() {
   { docker logs longshore 2>&1 || true; } | sed -n 's/.* ready .*instance="\([0-9a-f]*\)".*/\1/p' | tail -n 1
 }

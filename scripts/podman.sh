@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Podman's socket, to test against: an engine that speaks Docker's API and does not mean the same by all of it.
+# Podman's socket, to test against: an engine with Docker's API that behaves differently in places.
 # Usage: podman.sh start | stop | env | test
 #   start  starts the service of the Podman that is installed (Debian: apt-get install podman), and prints its address
-#   stop   ends it, and takes away what it kept
+#   stop   ends it, and removes its data
 #   env    prints the environment for `cargo test`
 #   test   starts it, runs the executor's tests of Podman on it, and stops it
 # It keeps everything in target/podman and in a network namespace of its own: nothing of the machine's Podman or Docker is touched.

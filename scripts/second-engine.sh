@@ -16,7 +16,7 @@ set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
 
 home=$root/target/engine-26
-# Sockets have short names: 107 bytes are the limit.
+# The path of a socket is limited to 107 bytes.
 run=/run/longshore-engine-26
 address=unix://$run/docker.sock
 
@@ -116,10 +116,10 @@ failed() {
   die "the second engine does not start: see $logs/$1.log"
 }
 
-# ended PID NAME: no process of that name has that id.
+# ended PID NAME: succeeds if no process of that name has that id.
 ended() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" != "$2" ]; }
 
-# end PIDFILE NAME: TERM, and KILL where that does not help; a stranger that has inherited the number is left alone.
+# end PIDFILE NAME: sends TERM, then KILL if that does not help. Leaves another process that got the same id alone.
 end() {
   local pid
   pid=$(cat "$1" 2>/dev/null) || return 0
@@ -131,7 +131,7 @@ end() {
 stop() {
   end "$run/docker.pid" dockerd
   end "$run/containerd.pid" containerd
-  # Its disk, where it has one of its own, and mounts that the daemon leaves.
+  # Its own disk, if it has one, and mounts that the daemon leaves.
   awk -v data="$home/data" -v run="$run/" 'index($2, data) == 1 || index($2, run) == 1 { print $2 }' /proc/mounts | sort -r | as_root xargs -r -n 1 umount -l
   as_root rm -rf "$run"
   [ ! -e /run/netns/longshore-engine-26 ] || as_root ip netns delete longshore-engine-26

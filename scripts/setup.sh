@@ -15,7 +15,7 @@ esac
 export PATH=$PATH:/usr/sbin:/sbin
 
 step "Looking for what is needed"
-# need COMMAND PACKAGE...: the packages, if the command is not there.
+# need COMMAND PACKAGE...: adds the packages if the command is missing.
 packages=()
 need() {
   local command=$1
@@ -54,7 +54,7 @@ if ((${#packages[@]})); then
   if [[ " ${packages[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
   quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
   hash -r
-  # Debian starts it as a web server of the machine's; only tests start one here, each its own.
+  # Debian starts it as the machine's web server. Here only tests start it, each its own.
   if [[ " ${packages[*]} " == *" nginx-light "* ]] && [ -d /run/systemd/system ]; then as_root systemctl disable --now nginx || true; fi
 fi
 
@@ -66,7 +66,7 @@ say "      $toolchain"
 
 [ "$only" = all ] || exit 0
 
-# A pid file outlives a machine's restart; the daemons then refuse to start, or take a stranger for themselves.
+# A pid file survives a restart of the machine. The daemons then refuse to start, or take another process for themselves.
 drop_stale_pid() {
   local file=$1 name=$2 pid
   pid=$(cat "$file" 2>/dev/null) || return 0
@@ -80,10 +80,10 @@ start_engine() {
   fi
   drop_stale_pid /var/run/docker.pid dockerd
   drop_stale_pid /var/run/docker/containerd/containerd.pid containerd
-  # Where no init system has mounted the control groups, nobody has.
+  # Without an init system nobody has mounted the control groups.
   mountpoint -q /sys/fs/cgroup || as_root mount -t cgroup2 cgroup2 /sys/fs/cgroup
   as_root mkdir -p /var/log/longshore-setup
-  # dockerd starts and watches a containerd of its own where no other one runs.
+  # dockerd starts and watches its own containerd if no other one runs.
   as_root setsid sh -c 'exec dockerd >/var/log/longshore-setup/dockerd.log 2>&1' >/dev/null 2>&1 </dev/null &
   disown
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything that is checked: format, which crate knows which, lints, documentation, licences, all tests (those of the pages in a
-# real Chromium, which it installs), beside them those of the engine's crate once more on a newer engine, and that the tests left nothing on the engines.
+# Runs all checks: format, dependencies between crates, lints, documentation, licences, and all tests (those of the pages in a real
+# Chromium, which it installs). At the same time it runs the tests of the engine's crate on a newer engine. At the end it checks that the
+# tests left nothing on the engines.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -11,22 +12,22 @@ second_log=$logs/tests-second-engine.log
 mkdir -p "$logs"
 : >"$second_log"
 
-# ours ENGINE: what carries our label there: "INSTANCE container NAME" and so on.
+# ours ENGINE: prints everything there with Longshore's label: "INSTANCE container NAME" and so on.
 ours() {
   DOCKER_HOST=$1 docker ps -a --filter label=longshore.instance --format '{{.Label "longshore.instance"}} container {{.Names}}'
   DOCKER_HOST=$1 docker network ls --filter label=longshore.instance --format '{{.Label "longshore.instance"}} network {{.Name}}'
   DOCKER_HOST=$1 docker volume ls --filter label=longshore.instance --format '{{.Label "longshore.instance"}} volume {{.Name}}'
 }
 
-# miscounted ENGINE NETWORK: whether the engine keeps a network for an endpoint that is not there. It happens to an engine under
-# load, and only its restart mends it (moby/moby#42119).
+# miscounted ENGINE NETWORK: succeeds if the engine keeps a network because of an endpoint that does not exist. It happens under
+# load, and only a restart of the engine helps (moby/moby#42119).
 miscounted() {
   [ "$(DOCKER_HOST=$1 docker network inspect --format '{{len .Containers}}' "$2")" = 0 ] &&
     [[ $(DOCKER_HOST=$1 docker network rm "$2" 2>&1) == *'has active endpoints'* ]]
 }
 
-# leftovers ENGINE INSTANCES: prints what is there of other instances than these, which were there before the tests; waits a
-# little for removals in the background.
+# leftovers ENGINE INSTANCES: prints what is there of other instances than these, which existed before the tests. Waits a little
+# for background removals.
 leftovers() {
   local now i line left=
   for ((i = 0; i < 100; i++)); do
@@ -48,7 +49,7 @@ leftovers() {
   return 1
 }
 
-# forget_agents ENGINE: agents are shared by all instances and stay for the next run; the tests' own go here.
+# forget_agents ENGINE: removes the tests' agents. All instances share agents, which otherwise stay for the next run.
 forget_agents() {
   DOCKER_HOST=$1 docker volume ls -q --filter label=longshore.kind=agent |
     DOCKER_HOST=$1 xargs -r docker volume rm >/dev/null 2>&1 || true
@@ -56,7 +57,7 @@ forget_agents() {
     DOCKER_HOST=$1 xargs -r docker image rm >/dev/null 2>&1 || true
 }
 
-# on_engine ENGINE ARGUMENT...: cargo test, and that it leaves nothing there.
+# on_engine ENGINE ARGUMENT...: runs cargo test, and checks that it leaves nothing there.
 on_engine() {
   local engine=$1 others status=0
   shift
@@ -68,7 +69,7 @@ on_engine() {
 }
 
 engine_docker_on_second() {
-  # Of the whole workspace, by their names: with other features everything would be compiled once more.
+  # Selects the tests by name from the whole workspace: with other features everything would be compiled again.
   local names=() test
   for test in crates/engine-docker/tests/*.rs; do names+=(--test "$(basename "$test" .rs)"); done
   DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second on_engine "$second" --workspace "${names[@]}"
@@ -104,7 +105,7 @@ step "Engines and images for the tests"
 scripts/images.sh
 second=
 if have apt-get; then
-  # One that somebody else started stays.
+  # An engine that somebody else started keeps running.
   scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
   second=$(scripts/second-engine.sh start)
   DOCKER_HOST=$second scripts/images.sh
@@ -115,7 +116,7 @@ fi
 step "Compiling the tests"
 cargo test --locked --workspace --no-run
 
-# They wait for engines more than they compute.
+# The tests mostly wait for engines.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 step "Tests, on Docker $(docker version --format '{{.Server.Version}}')${second:+; those of engine-docker on a second engine beside them}"
 if [ -n "$second" ]; then

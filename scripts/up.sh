@@ -11,7 +11,7 @@ steps=8
 state=$root/target/up
 git_host=longshore-demo-git
 
-# ours KIND NAME: fails where a container or volume of that name exists that `make up` did not make.
+# ours KIND NAME: fails if a container or volume of that name exists that `make up` did not make.
 ours() {
   local label
   if [ "$1" = container ]; then
@@ -24,12 +24,12 @@ ours() {
   esac
 }
 
-# port_of CONTAINER PORT: the host's port for it; nothing where the container is not there or not running.
+# port_of CONTAINER PORT: prints the host's port for it; empty if the container does not run.
 port_of() { { docker port "$1" "$2" 2>/dev/null || true; } | sed -n '1s/.*:\([0-9]*\)$/\1/p'; }
 address_of() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$1" | awk '{ print $1 }'; }
 port_is_free() { python3 -c 'import socket, sys; socket.create_server(("0.0.0.0", int(sys.argv[1])))' "$1" 2>/dev/null; }
 
-# the_log CONTAINER: its last lines, for an error.
+# the_log CONTAINER: prints its last lines, for an error.
 the_log() { docker logs --tail 30 "$1" >&2 || true; }
 
 step "Setting up"
@@ -71,7 +71,7 @@ if ! wait_until 60 ready; then
   the_log longshore
   die "Longshore is not ready after 60 s"
 fi
-# The server's name on the engine, for `make down`.
+# The server's instance name, for `make down`.
 demo_instance >"$state/instance"
 LONGSHORE_TOKEN=$(docker exec longshore cat /var/lib/longshore/admin-token)
 export LONGSHORE_TOKEN LONGSHORE_URL=$url

@@ -1,10 +1,11 @@
-//! Any text as a file of each other system: a pipeline without errors or a refusal, never a panic.
+//! Converts any text as a file of each other system: the result is a pipeline without errors or a refusal, never a
+//! panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use longshore_convert as convert;
-use longshore_pipeline as pipeline;
 use longshore_convert::Language;
+use longshore_pipeline as pipeline;
 use longshore_pipeline::{SourceFile, TemplateFiles};
 
 fuzz_target!(|bytes: &[u8]| {

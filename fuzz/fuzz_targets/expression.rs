@@ -1,4 +1,5 @@
-//! Any text as an expression: refused at a place within it, or checked and evaluated the same each time, never a panic.
+//! Parses any text as an expression: it is refused at a place within it, or checked and always evaluated to the same
+//! value. It never panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +10,7 @@ use longshore_core::{
 };
 
 fuzz_target!(|text: &str| {
-    // The first line is a JSON value that the expression may ask for.
+    // The first line is a JSON value that the expression may refer to.
     let (first, source) = text.split_once('\n').unwrap_or(("{}", text));
     let event: Value = serde_json::from_str(first).unwrap_or_default();
     let known = Values {

@@ -1,4 +1,4 @@
-//! Arbitrary bytes in arbitrary pieces, into every decoder of the agent's protocol.
+//! Feeds arbitrary bytes, in arbitrary pieces, to every decoder of the agent's protocol.
 
 #![no_main]
 

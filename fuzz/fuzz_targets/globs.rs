@@ -1,4 +1,4 @@
-//! Any pattern against any name, the way both come in: a pattern from a file, a name from a push.
+//! Matches any pattern from a file against any name from a push.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

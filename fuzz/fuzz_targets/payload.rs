@@ -1,5 +1,5 @@
-//! Arbitrary events and bodies into everything that reads a delivery, and arbitrary text into what a repository is
-//! registered with. What is taken must keep its promises.
+//! Parses arbitrary events and bodies of deliveries, and arbitrary clone addresses. Accepted values must keep the
+//! promises of their types.
 
 #![no_main]
 

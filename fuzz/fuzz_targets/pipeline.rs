@@ -1,4 +1,5 @@
-//! Any bytes as a pipeline file: findings or a plan, never a panic, and the plan survives JSON.
+//! Checks and plans any bytes as a pipeline file: the result is findings or a plan, never a panic, and the plan
+//! survives JSON.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +8,7 @@ use longshore_pipeline as pipeline;
 use longshore_pipeline::{Planned, RepoFacts, SourceFile, TemplateFiles, report};
 
 fuzz_target!(|bytes: &[u8]| {
-    // The same bytes are the template that they may use.
+    // The same bytes serve as the template.
     let template = SourceFile::from_bytes("ci/t.yml", bytes.to_vec());
     let templates = TemplateFiles::from([("ci/t.yml".to_owned(), Ok(template))]);
     let files = [SourceFile::from_bytes(".longshore.yml", bytes.to_vec())];

@@ -1,6 +1,6 @@
-//! Longshore beside the raw engine, in one run on one machine: a table, and `target/bench.json`.
+//! Compares Longshore with the raw engine, in one run on one machine. Prints a table and writes `target/bench.json`.
 //!
-//! Everything is measured from outside, on the real program. Figures are medians unless they say otherwise.
+//! Everything is measured from outside, on the real program. Figures are medians unless noted otherwise.
 #![allow(
     clippy::print_stdout,
     clippy::expect_used,
@@ -38,11 +38,11 @@ use support::{
     world::{World, job, one_step},
 };
 
-/// 1,000,000 lines of 96 bytes.
+/// Prints 1,000,000 lines of 96 bytes.
 const LINES: &str = "yes 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123X | head -n 1000000";
 
 fn main() {
-    // `cargo bench` passes `--bench`; everything else is a figure's group to run alone.
+    // `cargo bench` passes `--bench`. Any other argument is a group of figures to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
     let groups: [(&str, Measure); 10] = [
@@ -76,7 +76,7 @@ fn main() {
 type Figures = BTreeMap<&'static str, f64>;
 type Measure = fn(&mut Figures);
 
-/// Without templates.
+/// Checks files without templates.
 fn check(files: &[SourceFile]) -> pipeline::Checked {
     pipeline::check(files, &pipeline::TemplateFiles::new())
 }
@@ -105,7 +105,7 @@ fn language(figures: &mut Figures) {
     let files = [SourceFile::new("bomb.yml", bomb)];
     let before = peak_rss_mb();
     figures.insert("alias_bomb_ms", median(20, || ms(|| assert!(check(&files).has_errors()))));
-    // Of the whole process, whose memory earlier groups may have raised already.
+    // The growth of the whole process, whose peak earlier groups may have raised already.
     figures.insert("alias_bomb_growth_mb", peak_rss_mb() - before);
     let axes = "      a: [1, 2, 3, 4]\n      b: [1, 2, 3, 4]\n      c: [1, 2, 3, 4]\n      d: [1, 2, 3, 4]\n";
     let matrix = format!(
@@ -126,7 +126,7 @@ fn language(figures: &mut Figures) {
     figures.insert("plan_256_jobs_ms", median(20, || ms(plan)));
 }
 
-/// Files of the most bytes that one may have, made to take long: brackets, keys that nobody knows, expressions, aliases.
+/// Files of the largest size, made to take long: brackets, unknown keys, expressions, aliases.
 fn hostile() -> Vec<[SourceFile; 1]> {
     let fill = |before: &str, unit: &str, after: &str| {
         let room = 255 * 1024 - before.len() - after.len();
@@ -144,14 +144,14 @@ fn hostile() -> Vec<[SourceFile; 1]> {
     ]
 }
 
-/// The most memory that this process has had.
+/// Returns the peak memory of this process.
 fn peak_rss_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     peak.and_then(|text| text.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()).map_or(0.0, |kb| kb / 1024.0)
 }
 
-/// Calls to the engine, counted on its socket; step to step.
+/// Measures the calls to the engine, counted on its socket, and the time from step to step.
 fn calls(figures: &mut Figures) {
     let proxy = Proxy::start();
     let world = World::of(Server::start_with(proxy.host(), &[("LONGSHORE_SANDBOXES", "1")]));
@@ -192,7 +192,7 @@ fn settle(proxy: &Proxy) {
     }
 }
 
-/// Claim to first output byte, with a sandbox, beside the same by hand.
+/// Measures the time from claim to the first byte of output, with a sandbox, and the same by hand.
 fn starts(figures: &mut Figures) {
     let world = World::of(Server::start_with(
         engine::docker_host(),
@@ -225,7 +225,7 @@ fn starts(figures: &mut Figures) {
     figures.insert("claim_to_first_byte_ratio", ours / by_hand);
 }
 
-/// `longshore run` of one step, warm, beside create+attach+start+wait+remove by hand.
+/// Measures a warm `longshore run` of one step, and create, attach, start, wait and remove by hand.
 fn run(figures: &mut Figures) {
     let tree = tempfile::tempdir().unwrap();
     std::fs::write(tree.path().join(".longshore.yml"), one_step("echo x")).unwrap();
@@ -260,14 +260,14 @@ fn run(figures: &mut Figures) {
     figures.insert("one_step_build_ratio", ours / by_hand);
 }
 
-/// 1,000,000 lines from the container to the stored log, beside `docker logs -f` of the same.
+/// Measures 1,000,000 lines from the container to the stored log, and `docker logs -f` of the same.
 fn log(figures: &mut Figures) {
     let world = World::of(Server::start_with(engine::docker_host(), &[("LONGSHORE_SANDBOXES", "1")]));
     world.run(&one_step("true"));
     world.git.push(&one_step(LINES));
     let expected: u64 = 96 * 1_000_000;
     let (mut ours, mut growth) = (Vec::new(), 0.0_f64);
-    // The push's own build first, then three by hand.
+    // The build of the push, then three started by hand.
     until("the push's build", || {
         let builds = world.api().get("/api/v1/builds?limit=1");
         support::api::is_final(&builds["items"][0]).then_some(())
@@ -303,7 +303,7 @@ fn log(figures: &mut Figures) {
     figures.insert("log_rss_peak_mb", memory_mb(world.server.pid(), "VmHWM:"));
 }
 
-/// A line printed to a live reader; cancel to the process gone.
+/// Measures the time from a printed line to a live reader, and from a cancel to the end of the process.
 fn live(figures: &mut Figures) {
     let world = World::start();
     world.git.push(&one_step("i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); usleep 10000; done"));
@@ -345,7 +345,7 @@ fn live(figures: &mut Figures) {
     figures.insert("cancel_ms", middle(&mut cancels));
 }
 
-/// A server that has run a build and has nothing to do.
+/// Measures an idle server that has run a build.
 fn idle(figures: &mut Figures) {
     let world = World::start();
     world.run(&one_step("true"));

@@ -1,4 +1,4 @@
-//! The pages over a store with 1,000,000 builds: how long each takes, how large it is, and what is loaded beside it.
+//! Measures the pages with 1,000,000 builds in the store: the time and the size of each, and of what it loads.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ const TIMES: usize = 40;
 
 pub fn pages(figures: &mut Figures) {
     let data = tempfile::tempdir().expect("a folder");
-    // Fewer only while the bench itself is worked on.
+    // Use fewer only while working on the bench itself.
     let builds = std::env::var("LONGSHORE_BENCH_BUILDS").unwrap_or_else(|_| "1000000".to_owned());
     let begin = Instant::now();
     let builds = builds.parse().expect("LONGSHORE_BENCH_BUILDS is a number");
@@ -66,7 +66,7 @@ pub fn pages(figures: &mut Figures) {
     figures.insert("page_ms_p99", times[times.len() * 99 / 100]);
     figures.insert("page_html_kib", largest as f64 / 1024.0);
 
-    // A job's page loads most.
+    // A job's page loads the most.
     let (_, page) = api.get_text(&format!("/jobs/{job}"));
     let assets = page.split('"').filter(|part| part.starts_with("/assets/") && !part.ends_with(".svg"));
     let bytes: usize = assets.map(|asset| gzipped(&server.url(), asset)).sum();

@@ -1,4 +1,4 @@
-//! Counts calls: a socket before the engine's. The program opens a connection for each call, so a connection is a call.
+//! A proxy for the engine's socket that counts calls. The program opens a connection for each call.
 
 use std::{
     net::Shutdown,
@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-/// A listening proxy. Its threads end with the program.
+/// A running proxy. Its threads end with the program.
 pub struct Proxy {
     dir: tempfile::TempDir,
     calls: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl Proxy {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }
 
-    /// Calls so far.
+    /// Returns the number of calls so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }

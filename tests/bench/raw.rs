@@ -1,4 +1,4 @@
-//! The engine by hand: what a job costs without us. Plain HTTP on the socket, a connection a call.
+//! Uses the engine by hand, to measure a job without Longshore: plain HTTP on the socket, one connection for each call.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -11,7 +11,7 @@ fn socket() -> String {
     crate::support::engine::docker_host().trim_start_matches("unix://").to_owned()
 }
 
-/// Sends a request and reads the head; the connection, for the rest.
+/// Sends a request and reads the head of the answer. Returns the connection, to read the rest.
 fn call(method: &str, path: &str, body: Option<&Value>, upgrade: bool) -> BufReader<UnixStream> {
     let mut stream = UnixStream::connect(socket()).expect("the engine listens");
     let body = body.map(Value::to_string).unwrap_or_default();
@@ -42,7 +42,7 @@ fn read_all(mut reader: BufReader<UnixStream>) -> String {
     text
 }
 
-/// Creates a container that runs `command`; its id.
+/// Creates a container that runs `command`. Returns its id.
 pub fn create(image: &str, command: &[&str], network: &str, log_driver: &str) -> String {
     let body = json!({
         "Image": image, "Cmd": command,
@@ -53,7 +53,7 @@ pub fn create(image: &str, command: &[&str], network: &str, log_driver: &str) ->
     answer[begin..begin + 64].to_owned()
 }
 
-/// Attaches to its output.
+/// Attaches to a container's output.
 pub fn attach(id: &str) -> BufReader<UnixStream> {
     call("POST", &format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1"), None, true)
 }
@@ -70,7 +70,7 @@ pub fn remove(id: &str) {
     read_all(call("DELETE", &format!("/containers/{id}?force=1&v=1"), None, false));
 }
 
-/// Reads `docker logs -f` to its end; payload bytes.
+/// Reads `docker logs -f` to its end. Returns the number of payload bytes.
 pub fn follow_logs(id: &str) -> u64 {
     let mut stream = call("GET", &format!("/containers/{id}/logs?follow=1&stdout=1&stderr=1"), None, false);
     let (mut all, mut buffer) = (0, vec![0; 1 << 20]);

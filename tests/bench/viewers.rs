@@ -1,5 +1,5 @@
-//! What those who look at logs feel, in a real Chromium: a log of 1,000,000 lines opened, scrolled and searched; and what 200 who
-//! follow one job cost the server.
+//! Measures opening, scrolling and searching a log of 1,000,000 lines in a real Chromium, and the load of 200 readers
+//! that follow one job.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::{
     },
 };
 
-/// Who follow one job at once.
+/// How many readers follow one job.
 const VIEWERS: usize = 200;
 
-/// A promise of the milliseconds until every line in view is drawn, from doing something on.
+/// Returns a promise of the milliseconds from an action until every line in view is drawn.
 fn drawn_after(what: &str) -> String {
     format!(
         "new Promise((done) => {{ const view = document.querySelector('.lines'), begin = performance.now(); {what}; \
@@ -45,7 +45,7 @@ pub fn long_log(figures: &mut Figures) {
     for _ in 0..5 {
         browser.open("about:blank");
         browser.open(&page);
-        // Polled: each look costs a few milliseconds, which count.
+        // Polls; the few milliseconds of each poll are part of the result.
         let ready = "document.getElementById('log').dataset.ready === 'true' && !document.querySelector('.lines .empty') && performance.now()";
         first.push(until("the first window", || browser.eval(ready).as_f64()));
     }
@@ -53,7 +53,7 @@ pub fn long_log(figures: &mut Figures) {
 
     let mut any = Vec::new();
     for n in 1..=40_u32 {
-        // Places all over it, in no order.
+        // Places all over the log, unordered.
         let place = f64::from(n * 7919 % 1000) / 1000.0;
         let scroll = format!("view.scrollTop = view.scrollHeight * {place}");
         any.push(number(&browser.wait_for(&drawn_after(&scroll))));
@@ -85,7 +85,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no time"))
 }
 
-/// Memory and reads of a server whose one running job is followed by one, and by many.
+/// Measures the memory and the reads of a server with one running job, for one reader and for many.
 pub fn followers(figures: &mut Figures) {
     let world = World::start();
     let script = "while [ ! -f go ]; do sleep 0.05; done\n\
@@ -120,7 +120,7 @@ pub fn followers(figures: &mut Figures) {
         let (mut most, mut read) = (0.0_f64, 0.0);
         std::thread::scope(|scope| {
             let all: Vec<_> = (0..viewers).map(|_| scope.spawn(follow)).collect();
-            // They open their streams; how long that takes is not measured.
+            // Opening the streams is not measured.
             std::thread::sleep(Duration::from_secs(2));
             let from = bytes_read(world.server.pid());
             engine::docker(&["exec", &container[0], "touch", "/longshore/workspace/go"]);
@@ -136,7 +136,7 @@ pub fn followers(figures: &mut Figures) {
         world.nothing_is_left();
         (most - before, read)
     };
-    // What one takes the first time is not what more take.
+    // The first reader costs more than the others.
     reads(1);
     let (_, alone) = reads(1);
     let (memory, many) = reads(VIEWERS);
@@ -144,7 +144,7 @@ pub fn followers(figures: &mut Figures) {
     figures.insert("followers_200_read_ratio", many / alone);
 }
 
-/// Bytes that the process has read from files.
+/// Returns how many bytes the process has read from files.
 fn bytes_read(pid: u32) -> f64 {
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).expect("the server runs");
     let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("the field");

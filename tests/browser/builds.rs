@@ -1,4 +1,4 @@
-//! A build's page, from the push to its end, and the one that starts a build by hand.
+//! The page of a build, from the push to its end, and the page that starts a build by hand.
 
 use serde_json::json;
 
@@ -58,7 +58,7 @@ fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
     assert_eq!(good["status"], "success", "{good}");
     browser.size(1280, 620);
     browser.open(&url(&world, &format!("/builds/{}", text(&good, "id"))));
-    // The build waited for whichever of the two ended last, and then for the one that needs both.
+    // The build ends with the job that needs the two others.
     let last = ["lint", "test"].into_iter().max_by_key(|name| text(job(&good, name), "finished_at")).unwrap();
     let marked =
         browser.eval("[...document.querySelectorAll('.timeline .critical bdi')].map((name) => name.textContent)");
@@ -228,7 +228,7 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
         let open = build["jobs"].as_array()?.iter().filter(|job| !support::api::is_final(job)).count();
         (open == 1).then_some(())
     });
-    // The next one waits for it.
+    // The next build waits for it.
     let group = text(&world.build_of(&world.git.push(&format!("{ends}#\n"))), "id");
     let far = format!("{}${{{{ inputs.unknown }}}}", "a long way to go ".repeat(30));
     let broken = format!("jobs:\n  one:\n    imagee: busybox\n    steps:\n      - run: {far}\n");
@@ -262,16 +262,16 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
     shots("ends", &id, &reasons);
     assert!(browser.text("title").starts_with("waiting: "), "{}", browser.text("title"));
     assert!(browser.eval("document.getElementById('icon').href").as_str().unwrap().contains("/assets/blocked."));
-    // Warnings stand below the jobs, folded.
+    // Warnings are below the jobs, folded.
     assert_eq!(
         browser.eval("(() => { const folded = document.getElementById('warnings'); return !folded.open && folded.getBoundingClientRect().top > document.getElementById('jobs').getBoundingClientRect().bottom; })()"),
         json!(true)
     );
     shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
-    // Said once of the build, and not of each of its jobs again.
+    // Shown once for the build, not for each of its jobs.
     assert_eq!(browser.text("main").matches("waits for the group").count(), 1);
     shots("broken", &broken, &["imagee", "inputs.unknown"]);
-    // However far to the right the place is in its line: it is seen on a phone.
+    // The place is visible on a phone, however far to the right it is in its line.
     assert_eq!(
         browser.eval("[...document.querySelectorAll('.finding mark')].filter((mark) => { const { left, right } = mark.getBoundingClientRect(); return left >= 0 && right <= innerWidth; }).length"),
         browser.eval("document.querySelectorAll('.finding').length")

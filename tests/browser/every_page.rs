@@ -1,4 +1,4 @@
-//! What holds of every page.
+//! Guarantees of every page.
 
 use serde_json::json;
 
@@ -69,7 +69,7 @@ fn the_first_visit_fits_a_phone_too() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
-/// In either scheme and at either width, as it stands.
+/// Checks a page in both colour schemes and at both widths.
 fn looks_well(browser: &Browser, name: &str) {
     for scheme in ["light", "dark"] {
         browser.scheme(scheme);
@@ -112,7 +112,7 @@ fn a_form_that_is_not_taken_says_why_and_keeps_what_was_typed() {
         if name != "remove" {
             assert_eq!(browser.eval(&format!("{form}.elements.name.value === {fields}.name")), json!(true), "{name}");
         }
-        // It is seen without looking for it.
+        // It is visible without scrolling.
         browser.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('.note.bad').getBoundingClientRect())");
         looks_well(&browser, &format!("refused-{name}"));
     }

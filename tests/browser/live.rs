@@ -1,4 +1,4 @@
-//! What pages do while one looks at them, and while one does not.
+//! How pages update, in front and in the background.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::support::{
     world::{World, job, one_step},
 };
 
-/// Counts the streams that pages have open, and makes what they wait for long come soon.
+/// Counts the open streams of pages, and shortens their long timers.
 fn watched(browser: &Browser) {
     let script = "(() => {
         const Real = EventSource, wait = setTimeout, again = setInterval, soon = (ms) => (ms >= 10000 ? ms / 50 : ms);
@@ -27,7 +27,7 @@ fn watched(browser: &Browser) {
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
 }
 
-/// The tab is another's turn, or this one's again.
+/// Hides the page behind another tab, or shows it again.
 fn hide(browser: &Browser, hidden: bool) {
     browser.eval(&format!(
         "(Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}), \
@@ -39,7 +39,7 @@ fn streams(browser: &Browser, of: &str) -> serde_json::Value {
     browser.eval(&format!("[...streams].filter((one) => one.url.includes('{of}')).length"))
 }
 
-/// A job that runs until it is told.
+/// A job that runs until it is told to go on.
 const WAITS: &str = "while [ ! -f go ]; do sleep 0.05; done; echo done";
 
 fn runs(world: &World, job: &str) {
@@ -62,7 +62,7 @@ fn a_jobs_page_follows_what_becomes_of_it_before_and_after_its_steps() {
     open_log(&browser, &world, &two, "");
     assert_eq!(browser.text(".titled .st"), "waiting");
     assert!(browser.text("#reason").contains("Shall it?"));
-    // Nothing of it runs yet: only the build tells.
+    // None of its steps runs yet, so updates come only from the build.
     world.api().post(&format!("/api/v1/jobs/{two}/approve"), &json!({}));
     browser.until("document.querySelector('.titled .st').textContent === 'queued'");
     assert!(browser.text("#approved").contains("Approved by"));
@@ -96,7 +96,7 @@ fn a_tab_that_nobody_looks_at_holds_no_stream_and_its_title_stays_true() {
     hide(&browser, false);
     assert_eq!(streams(&browser, ""), json!(0), "it is over");
 
-    // What happened meanwhile is there as soon as one looks, also of a job, whose page has its log's stream.
+    // Changes in the background appear as soon as the page is shown, also on a job's page, which has the log's stream.
     let (build, one) = begin(&world, &format!("{}# again\n", one_step(WAITS)));
     runs(&world, &one);
     open_log(&browser, &world, &one, "");
@@ -170,7 +170,7 @@ fn whoever_is_signed_out_is_told_so_and_no_more_is_asked() {
     browser.until("document.title.startsWith('running')");
     browser.eval("(() => { const real = fetch; window.asked = 0; window.fetch = (...all) => { asked++; return real(...all); }; })()");
     browser.wait_for("fetch('/sign-out', { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: new URLSearchParams({ csrf: document.querySelector('.who [name=csrf]').value }) })");
-    // The stream goes on; it is the page that is not given any more.
+    // The stream continues, but the server no longer answers with the page.
     world.api().post(&format!("/api/v1/builds/{build}/cancel"), &json!({}));
     browser.until("!document.getElementById('offline').hidden");
     assert!(browser.text("#offline").contains("You are signed out"), "{}", browser.text("#offline"));
@@ -194,7 +194,7 @@ fn the_figures_of_a_long_step_count_on() {
     browser.until("document.querySelector('#timeline[data-grows] .num .counts') !== null");
     let shown = json!(browser.text("#timeline .num"));
     browser.until(&format!("document.querySelector('#timeline .num').textContent !== {shown}"));
-    // What only the server knows comes now and then.
+    // Values that only the server knows are refreshed from time to time.
     let cursor = browser.eval("document.getElementById('main').dataset.now");
     browser.until(&format!("document.getElementById('main').dataset.now !== {cursor}"));
     go(&world);

@@ -1,4 +1,4 @@
-//! A job's log.
+//! The log of a job that has ended.
 
 use serde_json::{Value, json};
 
@@ -9,20 +9,20 @@ use crate::support::{
     world::{World, one_step},
 };
 
-/// The number of the first line that shows a text.
+/// Returns the number of the first line that shows a text.
 fn line_of(world: &World, job: &str, words: &str) -> u64 {
     let found = world.api().get(&format!("/api/v1/jobs/{job}/log/search?q={words}"));
     found["lines"][0].as_u64().unwrap()
 }
 
-/// What an expression gives once the page has drawn what there is to draw.
+/// Evaluates an expression after the page has drawn everything.
 pub(super) fn drawn(browser: &Browser, expression: &str) -> Value {
     browser.wait_for(&format!(
         "(async () => {{ for (let at = 0; at < 4; at++) await new Promise(requestAnimationFrame); return {expression}; }})()"
     ))
 }
 
-/// How far below the top of its window something is.
+/// Returns how far an element is below the top of its window.
 fn top_of(browser: &Browser, selector: &str) -> f64 {
     drawn(browser, &format!("document.querySelector('{selector}')?.getBoundingClientRect().top ?? -1e6"))
         .as_f64()
@@ -38,7 +38,7 @@ fn a_failing_job_opens_on_the_line_that_says_why() {
     let (build, one) = ran(&world, &one_step(script));
     assert_eq!(build["status"], "failure");
     open_log(&browser, &world, &one, "");
-    // Notes of ours come first: the line is found by what it says.
+    // Longshore's own notes come first, so the line is found by its text.
     let lines = world.api().get(&format!("/api/v1/jobs/{one}/log/lines?tail=1"));
     let last = lines["total"].as_u64().unwrap();
     browser.until(&sees(last));
@@ -51,7 +51,7 @@ fn a_failing_job_opens_on_the_line_that_says_why() {
     assert!(browser.eval(&format!("document.querySelector('#L{last} .f-1, #L{last} .bold') !== null")) == json!(true));
     assert_eq!(browser.text(".marks .count"), "1 error");
     browser.picture("log-failing");
-    // `n` comes to it from anywhere, and the group is folded until somebody asks.
+    // `n` jumps to the line from anywhere, and the group is folded until then.
     browser.click("[data-do=top]");
     browser.until("document.querySelector('.l.group') !== null");
     assert_eq!(browser.eval("document.querySelector('.l.group .fold').ariaExpanded"), json!("false"));
@@ -75,7 +75,7 @@ fn what_one_reads_stays_when_the_window_changes_its_size() {
     browser.size(360, 740);
     open_log(&browser, &world, &one, "");
     browser.until(&sees(last));
-    // What stands at the top of the view: which line, and how much of it is above.
+    // The line at the top of the view, and how much of it is above the top.
     let place = || {
         let found = browser.wait_for(
             "(async () => { for (let at = 0; at < 4; at++) await new Promise(requestAnimationFrame); \
@@ -88,14 +88,14 @@ fn what_one_reads_stays_when_the_window_changes_its_size() {
     let before = place();
     assert_eq!(before.0, format!("L{}", last - 1), "the long line does not reach over the view");
     assert!(before.1 > 0.3, "{before:?}");
-    // A phone's own bars.
+    // The bars of a phone's browser.
     browser.size(360, 680);
     browser.until("innerHeight === 680");
     assert_eq!(place(), before);
     browser.size(360, 740);
     browser.until("innerHeight === 740");
     assert_eq!(place(), before);
-    // Turned on its side, lines are broken elsewhere.
+    // After rotation, lines wrap at other places.
     browser.size(740, 360);
     browser.until("innerWidth === 740");
     let turned = place();
@@ -117,14 +117,14 @@ fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
     open_log(&browser, &world, &one, "");
     browser.until(&sees(1));
 
-    // Searched.
+    // Search.
     browser.press("/");
     browser.press("NEEDLE in\u{E007}");
     browser.until("document.querySelector('.result').textContent === '1 of 1'");
     browser.until(&sees(needle));
     browser.picture("log-million-search");
 
-    // Scrolled to three quarters, as with the bar.
+    // Scroll to three quarters, as with the scroll bar.
     browser.eval("document.querySelector('.lines').scrollTop = document.querySelector('.lines').scrollHeight * 0.75");
     let near = "[...document.querySelectorAll('.lines .l[id]')].some((row) => Math.abs(Number(row.id.slice(1)) - 750000) < 2000 && row.getBoundingClientRect().top > 0)";
     browser.until(near);
@@ -133,7 +133,7 @@ fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
         "too much of it is in the page"
     );
 
-    // Linked, as a range, by a click and a click with shift.
+    // Link to a range, by a click and a click with shift.
     open_log(&browser, &world, &one, "#L123456-L123460");
     browser.until(&sees(123_456));
     assert_eq!(browser.eval("document.querySelectorAll('.l.chosen').length"), json!(5));
@@ -146,11 +146,11 @@ fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
         assert_eq!(browser.eval("location.hash"), json!(range));
     }
 
-    // To the end.
+    // Jump to the end.
     browser.click("[data-do=end]");
     browser.until(&sees(total));
 
-    // On a screen whose pixels are so small that a browser cannot make an element of so many of them.
+    // A screen with so many device pixels that the whole log exceeds the largest height of an element.
     drop(browser);
     let browser = Browser::start_at_scale(3);
     browser.bearer(ADMIN_TOKEN);
@@ -169,7 +169,7 @@ fn a_log_of_a_million_lines_opens_is_searched_scrolled_and_linked() {
             "[...document.querySelectorAll('.lines .l[id]')].some((row) => Math.abs(Number(row.id.slice(1)) - {n}) < 3000 && row.getBoundingClientRect().top > 0)"
         ));
     }
-    // From either end, and in the middle, a screen is a screen: no line is left out.
+    // From both ends and in the middle, paging skips no line.
     browser.open("about:blank");
     open_log(&browser, &world, &one, "#L700000");
     browser.until(&sees(700_000));
@@ -213,7 +213,7 @@ fn folding_leaves_what_one_reads_where_it_is() {
                 assert_eq!(browser.eval("document.activeElement.className"), json!("fold"));
             }
         }
-        // Nor does the end of a search.
+        // The end of a search does not either.
         let search = |words: &str| {
             browser.eval("document.activeElement.blur()");
             browser.press("/");
@@ -226,7 +226,7 @@ fn folding_leaves_what_one_reads_where_it_is() {
         search("\u{E003}");
         browser.until("document.querySelector('.result').textContent === ''");
         assert!((top_of(&browser, &found) - before).abs() < 2.0, "{width} px");
-        // A whole step: what one reads is in it.
+        // A whole step, which contains the line in view.
         browser.eval("document.activeElement.blur()");
         browser.press("e");
         browser.until("document.querySelector('#S1 .fold').ariaExpanded === 'false'");
@@ -318,7 +318,7 @@ fn without_a_script_a_log_is_read_in_parts_and_searched() {
     browser.until("document.querySelector('.l:target .x').textContent === 'needle'");
     assert_eq!(browser.eval("document.querySelector('input[type=search][value=needle]') !== null"), json!(true));
     browser.picture("log-no-script");
-    // A step that was silent begins behind the last line: the lines before it are there.
+    // A step without output begins after the last line; the lines before it are shown.
     browser.click("#step-2 .name");
     browser.until("document.querySelector('.lines').textContent.includes('6000')");
 }
@@ -387,7 +387,7 @@ fn a_log_is_read_with_the_keyboard_alone() {
     browser.until("document.getElementById('keys').open");
     assert!(browser.text("#keys").contains("Next error or warning"));
     browser.press("\u{E00C}");
-    // Everything that can be clicked can be come to: with Tab, and in the log, with arrows from one line to the next.
+    // Everything clickable can be reached by keyboard: with Tab, and within the log with the arrow keys.
     let skipped = browser.eval("[...document.querySelectorAll('main button, main a, main input')].filter((e) => e.offsetParent && e.tabIndex < 0 && !e.closest('.lines .l, .lines .head')).length");
     assert_eq!(skipped, json!(0));
     let in_order = "new Set([...document.querySelectorAll('.lines .l :is(a[href], button), .lines .head button')].filter((e) => e.tabIndex === 0).map((e) => e.closest('.l, .head').id)).size";

@@ -1,4 +1,4 @@
-//! What people see, in a real browser: Chromium on the pages of a real server, whose builds run on the real engine.
+//! The pages in a real browser: Chromium shows a real server, whose builds run on the real engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
@@ -20,7 +20,7 @@ use support::{
     world::{World, job},
 };
 
-/// A browser that may see everything.
+/// Opens a browser that may see everything.
 fn browser() -> Browser {
     let browser = Browser::start();
     browser.bearer(ADMIN_TOKEN);
@@ -31,7 +31,7 @@ fn url(world: &World, path: &str) -> String {
     format!("{}{path}", world.server.url())
 }
 
-/// Pushes a pipeline; its build and the id of its job `one`, as soon as they are there.
+/// Pushes a pipeline. Returns its build and the id of its job `one`.
 fn begin(world: &World, pipeline: &str) -> (String, String) {
     let commit = world.git.push(pipeline);
     let id = text(&world.build_of(&commit), "id");
@@ -40,7 +40,7 @@ fn begin(world: &World, pipeline: &str) -> (String, String) {
     (id, one)
 }
 
-/// Lets the job of that build that has a container go on.
+/// Lets the build's running job go on.
 fn go(world: &World) {
     let container = until("the job's container", || {
         Some(engine::objects(&world.server.instance, &["job"])).filter(|found| found.len() == 1)
@@ -61,13 +61,13 @@ fn ran(world: &World, pipeline: &str) -> (Value, String) {
     (build, one)
 }
 
-/// Opens a job's page and waits until its log is there.
+/// Opens a job's page and waits until its log is shown.
 fn open_log(browser: &Browser, world: &World, job: &str, fragment: &str) {
     browser.open(&url(world, &format!("/jobs/{job}{fragment}")));
     browser.until("document.getElementById('log').dataset.ready === 'true'");
 }
 
-/// Whether a line is within what one sees of the log.
+/// Returns whether a line is within the visible part of the log.
 fn sees(n: u64) -> String {
     format!(
         "(() => {{ const row = document.getElementById('L{n}'), view = document.querySelector('.lines').getBoundingClientRect(); \

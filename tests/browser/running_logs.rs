@@ -1,4 +1,4 @@
-//! The log of a job that runs.
+//! The log of a running job.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn what_is_selected_in_a_running_log_stays_selected_and_what_has_the_focus_keeps
         format!("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === '{words}')")
     };
     browser.until(&says("105"));
-    // As on a page that was opened while the job was being prepared: it goes when the page is refreshed.
+    // Like on a page that was opened while the job was being prepared: it disappears with a refresh of the page.
     browser.eval(
         "document.getElementById('reason') \
          ?? document.getElementById('steps').insertAdjacentHTML('beforebegin', '<p id=\"reason\">Starting</p>\\n')",
@@ -37,7 +37,7 @@ fn what_is_selected_in_a_running_log_stays_selected_and_what_has_the_focus_keeps
     browser.wait_for(
         "import(document.querySelector('script[src*=\"/assets/app.\"]').src).then(({ refresh }) => refresh())",
     );
-    // The step's time counts on in its head, and a line's time is its time in the step.
+    // The duration in the step's head keeps counting, and a line's time is relative to the step's start.
     browser.until("document.querySelector('#S1 .counts') !== null");
     let counted = browser.text("#S1 .counts");
     browser.until(&format!("document.querySelector('#S1 .counts').textContent !== '{counted}'"));
@@ -112,7 +112,7 @@ fn a_job_that_is_tried_again_shows_the_log_of_the_new_try() {
     assert_ne!(first, second);
     let log = String::from_utf8(world.api().raw_log(&one)).unwrap();
     assert_eq!(log.trim_end(), second.as_str().unwrap());
-    // The first try's is one click away.
+    // The log of the first attempt is one click away.
     browser.click("#try-1 a");
     browser.until(&format!(
         "location.search === '?attempt=1' && document.getElementById('log')?.dataset.ready && {printed} !== undefined"
@@ -172,7 +172,7 @@ fn an_open_log_goes_on_over_the_servers_death_without_gap_or_doubled_line() {
     assert_eq!(world.api().wait_for_build(&build)["status"], "success");
     browser.until("document.getElementById('log').dataset.over === 'true'");
     browser.until("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === 'line 400')");
-    // Everything, a screen at a time: the page as it is, not as a fresh one would be.
+    // Reads everything, one screen at a time, on this page and not on a fresh one.
     let seen = browser.wait_for(
         "(async () => { const view = document.querySelector('.lines'), seen = new Map(); \
          for (let top = 0; top <= view.scrollHeight; top += 200) { view.scrollTop = top; \
