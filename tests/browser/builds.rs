@@ -58,7 +58,7 @@ fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
     assert_eq!(good["status"], "success", "{good}");
     browser.size(1280, 620);
     browser.open(&url(&world, &format!("/builds/{}", text(&good, "id"))));
-    // The build ends with the job that needs the two others.
+    // The critical path: whichever of `lint` and `test` ended last, then the job that needs both.
     let last = ["lint", "test"].into_iter().max_by_key(|name| text(job(&good, name), "finished_at")).unwrap();
     let marked =
         browser.eval("[...document.querySelectorAll('.timeline .critical bdi')].map((name) => name.textContent)");

@@ -27,7 +27,7 @@ fn watched(browser: &Browser) {
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
 }
 
-/// Hides the page behind another tab, or shows it again.
+/// Tells the page that its tab is hidden, or shown again.
 fn hide(browser: &Browser, hidden: bool) {
     browser.eval(&format!(
         "(Object.defineProperty(document, 'hidden', {{ configurable: true, value: {hidden} }}), \

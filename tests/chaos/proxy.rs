@@ -75,14 +75,14 @@ impl Proxy {
         format!("unix://{}", self.dir.path().join("docker.sock").display())
     }
 
-    /// Applies the trick to the next matching call. The returned channel tells when that has happened.
+    /// Applies the trick to the next matching call. Returns a channel that gets a message when that happens.
     pub fn trick(&self, call: (&'static str, &'static str), trick: Trick) -> Receiver<()> {
         let (met, told) = channel();
         self.state().rule = Some(Rule { call, trick, met });
         told
     }
 
-    /// Removes the trick.
+    /// Passes everything unchanged again.
     pub fn honest(&self) {
         let mut state = self.state();
         state.rule = None;

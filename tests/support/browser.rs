@@ -56,7 +56,8 @@ impl Browser {
         Self::start_at_scale(1)
     }
 
-    /// Opens a window on a screen with this many device pixels per pixel of the page. `size` sets the emulated size.
+    /// Opens a window on a screen with this many device pixels per pixel of the page. `size` only emulates a
+    /// screen, without all of its limits.
     pub fn start_at_scale(scale: u8) -> Self {
         let turn = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = tempfile::tempdir().expect("a folder");
