@@ -20,6 +20,7 @@ fuzz_target!(|input: (u8, &str, &[u8])| {
                 assert!(request.target.branch().is_some() && request.source.branch().is_some());
                 assert!(!request.title.contains(char::is_control) && !request.action.contains(char::is_control));
             }
+            Ok(Hook::Deleted { git_ref }) => assert!(!git_ref.as_str().contains(char::is_control)),
             Ok(Hook::Ping | Hook::Ignored { .. }) | Err(_) => {}
         }
     }
