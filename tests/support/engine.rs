@@ -17,14 +17,14 @@ pub fn docker(args: &[&str]) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// What `docker inspect` says of a container; nothing if it is not there.
+/// Returns what `docker inspect` prints of a container; `None` if it does not exist.
 pub fn inspect(container: &str, format: &str) -> Option<String> {
     let args = ["inspect", "--type", "container", "--format", format, container];
     let output = Command::new("docker").arg("--host").arg(docker_host()).args(args).output().expect("docker runs");
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Everything of an instance on the engine, sandboxes, agents and the network apart where `kinds` says so.
+/// Lists the objects of an instance on the engine that are of one of these kinds.
 pub fn objects(instance: &str, kinds: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for kind in kinds {
