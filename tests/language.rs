@@ -151,6 +151,23 @@ with: { word: given }
 env: { MORE: of this }",
         "given of this\n",
     ),
+    holds(
+        "services-answer-by-their-names-once-they-are-ready",
+        "services:
+  web: { image: 'longshore-test/busybox:latest', command: [sh, -c, 'sleep 0.3; while :; do echo $WORD | nc -l -p 8080; done'], env: { WORD: '${{ secrets.ONE }}${{ build.number }}' }, ready: { tcp: 8080 }, user: tester, resources: { memory: 64MiB } }
+secrets: [ONE]
+steps: [{ run: 'until nc web 8080 </dev/null 2>&-; do sleep 0.05; done' }]",
+        "***1\n",
+    ),
+    holds(
+        "a-step-with-an-image-of-its-own-shares-workspace-and-values",
+        "outputs: { both: '${{ steps.own.outputs.word }}' }
+steps:
+  - run: echo one > file
+  - { id: own, image: 'longshore-test/busybox:latest', run: 'cat file; echo two > file; echo word=said >> \"$LONGSHORE_OUTPUT\"; echo MORE=yes >> \"$LONGSHORE_ENV\"' }
+  - { image: 'longshore-test/busybox:${{ steps.own.outcome == \"success\" && \"latest\" || \"none\" }}', entrypoint: [sh, -c], command: ['cat file; echo $PLUGIN_A_B $MORE $DRONE_REPO'], with: { a-b: [x, y] } }",
+        "one\ntwo\nx,y yes team/app\n",
+    ),
     Guarantee {
         name: "a-job-whose-if-does-not-hold-is-skipped",
         keys: "if: event.branch != 'main'
@@ -226,6 +243,8 @@ job: {{ image: '{}', env: {{ WORD: '${{{{ inputs.word }}}}' }}, steps: [{{ run: 
         .collect();
     let expected = [("of-a-matrix (2, x, more)", "2xmore\n"), ("of-a-matrix (3, y)", "3y\n")];
     assert_eq!(of_matrix, expected.map(|(name, log)| (name.to_owned(), log.to_owned())));
+    let services = &job(&build, "services-answer-by-their-names-once-they-are-ready")["services"];
+    assert_eq!((&services[0]["name"], &services[0]["status"]), (&json!("web"), &json!("success")), "{services}");
     let wrote = job(&build, "variables-and-paths-that-a-step-adds-are-there-for-the-next");
     assert!(wrote["steps"][0].to_string().contains("All is well"), "{wrote}");
     world.nothing_is_left();
@@ -245,8 +264,8 @@ jobs:
   retried: {{ retry: 1, steps: [{{ run: 'cat /proc/sys/kernel/random/uuid; exit 5' }}] }}
   late: {{ timeout: 1s, steps: [{{ run: sleep 60 }}] }}
   secret: {{ secrets: [ABSENT], steps: [{{ run: 'true' }}] }}
-  cannot: {{ services: {{ redis: 'redis:8' }}, steps: [{{ run: 'true' }}] }}
-  nor-this: {{ steps: [{{ run: 'true' }}, {{ image: 'alpine:3', run: 'true' }}] }}
+  cannot: {{ docker: true, steps: [{{ run: 'true' }}] }}
+  nor-this: {{ checkout: {{ lfs: true }}, steps: [{{ run: 'true' }}] }}
   stops: {{ matrix: {{ n: [1, 2], max-parallel: 2 }}, steps: [{{ run: 'test ${{{{ matrix.n }}}} = 1 || while :; do sleep 0.1; done; sleep 1; exit 6' }}] }}
 ",
         engine::BUSYBOX
@@ -260,8 +279,8 @@ jobs:
         ("retried", "failure", "exit code 5"),
         ("late", "timed-out", "limit of 1.0s"),
         ("secret", "error", "`ABSENT`"),
-        ("cannot", "error", "this version plans and cannot run: services; take it out of the job `cannot`"),
-        ("nor-this", "error", "image of a step"),
+        ("cannot", "error", "this version plans and cannot run: docker; take it out of the job `cannot`"),
+        ("nor-this", "error", "checkout: lfs"),
         ("stops (1)", "failure", "exit code 6"),
     ] {
         let job = job(&build, name);

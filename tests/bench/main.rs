@@ -11,6 +11,7 @@
 )]
 
 mod pages;
+mod pods;
 mod proxy;
 mod raw;
 #[path = "../../crates/store/tests/seed/mod.rs"]
@@ -45,11 +46,12 @@ fn main() {
     // `cargo bench` passes `--bench`. Any other argument is a group of figures to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
-    let groups: [(&str, Measure); 10] = [
+    let groups: [(&str, Measure); 11] = [
         ("language", language),
         ("calls", calls),
         ("starts", starts),
         ("run", run),
+        ("pods", pods::pods),
         ("log", log),
         ("live", live),
         ("idle", idle),

@@ -41,11 +41,11 @@ pub fn program(seed: u64) -> Program {
             step_exit_codes: Vec::new(),
             step_ms: Vec::new(),
         };
-        let _ = write!(
-            pipeline,
-            "  {name}:\n    image: {BUSYBOX}\n    checkout: {}\n    steps:\n",
-            random.random_bool(0.5)
-        );
+        let _ = write!(pipeline, "  {name}:\n    image: {BUSYBOX}\n    checkout: {}\n", random.random_bool(0.5));
+        if random.random_bool(0.4) {
+            pipeline.push_str(&services(&mut expected.log));
+        }
+        pipeline.push_str("    steps:\n");
         let steps = random.random_range(1..=4);
         for step in 0..steps {
             let (mut script, output, ms) = piece(&mut random, &format!("{seed}-{at}-{step}"));
@@ -54,7 +54,11 @@ pub fn program(seed: u64) -> Program {
             if code != 0 {
                 let _ = writeln!(script, "exit {code}");
             }
-            pipeline.push_str("      - run: |\n");
+            if random.random_bool(0.3) {
+                let _ = writeln!(pipeline, "      - image: {BUSYBOX}\n        run: |");
+            } else {
+                pipeline.push_str("      - run: |\n");
+            }
             for line in script.lines() {
                 let _ = writeln!(pipeline, "          {line}");
             }
@@ -66,6 +70,23 @@ pub fn program(seed: u64) -> Program {
         jobs.push(expected);
     }
     Program { pipeline, jobs }
+}
+
+/// Two services, which print before the first step. Their lines are the same, so that their order does not matter: only
+/// how many there are.
+fn services(log: &mut Vec<u8>) -> String {
+    const LINES: usize = 40;
+    let script =
+        format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo up; sleep 0.01; done; touch /tmp/up; sleep 1000");
+    let mut text = "    services:\n".to_owned();
+    for name in ["one", "two"] {
+        let _ = writeln!(
+            text,
+            "      {name}: {{ image: {BUSYBOX}, command: [sh, -c, '{script}'], ready: {{ exec: test -e /tmp/up }} }}"
+        );
+        log.extend_from_slice("up\n".repeat(LINES).as_bytes());
+    }
+    text
 }
 
 /// Returns a script, its output, and how long it sleeps altogether, in milliseconds.

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use crate::message::{FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
+use crate::message::{ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobSpec, StepResult, ToAgent};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 4 + 1 + 4 + 8;
@@ -80,6 +80,7 @@ pub fn encode_to_agent(session: u32, message: &ToAgent, out: &mut Vec<u8>) -> Re
             ToAgent::CheckoutEnd { length } => out.extend_from_slice(&length.to_le_bytes()),
             ToAgent::Ack { seq } => out.extend_from_slice(&seq.to_le_bytes()),
             ToAgent::Cancel => {}
+            ToAgent::ContainerFailed(failure) => json(kind, failure, out)?,
         }
         Ok(())
     })
@@ -112,6 +113,11 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
                 step_head(*step, *time_ms, out);
                 out.extend_from_slice(text.as_bytes());
             }
+            FromAgent::RunContainer { step, time_ms, container } => {
+                step_head(*step, *time_ms, out);
+                json(kind, container, out)?;
+            }
+            FromAgent::ServiceReady { time_ms } => out.extend_from_slice(&time_ms.to_le_bytes()),
             FromAgent::JobFinished { time_ms, end } => {
                 out.extend_from_slice(&time_ms.to_le_bytes());
                 json(kind, end, out)?;
@@ -175,6 +181,7 @@ pub(crate) mod kind {
     pub(crate) const CHECKOUT_END: u8 = 4;
     pub(crate) const ACK: u8 = 5;
     pub(crate) const CANCEL: u8 = 6;
+    pub(crate) const CONTAINER_FAILED: u8 = 7;
 
     pub(crate) const READY: u8 = 65;
     pub(crate) const LOST: u8 = 66;
@@ -183,6 +190,8 @@ pub(crate) mod kind {
     pub(crate) const STEP_FINISHED: u8 = 69;
     pub(crate) const NOTE: u8 = 70;
     pub(crate) const JOB_FINISHED: u8 = 71;
+    pub(crate) const RUN_CONTAINER: u8 = 72;
+    pub(crate) const SERVICE_READY: u8 = 73;
 }
 
 const fn to_agent_kind(message: &ToAgent) -> u8 {
@@ -193,6 +202,7 @@ const fn to_agent_kind(message: &ToAgent) -> u8 {
         ToAgent::CheckoutEnd { .. } => kind::CHECKOUT_END,
         ToAgent::Ack { .. } => kind::ACK,
         ToAgent::Cancel => kind::CANCEL,
+        ToAgent::ContainerFailed(_) => kind::CONTAINER_FAILED,
     }
 }
 
@@ -205,6 +215,8 @@ const fn from_agent_kind(message: &FromAgent) -> u8 {
         FromAgent::StepFinished { .. } => kind::STEP_FINISHED,
         FromAgent::Note { .. } => kind::NOTE,
         FromAgent::JobFinished { .. } => kind::JOB_FINISHED,
+        FromAgent::RunContainer { .. } => kind::RUN_CONTAINER,
+        FromAgent::ServiceReady { .. } => kind::SERVICE_READY,
     }
 }
 
@@ -219,9 +231,8 @@ impl Direction {
     const fn limit(self, frame_kind: u8) -> Option<usize> {
         match (self, frame_kind) {
             (Self::ToAgent, kind::PLAN) => Some(MAX_PLAN_LEN),
-            (Self::ToAgent, kind::HELLO..=kind::CANCEL) | (Self::FromAgent, kind::READY..=kind::JOB_FINISHED) => {
-                Some(MAX_PAYLOAD_LEN)
-            }
+            (Self::ToAgent, kind::HELLO..=kind::CONTAINER_FAILED)
+            | (Self::FromAgent, kind::READY..=kind::SERVICE_READY) => Some(MAX_PAYLOAD_LEN),
             _ => None,
         }
     }
@@ -274,6 +285,7 @@ pub(crate) fn decode_to_agent(kind: u8, payload: &Bytes) -> Result<ToAgent, Fram
         kind::CHECKOUT_END => ToAgent::CheckoutEnd { length: fields.u64()? },
         kind::ACK => ToAgent::Ack { seq: fields.u64()? },
         kind::CANCEL => ToAgent::Cancel,
+        kind::CONTAINER_FAILED => ToAgent::ContainerFailed(fields.json::<ContainerFailure>()?),
         other => return Err(FrameError::Kind(other)),
     })
 }
@@ -306,6 +318,12 @@ pub(crate) fn decode_from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, 
             text: std::str::from_utf8(fields.rest).map_err(|error| fields.error(error.to_string()))?.to_owned(),
         },
         kind::JOB_FINISHED => FromAgent::JobFinished { time_ms: fields.i64()?, end: fields.json::<JobEnd>()? },
+        kind::RUN_CONTAINER => FromAgent::RunContainer {
+            step: fields.u16()?,
+            time_ms: fields.i64()?,
+            container: fields.json::<ContainerRequest>()?,
+        },
+        kind::SERVICE_READY => FromAgent::ServiceReady { time_ms: fields.i64()? },
         other => return Err(FrameError::Kind(other)),
     })
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use longshore_core::expression::{Expression, Value};
-use longshore_core::plan::Retry;
+use longshore_core::plan::{Ready, Retry};
 pub use longshore_core::result::{AgentError, JobResult, StepResult, StepStatus};
 use longshore_core::template::Template;
 use serde::{Deserialize, Serialize};
+
+use crate::pod::MemberId;
 
 /// Everything an agent needs to run a job to its end, even if the runner never returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,47 @@ pub struct JobSpec {
     pub steps: Vec<StepSpec>,
     /// Evaluated after the last step.
     pub outputs: BTreeMap<String, Template>,
+    /// The services that run beside the job's container; see `pod`. Empty for a member of a pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceSpec>,
+    /// Folders that are put before the steps' PATH.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+    /// The receiver is a member of a pod, and this is its purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberPurpose>,
+}
+
+/// A service of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Also its host name in the pod.
+    pub name: String,
+    pub env: BTreeMap<String, Template>,
+    pub program: ProgramSpec,
+    /// Instead of the image's USER.
+    pub user: Option<String>,
+    /// When it counts as ready; without it the image's HEALTHCHECK says so, or else its ports do.
+    pub ready: Option<Ready>,
+}
+
+/// The program of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProgramSpec {
+    /// Instead of the image's ENTRYPOINT, and without the image's CMD. Empty for the image's own.
+    pub entrypoint: Vec<Template>,
+    /// Instead of the image's CMD. Empty for the image's own.
+    pub command: Vec<Template>,
+}
+
+/// Why a container is in a pod beside the job's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberPurpose {
+    /// Its only step is a step of the job. Its end carries what the step passes on.
+    Step,
+    /// Its only step runs until it is ended, and it reports when it is ready.
+    Service { ready: Option<Ready> },
 }
 
 /// One step.
@@ -60,6 +103,12 @@ pub struct StepSpec {
     pub tty: bool,
     /// Whether the next step starts at once. A background step is ended after the last step.
     pub background: bool,
+    /// The image of the container that it runs in, if that is not the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Template>,
+    /// Runs an image's program instead of `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramSpec>,
 }
 
 /// From the runner to the agent. Not numbered: a message lost with a connection is sent again.
@@ -78,6 +127,25 @@ pub enum ToAgent {
     Ack { seq: u64 },
     /// Stops the job: TERM, grace period, KILL, `always()` steps, end.
     Cancel,
+    /// A container of the pod cannot be started. Sent again in every session.
+    ContainerFailed(ContainerFailure),
+}
+
+/// The container that a step needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRequest {
+    /// The try of the step, from 1.
+    pub attempt: u32,
+    /// Its image, with all expressions evaluated.
+    pub image: String,
+}
+
+/// A container of the pod that cannot be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerFailure {
+    pub container: MemberId,
+    /// For people.
+    pub message: String,
 }
 
 /// From the agent to the runner. Numbered from 1 and spooled until acknowledged, except `Ready` and `Lost`, which
@@ -119,6 +187,17 @@ pub enum FromAgent {
         time_ms: i64,
         text: String,
     },
+    /// The turn of a step with its own image has come, and its container is not there yet: the runner starts it. May be
+    /// sent although the container has been started by now.
+    RunContainer {
+        step: u16,
+        time_ms: i64,
+        container: ContainerRequest,
+    },
+    /// A service is ready. Only members send it.
+    ServiceReady {
+        time_ms: i64,
+    },
     /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is there.
     JobFinished {
         time_ms: i64,
@@ -136,11 +215,23 @@ pub struct JobEnd {
     /// Agents of earlier builds do not send this: they did not check.
     #[serde(default)]
     pub sandbox: SandboxLeft,
+    /// From a member whose purpose is a step: the variables that it passes on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// From a member whose purpose is a step: the folders that it puts before PATH.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
 }
 
 impl From<JobResult> for JobEnd {
     fn from(result: JobResult) -> Self {
-        Self { result, outputs: BTreeMap::new(), sandbox: SandboxLeft::default() }
+        Self {
+            result,
+            outputs: BTreeMap::new(),
+            sandbox: SandboxLeft::default(),
+            env: BTreeMap::new(),
+            path: Vec::new(),
+        }
     }
 }
 

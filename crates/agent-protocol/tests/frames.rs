@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use longshore_agent_protocol::frame::{self, FrameError};
 use longshore_agent_protocol::message::{
-    AgentError, JobEnd, JobResult, JobSpec, SandboxLeft, StepResult, StepSpec, StepStatus,
+    AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, ProgramSpec, SandboxLeft, ServiceSpec, StepResult, StepSpec,
+    StepStatus,
 };
 use longshore_agent_protocol::spool::{segment_first_seq, segment_name};
 use longshore_agent_protocol::{
-    FromAgent, FromAgentDecoder, Item, SpoolReader, ToAgent, ToAgentDecoder, VERSION, encode_from_agent, encode_marker,
-    encode_to_agent,
+    ContainerFailure, ContainerRequest, FromAgent, FromAgentDecoder, Item, MemberId, SpoolReader, ToAgent,
+    ToAgentDecoder, VERSION, encode_from_agent, encode_marker, encode_to_agent,
 };
 use longshore_core::expression::{Expression, Value};
-use longshore_core::plan::{Retry, RetryOn};
+use longshore_core::plan::{Probe, Ready, Retry, RetryOn};
 use longshore_core::template::{Part, Template};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -57,7 +58,18 @@ fn spec() -> impl Strategy<Value = JobSpec> {
             user: None,
             tty: true,
             background: false,
+            image: Some(expression("matrix.image")),
+            program: Some(ProgramSpec { entrypoint: vec!["a".into()], command: vec![expression("env.A")] }),
         }],
+        services: vec![ServiceSpec {
+            name: "db".to_owned(),
+            env: BTreeMap::from([("A".to_owned(), expression("secrets.A"))]),
+            program: ProgramSpec::default(),
+            user: Some("db".to_owned()),
+            ready: Some(Ready { probe: Probe::Tcp(5432), timeout_ms }),
+        }],
+        path: vec!["/bin".to_owned()],
+        member: Some(MemberPurpose::Service { ready: None }),
     })
 }
 
@@ -68,6 +80,9 @@ fn to_agent() -> impl Strategy<Value = ToAgent> {
         1 => any::<u64>().prop_map(|length| ToAgent::CheckoutEnd { length }),
         2 => any::<u64>().prop_map(|seq| ToAgent::Ack { seq }),
         1 => Just(ToAgent::Cancel),
+        1 => (any::<u16>(), 1_u32.., ".{0,30}").prop_map(|(step, attempt, message)| {
+            ToAgent::ContainerFailed(ContainerFailure { container: MemberId::Step(step, attempt), message })
+        }),
     ]
 }
 
@@ -91,6 +106,10 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
             .prop_map(move |(step, time_ms)| FromAgent::StepFinished { step, time_ms, result: result.clone() }),
         1 => (any::<u16>(), any::<i64>(), ".{0,30}")
             .prop_map(|(step, time_ms, text)| FromAgent::Note { step, time_ms, text }),
+        1 => (any::<u16>(), any::<i64>(), any::<u32>(), ".{0,30}").prop_map(|(step, time_ms, attempt, image)| {
+            FromAgent::RunContainer { step, time_ms, container: ContainerRequest { attempt, image } }
+        }),
+        1 => any::<i64>().prop_map(|time_ms| FromAgent::ServiceReady { time_ms }),
         1 => (any::<i64>(), ".{0,30}").prop_map(|(time_ms, message)| FromAgent::JobFinished {
             time_ms,
             end: JobEnd {
@@ -385,6 +404,9 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
         grace_ms: 1,
         checkout: true,
         steps: vec![],
+        services: vec![],
+        path: vec![],
+        member: None,
     };
     spec.env.insert("LONG".to_owned(), "x".repeat(3 << 20).into());
     let chunk = ToAgent::Checkout { offset: 0, data: Bytes::from(vec![7; frame::MAX_CHECKOUT_LEN]) };

@@ -1,10 +1,10 @@
-//! The intake: decodes standard input and passes messages on.
+//! The intake: decodes what the client writes, and passes messages on.
 //!
 //! Runs on its own thread. It answers Hellos, forwards acknowledgements to the spool, the checkout to the thread that
 //! unpacks it, and plan and cancel to the job's loop. It waits only for the unpacking of a checkout, which never waits
 //! for the runner.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -18,14 +18,13 @@ use crate::wake::{Event, Mailbox};
 /// How many chunks of a checkout may wait for unpacking.
 const CHUNKS_AHEAD: usize = 8;
 
-/// Reads standard input to its end, which never comes under an engine.
-pub(crate) fn run(nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
+/// Reads the client's messages to their end, which never comes on a standard input under an engine.
+pub(crate) fn run(mut input: impl Read, nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
     let mut intake = Intake { spool, mailbox, chunks: None, planned: false, received: 0, checked_out: false };
     let mut decoder = ToAgentDecoder::new(nonce);
     let mut buffer = vec![0; 256 << 10];
-    let mut stdin = std::io::stdin().lock();
     loop {
-        match stdin.read(&mut buffer) {
+        match input.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => decoder.push(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -39,7 +38,7 @@ pub(crate) fn run(nonce: [u8; 16], spool: Arc<Spool>, mailbox: Mailbox) {
         }
     }
     if !intake.planned {
-        intake.mailbox.post(Event::NoPlan("standard input was closed before a plan came".to_owned()));
+        intake.mailbox.post(Event::NoPlan("the connection was closed before a plan came".to_owned()));
     }
 }
 
@@ -78,6 +77,7 @@ impl Intake {
             }
             ToAgent::Ack { seq } => self.spool.ack(seq),
             ToAgent::Cancel => self.mailbox.post(Event::Cancel),
+            ToAgent::ContainerFailed(failure) => self.mailbox.post(Event::ContainerFailed(failure)),
         }
     }
 

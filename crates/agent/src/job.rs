@@ -5,7 +5,9 @@
 //! pipes are not read while the spool has no room.
 
 mod background;
+mod members;
 mod outputs;
+mod services;
 mod steps;
 mod tries;
 mod turn;
@@ -18,12 +20,15 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::mask::{Patterns, masked};
-use longshore_agent_protocol::message::{AgentError, JobEnd, JobResult, JobSpec, SandboxLeft, StepResult, StepSpec};
-use longshore_agent_protocol::{FrameError, FromAgent};
+use longshore_agent_protocol::message::{
+    AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, SandboxLeft, StepResult, StepSpec,
+};
+use longshore_agent_protocol::{FrameError, FromAgent, ImageConfig};
 use longshore_core::expression::runs;
 use longshore_core::template::Template;
 use rustix::io::Errno;
 
+use self::members::Members;
 use self::tries::Try;
 use crate::account::Account;
 use crate::checkout::{self, Chunk};
@@ -84,10 +89,16 @@ pub(crate) fn run(runtime: Runtime) {
         match runtime.events.recv() {
             Ok(Event::Plan(spec, chunks)) => break (spec, chunks),
             Ok(Event::NoPlan(message)) => {
-                return send_job_finished(&runtime, JobResult::Error { kind: AgentError::Protocol, message });
+                return send_job_finished(&runtime, false, JobResult::Error { kind: AgentError::Protocol, message });
             }
-            Ok(Event::Cancel) => return send_job_finished(&runtime, JobResult::Canceled),
-            Ok(Event::Ended(_) | Event::CheckedOut(_)) => {}
+            Ok(Event::Cancel) => return send_job_finished(&runtime, false, JobResult::Canceled),
+            Ok(
+                Event::Ended(_)
+                | Event::CheckedOut(_)
+                | Event::Joined(..)
+                | Event::ContainerFailed(_)
+                | Event::ServiceReady,
+            ) => {}
             Err(_) => return,
         }
     };
@@ -96,14 +107,16 @@ pub(crate) fn run(runtime: Runtime) {
         Ok(end) => end,
         Err(JobError { kind, message }) => JobResult::Error { kind, message }.into(),
     };
+    // After an error the services still run. What ends now cannot be reported any better.
+    let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
-    send_job_finished(&job.runtime, end);
+    send_job_finished(&job.runtime, job.members.are_left(), end);
 }
 
 /// Sends the last message. No process of the job is left by now: restores the files that its sandbox shares, and
-/// reports the result.
-fn send_job_finished(runtime: &Runtime, end: impl Into<JobEnd>) {
-    let sandbox = runtime.restore_sandbox();
+/// reports the result. `members_left`: containers of the pod may still have some.
+fn send_job_finished(runtime: &Runtime, members_left: bool, end: impl Into<JobEnd>) {
+    let sandbox = runtime.restore_sandbox(members_left);
     let say = |end: JobEnd| {
         let end = JobEnd { sandbox: sandbox.clone(), ..end };
         runtime.spool.append_message(&FromAgent::JobFinished { time_ms: clock::now_ms(), end })
@@ -114,9 +127,10 @@ fn send_job_finished(runtime: &Runtime, end: impl Into<JobEnd>) {
 }
 
 impl Runtime {
-    fn restore_sandbox(&self) -> SandboxLeft {
+    fn restore_sandbox(&self, members_left: bool) -> SandboxLeft {
         let left = match &self.shared_files {
             None => Err("there is none".to_owned()),
+            Some(_) if members_left => Err("a container of the job's pod did not end".to_owned()),
             Some(_) if processes::other_process_is_left() => {
                 Err("a process in the job's container did not end".to_owned())
             }
@@ -157,6 +171,11 @@ struct Job {
     /// The count of kills for memory that a step has already reported, so that steps beside it do not report them
     /// again.
     kills_reported: Option<u64>,
+    /// The containers beside the job's own.
+    members: Members,
+    /// In a member of a pod: the variables and folders that its step passes on.
+    passed_env: BTreeMap<String, String>,
+    passed_path: Vec<String>,
 }
 
 /// The plan, the launcher and the values that the steps of a job work with.
@@ -184,6 +203,9 @@ impl Job {
             background: Vec::new(),
             failure: None,
             kills_reported: None,
+            members: Members::default(),
+            passed_env: BTreeMap::new(),
+            passed_path: Vec::new(),
         }
     }
 
@@ -191,13 +213,15 @@ impl Job {
         self.patterns = Patterns::new(&spec.masks)
             .map_err(|error| JobError::new(AgentError::Internal, format!("the masks cannot be built: {error}")))?;
         self.streams = Streams::new(self.patterns.clone());
+        self.path.clone_from(&spec.path);
         let launcher = self.prepare(spec)?;
-        if let Some(first) = spec.steps.first() {
+        if let Some(first) = spec.steps.iter().find(|step| step.image.is_none() && step.program.is_none()) {
             launcher
                 .try_architecture(&first.shell, &self.runtime.children)
                 .map_err(|error: StartError| JobError::new(AgentError::ImageUnusable, error.to_string()))?;
         }
         let secrets = self.write_secrets(spec, &launcher)?;
+        self.open_pod(spec)?;
         if spec.checkout {
             self.check_out(&launcher, chunks)?;
         }
@@ -207,6 +231,7 @@ impl Job {
             scope.values.add_env(evaluate_all("env", &spec.env, &scope.values)?);
             scope.values.add_env(secrets);
         }
+        self.wait_for_services()?;
 
         for (number, step) in (0_u16..).zip(&spec.steps) {
             self.advance_background_steps(&mut scope)?;
@@ -225,6 +250,7 @@ impl Job {
             }
         }
         self.end_background_steps(&mut scope, Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
+        self.end_services()?;
         let outputs =
             if self.checkout_is_whole(spec) { self.job_outputs(spec, &scope.values)? } else { BTreeMap::new() };
         let result = match (self.stop, self.failure.take()) {
@@ -233,15 +259,33 @@ impl Job {
             (None, Some(failure)) => failure,
             (None, None) => JobResult::Success,
         };
-        Ok(JobEnd { outputs, ..result.into() })
+        Ok(JobEnd {
+            outputs,
+            env: std::mem::take(&mut self.passed_env),
+            path: std::mem::take(&mut self.passed_path),
+            ..result.into()
+        })
     }
 
     /// Creates the workspace, and returns the launcher of steps, with workspace, script folder, user and environment.
     fn prepare(&self, spec: &JobSpec) -> Result<StepLauncher, JobError> {
-        let account = Account::lookup(&spec.user, &self.runtime.options.etc)
+        let image = self.runtime.options.membership.as_ref().map(|membership| membership.image.clone());
+        let user = match &image {
+            Some(image) if spec.user.is_empty() => &image.user,
+            Some(_) | None => &spec.user,
+        };
+        let account = Account::lookup(user, &self.runtime.options.etc)
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
-        let workspace = PathBuf::from(&spec.workspace);
         let scripts = self.runtime.options.root.join("tmp");
+        if let (Some(image), Some(purpose)) = (image, &spec.member) {
+            let workspace = match purpose {
+                MemberPurpose::Step => PathBuf::from(&spec.workspace),
+                // A service works where its image's maker put it.
+                MemberPurpose::Service { .. } => Path::new("/").join(&image.directory),
+            };
+            return Ok(StepLauncher::new(account, workspace, scripts, image));
+        }
+        let workspace = PathBuf::from(&spec.workspace);
         let made = fs::create_dir_all(&workspace).and_then(|()| {
             if account.differs_from_ours() {
                 std::os::unix::fs::chown(&workspace, Some(account.uid), Some(account.gid))?;
@@ -256,7 +300,7 @@ impl Job {
             };
             JobError::new(kind, format!("the workspace {} cannot be made: {error}", workspace.display()))
         })?;
-        Ok(StepLauncher::new(account, workspace, scripts))
+        Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default()))
     }
 
     /// Records the end of a step for the steps after it and for the job's result.

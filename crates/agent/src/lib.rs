@@ -1,4 +1,4 @@
-//! The agent: PID 1 of a job's container. Also the sandbox, which holds its network namespace.
+//! The agent: PID 1 of every container of a pod. Also the sandbox, which holds its network namespace.
 //!
 //! Only the binary calls this (`longshore agent`, `longshore sandbox`). No async runtime: a few threads.
 //!
@@ -8,6 +8,10 @@
 //!            +------------------------->+ segments in <root>/spool
 //! signals -> reaper -> events
 //! ```
+//!
+//! The agent of the job's own container is the conductor: it decides when the pod's other containers, its members, do
+//! what. A member's agent is the same program, with the conductor as its client (`pod`) in place of a runner on standard
+//! input and output, and one step to run.
 //!
 //! `job` decides everything; `intake`, `sender` and `reaper` are threads around it, and `spool` is shared by all of
 //! them. The messages are defined in `longshore-agent-protocol`. Nothing here knows an engine, and nothing waits for a
@@ -22,8 +26,10 @@ mod hash_files;
 mod intake;
 mod job;
 mod memory;
+mod pod;
 mod probe;
 mod processes;
+mod readiness;
 mod reaper;
 mod sandbox;
 mod sender;
@@ -40,6 +46,7 @@ mod wake;
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,6 +54,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
+
+use longshore_agent_protocol::ImageConfig;
 
 use crate::job::Runtime;
 use crate::reaper::Children;
@@ -57,7 +66,7 @@ use crate::wake::{Mailbox, Wake};
 /// The options of the agent.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
-    /// The job's nonce; sessions on standard input open with it.
+    /// The job's nonce; sessions on standard input open with it. A member's key.
     pub nonce: [u8; 16],
     /// The job's volume, with spool and step scripts.
     pub root: PathBuf,
@@ -71,6 +80,16 @@ pub struct AgentOptions {
     pub ack_timeouts: (Duration, Duration),
     /// The folder of the image's passwd and group files.
     pub etc: PathBuf,
+    /// The agent is a member of a pod.
+    pub membership: Option<Membership>,
+}
+
+/// A member's place in its pod.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// The conductor's abstract socket.
+    pub address: String,
+    pub image: ImageConfig,
 }
 
 impl AgentOptions {
@@ -85,6 +104,7 @@ impl AgentOptions {
             always_limit: Duration::from_secs(60),
             ack_timeouts: (Duration::from_secs(10), Duration::from_secs(3)),
             etc: PathBuf::from("/etc"),
+            membership: None,
         }
     }
 }
@@ -136,7 +156,9 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     let spool_folder = prepare_folders(&options.root)?;
     // Held for the agent's life.
     let placement = sandbox::place();
-    let shared_files = placement.as_ref().map(|_| SharedFiles::open(&options.etc));
+    // A member leaves them to its conductor.
+    let shared_files =
+        placement.as_ref().filter(|_| options.membership.is_none()).map(|_| SharedFiles::open(&options.etc));
 
     let wake = Arc::new(Wake::new().map_err(system("no event descriptor"))?);
     let spool = Arc::new(Spool::new(spool_folder, options.spool_limit, Arc::clone(&wake)));
@@ -150,10 +172,25 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     };
     let (watched, posted) = (Arc::clone(&children), mailbox.clone());
     spawn("reaper", Box::new(move || reaper::handle_signals(signals, &watched, &posted)))?;
-    let sent = Arc::clone(&spool);
-    spawn("sender", Box::new(move || sender::run(&sent)))?;
-    let (nonce, acknowledged, posted) = (options.nonce, Arc::clone(&spool), mailbox.clone());
-    spawn("intake", Box::new(move || intake::run(nonce, acknowledged, posted)))?;
+    let (sent, acknowledged, posted) = (Arc::clone(&spool), Arc::clone(&spool), mailbox.clone());
+    let nonce = options.nonce;
+    match &options.membership {
+        None => {
+            spawn("sender", Box::new(move || sender::run(&sent, rustix::stdio::stdout())))?;
+            spawn("intake", Box::new(move || intake::run(io::stdin().lock(), nonce, acknowledged, posted)))?;
+        }
+        Some(Membership { address, .. }) => {
+            let input = pod::join(address, nonce).map_err(system("the pod cannot be joined"))?;
+            let output = input.try_clone().map_err(system("no descriptor"))?;
+            spawn("sender", Box::new(move || sender::run(&sent, output.as_fd())))?;
+            let serve = move || {
+                intake::run(input, nonce, acknowledged, posted);
+                // Without its conductor a member serves nobody. All processes of its container end with it.
+                std::process::exit(1);
+            };
+            spawn("intake", Box::new(serve))?;
+        }
+    }
 
     let (heard, unheard) = options.ack_timeouts;
     job::run(Runtime { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });

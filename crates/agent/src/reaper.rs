@@ -4,9 +4,10 @@
 //! processes and others. `std` itself waits for a child whose exec failed. Spawning and reaping therefore share a lock,
 //! so that neither takes a child that the other waits for.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
@@ -14,20 +15,38 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 
-use crate::sys;
+use crate::sys::{self, Reaped};
 use crate::wake::{Event, Mailbox};
 
-/// The main processes of the running steps.
+/// The processes whose ends somebody waits for.
 #[derive(Debug, Default)]
-pub(crate) struct Children(Mutex<HashSet<i32>>);
+pub(crate) struct Children(Mutex<HashMap<i32, Waiting>>);
+
+/// Who waits for a process.
+#[derive(Debug)]
+enum Waiting {
+    /// The job's loop: the main process of a running step.
+    Loop,
+    /// A thread of its own.
+    Thread(SyncSender<Reaped>),
+}
 
 impl Children {
     /// Starts a step's main process. Its end will be posted.
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn()?;
-        known.insert(child.id().cast_signed());
+        known.insert(child.id().cast_signed(), Waiting::Loop);
         Ok(child)
+    }
+
+    /// Starts a process that the caller waits for, and returns where its end arrives.
+    pub(crate) fn spawn_beside(&self, command: &mut Command) -> io::Result<(Child, Receiver<Reaped>)> {
+        let (sender, ended) = sync_channel(1);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.spawn()?;
+        known.insert(child.id().cast_signed(), Waiting::Thread(sender));
+        Ok((child, ended))
     }
 
     fn reap(&self, mailbox: &Mailbox) {
@@ -35,8 +54,10 @@ impl Children {
         {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some(reaped) = sys::reap_one() {
-                if known.remove(&reaped.pid) {
-                    ended.push(reaped);
+                match known.remove(&reaped.pid) {
+                    Some(Waiting::Loop) => ended.push(reaped),
+                    Some(Waiting::Thread(waiting)) => drop(waiting.try_send(reaped)),
+                    None => {}
                 }
             }
         }

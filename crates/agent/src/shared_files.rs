@@ -50,6 +50,20 @@ impl SharedFiles {
         Self { files, unknown }
     }
 
+    /// Adds names of this host to `hosts`, for the services of the job.
+    pub(crate) fn add_hosts(&self, names: &[&str]) -> io::Result<()> {
+        let Some(hosts) = self.files.iter().find(|file| file.name == "hosts") else { return Ok(()) };
+        let mut content = hosts.content.clone();
+        if content.last().is_some_and(|last| *last != b'\n') {
+            content.push(b'\n');
+        }
+        for name in names {
+            content.extend_from_slice(format!("127.0.0.1\t{name}\n").as_bytes());
+        }
+        hosts.file.write_all_at(&content, 0)?;
+        hosts.file.set_len(content.len() as u64)
+    }
+
     /// Restores the files and reads them back. Called when no process of the job is left. The error names the file that
     /// could not be restored, and why.
     pub(crate) fn restore(&self) -> Result<(), String> {

@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use longshore_agent_protocol::ImageConfig;
 use rustix::fs::OFlags;
 
 use crate::account::Account;
@@ -25,7 +26,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const PIPE_LEN: usize = 256 << 10;
 
 /// A step with all its texts evaluated.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PreparedStep {
     pub(crate) run: String,
     pub(crate) shell: String,
@@ -36,6 +37,19 @@ pub(crate) struct PreparedStep {
     pub(crate) path: Vec<String>,
     pub(crate) account: Account,
     pub(crate) terminal: bool,
+    /// The image of the container that it runs in, if that is not this one.
+    pub(crate) image: Option<String>,
+    /// The image's program runs instead of `run`.
+    pub(crate) program: Option<Program>,
+    /// The environment has nothing but what the image's maker and the pipeline's author put there.
+    pub(crate) plain_environment: bool,
+}
+
+/// What replaces an image's ENTRYPOINT and CMD. Empty for the image's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) entrypoint: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
 /// A running step.
@@ -58,16 +72,18 @@ pub(crate) struct StepLauncher {
     pub(crate) scripts: PathBuf,
     /// The image's environment, as PID 1 received it.
     image: BTreeMap<OsString, OsString>,
+    /// What the image says about its containers. Only members of a pod know it.
+    config: ImageConfig,
 }
 
 impl StepLauncher {
-    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf) -> Self {
-        Self { account, workspace, scripts, image: std::env::vars_os().collect() }
+    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf, config: ImageConfig) -> Self {
+        Self { account, workspace, scripts, image: std::env::vars_os().collect(), config }
     }
 
     /// Returns the environment of a step: the image's, with the account's HOME and USER, then the job's and the step's
     /// own.
-    fn environment(&self, ready: &PreparedStep, files: &StepFiles) -> BTreeMap<OsString, OsString> {
+    pub(crate) fn environment(&self, ready: &PreparedStep, files: Option<&StepFiles>) -> BTreeMap<OsString, OsString> {
         let (account, mut env) = (&ready.account, self.image.clone());
         // The engine set root's HOME, because the agent runs as root. A HOME set by the image is kept for the image's
         // own user.
@@ -75,8 +91,10 @@ impl StepLauncher {
         if !set_by_image || account.uid != self.account.uid {
             env.insert("HOME".into(), account.home.clone().into());
         }
-        env.insert("USER".into(), account.name.clone().into());
-        env.insert("LOGNAME".into(), account.name.clone().into());
+        if ready.program.is_none() {
+            env.insert("USER".into(), account.name.clone().into());
+            env.insert("LOGNAME".into(), account.name.clone().into());
+        }
         env.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
         if ready.terminal {
             env.entry("TERM".into()).or_insert_with(|| "xterm-256color".into());
@@ -90,6 +108,7 @@ impl StepLauncher {
             }
             env.insert("PATH".into(), path);
         }
+        let Some(files) = files else { return env };
         env.extend(files.variables());
         // Git refuses to work in another user's folder unless told otherwise.
         if account.uid != self.account.uid && !env.contains_key(OsStr::new("GIT_CONFIG_COUNT")) {
@@ -137,19 +156,26 @@ impl StepLauncher {
         ready: &PreparedStep,
         children: &Children,
     ) -> Result<Running, StartError> {
-        let directory = self.directory(ready)?;
         let name = if attempt == 1 { format!("step-{number}") } else { format!("step-{number}-{attempt}") };
         let files = StepFiles::make(&self.scripts, &name, &ready.account)
             .map_err(|source| self.no_script(&self.scripts, source))?;
-        let env = self.environment(ready, &files);
+        let env = self.environment(ready, (!ready.plain_environment).then_some(&files));
         let path = env.get(OsStr::new("PATH")).map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
-        let (program, arguments) = shell_command(&ready.shell);
-        let found =
-            find_program(program, path, &directory).ok_or_else(|| self.no_shell(program, path, &directory, ready))?;
-        let script = self.write_script(&name, &ready.run)?;
+        let CommandLine { program: found, arguments, directory } = match &ready.program {
+            Some(program) => self.program_line(program, path, ready)?,
+            None => {
+                let directory = self.directory(ready)?;
+                let (shell, arguments) = shell_command(&ready.shell);
+                let found = find_program(shell, path, &directory)
+                    .ok_or_else(|| self.no_shell(shell, path, &directory, ready))?;
+                let script = self.write_script(&name, &ready.run)?;
+                let arguments = arguments.into_iter().map(OsString::from).chain([script.into_os_string()]).collect();
+                CommandLine { program: found, arguments, directory }
+            }
+        };
 
         let mut command = Command::new(&found);
-        command.args(arguments).arg(script).current_dir(&directory).env_clear().envs(&env);
+        command.args(arguments).current_dir(&directory).env_clear().envs(&env);
         sys::detach_as(&mut command, &ready.account, ready.terminal);
         if is_foreign(&found) {
             sys::exec_without_shell(&mut command).map_err(StartError::Spawn)?;
@@ -170,6 +196,28 @@ impl StepLauncher {
             Wanted { program: &found, directory: &directory, workspace, account, env: &env }.explain(error)
         })?;
         Ok(Running { pid: child.id().cast_signed(), stdout, stderr, files })
+    }
+
+    /// Puts together what an image's program is started with, as the engine would.
+    fn program_line(&self, program: &Program, path: &OsStr, ready: &PreparedStep) -> Result<CommandLine, StartError> {
+        let Program { entrypoint, command } = program;
+        let own = entrypoint.is_empty();
+        let entrypoint = if own { &self.config.entrypoint } else { entrypoint };
+        let command = if command.is_empty() && own { &self.config.command } else { command };
+        let mut words = entrypoint.iter().chain(command);
+        let first = words.next().ok_or(StartError::NoProgram)?;
+        let mut directory = self.directory(ready)?;
+        let mut found = find_program(first, path, &directory);
+        if found.is_none() && first.contains('/') && ready.working_directory.is_none() {
+            // The image's maker wrote the path for the image's own directory.
+            let own = Path::new("/").join(&self.config.directory);
+            found = find_program(first, path, &own);
+            if found.is_some() && !ready.plain_environment {
+                directory = own;
+            }
+        }
+        let program = found.ok_or_else(|| self.no_shell(first, path, &directory, ready))?;
+        Ok(CommandLine { program, arguments: words.map(OsString::from).collect(), directory })
     }
 
     fn directory(&self, step: &PreparedStep) -> Result<PathBuf, StartError> {
@@ -202,6 +250,9 @@ impl StepLauncher {
                 user: ready.account.name.clone(),
                 of_workspace: file.starts_with(&self.workspace),
             },
+            None if ready.program.is_some() => {
+                StartError::ProgramMissing { program: program.to_owned(), path: path.to_string_lossy().into_owned() }
+            }
             None => StartError::NoShell {
                 program: if program == "sh" { "/bin/sh".to_owned() } else { program.to_owned() },
                 path: path.to_string_lossy().into_owned(),
@@ -216,6 +267,13 @@ impl StepLauncher {
             StartError::NoScripts { path: self.scripts.display().to_string() }
         }
     }
+}
+
+/// What is started, and where.
+struct CommandLine {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    directory: PathBuf,
 }
 
 /// Returns the shell's program and its arguments before the script.

@@ -30,6 +30,10 @@ pub(crate) enum StartError {
         "the image has no `{program}` (looked for in {path}): use an image that has it, or choose another with the step's `shell`"
     )]
     NoShell { program: String, path: String },
+    #[error("the image has neither an ENTRYPOINT nor a CMD: write `command` or `run`")]
+    NoProgram,
+    #[error("the image has no program `{program}` (looked for in {path})")]
+    ProgramMissing { program: String, path: String },
     #[error("`{program}` may not be run by {user}: look at its mode, and whether its file system is mounted `noexec`")]
     NotExecutable { program: String, user: String, of_workspace: bool },
     #[error(
@@ -85,7 +89,9 @@ pub(crate) enum Fault {
 impl StartError {
     pub(crate) fn fault(&self) -> Fault {
         match self {
-            Self::NoShell { .. } => Fault::Ours(AgentError::ImageUnusable),
+            Self::NoShell { .. } | Self::NoProgram | Self::ProgramMissing { .. } => {
+                Fault::Ours(AgentError::ImageUnusable)
+            }
             Self::NotExecutable { of_workspace, .. }
             | Self::Foreign { of_workspace, .. }
             | Self::NotAProgram { of_workspace, .. }

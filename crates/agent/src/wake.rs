@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use longshore_agent_protocol::JobSpec;
+use longshore_agent_protocol::{ContainerFailure, JobSpec, MemberId};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::checkout::Chunk;
@@ -45,6 +46,11 @@ pub(crate) enum Event {
     CheckedOut(Result<(), String>),
     Ended(Reaped),
     Cancel,
+    /// A member of the pod has joined.
+    Joined(MemberId, UnixStream),
+    ContainerFailed(ContainerFailure),
+    /// The probe of a service has succeeded.
+    ServiceReady,
 }
 
 /// The sender of events to the job's loop. Its channel is bounded; the loop empties it in every turn, so nobody waits

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, RepoId, Status, Timestamp, event::PullRequest,
+    BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, Record, RepoId, Status, Timestamp,
+    event::PullRequest,
 };
 use longshore_store::{
     acts::{Act, Done},
@@ -239,6 +240,8 @@ pub(crate) struct JobView {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) steps: Vec<StepView>,
+    /// The containers beside the job's that its steps use. Their numbers follow those of all steps.
+    pub(crate) services: Vec<StepView>,
 }
 
 impl JobView {
@@ -257,6 +260,9 @@ impl JobView {
 impl JobView {
     /// `acts` may be those of the whole build.
     pub(crate) fn new(job: Job, acts: &[Done]) -> Self {
+        let is_service = |step: &Step| step.position >= Record::FIRST_SERVICE;
+        let (services, steps): (Vec<_>, Vec<_>) = job.steps.into_iter().partition(is_service);
+        let [services, steps] = [services, steps].map(|steps| steps.into_iter().map(StepView::from).collect());
         Self {
             approved_by: acts::job_act(job.id, Act::Approved, acts),
             declined_by: acts::job_act(job.id, Act::Declined, acts),
@@ -281,7 +287,8 @@ impl JobView {
             starting_at: job.starting_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
-            steps: job.steps.into_iter().map(StepView::from).collect(),
+            steps,
+            services,
         }
     }
 }

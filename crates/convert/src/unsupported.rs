@@ -4,7 +4,7 @@ use longshore_core::Unsupported;
 
 use longshore_pipeline::Pipeline;
 
-use super::draft::{Item, Map, Note, Part, Value};
+use super::draft::{Map, Note, Part, Value};
 
 const WHY: &str = "this version cannot run it: the job ends as an error when its turn comes";
 
@@ -39,14 +39,6 @@ fn place<'m>(draft: &'m mut Map, job: &str, part: Unsupported) -> Option<(&'m mu
     match part {
         Unsupported::Key(key) => Some((body, key)),
         Unsupported::Checkout(key) => Some((inner(body, "checkout")?, key)),
-        Unsupported::StepImage(nth) => {
-            let Value::List(items) = value(body, "steps")? else { return None };
-            let steps = items.iter_mut().filter_map(|item| match item {
-                Item::Value(Value::Map(step)) => Some(step),
-                Item::Value(_) | Item::Note(_) => None,
-            });
-            Some((steps.into_iter().nth(nth)?, "image"))
-        }
     }
 }
 

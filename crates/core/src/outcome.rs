@@ -59,6 +59,8 @@ pub enum ErrorKind {
     NotApproved,
     /// An expression of the job has no value.
     Expression,
+    /// A service of the job ended early, could not be started, or was not ready in time.
+    ServiceFailed,
     /// A bug in Longshore.
     Internal,
 }
@@ -74,6 +76,7 @@ impl ErrorKind {
             | Self::CheckoutFailed
             | Self::Lost
             | Self::DiskFull
+            | Self::ServiceFailed
             | Self::Internal => true,
             Self::ImageMissing
             | Self::ImageUnusable

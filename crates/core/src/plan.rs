@@ -204,6 +204,11 @@ pub struct ServicePlan {
     /// When the service is ready. `None` means by the image's HEALTHCHECK, or else by its ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<Ready>,
+    /// Who it runs as: a name or a number of the image, `user` or `user:group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
 }
 
 /// When a service is ready.

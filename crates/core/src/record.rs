@@ -50,6 +50,8 @@ pub enum RecordKind {
     StepFinished,
     /// The agent has finished the job. The data is the agent's `JobEnd` as JSON.
     JobFinished,
+    /// The turn of a step with its own image has come; the data is JSON of the agent's `ContainerRequest`.
+    RunContainer,
 }
 
 impl RecordKind {
@@ -61,6 +63,7 @@ impl RecordKind {
             Self::StepStarted => 4,
             Self::StepFinished => 5,
             Self::JobFinished => 6,
+            Self::RunContainer => 7,
         }
     }
 
@@ -72,6 +75,7 @@ impl RecordKind {
             4 => Self::StepStarted,
             5 => Self::StepFinished,
             6 => Self::JobFinished,
+            7 => Self::RunContainer,
             _ => return None,
         })
     }
@@ -83,7 +87,7 @@ pub struct Record<'a> {
     /// The agent's sequence number; 0 for Longshore's own notes.
     pub seq: u64,
     pub time: Timestamp,
-    /// The step's index in the plan, from 0; `Record::NO_STEP` if the record belongs to no step.
+    /// The step's index in the plan, from 0; a service's from `Record::FIRST_SERVICE`; `Record::NO_STEP` if the record belongs to no step.
     pub step: u16,
     pub kind: RecordKind,
     pub data: Cow<'a, [u8]>,
@@ -103,6 +107,9 @@ pub enum Parsed<'a> {
 impl<'a> Record<'a> {
     /// The `step` of a record that belongs to no step.
     pub const NO_STEP: u16 = u16::MAX;
+    /// The number of a job's first service. Services are numbered from here in the order of the plan, and log like
+    /// steps.
+    pub const FIRST_SERVICE: u16 = 0x8000;
 
     /// Returns the number of bytes that [`Record::encode`] appends.
     #[must_use]

@@ -97,6 +97,8 @@ pub enum AgentError {
     DiskFull,
     /// An expression of the job has no value.
     Expression,
+    /// A service ended early, could not be started, or was not ready in time.
+    ServiceFailed,
     /// Another protocol version, or a plan that cannot be read.
     Protocol,
     Internal,

@@ -1,4 +1,4 @@
-//! Describes a job's container to the engine: its mounts, its limits, and what it may not do.
+//! Describes the containers of a pod to the engine: its mounts, its limits, and what it may not do.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -8,13 +8,16 @@ use bollard::models::{
     MountVolumeOptionsDriverConfig,
 };
 
-use longshore_executor::engine::PodSpec;
-use longshore_executor::names::Instance;
+use longshore_core::BuildId;
+use longshore_core::plan::WORKSPACE;
+use longshore_executor::engine::{Image, MemberId, MemberSpec, PodSpec};
+use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::Kind;
+use longshore_executor::{AttemptId, Limits};
 
 use crate::agent_image::{self, Delivered};
 use crate::labels;
-use crate::paths::{PROGRAM, ROOT, SECRETS};
+use crate::paths::{PROGRAM, SECRETS};
 use crate::quota::Quotas;
 
 /// Mount options of the memory file system for secrets.
@@ -33,67 +36,134 @@ pub(crate) const JOINED: &str = "container:";
 const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
-/// The body of the create call.
+/// The body of the call that creates a job's container.
 pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, quotas: &Quotas) -> ContainerCreateBody {
     let mut job_labels = labels::of_attempt(instance, Kind::Job, pod.build, pod.attempt);
-    job_labels.insert(labels::USER.to_owned(), pod.image.user.clone());
-    labels::override_images(&mut job_labels, &pod.image.labels);
-    let memory = pod.limits.memory.unwrap_or_else(default_memory);
-    let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
-    ContainerCreateBody {
-        image: Some(pod.image.id.to_string()),
-        entrypoint: Some(vec![PROGRAM.to_owned(), "agent".to_owned(), "--marker".to_owned(), hex::encode(pod.nonce.0)]),
-        cmd: Some(Vec::new()),
-        // The agent is root regardless of the image; it switches to the image's user for each step.
-        user: Some("0".to_owned()),
-        working_dir: Some("/".to_owned()),
-        open_stdin: Some(true),
-        stdin_once: Some(false),
-        tty: Some(false),
-        // The image's own probe would start programs beside the steps.
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        labels: Some(job_labels),
-        host_config: Some(HostConfig {
-            network_mode: Some(format!("{JOINED}{}", pod.sandbox)),
-            mounts: Some(vec![agent_image::mount(instance, agent), volume(instance, pod, quotas)]),
-            tmpfs: Some([(SECRETS.to_owned(), SECRETS_OPTIONS.to_owned())].into()),
-            // The daemon's log drivers are the slowest part of a log's path, and keep a second copy.
-            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            // Results and the OOM flag have to outlive the process.
-            auto_remove: Some(false),
-            // The agent is PID 1, even if the daemon adds an init process by default.
-            init: Some(false),
-            privileged: Some(false),
-            ipc_mode: Some("private".to_owned()),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            cap_add: Some(CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            pids_limit: Some(i64::from(pod.limits.pids)),
-            memory,
-            // The same number: no swap in addition.
-            memory_swap: memory,
-            #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
-            nano_cpus: pod.limits.cpus.map(|cpus| (cpus * 1e9) as i64),
-            storage_opt: pod.limits.disk.filter(|_| quotas.of_containers()).map(size),
-            shm_size: pod.limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
+    job_labels.insert(labels::USER.to_owned(), pod.image.config.user.clone());
+    let arguments = ["--marker".to_owned(), hex::encode(pod.nonce.0)];
+    let mounts =
+        vec![agent_image::mount(instance, agent), volume(instance, pod.build, pod.attempt, pod.limits, quotas)];
+    let common = Common {
+        image: pod.image,
+        labels: job_labels,
+        arguments: &arguments,
+        sandbox: pod.sandbox,
+        mounts,
+        limits: pod.limits,
+    };
+    ContainerCreateBody { open_stdin: Some(true), stdin_once: Some(false), ..common.body(quotas, true) }
+}
+
+/// The body of the call that creates a container beside the job's. A step's has the job's workspace.
+pub(crate) fn member_body(
+    instance: &Instance,
+    member: &MemberSpec<'_>,
+    agent: &Delivered,
+    quotas: &Quotas,
+) -> ContainerCreateBody {
+    let kind = match member.member {
+        MemberId::Service(_) => Kind::Service,
+        MemberId::Step(..) => Kind::Step,
+    };
+    let mut member_labels = labels::of_attempt(instance, kind, member.build, member.attempt);
+    member_labels.insert(labels::MEMBER.to_owned(), member.member.to_string());
+    let mut mounts = vec![agent_image::mount(instance, agent)];
+    if kind == Kind::Step {
+        mounts.push(volume(instance, member.build, member.attempt, member.limits, quotas));
+    }
+    // Plain text and numbers.
+    let image = serde_json::to_string(&member.image.config).unwrap_or_default();
+    let arguments = [
+        "--marker".to_owned(),
+        hex::encode(member.key()),
+        "--join".to_owned(),
+        member.conductor(),
+        "--image".to_owned(),
+        image,
+    ];
+    let common = Common {
+        image: member.image,
+        labels: member_labels,
+        arguments: &arguments,
+        sandbox: member.sandbox,
+        mounts,
+        limits: member.limits,
+    };
+    common.body(quotas, kind == Kind::Step)
+}
+
+/// What all containers of a pod have in common.
+struct Common<'a> {
+    image: &'a Image,
+    labels: HashMap<String, String>,
+    /// The agent's.
+    arguments: &'a [String],
+    sandbox: &'a ContainerId,
+    mounts: Vec<Mount>,
+    limits: &'a Limits,
+}
+
+impl Common<'_> {
+    fn body(mut self, quotas: &Quotas, has_secrets: bool) -> ContainerCreateBody {
+        labels::override_images(&mut self.labels, &self.image.labels);
+        let limits = self.limits;
+        let memory = limits.memory.unwrap_or_else(default_memory);
+        let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
+        let program = [PROGRAM.to_owned(), "agent".to_owned()];
+        ContainerCreateBody {
+            image: Some(self.image.id.to_string()),
+            entrypoint: Some(program.into_iter().chain(self.arguments.iter().cloned()).collect()),
+            cmd: Some(Vec::new()),
+            // The agent is root regardless of the image; it switches to the image's user for each step.
+            user: Some("0".to_owned()),
+            working_dir: Some("/".to_owned()),
+            tty: Some(false),
+            // The image's own probe would start programs beside the steps.
+            healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+            labels: Some(self.labels),
+            host_config: Some(HostConfig {
+                network_mode: Some(format!("{JOINED}{}", self.sandbox)),
+                mounts: Some(self.mounts),
+                tmpfs: has_secrets.then(|| [(SECRETS.to_owned(), SECRETS_OPTIONS.to_owned())].into()),
+                // The daemon's log drivers are the slowest part of a log's path, and keep a second copy.
+                log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+                // Results and the OOM flag have to outlive the process.
+                auto_remove: Some(false),
+                // The agent is PID 1, even if the daemon adds an init process by default.
+                init: Some(false),
+                privileged: Some(false),
+                ipc_mode: Some("private".to_owned()),
+                cap_drop: Some(vec!["ALL".to_owned()]),
+                cap_add: Some(CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
+                security_opt: Some(vec!["no-new-privileges".to_owned()]),
+                pids_limit: Some(i64::from(limits.pids)),
+                memory,
+                // The same number: no swap in addition.
+                memory_swap: memory,
+                #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
+                nano_cpus: limits.cpus.map(|cpus| (cpus * 1e9) as i64),
+                storage_opt: limits.disk.filter(|_| quotas.of_containers()).map(size),
+                shm_size: limits.shm.and_then(|bytes| i64::try_from(bytes).ok()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        }
     }
 }
 
 /// The container's own create call creates the volume with its labels. That saves a call, and the volume never exists
 /// without its container.
-fn volume(instance: &Instance, pod: &PodSpec<'_>, quotas: &Quotas) -> Mount {
+fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limits, quotas: &Quotas) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
-        source: Some(pod.attempt.volume_name().to_string()),
-        target: Some(ROOT.to_owned()),
+        source: Some(attempt.volume_name().to_string()),
+        target: Some(WORKSPACE.to_owned()),
         volume_options: Some(MountVolumeOptions {
             no_copy: Some(true),
-            labels: Some(labels::of_attempt(instance, Kind::Volume, pod.build, pod.attempt)),
-            driver_config: pod.limits.disk.filter(|_| quotas.of_volumes()).map(|bytes| {
-                MountVolumeOptionsDriverConfig { name: Some("local".to_owned()), options: Some(size(bytes)) }
+            labels: Some(labels::of_attempt(instance, Kind::Volume, build, attempt)),
+            driver_config: limits.disk.filter(|_| quotas.of_volumes()).map(|bytes| MountVolumeOptionsDriverConfig {
+                name: Some("local".to_owned()),
+                options: Some(size(bytes)),
             }),
             ..MountVolumeOptions::default()
         }),

@@ -3,7 +3,7 @@
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::KillContainerOptionsBuilder;
-use longshore_executor::engine::{End, FoundPod, Pod, Removal, Standing};
+use longshore_executor::engine::{End, FoundMember, FoundPod, MemberId, MemberStanding, Pod, Removal, Standing};
 use longshore_executor::names::{ContainerId, Instance, Nonce};
 use longshore_executor::{AttemptId, EngineError, Refusal};
 
@@ -20,15 +20,59 @@ pub(crate) async fn find(
     instance: &Instance,
     attempt: AttemptId,
 ) -> Result<Option<FoundPod>, EngineError> {
-    let name = attempt.container_name();
+    let Some(Inspected { inspected, started, .. }) = inspect_own(docker, instance, attempt, None).await? else {
+        return Ok(None);
+    };
+    let pod = pod(inspected, attempt).ok_or_else(|| {
+        not_understood(INSPECT, format!("{} does not look like one of ours", attempt.container_name()))
+    })?;
+    Ok(Some(FoundPod { pod, started }))
+}
+
+/// Returns a container beside the job's, if there is one.
+pub(crate) async fn find_member(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+    member: MemberId,
+) -> Result<Option<FoundMember>, EngineError> {
+    let Some(Inspected { inspected, started, running }) = inspect_own(docker, instance, attempt, Some(member)).await?
+    else {
+        return Ok(None);
+    };
+    let standing = match (running, started) {
+        (true, _) => MemberStanding::Running,
+        (false, true) => MemberStanding::Ended,
+        (false, false) => MemberStanding::Created,
+    };
+    Ok(Some(FoundMember { container: created(inspected.id.unwrap_or_default())?, standing }))
+}
+
+/// A container that was created for an attempt.
+struct Inspected {
+    inspected: ContainerInspectResponse,
+    /// It runs, or has run.
+    started: bool,
+    running: bool,
+}
+
+/// Inspects the job's container, or one beside it. It is looked up by its name and recognised by its labels.
+async fn inspect_own(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+    member: Option<MemberId>,
+) -> Result<Option<Inspected>, EngineError> {
+    let name = member.map_or_else(|| attempt.container_name(), |member| attempt.member_name(member));
     let inspected = match docker.inspect_container(name.as_str(), None).await.api(INSPECT) {
         Ok(inspected) => inspected,
         Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let label = |key| inspected.config.as_ref()?.labels.as_ref()?.get(key).cloned();
+    let label = |key| inspected.config.as_ref()?.labels.as_ref()?.get(key).filter(|text| !text.is_empty()).cloned();
     let of_attempt = label(labels::JOB) == Some(attempt.job.to_string())
-        && label(labels::ATTEMPT) == Some(attempt.attempt.to_string());
+        && label(labels::ATTEMPT) == Some(attempt.attempt.to_string())
+        && label(labels::MEMBER) == member.map(|member| member.to_string());
     if of_attempt && let Some(instance) = label(labels::INSTANCE).filter(|other| other != instance.as_str()) {
         return Err(EngineError::Elsewhere { container: name.to_string(), instance });
     }
@@ -41,11 +85,9 @@ pub(crate) async fn find(
         });
     }
     let state = inspected.state.as_ref().ok_or_else(|| not_understood(INSPECT, "it has no state"))?;
-    let started =
-        is_running(state)? || state.started_at.as_ref().is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"));
-    let pod = pod(inspected, attempt)
-        .ok_or_else(|| not_understood(INSPECT, format!("{name} does not look like one of ours")))?;
-    Ok(Some(FoundPod { pod, started }))
+    let running = is_running(state)?;
+    let started = running || state.started_at.as_ref().is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"));
+    Ok(Some(Inspected { inspected, started, running }))
 }
 
 /// Restores from an inspected container what was known when it was created.

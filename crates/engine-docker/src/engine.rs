@@ -9,7 +9,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use longshore_core::ImageRef;
-use longshore_executor::engine::{Answer, Engine, FoundPod, Image, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing};
+use longshore_executor::engine::{
+    Answer, Engine, FoundMember, FoundPod, Image, MemberId, MemberSpec, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing,
+};
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ObjectId, Objects};
 use longshore_executor::{AttemptId, EngineError, Link};
@@ -76,8 +78,19 @@ impl DockerEngine {
             volume: pod.attempt.volume_name(),
             sandbox: pod.sandbox.clone(),
             nonce: pod.nonce,
-            user: pod.image.user.clone(),
+            user: pod.image.config.user.clone(),
         })
+    }
+
+    async fn create_member_container(&self, member: &MemberSpec<'_>) -> Result<ContainerId, EngineError> {
+        let agent = self.agent.ready(&self.docker).await?;
+        let body = container::member_body(&self.instance, member, &agent, &self.quotas);
+        let name = member.attempt.member_name(member.member);
+        let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
+        match self.docker.create_container(Some(options), body).await.api("create a container") {
+            Ok(created) => containers::created(created.id),
+            Err(error) => Err(self.fault_of_pod(error).await),
+        }
     }
 
     async fn start_pod(&self, id: &ContainerId) -> Result<Link, EngineError> {
@@ -212,6 +225,28 @@ impl Engine for DockerEngine {
 
     fn create<'a>(&'a self, pod: &'a PodSpec<'a>) -> Answer<'a, Pod> {
         self.create_pod(pod).boxed()
+    }
+
+    fn create_member<'a>(&'a self, member: &'a MemberSpec<'a>) -> Answer<'a, ContainerId> {
+        self.create_member_container(member).boxed()
+    }
+
+    fn start_member<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, ()> {
+        async {
+            match self.docker.start_container(container.as_str(), None).await.api("start a container") {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.fault_of_pod(error).await),
+            }
+        }
+        .boxed()
+    }
+
+    fn find_member(&self, attempt: AttemptId, member: MemberId) -> Answer<'_, Option<FoundMember>> {
+        containers::find_member(&self.docker, &self.instance, attempt, member).boxed()
+    }
+
+    fn list_members(&self, attempt: AttemptId) -> Answer<'_, Vec<ContainerId>> {
+        inventory::members(&self.docker, &self.instance, attempt).boxed()
     }
 
     fn start<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link> {

@@ -7,7 +7,7 @@ use bollard::Docker;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt as _;
 use longshore_core::ImageRef;
-use longshore_executor::engine::Image;
+use longshore_executor::engine::{Healthcheck, Image, ImageConfig};
 use longshore_executor::names::ImageId;
 use longshore_executor::{EngineError, Refusal};
 use tokio::sync::mpsc;
@@ -18,6 +18,8 @@ use crate::labels;
 
 /// Interval between two lines of a pull's progress.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// Milliseconds that a HEALTHCHECK may take if its image does not say.
+const PROBE: i64 = 30_000;
 
 /// Returns the image if the engine has it.
 pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
@@ -35,9 +37,38 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
     Ok(Some(Image {
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
-        user: config.user.unwrap_or_default(),
+        config: image_config(config),
         architecture: inspected.architecture.unwrap_or_default(),
     }))
+}
+
+/// What the image's containers are started with.
+fn image_config(config: bollard::models::ImageConfig) -> ImageConfig {
+    let healthcheck = config.healthcheck.and_then(|health| {
+        let timeout_ms = health.timeout.filter(|nanos| *nanos > 0).map_or(PROBE, |nanos| nanos / 1_000_000);
+        let mut words = health.test?.into_iter();
+        let command = match words.next()?.as_str() {
+            "CMD" => words.collect(),
+            "CMD-SHELL" => ["/bin/sh".to_owned(), "-c".to_owned()].into_iter().chain(words).collect(),
+            _ => return None,
+        };
+        Some(Healthcheck { command, timeout_ms: u64::try_from(timeout_ms).unwrap_or(0) })
+    });
+    let mut ports: Vec<u16> = config
+        .exposed_ports
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|port| port.strip_suffix("/tcp").unwrap_or(&port).parse().ok())
+        .collect();
+    ports.sort_unstable();
+    ImageConfig {
+        entrypoint: config.entrypoint.unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        directory: config.working_dir.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
+        healthcheck,
+        ports,
+    }
 }
 
 /// Pulls once. The engine stops pulling when this future is dropped.

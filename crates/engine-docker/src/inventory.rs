@@ -10,9 +10,9 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use longshore_core::Timestamp;
-use longshore_executor::EngineError;
 use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName, NotAName, VolumeName};
-use longshore_executor::objects::{AgentObject, ContainerObject, NetworkObject, ObjectId, Objects, VolumeObject};
+use longshore_executor::objects::{AgentObject, ContainerObject, Kind, NetworkObject, ObjectId, Objects, VolumeObject};
+use longshore_executor::{AttemptId, EngineError};
 
 use crate::agent_image::{self, REPOSITORY};
 use crate::container::JOINED;
@@ -90,6 +90,24 @@ pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result
             .filter_map(|network| self::network(network.name?, &network.labels.unwrap_or_default()))
             .collect(),
     })
+}
+
+/// Returns the containers beside a job's that were created for an attempt.
+pub(crate) async fn members(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+) -> Result<Vec<ContainerId>, EngineError> {
+    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
+    let wanted = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
+    let filters = labels::filter(&wanted);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let listed = docker.list_containers(Some(options)).await.api("list containers")?;
+    let members = containers(listed).into_iter().filter(|container| match container.kind {
+        Kind::Service | Kind::Step => true,
+        Kind::Job | Kind::Sandbox | Kind::Volume | Kind::Network | Kind::Agent => false,
+    });
+    Ok(members.map(|container| container.id).collect())
 }
 
 /// Returns the containers of a list that are ours.

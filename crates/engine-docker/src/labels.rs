@@ -12,6 +12,8 @@ pub const KIND: &str = "longshore.kind";
 pub const BUILD: &str = "longshore.build";
 pub const JOB: &str = "longshore.job";
 pub const ATTEMPT: &str = "longshore.attempt";
+/// Which container of the pod it is, on one beside the job's.
+pub const MEMBER: &str = "longshore.member";
 /// The image's USER, on a job's container, whose own user is root.
 pub const USER: &str = "longshore.user";
 /// Hash of the executable in an agent image or volume, or of the one that a sandbox runs.
@@ -63,6 +65,10 @@ pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) ->
     let kind = kind(labels.get(KIND)?)?;
     let ours = match kind {
         Kind::Job => attempt(labels).is_some_and(|attempt| attempt.container_name().as_str() == name),
+        Kind::Service | Kind::Step => {
+            let member = labels.get(MEMBER).and_then(|member| member.parse().ok());
+            attempt(labels).zip(member).is_some_and(|(attempt, member)| attempt.member_name(member).as_str() == name)
+        }
         Kind::Sandbox => [Kind::Sandbox.as_str(), BERTH]
             .iter()
             .any(|word| name.strip_prefix(&format!("longshore-{word}-{instance}-")).is_some_and(is_random)),
@@ -87,7 +93,8 @@ pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
 
 /// The kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
-    const KINDS: [Kind; 5] = [Kind::Job, Kind::Sandbox, Kind::Volume, Kind::Network, Kind::Agent];
+    const KINDS: [Kind; 7] =
+        [Kind::Job, Kind::Service, Kind::Step, Kind::Sandbox, Kind::Volume, Kind::Network, Kind::Agent];
     if word == BERTH { Some(Kind::Sandbox) } else { KINDS.into_iter().find(|kind| kind.as_str() == word) }
 }
 

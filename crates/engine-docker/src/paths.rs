@@ -4,10 +4,9 @@
 pub(crate) const MOUNT: &str = "/.longshore";
 /// The executable in it.
 pub(crate) const PROGRAM: &str = "/.longshore/longshore";
-/// Where the job's volume is mounted: workspace, spool and scripts are folders in it.
-pub(crate) const ROOT: &str = "/longshore";
-/// The agent's spool in it.
+/// The agent's spool. Like the steps' scripts it lies in the container's own file system, which no other container of
+/// the pod sees.
 pub(crate) const SPOOL: &str = "/longshore/spool";
-/// A memory file system over that volume for secrets that are files. They reach no disk, and disappear with the
+/// A memory file system for secrets that are files. They reach no disk, and disappear with the
 /// container.
 pub(crate) const SECRETS: &str = "/longshore/secrets";

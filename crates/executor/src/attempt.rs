@@ -1,5 +1,6 @@
 //! Identifies an attempt of a job, and derives names from it.
 
+use longshore_agent_protocol::MemberId;
 use longshore_core::JobId;
 
 use crate::names::{ContainerName, VolumeName};
@@ -19,7 +20,13 @@ impl AttemptId {
         ContainerName::made(format!("longshore-{}-{}", self.job.short(), self.attempt))
     }
 
-    /// The name of the volume with workspace and spool.
+    /// The name of a container beside the job's.
+    #[must_use]
+    pub fn member_name(&self, member: MemberId) -> ContainerName {
+        ContainerName::made(format!("{}-{member}", self.container_name()))
+    }
+
+    /// The name of the volume with the workspace.
     #[must_use]
     pub fn volume_name(&self) -> VolumeName {
         VolumeName::made(format!("longshore-job-{}-{}", self.job.short(), self.attempt))

@@ -87,7 +87,7 @@ impl Executor {
         let pooled: HashSet<ContainerId> = self.sandboxes.pooled().into_iter().collect();
         let kept = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| keep.contains(&attempt));
         found.containers.retain(|container| match container.kind {
-            Kind::Job => !kept(&container.attempt),
+            Kind::Job | Kind::Service | Kind::Step => !kept(&container.attempt),
             Kind::Sandbox => !pooled.contains(&container.id) && !joined.contains(&container.id),
             Kind::Agent => true,
             Kind::Volume | Kind::Network => false,

@@ -10,6 +10,7 @@ use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
 use crate::link::LinkReader;
+use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::Placed;
 use crate::removal::{FOR_EVER, Removals, ask_while_away};
@@ -31,7 +32,7 @@ impl Cleanup {
     ///
     /// The agent reports whether it is. `reader` is the link to that agent; the link's end means that the container's
     /// processes are gone.
-    pub(crate) fn job(&self, pod: Pod, sandbox: Sandbox, reader: Option<LinkReader>) {
+    pub(crate) fn job(&self, pod: Pod, sandbox: Sandbox, reader: Option<LinkReader>, members: Option<Arc<Members>>) {
         let Self { sandboxes, removals, .. } = self.clone();
         self.removals.spawn(async move {
             let is_restored = reader.is_some();
@@ -50,6 +51,11 @@ impl Cleanup {
                     Some(sandbox) if gone && is_restored => sandboxes.give_back(sandbox),
                     Some(sandbox) => sandboxes.discard(sandbox),
                     None => {}
+                }
+                if let Some(members) = members {
+                    for name in members.end().await {
+                        removals.now(&ObjectId::NamedContainer(name), FOR_EVER).await;
+                    }
                 }
                 removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
             };
@@ -72,6 +78,10 @@ impl Cleanup {
                     // Its agent may not have restored the sandbox, so no other job gets it.
                     removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
                 }
+                let members = ask_while_away(FOR_EVER, || engine.list_members(attempt)).await;
+                for member in members.unwrap_or_default() {
+                    removals.now(&ObjectId::Container(member), FOR_EVER).await;
+                }
                 removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
             };
             removals.in_turn(work).await;
@@ -81,7 +91,7 @@ impl Cleanup {
     /// Removes a started container whose agent will get no plan.
     pub(crate) fn placed(&self, placed: Placed) {
         let Placed { pod, sandbox, .. } = placed;
-        self.job(pod, sandbox, None);
+        self.job(pod, sandbox, None, None);
     }
 
     /// Removes the result of a start that nobody waits for any more.

@@ -13,6 +13,8 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use longshore_agent_protocol::pod;
+pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId};
 use longshore_core::{BuildId, ImageRef};
 use tokio::sync::mpsc;
 
@@ -51,6 +53,18 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Creates a job's container with its volume, without starting it.
     fn create<'a>(&'a self, pod: &'a PodSpec<'a>) -> Answer<'a, Pod>;
+
+    /// Creates a container beside the job's, without starting it.
+    fn create_member<'a>(&'a self, member: &'a MemberSpec<'a>) -> Answer<'a, ContainerId>;
+
+    /// Starts a container beside the job's. Its agent joins the job's agent by itself.
+    fn start_member<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Finds a container beside the job's that was created for an attempt.
+    fn find_member(&self, attempt: AttemptId, member: MemberId) -> Answer<'_, Option<FoundMember>>;
+
+    /// Lists the containers beside the job's that were created for an attempt.
+    fn list_members(&self, attempt: AttemptId) -> Answer<'_, Vec<ContainerId>>;
 
     /// Starts a container that was just created. The link is open before the first byte is written, so no byte is lost.
     fn start<'a>(&'a self, container: &'a ContainerId) -> Answer<'a, Link>;
@@ -92,8 +106,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
 pub struct Image {
     /// Containers are created from the id, so a tag that moves meanwhile changes nothing.
     pub id: ImageId,
-    /// Its USER.
-    pub user: String,
+    /// What its containers are started with.
+    pub config: ImageConfig,
     /// `amd64`; empty if the image does not say.
     pub architecture: String,
     /// The names of its labels that look like ours. Its containers must not inherit them.
@@ -118,6 +132,49 @@ pub struct PodSpec<'a> {
     pub sandbox: &'a ContainerId,
     pub nonce: Nonce,
     pub limits: &'a Limits,
+}
+
+/// A container beside the job's to create.
+#[derive(Debug)]
+pub struct MemberSpec<'a> {
+    pub build: BuildId,
+    pub attempt: AttemptId,
+    pub member: MemberId,
+    pub image: &'a Image,
+    /// The sandbox whose network namespace it joins.
+    pub sandbox: &'a ContainerId,
+    /// The nonce of the job's container. The member's key and its conductor's address derive from it.
+    pub nonce: Nonce,
+    pub limits: &'a Limits,
+}
+
+impl MemberSpec<'_> {
+    /// The key that its agent proves itself with.
+    #[must_use]
+    pub fn key(&self) -> [u8; 16] {
+        pod::member_key(self.nonce.0, self.member)
+    }
+
+    /// Where its agent finds the job's agent.
+    #[must_use]
+    pub fn conductor(&self) -> String {
+        pod::conductor_address(self.nonce.0)
+    }
+}
+
+/// A container beside the job's that was found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundMember {
+    pub container: ContainerId,
+    pub standing: MemberStanding,
+}
+
+/// The state of a container beside the job's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberStanding {
+    Created,
+    Running,
+    Ended,
 }
 
 /// A job's container with what belongs to it. All of it can be [found](Engine::find) again.

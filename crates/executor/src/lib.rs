@@ -6,7 +6,7 @@
 //!
 //! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `images`, `sandboxes`, `agent`)
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
-//! journal). What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
+//! journal). `members` starts the containers beside the job's own. What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
 //! in the middle.
 
 mod adoption;
@@ -23,6 +23,7 @@ mod images;
 mod journal;
 mod link;
 mod log_recorder;
+mod members;
 pub mod names;
 pub mod objects;
 mod options;

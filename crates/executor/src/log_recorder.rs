@@ -5,13 +5,13 @@
 //! until they are sent, so a wait for a batch may be dropped at any time.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use longshore_agent_protocol::mask::{Patterns, masked};
-use longshore_agent_protocol::{FromAgent, JobEnd, JobResult};
+use longshore_agent_protocol::{ContainerRequest, FromAgent, JobEnd, JobResult};
 use longshore_core::record::RecordKind;
 use longshore_core::{ErrorKind, Outcome, Record, Stream, Timestamp};
 use tokio::sync::mpsc;
@@ -41,6 +41,8 @@ pub(crate) struct LogRecorder {
     step_began: bool,
     /// The effects of what is on disk.
     written: Effects,
+    /// Containers that steps have asked for, and whose steps are not over.
+    requested: BTreeMap<u16, ContainerRequest>,
 }
 
 /// The journal, whether the batch is in it, and the effects of the batch.
@@ -86,7 +88,9 @@ impl Effects {
 impl LogRecorder {
     /// Makes a recorder. The job may print `limit` more bytes.
     pub(crate) fn new(journal: Box<dyn Journal>, patterns: Option<Arc<Patterns>>, limit: u64) -> Self {
-        let step_began = !journal.milestones().is_empty();
+        let is_of_step =
+            |record: &Record<'_>| record.step < Record::FIRST_SERVICE || record.kind == RecordKind::JobFinished;
+        let step_began = journal.milestones().iter().any(is_of_step);
         let written = Effects { seq: journal.last_seq(), ..Effects::default() };
         Self {
             journal: Some(journal),
@@ -96,6 +100,7 @@ impl LogRecorder {
             left: limit,
             step_began,
             written,
+            requested: BTreeMap::new(),
         }
     }
 
@@ -135,19 +140,30 @@ impl LogRecorder {
             match record.kind {
                 RecordKind::Output(_) => {}
                 RecordKind::StepStarted => updates.push_back(JobUpdate::StepStarted { step, time }),
+                RecordKind::RunContainer => {
+                    if let Ok(container) = serde_json::from_slice(&record.data) {
+                        self.requested.insert(step, container);
+                    }
+                }
                 RecordKind::StepFinished => {
+                    self.requested.remove(&step);
                     if let Ok(result) = serde_json::from_slice(&record.data) {
                         updates.push_back(JobUpdate::StepFinished { step, time, result });
                     }
                 }
                 RecordKind::JobFinished => {
-                    if let Ok(JobEnd { result, outputs, sandbox: _ }) = serde_json::from_slice(&record.data) {
+                    if let Ok(JobEnd { result, outputs, .. }) = serde_json::from_slice(&record.data) {
                         updates.push_back(JobUpdate::Outputs(outputs));
                         *finished = Some(result);
                     }
                 }
             }
         }
+    }
+
+    /// Takes the containers that steps have asked for, and whose steps are not over.
+    pub(crate) fn take_requested(&mut self) -> Vec<(u16, ContainerRequest)> {
+        std::mem::take(&mut self.requested).into_iter().collect()
     }
 
     /// Whether a step has begun, so the agent needs nothing of the checkout any more.
@@ -195,7 +211,7 @@ impl LogRecorder {
                 self.push(seq, at(time_ms), step, RecordKind::Output(Stream::System), text.into());
             }
             FromAgent::StepStarted { step, time_ms } => {
-                self.step_began = true;
+                self.step_began |= step < Record::FIRST_SERVICE;
                 self.push(seq, at(time_ms), step, RecordKind::StepStarted, Bytes::new());
                 self.pending.effects.updates.push_back(JobUpdate::StepStarted { step, time: at(time_ms) });
             }
@@ -203,9 +219,17 @@ impl LogRecorder {
                 self.push(seq, at(time_ms), step, RecordKind::StepFinished, json(&result));
                 self.pending.effects.updates.push_back(JobUpdate::StepFinished { step, time: at(time_ms), result });
             }
+            FromAgent::RunContainer { step, time_ms, container } => {
+                self.push(seq, at(time_ms), step, RecordKind::RunContainer, json(&container));
+            }
+            // Only members of a pod send it, and only to their conductor: it keeps its place among the numbers.
+            FromAgent::ServiceReady { time_ms } => {
+                let kind = RecordKind::Output(Stream::System);
+                self.push(seq, at(time_ms), Record::NO_STEP, kind, Bytes::new());
+            }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));
-                let JobEnd { result, outputs, sandbox } = end;
+                let JobEnd { result, outputs, sandbox, .. } = end;
                 self.pending.effects.sandbox_as_it_was = sandbox.as_it_was;
                 if !outputs.is_empty() {
                     self.pending.effects.updates.push_back(JobUpdate::Outputs(outputs));

@@ -9,6 +9,10 @@ use crate::names::{ContainerId, ContainerName, ImageId, NetworkName, VolumeName}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Job,
+    /// A service of a job.
+    Service,
+    /// A job's step with its own image.
+    Step,
     Sandbox,
     Volume,
     Network,
@@ -21,6 +25,8 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Job => "job",
+            Self::Service => "service",
+            Self::Step => "step",
             Self::Sandbox => "sandbox",
             Self::Volume => "volume",
             Self::Network => "network",

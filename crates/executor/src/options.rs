@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use longshore_core::plan::Resources;
+
 /// How jobs are run on an engine.
 #[derive(Debug, Clone)]
 pub struct ExecutorOptions {
@@ -57,6 +59,27 @@ pub struct Limits {
     pub log: u64,
     /// Time between TERM and KILL.
     pub grace: Duration,
+}
+
+impl Limits {
+    /// Returns what is asked for, within these limits.
+    #[must_use]
+    pub fn within(&self, asked: &Resources) -> Self {
+        let least = |granted: Option<u64>, asked: Option<u64>| [granted, asked].into_iter().flatten().min();
+        Self {
+            memory: least(self.memory, asked.memory_bytes),
+            pids: asked.pids.map_or(self.pids, |pids| pids.min(self.pids)),
+            cpus: match (self.cpus, asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0)) {
+                (Some(granted), Some(asked)) => Some(granted.min(asked)),
+                (granted, asked) => asked.or(granted),
+            },
+            shm: asked.shm_bytes.or(self.shm),
+            disk: self.disk,
+            time: self.time,
+            log: self.log,
+            grace: self.grace,
+        }
+    }
 }
 
 impl Default for Limits {

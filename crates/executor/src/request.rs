@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
+use longshore_agent_protocol::message::{ProgramSpec, ServiceSpec};
 use longshore_agent_protocol::{JobSpec, StepSpec};
 use longshore_core::expression::Value;
 use longshore_core::plan::WORKSPACE;
 use longshore_core::result::{AgentError, JobResult, StepResult};
-use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Timestamp};
+use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, StepPlan, Template, Timestamp};
 
 use crate::attempt::AttemptId;
 use crate::checkout::CheckoutSource;
@@ -66,6 +67,11 @@ impl JobRequest {
         self.plan.timeout_ms.min(most)
     }
 
+    /// Whether it needs containers beside its own.
+    pub(crate) fn has_members(&self) -> bool {
+        !self.plan.services.is_empty() || self.plan.steps.iter().any(|step| step.image.is_some())
+    }
+
     /// Every value to mask.
     fn hidden(&self) -> impl Iterator<Item = &str> {
         self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
@@ -103,7 +109,7 @@ impl JobRequest {
                     id: step.id.clone(),
                     name: step.name.clone(),
                     run: step.run.clone().unwrap_or_default(),
-                    env: step.env.clone(),
+                    env: with_settings(step),
                     working_directory: step.working_directory.clone(),
                     shell: step.shell.clone(),
                     condition: step.condition.clone(),
@@ -113,8 +119,25 @@ impl JobRequest {
                     user: step.user.clone(),
                     tty: step.tty,
                     background: step.background,
+                    image: step.image.clone(),
+                    program: (step.image.is_some() && step.run.is_none())
+                        .then(|| ProgramSpec { entrypoint: step.entrypoint.clone(), command: step.command.clone() }),
                 })
                 .collect(),
+            services: self
+                .plan
+                .services
+                .iter()
+                .map(|service| ServiceSpec {
+                    name: service.name.clone(),
+                    env: service.env.clone(),
+                    program: ProgramSpec { entrypoint: service.entrypoint.clone(), command: service.command.clone() },
+                    user: service.user.clone(),
+                    ready: service.ready.clone(),
+                })
+                .collect(),
+            path: Vec::new(),
+            member: None,
         }
     }
 
@@ -145,6 +168,7 @@ impl JobRequest {
                     AgentError::CheckoutFailed => ErrorKind::CheckoutFailed,
                     AgentError::DiskFull => ErrorKind::DiskFull,
                     AgentError::Expression => ErrorKind::Expression,
+                    AgentError::ServiceFailed => ErrorKind::ServiceFailed,
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
                 };
                 let message = if kind == ErrorKind::ImageUnusable {
@@ -156,6 +180,14 @@ impl JobRequest {
             }
         }
     }
+}
+
+/// A step's variables, with the settings of a plugin as the `PLUGIN_*` that it reads.
+fn with_settings(step: &StepPlan) -> BTreeMap<String, Template> {
+    let setting = |(name, value): (&String, &Template)| {
+        (format!("PLUGIN_{}", name.to_uppercase().replace(['-', '.'], "_")), value.clone())
+    };
+    step.env.clone().into_iter().chain(step.with.iter().map(setting)).collect()
 }
 
 impl fmt::Debug for JobRequest {

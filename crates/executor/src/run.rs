@@ -15,6 +15,7 @@ use crate::executor::Executor;
 use crate::follow::{Ended, Follower, Start};
 use crate::journal::Journal;
 use crate::log_recorder::{LogRecorder, journal_failed};
+use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::{Caller, Placed};
 use crate::request::{JobRequest, JobUpdate, Phase};
@@ -81,10 +82,12 @@ impl Executor {
         request: &Arc<JobRequest>,
         pod: Pod,
         sandbox: Sandbox,
-        recorder: LogRecorder,
+        mut recorder: LogRecorder,
         reports: Reports,
         start: Start,
     ) -> Outcome {
+        let members = Members::start(&self.placement, request, &pod, recorder.take_requested());
+        let _starting = members.as_ref().map(|members| members.guard());
         let follower = Follower {
             engine: &*self.engine,
             job: Followed {
@@ -93,27 +96,40 @@ impl Executor {
                 updates: &reports.updates,
                 cancel: &reports.cancel,
                 agent: &self.agent,
+                members: members.as_ref(),
                 agent_patience: self.options.agent_patience,
             },
             patience: self.options.patience,
         };
         match follower.run(recorder, start).await {
             Ended::Over(outcome, reader) => {
-                self.cleanup.job(pod, sandbox, reader);
+                self.cleanup.job(pod, sandbox, reader, members);
                 outcome
             }
             Ended::TakenOver(outcome) => outcome,
-            Ended::Untouched(recorder) => self.start_over(Arc::clone(request), pod, recorder, reports).await,
+            Ended::Untouched(recorder) => {
+                self.remove_members(members).await;
+                self.start_over(Arc::clone(request), pod, recorder, reports).await
+            }
             Ended::Crashed(recorder, outcome) => {
                 // This container uses the agent's volume.
                 let container = ObjectId::Container(pod.container.clone());
                 self.removals.now(&container, self.options.patience).await;
+                self.remove_members(members).await;
                 if self.agent.renew().await {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
-                self.cleanup.job(pod, sandbox, None);
+                self.cleanup.job(pod, sandbox, None, None);
                 recorder.end(outcome).await
             }
+        }
+    }
+
+    /// Removes the containers beside the job's own, because others with the same names are about to be created.
+    async fn remove_members(&self, members: Option<Arc<Members>>) {
+        let Some(members) = members else { return };
+        for name in members.end().await {
+            self.removals.now(&ObjectId::NamedContainer(name), self.options.patience).await;
         }
     }
 

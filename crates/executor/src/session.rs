@@ -5,10 +5,11 @@
 //! wherever they are. `follow` decides what an [`Ending`] means for the job.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_agent_protocol::{
-    FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
+    ContainerFailure, FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use crate::checkout::{CheckoutError, CheckoutSender};
 use crate::engine::Pod;
 use crate::link::{LinkReader, LinkWriter};
 use crate::log_recorder::LogRecorder;
+use crate::members::Members;
 use crate::request::{JobRequest, JobUpdate, Phase};
 
 /// Time after the agent's own deadlines before the container is killed.
@@ -84,6 +86,8 @@ pub(crate) struct Followed<'a> {
     pub(crate) updates: &'a mpsc::Sender<JobUpdate>,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) agent: &'a AgentHealth,
+    /// The containers beside its own.
+    pub(crate) members: Option<&'a Arc<Members>>,
     /// How long the agent may take to answer.
     pub(crate) agent_patience: Duration,
 }
@@ -146,6 +150,10 @@ async fn read(
                 }
                 Err(error) => return Ending::Journal(error),
             },
+            note = next_note(job.members), if !recorder.is_full() => {
+                recorder.note(&note);
+                recorder.start();
+            }
             bytes = reader.next(), if !recorder.is_full() => {
                 let Some(bytes) = bytes else { return flush_then(job, recorder, acked, Ending::Disconnected).await };
                 decoder.push(&bytes);
@@ -170,7 +178,12 @@ async fn read(
                         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
                             see.send_modify(|seen| seen.steps += 1);
                         }
-                        FromAgent::Output { .. } | FromAgent::Note { .. } => {}
+                        FromAgent::RunContainer { step, container, .. } => {
+                            if let Some(members) = job.members {
+                                members.run(*step, container.clone());
+                            }
+                        }
+                        FromAgent::Output { .. } | FromAgent::Note { .. } | FromAgent::ServiceReady { .. } => {}
                     }
                     recorder.record(item.seq, item.message);
                 }
@@ -251,6 +264,8 @@ async fn write(
         }
     }
 
+    let mut failures = job.members.map(|members| members.failures());
+    let mut told = 0;
     let mut canceled = false;
     loop {
         let sent = tokio::select! {
@@ -264,6 +279,14 @@ async fn write(
                 let seq = *acks.borrow_and_update();
                 send(writer, session, &ToAgent::Ack { seq }).await
             }
+            failed = next_failures(&mut failures, told) => {
+                told += failed.len();
+                let mut sent = Ok(());
+                for failure in failed {
+                    sent = sent.and(send(writer, session, &ToAgent::ContainerFailed(failure)).await);
+                }
+                sent
+            }
             message = checkout.next() => match message {
                 Ok(message) => send(writer, session, &message).await,
                 Err(CheckoutError::Source(error)) => return Ending::Checkout(error),
@@ -273,6 +296,27 @@ async fn write(
         if sent.is_err() {
             return std::future::pending().await;
         }
+    }
+}
+
+/// Returns the next line that the starts of the pod's containers have for the log.
+async fn next_note(members: Option<&Arc<Members>>) -> String {
+    match members {
+        Some(members) => members.next_note().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns what could not be started, except the first `told`. Waits until there is something.
+async fn next_failures(
+    failures: &mut Option<watch::Receiver<Vec<ContainerFailure>>>,
+    told: usize,
+) -> Vec<ContainerFailure> {
+    let Some(failures) = failures else { return std::future::pending().await };
+    let failed = failures.wait_for(|all| all.len() > told).await.map(|all| all[told..].to_vec());
+    match failed {
+        Ok(failed) => failed,
+        Err(_) => std::future::pending().await,
     }
 }
 

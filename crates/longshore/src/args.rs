@@ -6,10 +6,11 @@ mod values;
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use longshore_agent::AgentOptions;
+use longshore_agent::{AgentOptions, Membership};
+use longshore_agent_protocol::ImageConfig;
 
 pub(crate) use self::remote::{Approval, Build, Remote, Repo, Rules, Secret, Token};
-use self::values::{Nonce, key_value, nonce, secret};
+use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
 
 /// A CI server in one container: every push runs in sibling containers on the host's own Docker.
@@ -240,14 +241,21 @@ pub(crate) struct Agent {
     /// The job's own marker, 32 hexadecimal digits
     #[arg(long, value_parser = nonce)]
     marker: Nonce,
-    /// Where the job's volume is
+    /// The conductor's socket, for a container beside the job's
+    #[arg(long, requires = "image")]
+    join: Option<String>,
+    /// What its image says, as JSON
+    #[arg(long, value_parser = image_config)]
+    image: Option<ImageConfig>,
+    /// Where spool and scripts are
     #[arg(long, default_value = "/longshore")]
     root: PathBuf,
 }
 
 impl Agent {
     pub(crate) fn run(self) -> ExitCode {
-        longshore_agent::run(AgentOptions::new(self.marker.0, self.root))
+        let membership = self.join.zip(self.image).map(|(address, image)| Membership { address, image });
+        longshore_agent::run(AgentOptions { membership, ..AgentOptions::new(self.marker.0, self.root) })
     }
 }
 

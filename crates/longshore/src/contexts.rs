@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    ErrorKind, Event, ImageRef, JobId, JobPlan, Outcome, SecretName,
+    ErrorKind, Event, ImageRef, JobId, JobPlan, Outcome, SecretName, Template,
     expression::{Context as _, Value, Values},
     rules::needs::needs_context,
 };
@@ -162,31 +162,44 @@ pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome
     Ok(())
 }
 
-/// Fills in the name of the image, which the engine needs before the agent runs.
+/// The plan with the names of its images filled in, which the engine needs before there is an agent. An image of a step
+/// that depends on what steps before it do is filled in by the agent.
 pub(crate) fn with_image(mut plan: JobPlan, known: &BTreeMap<String, Value>) -> Result<JobPlan, Outcome> {
+    let mut values = Values { contexts: plan.known.clone(), progress: None };
+    values.contexts.extend(known.iter().map(|(name, value)| (name.clone(), value.clone())));
+    debug_assert!(values.context("build").is_some(), "the server's contexts are there");
+    plan.image = image("the job", &plan.image, &values)?;
+    for service in &mut plan.services {
+        service.image = image(&format!("the service `{}`", service.name), &service.image, &values)?;
+    }
+    for step in &mut plan.steps {
+        if let Some(template) = &mut step.image
+            && template.evaluate_script(&values).is_ok()
+        {
+            *template = image(&format!("the step `{}`", step.name), template, &values)?;
+        }
+    }
+    Ok(plan)
+}
+
+/// Fills in an image's name, and parses it: what was put into it is known only now.
+fn image(whose: &str, template: &Template, values: &Values) -> Result<Template, Outcome> {
     let error = |reason: String| Outcome::Error {
         kind: ErrorKind::Expression,
-        message: format!("`image` of the job: {reason}"),
+        message: format!("`image` of {whose}: {reason}"),
     };
-    let image = match plan.image.as_known() {
+    let image = match template.as_known() {
         Some(image) => image.to_owned(),
-        None => {
-            let mut values = Values { contexts: plan.known.clone(), progress: None };
-            values.contexts.extend(known.iter().map(|(name, value)| (name.clone(), value.clone())));
-            debug_assert!(values.context("build").is_some(), "the server's contexts are there");
-            plan.image.evaluate_script(&values).map_err(|reason| error(reason.to_string()))?
-        }
+        None => template.evaluate_script(values).map_err(|reason| error(reason.to_string()))?,
     };
-    // The whole name is known only now.
     let image = ImageRef::parse(&image)
         .map_err(|bad| error(format!("`{}`: {bad}", image.chars().take(100).collect::<String>().escape_debug())))?;
-    plan.image = image.to_string().into();
-    Ok(plan)
+    Ok(image.to_string().into())
 }
 
 #[cfg(test)]
 mod tests {
-    use longshore_core::{EventName, StepPlan, Template, expression::Expression, template::Part};
+    use longshore_core::{EventName, StepPlan, expression::Expression, template::Part};
 
     use super::*;
 

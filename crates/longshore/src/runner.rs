@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use longshore_core::{
-    ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, plan::Resources, stranger,
-};
+use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, stranger};
 use longshore_executor::{
     AdoptRequest, AttemptId, CheckoutSource, Executor, JobRequest, JobUpdate, Journal as _, Limits, Phase, PullPolicy,
 };
@@ -236,7 +234,7 @@ impl Runner {
         attempt: u32,
         missing: Missing,
     ) -> Result<JobRequest, Refusal> {
-        let mut unsupported: Vec<String> = plan.unsupported(&plan.steps).iter().map(ToString::to_string).collect();
+        let mut unsupported: Vec<String> = plan.unsupported().iter().map(ToString::to_string).collect();
         unsupported.dedup();
         if !unsupported.is_empty() {
             let message = format!(
@@ -272,7 +270,7 @@ impl Runner {
             None => None,
         };
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
-        let limits = limits(granted, &plan.resources);
+        let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
         env.extend(self.extras.env.iter().cloned());
         Ok(JobRequest {
@@ -391,24 +389,6 @@ impl Origin<'_> {
         });
         variables.retain(|name, _| !plan.env.contains_key(name));
         variables
-    }
-}
-
-/// Returns the limits that the job asks for, restricted to those that the server grants.
-fn limits(granted: &Limits, asked: &Resources) -> Limits {
-    let within = |granted: Option<u64>, asked: Option<u64>| [granted, asked].into_iter().flatten().min();
-    Limits {
-        memory: within(granted.memory, asked.memory_bytes),
-        pids: asked.pids.map_or(granted.pids, |pids| pids.min(granted.pids)),
-        cpus: match (granted.cpus, asked.cpu_millis.map(|millis| f64::from(millis) / 1000.0)) {
-            (Some(granted), Some(asked)) => Some(granted.min(asked)),
-            (granted, asked) => asked.or(granted),
-        },
-        shm: asked.shm_bytes.or(granted.shm),
-        disk: granted.disk,
-        time: granted.time,
-        log: granted.log,
-        grace: granted.grace,
     }
 }
 

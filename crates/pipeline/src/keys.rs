@@ -196,7 +196,7 @@ pub(super) const SECRET: Keys = Keys {
 
 pub(super) const SERVICE: Keys = Keys {
     subject: "a service",
-    known: &["image", "env", "entrypoint", "command", "ready"],
+    known: &["image", "env", "entrypoint", "command", "user", "ready", "resources"],
     foreign: &[
         ("name", "the service's key is its name"),
         ("alias", "the service's key is its name"),

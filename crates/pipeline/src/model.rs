@@ -141,7 +141,7 @@ pub(super) struct Job {
 impl Job {
     /// What it refers for that this version cannot run.
     pub(super) fn unsupported(&self) -> Vec<Unsupported> {
-        self.draft.unsupported(self.steps.iter().map(|step| &step.draft))
+        self.draft.unsupported()
     }
 
     /// The number of expressions in the texts of all jobs that it makes.

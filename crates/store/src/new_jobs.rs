@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use longshore_core::{BuildId, JobId, JobPlan, Lane, Status, Timestamp, rules::QueueEvent};
+use longshore_core::{BuildId, JobId, JobPlan, Lane, Record, Status, Timestamp, rules::QueueEvent};
 
 use crate::{StoreError, WriteTx, row, transition::handle};
 
@@ -76,11 +76,13 @@ pub(crate) async fn insert(
 }
 
 async fn insert_steps(tx: &mut WriteTx, job: JobId, plan: &JobPlan) -> Result<(), StoreError> {
-    for (position, step) in plan.steps.iter().enumerate() {
+    let steps = (0..).zip(plan.steps.iter().map(|step| &step.name));
+    let services = (Record::FIRST_SERVICE..).zip(plan.services.iter().map(|service| &service.name));
+    for (position, name) in steps.chain(services) {
         sqlx::query("INSERT INTO steps (job, position, name, status) VALUES (?, ?, ?, 'queued')")
             .bind(job.to_string())
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(&step.name)
+            .bind(position)
+            .bind(name)
             .execute(tx.conn())
             .await?;
     }

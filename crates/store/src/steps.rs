@@ -9,7 +9,7 @@ use crate::{ChangeKind, StoreError, WriteTx, jobs, row, write::NewChange};
 /// A step of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// From 0, as in the plan.
+    /// From 0, as in the plan; a service's from `Record::FIRST_SERVICE`.
     pub position: u16,
     pub name: String,
     /// `queued` until it starts.

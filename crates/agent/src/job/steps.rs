@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use longshore_agent_protocol::FromAgent;
-use longshore_agent_protocol::message::{StepResult, StepSpec, StepStatus};
+use longshore_agent_protocol::message::{MemberPurpose, StepResult, StepSpec, StepStatus};
+use longshore_core::template::Template;
 
 use super::tries::TryProgress;
 use super::{Job, JobError, StepScope};
 use crate::account::Account;
 use crate::clock;
-use crate::step::{PreparedStep, StepLauncher};
+use crate::step::{PreparedStep, Program};
 use crate::values::Values;
 use crate::verdict::{skipped_result, step_finished};
 
@@ -18,11 +19,15 @@ impl Job {
     pub(super) fn run_step(&mut self, number: u16, step: &StepSpec, scope: &mut StepScope<'_>) -> Result<(), JobError> {
         self.send(&FromAgent::StepStarted { step: number, time_ms: clock::now_ms() })?;
         let started = Instant::now();
-        let ready = match self.evaluate_step(step, &scope.launcher, &scope.values) {
+        let ready = match self.evaluate_step(step, scope) {
             Ok(ready) => ready,
             Err(message) => return self.fail_unevaluated_step(number, step, &message, &mut scope.values),
         };
+        let prepared = matches!(scope.spec.member, Some(MemberPurpose::Service { .. })).then(|| ready.clone());
         let Some(mut running) = self.start_try(number, ready, 1, started, scope)? else { return Ok(()) };
+        if let Some(prepared) = prepared {
+            self.watch_readiness(&prepared, scope)?;
+        }
         if step.background {
             self.background.push(running);
             return Ok(());
@@ -40,15 +45,30 @@ impl Job {
     }
 
     /// Evaluates everything in the step. The error names what has no value.
-    fn evaluate_step(&self, step: &StepSpec, launcher: &StepLauncher, values: &Values) -> Result<PreparedStep, String> {
+    fn evaluate_step(&self, step: &StepSpec, scope: &StepScope<'_>) -> Result<PreparedStep, String> {
+        let StepScope { spec, launcher, values } = scope;
         let (own, within) = values.with_step_env(&step.env).map_err(|error| format!("`env`: {error}"))?;
         let run = step.run.evaluate_script(&within).map_err(|error| format!("`run`: {error}"))?;
+        let image = step.image.as_ref().map(|image| image.evaluate_script(&within));
+        let image = image.transpose().map_err(|error| format!("`image`: {error}"))?;
+        let words = |what: &str, texts: &[Template]| {
+            let texts: Result<Vec<_>, _> = texts.iter().map(|text| text.evaluate_script(&within)).collect();
+            texts.map_err(|error| format!("`{what}`: {error}"))
+        };
+        let program = match &step.program {
+            Some(program) => Some(Program {
+                entrypoint: words("entrypoint", &program.entrypoint)?,
+                command: words("command", &program.command)?,
+            }),
+            None => None,
+        };
         let working_directory = step.working_directory.as_ref().map(|directory| directory.evaluate_script(&within));
         let working_directory =
             working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
         let account = match &step.user {
-            Some(user) => Account::lookup(user, &self.runtime.options.etc)?,
-            None => launcher.account.clone(),
+            // Another image has other users.
+            Some(user) if step.image.is_none() => Account::lookup(user, &self.runtime.options.etc)?,
+            Some(_) | None => launcher.account.clone(),
         };
         let mut env = values.env().clone();
         env.extend(own);
@@ -60,6 +80,9 @@ impl Job {
             path: self.path.clone(),
             account,
             terminal: step.tty,
+            program,
+            image,
+            plain_environment: matches!(spec.member, Some(MemberPurpose::Service { .. })),
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use longshore_agent_protocol::message::{StepResult, StepSpec, StepStatus};
 use longshore_core::plan::RetryOn;
 
+use super::members::MemberTry;
 use super::{Job, JobError, StepScope, Stop, time_after};
 use crate::ending::Ending;
 use crate::files::{MAX_VARIABLE, StepFiles, WrittenValues};
@@ -26,18 +27,35 @@ pub(super) struct Try {
     ready: PreparedStep,
     /// When the first try began.
     started: Instant,
-    pid: i32,
-    files: StepFiles,
-    /// How often the kernel had killed for memory before.
-    kills: Option<u64>,
+    body: Body,
     limit: Option<Instant>,
     /// Whether the job was stopped before the try began; then `limit` ends the try, and the stop does not.
     after_stop: bool,
-    ending: Ending,
+    /// Whether a service had failed before the try began; then that does not end the try.
+    after_break: bool,
     /// Why the try is being ended, if it is.
     why: Option<StepStatus>,
     /// Whether it is ended because the job is over; then its exit code does not count.
     dismissed: bool,
+}
+
+/// Where a try runs.
+#[derive(Debug)]
+enum Body {
+    /// In the job's own container.
+    Process(Process),
+    /// In a container of its own image.
+    Member(MemberTry),
+}
+
+/// A step's process in this container.
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    files: StepFiles,
+    /// How often the kernel had killed for memory before.
+    kills: Option<u64>,
+    ending: Ending,
     reaped: Option<Reaped>,
 }
 
@@ -54,7 +72,11 @@ impl Try {
     pub(super) fn dismiss(&mut self, why: StepStatus, grace: Duration) {
         if self.why.is_none() {
             (self.why, self.dismissed) = (Some(why), true);
-            self.ending = Ending::new(self.pid, grace);
+            match &mut self.body {
+                Body::Process(process) => process.ending = Ending::new(process.pid, grace),
+                // It has its grace period in its plan.
+                Body::Member(_) => {}
+            }
         }
     }
 }
@@ -71,29 +93,23 @@ impl Job {
     ) -> Result<Option<Try>, JobError> {
         let Some(step) = scope.spec.steps.get(usize::from(number)) else { return Ok(None) };
         loop {
-            let kills = memory::oom_kills();
-            let error = match scope.launcher.start(number, attempt, &ready, &self.runtime.children) {
-                Ok(running) => {
-                    self.streams.add(number, false, running.stdout);
-                    if let Some(stderr) = running.stderr {
-                        self.streams.add(number, true, stderr);
-                    }
+            let error = match self.start_body(number, attempt, step, &ready, scope)? {
+                Ok(body) => {
                     let always_deadline = self.always_deadline.filter(|_| !step.background);
+                    // The time of a member counts from the arrival of its plan.
+                    let limit = step.timeout_ms.filter(|_| step.image.is_none()).map(time_after);
                     return Ok(Some(Try {
                         number,
                         background: step.background,
                         attempt,
                         ready,
                         started,
-                        pid: running.pid,
-                        files: running.files,
-                        kills,
-                        limit: [step.timeout_ms.map(time_after), always_deadline].into_iter().flatten().min(),
+                        body,
+                        limit: [limit, always_deadline].into_iter().flatten().min(),
                         after_stop: self.stop.is_some(),
-                        ending: Ending::new(running.pid, Duration::from_millis(scope.spec.grace_ms)),
+                        after_break: self.members.broken,
                         why: None,
                         dismissed: false,
-                        reaped: None,
                     }));
                 }
                 Err(error) => error,
@@ -109,6 +125,30 @@ impl Job {
             attempt += 1;
             self.note(number, format!("could not start; try {attempt} of {}", max_tries(step)))?;
         }
+    }
+
+    fn start_body(
+        &mut self,
+        number: u16,
+        attempt: u32,
+        step: &StepSpec,
+        ready: &PreparedStep,
+        scope: &StepScope<'_>,
+    ) -> Result<Result<Body, StartError>, JobError> {
+        if step.image.is_some() {
+            return self.begin_member_try(number, attempt, step, ready, scope).map(Body::Member).map(Ok);
+        }
+        let kills = memory::oom_kills();
+        let running = match scope.launcher.start(number, attempt, ready, &self.runtime.children) {
+            Ok(running) => running,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.streams.add(number, false, running.stdout);
+        if let Some(stderr) = running.stderr {
+            self.streams.add(number, true, stderr);
+        }
+        let ending = Ending::new(running.pid, Duration::from_millis(scope.spec.grace_ms));
+        Ok(Ok(Body::Process(Process { pid: running.pid, files: running.files, kills, ending, reaped: None })))
     }
 
     /// Reports why a try did not start. An error that no other try can fix, and that the command did not cause, ends
@@ -144,28 +184,47 @@ impl Job {
 
     /// Ends a try whose time is over or whose job is stopped. Background steps run on until the job's last step.
     pub(super) fn advance_try(&mut self, running: &mut Try) -> TryProgress {
-        running.reaped = running.reaped.or_else(|| self.ended.remove(&running.pid));
-        if running.why.is_none() && running.reaped.is_none() {
+        let is_over = match &mut running.body {
+            Body::Process(process) => {
+                process.reaped = process.reaped.or_else(|| self.ended.remove(&process.pid));
+                process.reaped.is_some()
+            }
+            Body::Member(member) => {
+                let (is_over, limit) = self.refresh_member_try(member);
+                running.limit = [running.limit, limit].into_iter().flatten().min();
+                is_over
+            }
+        };
+        if running.why.is_none() && !is_over {
             let in_time = running.limit.is_none_or(|limit| Instant::now() < limit);
             running.why = match self.stop {
                 Some(Stop::Canceled) if !running.background && !running.after_stop => Some(StepStatus::Canceled),
                 Some(Stop::TimedOut) if !running.background && !running.after_stop => Some(StepStatus::TimedOut),
                 Some(_) | None if !in_time => Some(StepStatus::TimedOut),
+                Some(_) | None if self.members.broken && !running.background && !running.after_break => {
+                    Some(StepStatus::Canceled)
+                }
                 Some(_) | None => None,
             };
         }
         if running.why.is_none() {
-            return if running.reaped.is_some() { TryProgress::Over } else { TryProgress::Runs(running.limit) };
+            return if is_over { TryProgress::Over } else { TryProgress::Runs(running.limit) };
         }
-        let next = running.ending.advance(running.reaped.is_some());
-        if running.ending.is_over() { TryProgress::Over } else { TryProgress::Runs(next) }
+        match &mut running.body {
+            Body::Process(process) => {
+                let next = process.ending.advance(is_over);
+                if process.ending.is_over() { TryProgress::Over } else { TryProgress::Runs(next) }
+            }
+            Body::Member(_) if is_over => TryProgress::Over,
+            Body::Member(member) => self.end_member_try(member),
+        }
     }
 
     /// Finishes a try: starts the next one, or reports the step's end and returns `None`.
-    pub(super) fn finish_try(&mut self, running: Try, scope: &mut StepScope<'_>) -> Result<Option<Try>, JobError> {
+    pub(super) fn finish_try(&mut self, mut running: Try, scope: &mut StepScope<'_>) -> Result<Option<Try>, JobError> {
         let number = running.number;
         let Some(step) = scope.spec.steps.get(usize::from(number)) else { return Ok(None) };
-        let (result, written) = self.try_result(&running)?;
+        let (result, written) = self.try_result(&mut running)?;
         if running.dismissed || !self.may_try_again(step, &result, running.attempt) {
             self.finish_step(number, running.started, result, written, scope)?;
             return Ok(None);
@@ -180,22 +239,31 @@ impl Job {
     }
 
     /// Returns how a try ended, and the values it passes on.
-    fn try_result(&mut self, running: &Try) -> Result<(StepResult, WrittenValues), JobError> {
+    fn try_result(&mut self, running: &mut Try) -> Result<(StepResult, WrittenValues), JobError> {
         let number = running.number;
-        self.drain(number)?;
-        let mut result = match (&running.reaped, running.why) {
-            (Some(reaped), why) => step_result(reaped, why, 0),
-            // Not even KILL ended it: it hangs in the kernel.
-            (None, why) => StepResult { status: why.unwrap_or(StepStatus::Error), ..skipped_result() },
+        let (mut result, written) = match &mut running.body {
+            Body::Process(process) => {
+                self.drain(number)?;
+                let mut result = match (&process.reaped, running.why) {
+                    (Some(reaped), why) => step_result(reaped, why, 0),
+                    // Not even KILL ended it: it hangs in the kernel.
+                    (None, why) => StepResult { status: why.unwrap_or(StepStatus::Error), ..skipped_result() },
+                };
+                let kills = memory::oom_kills();
+                if result.status == StepStatus::Failure && memory::rose(process.kills.max(self.kills_reported), kills) {
+                    (result.out_of_memory, self.kills_reported) = (true, kills);
+                }
+                (result, process.files.read())
+            }
+            Body::Member(member) => {
+                let (result, written) = self.member_result(number, member, running.why)?;
+                (result, Ok(written))
+            }
         };
         if running.dismissed {
             (result.exit_code, result.signal) = (None, None);
         }
-        let kills = memory::oom_kills();
-        if result.status == StepStatus::Failure && memory::rose(running.kills.max(self.kills_reported), kills) {
-            (result.out_of_memory, self.kills_reported) = (true, kills);
-        }
-        let written = running.files.read().and_then(|written| {
+        let written = written.and_then(|written| {
             let length: usize = self.path.iter().chain(&written.path).map(|folder| folder.len() + 1).sum();
             if length > MAX_VARIABLE / 2 {
                 return Err(format!(
@@ -228,6 +296,9 @@ impl Job {
         result.wall_ms = millis(started.elapsed());
         (result.outputs, result.summary) = (written.outputs, written.summary);
         self.mask_result(number, &mut result)?;
+        if scope.spec.member.is_some() {
+            (self.passed_env, self.passed_path) = (written.env.clone(), written.path.clone());
+        }
         scope.values.add_env(written.env);
         self.path.splice(0..0, written.path);
         self.send(&step_finished(number, result.clone()))?;
@@ -239,6 +310,6 @@ impl Job {
 }
 
 /// Returns how many tries a step has.
-fn max_tries(step: &StepSpec) -> u32 {
+pub(super) fn max_tries(step: &StepSpec) -> u32 {
     1 + step.retry.as_ref().map_or(0, |retry| retry.max)
 }

@@ -24,11 +24,12 @@ impl Job {
     /// Waits for the next event, at most until `until`, and handles it.
     pub(super) fn turn(&mut self, until: Option<Instant>) -> Result<(), JobError> {
         if self.take_events() {
-            return Ok(());
+            return self.advance_services();
         }
         let spool = &self.runtime.spool;
         let room = spool.has_room();
-        let mut next = [until, self.stop.is_none().then_some(self.deadline)].into_iter().flatten().min();
+        let deadline = self.stop.is_none().then_some(self.deadline);
+        let mut next = [until, deadline, self.services_deadline()].into_iter().flatten().min();
         if let Some((since, error)) = spool.disk_full_for() {
             if since >= self.runtime.options.disk_full_after && !self.ends_processes {
                 return Err(JobError::new(
@@ -41,7 +42,9 @@ impl Job {
         }
         let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
         if room {
-            waiting.extend(self.streams.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+            let links = self.members.pod.links();
+            let pipes = self.streams.pipes().chain(links);
+            waiting.extend(pipes.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
         let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|left| Timespec {
@@ -58,13 +61,20 @@ impl Job {
         if ready.first() == Some(&true) {
             self.runtime.wake.clear();
         }
+        let (pipes, links) = (self.streams.len(), self.members.pod.link_count());
         // From the back, because the last stream takes the place of one that ends.
-        for place in (0..self.streams.len()).rev() {
+        for place in (0..links).rev() {
+            if ready.get(pipes + place + 1) == Some(&true) {
+                self.read_member(place)?;
+            }
+        }
+        for place in (0..pipes).rev() {
             if ready.get(place + 1) == Some(&true) {
                 self.streams.read(place, &self.runtime.spool).map_err(message_error)?;
             }
         }
         self.take_events();
+        self.advance_services()?;
         if self.stop.is_none() && Instant::now() >= self.deadline {
             self.stop_job(Stop::TimedOut);
         }
@@ -80,6 +90,9 @@ impl Job {
                 }
                 Ok(Event::Cancel) => self.stop_job(Stop::Canceled),
                 Ok(Event::CheckedOut(result)) => self.checked_out = Some(result),
+                Ok(Event::Joined(member, stream)) => self.members.pod.add(member, stream),
+                Ok(Event::ContainerFailed(failure)) => self.members.pod.fail(failure.container, failure.message),
+                Ok(Event::ServiceReady) => self.report_ready(),
                 Ok(Event::Plan(..) | Event::NoPlan(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return any,
             }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::message::{FromAgent, JobResult, JobSpec, StepResult, StepSpec};
 use longshore_agent_protocol::{
-    FrameError, FromAgentDecoder, Item, SpoolReader, ToAgent, VERSION, encode_marker, encode_to_agent,
+    ContainerRequest, FrameError, FromAgentDecoder, Item, SpoolReader, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
 use longshore_core::expression::Expression;
 use longshore_core::template::{Part, Template};
@@ -113,6 +113,9 @@ impl Agent {
             grace_ms: 5_000,
             checkout: false,
             steps,
+            services: vec![],
+            path: vec![],
+            member: None,
         }
     }
 
@@ -249,6 +252,8 @@ pub struct Log {
     pub started: Vec<u16>,
     /// Steps in the order in which they finished.
     pub finished: Vec<u16>,
+    /// Containers that steps asked for.
+    pub containers: Vec<(u16, ContainerRequest)>,
     pub result: Option<JobResult>,
     pub outputs: BTreeMap<String, String>,
 }
@@ -266,7 +271,8 @@ impl Log {
             }
             FromAgent::Note { text, .. } => self.notes.push(text),
             FromAgent::JobFinished { end, .. } => (self.result, self.outputs) = (Some(end.result), end.outputs),
-            FromAgent::Ready { .. } | FromAgent::Lost => {}
+            FromAgent::RunContainer { step, container, .. } => self.containers.push((step, container)),
+            FromAgent::Ready { .. } | FromAgent::Lost | FromAgent::ServiceReady { .. } => {}
         }
     }
 
@@ -294,6 +300,8 @@ pub fn step(run: &str) -> StepSpec {
         user: None,
         tty: false,
         background: false,
+        image: None,
+        program: None,
     }
 }
 

@@ -112,7 +112,8 @@ pub(super) fn find_failing<'a>(job: &'a JobView, outline: &Outline) -> Option<Fa
     if !is_failure(job.status) && job.status != Status::Canceled {
         return None;
     }
-    let step = job.steps.iter().rev().find(|step| is_failure(step.status) && step.exit_code != Some(0));
+    let step =
+        job.steps.iter().rev().chain(&job.services).find(|step| is_failure(step.status) && step.exit_code != Some(0));
     let border = |begins: bool| {
         let number = step?.number;
         outline.borders.iter().find(|border| border.begins == begins && u32::from(border.step) + 1 == number)

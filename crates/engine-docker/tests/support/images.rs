@@ -10,6 +10,17 @@ use tokio::sync::Mutex;
 pub const BUSYBOX: &str = "longshore-test/busybox:latest";
 pub const BUSYBOX_USER: &str = "longshore-test/busybox-user:latest";
 pub const NO_SHELL: &str = "longshore-test/no-shell:latest";
+/// An image whose program is a plugin or a service: it has everything that an image can say about its containers.
+pub const TOOL: &str = "longshore-test/tool:latest";
+/// The program: says what it was started with, and where. With `serve` it answers on port 7777 until it is ended.
+const TOOL_PROGRAM: &[u8] = br#"#!/bin/sh
+echo "tool $* as $(id -un) in $(pwd) with $COLOR $PLUGIN_REPO_NAME $PLUGIN_TAGS"
+case $1 in
+  serve) while :; do echo served | nc -l -p 7777; done ;;
+  fail) exit "$2" ;;
+  *) [ -z "$LONGSHORE_OUTPUT" ] || echo "said=$1" >> "$LONGSHORE_OUTPUT" ;;
+esac
+"#;
 
 /// The tests of one process create the images once.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -19,8 +30,19 @@ pub async fn ensure(docker: &Docker) {
     let _turn = ONE_AT_A_TIME.lock().await;
     for (image, changes) in [(BUSYBOX, Vec::new()), (BUSYBOX_USER, vec!["USER app".to_owned()])] {
         if docker.inspect_image(image).await.is_err() {
-            import(docker, image, busybox(), changes).await;
+            import(docker, image, busybox(None), changes).await;
         }
+    }
+    if docker.inspect_image(TOOL).await.is_err() {
+        let changes = [
+            "ENTRYPOINT [\"tool\"]",
+            "CMD [\"by\", \"default\"]",
+            "USER app",
+            "WORKDIR /home/app",
+            "ENV COLOR=blue",
+            "EXPOSE 7777",
+        ];
+        import(docker, TOOL, busybox(Some(TOOL_PROGRAM)), changes.map(str::to_owned).to_vec()).await;
     }
     if docker.inspect_image(NO_SHELL).await.is_err() {
         import(docker, NO_SHELL, tar_of(&[("hello", b"not a program", 0o755)]), Vec::new()).await;
@@ -51,7 +73,7 @@ pub fn tar_of(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn busybox() -> Vec<u8> {
+fn busybox(tool: Option<&[u8]>) -> Vec<u8> {
     let program = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| std::path::Path::new(path).exists());
     let program = program.expect("no busybox here: install busybox-static");
     let applets = std::process::Command::new(program).arg("--list").output().unwrap().stdout;
@@ -69,6 +91,12 @@ fn busybox() -> Vec<u8> {
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
         tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
+    }
+    if let Some(tool) = tool {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o755);
+        header.set_size(tool.len() as u64);
+        tar.append_data(&mut header, "bin/tool", tool).unwrap();
     }
     for (path, text) in [
         ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"),

@@ -320,6 +320,6 @@ pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal)
 /// The id of the request's container.
 pub async fn container(world: &World, request: &JobRequest) -> String {
     let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
-    let of_job = |object: &&ContainerObject| object.attempt == Some(request.attempt_id());
+    let of_job = |object: &&ContainerObject| object.kind == Kind::Job && object.attempt == Some(request.attempt_id());
     objects.containers.iter().find(of_job).expect("the job's container").id.to_string()
 }

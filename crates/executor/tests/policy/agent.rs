@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use longshore_agent_protocol::message::{SandboxLeft, StepStatus};
 use longshore_agent_protocol::{
-    FromAgent, JobEnd, JobResult, StepResult, ToAgent, ToAgentDecoder, VERSION, encode_from_agent, encode_marker,
+    ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobResult, StepResult, ToAgent, ToAgentDecoder, VERSION,
+    encode_from_agent, encode_marker,
 };
 use longshore_executor::{FromLink, Link};
 use tokio::io::AsyncWrite;
@@ -38,6 +39,7 @@ enum Input {
     Bytes(Bytes),
     Print(String),
     Finish(JobResult),
+    Say(FromAgent),
 }
 
 #[derive(Clone)]
@@ -45,6 +47,7 @@ pub struct Agent {
     inputs: mpsc::UnboundedSender<Input>,
     outputs: Outputs,
     exit_code: Arc<Mutex<Option<i64>>>,
+    failures: Arc<Mutex<Vec<ContainerFailure>>>,
 }
 
 /// The links that are attached.
@@ -53,7 +56,7 @@ type Outputs = Arc<Mutex<Vec<mpsc::UnboundedSender<Bytes>>>>;
 impl Agent {
     pub fn start(nonce: [u8; 16], script: Script, spool: Spool) -> Self {
         let (inputs, heard) = mpsc::unbounded_channel();
-        let agent = Self { inputs, outputs: Outputs::default(), exit_code: Arc::default() };
+        let agent = Self { inputs, outputs: Outputs::default(), exit_code: Arc::default(), failures: Arc::default() };
         if let Script::Crashes(code) = script {
             agent.end(code);
         } else if script != Script::Silent {
@@ -80,6 +83,17 @@ impl Agent {
 
     pub fn print(&self, line: &str) {
         let _ = self.inputs.send(Input::Print(line.to_owned()));
+    }
+
+    /// Reports that the turn of a step with its own image has come.
+    pub fn ask(&self, step: u16, attempt: u32) {
+        let container = ContainerRequest { attempt, image: "tool".to_owned() };
+        let _ = self.inputs.send(Input::Say(FromAgent::RunContainer { step, time_ms: 0, container }));
+    }
+
+    /// The containers of which it was told that they cannot be started.
+    pub fn failures(&self) -> Vec<ContainerFailure> {
+        self.failures.lock().unwrap().clone()
     }
 
     pub fn finish(&self, result: JobResult) {
@@ -141,6 +155,7 @@ impl Task {
                     }
                 }
                 Input::Print(line) => self.print(&line),
+                Input::Say(message) => self.say(message),
                 Input::Finish(result) => {
                     self.finish(result);
                     // Nobody is there to acknowledge it.
@@ -190,6 +205,7 @@ impl Task {
                     self.agent.end(0);
                 }
             }
+            ToAgent::ContainerFailed(failure) => self.agent.failures.lock().unwrap().push(failure),
             ToAgent::Cancel | ToAgent::Checkout { .. } | ToAgent::CheckoutEnd { .. } => {}
         }
     }

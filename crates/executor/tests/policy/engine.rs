@@ -1,6 +1,7 @@
 //! An engine in memory: containers are entries of a map, agents are tasks. Tests order each fault, call by call.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,7 +12,8 @@ use longshore_agent_protocol::spool::segment_name;
 use longshore_agent_protocol::{FromAgent, encode_from_agent};
 use longshore_core::{ImageRef, Timestamp};
 use longshore_executor::engine::{
-    Answer, End, Engine, FoundPod, Image, Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing,
+    Answer, End, Engine, FoundMember, FoundPod, Image, ImageConfig, MemberId, MemberSpec, MemberStanding, Pod, PodSpec,
+    Removal, SandboxSpec, SpoolPiece, Standing,
 };
 use longshore_executor::names::{ContainerId, ImageId, Instance};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
@@ -28,6 +30,10 @@ pub enum Verb {
     CreateSandbox,
     Create,
     Start,
+    CreateMember,
+    StartMember,
+    FindMember,
+    ListMembers,
     Find,
     Attach,
     Standing,
@@ -64,6 +70,8 @@ struct State {
     sandboxes: BTreeMap<ContainerId, Option<String>>,
     containers: BTreeMap<ContainerId, Container>,
     spools: BTreeMap<String, Spool>,
+    /// Containers beside jobs' own, and whether they were started.
+    members: BTreeMap<(AttemptId, MemberId), (ContainerId, bool)>,
     /// Images by name; a pull brings one.
     images: BTreeMap<String, Image>,
     orders: VecDeque<(Verb, Order)>,
@@ -96,9 +104,18 @@ impl MemoryEngine {
 
     /// Gives the engine an image of this name.
     pub fn tag(&self, name: &str, id: &str) {
+        self.tag_image(name, id, ImageConfig::default());
+    }
+
+    /// Gives the engine an image of this name that says this about its containers.
+    pub fn tag_with(&self, name: &str, config: ImageConfig) {
+        self.tag_image(name, name, config);
+    }
+
+    fn tag_image(&self, name: &str, id: &str, config: ImageConfig) {
         let image = Image {
             id: ImageId::new(format!("sha256:{id}")).unwrap(),
-            user: String::new(),
+            config,
             architecture: String::new(),
             labels: Vec::new(),
         };
@@ -176,10 +193,17 @@ impl MemoryEngine {
         self.state().containers.retain(|_, container| container.attempt != attempt);
     }
 
+    /// The containers beside jobs' own that were started.
+    pub fn members(&self) -> Vec<MemberId> {
+        self.state().members.iter().filter(|(_, (_, started))| *started).map(|((_, member), _)| *member).collect()
+    }
+
     /// Lists what is left of jobs.
     pub fn left(&self) -> Vec<String> {
         let state = self.state();
         let containers = state.containers.keys().map(ToString::to_string);
+        let members = state.members.keys().map(|(attempt, member)| attempt.member_name(*member).to_string());
+        let containers = containers.chain(members);
         containers.chain(state.spools.keys().cloned()).chain(state.sandboxes.keys().map(ToString::to_string)).collect()
     }
 
@@ -272,12 +296,50 @@ impl Engine for MemoryEngine {
                 volume: spec.attempt.volume_name(),
                 sandbox: spec.sandbox.clone(),
                 nonce: spec.nonce,
-                user: spec.image.user.clone(),
+                user: spec.image.config.user.clone(),
             };
             state.spools.entry(pod.volume.to_string()).or_default();
             let container = Container { attempt: spec.attempt, pod: pod.clone(), agent: None, started: false };
             state.containers.insert(pod.container.clone(), container);
             Ok(pod)
+        })
+    }
+
+    fn create_member<'a>(&'a self, spec: &'a MemberSpec<'a>) -> Answer<'a, ContainerId> {
+        self.call(Verb::CreateMember, |state| {
+            let id = state.id("member");
+            match state.members.entry((spec.attempt, spec.member)) {
+                Entry::Occupied(_) => Err(EngineError::NameTaken("the name is in use".to_owned())),
+                Entry::Vacant(place) => {
+                    place.insert((id.clone(), false));
+                    Ok(id)
+                }
+            }
+        })
+    }
+
+    fn start_member<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        self.call(Verb::StartMember, |state| {
+            let member = state.members.values_mut().find(|(of, _)| of == id);
+            let (_, started) = member.ok_or_else(|| refused(Refusal::NotFound))?;
+            assert!(!std::mem::replace(started, true), "a container is started once");
+            Ok(())
+        })
+    }
+
+    fn find_member(&self, attempt: AttemptId, member: MemberId) -> Answer<'_, Option<FoundMember>> {
+        self.call(Verb::FindMember, |state| {
+            Ok(state.members.get(&(attempt, member)).map(|(id, started)| FoundMember {
+                container: id.clone(),
+                standing: if *started { MemberStanding::Running } else { MemberStanding::Created },
+            }))
+        })
+    }
+
+    fn list_members(&self, attempt: AttemptId) -> Answer<'_, Vec<ContainerId>> {
+        self.call(Verb::ListMembers, |state| {
+            let of_attempt = state.members.iter().filter(|((of, _), _)| *of == attempt);
+            Ok(of_attempt.map(|(_, (id, _))| id.clone()).collect())
         })
     }
 
@@ -387,9 +449,20 @@ impl Engine for MemoryEngine {
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {
         self.call(Verb::Remove, |state| {
             let removed = match object {
-                ObjectId::Container(id) => state.sandboxes.remove(id).is_some() | state.containers.remove(id).is_some(),
+                ObjectId::Container(id) => {
+                    let before = state.members.len();
+                    state.members.retain(|_, (of, _)| of != id);
+                    state.sandboxes.remove(id).is_some()
+                        | state.containers.remove(id).is_some()
+                        | (state.members.len() < before)
+                }
+                ObjectId::NamedContainer(name) => {
+                    let before = state.members.len();
+                    state.members.retain(|(attempt, member), _| attempt.member_name(*member) != *name);
+                    state.members.len() < before
+                }
                 ObjectId::Volume(name) => state.spools.remove(name.as_str()).is_some(),
-                ObjectId::NamedContainer(_) | ObjectId::Network(_) | ObjectId::Image(_) => false,
+                ObjectId::Network(_) | ObjectId::Image(_) => false,
             };
             if removed { Ok(()) } else { Err(refused(Refusal::NotFound)) }
         })

@@ -91,6 +91,14 @@ impl MemoryJournal {
         String::from_utf8(self.stdout()).unwrap()
     }
 
+    /// What a step, or a service by its number, printed on both streams.
+    pub fn step_text(&self, step: u16) -> String {
+        let is_its = |record: &Record<'_>| {
+            record.step == step && matches!(record.kind, RecordKind::Output(Stream::Stdout | Stream::Stderr))
+        };
+        String::from_utf8(self.bytes_where(is_its)).unwrap()
+    }
+
     pub fn stderr(&self) -> Vec<u8> {
         self.bytes_where(|record| record.kind == RecordKind::Output(Stream::Stderr))
     }

@@ -9,6 +9,7 @@ mod cancels;
 mod engine;
 #[allow(dead_code, reason = "shared with the tests on real engines")]
 mod journal;
+mod members;
 mod patience;
 mod retries;
 mod sandboxes;

@@ -178,7 +178,7 @@ impl Indexer {
         let begins = match record.kind {
             RecordKind::StepStarted => Some(true),
             RecordKind::StepFinished => Some(false),
-            RecordKind::Output(_) | RecordKind::JobFinished => None,
+            RecordKind::Output(_) | RecordKind::JobFinished | RecordKind::RunContainer => None,
         };
         if let Some(begins) = begins {
             let (step, lines, time) = (record.step, cut.ended(), record.time);

@@ -8,16 +8,32 @@ use serde::{Deserialize, Serialize};
 /// What a renderer needs to know of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepHead {
+    /// As in the records.
+    pub number: u16,
     pub name: String,
     /// The script, shown at the beginning of the step in text.
     pub run: String,
 }
 
 impl StepHead {
-    /// Returns the heads of a job's steps.
+    /// Returns the heads of a job's steps and services, by their numbers.
     #[must_use]
     pub fn from_plan(plan: &JobPlan) -> Vec<Self> {
-        plan.steps.iter().map(|step| Self { name: step.name.clone(), run: step.shown_script() }).collect()
+        let steps = (0..).zip(&plan.steps).map(|(number, step)| Self {
+            number,
+            name: step.name.clone(),
+            run: step.shown_script(),
+        });
+        let services = (Record::FIRST_SERVICE..).zip(&plan.services).map(|(number, service)| Self {
+            number,
+            name: format!("service {}", service.name),
+            run: String::new(),
+        });
+        steps.chain(services).collect()
+    }
+
+    fn find(heads: &[Self], number: u16) -> Option<&Self> {
+        heads.binary_search_by_key(&number, |head| head.number).ok().and_then(|at| heads.get(at))
     }
 }
 
@@ -82,7 +98,7 @@ struct StepFinished {
 }
 
 fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: &mut Vec<u8>) {
-    let step = steps.get(usize::from(record.step));
+    let step = StepHead::find(steps, record.step);
     let name = step.map_or("?", |step| step.name.as_str());
     if !matches!(record.kind, RecordKind::Output(Stream::Stdout | Stream::Stderr)) && !*at_line_start {
         out.push(b'\n');
@@ -115,7 +131,7 @@ fn text(steps: &[StepHead], at_line_start: &mut bool, record: &Record<'_>, out: 
                 None => writeln!(out, "<== {name}: exit code {code} after {time}"),
             };
         }
-        RecordKind::JobFinished => {}
+        RecordKind::JobFinished | RecordKind::RunContainer => {}
     }
 }
 
@@ -158,13 +174,13 @@ impl LogEvents {
                 let (stream, bytes) = left.into_iter().find_map(|(stream, bytes)| Some((stream, bytes?)))?;
                 (stream, Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
             }
-            RecordKind::StepStarted | RecordKind::JobFinished => return None,
+            RecordKind::StepStarted | RecordKind::JobFinished | RecordKind::RunContainer => return None,
         };
         if text.is_empty() {
             return None;
         }
         Some(LogEvent {
-            step: self.steps.get(usize::from(record.step)).map(|step| step.name.as_str()),
+            step: StepHead::find(&self.steps, record.step).map(|step| step.name.as_str()),
             number: (record.step != Record::NO_STEP).then(|| u32::from(record.step) + 1),
             stream: stream.as_str(),
             time: record.time,

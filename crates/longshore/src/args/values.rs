@@ -1,8 +1,14 @@
 //! Parsers of single arguments.
 
+use longshore_agent_protocol::ImageConfig;
+
 /// A type of its own, since clap takes an array for a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nonce(pub(super) [u8; 16]);
+
+pub(super) fn image_config(text: &str) -> Result<ImageConfig, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
 
 pub(super) fn nonce(text: &str) -> Result<Nonce, String> {
     let mut nonce = [0; 16];

@@ -93,7 +93,6 @@ pub(super) fn not_run_yet(job: &Job, fields: &Fields<'_>, job_place: Place, find
         let entry = match part {
             Unsupported::Key(key) => fields.entry(key),
             Unsupported::Checkout(key) => fields.get("checkout").and_then(|checkout| entry_of(checkout, key)),
-            Unsupported::StepImage(at) => listed(fields.get("steps")).get(at).and_then(|step| entry_of(step, "image")),
         };
         findings.warning(
             Code::NotRunYet,

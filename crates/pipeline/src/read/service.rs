@@ -1,6 +1,6 @@
 //! Reads `services`: containers beside the job's.
 
-use longshore_core::plan::{Probe, Ready, ServicePlan};
+use longshore_core::plan::{Probe, Ready, Resources, ServicePlan};
 
 use super::super::{
     code::Code,
@@ -11,7 +11,7 @@ use super::super::{
     scope::{Names, Position},
     tree::{Entry, Kind, Node},
 };
-use super::{env, image, step::texts, valid_or_absent};
+use super::{env, image, settings, step::texts, valid_or_absent};
 
 /// Limit for the services of one job.
 const SERVICES: usize = 20;
@@ -44,6 +44,8 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
             entrypoint: Vec::new(),
             command: Vec::new(),
             ready: None,
+            user: None,
+            resources: Resources::default(),
         });
     }
     let fields = Fields::read(&entry.value, &keys::SERVICE, findings)?;
@@ -64,9 +66,32 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
     let entrypoint = texts(fields.get("entrypoint"), "`entrypoint`", Position::JobArgument, names, findings);
     let command = texts(fields.get("command"), "`command`", Position::JobArgument, names, findings);
     let ready = valid_or_absent(fields.get("ready").map(|node| ready(node, findings)));
-    let service =
-        ServicePlan { name, image: image?, env: env?, entrypoint: entrypoint?, command: command?, ready: ready? };
+    let user = valid_or_absent(fields.get("user").map(|node| user(node, findings)));
+    let resources = match fields.get("resources") {
+        Some(node) => settings::resources(node, findings),
+        None => Some(Resources::default()),
+    };
+    let service = ServicePlan {
+        name,
+        image: image?,
+        env: env?,
+        entrypoint: entrypoint?,
+        command: command?,
+        ready: ready?,
+        user: user?,
+        resources: resources?,
+    };
     named.then_some(service)
+}
+
+fn user(node: &Node, findings: &mut Findings<'_>) -> Option<String> {
+    let text = filled(node, "`user`", findings)?;
+    if text.contains("${{") || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        let help = "write `user: postgres` or `user: '1000:1000'`".to_owned();
+        findings.error(Code::BadName, node.place, "`user` is a name or a number of the image", help);
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn host(entry: &Entry, findings: &mut Findings<'_>) -> bool {

@@ -140,6 +140,10 @@ pub(super) struct ServiceOptions {
     entrypoint: Option<OneOrMore>,
     /// Replaces the image's command.
     command: Option<OneOrMore>,
+    /// Who it runs as: a name or a number of the image.
+    user: Option<Text>,
+    /// What its container may use.
+    resources: Option<Resources>,
     /// When the service is ready; by default the image's HEALTHCHECK decides, or else its ports.
     ready: Option<Ready>,
 }

@@ -141,7 +141,7 @@ jobs:
       db: { image: 'postgres:${{ event.sha-short }}', env: { PASSWORD: p }, ready: { exec: pg_isready, timeout: 30s } }
       cache: redis:8
       web: { image: nginx:1, ready: { http: ':8080/healthz' } }
-      queue: { image: q:1, entrypoint: [/bin/q], command: [serve, --now], ready: { tcp: 5672 } }
+      queue: { image: q:1, entrypoint: [/bin/q], command: [serve, --now], ready: { tcp: 5672 }, user: 'q:q', resources: { memory: 1GiB } }
     steps: [{ run: a }]
 ",
         &push("main"),
@@ -159,7 +159,8 @@ jobs:
         (texts(&queue.entrypoint), texts(&queue.command)),
         (vec!["/bin/q".into()], vec!["serve".into(), "--now".into()])
     );
-    assert_eq!(unsupported(&plan), ["services"]);
+    assert_eq!((queue.user.as_deref(), queue.resources.memory_bytes), (Some("q:q"), Some(1 << 30)));
+    assert!(unsupported(&plan).is_empty());
 }
 
 #[test]
@@ -289,23 +290,21 @@ jobs:
     assert_eq!((own.run.clone(), own.image.clone()), (Some("go version".into()), Some("golang:1".into())));
     assert_eq!(unnamed.name, "make test");
     assert!(asked.continue_on_error);
-    assert_eq!(unsupported(&plan), ["image of a step"; 3]);
+    assert!(unsupported(&plan).is_empty());
 }
 
 fn unsupported(plan: &JobPlan) -> Vec<String> {
-    plan.unsupported(&plan.steps).iter().map(ToString::to_string).collect()
+    plan.unsupported().iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
     for (keys, word, at) in [
-        ("services: { a: 'b:1' }, steps: [{ run: a }]", "services", "services"),
         ("cache: [{ path: a, key: b }], steps: [{ run: a }]", "cache", "cache"),
         ("artifacts: [{ paths: [a] }], steps: [{ run: a }]", "artifacts", "artifacts"),
         ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
         ("docker: true, steps: [{ run: a }]", "docker", "docker"),
         ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),
-        ("steps: [{ run: a }, { run: b, image: 'y:1' }]", "image of a step", "image: 'y:1'"),
     ] {
         let text = format!("jobs:\n  a: {{ image: x, {keys} }}");
         assert_eq!(unsupported(&job(&text, &push("main"))), [word], "{keys}");

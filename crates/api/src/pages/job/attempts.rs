@@ -91,7 +91,8 @@ pub(super) fn as_left_by(mut job: JobView, attempt: u32, outline: &Outline) -> R
             summary: None,
         }
     };
-    let steps = std::mem::take(&mut job.steps).into_iter().map(of_step).collect();
+    let [steps, services] = [std::mem::take(&mut job.steps), std::mem::take(&mut job.services)]
+        .map(|steps| steps.into_iter().map(of_step).collect());
     let finished_at = Some(finished_at);
-    Ok(JobView { status, reason, exit_code, attempt, claimed_at, started_at, finished_at, steps, ..job })
+    Ok(JobView { status, reason, exit_code, attempt, claimed_at, started_at, finished_at, steps, services, ..job })
 }

@@ -8,11 +8,11 @@
 pub(crate) mod actions;
 mod attempts;
 
-use std::{fmt::Display, sync::Arc};
+use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use askama::Template;
 use axum::extract::State;
-use longshore_core::{JobId, Status};
+use longshore_core::{JobId, Record, Status};
 use longshore_files::logs::{Border, Found, Listed, LogLine, Outline, Search, StepHead, Wanted};
 use longshore_store::{
     acts,
@@ -86,6 +86,8 @@ pub(crate) struct JobPage {
 #[derive(Debug)]
 struct StepRow {
     view: StepView,
+    /// It is a service.
+    is_service: bool,
     name: String,
     /// Its script.
     run: String,
@@ -154,7 +156,8 @@ pub(crate) async fn show(
     let repo = repos::get(&site.store, job.repo).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let plan = jobs::plan(&site.store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
     let outline = logs::outline(&site.store, id, query.attempt).await?;
-    let mut scripts = StepHead::from_plan(&plan).into_iter();
+    let scripts: HashMap<u32, String> =
+        StepHead::from_plan(&plan).into_iter().map(|head| (u32::from(head.number) + 1, head.run)).collect();
     let acts = acts::of_builds(&site.store, &[build.id]).await?;
     let mut job = JobView::new(job, &acts);
     let attempts = attempts::list(&job);
@@ -165,13 +168,14 @@ pub(crate) async fn show(
         name = format!("{name} (try {attempt})");
     }
     let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
-    let count = job.steps.len();
+    let count = job.steps.len() + job.services.len();
     let mut words = WORDS.saturating_sub(40 * count);
     let names = words / count.max(1);
-    let steps = job.steps.iter().cloned().map(|view| StepRow {
+    let steps = job.services.iter().chain(&job.steps).cloned().map(|view| StepRow {
+        is_service: view.number > u32::from(Record::FIRST_SERVICE),
         address: step_address(&outline, view.number, &attempt),
         name: fit_text(&view.name, NAME.min(names), &mut words),
-        run: scripts.next().map(|step| step.run).unwrap_or_default(),
+        run: scripts.get(&view.number).cloned().unwrap_or_default(),
         view,
     });
     let mut steps: Vec<StepRow> = steps.collect();
@@ -291,7 +295,8 @@ async fn load_window(
 fn other_step(job: &JobView, outline: &Outline, line: &LogLine) -> Option<String> {
     let before = |border: &&Border| border.begins && (line.n == 0 || border.lines < line.n);
     let among = u32::from(outline.borders.iter().rev().find(before)?.step) + 1;
-    let step = job.steps.iter().find(|step| line.step == Some(step.number) && step.number != among)?;
+    let step =
+        job.steps.iter().chain(&job.services).find(|step| line.step == Some(step.number) && step.number != among)?;
     Some(show::cut(&step.name, BESIDE).to_owned())
 }
 

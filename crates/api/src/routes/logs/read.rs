@@ -91,8 +91,14 @@ pub(crate) async fn read(
     let job = find_job(&store, &caller, id).await?;
     let step = query.step.as_deref().map(|wanted| step_position(&job, wanted)).transpose()?;
     let plan = jobs::plan(&store, id).await?.ok_or_else(|| ApiError::no_such("job"))?;
-    let source =
-        Source { store, job: id, attempt: query.attempt, format: query.format, step, heads: StepHead::from_plan(&plan) };
+    let source = Source {
+        store,
+        job: id,
+        attempt: query.attempt,
+        format: query.format,
+        step,
+        heads: StepHead::from_plan(&plan),
+    };
 
     let offset = query.offset.unwrap_or(0);
     let wanted = Wanted::parse(&headers);

@@ -1,0 +1,293 @@
+//! Steps that run in containers of their own: what the job's agent does for them as the conductor of the pod.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use longshore_agent_protocol::message::{
+    AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, ProgramSpec, StepResult, StepSpec, StepStatus,
+};
+use longshore_agent_protocol::{ContainerRequest, FromAgent, MemberId};
+use longshore_core::template::Template;
+
+use super::services::Service;
+use super::tries::TryProgress;
+use super::{Job, JobError, LEFTOVER_GRACE, StepScope, message_error};
+use crate::clock;
+use crate::files::WrittenValues;
+use crate::pod::Pod;
+use crate::step::PreparedStep;
+use crate::verdict::skipped_result;
+
+/// How long a member may take, after the grace period, to report the end of its step.
+const REPORTING: Duration = Duration::from_secs(5);
+/// A member's own limit: its conductor keeps the time.
+const NO_LIMIT: u64 = u64::MAX;
+
+/// The containers beside the job's own, and what they have reported.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    pub(super) pod: Pod,
+    /// The ends of their steps.
+    pub(super) results: HashMap<MemberId, StepResult>,
+    /// Their last messages.
+    pub(super) ends: HashMap<MemberId, JobEnd>,
+    /// Members that have their plan, and have not reported their end.
+    unfinished: HashSet<MemberId>,
+    pub(super) services: Vec<Service>,
+    /// A service has failed, and the job with it.
+    pub(super) broken: bool,
+    /// The services are being ended, because the job is over.
+    pub(super) ending: bool,
+    buffer: Vec<u8>,
+}
+
+/// A try of a step in a container of its own.
+#[derive(Debug)]
+pub(super) struct MemberTry {
+    member: MemberId,
+    /// Until the member has it.
+    plan: Option<Box<JobSpec>>,
+    /// The limit of the try, which counts from the plan's arrival.
+    limit: Option<Duration>,
+    grace: Duration,
+    end: Option<MemberEnd>,
+    /// When to stop waiting for the end of a step that was told to end.
+    give_up: Option<Instant>,
+}
+
+/// How a try in a container of its own ended.
+#[derive(Debug)]
+enum MemberEnd {
+    Reported(StepResult, JobEnd),
+    /// It did not run, or its end was not reported.
+    Lost(String),
+}
+
+impl Members {
+    /// Whether processes of a member may be left.
+    pub(super) fn are_left(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
+    /// Sends a member its plan.
+    pub(super) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
+        self.unfinished.insert(member);
+        self.pod.start(nonce, member, plan);
+    }
+
+    fn take_end(&mut self, member: MemberId) -> Option<MemberEnd> {
+        if let Some(end) = self.ends.remove(&member) {
+            self.pod.dismiss(member);
+            let result = self.results.remove(&member);
+            let result = result.unwrap_or(StepResult { status: StepStatus::Error, ..skipped_result() });
+            return Some(MemberEnd::Reported(result, end));
+        }
+        if let Some(reason) = self.pod.failure(member) {
+            return Some(MemberEnd::Lost(format!("the step's container cannot be started: {reason}")));
+        }
+        self.pod.is_gone(member).then(|| {
+            let reason =
+                "the step's container ended before its step did: it ran out of memory, or was stopped from outside";
+            MemberEnd::Lost(reason.to_owned())
+        })
+    }
+}
+
+impl Job {
+    /// Listens for the members of the job's pod, and prepares its services.
+    pub(super) fn open_pod(&mut self, spec: &JobSpec) -> Result<(), JobError> {
+        let services = (0..).zip(&spec.services).map(|(at, _)| MemberId::Service(at));
+        let own_image = (0..).zip(&spec.steps).filter(|(_, step)| step.image.is_some());
+        let tries = own_image.flat_map(|(number, step): (u16, &StepSpec)| {
+            (1..=super::tries::max_tries(step)).map(move |attempt| MemberId::Step(number, attempt))
+        });
+        let members: Vec<MemberId> = services.chain(tries).collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: std::io::Error| {
+            JobError::new(AgentError::Internal, format!("the job's pod cannot be opened: {error}"))
+        };
+        if let Some(shared) = &self.runtime.shared_files {
+            let names: Vec<&str> = spec.services.iter().map(|service| service.name.as_str()).collect();
+            shared.add_hosts(&names).map_err(failed)?;
+        }
+        self.prepare_services(spec)?;
+        Pod::listen(self.runtime.options.nonce, members, self.runtime.mailbox.clone()).map_err(failed)
+    }
+
+    /// Reads what a member reports, and passes its output on under the number that it has in the job.
+    pub(super) fn read_member(&mut self, place: usize) -> Result<(), JobError> {
+        let Members { pod, results, ends, unfinished, services, buffer, .. } = &mut self.members;
+        let spool = &self.runtime.spool;
+        let read = pod.read(place, buffer, |member, message| match message {
+            FromAgent::Output { stderr, time_ms, data, .. } => {
+                if let MemberId::Service(at) = member
+                    && let Some(service) = services.get_mut(usize::from(at))
+                {
+                    service.remember(&data);
+                }
+                spool.append_output(member.step(), stderr, time_ms, &data)
+            }
+            FromAgent::Note { time_ms, text, .. } => {
+                spool.append_message(&FromAgent::Note { step: member.step(), time_ms, text })
+            }
+            FromAgent::StepStarted { time_ms, .. } => match member {
+                MemberId::Service(_) => spool.append_message(&FromAgent::StepStarted { step: member.step(), time_ms }),
+                // Its turn has been reported.
+                MemberId::Step(..) => Ok(()),
+            },
+            FromAgent::StepFinished { result, .. } => {
+                results.insert(member, result);
+                Ok(())
+            }
+            FromAgent::ServiceReady { .. } => {
+                if let MemberId::Service(at) = member
+                    && let Some(service) = services.get_mut(usize::from(at))
+                {
+                    service.is_ready = true;
+                }
+                Ok(())
+            }
+            FromAgent::JobFinished { end, .. } => {
+                unfinished.remove(&member);
+                ends.insert(member, end);
+                Ok(())
+            }
+            FromAgent::Ready { .. } | FromAgent::Lost | FromAgent::RunContainer { .. } => Ok(()),
+        });
+        read.map_err(message_error)
+    }
+
+    /// Begins a try of a step in a container of its own: asks for the container unless it is there.
+    pub(super) fn begin_member_try(
+        &mut self,
+        number: u16,
+        attempt: u32,
+        step: &StepSpec,
+        ready: &PreparedStep,
+        scope: &StepScope<'_>,
+    ) -> Result<MemberTry, JobError> {
+        let member = MemberId::Step(number, attempt);
+        if !self.members.pod.has_joined(member) {
+            let container = ContainerRequest { attempt, image: ready.image.clone().unwrap_or_default() };
+            self.send(&FromAgent::RunContainer { step: number, time_ms: clock::now_ms(), container })?;
+        }
+        let grace = Duration::from_millis(scope.spec.grace_ms);
+        let grace = if step.background { grace.min(LEFTOVER_GRACE) } else { grace };
+        let plan = member_plan(step, ready, scope.spec, grace);
+        let limit = step.timeout_ms.map(Duration::from_millis);
+        Ok(MemberTry { member, plan: Some(Box::new(plan)), limit, grace, end: None, give_up: None })
+    }
+
+    /// Advances a try in a container of its own. Returns whether it is over, and the limit of one that has just begun.
+    pub(super) fn refresh_member_try(&mut self, running: &mut MemberTry) -> (bool, Option<Instant>) {
+        if running.end.is_none() {
+            running.end = self.members.take_end(running.member);
+        }
+        let mut limit = None;
+        if running.end.is_none()
+            && self.members.pod.has_joined(running.member)
+            && let Some(plan) = running.plan.take()
+        {
+            limit = running.limit.map(|limit| Instant::now() + limit);
+            self.members.start(self.runtime.options.nonce, running.member, *plan);
+        }
+        (running.end.is_some(), limit)
+    }
+
+    /// Ends a try in a container of its own: tells its agent to, and then closes the session, which ends all processes.
+    pub(super) fn end_member_try(&mut self, running: &mut MemberTry) -> TryProgress {
+        if running.plan.take().is_some() {
+            self.members.pod.dismiss(running.member);
+            running.end = Some(MemberEnd::Reported(skipped_result(), JobResult::Canceled.into()));
+            return TryProgress::Over;
+        }
+        match running.give_up {
+            None => {
+                self.members.pod.cancel(running.member);
+                let until = Instant::now() + running.grace + REPORTING;
+                running.give_up = Some(until);
+                TryProgress::Runs(Some(until))
+            }
+            Some(until) if Instant::now() < until => TryProgress::Runs(Some(until)),
+            Some(_) => {
+                self.members.pod.dismiss(running.member);
+                running.end =
+                    Some(MemberEnd::Lost("the step's container was ended: its agent did not answer".to_owned()));
+                TryProgress::Over
+            }
+        }
+    }
+
+    /// Returns how a try in a container of its own ended, and the values it passes on.
+    pub(super) fn member_result(
+        &mut self,
+        number: u16,
+        running: &mut MemberTry,
+        why: Option<StepStatus>,
+    ) -> Result<(StepResult, WrittenValues), JobError> {
+        let (mut result, written) = match running.end.take() {
+            Some(MemberEnd::Reported(mut result, end)) => {
+                if let JobResult::Error { message, .. } = &end.result
+                    && result.status == StepStatus::Error
+                {
+                    self.note(number, message.clone())?;
+                }
+                let outputs = std::mem::take(&mut result.outputs);
+                let summary = std::mem::take(&mut result.summary);
+                (result, WrittenValues { outputs, env: end.env, path: end.path, summary })
+            }
+            Some(MemberEnd::Lost(message)) => {
+                self.note(number, message)?;
+                (StepResult { status: StepStatus::Error, ..skipped_result() }, WrittenValues::default())
+            }
+            None => (StepResult { status: StepStatus::Error, ..skipped_result() }, WrittenValues::default()),
+        };
+        if let Some(why) = why {
+            result.status = why;
+        }
+        Ok((result, written))
+    }
+}
+
+/// The plan of a member: one step of the job, with all its texts evaluated.
+fn member_plan(step: &StepSpec, ready: &PreparedStep, job: &JobSpec, grace: Duration) -> JobSpec {
+    let literal = |text: &String| Template::from(text.as_str());
+    let program = ready.program.as_ref().map(|program| ProgramSpec {
+        entrypoint: program.entrypoint.iter().map(literal).collect(),
+        command: program.command.iter().map(literal).collect(),
+    });
+    JobSpec {
+        env: ready.env.iter().map(|(name, value)| (name.clone(), literal(value))).collect(),
+        known: BTreeMap::new(),
+        secret_files: job.secret_files.clone(),
+        masks: job.masks.clone(),
+        workspace: job.workspace.clone(),
+        user: step.user.clone().unwrap_or_default(),
+        timeout_ms: NO_LIMIT,
+        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
+        checkout: false,
+        steps: vec![StepSpec {
+            id: None,
+            name: step.name.clone(),
+            run: literal(&ready.run),
+            env: BTreeMap::new(),
+            working_directory: ready.working_directory.as_ref().map(literal),
+            shell: ready.shell.clone(),
+            condition: None,
+            continue_on_error: false,
+            timeout_ms: None,
+            retry: None,
+            user: None,
+            tty: step.tty,
+            background: false,
+            image: None,
+            program,
+        }],
+        outputs: BTreeMap::new(),
+        services: Vec::new(),
+        path: ready.path.clone(),
+        member: Some(MemberPurpose::Step),
+    }
+}

@@ -1,0 +1,204 @@
+//! The pod, as its conductor sees it: the members that have joined, and the sessions with their agents.
+//!
+//! The conductor is the job's agent. Members join over an abstract socket in the network namespace of the pod, each with
+//! a key of its own. The conductor is a client of each, as a runner is of the conductor: it sends the plan, and takes
+//! what the member reports. `job` calls this; one thread waits for members that join.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::thread;
+use std::time::Duration;
+
+use longshore_agent_protocol::pod::{conductor_address, member_key};
+use longshore_agent_protocol::{
+    FromAgent, FromAgentDecoder, JobSpec, MemberId, ToAgent, VERSION, encode_marker, encode_to_agent,
+};
+
+use crate::wake::{Event, Mailbox};
+
+/// How long a connection may take to say its key.
+const GREETING: Duration = Duration::from_secs(5);
+/// How long a member may take to read what it is sent. Its agent always reads.
+const WRITING: Duration = Duration::from_secs(5);
+/// The only session with a member: its conductor never comes back.
+const SESSION: u32 = 1;
+/// The most bytes read from a member at once.
+const CHUNK: usize = 256 << 10;
+
+/// Connects a member's agent to its conductor, which may not listen yet.
+pub(crate) fn join(address: &str, key: [u8; 16]) -> io::Result<UnixStream> {
+    let address = SocketAddr::from_abstract_name(address)?;
+    let mut pause = Duration::from_millis(2);
+    loop {
+        match UnixStream::connect_addr(&address) {
+            Ok(mut stream) => {
+                stream.write_all(&key)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The members of a job's pod.
+#[derive(Debug, Default)]
+pub(crate) struct Pod {
+    /// Members that have joined and wait for their plans.
+    joined: HashMap<MemberId, UnixStream>,
+    links: Vec<Link>,
+    /// Why members cannot be started.
+    failed: HashMap<MemberId, String>,
+    /// Members whose link has ended.
+    gone: HashSet<MemberId>,
+}
+
+/// A session with a member's agent.
+#[derive(Debug)]
+struct Link {
+    member: MemberId,
+    stream: UnixStream,
+    decoder: FromAgentDecoder,
+}
+
+impl Pod {
+    /// Begins to listen for the members of the pod.
+    pub(crate) fn listen(nonce: [u8; 16], members: Vec<MemberId>, mailbox: Mailbox) -> io::Result<()> {
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(conductor_address(nonce))?)?;
+        let keys: HashMap<[u8; 16], MemberId> =
+            members.into_iter().map(|member| (member_key(nonce, member), member)).collect();
+        thread::Builder::new().name("members".to_owned()).spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if let Some((member, stream)) = greet(stream, &keys) {
+                    mailbox.post(Event::Joined(member, stream));
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Takes a member that has joined. A second one of the same name is turned away.
+    pub(crate) fn add(&mut self, member: MemberId, stream: UnixStream) {
+        if !self.links.iter().any(|link| link.member == member) && !self.gone.contains(&member) {
+            self.joined.entry(member).or_insert(stream);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, member: MemberId, message: String) {
+        self.failed.insert(member, message);
+    }
+
+    pub(crate) fn has_joined(&self, member: MemberId) -> bool {
+        self.joined.contains_key(&member)
+    }
+
+    /// Why the member cannot be started.
+    pub(crate) fn failure(&self, member: MemberId) -> Option<&str> {
+        self.failed.get(&member).map(String::as_str)
+    }
+
+    /// Whether the member's agent is gone, or has been dismissed.
+    pub(crate) fn is_gone(&self, member: MemberId) -> bool {
+        self.gone.contains(&member)
+    }
+
+    /// Sends the plan to a member that has joined. A member that does not take it is gone.
+    pub(crate) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
+        let Some(stream) = self.joined.remove(&member) else { return };
+        let key = member_key(nonce, member);
+        let mut bytes = Vec::new();
+        encode_marker(key, &mut bytes);
+        let hello = ToAgent::Hello { version: VERSION, last_seq: 0, nonce: key };
+        let encoded = encode_to_agent(SESSION, &hello, &mut bytes)
+            .and_then(|()| encode_to_agent(SESSION, &ToAgent::Plan(Box::new(plan)), &mut bytes));
+        let sent = encoded.map_err(io::Error::other).and_then(|()| {
+            stream.set_write_timeout(Some(WRITING))?;
+            (&stream).write_all(&bytes)
+        });
+        match sent {
+            Ok(()) => self.links.push(Link { member, stream, decoder: FromAgentDecoder::new(SESSION, key, 0) }),
+            Err(_) => drop(self.gone.insert(member)),
+        }
+    }
+
+    /// Tells a member to end its step: TERM, grace period, KILL.
+    pub(crate) fn cancel(&mut self, member: MemberId) {
+        if let Some(link) = self.links.iter().find(|link| link.member == member) {
+            let _ = link.send(&ToAgent::Cancel);
+        }
+    }
+
+    /// Ends the session with a member, which ends all its processes.
+    pub(crate) fn dismiss(&mut self, member: MemberId) {
+        self.joined.remove(&member);
+        self.links.retain(|link| link.member != member);
+        self.gone.insert(member);
+    }
+
+    /// The links to wait for.
+    pub(crate) fn links(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.links.iter().map(|link| link.stream.as_fd())
+    }
+
+    pub(crate) fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Reads once from the link at `place`, which is readable. Passes on what its member reports.
+    pub(crate) fn read<E>(
+        &mut self,
+        place: usize,
+        buffer: &mut Vec<u8>,
+        mut pass_on: impl FnMut(MemberId, FromAgent) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(link) = self.links.get_mut(place) else { return Ok(()) };
+        buffer.resize(CHUNK, 0);
+        let member = link.member;
+        let mut last_seq = 0;
+        let sound = match (&link.stream).read(buffer) {
+            Ok(0) => false,
+            Ok(count) => {
+                link.decoder.push(&buffer[..count]);
+                loop {
+                    match link.decoder.next() {
+                        None => break true,
+                        Some(Ok(item)) => {
+                            last_seq = last_seq.max(item.seq);
+                            pass_on(member, item.message)?;
+                        }
+                        Some(Err(_)) => break false,
+                    }
+                }
+            }
+            Err(error) => error.kind() == io::ErrorKind::Interrupted,
+        };
+        let acknowledged = last_seq == 0 || link.send(&ToAgent::Ack { seq: last_seq }).is_ok();
+        if !(sound && acknowledged) {
+            self.dismiss(member);
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    fn send(&self, message: &ToAgent) -> io::Result<()> {
+        let mut frame = Vec::new();
+        encode_to_agent(SESSION, message, &mut frame).map_err(io::Error::other)?;
+        (&self.stream).write_all(&frame)
+    }
+}
+
+/// Reads a connection's key, and returns the member that it proves. Every other connection is closed.
+fn greet(mut stream: UnixStream, keys: &HashMap<[u8; 16], MemberId>) -> Option<(MemberId, UnixStream)> {
+    let mut key = [0; 16];
+    stream.set_read_timeout(Some(GREETING)).ok()?;
+    stream.read_exact(&mut key).ok()?;
+    stream.set_read_timeout(None).ok()?;
+    Some((*keys.get(&key)?, stream))
+}

@@ -1,0 +1,231 @@
+//! Finds out when a service is ready, from inside its own container.
+//!
+//! Runs on a thread of its own, and posts one event once the service is ready. How to ask: the pipeline's `ready`, or
+//! else the image's HEALTHCHECK, or else its exposed ports. A service with none of these is ready when it has started.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use longshore_agent_protocol::pod::{Healthcheck, ImageConfig};
+use longshore_core::plan::Probe;
+
+use crate::account::Account;
+use crate::reaper::Children;
+use crate::sys;
+use crate::wake::{Event, Mailbox};
+
+/// Pause between two probes. A probe that only opens a connection costs little and is repeated sooner.
+const PAUSE: Duration = Duration::from_millis(250);
+const SHORT_PAUSE: Duration = Duration::from_millis(25);
+/// How long a connection may take. It is local.
+const CONNECTING: Duration = Duration::from_secs(1);
+/// How long a command or an answer may take.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// A service that listens on some of its image's ports is ready once it has opened no other for this long.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// How to find out whether a service is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    Command {
+        words: Vec<String>,
+        limit: Duration,
+    },
+    Ports(Vec<u16>),
+    Http {
+        port: u16,
+        path: String,
+    },
+    /// Ready as soon as it has started.
+    None,
+}
+
+impl Question {
+    /// Chooses the question: the pipeline's own, or what the image says.
+    pub(crate) fn choose(own: Option<&Probe>, image: &ImageConfig) -> Self {
+        match own {
+            Some(Probe::Exec(command)) => {
+                Self::Command { words: ["sh", "-c", command].map(str::to_owned).to_vec(), limit: ANSWERING }
+            }
+            Some(Probe::Tcp(port)) => Self::Ports(vec![*port]),
+            Some(Probe::Http(target)) => {
+                let target = target.trim_start_matches(':');
+                let at = target.find('/').unwrap_or(target.len());
+                let (port, path) = target.split_at(at);
+                let path = if path.is_empty() { "/" } else { path };
+                Self::Http { port: port.parse().unwrap_or(80), path: path.to_owned() }
+            }
+            None => match &image.healthcheck {
+                Some(Healthcheck { command, timeout_ms }) if !command.is_empty() => {
+                    Self::Command { words: command.clone(), limit: Duration::from_millis(*timeout_ms) }
+                }
+                Some(_) | None if image.ports.is_empty() => Self::None,
+                Some(_) | None => Self::Ports(image.ports.clone()),
+            },
+        }
+    }
+}
+
+/// Where a command that asks runs: as the service does.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) env: BTreeMap<OsString, OsString>,
+    pub(crate) account: Account,
+    pub(crate) directory: std::path::PathBuf,
+}
+
+/// Asks until the service is ready, on a thread of its own.
+pub(crate) fn watch(
+    question: Question,
+    surroundings: Surroundings,
+    children: Arc<Children>,
+    mailbox: Mailbox,
+) -> io::Result<()> {
+    thread::Builder::new().name("readiness".to_owned()).spawn(move || {
+        wait(&question, &surroundings, &children);
+        mailbox.post(Event::ServiceReady);
+    })?;
+    Ok(())
+}
+
+fn wait(question: &Question, surroundings: &Surroundings, children: &Children) {
+    match question {
+        Question::None => {}
+        Question::Command { words, limit } => {
+            while !succeeds(words, *limit, surroundings, children) {
+                thread::sleep(PAUSE);
+            }
+        }
+        Question::Http { port, path } => {
+            while !answers(*port, path) {
+                thread::sleep(PAUSE);
+            }
+        }
+        Question::Ports(ports) => wait_for_ports(ports),
+    }
+}
+
+fn wait_for_ports(ports: &[u16]) {
+    let (mut open, mut changed) = (0, Instant::now());
+    loop {
+        let now = ports.iter().filter(|port| connect(**port).is_some()).count();
+        if now != open {
+            (open, changed) = (now, Instant::now());
+        }
+        if open == ports.len() || (open > 0 && changed.elapsed() >= SETTLED) {
+            return;
+        }
+        thread::sleep(SHORT_PAUSE);
+    }
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        .into_iter()
+        .filter_map(|address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECTING).ok())
+        // Where nobody listens, a connection from a port to itself is possible.
+        .find(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
+}
+
+/// Whether a request is answered with 2xx or 3xx.
+fn answers(port: u16, path: &str) -> bool {
+    let ask = || {
+        let mut stream = connect(port)?;
+        stream.set_read_timeout(Some(ANSWERING)).ok()?;
+        stream.set_write_timeout(Some(ANSWERING)).ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nAccept: */*\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        // `HTTP/1.1 200`
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).ok()?;
+        Some(head.starts_with(b"HTTP/1.") && matches!(head[9], b'2' | b'3'))
+    };
+    ask() == Some(true)
+}
+
+fn succeeds(words: &[String], limit: Duration, surroundings: &Surroundings, children: &Children) -> bool {
+    let Some((program, arguments)) = words.split_first() else { return true };
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&surroundings.directory).env_clear().envs(&surroundings.env);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys::detach_as(&mut command, &surroundings.account, false);
+    let Ok((child, ended)) = children.spawn_beside(&mut command) else { return false };
+    match ended.recv_timeout(limit) {
+        Ok(reaped) => reaped.end == sys::End::Exited(0),
+        Err(_) => {
+            // It leads a process group of its own.
+            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(healthcheck: Option<&[&str]>, ports: &[u16]) -> ImageConfig {
+        let healthcheck = healthcheck.map(|words| Healthcheck {
+            command: words.iter().map(|&word| word.to_owned()).collect(),
+            timeout_ms: 1000,
+        });
+        ImageConfig { healthcheck, ports: ports.to_vec(), ..ImageConfig::default() }
+    }
+
+    #[test]
+    fn the_pipeline_is_asked_before_the_image_and_a_healthcheck_before_ports() {
+        let all = image(Some(&["check"]), &[80]);
+        assert_eq!(Question::choose(Some(&Probe::Tcp(5432)), &all), Question::Ports(vec![5432]));
+        assert_eq!(
+            Question::choose(None, &all),
+            Question::Command { words: vec!["check".to_owned()], limit: Duration::from_secs(1) }
+        );
+        assert_eq!(Question::choose(None, &image(None, &[80, 443])), Question::Ports(vec![80, 443]));
+        assert_eq!(Question::choose(None, &image(Some(&[]), &[])), Question::None);
+        for (target, port, path) in [(":8080/healthz", 8080, "/healthz"), (":80", 80, "/"), (":1/a?b=c", 1, "/a?b=c")] {
+            let question = Question::choose(Some(&Probe::Http(target.to_owned())), &all);
+            assert_eq!(question, Question::Http { port, path: path.to_owned() });
+        }
+    }
+
+    #[test]
+    fn a_port_that_opens_late_is_waited_for() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let waiting = thread::spawn(move || wait_for_ports(&[port]));
+        let _listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        waiting.join().unwrap();
+    }
+
+    #[test]
+    fn only_an_answer_of_success_is_one() {
+        for (answer, ready) in [
+            ("HTTP/1.1 200 OK", true),
+            ("HTTP/1.0 302 Found", true),
+            ("HTTP/1.1 503 No", false),
+            ("+OK ready ..", false),
+        ] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let serving = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                let count = stream.read(&mut request).unwrap();
+                stream.write_all(format!("{answer}\r\n\r\n").as_bytes()).unwrap();
+                String::from_utf8_lossy(&request[..count]).into_owned()
+            });
+            assert_eq!(answers(port, "/healthz"), ready, "{answer}");
+            assert!(serving.join().unwrap().starts_with("GET /healthz HTTP/1.1\r\n"));
+        }
+    }
+}

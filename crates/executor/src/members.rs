@@ -1,0 +1,334 @@
+//! The containers beside a job's own: its services, and its steps with an image of their own.
+//!
+//! Services are started as soon as the job's container is. The container of a step is started when the step's turn
+//! comes, or ahead of it if its image is here already. Everything here can be done again: a container is created under a
+//! name that only one try of a step or service has, so another process that takes the job over finds what there is.
+//! What cannot be started is reported to the job's agent, which decides what that means for the job.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use longshore_agent_protocol::{ContainerFailure, ContainerRequest, MemberId};
+use longshore_core::{ImageRef, Template};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::agent::AgentHealth;
+use crate::engine::{Engine, Image, MemberSpec, MemberStanding, Pod};
+use crate::error::EngineError;
+use crate::images::Images;
+use crate::names::ContainerName;
+use crate::options::Limits;
+use crate::placement::Placement;
+use crate::request::JobRequest;
+
+/// The most containers of steps that are started ahead of their turn.
+const AHEAD: usize = 8;
+/// Limit for tries of a start that fails for a reason that passes.
+const TRIES: u32 = 4;
+/// Pause before the next try, times the number of tries.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before the next try while the engine is away.
+const AWAY: Duration = Duration::from_secs(1);
+/// Lines for the job's log that may wait to be written.
+const NOTES: usize = 64;
+
+/// The containers beside one job's own.
+pub(crate) struct Members {
+    engine: Arc<dyn Engine>,
+    images: Arc<Images>,
+    agent: Arc<AgentHealth>,
+    request: Arc<JobRequest>,
+    pod: Pod,
+    /// How long to wait for an engine that is away.
+    patience: Duration,
+    /// Whether each has been started. One start of each at a time.
+    started: Mutex<BTreeMap<MemberId, Arc<tokio::sync::Mutex<bool>>>>,
+    /// All that failed, for the job's agent.
+    failures: watch::Sender<Vec<ContainerFailure>>,
+    notes: mpsc::Sender<String>,
+    /// Read by the job's session alone.
+    noted: tokio::sync::Mutex<mpsc::Receiver<String>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Whether anybody waits for a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Needed,
+    /// Its turn may come. A pull is worth it only if nothing can skip the step.
+    Ahead {
+        may_pull: bool,
+    },
+}
+
+impl Members {
+    /// Begins to start what the job needs beside its container. `None` if it needs nothing.
+    pub(crate) fn start(
+        placement: &Placement,
+        request: &Arc<JobRequest>,
+        pod: &Pod,
+        requested: Vec<(u16, ContainerRequest)>,
+    ) -> Option<Arc<Self>> {
+        if !request.has_members() {
+            return None;
+        }
+        let (notes, noted) = mpsc::channel(NOTES);
+        let members = Arc::new(Self {
+            engine: Arc::clone(&placement.engine),
+            images: Arc::clone(&placement.images),
+            agent: Arc::clone(&placement.agent),
+            request: Arc::clone(request),
+            pod: pod.clone(),
+            patience: placement.patience,
+            started: Mutex::default(),
+            failures: watch::Sender::new(Vec::new()),
+            notes,
+            noted: tokio::sync::Mutex::new(noted),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        members.start_services();
+        for (step, container) in requested {
+            members.run(step, container);
+        }
+        members.prepare_steps();
+        Some(members)
+    }
+
+    /// Starts the container of a step whose turn has come, unless it is there.
+    pub(crate) fn run(self: &Arc<Self>, step: u16, container: ContainerRequest) {
+        self.spawn(MemberId::Step(step, container.attempt), Some(container.image));
+    }
+
+    /// What could not be started so far, and later what fails then.
+    pub(crate) fn failures(&self) -> watch::Receiver<Vec<ContainerFailure>> {
+        self.failures.subscribe()
+    }
+
+    /// Returns the next line for the job's log. May be dropped and called again.
+    pub(crate) async fn next_note(&self) -> String {
+        match self.noted.lock().await.recv().await {
+            Some(note) => note,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops starting containers when it is dropped.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.stop.clone().drop_guard()
+    }
+
+    /// Stops starting containers, and returns the names of all that may exist once no start is in progress.
+    pub(crate) async fn end(&self) -> Vec<ContainerName> {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.keys().map(|member| self.request.attempt_id().member_name(*member)).collect()
+    }
+
+    fn spawn(self: &Arc<Self>, member: MemberId, image: Option<String>) {
+        let members = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(error) = members.ensure(member, image, Urgency::Needed).await {
+                members.fail(member, error.to_string());
+            }
+        });
+    }
+
+    fn fail(&self, container: MemberId, message: String) {
+        self.failures.send_modify(|all| all.push(ContainerFailure { container, message }));
+    }
+
+    /// Looks up the images of all services, and starts the services unless two of them open one port.
+    fn start_services(self: &Arc<Self>) {
+        let members = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let all = (0..members.request.plan.services.len() as u16).map(MemberId::Service);
+            let found = futures_util::future::join_all(all.clone().map(async |member| {
+                let name = members.image_name(member, None)?;
+                members.image(&name, Urgency::Needed).await
+            }));
+            let found = found.await;
+            let services = members.request.plan.services.iter().zip(&found);
+            // A service that is started otherwise, or asked otherwise, may open other ports than its image says.
+            let ports: Vec<(&str, &[u16])> = services
+                .filter(|(service, _)| {
+                    service.ready.is_none() && service.command.is_empty() && service.entrypoint.is_empty()
+                })
+                .filter_map(|(service, image)| {
+                    let image = image.as_ref().ok()?.as_ref()?;
+                    Some((service.name.as_str(), image.config.ports.as_slice()))
+                })
+                .collect();
+            let clash = clash(&ports);
+            for (member, image) in all.zip(found) {
+                match (image, &clash) {
+                    (Err(error), _) => members.fail(member, error.to_string()),
+                    (Ok(_), Some(clash)) => members.fail(member, clash.clone()),
+                    (Ok(_), None) => members.spawn(member, None),
+                }
+            }
+        });
+    }
+
+    /// Starts the containers of the first steps that have an image of their own, one after the other.
+    fn prepare_steps(self: &Arc<Self>) {
+        let steps: Vec<(MemberId, Urgency)> = (0..)
+            .zip(&self.request.plan.steps)
+            .filter(|(_, step)| step.image.as_ref().is_some_and(|image| image.as_known().is_some()))
+            .map(|(at, step)| (MemberId::Step(at, 1), Urgency::Ahead { may_pull: step.condition.is_none() }))
+            .take(AHEAD)
+            .collect();
+        let members = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for (member, urgency) in steps {
+                if let Err(error) = members.ensure(member, None, urgency).await {
+                    tracing::debug!(%member, %error, "a step's container was not started ahead");
+                }
+            }
+        });
+    }
+
+    /// Starts a container unless it has been started. `image` is what its agent asks for; the plan's own without it.
+    async fn ensure(&self, member: MemberId, image: Option<String>, urgency: Urgency) -> Result<(), EngineError> {
+        let started = {
+            let mut all = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(member).or_default())
+        };
+        let mut started = started.lock().await;
+        if !*started {
+            *started = self.try_until_started(member, image, urgency).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns `false` if the container has to wait for its turn, or the job is over. A call that creates or starts a
+    /// container is always waited for: otherwise a container could be left that nobody knows.
+    async fn try_until_started(
+        &self,
+        member: MemberId,
+        image: Option<String>,
+        urgency: Urgency,
+    ) -> Result<bool, EngineError> {
+        let name = self.image_name(member, image)?;
+        let begun = Instant::now();
+        let mut tries = 0;
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(false);
+            }
+            let Some(image) = self.image(&name, urgency).await? else { return Ok(false) };
+            let error = match self.start_once(member, &image).await {
+                Ok(()) => return Ok(true),
+                Err(error) => error,
+            };
+            tracing::debug!(%member, %error, tries, "a container beside the job's did not start");
+            tries += 1;
+            match error {
+                error if error.is_away() && begun.elapsed() < self.patience => self.pause(AWAY).await,
+                error if tries >= TRIES => return Err(error),
+                EngineError::Stale(_) => {}
+                EngineError::AgentFailed(_) if self.agent.renew().await => {}
+                EngineError::ImageGone(_) => self.images.forget_agreed(self.request.build, &name),
+                error if error.is_passing() => self.pause(PAUSE * tries).await,
+                error => return Err(error),
+            }
+        }
+    }
+
+    async fn pause(&self, pause: Duration) {
+        self.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+    }
+
+    /// The container's image on this engine. `None` if it is not worth a pull, or the job is over.
+    async fn image(&self, name: &ImageRef, urgency: Urgency) -> Result<Option<Image>, EngineError> {
+        let known = self.images.known(self.request.build, name).await?;
+        let policy = self.request.pull;
+        if urgency == (Urgency::Ahead { may_pull: false }) && !known.is_enough(policy) {
+            return Ok(None);
+        }
+        let resolved = self.images.resolve(self.request.build, name, known, policy, &self.notes);
+        // The engine stops a pull when the call is dropped.
+        self.stop.run_until_cancelled(resolved).await.transpose()
+    }
+
+    async fn start_once(&self, member: MemberId, image: &Image) -> Result<(), EngineError> {
+        let limits = self.limits(member);
+        let spec = MemberSpec {
+            build: self.request.build,
+            attempt: self.request.attempt_id(),
+            member,
+            image,
+            sandbox: &self.pod.sandbox,
+            nonce: self.pod.nonce,
+            limits: &limits,
+        };
+        let container = match self.engine.create_member(&spec).await {
+            Ok(container) => container,
+            // An earlier try, or an earlier process, created it.
+            Err(EngineError::NameTaken(message)) => {
+                let found = self.engine.find_member(spec.attempt, member).await?;
+                let found = found.ok_or_else(|| EngineError::Stale(Box::new(EngineError::NameTaken(message))))?;
+                match found.standing {
+                    MemberStanding::Created => found.container,
+                    // If it has ended, its agent has told the job's agent so, or its end of the connection has.
+                    MemberStanding::Running | MemberStanding::Ended => return Ok(()),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        self.engine.start_member(&container).await
+    }
+
+    fn image_name(&self, member: MemberId, asked: Option<String>) -> Result<ImageRef, EngineError> {
+        let planned = match member {
+            MemberId::Service(at) => self.request.plan.services.get(usize::from(at)).map(|service| &service.image),
+            MemberId::Step(at, _) => self.request.plan.steps.get(usize::from(at)).and_then(|step| step.image.as_ref()),
+        };
+        // Where the plan says it, nobody else is believed.
+        let image = planned.and_then(Template::as_known).map(str::to_owned).or(asked).unwrap_or_default();
+        ImageRef::parse(&image).map_err(|error| EngineError::ImageMissing { image, reason: error.to_string() })
+    }
+
+    fn limits(&self, member: MemberId) -> Limits {
+        let asked = match member {
+            MemberId::Service(at) => self.request.plan.services.get(usize::from(at)).map(|service| &service.resources),
+            MemberId::Step(..) => None,
+        };
+        asked.map_or_else(|| self.request.limits.clone(), |asked| self.request.limits.within(asked))
+    }
+}
+
+/// Names the services of a plan whose images expose the same port, which only one of them can open.
+pub(crate) fn clash(services: &[(&str, &[u16])]) -> Option<String> {
+    let mut first: HashMap<u16, &str> = HashMap::new();
+    for (name, ports) in services {
+        for port in *ports {
+            if let Some(other) = first.insert(*port, name).filter(|other| other != name) {
+                return Some(format!(
+                    "the services `{other}` and `{name}` both open port {port}, and all containers of a job share one network: \
+                     let one of them open another port (`command`, or a variable of its image), and say which with `ready`"
+                ));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_services_that_open_one_port_are_named_with_it() {
+        assert_eq!(clash(&[("a", &[5432]), ("b", &[6379, 6380])]), None);
+        let clash = clash(&[("a", &[5432]), ("c", &[1, 2]), ("b", &[80, 5432])]).unwrap();
+        assert!(clash.contains("`a` and `b`") && clash.contains("port 5432"), "{clash}");
+    }
+}
