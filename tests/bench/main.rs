@@ -232,19 +232,19 @@ fn run(figures: &mut Figures) {
     let tree = tempfile::tempdir().unwrap();
     std::fs::write(tree.path().join(".longshore.yml"), one_step("echo x")).unwrap();
     let instance = format!("bench{}", std::process::id());
-    let once = || {
+    let once = |folder: &std::path::Path| {
         let ended = Command::new(program())
             .args(["run", "--docker-host", &engine::docker_host()])
-            .arg(tree.path())
+            .arg(folder)
             .env("LONGSHORE_INSTANCE", &instance)
             .stdout(Stdio::null())
             .status();
         assert!(ended.expect("it runs").success());
     };
-    once();
+    once(tree.path());
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for _ in 0..15 {
-        ours.push(ms(once));
+        ours.push(ms(|| once(tree.path())));
         let sandbox = engine::objects(&instance, &["sandbox"]).remove(0);
         by_hand.push(ms(|| {
             let id = raw::create(BUSYBOX, &["echo", "x"], &format!("container:{sandbox}"), "none");
@@ -255,8 +255,17 @@ fn run(figures: &mut Figures) {
             raw::remove(&id);
         }));
     }
+    // A folder that was never seen, after runs in others.
+    let mut elsewhere: Vec<f64> = (0..7)
+        .map(|_| {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::write(tree.path().join(".longshore.yml"), one_step("echo x")).unwrap();
+            ms(|| once(tree.path()))
+        })
+        .collect();
     engine::remove_all(&instance);
     let (ours, by_hand) = (middle(&mut ours), middle(&mut by_hand));
+    figures.insert("local_first_run_ratio", middle(&mut elsewhere) / by_hand);
     figures.insert("one_step_build_ms", ours);
     figures.insert("raw_one_container_ms", by_hand);
     figures.insert("one_step_build_ratio", ours / by_hand);

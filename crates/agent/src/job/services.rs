@@ -38,6 +38,8 @@ pub(super) struct Service {
     /// The log says so.
     ready_is_noted: bool,
     is_over: bool,
+    /// It has failed the job, so its own end is a failure too.
+    has_failed: bool,
     /// The last line that it has printed, for the reason of its failure.
     last_line: String,
 }
@@ -83,6 +85,7 @@ impl Job {
                 is_ready: false,
                 ready_is_noted: false,
                 is_over: false,
+                has_failed: false,
                 last_line: String::new(),
             });
         }
@@ -143,6 +146,9 @@ impl Job {
             failed = Some(format!("the service `{}` was not ready after {limit}{}", service.name, service.says()));
         }
         if let Some(message) = failed {
+            if let Some(service) = self.members.services.get_mut(at) {
+                service.has_failed = true;
+            }
             self.break_job(message)?;
         }
         self.take_service_end(at)
@@ -214,8 +220,12 @@ impl Job {
     }
 
     fn report_ended_service(&self, member: MemberId) -> Result<(), JobError> {
-        let started = self.members.services.iter().any(|service| service.member == member && service.started.is_some());
-        let status = if started { StepStatus::Success } else { StepStatus::Skipped };
+        let service = self.members.services.iter().find(|service| service.member == member);
+        let status = match service {
+            Some(service) if service.has_failed => StepStatus::Failure,
+            Some(service) if service.started.is_some() => StepStatus::Success,
+            Some(_) | None => StepStatus::Skipped,
+        };
         self.send(&step_finished(member.step(), longshore_agent_protocol::StepResult { status, ..skipped_result() }))
     }
 
