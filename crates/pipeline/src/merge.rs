@@ -18,9 +18,16 @@ pub(super) fn is_list_merge(written: &[Entry]) -> bool {
     matches!(written, [one] if one.key == KEY && !matches!(one.value.kind, Kind::Map(_)))
 }
 
+/// Which of two entries with the same key is kept. Both are an error, at the one that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    First,
+    Last,
+}
+
 /// Returns the entries of a mapping: its own, each key once, then the merged entries whose keys it does not have
 /// itself.
-pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Vec<Entry> {
+pub(super) fn entries_of(written: Vec<Entry>, keep: Keep, findings: &mut Findings<'_>) -> Vec<Entry> {
     let mut own: Vec<Entry> = Vec::with_capacity(written.len());
     let mut at: HashMap<String, usize> = HashMap::with_capacity(written.len());
     let mut merges = Vec::new();
@@ -29,14 +36,21 @@ pub(super) fn entries_of(written: Vec<Entry>, findings: &mut Findings<'_>) -> Ve
             merges.push(entry);
             continue;
         }
-        if let Some(first) = at.get(&entry.key).and_then(|index| own.get(*index)) {
-            let line = findings.span(first.key_place).line;
+        if let Some(first) = at.get(&entry.key).and_then(|index| own.get_mut(*index)) {
+            let (gone, other, which) = match keep {
+                Keep::First => (entry.key_place, first.key_place, "first"),
+                Keep::Last => (first.key_place, entry.key_place, "last"),
+            };
+            let line = findings.span(other).line;
             findings.error(
                 Code::DuplicateKey,
-                entry.key_place,
-                format!("`{}` is given twice; the first one is in line {line}", entry.key),
+                gone,
+                format!("`{}` is given twice; the {which} one is in line {line}", entry.key),
                 "keep one of them".to_owned(),
             );
+            if keep == Keep::Last {
+                *first = entry;
+            }
             continue;
         }
         at.insert(entry.key.clone(), own.len());

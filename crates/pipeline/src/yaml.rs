@@ -11,7 +11,7 @@ use super::{
     code::Code,
     findings::Findings,
     limits,
-    merge::{self, entries_of},
+    merge::{self, Keep, entries_of},
     source::Place,
     syntax,
     tree::{Entry, Kind, Node, Scalar, Weight},
@@ -20,16 +20,22 @@ use super::{
 /// Returns the one document of a file; `None` if it has none, or if it cannot be read, which is then among the
 /// findings.
 pub fn parse(file: u16, findings: &mut Findings<'_>) -> Option<Rc<Node>> {
-    read(file, false, findings)?.pop()
+    read(file, false, Keep::First, findings)?.pop()
 }
 
 /// Returns the documents of another system's file, for `convert`. There may be several, and tags are allowed: `!name
 /// value` is read as the mapping `{ '!name': value }`.
 pub fn documents(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
-    read(0, true, findings)
+    read(0, true, Keep::First, findings)
 }
 
-fn read(file: u16, foreign: bool, findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
+/// Like [`documents`], for a system where the last of several entries with one key counts. Each other one is still an error
+/// among the findings.
+pub fn documents_with_last_keys(findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
+    read(0, true, Keep::Last, findings)
+}
+
+fn read(file: u16, foreign: bool, keep: Keep, findings: &mut Findings<'_>) -> Option<Vec<Rc<Node>>> {
     let text = findings.source(file).text;
     let mut options = Options::default();
     options.set_emit_comments(false);
@@ -41,6 +47,7 @@ fn read(file: u16, foreign: bool, findings: &mut Findings<'_>) -> Option<Vec<Rc<
     let mut builder = Builder {
         file,
         foreign,
+        keep,
         nodes: 0,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -103,6 +110,8 @@ struct Builder {
     file: u16,
     /// Whether the file is another system's.
     foreign: bool,
+    /// Which of two entries with the same key is kept.
+    keep: Keep,
     /// The nodes that were written in the file so far.
     nodes: usize,
     open: Vec<Open>,
@@ -190,7 +199,7 @@ impl Builder {
                 let last = entries.last().map(|entry| entry.value.place.end);
                 let entries = match self.foreign && merge::is_list_merge(&entries) {
                     true => entries.into_iter().map(|entry| Entry { key: "<<".to_owned(), ..entry }).collect(),
-                    false => entries_of(entries, findings),
+                    false => entries_of(entries, self.keep, findings),
                 };
                 (Kind::Map(entries), last)
             }
