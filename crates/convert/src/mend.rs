@@ -90,6 +90,8 @@ enum Cut {
     /// Jobs are missing, or the last one is refused.
     Jobs,
     LastJob,
+    /// The steps beyond the limit.
+    LastSteps,
 }
 
 /// Returns how many components of the path to a refused part are cut at, and how.
@@ -109,6 +111,7 @@ fn choose_cut(keys: &[String], code: &str) -> (usize, Cut) {
         ("jobs", _) => match key(2) {
             "image" => (3, Cut::Image),
             "if" => (3, Cut::False),
+            "steps" if all == 3 && code == Code::TooManySteps.as_str() => (3, Cut::LastSteps),
             "steps" if all == 3 => (2, Cut::Leave),
             "steps" => match key(4) {
                 "if" => (5, Cut::False),
@@ -178,14 +181,46 @@ fn cut_at(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
             let note = Note::new(line, entry.key.clone(), why);
             match replacement(entry, cut) {
                 Some(()) => map.parts.insert(*first, Part::Note(note)),
-                None => *part = Part::Note(note),
+                None => {
+                    let mut notes = vec![note];
+                    notes_within(&entry.value, &mut notes);
+                    map.parts.splice(*first..=*first, notes.into_iter().map(Part::Note));
+                }
             }
+        }
+        false if entry.key == "needs" && rest.len() == 1 => {
+            // A job that does not wait for another one that it needs would run more often than before.
+            if let Value::List(items) = &mut entry.value {
+                apply_in_list(items, rest, cut, why, "needs", line);
+            }
+            map.note(Note::new(
+                line,
+                "needs",
+                "it waits for a job that was not carried over: nothing runs until `needs` is written by hand",
+            ));
+            map.set("if", Value::text("false"), None);
         }
         false => match &mut entry.value {
             Value::Map(inner) => cut_at(inner, rest, cut, why, line),
             Value::List(items) => apply_in_list(items, rest, cut, why, &entry.key, line),
             Value::Text(_) | Value::Plain(_) | Value::Script(_) => {}
         },
+    }
+}
+
+/// Collects the notes in a value, which stay when the value goes: they say why.
+fn notes_within(value: &Value, notes: &mut Vec<Note>) {
+    match value {
+        Value::Map(map) => map.parts.iter().for_each(|part| match part {
+            Part::Note(note) => notes.push(note.clone()),
+            Part::Entry(entry) => notes_within(&entry.value, notes),
+            Part::Remark(_) => {}
+        }),
+        Value::List(items) => items.iter().for_each(|item| match item {
+            Item::Note(note) => notes.push(note.clone()),
+            Item::Value(value) => notes_within(value, notes),
+        }),
+        Value::Text(_) | Value::Plain(_) | Value::Script(_) => {}
     }
 }
 
@@ -210,7 +245,7 @@ fn replace_by_notes(map: &mut Map, at: usize) -> bool {
     found
 }
 
-fn apply_in_list(items: &mut [Item], path: &[usize], cut: Cut, why: &str, of: &str, line: u32) {
+fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of: &str, line: u32) {
     let Some((first, rest)) = path.split_first() else { return };
     let Some(item) = items.get_mut(*first) else { return };
     let Item::Value(value) = item else { return };
@@ -221,7 +256,9 @@ fn apply_in_list(items: &mut [Item], path: &[usize], cut: Cut, why: &str, of: &s
     match (rest.is_empty(), &mut *value) {
         (true, value) => {
             let what = shown(value).map_or_else(|| format!("an entry of {of}"), |shown| format!("{shown} of {of}"));
-            *item = Item::Note(Note::new(line, what, why));
+            let mut notes = vec![Note::new(line, what, why)];
+            notes_within(value, &mut notes);
+            items.splice(*first..=*first, notes.into_iter().map(Item::Note));
         }
         (false, Value::Map(inner)) => cut_at(inner, rest, cut, why, line),
         (false, Value::List(inner)) => apply_in_list(inner, rest, cut, why, of, line),
@@ -253,7 +290,24 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
             ),
             _ => return None,
         },
-        Cut::Jobs => entry.value = placeholder_jobs().into(),
+        Cut::Jobs => entry.value = placeholder_with_notes(&entry.value),
+        Cut::LastSteps => {
+            let Value::List(items) = &mut entry.value else { return None };
+            let mut steps = 0;
+            for item in items.iter_mut() {
+                let Item::Value(value) = item else { continue };
+                steps += 1;
+                if steps > limits::STEPS {
+                    let line = match value {
+                        Value::Map(step) => step.entries().find_map(|entry| entry.line),
+                        Value::Text(_) | Value::Plain(_) | Value::Script(_) | Value::List(_) => None,
+                    };
+                    let what = shown(value).unwrap_or_else(|| "a step".to_owned());
+                    let why = format!("it is one step too many: a job has at most {}", limits::STEPS);
+                    *item = Item::Note(Note::new(line.or(entry.line).unwrap_or(1), what, why));
+                }
+            }
+        }
         Cut::LastJob => match &mut entry.value {
             Value::Map(jobs) if jobs.entries().count() > 1 => {
                 let last = jobs.parts.iter().rposition(|part| matches!(part, Part::Entry(_)))?;
@@ -262,10 +316,19 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
                     jobs.parts[last] = Part::Note(note);
                 }
             }
-            value => *value = placeholder_jobs().into(),
+            value => *value = placeholder_with_notes(value),
         },
     }
     Some(())
+}
+
+/// The job that stands in for all jobs, with the notes that say why these went.
+fn placeholder_with_notes(jobs: &Value) -> Value {
+    let mut notes = Vec::new();
+    notes_within(jobs, &mut notes);
+    let mut placeholder = placeholder_jobs();
+    placeholder.notes(notes);
+    placeholder.into()
 }
 
 /// A job that never runs, because a pipeline has at least one job.
