@@ -41,6 +41,49 @@ fn join(parts: &[String], operator: &str, neutral: &str, deciding: &str) -> Opti
     }
 }
 
+/// Takes the constants out of a condition: `true && a` is `a`.
+pub(super) fn fold(part: &str) -> String {
+    let part = part.trim();
+    if is_wrapped(part) {
+        let inner = fold(&part[1..part.len() - 1]);
+        return if inner == "true" || inner == "false" || !inner.contains(' ') { inner } else { format!("({inner})") };
+    }
+    if let Some(inner) = part.strip_prefix('!').filter(|inner| !inner.contains(' ') || is_wrapped(inner)) {
+        return match fold(inner).as_str() {
+            "true" => "false".to_owned(),
+            "false" => "true".to_owned(),
+            inner => format!("!{inner}"),
+        };
+    }
+    let alternatives = split(part, "||").into_iter().map(|alternative| {
+        let parts = split(alternative, "&&");
+        match parts.as_slice() {
+            [one] if *one == part => part.to_owned(),
+            parts => all(&parts.iter().map(|part| fold(part)).collect::<Vec<_>>()).unwrap_or_default(),
+        }
+    });
+    any(&alternatives.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+/// Takes the parentheses around a whole expression away.
+pub(super) fn bare(part: &str) -> &str {
+    if is_wrapped(part) { part[1..part.len() - 1].trim() } else { part }
+}
+
+/// Splits an expression at an operator outside of parentheses and quoted texts.
+fn split<'p>(part: &'p str, operator: &str) -> Vec<&'p str> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in outside(part).filter(|(at, _)| part[*at..].starts_with(operator)) {
+        if at >= from {
+            parts.push(part[from..at].trim());
+            from = at + operator.len();
+        }
+    }
+    parts.push(part[from..].trim());
+    parts
+}
+
 /// Negates an expression.
 pub(super) fn not(part: &str) -> String {
     match part {
@@ -192,6 +235,24 @@ mod tests {
         assert_eq!(not("a == b"), "a != b");
         assert_eq!(not("a || b"), "!(a || b)");
         assert_eq!(not("(a) && (b)"), "!((a) && (b))");
+    }
+
+    #[test]
+    fn constants_are_taken_out_of_a_condition() {
+        for (written, folded) in [
+            ("true && a == 'x'", "a == 'x'"),
+            ("a && (true || b)", "a"),
+            ("false || a && b", "a && b"),
+            ("!false", "true"),
+            ("!(false) && a", "a"),
+            ("a || true", "true"),
+            ("always() && false", "false"),
+            ("a == 'true && b'", "a == 'true && b'"),
+            ("f(a, true)", "f(a, true)"),
+            ("(a || b) && true", "(a || b)"),
+        ] {
+            assert_eq!(fold(written), folded, "{written}");
+        }
     }
 
     #[test]

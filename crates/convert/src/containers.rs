@@ -10,6 +10,7 @@ use super::{
     DEFAULT_IMAGE, Language,
     draft::{After, Item, Job, Map, Note, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
+    plugin::SecretNames,
     shell,
     variables::{self, Known},
     when,
@@ -26,6 +27,17 @@ pub(super) struct Containers<'s> {
     /// Expressions for variables that the steps use and Longshore does not set.
     pub(super) wanted: BTreeMap<String, &'static str>,
     pub(super) docker: bool,
+    pub(super) secret_names: SecretNames,
+    /// Comments for the job.
+    pub(super) remarks: Vec<String>,
+    /// The line of the first step that asks for a schedule.
+    pub(super) schedule: Option<u32>,
+    /// Texts that a step before the one that is being converted has to make.
+    pub(super) made: Vec<String>,
+    /// How many such steps there are.
+    pub(super) made_steps: usize,
+    /// Whether the step that is being converted lost a setting or a variable.
+    pub(super) lost: bool,
     /// Whether the file has the old form, in which a plugin's settings are beside its image.
     pub(super) legacy: bool,
 }
@@ -37,7 +49,12 @@ struct Step {
     after: Vec<String>,
     body: Map,
     runs: bool,
+    /// A step that makes values for it.
+    before: Option<Map>,
 }
+
+const LOST: &str =
+    "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
 
 /// Keys of a step that are not carried over, and why.
 const LEFT: &[(&str, &str)] = &[
@@ -65,7 +82,7 @@ const LEFT: &[(&str, &str)] = &[
 ];
 
 impl<'s> Containers<'s> {
-    pub(super) const fn new(language: Language, lines: Lines<'s>) -> Self {
+    pub(super) fn new(language: Language, lines: Lines<'s>) -> Self {
         Self {
             language,
             lines,
@@ -73,19 +90,14 @@ impl<'s> Containers<'s> {
             secrets: BTreeSet::new(),
             wanted: BTreeMap::new(),
             docker: false,
+            secret_names: SecretNames::default(),
+            remarks: Vec::new(),
+            schedule: None,
+            made: Vec::new(),
+            made_steps: 0,
+            lost: false,
             legacy: false,
         }
-    }
-
-    /// Fills in the variables that the source's system replaces in the file itself.
-    pub(super) fn fill(&self, written: &str) -> Result<String, String> {
-        let value = |name: &str| {
-            if self.axes.iter().any(|axis| axis == name) {
-                return Some(format!("${{{{ matrix.{name} }}}}"));
-            }
-            variables::expression(self.language, name).map(variables::written)
-        };
-        if written.contains('$') { shell::fill(written, false, &value) } else { Ok(written.to_owned()) }
     }
 
     /// Converts the steps of a pipeline to `steps` (and `image`) of a job.
@@ -94,7 +106,10 @@ impl<'s> Containers<'s> {
         for (name, node) in list_containers(node) {
             parts.push(self.step(name.as_deref(), node));
         }
-        let chosen = choose_image(&parts);
+        let made = parts.iter().any(|part| part.as_ref().is_ok_and(|step| step.before.is_some()));
+        let scripts = parts.iter().any(|part| part.as_ref().is_ok_and(|step| step.runs));
+        // An image of a plugin need not have a shell.
+        let chosen = choose_image(&parts).filter(|_| scripts || !made);
         match &chosen {
             Some(image) => job.body.set("image", Value::text(image.as_str()), line),
             None => {
@@ -115,6 +130,7 @@ impl<'s> Containers<'s> {
                             .parts
                             .retain(|part| !matches!(part, super::draft::Part::Entry(entry) if entry.key == "image"));
                     }
+                    list.extend(step.before.take().map(|before| Item::Value(before.into())));
                     list.push(Item::Value(std::mem::take(&mut step.body).into()));
                 }
             }
@@ -128,6 +144,7 @@ impl<'s> Containers<'s> {
         let Some(section) = Section::read(node) else {
             return Err(Note::new(line, name.unwrap_or("a step"), FORM));
         };
+        self.lost = false;
         let named = section.take("name").and_then(|entry| text(&entry.value)).or(name);
         let what = named.unwrap_or("a step").to_owned();
         let mut body = Map::default();
@@ -158,6 +175,7 @@ impl<'s> Containers<'s> {
         if let Some(entry) = section.take("when") {
             let when = when::read(entry, self.language, lines);
             body.notes(when.notes);
+            self.schedule = self.schedule.or(when.schedule);
             let asks = match when.after.unwrap_or_default() {
                 After::Success => None,
                 After::Failure => Some("failure()".to_owned()),
@@ -191,19 +209,21 @@ impl<'s> Containers<'s> {
             }
         }
         self.volumes(&section, &mut body);
-        self.environment(&section, &mut body);
         let settings = section.take("settings");
         let commands = section.take("commands");
         let runs = commands.is_some();
+        let made = self.environment(&section, &mut body, runs);
         match (commands, settings) {
             (Some(entry), settings) => {
                 let Some(commands) = texts(&entry.value) else { return Err(Note::new(line, what, FORM)) };
-                let script = commands.join("\n").replace("$$", "$");
+                let script = made.into_iter().chain(commands).collect::<Vec<_>>().join("\n");
+                let script = self.script(&script, &mut body, lines.line_of_key(entry));
                 if script.trim().is_empty() {
                     return Err(Note::new(line, what, "it has no command"));
                 }
                 self.add_used_variables(&script, &mut body, lines.line_of_key(entry));
-                if shell::is_bash(&script) {
+                // Scripts ran in the image's `sh`. What of bash they had was replaced before, or `sh` is bash in that image.
+                if shell::is_bash(&script) && !image.as_deref().is_some_and(shell::has_no_bash) {
                     body.remark("bash, because the script uses what only it understands; its image has to have it");
                     body.set("shell", Value::text("bash"), None);
                 }
@@ -216,7 +236,10 @@ impl<'s> Containers<'s> {
                 let with = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
                 match with {
                     Some(with) => body.set("with", with, lines.line_of_key(entry)),
-                    None => body.note(lines.note(entry, FORM)),
+                    None => {
+                        self.lost = true;
+                        body.note(lines.note(entry, FORM));
+                    }
                 }
             }
             (None, None) => {}
@@ -228,7 +251,10 @@ impl<'s> Containers<'s> {
                     let words: Result<Vec<String>, String> = words.iter().map(|word| self.fill(word)).collect();
                     match words {
                         Ok(words) => body.set(key, Value::texts(words), lines.line_of_key(entry)),
-                        Err(_) => body.note(lines.note(entry, FORM)),
+                        Err(unknown) => {
+                            self.lost = true;
+                            body.note(lines.note(entry, format!("{unknown} is not known here: write the value")));
+                        }
                     }
                 }
                 _ => body.note(lines.note(entry, "a step with commands has the shell of `shell`")),
@@ -246,6 +272,16 @@ impl<'s> Containers<'s> {
         if !runs && image.is_none() {
             return Err(Note::new(line, what, "it has no commands and no image"));
         }
+        let mut before = self.step_before();
+        if !runs && self.lost {
+            body.note(Note::new(line, what.as_str(), LOST));
+            body.set("if", Value::text("false"), None);
+            before = None;
+        }
+        if let (Some(before), Some(Value::Text(condition))) = (&mut before, body.get("if")) {
+            before.set("if", Value::text(condition.as_str()), None);
+            before.arrange(&["id", "if", "run"]);
+        }
         section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
         body.arrange(&[
             "name",
@@ -262,7 +298,14 @@ impl<'s> Containers<'s> {
             "entrypoint",
             "command",
         ]);
-        Ok(Step { name: what, image, after, body, runs })
+        Ok(Step { name: what, image, after, body, runs, before })
+    }
+
+    /// Lets the job set a variable that the source's system sets and Longshore does not.
+    pub(super) fn want(&mut self, name: &str) {
+        if let Known::Expression(expression) = variables::known(self.language, name) {
+            self.wanted.insert(name.to_owned(), expression);
+        }
     }
 
     /// Turns a mounted engine socket into `docker`; other volumes are left out.
@@ -329,7 +372,7 @@ impl<'s> Containers<'s> {
             if host != written {
                 service.remark(format!("its host name was `{written}`"));
             }
-            self.environment(&section, &mut service);
+            self.environment(&section, &mut service, false);
             for (theirs, ours) in [("entrypoint", "entrypoint"), ("command", "command")] {
                 if let Some(entry) = section.take(theirs) {
                     service.set_filled(
@@ -338,6 +381,14 @@ impl<'s> Containers<'s> {
                         lines.line_of_key(entry),
                     );
                 }
+            }
+            if let Some(entry) = section.take("settings") {
+                let settings = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
+                let Some(settings) = settings else {
+                    services.note(Note::new(at, written, FORM));
+                    continue;
+                };
+                set_plugin_variables(settings, lines.line_of_key(entry), &mut service);
             }
             if let Some(entry) = section.take("commands") {
                 let script = texts(&entry.value).unwrap_or_default().join("\n").replace("$$", "$");
@@ -373,12 +424,49 @@ impl<'s> Containers<'s> {
         }
         head.set_filled("env", of_pipeline, None);
         job.body.set_filled("env", of_job, None);
+        when::note_schedule(self.schedule.take(), head);
+        for remark in std::mem::take(&mut self.remarks) {
+            job.body.remark(remark);
+        }
         let secrets = std::mem::take(&mut self.secrets);
         job.body.set_filled("secrets", Value::texts(secrets), None);
         if std::mem::take(&mut self.docker) {
             job.body.set("docker", Value::plain(true), None);
         }
     }
+}
+
+/// Gives a service the settings of a plugin as the variables that they are.
+fn set_plugin_variables(settings: Map, line: u32, service: &mut Map) {
+    let mut env = match service.get("env") {
+        Some(Value::Map(env)) => env.clone(),
+        _ => Map::default(),
+    };
+    for part in settings.parts {
+        let super::draft::Part::Entry(entry) = part else {
+            env.parts.push(part);
+            continue;
+        };
+        let name = format!("PLUGIN_{}", entry.key.to_uppercase().replace('-', "_"));
+        match entry.value {
+            Value::List(items) => {
+                let texts: Option<Vec<String>> = items
+                    .into_iter()
+                    .map(|item| match item {
+                        Item::Value(Value::Text(text)) => Some(text),
+                        Item::Value(_) | Item::Note(_) => None,
+                    })
+                    .collect();
+                match texts {
+                    Some(texts) => env.set(name, Value::Text(texts.join(",")), entry.line),
+                    None => env.note(Note::new(entry.line.unwrap_or(line), entry.key, FORM)),
+                }
+            }
+            Value::Map(_) => env.note(Note::new(entry.line.unwrap_or(line), entry.key, FORM)),
+            value => env.set(name, value, entry.line),
+        }
+    }
+    service.set_filled("env", env, line);
 }
 
 /// Lists containers that are written as a list, or as a mapping by their names.

@@ -9,6 +9,7 @@ use super::{
     containers::Containers,
     draft::{Draft, Job, Note, Value},
     foreign::{self, FORM, Lines, Section, entries, number, text, texts},
+    plugin::SecretNames,
     when, woodpecker,
 };
 
@@ -21,7 +22,6 @@ const LEFT: &[(&str, &str)] = &[
     ("service_account", "it says something to Kubernetes"),
     ("tolerations", "it says something to Kubernetes"),
     ("node_selector", "it says something to Kubernetes"),
-    ("branches", "write `on: { push: { branches: [...] } }`"),
 ];
 
 pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
@@ -37,6 +37,9 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
     // Drone's names of the pipelines, and our names of the jobs.
     let mut names: Vec<(String, String)> = Vec::new();
     let mut needs: Vec<(usize, u32, Vec<String>)> = Vec::new();
+    let mut secret_names = SecretNames::default();
+    documents.iter().for_each(|node| secret_names.collect(node));
+    let mut found = false;
     for node in documents {
         let Some(section) = Section::read(node) else {
             draft.head.note(Note::new(lines.line_of(node.place), "a document", FORM));
@@ -54,6 +57,13 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             draft.left.push(Note::new(lines.line_of(node.place), written, "it has no steps"));
             continue;
         };
+        let system = section.peek("platform").and_then(|platform| super::entry(&platform.value, "os"));
+        if let Some(system) = system.filter(|system| text(&system.value) != Some("linux")) {
+            draft.left.push(Note::new(lines.line_of_key(system), written, woodpecker::NOT_LINUX));
+            found = true;
+            continue;
+        }
+        found = true;
         names.push((written.clone(), name.clone()));
         let mut job = Job { line: lines.line_of(node.place), ..Job::default() };
         if name != written {
@@ -62,6 +72,7 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         job.name = name;
         let mut containers = Containers::new(Language::Drone, lines);
         containers.legacy = steps.key == "pipeline";
+        containers.secret_names = std::mem::take(&mut secret_names);
         if let Some(entry) = section.take("trigger") {
             let when = match single {
                 true => when::triggers(entry, Language::Drone, lines, &mut draft.head),
@@ -70,6 +81,12 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             job.body.notes(when.notes);
             job.conditions.extend(when.condition);
             job.after = when.after.unwrap_or_default();
+            containers.schedule = when.schedule;
+        }
+        if let Some(entry) = section.take("branches") {
+            let when = when::branches(entry, Language::Drone, lines);
+            job.body.notes(when.notes);
+            job.conditions.extend(when.condition);
         }
         if let Some(entry) = section.take("depends_on") {
             needs.push((draft.jobs.len(), lines.line_of_key(entry), texts(&entry.value).unwrap_or_default()));
@@ -77,10 +94,14 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         if let Some(entry) = section.take("type") {
             match text(&entry.value) {
                 Some("docker" | "kubernetes" | "vm") | None => {}
-                Some(kind) => job.body.note(lines.note(
-                    entry,
-                    format!("pipelines of the type `{kind}` ran outside of containers: this one runs in them"),
-                )),
+                Some(kind) => {
+                    let why = format!(
+                        "pipelines of the type `{kind}` ran outside of containers, and this one would run in them: nothing \
+                         runs until that is looked at"
+                    );
+                    job.body.note(lines.note(entry, why));
+                    job.conditions.push("false".to_owned());
+                }
             }
         }
         for key in ["platform", "node"] {
@@ -92,16 +113,17 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
             concurrency(entry, &mut draft, lines);
         }
         woodpecker::clone(&section, &mut job.body, lines);
-        containers.environment(&section, &mut job.body);
+        containers.environment(&section, &mut job.body, false);
         if let Some(entry) = section.take("services") {
             containers.services(&entry.value, &mut job, lines.line_of_key(entry));
         }
         containers.steps(&steps.value, &mut job, lines.line_of_key(steps));
         containers.finish(&mut job, &mut draft.head);
+        secret_names = containers.secret_names;
         section.leave(lines, &mut job.body, |key| foreign::reason(LEFT, key));
         draft.jobs.push(job);
     }
-    if names.is_empty() {
+    if !found {
         return Err(ConvertError::NotOne(
             "a file of Drone has a pipeline with `steps`, and this one has none".to_owned(),
         ));
@@ -110,7 +132,11 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         for written in wanted {
             match names.iter().find(|(theirs, _)| *theirs == written) {
                 Some((_, ours)) => draft.jobs[at].needs.push(ours.clone()),
-                None => draft.jobs[at].body.note(Note::new(line, written, "there is no such pipeline in this file")),
+                None => {
+                    let why = "it waits for this pipeline, which was not carried over: nothing runs until `needs` is written by hand";
+                    draft.jobs[at].body.note(Note::new(line, written, why));
+                    draft.jobs[at].conditions.push("false".to_owned());
+                }
             }
         }
     }
@@ -137,8 +163,8 @@ fn runs_on(entry: &Entry, job: &mut Job, lines: Lines<'_>) {
     for label in entries(&entry.value).unwrap_or_default() {
         match (label.key.as_str(), text(&label.value)) {
             ("os", Some("linux")) if entry.key == "platform" => {}
-            ("os" | "version" | "variant", _) if entry.key == "platform" => {
-                labels.note(lines.note(label, "jobs run on Linux"))
+            ("version" | "variant", _) if entry.key == "platform" => {
+                labels.note(lines.note(label, "servers are chosen by labels of their own"))
             }
             (key, Some(value)) => labels.set(foreign::name(key), Value::text(value), lines.line_of_key(label)),
             (_, None) => labels.note(lines.note(label, FORM)),

@@ -9,15 +9,25 @@ use longshore_pipeline::{
     tree::{Entry, Kind, Node},
 };
 
-/// Maps places in the source to lines.
-#[derive(Debug, Clone, Copy)]
+/// The files of the repository that a source is from, by their paths.
+pub type Files<'f> = &'f dyn Fn(&str) -> Option<String>;
+
+/// Maps places in the source to lines, and finds the files that the source refers to.
+#[derive(Clone, Copy)]
 pub(super) struct Lines<'s> {
     pub(super) source: &'s Source<'s>,
+    pub(super) files: Files<'s>,
+    /// The line for all places, which are in another file then.
+    pub(super) fixed: Option<u32>,
 }
 
-impl Lines<'_> {
+impl<'s> Lines<'s> {
+    pub(super) fn new(source: &'s Source<'s>, files: Files<'s>) -> Self {
+        Self { source, files, fixed: None }
+    }
+
     pub(super) fn line_of(&self, place: Place) -> u32 {
-        self.source.span(place).line
+        self.fixed.unwrap_or_else(|| self.source.span(place).line)
     }
 
     /// Makes a note about an entry.

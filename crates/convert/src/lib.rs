@@ -17,6 +17,7 @@ mod condition;
 mod containers;
 mod draft;
 mod drone;
+mod folder;
 mod foreign;
 mod github;
 mod gitlab;
@@ -24,6 +25,7 @@ mod mend;
 mod needs;
 mod plugin;
 mod quoting;
+mod script;
 mod shell;
 mod unsupported;
 mod variables;
@@ -36,7 +38,9 @@ use std::rc::Rc;
 use longshore_core::Diagnostic;
 
 pub use draft::Note;
-use draft::{Item, Map, Part, Value};
+use draft::{Draft, Item, Map, Part, Value};
+pub use folder::{Made, convert_all};
+pub use foreign::Files;
 use foreign::Lines;
 use longshore_pipeline::{
     Code,
@@ -152,15 +156,37 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n longshore_pipeline::tree::
 ///
 /// If the file cannot be read, is not of that system, or becomes too large.
 pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Converted, ConvertError> {
+    convert_within(language, file, path, &|_| None)
+}
+
+/// Converts a file of a repository, from whose other files local actions are read.
+///
+/// # Errors
+///
+/// As [`convert`].
+pub fn convert_within(
+    language: Language,
+    file: &SourceFile,
+    path: &str,
+    files: Files<'_>,
+) -> Result<Converted, ConvertError> {
     let source = Source::new(file);
-    let documents = read(file, &source)?;
-    let lines = Lines { source: &source };
-    let mut draft = match language {
-        Language::Woodpecker => woodpecker::draft(single(&documents, language)?, lines),
-        Language::Drone => drone::draft(&documents, lines),
-        Language::GitLab => gitlab::draft(&documents, lines),
-        Language::GitHub => github::draft(single(&documents, language)?, lines),
-    }?;
+    let (documents, repeated) = read(language, file, &source)?;
+    convert_draft(draft_of(language, &documents, Lines::new(&source, files))?, repeated, path)
+}
+
+fn draft_of(language: Language, documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    match language {
+        Language::Woodpecker => woodpecker::draft(single(documents, language)?, lines),
+        Language::Drone => drone::draft(documents, lines),
+        Language::GitLab => gitlab::draft(documents, lines),
+        Language::GitHub => github::draft(single(documents, language)?, lines),
+    }
+}
+
+/// Makes the text of a draft. `repeated` are notes on keys that were given twice.
+fn convert_draft(mut draft: Draft, repeated: Vec<Note>, path: &str) -> Result<Converted, ConvertError> {
+    draft.head.notes(repeated);
     if draft.jobs.len() > limits::JOBS {
         return Err(ConvertError::TooManyJobs(draft.jobs.len()));
     }
@@ -173,8 +199,12 @@ pub fn convert(language: Language, file: &SourceFile, path: &str) -> Result<Conv
     Ok(Converted { text: body, carried, left, not_run })
 }
 
-/// Returns the documents of a file that are not empty.
-fn read(file: &SourceFile, source: &Source<'_>) -> Result<Vec<Rc<Node>>, ConvertError> {
+/// Returns the documents of a file that are not empty, and notes on keys that are given twice where that is allowed.
+fn read(
+    language: Language,
+    file: &SourceFile,
+    source: &Source<'_>,
+) -> Result<(Vec<Rc<Node>>, Vec<Note>), ConvertError> {
     let mut findings = Findings::new(source);
     if file.text.len() > limits::FILE_BYTES {
         let message = format!(
@@ -183,14 +213,33 @@ fn read(file: &SourceFile, source: &Source<'_>) -> Result<Vec<Rc<Node>>, Convert
             limits::FILE_BYTES / 1024
         );
         findings.error(Code::FileTooLarge, Place::default(), message, None);
-    } else if let Some(at) = file.invalid_utf8 {
-        findings.error(Code::NotUtf8, Place::new(at, at + 1), "the file is not UTF-8 from here on", None);
-    } else if let Some(documents) = yaml::documents(&mut findings)
-        && findings.is_empty()
-    {
-        return Ok(documents.into_iter().filter(|node| !node.is_null()).collect());
+        return Err(ConvertError::Unreadable(findings.finish()));
     }
-    Err(ConvertError::Unreadable(findings.finish()))
+    if let Some(at) = file.invalid_utf8 {
+        findings.error(Code::NotUtf8, Place::new(at, at + 1), "the file is not UTF-8 from here on", None);
+        return Err(ConvertError::Unreadable(findings.finish()));
+    }
+    // GitLab takes the last of several entries with one key; the others refuse such a file.
+    let documents = match language {
+        Language::GitLab => yaml::documents_with_last_keys(&mut findings),
+        Language::Woodpecker | Language::Drone | Language::GitHub => yaml::documents(&mut findings),
+    };
+    let found = findings.finish();
+    let allowed = |found: &Diagnostic| {
+        language == Language::GitLab
+            && [Code::DuplicateKey.as_str(), Code::MoreFindings.as_str()].contains(&found.code.as_str())
+    };
+    match documents {
+        Some(documents) if found.iter().all(allowed) => {
+            let repeated = found.iter().filter(|found| found.code == Code::DuplicateKey.as_str()).map(|found| {
+                let key = found.message.split('`').nth(1).unwrap_or("a key");
+                Note::new(found.span.line, key, "given twice: the last one counts, as at GitLab")
+            });
+            let repeated = repeated.collect();
+            Ok((documents.into_iter().filter(|node| !node.is_null()).collect(), repeated))
+        }
+        _ => Err(ConvertError::Unreadable(found)),
+    }
 }
 
 /// Returns the only document of a file.

@@ -43,9 +43,9 @@ fn name_length(text: &str) -> usize {
     text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len())
 }
 
-/// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. The error is the
-/// first variable that `value` does not know, or that is more than a name.
-pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Fills in the variables of a text. `bare` says whether `$NAME` is one, too; `$$` is a single `$`. `value` gets a name and
+/// what stands behind it within the braces: `##v` of `${TAG##v}`. The error is the first variable that it does not know.
+pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str, &str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -55,12 +55,10 @@ pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String
             out.push('$');
             rest = behind;
         } else if let Some(inner) = rest.strip_prefix('{') {
-            let length = name_length(inner);
-            let Some(behind) = inner[length..].strip_prefix('}').filter(|_| length > 0) else {
-                let shown: String = inner.chars().take_while(|c| *c != '}').take(40).collect();
-                return Err(format!("${{{shown}}}"));
-            };
-            out.push_str(&value(&inner[..length]).ok_or_else(|| format!("${{{}}}", &inner[..length]))?);
+            let shown: String = inner.chars().take_while(|c| *c != '}').take(40).collect();
+            let unknown = || format!("${{{shown}}}");
+            let (name, operation, behind) = braced(inner).ok_or_else(unknown)?;
+            out.push_str(&value(name, operation).ok_or_else(unknown)?);
             rest = behind;
         } else {
             let length = name_length(rest);
@@ -68,12 +66,51 @@ pub(super) fn fill(text: &str, bare: bool, value: &dyn Fn(&str) -> Option<String
                 out.push('$');
                 continue;
             }
-            out.push_str(&value(&rest[..length]).ok_or_else(|| format!("${}", &rest[..length]))?);
+            out.push_str(&value(&rest[..length], "").ok_or_else(|| format!("${}", &rest[..length]))?);
             rest = &rest[length..];
         }
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Takes apart what follows `${`: the name, what is done to its value, and what comes after the closing brace.
+pub(super) fn braced(inner: &str) -> Option<(&str, &str, &str)> {
+    let length = name_length(inner);
+    let behind = &inner[length..];
+    let mut depth = 0_usize;
+    let end = behind.char_indices().find(|(_, c)| match c {
+        '{' => {
+            depth += 1;
+            false
+        }
+        '}' if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        c => *c == '}',
+    });
+    let (end, _) = end.filter(|_| length > 0)?;
+    Some((&inner[..length], &behind[..end], &behind[end + 1..]))
+}
+
+/// Returns how many of the first characters `${NAME:0:8}` keeps, for the operation `:0:8`.
+pub(super) fn first_characters(operation: &str) -> Option<u32> {
+    operation.strip_prefix(":0:")?.trim().parse().ok()
+}
+
+/// Whether every shell of POSIX knows the operation of `${NAME##v}`, and it is one over plain characters.
+pub(super) fn is_posix(operation: &str) -> bool {
+    let plain = |rest: &str| rest.chars().all(|c| c.is_ascii_alphanumeric() || "._-/*?+:@ ".contains(c));
+    [":-", "##", "#", "%%", "%"].iter().any(|sign| operation.strip_prefix(sign).is_some_and(plain))
+}
+
+/// Whether an image is known to have no bash. What such images have for `sh`, busybox, knows `pipefail`, `[[` and `${X:0:8}`.
+pub(super) fn has_no_bash(image: &str) -> bool {
+    let name = image.split('@').next().unwrap_or(image);
+    let path = name.rsplit('/').next().unwrap_or(name);
+    let (path, tag) = path.split_once(':').unwrap_or((path, ""));
+    matches!(path, "alpine" | "busybox" | "docker") || path.contains("alpine") || tag.contains("alpine")
 }
 
 /// Whether a script is written for bash, because it uses what is an error in other shells.
@@ -141,12 +178,28 @@ mod tests {
 
     #[test]
     fn texts_are_filled_in_as_far_as_values_are_known() {
-        let value = |name: &str| (name == "A").then(|| "1".to_owned());
+        let value = |name: &str, operation: &str| (name == "A" && operation.is_empty()).then(|| "1".to_owned());
         assert_eq!(fill("x${A}y$A$$B", true, &value).as_deref(), Ok("x1y1$B"));
         assert_eq!(fill("x${A}y$A", false, &value).as_deref(), Ok("x1y$A"));
         assert_eq!(fill("${B}", true, &value), Err("${B}".to_owned()));
         assert_eq!(fill("${A:-x}", true, &value), Err("${A:-x}".to_owned()));
         assert_eq!(fill("$(x) $", true, &value).as_deref(), Ok("$(x) $"));
+        assert_eq!(braced("A:-${B}}c"), Some(("A", ":-${B}", "c")));
+        assert_eq!(braced("A"), None);
+        let shown = |name: &str, operation: &str| Some(format!("<{name}|{operation}>"));
+        assert_eq!(fill("${A##v}", false, &shown).as_deref(), Ok("<A|##v>"));
+    }
+
+    #[test]
+    fn images_of_busybox_are_known_by_their_names() {
+        for image in
+            ["alpine", "alpine:3", "node:24-alpine", "docker:27-cli", "r.example/docker:dind", "python:3.13-alpine3.20"]
+        {
+            assert!(has_no_bash(image), "{image}");
+        }
+        for image in ["debian:12", "rust:1", "example/docker-tool:1", "golang:1@sha256:alpine"] {
+            assert!(!has_no_bash(image), "{image}");
+        }
     }
 
     #[test]

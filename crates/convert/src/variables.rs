@@ -129,7 +129,10 @@ const GITHUB: &[(&str, &str)] = &[
         "event.name == 'pull-request' && 'pull_request' || event.name == 'manual' && 'workflow_dispatch' || event.name == 'tag' && 'push' || event.name",
     ),
     ("GITHUB_REF", "event.ref"),
-    ("GITHUB_REF_NAME", "event.branch || event.tag"),
+    (
+        "GITHUB_REF_NAME",
+        "event.name == 'pull-request' && format('{0}/merge', event.number) || event.branch || event.tag",
+    ),
     ("GITHUB_REF_TYPE", "event.name == 'tag' && 'tag' || 'branch'"),
     ("GITHUB_REPOSITORY", "repo.name"),
     ("GITHUB_REPOSITORY_OWNER", "repo.owner"),

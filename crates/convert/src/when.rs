@@ -16,6 +16,19 @@ pub(super) struct When {
     pub(super) condition: Option<String>,
     pub(super) after: Option<After>,
     pub(super) notes: Vec<Note>,
+    /// The line of a filter that asks for a schedule, whose times stand elsewhere.
+    pub(super) schedule: Option<u32>,
+}
+
+/// Adds the note that a pipeline with filters for schedules gets once: when one is due does not stand in the file.
+pub(super) fn note_schedule(line: Option<u32>, head: &mut Map) {
+    const WHY: &str = "when it is due stands in the repository's settings there: write `schedule: [{ cron: '0 3 * * *' }]` \
+                       into `on` here, beside what else starts it";
+    let Some(line) = line else { return };
+    let known = head.parts.iter().any(|part| matches!(part, super::draft::Part::Note(note) if note.why == WHY));
+    if !known {
+        head.note(Note::new(line, "cron", WHY));
+    }
 }
 
 /// One of several filters, of which one has to match.
@@ -34,6 +47,8 @@ struct Alternative {
     notes: Vec<Note>,
     /// Notes on patterns, needed only if `if` has to say them.
     patterns: Vec<Note>,
+    /// The line where it asks for a schedule.
+    schedule: Option<u32>,
 }
 
 /// Notes on filters that `if` cannot express.
@@ -54,6 +69,7 @@ pub(super) fn read(entry: &Entry, language: Language, lines: Lines<'_>) -> When 
     let mut parts = Vec::new();
     for mut alternative in alternatives {
         when.after = wider(when.after, alternative.after);
+        when.schedule = when.schedule.or(alternative.schedule);
         if !alternative.paths.is_empty() {
             let why = "`if` does not know which files have changed: it is taken as fulfilled. `on` has `paths` for a whole pipeline";
             alternative.notes.push(Note::new(lines.line_of_key(entry), "path", why));
@@ -73,9 +89,14 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
     let line = lines.line_of_key(entry);
     let alternatives = alternatives(entry, language, lines);
     let of = |event: &str| -> Vec<&Alternative> {
-        alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event)).collect()
+        // Drone compares a tag with the filter for branches too, and a tag has no branch.
+        let fits = |one: &&Alternative| language != Language::Drone || event != "tag" || !only_branches(one);
+        let asked = alternatives.iter().filter(|one| one.events.is_empty() || one.events.contains(&event));
+        asked.filter(fits).collect()
     };
     let mut exact = alternatives.iter().all(|alternative| alternative.simple);
+    // `on` filters pushes and pull requests by their branches, but not starts by hand.
+    let by_hand = of("manual").iter().any(|one| !one.branches.is_empty() || !one.tags.is_empty());
     let (mut push, mut pull_request, mut on) = (Map::default(), Map::default(), Map::default());
     let mut any = |lists: Vec<&Vec<String>>| -> Vec<String> {
         // Filters of one event are joined only if all of them have patterns; otherwise everything matches.
@@ -111,11 +132,13 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
         pull_request.set_filled("branches", Value::texts(branches), line);
         let paths = any(requests.iter().map(|one| &one.paths).collect());
         pull_request.set_filled("paths", Value::texts(paths), line);
-        if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("'closed'"))) {
+        if requests.iter().any(|one| one.conditions.iter().any(|part| part.contains("== 'closed'"))) {
             pull_request.set("types", Value::texts(["opened", "synchronize", "reopened", "closed"]), line);
         }
     }
-    if EVENTS.iter().all(|event| of(event).iter().any(|one| one.conditions.is_empty() && one.paths.is_empty())) {
+    let everything =
+        EVENTS.iter().all(|event| of(event).iter().any(|one| one.conditions.is_empty() && one.paths.is_empty()));
+    if everything {
         exact = true;
     } else {
         if !push.is_empty() {
@@ -131,24 +154,46 @@ pub(super) fn triggers(entry: &Entry, language: Language, lines: Lines<'_>, head
     let mut when = When::default();
     for alternative in &alternatives {
         when.after = wider(when.after, alternative.after);
+        when.schedule = when.schedule.or(alternative.schedule);
         when.notes.extend(alternative.notes.iter().cloned());
     }
-    if alternatives.iter().any(|one| one.events.contains(&"schedule")) {
-        let why =
-            "when it is due stands in the repository's settings there: write `schedule: [{ cron: '0 3 * * *' }]` here";
-        when.notes.push(Note::new(line, "cron", why));
-    }
-    if on.is_empty() && !exact {
-        on.set("manual", Map::default(), None);
+    if on.is_empty() && !everything {
+        // A pipeline without `on` would start at every push.
         on.remark("nothing that starts it could be carried over: it starts by hand only");
+        on.set("manual", Map::default(), None);
+        exact = false;
     }
     head.set_filled("on", on, line);
-    if !exact {
-        when.notes.extend(alternatives.iter().flat_map(|one| one.patterns.iter().cloned()));
-        let parts = alternatives.iter().map(|one| condition::all(&one.conditions).unwrap_or_else(|| "true".to_owned()));
-        when.condition = condition::any(&parts.collect::<Vec<_>>()).filter(|condition| condition != "true");
+    let parts = alternatives.iter().map(|one| condition::all(&one.conditions).unwrap_or_else(|| "true".to_owned()));
+    let whole = condition::any(&parts.collect::<Vec<_>>()).unwrap_or_else(|| "true".to_owned());
+    let patterns: Vec<Note> = alternatives.iter().flat_map(|one| one.patterns.iter().cloned()).collect();
+    if exact && by_hand && !patterns.is_empty() {
+        // What `if` says less exactly than `on` counts for starts by hand alone.
+        let for_all_others = ["event.name != 'manual'".to_owned(), whole];
+        when.condition = condition::any(&for_all_others);
+        when.notes.extend(patterns);
+    } else if !exact || by_hand {
+        when.condition = Some(whole);
+        when.notes.extend(patterns);
     }
+    when.condition = when.condition.filter(|condition| condition != "true");
     when
+}
+
+/// Whether it names branches that it wants, and not only such that it does not want.
+fn only_branches(alternative: &Alternative) -> bool {
+    alternative.branches.iter().any(|pattern| !pattern.starts_with('!'))
+}
+
+/// Converts `branches` of a whole pipeline, as older files have it: a filter that tags pass.
+pub(super) fn branches(entry: &Entry, language: Language, lines: Lines<'_>) -> When {
+    let mut found = Alternative { simple: true, ..Alternative::default() };
+    let mut conditions = Vec::new();
+    constraint(entry, "event.branch", language, lines, &mut found, &mut conditions);
+    let filter = condition::all(&conditions).unwrap_or_else(|| "true".to_owned());
+    let condition = condition::any(&["event.name == 'tag'".to_owned(), filter]).filter(|condition| condition != "true");
+    found.notes.append(&mut found.patterns);
+    When { condition, notes: found.notes, ..When::default() }
 }
 
 fn wider(a: Option<After>, b: Option<After>) -> Option<After> {
@@ -204,8 +249,11 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
         paths(entry, &mut found, lines);
     }
     if let Some(entry) = section.take("status") {
-        let words = texts(&entry.value).unwrap_or_default();
-        let has = |word: &str| words.iter().any(|found| found == word);
+        let (include, exclude) = lists(entry);
+        let has = |word: &str| match include.is_empty() {
+            true => !exclude.is_empty() && !exclude.iter().any(|found| found == word),
+            false => include.iter().any(|found| found == word),
+        };
         found.after = Some(match (has("success"), has("failure")) {
             (true, true) => After::Either,
             (false, true) => After::Failure,
@@ -215,16 +263,21 @@ fn alternative(node: &Node, of: &Entry, language: Language, lines: Lines<'_>) ->
     if let Some(entry) = section.take("cron") {
         let why = "schedules have no names here: it is taken for every schedule; compare `event.cron` in `if`";
         found.notes.push(lines.note(entry, why));
-        found.conditions.push("event.name == 'schedule'".to_owned());
-        found.simple = false;
+        found.schedule = Some(lines.line_of_key(entry));
+        // Woodpecker asks for the name at schedules alone, Drone at every event.
+        if found.events.is_empty() || language == Language::Drone {
+            found.conditions.push("event.name == 'schedule'".to_owned());
+            found.simple = false;
+        }
         if found.events.is_empty() {
             found.events.push("schedule");
         }
     }
     if let Some(entry) = section.take("matrix") {
         let values = super::foreign::entries(&entry.value).unwrap_or_default();
-        found.conditions.extend(values.iter().filter_map(|axis| {
-            Some(format!("matrix.{} == {}", super::foreign::name(&axis.key), condition::quote(text(&axis.value)?)))
+        found.conditions.extend(values.iter().map(|axis| match text(&axis.value) {
+            Some(value) => format!("matrix.{} == {}", super::foreign::name(&axis.key), condition::quote(value)),
+            None => "false".to_owned(),
         }));
         found.simple = false;
     }
@@ -267,6 +320,12 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
         let event = match word.as_str() {
             "push" => "push",
             "tag" => "tag",
+            "pull_request" | "pull-request" if lines.source.text.contains("pull_request_closed") => {
+                // The closing of a pull request is another event there, and one of the same name here.
+                found.events.push("pull-request");
+                conditions.push("(event.name == 'pull-request' && event.action != 'closed')".to_owned());
+                continue;
+            }
             "pull_request" | "pull-request" => "pull-request",
             "pull_request_closed" => {
                 found.events.push("pull-request");
@@ -274,7 +333,10 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
                 conditions.push("(event.name == 'pull-request' && event.action == 'closed')".to_owned());
                 continue;
             }
-            "cron" => "schedule",
+            "cron" => {
+                found.schedule = Some(lines.line_of_key(entry));
+                "schedule"
+            }
             "manual" | "custom" => "manual",
             _ => {
                 let why = format!("Longshore has no event `{word}`: it starts nothing");
@@ -285,23 +347,35 @@ fn events(entry: &Entry, found: &mut Alternative, lines: Lines<'_>) {
         found.events.push(event);
         conditions.push(format!("event.name == '{event}'"));
     }
+    for word in exclude {
+        let event = match word.as_str() {
+            "pull_request" => "pull-request",
+            "cron" => "schedule",
+            "custom" => "manual",
+            word => word,
+        };
+        found.conditions.push(format!("event.name != {}", condition::quote(event)));
+        found.simple = false;
+    }
     if include.is_empty() {
-        for word in exclude {
-            let event = match word.as_str() {
-                "pull_request" => "pull-request",
-                "cron" => "schedule",
-                "custom" => "manual",
-                word => word,
-            };
-            found.conditions.push(format!("event.name != {}", condition::quote(event)));
+        if !list_is_written(entry) {
+            found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
+            found.conditions.push("false".to_owned());
             found.simple = false;
         }
         return;
     }
     if found.events.is_empty() {
         found.events.push("none");
+        found.simple = false;
     }
     found.conditions.push(condition::any(&conditions).unwrap_or_else(|| "false".to_owned()));
+}
+
+/// Whether a filter is written in a form of which `lists` reads something.
+fn list_is_written(entry: &Entry) -> bool {
+    let (include, exclude) = lists(entry);
+    !include.is_empty() || !exclude.is_empty() || entry.value.is_null()
 }
 
 /// The included and the excluded patterns.
@@ -325,6 +399,12 @@ fn constraint(
     conditions: &mut Vec<String>,
 ) -> Vec<String> {
     let (include, exclude) = lists(entry);
+    if !list_is_written(entry) {
+        found.notes.push(lines.note(entry, "this form of it is not understood: nothing runs until `if` says when"));
+        found.simple = false;
+        conditions.push("false".to_owned());
+        return Vec::new();
+    }
     let mut patterns = Vec::new();
     let one = |pattern: &str, found: &mut Alternative| -> String {
         let variable = pattern.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));

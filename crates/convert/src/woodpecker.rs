@@ -6,36 +6,78 @@ use super::{
     ConvertError, Language,
     containers::Containers,
     draft::{After, Draft, Item, Job, Map, Note, Value},
-    foreign::{self, FORM, Lines, Section, boolean, entries, list, number, text, texts},
+    foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, texts},
+    plugin::SecretNames,
     when,
 };
 
 const LEFT: &[(&str, &str)] = &[
     ("workspace", "the workspace is /longshore/workspace, and `CI_WORKSPACE` says so"),
-    ("depends_on", "pipelines of several files run at the same time: put the jobs into one file and write `needs`"),
-    ("branches", "write `on: { push: { branches: [...] } }`"),
-    ("branch", "write `on: { push: { branches: [...] } }`"),
     ("platform", "write `runs-on` with labels of the servers"),
 ];
 
 pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError> {
+    let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
+    job(root, "build", None, lines, &mut SecretNames::default(), &mut draft)?;
+    Ok(draft)
+}
+
+/// Adds the job that a workflow becomes to a draft. `others` are the workflows that become jobs of the same pipeline, with
+/// their names there and here.
+pub(super) fn job(
+    root: &Node,
+    name: &str,
+    others: Option<&[(String, String)]>,
+    lines: Lines<'_>,
+    secrets: &mut SecretNames,
+    draft: &mut Draft,
+) -> Result<(), ConvertError> {
     let Some(section) = Section::read(root) else { return Err(ConvertError::NotOne("it is no mapping".to_owned())) };
     let Some(steps) = section.take("steps").or_else(|| section.take("pipeline")) else {
         return Err(ConvertError::NotOne("a workflow of Woodpecker has `steps`, and this file has none".to_owned()));
     };
-    let mut draft = Draft { absent_needs_count: true, ..Draft::default() };
-    let mut job = Job { name: "build".to_owned(), line: lines.line_of_key(steps), ..Job::default() };
+    let mut job = Job { name: name.to_owned(), line: lines.line_of_key(steps), ..Job::default() };
     let mut containers = Containers::new(Language::Woodpecker, lines);
     containers.legacy = steps.key == "pipeline";
+    containers.secret_names = std::mem::take(secrets);
+    containers.secret_names.collect(root);
     // `variables` exists only for its anchors.
     section.take("variables");
     if let Some(entry) = section.take("when") {
-        let when = when::triggers(entry, Language::Woodpecker, lines, &mut draft.head);
+        let when = match others {
+            None => when::triggers(entry, Language::Woodpecker, lines, &mut draft.head),
+            Some(_) => when::read(entry, Language::Woodpecker, lines),
+        };
         draft.head.notes(when.notes);
         job.conditions.extend(when.condition);
+        containers.schedule = when.schedule;
     }
-    if let Some(entry) = section.take("labels").or_else(|| section.take("platform")) {
-        labels(entry, &mut job.body, lines);
+    for key in ["branches", "branch"] {
+        if let Some(entry) = section.take(key) {
+            let when = when::branches(entry, Language::Woodpecker, lines);
+            draft.head.notes(when.notes);
+            job.conditions.extend(when.condition);
+        }
+    }
+    if let Some(entry) = section.take("depends_on").filter(|entry| !items(&entry.value).is_empty()) {
+        for need in texts(&entry.value).unwrap_or_default() {
+            match others.and_then(|others| others.iter().find(|(theirs, _)| *theirs == need)) {
+                Some((_, ours)) => job.needs.push(ours.clone()),
+                None => {
+                    job.body.note(Note::new(lines.line_of_key(entry), format!("depends_on: {need}"), OTHER_FILES));
+                    job.conditions.push("false".to_owned());
+                }
+            }
+        }
+    }
+    for key in ["labels", "platform"] {
+        if let Some(entry) = section.take(key)
+            && !labels(entry, &mut job.body, lines)
+        {
+            draft.left.push(lines.note(entry, NOT_LINUX));
+            *secrets = containers.secret_names;
+            return Ok(());
+        }
     }
     if let Some(entry) = section.take("runs_on") {
         let words = texts(&entry.value).unwrap_or_default();
@@ -56,18 +98,29 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     containers.finish(&mut job, &mut draft.head);
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
     draft.jobs.push(job);
-    Ok(draft)
+    *secrets = containers.secret_names;
+    Ok(())
 }
 
-fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) {
-    let mut labels = Map::default();
+const OTHER_FILES: &str = "it waits for workflows of other files, and pipelines of several files run at the same time: nothing \
+                           runs until the jobs stand in one file, with `needs`";
+
+pub(super) const NOT_LINUX: &str = "it runs on another system than Linux, and jobs run in containers on Linux";
+
+/// Converts the labels of a workflow's server. Returns whether they ask for Linux, or for no system.
+fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) -> bool {
+    let mut linux = true;
+    let mut labels = match body.get("runs-on") {
+        Some(Value::Map(labels)) => labels.clone(),
+        _ => Map::default(),
+    };
     match &entry.value.kind {
         Kind::Map(entries) => {
             for label in entries {
                 match (label.key.as_str(), text(&label.value)) {
                     ("platform", Some(platform)) => match platform.rsplit_once('/') {
                         Some(("linux", arch)) => labels.set("arch", Value::text(arch), lines.line_of_key(label)),
-                        _ => labels.note(lines.note(label, "jobs run on Linux")),
+                        _ => linux = platform.contains('*'),
                     },
                     ("repo" | "hostname" | "backend", _) => {
                         labels.note(lines.note(label, "servers are chosen by labels of their own"))
@@ -79,10 +132,11 @@ fn labels(entry: &Entry, body: &mut Map, lines: Lines<'_>) {
         }
         Kind::Scalar(_) | Kind::List(_) => match text(&entry.value).and_then(|text| text.strip_prefix("linux/")) {
             Some(arch) => labels.set("arch", Value::text(arch), lines.line_of_key(entry)),
-            None => labels.note(lines.note(entry, "write `runs-on` with labels of the servers")),
+            None => linux = text(&entry.value).is_none_or(|text| text.contains('*')),
         },
     }
     body.set_filled("runs-on", labels, lines.line_of_key(entry));
+    linux
 }
 
 /// Converts the matrix, and returns it with the names of its values.
@@ -121,6 +175,10 @@ fn matrix(entry: &Entry, lines: Lines<'_>) -> (Map, Vec<String>) {
             }
             _ => matrix.note(lines.note(axis, FORM)),
         }
+    }
+    if !matrix.is_empty() {
+        // The workflows of a matrix know nothing of each other there.
+        matrix.set("fail-fast", Value::plain(false), None);
     }
     (matrix, axes)
 }

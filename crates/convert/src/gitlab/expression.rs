@@ -176,7 +176,7 @@ impl Parser<'_> {
         self.next += 1;
         match token {
             Token::Text(text) if text.contains('$') => {
-                let known = |name: &str| (self.around.variable)(name);
+                let known = |name: &str, operation: &str| (self.around.variable)(name).filter(|_| operation.is_empty());
                 shell::fill(text, true, &known).map(Side::Text)
             }
             Token::Text(text) => Ok(Side::Text(text.clone())),
@@ -186,6 +186,7 @@ impl Parser<'_> {
                     return Ok(Side::Text(value));
                 }
                 match (name.as_str(), variables::known(Language::GitLab, name)) {
+                    ("CI_COMMIT_BRANCH", _) => Ok(Side::Value("event.branch".to_owned(), name.clone())),
                     ("CI_PIPELINE_SOURCE", _) => Ok(Side::Value("event.name".to_owned(), name.clone())),
                     // In GitLab this variable keeps a branch and its merge request from being built twice; here they
                     // are two events.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
 };
 
@@ -19,12 +19,24 @@ const NODES: usize = 400_000;
 pub(super) struct Jobs<'n> {
     entries: &'n [Entry],
     merged: RefCell<HashMap<String, Rc<Node>>>,
+    /// The names that jobs have taken something over from.
+    used: RefCell<HashSet<String>>,
     left: Cell<usize>,
 }
 
 impl<'n> Jobs<'n> {
     pub(super) fn of(root: &'n Node) -> Self {
-        Self { entries: entries(root).unwrap_or_default(), merged: RefCell::default(), left: Cell::new(NODES) }
+        Self {
+            entries: entries(root).unwrap_or_default(),
+            merged: RefCell::default(),
+            used: RefCell::default(),
+            left: Cell::new(NODES),
+        }
+    }
+
+    /// Whether a job has taken something over from the one of this name.
+    pub(super) fn is_used(&self, name: &str) -> bool {
+        self.used.borrow().contains(name)
     }
 
     fn written(&self, name: &str) -> Option<&'n Rc<Node>> {
@@ -42,6 +54,7 @@ impl<'n> Jobs<'n> {
         let Some(extends) = entry(node, "extends") else { return Rc::clone(node) };
         let mut base: Option<Rc<Node>> = None;
         for name in texts(extends).unwrap_or_default() {
+            self.used.borrow_mut().insert(name.clone());
             let known = self.merged.borrow().get(&name).map(Rc::clone);
             let above = match (known, self.written(&name)) {
                 (Some(known), _) => known,
@@ -60,7 +73,18 @@ impl<'n> Jobs<'n> {
         base.map_or_else(|| Rc::clone(node), |base| merge(node, &base))
     }
 
-    /// Replaces each `!reference [job, key]` by the value that it names.
+    /// Returns a file whose keys that are no jobs have their references resolved.
+    pub(super) fn resolve_keys(&self, root: &Rc<Node>, keys: &[&str]) -> Rc<Node> {
+        let Kind::Map(entries) = &root.kind else { return Rc::clone(root) };
+        let resolve = |entry: &Entry| match keys.contains(&entry.key.as_str()) {
+            true => Entry { value: self.resolve_references(&entry.value, DEPTH), ..entry.clone() },
+            false => entry.clone(),
+        };
+        let entries = entries.iter().map(resolve).collect();
+        Rc::new(Node { place: root.place, kind: Kind::Map(entries), weight: root.weight })
+    }
+
+    /// Replaces each `!reference [job, key]` by the value that it names. One that names nothing stays.
     pub(super) fn resolve_references(&self, node: &Rc<Node>, depth: usize) -> Rc<Node> {
         let left = self.left.get();
         if left == 0 {
@@ -99,13 +123,25 @@ impl<'n> Jobs<'n> {
 
     fn referenced_value(&self, path: &Node) -> Option<Rc<Node>> {
         let mut names = list(path)?.iter().map(|name| text(name));
-        let mut found = Rc::clone(self.written(names.next()??)?);
+        let name = names.next()??;
+        self.used.borrow_mut().insert(name.to_owned());
+        let mut found = Rc::clone(self.written(name)?);
         found = self.extend(&found, DEPTH, &mut Vec::new());
         for name in names {
             let next = Rc::clone(entry(&found, name?)?);
             found = next;
         }
         Some(found)
+    }
+}
+
+/// Returns the names of a reference that could not be resolved, as they are written.
+pub(super) fn unresolved(node: &Node) -> Option<String> {
+    match entries(node)? {
+        [one] if one.key == "!reference" => {
+            Some(format!("!reference [{}]", texts(&one.value).unwrap_or_default().join(", ")))
+        }
+        _ => None,
     }
 }
 

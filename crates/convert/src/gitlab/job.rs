@@ -1,6 +1,6 @@
 //! Converts one job of GitLab CI.
 
-use std::rc::Rc;
+use std::{collections::BTreeSet, rc::Rc};
 
 use longshore_core::ImageRef;
 use longshore_pipeline::tree::{Entry, Node};
@@ -8,14 +8,16 @@ use longshore_pipeline::tree::{Entry, Node};
 use super::super::{
     DEFAULT_IMAGE, Language, condition,
     draft::{Item, Job, Map, Note, Value},
-    foreign::{self, FORM, Section, boolean, entries, items, number, text, text_or_empty, texts},
+    foreign::{self, FORM, Section, boolean, entries, items, list, number, text, texts},
     shell,
     variables::{self, Known},
 };
 use super::{
-    DEFAULTS, File, Staged, expression, fill, inherits, is_checkout,
+    COMMIT_BRANCH, DEFAULTS, File, Need, Staged, expression,
+    extend::unresolved,
+    fill, inherits, is_checkout,
     keep::{self, unknown},
-    rules, variable,
+    rules, value_of, variable,
 };
 
 const LEFT: &[(&str, &str)] = &[
@@ -81,9 +83,8 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     let mut env = Map::default();
     let variables_line = section.take("variables").map(|entry| {
         for variable in entries(&entry.value).unwrap_or_default() {
-            let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
-            match text_or_empty(inner.map_or(&variable.value, |inner| &inner.value)) {
-                Some(value) => own.push((variable.key.clone(), value.to_owned(), lines.line_of_key(variable))),
+            match value_of(variable) {
+                Some(value) => own.push((variable.key.clone(), value, lines.line_of_key(variable))),
                 None => env.note(lines.note(variable, FORM)),
             }
         }
@@ -105,7 +106,20 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     {
         env.set("CI_NODE_TOTAL", Value::Text(total.to_string()), lines.line_of_key(entry));
     }
-    let filler = |written: &str| fill(written, &own, &axes);
+    let stage = section
+        .take("stage")
+        .or_else(|| section.take("type"))
+        .and_then(|entry| text(&entry.value))
+        .unwrap_or("test")
+        .to_owned();
+    // The job's own name is known in texts, and set only where a script uses it.
+    let mut named = own.clone();
+    for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_NAME_SLUG", &job.name), ("CI_JOB_STAGE", &stage)] {
+        if own.iter().all(|(known, ..)| known != name) {
+            named.push((name.to_owned(), value.replace('$', "$$").replace("{{", "{ {"), line));
+        }
+    }
+    let filler = |written: &str| fill(written, &named, &axes);
 
     image_of(take("image"), &filler, lines, &mut body);
     let mut docker = false;
@@ -133,6 +147,10 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
             None => rules::refs(only, except, &around, lines),
         }
     };
+    let before_rules = |name: &str| match own.iter().rev().find(|(known, ..)| known == name) {
+        Some((_, value, _)) => Some(fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned())),
+        None => None,
+    };
     let mut runs = runs;
     let mut aside = false;
     if let Some(entry) = section.take("when") {
@@ -147,15 +165,16 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     body.notes(std::mem::take(&mut runs.notes));
     job.after = runs.after;
-    job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition));
+    job.conditions.extend(file.condition.clone().into_iter().chain(runs.condition.take()));
     if let Some(all) = condition::all(&job.conditions) {
         job.conditions = vec![all];
     }
     if runs.by_hand {
         body.set("approval", Value::Text(format!("Run {}?", job.name)), line);
     }
-    let may_fail =
-        section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body)).or(runs.may_fail);
+    let of_job = section.take("allow_failure").and_then(|entry| keep::allow_failure(entry, lines, &mut body));
+    // What the rules say of it wins.
+    let may_fail = runs.may_fail.or(of_job);
     aside &= may_fail != Some(false);
     if may_fail == Some(true) {
         body.set("continue-on-error", Value::plain(true), line);
@@ -171,7 +190,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         keep::retry(entry, lines, &mut body);
     }
     if let Some(entry) = take("cache") {
-        let caches = keep::cache(entry, &filler, lines);
+        let caches = keep::cache(entry, &filler, lines, &mut body);
         body.set_filled("cache", caches, lines.line_of_key(entry));
     }
     let keeps = section.peek("artifacts").is_some();
@@ -186,27 +205,41 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     checkout(&own, &mut body);
 
-    let script = |key: &'static str| take(key).map(|entry| (texts(&entry.value), entry));
+    for (name, at, value) in runs.variable_values(&filler, &before_rules) {
+        match value {
+            Ok(expression) => env.set(name, Value::Text(variables::written(&expression)), at),
+            Err(why) => env.note(Note::new(at, name, why)),
+        }
+    }
+    let bash = !matches!(body.get("image"), Some(Value::Text(image)) if shell::has_no_bash(image));
+    let mut script = |key: &'static str| take(key).map(|entry| (script_lines(entry, lines, &mut body), entry));
     let mut steps = Vec::new();
     let before = script("before_script");
     let main = script("script");
+    let after = script("after_script")
+        .map(|(lines, entry)| (lines.join("\n"), entry))
+        .filter(|(script, _)| !script.trim().is_empty());
     let Some((main, from)) = main else {
         return Err(lines.note(entry, "it has no `script`"));
     };
-    let before = before.and_then(|(lines, _)| lines).unwrap_or_default();
-    let main: Vec<String> = before.into_iter().chain(main.unwrap_or_default()).collect();
-    let main = main.join("\n");
-    if main.trim().is_empty() {
+    if main.iter().all(|line| line.trim().is_empty()) {
         return Err(lines.note(entry, "its script is not in this file"));
     }
-    let after = script("after_script")
-        .map(|(lines, entry)| (lines.unwrap_or_default().join("\n"), entry))
-        .filter(|(script, _)| !script.trim().is_empty());
+    let before = before.map(|(lines, _)| lines).unwrap_or_default();
+    let main = before.into_iter().chain(main).collect::<Vec<_>>().join("\n");
     let both = format!("{main}\n{}", after.as_ref().map(|(script, _)| script.as_str()).unwrap_or_default());
-    add_used_variables(&both, &own, &axes, file, &mut env, &mut body, lines.line_of_key(from));
-    steps.push(Item::Value(step(&main, lines.line_of_key(from)).into()));
+    let of_rules = runs.variables.iter().map(|variable| variable.name.as_str());
+    let set =
+        own.iter().map(|(name, ..)| name.as_str()).chain(axes.iter().map(String::as_str)).chain(of_rules).collect();
+    add_used_variables(&both, &set, file, &mut env, &mut body, lines.line_of_key(from));
+    for (name, value) in [("CI_JOB_NAME", &entry.key), ("CI_JOB_STAGE", &stage)] {
+        if shell::names(&both).contains(name) && env.get(name).is_none() {
+            env.set(name, Value::text(value.replace("${{", "$ {{")), None);
+        }
+    }
+    steps.push(Item::Value(step(&main, bash, lines.line_of_key(from)).into()));
     if let Some((script, entry)) = after {
-        let mut last = step(&script, lines.line_of_key(entry));
+        let mut last = step(&script, bash, lines.line_of_key(entry));
         last.set("if", Value::text("always()"), None);
         last.set("continue-on-error", Value::plain(true), None);
         last.arrange(&["if", "continue-on-error", "shell", "run"]);
@@ -216,12 +249,6 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     body.set_filled("env", env, variables_line);
 
     let needs = section.take("needs").map(|entry| needs(entry, lines.line_of_key(entry), &mut body, lines));
-    let stage = section
-        .take("stage")
-        .or_else(|| section.take("type"))
-        .and_then(|entry| text(&entry.value))
-        .unwrap_or("test")
-        .to_owned();
     for key in DEFAULTS {
         if let Some((entry, why)) = section.take(key).zip(left(key)) {
             body.note(lines.note(entry, why));
@@ -229,16 +256,41 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     section.leave(lines, &mut body, left);
     job.body = body;
-    Ok(Staged { theirs: entry.key.clone(), stage, needs, aside, keeps, job })
+    Ok(Staged { theirs: entry.key.clone(), stage, needs, aside, keeps, bash, job })
 }
 
-fn step(script: &str, line: u32) -> Map {
-    let mut step = Map::default();
-    if shell::is_bash(script) {
-        step.remark("bash, because the script uses what only it understands; the image has to have it");
-        step.set("shell", Value::text("bash"), None);
+/// The lines of a script, without references that name nothing in this file, which get a note.
+fn script_lines(entry: &Entry, lines: foreign::Lines<'_>, body: &mut Map) -> Vec<String> {
+    fn collect(node: &Node, entry: &Entry, lines: foreign::Lines<'_>, body: &mut Map, found: &mut Vec<String>) {
+        if let Some(line) = text(node) {
+            found.push(line.to_owned());
+        } else if let Some(inner) = list(node) {
+            inner.iter().for_each(|node| collect(node, entry, lines, body, found));
+        } else if let Some(reference) = unresolved(node) {
+            let why = "there is no such job in this file: write out what it says";
+            body.note(Note::new(lines.line_of(node.place), reference, why));
+        } else if let Some(inner) = texts(node) {
+            found.extend(inner);
+        } else {
+            body.note(Note::new(lines.line_of(node.place), entry.key.as_str(), FORM));
+        }
     }
-    step.set("run", Value::Script(script.to_owned()), line);
+    let mut found = Vec::new();
+    collect(&entry.value, entry, lines, body, &mut found);
+    found
+}
+
+/// The step for a script. GitLab runs it in bash where the image has it, with `pipefail` in any shell that knows it.
+fn step(script: &str, bash: bool, line: u32) -> Map {
+    let mut step = Map::default();
+    let mut script = script.to_owned();
+    if !bash {
+        step.set("shell", Value::text("sh"), None);
+        if script.replace("||", "").contains('|') {
+            script.insert_str(0, "set -o pipefail\n");
+        }
+    }
+    step.set("run", Value::Script(script), line);
     step
 }
 
@@ -301,8 +353,7 @@ fn checkout(own: &[(String, String, u32)], body: &mut Map) {
 /// Adds the variables that the scripts use: GitLab's own are put into `env`, unknown ones are noted.
 fn add_used_variables(
     script: &str,
-    own: &[(String, String, u32)],
-    axes: &[String],
+    set: &BTreeSet<&str>,
     file: &mut File<'_>,
     env: &mut Map,
     body: &mut Map,
@@ -330,7 +381,11 @@ fn add_used_variables(
     let assigned = shell::assigned(script);
     let (mut secrets, mut others) = (Vec::new(), Vec::new());
     for name in shell::names(script) {
-        if own.iter().any(|(known, ..)| *known == name) || axes.contains(&name) || assigned.contains(&name) {
+        if set.contains(name.as_str()) || assigned.contains(&name) {
+            continue;
+        }
+        if name == "CI_COMMIT_BRANCH" && file.requests {
+            file.wanted.insert(name, COMMIT_BRANCH);
             continue;
         }
         match variables::known(Language::GitLab, &name) {
@@ -340,15 +395,13 @@ fn add_used_variables(
             }
             Known::Expression(expression) => env.set(name, Value::Text(variables::written(expression)), None),
             Known::Missing => match name.as_str() {
-                "CI_JOB_NAME" | "CI_JOB_STAGE" | "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
+                "CI_JOB_NAME" | "CI_JOB_STAGE" => {}
+                "CI_NODE_INDEX" | "CI_NODE_TOTAL" => others.push(name),
                 _ => body.note(Note::new(line, format!("${name}"), "Longshore does not set it")),
             },
             Known::NotSet if SHELL.contains(&name.as_str()) => {}
             Known::NotSet if shell::is_secret(&name) => secrets.push(name),
-            Known::NotSet if name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') => {
-                others.push(name)
-            }
-            Known::NotSet => {}
+            Known::NotSet => others.push(name),
         }
     }
     let listed = |names: &[String]| longshore_pipeline::suggest::listed(names.iter().map(String::as_str));
@@ -368,25 +421,26 @@ fn add_used_variables(
 }
 
 /// The jobs that a job names in `needs`.
-fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) -> Vec<(String, u32)> {
+fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) -> Vec<Need> {
+    let need = |job: &str, line: u32| Need { job: job.to_owned(), line, optional: false };
     let mut found = Vec::new();
     for node in items(&entry.value) {
         if let Some(name) = text(node) {
-            found.push((name.to_owned(), lines.line_of(node.place)));
+            found.push(need(name, lines.line_of(node.place)));
             continue;
         }
         let Some(section) = Section::read(node) else {
-            found.extend(texts(node).unwrap_or_default().into_iter().map(|name| (name, line)));
+            found.extend(texts(node).unwrap_or_default().iter().map(|name| need(name, line)));
             continue;
         };
         let name = section.take("job").and_then(|entry| text(&entry.value));
         match name {
             Some(name) if section.peek("project").is_none() && section.peek("pipeline").is_none() => {
-                found.push((name.to_owned(), lines.line_of(node.place)));
+                let optional = section.take("optional").is_some_and(|entry| boolean(&entry.value) == Some(true));
+                found.push(Need { optional, ..need(name, lines.line_of(node.place)) });
                 if let Some(entry) = section.take("artifacts").filter(|entry| boolean(&entry.value) != Some(false)) {
                     body.note(lines.note(entry, "artifacts are not handed on by `needs`"));
                 }
-                section.take("optional");
                 section.leave(lines, body, |_| Some("a job waits for all jobs of a matrix"));
             }
             _ => body.note(Note::new(lines.line_of(node.place), "needs", "a job waits for jobs of its own pipeline")),

@@ -16,7 +16,7 @@ pub(super) fn unknown(name: &str) -> String {
     format!("{name} is not set here: write the value")
 }
 
-pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
+pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &mut Map) -> Value {
     let mut caches = Vec::new();
     for node in items(&entry.value) {
         let Some(section) = Section::read(node) else {
@@ -46,7 +46,14 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
                 continue;
             }
         }
-        key(section.take("key"), fill, lines, &mut cache);
+        if let Err(note) = key(section.take("key"), fill, lines, &mut cache) {
+            // Under another key it would share what it keeps with other jobs.
+            caches.push(Item::Note(note));
+            continue;
+        }
+        if !matches!(cache.get("key"), Some(Value::Text(key)) if key.contains("hash-files")) {
+            body.remark("caches were written anew by every job there: here where their key is new, so that `hash-files` belongs into it");
+        }
         if let Some(entry) = section.take("fallback_keys") {
             let keys: Result<Vec<String>, String> =
                 texts(&entry.value).unwrap_or_default().iter().map(|key| fill(key)).collect();
@@ -67,10 +74,10 @@ pub(super) fn cache(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>) -> Value {
     Value::List(caches)
 }
 
-fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map) {
+fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map) -> Result<(), Note> {
     let Some(entry) = entry else {
         cache.set("key", Value::text("default"), None);
-        return;
+        return Ok(());
     };
     let line = lines.line_of_key(entry);
     if let Some(parts) = entries(&entry.value) {
@@ -80,27 +87,24 @@ fn key(entry: Option<&Entry>, fill: Fill<'_>, lines: Lines<'_>, cache: &mut Map)
         let hash = files.iter().map(|file| super::super::condition::quote(file)).collect::<Vec<_>>().join(", ");
         let prefix = match prefix {
             Some(Ok(prefix)) => format!("{prefix}-"),
-            Some(Err(name)) => {
-                cache.note(lines.note(entry, unknown(&name)));
-                String::new()
-            }
+            Some(Err(name)) => return Err(lines.note(entry, unknown(&name))),
             None => String::new(),
         };
         match files.is_empty() {
             true => cache.set("key", Value::Text(format!("{prefix}default")), line),
             false => cache.set("key", Value::Text(format!("{prefix}${{{{ hash-files({hash}) }}}}")), line),
         }
-        return;
+        return Ok(());
     }
     // The slug of a branch, for keys and names, becomes the branch itself. It names the same branch, with other
     // characters.
     let written = text(&entry.value).unwrap_or("default").replace("CI_COMMIT_REF_SLUG", "CI_COMMIT_REF_NAME");
-    match fill(&written.replace("CI_JOB_NAME_SLUG", "CI_JOB_NAME")) {
-        Ok(key) => cache.set("key", Value::Text(key), line),
-        Err(name) => {
-            cache.note(lines.note(entry, unknown(&name)));
-            cache.set("key", Value::text("default"), None);
+    match fill(&written) {
+        Ok(key) => {
+            cache.set("key", Value::Text(key), line);
+            Ok(())
         }
+        Err(name) => Err(lines.note(entry, unknown(&name))),
     }
 }
 

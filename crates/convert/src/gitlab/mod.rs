@@ -61,11 +61,21 @@ pub(super) struct Staged {
     pub(super) theirs: String,
     pub(super) stage: String,
     /// The jobs in its `needs`; `None` if its stage decides.
-    pub(super) needs: Option<Vec<(String, u32)>>,
+    pub(super) needs: Option<Vec<Need>>,
     /// Whether later stages do not wait for it.
     pub(super) aside: bool,
     pub(super) keeps: bool,
+    /// Whether its image may have bash, in which its scripts then ran.
+    pub(super) bash: bool,
     pub(super) job: Job,
+}
+
+/// A job that another one names in its `needs`.
+pub(super) struct Need {
+    pub(super) job: String,
+    pub(super) line: u32,
+    /// Whether it may be missing.
+    pub(super) optional: bool,
 }
 
 pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
@@ -84,6 +94,9 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
         _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
     };
+    let written = root;
+    let jobs = Jobs::of(written);
+    let root = &jobs.resolve_keys(written, &[DEFAULTS, NO_JOBS].concat());
     let Some(section) = Section::read(root) else {
         return Err(ConvertError::NotOne("a file of GitLab CI is a mapping, and this one is not".to_owned()));
     };
@@ -132,7 +145,6 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         workflow(entry, &mut file, &mut draft.head);
     }
 
-    let jobs = Jobs::of(root);
     let mut staged: Vec<Staged> = Vec::new();
     for entry in all.iter().filter(|entry| {
         !entry.key.starts_with('.') && !NO_JOBS.contains(&entry.key.as_str()) && !DEFAULTS.contains(&entry.key.as_str())
@@ -143,6 +155,11 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         let whole = jobs.expand(&entry.value, &mut missing);
         match job::read(entry, &whole, &mut file, &taken) {
             Ok(mut one) => {
+                // What is missing may have had rules.
+                let own = ["rules", "only", "except"].iter().any(|key| super::entry(&entry.value, key).is_some());
+                if !missing.is_empty() && !own {
+                    one.job.conditions = vec!["false".to_owned()];
+                }
                 for name in missing {
                     let line = entries(&entry.value)
                         .and_then(|entries| entries.iter().find(|entry| entry.key == "extends"))
@@ -150,7 +167,13 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
                     one.job.body.note(Note::new(
                         line,
                         format!("extends: {name}"),
-                        "there is no such job in this file: write out what it says",
+                        match own {
+                            true => "there is no such job in this file: write out what it says",
+                            false => {
+                                "there is no such job in this file, and it may say when this one runs: nothing runs until \
+                                 what it says is written out"
+                            }
+                        },
                     ));
                 }
                 staged.push(one);
@@ -161,26 +184,51 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     // Hidden jobs exist only to be extended.
     for entry in all.iter().filter(|entry| entry.key.starts_with('.')) {
         section.take(&entry.key);
+        if !jobs.is_used(&entry.key) && !is_anchored(entry, lines) {
+            draft.left.push(lines.note(entry, "no job of this file takes anything over from it"));
+        }
     }
     section.leave(lines, &mut draft.head, |_| None);
     order(&mut staged, &stages);
+    if staged.iter().any(|one| one.bash) {
+        draft.head.remark("scripts ran in bash there, where the image has it");
+        let mut defaults = Map::default();
+        defaults.set("shell", Value::text("bash"), None);
+        draft.head.set("defaults", defaults, None);
+    }
     draft.jobs = staged.into_iter().map(|one| one.job).collect();
     finish(&file, &mut draft);
     Ok(draft)
 }
 
+/// Whether an entry has an anchor that an alias names: then it is part of what that alias stands in.
+fn is_anchored(entry: &Entry, lines: Lines<'_>) -> bool {
+    let text = lines.source.text;
+    let Some(written) = text.get(entry.key_place.end..entry.value.place.end.max(entry.key_place.end)) else {
+        return false;
+    };
+    written.match_indices('&').any(|(at, _)| {
+        let name = &written[at + 1..];
+        let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(name.len());
+        end > 0 && text.contains(&format!("*{}", &name[..end]))
+    })
+}
+
 /// Reads the variables of the file.
 fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
     for variable in entries(&entry.value).unwrap_or_default() {
-        let inner = entries(&variable.value).and_then(|entries| entries.iter().find(|entry| entry.key == "value"));
-        let value = inner.map_or(&variable.value, |inner| &inner.value);
-        match text_or_empty(value) {
-            Some(value) => {
-                file.variables.push((variable.key.clone(), value.to_owned(), file.lines.line_of_key(variable)))
-            }
+        match value_of(variable) {
+            Some(value) => file.variables.push((variable.key.clone(), value, file.lines.line_of_key(variable))),
             None => head.note(file.lines.note(variable, FORM)),
         }
     }
+}
+
+/// The value of a variable, which may be a mapping. One that is not expanded has each `$` twice.
+pub(super) fn value_of(variable: &Entry) -> Option<String> {
+    let inner = super::entry(&variable.value, "value").map_or(&variable.value, |inner| &inner.value);
+    let raw = super::entry(&variable.value, "expand").is_some_and(|expand| boolean(&expand.value) == Some(false));
+    text_or_empty(inner).map(|value| if raw { value.replace('$', "$$") } else { value.to_owned() })
 }
 
 fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
@@ -222,6 +270,9 @@ impl File<'_> {
     }
 }
 
+/// `CI_COMMIT_BRANCH`, which is not set in merge request pipelines.
+pub(super) const COMMIT_BRANCH: &str = "event.name != 'pull-request' && event.branch || ''";
+
 /// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
 pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
     fill_within(written, own, axes, 5, &Cell::new(500))
@@ -238,8 +289,11 @@ fn fill_within(
     if !written.contains('$') {
         return Ok(written.to_owned());
     }
-    let value = |name: &str| {
+    let value = |name: &str, operation: &str| {
         left.set(left.get().checked_sub(1)?);
+        if !operation.is_empty() {
+            return None;
+        }
         if axes.iter().any(|axis| axis == name) {
             return Some(format!("${{{{ matrix.{name} }}}}"));
         }
@@ -248,6 +302,7 @@ fn fill_within(
                 fill_within(value, own, axes, depth - 1, left).ok()
             }
             Some(_) => None,
+            None if name == "CI_COMMIT_BRANCH" => Some(variables::written(COMMIT_BRANCH)),
             None => variables::expression(Language::GitLab, name).map(variables::written),
         }
     };
@@ -274,11 +329,18 @@ fn order(staged: &mut [Staged], stages: &[String]) {
         let earlier = || before.iter().filter(|other| other.rank < own && !other.aside);
         match one.needs.take() {
             Some(needs) => {
-                for (name, line) in needs {
-                    match ours.get(&name) {
+                for need in needs {
+                    match ours.get(&need.job) {
                         Some(name) if !one.job.needs.contains(name) => one.job.needs.push(name.clone()),
                         Some(_) => {}
-                        None => one.job.body.note(Note::new(line, name, "there is no such job here")),
+                        None if need.optional => {
+                            one.job.body.note(Note::new(need.line, need.job, "there is no such job here"));
+                        }
+                        None => {
+                            let why = "it waits for this job, which was not carried over: nothing runs until `needs` is written by hand";
+                            one.job.body.note(Note::new(need.line, need.job, why));
+                            one.job.conditions = vec!["false".to_owned()];
+                        }
                     }
                 }
             }

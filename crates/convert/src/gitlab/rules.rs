@@ -9,7 +9,10 @@ use super::super::{
     draft::{After, Note},
     foreign::{FORM, Lines, Section, boolean, entries, items, list, text, texts},
 };
-use super::expression::{self, FileContext};
+use super::{
+    expression::{self, FileContext},
+    extend::unresolved,
+};
 
 /// When a job runs.
 #[derive(Debug, Default)]
@@ -21,20 +24,114 @@ pub(super) struct Runs {
     pub(super) by_hand: bool,
     /// Whether the following jobs do not wait for it and can succeed without it.
     pub(super) may_fail: Option<bool>,
+    /// The conditions of the rules, in their order.
+    pub(super) read: Vec<String>,
+    /// Variables that a rule sets.
+    pub(super) variables: Vec<RuleVariable>,
     pub(super) notes: Vec<Note>,
 }
+
+/// A variable that is set if a rule is the first that fits.
+#[derive(Debug)]
+pub(super) struct RuleVariable {
+    pub(super) name: String,
+    /// `None` if it is not a single value.
+    pub(super) value: Option<String>,
+    pub(super) line: u32,
+    /// The position of the rule.
+    pub(super) rule: usize,
+}
+
+impl Runs {
+    /// Returns the variables of the rules: an expression for each that chooses its value, or the reason why there is none.
+    /// `fill` writes a value out, and `before` is the value that it has without the rules.
+    pub(super) fn variable_values(
+        &self,
+        fill: &dyn Fn(&str) -> Result<String, String>,
+        before: &dyn Fn(&str) -> Option<String>,
+    ) -> Vec<(String, u32, Result<String, String>)> {
+        let mut names: Vec<&str> = Vec::new();
+        for variable in &self.variables {
+            if !names.contains(&variable.name.as_str()) {
+                names.push(&variable.name);
+            }
+        }
+        let plain = |value: &str| (!value.contains("${{")).then(|| condition::quote(value));
+        let one = |name: &str| -> Result<String, String> {
+            let cannot = || "its value cannot be said in an expression: write it into `env`".to_owned();
+            let otherwise = match before(name) {
+                Some(value) => plain(&value).ok_or_else(cannot)?,
+                None => "''".to_owned(),
+            };
+            // The first rule that fits decides, so the last one is the innermost choice.
+            let mut chosen = otherwise.clone();
+            for (at, condition) in self.read.iter().enumerate().rev() {
+                let set = self.variables.iter().find(|variable| variable.rule == at && variable.name == name);
+                let value = match set {
+                    Some(set) => plain(&fill(set.value.as_deref().unwrap_or_default())?).ok_or_else(cannot)?,
+                    None => otherwise.clone(),
+                };
+                if set.is_some_and(|set| set.value.is_none()) {
+                    return Err(cannot());
+                }
+                chosen = choose(condition, &value, &chosen).ok_or_else(cannot)?;
+            }
+            Ok(chosen)
+        };
+        names
+            .into_iter()
+            .map(|name| {
+                let line = self.variables.iter().find(|variable| variable.name == name).map_or(1, |one| one.line);
+                (name.to_owned(), line, one(name))
+            })
+            .collect()
+    }
+}
+
+/// Writes a choice between two values as an expression; `None` if `&&` and `||` cannot make it.
+fn choose(condition: &str, value: &str, otherwise: &str) -> Option<String> {
+    if value == otherwise || condition == "false" {
+        return Some(otherwise.to_owned());
+    }
+    if condition == "true" {
+        return Some(value.to_owned());
+    }
+    let wrapped = |part: &str| if part.contains("||") { format!("({part})") } else { part.to_owned() };
+    // The empty text counts as false, so it can only stand on the right.
+    match (value, otherwise) {
+        ("''", "''") => Some("''".to_owned()),
+        ("''", otherwise) => Some(format!("!({condition}) && {} || ''", wrapped(otherwise))),
+        (value, otherwise) => Some(format!("{} && {value} || {otherwise}", wrapped(condition))),
+    }
+}
+
+/// Keys of a rule.
+const KEYS: &[&str] =
+    &["if", "changes", "exists", "allow_failure", "variables", "needs", "interruptible", "when", "start_in"];
+
+const NOT_UNDERSTOOD: &str = "this rule is not understood: neither it nor a rule after it counts as one that fits";
 
 /// Converts `rules`, of which the first that matches decides.
 pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -> Runs {
     let mut runs = Runs::default();
     let mut read: Vec<(String, String)> = Vec::new();
     let mut kinds: Vec<String> = Vec::new();
+    let mut fails: Vec<Option<bool>> = Vec::new();
     for node in flatten(&entry.value) {
         let at = lines.line_of(node.place);
         let Some(section) = Section::read(&node) else {
-            runs.notes.push(Note::new(at, "rules", "this rule is not understood: it counts as one that does not fit"));
-            continue;
+            runs.notes.push(Note::new(at, "rules", NOT_UNDERSTOOD));
+            break;
         };
+        if let Some(reference) = unresolved(&node) {
+            let why = format!("there is no such job in this file; {NOT_UNDERSTOOD}");
+            runs.notes.push(Note::new(at, reference, why));
+            break;
+        }
+        if let Some(entry) = section.rest().into_iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
+            runs.notes.push(lines.note(entry, NOT_UNDERSTOOD));
+            break;
+        }
         let when = section.take("when").and_then(|entry| text(&entry.value)).unwrap_or("on_success").to_owned();
         let never = when == "never";
         let mut parts = Vec::new();
@@ -60,29 +157,47 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
                 }
             }
         }
-        if let Some(entry) = section.take("allow_failure") {
-            match boolean(&entry.value) {
-                Some(may) => runs.may_fail = Some(runs.may_fail.unwrap_or(false) || may),
-                None => runs.notes.push(lines.note(entry, FORM)),
-            }
+        let may_fail = section.take("allow_failure").map(|entry| (boolean(&entry.value), entry));
+        if let Some((None, entry)) = may_fail {
+            runs.notes.push(lines.note(entry, "`continue-on-error` asks for no exit code: the job's failure counts"));
         }
+        let variables = section.take("variables");
         for entry in section.rest() {
             let why = match entry.key.as_str() {
-                "variables" => {
-                    "variables of a rule hold whether it fits or not: write them into `env` with an expression"
-                }
                 "needs" => "`needs` is the same whichever rule fits",
-                "start_in" => "nothing is delayed here: the job runs at once",
-                _ => "this part of a rule is not known",
+                _ => "nothing is like it here",
             };
-            runs.notes.push(lines.note(entry, why));
+            // The note on `delayed` says it already.
+            if !matches!(entry.key.as_str(), "start_in" | "interruptible") {
+                runs.notes.push(lines.note(entry, why));
+            }
         }
         let condition = condition::all(&parts).unwrap_or_else(|| "true".to_owned());
+        if let Some(entry) = variables.filter(|_| !never) {
+            let found = entries(&entry.value).unwrap_or_default();
+            runs.variables.extend(found.iter().map(|variable| RuleVariable {
+                name: variable.key.clone(),
+                value: super::value_of(variable),
+                line: lines.line_of_key(variable),
+                rule: read.len(),
+            }));
+        }
         if !never && condition != "false" {
             kinds.push(when.clone());
+            fails.push(may_fail.map(|(may, _)| may == Some(true)));
         }
         read.push((condition, when));
     }
+    runs.may_fail = match fails.iter().flatten().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [first, rest @ ..] if rest.len() + 1 == fails.len() && rest.iter().all(|other| other == first) => Some(**first),
+        _ => {
+            let why = "it says something else for some rules: the job's failure counts, whichever fits";
+            runs.notes.push(Note::new(lines.line_of_key(entry), "allow_failure", why));
+            Some(false)
+        }
+    };
+    runs.read = read.iter().map(|(condition, _)| condition.clone()).collect();
     let mut decided = "false".to_owned();
     for (condition, when) in read.into_iter().rev() {
         decided = match when.as_str() {
@@ -116,7 +231,8 @@ pub(super) fn apply_when(kinds: &[String], line: u32, runs: &mut Runs) {
         _ => After::Success,
     };
     if some("delayed") {
-        runs.notes.push(Note::new(line, "when: delayed", "nothing is delayed here: the job runs at once"));
+        runs.by_hand = true;
+        runs.notes.push(Note::new(line, "when: delayed", "nothing is delayed here: somebody has to approve of it"));
     }
 }
 
@@ -205,15 +321,20 @@ fn filter(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>, except: boo
                         });
                         parts.extend(condition::any(&conditions.collect::<Vec<_>>()));
                     }
-                    _ if except => {
+                    "changes" if except => {
                         notes.push(
                             lines.note(part, "`if` does not know about files: it counts as one that does not fit"),
                         );
                         parts.push("false".to_owned());
                     }
-                    _ => notes.push(
+                    "changes" => notes.push(
                         lines.note(part, "`if` does not know which files have changed: it is taken as fulfilled"),
                     ),
+                    _ => {
+                        // `except` fits then, and `only` does not: nothing runs.
+                        notes.push(lines.note(part, "this filter is not known: nothing runs until `if` says when"));
+                        parts.push(except.to_string());
+                    }
                 }
             }
         }
