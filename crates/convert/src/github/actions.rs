@@ -6,7 +6,11 @@ use super::super::{
     draft::{Item, Map, Note, Value},
     foreign::{FORM, Lines, boolean, entries, number, text},
 };
-use super::expression::Scope;
+use super::{
+    expression::Scope,
+    known::{self, Settings},
+    setups,
+};
 
 /// What an action was converted to.
 pub(super) enum ConvertedAction {
@@ -15,53 +19,6 @@ pub(super) enum ConvertedAction {
     /// Keys of a step.
     Step(Map),
     Left(Note),
-}
-
-/// Images that have the tools that an action sets up: the action, its input for the version, the image, the tag if no
-/// version is given, and the suffix after the version.
-const SETUPS: &[(&str, &str, &str, &str, &str)] = &[
-    ("actions/setup-node", "node-version", "node", "lts", ""),
-    ("actions/setup-python", "python-version", "python", "3", ""),
-    ("actions/setup-go", "go-version", "golang", "1", ""),
-    ("actions/setup-java", "java-version", "eclipse-temurin", "21", "-jdk"),
-    ("actions/setup-dotnet", "dotnet-version", "mcr.microsoft.com/dotnet/sdk", "9.0", ""),
-    ("ruby/setup-ruby", "ruby-version", "ruby", "3", ""),
-    ("shivammathur/setup-php", "php-version", "php", "8", "-cli"),
-    ("dtolnay/rust-toolchain", "toolchain", "rust", "1", ""),
-    ("actions-rs/toolchain", "toolchain", "rust", "1", ""),
-    ("actions-rust-lang/setup-rust-toolchain", "toolchain", "rust", "1", ""),
-    ("oven-sh/setup-bun", "bun-version", "oven/bun", "1", ""),
-];
-
-/// Returns the image that has what an action sets up, and the axis of the matrix whose values are its tags.
-pub(super) fn setup(uses: &str, with: Option<&Entry>, scope: &Scope) -> Option<(String, Option<String>)> {
-    let (action, reference) = uses.split_once('@').unwrap_or((uses, ""));
-    let (_, key, image, latest, behind) = SETUPS.iter().find(|(known, ..)| *known == action)?;
-    let written = with
-        .and_then(|with| entries(&with.value))
-        .and_then(|entries| entries.iter().find(|entry| entry.key == *key))
-        .and_then(|entry| text(&entry.value))
-        .or_else(|| (action == "dtolnay/rust-toolchain").then_some(reference));
-    let version = written.and_then(|written| scope.text(written).ok()).unwrap_or_default();
-    if let Some(axis) = version.strip_prefix("${{ matrix.").and_then(|rest| rest.strip_suffix(" }}")) {
-        let plain = axis.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-        if plain && *image != "rust" {
-            return Some((format!("{image}:${{{{ matrix.{axis} }}}}{behind}"), Some(axis.to_owned())));
-        }
-    }
-    if *image == "rust" && version == "nightly" {
-        return Some(("rustlang/rust:nightly".to_owned(), None));
-    }
-    let version = tag(&version).unwrap_or_else(|| (*latest).to_owned());
-    Some((format!("{image}:{version}{behind}"), None))
-}
-
-/// Converts a version to a tag: `20.x` is `20`. `None` for ranges and words.
-pub(super) fn tag(version: &str) -> Option<String> {
-    let version = version.trim().trim_start_matches(['v', '^', '~', '=']).trim_end_matches(".x").trim_end_matches(".*");
-    let fits = version.starts_with(|c: char| c.is_ascii_digit())
-        && version.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-');
-    fits.then(|| version.to_owned())
 }
 
 /// Converts a step that uses an action. `job` is the body of its job.
@@ -92,7 +49,7 @@ pub(super) fn read(
         return ConvertedAction::Step(step);
     }
     match name.split('@').next().unwrap_or(name) {
-        "actions/checkout" => checkout(settings, line, lines, job),
+        "actions/checkout" => checkout(settings, scope, line, lines, job),
         "actions/cache" | "actions/cache/restore" => {
             let (Some(Ok(path)), Some(Ok(key))) = (filled("path"), filled("key")) else {
                 return left("its path or key is not known here: write `cache` at the job");
@@ -115,7 +72,13 @@ pub(super) fn read(
             };
             let paths: Vec<String> = path
                 .lines()
-                .map(|line| line.trim().trim_start_matches("./").trim_end_matches('/').to_owned())
+                .map(|line| {
+                    line.trim()
+                        .trim_start_matches("/longshore/workspace/")
+                        .trim_start_matches("./")
+                        .trim_end_matches('/')
+                        .to_owned()
+                })
                 .filter(|line| !line.is_empty())
                 .collect();
             let mut artifact = Map::default();
@@ -142,24 +105,25 @@ pub(super) fn read(
             append(job, "artifacts", artifact, line);
             ConvertedAction::Done
         }
+        "actions/cache/save" => {
+            left("a cache is written after the steps, where its key is new: `cache` of the job says which")
+        }
         "actions/download-artifact" => {
             left("artifacts are not handed on: make what is needed in this job, or fetch it")
         }
-        action if SETUPS.iter().any(|(known, ..)| *known == action) => {
-            left("write an `image` that has it, or a step that installs it")
-        }
-        "docker/setup-buildx-action" | "docker/setup-qemu-action" => {
-            job.set("docker", Value::plain(true), line);
-            left("`docker: true` gives the job a guarded Docker API")
-        }
+        action if setups::is_setup(action) => left("write an `image` that has it, or a step that installs it"),
         action if action.starts_with("./") => {
             left("local actions do not run here: write its steps out, or make a template with `use`")
         }
-        _ => left("actions do not run here: write what it does as `run`"),
+        action => {
+            let reference = name.split_once('@').map_or("", |(_, reference)| reference);
+            let settings = Settings { name: action, reference, line, entries: settings, scope, lines };
+            known::read(&settings, job).unwrap_or_else(|| left("actions do not run here: write what it does as `run`"))
+        }
     }
 }
 
-fn append(job: &mut Map, key: &str, entry: Map, line: u32) {
+pub(super) fn append(job: &mut Map, key: &str, entry: Map, line: u32) {
     let mut list = match job.get(key) {
         Some(Value::List(items)) => items.clone(),
         _ => Vec::new(),
@@ -168,8 +132,12 @@ fn append(job: &mut Map, key: &str, entry: Map, line: u32) {
     job.set(key, Value::List(list), line);
 }
 
-fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> ConvertedAction {
+/// Checks something else out than what the build is of.
+const OTHER_REF: &str = "git fetch --no-tags origin \"$REF\"\ngit checkout --detach FETCH_HEAD";
+
+fn checkout(settings: &[Entry], scope: &Scope, line: u32, lines: Lines<'_>, job: &mut Map) -> ConvertedAction {
     let mut checkout = Map::default();
+    let mut other = None;
     for setting in settings {
         let at = lines.line_of_key(setting);
         match (setting.key.as_str(), text(&setting.value)) {
@@ -180,6 +148,19 @@ fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> C
                 checkout.set("submodules", Value::plain(text == "true" || text == "recursive"), at)
             }
             ("lfs", Some(_)) => checkout.set("lfs", Value::plain(boolean(&setting.value) == Some(true)), at),
+            ("ref", Some(written)) => match scope.text(written) {
+                Ok(found)
+                    if BUILT.iter().any(|built| found.trim() == format!("${{{{ {built} }}}}"))
+                        || found.trim().is_empty() => {}
+                Ok(found) => other = Some((found, at)),
+                Err(what) => {
+                    return ConvertedAction::Left(lines.note(
+                        setting,
+                        format!("{}; what the build is of is not checked out for it", super::unknown(&what)),
+                    ));
+                }
+            },
+            ("fetch-tags", _) => {}
             ("persist-credentials" | "clean" | "show-progress", _) => {
                 checkout.note(lines.note(setting, "no credentials are left in the workspace, which is always new"))
             }
@@ -200,8 +181,29 @@ fn checkout(settings: &[Entry], line: u32, lines: Lines<'_>, job: &mut Map) -> C
             job.set("checkout", Value::plain(true), line);
         }
     }
-    ConvertedAction::Done
+    match other {
+        Some((found, at)) => {
+            let mut step = Map::default();
+            let mut env = Map::default();
+            env.set("REF", Value::Text(found), at);
+            step.set("env", env, at);
+            step.set("run", Value::Script(OTHER_REF.to_owned()), at);
+            ConvertedAction::Step(step)
+        }
+        None => ConvertedAction::Done,
+    }
 }
+
+/// What a build checks out by itself, by any of its names.
+const BUILT: &[&str] = &[
+    "event.sha",
+    "event.ref",
+    "event.source-branch",
+    "event.source-branch || event.ref",
+    "event.source-branch || event.sha",
+    "event.sha || event.ref",
+    "event.sha || event.sha",
+];
 
 /// The action's name, for a remark.
 pub(super) fn shown(uses: &Entry) -> String {

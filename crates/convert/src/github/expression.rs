@@ -14,9 +14,10 @@ use super::super::{
     quoting::Place,
     shell,
 };
+use super::tokens::{Token, is_operand, tokens};
 
 /// What is known around an expression.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     /// The workflow's name, and the job's.
     pub(super) workflow: String,
@@ -25,8 +26,24 @@ pub(super) struct Scope {
     pub(super) booleans: BTreeSet<String>,
     /// Inputs with a closed set of values: booleans, numbers and choices.
     pub(super) closed: BTreeSet<String>,
-    /// Whether the text has to be known when the build is planned.
-    pub(super) planned: bool,
+    /// The keys of the job's matrix, if all of it was carried over. Another one is missing, and is the empty text there.
+    pub(super) axes: Option<BTreeSet<String>>,
+    /// The inputs of a start by hand. Another one is missing, too.
+    pub(super) inputs: BTreeSet<String>,
+    /// Axes of the matrix with values that are booleans.
+    pub(super) flags: BTreeSet<String>,
+    /// Steps that were caches, which say nothing of hits here.
+    pub(super) caches: BTreeSet<String>,
+    /// Inputs of an action whose steps are written out, with their expressions here.
+    pub(super) given: Option<BTreeMap<String, String>>,
+    /// What stands before the ids of steps of an action that is written out.
+    pub(super) prefix: Option<String>,
+    /// The folder of an action that is written out.
+    pub(super) folder: Option<String>,
+    /// Outputs of actions that were written out: the id of the step, the output, and its expression here.
+    pub(super) outputs: RefCell<BTreeMap<(String, String), String>>,
+    /// Whether it names a group: another number for each build would do for it, too.
+    pub(super) of_group: bool,
     /// Secrets that expressions have referred to.
     pub(super) secrets: RefCell<BTreeSet<String>>,
 }
@@ -34,13 +51,17 @@ pub(super) struct Scope {
 /// Paths of `github` and their names here.
 const PATHS: &[(&str, &str)] = &[
     ("ref", "event.ref"),
-    ("ref_name", "(event.branch || event.tag)"),
+    // The branch of a pull request is its target here.
+    ("ref_name", "(event.name == 'pull-request' && format('{0}/merge', event.number) || event.branch || event.tag)"),
     ("head_ref", "event.source-branch"),
     ("base_ref", "event.target-branch"),
     ("sha", "event.sha"),
     ("actor", "event.sender"),
     ("triggering_actor", "event.sender"),
-    ("event_name", "event.name"),
+    (
+        "event_name",
+        "(event.name == 'pull-request' && 'pull_request' || event.name == 'manual' && 'workflow_dispatch' || event.name == 'tag' && 'push' || event.name)",
+    ),
     ("repository", "repo.name"),
     ("repository_owner", "repo.owner"),
     ("run_id", "build.id"),
@@ -50,7 +71,8 @@ const PATHS: &[(&str, &str)] = &[
     ("event.after", "event.sha"),
     ("event.before", "event.before"),
     ("event.head_commit.id", "event.sha"),
-    ("event.head_commit.message", "event.message"),
+    // Only a push has a head commit.
+    ("event.head_commit.message", "((event.name == 'push' || event.name == 'tag') && event.message || '')"),
     ("event.number", "event.number"),
     ("event.pull_request.base.ref", "event.target-branch"),
     ("event.pull_request.head.ref", "event.source-branch"),
@@ -62,7 +84,11 @@ const PATHS: &[(&str, &str)] = &[
     ("event.pull_request.user.login", "event.sender"),
     ("event.release.tag_name", "event.tag"),
     ("event.repository.default_branch", "repo.default-branch"),
+    ("event.repository.clone_url", "repo.clone-url"),
     ("event.repository.full_name", "repo.name"),
+    ("event.repository.name", "repo.short-name"),
+    ("event.repository.owner.login", "repo.owner"),
+    ("event.ref", "event.ref"),
     ("event.schedule", "event.cron"),
 ];
 
@@ -81,76 +107,6 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("cancelled", "cancelled"),
 ];
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    /// `github.event.inputs.level`; a component may be `*`.
-    Path(Vec<String>),
-    Text(String),
-    Number(String),
-    Sign(&'static str),
-}
-
-const SIGNS: &[&str] = &["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "(", ")", "[", "]", ","];
-
-fn tokens(source: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut rest = source.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let word = |text: &str| {
-            text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).unwrap_or(text.len())
-        };
-        if first.is_ascii_alphabetic() || first == '_' {
-            let length = word(rest);
-            let mut path = vec![rest[..length].to_owned()];
-            rest = &rest[length..];
-            loop {
-                if let Some(behind) = rest.strip_prefix(".*") {
-                    path.push("*".to_owned());
-                    rest = behind;
-                } else if let Some(behind) = rest.strip_prefix('.').filter(|behind| word(behind) > 0) {
-                    let length = word(behind);
-                    path.push(behind[..length].to_owned());
-                    rest = &behind[length..];
-                } else if let Some((key, behind)) = rest.strip_prefix("['").and_then(|behind| behind.split_once("']")) {
-                    path.push(key.to_owned());
-                    rest = behind;
-                } else {
-                    break;
-                }
-            }
-            tokens.push(Token::Path(path));
-        } else if first == '\'' {
-            let mut text = String::new();
-            let mut chars = rest.char_indices().skip(1).peekable();
-            let mut end = None;
-            while let Some((at, c)) = chars.next() {
-                if c != '\'' {
-                    text.push(c);
-                } else if chars.next_if(|(_, next)| *next == '\'').is_some() {
-                    text.push('\'');
-                } else {
-                    end = Some(at + 1);
-                    break;
-                }
-            }
-            rest = &rest[end.ok_or("a text without an end")?..];
-            tokens.push(Token::Text(text));
-        } else if first.is_ascii_digit() || (first == '-' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) {
-            let length =
-                rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).map_or(rest.len(), |end| end + 1);
-            tokens.push(Token::Number(rest[..length].to_owned()));
-            rest = &rest[length..];
-        } else if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-            tokens.push(Token::Sign(sign));
-            rest = &rest[sign.len()..];
-        } else {
-            return Err(rest.chars().take(20).collect());
-        }
-        rest = rest.trim_start();
-    }
-    Ok(tokens)
-}
-
 impl Scope {
     /// Translates an expression. The error names the part that Longshore has no counterpart for.
     pub(super) fn expression(&self, source: &str) -> Result<String, String> {
@@ -158,10 +114,17 @@ impl Scope {
         let mut out = String::new();
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
+            let before = at.checked_sub(1).and_then(|before| tokens.get(before));
             let (piece, taken) = match self.idiom(&tokens[at..])? {
                 Some(found) => found,
+                None if tokens.len() > 1 && self.is_flag(token) && is_operand(before, tokens.get(at + 1)) => {
+                    (format!("{} == 'true'", self.token(token, None)?), 1)
+                }
                 None => (self.token(token, tokens.get(at + 1))?, 1),
             };
+            // `!` binds more tightly than a comparison that stands in for one value.
+            let negated = matches!(before, Some(Token::Sign("!"))) && piece.contains(' ') && !piece.starts_with('(');
+            let piece = if negated { format!("({piece})") } else { piece };
             at += taken;
             let operator = matches!(piece.as_str(), "==" | "!=" | "<=" | ">=" | "&&" | "||" | "<" | ">");
             if operator {
@@ -173,6 +136,12 @@ impl Scope {
             }
         }
         Ok(out.trim().to_owned())
+    }
+
+    /// Whether it is a value of the matrix that is a boolean there, and a text here.
+    fn is_flag(&self, token: &Token) -> bool {
+        let Token::Path(path) = token else { return false };
+        matches!(path.split_first(), Some((context, axis)) if context == "matrix" && self.flags.contains(&axis.join("_")))
     }
 
     fn token(&self, token: &Token, next: Option<&Token>) -> Result<String, String> {
@@ -200,9 +169,13 @@ impl Scope {
             _ if rest.iter().any(|part| part == "*") => Err(whole),
             "github" => match below.as_str() {
                 "workflow" => Ok(quote(&self.workflow)),
+                "action_path" if self.folder.is_some() => {
+                    Ok(quote(&format!("/longshore/workspace/{}", self.folder.as_deref().unwrap_or_default())))
+                }
                 "job" => Ok(quote(&self.job)),
-                "run_id" | "run_number" | "run_attempt" if self.planned => Ok("event.sha".to_owned()),
+                "run_id" | "run_number" | "run_attempt" if self.of_group => Ok("event.sha".to_owned()),
                 _ => match below.strip_prefix("event.inputs.") {
+                    Some(input) if !self.inputs.contains(input) => Ok("''".to_owned()),
                     Some(input) => Ok(format!("inputs.{input}")),
                     None => PATHS
                         .iter()
@@ -226,7 +199,35 @@ impl Scope {
                 }
                 _ => Err(whole),
             },
-            "matrix" | "needs" | "steps" | "inputs" | "env" if !rest.is_empty() => Ok(whole),
+            "inputs" if self.given.is_some() => {
+                let given = self.given.as_ref().and_then(|given| given.get(&below.to_lowercase()));
+                given.cloned().ok_or(whole)
+            }
+            "steps" if matches!(rest, [id, outputs, hit] if self.caches.contains(id) && outputs == "outputs" && hit == "cache-hit") => {
+                Ok("''".to_owned())
+            }
+            "steps" => {
+                if let [id, outputs, name] = rest
+                    && outputs == "outputs"
+                    && let Some(known) = self.outputs.borrow().get(&(id.clone(), name.clone()))
+                {
+                    return Ok(if known.contains(' ') { format!("({known})") } else { known.clone() });
+                }
+                match (&self.prefix, rest) {
+                    (Some(prefix), [id, behind @ ..]) => {
+                        Ok(format!("steps.{prefix}-{}", [&[id.clone()][..], behind].concat().join(".")))
+                    }
+                    (None, [_, ..]) => Ok(whole),
+                    (_, []) => Err(whole),
+                }
+            }
+            "matrix" if !rest.is_empty() && self.axes.as_ref().is_some_and(|axes| !axes.contains(&rest.join("_"))) => {
+                Ok("''".to_owned())
+            }
+            "inputs" if matches!(rest, [input] if !self.inputs.contains(input)) => Ok("''".to_owned()),
+            // An axis of mappings became one axis for each of their keys.
+            "matrix" if rest.len() == 2 => Ok(format!("matrix.{}_{}", rest[0], rest[1])),
+            "matrix" | "needs" | "inputs" | "env" if !rest.is_empty() => Ok(whole),
             _ => Err(whole),
         }
     }
@@ -257,13 +258,47 @@ impl Scope {
                 _ => Err("needs.*.result".to_owned()),
             };
         }
-        let Some(same) = equal(sign(1)) else { return Ok(None) };
+        let Some(same) = equal(sign(1)) else {
+            // Whether a cache was hit is not known here: it counts as missed.
+            let hit = |at: usize| matches!(tokens.get(at), Some(Token::Path(path)) if self.is_cache_hit(path));
+            return match tokens.first() {
+                Some(Token::Sign("!")) if hit(1) => Ok(Some(("true".to_owned(), 2))),
+                _ if hit(0) && tokens.len() > 1 => Ok(Some(("false".to_owned(), 1))),
+                _ => Ok(None),
+            };
+        };
+        if let (Some(Token::Text(text)), Some(Token::Path(path))) = (tokens.first(), tokens.get(2)) {
+            // `'' == x` is `x == ''`.
+            let turned = [Token::Path(path.clone()), tokens[1].clone(), Token::Text(text.clone())];
+            return self.idiom(&turned);
+        }
         let first = path(0);
+        if let (Some(Token::Path(parts)), Some(Token::Text(text))) = (tokens.first(), tokens.get(2)) {
+            if self.is_cache_hit(parts) {
+                return Ok(Some((((text == "true") != same).to_string(), 3)));
+            }
+            if first == "runner.os" {
+                return Ok(Some((((text == "Linux") == same).to_string(), 3)));
+            }
+            // What is missing is nothing here, which is never equal to a text.
+            if text.is_empty() {
+                let value = self.path(parts)?;
+                return Ok(Some((format!("{}{value}", if same { "!" } else { "!!" }), 3)));
+            }
+        }
         let pair = [first.as_str(), &path(2)];
         if pair.contains(&"github.event.pull_request.head.repo.full_name") && pair.contains(&"github.repository") {
-            return Ok(Some((if same { "!event.fork" } else { "event.fork" }.to_owned(), 3)));
+            let condition = match same {
+                true => "(event.name == 'pull-request' && !event.fork)",
+                false => "(event.name != 'pull-request' || event.fork)",
+            };
+            return Ok(Some((condition.to_owned(), 3)));
         }
         let operator = sign(1);
+        let first = match tokens.first() {
+            Some(Token::Path(parts)) if parts.len() == 3 && parts[0] == "matrix" => self.path(parts)?,
+            _ => first,
+        };
         match (first.as_str(), tokens.get(2)) {
             ("github.event_name", Some(Token::Text(name))) => {
                 let event = match name.as_str() {
@@ -275,6 +310,14 @@ impl Scope {
                 };
                 Ok(Some((format!("event.name {operator} {}", quote(event)), 3)))
             }
+            ("github.event.action", Some(Token::Text(action))) => {
+                Ok(Some((format!("event.action {operator} {}", quote(&action.replace('_', "-"))), 3)))
+            }
+            ("github.ref_name", Some(Token::Text(name))) => {
+                let refs = ["heads", "tags"]
+                    .map(|kind| format!("event.ref {operator} {}", quote(&format!("refs/{kind}/{name}"))));
+                Ok(Some((format!("({})", refs.join(if same { " || " } else { " && " })), 3)))
+            }
             ("github.ref_type", Some(Token::Text(kind))) => {
                 let operator = if (kind == "tag") == same { "==" } else { "!=" };
                 Ok(Some((format!("event.name {operator} 'tag'"), 3)))
@@ -283,7 +326,12 @@ impl Scope {
                 if first.starts_with("matrix.")
                     && matches!(word.as_slice(), [word] if word == "true" || word == "false") =>
             {
-                Ok(Some((format!("{first} {operator} '{}'", word[0]), 3)))
+                // A missing value counts as false there.
+                Ok(Some(match (word[0].as_str(), same) {
+                    ("false", true) => (format!("(!{first} || {first} == 'false')"), 3),
+                    ("false", false) => (format!("({first} && {first} != 'false')"), 3),
+                    (word, _) => (format!("{first} {operator} '{word}'"), 3),
+                }))
             }
             (first, Some(Token::Number(number))) if first.starts_with("matrix.") || first.starts_with("steps.") => {
                 Ok(Some((format!("{first} {operator} '{number}'"), 3)))
@@ -299,9 +347,34 @@ impl Scope {
         }
     }
 
+    fn is_cache_hit(&self, path: &[String]) -> bool {
+        matches!(path, [context, id, outputs, hit]
+            if context == "steps" && outputs == "outputs" && hit == "cache-hit" && self.caches.contains(id))
+    }
+
     /// Translates a text with expressions in it.
     pub(super) fn text(&self, written: &str) -> Result<String, String> {
         replace(written, |source, _| Ok(shown(&self.expression(source)?)))
+    }
+
+    /// Translates a text to an expression that has its value.
+    pub(super) fn value(&self, written: &str) -> Result<String, String> {
+        if let Some(inner) = written.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"))
+            && !inner.contains("}}")
+        {
+            let expression = self.expression(inner)?;
+            return Ok(if expression.contains(' ') { format!("({expression})") } else { expression });
+        }
+        let mut values = Vec::new();
+        let doubled = written.replace('{', "{{").replace('}', "}}").replace("${{{{", "${{").replace("}}}}", "}}");
+        let pattern = replace(&doubled, |source, _| {
+            values.push(self.expression(source)?);
+            Ok(format!("{{{}}}", values.len() - 1))
+        })?;
+        match values.is_empty() {
+            true => Ok(quote(written)),
+            false => Ok(format!("format({}, {})", quote(&pattern), values.join(", "))),
+        }
     }
 
     /// Translates a condition, with or without `${{ }}` around it.
@@ -309,14 +382,19 @@ impl Scope {
         let trimmed = written.trim();
         let whole =
             trimmed.strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}")).filter(|inner| !inner.contains("${{"));
-        match whole {
-            Some(inner) => self.expression(inner),
-            None if trimmed.contains("${{") => {
-                // Parts in braces become parts of one expression when the braces are removed.
-                self.expression(&trimmed.replace("${{", "").replace("}}", ""))
-            }
-            None => self.expression(trimmed),
-        }
+        let source = match whole {
+            Some(inner) => inner.to_owned(),
+            // Parts in braces become parts of one expression when the braces are removed.
+            None => trimmed.replace("${{", "").replace("}}", ""),
+        };
+        let condition = match tokens(&source)?.as_slice() {
+            [token] if self.is_flag(token) => format!("{} == 'true'", self.token(token, None)?),
+            [Token::Path(path)] if self.is_cache_hit(path) => "false".to_owned(),
+            _ => self.expression(&source)?,
+        };
+        let constant = ["true", "false"].iter().any(|word| condition.contains(word));
+        let condition = if constant { super::super::condition::fold(&condition) } else { condition };
+        Ok(super::super::condition::bare(&condition).to_owned())
     }
 
     /// Whether a value can be put into a script as it is, because the file says all of it or its set of values is
@@ -337,6 +415,14 @@ impl Scope {
         let own = replace(written, |_, _| Ok(String::new()))?;
         let taken: BTreeSet<String> = shell::assigned(&own).union(&shell::names(&own)).cloned().collect();
         let script = replace(written, |source, before| {
+            if source.trim() == super::step::BASE_COMMIT {
+                let place = Place::after(before).ok_or_else(|| NO_PLACE.to_owned())?;
+                return Ok(match place {
+                    Place::Single => "'\"origin/${CI_COMMIT_TARGET_BRANCH}\"'".to_owned(),
+                    Place::Bare => "\"origin/${CI_COMMIT_TARGET_BRANCH}\"".to_owned(),
+                    Place::Double | Place::Here => "origin/${CI_COMMIT_TARGET_BRANCH}".to_owned(),
+                });
+            }
             let expression = self.expression(source)?;
             if self.is_harmless(&expression) {
                 return Ok(shown(&expression));
@@ -423,7 +509,12 @@ mod tests {
 
     #[test]
     fn expressions_become_ours() {
-        let scope = Scope { workflow: "CI".to_owned(), booleans: ["dry".to_owned()].into(), ..Scope::default() };
+        let scope = Scope {
+            workflow: "CI".to_owned(),
+            booleans: ["dry".to_owned()].into(),
+            flags: ["flag".to_owned()].into(),
+            ..Scope::default()
+        };
         for (theirs, ours) in [
             ("github.ref == 'refs/heads/main'", "event.ref == 'refs/heads/main'"),
             (
@@ -434,7 +525,17 @@ mod tests {
             ("matrix.experimental == true || matrix.v != 3", "matrix.experimental == 'true' || matrix.v != '3'"),
             ("github.event.inputs.dry == 'true'", "inputs.dry == true"),
             ("contains(needs.*.result, 'failure')", "failure()"),
-            ("github.event.pull_request.head.repo.full_name == github.repository", "!event.fork"),
+            (
+                "github.event.pull_request.head.repo.full_name == github.repository",
+                "(event.name == 'pull-request' && !event.fork)",
+            ),
+            ("matrix.target == ''", "!matrix.target"),
+            ("'' != steps.a.outputs.b", "!!steps.a.outputs.b"),
+            ("github.ref_name == 'main'", "(event.ref == 'refs/heads/main' || event.ref == 'refs/tags/main')"),
+            ("github.ref_name != 'main'", "(event.ref != 'refs/heads/main' && event.ref != 'refs/tags/main')"),
+            ("matrix.flag && !matrix.flag", "matrix.flag == 'true' && !(matrix.flag == 'true')"),
+            ("matrix.flag == false", "(!matrix.flag || matrix.flag == 'false')"),
+            ("github.event.action != 'ready_for_review'", "event.action != 'ready-for-review'"),
             ("github.workflow", "'CI'"),
             ("matrix['os']", "matrix.os"),
         ] {
@@ -461,7 +562,11 @@ mod tests {
 
     #[test]
     fn only_what_is_closed_stays_in_a_script() {
-        let scope = Scope { closed: ["level".to_owned()].into(), ..Scope::default() };
+        let scope = Scope {
+            closed: ["level".to_owned()].into(),
+            inputs: ["level", "free", "x"].map(str::to_owned).into(),
+            ..Scope::default()
+        };
         let script = |written: &str| {
             let mut env = Map::default();
             let script = scope.script(written, &mut env);

@@ -1,6 +1,7 @@
 //! Converts one job of a workflow.
 
-use longshore_core::ImageRef;
+use std::{cell::RefCell, collections::BTreeSet};
+
 use longshore_pipeline::tree::Entry;
 
 use super::super::{
@@ -9,22 +10,19 @@ use super::super::{
     foreign::{self, FORM, Lines, Section, entries, list, text, texts},
 };
 use super::{
-    actions, concurrency,
+    concurrency,
     expression::Scope,
-    parts::{container, services, strategy},
-    run_defaults,
+    parts::{self, container, is_elsewhere, services, strategy},
+    run_defaults, setups,
     step::{Reader, condition, continue_on_error, timeout},
     unknown, value,
 };
 
-const LEFT: &[(&str, &str)] = &[
-    ("permissions", "jobs get no token of the forge"),
-    ("environment", "there are no environments: where somebody has to agree, write `approval`"),
-    ("snapshot", "Longshore has nothing like it"),
-];
+const LEFT: &[(&str, &str)] =
+    &[("permissions", "jobs get no token of the forge"), ("snapshot", "Longshore has nothing like it")];
 
 /// Reads a job. `env` are variables of the workflow that every job gets for itself; `head` receives what concerns the
-/// whole pipeline.
+/// whole pipeline. The error says why there is no job, note by note.
 pub(super) fn read(
     entry: &Entry,
     name: String,
@@ -32,20 +30,18 @@ pub(super) fn read(
     env: &[(String, String, u32)],
     lines: Lines<'_>,
     head: &mut Map,
-) -> Result<Job, Note> {
+) -> Result<Job, Vec<Note>> {
     let line = lines.line_of_key(entry);
-    let Some(section) = Section::read(&entry.value) else { return Err(lines.note(entry, FORM)) };
+    let left = |why: String| vec![lines.note(entry, why)];
+    let Some(section) = Section::read(&entry.value) else { return Err(left(FORM.to_owned())) };
     if let Some(uses) = section.peek("uses") {
-        return Err(lines.note(
-            entry,
-            format!(
-                "it comes from {}, which is another file: write it out, or make a template with `use`",
-                text(&uses.value).unwrap_or("a workflow")
-            ),
-        ));
+        return Err(left(format!(
+            "it comes from {}, which is another file: write it out, or make a template with `use`",
+            text(&uses.value).unwrap_or("a workflow")
+        )));
     }
     let Some(steps) = section.take("steps").and_then(|entry| list(&entry.value).map(|list| (entry, list))) else {
-        return Err(lines.note(entry, "it has no steps"));
+        return Err(left("it has no steps".to_owned()));
     };
     let mut body = Map::default();
     if name != entry.key {
@@ -57,37 +53,43 @@ pub(super) fn read(
     let mut job = Job { name, line, ..Job::default() };
     let runs_on = section.take("runs-on");
     let machine = runs_on.map(|entry| texts(&entry.value).unwrap_or_default()).unwrap_or_default();
-    let foreign_machine =
-        |word: &str| ["windows", "macos", "win-", "mac-"].iter().any(|other| word.to_lowercase().starts_with(other));
-    if machine.iter().any(|word| foreign_machine(word)) {
-        return Err(
-            lines.note(entry, format!("it runs on {}, and jobs run in containers on Linux", machine.join(", ")))
-        );
+    if machine.iter().any(|word| is_elsewhere(word)) {
+        return Err(left(format!("it runs on {}, and jobs run in containers on Linux", machine.join(", "))));
     }
-    let setups: Vec<(String, Option<String>, usize)> = steps
-        .1
-        .iter()
-        .enumerate()
-        .filter_map(|(at, step)| {
-            let uses = entries(step)?.iter().find(|entry| entry.key == "uses")?;
-            let with = entries(step)?.iter().find(|entry| entry.key == "with");
-            let (image, axis) = actions::setup(text(&uses.value)?, with, scope)?;
-            (axis.is_some() || image.contains("${{") || ImageRef::parse(&image).is_ok()).then_some((image, axis, at))
-        })
-        .collect();
-    let os_axis = machine.iter().find_map(|word| {
-        let axis = word.trim().strip_prefix("${{")?.strip_suffix("}}")?.trim().strip_prefix("matrix.")?;
-        axis.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_').then(|| axis.to_owned())
+    let scope = &Scope {
+        flags: section.peek("strategy").map(parts::flags).unwrap_or_default(),
+        caches: cache_ids(steps.1),
+        secrets: RefCell::default(),
+        outputs: RefCell::default(),
+        ..scope.clone()
+    };
+    let setup = steps.1.iter().enumerate().find_map(|(at, step)| {
+        let uses = super::super::entry(step, "uses")?;
+        let with = super::super::entry(step, "with");
+        Some((at, setups::read(uses, with, scope, lines)?))
     });
+    let machines = axes_of(&machine.join(" "));
+    let mut image_axis = None;
+    let mut lost = false;
     if let Some(entry) = section.take("strategy") {
-        strategy(entry, os_axis.as_deref(), setups.first().and_then(|(_, axis, _)| axis.as_deref()), lines, &mut body);
+        let axis = setup.as_ref().and_then(|(_, setup)| setup.axis.as_ref());
+        let version = axis.map(|(axis, tool)| (axis.as_str(), *tool));
+        let matrix = strategy(entry, &machines, version, lines, &mut body);
+        if matrix.elsewhere {
+            let mut notes = left("none of its combinations runs in a container on Linux".to_owned());
+            notes.extend(super::notes_of(&body));
+            return Err(notes);
+        }
+        if matrix.lost {
+            job.conditions.push("false".to_owned());
+        }
+        image_axis = matrix.image;
+        lost = matrix.lost;
     }
+    let axes = (!lost).then(|| keys_of(&body));
+    let scope = &Scope { axes, ..scope.clone() };
     let mut of_job = Map::default();
     for (name, value, line) in env {
-        if value.contains("secrets.") {
-            // This job has to name the secret, too.
-            let _ = scope.text(value);
-        }
         of_job.set(name.as_str(), Value::text(value.as_str()), *line);
     }
     let env_line = section.take("env").map(|entry| {
@@ -101,19 +103,29 @@ pub(super) fn read(
     });
     let mut shell = None;
     let mut set_up = None;
+    // The images that stand in for a machine run everything as root.
+    let mut is_root = true;
     match section.take("container") {
         Some(entry) => {
             container(entry, scope, lines, &mut body, &mut of_job);
             shell = Some("sh -e".to_owned());
+            is_root = false;
         }
-        None => match setups.first() {
-            Some((image, _, at)) => {
+        None => match setup {
+            Some((at, setup)) => {
                 body.remark(format!(
                     "the image has what the machine was given by an action; it was {}",
                     machine.join(", ")
                 ));
-                body.set("image", Value::text(image.as_str()), runs_on.map(|entry| lines.line_of_key(entry)));
-                set_up = Some(*at);
+                let image = match (&setup.axis, image_axis) {
+                    (Some((axis, tool)), Some(image)) => format!(
+                        "${{{{ matrix.{image} || format('{}:{{0}}{}', matrix.{axis}) }}}}",
+                        tool.image, tool.behind
+                    ),
+                    _ => setup.image.clone(),
+                };
+                body.set("image", Value::Text(image), runs_on.map(|entry| lines.line_of_key(entry)));
+                set_up = Some((at, setup));
             }
             None => {
                 let machine = if machine.is_empty() { "a machine".to_owned() } else { machine.join(", ") };
@@ -124,11 +136,21 @@ pub(super) fn read(
             }
         },
     }
+    if let Some(entry) = runs_on {
+        labels(entry, &machine, &machines, lines, &mut body);
+    }
     if let Some(entry) = section.take("needs") {
         job.needs = texts(&entry.value).unwrap_or_default();
     }
     if let Some(entry) = section.take("if") {
-        job.conditions.push(condition(entry, scope, lines, &mut body));
+        let condition = condition(entry, scope, lines, &mut body);
+        job.conditions.extend(Some(condition).filter(|condition| condition != "true"));
+    }
+    if let Some(entry) = section.take("environment") {
+        let why = "whether somebody has to agree stands in the repository's settings there: here somebody always has to. Take \
+                   `approval` out where nobody did";
+        body.note(lines.note(entry, why));
+        body.set("approval", Value::Text(format!("Run {}?", job.name)), None);
     }
     if let Some(entry) = section.take("services") {
         let services = services(entry, scope, lines);
@@ -139,12 +161,21 @@ pub(super) fn read(
     if let Some(entry) = section.take("concurrency") {
         if head.get("concurrency").is_none() {
             head.remark("a group is the whole pipeline's here, not one job's");
-            concurrency(
-                entry,
-                &Scope { planned: true, workflow: scope.workflow.clone(), job: scope.job.clone(), ..Scope::default() },
-                lines,
-                head,
-            );
+            let names =
+                Scope { of_group: true, workflow: scope.workflow.clone(), job: scope.job.clone(), ..Scope::default() };
+            concurrency(entry, &names, lines, head);
+            // A newer build would cancel more than this job, and before it comes to its own.
+            if let Some(Value::Map(group)) = head.get("concurrency")
+                && let Some(cancel) = super::super::entry(&entry.value, "cancel-in-progress")
+                && group.get("cancel-in-progress").is_some_and(|cancel| *cancel != Value::plain(false))
+            {
+                let mut group = group.clone();
+                group.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "cancel-in-progress"));
+                group.note(
+                    lines.note(cancel, "a newer build would cancel all of this one, and not only the job: it waits"),
+                );
+                head.set("concurrency", group, lines.line_of_key(entry));
+            }
         } else {
             body.note(lines.note(entry, "a group is the whole pipeline's, and it has one"));
         }
@@ -164,16 +195,29 @@ pub(super) fn read(
     body.set("checkout", Value::plain(false), None);
     let mut written = Vec::new();
     for (at, node) in steps.1.iter().enumerate() {
-        let mut reader =
-            Reader { scope, lines, job: &mut body, shell: shell.as_deref(), directory: directory.as_deref() };
-        match reader.step(node, set_up == Some(at)) {
-            Some(item) => written.push(item),
-            None => continue,
-        }
+        let mut reader = Reader {
+            scope,
+            lines,
+            job: &mut body,
+            shell: shell.as_deref(),
+            directory: directory.as_deref(),
+            is_root,
+            all: steps.1,
+            depth: 0,
+        };
+        let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
+        written.extend(reader.step(node, stands_in));
     }
     match written.iter().any(|item| matches!(item, Item::Value(_))) {
         true => body.set("steps", Value::List(written), lines.line_of_key(steps.0)),
-        false => return Err(lines.note(entry, "none of its steps could be carried over: they all use actions")),
+        false => {
+            let mut notes = left("none of its steps could be carried over".to_owned());
+            notes.extend(written.into_iter().filter_map(|item| match item {
+                Item::Note(note) => Some(note),
+                Item::Value(_) => None,
+            }));
+            return Err(notes);
+        }
     }
     if matches!(body.get("checkout"), Some(Value::Plain(word)) if word == "true") {
         body.parts.retain(|part| !matches!(part, Part::Entry(entry) if entry.key == "checkout"));
@@ -193,8 +237,122 @@ pub(super) fn read(
     }
     section.leave(lines, &mut body, |key| foreign::reason(LEFT, key));
     body.set_filled("env", of_job, env_line);
-    let secrets = scope.secrets.borrow().clone();
-    body.set_filled("secrets", Value::texts(secrets), None);
+    // A secret that only something left out had does not belong to the job.
+    let mut named = BTreeSet::new();
+    body.entries().for_each(|entry| secrets_in(&entry.value, &mut named));
+    body.set_filled("secrets", Value::texts(named), None);
     job.body = body;
     Ok(job)
+}
+
+/// Collects the secrets that expressions in a value refer to.
+fn secrets_in(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Text(text) | Value::Plain(text) | Value::Script(text) => {
+            for inner in text.split("${{").skip(1).filter_map(|rest| rest.split("}}").next()) {
+                for behind in inner.split("secrets.").skip(1) {
+                    let end = behind.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(behind.len());
+                    found.insert(behind[..end].to_owned());
+                }
+            }
+        }
+        Value::Map(map) => map.entries().for_each(|entry| secrets_in(&entry.value, found)),
+        Value::List(items) => items.iter().for_each(|item| match item {
+            Item::Value(value) => secrets_in(value, found),
+            Item::Note(_) => {}
+        }),
+    }
+}
+
+/// The ids of steps that are caches.
+pub(super) fn cache_ids(steps: &[std::rc::Rc<longshore_pipeline::tree::Node>]) -> BTreeSet<String> {
+    let of = |step: &longshore_pipeline::tree::Node| {
+        let uses = text(&super::super::entry(step, "uses")?.value)?;
+        let is_cache = matches!(
+            uses.split('@').next(),
+            Some("actions/cache" | "actions/cache/restore" | "Swatinem/rust-cache" | "hendrikmuhs/ccache-action")
+        );
+        text(&super::super::entry(step, "id")?.value).filter(|_| is_cache).map(str::to_owned)
+    };
+    steps.iter().filter_map(|step| of(step)).collect()
+}
+
+/// The keys that the combinations of a matrix have.
+fn keys_of(body: &Map) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let Some(Value::Map(matrix)) = body.get("matrix") else { return found };
+    for entry in matrix.entries() {
+        match (entry.key.as_str(), &entry.value) {
+            ("include", Value::List(items)) => items.iter().for_each(|item| {
+                if let Item::Value(Value::Map(combination)) = item {
+                    found.extend(combination.entries().map(|entry| entry.key.clone()));
+                }
+            }),
+            ("exclude" | "fail-fast" | "max-parallel", _) => {}
+            (key, _) => drop(found.insert(key.to_owned())),
+        }
+    }
+    found
+}
+
+/// The axes of the matrix that the name of a machine is made of.
+fn axes_of(machine: &str) -> Vec<String> {
+    machine
+        .split("matrix.")
+        .skip(1)
+        .map(|rest| {
+            let end =
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))).unwrap_or(rest.len());
+            rest[..end].replace('.', "_")
+        })
+        .collect()
+}
+
+/// Converts the labels of a machine that say what it has to be.
+fn labels(entry: &Entry, machine: &[String], axes: &[String], lines: Lines<'_>, body: &mut Map) {
+    let line = lines.line_of_key(entry);
+    let mut labels = Map::default();
+    for word in machine {
+        let lower = word.to_lowercase();
+        match lower.as_str() {
+            "arm64" | "aarch64" => labels.set("arch", Value::text("arm64"), line),
+            "x64" | "amd64" | "linux" | "self-hosted" => {}
+            word if word.starts_with("ubuntu") && word.ends_with("-arm") => {
+                labels.set("arch", Value::text("arm64"), line)
+            }
+            word if word.starts_with("ubuntu") => {}
+            _ if word.contains("${{") => {
+                if let [axis] = axes
+                    && arms(body, axis)
+                {
+                    let arch = format!("${{{{ ends-with(matrix.{axis}, '-arm') && 'arm64' || 'amd64' }}}}");
+                    labels.set("arch", Value::Text(arch), line);
+                }
+            }
+            _ => labels.note(Note::new(
+                line,
+                word.as_str(),
+                "write `runs-on` with labels of the servers: labels have values",
+            )),
+        }
+    }
+    if machine.is_empty() {
+        labels.note(lines.note(entry, "write `runs-on` with labels of the servers: labels have values"));
+    }
+    body.set_filled("runs-on", labels, line);
+}
+
+/// Whether a value of an axis is a machine with an ARM processor.
+fn arms(body: &Map, axis: &str) -> bool {
+    fn has(value: &Value, axis: &str, within: bool) -> bool {
+        match value {
+            Value::Text(text) => within && text.ends_with("-arm"),
+            Value::Plain(_) | Value::Script(_) => false,
+            Value::List(items) => {
+                items.iter().any(|item| matches!(item, Item::Value(value) if has(value, axis, within)))
+            }
+            Value::Map(map) => map.entries().any(|entry| has(&entry.value, axis, within || entry.key == axis)),
+        }
+    }
+    body.get("matrix").is_some_and(|matrix| has(matrix, axis, false))
 }

@@ -3,11 +3,16 @@
 //! a note.
 
 mod actions;
+mod docker;
 mod expression;
 mod job;
+mod known;
+mod local;
 mod on;
 mod parts;
+mod setups;
 mod step;
+mod tokens;
 
 use longshore_pipeline::tree::{Entry, Node};
 
@@ -40,19 +45,22 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         Some(entry) => on::read(entry, lines, &mut draft.head),
         None => on::Inputs::default(),
     };
+    let never_starts = inputs.none;
     let scope = || Scope {
         workflow: name.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
         booleans: inputs.booleans.clone(),
         closed: inputs.closed.clone(),
+        inputs: inputs.all.clone(),
         ..Scope::default()
     };
-    let planned = Scope { planned: true, ..scope() };
+    let of_group = Scope { of_group: true, ..scope() };
+    let shared = scope();
     // Jobs name their secrets, so a variable that holds one is added to every job.
     let mut of_jobs: Vec<(String, String, u32)> = Vec::new();
     if let Some(entry) = section.take("env") {
         let mut env = Map::default();
         for variable in entries(&entry.value).unwrap_or_default() {
-            match value(variable, &planned) {
+            match value(variable, &shared) {
                 Ok(value) if value.contains("secrets.") || value.contains("build.") => {
                     of_jobs.push((variable.key.clone(), value, lines.line_of_key(variable)));
                 }
@@ -63,7 +71,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         draft.head.set_filled("env", env, lines.line_of_key(entry));
     }
     if let Some(entry) = section.take("concurrency") {
-        concurrency(entry, &planned, lines, &mut draft.head);
+        concurrency(entry, &of_group, lines, &mut draft.head);
     }
     let mut defaults = Map::default();
     if let Some(entry) = section.take("defaults") {
@@ -90,7 +98,7 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
                 names.push((entry.key.clone(), name));
                 draft.jobs.push(job);
             }
-            Err(note) => draft.left.push(note),
+            Err(notes) => draft.left.extend(notes),
         }
     }
     for job in &mut draft.jobs {
@@ -106,15 +114,33 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
                 false
             }
         });
-        job.body.notes(
-            gone.into_iter().map(|need| Note::new(line, format!("needs: {need}"), "that job was not carried over")),
-        );
+        if !gone.is_empty() {
+            job.conditions = vec!["false".to_owned()];
+        }
+        job.body.notes(gone.into_iter().map(|need| {
+            let why = "that job was not carried over, and this one waits for it: nothing runs until `needs` is written by hand";
+            Note::new(line, format!("needs: {need}"), why)
+        }));
+        if never_starts {
+            job.conditions = vec!["false".to_owned()];
+        }
         // `always()` and similar functions are in the condition itself.
         job.after = After::Success;
     }
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
     add_used_variables(root, &mut draft, lines);
     Ok(draft)
+}
+
+/// The notes of a mapping.
+fn notes_of(map: &Map) -> Vec<Note> {
+    map.parts
+        .iter()
+        .filter_map(|part| match part {
+            super::draft::Part::Note(note) => Some(note.clone()),
+            super::draft::Part::Entry(_) | super::draft::Part::Remark(_) => None,
+        })
+        .collect()
 }
 
 /// The value of a variable.

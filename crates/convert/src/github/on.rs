@@ -22,8 +22,11 @@ const LEFT: &[(&str, &str)] = &[
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inputs {
     pub(super) booleans: BTreeSet<String>,
+    pub(super) all: BTreeSet<String>,
     /// All inputs except free texts.
     pub(super) closed: BTreeSet<String>,
+    /// Whether nothing that starts the workflow could be carried over.
+    pub(super) none: bool,
 }
 
 /// Reads `on` into the head, and returns its inputs.
@@ -44,6 +47,7 @@ pub(super) fn read(entry: &Entry, lines: Lines<'_>, head: &mut Map) -> Inputs {
     }
     if on.is_empty() {
         on.remark("nothing that starts it could be carried over: it starts by hand only");
+        found.none = true;
         on.set("manual", Map::default(), None);
     }
     head.set("on", on, lines.line_of_key(entry));
@@ -64,20 +68,29 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
         "pull_request" | "pull_request_target" => {
             let mut request = Map::default();
             if event == "pull_request_target" {
-                on.remark("pull requests from forks never get secrets, whatever the event is called");
+                on.remark(
+                    "pull requests from forks never get secrets, whatever the event is called; what is checked out is the \
+                     pull request, and not its target as there",
+                );
             }
             if let Some(section) = section {
                 if let Some(entry) = section.take("types") {
                     types(entry, lines, &mut request);
                     if request.get("types").is_none() {
-                        on.notes(notes_of(&request));
+                        on.notes(super::notes_of(&request));
                         return;
                     }
                 }
                 filters(&section, &["branches"], lines, &mut request);
             }
-            if on.get("pull-request").is_none() {
-                on.set("pull-request", request, line);
+            match on.get("pull-request") {
+                None => on.set("pull-request", request, line),
+                Some(other) if *other == Value::Map(request) => {}
+                Some(_) => on.note(Note::new(
+                    line,
+                    event,
+                    "there is one event for pull requests here, which has other filters",
+                )),
             }
         }
         "schedule" => {
@@ -116,16 +129,6 @@ fn one(event: &str, node: Option<&Node>, entry: &Entry, lines: Lines<'_>, on: &m
     }
 }
 
-fn notes_of(map: &Map) -> Vec<Note> {
-    map.parts
-        .iter()
-        .filter_map(|part| match part {
-            super::super::draft::Part::Note(note) => Some(note.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
 fn filters(section: &Section<'_>, kinds: &[&str], lines: Lines<'_>, into: &mut Map) {
     for kind in kinds.iter().copied().chain(["paths"]) {
         if let Some(entry) = section.take(kind) {
@@ -155,9 +158,13 @@ fn patterns(entry: &Entry, lines: Lines<'_>, into: &mut Map) -> Vec<String> {
             if ours.contains("]*") && pattern.contains("]+") {
                 into.note(Note::new(
                     lines.line_of_key(entry),
-                    pattern,
+                    pattern.as_str(),
                     format!("`+` means nothing in a glob: `{ours}` fits more"),
                 ));
+            }
+            if pattern.contains('?') {
+                let why = "`?` made the character before it optional there, and is any one character here";
+                into.note(Note::new(lines.line_of_key(entry), pattern.as_str(), why));
             }
             ours
         })
@@ -189,6 +196,7 @@ fn types(entry: &Entry, lines: Lines<'_>, request: &mut Map) {
 
 fn input(entry: &Entry, lines: Lines<'_>, inputs: &mut Map, found: &mut Inputs) {
     let mut input = Map::default();
+    found.all.insert(entry.key.clone());
     let Some(section) = Section::read(&entry.value) else {
         inputs.set(entry.key.clone(), input, lines.line_of_key(entry));
         return;

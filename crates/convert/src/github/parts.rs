@@ -1,79 +1,106 @@
 //! Converts what surrounds the steps of a job of a workflow: its matrix, its container, its services.
 
-use longshore_pipeline::tree::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_pipeline::tree::{Entry, Kind, Node};
 
 use super::super::{
     DEFAULT_IMAGE,
-    draft::{Item, Map, Note, Value},
-    foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, texts},
+    draft::{Item, Map, Note, Part, Value},
+    foreign::{self, FORM, Lines, Section, boolean, entries, items, list, number, text, text_or_empty, texts},
 };
-use super::{actions, expression::Scope, unknown, value};
+use super::{
+    expression::Scope,
+    setups::{self, Tool},
+    unknown, value,
+};
 
-/// Converts `strategy`, the matrix. `os` and `version` are the axes that name the machine and the image.
-pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, lines: Lines<'_>, body: &mut Map) {
+/// What became of a matrix.
+#[derive(Debug, Default)]
+pub(super) struct Matrix {
+    /// Whether a part of it could not be carried over, so that the job would not be what it was.
+    pub(super) lost: bool,
+    /// Whether every combination ran on another system than Linux.
+    pub(super) elsewhere: bool,
+    /// The axis with the images of those values that need one of their own.
+    pub(super) image: Option<&'static str>,
+}
+
+const LINUX: &str = "jobs run in containers on Linux";
+const IMAGE: &str = "image";
+
+/// Whether a label of a machine is one of a system that jobs do not run on.
+pub(super) fn is_elsewhere(label: &str) -> bool {
+    ["windows", "macos", "win-", "mac-"].iter().any(|other| label.to_lowercase().starts_with(other))
+}
+
+/// The axes of which some value is a boolean.
+pub(super) fn flags(strategy: &Entry) -> BTreeSet<String> {
+    let Some(matrix) = super::super::entry(&strategy.value, "matrix") else { return BTreeSet::new() };
+    let is_flag = |node: &Node| matches!(&node.kind, Kind::Scalar(scalar) if scalar.boolean().is_some());
+    let mut found = BTreeSet::new();
+    for axis in entries(&matrix.value).unwrap_or_default() {
+        for item in items(&axis.value) {
+            if is_flag(item) {
+                found.insert(foreign::name(&axis.key));
+            }
+            let inner = entries(item).unwrap_or_default();
+            let of_combination = matches!(axis.key.as_str(), "include" | "exclude");
+            for value in inner.iter().filter(|value| is_flag(&value.value)) {
+                found.insert(match of_combination {
+                    true => foreign::name(&value.key),
+                    false => format!("{}_{}", foreign::name(&axis.key), foreign::name(&value.key)),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The rows of an axis, whose values may be mappings: each becomes keys and values.
+type Rows = Vec<Vec<(String, String)>>;
+
+fn rows(axis: &Entry) -> Option<Rows> {
+    let name = foreign::name(&axis.key);
+    let row = |item: &std::rc::Rc<Node>| match entries(item) {
+        Some(inner) => inner
+            .iter()
+            .map(|value| {
+                Some((format!("{name}_{}", foreign::name(&value.key)), text_or_empty(&value.value)?.to_owned()))
+            })
+            .collect(),
+        None => Some(vec![(name.clone(), text(item)?.to_owned())]),
+    };
+    list(&axis.value)?.iter().map(row).collect()
+}
+
+/// Converts `strategy`, the matrix. `machines` are the axes that name the machine, and `version` the one that names the
+/// version of a tool.
+pub(super) fn strategy(
+    entry: &Entry,
+    machines: &[String],
+    version: Option<(&str, &Tool)>,
+    lines: Lines<'_>,
+    body: &mut Map,
+) -> Matrix {
+    let mut result = Matrix::default();
     let Some(section) = Section::read(&entry.value) else {
         body.note(lines.note(entry, FORM));
-        return;
+        return Matrix { lost: true, ..result };
     };
     let mut matrix = Map::default();
-    let linux = |value: &str| !["windows", "macos"].iter().any(|other| value.to_lowercase().starts_with(other));
     if let Some(axes) = section.take("matrix") {
-        let Some(found) = entries(&axes.value) else {
-            body.note(lines.note(axes, "a matrix is written out: an expression cannot make one"));
-            return;
-        };
-        for axis in found {
-            let line = lines.line_of_key(axis);
-            if matches!(axis.key.as_str(), "include" | "exclude") {
-                let mut combinations = Vec::new();
-                for item in items(&axis.value) {
-                    let mut combination = Map::default();
-                    for value in entries(item).unwrap_or_default() {
-                        match text(&value.value) {
-                            Some(text) => {
-                                combination.set(foreign::name(&value.key), Value::text(text), lines.line_of_key(value))
-                            }
-                            None => matrix.note(lines.note(value, "the values of a matrix are texts")),
-                        }
-                    }
-                    let elsewhere = combination.entries().any(|entry| {
-                        Some(entry.key.as_str()) == os && matches!(&entry.value, Value::Text(value) if !linux(value))
-                    });
-                    if elsewhere {
-                        if axis.key == "include" {
-                            combinations.push(Item::Note(Note::new(
-                                lines.line_of(item.place),
-                                "include",
-                                "jobs run in containers on Linux",
-                            )));
-                        }
-                    } else if !combination.is_empty() {
-                        combinations.push(Item::Value(combination.into()));
-                    }
-                }
-                matrix.set_filled(&axis.key, Value::List(combinations), line);
-                continue;
+        match entries(&axes.value) {
+            Some(found) => combinations(found, machines, version, lines, &mut matrix, &mut result),
+            None => {
+                matrix.note(
+                    lines.note(axes, "a matrix is written out, and no expression makes one: nothing runs until it is"),
+                );
+                result.lost = true;
             }
-            let values = list(&axis.value)
-                .map(|list| list.iter().map(|item| text(item).map(str::to_owned)).collect::<Option<Vec<_>>>());
-            let Some(Some(mut values)) = values else {
-                matrix.note(lines.note(axis, "the values of a matrix are texts, written out"));
-                continue;
-            };
-            if os == Some(axis.key.as_str()) && values.iter().any(|value| !linux(value)) {
-                let others: Vec<&str> = values.iter().filter(|value| !linux(value)).map(String::as_str).collect();
-                matrix.note(lines.note(axis, format!("jobs run in containers on Linux: {} went", others.join(", "))));
-                values.retain(|value| linux(value));
-                if values.is_empty() {
-                    values.push("linux".to_owned());
-                }
-            }
-            if version == Some(axis.key.as_str()) {
-                values = values.into_iter().map(|value| actions::tag(&value).unwrap_or(value)).collect();
-            }
-            let mut seen = std::collections::HashSet::new();
-            values.retain(|value| seen.insert(value.clone()));
-            matrix.set_filled(&foreign::name(&axis.key), Value::texts(values), line);
+        }
+        if matrix.is_empty() && !result.lost {
+            result.elsewhere = true;
         }
     }
     if let Some(flag) = section.take("fail-fast") {
@@ -89,7 +116,181 @@ pub(super) fn strategy(entry: &Entry, os: Option<&str>, version: Option<&str>, l
         }
     }
     section.leave(lines, &mut matrix, |_| None);
+    if result.lost
+        || ["fail-fast", "max-parallel"].iter().filter(|key| matrix.get(key).is_some()).count()
+            == matrix.entries().count()
+    {
+        matrix.parts.retain(|part| !matches!(part, Part::Entry(_)));
+    }
     body.set_filled("matrix", matrix, lines.line_of_key(entry));
+    result
+}
+
+fn combinations(
+    found: &[Entry],
+    machines: &[String],
+    version: Option<(&str, &Tool)>,
+    lines: Lines<'_>,
+    matrix: &mut Map,
+    result: &mut Matrix,
+) {
+    let is_axis = |axis: &&Entry| !matches!(axis.key.as_str(), "include" | "exclude");
+    let elsewhere =
+        |row: &[(String, String)]| row.iter().any(|(key, value)| machines.contains(key) && is_elsewhere(value));
+    let mut of_axes: Vec<(&Entry, Rows)> = Vec::new();
+    for axis in found.iter().filter(is_axis) {
+        let Some(rows) = rows(axis) else {
+            matrix.note(lines.note(axis, "the values of a matrix are texts, written out: nothing runs until they are"));
+            result.lost = true;
+            continue;
+        };
+        let kept: Rows = rows.iter().filter(|row| !elsewhere(row)).cloned().collect();
+        if kept.len() < rows.len() {
+            let gone: Vec<&str> = rows
+                .iter()
+                .filter(|row| elsewhere(row))
+                .flat_map(|row| row.iter().find(|(key, _)| machines.contains(key)).map(|(_, value)| value.as_str()))
+                .collect();
+            matrix.note(lines.note(axis, format!("{LINUX}: {} went", gone.join(", "))));
+        }
+        let mut seen = std::collections::HashSet::new();
+        let kept: Rows = kept.into_iter().filter(|row| seen.insert(row.clone())).collect();
+        if !kept.is_empty() {
+            of_axes.push((axis, kept));
+        }
+    }
+    if result.lost {
+        return;
+    }
+    let mut include: Vec<Item> = Vec::new();
+    // A value's image stands in an entry of `include` that fits it.
+    let mut chosen = BTreeSet::new();
+    let (mut own, mut none) = (BTreeMap::new(), BTreeMap::new());
+    if let Some((axis, tool)) = version {
+        let of_include = found.iter().filter(|entry| entry.key == "include").flat_map(|entry| items(&entry.value));
+        let of_include = of_include.filter_map(|item| text(&super::super::entry(item, axis)?.value).map(str::to_owned));
+        let of_axes = of_axes.iter().flat_map(|(_, rows)| rows.iter().flatten()).filter(|(key, _)| key == axis);
+        let values: Vec<String> = of_axes.map(|(_, value)| value.clone()).chain(of_include).collect();
+        (own, none) = setups::images(tool, &values);
+    }
+    let without_image = |row: &[(String, String)]| {
+        let (axis, _) = version?;
+        let (_, value) = row.iter().find(|(key, _)| key == axis)?;
+        Some(format!("{value}: {}", none.get(value)?))
+    };
+    let mappings =
+        of_axes.iter().any(|(axis, rows)| rows.iter().flatten().any(|(key, _)| *key != foreign::name(&axis.key)));
+    if mappings {
+        if found.iter().any(|entry| !is_axis(&entry)) {
+            for (axis, _) in &of_axes {
+                matrix.note(lines.note(
+                    axis,
+                    "its values are mappings, beside `include` or `exclude`: nothing runs until it is written out",
+                ));
+            }
+            result.lost = true;
+            return;
+        }
+        // Axes of mappings become their combinations.
+        let mut all: Rows = vec![Vec::new()];
+        for (_, rows) in &of_axes {
+            all = all
+                .iter()
+                .flat_map(|so_far| rows.iter().map(|row| [so_far.clone(), row.clone()].concat()))
+                .take(257)
+                .collect();
+        }
+        let line = of_axes.first().map(|(axis, _)| lines.line_of_key(axis));
+        for row in all {
+            let mut combination = Map::default();
+            row.iter().for_each(|(key, value)| combination.set(key.as_str(), Value::text(value.as_str()), line));
+            include.push(Item::Value(combination.into()));
+        }
+    } else {
+        for (axis, rows) in &of_axes {
+            let line = lines.line_of_key(axis);
+            for why in rows.iter().filter_map(|row| without_image(row)) {
+                matrix.note(lines.note(axis, why));
+            }
+            let values: Vec<&str> = rows
+                .iter()
+                .filter(|row| without_image(row).is_none())
+                .flatten()
+                .map(|(_, value)| value.as_str())
+                .collect();
+            if values.is_empty() {
+                continue;
+            }
+            matrix.set(foreign::name(&axis.key), Value::texts(values.iter().copied()), line);
+            let is_version = version.is_some_and(|(name, _)| name == foreign::name(&axis.key));
+            for value in values.into_iter().filter(|value| is_version && own.contains_key(*value)) {
+                let mut with_image = Map::default();
+                with_image.set(foreign::name(&axis.key), Value::text(value), None);
+                with_image.set(IMAGE, Value::text(own[value].as_str()), None);
+                include.push(Item::Value(with_image.into()));
+                chosen.insert(value.to_owned());
+            }
+        }
+    }
+    for axis in found.iter().filter(|entry| !is_axis(entry)) {
+        let mut kept = Vec::new();
+        for item in items(&axis.value) {
+            let line = lines.line_of(item.place);
+            let mut combination = Map::default();
+            let mut sound = true;
+            for value in entries(item).unwrap_or_default() {
+                match text_or_empty(&value.value) {
+                    Some(text) => {
+                        combination.set(foreign::name(&value.key), Value::text(text), lines.line_of_key(value))
+                    }
+                    None => sound = false,
+                }
+            }
+            let row: Vec<(String, String)> = combination
+                .entries()
+                .filter_map(|entry| match &entry.value {
+                    Value::Text(text) => Some((entry.key.clone(), text.clone())),
+                    _ => None,
+                })
+                .collect();
+            if row.is_empty() && sound {
+                kept.push(Item::Note(Note::new(line, axis.key.as_str(), FORM)));
+                result.lost = true;
+            } else if !sound {
+                // An entry of `exclude` without one of its values would exclude more, one of `include` would be another job.
+                kept.push(Item::Note(Note::new(
+                    line,
+                    axis.key.as_str(),
+                    "the values of a matrix are texts: this entry is left out",
+                )));
+            } else if elsewhere(&row) {
+                if axis.key == "include" {
+                    kept.push(Item::Note(Note::new(line, "include", LINUX)));
+                }
+            } else if let Some(why) = without_image(&row).filter(|_| axis.key == "include") {
+                kept.push(Item::Note(Note::new(line, "include", why)));
+            } else {
+                let value =
+                    version.and_then(|(name, _)| row.iter().find(|(key, _)| key == name)).map(|(_, value)| value);
+                if let Some((value, image)) = value.and_then(|value| Some((value, own.get(value)?)))
+                    && axis.key == "include"
+                {
+                    combination.set(IMAGE, Value::text(image.as_str()), None);
+                    chosen.insert(value.clone());
+                }
+                kept.push(Item::Value(combination.into()));
+            }
+        }
+        match axis.key.as_str() {
+            "include" => include.extend(kept),
+            _ => matrix.set_filled(&axis.key, Value::List(kept), lines.line_of_key(axis)),
+        }
+    }
+    let line = found.iter().find(|entry| entry.key == "include").map(|entry| lines.line_of_key(entry));
+    matrix.set_filled("include", Value::List(include), line);
+    if !chosen.is_empty() {
+        result.image = Some(IMAGE);
+    }
 }
 
 /// Converts `container`, the job's image.

@@ -5,14 +5,33 @@ use std::rc::Rc;
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::super::{
-    draft::{Item, Map, Note, Value},
-    foreign::{FORM, Lines, Section, boolean, entries, number, text},
+    draft::{Item, Map, Note, Part, Value},
+    foreign::{FORM, Lines, Section, boolean, entries, list, number, text, texts},
+    quoting::Place,
 };
 use super::{
     actions::{self, ConvertedAction},
     expression::Scope,
+    setups::Setup,
     shell_of, unknown, value,
 };
+
+/// Keys of a step in the order in which people read them.
+pub(super) const ORDER: &[&str] = &[
+    "name",
+    "id",
+    "image",
+    "if",
+    "env",
+    "shell",
+    "working-directory",
+    "timeout",
+    "background",
+    "continue-on-error",
+    "run",
+    "entrypoint",
+    "command",
+];
 
 /// Reads the steps of one job.
 pub(super) struct Reader<'r, 's> {
@@ -21,20 +40,80 @@ pub(super) struct Reader<'r, 's> {
     pub(super) job: &'r mut Map,
     pub(super) shell: Option<&'r str>,
     pub(super) directory: Option<&'r str>,
+    /// Whether scripts run as root, so that `sudo` is not needed.
+    pub(super) is_root: bool,
+    /// All steps of the job, or of the action.
+    pub(super) all: &'r [Rc<Node>],
+    /// How many actions the steps stand in.
+    pub(super) depth: usize,
 }
 
 impl Reader<'_, '_> {
-    /// Converts a step; `None` if the job already does what the step did. `set_up` says that the job's image does its
-    /// work.
-    pub(super) fn step(&mut self, node: &Rc<Node>, set_up: bool) -> Option<Item> {
+    /// Converts a step to steps and notes; to nothing if the job already does what the step did. `setup` is what stands in
+    /// for it if it sets up what the job's image has.
+    pub(super) fn step(&mut self, node: &Rc<Node>, setup: Option<&mut Setup>) -> Vec<Item> {
+        let line = self.lines.line_of(node.place);
+        let Some(section) = Section::read(node) else { return vec![Item::Note(Note::new(line, "a step", FORM))] };
+        if let Some((uses, setup)) = section.peek("uses").zip(setup) {
+            return self.set_up(&section, uses, setup);
+        }
+        if let Some(group) = section.peek("parallel") {
+            return self.group(group);
+        }
+        for key in ["wait", "wait-all"] {
+            if section.peek(key).is_some() {
+                self.job.remark(ONE_AFTER_ANOTHER);
+                return Vec::new();
+            }
+        }
+        if let Some(cancel) = section.peek("cancel") {
+            return vec![Item::Note(self.lines.note(cancel, "a step in the background ends with its job"))];
+        }
+        if let Some(items) = self.local_action(&section) {
+            return items;
+        }
+        self.one(node, &section).into_iter().collect()
+    }
+
+    /// Writes what an action did beyond what the job's image has.
+    fn set_up(&mut self, section: &Section<'_>, uses: &Entry, setup: &mut Setup) -> Vec<Item> {
+        self.job.remark(format!("{} is what the image is chosen by", actions::shown(uses)));
+        let mut items: Vec<Item> = std::mem::take(&mut setup.notes).into_iter().map(Item::Note).collect();
+        let mut notes = Map::default();
+        let condition = section.peek("if").map(|entry| condition(entry, self.scope, self.lines, &mut notes));
+        for mut step in std::mem::take(&mut setup.steps) {
+            if let Some(condition) = condition.as_ref().filter(|condition| *condition != "true") {
+                step.set("if", Value::text(condition.as_str()), None);
+                step.arrange(&["if", "run"]);
+            }
+            items.push(Item::Value(step.into()));
+        }
+        items
+    }
+
+    /// Steps that ran beside each other run one after another here.
+    fn group(&mut self, group: &Entry) -> Vec<Item> {
+        self.job.remark(ONE_AFTER_ANOTHER);
+        let steps = list(&group.value).unwrap_or_default();
+        if steps.is_empty() {
+            return vec![Item::Note(self.lines.note(group, FORM))];
+        }
+        steps.iter().flat_map(|step| self.step(step, None)).collect()
+    }
+
+    /// Whether a later step waits for this one, which is in the background.
+    fn is_waited_for(&self, node: &Rc<Node>, id: Option<&str>) -> bool {
+        let after = self.all.iter().skip_while(|step| !Rc::ptr_eq(step, node)).skip(1);
+        after.into_iter().any(|step| {
+            let named = entry_of(step, "wait").and_then(|entry| texts(&entry.value)).unwrap_or_default();
+            entry_of(step, "wait-all").is_some() || named.iter().any(|name| Some(name.as_str()) == id)
+        })
+    }
+
+    fn one(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Item> {
         let (scope, lines) = (self.scope, self.lines);
         let line = lines.line_of(node.place);
-        let Some(section) = Section::read(node) else { return Some(Item::Note(Note::new(line, "a step", FORM))) };
         let uses = section.take("uses");
-        if let Some(uses) = uses.filter(|_| set_up) {
-            self.job.remark(format!("{} is what the image is chosen by", actions::shown(uses)));
-            return None;
-        }
         let mut body = Map::default();
         let mut env = Map::default();
         let env_line = section.take("env").map(|entry| {
@@ -54,15 +133,25 @@ impl Reader<'_, '_> {
             match actions::read(uses, with, asked, scope, lines, self.job) {
                 ConvertedAction::Done => return None,
                 ConvertedAction::Left(note) => return Some(Item::Note(note)),
-                ConvertedAction::Step(step) => body.parts.extend(step.parts),
+                ConvertedAction::Step(step) => {
+                    for part in step.parts {
+                        match part {
+                            Part::Entry(entry) if entry.key == "env" => {
+                                let Value::Map(own) = entry.value else { continue };
+                                own.entries().for_each(|one| env.set(one.key.as_str(), one.value.clone(), one.line));
+                            }
+                            part => body.parts.push(part),
+                        }
+                    }
+                }
             }
         }
         if let Some((name, entry)) = section.take("name").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            let planned =
-                Scope { planned: true, workflow: scope.workflow.clone(), job: scope.job.clone(), ..Scope::default() };
-            match planned.text(name) {
+            match scope.text(name) {
                 Ok(name)
                     if !name.contains("steps.")
+                        && !name.contains("build.")
+                        && !name.contains("secrets.")
                         && !name.contains("env.")
                         && !name.contains("needs.")
                         && !name.trim().is_empty() =>
@@ -73,10 +162,22 @@ impl Reader<'_, '_> {
             }
         }
         if let Some((id, entry)) = section.take("id").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            body.set("id", Value::text(id), lines.line_of_key(entry));
+            let id = scope.prefix.as_ref().map_or_else(|| id.to_owned(), |prefix| format!("{prefix}-{id}"));
+            body.set("id", Value::Text(id), lines.line_of_key(entry));
         }
-        if let Some((condition, line)) = when {
+        // A step that lost a setting never runs, whatever its condition.
+        let never = body.get("if").is_some();
+        if let Some((condition, line)) = when.filter(|(condition, _)| condition != "true" && !never) {
             body.set("if", Value::Text(condition), line);
+        }
+        if let Some(entry) = section.take("background") {
+            let id = section.peek("id").and_then(|entry| text(&entry.value));
+            match boolean(&entry.value) {
+                Some(true) if self.is_waited_for(node, id) => self.job.remark(ONE_AFTER_ANOTHER),
+                Some(true) => body.set("background", Value::plain(true), lines.line_of_key(entry)),
+                Some(false) => {}
+                None => body.note(lines.note(entry, FORM)),
+            }
         }
         timeout(section.take("timeout-minutes"), lines, &mut body);
         continue_on_error(section.take("continue-on-error"), scope, lines, &mut body);
@@ -119,7 +220,13 @@ impl Reader<'_, '_> {
         }
         match section.take("run").map(|entry| (text(&entry.value), entry)) {
             Some((Some(written), entry)) => {
-                let written = outputs(written);
+                let mut written = outputs(written);
+                if plain && self.is_root {
+                    written = self.without_sudo(&written, &mut body, lines.line_of_key(entry));
+                }
+                if written.contains(BASE_COMMIT) {
+                    body.remark("the commit that a pull request begins at is not known here: its target branch stands in, which a checkout with `depth: 0` has");
+                }
                 let filled = match plain {
                     true => scope.script(&written, &mut env),
                     false => scope.text(&written),
@@ -141,22 +248,62 @@ impl Reader<'_, '_> {
         }
         section.leave(lines, &mut body, |_| None);
         body.set_filled("env", env, env_line);
-        body.arrange(&[
-            "name",
-            "id",
-            "image",
-            "if",
-            "env",
-            "shell",
-            "working-directory",
-            "timeout",
-            "continue-on-error",
-            "run",
-            "entrypoint",
-            "command",
-        ]);
+        body.arrange(ORDER);
         Some(Item::Value(body.into()))
     }
+}
+
+const ONE_AFTER_ANOTHER: &str = "steps that ran beside each other, and were waited for, run one after another here";
+
+/// The path of the commit that a pull request begins at.
+pub(super) const BASE_COMMIT: &str = "github.event.pull_request.base.sha";
+
+impl Reader<'_, '_> {
+    /// Takes `sudo` away, which images do not have, where it begins a command.
+    fn without_sudo(&mut self, script: &str, body: &mut Map, line: u32) -> String {
+        let mut out = String::with_capacity(script.len());
+        let mut rest = script;
+        let mut other_user = false;
+        while let Some(at) = rest.find("sudo ") {
+            out.push_str(&rest[..at]);
+            let mut behind = rest[at + "sudo ".len()..].trim_start_matches(' ');
+            let begins = out
+                .trim_end_matches([' ', '\t'])
+                .chars()
+                .next_back()
+                .is_none_or(|c| matches!(c, '\n' | ';' | '&' | '|' | '(' | '{' | '!' | '`'))
+                || ["then", "do", "else", "time", "if", "while"]
+                    .iter()
+                    .any(|word| out.trim_end().ends_with(word) && out.ends_with(' '));
+            if !begins || Place::after(&out) == Some(Place::Single) {
+                out.push_str("sudo ");
+                rest = behind;
+                continue;
+            }
+            while let Some(flag) =
+                ["-E ", "-H ", "-n ", "-EH ", "--preserve-env "].iter().find(|flag| behind.starts_with(**flag))
+            {
+                behind = behind[flag.len()..].trim_start_matches(' ');
+            }
+            if behind.starts_with('-') {
+                other_user = true;
+                out.push_str("sudo ");
+            }
+            rest = behind;
+        }
+        out.push_str(rest);
+        if out != script {
+            self.job.remark("`sudo` is taken away: the image has none, and its scripts run as root");
+        }
+        if other_user {
+            body.note(Note::new(line, "sudo", "the image has no `sudo`: write `su` or `user` for another user"));
+        }
+        out
+    }
+}
+
+pub(super) fn entry_of<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
+    super::super::entry(node, key)
 }
 
 /// Replaces the names of the files that a script writes its outputs to with ours.

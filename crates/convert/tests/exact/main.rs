@@ -4,6 +4,7 @@
 
 mod containers;
 mod folder;
+mod github;
 mod gitlab;
 
 use longshore_convert as convert;

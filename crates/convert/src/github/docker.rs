@@ -1,0 +1,204 @@
+//! Docker's own actions: scripts for a client of the guarded API.
+
+use super::super::{
+    draft::{Map, Note, Value},
+    foreign::{boolean, text},
+};
+use super::{
+    actions::ConvertedAction,
+    known::{Settings, step},
+};
+
+pub(super) fn login(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
+    job.set("docker", Value::plain(true), action.line);
+    let (Some(user), Some(password)) = (action.filled("username"), action.filled("password")) else {
+        return action.left("it logs in with what is not in the file: write `docker login` as `run`");
+    };
+    let (user, password) = match (user, password) {
+        (Ok(user), Ok(password)) => (user, password),
+        (Err(note), _) | (_, Err(note)) => return ConvertedAction::Left(note),
+    };
+    let mut env = Map::default();
+    env.set("REGISTRY_USER", Value::Text(user), action.line);
+    env.set("REGISTRY_PASSWORD", Value::Text(password), action.line);
+    env.set("REGISTRY", Value::Text(action.filled("registry").and_then(Result::ok).unwrap_or_default()), action.line);
+    let script =
+        "printf %s \"$REGISTRY_PASSWORD\" | docker login --username \"$REGISTRY_USER\" --password-stdin $REGISTRY";
+    let mut step = step(script, action.line);
+    step.remark("the image has to have a client of Docker");
+    step.set("env", env, action.line);
+    action.rest(&["username", "password", "registry", "logout"], &mut step);
+    ConvertedAction::Step(step)
+}
+
+pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
+    job.set("docker", Value::plain(true), action.line);
+    let mut env = Map::default();
+    let mut step = Map::default();
+    step.remark("the image has to have a client of Docker with buildx");
+    let mut script = vec!["set --".to_owned()];
+    let mut lost = false;
+    // The settings, and what each line of theirs becomes.
+    for (key, option) in [
+        ("tags", "--tag"),
+        ("labels", "--label"),
+        ("build-args", "--build-arg"),
+        ("file", "--file"),
+        ("target", "--target"),
+        ("platforms", "--platform"),
+        ("build-contexts", "--build-context"),
+    ] {
+        match action.filled(key) {
+            Some(Ok(value)) if !value.is_empty() => {
+                let name = format!("BUILD_{}", key.to_uppercase().replace('-', "_"));
+                let one_line = matches!(key, "file" | "target" | "platforms");
+                script.push(match one_line {
+                    true => format!("if [ -n \"${name}\" ]; then set -- \"$@\" {option} \"${name}\"; fi"),
+                    false => {
+                        // Tags may stand in one line.
+                        let list = if key == "tags" { format!("$(printf %s \"${name}\" | tr ',' '\\n')") } else { format!("${name}") };
+                        format!(
+                            "while IFS= read -r one; do if [ -n \"$one\" ]; then set -- \"$@\" {option} \"$one\"; fi; done <<EOF\n{list}\nEOF"
+                        )
+                    }
+                });
+                env.set(name, Value::Text(value), action.line);
+            }
+            Some(Err(note)) => {
+                lost = true;
+                step.note(note);
+            }
+            _ => {}
+        }
+    }
+    for key in ["push", "load", "no-cache", "pull"] {
+        let Some(entry) = action.entry(key) else { continue };
+        match (boolean(&entry.value), text(&entry.value).map(|written| action.scope.text(written))) {
+            (Some(true), _) => script.push(format!("set -- \"$@\" --{key}")),
+            (Some(false), _) => {}
+            (None, Some(Ok(value))) => {
+                let name = format!("BUILD_{}", key.to_uppercase().replace('-', "_"));
+                script.push(format!("if [ \"${name}\" = true ]; then set -- \"$@\" --{key}; fi"));
+                env.set(name, Value::Text(value), action.line);
+            }
+            _ => {
+                lost = true;
+                step.note(action.lines.note(entry, "its value is not known here"));
+            }
+        }
+    }
+    let context = match action.plain("context") {
+        Some(context) => context,
+        None if action.entry("context").is_none() => ".".to_owned(),
+        None => {
+            lost = true;
+            step.note(Note::new(action.line, "context", "its value is not known here"));
+            ".".to_owned()
+        }
+    };
+    script.push(format!("docker buildx build \"$@\" \"{context}\""));
+    for entry in action.entries {
+        match entry.key.as_str() {
+            "tags" | "labels" | "build-args" | "file" | "target" | "platforms" | "build-contexts" | "push" | "load"
+            | "no-cache" | "pull" | "context" => {}
+            "cache-from" | "cache-to" => step.note(action.lines.note(entry, "layers are kept by the engine")),
+            "provenance" | "sbom" | "attests" | "annotations" | "github-token" => {
+                step.note(action.lines.note(entry, "what stands in for the action has nothing like it"));
+            }
+            _ => {
+                lost = true;
+                step.note(action.lines.note(entry, "what stands in for the action has nothing like it"));
+            }
+        }
+    }
+    if lost {
+        step.note(Note::new(
+            action.line,
+            action.name,
+            "it lost a setting, and would build something else without it: nothing runs until that is written by hand",
+        ));
+        step.set("if", Value::text("false"), None);
+    }
+    step.set("run", Value::Script(script.join("\n")), action.line);
+    step.set_filled("env", env, action.line);
+    ConvertedAction::Step(step)
+}
+
+/// Writes the tags of images as a script: the kinds that most workflows have.
+pub(super) fn metadata(action: &Settings<'_>) -> ConvertedAction {
+    let cannot = |what: &str| action.left(&format!("{what} cannot be said: write the tags into the step that builds"));
+    let Some(Ok(images)) = action.filled("images") else { return cannot("its `images`") };
+    let tags = match action.filled("tags") {
+        Some(Ok(tags)) if !tags.is_empty() => tags,
+        Some(Err(_)) => return cannot("its `tags`"),
+        _ => "type=ref,event=branch\ntype=ref,event=tag\ntype=ref,event=pr".to_owned(),
+    };
+    if let Some(entry) = action.entries.iter().find(|entry| !["images", "tags", "labels"].contains(&entry.key.as_str()))
+    {
+        return cannot(&format!("its `{}`", entry.key));
+    }
+    let mut env = Map::default();
+    env.set("IMAGES", Value::Text(images), action.line);
+    env.set("EVENT", Value::text("${{ event.name }}"), None);
+    let mut script = vec![
+        "tags=".to_owned(),
+        "version=".to_owned(),
+        "add() { version=\"${version:-$1}\"; for image in $(printf %s \"$IMAGES\" | tr ',' ' '); do tags=\"$tags${tags:+,}$image:$1\"; done; }".to_owned(),
+        "clean() { printf %s \"$1\" | tr -c 'A-Za-z0-9._-' '-'; }".to_owned(),
+        "number=\"${CI_COMMIT_TAG#v}\"".to_owned(),
+    ];
+    let mut latest = false;
+    for line in tags.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        if line.contains("${{") {
+            return cannot(line);
+        }
+        let parts: Vec<(&str, &str)> =
+            line.split(',').map(|part| part.split_once('=').unwrap_or(("value", part))).collect();
+        let of = |key: &str| parts.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        let (of_tag, release) = ("[ \"$EVENT\" = tag ]", "case \"$number\" in *-*) false ;; *) true ;; esac");
+        let known = |keys: &[&str]| parts.iter().all(|(key, _)| keys.contains(key));
+        let semver = "printf %s \"$number\" | grep -Eq '^[0-9]+[.][0-9]+[.][0-9]+'";
+        match (of("type"), of("event").or(of("pattern"))) {
+            (Some("ref"), Some("branch")) if known(&["type", "event"]) => script.push(
+                "case \"$EVENT\" in push | manual | schedule) if [ -n \"$CI_COMMIT_BRANCH\" ]; then add \"$(clean \"$CI_COMMIT_BRANCH\")\"; fi ;; esac".to_owned(),
+            ),
+            (Some("ref"), Some("tag")) if known(&["type", "event"]) => {
+                latest = true;
+                script.push(format!("if {of_tag}; then add \"$(clean \"$CI_COMMIT_TAG\")\"; fi"));
+            }
+            (Some("ref"), Some("pr")) if known(&["type", "event"]) => {
+                script.push("if [ \"$EVENT\" = pull-request ]; then add \"pr-$CI_COMMIT_PULL_REQUEST\"; fi".to_owned());
+            }
+            (Some("sha"), None) if known(&["type"]) => script.push("add \"sha-$(printf %.7s \"$CI_COMMIT_SHA\")\"".to_owned()),
+            (Some("raw") | None, None) if known(&["type", "value"]) && of("value").is_some_and(|value| value.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))) => {
+                script.push(format!("add {}", of("value").unwrap_or_default()));
+            }
+            (Some("semver"), Some("{{version}}")) if known(&["type", "pattern"]) => {
+                latest = true;
+                script.push(format!("if {of_tag} && {semver}; then add \"$number\"; fi"));
+            }
+            (Some("semver"), Some(pattern @ ("{{major}}.{{minor}}" | "{{major}}"))) if known(&["type", "pattern"]) => {
+                let fields = if pattern == "{{major}}" { "1" } else { "1,2" };
+                script.push(format!("if {of_tag} && {semver} && {release}; then add \"$(printf %s \"$number\" | cut -d. -f{fields})\"; fi"));
+            }
+            _ => return cannot(line),
+        }
+    }
+    if latest {
+        script.push(
+            "if [ \"$EVENT\" = tag ] && case \"$number\" in *-*) false ;; *) true ;; esac; then add latest; fi"
+                .to_owned(),
+        );
+    }
+    script.extend([
+        "echo \"version=$version\" >> \"$LONGSHORE_OUTPUT\"".to_owned(),
+        "echo \"tags=$tags\" >> \"$LONGSHORE_OUTPUT\"".to_owned(),
+        "echo \"labels=org.opencontainers.image.revision=$CI_COMMIT_SHA\" >> \"$LONGSHORE_OUTPUT\"".to_owned(),
+    ]);
+    let mut made = step(&script.join("\n"), action.line);
+    made.set("env", env, None);
+    if let Some(entry) = action.entry("labels") {
+        made.note(action.lines.note(entry, "the label with the commit is the only one here"));
+    }
+    ConvertedAction::Step(made)
+}

@@ -1,0 +1,475 @@
+//! Actions whose work a script, an image or a key of the job does here.
+
+use longshore_pipeline::tree::Entry;
+
+use super::super::{
+    draft::{Map, Note, Part, Value},
+    foreign::{Lines, boolean, text},
+};
+use super::{actions::ConvertedAction, docker, expression::Scope, unknown};
+
+/// Settings of an action, filled in one by one.
+pub(super) struct Settings<'s> {
+    pub(super) name: &'s str,
+    /// What stands behind the `@`.
+    pub(super) reference: &'s str,
+    pub(super) line: u32,
+    pub(super) entries: &'s [Entry],
+    pub(super) scope: &'s Scope,
+    pub(super) lines: Lines<'s>,
+}
+
+impl Settings<'_> {
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// The value of a setting, or the note that it is not known; `None` if it is not given.
+    pub(super) fn filled(&self, key: &str) -> Option<Result<String, Note>> {
+        let entry = self.entry(key)?;
+        let written = text(&entry.value).unwrap_or_default();
+        Some(
+            self.scope
+                .text(written)
+                .map(|text| text.trim().to_owned())
+                .map_err(|what| self.lines.note(entry, unknown(&what))),
+        )
+    }
+
+    /// A value that may become a part of a script: it has no expression but those over the matrix.
+    pub(super) fn plain(&self, key: &str) -> Option<String> {
+        let filled = self.filled(key)?.ok()?;
+        let expressions = filled.matches("${{").count() == filled.matches("${{ matrix.").count();
+        expressions.then_some(filled)
+    }
+
+    pub(super) fn is_true(&self, key: &str) -> bool {
+        self.entry(key).is_some_and(|entry| boolean(&entry.value) == Some(true))
+    }
+
+    /// Notes on all settings that are not among `known`.
+    pub(super) fn rest(&self, known: &[&str], into: &mut Map) {
+        for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            into.note(self.lines.note(entry, format!("what stands in for {} has nothing like it", self.name)));
+        }
+    }
+
+    pub(super) fn left(&self, why: &str) -> ConvertedAction {
+        let what = match self.reference {
+            "" => format!("uses: {}", self.name),
+            reference => format!("uses: {}@{reference}", self.name),
+        };
+        ConvertedAction::Left(Note::new(self.line, what, why))
+    }
+}
+
+/// Converts an action; `None` if it is none of these. `job` is the body of its job.
+pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedAction> {
+    Some(match action.name {
+        "Swatinem/rust-cache" => rust_cache(action, job),
+        "hendrikmuhs/ccache-action" => ccache(action, job),
+        "docker/setup-buildx-action" => {
+            job.set("docker", Value::plain(true), action.line);
+            job.remark("`docker: true` gives the job a guarded Docker API, which its client needs no builder for");
+            ConvertedAction::Done
+        }
+        "docker/setup-qemu-action" => {
+            job.set("docker", Value::plain(true), action.line);
+            action.left("other processors are emulated where the engine's host does it: nothing sets that up in a job")
+        }
+        "docker/login-action" => docker::login(action, job),
+        "docker/build-push-action" => docker::build_push(action, job),
+        "docker/metadata-action" => docker::metadata(action),
+        "goreleaser/goreleaser-action" => goreleaser(action),
+        "golangci/golangci-lint-action" => golangci(action),
+        "crate-ci/typos" => typos(action),
+        "taiki-e/install-action" => install(action),
+        "arduino/setup-task" | "go-task/setup-task" => task(action),
+        "codecov/codecov-action" => codecov(action),
+        "softprops/action-gh-release" => release(action),
+        "step-security/harden-runner" => {
+            action.left("jobs run in sandboxes: `network: none` and approvals are the server's")
+        }
+        "actions/stale" => action.left("issues are the forge's: nothing here looks after them"),
+        name if name.starts_with("github/codeql-action/") => {
+            const WHY: &str =
+                "findings are not sent to the forge: write a step that runs an analysis, for all steps of this action";
+            let known = job.parts.iter().any(|part| matches!(part, Part::Remark(text) if text == CODEQL));
+            job.remark(CODEQL);
+            if known { ConvertedAction::Done } else { action.left(WHY) }
+        }
+        _ => return None,
+    })
+}
+
+const CODEQL: &str = "the steps of CodeQL went";
+
+pub(super) fn step(script: &str, line: u32) -> Map {
+    let mut step = Map::default();
+    step.set("run", Value::Script(script.to_owned()), line);
+    step
+}
+
+/// A step with an image of its own, which runs a script in its `sh`.
+fn beside(image: &str, script: &str, line: u32) -> Map {
+    let mut step = Map::default();
+    step.set("image", Value::text(image), line);
+    step.set("shell", Value::text("sh"), None);
+    step.set("run", Value::Script(script.to_owned()), line);
+    step
+}
+
+/// Makes sure that `curl` is there.
+const CURL: &str = "command -v curl > /dev/null || { apt-get update && apt-get install -y --no-install-recommends ca-certificates curl; }";
+
+fn rust_cache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
+    let image = matches!(job.get("image"), Some(Value::Text(image)) if image.contains("rust:"));
+    let home = if image { "/usr/local/cargo" } else { "~/.cargo" };
+    let mut paths = vec![format!("{home}/registry"), format!("{home}/git")];
+    let mut cache = Map::default();
+    let workspaces = match action.filled("workspaces") {
+        Some(Ok(text)) if !text.contains("${{") => text,
+        Some(_) => {
+            cache.note(Note::new(
+                action.line,
+                "workspaces",
+                "its value is not known here: write the folders into `path`",
+            ));
+            ".".to_owned()
+        }
+        None => ".".to_owned(),
+    };
+    for line in workspaces.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (root, target) =
+            line.split_once("->").map_or((line, "target"), |(root, target)| (root.trim(), target.trim()));
+        let root = root.trim_start_matches("./").trim_end_matches('/');
+        paths.push(if matches!(root, "." | "") { target.to_owned() } else { format!("{root}/{target}") });
+    }
+    if let Some(Ok(more)) = action.filled("cache-directories") {
+        paths.extend(more.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()));
+    }
+    let named = ["prefix-key", "shared-key", "key"].iter().filter_map(|key| action.filled(key)?.ok());
+    let mut prefix: Vec<String> = named.filter(|name| !name.is_empty()).collect();
+    if action.entry("shared-key").is_none() {
+        prefix.insert(0, action.scope.job.clone());
+    }
+    let prefix = format!("rust-{}-", prefix.join("-"));
+    cache.set("path", Value::texts(paths), action.line);
+    cache.set(
+        "key",
+        Value::Text(format!("{prefix}${{{{ hash-files('**/Cargo.lock', '**/Cargo.toml', 'rust-toolchain*') }}}}")),
+        action.line,
+    );
+    cache.set("fallback", Value::texts([prefix]), action.line);
+    action.rest(
+        &[
+            "workspaces",
+            "cache-directories",
+            "prefix-key",
+            "shared-key",
+            "key",
+            "cache-on-failure",
+            "cache-targets",
+            "cache-all-crates",
+            "save-if",
+            "env-vars",
+            "cache-workspace-crates",
+            "cache-bin",
+            "lookup-only",
+            "cache-provider",
+        ],
+        &mut cache,
+    );
+    if action.entry("save-if").is_some() || action.entry("cache-on-failure").is_some() {
+        job.remark("a cache is written when the job has succeeded, where its key is new");
+    }
+    super::actions::append(job, "cache", cache, action.line);
+    ConvertedAction::Done
+}
+
+fn ccache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
+    if action.plain("variant").is_some_and(|variant| variant != "ccache") {
+        return action.left("write `cache` with the folder of sccache, and a step that installs it");
+    }
+    let key = match action.filled("key") {
+        Some(Ok(key)) => format!("ccache-{key}-"),
+        Some(Err(note)) => return ConvertedAction::Left(note),
+        None => format!("ccache-{}-", action.scope.job),
+    };
+    let mut cache = Map::default();
+    cache.set("path", Value::texts([".ccache"]), action.line);
+    cache.set("key", Value::Text(format!("{key}${{{{ event.sha }}}}")), action.line);
+    cache.set("fallback", Value::texts([key]), action.line);
+    super::actions::append(job, "cache", cache, action.line);
+    let size = action.plain("max-size").unwrap_or_else(|| "500M".to_owned());
+    let mut step = step(
+        &format!(
+            "command -v ccache > /dev/null || {{ apt-get update && apt-get install -y ccache; }}\n\
+             ccache --set-config=cache_dir=/longshore/workspace/.ccache\nccache --set-config=max_size={size}\nccache -z"
+        ),
+        action.line,
+    );
+    action.rest(
+        &["key", "max-size", "variant", "restore-keys", "save", "verbose", "append-timestamp", "create-symlink"],
+        &mut step,
+    );
+    if action.is_true("create-symlink") {
+        step.note(Note::new(
+            action.line,
+            "create-symlink",
+            "put /usr/lib/ccache before PATH: `echo /usr/lib/ccache >> \"$LONGSHORE_PATH\"`",
+        ));
+    }
+    ConvertedAction::Step(step)
+}
+
+fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
+    let args = match (action.entry("args"), action.plain("args")) {
+        (Some(_), None) => {
+            return action.left("its `args` are not known here: write a step with the image goreleaser/goreleaser");
+        }
+        (_, args) => args.unwrap_or_default(),
+    };
+    let image = match action.plain("distribution").as_deref() {
+        Some("goreleaser-pro") => "goreleaser/goreleaser-pro",
+        _ => "goreleaser/goreleaser",
+    };
+    let version =
+        action.plain("version").filter(|version| version.starts_with('v') && version.matches('.').count() == 2);
+    let image = format!("{image}:{}", version.as_deref().unwrap_or("latest"));
+    let enter = action.plain("workdir").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
+    let mut step = beside(&image, format!("{enter}goreleaser {args}").trim(), action.line);
+    action.rest(&["args", "distribution", "version", "workdir"], &mut step);
+    ConvertedAction::Step(step)
+}
+
+fn golangci(action: &Settings<'_>) -> ConvertedAction {
+    let tag = match action.plain("version") {
+        Some(version) if version == "latest" => "latest".to_owned(),
+        Some(version) => format!("v{}", version.trim_start_matches('v')),
+        None => "latest".to_owned(),
+    };
+    let args = match (action.entry("args"), action.plain("args")) {
+        (Some(_), None) => {
+            return action.left("its `args` are not known here: write a step with the image golangci/golangci-lint");
+        }
+        (_, args) => args.unwrap_or_default(),
+    };
+    let enter = action.plain("working-directory").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
+    let mut step = beside(
+        &format!("golangci/golangci-lint:{tag}"),
+        format!("{enter}golangci-lint run {args}").trim(),
+        action.line,
+    );
+    if action.is_true("only-new-issues") {
+        step.note(Note::new(
+            action.line,
+            "only-new-issues",
+            "all findings count: write `--new-from-rev` into the arguments",
+        ));
+    }
+    action.rest(
+        &[
+            "version",
+            "args",
+            "working-directory",
+            "only-new-issues",
+            "skip-cache",
+            "skip-save-cache",
+            "github-token",
+            "install-mode",
+            "cache-invalidation-interval",
+            "problem-matchers",
+        ],
+        &mut step,
+    );
+    ConvertedAction::Step(step)
+}
+
+fn typos(action: &Settings<'_>) -> ConvertedAction {
+    let tag = if action.reference.starts_with('v') && action.reference.matches('.').count() == 2 {
+        action.reference
+    } else {
+        "latest"
+    };
+    let mut arguments: Vec<String> = Vec::new();
+    if let Some(config) = action.plain("config") {
+        arguments.extend(["--config".to_owned(), config]);
+    }
+    match action.plain("files") {
+        Some(files) => arguments.extend(files.split_whitespace().map(str::to_owned)),
+        None => arguments.push(".".to_owned()),
+    }
+    let mut step = Map::default();
+    step.set("image", Value::Text(format!("ghcr.io/crate-ci/typos:{tag}")), action.line);
+    step.set("entrypoint", Value::texts(["typos"]), None);
+    step.set("command", Value::texts(arguments), action.line);
+    if action.is_true("write_changes") {
+        return action.left("it writes its changes: write a step with the image ghcr.io/crate-ci/typos");
+    }
+    action.rest(&["config", "files", "write_changes"], &mut step);
+    ConvertedAction::Step(step)
+}
+
+/// Tools that cargo installs, by their names there and as crates.
+const CRATES: &[(&str, &str)] = &[
+    ("nextest", "cargo-nextest"),
+    ("typos", "typos-cli"),
+    ("wasm-bindgen", "wasm-bindgen-cli"),
+    ("just", "just"),
+    ("cross", "cross"),
+    ("wasm-pack", "wasm-pack"),
+    ("mdbook", "mdbook"),
+    ("hyperfine", "hyperfine"),
+    ("dprint", "dprint"),
+    ("git-cliff", "git-cliff"),
+    ("sccache", "sccache"),
+    ("taplo", "taplo-cli"),
+    ("trunk", "trunk"),
+    ("zola", "zola"),
+];
+
+fn install(action: &Settings<'_>) -> ConvertedAction {
+    let named = match action.filled("tool") {
+        Some(Ok(tools)) if !tools.contains("${{") => tools,
+        Some(_) => return action.left("its `tool` is not known here: write `cargo install`"),
+        // `taiki-e/install-action@nextest`.
+        None => action.reference.to_owned(),
+    };
+    let mut step = Map::default();
+    let mut commands = Vec::new();
+    for tool in named.split([',', '\n', ' ']).map(str::trim).filter(|tool| !tool.is_empty()) {
+        let (name, version) = tool.split_once('@').map_or((tool, None), |(name, version)| (name, Some(version)));
+        let known = CRATES.iter().find(|(known, _)| *known == name).map(|(_, krate)| *krate);
+        match known.or_else(|| name.starts_with("cargo-").then_some(name)) {
+            Some(krate) => {
+                let version = version.map(|version| format!(" --version {version}")).unwrap_or_default();
+                commands.push(format!("cargo install {krate}{version} --locked"));
+            }
+            None => step.note(Note::new(action.line, tool, "write a step that installs it")),
+        }
+    }
+    if commands.is_empty() {
+        return action.left("write a step that installs it");
+    }
+    step.set("run", Value::Script(commands.join("\n")), action.line);
+    action.rest(&["tool", "checksum", "fallback"], &mut step);
+    ConvertedAction::Step(step)
+}
+
+fn task(action: &Settings<'_>) -> ConvertedAction {
+    let version = match action.plain("version") {
+        Some(version) if version.matches('.').count() == 2 && !version.ends_with(".x") => {
+            format!(" v{}", version.trim_start_matches('v'))
+        }
+        _ => String::new(),
+    };
+    let mut step = step(
+        &format!("{CURL}\ncurl -fsSL https://taskfile.dev/install.sh | sh -s -- -d -b /usr/local/bin{version}"),
+        action.line,
+    );
+    action.rest(&["version", "repo-token"], &mut step);
+    ConvertedAction::Step(step)
+}
+
+fn codecov(action: &Settings<'_>) -> ConvertedAction {
+    let Some(Ok(token)) = action.filled("token") else {
+        return action.left(
+            "reports are sent with a token: write `codecov upload-process` as `run`, with the token in its `env`",
+        );
+    };
+    let mut env = Map::default();
+    env.set("CODECOV_TOKEN", Value::Text(token), action.line);
+    let mut options = String::new();
+    let mut lost = Vec::new();
+    for (key, option) in
+        [("files", "--file"), ("file", "--file"), ("flags", "--flag"), ("name", "--name"), ("directory", "--dir")]
+    {
+        match (action.entry(key), action.plain(key)) {
+            (Some(_), Some(values)) => {
+                for value in values.split(',').map(str::trim).filter(|value| !value.is_empty()) {
+                    options.push_str(&format!(" {option} \"{}\"", value.replace(['"', '\\', '`', '$'], "")));
+                }
+            }
+            (Some(entry), None) => lost.push(action.lines.note(entry, "its value is not known here")),
+            (None, _) => {}
+        }
+    }
+    if action.is_true("fail_ci_if_error") {
+        options.push_str(" --fail-on-error");
+    }
+    let script = format!(
+        "{CURL}\ncurl -fsSLO https://cli.codecov.io/latest/linux/codecov\nchmod +x codecov\n./codecov upload-process{options}"
+    );
+    let mut step = step(&script, action.line);
+    step.notes(lost);
+    step.set("env", env, action.line);
+    if !action.is_true("fail_ci_if_error") {
+        step.set("continue-on-error", Value::plain(true), None);
+    }
+    action.rest(
+        &["token", "files", "file", "flags", "name", "directory", "fail_ci_if_error", "verbose", "slug"],
+        &mut step,
+    );
+    ConvertedAction::Step(step)
+}
+
+fn release(action: &Settings<'_>) -> ConvertedAction {
+    let Some(Ok(token)) = action.filled("token") else {
+        return action.left("jobs get no token of the forge: make one, name it in `secrets`, and write a step that calls the forge's API");
+    };
+    for key in ["files", "name", "body_path", "tag_name"] {
+        if action.entry(key).is_some() && action.plain(key).is_none() {
+            return action.left("its settings are not known here: write a step that calls the forge's API");
+        }
+    }
+    let mut options = String::new();
+    for (key, option) in [("name", "--title"), ("body_path", "--notes-file"), ("target_commitish", "--target")] {
+        if let Some(value) = action.plain(key) {
+            options.push_str(&format!(" {option} \"{}\"", value.replace(['"', '\\', '`', '$'], "")));
+        }
+    }
+    for (key, option) in
+        [("draft", "--draft"), ("prerelease", "--prerelease"), ("generate_release_notes", "--generate-notes")]
+    {
+        if action.is_true(key) {
+            options.push_str(&format!(" {option}"));
+        }
+    }
+    if !options.contains("--notes-file") && !options.contains("--generate-notes") {
+        options.push_str(" --notes ''");
+    }
+    let files: Vec<String> = action
+        .plain("files")
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
+        .collect();
+    let tag = action.plain("tag_name").unwrap_or_else(|| "$CI_COMMIT_TAG".to_owned());
+    let script = format!(
+        "command -v gh > /dev/null || {{ apt-get update && apt-get install -y gh; }}\n\
+         gh release create \"{tag}\" --repo \"$CI_REPO\"{options} {}",
+        files.join(" ")
+    );
+    let mut env = Map::default();
+    env.set("GH_TOKEN", Value::Text(token), action.line);
+    let mut step = step(script.trim(), action.line);
+    step.set("env", env, action.line);
+    action.rest(
+        &[
+            "token",
+            "files",
+            "name",
+            "body_path",
+            "tag_name",
+            "target_commitish",
+            "draft",
+            "prerelease",
+            "generate_release_notes",
+            "fail_on_unmatched_files",
+        ],
+        &mut step,
+    );
+    ConvertedAction::Step(step)
+}
