@@ -168,15 +168,15 @@ pub(crate) enum LintFormat {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Convert {
-    /// The file to convert, or `-` for standard input
+    /// The file to convert, `-` for standard input, or a folder: that of a repository, or one of pipeline files
     pub(crate) file: PathBuf,
     /// The system that the file is of; told by its name and its keys without it
     #[arg(long)]
     pub(crate) from: Option<ConvertFrom>,
-    /// Where to write the pipeline; standard output without it
+    /// Where to write the pipeline, or the folder for those of a folder; standard output without it
     #[arg(long, short)]
     pub(crate) output: Option<PathBuf>,
-    /// Overwrite that file
+    /// Overwrite what is there
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 }

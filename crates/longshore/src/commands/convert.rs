@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     io::{Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -16,6 +16,9 @@ use super::Ended;
 use crate::args::{Convert, ConvertFrom};
 
 pub(crate) fn run(args: &Convert) -> super::Result {
+    if args.file.is_dir() {
+        return folder(args);
+    }
     let source = read(&args.file)?;
     let language = match args.from {
         Some(from) => language(from),
@@ -26,7 +29,8 @@ pub(crate) fn run(args: &Convert) -> super::Result {
         })?,
     };
     let path = args.output.as_ref().map_or_else(|| ".longshore.yml".to_owned(), |path| path.display().to_string());
-    let converted = match convert::convert(language, &source, &path) {
+    let root = repository_of(&args.file);
+    let converted = match convert::convert_within(language, &source, &path, &|path| file_of(root.as_deref(), path)) {
         Ok(converted) => converted,
         Err(ConvertError::Unreadable(diagnostics)) => {
             write!(std::io::stderr(), "{}", report::human(&diagnostics))?;
@@ -40,6 +44,114 @@ pub(crate) fn run(args: &Convert) -> super::Result {
     }
     writeln!(std::io::stderr(), "{}: {}", source.path, summary(&converted, language))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where each system has its pipeline files in a repository.
+const PLACES: &[(Language, &str)] = &[
+    (Language::GitHub, ".github/workflows"),
+    (Language::GitHub, ".forgejo/workflows"),
+    (Language::GitHub, ".gitea/workflows"),
+    (Language::Woodpecker, ".woodpecker"),
+    (Language::Woodpecker, ".woodpecker.yml"),
+    (Language::Woodpecker, ".woodpecker.yaml"),
+    (Language::GitLab, ".gitlab-ci.yml"),
+    (Language::Drone, ".drone.yml"),
+];
+
+/// Converts all pipeline files of a folder.
+fn folder(args: &Convert) -> super::Result {
+    let (language, files) = sources(args)?;
+    let root = repository_of(&args.file);
+    let made = convert::convert_all(language, &files, &|path| file_of(root.as_deref(), path));
+    if let Some(folder) = &args.output {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let mut sound = true;
+    for one in &made {
+        let from = one.sources.join(", ");
+        match &one.result {
+            Ok(converted) => {
+                match &args.output {
+                    Some(folder) => write_new(&folder.join(&one.file), &converted.text, args.force)?,
+                    None => write!(std::io::stdout(), "# .longshore/{}\n{}\n", one.file, converted.text)?,
+                }
+                writeln!(std::io::stderr(), "{from}: {}: {}", one.file, summary(converted, language))?;
+            }
+            Err(error) => {
+                sound = false;
+                match error {
+                    ConvertError::Unreadable(diagnostics) => {
+                        write!(std::io::stderr(), "{}", report::human(diagnostics))?;
+                    }
+                    error => writeln!(std::io::stderr(), "{from}: {error}")?,
+                }
+            }
+        }
+    }
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The folder of the repository that a file or folder is in: the nearest one around it with `.git`, or the folder itself.
+fn repository_of(path: &Path) -> Option<PathBuf> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let found = path.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned);
+    found.or_else(|| path.is_dir().then_some(path))
+}
+
+/// Reads a file of the repository, which is not outside of it.
+fn file_of(root: Option<&Path>, path: &str) -> Option<String> {
+    let root = root?;
+    let file = std::fs::canonicalize(root.join(path)).ok().filter(|file| file.starts_with(root))?;
+    let size = std::fs::metadata(&file).ok()?.len();
+    if size > FILE_BYTES { None } else { std::fs::read_to_string(file).ok() }
+}
+
+/// Limit for a file that a pipeline file refers to.
+const FILE_BYTES: u64 = 256 * 1024;
+
+/// Reads the pipeline files of a folder, and tells the system that they are of.
+fn sources(args: &Convert) -> anyhow::Result<(Language, Vec<SourceFile>)> {
+    let wanted = args.from.map(language);
+    let mut found: Vec<(Language, SourceFile)> = Vec::new();
+    for (of, place) in PLACES.iter().filter(|(of, _)| wanted.is_none_or(|wanted| wanted == *of)) {
+        let place = args.file.join(place);
+        if place.is_dir() {
+            found.extend(files_in(&place)?.into_iter().map(|file| (*of, file)));
+        } else if place.is_file() {
+            found.push((*of, read(&place)?));
+        }
+    }
+    if found.is_empty() {
+        for file in files_in(&args.file)? {
+            found.extend(wanted.or_else(|| convert::guess(&file)).map(|of| (of, file)));
+        }
+    }
+    let Some((first, _)) = found.first() else {
+        return Err(
+            Ended::new(2, format!("{}: there is no pipeline file of another system", args.file.display())).into()
+        );
+    };
+    let first = *first;
+    if let Some((other, _)) = found.iter().find(|(of, _)| *of != first) {
+        let message = format!("it has files of {} and of {}: say which with --from", first.as_str(), other.as_str());
+        return Err(Ended::new(2, format!("{}: {message}", args.file.display())).into());
+    }
+    Ok((first, found.into_iter().map(|(_, file)| file).collect()))
+}
+
+/// Reads the YAML files of a folder, by their names.
+fn files_in(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    let cannot = || format!("cannot read {}", folder.display());
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot)? {
+        let path = entry.with_context(cannot)?.path();
+        let is_yaml = path.extension().is_some_and(|ending| ending == "yml" || ending == "yaml");
+        if is_yaml && path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
 }
 
 const fn language(from: ConvertFrom) -> Language {
