@@ -221,19 +221,20 @@ fn a_workflow_of_github_runs_the_same_scripts_in_the_same_order_with_the_same_va
 
 #[test]
 fn what_is_carried_over_and_cannot_run_is_said_where_it_stands_and_counted() {
-    let text = "steps:\n- name: a\n  image: alpine:3\n  commands: [one]\n- name: b\n  image: node:24\n  commands: [two]\n\
-                services:\n- name: db\n  image: postgres:17\n";
-    let woodpecker = converted(Language::Woodpecker, text);
-    assert!(woodpecker.left.is_empty(), "{:?}", woodpecker.left);
-    let not_run: Vec<_> = woodpecker.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
-    assert_eq!(not_run, [(6, "image of a step"), (8, "services")]);
-    for before in ["services:", "image: node:24"] {
-        let at = woodpecker.text.lines().position(|line| line.trim_start_matches([' ', '-']) == before).unwrap();
-        let comment = woodpecker.text.lines().nth(at - 1).unwrap();
-        assert!(comment.contains("# `") && comment.contains("this version cannot run it"), "{}", woodpecker.text);
+    let text = "a:\n  image: alpine:3\n  script: [one]\n  cache: { key: k, paths: [x] }\n  artifacts: { paths: [y] }\n";
+    let gitlab = converted(Language::GitLab, text);
+    assert!(gitlab.left.is_empty(), "{:?}", gitlab.left);
+    let not_run: Vec<_> = gitlab.not_run.iter().map(|note| (note.line, note.what.as_str())).collect();
+    assert_eq!(not_run, [(4, "cache"), (5, "artifacts")]);
+    for before in ["cache:", "artifacts:"] {
+        let at = gitlab.text.lines().position(|line| line.trim_start() == before).unwrap();
+        let comment = gitlab.text.lines().nth(at - 1).unwrap();
+        assert!(comment.contains("# `") && comment.contains("this version cannot run it"), "{}", gitlab.text);
     }
-    let one_image = converted(Language::Woodpecker, "steps: [{ name: a, image: alpine:3, commands: [one] }]\n");
-    assert!(one_image.not_run.is_empty() && !one_image.text.contains("cannot run"), "{}", one_image.text);
+    let text = "steps: [{ name: a, image: alpine:3, commands: [one] }, { name: b, image: node:24, commands: [two] }]\n\
+                services: [{ name: db, image: postgres:17 }]\n";
+    let woodpecker = converted(Language::Woodpecker, text);
+    assert!(woodpecker.not_run.is_empty() && !woodpecker.text.contains("cannot run"), "{}", woodpecker.text);
 }
 
 #[test]
