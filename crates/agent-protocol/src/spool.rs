@@ -1,4 +1,4 @@
-//! The spool as files on the job's volume: the agent's messages that are not acknowledged yet.
+//! The spool as files in the container of its agent: the agent's messages that are not acknowledged yet.
 //!
 //! A spool is a folder of segments. A segment is a sequence of whole frames, numbered without a gap. Its name is
 //! [`segment_name`] of its first frame's number, so segments sorted by name hold frames in order. The session in these

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::mask::{Patterns, masked};
 use longshore_agent_protocol::message::{
-    AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, SandboxLeft, StepResult, StepSpec,
+    AgentError, JobEnd, JobResult, JobSpec, MemberPurpose, SandboxLeft, StepResult, StepSpec, StepStatus,
 };
 use longshore_agent_protocol::{FrameError, FromAgent, ImageConfig};
 use longshore_core::expression::runs;
@@ -97,7 +97,8 @@ pub(crate) fn run(runtime: Runtime) {
                 | Event::CheckedOut(_)
                 | Event::Joined(..)
                 | Event::ContainerFailed(_)
-                | Event::ServiceReady,
+                | Event::ServiceReady
+                | Event::ProbeFailed(_),
             ) => {}
             Err(_) => return,
         }
@@ -110,7 +111,7 @@ pub(crate) fn run(runtime: Runtime) {
     // After an error the services still run. What ends now cannot be reported any better.
     let _ = job.end_services();
     job.end_processes(Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE));
-    send_job_finished(&job.runtime, job.members.are_left(), end);
+    send_job_finished(&job.runtime, job.members.may_have_processes(), end);
 }
 
 /// Sends the last message. No process of the job is left by now: restores the files that its sandbox shares, and
@@ -156,6 +157,8 @@ struct Job {
     /// Reaped processes whose steps have not been written yet.
     ended: HashMap<i32, Reaped>,
     checked_out: Option<Result<(), String>>,
+    /// The checkout is over, or there is none.
+    checked_out_or_needless: bool,
     deadline: Instant,
     stop: Option<Stop>,
     /// When `always()` steps must be done, once the job is stopped.
@@ -176,6 +179,8 @@ struct Job {
     /// In a member of a pod: the variables and folders that its step passes on.
     passed_env: BTreeMap<String, String>,
     passed_path: Vec<String>,
+    /// The variables with the paths of secret files.
+    secret_variables: BTreeMap<String, String>,
 }
 
 /// The plan, the launcher and the values that the steps of a job work with.
@@ -194,6 +199,7 @@ impl Job {
             streams: Streams::new(None),
             ended: HashMap::new(),
             checked_out: None,
+            checked_out_or_needless: false,
             deadline: time_after(spec.timeout_ms),
             stop: None,
             always_deadline: None,
@@ -206,6 +212,7 @@ impl Job {
             members: Members::default(),
             passed_env: BTreeMap::new(),
             passed_path: Vec::new(),
+            secret_variables: BTreeMap::new(),
         }
     }
 
@@ -225,6 +232,7 @@ impl Job {
         if spec.checkout {
             self.check_out(&launcher, chunks)?;
         }
+        self.checked_out_or_needless = true;
         let values = Values::new(spec.known.clone(), launcher.workspace.clone());
         let mut scope = StepScope { spec, launcher, values };
         if self.checkout_is_whole(spec) {
@@ -306,13 +314,19 @@ impl Job {
     /// Records the end of a step for the steps after it and for the job's result.
     fn record_step_end(&mut self, number: u16, step: &StepSpec, result: &StepResult, values: &mut Values) {
         values.step_ended(step.id.as_deref(), result, step.continue_on_error);
+        let of_container = self.members.error.take().filter(|_| result.status == StepStatus::Error);
         if self.failure.is_none() && !step.continue_on_error {
-            self.failure = job_failure(number, step, result);
+            self.failure = match of_container {
+                Some((kind, message)) => {
+                    Some(JobResult::Error { kind, message: format!("step `{}`: {message}", step.name) })
+                }
+                None => job_failure(number, step, result),
+            };
         }
     }
 
     /// Writes the secrets that are files, for the steps' user only. Returns the variables with their paths.
-    fn write_secrets(&self, spec: &JobSpec, launcher: &StepLauncher) -> Result<BTreeMap<String, String>, JobError> {
+    fn write_secrets(&mut self, spec: &JobSpec, launcher: &StepLauncher) -> Result<BTreeMap<String, String>, JobError> {
         if spec.secret_files.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -333,6 +347,7 @@ impl Job {
             })?;
             variables.insert(variable.clone(), path.display().to_string());
         }
+        self.secret_variables.clone_from(&variables);
         Ok(variables)
     }
 

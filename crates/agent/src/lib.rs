@@ -68,7 +68,7 @@ use crate::wake::{Mailbox, Wake};
 pub struct AgentOptions {
     /// The job's nonce; sessions on standard input open with it. A member's key.
     pub nonce: [u8; 16],
-    /// The job's volume, with spool and step scripts.
+    /// The folder of spool and step scripts, in the container's own file system.
     pub root: PathBuf,
     /// The most bytes that the spool may hold before the steps have to wait.
     pub spool_limit: u64,
@@ -108,6 +108,9 @@ impl AgentOptions {
         }
     }
 }
+
+/// Longer than any job.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Why an agent or a sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -193,8 +196,14 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     }
 
     let (heard, unheard) = options.ack_timeouts;
+    let is_member = options.membership.is_some();
     job::run(Runtime { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });
-    spool.wait_for_ack(if spool.had_session() { heard } else { unheard });
+    if is_member {
+        // Its conductor ends the connection, and with it this process.
+        spool.wait_for_ack(A_YEAR);
+    } else {
+        spool.wait_for_ack(if spool.had_session() { heard } else { unheard });
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -19,11 +19,11 @@ use longshore_agent_protocol::{
 
 use crate::wake::{Event, Mailbox};
 
-/// How long a connection may take to say its key.
-const GREETING: Duration = Duration::from_secs(5);
+/// How long a connection may take to send its key.
+const GREETING: Duration = Duration::from_secs(1);
 /// How long a member may take to read what it is sent. Its agent always reads.
 const WRITING: Duration = Duration::from_secs(5);
-/// The only session with a member: its conductor never comes back.
+/// A member has one session only: it ends together with its conductor.
 const SESSION: u32 = 1;
 /// The most bytes read from a member at once.
 const CHUNK: usize = 256 << 10;
@@ -74,7 +74,11 @@ impl Pod {
         let keys: HashMap<[u8; 16], MemberId> =
             members.into_iter().map(|member| (member_key(nonce, member), member)).collect();
         thread::Builder::new().name("members".to_owned()).spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                };
                 if let Some((member, stream)) = greet(stream, &keys) {
                     mailbox.post(Event::Joined(member, stream));
                 }
@@ -108,7 +112,7 @@ impl Pod {
         self.gone.contains(&member)
     }
 
-    /// Sends the plan to a member that has joined. A member that does not take it is gone.
+    /// Sends the plan to a member that has joined. If that fails, the member counts as gone.
     pub(crate) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
         let Some(stream) = self.joined.remove(&member) else { return };
         let key = member_key(nonce, member);
@@ -194,7 +198,7 @@ impl Link {
     }
 }
 
-/// Reads a connection's key, and returns the member that it proves. Every other connection is closed.
+/// Reads a connection's key, and returns the member that the key belongs to. Every other connection is closed.
 fn greet(mut stream: UnixStream, keys: &HashMap<[u8; 16], MemberId>) -> Option<(MemberId, UnixStream)> {
     let mut key = [0; 16];
     stream.set_read_timeout(Some(GREETING)).ok()?;

@@ -1,4 +1,4 @@
-//! Finds out when a service is ready, from inside its own container.
+//! Finds out when a service is ready: by commands in its own container, and by its ports in the pod's network.
 //!
 //! Runs on a thread of its own, and posts one event once the service is ready. How to ask: the pipeline's `ready`, or
 //! else the image's HEALTHCHECK, or else its exposed ports. A service with none of these is ready when it has started.
@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -88,17 +88,30 @@ pub(crate) fn watch(
     mailbox: Mailbox,
 ) -> io::Result<()> {
     thread::Builder::new().name("readiness".to_owned()).spawn(move || {
-        wait(&question, &surroundings, &children);
+        wait(&question, &surroundings, &children, &mailbox);
         mailbox.post(Event::ServiceReady);
     })?;
     Ok(())
 }
 
-fn wait(question: &Question, surroundings: &Surroundings, children: &Children) {
+fn wait(question: &Question, surroundings: &Surroundings, children: &Children, mailbox: &Mailbox) {
     match question {
         Question::None => {}
         Question::Command { words, limit } => {
-            while !succeeds(words, *limit, surroundings, children) {
+            let mut noted = false;
+            loop {
+                match succeeds(words, *limit, surroundings, children) {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) if !noted => {
+                        noted = true;
+                        let program = words.first().map_or("", String::as_str);
+                        mailbox.post(Event::ProbeFailed(format!(
+                            "`{program}` cannot be run to ask whether it is ready: {error}"
+                        )));
+                    }
+                    Err(_) => {}
+                }
                 thread::sleep(PAUSE);
             }
         }
@@ -126,11 +139,11 @@ fn wait_for_ports(ports: &[u16]) {
 }
 
 fn connect(port: u16) -> Option<TcpStream> {
-    [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
-        .into_iter()
-        .filter_map(|address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECTING).ok())
-        // Where nobody listens, a connection from a port to itself is possible.
-        .find(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
+    // The address that the service's name has.
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let stream = TcpStream::connect_timeout(&address, CONNECTING).ok()?;
+    // Where nobody listens, a connection from a port to itself is possible.
+    (stream.local_addr().ok() != stream.peer_addr().ok()).then_some(stream)
 }
 
 /// Whether a request is answered with 2xx or 3xx.
@@ -150,14 +163,14 @@ fn answers(port: u16, path: &str) -> bool {
     ask() == Some(true)
 }
 
-fn succeeds(words: &[String], limit: Duration, surroundings: &Surroundings, children: &Children) -> bool {
-    let Some((program, arguments)) = words.split_first() else { return true };
+fn succeeds(words: &[String], limit: Duration, surroundings: &Surroundings, children: &Children) -> io::Result<bool> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(true) };
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&surroundings.directory).env_clear().envs(&surroundings.env);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys::detach_as(&mut command, &surroundings.account, false);
-    let Ok((child, ended)) = children.spawn_beside(&mut command) else { return false };
-    match ended.recv_timeout(limit) {
+    let (child, ended) = children.spawn_beside(&mut command)?;
+    Ok(match ended.recv_timeout(limit) {
         Ok(reaped) => reaped.end == sys::End::Exited(0),
         Err(_) => {
             // It leads a process group of its own.
@@ -166,7 +179,7 @@ fn succeeds(words: &[String], limit: Duration, surroundings: &Surroundings, chil
             }
             false
         }
-    }
+    })
 }
 
 #[cfg(test)]

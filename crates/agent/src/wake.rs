@@ -51,6 +51,8 @@ pub(crate) enum Event {
     ContainerFailed(ContainerFailure),
     /// The probe of a service has succeeded.
     ServiceReady,
+    /// The probe of a service cannot be run, and why.
+    ProbeFailed(String),
 }
 
 /// The sender of events to the job's loop. Its channel is bounded; the loop empties it in every turn, so nobody waits

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Expression,
     /// A service of the job ended early, could not be started, or was not ready in time.
     ServiceFailed,
+    /// The container of a step with its own image could not be started, or ended before its step did.
+    ContainerFailed,
     /// A bug in Longshore.
     Internal,
 }
@@ -77,6 +79,7 @@ impl ErrorKind {
             | Self::Lost
             | Self::DiskFull
             | Self::ServiceFailed
+            | Self::ContainerFailed
             | Self::Internal => true,
             Self::ImageMissing
             | Self::ImageUnusable

@@ -99,6 +99,8 @@ pub enum AgentError {
     Expression,
     /// A service ended early, could not be started, or was not ready in time.
     ServiceFailed,
+    /// The container of a step could not be started, or ended before its step did.
+    ContainerFailed,
     /// Another protocol version, or a plan that cannot be read.
     Protocol,
     Internal,

@@ -45,7 +45,13 @@ pub(crate) async fn find_member(
         (false, true) => MemberStanding::Ended,
         (false, false) => MemberStanding::Created,
     };
-    Ok(Some(FoundMember { container: created(inspected.id.unwrap_or_default())?, standing }))
+    let mut key = [0; 16];
+    let words = inspected.config.and_then(|config| config.entrypoint).unwrap_or_default();
+    let given = words.iter().skip_while(|word| *word != "--marker").nth(1);
+    if given.is_none_or(|given| hex::decode_to_slice(given, &mut key).is_err()) {
+        return Err(not_understood(INSPECT, format!("{} does not look like one of ours", attempt.member_name(member))));
+    }
+    Ok(Some(FoundMember { container: created(inspected.id.unwrap_or_default())?, standing, key }))
 }
 
 /// A container that was created for an attempt.

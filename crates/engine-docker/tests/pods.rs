@@ -301,6 +301,32 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
     world.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_container_is_stopped_from_outside_does_not_succeed() {
+    let world = World::new().await;
+    let mut request = job(&["true"]);
+    request.plan.steps = vec![
+        own(BUSYBOX, Some("echo up; while :; do sleep 0.1; done")),
+        step("not run", "echo no"),
+        after("echo seen", "failure()"),
+    ];
+    let name = request.attempt_id().member_name("step-0-1".parse().unwrap()).to_string();
+    let journal = support::MemoryJournal::default();
+    let (sender, mut receiver) = mpsc::channel(64);
+    let running = world.engine.run_job(request, boxed(&journal), sender, CancellationToken::new());
+    let stopping = async {
+        eventually("the step is up", async || journal.step_text(0) == "up\n").await;
+        let term = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("TERM").build();
+        world.docker.kill_container(&name, Some(term)).await.unwrap();
+    };
+    let drained = async { while receiver.recv().await.is_some() {} };
+    let (outcome, (), ()) = tokio::join!(running, stopping, drained);
+    let Outcome::Error { kind: ErrorKind::ContainerFailed, message } = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("step `own`: the step's container was stopped from outside"), "{message}");
+    assert_eq!((journal.step_text(1), journal.step_text(2)), (String::new(), "seen\n".to_owned()));
+    world.end().await;
+}
+
 /// Adopts a job, and drops that in the middle.
 async fn adopt_and_die(world: &World, request: &JobRequest, journal: &support::MemoryJournal, until: &str) {
     tokio::select! {

@@ -56,6 +56,8 @@ impl Cleanup {
                     for name in members.end().await {
                         removals.now(&ObjectId::NamedContainer(name), FOR_EVER).await;
                     }
+                    // Those of an earlier process, too.
+                    removals.members(members.attempt(), FOR_EVER).await;
                 }
                 removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
             };
@@ -78,10 +80,7 @@ impl Cleanup {
                     // Its agent may not have restored the sandbox, so no other job gets it.
                     removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
                 }
-                let members = ask_while_away(FOR_EVER, || engine.list_members(attempt)).await;
-                for member in members.unwrap_or_default() {
-                    removals.now(&ObjectId::Container(member), FOR_EVER).await;
-                }
+                removals.members(attempt, FOR_EVER).await;
                 removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
             };
             removals.in_turn(work).await;

@@ -13,7 +13,7 @@ use std::fmt;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use longshore_agent_protocol::pod;
+pub(crate) use longshore_agent_protocol::pod;
 pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId};
 use longshore_core::{BuildId, ImageRef};
 use tokio::sync::mpsc;
@@ -167,6 +167,8 @@ impl MemberSpec<'_> {
 pub struct FoundMember {
     pub container: ContainerId,
     pub standing: MemberStanding,
+    /// The key that its agent was given. Another one is of another run of the attempt.
+    pub key: [u8; 16],
 }
 
 /// The state of a container beside the job's.

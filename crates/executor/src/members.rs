@@ -10,19 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_agent_protocol::{ContainerFailure, ContainerRequest, MemberId};
-use longshore_core::{ImageRef, Template};
+use longshore_core::{ImageRef, Record, Template};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::agent::AgentHealth;
-use crate::engine::{Engine, Image, MemberSpec, MemberStanding, Pod};
+use crate::attempt::AttemptId;
+use crate::engine::{Engine, Image, MemberSpec, MemberStanding, Pod, pod};
 use crate::error::EngineError;
 use crate::images::Images;
 use crate::names::ContainerName;
+use crate::objects::ObjectId;
 use crate::options::Limits;
 use crate::placement::Placement;
+use crate::removal::Removals;
 use crate::request::JobRequest;
 
 /// The most containers of steps that are started ahead of their turn.
@@ -41,6 +44,9 @@ pub(crate) struct Members {
     engine: Arc<dyn Engine>,
     images: Arc<Images>,
     agent: Arc<AgentHealth>,
+    removals: Arc<Removals>,
+    /// An earlier process may have started them.
+    adopted: bool,
     request: Arc<JobRequest>,
     pod: Pod,
     /// How long to wait for an engine that is away.
@@ -67,11 +73,13 @@ enum Urgency {
 }
 
 impl Members {
-    /// Begins to start what the job needs beside its container. `None` if it needs nothing.
+    /// Begins to start what the job needs beside its container. `None` if it needs nothing. `adopted`: an earlier process
+    /// may have started it; `requested`: what the job has asked for.
     pub(crate) fn start(
         placement: &Placement,
         request: &Arc<JobRequest>,
         pod: &Pod,
+        adopted: bool,
         requested: Vec<(u16, ContainerRequest)>,
     ) -> Option<Arc<Self>> {
         if !request.has_members() {
@@ -82,6 +90,8 @@ impl Members {
             engine: Arc::clone(&placement.engine),
             images: Arc::clone(&placement.images),
             agent: Arc::clone(&placement.agent),
+            removals: Arc::clone(&placement.removals),
+            adopted,
             request: Arc::clone(request),
             pod: pod.clone(),
             patience: placement.patience,
@@ -92,7 +102,12 @@ impl Members {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        members.start_services();
+        if adopted {
+            // What it found of their ports stands.
+            (0..).zip(&request.plan.services).for_each(|(at, _)| members.spawn(MemberId::Service(at), None));
+        } else {
+            members.start_services();
+        }
         for (step, container) in requested {
             members.run(step, container);
         }
@@ -100,9 +115,21 @@ impl Members {
         Some(members)
     }
 
-    /// Starts the container of a step whose turn has come, unless it is there.
+    /// Starts a container that the job's agent misses, unless it is there: that of a step whose turn has come, or of a
+    /// service. A job can write into its agent's files, so only what the plan has is started.
     pub(crate) fn run(self: &Arc<Self>, step: u16, container: ContainerRequest) {
-        self.spawn(MemberId::Step(step, container.attempt), Some(container.image));
+        let plan = &self.request.plan;
+        if let Some(at) = step.checked_sub(Record::FIRST_SERVICE).filter(|_| step != Record::NO_STEP) {
+            if usize::from(at) < plan.services.len() {
+                self.spawn(MemberId::Service(at), None);
+            }
+            return;
+        }
+        let planned = plan.steps.get(usize::from(step)).filter(|step| step.image.is_some());
+        let most = planned.map_or(0, |step| 1 + step.retry.as_ref().map_or(0, |retry| retry.max));
+        if (1..=most).contains(&container.attempt) {
+            self.spawn(MemberId::Step(step, container.attempt), Some(container.image));
+        }
     }
 
     /// What could not be started so far, and later what fails then.
@@ -118,12 +145,17 @@ impl Members {
         }
     }
 
+    /// The attempt that they belong to.
+    pub(crate) fn attempt(&self) -> AttemptId {
+        self.request.attempt_id()
+    }
+
     /// Stops starting containers when it is dropped.
     pub(crate) fn guard(&self) -> DropGuard {
         self.stop.clone().drop_guard()
     }
 
-    /// Stops starting containers, and returns the names of all that may exist once no start is in progress.
+    /// Stops starting containers, and returns the names of those that this process asked for once no start is in progress.
     pub(crate) async fn end(&self) -> Vec<ContainerName> {
         self.stop.cancel();
         self.tasks.close();
@@ -202,8 +234,9 @@ impl Members {
             Arc::clone(all.entry(member).or_default())
         };
         let mut started = started.lock().await;
-        if !*started {
-            *started = self.try_until_started(member, image, urgency).await?;
+        // Asked for again, it may have ended before its agent could join.
+        if !*started || urgency == Urgency::Needed {
+            *started = self.try_until_started(member, image, urgency, *started).await?;
         }
         Ok(())
     }
@@ -215,6 +248,7 @@ impl Members {
         member: MemberId,
         image: Option<String>,
         urgency: Urgency,
+        known: bool,
     ) -> Result<bool, EngineError> {
         let name = self.image_name(member, image)?;
         let begun = Instant::now();
@@ -223,9 +257,8 @@ impl Members {
             if self.stop.is_cancelled() {
                 return Ok(false);
             }
-            let Some(image) = self.image(&name, urgency).await? else { return Ok(false) };
-            let error = match self.start_once(member, &image).await {
-                Ok(()) => return Ok(true),
+            let error = match self.try_once(member, &name, urgency, known).await {
+                Ok(started) => return Ok(started),
                 Err(error) => error,
             };
             tracing::debug!(%member, %error, tries, "a container beside the job's did not start");
@@ -239,6 +272,42 @@ impl Members {
                 error if error.is_passing() => self.pause(PAUSE * tries).await,
                 error => return Err(error),
             }
+        }
+    }
+
+    /// Makes one try. A container that may be there is looked for before its image is.
+    async fn try_once(
+        &self,
+        member: MemberId,
+        name: &ImageRef,
+        urgency: Urgency,
+        known: bool,
+    ) -> Result<bool, EngineError> {
+        if (known || self.adopted) && self.resume(member).await? {
+            return Ok(true);
+        }
+        let Some(image) = self.image(name, urgency).await? else { return Ok(false) };
+        self.start_once(member, &image).await?;
+        Ok(true)
+    }
+
+    /// Starts a container that was created and not started. Returns `false` if there is none.
+    async fn resume(&self, member: MemberId) -> Result<bool, EngineError> {
+        let attempt = self.request.attempt_id();
+        let Some(found) = self.engine.find_member(attempt, member).await? else { return Ok(false) };
+        if found.key != pod::member_key(self.pod.nonce.0, member) {
+            // Of another run of the attempt, by a process whose work this database does not know.
+            let name = ObjectId::NamedContainer(attempt.member_name(member));
+            self.removals.now(&name, self.patience).await;
+            return Ok(false);
+        }
+        match found.standing {
+            MemberStanding::Created => self.engine.start_member(&found.container).await.map(|()| true),
+            MemberStanding::Running => Ok(true),
+            // Its agent has reported the end to the job's agent; if it could not join, this is the only report.
+            MemberStanding::Ended => Err(EngineError::AgentFailed(
+                "its container has ended: it was stopped from outside, or had no room to begin".to_owned(),
+            )),
         }
     }
 
@@ -273,13 +342,10 @@ impl Members {
             Ok(container) => container,
             // An earlier try, or an earlier process, created it.
             Err(EngineError::NameTaken(message)) => {
-                let found = self.engine.find_member(spec.attempt, member).await?;
-                let found = found.ok_or_else(|| EngineError::Stale(Box::new(EngineError::NameTaken(message))))?;
-                match found.standing {
-                    MemberStanding::Created => found.container,
-                    // If it has ended, its agent has told the job's agent so, or its end of the connection has.
-                    MemberStanding::Running | MemberStanding::Ended => return Ok(()),
-                }
+                return match self.resume(member).await? {
+                    true => Ok(()),
+                    false => Err(EngineError::Stale(Box::new(EngineError::NameTaken(message)))),
+                };
             }
             Err(error) => return Err(error),
         };

@@ -209,6 +209,9 @@ impl Placement {
     /// plan, or its database is older than the run. Removes the volume as well, because its spool is not of this run.
     async fn remove_earlier(&self, request: &JobRequest, sandbox: &Sandbox) -> Result<(), EngineError> {
         let Some(found) = self.engine.find(request.attempt_id()).await? else { return Ok(()) };
+        if request.has_members() {
+            self.removals.members(request.attempt_id(), self.patience).await;
+        }
         self.removals.make_way(&found.pod, self.patience).await;
         if found.pod.sandbox != sandbox.id {
             self.removals.later(ObjectId::Container(found.pod.sandbox));

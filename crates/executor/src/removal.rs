@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attempt::AttemptId;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
 use crate::names::ContainerId;
@@ -101,6 +102,14 @@ impl Removals {
     pub(crate) async fn make_way(&self, pod: &Pod, patience: Duration) {
         self.now(&ObjectId::Container(pod.container.clone()), patience).await;
         self.now(&ObjectId::Volume(pod.volume.clone()), patience).await;
+    }
+
+    /// Removes all containers beside the attempt's own, whoever started them.
+    pub(crate) async fn members(&self, attempt: AttemptId, patience: Duration) {
+        let found = ask_while_away(patience, || self.engine.list_members(attempt)).await;
+        for member in found.unwrap_or_default() {
+            self.now(&ObjectId::Container(member), patience).await;
+        }
     }
 
     /// Waits until all queued removals are done.

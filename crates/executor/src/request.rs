@@ -169,9 +169,11 @@ impl JobRequest {
                     AgentError::DiskFull => ErrorKind::DiskFull,
                     AgentError::Expression => ErrorKind::Expression,
                     AgentError::ServiceFailed => ErrorKind::ServiceFailed,
+                    AgentError::ContainerFailed => ErrorKind::ContainerFailed,
                     AgentError::Protocol | AgentError::Internal => ErrorKind::AgentFailed,
                 };
-                let message = if kind == ErrorKind::ImageUnusable {
+                let of_step = message.starts_with("step `");
+                let message = if kind == ErrorKind::ImageUnusable && !of_step {
                     format!("image `{}`: {message}", self.shown_image())
                 } else {
                     message

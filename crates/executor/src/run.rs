@@ -86,7 +86,7 @@ impl Executor {
         reports: Reports,
         start: Start,
     ) -> Outcome {
-        let members = Members::start(&self.placement, request, &pod, recorder.take_requested());
+        let members = Members::start(&self.placement, request, &pod, !start.fresh, recorder.take_requested());
         let _starting = members.as_ref().map(|members| members.guard());
         let follower = Follower {
             engine: &*self.engine,
@@ -108,14 +108,14 @@ impl Executor {
             }
             Ended::TakenOver(outcome) => outcome,
             Ended::Untouched(recorder) => {
-                self.remove_members(members).await;
+                self.remove_members(request, members).await;
                 self.start_over(Arc::clone(request), pod, recorder, reports).await
             }
             Ended::Crashed(recorder, outcome) => {
                 // This container uses the agent's volume.
                 let container = ObjectId::Container(pod.container.clone());
                 self.removals.now(&container, self.options.patience).await;
-                self.remove_members(members).await;
+                self.remove_members(request, members).await;
                 if self.agent.renew().await {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
@@ -126,11 +126,10 @@ impl Executor {
     }
 
     /// Removes the containers beside the job's own, because others with the same names are about to be created.
-    async fn remove_members(&self, members: Option<Arc<Members>>) {
+    async fn remove_members(&self, request: &JobRequest, members: Option<Arc<Members>>) {
         let Some(members) = members else { return };
-        for name in members.end().await {
-            self.removals.now(&ObjectId::NamedContainer(name), self.options.patience).await;
-        }
+        members.end().await;
+        self.removals.members(request.attempt_id(), self.options.patience).await;
     }
 
     /// Removes a container in which nothing of the job has run, together with what was unpacked in it, and starts the

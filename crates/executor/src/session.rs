@@ -11,6 +11,7 @@ use std::time::Duration;
 use longshore_agent_protocol::{
     ContainerFailure, FromAgent, FromAgentDecoder, JobResult, ToAgent, VERSION, encode_marker, encode_to_agent,
 };
+use longshore_core::Record;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -175,6 +176,8 @@ async fn read(
                             see.send_modify(|seen| seen.ready = Some(ready));
                         }
                         FromAgent::Lost => return flush_then(job, recorder, acked, Ending::Rejected).await,
+                        FromAgent::StepStarted { step, .. } | FromAgent::StepFinished { step, .. }
+                            if *step >= Record::FIRST_SERVICE => {}
                         FromAgent::StepStarted { .. } | FromAgent::StepFinished { .. } | FromAgent::JobFinished { .. } => {
                             see.send_modify(|seen| seen.steps += 1);
                         }

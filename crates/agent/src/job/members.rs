@@ -20,7 +20,9 @@ use crate::verdict::skipped_result;
 
 /// How long a member may take, after the grace period, to report the end of its step.
 const REPORTING: Duration = Duration::from_secs(5);
-/// A member's own limit: its conductor keeps the time.
+/// When a container that has not joined is asked for again. The time doubles.
+pub(super) const ASKING: Duration = Duration::from_secs(10);
+/// A member has no time limit of its own: the conductor enforces it.
 const NO_LIMIT: u64 = u64::MAX;
 
 /// The containers beside the job's own, and what they have reported.
@@ -38,6 +40,10 @@ pub(super) struct Members {
     pub(super) broken: bool,
     /// The services are being ended, because the job is over.
     pub(super) ending: bool,
+    /// Why the container of the step that has just ended did not serve it.
+    pub(super) error: Option<(AgentError, String)>,
+    /// Since when no member is read, because there is no room for what they say.
+    deaf_since: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -45,11 +51,14 @@ pub(super) struct Members {
 #[derive(Debug)]
 pub(super) struct MemberTry {
     member: MemberId,
-    /// Until the member has it.
+    /// `Some` until it is sent to the member.
     plan: Option<Box<JobSpec>>,
     /// The limit of the try, which counts from the plan's arrival.
     limit: Option<Duration>,
     grace: Duration,
+    /// When to ask for the container again, and after how long the time after that.
+    ask: (Instant, Duration),
+    image: String,
     end: Option<MemberEnd>,
     /// When to stop waiting for the end of a step that was told to end.
     give_up: Option<Instant>,
@@ -65,7 +74,7 @@ enum MemberEnd {
 
 impl Members {
     /// Whether processes of a member may be left.
-    pub(super) fn are_left(&self) -> bool {
+    pub(super) fn may_have_processes(&self) -> bool {
         !self.unfinished.is_empty()
     }
 
@@ -73,6 +82,22 @@ impl Members {
     pub(super) fn start(&mut self, nonce: [u8; 16], member: MemberId, plan: JobSpec) {
         self.unfinished.insert(member);
         self.pod.start(nonce, member, plan);
+    }
+
+    /// Takes note of whether members are read now. Time in which they are not does not count against services.
+    pub(super) fn set_heard(&mut self, heard: bool) {
+        match (heard, self.deaf_since) {
+            (false, None) => self.deaf_since = Some(Instant::now()),
+            (true, Some(since)) => {
+                self.services.iter_mut().for_each(|service| service.postpone(since.elapsed()));
+                self.deaf_since = None;
+            }
+            (false, Some(_)) | (true, None) => {}
+        }
+    }
+
+    pub(super) const fn are_heard(&self) -> bool {
+        self.deaf_since.is_none()
     }
 
     fn take_end(&mut self, member: MemberId) -> Option<MemberEnd> {
@@ -83,7 +108,10 @@ impl Members {
             return Some(MemberEnd::Reported(result, end));
         }
         if let Some(reason) = self.pod.failure(member) {
-            return Some(MemberEnd::Lost(format!("the step's container cannot be started: {reason}")));
+            let reason = format!("the step's container cannot be started: {reason}");
+            // It may run all the same; nothing of it may go on beside the next steps.
+            self.pod.dismiss(member);
+            return Some(MemberEnd::Lost(reason));
         }
         self.pod.is_gone(member).then(|| {
             let reason =
@@ -159,6 +187,12 @@ impl Job {
         read.map_err(message_error)
     }
 
+    /// Reports why a step's container did not serve it.
+    fn lose_member(&mut self, number: u16, message: &str) -> Result<(), JobError> {
+        self.members.error = Some((AgentError::ContainerFailed, message.to_owned()));
+        self.note(number, message.to_owned())
+    }
+
     /// Begins a try of a step in a container of its own: asks for the container unless it is there.
     pub(super) fn begin_member_try(
         &mut self,
@@ -170,14 +204,27 @@ impl Job {
     ) -> Result<MemberTry, JobError> {
         let member = MemberId::Step(number, attempt);
         if !self.members.pod.has_joined(member) {
-            let container = ContainerRequest { attempt, image: ready.image.clone().unwrap_or_default() };
-            self.send(&FromAgent::RunContainer { step: number, time_ms: clock::now_ms(), container })?;
+            self.request_container(member, ready.image.clone().unwrap_or_default())?;
         }
         let grace = Duration::from_millis(scope.spec.grace_ms);
         let grace = if step.background { grace.min(LEFTOVER_GRACE) } else { grace };
-        let plan = member_plan(step, ready, scope.spec, grace);
+        let mut plan = member_plan(step, ready, scope.spec, grace);
+        // What the step's own variables replace is no file of it.
+        plan.secret_files.retain(|variable, _| ready.env.get(variable) == self.secret_variables.get(variable));
         let limit = step.timeout_ms.map(Duration::from_millis);
-        Ok(MemberTry { member, plan: Some(Box::new(plan)), limit, grace, end: None, give_up: None })
+        let ask = (Instant::now() + ASKING, ASKING);
+        let image = ready.image.clone().unwrap_or_default();
+        Ok(MemberTry { member, plan: Some(Box::new(plan)), limit, grace, ask, image, end: None, give_up: None })
+    }
+
+    /// Asks the runner for a container that has not joined. Asked again, the runner looks whether it still can.
+    pub(super) fn request_container(&self, member: MemberId, image: String) -> Result<(), JobError> {
+        let attempt = match member {
+            MemberId::Service(_) => 1,
+            MemberId::Step(_, attempt) => attempt,
+        };
+        let container = ContainerRequest { attempt, image };
+        self.send(&FromAgent::RunContainer { step: member.step(), time_ms: clock::now_ms(), container })
     }
 
     /// Advances a try in a container of its own. Returns whether it is over, and the limit of one that has just begun.
@@ -192,6 +239,12 @@ impl Job {
         {
             limit = running.limit.map(|limit| Instant::now() + limit);
             self.members.start(self.runtime.options.nonce, running.member, *plan);
+        }
+        if running.end.is_none() && running.plan.is_some() && Instant::now() >= running.ask.0 {
+            let pause = running.ask.1 * 2;
+            running.ask = (Instant::now() + pause, pause);
+            // It cannot be too long: it has been sent before.
+            let _ = self.request_container(running.member, running.image.clone());
         }
         (running.end.is_some(), limit)
     }
@@ -210,11 +263,11 @@ impl Job {
                 running.give_up = Some(until);
                 TryProgress::Runs(Some(until))
             }
-            Some(until) if Instant::now() < until => TryProgress::Runs(Some(until)),
+            Some(until) if Instant::now() < until || !self.members.are_heard() => TryProgress::Runs(Some(until)),
             Some(_) => {
                 self.members.pod.dismiss(running.member);
-                running.end =
-                    Some(MemberEnd::Lost("the step's container was ended: its agent did not answer".to_owned()));
+                let reason = "the step did not end in time after it was told to; its container was stopped";
+                running.end = Some(MemberEnd::Lost(reason.to_owned()));
                 TryProgress::Over
             }
         }
@@ -229,17 +282,26 @@ impl Job {
     ) -> Result<(StepResult, WrittenValues), JobError> {
         let (mut result, written) = match running.end.take() {
             Some(MemberEnd::Reported(mut result, end)) => {
-                if let JobResult::Error { message, .. } = &end.result
+                if let JobResult::Error { kind, message } = &end.result
                     && result.status == StepStatus::Error
                 {
                     self.note(number, message.clone())?;
+                    self.members.error = Some((*kind, message.clone()));
+                }
+                // Nobody of ours asked its agent to.
+                if result.status == StepStatus::Canceled && why.is_none() {
+                    result.status = StepStatus::Error;
+                    self.lose_member(
+                        number,
+                        "the step's container was stopped from outside (docker stop, a restart of the engine)",
+                    )?;
                 }
                 let outputs = std::mem::take(&mut result.outputs);
                 let summary = std::mem::take(&mut result.summary);
                 (result, WrittenValues { outputs, env: end.env, path: end.path, summary })
             }
             Some(MemberEnd::Lost(message)) => {
-                self.note(number, message)?;
+                self.lose_member(number, &message)?;
                 (StepResult { status: StepStatus::Error, ..skipped_result() }, WrittenValues::default())
             }
             None => (StepResult { status: StepStatus::Error, ..skipped_result() }, WrittenValues::default()),

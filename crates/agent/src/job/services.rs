@@ -10,13 +10,14 @@ use longshore_agent_protocol::{FromAgent, JobResult, MemberId};
 use longshore_core::outcome::human_duration;
 use longshore_core::template::Template;
 
+use super::members::ASKING;
 use super::{AgentError, Job, JobError, StepScope};
 use crate::readiness::{self, Question, Surroundings};
 use crate::step::PreparedStep;
 use crate::values::Values;
 use crate::verdict::{millis, skipped_result, step_finished};
 
-/// How long the services may take to end after the job. They are killed, so this is seldom reached.
+/// How long to wait for the services' last messages after the last step. They are killed, so this is seldom reached.
 const ENDING: Duration = Duration::from_secs(1);
 /// Time for a service to become ready, if the pipeline says nothing.
 const READY: Duration = Duration::from_secs(60);
@@ -28,11 +29,14 @@ const LAST_LINE: usize = 200;
 pub(super) struct Service {
     name: String,
     member: MemberId,
-    /// Until the member has it.
+    /// `Some` until it is sent to the member.
     plan: Option<Box<JobSpec>>,
     /// How long it may take to become ready.
     patience: Duration,
+    /// When its plan was sent.
     started: Option<Instant>,
+    /// When to ask for its container again, and after how long the time after that.
+    ask: (Instant, Duration),
     /// Its agent has reported that it is ready.
     pub(super) is_ready: bool,
     /// The log says so.
@@ -54,6 +58,11 @@ impl Service {
         }
     }
 
+    /// Moves the limit of its readiness.
+    pub(super) fn postpone(&mut self, time: Duration) {
+        self.started = self.started.map(|started| started + time);
+    }
+
     fn says(&self) -> String {
         if self.last_line.is_empty() { String::new() } else { format!(": {}", self.last_line) }
     }
@@ -68,10 +77,10 @@ impl Job {
     /// Evaluates what the services are started with.
     pub(super) fn prepare_services(&mut self, spec: &JobSpec) -> Result<(), JobError> {
         let mut values = Values::new(spec.known.clone(), spec.workspace.clone().into());
-        // A job's variables that depend on files have no value yet, and services cannot ask for them.
-        if let Ok(env) = super::evaluate_all("env", &spec.env, &values) {
-            values.add_env(env);
-        }
+        // A job's variable that has no value before the checkout has none for services.
+        let known = spec.env.iter().filter_map(|(name, text)| Some((name.clone(), text.evaluate(&values).ok()?)));
+        let known: BTreeMap<String, String> = known.collect();
+        values.add_env(known);
         for (at, service) in (0..).zip(&spec.services) {
             let plan = service_plan(service, spec, &values).map_err(|reason| {
                 JobError::new(AgentError::Expression, format!("the service `{}`: {reason}", service.name))
@@ -82,6 +91,7 @@ impl Job {
                 plan: Some(Box::new(plan)),
                 patience: service.ready.as_ref().map_or(READY, |ready| Duration::from_millis(ready.timeout_ms)),
                 started: None,
+                ask: (Instant::now() + ASKING, ASKING),
                 is_ready: false,
                 ready_is_noted: false,
                 is_over: false,
@@ -104,12 +114,14 @@ impl Job {
         Ok(())
     }
 
-    /// When the next wait for a service ends.
+    /// When services have to be looked at again.
     pub(super) fn services_deadline(&self) -> Option<Instant> {
         if self.members.broken || self.members.ending {
             return None;
         }
-        self.members.services.iter().filter_map(Service::deadline).min()
+        let services = &self.members.services;
+        let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.ask.0);
+        services.iter().filter_map(Service::deadline).chain(asks).min()
     }
 
     /// Starts the services that have joined, and takes note of those that are ready, over or late.
@@ -123,6 +135,7 @@ impl Job {
     fn advance_service(&mut self, at: usize) -> Result<(), JobError> {
         let nonce = self.runtime.options.nonce;
         let members = &mut self.members;
+        let heard = members.are_heard();
         let Some(service) = members.services.get_mut(at).filter(|service| !service.is_over) else { return Ok(()) };
         let (member, step) = (service.member, service.member.step());
         if members.pod.has_joined(member)
@@ -141,7 +154,13 @@ impl Job {
             self.note(step, text)?;
         } else if let Some(reason) = members.pod.failure(member) {
             failed = Some(format!("the service `{}` cannot be started: {reason}", service.name));
-        } else if service.deadline().is_some_and(|deadline| Instant::now() >= deadline) && !members.ending {
+        } else if service.plan.is_some() && Instant::now() >= service.ask.0 && !members.ending {
+            let pause = service.ask.1 * 2;
+            service.ask = (Instant::now() + pause, pause);
+            if self.checked_out_or_needless {
+                self.request_container(member, String::new())?;
+            }
+        } else if heard && service.deadline().is_some_and(|deadline| Instant::now() >= deadline) && !members.ending {
             let limit = human_duration(millis(service.patience));
             failed = Some(format!("the service `{}` was not ready after {limit}{}", service.name, service.says()));
         }
@@ -196,7 +215,7 @@ impl Job {
         Ok(())
     }
 
-    /// Ends all services, and everything else in the pod. Waits a moment for the last of their output.
+    /// Ends all services. Waits a moment for the last of their output.
     pub(super) fn end_services(&mut self) -> Result<(), JobError> {
         if std::mem::replace(&mut self.members.ending, true) {
             return Ok(());

@@ -179,6 +179,7 @@ impl Job {
         };
         attempt < max_tries(step)
             && self.stop.is_none()
+            && !self.members.broken
             && step.retry.as_ref().is_some_and(|retry| retry.on.contains(&why))
     }
 
@@ -196,7 +197,9 @@ impl Job {
             }
         };
         if running.why.is_none() && !is_over {
-            let in_time = running.limit.is_none_or(|limit| Instant::now() < limit);
+            // What a member has reported may wait for room.
+            let unheard = matches!(running.body, Body::Member(_)) && !self.members.are_heard();
+            let in_time = unheard || running.limit.is_none_or(|limit| Instant::now() < limit);
             running.why = match self.stop {
                 Some(Stop::Canceled) if !running.background && !running.after_stop => Some(StepStatus::Canceled),
                 Some(Stop::TimedOut) if !running.background && !running.after_stop => Some(StepStatus::TimedOut),

@@ -34,17 +34,20 @@ impl Job {
             if since >= self.runtime.options.disk_full_after && !self.ends_processes {
                 return Err(JobError::new(
                     AgentError::DiskFull,
-                    format!("the spool on the job's volume cannot be written for {since:.0?}: {error}"),
+                    format!("the spool in the job's container cannot be written for {since:.0?}: {error}"),
                 ));
             }
             let retry = Instant::now() + RETRY;
             next = Some(next.map_or(retry, |next| next.min(retry)));
         }
         let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
+        // Nothing may be reported while the checkout can still be begun anew.
+        let heard = room && self.checked_out_or_needless;
         if room {
-            let links = self.members.pod.links();
-            let pipes = self.streams.pipes().chain(links);
-            waiting.extend(pipes.map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+            waiting.extend(self.streams.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
+        }
+        if heard {
+            waiting.extend(self.members.pod.links().map(|link| PollFd::from_borrowed_fd(link, PollFlags::IN)));
         }
         let timeout = next.map(|next| next.saturating_duration_since(Instant::now()));
         let timeout = timeout.map(|left| Timespec {
@@ -73,6 +76,7 @@ impl Job {
                 self.streams.read(place, &self.runtime.spool).map_err(message_error)?;
             }
         }
+        self.members.set_heard(heard);
         self.take_events();
         self.advance_services()?;
         if self.stop.is_none() && Instant::now() >= self.deadline {
@@ -93,6 +97,8 @@ impl Job {
                 Ok(Event::Joined(member, stream)) => self.members.pod.add(member, stream),
                 Ok(Event::ContainerFailed(failure)) => self.members.pod.fail(failure.container, failure.message),
                 Ok(Event::ServiceReady) => self.report_ready(),
+                // It cannot be too long.
+                Ok(Event::ProbeFailed(reason)) => drop(self.note(0, reason)),
                 Ok(Event::Plan(..) | Event::NoPlan(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return any,
             }

@@ -71,7 +71,7 @@ struct State {
     containers: BTreeMap<ContainerId, Container>,
     spools: BTreeMap<String, Spool>,
     /// Containers beside jobs' own, and whether they were started.
-    members: BTreeMap<(AttemptId, MemberId), (ContainerId, bool)>,
+    members: BTreeMap<(AttemptId, MemberId), Member>,
     /// Images by name; a pull brings one.
     images: BTreeMap<String, Image>,
     orders: VecDeque<(Verb, Order)>,
@@ -82,6 +82,12 @@ struct State {
 
 /// What an agent has reported and nobody has acknowledged.
 pub type Spool = Arc<Mutex<Vec<(u64, FromAgent)>>>;
+
+struct Member {
+    id: ContainerId,
+    key: [u8; 16],
+    standing: MemberStanding,
+}
 
 struct Container {
     attempt: AttemptId,
@@ -195,7 +201,22 @@ impl MemoryEngine {
 
     /// The containers beside jobs' own that were started.
     pub fn members(&self) -> Vec<MemberId> {
-        self.state().members.iter().filter(|(_, (_, started))| *started).map(|((_, member), _)| *member).collect()
+        self.state()
+            .members
+            .iter()
+            .filter(|(_, of)| of.standing == MemberStanding::Running)
+            .map(|((_, id), _)| *id)
+            .collect()
+    }
+
+    /// Ends a container beside a job's, as somebody on the host may.
+    pub fn end_member(&self, attempt: AttemptId, member: MemberId) {
+        self.state().members.get_mut(&(attempt, member)).unwrap().standing = MemberStanding::Ended;
+    }
+
+    /// Lets a container beside a job's be one of another run of the attempt.
+    pub fn disown_member(&self, attempt: AttemptId, member: MemberId) {
+        self.state().members.get_mut(&(attempt, member)).unwrap().key = [0; 16];
     }
 
     /// Lists what is left of jobs.
@@ -311,7 +332,7 @@ impl Engine for MemoryEngine {
             match state.members.entry((spec.attempt, spec.member)) {
                 Entry::Occupied(_) => Err(EngineError::NameTaken("the name is in use".to_owned())),
                 Entry::Vacant(place) => {
-                    place.insert((id.clone(), false));
+                    place.insert(Member { id: id.clone(), key: spec.key(), standing: MemberStanding::Created });
                     Ok(id)
                 }
             }
@@ -320,18 +341,20 @@ impl Engine for MemoryEngine {
 
     fn start_member<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         self.call(Verb::StartMember, |state| {
-            let member = state.members.values_mut().find(|(of, _)| of == id);
-            let (_, started) = member.ok_or_else(|| refused(Refusal::NotFound))?;
-            assert!(!std::mem::replace(started, true), "a container is started once");
+            let member = state.members.values_mut().find(|member| member.id == *id);
+            let member = member.ok_or_else(|| refused(Refusal::NotFound))?;
+            assert_eq!(member.standing, MemberStanding::Created, "a container is started once");
+            member.standing = MemberStanding::Running;
             Ok(())
         })
     }
 
     fn find_member(&self, attempt: AttemptId, member: MemberId) -> Answer<'_, Option<FoundMember>> {
         self.call(Verb::FindMember, |state| {
-            Ok(state.members.get(&(attempt, member)).map(|(id, started)| FoundMember {
-                container: id.clone(),
-                standing: if *started { MemberStanding::Running } else { MemberStanding::Created },
+            Ok(state.members.get(&(attempt, member)).map(|found| FoundMember {
+                container: found.id.clone(),
+                standing: found.standing,
+                key: found.key,
             }))
         })
     }
@@ -339,7 +362,7 @@ impl Engine for MemoryEngine {
     fn list_members(&self, attempt: AttemptId) -> Answer<'_, Vec<ContainerId>> {
         self.call(Verb::ListMembers, |state| {
             let of_attempt = state.members.iter().filter(|((of, _), _)| *of == attempt);
-            Ok(of_attempt.map(|(_, (id, _))| id.clone()).collect())
+            Ok(of_attempt.map(|(_, member)| member.id.clone()).collect())
         })
     }
 
@@ -451,7 +474,7 @@ impl Engine for MemoryEngine {
             let removed = match object {
                 ObjectId::Container(id) => {
                     let before = state.members.len();
-                    state.members.retain(|_, (of, _)| of != id);
+                    state.members.retain(|_, member| member.id != *id);
                     state.sandboxes.remove(id).is_some()
                         | state.containers.remove(id).is_some()
                         | (state.members.len() < before)

@@ -1,8 +1,8 @@
 //! The containers beside a job's own: each is started once, whoever follows the job, and none is left.
 
 use longshore_agent_protocol::{JobResult, MemberId};
-use longshore_core::plan::ServicePlan;
-use longshore_core::{Outcome, StepPlan};
+use longshore_core::plan::{Retry, RetryOn, ServicePlan};
+use longshore_core::{Outcome, Record, StepPlan};
 use longshore_executor::engine::ImageConfig;
 use longshore_executor::{EngineError, JobRequest, Refusal};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,8 @@ const OWN: MemberId = MemberId::Step(1, 1);
 #[tokio::test(start_paused = true)]
 async fn services_and_containers_of_steps_are_started_once_and_none_is_left() {
     let world = world(&["db", "tool"]);
-    let (request, journal) = (pod(), MemoryJournal::default());
+    let (mut request, journal) = (pod(), MemoryJournal::default());
+    request.plan.steps[1].retry = Some(Retry { max: 1, on: vec![RetryOn::Failure] });
     let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
     let asking = async {
         started(&world.engine, &[DB, OWN]).await;
@@ -183,4 +184,121 @@ async fn a_job_that_is_given_up_leaves_none_of_its_containers() {
     started(&world.engine, &[DB, OWN]).await;
     world.executor.abandon(request.attempt_id());
     world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ended_before_its_agent_could_join_is_reported_when_it_is_asked_for_again() {
+    let world = world(&["db", "tool"]);
+    let (request, journal) = (pod(), MemoryJournal::default());
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let told = async {
+        started(&world.engine, &[DB, OWN]).await;
+        let agent = world.engine.agent(request.attempt_id());
+        world.engine.end_member(request.attempt_id(), DB);
+        agent.ask(Record::FIRST_SERVICE, 1);
+        until("the agent is told", || agent.failures().len() == 1).await;
+        let failure = agent.failures().remove(0);
+        assert!(failure.container == DB && failure.message.contains("has ended"), "{failure:?}");
+        agent.finish(JobResult::Success);
+    };
+    let (outcome, ()) = tokio::join!(running, told);
+    assert_eq!(outcome, Outcome::Success);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_adopts_a_job_asks_for_no_image_of_a_container_that_runs() {
+    let world = world(&["db", "tool"]);
+    let request = pod();
+    let journal = world.run_and_die(&request).await;
+    started(&world.engine, &[DB, OWN]).await;
+    let agent = world.engine.agent(request.attempt_id());
+    world.engine.untag("db");
+    world.engine.untag("tool");
+    let next = world.next_process();
+    let adopting = adopt(&next, &request, &journal, CancellationToken::new());
+    let looked = world.engine.calls(Verb::FindMember);
+    let asking = async {
+        until("both are looked for", || world.engine.calls(Verb::FindMember) >= looked + 2).await;
+        assert_eq!(agent.failures(), []);
+        agent.finish(JobResult::Success);
+    };
+    let (outcome, ()) = tokio::join!(adopting, asking);
+    assert_eq!((outcome, world.engine.calls(Verb::Pull)), (Outcome::Success, 0));
+    next.shutdown(true).await;
+    world.swept().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_of_another_run_of_the_attempt_makes_way() {
+    let world = world(&["db", "tool"]);
+    let request = pod();
+    let journal = world.run_and_die(&request).await;
+    started(&world.engine, &[DB, OWN]).await;
+    world.engine.disown_member(request.attempt_id(), DB);
+    let agent = world.engine.agent(request.attempt_id());
+    let created = world.engine.calls(Verb::CreateMember);
+    let next = world.next_process();
+    let adopting = adopt(&next, &request, &journal, CancellationToken::new());
+    let asking = async {
+        until("another is created", || world.engine.calls(Verb::CreateMember) > created).await;
+        started(&world.engine, &[DB, OWN]).await;
+        agent.finish(JobResult::Success);
+    };
+    let (outcome, ()) = tokio::join!(adopting, asking);
+    assert_eq!(outcome, Outcome::Success);
+    next.shutdown(true).await;
+    world.swept().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_writes_requests_of_its_own_gets_only_what_its_plan_has() {
+    let world = world(&["db", "tool"]);
+    let (request, journal) = (pod(), MemoryJournal::default());
+    let running = run(&world.executor, request.clone(), &journal, CancellationToken::new());
+    let asking = async {
+        started(&world.engine, &[DB, OWN]).await;
+        let agent = world.engine.agent(request.attempt_id());
+        // The job's own step, a try too many, no step at all, no service at all.
+        for (step, attempt) in [(0, 1), (1, 2), (1, 0), (7, 1), (Record::FIRST_SERVICE + 1, 1), (Record::NO_STEP, 1)] {
+            agent.ask(step, attempt);
+        }
+        agent.print("asked");
+        logged(&journal, "asked\n").await;
+        world.executor.settled().await;
+        assert_eq!(world.engine.members(), [DB, OWN]);
+        agent.finish(JobResult::Success);
+    };
+    let (outcome, ()) = tokio::join!(running, asking);
+    assert_eq!(outcome, Outcome::Success);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_started_is_removed_at_the_jobs_end() {
+    let world = world(&["db", "tool"]);
+    let mut request = pod();
+    request.plan.steps[1].retry = Some(Retry { max: 2, on: vec![RetryOn::Failure] });
+    let running = world.run_and_die(&request).await;
+    started(&world.engine, &[DB, OWN]).await;
+    let agent = world.engine.agent(request.attempt_id());
+    let next = world.next_process();
+    // It has started the second try, and dies as well.
+    tokio::select! {
+        outcome = adopt(&next, &request, &running, CancellationToken::new()) => panic!("{outcome:?}"),
+        () = async {
+            agent.ask(1, 2);
+            started(&world.engine, &[DB, OWN, MemberId::Step(1, 2)]).await;
+        } => {}
+    }
+    let last = world.next_process();
+    let adopting = adopt(&last, &request, &running, CancellationToken::new());
+    let ending = async { agent.finish(JobResult::Success) };
+    let (outcome, ()) = tokio::join!(adopting, ending);
+    assert_eq!(outcome, Outcome::Success);
+    last.settled().await;
+    assert_eq!(world.engine.members(), []);
+    next.shutdown(true).await;
+    last.shutdown(true).await;
+    world.swept().await;
 }
