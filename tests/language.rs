@@ -156,7 +156,7 @@ env: { MORE: of this }",
         "services:
   web: { image: 'longshore-test/busybox:latest', command: [sh, -c, 'sleep 0.3; while :; do echo $WORD | nc -l -p 8080; done'], env: { WORD: '${{ secrets.ONE }}${{ build.number }}' }, ready: { tcp: 8080 }, user: tester, resources: { memory: 64MiB } }
 secrets: [ONE]
-steps: [{ run: 'until nc web 8080 </dev/null 2>&-; do sleep 0.05; done' }]",
+steps: [{ run: 'until out=$(nc web 8080 </dev/null 2>&-) && [ -n \"$out\" ]; do sleep 0.05; done; echo $out' }]",
         "***1\n",
     ),
     holds(

@@ -57,7 +57,7 @@ const LISTENS: &str = "echo listening; while :; do echo hello | nc -l -p 8080; d
 async fn a_service_is_reached_by_its_name_and_at_localhost_once_it_is_ready_and_its_output_is_in_the_log() {
     let world = World::new().await;
     let mut request = job(&[
-        "ask() { until nc \"$1\" \"$2\" </dev/null 2>&-; do sleep 0.02; done; }; ask web 8080; ask localhost 7777; ask tool 7777",
+        "ask() { until out=$(nc \"$1\" \"$2\" </dev/null 2>&-) && [ -n \"$out\" ]; do sleep 0.02; done; echo $out; }; ask web 8080; ask localhost 7777; ask tool 7777",
     ]);
     request.plan.services = vec![
         shell_service("web", &format!("sleep 0.5; {LISTENS}"), Probe::Tcp(8080), 30_000),
@@ -82,8 +82,9 @@ async fn a_service_is_reached_by_its_name_and_at_localhost_once_it_is_ready_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_asked_by_a_command_or_by_http_is_waited_for_until_it_says_yes() {
     let world = World::new().await;
-    let mut request =
-        job(&["cat /proc/uptime >/dev/null; until nc localhost 9000 </dev/null 2>&-; do sleep 0.02; done"]);
+    let mut request = job(&[
+        "cat /proc/uptime >/dev/null; until out=$(nc localhost 9000 </dev/null 2>&-) && [ -n \"$out\" ]; do sleep 0.02; done; echo $out",
+    ]);
     let http = "(sleep 0.3; printf 'HTTP/1.0 503 no\\r\\n\\r\\n' | nc -l -p 9000; while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\n' | nc -l -p 9000; done)";
     request.plan.services = vec![
         shell_service(

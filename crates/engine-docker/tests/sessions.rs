@@ -159,6 +159,8 @@ async fn a_job_whose_start_was_cut_short_at_any_call_runs_exactly_once() {
 async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over() {
     let proxy = Proxy::before(&support::docker_host());
     let world = World::new().await;
+    // The agent is delivered before anything is counted.
+    world.run(job(&["true"])).await;
     let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
     die_at(&world, &proxy, &request, &journal, ("/start", 1, Moment::BeforeTheAnswer)).await;
     let killed = bollard::query_parameters::KillContainerOptionsBuilder::new().signal("KILL").build();
@@ -172,6 +174,8 @@ async fn a_container_that_ended_before_its_agent_had_its_orders_is_started_over(
 async fn a_container_that_is_taken_away_before_its_agent_answers_whoever_adopts_is_started_over() {
     let proxy = Proxy::before(&support::docker_host());
     let world = World::new().await;
+    // The agent is delivered before anything is counted.
+    world.run(job(&["true"])).await;
     let (request, journal) = (job(&["echo once"]), MemoryJournal::default());
     die_at(&world, &proxy, &request, &journal, ("/start", 1, Moment::BeforeTheAnswer)).await;
     // It runs when it is looked up, and is gone when it is attached to, because the engine still carries out the dead
