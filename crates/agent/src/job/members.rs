@@ -67,7 +67,7 @@ pub(super) struct MemberTry {
 /// How a try in a container of its own ended.
 #[derive(Debug)]
 enum MemberEnd {
-    Reported(StepResult, JobEnd),
+    Reported(Box<(StepResult, JobEnd)>),
     /// It did not run, or its end was not reported.
     Lost(String),
 }
@@ -105,7 +105,7 @@ impl Members {
             self.pod.dismiss(member);
             let result = self.results.remove(&member);
             let result = result.unwrap_or(StepResult { status: StepStatus::Error, ..skipped_result() });
-            return Some(MemberEnd::Reported(result, end));
+            return Some(MemberEnd::Reported(Box::new((result, end))));
         }
         if let Some(reason) = self.pod.failure(member) {
             let reason = format!("the step's container cannot be started: {reason}");
@@ -253,7 +253,7 @@ impl Job {
     pub(super) fn end_member_try(&mut self, running: &mut MemberTry) -> TryProgress {
         if running.plan.take().is_some() {
             self.members.pod.dismiss(running.member);
-            running.end = Some(MemberEnd::Reported(skipped_result(), JobResult::Canceled.into()));
+            running.end = Some(MemberEnd::Reported(Box::new((skipped_result(), JobResult::Canceled.into()))));
             return TryProgress::Over;
         }
         match running.give_up {
@@ -281,7 +281,8 @@ impl Job {
         why: Option<StepStatus>,
     ) -> Result<(StepResult, WrittenValues), JobError> {
         let (mut result, written) = match running.end.take() {
-            Some(MemberEnd::Reported(mut result, end)) => {
+            Some(MemberEnd::Reported(reported)) => {
+                let (mut result, end) = *reported;
                 if let JobResult::Error { kind, message } = &end.result
                     && result.status == StepStatus::Error
                 {

@@ -229,9 +229,9 @@ impl Job {
         while self.members.services.iter().any(runs) && Instant::now() < until {
             self.turn(Some(until))?;
         }
-        for at in 0..members.len() {
+        for (at, member) in members.into_iter().enumerate() {
             if self.members.services.get(at).is_some_and(|service| !service.is_over) {
-                self.members.pod.dismiss(members[at]);
+                self.members.pod.dismiss(member);
                 self.take_service_end(at)?;
             }
         }

@@ -147,9 +147,9 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
             None => rules::refs(only, except, &around, lines),
         }
     };
-    let before_rules = |name: &str| match own.iter().rev().find(|(known, ..)| known == name) {
-        Some((_, value, _)) => Some(fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned())),
-        None => None,
+    let before_rules = |name: &str| {
+        let found = own.iter().rev().find(|(known, ..)| known == name);
+        found.map(|(_, value, _)| fill(value, &own, &axes).unwrap_or_else(|_| "${{".to_owned()))
     };
     let mut runs = runs;
     let mut aside = false;
