@@ -296,7 +296,7 @@ impl Invocation {
         let done = timeout(self.limit, work).await.map_err(|_| GitError::Timeout { operation, limit: self.limit })?;
         let (status, stdout, stderr) = done.map_err(GitError::io("talking with git"))?;
         group.0 = None;
-        let message = error_message(&stderr);
+        let message = without_user_info(&error_message(&stderr));
         let message = self.url.as_ref().map_or(message.clone(), |url| url.redact(&message));
         // With nobody reading on, git ends, and fails.
         let reached_max = self.max_output.is_some_and(|max_output| stdout.len() as u64 == max_output);
@@ -388,4 +388,43 @@ fn error_message(stderr: &[u8]) -> String {
     let line: String = lines.join("; ").chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let skip = line.chars().count().saturating_sub(MAX_MESSAGE);
     line.chars().skip(skip).collect()
+}
+
+/// Replaces user and password in all addresses of a text. Git quotes a proxy's whole address if it does not understand it.
+fn without_user_info(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')).unwrap_or(after.len());
+        match after[..end].rfind('@') {
+            Some(at) => {
+                shown.push_str("***");
+                rest = &after[at..];
+            }
+            None => rest = after,
+        }
+    }
+    shown + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_shows_who_an_address_is_asked_as() {
+        for (text, shown) in [
+            (
+                "Unsupported proxy scheme for 'foo://robot:s3cret/@proxy:1'",
+                "Unsupported proxy scheme for 'foo://***@proxy:1'",
+            ),
+            ("http://a b@c https://u@d/e and f@g", "http://a b@c https://***@d/e and f@g"),
+            ("fatal: nothing of the kind", "fatal: nothing of the kind"),
+            ("://", "://"),
+        ] {
+            assert_eq!(without_user_info(text), shown);
+        }
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// Starts in front of the server on `port` of 127.0.0.1; keys and certificates are written to `folder`.
+    /// Starts in front of the server on `port` of 127.0.0.1, which the certificate calls `own.example` too; keys and certificates are written to `folder`.
     pub(crate) fn before(port: u16, folder: &Path) -> Self {
         let folder = folder.join("tls");
         std::fs::create_dir_all(&folder).unwrap();
@@ -53,8 +53,11 @@ impl Tls {
         };
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=own"));
-        std::fs::write(folder.join("extensions"), "subjectAltName = IP:127.0.0.1\nbasicConstraints = CA:FALSE\n")
-            .unwrap();
+        std::fs::write(
+            folder.join("extensions"),
+            "subjectAltName = IP:127.0.0.1, DNS:own.example\nbasicConstraints = CA:FALSE\n",
+        )
+        .unwrap();
         openssl(&format!("req -new {key} -keyout key -out request -subj /CN=host"));
         openssl(
             "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out certificate",
