@@ -228,3 +228,35 @@ jobs:
     let log = out(&tree.longshore(&["run"]));
     assert!(log.contains("on trunk"), "{log}");
 }
+
+#[test]
+fn a_run_hands_on_the_proxies_of_the_docker_client_and_an_authority_of_ones_own() {
+    let tree = Tree::new(&one_step("echo $http_proxy $HTTPS_PROXY $NO_PROXY; cat $LONGSHORE_CA_FILE"));
+    let settings =
+        r#"{"proxies": {"default": {"httpProxy": "http://u:hunter2hunter2@proxy:3128", "noProxy": ".corp"}}}"#;
+    tree.write("docker/config.json", settings);
+    let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    tree.write("ca.pem", certificate);
+    let run = |config: &str| {
+        let mut command = Command::new(server::program());
+        for proxy in ["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command
+            .arg("run")
+            .current_dir(tree.dir.path())
+            .env("LONGSHORE_DOCKER_HOST", engine::docker_host())
+            .env("LONGSHORE_INSTANCE", &tree.instance)
+            .env("LONGSHORE_CA_FILE", tree.dir.path().join("ca.pem"))
+            .env("DOCKER_CONFIG", tree.dir.path().join(config))
+            .env("HTTPS_PROXY", "http://secure:3129");
+        let output = command.output().expect("the program runs");
+        (out(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (log, said) = run("docker");
+    let line = "http://***@proxy:3128 http://secure:3129 .corp,localhost,127.0.0.1,::1\n";
+    assert!(log.contains(line) && log.contains("MAA=") && !log.contains("hunter2"), "{log}{said}");
+    tree.write("broken/config.json", "{");
+    let (log, said) = run("broken");
+    assert!(said.contains("broken/config.json") && log.contains("http://secure:3129"), "{log}{said}");
+}

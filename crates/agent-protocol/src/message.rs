@@ -43,6 +43,9 @@ pub struct JobSpec {
     /// Folders that are put before the steps' PATH.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
+    /// Certificates, as PEM, that the container's programs trust besides those that its image trusts. Empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub authorities: String,
     /// The receiver is a member of a pod, and this is its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberPurpose>,

@@ -69,6 +69,7 @@ fn spec() -> impl Strategy<Value = JobSpec> {
             ready: Some(Ready { probe: Probe::Tcp(5432), timeout_ms }),
         }],
         path: vec!["/bin".to_owned()],
+        authorities: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         member: Some(MemberPurpose::Service { ready: None }),
     })
 }
@@ -406,6 +407,7 @@ fn a_long_plan_and_checkout_pass_at_a_bounded_buffer() {
         steps: vec![],
         services: vec![],
         path: vec![],
+        authorities: String::new(),
         member: None,
     };
     spec.env.insert("LONG".to_owned(), "x".repeat(3 << 20).into());

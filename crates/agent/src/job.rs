@@ -14,6 +14,7 @@ mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,6 +32,7 @@ use rustix::io::Errno;
 use self::members::Members;
 use self::tries::Try;
 use crate::account::Account;
+use crate::authorities::Authorities;
 use crate::checkout::{self, Chunk};
 use crate::files::private_file;
 use crate::reaper::Children;
@@ -284,6 +286,8 @@ impl Job {
         };
         let account = Account::lookup(user, &self.runtime.options.etc)
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
+        let authorities = Authorities::write(&spec.authorities, &self.runtime.options)
+            .map_err(|error| not_made("the operator's certificate authorities cannot be written", &error))?;
         let scripts = self.runtime.options.root.join("tmp");
         if let (Some(image), Some(purpose)) = (image, &spec.member) {
             let workspace = match purpose {
@@ -291,7 +295,7 @@ impl Job {
                 // A service works where its image's maker put it.
                 MemberPurpose::Service { .. } => Path::new("/").join(&image.directory),
             };
-            return Ok(StepLauncher::new(account, workspace, scripts, image));
+            return Ok(StepLauncher::new(account, workspace, scripts, image, authorities));
         }
         let workspace = PathBuf::from(&spec.workspace);
         let made = fs::create_dir_all(&workspace).and_then(|()| {
@@ -300,15 +304,8 @@ impl Job {
             }
             Ok(())
         });
-        made.map_err(|error| {
-            let kind = if error.raw_os_error() == Some(Errno::NOSPC.raw_os_error()) {
-                AgentError::DiskFull
-            } else {
-                AgentError::Internal
-            };
-            JobError::new(kind, format!("the workspace {} cannot be made: {error}", workspace.display()))
-        })?;
-        Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default()))
+        made.map_err(|error| not_made(&format!("the workspace {} cannot be made", workspace.display()), &error))?;
+        Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default(), authorities))
     }
 
     /// Records the end of a step for the steps after it and for the job's result.
@@ -390,6 +387,12 @@ impl Job {
     fn send(&self, message: &FromAgent) -> Result<(), JobError> {
         self.runtime.spool.append_message(message).map_err(message_error)
     }
+}
+
+/// Returns the error that ends a job whose files or folders cannot be made.
+fn not_made(what: &str, error: &io::Error) -> JobError {
+    let is_full = error.raw_os_error() == Some(Errno::NOSPC.raw_os_error());
+    JobError::new(if is_full { AgentError::DiskFull } else { AgentError::Internal }, format!("{what}: {error}"))
 }
 
 /// Returns whether files in this folder never reach a disk.

@@ -18,6 +18,7 @@
 //! runner to connect.
 
 mod account;
+mod authorities;
 mod checkout;
 mod clock;
 mod ending;

@@ -15,6 +15,7 @@ use longshore_agent_protocol::ImageConfig;
 use rustix::fs::OFlags;
 
 use crate::account::Account;
+use crate::authorities::Authorities;
 use crate::files::StepFiles;
 use crate::reaper::Children;
 use crate::unstarted::{StartError, Wanted, is_foreign, no_directory};
@@ -74,15 +75,23 @@ pub(crate) struct StepLauncher {
     image: BTreeMap<OsString, OsString>,
     /// What the image says about its containers. Only members of a pod know it.
     config: ImageConfig,
+    /// The operator's certificate authorities.
+    authorities: Authorities,
 }
 
 impl StepLauncher {
-    pub(crate) fn new(account: Account, workspace: PathBuf, scripts: PathBuf, config: ImageConfig) -> Self {
-        Self { account, workspace, scripts, image: std::env::vars_os().collect(), config }
+    pub(crate) fn new(
+        account: Account,
+        workspace: PathBuf,
+        scripts: PathBuf,
+        config: ImageConfig,
+        authorities: Authorities,
+    ) -> Self {
+        Self { account, workspace, scripts, image: std::env::vars_os().collect(), config, authorities }
     }
 
     /// Returns the environment of a step: the image's, with the account's HOME and USER, then the job's and the step's
-    /// own.
+    /// own, then the variables of the operator's authorities where none of these has set them.
     pub(crate) fn environment(&self, ready: &PreparedStep, files: Option<&StepFiles>) -> BTreeMap<OsString, OsString> {
         let (account, mut env) = (&ready.account, self.image.clone());
         // The engine set root's HOME, because the agent runs as root. A HOME set by the image is kept for the image's
@@ -108,6 +117,7 @@ impl StepLauncher {
             }
             env.insert("PATH".into(), path);
         }
+        self.authorities.add_to(&mut env);
         let Some(files) = files else { return env };
         env.extend(files.variables());
         // Git refuses to work in another user's folder unless told otherwise.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_core::record::RecordKind;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
 use longshore_executor::engine::Engine as _;
-use longshore_executor::{EngineError, Executor, JobRequest, Journal, Limits, PullPolicy};
+use longshore_executor::{EngineError, Executor, JobRequest, Journal, Limits, OperatorEnv, PullPolicy};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +105,7 @@ async fn ask(
             timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
             ..JobPlan::default()
         },
+        operator: OperatorEnv::default(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_files: BTreeMap::new(),

@@ -15,6 +15,7 @@ use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Step
 use crate::attempt::AttemptId;
 use crate::checkout::CheckoutSource;
 use crate::error::EngineError;
+use crate::operator_env::OperatorEnv;
 use crate::options::{Limits, PullPolicy};
 
 /// Everything needed to run one attempt.
@@ -28,6 +29,8 @@ pub struct JobRequest {
     pub scope: String,
     /// Its image is known; the agent fills in the rest.
     pub plan: JobPlan,
+    /// What the operator gives every container of the job. The plan's own variables win over these.
+    pub operator: OperatorEnv,
     /// Variables that override the plan's environment.
     pub env: BTreeMap<String, String>,
     /// Variables that override both. Their values are masked, and travel over the attached stream only.
@@ -88,6 +91,7 @@ impl JobRequest {
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
         let mut env = self.plan.env.clone();
         env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
+        let env = self.operator.below(env);
         let mut known = self.plan.known.clone();
         known.extend(self.known.clone());
         JobSpec {
@@ -109,7 +113,7 @@ impl JobRequest {
                     id: step.id.clone(),
                     name: step.name.clone(),
                     run: step.run.clone().unwrap_or_default(),
-                    env: with_settings(step),
+                    env: self.operator.in_both_cases(with_settings(step)),
                     working_directory: step.working_directory.clone(),
                     shell: step.shell.clone(),
                     condition: step.condition.clone(),
@@ -130,13 +134,14 @@ impl JobRequest {
                 .iter()
                 .map(|service| ServiceSpec {
                     name: service.name.clone(),
-                    env: service.env.clone(),
+                    env: self.operator.below(service.env.clone()),
                     program: ProgramSpec { entrypoint: service.entrypoint.clone(), command: service.command.clone() },
                     user: service.user.clone(),
                     ready: service.ready.clone(),
                 })
                 .collect(),
             path: Vec::new(),
+            authorities: self.operator.authorities.clone(),
             member: None,
         }
     }

@@ -117,6 +117,9 @@ pub(crate) struct Run {
     /// A variable for every step whose value is masked in the log; KEY alone takes it from the environment
     #[arg(long = "secret", value_name = "KEY[=VALUE]", value_parser = secret)]
     pub(crate) secrets: Vec<(String, String)>,
+    /// Authorities whose certificates jobs trust besides those that their images trust, as PEM
+    #[arg(long, env = "LONGSHORE_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Jobs at once; the number of cores where it is not given
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
     pub(crate) capacity: Option<NonZeroUsize>,

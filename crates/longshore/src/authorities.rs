@@ -1,4 +1,5 @@
-//! The trusted certificate authorities: the system's and, with `LONGSHORE_CA_FILE`, the user's own.
+//! The trusted certificate authorities: the system's and, with `LONGSHORE_CA_FILE`, the user's own. Jobs trust the
+//! latter too.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,17 @@ const SYSTEM_BUNDLES: [&str; 3] =
 /// The name of the bundle in the data folder.
 const BUNDLE: &str = "authorities.pem";
 
-/// The user's own authorities together with the system's, as PEM.
+/// The most bytes of authorities for jobs. They are sent to every job.
+const MAX_FOR_JOBS: usize = 1 << 20;
+
+/// The user's own authorities together with the system's.
 #[derive(Debug, Clone)]
-pub(crate) struct Authorities(Vec<u8>);
+pub(crate) struct Authorities {
+    /// Both, as PEM.
+    all: Vec<u8>,
+    /// The certificates of `LONGSHORE_CA_FILE`, and nothing else of the file. Empty without that setting.
+    for_jobs: String,
+}
 
 impl Authorities {
     /// Reads the user's authorities from `file`, or else from the file that `SSL_CERT_FILE` names. `None` if neither is
@@ -33,17 +42,32 @@ impl Authorities {
             "{setting} names {}, which holds no certificate: write the authority's there, as PEM (`-----BEGIN CERTIFICATE-----`)",
             file.display()
         );
+        let mut for_jobs = String::new();
+        if setting == "LONGSHORE_CA_FILE" {
+            for_jobs = certificate_blocks(&String::from_utf8_lossy(&own));
+            anyhow::ensure!(
+                for_jobs.len() <= MAX_FOR_JOBS,
+                "{setting} names {}, which holds more than {} MiB of certificates: jobs are given them, so leave only your own authorities in it",
+                file.display(),
+                MAX_FOR_JOBS >> 20
+            );
+        }
         let mut all = SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
         all.push(b'\n');
         all.extend(own);
-        Ok(Some(Self(all)))
+        Ok(Some(Self { all, for_jobs }))
+    }
+
+    /// Returns the certificates that jobs trust besides those that their images trust, as PEM.
+    pub(crate) fn for_jobs(&self) -> &str {
+        &self.for_jobs
     }
 
     /// Writes the bundle into the data folder, for git, and returns its path. Renames a new file over the old one,
     /// because another program may be reading it.
     pub(crate) fn write(&self, data: &Path) -> anyhow::Result<PathBuf> {
         let (file, new) = (data.join(BUNDLE), data.join(format!("{BUNDLE}.new")));
-        std::fs::write(&new, &self.0)
+        std::fs::write(&new, &self.all)
             .and_then(|()| std::fs::rename(&new, &file))
             .with_context(|| format!("cannot write {}", file.display()))?;
         // Git runs in another folder.
@@ -52,7 +76,7 @@ impl Authorities {
 
     /// Returns the TLS configuration for the command line's requests.
     pub(crate) fn tls(&self) -> anyhow::Result<TlsConfig> {
-        let roots = RootCerts::from(certificates(&self.0)?);
+        let roots = RootCerts::from(certificates(&self.all)?);
         Ok(TlsConfig::builder().root_certs(roots).build())
     }
 }
@@ -73,6 +97,20 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Certificate<'static>>> {
     Ok(found)
 }
 
+/// Returns the certificates of a PEM text without everything around them, such as a private key.
+fn certificate_blocks(pem: &str) -> String {
+    let (mut blocks, mut within) = (String::new(), false);
+    for line in pem.lines().map(str::trim) {
+        within |= line == "-----BEGIN CERTIFICATE-----";
+        if within {
+            blocks.push_str(line);
+            blocks.push('\n');
+        }
+        within &= line != "-----END CERTIFICATE-----";
+    }
+    blocks
+}
+
 /// Returns whether the bytes are one DER sequence, as every certificate is. Git would report a bad file only when it
 /// uses it.
 fn is_sequence(der: &[u8]) -> bool {
@@ -88,5 +126,18 @@ fn is_sequence(der: &[u8]) -> bool {
             length.iter().fold(0_usize, |all, byte| (all << 8) | usize::from(*byte)) == rest.len()
         }),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_get_the_certificates_of_a_file_and_no_key_that_stands_beside_them() {
+        let block = |of: &str, body: &str| format!("-----BEGIN {of}-----\n{body}\n-----END {of}-----\n");
+        let (one, two) = (block("CERTIFICATE", "b25l"), block("CERTIFICATE", "dHdv"));
+        let key = block("PRIVATE KEY", "a2V5");
+        assert_eq!(certificate_blocks(&format!("a title\r\n{key}{one}{key}\n{two}")), one + &two);
     }
 }

@@ -23,7 +23,7 @@ use longshore_executor::Limits;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 use self::{
-    checks::{check_log, check_memory, check_pids, labels, list},
+    checks::{check_log, check_memory, check_pids, job_env, labels, list},
     settings::MergedRetention,
 };
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) capacity: usize,
     pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The operator's variables for all jobs.
+    pub(crate) job_env: BTreeMap<String, String>,
     pub(crate) sandboxes: usize,
     /// The limits of every job.
     pub(crate) limits: Limits,
@@ -102,6 +104,7 @@ impl Settings {
             capacity,
             max_jobs: given.max_jobs,
             labels: labels(given.labels.as_deref().unwrap_or_default())?,
+            job_env: job_env(given.job_env.as_deref().unwrap_or_default())?,
             sandboxes: given.sandboxes.or(given.berths).unwrap_or_else(|| capacity.min(2)),
             strangers: given.strangers.within(capacity, &limits)?,
             limits,

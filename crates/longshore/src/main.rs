@@ -14,7 +14,9 @@ mod client;
 mod commands;
 mod config;
 mod contexts;
+mod job_env;
 mod journal;
+mod proxies;
 mod runner;
 
 /// The default address of the engine.

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checkouts::Sources,
     contexts::{self, Missing, Refusal},
+    job_env::JobEnv,
     journal::StoreJournal,
 };
 
@@ -40,6 +41,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What every job gets beyond its plan.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
+    /// For every container, below what the pipeline says.
+    pub(crate) job_env: JobEnv,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secrets: Vec<(String, String)>,
     pub(crate) limits: Limits,
@@ -283,12 +286,13 @@ impl Runner {
                 None if stranger => format!("{} fork {}", origin.repo.id, origin.build.id),
                 None => origin.repo.id.to_string(),
             },
+            operator: self.extras.job_env.of_job(&plan),
             plan,
             env,
             secrets: secrets.variables,
             secret_files: secrets.files,
             known,
-            masks: Vec::new(),
+            masks: self.extras.job_env.masks(),
             checkout,
             limits,
             pull: PullPolicy::Missing,

@@ -351,6 +351,7 @@ fn member_plan(step: &StepSpec, ready: &PreparedStep, job: &JobSpec, grace: Dura
         outputs: BTreeMap::new(),
         services: Vec::new(),
         path: ready.path.clone(),
+        authorities: job.authorities.clone(),
         member: Some(MemberPurpose::Step),
     }
 }

@@ -320,6 +320,7 @@ fn service_plan(service: &ServiceSpec, job: &JobSpec, values: &Values) -> Result
         outputs: BTreeMap::new(),
         services: Vec::new(),
         path: Vec::new(),
+        authorities: job.authorities.clone(),
         member: Some(MemberPurpose::Service { ready: service.ready.clone() }),
     })
 }

@@ -115,6 +115,7 @@ impl Agent {
             steps,
             services: vec![],
             path: vec![],
+            authorities: String::new(),
             member: None,
         }
     }

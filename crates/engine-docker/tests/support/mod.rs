@@ -21,7 +21,7 @@ use longshore_executor::names::Instance;
 use longshore_executor::objects::{ContainerObject, Kind};
 use longshore_executor::{
     AdoptRequest, CleanScope, EngineError, Executor, ExecutorOptions, JobRequest, JobUpdate, Journal, Limits,
-    PullPolicy,
+    OperatorEnv, PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -229,6 +229,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         attempt: 1,
         scope: "example/repo trusted".to_owned(),
         plan: plan(scripts),
+        operator: OperatorEnv::default(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_files: BTreeMap::new(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
-use longshore_executor::{AdoptRequest, Executor, ExecutorOptions, JobRequest, JobUpdate, Journal, Limits, PullPolicy};
+use longshore_executor::{
+    AdoptRequest, Executor, ExecutorOptions, JobRequest, JobUpdate, Journal, Limits, OperatorEnv, PullPolicy,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -158,6 +160,7 @@ pub fn job() -> JobRequest {
             timeout_ms: 600_000,
             ..JobPlan::default()
         },
+        operator: OperatorEnv::default(),
         env: BTreeMap::new(),
         secrets: BTreeMap::new(),
         secret_files: BTreeMap::new(),

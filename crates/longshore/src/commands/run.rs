@@ -36,7 +36,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Ended, lint, progress::Progress};
 use crate::{
     args::{Run, RunEvent},
+    authorities::Authorities,
     checkouts::Sources,
+    job_env::JobEnv,
+    proxies,
     runner::{Extras, Runner},
 };
 
@@ -65,6 +68,7 @@ async fn run_tree(args: Run) -> super::Result {
     // Connects to the engine and plans the working tree at the same time.
     let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
     let (event, plan, source) = planned?;
+    let job_env = job_env(&args)?;
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
 
@@ -84,6 +88,7 @@ async fn run_tree(args: Run) -> super::Result {
         store: store.clone(),
         sources: Sources::Worktree(source),
         extras: Arc::new(Extras {
+            job_env,
             env: args.env,
             secrets: args.secrets,
             scope: Some(own_scope()),
@@ -101,6 +106,25 @@ async fn run_tree(args: Run) -> super::Result {
     executor.shutdown(true).await;
     store.close().await;
     ended
+}
+
+/// Returns what jobs need of this machine's proxies and authorities. The proxies that the Docker client gives its
+/// containers win.
+fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
+    let (mut proxies, mut notes) = proxies::of_environment();
+    match proxies::of_docker_client(&args.engine.docker_host) {
+        Ok(of_client) => proxies.extend(of_client),
+        Err(error) => notes.push(format!("jobs get no proxies of the Docker client: {error:#}")),
+    }
+    for note in notes {
+        writeln!(std::io::stderr(), "longshore: {note}")?;
+    }
+    let authorities = match &args.ca_file {
+        Some(file) => Authorities::read(Some(file)).map_err(|error| Ended::new(2, format!("{error:#}")))?,
+        None => None,
+    };
+    let authorities = authorities.map(|authorities| authorities.for_jobs().to_owned()).unwrap_or_default();
+    Ok(JobEnv::new(proxies, BTreeMap::new(), authorities))
 }
 
 /// Returns the folder where all runs of this user find and lock sandboxes.

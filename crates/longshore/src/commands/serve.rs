@@ -35,6 +35,8 @@ use crate::{
     boot::Boot,
     checkouts::Sources,
     config::{Config, commented_defaults},
+    job_env::JobEnv,
+    proxies,
     runner::Extras,
 };
 
@@ -109,7 +111,13 @@ async fn serve(config: Config) -> super::Result {
     let (report, reports) = mpsc::channel(1024);
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
     let scheduler = Scheduler::start(store.clone(), planner, config.capacity, order, reports, &tasks, &shutdown);
+    let (proxies, warnings) = proxies::of_environment();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
     let extras = Arc::new(Extras {
+        job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
         limits: config.limits.clone(),
         limits_of_strangers: config.strangers.limits.clone(),
         url: config.url.to_string(),

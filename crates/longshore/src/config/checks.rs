@@ -1,6 +1,6 @@
 //! Checks the values of settings, and parses lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Context as _;
 
@@ -57,6 +57,37 @@ pub(super) fn labels(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
             .filter(|(name, value)| !name.is_empty() && !value.is_empty())
             .with_context(|| format!("labels has `{label}`: write labels as `disk=ssd, zone=dmz`"))?;
         all.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(all)
+}
+
+/// The most bytes of `job_env`.
+const MAX_JOB_ENV: usize = 64 << 10;
+
+/// Returns the variables of lines such as `A=b`. Skips empty lines and those that begin with `#`. An error quotes no
+/// value.
+pub(super) fn job_env(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    anyhow::ensure!(given.len() <= MAX_JOB_ENV, "job_env has more than {} KiB, which is the limit", MAX_JOB_ENV >> 10);
+    let mut all = BTreeMap::new();
+    for (number, line) in (1..).zip(given.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line
+            .split_once('=')
+            .with_context(|| format!("line {number} of job_env is no `NAME=value`: write one variable a line"))?;
+        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        anyhow::ensure!(
+            is_name && !name.starts_with("LONGSHORE_"),
+            "line {number} of job_env begins with no name that a variable may have: write letters, digits and `_`, and not `LONGSHORE_` in front"
+        );
+        anyhow::ensure!(!value.contains('\0'), "line {number} of job_env has a zero byte");
+        match all.entry(name.to_owned()) {
+            Entry::Vacant(free) => free.insert(value.to_owned()),
+            Entry::Occupied(_) => anyhow::bail!("line {number} of job_env sets `{name}` a second time: write it once"),
+        };
     }
     Ok(all)
 }

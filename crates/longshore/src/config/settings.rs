@@ -29,7 +29,8 @@ settings! {
     url: String ["URL"] computed("`http://localhost` and the port of `listen`", "https://ci.example.org");
 
     /// Authorities of your own, as PEM: git hosts with certificates of theirs are trusted besides those that the system
-    /// trusts. The command line takes it too, for a server behind such a certificate.
+    /// trusts. Jobs get those of this file, not of `SSL_CERT_FILE`, as a file that their programs trust. The command line
+    /// takes it too, for a server behind such a certificate.
     ca_file: PathBuf ["FILE"] computed("what `SSL_CERT_FILE` names, if it is set", "/etc/longshore/ca.pem");
 
     /// Other names that people reach the server by, such as `ci.lan, longshore.internal`. Pages and the API answer only
@@ -66,6 +67,11 @@ settings! {
 
     /// Memory limit of a job, in MiB; 32 or more.
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);
+
+    /// Variables for every container of every job, `NAME=value`, one a line. They replace those of the image, and the
+    /// pipeline's own replace them. Every job can read them, also a fork's pull request: they are no place for secrets.
+    #[arg(hide_env_values = true)]
+    job_env: String ["NAME=VALUE"] computed("none", "GOPROXY=https://go.example.org");
 
     /// Processes that a job may have at once; 32 or more.
     job_pids: u64 ["N"] default(4096);

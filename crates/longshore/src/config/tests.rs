@@ -34,6 +34,28 @@ fn labels_are_the_machines_own_and_those_that_are_given() {
 }
 
 #[test]
+fn variables_for_jobs_are_read_a_line_each_and_what_is_wrong_is_named_by_its_line_without_its_value() {
+    let found = job_env("A=1\n\n  # a note\n  URL=https://x/?a=b \r\nEMPTY=\n").unwrap();
+    let expected = [("A", "1"), ("EMPTY", ""), ("URL", "https://x/?a=b")];
+    assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    for (text, says) in [
+        ("A=1\nhidden", "line 2 of job_env is no `NAME=value`"),
+        ("=hidden", "line 1 of job_env begins with no name"),
+        ("1A=hidden", "begins with no name"),
+        ("A B=hidden", "begins with no name"),
+        ("LONGSHORE_OUTPUT=hidden", "not `LONGSHORE_` in front"),
+        ("A=1\nA=hidden", "sets `A` a second time"),
+        ("A=\0hidden", "zero byte"),
+    ] {
+        let error = job_env(text).unwrap_err().to_string();
+        assert!(error.contains(says) && !error.contains("hidden"), "{text:?}: {error}");
+    }
+    assert!(job_env(&format!("A={}", "x".repeat(64 << 10))).unwrap_err().to_string().contains("64 KiB"));
+    let config = toml::from_str::<Settings>("job_env = \"\"\"\nA=1\nB=2\n\"\"\"").unwrap().resolve(None).unwrap();
+    assert_eq!(config.job_env.len(), 2);
+}
+
+#[test]
 fn strangers_get_less_than_others_and_never_more() {
     let of = |text: &str| toml::from_str::<Settings>(text).unwrap().resolve(None);
     let (all, strangers) = of("").map(|config| (config.limits, config.strangers)).unwrap();

@@ -1,0 +1,169 @@
+//! The operator's certificate authorities, for the programs of this container: as files, and as the variables in which
+//! programs look for such files.
+//!
+//! Most of these variables replace the authorities that a program would trust otherwise, so they name a bundle of the
+//! image's authorities and the operator's. Java has no such variable.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::AgentOptions;
+use crate::files::read_regular;
+
+/// Where images keep the bundle of their authorities, in `/etc`: Debian's and Alpine's place first, then Red Hat's,
+/// SUSE's and others'.
+const OF_IMAGES: [&str; 7] = [
+    "ssl/certs/ca-certificates.crt",
+    "pki/tls/certs/ca-bundle.crt",
+    "ssl/ca-bundle.pem",
+    "pki/tls/cacert.pem",
+    "pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "ssl/cert.pem",
+    "ssl/certs/ca-bundle.crt",
+];
+/// No image's bundle is longer. Usual ones have about 200 KiB.
+const MAX_BUNDLE: u64 = 8 << 20;
+/// Variables that name the bundle. After each stand the variables that its programs look at next: where the image or the
+/// pipeline has set one of those, this one would hide it, and is not set.
+const BUNDLE_VARIABLES: [(&str, &[&str]); 8] = [
+    // OpenSSL, Go, Python, Ruby, PHP, programs in Rust.
+    ("SSL_CERT_FILE", &[]),
+    ("NIX_SSL_CERT_FILE", &["SSL_CERT_FILE"]),
+    ("CURL_CA_BUNDLE", &["SSL_CERT_FILE"]),
+    ("GIT_SSL_CAINFO", &[]),
+    ("CARGO_HTTP_CAINFO", &["SSL_CERT_FILE"]),
+    // Python's requests.
+    ("REQUESTS_CA_BUNDLE", &["CURL_CA_BUNDLE"]),
+    ("PIP_CERT", &["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]),
+    ("AWS_CA_BUNDLE", &["REQUESTS_CA_BUNDLE"]),
+];
+/// Variables that name the operator's authorities alone. Node and Deno add them to their own.
+const OWN_VARIABLES: [&str; 3] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT", "LONGSHORE_CA_FILE"];
+
+/// The files. Empty if the operator has no authorities.
+#[derive(Debug, Default)]
+pub(crate) struct Authorities {
+    files: Option<Files>,
+}
+
+#[derive(Debug)]
+struct Files {
+    /// The image's authorities and the operator's.
+    bundle: PathBuf,
+    /// The operator's.
+    own: PathBuf,
+}
+
+impl Authorities {
+    /// Writes the files, for all users of the container. An image without a bundle gets the operator's authorities only.
+    pub(crate) fn write(own: &str, options: &AgentOptions) -> io::Result<Self> {
+        if own.is_empty() {
+            return Ok(Self::default());
+        }
+        let folder = options.root.join("authorities");
+        fs::create_dir(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+        let mut bundle = of_image(&options.etc);
+        if bundle.last().is_some_and(|last| *last != b'\n') {
+            bundle.push(b'\n');
+        }
+        bundle.extend_from_slice(own.as_bytes());
+        let write = |name: &str, content: &[u8]| {
+            let path = folder.join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+            Ok::<_, io::Error>(path)
+        };
+        let files = Files { bundle: write("bundle.pem", &bundle)?, own: write("own.pem", own.as_bytes())? };
+        Ok(Self { files: Some(files) })
+    }
+
+    /// Adds the variables that name the files, except where the image or the pipeline has decided.
+    pub(crate) fn add_to(&self, env: &mut BTreeMap<OsString, OsString>) {
+        let Some(Files { bundle, own }) = &self.files else { return };
+        let is_set = |name: &str| env.contains_key(OsStr::new(name));
+        let of_bundle = BUNDLE_VARIABLES
+            .iter()
+            .filter(|(name, next)| !is_set(name) && !next.iter().any(|next| is_set(next)))
+            .map(|(name, _)| (*name, bundle));
+        let of_own = OWN_VARIABLES.iter().filter(|name| !is_set(name)).map(|name| (*name, own));
+        let added: Vec<(OsString, OsString)> =
+            of_bundle.chain(of_own).map(|(name, path)| (name.into(), path.into())).collect();
+        env.extend(added);
+    }
+}
+
+/// Reads the bundle of the image's authorities. Empty if it has none.
+fn of_image(etc: &Path) -> Vec<u8> {
+    let read = |place| read_regular(&etc.join(place), OFlags::empty(), MAX_BUNDLE).ok();
+    OF_IMAGES.iter().filter_map(read).find(|bundle| !bundle.is_empty()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "-----BEGIN CERTIFICATE-----\nown\n-----END CERTIFICATE-----\n";
+
+    fn options(folder: &Path) -> AgentOptions {
+        AgentOptions { etc: folder.join("etc"), ..AgentOptions::new([0; 16], folder.to_owned()) }
+    }
+
+    fn env(set: &[(&str, &str)]) -> BTreeMap<OsString, OsString> {
+        set.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    }
+
+    #[test]
+    fn the_bundle_has_the_images_authorities_and_the_operators_and_everybody_may_read_it() {
+        for place in OF_IMAGES {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("etc").join(place);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "of the image").unwrap();
+            let authorities = Authorities::write(OWN, &options(folder.path())).unwrap();
+            let mut env = env(&[]);
+            authorities.add_to(&mut env);
+            let bundle = Path::new(&env[OsStr::new("SSL_CERT_FILE")]);
+            assert_eq!(fs::read_to_string(bundle).unwrap(), format!("of the image\n{OWN}"), "{place}");
+            let own = Path::new(&env[OsStr::new("NODE_EXTRA_CA_CERTS")]);
+            assert_eq!(fs::read_to_string(own).unwrap(), OWN);
+            for path in [bundle, own] {
+                assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o644);
+            }
+            assert_eq!(fs::metadata(own.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o755);
+        }
+    }
+
+    #[test]
+    fn an_image_without_a_bundle_gets_the_operators_authorities_alone_and_nobody_gets_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut env = env(&[]);
+        Authorities::write("", &options(folder.path())).unwrap().add_to(&mut env);
+        assert!(env.is_empty() && fs::read_dir(folder.path()).unwrap().next().is_none());
+        Authorities::write(OWN, &options(folder.path())).unwrap().add_to(&mut env);
+        assert_eq!(fs::read_to_string(&env[OsStr::new("GIT_SSL_CAINFO")]).unwrap(), OWN);
+        assert_eq!(env.len(), BUNDLE_VARIABLES.len() + OWN_VARIABLES.len());
+    }
+
+    #[test]
+    fn what_the_image_or_the_pipeline_trusts_is_not_hidden_by_a_variable_that_its_programs_look_at_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let authorities = Authorities::write(OWN, &options(folder.path())).unwrap();
+        let mut all = env(&[("SSL_CERT_FILE", "/mine.pem")]);
+        authorities.add_to(&mut all);
+        assert_eq!(all[OsStr::new("SSL_CERT_FILE")], "/mine.pem");
+        let is_set = |all: &BTreeMap<OsString, OsString>, name: &str| all.contains_key(OsStr::new(name));
+        assert!(!is_set(&all, "CURL_CA_BUNDLE") && !is_set(&all, "CARGO_HTTP_CAINFO"));
+        assert!(is_set(&all, "GIT_SSL_CAINFO") && is_set(&all, "REQUESTS_CA_BUNDLE"));
+        let mut all = env(&[("CURL_CA_BUNDLE", "/mine.pem"), ("NODE_EXTRA_CA_CERTS", "")]);
+        authorities.add_to(&mut all);
+        assert!(!is_set(&all, "REQUESTS_CA_BUNDLE") && !is_set(&all, "PIP_CERT") && is_set(&all, "SSL_CERT_FILE"));
+        assert_eq!(all[OsStr::new("NODE_EXTRA_CA_CERTS")], "");
+    }
+}
