@@ -2,6 +2,7 @@
 //! when its caller goes away or its time is over, and reports errors without credentials.
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
@@ -26,20 +27,10 @@ const MAX_OUTPUT: u64 = 256 << 20;
 const MAX_MESSAGE: usize = 2000;
 
 /// Variables passed on from our own environment; all others are dropped.
-const PASSED_VARIABLES: [&str; 12] = [
-    "PATH",
-    "SSH_AUTH_SOCK",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-];
+const PASSED_VARIABLES: [&str; 4] = ["PATH", "SSH_AUTH_SOCK", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"];
+
+/// Variables for proxies that are passed on as well, in lower and in upper case.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
 
 /// Overrides every repository's configuration files, by git's own precedence.
 const CONFIG: [(&str, &str); 23] = [
@@ -144,6 +135,7 @@ impl Git {
         command
             .env_clear()
             .envs(PASSED_VARIABLES.iter().filter(is_passed).filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(proxies(|name| std::env::var_os(name)))
             .envs([
                 ("HOME", "/nonexistent"),
                 ("LC_ALL", "C"),
@@ -390,6 +382,19 @@ fn error_message(stderr: &[u8]) -> String {
     line.chars().skip(skip).collect()
 }
 
+/// Returns the variables for proxies. One that is set in one case only gets the same value in the other case: git looks
+/// for that of http in lower case alone.
+fn proxies(variable: impl Fn(&str) -> Option<OsString>) -> BTreeMap<String, OsString> {
+    let mut found = BTreeMap::new();
+    for lower in PROXIES {
+        let upper = lower.to_uppercase();
+        let (in_lower, in_upper) = (variable(lower), variable(&upper));
+        found.extend(in_lower.clone().or_else(|| in_upper.clone()).map(|value| (lower.to_owned(), value)));
+        found.extend(in_upper.or(in_lower).map(|value| (upper, value)));
+    }
+    found
+}
+
 /// Replaces user and password in all addresses of a text. Git quotes a proxy's whole address if it does not understand it.
 fn without_user_info(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -412,6 +417,21 @@ fn without_user_info(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn git_gets_a_proxy_in_both_cases_however_it_was_given() {
+        let given = [("HTTP_PROXY", "http://a"), ("https_proxy", "http://b"), ("NO_PROXY", "c"), ("no_proxy", "d")];
+        let found = proxies(|name| given.iter().find(|(given, _)| *given == name).map(|(_, value)| value.into()));
+        let expected = [
+            ("HTTP_PROXY", "http://a"),
+            ("http_proxy", "http://a"),
+            ("HTTPS_PROXY", "http://b"),
+            ("https_proxy", "http://b"),
+            ("NO_PROXY", "c"),
+            ("no_proxy", "d"),
+        ];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.into())).into());
+    }
 
     #[test]
     fn no_message_shows_who_an_address_is_asked_as() {
