@@ -147,11 +147,13 @@ jobs:
     let log = String::from_utf8(server.api().raw_log(&job)).unwrap();
     assert_eq!(text(&build, "status"), "success", "{build}\n{log}");
     let left_out = "registry.example,localhost,127.0.0.1,::1,side";
-    let by = format!("by http://***@{}:{}\n***\n", gateway(), proxy.port);
+    let by = format!("by http://***@{}:{}\n", gateway(), proxy.port);
     let found = "refs/heads/main\n";
     assert!(log.contains(&format!("job here job {left_out}\n{found}answer 200\n{by}")), "{log}");
     assert!(log.contains(&format!("own here\n{found}")), "{log}");
     assert!(log.contains(&format!("side here operator {left_out}\n-----BEGIN CERTIFICATE-----\n")), "{log}");
+    // Nor in the form in which it is sent: `p@ss-w0rd` in base64.
+    assert!(!log.contains("cEBzcy13MHJk"), "{log}");
     assert!(!log.contains("w0rd-of-all") && !server.log().contains("w0rd-of-all"), "{log}");
     assert!(proxy.asked().len() >= git_asked.len() + 3, "{:?}", proxy.asked());
 }
