@@ -148,6 +148,8 @@ pub enum Action {
     RemoveRepo,
     /// See the names of secrets, set and remove them.
     ManageSecrets,
+    /// See which registries have credentials, set and remove them.
+    ManageRegistries,
     AddRepo,
     /// Change a repository's clone address. There the server may be able to read more than the repository's
     /// administrator.
@@ -159,7 +161,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -171,6 +173,7 @@ impl Action {
         Self::ChangeRepo,
         Self::RemoveRepo,
         Self::ManageSecrets,
+        Self::ManageRegistries,
         Self::AddRepo,
         Self::PointRepo,
         Self::ManageTokens,
@@ -188,6 +191,7 @@ impl Action {
             Self::ChangeRepo
             | Self::RemoveRepo
             | Self::ManageSecrets
+            | Self::ManageRegistries
             | Self::AddRepo
             | Self::PointRepo
             | Self::ManageTokens

@@ -137,7 +137,7 @@ impl fmt::Display for ImageRef {
 }
 
 /// Matches `host`, `host:5000` and `[::1]:5000`.
-fn is_registry(registry: &str) -> bool {
+pub(crate) fn is_registry(registry: &str) -> bool {
     let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, "")) => (Err(address), None),
         Some((address, rest)) => (Err(address), Some(rest.strip_prefix(':').unwrap_or(""))),

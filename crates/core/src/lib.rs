@@ -13,6 +13,7 @@ pub mod masking;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod registry;
 pub mod result;
 pub mod rules;
 pub mod secret;
@@ -29,6 +30,7 @@ pub use image_ref::ImageRef;
 pub use outcome::{ErrorKind, Outcome};
 pub use plan::{BuildPlan, JobPlan, StepPlan};
 pub use record::{Record, RecordKind, Stream};
+pub use registry::{RegistryCredentials, RegistryHost};
 pub use result::{JobResult, StepResult, StepStatus};
 pub use rules::{
     needs::NeedEnd,

@@ -9,7 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use longshore_agent::{AgentOptions, Membership};
 use longshore_agent_protocol::ImageConfig;
 
-pub(crate) use self::remote::{Approval, Build, Remote, Repo, Rules, Secret, Token};
+pub(crate) use self::remote::{Approval, Build, Registry, Remote, Repo, Rules, Secret, Token};
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
 
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Build(Remote<Build>),
     /// Set, list and remove a repository's secrets
     Secret(Remote<Secret>),
+    /// Set, list and remove the credentials that images are pulled with from private registries
+    Registry(Remote<Registry>),
     /// Make, list and revoke tokens
     Token(Remote<Token>),
     /// Let a job go on that waits for approval

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),
         Command::Secret(secret) => commands::secret::run(secret),
+        Command::Registry(registry) => commands::registry::run(registry),
         Command::Token(token) => commands::token::run(token),
         Command::Approve(approval) => commands::approve::run(approval, Answer::Approve),
         Command::Decline(approval) => commands::approve::run(approval, Answer::Decline),

@@ -6,7 +6,7 @@
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
-//! [`secrets`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! [`secrets`], [`registries`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod acts;
 pub mod announcements;
@@ -30,6 +30,7 @@ mod page;
 pub mod people;
 mod pull_requests;
 mod queue;
+pub mod registries;
 mod removals;
 pub mod repos;
 pub mod retention;

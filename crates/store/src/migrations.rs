@@ -31,6 +31,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     13 "sealed" "0013_sealed.sql"
     14 "told" "0014_told.sql"
     17 "told_bodies" "0017_told_bodies.sql"
+    18 "registries" "0018_registries.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -1,6 +1,6 @@
 //! The key that seals secrets: given by the operator, or generated at the first use and kept in the data folder.
 //!
-//! Called by `secrets`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
+//! Called by `secrets`, `registries`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
 //! the database was written with another key, and nobody has to find that out from secrets that do not open. Key and
 //! values are never printed.
 
@@ -96,8 +96,9 @@ impl SecretKey {
 pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> Result<Option<SecretKey>, StoreError> {
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
-    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`), make a new hook secret for every repository \
-                  and give its clone address again where that has credentials, then set the secrets again";
+    let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`) and registries (`longshore registry \
+                  remove`), make a new hook secret for every repository and give its clone address again where that has credentials, \
+                  then set the secrets again";
     let (key, from) = match store.given_secret_key() {
         Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),
         None => match SecretKey::read(&path)? {
@@ -150,10 +151,11 @@ pub(crate) fn at_hand(store: &Store) -> Result<Option<SecretKey>, StoreError> {
     }
 }
 
-/// Permits another key if the database's key is lost and no secret is left. What is sealed with the lost key stays
+/// Permits another key if the database's key is lost and no secret and no password of a registry is left. What is sealed with the lost key stays
 /// closed.
 pub(crate) async fn forget_if_lost(tx: &mut WriteTx) -> Result<(), StoreError> {
-    if sqlx::query("SELECT 1 FROM secrets LIMIT 1").fetch_optional(tx.conn()).await?.is_some() {
+    let kept = "SELECT 1 FROM secrets UNION ALL SELECT 1 FROM registries LIMIT 1";
+    if sqlx::query(kept).fetch_optional(tx.conn()).await?.is_some() {
         return Ok(());
     }
     let store = tx.store().clone();

@@ -11,6 +11,7 @@ mod hooks;
 mod job_actions;
 mod logs;
 mod metrics;
+mod registries;
 mod repos;
 mod schedules;
 mod secrets;
@@ -57,6 +58,8 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(repos::renew_hook_secret))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::put, secrets::delete))
+        .routes(routes!(registries::list_of_repo))
+        .routes(routes!(registries::put_of_repo, registries::delete_of_repo))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
         .routes(routes!(schedules::list))
@@ -81,6 +84,8 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(events::all))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(registries::list))
+        .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))
         .routes(routes!(badge::show))
         .routes(routes!(health::alive))

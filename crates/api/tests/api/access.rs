@@ -3,10 +3,13 @@
 //!
 //! A route that is in no line of [`needs`] fails the first test.
 
-use longshore_core::access::{Actor, Rights, Scope, Via};
+use longshore_core::{
+    RegistryCredentials,
+    access::{Actor, Rights, Scope, Via},
+};
 use longshore_store::{
     acts::{self, About, Act},
-    deliveries, repos, secrets, sessions,
+    deliveries, registries, repos, secrets, sessions,
 };
 use serde_json::{Value, json};
 
@@ -48,7 +51,8 @@ fn needs(method: &str, path: &str) -> Needs {
         ("POST", "/hooks/{repo}") => Signature,
         ("GET", "/" | "/queue" | "/api/v1/repos" | "/api/v1/builds" | "/api/v1/events") => List,
         ("GET", "/metrics") => Server(Read),
-        ("GET", "/settings" | "/repos/new" | "/api/v1/tokens") => Server(Admin),
+        ("GET", "/settings" | "/repos/new" | "/api/v1/tokens" | "/api/v1/registries") => Server(Admin),
+        ("PUT" | "DELETE", "/api/v1/registries/{host}") => Server(Admin),
         ("POST", "/repos/new" | "/api/v1/repos" | "/api/v1/tokens" | "/access/tokens") => Server(Admin),
         ("DELETE", "/api/v1/tokens/{token}") | ("POST", "/access/tokens/{token}/revoke") => Server(Admin),
         ("GET", "/access") | ("POST", "/sign-out" | "/api/v1/sign-in-links") => Oneself,
@@ -100,7 +104,9 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/api/v1/jobs/{job}/approve"
             | "/api/v1/jobs/{job}/decline",
         ) => With(Approve),
-        ("GET", "/repos/{repo}/settings" | "/api/v1/repos/{repo}/secrets") => With(Admin),
+        ("GET", "/repos/{repo}/settings" | "/api/v1/repos/{repo}/secrets" | "/api/v1/repos/{repo}/registries") => {
+            With(Admin)
+        }
         (
             "POST",
             "/repos/{repo}/settings"
@@ -112,6 +118,7 @@ fn needs(method: &str, path: &str) -> Needs {
         ) => With(Admin),
         ("PATCH" | "DELETE", "/api/v1/repos/{repo}") => With(Admin),
         ("PUT" | "DELETE", "/api/v1/repos/{repo}/secrets/{name}") => With(Admin),
+        ("PUT" | "DELETE", "/api/v1/repos/{repo}/registries/{host}") => With(Admin),
         _ => panic!("{method} {path} stands in no line of this table: what does it take?"),
     }
 }
@@ -140,6 +147,9 @@ async fn asked(world: &World, method: &str, path: &str, address: &str, token: Op
             "name=TOKEN&value=12345678&clone_url=https%3A%2F%2Fforge.example%2Fx.git&forge=git&scope=read&code=x"
         }
         ("PUT", "/api/v1/repos/{repo}/secrets/{name}") => r#"{"value":"12345678"}"#,
+        ("PUT", "/api/v1/registries/{host}" | "/api/v1/repos/{repo}/registries/{host}") => {
+            r#"{"username":"ada","password":"12345678"}"#
+        }
         ("POST", "/api/v1/tokens") => r#"{"name":"x","scopes":["read"]}"#,
         ("POST", "/api/v1/repos") => r#"{"name":"x","clone_url":"https://forge.example/x.git"}"#,
         _ => "{}",
@@ -170,6 +180,11 @@ impl Scene {
         let by = Actor { name: "ada".to_owned(), via: Via::Token, token: None };
         let mut tx = world.store.write().await.unwrap();
         secrets::set(&mut tx, repo.id, &"TOKEN".parse().unwrap(), &patch, "x", now).await.unwrap();
+        for owner in [None, Some(repo.id)] {
+            let host = "registry.example".parse().unwrap();
+            let credentials = RegistryCredentials::new("ada".to_owned(), "value".to_owned()).unwrap();
+            registries::set(&mut tx, owner, &host, &credentials, "x", now).await.unwrap();
+        }
         acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
         tx.commit().await.unwrap();
         let ids =
@@ -188,6 +203,7 @@ impl Scene {
                 ("{delivery}", delivery.to_string()),
                 ("{place}", build.seq.to_string()),
                 ("{name}", "TOKEN".to_owned()),
+                ("{host}", "registry.example".to_owned()),
                 ("/badges/{file}", format!("/badges/{}.svg", repo.id)),
             ],
             repo,

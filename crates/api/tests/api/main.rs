@@ -18,6 +18,7 @@ mod logs;
 mod openapi;
 mod pages;
 mod places;
+mod registries;
 mod secrets;
 mod server;
 mod sign_in;

@@ -179,6 +179,35 @@ pub(crate) enum Secret {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Registry {
+    /// Set the credentials for a registry; the password or token is read from standard input
+    Add {
+        /// As in an image's name, with the port if there is one: `registry.example:5000`, or `docker.io`
+        host: String,
+        /// Who pulls
+        #[arg(long, value_name = "NAME")]
+        username: String,
+        /// Only for this repository's jobs, by its name or id; for those of all repositories where it is not given
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+    /// The registries that the server has credentials for; passwords are never shown
+    List {
+        /// Those of this repository
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+    /// Remove the credentials for a registry
+    Remove {
+        /// Its host
+        host: String,
+        /// Those of this repository
+        #[arg(long, value_name = "REPO")]
+        repo: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Make a token; prints it, once
     Create {

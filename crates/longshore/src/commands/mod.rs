@@ -13,11 +13,13 @@ pub(crate) mod health;
 pub(crate) mod lint;
 pub(crate) mod printer;
 pub(crate) mod progress;
+pub(crate) mod registry;
 pub(crate) mod repo;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod serve;
+mod stdin;
 pub(crate) mod table;
 pub(crate) mod token;
 

@@ -1,17 +1,12 @@
 //! `longshore secret`: the secrets of a server's repositories. Values are sent to the server and never come back.
 
-use std::{
-    fs,
-    io::{IsTerminal as _, Read as _, Write as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{fs, io::Write as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json, repo,
+    Ended, print_json, repo, stdin,
     table::{self, text},
 };
 use crate::{
@@ -28,7 +23,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                 body["value"] = match (value, file) {
                     (Some(value), _) => value,
                     (None, Some(file)) => read_file(&file)?,
-                    (None, None) => read_stdin(&name)?,
+                    (None, None) => stdin::read(&format!("the value of {name}"))?,
                 }
                 .into();
             }
@@ -108,16 +103,4 @@ fn read_file(path: &Path) -> anyhow::Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     String::from_utf8(bytes)
         .map_err(|_| Ended::new(2, format!("{} is not UTF-8 text: store it as base64", path.display())).into())
-}
-
-/// Reads standard input, without the last newline, which `echo` adds.
-fn read_stdin(name: &str) -> anyhow::Result<String> {
-    let mut input = std::io::stdin().lock();
-    if input.is_terminal() {
-        writeln!(std::io::stderr(), "Write the value of {name}, then Ctrl-D:")?;
-    }
-    let mut value = String::new();
-    input.read_to_string(&mut value).context("standard input is not UTF-8 text")?;
-    let trimmed = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(trimmed.to_owned())
 }
