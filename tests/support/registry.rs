@@ -20,11 +20,29 @@ use super::engine;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
+/// Who may pull from it.
+pub const USER: &str = "robot";
+/// Has characters that differ between the two alphabets of base64.
+pub const PASSWORD: &str = "horse~~~???battery";
+/// The two as a registry is told them.
+const BASIC: &str = "Basic cm9ib3Q6aG9yc2V+fn4/Pz9iYXR0ZXJ5";
+
+/// How a registry asks who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    Nobody,
+    /// By user and password with every request.
+    Basic,
+    /// By a token, which it gives to anybody, and which is good only with user and password.
+    Bearer,
+}
+
 /// A registry that runs until the program ends. Removes what was pulled from it when dropped.
 pub struct Registry {
     port: u16,
     /// How many of the next requests are answered with "too many requests".
     busy: Arc<AtomicU32>,
+    manifest: String,
 }
 
 struct Contents {
@@ -33,9 +51,15 @@ struct Contents {
 }
 
 impl Registry {
-    /// Starts a registry that serves the tests' image as `team/app:1`.
+    /// Starts a registry that serves the tests' image as `team/app:1` to anybody.
     pub fn start() -> Self {
+        Self::start_for(Auth::Nobody)
+    }
+
+    /// Serves it to those who say who they are in this way.
+    pub fn start_for(auth: Auth) -> Self {
         let contents = Arc::new(contents());
+        let manifest = digest(&contents.manifest);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let busy = Arc::new(AtomicU32::new(0));
@@ -43,15 +67,25 @@ impl Registry {
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let (contents, busy) = (Arc::clone(&contents), Arc::clone(&of_thread));
-                std::thread::spawn(move || serve(client, &contents, &busy));
+                std::thread::spawn(move || serve(client, &contents, &busy, (auth, port)));
             }
         });
-        Self { port, busy }
+        Self { port, busy, manifest }
     }
 
     /// Returns the name of the image, or of one that does not exist.
     pub fn image(&self, name: &str) -> String {
         format!("127.0.0.1:{}/team/{name}:1", self.port)
+    }
+
+    /// The image's name with its digest in place of the tag.
+    pub fn image_by_digest(&self) -> String {
+        format!("127.0.0.1:{}/team/app@{}", self.port, self.manifest)
+    }
+
+    /// Its host and port.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Refuses this many requests because of a rate limit.
@@ -62,8 +96,9 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ =
-            Command::new("docker").args(["--host", &engine::docker_host(), "rmi", "-f", &self.image("app")]).output();
+        let _ = Command::new("docker")
+            .args(["--host", &engine::docker_host(), "rmi", "-f", &self.image("app"), &self.image_by_digest()])
+            .output();
     }
 }
 
@@ -95,16 +130,37 @@ fn digest(data: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(data)))
 }
 
-/// Answers one request of a connection, and closes it.
-fn serve(mut client: TcpStream, contents: &Contents, busy: &AtomicU32) {
+/// One request of a connection, and its end.
+fn serve(mut client: TcpStream, contents: &Contents, busy: &AtomicU32, (auth, port): (Auth, u16)) {
     let mut lines = BufReader::new(client.try_clone().expect("cloned")).lines();
     let Some(Ok(first)) = lines.next() else { return };
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let mut said = String::new();
+    while let Some(Ok(line)) = lines.next() {
+        match line.split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => value.clone_into(&mut said),
+            Some(_) => {}
+            None => break,
+        }
+    }
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let limited =
         path != "/v2/" && busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-    let (status, kind, body): (&str, &str, Vec<u8>) = if limited {
+    let wanted = match auth {
+        Auth::Nobody => None,
+        Auth::Basic => Some((BASIC, "Basic realm=\"test\"".to_owned())),
+        Auth::Bearer => {
+            Some(("Bearer good", format!("Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"test\"")))
+        }
+    };
+    let mut challenge = String::new();
+    let (status, kind, body): (&str, &str, Vec<u8>) = if path.starts_with("/token") {
+        let token = if said == BASIC { "good" } else { "nobodys" };
+        ("200 OK", "application/json", json!({ "token": token }).to_string().into_bytes())
+    } else if let Some((_, how)) = wanted.filter(|(good, _)| said != *good) {
+        challenge = format!("WWW-Authenticate: {how}\r\n");
+        ("401 Unauthorized", "application/json", error("UNAUTHORIZED", "write to mallory@evil.example for access"))
+    } else if limited {
         ("429 Too Many Requests", "application/json", error("TOOMANYREQUESTS", "you have reached your pull rate limit"))
     } else if path == "/v2/" {
         ("200 OK", "application/json", b"{}".to_vec())
@@ -113,12 +169,12 @@ fn serve(mut client: TcpStream, contents: &Contents, busy: &AtomicU32) {
     } else if let Some((_, blob)) = contents.blobs.iter().find(|(digest, _)| path.ends_with(digest.as_str())) {
         ("200 OK", "application/octet-stream", blob.clone())
     } else {
-        ("404 Not Found", "application/json", error("MANIFEST_UNKNOWN", "manifest unknown"))
+        ("404 Not Found", "application/json", error("MANIFEST_UNKNOWN", "ask mallory@evil.example for it"))
     };
     let length = body.len();
     let digest = digest(&body);
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nDocker-Content-Digest: {digest}\r\nDocker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nDocker-Content-Digest: {digest}\r\nDocker-Distribution-Api-Version: registry/2.0\r\n{challenge}Connection: close\r\n\r\n"
     );
     let _ = client.write_all(head.as_bytes());
     if method != "HEAD" {

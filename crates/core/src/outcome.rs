@@ -35,8 +35,10 @@ pub enum Outcome {
 pub enum ErrorKind {
     /// The registry does not have the image, or the image is not on the engine and nothing can be pulled.
     ImageMissing,
-    /// The pull itself failed: registry down, denied, disk.
+    /// The pull itself failed: registry down, unknown or not trusted.
     PullFailed,
+    /// The server's settings do not allow an image of that name.
+    ImageNotAllowed,
     /// The container was created, but the agent could not run in it (wrong architecture, no exec on the volume).
     AgentFailed,
     /// The image lacks what a step needs (`/bin/sh`, `bash`).
@@ -82,6 +84,7 @@ impl ErrorKind {
             | Self::ContainerFailed
             | Self::Internal => true,
             Self::ImageMissing
+            | Self::ImageNotAllowed
             | Self::ImageUnusable
             | Self::LogTooLong
             | Self::NotSupported

@@ -77,6 +77,9 @@ pub struct JobPlan {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs_on: BTreeMap<String, String>,
     pub image: Template,
+    /// When its registry is asked for it; without it the server's setting says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPolicy>,
     /// The environment of every step: `CI_*`, then the pipeline's variables, then the job's. Later ones override.
     pub env: BTreeMap<String, Template>,
     /// The secrets that the job gets. No others leave the store for it.
@@ -126,6 +129,43 @@ impl JobPlan {
             (Some(asked), None) => Some(asked.clone()),
             (None, of_commit) => of_commit.clone(),
         }
+    }
+}
+
+/// When a registry is asked for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// Only if the engine does not have the image.
+    #[default]
+    #[serde(rename = "if-missing")]
+    Missing,
+    /// Always. If the registry cannot be reached, an image that the engine has is used, with a note.
+    #[serde(rename = "always")]
+    Always,
+    #[serde(rename = "never")]
+    Never,
+}
+
+impl PullPolicy {
+    pub const ALL: [Self; 3] = [Self::Missing, Self::Always, Self::Never];
+
+    /// The word, as in pipelines and settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "if-missing",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+impl std::str::FromStr for PullPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
+        found.ok_or_else(|| format!("`{text}` does not say when to pull: write if-missing, always or never"))
     }
 }
 
@@ -194,6 +234,9 @@ impl Default for Checkout {
 pub struct ServicePlan {
     pub name: String,
     pub image: Template,
+    /// When its registry is asked for it; as for the job's own image without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPolicy>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Template>,
     /// Replaces the image's entrypoint.
@@ -346,6 +389,9 @@ pub struct StepPlan {
     /// The image of a separate container for the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Template>,
+    /// When its registry is asked for it; as for the job's own image without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPolicy>,
     /// The `PLUGIN_*` variables of a step with its own image, by their names in the file. Lists are joined by commas.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Template>,

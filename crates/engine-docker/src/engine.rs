@@ -8,7 +8,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use longshore_core::ImageRef;
+use longshore_core::{ImageRef, RegistryCredentials};
 use longshore_executor::engine::{
     Answer, Engine, FoundMember, FoundPod, Image, MemberId, MemberSpec, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing,
 };
@@ -193,8 +193,13 @@ impl Engine for DockerEngine {
         images::find(&self.docker, image).boxed()
     }
 
-    fn pull<'a>(&'a self, image: &'a ImageRef, notes: &'a mpsc::Sender<String>) -> Answer<'a, ()> {
-        images::pull(&self.docker, image, notes).boxed()
+    fn pull<'a>(
+        &'a self,
+        image: &'a ImageRef,
+        credentials: Option<&'a RegistryCredentials>,
+        notes: &'a mpsc::Sender<String>,
+    ) -> Answer<'a, ()> {
+        images::pull(&self.docker, image, credentials, notes).boxed()
     }
 
     fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId> {

@@ -4,22 +4,26 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error as ApiError;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt as _;
-use longshore_core::ImageRef;
+use longshore_core::{ImageRef, RegistryCredentials, RegistryHost};
 use longshore_executor::engine::{Healthcheck, Image, ImageConfig};
 use longshore_executor::names::ImageId;
-use longshore_executor::{EngineError, Refusal};
+use longshore_executor::{EngineError, PullFailure, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::error::{ApiResult as _, misnamed, not_understood};
+use crate::error::{ApiResult as _, from_api, misnamed, not_understood};
 use crate::labels;
 
 /// Interval between two lines of a pull's progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Milliseconds that a HEALTHCHECK may take if its image does not say.
 const PROBE: i64 = 30_000;
+/// What Docker Hub is called where credentials are given.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
 /// Returns the image if the engine has it.
 pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Image>, EngineError> {
@@ -38,6 +42,7 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
         config: image_config(config),
+        pulled: inspected.repo_digests.is_some_and(|digests| !digests.is_empty()),
         architecture: inspected.architecture.unwrap_or_default(),
     }))
 }
@@ -72,13 +77,25 @@ fn image_config(config: bollard::models::ImageConfig) -> ImageConfig {
 }
 
 /// Pulls once. The engine stops pulling when this future is dropped.
-pub(crate) async fn pull(docker: &Docker, image: &ImageRef, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {
+pub(crate) async fn pull(
+    docker: &Docker,
+    image: &ImageRef,
+    credentials: Option<&RegistryCredentials>,
+    notes: &mpsc::Sender<String>,
+) -> Result<(), EngineError> {
+    let failed = |error| pull_error(image, credentials.is_some(), error);
+    // The engine does not ask the registry for a digest that it has: it would give somebody else's image to whoever knows it.
+    if image.digest().is_some() && find(docker, image).await?.is_some() {
+        let asked = docker.inspect_registry_image(image.as_str(), credentials.map(|of| for_engine(image, of)));
+        asked.await.map_err(failed)?;
+    }
     let options = CreateImageOptions { from_image: Some(with_tag(image.as_str())), ..CreateImageOptions::default() };
-    let mut progress = std::pin::pin!(docker.create_image(Some(options), None, None));
+    let credentials = credentials.map(|of| for_engine(image, of));
+    let mut progress = std::pin::pin!(docker.create_image(Some(options), None, credentials));
     let mut layers: HashMap<String, bool> = HashMap::new();
     let mut noted = Instant::now();
     while let Some(info) = progress.next().await {
-        let info = info.api("pull an image").map_err(|error| pull_error(image, error))?;
+        let info = info.map_err(failed)?;
         let status = info.status.unwrap_or_default();
         match info.id {
             Some(layer) if !status.starts_with("Pulling from") => {
@@ -98,38 +115,77 @@ pub(crate) async fn pull(docker: &Docker, image: &ImageRef, notes: &mpsc::Sender
     Ok(())
 }
 
+/// Credentials as the engine takes them with a call.
+fn for_engine(image: &ImageRef, credentials: &RegistryCredentials) -> DockerCredentials {
+    let host = RegistryHost::of(image);
+    DockerCredentials {
+        username: Some(credentials.username().to_owned()),
+        password: Some(credentials.expose().to_owned()),
+        serveraddress: Some(if host.is_docker_hub() { DOCKER_HUB.to_owned() } else { host.to_string() }),
+        ..DockerCredentials::default()
+    }
+}
+
 /// Adds `:latest` to an image without a tag; otherwise the engine would pull every tag.
 fn with_tag(image: &str) -> String {
     let name = image.rsplit('/').next().unwrap_or(image);
     if name.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// Tells whether the registry refuses the image or does not answer.
-fn pull_error(image: &ImageRef, error: EngineError) -> EngineError {
-    let EngineError::Refused { message, .. } = &error else { return error };
-    let reason = message.clone();
-    let lower = reason.to_ascii_lowercase();
-    let unreachable =
-        ["dial tcp", "no such host", "connection refused", "timeout", "deadline exceeded", "proxyconnect", "x509"];
-    let absent =
-        ["manifest unknown", "not found", "does not exist", "no matching manifest", "invalid reference format"];
-    let image = image.to_string();
-    if unreachable.iter().any(|text| lower.contains(text)) {
-        EngineError::PullFailed { image, reason }
-    } else if absent.iter().any(|text| lower.contains(text)) {
-        EngineError::ImageMissing { image, reason }
-    } else {
-        EngineError::PullFailed { image, reason }
+/// Says in our words why a pull failed. The engine passes on what the registry answers, which anybody may have written: it is only
+/// looked into for the reason.
+fn pull_error(image: &ImageRef, with_credentials: bool, error: ApiError) -> EngineError {
+    let (status, text) = match &error {
+        ApiError::DockerResponseServerError { status_code, message } => (Some(*status_code), message),
+        ApiError::DockerStreamError { error } => (None, error),
+        _ => return from_api("pull an image", error),
+    };
+    tracing::debug!(%image, text, "a pull failed");
+    let text = text.to_ascii_lowercase();
+    let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if any(&["no space left on device"]) {
+        return EngineError::NoRoom(format!(
+            "no space left on the engine's disk for the image `{image}`: free some (`docker system df`, `docker system prune`)"
+        ));
     }
+    let why = if any(&["toomanyrequests", "too many requests", "rate limit"]) {
+        PullFailure::RateLimited
+    } else if any(&["no such host"]) {
+        PullFailure::NoSuchHost
+    } else if any(&["x509", "certificate"]) {
+        PullFailure::NotTrusted
+    } else if any(&["server gave http response to https client"]) {
+        PullFailure::NotEncrypted
+    } else if any(&["timeout", "deadline exceeded", "timed out"]) {
+        PullFailure::TimedOut
+    } else if any(&["dial tcp", "connection refused", "connection reset", "no route to host", "proxyconnect", "eof"]) {
+        PullFailure::Unreachable
+    } else if any(&["no matching manifest", "no match for platform"]) {
+        PullFailure::OtherPlatform
+    } else if any(&["unauthorized", "denied", "authentication required", "no basic auth credentials", "forbidden"]) {
+        PullFailure::Denied { with_credentials }
+    } else if any(&["manifest unknown", "name unknown", "not known to registry", "not found", "does not exist"]) {
+        PullFailure::Absent
+    } else if any(&["invalid reference format"]) {
+        PullFailure::BadName
+    } else {
+        PullFailure::Failed(status_of(&text).or(status))
+    };
+    EngineError::PullFailed { image: image.to_string(), why }
+}
+
+/// Returns the registry's status, as in "received unexpected HTTP status: 503 Service Unavailable".
+fn status_of(text: &str) -> Option<u16> {
+    let rest = ["http status: ", "status code ", "status code: "].iter().find_map(|before| text.split_once(before))?.1;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|status| (100..600).contains(status))
 }
 
 #[cfg(test)]
 mod tests {
-    use bollard::errors::Error as ApiError;
     use longshore_core::ErrorKind;
 
     use super::*;
-    use crate::error::from_api;
 
     #[test]
     fn a_name_without_a_tag_means_latest_only() {
@@ -139,25 +195,65 @@ mod tests {
         assert_eq!(with_tag("a/b@sha256:00"), "a/b@sha256:00");
     }
 
+    fn failure(text: &str, with_credentials: bool) -> PullFailure {
+        let error = ApiError::DockerStreamError { error: text.to_owned() };
+        match pull_error(&ImageRef::parse("registry.example/a").unwrap(), with_credentials, error) {
+            EngineError::PullFailed { why, .. } => why,
+            error => panic!("{error:?}"),
+        }
+    }
+
     #[test]
-    fn a_registry_that_is_down_is_told_from_one_that_says_no() {
-        for (text, kind) in [
+    fn why_a_pull_failed_is_told_in_our_words_only() {
+        for (text, why) in [
             (
-                "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
-                ErrorKind::PullFailed,
+                "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example on 192.0.2.1:53: no such host",
+                PullFailure::NoSuchHost,
             ),
-            ("Get \"https://r/v2/\": net/http: request canceled (Client.Timeout exceeded)", ErrorKind::PullFailed),
-            ("manifest for busybox:nope not found: manifest unknown: manifest unknown", ErrorKind::ImageMissing),
+            ("Get \"https://r/v2/\": net/http: request canceled (Client.Timeout exceeded)", PullFailure::TimedOut),
+            ("Get \"https://r/v2/\": dial tcp 192.0.2.1:443: connect: connection refused", PullFailure::Unreachable),
+            ("Get \"https://r/v2/\": x509: certificate signed by unknown authority", PullFailure::NotTrusted),
+            ("Get \"https://r/v2/\": http: server gave HTTP response to HTTPS client", PullFailure::NotEncrypted),
+            ("manifest for busybox:nope not found: manifest unknown: manifest unknown", PullFailure::Absent),
             (
                 "pull access denied for nope, repository does not exist or may require 'docker login'",
-                ErrorKind::ImageMissing,
+                PullFailure::Denied { with_credentials: false },
             ),
-            ("toomanyrequests: You have reached your pull rate limit", ErrorKind::PullFailed),
+            ("Get \"https://r/v2/\": no basic auth credentials", PullFailure::Denied { with_credentials: false }),
+            ("no matching manifest for linux/arm64/v8 in the manifest list entries", PullFailure::OtherPlatform),
+            ("toomanyrequests: You have reached your pull rate limit", PullFailure::RateLimited),
+            ("received unexpected HTTP status: 503 Service Unavailable", PullFailure::Failed(Some(503))),
+            ("unknown: visit https://evil.example and enter your password", PullFailure::Failed(None)),
         ] {
-            let error =
-                from_api("pull", ApiError::DockerResponseServerError { status_code: 500, message: text.to_owned() });
-            let error = pull_error(&ImageRef::parse("i").unwrap(), error);
-            assert_eq!(error.kind(), kind, "{text}");
+            assert_eq!(failure(text, false), why, "{text}");
+            let error = EngineError::PullFailed { image: "i".to_owned(), why }.to_string();
+            assert!(!error.contains("evil") && !error.contains("https://r"), "{error}");
         }
+        let refused = failure("unauthorized: incorrect username or password", true);
+        assert_eq!(refused, PullFailure::Denied { with_credentials: true });
+    }
+
+    #[test]
+    fn a_registry_that_is_down_is_told_from_one_that_says_no() {
+        for (why, kind, is_passing) in [
+            (PullFailure::Unreachable, ErrorKind::PullFailed, true),
+            (PullFailure::RateLimited, ErrorKind::PullFailed, true),
+            (PullFailure::Failed(Some(503)), ErrorKind::PullFailed, true),
+            (PullFailure::NoSuchHost, ErrorKind::PullFailed, false),
+            (PullFailure::NotTrusted, ErrorKind::PullFailed, false),
+            (PullFailure::Denied { with_credentials: true }, ErrorKind::ImageMissing, false),
+            (PullFailure::Absent, ErrorKind::ImageMissing, false),
+        ] {
+            assert_eq!(why.is_passing(), is_passing, "{why:?}");
+            assert_eq!(EngineError::PullFailed { image: "i".to_owned(), why }.kind(), kind, "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_registry_cannot_make_a_full_disk_speak_for_it() {
+        let error =
+            ApiError::DockerStreamError { error: "unknown: no space left on device, visit evil.example".to_owned() };
+        let error = pull_error(&ImageRef::parse("a").unwrap(), false, error);
+        assert!(matches!(error, EngineError::NoRoom(_)) && !error.to_string().contains("evil"), "{error}");
     }
 }

@@ -21,6 +21,9 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 /// Calls whose answers are streams.
 const STREAMS: [&str; 3] = ["/attach", "/archive", "/images/create"];
 
+/// The header with a registry's credentials.
+const CREDENTIALS: &str = "x-registry-auth";
+
 /// The answer is longer than any that we expect.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("it is longer than {} MiB", LONGEST_ANSWER >> 20)]
@@ -41,6 +44,11 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
     // bollard leaves the version out, which the engine takes as its newest.
     parts.uri = format!("{prefix}{path}").parse()?;
     parts.headers.insert(HOST, HeaderValue::from_static("docker"));
+    if let Some(credentials) = parts.headers.get_mut(CREDENTIALS) {
+        let mut safe = url_safe(credentials)?;
+        safe.set_sensitive(true);
+        *credentials = safe;
+    }
     let stream = UnixStream::connect(socket).await?;
     let stream = Limited { stream, left: (!is_stream).then_some(LONGEST_ANSWER) };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -51,6 +59,21 @@ async fn send(socket: PathBuf, prefix: String, request: BollardRequest) -> Resul
         }
     });
     Ok(sender.send_request(BollardRequest::from_parts(parts, body)).await?)
+}
+
+/// Returns base64 with the characters that the engine expects. bollard writes the others, and the engine takes credentials that it
+/// cannot decode for none.
+fn url_safe(base64: &HeaderValue) -> Result<HeaderValue, ApiError> {
+    let bytes: Vec<u8> = base64
+        .as_bytes()
+        .iter()
+        .map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        })
+        .collect();
+    HeaderValue::from_bytes(&bytes).map_err(|error| ApiError::IOError { err: io::Error::other(error) })
 }
 
 /// A connection that fails after a number of bytes of answer.
@@ -95,5 +118,17 @@ impl AsyncWrite for Limited {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_written_in_the_alphabet_that_the_engine_reads() {
+        // What `{"password":"~~~???"}` may become, depending on where it stands.
+        let sent = url_safe(&HeaderValue::from_static("eyJ+fn4/Pz8ifQ==")).unwrap();
+        assert_eq!(sent.as_bytes(), b"eyJ-fn4_Pz8ifQ==");
     }
 }

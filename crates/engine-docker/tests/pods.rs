@@ -19,6 +19,7 @@ fn service(name: &str, image: &str, command: &[&str]) -> ServicePlan {
     ServicePlan {
         name: name.to_owned(),
         image: image.into(),
+        pull: None,
         env: BTreeMap::new(),
         entrypoint: Vec::new(),
         command: command.iter().map(|&word| word.into()).collect(),

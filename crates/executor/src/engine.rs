@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 pub(crate) use longshore_agent_protocol::pod;
 pub use longshore_agent_protocol::pod::{Healthcheck, ImageConfig, MemberId};
-use longshore_core::{BuildId, ImageRef};
+use longshore_core::{BuildId, ImageRef, RegistryCredentials};
 use tokio::sync::mpsc;
 
 use crate::attempt::AttemptId;
@@ -39,8 +39,14 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Returns the image if it can be started without a pull.
     fn image<'a>(&'a self, image: &'a ImageRef) -> Answer<'a, Option<Image>>;
 
-    /// Pulls the image once. Sends lines about the progress to `notes`. Stops when it is dropped.
-    fn pull<'a>(&'a self, image: &'a ImageRef, notes: &'a mpsc::Sender<String>) -> Answer<'a, ()>;
+    /// Pulls the image once, with these credentials or without any; success means that the registry gave it to them. Sends
+    /// lines about the progress to `notes`. Stops when it is dropped.
+    fn pull<'a>(
+        &'a self,
+        image: &'a ImageRef,
+        credentials: Option<&'a RegistryCredentials>,
+        notes: &'a mpsc::Sender<String>,
+    ) -> Answer<'a, ()>;
 
     /// Creates a sandbox without starting it. It may exist although the answer was lost; the caller knows its name.
     fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId>;
@@ -108,6 +114,8 @@ pub struct Image {
     pub id: ImageId,
     /// What its containers are started with.
     pub config: ImageConfig,
+    /// Whether it came from a registry. One that was built or loaded on the engine did not.
+    pub pulled: bool,
     /// `amd64`; empty if the image does not say.
     pub architecture: String,
     /// The names of its labels that look like ours. Its containers must not inherit them.

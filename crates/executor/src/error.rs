@@ -4,6 +4,8 @@
 
 use longshore_core::{ErrorKind, Outcome};
 
+use crate::pull_failure::PullFailure;
+
 /// A call to the engine that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
@@ -25,16 +27,15 @@ pub enum EngineError {
     /// The engine has no address left for another network.
     #[error("{0}")]
     NoAddresses(String),
-    /// The registry does not have the image, or does not allow pulling it.
-    #[error(
-        "image `{image}` cannot be had: {reason}; check its name, or `docker login` on the engine's host for a private registry"
-    )]
+    /// The image is not here, and nobody is asked for it; or its name is none.
+    #[error("image `{image}` cannot be had: {reason}; check its name")]
     ImageMissing { image: String, reason: String },
-    /// The registry does not answer at the moment.
-    #[error(
-        "image `{image}` is not on this engine and could not be pulled: {reason}; check that the engine's host reaches the registry, or `docker load` the image there"
-    )]
-    PullFailed { image: String, reason: String },
+    /// The registry does not give the image, or does not answer.
+    #[error("image `{image}` cannot be had: {why}; {advice}", advice = .why.advice())]
+    PullFailed { image: String, why: PullFailure },
+    /// Jobs may not use an image of that name.
+    #[error("image `{image}` is not used here: {reason}")]
+    ImageNotAllowed { image: String, reason: String },
     /// The attempt's container exists, and another instance follows it.
     #[error(
         "container {container} is another Longshore's (instance {instance}), which runs this job: it is left alone. The data folder of this server is a copy of that one's; `longshore restore --take-over` before its first start takes jobs over"
@@ -127,8 +128,9 @@ impl EngineError {
             | Self::Refused { .. } => ErrorKind::EngineGone,
             Self::NoRoom(_) => ErrorKind::DiskFull,
             Self::AgentFailed(_) => ErrorKind::AgentFailed,
-            Self::ImageMissing { .. } => ErrorKind::ImageMissing,
-            Self::PullFailed { .. } => ErrorKind::PullFailed,
+            Self::PullFailed { why, .. } if !why.is_no() => ErrorKind::PullFailed,
+            Self::ImageMissing { .. } | Self::PullFailed { .. } => ErrorKind::ImageMissing,
+            Self::ImageNotAllowed { .. } => ErrorKind::ImageNotAllowed,
             Self::Elsewhere { .. } => ErrorKind::Lost,
             Self::Stale(inner) => inner.kind(),
             Self::Local { .. } => ErrorKind::Internal,

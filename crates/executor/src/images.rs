@@ -1,25 +1,35 @@
 //! Decides which image a job gets: which image the jobs of a build share, when an image is pulled, and for how long a
 //! pull is retried.
+//!
+//! An image that came to the engine by somebody's credentials is there for all jobs. So that it is used only by those that
+//! its registry gives it to, an image of a guarded registry counts as being here only for credentials that it was pulled
+//! with; a job with others, or with none, has to pull it. What was pulled with which credentials is remembered by this
+//! process alone: after a restart the registry is asked once more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use longshore_core::{BuildId, ImageRef};
+use longshore_core::{BuildId, ImageRef, RegistryCredentials};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Image};
 use crate::error::EngineError;
-
+use crate::image_access::ImageAccess;
+use crate::names::ImageId;
 use crate::options::PullPolicy;
+use crate::request::JobRequest;
 
-/// How long a build's images are remembered.
+/// How long a build's images are remembered, and which credentials an image was pulled with.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause before the next try of a pull.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// An image, and what it is pulled with.
+type Pulled = (ImageRef, Option<RegistryCredentials>);
 
 /// What is known of an image before anything is pulled.
 pub(crate) enum Known {
@@ -27,6 +37,8 @@ pub(crate) enum Known {
     Agreed(Image),
     /// The image that the engine has under that name, if any.
     Local(Option<Image>),
+    /// The engine has an image under that name, and its registry has to be asked whether the job may have it.
+    Guarded,
 }
 
 impl Known {
@@ -34,7 +46,7 @@ impl Known {
     pub(crate) const fn is_enough(&self, policy: PullPolicy) -> bool {
         match (self, policy) {
             (Self::Agreed(_), _) | (Self::Local(Some(_)), PullPolicy::Missing | PullPolicy::Never) => true,
-            (Self::Local(Some(_)), PullPolicy::Always) | (Self::Local(None), _) => false,
+            (Self::Local(Some(_)), PullPolicy::Always) | (Self::Local(None) | Self::Guarded, _) => false,
         }
     }
 }
@@ -47,12 +59,14 @@ pub(crate) struct Images {
     /// The image that each tag meant when a build's first job resolved it. The build's other jobs and their retries get
     /// the same image. The next build resolves the tag again, because somebody may have built the image in between.
     agreed: Mutex<HashMap<(BuildId, ImageRef), (Instant, Image)>>,
-    pulls: Mutex<HashMap<ImageRef, Arc<tokio::sync::Mutex<()>>>>,
+    pulls: Mutex<HashMap<Pulled, Arc<tokio::sync::Mutex<()>>>>,
+    /// The image of a guarded registry that each was when it was last pulled.
+    given: Mutex<HashMap<Pulled, (Instant, ImageId)>>,
 }
 
 impl Images {
     pub(crate) fn new(engine: Arc<dyn Engine>, pull_patience: Duration) -> Self {
-        Self { engine, pull_patience, agreed: Mutex::default(), pulls: Mutex::default() }
+        Self { engine, pull_patience, agreed: Mutex::default(), pulls: Mutex::default(), given: Mutex::default() }
     }
 
     /// Returns the image that the build's jobs share.
@@ -61,62 +75,84 @@ impl Images {
         agreed.get(&(build, image.clone())).map(|(_, found)| found.clone())
     }
 
-    /// Returns the image that the build's jobs share, or else the one that the engine has.
-    pub(crate) async fn known(&self, build: BuildId, image: &ImageRef) -> Result<Known, EngineError> {
-        Ok(match self.agreed(build, image) {
-            Some(agreed) => Known::Agreed(agreed),
-            None => Known::Local(self.engine.image(image).await?),
+    /// Returns the image that the build's jobs share, or else the one that the engine has. Refuses an image that the job
+    /// may not use.
+    pub(crate) async fn known(&self, request: &JobRequest, image: &ImageRef) -> Result<Known, EngineError> {
+        request.images.check(image)?;
+        if let Some(agreed) = self.agreed(request.build, image) {
+            return Ok(Known::Agreed(agreed));
+        }
+        Ok(match self.engine.image(image).await? {
+            Some(local) if !self.may_use(&request.images, image, &local) => Known::Guarded,
+            local => Known::Local(local),
         })
+    }
+
+    /// Whether a job may use an image that the engine has without asking its registry.
+    fn may_use(&self, access: &ImageAccess, image: &ImageRef, local: &Image) -> bool {
+        if !local.pulled || !access.is_guarded(image) {
+            return true;
+        }
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = (image.clone(), access.credentials(image).cloned());
+        given.get(&asked).is_some_and(|(at, id)| *id == local.id && at.elapsed() < REMEMBERED)
     }
 
     /// Returns the image for a job of this build, pulled if the policy says so. Sends lines for the job's log to
     /// `notes`.
     pub(crate) async fn resolve(
         &self,
-        build: BuildId,
+        request: &JobRequest,
         image: &ImageRef,
         known: Known,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<Image, EngineError> {
-        let local = match known {
-            Known::Agreed(agreed) => return Ok(agreed),
-            Known::Local(local) => local,
-        };
-        let found = self.resolve_tag(image, local, policy, notes).await?;
+        if let Known::Agreed(agreed) = known {
+            return Ok(agreed);
+        }
+        let found = self.resolve_tag(&request.images, image, known, policy, notes).await?;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
         // The first job decides for all.
-        let (_, found) = agreed.entry((build, image.clone())).or_insert_with(|| (Instant::now(), found));
+        let (_, found) = agreed.entry((request.build, image.clone())).or_insert_with(|| (Instant::now(), found));
         Ok(found.clone())
     }
 
     async fn resolve_tag(
         &self,
+        access: &ImageAccess,
         image: &ImageRef,
-        local: Option<Image>,
+        known: Known,
         policy: PullPolicy,
         notes: &mpsc::Sender<String>,
     ) -> Result<Image, EngineError> {
-        match (policy, local) {
-            (PullPolicy::Missing | PullPolicy::Never, Some(found)) => Ok(found),
-            (PullPolicy::Never, None) => Err(EngineError::ImageMissing {
-                image: image.to_string(),
-                reason: "it is not on this engine, and pulling is turned off".to_owned(),
-            }),
-            (PullPolicy::Missing | PullPolicy::Always, None) => {
-                self.pull(image, notes, self.pull_patience).await?;
-                self.pulled(image).await
+        let missing = |reason: &str| EngineError::ImageMissing { image: image.to_string(), reason: reason.to_owned() };
+        match (policy, known) {
+            (_, Known::Agreed(found)) | (PullPolicy::Missing | PullPolicy::Never, Known::Local(Some(found))) => {
+                Ok(found)
+            }
+            (PullPolicy::Never, Known::Local(None)) => {
+                Err(missing("it is not on this engine, and pulling is turned off"))
+            }
+            (PullPolicy::Never, Known::Guarded) => Err(missing(
+                "its registry has to say whether this job may have the image that is on this engine, and pulling is turned off",
+            )),
+            (PullPolicy::Missing | PullPolicy::Always, Known::Local(None) | Known::Guarded) => {
+                self.pull(access, image, notes, self.pull_patience).await?;
+                self.pulled(access, image).await
             }
             // If the engine has the image, a registry that is down is not waited for.
-            (PullPolicy::Always, Some(found)) => match self.pull(image, notes, Duration::ZERO).await {
-                Ok(()) => self.pulled(image).await,
-                Err(EngineError::PullFailed { reason, .. }) => {
-                    let _ = notes.send(format!("using the {image} that is here: {reason}")).await;
-                    Ok(found)
+            (PullPolicy::Always, Known::Local(Some(found))) => {
+                match self.pull(access, image, notes, Duration::ZERO).await {
+                    Ok(()) => self.pulled(access, image).await,
+                    Err(EngineError::PullFailed { why, .. }) if !why.is_no() => {
+                        let _ = notes.send(format!("using the {image} that is here: {why}")).await;
+                        Ok(found)
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            },
+            }
         }
     }
 
@@ -125,31 +161,41 @@ impl Images {
         self.agreed.lock().unwrap_or_else(PoisonError::into_inner).remove(&(build, image.clone()));
     }
 
-    async fn pulled(&self, image: &ImageRef) -> Result<Image, EngineError> {
-        self.engine.image(image).await?.ok_or_else(|| EngineError::ImageMissing {
+    /// Returns an image whose registry has just given it to a job, and remembers that.
+    async fn pulled(&self, access: &ImageAccess, image: &ImageRef) -> Result<Image, EngineError> {
+        let found = self.engine.image(image).await?.ok_or_else(|| EngineError::ImageMissing {
             image: image.to_string(),
             reason: "it was pulled and is gone again".to_owned(),
-        })
+        })?;
+        if access.is_guarded(image) {
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            given.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+            let asked = (image.clone(), access.credentials(image).cloned());
+            given.insert(asked, (Instant::now(), found.id.clone()));
+        }
+        Ok(found)
     }
 
     /// Pulls an image, and retries for `patience` while the registry is down, slow or limits the rate.
     async fn pull(
         &self,
+        access: &ImageAccess,
         image: &ImageRef,
         notes: &mpsc::Sender<String>,
         patience: Duration,
     ) -> Result<(), EngineError> {
+        let credentials = access.credentials(image);
         let turn = {
             let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
             pulls.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(pulls.entry(image.clone()).or_default())
+            Arc::clone(pulls.entry((image.clone(), credentials.cloned())).or_default())
         };
         let _turn = match turn.try_lock() {
             Ok(held) => held,
             Err(_) => {
                 let _ = notes.send(format!("waiting for a pull of {image} that is under way")).await;
                 let held = turn.lock().await;
-                if self.engine.image(image).await?.is_some() {
+                if self.engine.image(image).await?.is_some_and(|local| self.may_use(access, image, &local)) {
                     return Ok(());
                 }
                 held
@@ -158,21 +204,26 @@ impl Images {
         let give_up = Instant::now() + patience;
         let pauses = ExponentialBuilder::new().with_min_delay(PAUSE).with_max_delay(LONGEST_PAUSE).without_max_times();
         for pause in pauses.build() {
-            match self.pull_once(image, notes).await {
-                Err(EngineError::PullFailed { reason, .. }) if Instant::now() + pause < give_up => {
+            match self.pull_once(image, credentials, notes).await {
+                Err(EngineError::PullFailed { why, .. }) if why.is_passing() && Instant::now() + pause < give_up => {
                     let seconds = pause.as_secs();
-                    let note = format!("{image} cannot be pulled now: {reason}; trying again in {seconds} s");
+                    let note = format!("{image} cannot be pulled now: {why}; trying again in {seconds} s");
                     let _ = notes.send(note).await;
                     tokio::time::sleep(pause).await;
                 }
                 pulled => return pulled,
             }
         }
-        self.pull_once(image, notes).await
+        self.pull_once(image, credentials, notes).await
     }
 
-    async fn pull_once(&self, image: &ImageRef, notes: &mpsc::Sender<String>) -> Result<(), EngineError> {
+    async fn pull_once(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&RegistryCredentials>,
+        notes: &mpsc::Sender<String>,
+    ) -> Result<(), EngineError> {
         let _ = notes.send(format!("pulling {image}")).await;
-        self.engine.pull(image, notes).await
+        self.engine.pull(image, credentials, notes).await
     }
 }

@@ -184,7 +184,7 @@ impl Members {
             let all = (0..members.request.plan.services.len() as u16).map(MemberId::Service);
             let found = futures_util::future::join_all(all.clone().map(async |member| {
                 let name = members.image_name(member, None)?;
-                members.image(&name, Urgency::Needed).await
+                members.image(member, &name, Urgency::Needed).await
             }));
             let found = found.await;
             let services = members.request.plan.services.iter().zip(&found);
@@ -286,7 +286,7 @@ impl Members {
         if (known || self.adopted) && self.resume(member).await? {
             return Ok(true);
         }
-        let Some(image) = self.image(name, urgency).await? else { return Ok(false) };
+        let Some(image) = self.image(member, name, urgency).await? else { return Ok(false) };
         self.start_once(member, &image).await?;
         Ok(true)
     }
@@ -316,13 +316,13 @@ impl Members {
     }
 
     /// The container's image on this engine. `None` if it is not worth a pull, or the job is over.
-    async fn image(&self, name: &ImageRef, urgency: Urgency) -> Result<Option<Image>, EngineError> {
-        let known = self.images.known(self.request.build, name).await?;
-        let policy = self.request.pull;
+    async fn image(&self, member: MemberId, name: &ImageRef, urgency: Urgency) -> Result<Option<Image>, EngineError> {
+        let known = self.images.known(&self.request, name).await?;
+        let policy = self.request.pull_of(member);
         if urgency == (Urgency::Ahead { may_pull: false }) && !known.is_enough(policy) {
             return Ok(None);
         }
-        let resolved = self.images.resolve(self.request.build, name, known, policy, &self.notes);
+        let resolved = self.images.resolve(&self.request, name, known, policy, &self.notes);
         // The engine stops a pull when the call is dropped.
         self.stop.run_until_cancelled(resolved).await.transpose()
     }

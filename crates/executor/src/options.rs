@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use longshore_core::plan::PullPolicy;
 use longshore_core::plan::Resources;
 
 /// How jobs are run on an engine.
@@ -95,15 +96,4 @@ impl Default for Limits {
             grace: Duration::from_secs(10),
         }
     }
-}
-
-/// When the registry is asked for an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PullPolicy {
-    /// Only if the engine does not have the image.
-    #[default]
-    Missing,
-    /// Always. If the registry cannot be reached, an image that the engine has is used, with a note.
-    Always,
-    Never,
 }

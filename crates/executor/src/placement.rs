@@ -63,12 +63,12 @@ impl Placement {
     /// Starts a container for a request.
     pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
         let name = request.image()?;
-        let (known, sandbox) =
-            tokio::join!(self.images.known(request.build, &name), self.sandboxes.take(&request.scope));
+        request.check_images()?;
+        let (known, sandbox) = tokio::join!(self.images.known(&request, &name), self.sandboxes.take(&request.scope));
         let sandbox = sandbox?;
         let resolved = async {
             let known = known?;
-            if !known.is_enough(request.pull) {
+            if !known.is_enough(request.pull()) {
                 caller.report(Phase::Pulling).await;
             }
             self.resolve(&request, &name, known, &caller).await
@@ -166,7 +166,7 @@ impl Placement {
         tokio::select! {
             // The engine stops a pull when the call is dropped.
             () = caller.cancel.cancelled() => Err(EngineError::Away("canceled".to_owned())),
-            image = self.images.resolve(request.build, name, known, request.pull, &caller.notes) => image,
+            image = self.images.resolve(request, name, known, request.pull(), &caller.notes) => image,
         }
     }
 
@@ -176,7 +176,7 @@ impl Placement {
         name: &ImageRef,
         caller: &Caller,
     ) -> Result<Image, EngineError> {
-        let known = self.images.known(request.build, name).await?;
+        let known = self.images.known(request, name).await?;
         self.resolve(request, name, known, caller).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use longshore_agent_protocol::mask::Patterns;
 use longshore_agent_protocol::message::{ProgramSpec, ServiceSpec};
-use longshore_agent_protocol::{JobSpec, StepSpec};
+use longshore_agent_protocol::{JobSpec, MemberId, StepSpec};
 use longshore_core::expression::Value;
 use longshore_core::plan::WORKSPACE;
 use longshore_core::result::{AgentError, JobResult, StepResult};
@@ -15,6 +15,7 @@ use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Step
 use crate::attempt::AttemptId;
 use crate::checkout::CheckoutSource;
 use crate::error::EngineError;
+use crate::image_access::ImageAccess;
 use crate::operator_env::OperatorEnv;
 use crate::options::{Limits, PullPolicy};
 
@@ -43,7 +44,10 @@ pub struct JobRequest {
     pub masks: Vec<String>,
     pub checkout: Option<Arc<dyn CheckoutSource>>,
     pub limits: Limits,
+    /// When registries are asked for images, where the plan does not say so.
     pub pull: PullPolicy,
+    /// Which images it may use, and with whose credentials.
+    pub images: ImageAccess,
 }
 
 impl JobRequest {
@@ -57,6 +61,33 @@ impl JobRequest {
     pub(crate) fn image(&self) -> Result<ImageRef, EngineError> {
         let image = self.shown_image();
         ImageRef::parse(&image).map_err(|error| EngineError::ImageMissing { image, reason: error.to_string() })
+    }
+
+    /// When the registry is asked for the job's image.
+    pub(crate) fn pull(&self) -> PullPolicy {
+        self.plan.pull.unwrap_or(self.pull)
+    }
+
+    /// When the registry is asked for the image of a container beside the job's.
+    pub(crate) fn pull_of(&self, member: MemberId) -> PullPolicy {
+        let of_member = match member {
+            MemberId::Service(at) => self.plan.services.get(usize::from(at)).and_then(|service| service.pull),
+            MemberId::Step(at, _) => self.plan.steps.get(usize::from(at)).and_then(|step| step.pull),
+        };
+        of_member.unwrap_or_else(|| self.pull())
+    }
+
+    /// Refuses a job one of whose images its rule does not allow, as far as their names are known.
+    pub(crate) fn check_images(&self) -> Result<(), EngineError> {
+        self.images.check(&self.image()?)?;
+        let services = self.plan.services.iter().map(|service| &service.image);
+        let steps = self.plan.steps.iter().filter_map(|step| step.image.as_ref());
+        for name in services.chain(steps).filter_map(Template::as_known) {
+            let image = ImageRef::parse(name)
+                .map_err(|error| EngineError::ImageMissing { image: name.to_owned(), reason: error.to_string() })?;
+            self.images.check(&image)?;
+        }
+        Ok(())
     }
 
     /// The image's name, for people.
@@ -75,14 +106,15 @@ impl JobRequest {
         !self.plan.services.is_empty() || self.plan.steps.iter().any(|step| step.image.is_some())
     }
 
-    /// Every value to mask.
+    /// Every value that the agent masks.
     fn hidden(&self) -> impl Iterator<Item = &str> {
         self.masks.iter().chain(self.secrets.values()).chain(self.secret_files.values()).map(String::as_str)
     }
 
     /// The values to mask, as patterns to look for in what the agent sends. `None` if there is nothing to mask.
     pub(crate) fn patterns(&self) -> Result<Option<Arc<Patterns>>, EngineError> {
-        let hidden: Vec<&str> = self.hidden().collect();
+        let of_registries: Vec<String> = self.images.hidden().collect();
+        let hidden: Vec<&str> = self.hidden().chain(of_registries.iter().map(String::as_str)).collect();
         Patterns::new(&hidden)
             .map_err(|error| EngineError::Local { what: "the masks cannot be built", reason: error.to_string() })
     }

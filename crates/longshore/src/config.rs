@@ -19,11 +19,12 @@ use std::{
 
 use anyhow::Context as _;
 use longshore_api::PublicUrl;
-use longshore_executor::Limits;
+use longshore_executor::{Limits, PullPolicy};
+use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 use self::{
-    checks::{check_log, check_memory, check_pids, job_env, labels, list},
+    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list},
     settings::MergedRetention,
 };
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
@@ -41,6 +42,9 @@ pub(crate) struct Config {
     pub(crate) admin_token: Option<String>,
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
+    pub(crate) images: ImageRules,
+    /// When registries are asked for images, where a plan does not say so.
+    pub(crate) pull: PullPolicy,
     pub(crate) max_jobs: usize,
     pub(crate) labels: BTreeMap<String, String>,
     /// The operator's variables for all jobs.
@@ -102,6 +106,9 @@ impl Settings {
             admin_token: given.admin_token,
             secret_key: given.secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
             capacity,
+            images: ImageRules::new(&globs(given.images_allow.as_deref().unwrap_or_default()))
+                .map_err(|why| anyhow::anyhow!("images_allow has {why}"))?,
+            pull: given.pull.parse().map_err(|why| anyhow::anyhow!("the setting pull: {why}"))?,
             max_jobs: given.max_jobs,
             labels: labels(given.labels.as_deref().unwrap_or_default())?,
             job_env: job_env(given.job_env.as_deref().unwrap_or_default())?,

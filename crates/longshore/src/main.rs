@@ -17,6 +17,7 @@ mod contexts;
 mod job_env;
 mod journal;
 mod proxies;
+mod registries;
 mod runner;
 
 /// The default address of the engine.

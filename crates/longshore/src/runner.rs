@@ -11,7 +11,8 @@ use std::{
 
 use longshore_core::{ErrorKind, JobId, JobPlan, Outcome, Record, RecordKind, Status, Stream, Timestamp, stranger};
 use longshore_executor::{
-    AdoptRequest, AttemptId, CheckoutSource, Executor, JobRequest, JobUpdate, Journal as _, Limits, Phase, PullPolicy,
+    AdoptRequest, AttemptId, CheckoutSource, Executor, ImageAccess, ImageRule, JobRequest, JobUpdate, Journal as _,
+    Limits, Phase, PullPolicy,
 };
 use longshore_pipeline::{BuildFacts, build_variables, secret_rules};
 use longshore_scheduler::{Order, Report, ReportKind};
@@ -33,13 +34,14 @@ use crate::{
     contexts::{self, Missing, Refusal},
     job_env::JobEnv,
     journal::StoreJournal,
+    registries,
 };
 
 /// The pause between two attempts to adopt a running job.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What every job gets beyond its plan.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Extras {
     /// For every container, below what the pipeline says.
     pub(crate) job_env: JobEnv,
@@ -48,6 +50,10 @@ pub(crate) struct Extras {
     pub(crate) limits: Limits,
     /// The limits of strangers' jobs.
     pub(crate) limits_of_strangers: Limits,
+    /// When registries are asked for images, where a plan does not say so.
+    pub(crate) pull: PullPolicy,
+    /// Which images jobs may use; all of them without it.
+    pub(crate) images: Option<ImageRule>,
     /// How long a job waits for space on a full disk before it ends.
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
@@ -57,7 +63,7 @@ pub(crate) struct Extras {
 }
 
 /// Runs jobs on the engine, on the orders of the scheduler.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Runner {
     pub(crate) executor: Executor,
     pub(crate) store: Store,
@@ -272,6 +278,10 @@ impl Runner {
             ),
             None => None,
         };
+        let images = ImageAccess {
+            rule: extras.images.clone(),
+            ..registries::access(&self.store, origin.repo, stranger, &plan, missing).await?
+        };
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
@@ -295,7 +305,8 @@ impl Runner {
             masks: self.extras.job_env.masks(),
             checkout,
             limits,
-            pull: PullPolicy::Missing,
+            pull: extras.pull,
+            images,
         })
     }
 

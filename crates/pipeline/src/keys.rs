@@ -113,6 +113,7 @@ pub(super) const JOB: Keys = Keys {
     subject: "a job",
     known: &[
         "image",
+        "pull",
         "needs",
         "if",
         "matrix",
@@ -196,7 +197,7 @@ pub(super) const SECRET: Keys = Keys {
 
 pub(super) const SERVICE: Keys = Keys {
     subject: "a service",
-    known: &["image", "env", "entrypoint", "command", "user", "ready", "resources"],
+    known: &["image", "pull", "env", "entrypoint", "command", "user", "ready", "resources"],
     foreign: &[
         ("name", "the service's key is its name"),
         ("alias", "the service's key is its name"),
@@ -204,6 +205,7 @@ pub(super) const SERVICE: Keys = Keys {
         ("variables", "did you mean `env`?"),
         ("ports", "leave it out: a service is reached at `localhost` and by its name on the ports that it opens"),
         ("options", "write `ready` for a health check"),
+        ("pull_policy", "did you mean `pull`?"),
         ("healthcheck", "did you mean `ready`?"),
         ("commands", "did you mean `command`?"),
     ],
@@ -273,6 +275,7 @@ pub(super) const STEP: Keys = Keys {
         "continue-on-error",
         "retry",
         "image",
+        "pull",
         "with",
         "entrypoint",
         "command",

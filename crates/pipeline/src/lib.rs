@@ -21,6 +21,7 @@ mod fields;
 mod filter;
 pub mod findings;
 mod graph;
+pub mod image_rules;
 mod input;
 mod keys;
 mod matrix;

@@ -10,7 +10,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 use longshore_agent_protocol::spool::segment_name;
 use longshore_agent_protocol::{FromAgent, encode_from_agent};
-use longshore_core::{ImageRef, Timestamp};
+use longshore_core::{ImageRef, RegistryCredentials, Timestamp};
 use longshore_executor::engine::{
     Answer, End, Engine, FoundMember, FoundPod, Image, ImageConfig, MemberId, MemberSpec, MemberStanding, Pod, PodSpec,
     Removal, SandboxSpec, SpoolPiece, Standing,
@@ -77,6 +77,8 @@ struct State {
     orders: VecDeque<(Verb, Order)>,
     scripts: VecDeque<Script>,
     calls: Vec<Verb>,
+    /// Whose credentials each pull came with that was not refused.
+    pulled_by: Vec<Option<String>>,
     away: bool,
 }
 
@@ -110,18 +112,24 @@ impl MemoryEngine {
 
     /// Gives the engine an image of this name.
     pub fn tag(&self, name: &str, id: &str) {
-        self.tag_image(name, id, ImageConfig::default());
+        self.tag_image(name, id, ImageConfig::default(), false);
     }
 
     /// Gives the engine an image of this name that says this about its containers.
     pub fn tag_with(&self, name: &str, config: ImageConfig) {
-        self.tag_image(name, name, config);
+        self.tag_image(name, name, config, false);
     }
 
-    fn tag_image(&self, name: &str, id: &str, config: ImageConfig) {
+    /// Gives the engine an image as if somebody had pulled it.
+    pub fn tag_pulled(&self, name: &str, id: &str) {
+        self.tag_image(name, id, ImageConfig::default(), true);
+    }
+
+    fn tag_image(&self, name: &str, id: &str, config: ImageConfig, pulled: bool) {
         let image = Image {
             id: ImageId::new(format!("sha256:{id}")).unwrap(),
             config,
+            pulled,
             architecture: String::new(),
             labels: Vec::new(),
         };
@@ -159,6 +167,11 @@ impl MemoryEngine {
 
     pub fn calls(&self, verb: Verb) -> usize {
         self.state().calls.iter().filter(|call| **call == verb).count()
+    }
+
+    /// The users of the pulls that were not refused.
+    pub fn pulled_by(&self) -> Vec<Option<String>> {
+        self.state().pulled_by.clone()
     }
 
     /// Waits until this verb has been called this many times.
@@ -278,11 +291,20 @@ impl Engine for MemoryEngine {
         self.call(Verb::Image, |state| Ok(state.images.get(image.as_str()).cloned()))
     }
 
-    fn pull<'a>(&'a self, image: &'a ImageRef, _: &'a mpsc::Sender<String>) -> Answer<'a, ()> {
-        let pulled = self.call(Verb::Pull, |_| Ok(()));
+    fn pull<'a>(
+        &'a self,
+        image: &'a ImageRef,
+        credentials: Option<&'a RegistryCredentials>,
+        _: &'a mpsc::Sender<String>,
+    ) -> Answer<'a, ()> {
+        let who = credentials.map(|credentials| credentials.username().to_owned());
+        let pulled = self.call(Verb::Pull, |state| {
+            state.pulled_by.push(who);
+            Ok(())
+        });
         async move {
             pulled.await?;
-            self.tag(image.as_str(), "pulled");
+            self.tag_pulled(image.as_str(), "pulled");
             Ok(())
         }
         .boxed()

@@ -11,6 +11,7 @@ mod engine;
 mod journal;
 mod members;
 mod patience;
+mod registries;
 mod retries;
 mod sandboxes;
 mod world;

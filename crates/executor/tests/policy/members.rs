@@ -18,6 +18,7 @@ fn pod() -> JobRequest {
     let service = |name: &str| ServicePlan {
         name: name.to_owned(),
         image: "db".into(),
+        pull: None,
         env: std::collections::BTreeMap::new(),
         entrypoint: Vec::new(),
         command: Vec::new(),

@@ -1,7 +1,7 @@
 //! The kind of an error at a start decides what is done before the next try.
 
 use longshore_core::{ErrorKind, Outcome};
-use longshore_executor::{EngineError, PullPolicy, Refusal};
+use longshore_executor::{EngineError, PullFailure, PullPolicy, Refusal};
 use tokio::time::Instant;
 
 use crate::agent::Script;
@@ -55,7 +55,7 @@ async fn an_image_that_is_gone_is_looked_up_again_and_pulled() {
 async fn a_pull_is_tried_again_while_its_registry_is_down_and_not_for_ever() {
     let world = World::new();
     world.engine.untag("busybox");
-    let down = || EngineError::PullFailed { image: "busybox".to_owned(), reason: "connection refused".to_owned() };
+    let down = || EngineError::PullFailed { image: "busybox".to_owned(), why: PullFailure::Unreachable };
     (0..3).for_each(|_| world.engine.fail(Verb::Pull, down()));
     let (outcome, journal) = world.run(job()).await;
     assert_eq!((outcome, world.engine.calls(Verb::Pull)), (Outcome::Success, 4));
@@ -82,7 +82,7 @@ async fn a_pull_is_tried_again_while_its_registry_is_down_and_not_for_ever() {
 async fn a_registry_that_says_no_is_asked_once() {
     let world = World::new();
     world.engine.untag("busybox");
-    let no = EngineError::ImageMissing { image: "busybox".to_owned(), reason: "manifest unknown".to_owned() };
+    let no = EngineError::PullFailed { image: "busybox".to_owned(), why: PullFailure::Absent };
     world.engine.fail(Verb::Pull, no);
     let (outcome, _) = world.run(job()).await;
     assert!(matches!(outcome, Outcome::Error { kind: ErrorKind::ImageMissing, .. }), "{outcome:?}");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
-    AdoptRequest, Executor, ExecutorOptions, JobRequest, JobUpdate, Journal, Limits, OperatorEnv, PullPolicy,
+    AdoptRequest, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate, Journal, Limits, OperatorEnv,
+    PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -169,5 +170,6 @@ pub fn job() -> JobRequest {
         checkout: None,
         limits: Limits { grace: GRACE, ..Limits::default() },
         pull: PullPolicy::Missing,
+        images: ImageAccess::default(),
     }
 }

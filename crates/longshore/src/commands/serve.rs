@@ -11,8 +11,9 @@ use anyhow::Context as _;
 use longshore_api::{Api, ApiConfig, EngineProbe, PublicUrl};
 use longshore_core::{Slots, Timestamp};
 use longshore_engine_docker::DockerOptions;
-use longshore_executor::{ExecutorOptions, names::Instance};
+use longshore_executor::{ExecutorOptions, ImageRule, names::Instance};
 use longshore_git::{Checkouts, Git, Mirrors};
+use longshore_pipeline::image_rules::ImageRules;
 use longshore_scheduler::{Planner, Scheduler};
 use longshore_store::{
     Store, sealing, secrets,
@@ -120,6 +121,8 @@ async fn serve(config: Config) -> super::Result {
         job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
         limits: config.limits.clone(),
         limits_of_strangers: config.strangers.limits.clone(),
+        pull: config.pull,
+        images: Some(image_rule(config.images.clone())),
         url: config.url.to_string(),
         disk_patience: DISK_PATIENCE,
         ..Extras::default()
@@ -182,6 +185,11 @@ async fn serve(config: Config) -> super::Result {
         Some(error) => Err(Ended::new(1, error.to_string()).into()),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What the executor asks of every image.
+fn image_rule(rules: ImageRules) -> ImageRule {
+    Arc::new(move |image| rules.check(image))
 }
 
 /// Raises the limit for open files. Connections and logs are open files, and engines start containers with a soft limit

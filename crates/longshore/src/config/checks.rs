@@ -42,6 +42,20 @@ pub(super) fn list(given: &str) -> Vec<String> {
     given.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
+/// The globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.
+pub(super) fn globs(given: &str) -> Vec<String> {
+    let mut depth = 0_u32;
+    let parts = given.split(|c: char| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && (c == ',' || c.is_whitespace())
+    });
+    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
 /// Returns the machine's own labels and those of `a=b, c=d`.
 pub(super) fn labels(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let arch = match std::env::consts::ARCH {

@@ -52,8 +52,16 @@ settings! {
     /// Jobs that run at once.
     capacity: usize ["N"] computed("the number of cores", 4);
 
+    /// The images that jobs, services and steps may use: globs of their names, such as `debian:*, registry.example/team/**`, where a
+    /// leading `!` excludes. A registry at an address of the engine's own host (`localhost`, 169.254.169.254) has to be named here, as
+    /// in `**, localhost:5000/**`.
+    images_allow: String ["GLOB,..."] computed("every image whose registry is not at an address of this host", "debian:*, registry.example/team/**");
+
     /// Jobs that a build may have, after the matrix.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
+
+    /// When registries are asked for images, where a pipeline does not say so with `pull`: `if-missing`, `always` or `never`.
+    pull: String ["WHEN"] default("if-missing".to_owned());
 
     /// What jobs may ask for with `runs-on`, such as `disk=ssd, zone=dmz`, besides `arch` (amd64, arm64) and `os`
     /// (linux). A job that asks for anything else waits.

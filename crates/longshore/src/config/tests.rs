@@ -89,6 +89,8 @@ fn a_value_that_nothing_could_run_with_is_refused_with_what_to_write() {
         ("log = 'nonsense'", "write error, warn, info or debug"),
         ("log = ''", "write error, warn, info or debug"),
         ("log = 'info,longshore_store=loud'", "`loud` is no level"),
+        ("images_allow = 'debian:*, [a'", "images_allow has `[a`"),
+        ("pull = 'sometimes'", "write if-missing, always or never"),
         ("url = 'https://ci.example.org/?next=1'", "https://ci.example.org"),
         ("url = 'https://ci.example.org#top'", "https://ci.example.org"),
         ("url = 'https://'", "https://ci.example.org"),

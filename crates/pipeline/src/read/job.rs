@@ -223,6 +223,7 @@ fn read_expanded(
         Some(node) => keep::artifacts(node, &names, findings),
         None => Some(Vec::new()),
     };
+    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
     let reports = match fields.get("reports") {
         Some(node) => keep::reports(node, &names, findings),
         None => Some(longshore_core::plan::Reports::default()),
@@ -257,6 +258,7 @@ fn read_expanded(
     let draft = JobPlan {
         condition: condition?.filter(|condition| condition.source() != "success()"),
         image,
+        pull: pull?,
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,

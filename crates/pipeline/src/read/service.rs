@@ -40,6 +40,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
         return named.then(|| ServicePlan {
             name,
             image,
+            pull: None,
             env: env::Env::new(),
             entrypoint: Vec::new(),
             command: Vec::new(),
@@ -59,6 +60,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
             None
         }
     };
+    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
     let env = match fields.get("env") {
         Some(node) => env::read(node, Position::JobEnv, names, findings),
         None => Some(env::Env::new()),
@@ -74,6 +76,7 @@ fn one(entry: &Entry, names: &Names, findings: &mut Findings<'_>) -> Option<Serv
     let service = ServicePlan {
         name,
         image: image?,
+        pull: pull?,
         env: env?,
         entrypoint: entrypoint?,
         command: command?,

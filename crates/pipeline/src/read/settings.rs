@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use longshore_core::{
     Template,
-    plan::{Checkout, Resources, Retry, RetryOn, SecretUse},
+    plan::{Checkout, PullPolicy, Resources, Retry, RetryOn, SecretUse},
 };
 
 use super::super::{
@@ -17,12 +17,22 @@ use super::super::{
     size,
     tree::{Kind, Node},
 };
-use super::{env, on::words, step::one_line, valid_or_absent};
+use super::{
+    env,
+    on::{word, words},
+    step::one_line,
+    valid_or_absent,
+};
 
 /// Limit for the secrets of one job.
 const SECRETS: usize = 100;
 /// Limit for the attempts after the first one.
 const RETRIES: u32 = 10;
+
+/// Reads when a registry is asked for an image.
+pub(super) fn pull(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullPolicy> {
+    word(node, "`pull`", &PullPolicy::ALL.map(PullPolicy::as_str), findings)?.parse().ok()
+}
 
 /// Reads the secrets that a job gets, each with its place.
 pub(super) fn secrets(

@@ -106,6 +106,7 @@ fn read_fields(
     };
     let image =
         valid_or_absent(fields.get("image").map(|node| image::read(node, Position::StepImage, names, &[], findings)));
+    let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
     let with = match fields.get("with") {
         Some(node) => with(node, names, findings),
         None => Some(BTreeMap::new()),
@@ -146,6 +147,7 @@ fn read_fields(
         timeout_ms: timeout?,
         retry: retry?,
         image: image?,
+        pull: pull?,
         with: with?,
         entrypoint: entrypoint?,
         command: command?,
@@ -180,6 +182,7 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
     };
     if !has("image") {
         let help = "write `image`: a step with an image of its own is a container beside the job's";
+        refuse("pull", "`pull` is for steps with an image of their own", help, findings);
         refuse("with", "`with` is for steps with an image of their own", help, findings);
         refuse("entrypoint", "`entrypoint` is for steps with an image of their own", help, findings);
         refuse("command", "`command` is for steps with an image of their own", help, findings);

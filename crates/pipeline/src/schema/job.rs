@@ -15,6 +15,8 @@ use super::values::{Condition, Count, Duration, Env, Flag, OneOrMany, OneOrMore,
 pub(super) struct Job {
     /// The image that the steps run in.
     image: Option<Text>,
+    /// When the registry is asked for the image, and for those of its services and steps; by default as the server says.
+    pull: Option<Pull>,
     /// Jobs of this pipeline that have to succeed first.
     needs: Option<OneOrMany<Need>>,
     /// Whether the job runs; evaluated when its needs have ended.
@@ -128,12 +130,24 @@ pub(super) enum Service {
     Full(ServiceOptions),
 }
 
+/// When a registry is asked for an image.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum Pull {
+    /// If the engine does not have it.
+    IfMissing,
+    Always,
+    Never,
+}
+
 /// A container beside the job's, in full.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct ServiceOptions {
     /// The image of the service.
     image: Text,
+    /// When the registry is asked for the image; by default as for the job's.
+    pull: Option<Pull>,
     /// Environment variables of the service.
     env: Option<Env>,
     /// Replaces the image's entrypoint.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value;
 
-use super::job::Retry;
+use super::job::{Pull, Retry};
 use super::values::{Condition, Duration, Env, Flag, OneOrMore, Text};
 
 /// One script, or one container on the same workspace.
@@ -35,6 +35,8 @@ pub(super) struct Step {
     retry: Option<Retry>,
     /// Runs the step in a container of its own; without `run`, the image's own program runs.
     image: Option<Text>,
+    /// When the registry is asked for the image; by default as for the job's.
+    pull: Option<Pull>,
     /// Settings of a plugin, which gets them as `PLUGIN_*`.
     with: Option<BTreeMap<String, Value>>,
     /// Replaces the image's entrypoint.

@@ -4,7 +4,7 @@
 use longshore_core::{
     JobPlan, Severity,
     expression::Value,
-    plan::{ArtifactWhen, Probe, Resources, RetryOn},
+    plan::{ArtifactWhen, Probe, PullPolicy, Resources, RetryOn},
 };
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Input, InputKind, Planned, SourceFile, TemplateFiles, report};
@@ -388,4 +388,23 @@ jobs: { a: { image: x, env: { L: '${{ inputs.level }}-${{ inputs.must }}' }, ste
     assert_eq!(job(text, &by_hand(&[("must", "m")])).env["L"], "b-m".into());
     assert_eq!(job(text, &push("main")).env["L"], "b-".into());
     assert!(matches!(sound(text).plan(&by_hand(&[]), &facts()), Planned::Refused(_)));
+}
+
+#[test]
+fn when_an_image_is_pulled_is_said_by_jobs_services_and_steps_with_an_image() {
+    let job = job(
+        "jobs: { a: { image: x, pull: always, services: { db: { image: db, pull: never } }, \
+         steps: [{ run: a }, { image: y, pull: if-missing }] } }",
+        &push("main"),
+    );
+    assert_eq!((job.pull, job.services[0].pull), (Some(PullPolicy::Always), Some(PullPolicy::Never)));
+    assert_eq!((job.steps[0].pull, job.steps[1].pull), (None, Some(PullPolicy::Missing)));
+    for (bad, words) in [
+        ("jobs: { a: { image: x, pull: sometimes, steps: [{ run: a }] } }", "if-missing"),
+        ("jobs: { a: { image: x, steps: [{ run: a, pull: always }] } }", "image of their own"),
+    ] {
+        let checked = check(bad, &[]);
+        let said = report::human(&checked.diagnostics);
+        assert!(said.contains(words), "{said}");
+    }
 }

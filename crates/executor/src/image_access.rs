@@ -1,0 +1,64 @@
+//! What a job may use of images: which names, with whose credentials, and which registries have to be asked although the engine has the
+//! image.
+//!
+//! The caller fills it in for each job. Every image of a job, be it its own, a service's or a step's, is looked up through `images`,
+//! which asks here first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use longshore_core::{ImageRef, RegistryCredentials, RegistryHost};
+
+use crate::error::EngineError;
+
+/// Says whether jobs may use an image of that name; if not, why, in words for people.
+pub type ImageRule = Arc<dyn Fn(&ImageRef) -> Result<(), String> + Send + Sync>;
+
+/// A job's access to images. The default one allows every image and has no credentials.
+#[derive(Clone, Default)]
+pub struct ImageAccess {
+    /// The credentials that the job's pulls may use, by registry.
+    pub credentials: BTreeMap<RegistryHost, RegistryCredentials>,
+    /// Registries whose images may have come to the engine by somebody's credentials.
+    pub guarded: BTreeSet<RegistryHost>,
+    pub rule: Option<ImageRule>,
+}
+
+impl ImageAccess {
+    /// Refuses an image that the rule does not allow.
+    pub(crate) fn check(&self, image: &ImageRef) -> Result<(), EngineError> {
+        match &self.rule {
+            None => Ok(()),
+            Some(rule) => {
+                rule(image).map_err(|reason| EngineError::ImageNotAllowed { image: image.to_string(), reason })
+            }
+        }
+    }
+
+    /// Returns the credentials for the image's registry.
+    pub(crate) fn credentials(&self, image: &ImageRef) -> Option<&RegistryCredentials> {
+        self.credentials.get(&RegistryHost::of(image))
+    }
+
+    /// Whether the job may use an image of this registry only if the registry gives it to the job.
+    pub(crate) fn is_guarded(&self, image: &ImageRef) -> bool {
+        let host = RegistryHost::of(image);
+        self.guarded.contains(&host) || self.credentials.contains_key(&host)
+    }
+
+    /// The values to mask in the log. They are not sent to the agent, in whose container the job could read them.
+    pub(crate) fn hidden(&self) -> impl Iterator<Item = String> {
+        // Configuration files have user and password together in base64.
+        self.credentials.values().flat_map(|credentials| {
+            let password = credentials.expose().to_owned();
+            [format!("{}:{password}", credentials.username()), password]
+        })
+    }
+}
+
+impl fmt::Debug for ImageAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageAccess").field("credentials", &self.credentials.keys()).finish_non_exhaustive()
+    }
+}
