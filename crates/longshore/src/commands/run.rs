@@ -3,7 +3,7 @@
 //! Database and logs are in a temporary folder. Only a sandbox stays behind, for the next run.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
