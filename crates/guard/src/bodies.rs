@@ -1,0 +1,363 @@
+//! The bodies of the other requests: execs, networks, volumes and limits.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::container::Endpoint;
+use crate::fields::Fields;
+use crate::json;
+use crate::names::is_clean_path;
+use crate::out::Out;
+use crate::refusal::{Judged, Rule, refuse};
+
+/// `POST /containers/{id}/exec`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExecCreate {
+    attach: [bool; 3],
+    tty: bool,
+    detach_keys: String,
+    env: Vec<String>,
+    cmd: Vec<String>,
+    user: String,
+    working_dir: String,
+    console: Option<(i64, i64)>,
+}
+
+impl ExecCreate {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        let f = &mut fields;
+        f.never("Privileged", Rule::Privileged)?;
+        // Sent by some clients; the path says which container it is, and the start whether it is watched.
+        f.dropped("Container");
+        f.dropped("Detach");
+        let exec = Self {
+            attach: [f.flag("AttachStdin")?, f.flag("AttachStdout")?, f.flag("AttachStderr")?],
+            tty: f.flag("Tty")?,
+            detach_keys: keys(f.text("DetachKeys")?)?,
+            env: f.texts("Env")?,
+            cmd: f.command("Cmd")?.unwrap_or_default(),
+            user: f.text("User")?,
+            working_dir: f.text("WorkingDir")?,
+            console: console(f)?,
+        };
+        fields.finish()?;
+        if !exec.working_dir.is_empty() && !is_clean_path(&exec.working_dir) {
+            return refuse!(Body, "WorkingDir is not a path within the container");
+        }
+        Ok(exec)
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        let mut out = Out::default();
+        for (key, attached) in ["AttachStdin", "AttachStdout", "AttachStderr"].iter().zip(self.attach) {
+            out.put(key, attached);
+        }
+        out.put("Tty", self.tty);
+        out.put("Privileged", false);
+        out.text("DetachKeys", &self.detach_keys);
+        out.texts("Env", &self.env);
+        out.put("Cmd", json!(self.cmd));
+        out.text("User", &self.user);
+        out.text("WorkingDir", &self.working_dir);
+        if let Some((height, width)) = self.console {
+            out.put("ConsoleSize", json!([height, width]));
+        }
+        out.value()
+    }
+}
+
+fn console(fields: &mut Fields) -> Judged<Option<(i64, i64)>> {
+    match fields.take("ConsoleSize") {
+        Some(json::Json::List(size)) => match size.as_slice() {
+            [json::Json::Int(height), json::Json::Int(width)]
+                if (0..=9999).contains(height) && (0..=9999).contains(width) =>
+            {
+                Ok(Some((*height, *width)).filter(|size| *size != (0, 0)))
+            }
+            _ => refuse!(Body, "ConsoleSize is not a height and a width"),
+        },
+        Some(_) => refuse!(Body, "ConsoleSize is not a height and a width"),
+        None => Ok(None),
+    }
+}
+
+/// The keys that end a session, as `ctrl-p,ctrl-q`.
+pub(crate) fn keys(text: String) -> Judged<String> {
+    if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(text);
+    }
+    refuse!(Body, "the keys that detach are not written as ctrl-p,ctrl-q")
+}
+
+/// `POST /exec/{id}/start`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExecStart {
+    pub(crate) detach: bool,
+    tty: bool,
+    console: Option<(i64, i64)>,
+}
+
+impl ExecStart {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        let start = Self { detach: fields.flag("Detach")?, tty: fields.flag("Tty")?, console: console(&mut fields)? };
+        // dockerode sends these here too; they were settled when the exec was created.
+        for key in ["stdin", "hijack"] {
+            fields.dropped(key);
+        }
+        fields.finish()?;
+        Ok(start)
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        json!({ "Detach": self.detach, "Tty": self.tty })
+    }
+}
+
+/// `POST /networks/create`: a bridge of this engine, in a subnet that the engine chooses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NetworkCreate {
+    pub(crate) name: String,
+    pub(crate) internal: bool,
+    pub(crate) ipv6: bool,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Only the server's network has one that is asked for.
+    pub(crate) subnet: Option<String>,
+}
+
+impl NetworkCreate {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        let f = &mut fields;
+        match f.text("Driver")?.as_str() {
+            "" | "bridge" | "default" => {}
+            other => return refuse!(Network, "the network driver {other:?} may not be used: bridge may"),
+        }
+        match f.text("Scope")?.as_str() {
+            "" | "local" => {}
+            _ => return refuse!(Network, "the scope of a network is local"),
+        }
+        f.dropped("CheckDuplicate");
+        f.dropped("EnableIPv4");
+        f.never("Ingress", Rule::Network)?;
+        f.never("ConfigOnly", Rule::Network)?;
+        f.never("ConfigFrom", Rule::Network)?;
+        f.dropped("Attachable");
+        let subnet = match f.object("IPAM")? {
+            Some(mut ipam) => {
+                match ipam.text("Driver")?.as_str() {
+                    "" | "default" => {}
+                    other => return refuse!(Network, "the address driver {other:?} may not be used"),
+                }
+                ipam.never("Options", Rule::Network)?;
+                let mut configs = ipam.objects("Config")?;
+                ipam.finish()?;
+                match (configs.pop(), configs.is_empty()) {
+                    (None, _) => None,
+                    (Some(_), false) => return refuse!(Network, "a network has one subnet at most"),
+                    (Some(mut config), true) => {
+                        let subnet = config.text("Subnet")?;
+                        for key in ["IPRange", "Gateway", "AuxiliaryAddresses", "AuxAddress"] {
+                            config.never(key, Rule::Network)?;
+                        }
+                        config.finish()?;
+                        Some(subnet).filter(|subnet| !subnet.is_empty())
+                    }
+                }
+            }
+            None => None,
+        };
+        let network = Self {
+            name: f.text("Name")?,
+            internal: f.flag("Internal")?,
+            ipv6: f.flag("EnableIPv6")?,
+            options: f.text_map("Options")?,
+            labels: f.text_map("Labels")?,
+            subnet,
+        };
+        fields.finish()?;
+        for (option, value) in &network.options {
+            let taken = match option.as_str() {
+                "com.docker.network.bridge.enable_icc" | "com.docker.network.bridge.enable_ip_masquerade" => {
+                    matches!(value.as_str(), "true" | "false")
+                }
+                "com.docker.network.driver.mtu" => value.parse::<u16>().is_ok_and(|mtu| (1280..=9000).contains(&mtu)),
+                _ => false,
+            };
+            if !taken {
+                return refuse!(Network, "the option {option:?} of a network may not be set so");
+            }
+        }
+        Ok(network)
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        let mut out = Out::default();
+        out.put("Name", self.name.as_str());
+        out.put("Driver", "bridge");
+        out.put("CheckDuplicate", true);
+        out.flag("Internal", self.internal);
+        out.flag("EnableIPv6", self.ipv6);
+        out.text_map("Options", &self.options);
+        out.text_map("Labels", &self.labels);
+        if let Some(subnet) = &self.subnet {
+            out.put("IPAM", json!({ "Config": [{ "Subnet": subnet }] }));
+        }
+        out.value()
+    }
+}
+
+/// `POST /networks/{id}/connect` and `/disconnect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Connect {
+    pub(crate) container: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) force: bool,
+}
+
+impl Connect {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        let connect = Self {
+            container: fields.text("Container")?,
+            endpoint: fields.object("EndpointConfig")?.map(Endpoint::read).transpose()?.unwrap_or_default(),
+            force: fields.flag("Force")?,
+        };
+        fields.finish()?;
+        Ok(connect)
+    }
+}
+
+/// `POST /volumes/create`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeCreate {
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl VolumeCreate {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        match fields.text("Driver")?.as_str() {
+            "" | "local" => {}
+            other => return refuse!(Volume, "the volume driver {other:?} may not be used: local may"),
+        }
+        if let Some((option, _)) = fields.text_map("DriverOpts")?.first_key_value() {
+            return refuse!(Volume, "the option {option:?} of a volume may not be set: it mounts what is no volume");
+        }
+        fields.never("ClusterVolumeSpec", Rule::Volume)?;
+        let volume = Self { name: fields.text("Name")?, labels: fields.text_map("Labels")? };
+        fields.finish()?;
+        Ok(volume)
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        json!({ "Name": self.name, "Driver": "local", "Labels": self.labels })
+    }
+}
+
+/// `POST /containers/{id}/update`: limits, which the policy compares with those that the container has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Update {
+    pub(crate) memory: i64,
+    pub(crate) memory_swap: i64,
+    pub(crate) memory_reservation: i64,
+    pub(crate) nano_cpus: i64,
+    pub(crate) pids_limit: Option<i64>,
+    pub(crate) restarts: Option<i64>,
+}
+
+impl Update {
+    pub(crate) fn read(body: &[u8]) -> Judged<Self> {
+        let mut fields = Fields::body(json::parse(body)?)?;
+        let f = &mut fields;
+        for key in [
+            "CpuShares",
+            "CgroupParent",
+            "BlkioWeight",
+            "BlkioWeightDevice",
+            "BlkioDeviceReadBps",
+            "BlkioDeviceWriteBps",
+            "BlkioDeviceReadIOps",
+            "BlkioDeviceWriteIOps",
+            "CpuPeriod",
+            "CpuQuota",
+            "CpuRealtimePeriod",
+            "CpuRealtimeRuntime",
+            "CpusetCpus",
+            "CpusetMems",
+            "Devices",
+            "DeviceCgroupRules",
+            "DeviceRequests",
+            "KernelMemory",
+            "KernelMemoryTCP",
+            "OomKillDisable",
+            "Ulimits",
+            "CpuCount",
+            "CpuPercent",
+            "IOMaximumIOps",
+            "IOMaximumBandwidth",
+        ] {
+            f.never(key, Rule::Cgroup)?;
+        }
+        if f.optional_int("MemorySwappiness")?.is_some_and(|value| value != -1) {
+            return refuse!(Cgroup, "MemorySwappiness may not be set here");
+        }
+        let has_policy = f.object("RestartPolicy")?;
+        let restarts = match has_policy {
+            Some(mut policy) => {
+                let (name, count) = (policy.text("Name")?, policy.int("MaximumRetryCount")?);
+                policy.finish()?;
+                match name.as_str() {
+                    "" => None,
+                    "no" => Some(0),
+                    "on-failure" if (1..=10).contains(&count) => Some(count),
+                    "on-failure" | "always" | "unless-stopped" => Some(10),
+                    other => return refuse!(Restart, "{other:?} is no policy of restarts"),
+                }
+            }
+            None => None,
+        };
+        let update = Self {
+            memory: f.int("Memory")?,
+            memory_swap: f.int("MemorySwap")?,
+            memory_reservation: f.int("MemoryReservation")?,
+            nano_cpus: f.int("NanoCpus")?,
+            pids_limit: f.optional_int("PidsLimit")?.filter(|limit| *limit != 0),
+            restarts,
+        };
+        fields.finish()?;
+        Ok(update)
+    }
+
+    pub(crate) fn write(&self) -> Value {
+        let mut out = Out::default();
+        out.int("Memory", self.memory);
+        out.int("MemorySwap", self.memory_swap);
+        out.int("MemoryReservation", self.memory_reservation);
+        out.int("NanoCpus", self.nano_cpus);
+        if let Some(limit) = self.pids_limit {
+            out.put("PidsLimit", limit);
+        }
+        match self.restarts {
+            Some(0) => out.put("RestartPolicy", json!({ "Name": "no" })),
+            Some(count) => out.put("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": count })),
+            None => {}
+        }
+        out.value()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_always_of_an_update_is_a_few_times() {
+        let update = Update::read(br#"{"RestartPolicy":{"Name":"always","MaximumRetryCount":0}}"#).unwrap();
+        assert_eq!(update.restarts, Some(10));
+    }
+}

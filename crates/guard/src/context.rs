@@ -1,0 +1,370 @@
+//! Tars that go through: the context of a build, and files for a container. They are plain: an engine of the versions from 24.0
+//! on unpacks compressed ones with a program of the container's, as root of the host.
+
+use crate::refusal::{Judged, refuse};
+
+const BLOCK: usize = 512;
+/// The largest context of a build, in bytes.
+pub(crate) const LARGEST_CONTEXT: u64 = 4 << 30;
+/// The longest name that a header of its own carries, and the longest `.dockerignore`.
+const LONGEST_CAPTURED: usize = 256 << 10;
+
+/// Whether a body starts like a plain tar. The engine tells compressed ones by their first bytes, which in a tar are the first
+/// file's name: what could be taken for both is refused.
+///
+/// # Errors
+/// It does not.
+pub fn check_start(start: &[u8]) -> Result<(), crate::Refusal> {
+    const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x5d\x00\x00"];
+    let skippable = start.get(1..4) == Some(b"*M\x18");
+    if skippable || COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
+        return refuse!(MediaType, "a compressed archive is not taken: send a plain tar");
+    }
+    let empty = !start.is_empty() && start.len().is_multiple_of(BLOCK) && start.iter().all(|byte| *byte == 0);
+    if empty || start.get(257..262) == Some(b"ustar") {
+        return Ok(());
+    }
+    refuse!(MediaType, "the body is not a tar")
+}
+
+/// How many bytes [`check_start`] needs, if there are so many.
+pub const START: usize = BLOCK;
+
+/// Reads a context as it goes through, and keeps its Dockerfile.
+#[derive(Debug)]
+pub struct ContextReader {
+    dockerfile_name: String,
+    header: Vec<u8>,
+    /// What is left of an entry, with its padding.
+    left: u64,
+    capture: Option<(Captured, usize)>,
+    captured: Vec<u8>,
+    next_name: Option<String>,
+    dockerfile: Option<Vec<u8>>,
+    ignored: Option<Vec<u8>>,
+    total: u64,
+    started: bool,
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Captured {
+    Dockerfile,
+    Ignored,
+    /// The name of the next entry, in pax's form or GNU's.
+    Pax,
+    LongName,
+}
+
+impl ContextReader {
+    #[must_use]
+    pub fn new(dockerfile: &str) -> Self {
+        Self {
+            dockerfile_name: dockerfile.to_owned(),
+            header: Vec::new(),
+            left: 0,
+            capture: None,
+            captured: Vec::new(),
+            next_name: None,
+            dockerfile: None,
+            ignored: None,
+            total: 0,
+            started: false,
+            ended: false,
+        }
+    }
+
+    /// Takes the next bytes, and puts what goes on into `out`. Nothing after the archive's end goes on.
+    ///
+    /// # Errors
+    /// It is not a tar that is read in one way only, or it is too large.
+    pub fn push(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), crate::Refusal> {
+        self.total += bytes.len() as u64;
+        if self.total > LARGEST_CONTEXT {
+            return refuse!(Limit, "the build's context is larger than {} GiB", LARGEST_CONTEXT >> 30);
+        }
+        while !bytes.is_empty() && !self.ended {
+            if self.left > 0 {
+                let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                let (now, rest) = bytes.split_at(count);
+                if let Some((_, size)) = self.capture {
+                    let wanted = size.saturating_sub(self.captured.len()).min(now.len());
+                    self.captured.extend_from_slice(&now[..wanted]);
+                }
+                out.extend_from_slice(now);
+                self.left -= count as u64;
+                bytes = rest;
+                if self.left == 0 {
+                    self.entry_ends()?;
+                }
+                continue;
+            }
+            let count = (BLOCK - self.header.len()).min(bytes.len());
+            let (now, rest) = bytes.split_at(count);
+            self.header.extend_from_slice(now);
+            bytes = rest;
+            if self.header.len() == BLOCK {
+                let header = std::mem::take(&mut self.header);
+                if !self.started {
+                    check_start(&header)?;
+                    self.started = true;
+                }
+                if header.iter().all(|byte| *byte == 0) {
+                    self.ended = true;
+                } else {
+                    self.entry(&header)?;
+                    out.extend_from_slice(&header);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, header: &[u8]) -> Judged<()> {
+        let sum: u64 = header
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) })
+            .sum();
+        if header.get(257..262) != Some(b"ustar") || octal(&header[148..156]) != Some(sum) {
+            return refuse!(Archive, "the context is not a tar");
+        }
+        let Some(size) = octal(&header[124..136]) else {
+            return refuse!(Archive, "the context has an entry whose size is not written in octal digits");
+        };
+        let kind = header[156];
+        let is_file = matches!(kind, b'0' | 0);
+        let size = match kind {
+            b'0' | 0 | b'x' | b'g' | b'L' | b'K' => size,
+            b'1' | b'2' | b'5' => 0,
+            _ => return refuse!(Archive, "the context has an entry that is neither a file, a folder nor a link"),
+        };
+        self.left = size.div_ceil(BLOCK as u64) * BLOCK as u64;
+        self.captured.clear();
+        let meaning = match kind {
+            b'x' => Some(Captured::Pax),
+            b'L' => Some(Captured::LongName),
+            b'g' | b'K' => None,
+            _ => {
+                let name = match self.next_name.take() {
+                    Some(name) => name,
+                    None => name_of(header)?,
+                };
+                let name = plain_name(&name)?;
+                // The last one counts, and only if it is a file.
+                if name == self.dockerfile_name {
+                    self.dockerfile = is_file.then(Vec::new);
+                    is_file.then_some(Captured::Dockerfile)
+                } else if name == ".dockerignore" {
+                    self.ignored = is_file.then(Vec::new);
+                    is_file.then_some(Captured::Ignored)
+                } else {
+                    None
+                }
+            }
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if meaning.is_some() && size > LONGEST_CAPTURED {
+            return refuse!(
+                Limit,
+                "the Dockerfile, or a name in the context, is longer than {} KiB",
+                LONGEST_CAPTURED >> 10
+            );
+        }
+        self.capture = meaning.map(|meaning| (meaning, size));
+        if self.left == 0 { self.entry_ends() } else { Ok(()) }
+    }
+
+    fn entry_ends(&mut self) -> Judged<()> {
+        let captured = std::mem::take(&mut self.captured);
+        match self.capture.take() {
+            None => {}
+            Some((Captured::Dockerfile, _)) => self.dockerfile = Some(captured),
+            Some((Captured::Ignored, _)) => self.ignored = Some(captured),
+            Some((Captured::LongName, _)) => {
+                let name = captured.split(|byte| *byte == 0).next().unwrap_or_default();
+                self.next_name = Some(text(name)?);
+            }
+            Some((Captured::Pax, _)) => {
+                for (key, value) in pax(&captured)? {
+                    match key.as_str() {
+                        "path" => self.next_name = Some(value),
+                        "size" => return refuse!(Archive, "the context has a file whose size is told twice"),
+                        key if key.starts_with("GNU.sparse") => {
+                            return refuse!(Archive, "the context has a sparse file: write it whole");
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The Dockerfile, once all has come.
+    ///
+    /// # Errors
+    /// There is none, the archive is cut off, or the file is not text.
+    pub fn dockerfile(&self) -> Result<String, crate::Refusal> {
+        if self.left > 0 || !self.header.is_empty() {
+            return refuse!(Archive, "the context is cut off");
+        }
+        match &self.dockerfile {
+            Some(bytes) => text(bytes),
+            None => refuse!(Build, "the context has no file {}", self.dockerfile_name),
+        }
+    }
+
+    /// The end of the context: the Dockerfile as it was written anew, which the engine takes out of what is copied, and the
+    /// archive's end.
+    #[must_use]
+    pub fn end(&self, written_as: &str, dockerfile: &str) -> Vec<u8> {
+        let mut ignored = self.ignored.clone().unwrap_or_else(|| b".dockerignore".to_vec());
+        ignored.extend_from_slice(format!("\n{written_as}\n").as_bytes());
+        let mut out = file(".dockerignore", &ignored);
+        out.extend(file(written_as, dockerfile.as_bytes()));
+        out.extend([0; 2 * BLOCK]);
+        out
+    }
+}
+
+fn text(bytes: &[u8]) -> Judged<String> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+        _ => refuse!(Archive, "the Dockerfile, or a name in the context, is not text"),
+    }
+}
+
+fn octal(field: &[u8]) -> Option<u64> {
+    let digits = field.split(|byte| matches!(byte, 0 | b' ')).find(|part| !part.is_empty())?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+fn name_of(header: &[u8]) -> Judged<String> {
+    let part = |range: std::ops::Range<usize>| {
+        let field = header.get(range).unwrap_or_default();
+        text(field.split(|byte| *byte == 0).next().unwrap_or_default())
+    };
+    let name = part(0..100)?;
+    // GNU's form has times where the other has the start of the name.
+    let prefix = if header.get(257..263) == Some(b"ustar\0") { part(345..500)? } else { String::new() };
+    Ok(if prefix.is_empty() { name } else { format!("{prefix}/{name}") })
+}
+
+fn plain_name(name: &str) -> Judged<String> {
+    let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    if name.starts_with('/') || parts.contains(&"..") {
+        return refuse!(Archive, "the context has a name that leads out of it");
+    }
+    Ok(parts.join("/"))
+}
+
+/// The records of a pax header: `LENGTH KEY=VALUE\n`.
+fn pax(mut bytes: &[u8]) -> Judged<Vec<(String, String)>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let parsed = bytes.iter().position(|byte| *byte == b' ').and_then(|space| {
+            let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+            let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+            let equals = record.iter().position(|byte| *byte == b'=')?;
+            Some((length, &record[..equals], &record[equals + 1..]))
+        });
+        let Some((length, key, value)) = parsed else {
+            return refuse!(Archive, "the context has a header that is not understood");
+        };
+        // Values of other keys may be any bytes.
+        let key = text(key)?;
+        let value = if key == "path" { text(value)? } else { String::new() };
+        records.push((key, value));
+        bytes = &bytes[length..];
+    }
+    Ok(records)
+}
+
+/// A file as an entry of a tar.
+fn file(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut header = vec![0_u8; BLOCK];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{:011o}\0", content.len()));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\0");
+    put(263, "00");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header.extend_from_slice(content);
+    header.resize(header.len().next_multiple_of(BLOCK), 0);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(name: &str) -> Vec<u8> {
+        let mut entry = file(name, b"");
+        entry[156] = b'2';
+        entry[148..156].copy_from_slice(b"        ");
+        let sum: u32 = entry.iter().map(|byte| u32::from(*byte)).sum();
+        entry[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        entry
+    }
+
+    fn read(tar: &[u8], piece: usize) -> Result<(String, Vec<u8>), crate::Refusal> {
+        let mut reader = ContextReader::new("Dockerfile");
+        let mut out = Vec::new();
+        for piece in tar.chunks(piece) {
+            reader.push(piece, &mut out)?;
+        }
+        Ok((reader.dockerfile()?, out))
+    }
+
+    #[test]
+    fn the_dockerfile_that_counts_is_the_last_file_of_its_name_in_any_pieces() {
+        let tar =
+            [file("./a", &[1; 700]), file("Dockerfile", b"FROM a"), file("./Dockerfile", b"FROM b"), vec![0; 1024]]
+                .concat();
+        for piece in [1, 7, 512, 100_000] {
+            let (dockerfile, out) = read(&tar, piece).unwrap();
+            assert_eq!(dockerfile, "FROM b");
+            assert_eq!(out, tar[..tar.len() - 1024], "all but the end goes on");
+        }
+        let after = [file("Dockerfile", b"FROM a"), vec![0; 1024], file("Dockerfile", b"FROM b")].concat();
+        assert_eq!(read(&after, 512).unwrap().0, "FROM a");
+    }
+
+    #[test]
+    fn a_context_that_hides_its_dockerfile_is_refused() {
+        let good = file("Dockerfile", b"FROM a");
+        for tar in [
+            link("Dockerfile"),
+            [good.clone(), link("Dockerfile")].concat(),
+            file("x/../Dockerfile", b"FROM a"),
+            file("/Dockerfile", b"FROM a"),
+            good[..300].to_vec(),
+            b"\x1f\x8b\x08rest".to_vec(),
+            [b"BZh9".to_vec(), good[4..].to_vec()].concat(),
+            vec![7; 1024],
+            Vec::new(),
+        ] {
+            assert!(read(&tar, 100).is_err());
+        }
+    }
+
+    #[test]
+    fn what_the_engine_could_unpack_is_no_plain_tar() {
+        let mut named = file("BZh91AY", b"");
+        assert!(check_start(&named).is_err(), "a name that looks like bzip2");
+        named[0] = b'C';
+        assert!(check_start(&named).is_ok());
+        for start in [&b"\xfd7zXZ\0"[..], b"\x28\xb5\x2f\xfd", b"P*M\x18", b"", b"PK\x03\x04"] {
+            assert!(check_start(start).is_err(), "{start:?}");
+        }
+        assert!(check_start(&[0; 512]).is_ok());
+    }
+}

@@ -1,0 +1,375 @@
+//! Writes a Dockerfile anew: one instruction a line, and the images that it starts from by their ids.
+//!
+//! The engine has every image of the host to start from. Which of them a build may see is decided here, so what is read here has to
+//! be what the engine reads. That is why the engine gets the lines that were understood, and not those that came.
+
+use std::collections::BTreeMap;
+
+use crate::guard::DockerfileError;
+use crate::image_ref::ImageRef;
+use crate::refusal::{Judged, Refusal, refuse};
+
+/// The longest Dockerfile, in bytes.
+pub(crate) const LONGEST: usize = 256 << 10;
+
+const WORDS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Rewrites `text`. `image` says the id of an image that may be used.
+pub(crate) fn rewrite(
+    text: &str,
+    args: &BTreeMap<String, Option<String>>,
+    image: impl Fn(&ImageRef) -> Result<String, DockerfileError>,
+) -> Result<String, DockerfileError> {
+    let mut out = String::new();
+    let mut stages: Vec<String> = Vec::new();
+    let mut count = 0_usize;
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
+    for instruction in instructions(text).map_err(DockerfileError::Refused)? {
+        let (word, rest) = instruction.split_once([' ', '\t']).unwrap_or((&instruction, ""));
+        let (word, rest) = (word.to_ascii_uppercase(), rest.trim());
+        let is_known = |name: &str, stages: &[String]| {
+            stages.iter().any(|stage| stage.eq_ignore_ascii_case(name))
+                || name.parse::<usize>().is_ok_and(|at| at < count)
+        };
+        if !WORDS.contains(&word.as_str()) {
+            return Err(refused(format!("{word:?} is no instruction of a Dockerfile")));
+        }
+        let line = match word.as_str() {
+            "ARG" if count == 0 => {
+                let (name, default) = argument(rest).map_err(DockerfileError::Refused)?;
+                let value = args.get(&name).cloned().flatten().or(default);
+                values.insert(name, value.unwrap_or_default());
+                format!("ARG {rest}")
+            }
+            "FROM" => {
+                let from = expand(rest, &values).map_err(DockerfileError::Refused)?;
+                let mut words = from.split_whitespace();
+                let name = words.next().unwrap_or_default();
+                let line = match name {
+                    "" => return Err(refused("FROM names no image".to_owned())),
+                    flag if flag.starts_with("--") => {
+                        return Err(refused("FROM with a platform is not taken here: give it to the build".to_owned()));
+                    }
+                    "scratch" => "FROM scratch".to_owned(),
+                    stage if stages.iter().any(|known| known.eq_ignore_ascii_case(stage)) => format!("FROM {stage}"),
+                    other => format!("FROM sha256:{}", image(&reference(other)?)?),
+                };
+                let alias = match (words.next(), words.next(), words.next()) {
+                    (None, ..) => String::new(),
+                    (Some(keyword), Some(alias), None) if keyword.eq_ignore_ascii_case("as") && is_stage(alias) => {
+                        alias.to_owned()
+                    }
+                    _ => return Err(refused("FROM is written FROM image [AS name]".to_owned())),
+                };
+                count += 1;
+                let line = if alias.is_empty() { line } else { format!("{line} AS {alias}") };
+                stages.push(alias);
+                line
+            }
+            _ if count == 0 => return Err(refused(format!("{word} stands before the first FROM"))),
+            "RUN" if rest.starts_with("--") => {
+                return Err(refused("RUN takes no flags with the classic builder".to_owned()));
+            }
+            "ADD" => {
+                plain_sources(rest)?;
+                format!("ADD {}", copied(rest, |_| Err(refused("ADD takes no --from".to_owned())))?)
+            }
+            "ONBUILD" if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("ADD")) => {
+                plain_sources(&rest[3..])?;
+                format!("ONBUILD {rest}")
+            }
+            "ONBUILD" if rest.to_ascii_lowercase().contains("--from") => {
+                return Err(refused("ONBUILD with --from is not taken here".to_owned()));
+            }
+            "COPY" => format!(
+                "COPY {}",
+                copied(rest, |name| {
+                    if is_known(name, &stages) {
+                        return Ok(name.to_owned());
+                    }
+                    Ok(format!("sha256:{}", image(&reference(name)?)?))
+                })?
+            ),
+            _ => format!("{word} {rest}"),
+        };
+        if line.ends_with('\\') {
+            return Err(refused("a line that is continued by nothing is not taken".to_owned()));
+        }
+        out.push_str(&line);
+        out.push('\n');
+    }
+    if count == 0 {
+        return Err(refused("the Dockerfile has no FROM".to_owned()));
+    }
+    Ok(out)
+}
+
+fn refused(reason: String) -> DockerfileError {
+    DockerfileError::Refused(Refusal::new(crate::Rule::Build, reason))
+}
+
+fn reference(text: &str) -> Result<ImageRef, DockerfileError> {
+    ImageRef::parse(text).map_err(DockerfileError::Refused)
+}
+
+fn is_stage(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// The instructions, each in one line: comments are left out, and continued lines joined.
+fn instructions(text: &str) -> Judged<Vec<String>> {
+    if text.len() > LONGEST {
+        return refuse!(Limit, "the Dockerfile is longer than {} KiB", LONGEST >> 10);
+    }
+    if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return refuse!(Build, "the Dockerfile has control characters");
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut all = Vec::new();
+    let mut joined = String::new();
+    let mut continues = false;
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.contains('\r') {
+            return refuse!(Build, "the Dockerfile has control characters");
+        }
+        let trimmed = line.trim_start_matches([' ', '\t']);
+        if let Some(comment) = trimmed.strip_prefix('#') {
+            let directive: String = comment.chars().filter(|c| !c.is_whitespace()).collect();
+            if all.is_empty()
+                && !continues
+                && directive.to_ascii_lowercase().starts_with("escape=")
+                && directive.len() > 7
+                && &directive[7..] != "\\"
+            {
+                return refuse!(Build, "another escape character than the backslash is not taken");
+            }
+            continue;
+        }
+        if trimmed.trim().is_empty() {
+            continue;
+        }
+        let body = if continues { line } else { trimmed };
+        let end = body.trim_end_matches([' ', '\t']);
+        match end.strip_suffix('\\') {
+            // Two of them are one that is meant.
+            Some(start) if !start.ends_with('\\') => {
+                joined.push_str(start);
+                continues = true;
+            }
+            _ => {
+                joined.push_str(body);
+                all.push(std::mem::take(&mut joined));
+                continues = false;
+            }
+        }
+    }
+    if continues {
+        all.push(joined);
+    }
+    for instruction in &all {
+        let heredoc = instruction.split_whitespace().any(|word| {
+            let word = word.trim_start_matches(|c: char| c.is_ascii_digit());
+            word.strip_prefix("<<").is_some_and(|name| !name.is_empty() && !name.starts_with('<'))
+        });
+        if heredoc {
+            return refuse!(Build, "the classic builder takes no here-documents: write a file, or use &&");
+        }
+    }
+    Ok(all.into_iter().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+/// `ARG name[=default]`, before the first `FROM`.
+fn argument(rest: &str) -> Judged<(String, Option<String>)> {
+    let (name, default) = match rest.split_once('=') {
+        Some((name, default)) => (name, Some(unquoted(default)?)),
+        None => (rest, None),
+    };
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return refuse!(Build, "an ARG before FROM is written ARG name=value, one a line");
+    }
+    Ok((name.to_owned(), default))
+}
+
+fn unquoted(text: &str) -> Judged<String> {
+    let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(text);
+    if inner.contains(['"', '\'', '\\', '$', ' ', '\t']) {
+        return refuse!(Build, "the default of an ARG before FROM is a plain word");
+    }
+    Ok(inner.to_owned())
+}
+
+/// Puts values in the place of `$name`, `${name}` and `${name:-default}`. Quotes and backslashes are not taken.
+fn expand(text: &str, values: &BTreeMap<String, String>) -> Judged<String> {
+    if text.contains(['"', '\'', '\\', '`']) {
+        return refuse!(Build, "FROM takes no quotes");
+    }
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, default, after) = match rest.strip_prefix('{') {
+            Some(inner) => {
+                let Some((inside, after)) = inner.split_once('}') else {
+                    return refuse!(Build, "a brace of FROM is not closed");
+                };
+                let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
+                (name, default, after)
+            }
+            None => {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+                (&rest[..end], "", &rest[end..])
+            }
+        };
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') || default.contains('$') {
+            return refuse!(Build, "FROM has a variable that is not written ${{name}} or ${{name:-default}}");
+        }
+        match values.get(name).filter(|value| !value.is_empty()) {
+            Some(value) => out.push_str(value),
+            None => out.push_str(default),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    if out.contains(|c: char| c.is_control()) {
+        return refuse!(Build, "FROM has control characters");
+    }
+    Ok(out)
+}
+
+/// Rewrites the `--from` of a `COPY`. Flags stand first; what follows them stays as it is, since a list in JSON may have spaces
+/// that mean something.
+fn copied(rest: &str, image: impl Fn(&str) -> Result<String, DockerfileError>) -> Result<String, DockerfileError> {
+    let end = flags_end(rest).ok_or_else(|| refused("COPY and ADD name what they copy".to_owned()))?;
+    let mut out = Vec::new();
+    for word in rest[..end].split_whitespace() {
+        match word.split_once('=') {
+            Some(("--from", name)) if !name.contains(['$', '"', '\'', '\\']) => {
+                out.push(format!("--from={}", image(name)?));
+            }
+            Some(("--from", _)) => return Err(refused("--from takes no variables and no quotes".to_owned())),
+            Some(("--chown" | "--chmod", value)) if !value.contains(['"', '\'', '\\']) => out.push(word.to_owned()),
+            _ => return Err(refused(format!("the flag {word} is not one of the classic builder's"))),
+        }
+    }
+    out.push(rest[end..].to_owned());
+    Ok(out.join(" "))
+}
+
+/// `ADD` fetches addresses from the host's network, whose neighbours are not the job's. A source that could become one is refused.
+fn plain_sources(rest: &str) -> Result<(), DockerfileError> {
+    let sources = rest.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
+    let is_list = sources.starts_with('[');
+    let list = || flags_end(rest).and_then(|end| serde_json::from_str::<Vec<String>>(&rest[end..]).ok());
+    let is_plain = !rest.contains("://") && !rest.contains(['$', '\\', '\'']);
+    let is_quoted_plainly = if is_list { list().is_some() } else { !rest.contains('"') };
+    if is_plain && is_quoted_plainly {
+        return Ok(());
+    }
+    Err(refused(
+        "ADD takes files of the context by their plain names: fetch addresses with RUN, in the job's own network"
+            .to_owned(),
+    ))
+}
+
+/// Where the flags at the start end.
+fn flags_end(rest: &str) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let tail = &rest[at..];
+        let start = at + (tail.len() - tail.trim_start().len());
+        if !rest[start..].starts_with("--") {
+            return Some(start);
+        }
+        at = start + rest[start..].find(char::is_whitespace)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> Result<String, DockerfileError> {
+        let args = BTreeMap::from([("BASE".to_owned(), Some("own:1".to_owned()))]);
+        rewrite(text, &args, |image| {
+            if image.familiar() == "own:1" {
+                Ok("1".repeat(64))
+            } else {
+                Err(refused(format!("not {}", image.familiar())))
+            }
+        })
+    }
+
+    #[test]
+    fn only_images_that_may_be_seen_are_started_from_however_it_is_written() {
+        for text in [
+            "FROM secret:1",
+            "from secret:1",
+            "FR\\\nOM secret:1",
+            "FROM own:1\nFROM secret:1 AS x",
+            "FROM own:1\nCOPY --from=secret:1 /a /b",
+            "FROM own:1\nCOPY --chown=1 --from=secret:1 /a /b",
+            "FROM own:1\ncopy \\\n# comment\n\n  --from=secret:1 /a /b",
+            "ARG X=secret:1\nFROM $X",
+            "FROM ${X:-secret:1}",
+            "FROM own:1\nONBUILD COPY --from=secret:1 /a /b",
+            "# escape=`\nFROM own:1",
+            "#escape = `\nFROM own:1 `\nx",
+            "FROM own:1\nRUN <<EOF\nFROM secret:1\nEOF",
+            "FROM --platform=x secret:1",
+            "FROM \"secret:1\"",
+            "FROM own:1\nWHAT",
+            "RUN x",
+            "",
+            "FROM own:1\nRUN a \\\\",
+            "FROM own:1\rFROM secret:1",
+            "FROM own:1\nCOPY --from=\"secret:1\" a b",
+            "FROM own:1\nCOPY --from=1 a b",
+            "FROM own:1\nRUN --mount=type=bind,from=secret:1 x",
+            "FROM own:1\nADD http://169.254.169.254/ /x",
+            "FROM own:1\nARG U=http://169.254.169.254/\nADD $U /x",
+            "FROM own:1\nADD http:\"//\"169.254.169.254/ /x",
+            "FROM own:1\nADD [\"http:'//'169.254.169.254/\", \"/x\"]",
+            "FROM own:1\nADD [\"\\u0068ttp://169.254.169.254/\", \"/x\"]",
+            "FROM own:1\nADD [\"a\" \"/x\"]",
+            "FROM own:1\nONBUILD ADD http://169.254.169.254/ /x",
+            "FROM own:1\nADD --from=secret:1 a /x",
+        ] {
+            let outcome = run(text);
+            assert!(outcome.is_err(), "{text:?}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_let_through_is_one_instruction_a_line() {
+        let id = format!("sha256:{}", "1".repeat(64));
+        let text = "# syntax=x\nARG BASE=none\nFROM ${BASE} AS one\nRUN a \\\n  # no\n  && b\n\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nCMD [\"x\"]";
+        let out = run(text).unwrap();
+        let expected = format!(
+            "ARG BASE=none\nFROM {id} AS one\nRUN a   && b\nFROM one\nCOPY --from=one [\"a  b\", \"c\"]\nCOPY --from=0 --chown=1:1 /a  /b\nADD [\"x.tar\", \"/\"]\nADD y.tar /\nCMD [\"x\"]\n"
+        );
+        assert_eq!(out, expected);
+        assert_eq!(run(&out.replace(&id, "own:1")).unwrap(), out, "and is the same once more");
+    }
+}

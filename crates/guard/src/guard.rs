@@ -1,0 +1,351 @@
+//! The guard of one client: its policy, the table of what is its own, and what its engine can do.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::bodies::Update;
+use crate::call::{Call, ContainerAction};
+use crate::decision::{Decision, Effect, EngineCall, Shape};
+use crate::image_ref::{ImageName, ImageRef};
+use crate::policy::Policy;
+use crate::refusal::{Judged, Refusal};
+use crate::route::Request;
+use crate::table::{Image, Table, full_id};
+use crate::target::{NEWEST_API, OLDEST_ENGINE};
+use crate::{answer, dockerfile, job, server};
+
+/// The engine behind the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// The minor version of the API that requests are sent in.
+    pub api: u32,
+    pub version: String,
+    pub os: String,
+    pub arch: String,
+    /// The engine's processors, in thousand millionths: it refuses to give more.
+    pub nano_cpus: i64,
+}
+
+impl EngineFacts {
+    /// Reads the engine's `/version` and `/info`.
+    ///
+    /// # Errors
+    /// It is older than any that the guard knows, newer than it can speak to, or no engine.
+    pub fn read(version: &Value, info: &Value) -> Result<Self, String> {
+        let text = |key: &str| version.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let minor = |key: &str| text(key).strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
+        let newest = minor("ApiVersion").ok_or("it does not say which API it has")?;
+        if newest < OLDEST_ENGINE {
+            return Err(format!("its API is 1.{newest}: the guard needs 1.{OLDEST_ENGINE} or later (Docker 20.10)"));
+        }
+        let api = newest.min(NEWEST_API);
+        if minor("MinAPIVersion").is_some_and(|oldest| oldest > api) {
+            return Err(format!("it takes only newer APIs than 1.{NEWEST_API}: update Longshore"));
+        }
+        let cpus = info.get("NCPU").and_then(Value::as_i64).filter(|cpus| *cpus > 0).unwrap_or(1);
+        Ok(Self {
+            api,
+            version: text("Version"),
+            os: text("Os"),
+            arch: text("Arch"),
+            nano_cpus: cpus.saturating_mul(1_000_000_000),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct Guard {
+    pub(crate) policy: Policy,
+    pub(crate) engine: EngineFacts,
+    pub table: Table,
+}
+
+impl Guard {
+    #[must_use]
+    pub fn new(policy: Policy, engine: EngineFacts, table: Table) -> Self {
+        Self { policy, engine, table }
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    #[must_use]
+    pub fn engine(&self) -> &EngineFacts {
+        &self.engine
+    }
+
+    /// References that the policy lets the client use and the table does not know yet. Whoever can ask the engine for their ids
+    /// does so, and tells them with [`Guard::learn_image`], before the request is judged.
+    #[must_use]
+    pub fn unknown_images(&self, request: &Request) -> Vec<String> {
+        let reference = match &request.call {
+            Call::ContainerCreate { body, .. } => match ImageName::parse(&body.image) {
+                Ok(ImageName::Ref { reference, .. }) => Some(reference),
+                Ok(ImageName::Id(_)) | Err(_) => None,
+            },
+            Call::ImageInspect { image } | Call::ImageHistory { image } | Call::ImageTag { image, .. } => match image {
+                ImageName::Ref { reference, .. } => Some(reference.clone()),
+                ImageName::Id(_) => None,
+            },
+            _ => None,
+        };
+        reference
+            .into_iter()
+            .filter(|reference| self.is_unknown(reference))
+            .map(|reference| reference.to_string())
+            .collect()
+    }
+
+    fn is_unknown(&self, reference: &ImageRef) -> bool {
+        match &self.policy {
+            Policy::Job(job) => !self.table.knows_image(reference) && job.may_use(reference),
+            Policy::Server(_) => false,
+        }
+    }
+
+    /// Whether the table knows an image by this reference, in full.
+    #[must_use]
+    pub fn knows_image(&self, reference: &str) -> bool {
+        self.table.images.contains_key(reference)
+    }
+
+    /// Remembers an image of the engine that the policy lets the client use.
+    pub fn learn_image(&mut self, reference: &str, id: &str) {
+        if let Some(id) = full_id(id) {
+            self.table.images.entry(reference.to_owned()).or_insert(Image { id, kept_as: None });
+        }
+    }
+
+    /// Judges a request. `nonce` is random; it names what the client gave no name.
+    ///
+    /// # Errors
+    /// The policy does not let it through.
+    pub fn judge(&self, request: &Request, nonce: &str) -> Result<Decision, Refusal> {
+        match &self.policy {
+            Policy::Job(policy) => job::judge(self, policy, &request.call, nonce),
+            Policy::Server(policy) => server::judge(self, policy, &request.call),
+        }
+    }
+
+    /// Puts down what a call has changed. `created` is the id in the engine's answer, if it has one.
+    pub fn settle(&mut self, effect: &Effect, succeeded: bool, created: Option<&str>) {
+        let table = &mut self.table;
+        // Volumes that a create call asks for are there even if the container is not.
+        if let Effect::ContainerCreated { volumes, .. } = effect {
+            table.volumes.extend(volumes.iter().cloned());
+        }
+        if !succeeded {
+            return;
+        }
+        let created = created.and_then(full_id);
+        match (effect, created) {
+            (Effect::ContainerCreated { container, .. }, Some(id)) => table.add_container(id, container.clone()),
+            (Effect::ExecCreated { container }, Some(id)) => {
+                table.execs.insert(id, container.clone());
+            }
+            (Effect::NetworkCreated { name }, Some(id)) => {
+                table.networks.insert(id, name.clone());
+            }
+            (Effect::ContainerCreated { .. } | Effect::ExecCreated { .. } | Effect::NetworkCreated { .. }, None) => {}
+            (Effect::ContainerRenamed { id, name }, _) => {
+                if let Some(container) = table.containers.get_mut(id) {
+                    container.name.clone_from(name);
+                }
+            }
+            (Effect::ContainerUpdated { id, container }, _) => {
+                if let Some(known) = table.containers.get_mut(id) {
+                    known.clone_from(container);
+                }
+            }
+            (Effect::ContainerRemoved { id }, _) => {
+                table.containers.remove(id);
+                table.execs.retain(|_, container| container != id);
+            }
+            (Effect::NetworkRemoved { id }, _) => {
+                table.networks.remove(id);
+            }
+            (Effect::VolumeCreated { name }, _) => {
+                table.volumes.insert(name.clone());
+            }
+            (Effect::VolumeRemoved { name }, _) => {
+                table.volumes.remove(name);
+            }
+            (Effect::ImageTagged { reference, id, kept_as }, _) => {
+                table.images.insert(reference.clone(), Image { id: id.clone(), kept_as: kept_as.clone() });
+            }
+            (Effect::ImageUntagged { references }, _) => {
+                for reference in references {
+                    table.images.remove(reference);
+                }
+            }
+            (Effect::ImagesMade { .. } | Effect::None, _) => {}
+        }
+    }
+
+    /// Puts down an image that a pull or a build has made, once the engine has told its id.
+    pub fn settle_image(&mut self, reference: &str, engine_reference: &str, kept: bool, id: &str) {
+        if let Some(id) = full_id(id) {
+            let kept_as = kept.then(|| engine_reference.to_owned());
+            self.table.images.insert(reference.to_owned(), Image { id, kept_as });
+        }
+    }
+
+    /// Rewrites an answer of the engine: names as the client knows them, own objects alone, no paths of the host.
+    ///
+    /// # Errors
+    /// The answer is not what the engine should answer here.
+    pub fn rewrite(&self, shape: &Shape, answer: Value) -> Result<Value, String> {
+        answer::rewrite(self, shape, answer)
+    }
+
+    /// Rewrites one value of a stream; `None` if it is not for this client.
+    #[must_use]
+    pub fn rewrite_line(&self, shape: &crate::LineShape, line: Value) -> Option<Value> {
+        answer::rewrite_line(self, shape, line)
+    }
+
+    /// Text of the engine with names as the client knows them.
+    #[must_use]
+    pub fn rewrite_text(&self, text: &str) -> String {
+        answer::text(self, text)
+    }
+
+    /// Writes a build's Dockerfile anew, with the ids of the images that it starts from.
+    ///
+    /// # Errors
+    /// It is refused, or it names images whose ids have to be learned first.
+    pub fn dockerfile(&self, build: &crate::Build, text: &str) -> Result<String, DockerfileError> {
+        let Policy::Job(policy) = &self.policy else {
+            return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, "the server builds nothing")));
+        };
+        dockerfile::rewrite(text, &build.args, |reference| {
+            if let Ok((id, _)) = self.table.image(&ImageName::Ref { reference: reference.clone(), prefix: None }) {
+                return Ok(id.to_owned());
+            }
+            if policy.may_use(reference) {
+                return Err(DockerfileError::Unknown(reference.to_string()));
+            }
+            Err(DockerfileError::Refused(Refusal::new(
+                crate::Rule::Image,
+                format!("the build starts from {}, which is not here: docker pull it first", reference.familiar()),
+            )))
+        })
+    }
+
+    /// The calls that remove everything of the client's, in their order. A call that is answered with 404 has succeeded.
+    #[must_use]
+    pub fn removals(&self) -> Vec<EngineCall> {
+        let prefix = self.policy.prefix();
+        if prefix.is_empty() {
+            return Vec::new();
+        }
+        let table = &self.table;
+        let containers = table
+            .containers
+            .keys()
+            .map(|id| EngineCall::new("DELETE", format!("/containers/{id}")).flag("force", true).flag("v", true));
+        let networks = table.networks.keys().map(|id| EngineCall::new("DELETE", format!("/networks/{id}")));
+        let volumes = table.volumes.iter().map(|name| EngineCall::new("DELETE", format!("/volumes/{prefix}{name}")));
+        let kept: BTreeSet<&String> = table.images.values().filter_map(|image| image.kept_as.as_ref()).collect();
+        let images = kept.into_iter().map(|name| EngineCall::new("DELETE", format!("/images/{name}")));
+        containers.chain(networks).chain(volumes).chain(images).collect()
+    }
+
+    /// The call that gives an image its name back, which a push has borrowed.
+    #[must_use]
+    pub fn restore_name(&self, reference: &str, id: &str) -> Option<EngineCall> {
+        full_id(id).map(|id| job::tag_call(&id, reference))
+    }
+
+    /// The label that finds what this client has on the engine, if the table was lost.
+    #[must_use]
+    pub fn label(&self) -> Option<String> {
+        match &self.policy {
+            Policy::Job(job) => Some(job.label()),
+            Policy::Server(_) => None,
+        }
+    }
+
+    /// The repository on the engine of the images that this client has made, if the table was lost.
+    #[must_use]
+    pub fn image_repository(&self) -> Option<String> {
+        match &self.policy {
+            Policy::Job(job) => Some(job.image_repository()),
+            Policy::Server(_) => None,
+        }
+    }
+}
+
+/// Why a Dockerfile is not written anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileError {
+    Refused(Refusal),
+    /// The id of this image is not known yet, and may be asked for.
+    Unknown(String),
+}
+
+/// A call about one container, as it goes to the engine. The path has the full id, whatever the client has written.
+pub(crate) fn container_call(id: &str, action: &ContainerAction) -> EngineCall {
+    let call = |method, verb: &str| EngineCall::new(method, format!("/containers/{id}{verb}"));
+    match action {
+        ContainerAction::Inspect { size } => call("GET", "/json").flag("size", *size),
+        ContainerAction::Top { ps_args } => call("GET", "/top").query("ps_args", ps_args),
+        ContainerAction::Logs(logs) => call("GET", "/logs")
+            .flag("follow", logs.follow)
+            .flag("stdout", logs.stdout)
+            .flag("stderr", logs.stderr)
+            .flag("timestamps", logs.timestamps)
+            .flag("details", logs.details)
+            .query("since", &logs.since)
+            .query("until", &logs.until)
+            .query("tail", &logs.tail),
+        ContainerAction::Stats { stream, one_shot } => {
+            call("GET", "/stats").query("stream", if *stream { "1" } else { "0" }).flag("one-shot", *one_shot)
+        }
+        ContainerAction::Changes => call("GET", "/changes"),
+        ContainerAction::Export => call("GET", "/export"),
+        ContainerAction::Resize(size) => {
+            call("POST", "/resize").query("h", size.height.to_string()).query("w", size.width.to_string())
+        }
+        ContainerAction::Start { detach_keys } => call("POST", "/start").query("detachKeys", detach_keys),
+        ContainerAction::Stop { seconds, signal } => stop(call("POST", "/stop"), *seconds, signal),
+        ContainerAction::Restart { seconds, signal } => stop(call("POST", "/restart"), *seconds, signal),
+        ContainerAction::Kill { signal } => call("POST", "/kill").query("signal", signal),
+        ContainerAction::Pause => call("POST", "/pause"),
+        ContainerAction::Unpause => call("POST", "/unpause"),
+        ContainerAction::Rename { name } => call("POST", "/rename").query("name", name),
+        ContainerAction::Update(update) => call("POST", "/update").json(Update::write(update)),
+        ContainerAction::Wait { condition } => call("POST", "/wait").query("condition", condition),
+        ContainerAction::Attach(attach) => call("POST", "/attach")
+            .query("detachKeys", &attach.detach_keys)
+            .flag("logs", attach.logs)
+            .flag("stream", attach.stream)
+            .flag("stdin", attach.stdin)
+            .flag("stdout", attach.stdout)
+            .flag("stderr", attach.stderr),
+        ContainerAction::Remove { volumes, force } => call("DELETE", "").flag("v", *volumes).flag("force", *force),
+        ContainerAction::ArchiveInfo { path } => call("HEAD", "/archive").query("path", path),
+        ContainerAction::ArchiveGet { path } => call("GET", "/archive").query("path", path),
+        ContainerAction::ArchivePut { path, no_overwrite, copy_owner } => call("PUT", "/archive")
+            .query("path", path)
+            .flag("noOverwriteDirNonDir", *no_overwrite)
+            .flag("copyUIDGID", *copy_owner)
+            .tar(),
+        ContainerAction::Exec(exec) => call("POST", "/exec").json(exec.write()),
+    }
+}
+
+fn stop(call: EngineCall, seconds: Option<i64>, signal: &str) -> EngineCall {
+    let seconds = seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
+    call.query("t", seconds).query("signal", signal)
+}
+
+pub(crate) fn check_platform(platform: &str) -> Judged<()> {
+    if platform.is_empty() || platform.starts_with("linux") {
+        return Ok(());
+    }
+    crate::refusal::refuse!(Image, "the platform {platform:?} is not one that this engine runs")
+}

@@ -1,0 +1,519 @@
+//! `HostConfig`: what of the host a container asks for. What no client of the guard may ever have is refused while it is read, and
+//! has no place in the type; the rest is for the policy to judge.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::fields::Fields;
+use crate::json::Json;
+use crate::mounts::{self, Mount, Source};
+use crate::out::Out;
+use crate::refusal::{Judged, Rule, refuse};
+
+/// Fields that nobody may set, each with its rule.
+const NEVER: [(&str, Rule); 34] = [
+    ("Privileged", Rule::Privileged),
+    ("UTSMode", Rule::Namespace),
+    ("UsernsMode", Rule::Namespace),
+    ("Cgroup", Rule::Cgroup),
+    ("CgroupParent", Rule::Cgroup),
+    ("CgroupPermissions", Rule::Cgroup),
+    ("Devices", Rule::Device),
+    ("DeviceCgroupRules", Rule::Device),
+    ("DeviceRequests", Rule::Device),
+    ("Runtime", Rule::Runtime),
+    ("GroupAdd", Rule::Group),
+    ("VolumeDriver", Rule::Volume),
+    ("ContainerIDFile", Rule::HostPath),
+    ("Annotations", Rule::Runtime),
+    ("Capabilities", Rule::Capability),
+    ("BlkioWeight", Rule::Cgroup),
+    ("BlkioWeightDevice", Rule::Cgroup),
+    ("BlkioDeviceReadBps", Rule::Cgroup),
+    ("BlkioDeviceWriteBps", Rule::Cgroup),
+    ("BlkioDeviceReadIOps", Rule::Cgroup),
+    ("BlkioDeviceWriteIOps", Rule::Cgroup),
+    ("CpuRealtimePeriod", Rule::Cgroup),
+    ("CpuRealtimeRuntime", Rule::Cgroup),
+    ("CpusetCpus", Rule::Cgroup),
+    ("CpusetMems", Rule::Cgroup),
+    ("KernelMemory", Rule::Cgroup),
+    ("KernelMemoryTCP", Rule::Cgroup),
+    ("OomKillDisable", Rule::Cgroup),
+    ("CpuCount", Rule::Cgroup),
+    ("CpuPercent", Rule::Cgroup),
+    ("IOMaximumIOps", Rule::Cgroup),
+    ("IOMaximumBandwidth", Rule::Cgroup),
+    ("DiskQuota", Rule::Storage),
+    ("LxcConf", Rule::Runtime),
+];
+
+/// The most restarts that a container may ask for; those that ask for endless ones get so many.
+const MOST_RESTARTS: i64 = 10;
+
+/// The network that a container is on first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum NetworkMode {
+    /// The one that containers are on where nothing is said.
+    #[default]
+    Default,
+    None,
+    /// The namespace of another container.
+    Container(String),
+    Named(String),
+}
+
+/// A namespace of a kind other than the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Sharing {
+    #[default]
+    Own,
+    Shareable,
+    None,
+    Container(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LogDriver {
+    /// The engine's own file, with a limit. It is `json-file` because docker-py asks no other for what a container has printed.
+    #[default]
+    File,
+    None,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ulimit {
+    pub(crate) name: String,
+    pub(crate) soft: i64,
+    pub(crate) hard: i64,
+}
+
+/// A port of the host that leads to one of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The container's, as `80/tcp`.
+    pub(crate) port: String,
+    pub(crate) address: Option<IpAddr>,
+    /// Empty if any.
+    pub(crate) host_port: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct HostConfig {
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) tmpfs: BTreeMap<String, String>,
+    pub(crate) volumes_from: Vec<String>,
+    pub(crate) network: NetworkMode,
+    pub(crate) links: Vec<String>,
+    pub(crate) published: Vec<Published>,
+    pub(crate) publish_all: bool,
+    pub(crate) ipc: Sharing,
+    pub(crate) pid: Sharing,
+    pub(crate) cap_add: Vec<String>,
+    pub(crate) cap_drop: Vec<String>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) memory: i64,
+    pub(crate) memory_swap: i64,
+    pub(crate) memory_reservation: i64,
+    pub(crate) nano_cpus: i64,
+    pub(crate) cpu_shares: i64,
+    pub(crate) cpu_period: i64,
+    pub(crate) cpu_quota: i64,
+    pub(crate) pids_limit: i64,
+    pub(crate) shm_size: i64,
+    pub(crate) ulimits: Vec<Ulimit>,
+    pub(crate) sysctls: BTreeMap<String, String>,
+    /// How often a container that fails is started again.
+    pub(crate) restarts: i64,
+    pub(crate) auto_remove: bool,
+    pub(crate) init: Option<bool>,
+    pub(crate) read_only: bool,
+    pub(crate) dns: Vec<String>,
+    pub(crate) dns_options: Vec<String>,
+    pub(crate) dns_search: Vec<String>,
+    pub(crate) extra_hosts: Vec<String>,
+    pub(crate) log: LogDriver,
+    /// The size of the container's own file system, on storage that has quotas. Only the server sets it.
+    pub(crate) disk: Option<String>,
+    /// Set by the guard alone.
+    pub(crate) cgroup_parent: String,
+    pub(crate) oom_score: i64,
+}
+
+impl HostConfig {
+    pub(crate) fn read(mut fields: Fields) -> Judged<Self> {
+        for (key, rule) in NEVER {
+            fields.never(key, rule)?;
+        }
+        fields.absent("MaskedPaths", Rule::MaskedPath)?;
+        fields.absent("ReadonlyPaths", Rule::MaskedPath)?;
+        fields.dropped("ConsoleSize");
+        let f = &mut fields;
+        let mut mounts = f.texts("Binds")?.iter().map(|text| mounts::bind(text)).collect::<Judged<Vec<_>>>()?;
+        mounts.extend(f.objects("Mounts")?.into_iter().map(mounts::mount).collect::<Judged<Vec<_>>>()?);
+        match f.text("Isolation")?.as_str() {
+            "" | "default" => {}
+            _ => return refuse!(Runtime, "HostConfig.Isolation may not be set here"),
+        }
+        match f.text("CgroupnsMode")?.as_str() {
+            "" | "private" => {}
+            other => return refuse!(Namespace, "HostConfig.CgroupnsMode may be private, not {other:?}"),
+        }
+        if f.optional_int("MemorySwappiness")?.is_some_and(|value| value != -1) {
+            return refuse!(Cgroup, "HostConfig.MemorySwappiness may not be set here");
+        }
+        if f.int("OomScoreAdj")? < 0 {
+            return refuse!(Cgroup, "HostConfig.OomScoreAdj may not be less than 0");
+        }
+        let host = Self {
+            mounts,
+            tmpfs: mounts::tmpfs(f)?,
+            volumes_from: f.texts("VolumesFrom")?,
+            network: network_mode(f.text("NetworkMode")?)?,
+            links: f.texts("Links")?,
+            published: published(f)?,
+            publish_all: f.flag("PublishAllPorts")?,
+            ipc: sharing(f, "IpcMode")?,
+            pid: match sharing(f, "PidMode")? {
+                Sharing::Shareable | Sharing::None => {
+                    return refuse!(Namespace, "HostConfig.PidMode is not one that is");
+                }
+                mode => mode,
+            },
+            cap_add: capabilities(f.texts("CapAdd")?)?,
+            cap_drop: capabilities(f.texts("CapDrop")?)?,
+            no_new_privileges: security(&f.texts("SecurityOpt")?)?,
+            memory: amount(f, "Memory", 0)?,
+            memory_swap: amount(f, "MemorySwap", -1)?,
+            memory_reservation: amount(f, "MemoryReservation", 0)?,
+            nano_cpus: amount(f, "NanoCpus", 0)?,
+            cpu_shares: amount(f, "CpuShares", 0)?,
+            cpu_period: amount(f, "CpuPeriod", 0)?,
+            cpu_quota: amount(f, "CpuQuota", 0)?,
+            pids_limit: amount(f, "PidsLimit", -1)?,
+            shm_size: amount(f, "ShmSize", 0)?,
+            ulimits: ulimits(f)?,
+            sysctls: f.text_map("Sysctls")?,
+            restarts: restarts(f)?,
+            auto_remove: f.flag("AutoRemove")?,
+            init: f.optional_flag("Init")?,
+            read_only: f.flag("ReadonlyRootfs")?,
+            dns: addresses(f.texts("Dns")?)?,
+            dns_options: f.texts("DnsOptions")?,
+            dns_search: f.texts("DnsSearch")?,
+            extra_hosts: f.texts("ExtraHosts")?,
+            log: log_driver(f)?,
+            disk: storage(f)?,
+            cgroup_parent: String::new(),
+            oom_score: 0,
+        };
+        if let Some(option) = host.dns_options.iter().chain(&host.dns_search).find(|text| !is_word(text)) {
+            return refuse!(Hosts, "{option:?} is no option of a resolver");
+        }
+        fields.finish()?;
+        Ok(host)
+    }
+
+    /// Writes what was judged. Paths of the host and host namespaces cannot be written: there is no code that would.
+    pub(crate) fn write(&self) -> Judged<Value> {
+        let mut out = Out::default();
+        let mounts = self.mounts.iter().map(write_mount).collect::<Judged<Vec<_>>>()?;
+        if !mounts.is_empty() {
+            out.put("Mounts", mounts);
+        }
+        out.text_map("Tmpfs", &self.tmpfs);
+        out.texts("VolumesFrom", &self.volumes_from);
+        out.put(
+            "NetworkMode",
+            match &self.network {
+                NetworkMode::None => "none".to_owned(),
+                NetworkMode::Container(id) => format!("container:{id}"),
+                NetworkMode::Named(name) => name.clone(),
+                NetworkMode::Default => return refuse!(Network, "the container has no network that is its own"),
+            },
+        );
+        if !self.published.is_empty() {
+            let mut ports: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+            for published in &self.published {
+                let address = published.address.map(|address| address.to_string()).unwrap_or_default();
+                ports
+                    .entry(&published.port)
+                    .or_default()
+                    .push(json!({ "HostIp": address, "HostPort": published.host_port }));
+            }
+            out.put("PortBindings", json!(ports));
+        }
+        match &self.ipc {
+            // Said, because an engine's own default may be another one.
+            Sharing::Own => out.put("IpcMode", "private"),
+            Sharing::Shareable => out.put("IpcMode", "shareable"),
+            Sharing::None => out.put("IpcMode", "none"),
+            Sharing::Container(id) => out.put("IpcMode", format!("container:{id}")),
+        }
+        if let Sharing::Container(id) = &self.pid {
+            out.put("PidMode", format!("container:{id}"));
+        }
+        out.texts("CapAdd", &self.cap_add);
+        out.texts("CapDrop", &self.cap_drop);
+        if self.no_new_privileges {
+            out.put("SecurityOpt", json!(["no-new-privileges"]));
+        }
+        for (key, value) in [
+            ("Memory", self.memory),
+            ("MemorySwap", self.memory_swap),
+            ("MemoryReservation", self.memory_reservation),
+            ("NanoCpus", self.nano_cpus),
+            ("CpuShares", self.cpu_shares),
+            ("CpuPeriod", self.cpu_period),
+            ("CpuQuota", self.cpu_quota),
+            ("PidsLimit", self.pids_limit),
+            ("ShmSize", self.shm_size),
+            ("OomScoreAdj", self.oom_score),
+        ] {
+            out.int(key, value);
+        }
+        if !self.ulimits.is_empty() {
+            let limits = self.ulimits.iter();
+            out.put(
+                "Ulimits",
+                limits.map(|l| json!({ "Name": l.name, "Soft": l.soft, "Hard": l.hard })).collect::<Vec<_>>(),
+            );
+        }
+        out.text_map("Sysctls", &self.sysctls);
+        if self.restarts > 0 {
+            out.put("RestartPolicy", json!({ "Name": "on-failure", "MaximumRetryCount": self.restarts }));
+        }
+        out.flag("AutoRemove", self.auto_remove);
+        if let Some(init) = self.init {
+            out.put("Init", init);
+        }
+        out.flag("ReadonlyRootfs", self.read_only);
+        out.texts("Dns", &self.dns);
+        out.texts("DnsOptions", &self.dns_options);
+        out.texts("DnsSearch", &self.dns_search);
+        out.texts("ExtraHosts", &self.extra_hosts);
+        out.put(
+            "LogConfig",
+            match self.log {
+                LogDriver::File => json!({ "Type": "json-file", "Config": { "max-size": "10m", "max-file": "2" } }),
+                LogDriver::None => json!({ "Type": "none" }),
+            },
+        );
+        if let Some(size) = &self.disk {
+            out.put("StorageOpt", json!({ "size": size }));
+        }
+        out.text("CgroupParent", &self.cgroup_parent);
+        out.put("Privileged", false);
+        Ok(out.value())
+    }
+}
+
+fn write_mount(mount: &Mount) -> Judged<Value> {
+    let mut out = Out::default();
+    out.put("Target", mount.target.as_str());
+    out.flag("ReadOnly", mount.read_only);
+    let mut options = Out::default();
+    options.flag("NoCopy", mount.no_copy);
+    options.text_map("Labels", &mount.labels);
+    match &mount.source {
+        Source::Path(path) => return refuse!(HostPath, "the path {path} of the host may not be mounted"),
+        Source::Volume { name, subpath } => {
+            out.put("Type", "volume");
+            out.put("Source", name.as_str());
+            options.text("Subpath", subpath);
+            if let Some(size) = &mount.volume_size {
+                options.put("DriverConfig", json!({ "Name": "local", "Options": { "size": size } }));
+            }
+            out.put("VolumeOptions", options.value());
+        }
+        Source::Anonymous => {
+            out.put("Type", "volume");
+            out.put("VolumeOptions", options.value());
+        }
+        Source::Tmpfs { size, mode } => {
+            out.put("Type", "tmpfs");
+            let mut options = Out::default();
+            options.int("SizeBytes", *size);
+            options.int("Mode", *mode);
+            out.put("TmpfsOptions", options.value());
+        }
+    }
+    Ok(out.value())
+}
+
+fn network_mode(text: String) -> Judged<NetworkMode> {
+    Ok(match text.as_str() {
+        "" | "default" | "bridge" => NetworkMode::Default,
+        "none" => NetworkMode::None,
+        "host" => return refuse!(Namespace, "a container may not have the host's network: leave NetworkMode out"),
+        other => match other.split_once(':') {
+            Some(("container", name)) if !name.is_empty() => NetworkMode::Container(name.to_owned()),
+            Some(_) => return refuse!(Namespace, "{other:?} is not a network that may be joined"),
+            None => NetworkMode::Named(text),
+        },
+    })
+}
+
+fn sharing(fields: &mut Fields, key: &'static str) -> Judged<Sharing> {
+    let text = fields.text(key)?;
+    Ok(match text.as_str() {
+        "" | "private" => Sharing::Own,
+        "shareable" => Sharing::Shareable,
+        "none" => Sharing::None,
+        other => match other.strip_prefix("container:") {
+            Some(name) if !name.is_empty() => Sharing::Container(name.to_owned()),
+            _ => {
+                return refuse!(
+                    Namespace,
+                    "HostConfig.{key} may not be {other:?}: a namespace of its own, or an own container's"
+                );
+            }
+        },
+    })
+}
+
+fn published(fields: &mut Fields) -> Judged<Vec<Published>> {
+    let mut all = Vec::new();
+    for (port, bindings) in fields.map("PortBindings")? {
+        let path = format!("HostConfig.PortBindings.{port}");
+        let port = port_of(&port)?;
+        let bindings = match bindings {
+            Json::Null => Vec::new(),
+            Json::List(items) => items,
+            other => return refuse!(Body, "{path} is {}, not a list", other.kind()),
+        };
+        for (at, binding) in bindings.into_iter().enumerate() {
+            let mut binding = Fields::new(binding, format!("{path}[{at}]."))?;
+            let (address, host_port) = (binding.text("HostIp")?, binding.text("HostPort")?);
+            binding.finish()?;
+            let address = match address.as_str() {
+                "" => None,
+                text => match text.parse() {
+                    Ok(address) => Some(address),
+                    Err(_) => return refuse!(Publish, "{path} has an address that is none"),
+                },
+            };
+            if !host_port.is_empty() && host_port.split('-').any(|number| number.parse::<u16>().is_err()) {
+                return refuse!(Publish, "{path} has a port that is none");
+            }
+            all.push(Published { port: port.clone(), address, host_port });
+        }
+    }
+    Ok(all)
+}
+
+/// A port of a container, as `80/tcp`.
+pub(crate) fn port_of(text: &str) -> Judged<String> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let numbers = number.split_once('-').map_or((number, number), |range| range);
+    let valid = |text: &str| !text.starts_with('+') && text.parse::<u16>().is_ok_and(|port| port > 0);
+    if valid(numbers.0) && valid(numbers.1) && matches!(protocol, "tcp" | "udp" | "sctp") {
+        return Ok(format!("{number}/{protocol}"));
+    }
+    refuse!(Body, "{text:?} is no port of a container")
+}
+
+fn capabilities(names: Vec<String>) -> Judged<Vec<String>> {
+    names
+        .into_iter()
+        .map(|name| {
+            let upper = name.to_ascii_uppercase();
+            let bare = upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned();
+            if bare.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && !bare.is_empty() {
+                return Ok(bare);
+            }
+            refuse!(Capability, "{name:?} is no capability")
+        })
+        .collect()
+}
+
+fn security(options: &[String]) -> Judged<bool> {
+    for option in options {
+        if !matches!(option.as_str(), "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true") {
+            let name = option.split(['=', ':']).next().unwrap_or_default();
+            return refuse!(SecurityOption, "the security option {name:?} may not be set: only no-new-privileges may");
+        }
+    }
+    Ok(!options.is_empty())
+}
+
+fn amount(fields: &mut Fields, key: &'static str, least: i64) -> Judged<i64> {
+    let value = fields.int(key)?;
+    if value < least {
+        return refuse!(Limit, "HostConfig.{key} is less than {least}");
+    }
+    Ok(value)
+}
+
+fn ulimits(fields: &mut Fields) -> Judged<Vec<Ulimit>> {
+    const NAMES: [&str; 4] = ["nofile", "nproc", "core", "stack"];
+    const MOST: i64 = 1 << 30;
+    fields
+        .objects("Ulimits")?
+        .into_iter()
+        .map(|mut fields| {
+            let limit = Ulimit { name: fields.text("Name")?, soft: fields.int("Soft")?, hard: fields.int("Hard")? };
+            fields.finish()?;
+            if !NAMES.contains(&limit.name.as_str()) {
+                return refuse!(Ulimit, "the limit {:?} may not be set: {} may", limit.name, NAMES.join(", "));
+            }
+            if !(0..=MOST).contains(&limit.soft) || !(limit.soft..=MOST).contains(&limit.hard) {
+                return refuse!(Ulimit, "the limit {} is out of its bounds", limit.name);
+            }
+            Ok(limit)
+        })
+        .collect()
+}
+
+/// Reads `RestartPolicy`. A container that should always run is restarted a few times: it must not outlive its client.
+pub(crate) fn restarts(fields: &mut Fields) -> Judged<i64> {
+    let Some(mut policy) = fields.object("RestartPolicy")? else { return Ok(0) };
+    let (name, count) = (policy.text("Name")?, policy.int("MaximumRetryCount")?);
+    policy.finish()?;
+    match name.as_str() {
+        "" | "no" => Ok(0),
+        "on-failure" if (1..=MOST_RESTARTS).contains(&count) => Ok(count),
+        "on-failure" | "always" | "unless-stopped" => Ok(MOST_RESTARTS),
+        other => refuse!(Restart, "{other:?} is no policy of restarts"),
+    }
+}
+
+fn addresses(texts: Vec<String>) -> Judged<Vec<String>> {
+    match texts.iter().find(|text| text.parse::<IpAddr>().is_err()) {
+        Some(text) => refuse!(Hosts, "{text:?} is not the address of a name server"),
+        None => Ok(texts),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= 253 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
+}
+
+/// Every other driver sends to an address, reads files of the host, or writes to the host's own log.
+fn log_driver(fields: &mut Fields) -> Judged<LogDriver> {
+    let Some(mut config) = fields.object("LogConfig")? else { return Ok(LogDriver::File) };
+    let driver = config.text("Type")?;
+    let options = config.text_map("Config")?;
+    config.finish()?;
+    if let Some(option) =
+        options.keys().find(|key| !matches!(key.as_str(), "max-size" | "max-file" | "compress" | "mode"))
+    {
+        return refuse!(Logging, "the option {option:?} of a log driver may not be set");
+    }
+    match driver.as_str() {
+        "" | "json-file" | "local" => Ok(LogDriver::File),
+        "none" => Ok(LogDriver::None),
+        other => refuse!(Logging, "the log driver {other:?} may not be used: json-file, local and none may"),
+    }
+}
+
+fn storage(fields: &mut Fields) -> Judged<Option<String>> {
+    let mut options = fields.text_map("StorageOpt")?;
+    let size = options.remove("size");
+    match options.keys().next() {
+        Some(option) => refuse!(Storage, "the option {option:?} of the storage may not be set"),
+        None => Ok(size),
+    }
+}

@@ -1,0 +1,324 @@
+//! What a job's container may have. Names become ids, paths become volumes, limits come out of the budget.
+
+use std::collections::BTreeMap;
+
+use crate::container::{ContainerCreate, Endpoint};
+use crate::guard::Guard;
+use crate::host_config::{HostConfig, NetworkMode, Sharing};
+use crate::image_ref::ImageName;
+use crate::job::network_of;
+use crate::mounts::{Mount, Source};
+use crate::names::{chosen, is_host_name};
+use crate::policy::JobPolicy;
+use crate::refusal::{Judged, refuse};
+use crate::table::Container;
+
+/// What root has in a container by Docker's default, without what forges packets, makes devices or writes the host's audit log.
+const CAPABILITIES: [&str; 11] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+/// The rest of Docker's default, which is dropped.
+const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
+/// Settings of the kernel that concern a network namespace alone.
+const SYSCTLS: [&str; 4] = [
+    "net.core.somaxconn",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv6.conf.all.disable_ipv6",
+];
+/// A job's containers are the first to go when the host has no memory left.
+const OOM_SCORE: i64 = 500;
+/// The engine's oldest API that mounts a folder of a volume.
+const SUBPATH_API: u32 = 45;
+/// The engine's oldest API that puts a new container on several networks.
+const SEVERAL_NETWORKS_API: u32 = 44;
+
+/// A container as it goes to the engine, and what the table learns of it.
+pub(crate) struct Created {
+    pub(crate) body: ContainerCreate,
+    pub(crate) entry: Container,
+    pub(crate) volumes: Vec<String>,
+}
+
+pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &ContainerCreate) -> Judged<Created> {
+    let (image, _) = guard.table.image(&ImageName::parse(&asked.image)?)?;
+    let mut body = asked.clone();
+    // By its id: nobody can put another image in its place meanwhile.
+    body.image = format!("sha256:{image}");
+    body.labels = policy.stamp(asked.labels.clone(), name)?;
+    let mut volumes = Vec::new();
+    for mount in &mut body.host.mounts {
+        judge_mount(guard, policy, mount, &mut volumes)?;
+    }
+    let host = &mut body.host;
+    for from in &mut host.volumes_from {
+        let (container, mode) = from.split_once(':').unwrap_or((from, "rw"));
+        if !matches!(mode, "ro" | "rw") {
+            return refuse!(Mount, "the mode {mode:?} of VolumesFrom is neither ro nor rw");
+        }
+        *from = format!("{}:{mode}", guard.table.container(container)?.0);
+    }
+    for sharing in [&mut host.ipc, &mut host.pid] {
+        if let Sharing::Container(container) = sharing {
+            *sharing = Sharing::Container(guard.table.container(container)?.0.to_owned());
+        }
+    }
+    judge_capabilities(policy, host)?;
+    if let Some(sysctl) = host.sysctls.keys().find(|sysctl| !SYSCTLS.contains(&sysctl.as_str())) {
+        return refuse!(Sysctl, "the kernel's setting {sysctl:?} may not be changed: {} may", SYSCTLS.join(", "));
+    }
+    if host.disk.is_some() {
+        return refuse!(Storage, "the size of a container's storage may not be set");
+    }
+    judge_ports(policy, host)?;
+    for entry in &mut host.extra_hosts {
+        *entry = judge_host(policy, entry)?;
+    }
+    judge_networks(guard, policy, name, &mut body)?;
+    let mut entry = judge_limits(guard, policy, &mut body.host)?;
+    entry.name = name.to_owned();
+    entry.image.clone_from(&asked.image);
+    entry.mounts = !body.host.mounts.is_empty() || !body.host.volumes_from.is_empty();
+    body.host.no_new_privileges = true;
+    body.host.oom_score = OOM_SCORE;
+    body.host.cgroup_parent = policy.cgroup_parent.clone().unwrap_or_default();
+    Ok(Created { body, entry, volumes })
+}
+
+fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &mut Vec<String>) -> Judged<()> {
+    if mount.volume_size.is_some() {
+        return refuse!(Volume, "the size of a volume may not be set");
+    }
+    let labels = std::mem::take(&mut mount.labels);
+    let (volume, folder) = match &mount.source {
+        Source::Anonymous | Source::Tmpfs { .. } => return Ok(()),
+        Source::Path(path) => {
+            let Some((place, folder)) = policy.place(path) else {
+                return refuse!(
+                    HostPath,
+                    "{path} of the host may not be mounted: {}",
+                    policy.places.first().map_or_else(
+                        || "use a volume".to_owned(),
+                        |place| format!("paths below {} and volumes may", place.path)
+                    )
+                );
+            };
+            // What the volume has at this path is the image's business nowhere.
+            mount.no_copy = true;
+            (place.volume.clone(), folder)
+        }
+        Source::Volume { name, subpath } => {
+            let name = match guard.table.volume(name) {
+                Ok(name) => name.to_owned(),
+                Err(_) => {
+                    let name = chosen("volume", name)?;
+                    let new = volumes.iter().filter(|known| !guard.table.volumes.contains(*known)).count();
+                    if !volumes.contains(&name) && guard.table.volumes.len() + new >= policy.budget.volumes {
+                        return refuse!(Budget, "the job may have {} volumes", policy.budget.volumes);
+                    }
+                    name
+                }
+            };
+            // Also for a volume that is there: it may have been removed meanwhile.
+            mount.labels = policy.stamp(labels, &name)?;
+            let on_engine = policy.engine_name(&name);
+            if !volumes.contains(&name) {
+                volumes.push(name);
+            }
+            (on_engine, subpath.clone())
+        }
+    };
+    if !folder.is_empty() && guard.engine.api < SUBPATH_API {
+        return refuse!(
+            HostPath,
+            "this engine (API 1.{}) cannot mount a folder of a volume, here {folder:?}: mount {} itself, or use Docker 26 or later",
+            guard.engine.api,
+            policy.places.iter().find(|place| place.volume == volume).map_or("the volume", |place| place.path.as_str())
+        );
+    }
+    mount.source = Source::Volume { name: volume, subpath: folder };
+    Ok(())
+}
+
+fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
+    let allowed = |name: &str| CAPABILITIES.contains(&name) || policy.capabilities.iter().any(|more| more == name);
+    if let Some(name) = host.cap_add.iter().find(|name| !allowed(name)) {
+        return refuse!(Capability, "the capability {name} may not be added");
+    }
+    for name in DROPPED {
+        let dropped = host.cap_drop.iter().any(|known| known == name || known == "ALL");
+        if !dropped && !policy.capabilities.iter().any(|more| more == name) {
+            host.cap_drop.push(name.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
+    if !host.published.is_empty() || host.publish_all {
+        let Some(address) = policy.publish_on else {
+            return refuse!(
+                Publish,
+                "ports are not published on the host: containers of the job reach each other by their names on a network of the job's"
+            );
+        };
+        if host.publish_all {
+            return refuse!(Publish, "all ports at once are not published: name them");
+        }
+        for published in &mut host.published {
+            published.address = Some(address);
+        }
+    }
+    Ok(())
+}
+
+fn judge_host(policy: &JobPolicy, entry: &str) -> Judged<String> {
+    let Some((name, address)) = entry.split_once([':', '=']).filter(|(name, _)| is_host_name(name)) else {
+        return refuse!(Hosts, "{entry:?} is not a name and an address");
+    };
+    let address = match (address, policy.publish_on) {
+        ("host-gateway", Some(gateway)) => gateway.to_string(),
+        ("host-gateway", None) => return refuse!(Hosts, "the host has no address for the job's containers"),
+        (address, _) => match address.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => return refuse!(Hosts, "{entry:?} is not a name and an address"),
+        },
+    };
+    Ok(format!("{name}:{address}"))
+}
+
+fn judge_networks(guard: &Guard, policy: &JobPolicy, name: &str, body: &mut ContainerCreate) -> Judged<()> {
+    let links = std::mem::take(&mut body.host.links);
+    let asked = std::mem::take(&mut body.networks);
+    let mode = std::mem::take(&mut body.host.network);
+    let spelled = match &mode {
+        NetworkMode::Default => "default".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Container(container) => format!("container:{container}"),
+        NetworkMode::Named(network) => network.clone(),
+    };
+    let target = match mode {
+        NetworkMode::None => None,
+        NetworkMode::Default => policy.network.clone(),
+        NetworkMode::Named(network) => Some(network_of(guard, policy, &network)?.to_owned()),
+        NetworkMode::Container(container) => {
+            let (id, _) = guard.table.container(&container)?;
+            if !links.is_empty() || asked.iter().any(|(key, end)| *key != spelled || *end != Endpoint::default()) {
+                return refuse!(Network, "a container that joins another's network has none of its own");
+            }
+            body.host.network = NetworkMode::Container(id.to_owned());
+            return Ok(());
+        }
+    };
+    let mut networks = BTreeMap::new();
+    for (key, end) in &asked {
+        let is_default = matches!(key.as_str(), "default" | "bridge");
+        if key == "none" || (is_default && policy.network.is_none()) {
+            if target.is_some() || *end != Endpoint::default() {
+                return refuse!(Network, "the network {key} has nothing to set, and is no other one beside");
+            }
+            continue;
+        }
+        let id = network_of(guard, policy, key)?;
+        // A network here would be joined whatever the mode says.
+        if target.as_deref() != Some(id) && (target.is_none() || guard.engine.api < SEVERAL_NETWORKS_API) {
+            return refuse!(Network, "EndpointsConfig names the network {key}, and NetworkMode {spelled}");
+        }
+        let own = policy.network.as_deref() != Some(id);
+        networks.insert(id.to_owned(), endpoint(guard, end, name, own)?);
+    }
+    let Some(target) = target else {
+        if !links.is_empty() {
+            return refuse!(Link, "a container without a network has no links");
+        }
+        body.host.network = NetworkMode::None;
+        return Ok(());
+    };
+    let own = policy.network.as_deref() != Some(target.as_str());
+    let first = match networks.remove(&target) {
+        Some(first) => first,
+        None => endpoint(guard, &Endpoint::default(), name, own)?,
+    };
+    let links = Endpoint { links, ..Endpoint::default() };
+    let links = endpoint(guard, &links, name, own)?.links;
+    networks.insert(target.clone(), Endpoint { links: [first.links, links].concat(), ..first });
+    body.networks = networks;
+    body.host.network = NetworkMode::Named(target);
+    Ok(())
+}
+
+/// How a container is on a network: by the name that the client knows, and linked to own containers alone.
+pub(crate) fn endpoint(guard: &Guard, asked: &Endpoint, name: &str, own: bool) -> Judged<Endpoint> {
+    if asked.address.is_some() && !own {
+        return refuse!(Network, "an address is not chosen on the job's network");
+    }
+    let mut aliases = asked.aliases.clone();
+    if is_host_name(name) && !aliases.iter().any(|alias| alias == name) {
+        aliases.push(name.to_owned());
+    }
+    let links = asked.links.iter().map(|link| {
+        let (container, alias) = link.split_once(':').unwrap_or((link, link));
+        let alias = alias.trim_start_matches('/');
+        let (id, _) = guard.table.container(container.trim_start_matches('/'))?;
+        if is_host_name(alias) { Ok(format!("{id}:{alias}")) } else { refuse!(Link, "{alias:?} is no name") }
+    });
+    Ok(Endpoint { aliases, links: links.collect::<Judged<_>>()?, address: asked.address.clone() })
+}
+
+/// Takes a container's limits out of the budget, and gives one that names none its share.
+fn judge_limits(guard: &Guard, policy: &JobPolicy, host: &mut HostConfig) -> Judged<Container> {
+    let budget = &policy.budget;
+    let containers = guard.table.containers.values();
+    if containers.len() >= budget.containers {
+        return refuse!(Budget, "the job has {} containers, which is as many as it may", budget.containers);
+    }
+    let (mut memory, mut cpus, mut pids) = (0_i64, 0_i64, 0_i64);
+    for container in containers {
+        memory = memory.saturating_add(container.memory);
+        cpus = cpus.saturating_add(container.nano_cpus);
+        pids = pids.saturating_add(container.pids);
+    }
+    if host.memory == 0 {
+        host.memory = budget.memory_each;
+    }
+    host.memory_swap = host.memory;
+    if host.memory_reservation > host.memory {
+        return refuse!(Budget, "MemoryReservation is more than the container's memory");
+    }
+    if host.pids_limit <= 0 {
+        host.pids_limit = budget.pids_each;
+    }
+    if host.cpu_quota > 0 {
+        let period = if host.cpu_period > 0 { host.cpu_period } else { 100_000 };
+        host.nano_cpus = host.cpu_quota.saturating_mul(1_000_000_000) / period;
+    }
+    (host.cpu_quota, host.cpu_period) = (0, 0);
+    // Processors are shared by those that name none: each may use what the job has.
+    let counted_cpus = host.nano_cpus;
+    if host.nano_cpus == 0 {
+        host.nano_cpus = budget.nano_cpus.min(guard.engine.nano_cpus);
+    }
+    for (what, used, asked, of) in [
+        ("bytes of memory", memory, host.memory, budget.memory),
+        ("thousand millionths of a processor", cpus, counted_cpus, budget.nano_cpus),
+        ("processes", pids, host.pids_limit, budget.pids),
+    ] {
+        if used.saturating_add(asked) > of {
+            return refuse!(Budget, "the container wants {asked} {what}, and the job has {} left of {of}", of - used);
+        }
+    }
+    if host.shm_size > host.memory {
+        return refuse!(Budget, "ShmSize is more than the container's memory");
+    }
+    Ok(Container { memory: host.memory, nano_cpus: counted_cpus, pids: host.pids_limit, ..Container::default() })
+}

@@ -1,0 +1,230 @@
+//! The query of a request: pairs whose keys the route knows, none of them twice, and values of the kinds that routes take.
+
+use std::collections::BTreeMap;
+
+use crate::call::{Build, Call, Size};
+use crate::container::LONGEST_STOP;
+use crate::filters::Filters;
+use crate::image_ref::ImageRef;
+use crate::json::{self, Json};
+use crate::names::is_clean_path;
+use crate::refusal::{Judged, refuse};
+use crate::registry_auth::RegistryAuth;
+
+/// A reference in two parts, as queries have it.
+pub(crate) fn reference(name: &str, tag: &str) -> Judged<ImageRef> {
+    match tag {
+        "" => ImageRef::parse(name),
+        digest if digest.starts_with("sha256:") => ImageRef::parse(&format!("{name}@{digest}")),
+        tag => ImageRef::parse(&format!("{name}:{tag}")),
+    }
+}
+
+/// The pairs of a query whose keys are known to the route, none of them twice.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// `known` are the route's keys, and `lists` those that may be there several times.
+    pub(crate) fn of(pairs: Vec<(String, String)>, known: &[&str], lists: &[&str]) -> Judged<Self> {
+        for (at, (key, _)) in pairs.iter().enumerate() {
+            if !known.contains(&key.as_str()) {
+                return refuse!(Syntax, "the query's key {key:?} is not known here");
+            }
+            if !lists.contains(&key.as_str()) && pairs[..at].iter().any(|(earlier, _)| earlier == key) {
+                return refuse!(Syntax, "the query's key {key:?} is there twice");
+            }
+        }
+        Ok(Self(pairs))
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self, key: &str) -> String {
+        self.get(key).unwrap_or_default().to_owned()
+    }
+
+    /// A boolean in the spellings that clients use; the engine takes any other text for true.
+    pub(crate) fn flag(&self, key: &str) -> Judged<bool> {
+        match self.get(key).unwrap_or_default() {
+            "" | "0" | "false" | "False" | "no" | "none" => Ok(false),
+            "1" | "true" | "True" => Ok(true),
+            other => refuse!(Syntax, "{key}={other:?} is neither true nor false"),
+        }
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Judged<Option<u32>> {
+        match self.get(key).unwrap_or_default() {
+            "" | "-1" => Ok(None),
+            text => match text.parse() {
+                Ok(number) if text.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(number)),
+                _ => refuse!(Syntax, "{key}={text:?} is not a number"),
+            },
+        }
+    }
+
+    pub(crate) fn seconds(&self) -> Judged<Option<i64>> {
+        Ok(self.number("t")?.map(|seconds| i64::from(seconds).min(LONGEST_STOP)))
+    }
+
+    pub(crate) fn size(&self) -> Judged<Size> {
+        let side = |key| Ok(self.number(key)?.unwrap_or_default().min(9999));
+        Ok(Size { height: side("h")?, width: side("w")? })
+    }
+
+    /// A time, or a number of lines: letters, digits and what stands between them.
+    pub(crate) fn time(&self, key: &str) -> Judged<String> {
+        let text = self.text(key);
+        if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-+".contains(&b)) {
+            return Ok(text);
+        }
+        refuse!(Syntax, "{key} is not a time")
+    }
+
+    pub(crate) fn platform(&self) -> Judged<String> {
+        let text = self.text("platform");
+        if text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b)) {
+            return Ok(text);
+        }
+        refuse!(Syntax, "{text:?} is no platform")
+    }
+
+    /// The arguments of `ps`, which runs on the host: only those that choose columns.
+    pub(crate) fn ps_args(&self) -> Judged<String> {
+        let text = self.text("ps_args");
+        if text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b" ,-".contains(&b)) {
+            return Ok(text);
+        }
+        refuse!(Syntax, "ps_args has a character that may not be there")
+    }
+
+    pub(crate) fn condition(&self) -> Judged<String> {
+        match self.text("condition") {
+            text if matches!(text.as_str(), "" | "not-running" | "next-exit" | "removed") => Ok(text),
+            other => refuse!(Syntax, "{other:?} is nothing that can be waited for"),
+        }
+    }
+
+    /// A path within a container. It may be relative, as the engine takes it; no part of it leads back.
+    pub(crate) fn path(&self) -> Judged<String> {
+        let text = self.text("path");
+        let plain = (1..=4096).contains(&text.len()) && !text.contains(|c: char| c.is_control());
+        if plain && text.split('/').all(|part| part != "..") {
+            return Ok(text);
+        }
+        refuse!(Archive, "{text:?} is not a path that can be copied")
+    }
+
+    pub(crate) fn filters(&self, known: &[&str]) -> Judged<Filters> {
+        Filters::read(self.get("filters").unwrap_or_default(), known)
+    }
+
+    pub(crate) fn image_create(&self, auth: RegistryAuth) -> Judged<Call> {
+        if let Some(source) = self.get("fromSrc").filter(|source| !source.is_empty()) {
+            for key in ["fromImage", "tag", "repo", "platform", "message"] {
+                if self.get(key).is_some_and(|value| !value.is_empty()) {
+                    return refuse!(Image, "{key} may not be set with an import");
+                }
+            }
+            if source != "-" {
+                return refuse!(Registry, "an image is not imported from an address");
+            }
+            // One client writes each in a pair of its own, another all of them in one, a line each.
+            let changes = self.0.iter().filter(|(key, _)| key == "changes").flat_map(|(_, value)| value.split('\n'));
+            let changes = changes.map(str::to_owned).collect();
+            return Ok(Call::ImageImport { changes });
+        }
+        for key in ["repo", "message", "changes"] {
+            if self.get(key).is_some_and(|value| !value.is_empty()) {
+                return refuse!(Image, "{key} may not be set with a pull");
+            }
+        }
+        Ok(Call::ImagePull {
+            image: reference(&self.text("fromImage"), &self.text("tag"))?,
+            platform: self.platform()?,
+            auth,
+        })
+    }
+
+    pub(crate) fn build(&self, registries: BTreeMap<String, RegistryAuth>) -> Judged<Build> {
+        if !matches!(self.get("version").unwrap_or_default(), "" | "1") {
+            return refuse!(Build, "BuildKit is not spoken here: set DOCKER_BUILDKIT=0");
+        }
+        for key in [
+            "remote",
+            "outputs",
+            "session",
+            "securityopt",
+            "cgroupparent",
+            "extrahosts",
+            "cpusetcpus",
+            "cpusetmems",
+            "ulimits",
+            "isolation",
+        ] {
+            let value = self.get(key).unwrap_or_default();
+            if !matches!(value, "" | "null" | "[]" | "{}" | "default") {
+                return refuse!(Build, "{key} may not be set for a build");
+            }
+        }
+        if self.flag("squash")? {
+            return refuse!(Build, "layers are not squashed here");
+        }
+        let dockerfile = Some(self.text("dockerfile")).filter(|name| !name.is_empty());
+        let dockerfile = dockerfile.unwrap_or_else(|| "Dockerfile".to_owned());
+        let dockerfile = dockerfile.strip_prefix("./").unwrap_or(&dockerfile).to_owned();
+        if dockerfile.len() > 255 || !is_clean_path(&format!("/{dockerfile}")) || dockerfile.starts_with('/') {
+            return refuse!(Build, "the Dockerfile is not a path within the context");
+        }
+        let tags = self.0.iter().filter(|(key, value)| key == "t" && !value.is_empty());
+        let target = self.text("target");
+        if !target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+            return refuse!(Build, "{target:?} is no stage of a build");
+        }
+        Ok(Build {
+            dockerfile,
+            tags: tags.map(|(_, value)| ImageRef::parse(value)).collect::<Judged<_>>()?,
+            args: arguments(self.get("buildargs").unwrap_or_default())?,
+            labels: labels(self.get("labels").unwrap_or_default())?,
+            target,
+            platform: self.platform()?,
+            quiet: self.flag("q")?,
+            network: self.text("networkmode"),
+            registries,
+        })
+    }
+}
+
+fn entries(text: &str) -> Judged<Vec<(String, Json)>> {
+    match text {
+        "" => Ok(Vec::new()),
+        text => match json::parse(text.as_bytes())? {
+            Json::Object(entries) => Ok(entries),
+            Json::Null => Ok(Vec::new()),
+            _ => refuse!(Body, "a map in the query is none"),
+        },
+    }
+}
+
+fn arguments(text: &str) -> Judged<BTreeMap<String, Option<String>>> {
+    entries(text)?
+        .into_iter()
+        .map(|(name, value)| match value {
+            Json::Null => Ok((name, None)),
+            Json::Text(text) => Ok((name, Some(text))),
+            _ => refuse!(Body, "an argument of the build is not a string"),
+        })
+        .collect()
+}
+
+fn labels(text: &str) -> Judged<BTreeMap<String, String>> {
+    entries(text)?
+        .into_iter()
+        .map(|(name, value)| match value {
+            Json::Text(text) => Ok((name, text)),
+            _ => refuse!(Body, "a label of the build is not a string"),
+        })
+        .collect()
+}

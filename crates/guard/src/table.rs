@@ -1,0 +1,146 @@
+//! The table of a client's own objects, by their full ids. What is not in it is not there for the client.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::image_ref::{ImageName, ImageRef};
+use crate::names::is_full_id;
+use crate::refusal::{Judged, Refusal};
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Table {
+    pub(crate) containers: BTreeMap<String, Container>,
+    /// Execs and their containers.
+    pub(crate) execs: BTreeMap<String, String>,
+    /// Networks by their ids, and their names.
+    pub(crate) networks: BTreeMap<String, String>,
+    /// Volumes, as the client calls them.
+    pub(crate) volumes: BTreeSet<String>,
+    /// Images by the client's references to them, in full.
+    pub(crate) images: BTreeMap<String, Image>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// As the client calls it.
+    pub(crate) name: String,
+    /// As the client wrote it.
+    pub(crate) image: String,
+    /// Whether something is mounted in it.
+    pub(crate) mounts: bool,
+    pub(crate) memory: i64,
+    pub(crate) nano_cpus: i64,
+    pub(crate) pids: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Image {
+    /// The digits of its id.
+    pub(crate) id: String,
+    /// The reference that keeps it on the engine, if the client made it; else it is everybody's.
+    pub(crate) kept_as: Option<String>,
+}
+
+impl Table {
+    /// The full id of an own container: by its id, by its name, or by the start of its id.
+    pub(crate) fn container(&self, reference: &str) -> Judged<(&str, &Container)> {
+        let found = self
+            .containers
+            .get_key_value(reference)
+            .or_else(|| self.containers.iter().find(|(_, container)| container.name == reference))
+            .or_else(|| only(self.containers.iter().filter(|(id, _)| id.starts_with(reference))));
+        match found {
+            Some((id, container)) if !reference.is_empty() => Ok((id, container)),
+            _ => Err(Refusal::absent("container", reference)),
+        }
+    }
+
+    pub(crate) fn exec(&self, reference: &str) -> Judged<&str> {
+        match self.execs.get_key_value(reference) {
+            Some((id, _)) => Ok(id),
+            None => Err(Refusal::absent("exec instance", reference)),
+        }
+    }
+
+    pub(crate) fn network(&self, reference: &str) -> Judged<&str> {
+        let found = self
+            .networks
+            .get_key_value(reference)
+            .or_else(|| self.networks.iter().find(|(_, name)| *name == reference))
+            .or_else(|| only(self.networks.iter().filter(|(id, _)| id.starts_with(reference))));
+        match found {
+            Some((id, _)) if !reference.is_empty() => Ok(id),
+            _ => Err(Refusal::new(crate::Rule::Foreign, format!("network {reference} not found"))),
+        }
+    }
+
+    pub(crate) fn volume(&self, name: &str) -> Judged<&str> {
+        match self.volumes.get(name) {
+            Some(name) => Ok(name),
+            None => Err(Refusal::new(crate::Rule::Foreign, format!("get {name}: no such volume"))),
+        }
+    }
+
+    /// The id of an own image, and the reference that it was found by, if any.
+    pub(crate) fn image(&self, name: &ImageName) -> Judged<(&str, Option<&str>)> {
+        let by_id = |start: &str| {
+            let mut ids: Vec<&str> =
+                self.images.values().map(|image| image.id.as_str()).filter(|id| id.starts_with(start)).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            if let [id] = ids.as_slice() { Some(*id) } else { None }
+        };
+        let found = match name {
+            ImageName::Id(id) => by_id(id).map(|id| (id, None)),
+            ImageName::Ref { reference, prefix } => self
+                .images
+                .get_key_value(&reference.to_string())
+                .map(|(reference, image)| (image.id.as_str(), Some(reference.as_str())))
+                .or_else(|| prefix.as_deref().and_then(by_id).map(|id| (id, None))),
+        };
+        found.ok_or_else(|| Refusal::absent("image", &name.to_string()))
+    }
+
+    /// The client's references to an image.
+    pub(crate) fn references(&self, id: &str) -> Vec<&str> {
+        self.images.iter().filter(|(_, image)| image.id == id).map(|(reference, _)| reference.as_str()).collect()
+    }
+
+    pub(crate) fn knows_image(&self, reference: &ImageRef) -> bool {
+        self.images.contains_key(&reference.to_string())
+    }
+
+    /// The ids of all own containers: what [`Table::keep_containers`] takes.
+    #[must_use]
+    pub fn container_ids(&self) -> BTreeSet<String> {
+        self.containers.keys().cloned().collect()
+    }
+
+    /// Forgets those of `asked` that are not among those that `exist`.
+    pub fn keep_containers(&mut self, asked: &BTreeSet<String>, exist: &BTreeSet<String>) {
+        self.containers.retain(|id, _| !asked.contains(id) || exist.contains(id));
+        let containers = &self.containers;
+        self.execs.retain(|_, container| containers.contains_key(container));
+    }
+
+    pub(crate) fn add_container(&mut self, id: String, container: Container) {
+        // The engine gives no name twice: another container of this name is gone.
+        self.containers.retain(|_, other| other.name != container.name);
+        self.containers.insert(id, container);
+    }
+}
+
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
+}
+
+/// An id out of an answer of the engine.
+pub(crate) fn full_id(text: &str) -> Option<String> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    is_full_id(digits).then(|| digits.to_owned())
+}
