@@ -26,6 +26,7 @@ fn service(script: &str) -> ServicePlan {
         command: ["sh", "-c", &script].map(Into::into).to_vec(),
         ready: Some(Ready { probe: Probe::Exec("test -e /tmp/said".to_owned()), timeout_ms: 30_000 }),
         user: None,
+        pull: None,
         resources: Resources::default(),
     }
 }
