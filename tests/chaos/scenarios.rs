@@ -249,7 +249,8 @@ fn hooks(seed: u64, count: u64) -> Verdict {
 fn count_builds(verdict: &mut Verdict, stage: &Stage, deliveries: usize) {
     let builds = stage.client.json(&format!("/api/v1/repos/{}/builds?limit=1", stage.repo));
     let newest = builds["items"][0]["number"].as_u64().unwrap_or_default();
-    if newest != deliveries as u64 {
+    let told_twice = verdict.figures.get("told_twice").copied().unwrap_or_default();
+    if newest + told_twice != deliveries as u64 {
         verdict.wrong("builds_too_many", format!("{newest} builds of {deliveries} deliveries"));
     }
 }

@@ -48,6 +48,13 @@ impl Verdict {
                 let build = build.as_str().expect("an id").to_owned();
                 self.of_build(client, &build, &accepted.program);
             }
+            // The same push told twice, as after an answer that a kill took: its build is the other delivery's.
+            [] if delivery["reason"]
+                .as_str()
+                .is_some_and(|why| why.starts_with("another delivery told of the same push")) =>
+            {
+                self.add("told_twice", 1);
+            }
             [] => self.wrong("builds_lost", format!("no build: {delivery}")),
             _ => self.wrong("builds_doubled", format!("more than one build: {delivery}")),
         }
