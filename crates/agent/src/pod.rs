@@ -94,8 +94,11 @@ impl Pod {
         }
     }
 
+    /// Takes note that a member cannot be started. One that has joined is its own witness.
     pub(crate) fn fail(&mut self, member: MemberId, message: String) {
-        self.failed.insert(member, message);
+        if !self.has_joined(member) && !self.links.iter().any(|link| link.member == member) {
+            self.failed.insert(member, message);
+        }
     }
 
     pub(crate) fn has_joined(&self, member: MemberId) -> bool {
@@ -205,4 +208,19 @@ fn greet(mut stream: UnixStream, keys: &HashMap<[u8; 16], MemberId>) -> Option<(
     stream.read_exact(&mut key).ok()?;
     stream.set_read_timeout(None).ok()?;
     Some((*keys.get(&key)?, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_has_joined_is_not_failed_by_what_the_runner_believes() {
+        let mut pod = Pod::default();
+        let (joined, absent) = (MemberId::Service(0), MemberId::Service(1));
+        pod.add(joined, UnixStream::pair().unwrap().0);
+        pod.fail(joined, "gone".to_owned());
+        pod.fail(absent, "gone".to_owned());
+        assert_eq!((pod.failure(joined), pod.failure(absent)), (None, Some("gone")));
+    }
 }

@@ -53,10 +53,7 @@ impl Cleanup {
                     None => {}
                 }
                 if let Some(members) = members {
-                    for name in members.end().await {
-                        removals.now(&ObjectId::NamedContainer(name), FOR_EVER).await;
-                    }
-                    // Those of an earlier process, too.
+                    members.end().await;
                     removals.members(members.attempt(), FOR_EVER).await;
                 }
                 removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;

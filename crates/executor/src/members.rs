@@ -21,7 +21,6 @@ use crate::attempt::AttemptId;
 use crate::engine::{Engine, Image, MemberSpec, MemberStanding, Pod, pod};
 use crate::error::EngineError;
 use crate::images::Images;
-use crate::names::ContainerName;
 use crate::objects::ObjectId;
 use crate::options::Limits;
 use crate::placement::Placement;
@@ -70,6 +69,20 @@ enum Urgency {
     Ahead {
         may_pull: bool,
     },
+}
+
+/// What there is already of a container that should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    None,
+    Runs,
+    Ended,
+}
+
+/// The error for a container that has ended. If its agent joined, the job's agent knows more, and does not heed this.
+fn ended() -> EngineError {
+    let reason = "it was stopped from outside, or had no room to begin".to_owned();
+    EngineError::Local { what: "the container has ended", reason }
 }
 
 impl Members {
@@ -155,13 +168,11 @@ impl Members {
         self.stop.clone().drop_guard()
     }
 
-    /// Stops starting containers, and returns the names of those that this process asked for once no start is in progress.
-    pub(crate) async fn end(&self) -> Vec<ContainerName> {
+    /// Stops starting containers. Returns once no start is in progress.
+    pub(crate) async fn end(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.keys().map(|member| self.request.attempt_id().member_name(*member)).collect()
     }
 
     fn spawn(self: &Arc<Self>, member: MemberId, image: Option<String>) {
@@ -283,31 +294,34 @@ impl Members {
         urgency: Urgency,
         known: bool,
     ) -> Result<bool, EngineError> {
-        if (known || self.adopted) && self.resume(member).await? {
-            return Ok(true);
+        if known || self.adopted {
+            match self.resume(member).await? {
+                Existing::None => {}
+                Existing::Runs => return Ok(true),
+                // Its turn has been, while another process followed the job.
+                Existing::Ended if urgency != Urgency::Needed => return Ok(true),
+                Existing::Ended => return Err(ended()),
+            }
         }
         let Some(image) = self.image(member, name, urgency).await? else { return Ok(false) };
         self.start_once(member, &image).await?;
         Ok(true)
     }
 
-    /// Starts a container that was created and not started. Returns `false` if there is none.
-    async fn resume(&self, member: MemberId) -> Result<bool, EngineError> {
-        let attempt = self.request.attempt_id();
-        let Some(found) = self.engine.find_member(attempt, member).await? else { return Ok(false) };
+    /// Finds the container that exists already, and starts it if it was only created.
+    async fn resume(&self, member: MemberId) -> Result<Existing, EngineError> {
+        let attempt = self.attempt();
+        let Some(found) = self.engine.find_member(attempt, member).await? else { return Ok(Existing::None) };
         if found.key != pod::member_key(self.pod.nonce.0, member) {
             // Of another run of the attempt, by a process whose work this database does not know.
             let name = ObjectId::NamedContainer(attempt.member_name(member));
             self.removals.now(&name, self.patience).await;
-            return Ok(false);
+            return Ok(Existing::None);
         }
         match found.standing {
-            MemberStanding::Created => self.engine.start_member(&found.container).await.map(|()| true),
-            MemberStanding::Running => Ok(true),
-            // Its agent has reported the end to the job's agent; if it could not join, this is the only report.
-            MemberStanding::Ended => Err(EngineError::AgentFailed(
-                "its container has ended: it was stopped from outside, or had no room to begin".to_owned(),
-            )),
+            MemberStanding::Created => self.engine.start_member(&found.container).await.map(|()| Existing::Runs),
+            MemberStanding::Running => Ok(Existing::Runs),
+            MemberStanding::Ended => Ok(Existing::Ended),
         }
     }
 
@@ -343,8 +357,9 @@ impl Members {
             // An earlier try, or an earlier process, created it.
             Err(EngineError::NameTaken(message)) => {
                 return match self.resume(member).await? {
-                    true => Ok(()),
-                    false => Err(EngineError::Stale(Box::new(EngineError::NameTaken(message)))),
+                    Existing::Runs => Ok(()),
+                    Existing::Ended => Err(ended()),
+                    Existing::None => Err(EngineError::Stale(Box::new(EngineError::NameTaken(message)))),
                 };
             }
             Err(error) => return Err(error),

@@ -303,3 +303,26 @@ async fn what_an_earlier_process_started_is_removed_at_the_jobs_end() {
     last.shutdown(true).await;
     world.swept().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_ended_while_another_process_followed_the_job_is_neither_reported_nor_blamed_on_the_agent() {
+    let world = world(&["db", "tool"]);
+    let request = pod();
+    let journal = world.run_and_die(&request).await;
+    started(&world.engine, &[DB, OWN]).await;
+    world.engine.end_member(request.attempt_id(), OWN);
+    let agent = world.engine.agent(request.attempt_id());
+    let looked = world.engine.calls(Verb::FindMember);
+    let next = world.next_process();
+    let adopting = adopt(&next, &request, &journal, CancellationToken::new());
+    let asking = async {
+        until("both are looked for", || world.engine.calls(Verb::FindMember) >= looked + 2).await;
+        next.settled().await;
+        assert_eq!((agent.failures(), world.engine.calls(Verb::RenewAgent)), (vec![], 0));
+        agent.finish(JobResult::Success);
+    };
+    let (outcome, ()) = tokio::join!(adopting, asking);
+    assert_eq!(outcome, Outcome::Success);
+    next.shutdown(true).await;
+    world.swept().await;
+}
