@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::pod::MemberId;
 
 /// Everything an agent needs to run a job to its end, even if the runner never returns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Environment of every step, including secrets: the plan travels only over the attached stream. Expressions in it
     /// are evaluated before the first step.
@@ -84,7 +84,7 @@ pub enum MemberPurpose {
 }
 
 /// One step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StepSpec {
     /// The step's name in the context `steps`.
     pub id: Option<String>,

@@ -158,9 +158,8 @@ struct Job {
     streams: Streams,
     /// Reaped processes whose steps have not been written yet.
     ended: HashMap<i32, Reaped>,
+    /// How the checkout ended; without one it is whole from the start.
     checked_out: Option<Result<(), String>>,
-    /// The checkout is over, or there is none.
-    checked_out_or_needless: bool,
     deadline: Instant,
     stop: Option<Stop>,
     /// When `always()` steps must be done, once the job is stopped.
@@ -201,7 +200,6 @@ impl Job {
             streams: Streams::new(None),
             ended: HashMap::new(),
             checked_out: None,
-            checked_out_or_needless: false,
             deadline: time_after(spec.timeout_ms),
             stop: None,
             always_deadline: None,
@@ -223,6 +221,9 @@ impl Job {
             .map_err(|error| JobError::new(AgentError::Internal, format!("the masks cannot be built: {error}")))?;
         self.streams = Streams::new(self.patterns.clone());
         self.path.clone_from(&spec.path);
+        if !spec.checkout {
+            self.checked_out = Some(Ok(()));
+        }
         let launcher = self.prepare(spec)?;
         if let Some(first) = spec.steps.iter().find(|step| step.image.is_none() && step.program.is_none()) {
             launcher
@@ -234,10 +235,9 @@ impl Job {
         if spec.checkout {
             self.check_out(&launcher, chunks)?;
         }
-        self.checked_out_or_needless = true;
         let values = Values::new(spec.known.clone(), launcher.workspace.clone());
         let mut scope = StepScope { spec, launcher, values };
-        if self.checkout_is_whole(spec) {
+        if self.checkout_is_whole() {
             scope.values.add_env(evaluate_all("env", &spec.env, &scope.values)?);
             scope.values.add_env(secrets);
         }
@@ -246,8 +246,7 @@ impl Job {
         for (number, step) in (0_u16..).zip(&spec.steps) {
             self.advance_background_steps(&mut scope)?;
             scope.values.set_progress(self.failure.is_some() && self.stop.is_none(), self.stop.is_some());
-            let may_run =
-                self.always_deadline.is_none_or(|until| Instant::now() < until) && self.checkout_is_whole(spec);
+            let may_run = self.always_deadline.is_none_or(|until| Instant::now() < until) && self.checkout_is_whole();
             match may_run.then(|| runs(step.condition.as_ref(), &scope.values)) {
                 None | Some(Ok(false)) => {
                     self.send(&step_finished(number, skipped_result()))?;
@@ -261,8 +260,7 @@ impl Job {
         }
         self.end_background_steps(&mut scope, Duration::from_millis(spec.grace_ms).min(LEFTOVER_GRACE))?;
         self.end_services()?;
-        let outputs =
-            if self.checkout_is_whole(spec) { self.job_outputs(spec, &scope.values)? } else { BTreeMap::new() };
+        let outputs = if self.checkout_is_whole() { self.job_outputs(spec, &scope.values)? } else { BTreeMap::new() };
         let result = match (self.stop, self.failure.take()) {
             (Some(Stop::Canceled), _) => JobResult::Canceled,
             (Some(Stop::TimedOut), _) => JobResult::TimedOut { limit_ms: spec.timeout_ms },
@@ -373,8 +371,13 @@ impl Job {
     }
 
     /// Returns whether the workspace is complete. A job stopped before that runs no step, not even `always()`.
-    fn checkout_is_whole(&self, spec: &JobSpec) -> bool {
-        !spec.checkout || matches!(self.checked_out, Some(Ok(())))
+    const fn checkout_is_whole(&self) -> bool {
+        matches!(self.checked_out, Some(Ok(())))
+    }
+
+    /// Returns whether the checkout may still be begun anew, by a runner that has another one.
+    const fn checkout_is_open(&self) -> bool {
+        self.checked_out.is_none() && self.stop.is_none()
     }
 
     fn note(&self, step: u16, text: String) -> Result<(), JobError> {

@@ -1,6 +1,6 @@
 //! Steps that run in containers of their own: what the job's agent does for them as the conductor of the pod.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use longshore_agent_protocol::message::{
@@ -16,14 +16,14 @@ use crate::clock;
 use crate::files::WrittenValues;
 use crate::pod::Pod;
 use crate::step::PreparedStep;
-use crate::verdict::skipped_result;
+use crate::verdict::{millis, skipped_result};
 
 /// How long a member may take, after the grace period, to report the end of its step.
 const REPORTING: Duration = Duration::from_secs(5);
-/// When a container that has not joined is asked for again. The time doubles.
-pub(super) const ASKING: Duration = Duration::from_secs(10);
+/// When a container that has not joined is first asked for again.
+const ASKING: Duration = Duration::from_secs(10);
 /// A member has no time limit of its own: the conductor enforces it.
-const NO_LIMIT: u64 = u64::MAX;
+pub(super) const NO_LIMIT: u64 = u64::MAX;
 
 /// The containers beside the job's own, and what they have reported.
 #[derive(Debug, Default)]
@@ -47,6 +47,30 @@ pub(super) struct Members {
     buffer: Vec<u8>,
 }
 
+/// When to ask again for a container that has not joined. The time between doubles.
+#[derive(Debug)]
+pub(super) struct Asks {
+    pub(super) next: Instant,
+    pause: Duration,
+}
+
+impl Asks {
+    pub(super) fn new() -> Self {
+        Self { next: Instant::now() + ASKING, pause: ASKING }
+    }
+
+    /// Whether it is time to ask. Then the next time is set.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = now >= self.next;
+        if is_due {
+            self.pause *= 2;
+            self.next = now + self.pause;
+        }
+        is_due
+    }
+}
+
 /// A try of a step in a container of its own.
 #[derive(Debug)]
 pub(super) struct MemberTry {
@@ -56,8 +80,7 @@ pub(super) struct MemberTry {
     /// The limit of the try, which counts from the plan's arrival.
     limit: Option<Duration>,
     grace: Duration,
-    /// When to ask for the container again, and after how long the time after that.
-    ask: (Instant, Duration),
+    asks: Asks,
     image: String,
     end: Option<MemberEnd>,
     /// When to stop waiting for the end of a step that was told to end.
@@ -212,9 +235,17 @@ impl Job {
         // What the step's own variables replace is no file of it.
         plan.secret_files.retain(|variable, _| ready.env.get(variable) == self.secret_variables.get(variable));
         let limit = step.timeout_ms.map(Duration::from_millis);
-        let ask = (Instant::now() + ASKING, ASKING);
         let image = ready.image.clone().unwrap_or_default();
-        Ok(MemberTry { member, plan: Some(Box::new(plan)), limit, grace, ask, image, end: None, give_up: None })
+        Ok(MemberTry {
+            member,
+            plan: Some(Box::new(plan)),
+            limit,
+            grace,
+            asks: Asks::new(),
+            image,
+            end: None,
+            give_up: None,
+        })
     }
 
     /// Asks the runner for a container that has not joined. Asked again, the runner looks whether it still can.
@@ -240,9 +271,7 @@ impl Job {
             limit = running.limit.map(|limit| Instant::now() + limit);
             self.members.start(self.runtime.options.nonce, running.member, *plan);
         }
-        if running.end.is_none() && running.plan.is_some() && Instant::now() >= running.ask.0 {
-            let pause = running.ask.1 * 2;
-            running.ask = (Instant::now() + pause, pause);
+        if running.end.is_none() && running.plan.is_some() && running.asks.is_due() {
             // It cannot be too long: it has been sent before.
             let _ = self.request_container(running.member, running.image.clone());
         }
@@ -323,35 +352,24 @@ fn member_plan(step: &StepSpec, ready: &PreparedStep, job: &JobSpec, grace: Dura
     });
     JobSpec {
         env: ready.env.iter().map(|(name, value)| (name.clone(), literal(value))).collect(),
-        known: BTreeMap::new(),
         secret_files: job.secret_files.clone(),
         masks: job.masks.clone(),
         workspace: job.workspace.clone(),
         user: step.user.clone().unwrap_or_default(),
         timeout_ms: NO_LIMIT,
-        grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX),
-        checkout: false,
+        grace_ms: millis(grace),
         steps: vec![StepSpec {
-            id: None,
             name: step.name.clone(),
             run: literal(&ready.run),
-            env: BTreeMap::new(),
             working_directory: ready.working_directory.as_ref().map(literal),
             shell: ready.shell.clone(),
-            condition: None,
-            continue_on_error: false,
-            timeout_ms: None,
-            retry: None,
-            user: None,
             tty: step.tty,
-            background: false,
-            image: None,
             program,
+            ..StepSpec::default()
         }],
-        outputs: BTreeMap::new(),
-        services: Vec::new(),
         path: ready.path.clone(),
         authorities: job.authorities.clone(),
         member: Some(MemberPurpose::Step),
+        ..JobSpec::default()
     }
 }

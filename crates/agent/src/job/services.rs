@@ -10,7 +10,7 @@ use longshore_agent_protocol::{FromAgent, JobResult, MemberId};
 use longshore_core::outcome::human_duration;
 use longshore_core::template::Template;
 
-use super::members::ASKING;
+use super::members::{Asks, NO_LIMIT};
 use super::{AgentError, Job, JobError, StepScope};
 use crate::readiness::{self, Question, Surroundings};
 use crate::step::PreparedStep;
@@ -35,8 +35,7 @@ pub(super) struct Service {
     patience: Duration,
     /// When its plan was sent.
     started: Option<Instant>,
-    /// When to ask for its container again, and after how long the time after that.
-    ask: (Instant, Duration),
+    asks: Asks,
     /// Its agent has reported that it is ready.
     pub(super) is_ready: bool,
     /// The log says so.
@@ -91,7 +90,7 @@ impl Job {
                 plan: Some(Box::new(plan)),
                 patience: service.ready.as_ref().map_or(READY, |ready| Duration::from_millis(ready.timeout_ms)),
                 started: None,
-                ask: (Instant::now() + ASKING, ASKING),
+                asks: Asks::new(),
                 is_ready: false,
                 ready_is_noted: false,
                 is_over: false,
@@ -120,7 +119,7 @@ impl Job {
             return None;
         }
         let services = &self.members.services;
-        let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.ask.0);
+        let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.asks.next);
         services.iter().filter_map(Service::deadline).chain(asks).min()
     }
 
@@ -154,10 +153,8 @@ impl Job {
             self.note(step, text)?;
         } else if let Some(reason) = members.pod.failure(member) {
             failed = Some(format!("the service `{}` cannot be started: {reason}", service.name));
-        } else if service.plan.is_some() && Instant::now() >= service.ask.0 && !members.ending {
-            let pause = service.ask.1 * 2;
-            service.ask = (Instant::now() + pause, pause);
-            if self.checked_out_or_needless {
+        } else if service.plan.is_some() && !members.ending && service.asks.is_due() {
+            if !self.checkout_is_open() {
                 self.request_container(member, String::new())?;
             }
         } else if heard && service.deadline().is_some_and(|deadline| Instant::now() >= deadline) && !members.ending {
@@ -291,36 +288,13 @@ fn service_plan(service: &ServiceSpec, job: &JobSpec, values: &Values) -> Result
     };
     Ok(JobSpec {
         env,
-        known: BTreeMap::new(),
-        secret_files: BTreeMap::new(),
         masks: job.masks.clone(),
-        workspace: String::new(),
         user: service.user.clone().unwrap_or_default(),
-        timeout_ms: u64::MAX,
-        // What a service has is not kept: it is killed at once.
-        grace_ms: 0,
-        checkout: false,
-        steps: vec![StepSpec {
-            id: None,
-            name: service.name.clone(),
-            run: Template::from(""),
-            env: BTreeMap::new(),
-            working_directory: None,
-            shell: String::new(),
-            condition: None,
-            continue_on_error: false,
-            timeout_ms: None,
-            retry: None,
-            user: None,
-            tty: false,
-            background: false,
-            image: None,
-            program: Some(program),
-        }],
-        outputs: BTreeMap::new(),
-        services: Vec::new(),
-        path: Vec::new(),
+        timeout_ms: NO_LIMIT,
+        // Its files are discarded, so it gets no grace period: `grace_ms` is 0.
+        steps: vec![StepSpec { name: service.name.clone(), program: Some(program), ..StepSpec::default() }],
         authorities: job.authorities.clone(),
         member: Some(MemberPurpose::Service { ready: service.ready.clone() }),
+        ..JobSpec::default()
     })
 }

@@ -42,7 +42,7 @@ impl Job {
         }
         let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
         // Nothing may be reported while the checkout can still be begun anew.
-        let heard = room && self.checked_out_or_needless;
+        let heard = room && !self.checkout_is_open();
         if room {
             waiting.extend(self.streams.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
