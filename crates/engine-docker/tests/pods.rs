@@ -6,7 +6,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_core::plan::{Probe, Ready, Resources, Retry, RetryOn, ServicePlan};
+use bollard::query_parameters::UploadToContainerOptionsBuilder;
+use longshore_core::plan::{Probe, Ready, Resources, Retry, RetryOn, ServicePlan, WORKSPACE};
 use longshore_core::{ErrorKind, Outcome, StepPlan, StepStatus};
 use longshore_executor::{JobRequest, JobUpdate};
 use support::images::{BUSYBOX, TOOL};
@@ -285,7 +286,9 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
     let mut request = job(&["true"]);
     let serve = format!("{count}; sleep 100");
     request.plan.services = vec![shell_service("web", &serve, Probe::Exec("true".to_owned()), 9_000)];
-    request.plan.steps = vec![own(BUSYBOX, Some(count)), StepPlan { id: None, ..own(TOOL, None) }];
+    // It does not end before everybody has died who shall.
+    let gated = count.replace("sleep 0.005", "sleep 0.005; until [ $i -lt 350 ] || [ -e go ]; do sleep 0.02; done");
+    request.plan.steps = vec![own(BUSYBOX, Some(&gated)), StepPlan { id: None, ..own(TOOL, None) }];
     let journal = support::MemoryJournal::default();
     for until in ["20\n", "150\n", "300\n"] {
         if until == "20\n" {
@@ -294,6 +297,10 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
             adopt_and_die(&world, &request, &journal, until).await;
         }
     }
+    let options = UploadToContainerOptionsBuilder::new().path(WORKSPACE).build();
+    let go = bollard::body_full(support::images::tar_of(&[("go", b"", 0o644)]).into());
+    let name = request.attempt_id().container_name();
+    world.docker.upload_to_container(name.as_str(), Some(options), go).await.unwrap();
     let outcome = adopt(&world, &request, &journal).await;
     assert_eq!(outcome, Outcome::Success, "{}", journal.notes());
     let counted: String = (0..400).map(|n| format!("{n}\n")).collect();
