@@ -107,16 +107,19 @@ impl Members {
         self.pod.start(nonce, member, plan);
     }
 
-    /// Takes note of whether members are read now. Time in which they are not does not count against services.
-    pub(super) fn set_heard(&mut self, heard: bool) {
+    /// Takes note of whether members are read now, and returns whether that has begun again. Time in which they are not
+    /// read does not count against services.
+    pub(super) fn set_heard(&mut self, heard: bool) -> bool {
         match (heard, self.deaf_since) {
             (false, None) => self.deaf_since = Some(Instant::now()),
             (true, Some(since)) => {
                 self.services.iter_mut().for_each(|service| service.postpone(since.elapsed()));
                 self.deaf_since = None;
+                return true;
             }
             (false, Some(_)) | (true, None) => {}
         }
+        false
     }
 
     pub(super) const fn are_heard(&self) -> bool {
@@ -278,6 +281,13 @@ impl Job {
         (running.end.is_some(), limit)
     }
 
+    /// When a try in a container of its own has to be looked at again. While no member is heard, its time does not pass.
+    pub(super) fn member_wakes_at(&self, running: &MemberTry, limit: Option<Instant>) -> Option<Instant> {
+        let limit = limit.filter(|_| self.members.are_heard());
+        let ask = running.plan.is_some().then_some(running.asks.next);
+        [limit, ask].into_iter().flatten().min()
+    }
+
     /// Ends a try in a container of its own: tells its agent to, and then closes the session, which ends all processes.
     pub(super) fn end_member_try(&mut self, running: &mut MemberTry) -> TryProgress {
         if running.plan.take().is_some() {
@@ -292,7 +302,8 @@ impl Job {
                 running.give_up = Some(until);
                 TryProgress::Runs(Some(until))
             }
-            Some(until) if Instant::now() < until || !self.members.are_heard() => TryProgress::Runs(Some(until)),
+            Some(_) if !self.members.are_heard() => TryProgress::Runs(None),
+            Some(until) if Instant::now() < until => TryProgress::Runs(Some(until)),
             Some(_) => {
                 self.members.pod.dismiss(running.member);
                 let reason = "the step did not end in time after it was told to; its container was stopped";

@@ -120,7 +120,8 @@ impl Job {
         }
         let services = &self.members.services;
         let asks = services.iter().filter(|service| service.plan.is_some()).map(|service| service.asks.next);
-        services.iter().filter_map(Service::deadline).chain(asks).min()
+        let deadlines = services.iter().filter_map(Service::deadline).filter(|_| self.members.are_heard());
+        deadlines.chain(asks).min()
     }
 
     /// Starts the services that have joined, and takes note of those that are ready, over or late.

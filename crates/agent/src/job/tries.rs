@@ -211,7 +211,11 @@ impl Job {
             };
         }
         if running.why.is_none() {
-            return if is_over { TryProgress::Over } else { TryProgress::Runs(running.limit) };
+            return match &running.body {
+                _ if is_over => TryProgress::Over,
+                Body::Process(_) => TryProgress::Runs(running.limit),
+                Body::Member(member) => TryProgress::Runs(self.member_wakes_at(member, running.limit)),
+            };
         }
         match &mut running.body {
             Body::Process(process) => {

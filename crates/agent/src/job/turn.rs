@@ -28,6 +28,12 @@ impl Job {
         }
         let spool = &self.runtime.spool;
         let room = spool.has_room();
+        // Nothing may be reported while the checkout can still be begun anew.
+        let heard = room && !self.checkout_is_open();
+        if self.members.set_heard(heard) {
+            // Whoever calls waits for limits again that did not count.
+            return self.advance_services();
+        }
         let deadline = self.stop.is_none().then_some(self.deadline);
         let mut next = [until, deadline, self.services_deadline()].into_iter().flatten().min();
         if let Some((since, error)) = spool.disk_full_for() {
@@ -41,8 +47,6 @@ impl Job {
             next = Some(next.map_or(retry, |next| next.min(retry)));
         }
         let mut waiting = vec![PollFd::new(&self.runtime.wake, PollFlags::IN)];
-        // Nothing may be reported while the checkout can still be begun anew.
-        let heard = room && !self.checkout_is_open();
         if room {
             waiting.extend(self.streams.pipes().map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN)));
         }
@@ -76,7 +80,6 @@ impl Job {
                 self.streams.read(place, &self.runtime.spool).map_err(message_error)?;
             }
         }
-        self.members.set_heard(heard);
         self.take_events();
         self.advance_services()?;
         if self.stop.is_none() && Instant::now() >= self.deadline {
