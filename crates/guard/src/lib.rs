@@ -11,7 +11,7 @@
 //! 4. [`Guard::settle`] puts down what the engine has done, [`Guard::rewrite`] shows the client what is its own.
 //! 5. [`audit`] keeps what was asked and what was decided.
 //!
-//! Every refusal has a [`Rule`] and a reason. Nothing carries the bytes yet.
+//! Every refusal has a [`Rule`] and a reason. `longshore-guard-transport` carries the bytes.
 
 mod answer;
 pub mod audit;

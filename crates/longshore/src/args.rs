@@ -57,6 +57,13 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Look whether a data folder is whole: the database, and every log to its last record
     Check(Check),
+    /// Let a client use the engine's socket as a policy says
+    // Hidden while nothing starts it.
+    #[command(hide = true)]
+    Guard(Box<Guard>),
+    /// Verify an audit log
+    #[command(subcommand, hide = true)]
+    Audit(Audit),
     #[command(hide = true)]
     Agent(Agent),
     #[command(hide = true)]
@@ -92,6 +99,48 @@ pub(crate) struct Engine {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Guard {
+    /// The socket that the client uses
+    #[arg(long, value_name = "PATH")]
+    pub(crate) listen: PathBuf,
+    /// Who may use that socket, as octal digits
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    pub(crate) mode: u32,
+    /// The engine's socket
+    #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
+    pub(crate) socket: PathBuf,
+    /// A file with the policy, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Where the client's objects are kept in mind over a restart
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Where every request is put down
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit: Option<PathBuf>,
+    /// Remove everything of the client's from the engine at the end
+    #[arg(long)]
+    pub(crate) remove_on_exit: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Whether a log is as it was written
+    Verify {
+        /// The log
+        file: PathBuf,
+    },
+}
+
+/// Permissions of a file, as octal digits.
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("permissions are three octal digits, as 600".to_owned()),
+    }
 }
 
 #[derive(Debug, ClapArgs)]

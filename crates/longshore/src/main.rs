@@ -47,6 +47,8 @@ fn main() -> ExitCode {
         Command::Backup(backup) => commands::backup::run(backup),
         Command::Restore(restore) => commands::restore::run(restore),
         Command::Check(check) => commands::check::run(check),
+        Command::Guard(guard) => commands::guard::run(*guard),
+        Command::Audit(audit) => commands::audit::run(audit),
         Command::Healthcheck { listen } => commands::health::run(&listen),
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),

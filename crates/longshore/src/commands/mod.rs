@@ -3,12 +3,14 @@
 use std::{io::Write as _, process::ExitCode};
 
 pub(crate) mod approve;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod convert;
 pub(crate) mod doctor;
+pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod lint;
 pub(crate) mod printer;

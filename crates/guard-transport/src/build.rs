@@ -1,0 +1,109 @@
+//! Tars on their way to the engine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
+use http_body_util::{BodyExt as _, BodyStream, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use longshore_guard::{Context, ContextReader, DockerfileError, Rule, START, check_start};
+
+use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
+use crate::handle::{Failure, learn, refusal};
+use crate::proxy::Proxy;
+
+/// How many pieces wait for the engine.
+const AHEAD: usize = 4;
+/// How many images a Dockerfile may start from that are not known yet.
+const MOST_BASES: usize = 64;
+
+/// Whether what is sent was refused on its way.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sent(Arc<Mutex<Option<Failure>>>);
+
+impl Sent {
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn fails(&self, failure: Failure) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+/// An archive goes on as it comes, once it is known to be a plain tar.
+pub(crate) async fn archive(incoming: Incoming) -> Result<(Option<Body>, Sent), Failure> {
+    let mut rest = Limited::new(incoming, LARGEST_ARCHIVE);
+    let mut start = BytesMut::new();
+    while start.len() < START {
+        match rest.frame().await {
+            Some(Ok(frame)) => start.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Err(_)) => return Err(refusal(Rule::Archive, "the archive is cut off, or too large").into()),
+            None => break,
+        }
+    }
+    check_start(&start[..start.len().min(START)])?;
+    let first = futures_util::stream::iter([Ok::<_, BoxError>(Frame::data(start.freeze()))]);
+    let body = StreamBody::new(first.chain(BodyStream::new(rest)));
+    Ok((Some(body.boxed_unsync()), Sent::nothing()))
+}
+
+/// A build's context goes on as it comes, and at its end the Dockerfile as the guard has written it.
+pub(crate) fn context(proxy: &Arc<Proxy>, context: &Context, incoming: Incoming) -> (Option<Body>, Sent) {
+    let (sender, body) = body::channel(AHEAD);
+    let sent = Sent::default();
+    let (proxy, context, failed) = (Arc::clone(proxy), context.clone(), sent.clone());
+    proxy.clone().tasks.spawn(async move {
+        if let Err(failure) = send_context(&proxy, &context, incoming, &sender).await {
+            failed.fails(failure);
+            sender.abort("the context was refused").await;
+        }
+    });
+    (Some(body), sent)
+}
+
+async fn send_context(
+    proxy: &Proxy,
+    context: &Context,
+    mut incoming: Incoming,
+    sender: &Sender,
+) -> Result<(), Failure> {
+    let mut reader = ContextReader::new(context.build.dockerfile_name());
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_| refusal(Rule::Archive, "the context is cut off"))?;
+        let mut out = Vec::new();
+        reader.push(&frame.into_data().unwrap_or_default(), &mut out)?;
+        if !out.is_empty() && !sender.send(out).await {
+            return Err(Failure::engine("the engine does not take the context"));
+        }
+    }
+    let dockerfile = reader.dockerfile()?;
+    let written = write_dockerfile(proxy, context, &dockerfile).await?;
+    let end = reader.end(&context.written_as, &written);
+    match sender.send(end).await {
+        true => Ok(()),
+        false => Err(Failure::engine("the engine does not take the context")),
+    }
+}
+
+async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Result<String, Failure> {
+    for _ in 0..MOST_BASES {
+        let written = proxy.guard().dockerfile(&context.build, text);
+        match written {
+            Ok(written) => return Ok(written),
+            Err(DockerfileError::Refused(refusal)) => return Err(refusal.into()),
+            Err(DockerfileError::Unknown(reference)) => {
+                learn(proxy, &reference).await?;
+                if !proxy.guard().knows_image(&reference) {
+                    let reason = format!("the build starts from {reference}, which is not on the engine");
+                    return Err(refusal(Rule::Image, &reason).into());
+                }
+            }
+        }
+    }
+    Err(refusal(Rule::Limit, "the Dockerfile starts from too many images").into())
+}

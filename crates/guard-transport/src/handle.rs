@@ -1,0 +1,308 @@
+//! A request, from its head to the head of its answer.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Request, Response, StatusCode};
+use longshore_guard::audit::{Entry, Outcome};
+use longshore_guard::{BodyKind, Decision, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Body};
+use crate::proxy::Proxy;
+use crate::{build, reply};
+
+/// Why a request has no answer of the engine.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Refused(Refusal),
+    /// The engine could not be reached, or was not understood.
+    Engine(String),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Failure {
+    pub(crate) fn engine(reason: impl Into<String>) -> Self {
+        Self::Engine(reason.into())
+    }
+}
+
+/// What the audit learns of a request on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    route: String,
+    object: String,
+}
+
+/// Answers a request, and puts down in the audit what was asked and decided.
+pub(crate) async fn handle(proxy: &Arc<Proxy>, request: Request<Incoming>, stop: CancellationToken) -> Response<Body> {
+    let (started, at) = (Instant::now(), SystemTime::now());
+    let method = request.method().as_str().to_owned();
+    let upgrades = request.headers().contains_key(UPGRADE);
+    let mut trace = Trace { route: printable(request.uri().path()).chars().take(200).collect(), object: String::new() };
+    let outcome = answer(proxy, request, &mut trace, stop).await;
+    let mut entry = Entry {
+        at: at
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .and_then(|since| u64::try_from(since.as_millis()).ok())
+            .unwrap_or_default(),
+        client: proxy.guard().policy().client(),
+        method: printable(&method),
+        route: trace.route,
+        object: trace.object,
+        decision: Outcome::Allowed,
+        rule: String::new(),
+        reason: String::new(),
+        status: 0,
+        took: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(Failure::Refused(refusal)) => {
+            tracing::info!(client = entry.client, rule = %refusal.rule, reason = refusal.reason, "refused");
+            entry.decision = Outcome::Denied;
+            entry.rule = refusal.rule.to_string();
+            entry.reason.clone_from(&refusal.reason);
+            message(refusal.rule.status(), &refusal.body())
+        }
+        Err(Failure::Engine(reason)) => {
+            tracing::warn!(client = entry.client, reason, "the engine did not answer");
+            entry.decision = Outcome::Failed;
+            entry.reason = printable(&reason);
+            let text = serde_json::json!({ "message": format!("longshore guard: {}", entry.reason) });
+            message(502, &text.to_string())
+        }
+    };
+    entry.status = response.status().as_u16();
+    if let Err(error) = proxy.record(&entry) {
+        tracing::error!(%error, "the audit log cannot be written: nothing is let through");
+        response = message(500, r#"{"message":"longshore guard: the audit log cannot be written"}"#);
+    }
+    // What a client sent after a request for a stream is no further request.
+    if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn message(status: u16, json: &str) -> Response<Body> {
+    let mut response = Response::new(body::full(Bytes::copy_from_slice(json.as_bytes())));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // The body of what is refused is not read to its end.
+    if matches!(status, 400 | 413 | 415) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer(
+    proxy: &Arc<Proxy>,
+    mut request: Request<Incoming>,
+    trace: &mut Trace,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Failure> {
+    let wants_stream = wants_stream(request.headers())?;
+    let api = proxy.guard().engine().api;
+    let target = match request.uri().path_and_query() {
+        Some(target) if request.uri().scheme().is_none() => target.as_str().to_owned(),
+        _ => return Err(refusal(Rule::Syntax, "the request's target is not a path").into()),
+    };
+    let head = Head::parse(request.method().as_str(), &target, read_headers(request.headers())?, api)?;
+    head.route().clone_into(&mut trace.route);
+    let kind = head.body_kind();
+    let client = wants_stream.then(|| hyper::upgrade::on(&mut request));
+    let incoming = request.into_body();
+    let (bytes, incoming) = match kind {
+        BodyKind::Tar => (Bytes::new(), Some(incoming)),
+        BodyKind::Empty | BodyKind::Json => (body::read_request(incoming).await?, None),
+    };
+    let judged = head.read(&bytes)?;
+    let unknown = proxy.guard().unknown_images(&judged);
+    for reference in unknown {
+        learn(proxy, &reference).await?;
+    }
+    let has_budget = proxy.guard().label().is_some();
+    let creating = match judged.route() {
+        "containers/create" if has_budget => Some(proxy.creating.lock().await),
+        _ => None,
+    };
+    let nonce = hex::encode(rand::random::<[u8; 16]>());
+    let decided = proxy.guard().judge(&judged, &nonce);
+    let decision = match decided {
+        // Containers that removed themselves have given back what they had.
+        Err(refusal) if refusal.rule == Rule::Budget => {
+            proxy.forget_gone().await.map_err(Failure::Engine)?;
+            proxy.guard().judge(&judged, &nonce)?
+        }
+        decided => decided?,
+    };
+    let response = match decision {
+        Decision::Answer(local) => local_answer(proxy, local),
+        Decision::Push(push) => push_image(proxy, *push, trace).await?,
+        Decision::Forward(forward) => forwarded(proxy, *forward, incoming, client, trace, stop).await?,
+    };
+    drop(creating);
+    Ok(response)
+}
+
+pub(crate) fn refusal(rule: Rule, reason: &str) -> Refusal {
+    Refusal { rule, reason: reason.to_owned() }
+}
+
+/// Whether the client asks for its connection to become a stream.
+fn wants_stream(headers: &HeaderMap) -> Result<bool, Refusal> {
+    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+        return Err(refusal(Rule::Syntax, "the body's length is told in two ways"));
+    }
+    match single(headers, UPGRADE.as_str())? {
+        None => Ok(false),
+        Some(protocol) if protocol.eq_ignore_ascii_case("tcp") => Ok(true),
+        Some(_) => Err(refusal(
+            Rule::Route,
+            "connections become nothing but a plain stream: BuildKit is not spoken here (DOCKER_BUILDKIT=0)",
+        )),
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(refusal(Rule::Syntax, &format!("the header {name} is there twice")));
+    }
+    first
+        .map(|value| value.to_str().map_err(|_| refusal(Rule::Syntax, &format!("the header {name} is not text"))))
+        .transpose()
+}
+
+fn read_headers(headers: &HeaderMap) -> Result<Headers<'_>, Refusal> {
+    Ok(Headers {
+        content_type: single(headers, CONTENT_TYPE.as_str())?,
+        content_encoding: single(headers, CONTENT_ENCODING.as_str())?,
+        registry_auth: single(headers, "x-registry-auth")?,
+        registry_config: single(headers, "x-registry-config")?,
+    })
+}
+
+/// Asks the engine for an image that the policy lets the client use.
+pub(crate) async fn learn(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
+    let found = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
+    if let Some(id) = found.as_ref().and_then(|image| image.get("Id")?.as_str()) {
+        proxy.change(|guard| guard.learn_image(reference, id));
+    }
+    Ok(())
+}
+
+fn local_answer(proxy: &Proxy, local: Local) -> Response<Body> {
+    match local {
+        Local::Json { status, body } => message(status, &body.to_string()),
+        Local::Pong => {
+            let mut response = Response::new(body::full("OK"));
+            let api = format!("1.{}", proxy.guard().engine().api);
+            let headers = response.headers_mut();
+            for (name, value) in [
+                ("content-type", "text/plain; charset=utf-8"),
+                ("cache-control", "no-cache, no-store, must-revalidate"),
+                // The classic builder: BuildKit cannot be held to anything by what is seen here.
+                ("builder-version", "1"),
+                ("docker-experimental", "false"),
+                ("ostype", "linux"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            if let Ok(api) = HeaderValue::from_str(&api) {
+                headers.insert("api-version", api);
+            }
+            response
+        }
+    }
+}
+
+async fn forwarded(
+    proxy: &Arc<Proxy>,
+    forward: Forward,
+    incoming: Option<Incoming>,
+    client: Option<hyper::upgrade::OnUpgrade>,
+    trace: &mut Trace,
+    stop: CancellationToken,
+) -> Result<Response<Body>, Failure> {
+    forward.call.path.split('?').next().unwrap_or_default().clone_into(&mut trace.object);
+    if client.is_some() && forward.reply != Reply::Hijack {
+        return Err(refusal(Rule::Syntax, "this request's connection becomes no stream").into());
+    }
+    if let Some(id) = &forward.only_stopped {
+        let running = proxy.engine.get(&format!("/containers/{id}/json")).await.map_err(Failure::Engine)?;
+        if running.is_some_and(|container| container["State"]["Running"].as_bool() != Some(false)) {
+            return Err(refusal(
+                Rule::Archive,
+                "nothing is copied into a running container that has volumes: stop it first, or copy before it starts",
+            )
+            .into());
+        }
+    }
+    if let Some(only_own) = &forward.only_own {
+        for volume in &only_own.volumes {
+            let there = proxy.engine.get(&format!("/volumes/{volume}")).await.map_err(Failure::Engine)?;
+            if there.is_some_and(|there| there["Labels"][only_own.label].as_str() != Some(&only_own.value)) {
+                return Err(refusal(Rule::Foreign, &format!("get {volume}: no such volume")).into());
+            }
+        }
+    }
+    let (tar, sent) = match (incoming, &forward.build) {
+        (Some(incoming), Some(context)) => build::context(proxy, context, incoming),
+        (Some(incoming), None) => build::archive(incoming).await?,
+        (None, _) => (None, build::Sent::nothing()),
+    };
+    let upgrade = client.is_some();
+    let answered = proxy.engine.send(&forward.call, tar, upgrade).await;
+    // A context that is refused on its way breaks the call off: the refusal is why.
+    if let Some(failure) = sent.failure() {
+        return Err(failure);
+    }
+    let answered = answered.map_err(Failure::Engine)?;
+    reply::answer(proxy, forward, answered, client, stop, &mut trace.object).await
+}
+
+async fn push_image(proxy: &Arc<Proxy>, push: Push, trace: &mut Trace) -> Result<Response<Body>, Failure> {
+    push.push.path.clone_into(&mut trace.object);
+    // The name is the engine's own while it is pushed: one at a time.
+    let pushing = proxy.pushing.lock().await;
+    let before = proxy.engine.get(&format!("/images/{}/json", push.reference)).await.map_err(Failure::Engine)?;
+    let tagged = proxy.engine.send(&push.tag, None, false).await.map_err(Failure::Engine)?;
+    if !tagged.status().is_success() {
+        return Err(Failure::engine("the image could not be named for its push"));
+    }
+    let answered = proxy.engine.send(&push.push, None, false).await;
+    // Read whole, because the name has to stay until the push is over; it prints a line a layer.
+    let answer = match answered {
+        Ok(answered) => {
+            let status = answered.status();
+            body::read_answer(answered.into_body()).await.map(|bytes| (status, bytes))
+        }
+        Err(reason) => Err(reason),
+    };
+    let before = before.as_ref().and_then(|image| image.get("Id")?.as_str());
+    let restore = before.and_then(|id| proxy.guard().restore_name(&push.reference, id));
+    let restored = proxy.engine.send(restore.as_ref().unwrap_or(&push.untag), None, false).await;
+    if let Err(reason) = restored {
+        tracing::error!(reason, "the name of a pushed image stays on the engine");
+    }
+    drop(pushing);
+    let (status, bytes) = answer.map_err(Failure::Engine)?;
+    let mut response = Response::new(body::full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,91 @@
+//! Streams of JSON values, each rewritten on its way to the client.
+
+use std::sync::Arc;
+
+use bytes::{Buf as _, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use longshore_guard::{Effect, LineShape};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Body, Sender};
+use crate::proxy::Proxy;
+
+/// How many values wait for the client.
+const AHEAD: usize = 16;
+/// The longest value, in bytes.
+const LONGEST: usize = 4 << 20;
+
+/// Carries a stream until one of its sides ends it. What it has made is known before the client sees its end.
+pub(crate) fn carry(
+    proxy: &Arc<Proxy>,
+    shape: LineShape,
+    effect: Effect,
+    from: Incoming,
+    stop: CancellationToken,
+) -> Body {
+    let (sender, body) = body::channel(AHEAD);
+    let proxy = Arc::clone(proxy);
+    proxy.clone().tasks.spawn(async move {
+        let carried = tokio::select! {
+            carried = values(&proxy, &shape, from, &sender) => carried,
+            () = stop.cancelled() => Err("the guard ends".to_owned()),
+        };
+        settle(&proxy, &effect).await;
+        if let Err(reason) = carried {
+            sender.abort(&reason).await;
+        }
+    });
+    body
+}
+
+async fn values(proxy: &Proxy, shape: &LineShape, mut from: Incoming, sender: &Sender) -> Result<(), String> {
+    let mut pending = BytesMut::new();
+    while let Some(frame) = from.frame().await {
+        let frame = frame.map_err(|error| format!("the engine's stream broke: {error}"))?;
+        pending.extend_from_slice(&frame.into_data().unwrap_or_default());
+        let mut out = Vec::new();
+        loop {
+            let mut stream = serde_json::Deserializer::from_slice(&pending).into_iter::<serde_json::Value>();
+            match stream.next() {
+                Some(Ok(value)) => {
+                    let read = stream.byte_offset();
+                    if let Some(value) = proxy.guard().rewrite_line(shape, value) {
+                        out.extend_from_slice(value.to_string().as_bytes());
+                        out.extend_from_slice(b"\r\n");
+                    }
+                    pending.advance(read);
+                }
+                Some(Err(error)) if error.is_eof() => break,
+                Some(Err(error)) => return Err(format!("the engine's stream is not understood: {error}")),
+                None => {
+                    pending.clear();
+                    break;
+                }
+            }
+        }
+        if pending.len() > LONGEST {
+            return Err("the engine's stream has a value without an end".to_owned());
+        }
+        if !out.is_empty() && !sender.send(out).await {
+            return Err("the client has gone".to_owned());
+        }
+    }
+    if pending.is_empty() { Ok(()) } else { Err("the engine's stream is cut off".to_owned()) }
+}
+
+/// Asks for the ids of the images that were made. A stream that ends with an error has made none.
+async fn settle(proxy: &Proxy, effect: &Effect) {
+    let Effect::ImagesMade { references, kept } = effect else { return };
+    for (reference, on_engine) in references {
+        match proxy.engine.get(&format!("/images/{on_engine}/json")).await {
+            Ok(Some(image)) => {
+                if let Some(id) = image.get("Id").and_then(serde_json::Value::as_str) {
+                    proxy.change(|guard| guard.settle_image(reference, on_engine, *kept, id));
+                }
+            }
+            Ok(None) => {}
+            Err(reason) => tracing::warn!(reason, "the image that was made is not known"),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A guard that listens: its state, and the connections of its clients.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use longshore_guard::audit::Entry;
+use longshore_guard::{EngineFacts, Guard, Policy, Table};
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::audit_file::AuditFile;
+use crate::engine::Engine;
+use crate::{Error, handle};
+
+/// The most connections of clients at once; more wait.
+const CONNECTIONS: usize = 128;
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most that is read before a head must be whole, in bytes.
+const LONGEST_HEAD: usize = 128 << 10;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    pub policy: Policy,
+    /// Keeps the table of own objects over a restart.
+    pub state: Option<PathBuf>,
+    pub audit: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct Proxy {
+    pub(crate) engine: Engine,
+    guard: Mutex<Guard>,
+    /// Held while a container is created: two at once could each take what is left of the budget.
+    pub(crate) creating: tokio::sync::Mutex<()>,
+    /// Held while a name of the engine's is taken for a push.
+    pub(crate) pushing: tokio::sync::Mutex<()>,
+    audit: Option<Mutex<AuditFile>>,
+    state: Option<PathBuf>,
+    connections: Arc<Semaphore>,
+    /// What runs beside requests: streams that both sides read.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Proxy {
+    /// Asks the engine what it is, and reads what was kept.
+    ///
+    /// # Errors
+    /// The engine is away or too old, or a file cannot be used.
+    pub async fn connect(options: Options) -> Result<Arc<Self>, Error> {
+        let Options { socket, policy, state, audit } = options;
+        let mut engine = Engine { socket: socket.clone(), api: None };
+        let version = match engine.get("/version").await {
+            Ok(Some(version)) => version,
+            Ok(None) => return Err(Error::NotAnEngine { socket, reason: "it knows no /version".to_owned() }),
+            Err(reason) => return Err(Error::Away { socket, reason }),
+        };
+        let info = engine.get("/info").await.map_err(|reason| Error::Away { socket: socket.clone(), reason })?;
+        let facts = EngineFacts::read(&version, &info.unwrap_or_default())
+            .map_err(|reason| Error::NotAnEngine { socket, reason })?;
+        engine.api = Some(facts.api);
+        let table = state.as_deref().map(read_table).transpose()?.unwrap_or_default();
+        let audit = audit.as_deref().map(AuditFile::open).transpose()?.map(Mutex::new);
+        Ok(Arc::new(Self {
+            engine,
+            guard: Mutex::new(Guard::new(policy, facts, table)),
+            creating: tokio::sync::Mutex::default(),
+            pushing: tokio::sync::Mutex::default(),
+            audit,
+            state,
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Listens on a path, which only `mode` may use.
+    ///
+    /// # Errors
+    /// Somebody listens there already, or the path cannot be used.
+    pub async fn listen(path: &Path, mode: u32) -> Result<UnixListener, Error> {
+        let unusable = |reason: String| Error::Listen { path: path.to_owned(), reason };
+        if path.exists() {
+            if UnixStream::connect(path).await.is_ok() {
+                return Err(unusable("somebody listens there already".to_owned()));
+            }
+            std::fs::remove_file(path).map_err(|error| unusable(error.to_string()))?;
+        }
+        let listener = UnixListener::bind(path).map_err(|error| unusable(error.to_string()))?;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(path, permissions).map_err(|error| unusable(error.to_string()))?;
+        Ok(listener)
+    }
+
+    /// Serves clients until `stop`; then their connections are cut.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
+        loop {
+            let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { break };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a client's connection was not taken");
+                    // No descriptor is free, most likely: those that are used become free in time.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (proxy, stop) = (Arc::clone(&self), stop.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = proxy.talk(stream, stop.clone()) => {}
+                    () = stop.cancelled() => {}
+                }
+                drop(place);
+            });
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn talk(self: Arc<Self>, stream: UnixStream, stop: CancellationToken) {
+        let service = service_fn(move |request| {
+            let (proxy, stop) = (Arc::clone(&self), stop.clone());
+            async move { Ok::<_, Infallible>(handle::handle(&proxy, request, stop).await) }
+        });
+        let connection = http1::Builder::new()
+            // Clients that have said everything close their side and read on.
+            .half_close(true)
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(LONGEST_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a client's connection broke");
+        }
+    }
+
+    pub(crate) fn guard(&self) -> MutexGuard<'_, Guard> {
+        // Nothing panics while it is held that would leave it half changed.
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the table, and keeps it.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Guard) -> T) -> T {
+        let mut guard = self.guard();
+        let before = self.state.as_ref().map(|_| guard.table.clone());
+        let result = change(&mut guard);
+        if let (Some(path), Some(before)) = (&self.state, before)
+            && before != guard.table
+            && let Err(error) = write_table(path, &guard.table)
+        {
+            // It is found by its label when everything is removed.
+            tracing::error!(%error, path = %path.display(), "the table of own objects was not kept");
+        }
+        result
+    }
+
+    /// Writes an entry. Without the log nothing goes on.
+    pub(crate) fn record(&self, entry: &Entry) -> std::io::Result<()> {
+        match &self.audit {
+            Some(audit) => audit.lock().unwrap_or_else(PoisonError::into_inner).append(entry),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets containers that are gone from the engine by themselves.
+    pub(crate) async fn forget_gone(&self) -> Result<(), String> {
+        let asked = self.guard().table.container_ids();
+        let Some(label) = self.guard().label() else { return Ok(()) };
+        let exist: BTreeSet<String> =
+            self.list_by_label("/containers/json?all=1&", &label, "Id").await?.into_iter().collect();
+        self.change(|guard| guard.table.keep_containers(&asked, &exist));
+        Ok(())
+    }
+
+    /// What carries a label: the ids or names in a list.
+    pub(crate) async fn list_by_label(&self, list: &str, label: &str, key: &str) -> Result<Vec<String>, String> {
+        // The label is of our own characters, which a query takes as they are but for this one.
+        let label = label.replace('=', "%3D");
+        let path = format!("{list}filters=%7B%22label%22%3A%5B%22{label}%22%5D%7D");
+        let answer = self.engine.get(&path).await?.unwrap_or_default();
+        let items = match &answer {
+            Value::Object(volumes) => volumes.get("Volumes").and_then(Value::as_array).cloned().unwrap_or_default(),
+            Value::Array(items) => items.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+        };
+        Ok(items.iter().filter_map(|item| item.get(key)?.as_str().map(str::to_owned)).collect())
+    }
+}
+
+fn read_table(path: &Path) -> Result<Table, Error> {
+    let unusable = |reason: String| Error::File { path: path.to_owned(), reason };
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| unusable(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Table::default()),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+fn write_table(path: &Path, table: &Table) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, serde_json::to_vec(table)?)?;
+    std::fs::rename(&beside, path)
+}

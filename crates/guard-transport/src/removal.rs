@@ -1,0 +1,84 @@
+//! Removes from the engine everything of a client's.
+
+use longshore_guard::{EngineBody, EngineCall};
+
+use crate::{Error, Proxy, body};
+
+/// How often what is left is looked for: something may have been under way when the first look came.
+const ROUNDS: usize = 5;
+
+impl Proxy {
+    /// Removes what the table knows, and what carries the client's label beside it.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub async fn remove_all(&self) -> Result<(), Error> {
+        let client = self.guard().policy().client();
+        let mut reason = String::new();
+        for _ in 0..ROUNDS {
+            let calls = self.guard().removals();
+            let left = match self.carries_label().await {
+                Ok(left) => left,
+                Err(error) => {
+                    reason = error;
+                    continue;
+                }
+            };
+            if calls.is_empty() && left.is_empty() {
+                return Ok(());
+            }
+            reason.clear();
+            for call in calls.iter().chain(&left) {
+                if let Err(error) = self.remove(call).await {
+                    reason = error;
+                }
+            }
+            if reason.is_empty() {
+                self.change(|guard| guard.table = longshore_guard::Table::default());
+            }
+        }
+        match reason.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Left { client, reason }),
+        }
+    }
+
+    async fn carries_label(&self) -> Result<Vec<EngineCall>, String> {
+        let Some(label) = self.guard().label() else { return Ok(Vec::new()) };
+        let mut calls = Vec::new();
+        for id in self.list_by_label("/containers/json?all=1&", &label, "Id").await? {
+            calls.push(delete(format!("/containers/{id}?force=1&v=1")));
+        }
+        for id in self.list_by_label("/networks?", &label, "Id").await? {
+            calls.push(delete(format!("/networks/{id}")));
+        }
+        for name in self.list_by_label("/volumes?", &label, "Name").await? {
+            calls.push(delete(format!("/volumes/{name}")));
+        }
+        let Some(repository) = self.guard().image_repository() else { return Ok(calls) };
+        let start = format!("{repository}:");
+        let repository = repository.replace('/', "%2F");
+        let path = format!("/images/json?filters=%7B%22reference%22%3A%5B%22{repository}%22%5D%7D");
+        let images = self.engine.get(&path).await?.unwrap_or_default();
+        let names = images.as_array().into_iter().flatten().filter_map(|image| image.get("RepoTags")?.as_array());
+        // An image that is also called otherwise keeps its other names.
+        let own = names.flatten().filter_map(|name| name.as_str()).filter(|name| name.starts_with(&start));
+        calls.extend(own.map(|name| delete(format!("/images/{name}"))));
+        Ok(calls)
+    }
+
+    async fn remove(&self, call: &EngineCall) -> Result<(), String> {
+        let answer = self.engine.send(call, None, false).await?;
+        let status = answer.status();
+        let text = body::read_answer(answer.into_body()).await?;
+        // What is gone, or going, is what was wanted.
+        if status.is_success() || matches!(status.as_u16(), 404) {
+            return Ok(());
+        }
+        Err(format!("{}: {status} {}", call.path, String::from_utf8_lossy(&text)))
+    }
+}
+
+fn delete(path: String) -> EngineCall {
+    EngineCall { method: "DELETE", path, body: EngineBody::Empty, credentials: None }
+}

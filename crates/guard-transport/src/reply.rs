@@ -1,0 +1,164 @@
+//! The engine's answer, on its way back.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use longshore_guard::{Effect, Forward, Reply};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, Body};
+use crate::handle::Failure;
+use crate::lines;
+use crate::proxy::Proxy;
+
+/// Media types of streams that clients tell apart.
+const STREAMS: [&str; 5] = [
+    "application/vnd.docker.raw-stream",
+    "application/vnd.docker.multiplexed-stream",
+    "application/json",
+    "application/x-tar",
+    "application/octet-stream",
+];
+/// Describes the file that is at a path of a container.
+const FILE: &str = "x-docker-container-path-stat";
+
+pub(crate) async fn answer(
+    proxy: &Arc<Proxy>,
+    forward: Forward,
+    answered: Response<Incoming>,
+    client: Option<OnUpgrade>,
+    stop: CancellationToken,
+    object: &mut String,
+) -> Result<Response<Body>, Failure> {
+    let status = answered.status();
+    let Forward { reply, effect, .. } = forward;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return match (reply, client) {
+            (Reply::Hijack, Some(client)) => Ok(stream(proxy, answered, client, stop)),
+            _ => Err(Failure::engine("the engine made a stream of what should be none")),
+        };
+    }
+    let is_done = status.is_success() || status == StatusCode::NOT_MODIFIED;
+    if status.is_informational() || (status.is_redirection() && !is_done) {
+        return Err(Failure::engine(format!("the engine leads elsewhere: {status}")));
+    }
+    if !is_done {
+        return failed(proxy, &effect, answered).await;
+    }
+    match reply {
+        Reply::Status => {
+            let _ = body::read_answer(answered.into_body()).await;
+            proxy.change(|guard| guard.settle(&effect, true, None));
+            Ok(with_status(status, body::empty()))
+        }
+        Reply::Json(shape) => {
+            let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
+            let value: Value = serde_json::from_slice(&bytes)
+                .map_err(|error| Failure::engine(format!("the engine's answer is not understood: {error}")))?;
+            let created = value.get("Id").and_then(Value::as_str).map(str::to_owned);
+            if let Some(id) = created.as_deref().filter(|_| effect != Effect::None) {
+                object.push_str(&format!(" {}", longshore_guard::printable(id)));
+            }
+            // In one breath: what was made is the client's before it can ask for it.
+            let rewritten = proxy.change(|guard| {
+                guard.settle(&effect, true, created.as_deref());
+                guard.rewrite(&shape, value)
+            });
+            let mut response = with_status(status, body::full(rewritten.map_err(Failure::Engine)?.to_string()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Ok(response)
+        }
+        Reply::Lines(shape) => {
+            let body = lines::carry(proxy, shape, effect, answered.into_body(), stop);
+            let mut response = with_status(status, body);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Ok(response)
+        }
+        Reply::Stream | Reply::Files | Reply::Hijack => {
+            proxy.change(|guard| guard.settle(&effect, true, None));
+            let (parts, incoming) = answered.into_parts();
+            let mut response = with_status(status, incoming.map_err(Into::into).boxed_unsync());
+            let media = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            if let Some(known) = media.and_then(|media| STREAMS.iter().find(|known| media.starts_with(**known))) {
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(known));
+            }
+            if let Some(file) = parts.headers.get(FILE).filter(|_| reply == Reply::Files) {
+                response.headers_mut().insert(FILE, file.clone());
+            }
+            // A stream without an upgrade ends with its connection.
+            if reply == Reply::Hijack {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        }
+    }
+}
+
+fn with_status(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// What the engine refuses, in its words and with the client's names.
+async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming>) -> Result<Response<Body>, Failure> {
+    let status = answered.status();
+    let bytes = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
+    let is_gone = status == StatusCode::NOT_FOUND;
+    let removes = matches!(
+        effect,
+        Effect::ContainerRemoved { .. }
+            | Effect::NetworkRemoved { .. }
+            | Effect::VolumeRemoved { .. }
+            | Effect::ImageUntagged { .. }
+    );
+    let message = serde_json::from_slice::<Value>(&bytes)
+        .ok()
+        .and_then(|value| value.get("message")?.as_str().map(str::to_owned))
+        .unwrap_or_else(|| format!("the engine answers {status}"));
+    let message = proxy.change(|guard| {
+        guard.settle(effect, is_gone && removes, None);
+        guard.rewrite_text(&message)
+    });
+    let mut response = with_status(status, body::full(json!({ "message": message }).to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// Both connections become one stream. Each side may end its half by itself.
+fn stream(
+    proxy: &Arc<Proxy>,
+    answered: Response<Incoming>,
+    client: OnUpgrade,
+    stop: CancellationToken,
+) -> Response<Body> {
+    let mut response = with_status(StatusCode::SWITCHING_PROTOCOLS, body::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("tcp"));
+    let media = answered.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if let Some(known) = media.and_then(|media| STREAMS.iter().find(|known| media.starts_with(**known))) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(known));
+    }
+    proxy.tasks.spawn(async move {
+        let carried = async {
+            let (client, engine) =
+                tokio::try_join!(client, hyper::upgrade::on(answered)).map_err(std::io::Error::other)?;
+            let (mut client, mut engine) = (TokioIo::new(client), TokioIo::new(engine));
+            tokio::io::copy_bidirectional(&mut client, &mut engine).await
+        };
+        tokio::select! {
+            carried = carried => if let Err(error) = carried {
+                tracing::debug!(%error, "a stream broke");
+            },
+            () = stop.cancelled() => {}
+        }
+    });
+    response
+}

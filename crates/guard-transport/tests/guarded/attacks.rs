@@ -1,0 +1,153 @@
+//! Attacks by real clients, each beside its twin. The engine never hears of them.
+
+use crate::world::{BUSYBOX, World, engine};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hosts_root_is_out_of_reach_and_the_twin_works() {
+    let world = World::new(false).await;
+    for (rule, options) in [
+        ("privileged", &["--privileged"][..]),
+        ("host-path", &["-v", "/:/h"]),
+        ("host-path", &["-v", "/var/run/docker.sock:/s"]),
+        ("host-path", &["--mount", "type=bind,source=/etc,target=/h"]),
+        ("volume", &["--mount", "type=volume,target=/h,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/etc"]),
+        ("namespace", &["--pid", "host"]),
+        ("namespace", &["--network", "host"]),
+        ("namespace", &["--uts", "host"]),
+        ("namespace", &["--userns", "host"]),
+        ("namespace", &["--ipc", "host"]),
+        ("capability", &["--cap-add", "SYS_ADMIN"]),
+        ("security-option", &["--security-opt", "seccomp=unconfined"]),
+        ("device", &["--device", "/dev/mem"]),
+        ("cgroup", &["--cgroup-parent", "/"]),
+        ("runtime", &["--runtime", "io.containerd.runc.v2"]),
+        ("sysctl", &["--sysctl", "kernel.msgmax=1"]),
+        ("group", &["--group-add", "0"]),
+        ("publish", &["-p", "8080:80"]),
+        ("publish", &["-P"]),
+        ("logging", &["--log-driver", "syslog"]),
+        ("label", &["--label", "longshore.guard.scope=other"]),
+        ("name", &["--name", "longshore-x"]),
+    ] {
+        world.refused(&[&["run", "--rm"], options, &[BUSYBOX, "true"]].concat(), rule);
+    }
+    world.refused(&["volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=/etc", "v"], "volume");
+    world.refused(&["network", "create", "-d", "macvlan", "-o", "parent=eth0", "n"], "network");
+    world.refused(&["network", "create", "--subnet", "169.254.169.0/24", "n"], "network");
+    world.refused(&["system", "prune", "-f"], "route");
+    world.refused(&["swarm", "init"], "route");
+    world.refused(&["commit", "x"], "route");
+    assert_eq!(world.objects(), Vec::<String>::new(), "nothing was made");
+    let twin = [
+        "run",
+        "--rm",
+        "--cap-add",
+        "CHOWN",
+        "--security-opt",
+        "no-new-privileges",
+        "--ulimit",
+        "nofile=64",
+        "--name",
+        "x",
+        "-m",
+        "16m",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "ulimit -n",
+    ];
+    assert_eq!(world.ok(&twin), "64");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_of_others_are_untouched() {
+    let world = World::new(true).await;
+    let name = format!("victim-{}", world.scope);
+    let victim = engine(&["run", "-d", "--name", &name, "-e", "TOKEN=hunter2", BUSYBOX, "sleep", "600"]);
+    let before = engine(&["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}} {{.Name}}", &victim]);
+    let container = format!("container:{victim}");
+    let link = format!("{name}:x");
+    for args in [
+        &["container", "inspect", &victim][..],
+        &["container", "inspect", &name],
+        &["logs", &victim],
+        &["exec", &victim, "env"],
+        &["cp", &format!("{victim}:/etc/passwd"), "-"],
+        &["kill", &victim],
+        &["stop", &name],
+        &["rename", &victim, "mine"],
+        &["rm", &victim[..12]],
+        &["rm", &name],
+        &["export", &victim],
+        &["update", "-m", "8m", &victim],
+        &["run", "--rm", "--network", &container, BUSYBOX, "true"],
+        &["run", "--rm", "--pid", &container, BUSYBOX, "cat", "/proc/1/environ"],
+        &["run", "--rm", "--volumes-from", &victim, BUSYBOX, "true"],
+        &["run", "--rm", "--link", &link, BUSYBOX, "env"],
+    ] {
+        world.refused(args, "foreign");
+    }
+    assert_eq!(world.ok(&["ps", "-aq"]), "");
+    let after = engine(&["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}} {{.Name}}", &victim]);
+    assert_eq!(after, before);
+    // The same with a container of its own.
+    world.ok(&["run", "-d", "--name", "own", "-e", "TOKEN=mine", BUSYBOX, "sleep", "600"]);
+    let seen = world.ok(&[
+        "run",
+        "--rm",
+        "--pid",
+        "container:own",
+        "--network",
+        "container:own",
+        BUSYBOX,
+        "sh",
+        "-c",
+        "tr '\\0' '\\n' </proc/1/environ",
+    ]);
+    assert!(seen.contains("TOKEN=mine"), "{seen}");
+    engine(&["rm", "-f", &victim]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_jobs_share_no_names() {
+    let (one, two) = (World::new(false).await, World::new(false).await);
+    for (world, word) in [(&one, "one"), (&two, "two")] {
+        world.ok(&["volume", "create", "data"]);
+        world.ok(&["run", "--name", "db", "-v", "data:/data", BUSYBOX, "sh", "-c", &format!("echo {word} > /data/x")]);
+        world.ok(&["tag", BUSYBOX, "app:test"]);
+    }
+    assert_eq!(one.ok(&["run", "--rm", "-v", "data:/data", BUSYBOX, "cat", "/data/x"]), "one");
+    assert_eq!(two.ok(&["run", "--rm", "-v", "data:/data", BUSYBOX, "cat", "/data/x"]), "two");
+    assert_eq!(one.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}", "app"]), "app:test");
+    one.ok(&["rmi", "app:test"]);
+    assert_eq!(two.ok(&["run", "--rm", "app:test", "echo", "still"]), "still");
+    one.end().await;
+    assert_eq!(two.ok(&["ps", "-a", "--format", "{{.Names}}"]), "db", "the end of one job is not the other's");
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_container_with_volumes_takes_no_files() {
+    let world = World::new(false).await;
+    let file = world.dir.path().join("f");
+    std::fs::write(&file, "x").unwrap();
+    let file = file.display().to_string();
+    world.ok(&["create", "--name", "later", "-v", "data:/data", BUSYBOX, "cat", "/data/f"]);
+    world.ok(&["cp", &file, "later:/data/f"]);
+    assert_eq!(world.ok(&["start", "-a", "later"]), "x");
+    world.ok(&["run", "-d", "--name", "now", "-v", "data:/data", BUSYBOX, "sleep", "600"]);
+    world.refused(&["cp", &file, "now:/data/g"], "archive");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_is_given_back_by_containers_that_remove_themselves() {
+    let world = World::new(false).await;
+    for _ in 0..18 {
+        world.ok(&["run", "--rm", BUSYBOX, "true"]);
+    }
+    world.refused(&["run", "--rm", "-m", "5g", BUSYBOX, "true"], "budget");
+    world.end().await;
+}

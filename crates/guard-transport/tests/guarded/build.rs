@@ -1,0 +1,61 @@
+//! Builds with the classic builder.
+
+use crate::world::{BUSYBOX, World, engine};
+
+fn context(world: &World, dockerfile: &str) -> String {
+    let dir = world.dir.path().join("context");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("Dockerfile"), dockerfile).unwrap();
+    std::fs::write(dir.join("data"), "in the context").unwrap();
+    dir.display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_are_built_and_are_the_jobs_alone() {
+    let world = World::new(false).await;
+    let dir = context(
+        &world,
+        "ARG BASE\nFROM ${BASE} AS one\nCOPY . /ctx\nRUN echo \\\n  built > /file\nFROM one\nCOPY --from=0 /file /second\nCMD [\"sh\", \"-c\", \"cat /second /ctx/data; ls -a /ctx\"]\n",
+    );
+    world.ok(&["build", "--build-arg", &format!("BASE={BUSYBOX}"), "-t", "app:1", "-t", "alpine:latest", &dir]);
+    let out = world.ok(&["run", "--rm", "app:1"]);
+    assert_eq!(out, "built\nin the context.\n..\nDockerfile\ndata", "nothing of the guard's is in the image");
+    assert_eq!(world.ok(&["run", "--rm", "alpine", "cat", "/second"]), "built");
+    let on_engine = std::process::Command::new("docker").args(["image", "inspect", "app:1"]).output().unwrap();
+    assert!(!on_engine.status.success(), "the engine's own name is free");
+    // From what was just built, and with no name at all.
+    let dir = context(&world, "FROM app:1\nENV A=b\n");
+    let id = world.ok(&["build", "-q", &dir]);
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(world.ok(&["run", "--rm", &id, "sh", "-c", "echo $A"]), "b");
+    world.ok(&["rmi", "app:1"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_starts_from_no_image_of_others_and_fails_as_a_build() {
+    let world = World::new(false).await;
+    let secret = format!("longshore-test/secret-{}:1", world.scope);
+    engine(&["tag", BUSYBOX, &secret]);
+    for dockerfile in [
+        format!("FROM {secret}\n"),
+        format!("FROM {BUSYBOX}\nCOPY --from={secret} /etc/passwd /x\n"),
+        format!("FROM {BUSYBOX}\nFR\\\nOM {secret}\n"),
+    ] {
+        let dir = context(&world, &dockerfile);
+        world.refused(&["build", &dir], "image");
+    }
+    world.refused(&["run", "--rm", "--pull", "never", &secret, "true"], "foreign");
+    engine(&["rmi", &secret]);
+    let dir = context(&world, &format!("FROM {BUSYBOX}\nRUN exit 3\n"));
+    world.refused(&["build", "--network", "host", &dir], "foreign");
+    let failed = world.docker(&["build", "-t", "never", &dir]);
+    assert!(!failed.status.success());
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("non-zero code: 3"),
+        "{}",
+        String::from_utf8_lossy(&failed.stderr)
+    );
+    assert_eq!(world.ok(&["images", "-q", "never"]), "");
+    world.end().await;
+}

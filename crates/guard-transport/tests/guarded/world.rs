@@ -1,0 +1,185 @@
+//! A guard in this process, before the engine of this machine.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use longshore_guard::Policy;
+use longshore_guard::audit;
+use longshore_guard_transport::{Options, Proxy};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const BUSYBOX: &str = "longshore-test/busybox";
+
+/// The socket of the engine under test.
+pub(crate) fn engine_socket() -> PathBuf {
+    let host = std::env::var("LONGSHORE_TEST_DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    PathBuf::from(host.strip_prefix("unix://").expect("a unix socket"))
+}
+
+/// `docker ARGS` on the engine itself.
+pub(crate) fn engine(args: &[&str]) -> String {
+    let host = format!("unix://{}", engine_socket().display());
+    let output = Command::new("docker").env("DOCKER_HOST", host).args(args).output().unwrap();
+    assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+pub(crate) struct World {
+    pub(crate) scope: String,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) volume: String,
+    network: Option<String>,
+    stop: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl World {
+    /// A guard of a job with a workspace, and with a network of its own if `networked`.
+    pub(crate) async fn new(networked: bool) -> Self {
+        let scope = format!("t{}", hex::encode(rand::random::<[u8; 5]>()));
+        let dir = tempfile::tempdir().unwrap();
+        let volume = format!("longshore-test-workspace-{scope}");
+        engine(&["volume", "create", &volume]);
+        let network = networked.then(|| engine(&["network", "create", &format!("longshore-test-{scope}")]));
+        let policy = serde_json::json!({ "job": {
+            "scope": scope,
+            "network": network,
+            "places": [{ "path": "/longshore/workspace", "volume": volume }],
+            "images": [BUSYBOX],
+            "registries": ["registry.invalid"],
+            "build": true,
+        }});
+        let options = Options {
+            socket: engine_socket(),
+            policy: Policy::parse(&policy.to_string()).unwrap(),
+            state: Some(dir.path().join("table.json")),
+            audit: Some(dir.path().join("audit.jsonl")),
+        };
+        let proxy = Proxy::connect(options).await.unwrap();
+        let mut world = Self { scope, proxy, dir, volume, network, stop: CancellationToken::new(), serving: None };
+        world.serve().await;
+        world
+    }
+
+    async fn serve(&mut self) {
+        let listener = Proxy::listen(&self.socket(), 0o600).await.unwrap();
+        self.stop = CancellationToken::new();
+        self.serving = Some(tokio::spawn(Arc::clone(&self.proxy).serve(listener, self.stop.clone())));
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("docker.sock")
+    }
+
+    /// A client's program with the guard's socket as its Docker.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("DOCKER_CONFIG", self.dir.path())
+            .env("DOCKER_BUILDKIT", "0")
+            .env("COMPOSE_DOCKER_CLI_BUILD", "0")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn docker(&self, args: &[&str]) -> Output {
+        self.command("docker").args(args).output().unwrap()
+    }
+
+    /// `docker ARGS` that succeeds; its standard output.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.docker(args);
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// `docker ARGS` that the guard refuses by this rule. The command line may go on from there, with a pull of what is not there.
+    #[track_caller]
+    pub(crate) fn refused(&self, args: &[&str], rule: &str) {
+        let before = self.audit().len();
+        let output = self.docker(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "docker {args:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
+        let entries = self.audit().split_off(before);
+        let refused = entries.iter().any(|entry| entry["decision"] == "denied" && entry["rule"] == rule);
+        assert!(refused, "docker {args:?}: {text}: {entries:?}");
+    }
+
+    pub(crate) fn ok_with_input(&self, args: &[&str], input: &[u8]) -> String {
+        let mut child = self
+            .command("docker")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The entries of the audit log, which holds.
+    pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
+        let log = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
+        audit::verify(&log).unwrap();
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["entry"].clone()).collect()
+    }
+
+    /// What the engine has of this client.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let label = format!("label=longshore.guard.scope={}", self.scope);
+        let mut all = Vec::new();
+        for list in [&["ps", "-aq"][..], &["volume", "ls", "-q"], &["network", "ls", "-q"]] {
+            all.extend(engine(&[list, &["--filter", &label]].concat()).lines().map(str::to_owned));
+        }
+        let reference = format!("longshore-guard/{}", self.scope);
+        all.extend(engine(&["images", "-q", &reference]).lines().map(str::to_owned));
+        all
+    }
+
+    /// Ends the guard; nothing of the client's is left.
+    pub(crate) async fn end(mut self) {
+        self.stop.cancel();
+        self.serving.take().unwrap().await.unwrap();
+        self.proxy.remove_all().await.unwrap();
+        assert_eq!(self.objects(), Vec::<String>::new());
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let host = format!("unix://{}", engine_socket().display());
+        let label = format!("label=longshore.guard.scope={}", self.scope);
+        let run = |args: &[&str]| Command::new("docker").env("DOCKER_HOST", &host).args(args).output();
+        // Also after a test that failed half way.
+        if let Ok(listed) = run(&["ps", "-aq", "--filter", &label]) {
+            for id in String::from_utf8_lossy(&listed.stdout).lines() {
+                let _ = run(&["rm", "-f", "-v", id]);
+            }
+        }
+        for list in ["volume", "network"] {
+            if let Ok(listed) = run(&[list, "ls", "-q", "--filter", &label]) {
+                for id in String::from_utf8_lossy(&listed.stdout).lines() {
+                    let _ = run(&[list, "rm", id]);
+                }
+            }
+        }
+        let reference = format!("longshore-guard/{}", self.scope);
+        if let Ok(listed) = run(&["images", "--format", "{{.Repository}}:{{.Tag}}", &reference]) {
+            for name in String::from_utf8_lossy(&listed.stdout).lines() {
+                let _ = run(&["rmi", name]);
+            }
+        }
+        let _ = run(&["volume", "rm", &self.volume]);
+        if let Some(network) = &self.network {
+            let _ = run(&["network", "rm", network]);
+        }
+    }
+}
