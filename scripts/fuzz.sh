@@ -21,6 +21,9 @@ for target in "$@"; do
     pipeline) seeds=$(ls pipelines-examples/*.yml pipelines-examples/*/*.yml) ;;
     convert) seeds=$(ls crates/convert/tests/convert/*/*.yml) ;;
     payload) seeds=$(ls crates/forge/tests/payloads/*.json) ;;
+    junit) seeds=$(ls crates/reports/tests/data/*.xml) ;;
+    coverage) seeds=$(ls crates/reports/tests/data/*.info crates/reports/tests/data/*cov*.xml crates/reports/tests/data/*cobertura*.xml) ;;
+    findings) seeds=$(ls crates/reports/tests/data/*.sarif) ;;
     *) seeds= ;;
   esac
   for seed in $seeds; do cp "$seed" "$corpus/seed-$(echo "$seed" | tr / -)"; done

@@ -1,0 +1,26 @@
+//! The limits within which reports are read. What is beyond one is left out, and said.
+
+/// The bytes of one report file.
+pub const FILE_BYTES: usize = 64 << 20;
+/// Nested elements of an XML file.
+pub const DEPTH: usize = 100;
+/// Attributes of one element; further ones are not looked at.
+pub const ATTRIBUTES: usize = 100;
+/// The tests of one job, in all its files.
+pub const TESTS: usize = 200_000;
+/// The bytes of a suite's name, and of a test's.
+pub const NAME_BYTES: usize = 600;
+/// The bytes of a failure's message.
+pub const MESSAGE_BYTES: usize = 2_000;
+/// The bytes that are kept of the beginning of a failed test's output, and of its end.
+pub const OUTPUT_HALF_BYTES: usize = 8 << 10;
+/// The bytes of output that are kept of all failed tests of a job together.
+pub const ALL_OUTPUT_BYTES: usize = 16 << 20;
+/// The source files in a job's coverage.
+pub const COVERED_FILES: usize = 50_000;
+/// The lines and branches in a job's coverage, of all files together.
+pub const COVERED_LINES: usize = 4_000_000;
+/// The annotations of one job.
+pub const ANNOTATIONS: usize = 1_000;
+/// The remarks about one job's reports.
+pub const REMARKS: usize = 50;
