@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that the paths and tests that documents name exist.
+"""Checks that the paths and tests that documents name exist, and that texts for people use this project's words.
 
 A word in backquotes that begins with a folder of the repository is a path; NAME stands for any name. In docs/extending.md a word
 with three underscores or more is a test, or another function.
@@ -13,6 +13,69 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 PATHS_IN = ["ARCHITECTURE.md", "CONTRIBUTING.md", "docs/extending.md"]
 TESTS_IN = "docs/extending.md"
 FOLDERS = ("crates/", "docs/", "fuzz/", "migrations/", "pipelines-examples/", "schema/", "scripts/", "tests/")
+
+# What texts for people no longer say, and what they say instead. Pages, sentences in the code, the API's description and documents are
+# searched.
+GONE = {
+    "Nothing runs.": "No running jobs",
+    "Nothing waits.": "No waiting jobs",
+    "There is nothing here": "Page not found",
+    "Jobs at once": "Concurrent jobs",
+    "Memory at most": "Peak memory",
+    "Let the forge tell of": "Connect the webhook",
+    "What each call became": "See Deliveries for what happened to each call",
+    "Everybody may see": "Public: anyone can see builds and logs",
+    "Remove for ever": "Delete repository",
+    "Where the time went": "Timeline",
+    "The same as a table": "Show as table",
+    "does not hold:": "was false",
+    "which it needs,": "needs `job`, which failed",
+    "of the same matrix,": "in the same matrix",
+    "waits for the group": "waiting for #1 (concurrency group `name`)",
+    "has taken the group": "superseded by #1 (concurrency group `name`)",
+    "passed over:": "allowed to fail:",
+    "ran longer than its limit": "timed out after",
+    "from the event to the end": "total",
+    "builds like it": "builds usually take",
+    "where it is not given": "by default",
+    "where none is given": "by default",
+    "this try": "the attempt",
+    "is asked to stop": "canceling",
+    "runs it once more": "rerun as",
+    "as the forge says": "as reported by the forge",
+    "shown this once": "shown only once",
+    "cannot be had": "cannot get",
+    "Take note": "Note",
+    "take note": "note",
+    "and this is {}": "but this is {}",
+    "has a zero byte": "contains a NUL byte",
+    "Unfold": "Expand",
+}
+# Where sentences stand beside code: there, only what is between quotation marks is searched.
+CODE = ("crates/*/src/**/*.rs",)
+PROSE = ("crates/api/templates/**/*.html", "crates/api/assets/*.js", "docs/openapi.json", "README.md")
+
+
+def sentences(path: pathlib.Path) -> str:
+    """Returns what a file says to people: of Rust, its strings outside of tests and the documentation of commands and of the API."""
+    text = path.read_text()
+    if path.suffix != ".rs":
+        return text
+    text = text.split("#[cfg(test)]")[0]
+    of_people = re.search(r"crates/(api/src/(routes|views|acts|params)|longshore/src/(args|config))", str(path))
+    documented = re.findall(r"^ *///.*", text, flags=re.MULTILINE) if of_people else []
+    code = re.sub(r"^ *//.*$", "", text, flags=re.MULTILINE)
+    quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', code, flags=re.DOTALL)
+    return "\n".join([*documented, *(re.sub(r"\\\n\s*", "", one) for one in quoted)])
+
+
+def check_words() -> list[str]:
+    wrong = []
+    for path in sorted(path for glob in (*CODE, *PROSE) for path in TOP.glob(glob)):
+        said = sentences(path)
+        name = path.relative_to(TOP)
+        wrong += [f"{name} says `{old}`; say it as in `{new}`" for old, new in GONE.items() if old in said]
+    return wrong
 
 
 def words(document: str) -> list[str]:
@@ -30,9 +93,10 @@ def main() -> int:
     tests = [word for word in words(TESTS_IN) if re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+){3,}", word)]
     code = "".join(path.read_text() for top in ("crates", "tests") for path in sorted((TOP / top).rglob("*.rs")))
     wrong += [f"{TESTS_IN} names {test}, and no function is called so" for test in tests if f"fn {test}(" not in code]
+    wrong += check_words()
     for line in wrong:
         print(f"error: {line}", file=sys.stderr)
-    print(f"{len(PATHS_IN)} documents, {len(tests)} tests, {len(wrong)} wrong names")
+    print(f"{len(PATHS_IN)} documents, {len(tests)} tests, {len(wrong)} wrong names or words")
     return 1 if wrong else 0
 
 

@@ -177,7 +177,7 @@ jobs:
         assert_eq!(build["status"], "canceled", "{build}");
         for name in ["long", "then"] {
             let job = job(&build, name);
-            assert_eq!(job["reason"], format!("the pull request #{number} was closed"), "{job}");
+            assert_eq!(job["reason"], format!("pull request #{number} was closed"), "{job}");
         }
     }
     let after = world.api().wait_for_build(&build(&closed));
@@ -289,7 +289,7 @@ jobs:
     let canceled = world.api().wait_for_build(&older);
     assert_eq!(canceled["status"], "canceled", "{canceled}");
     let number = now(&newer)["number"].clone();
-    assert_eq!(canceled["reason"], format!("long: build #{number} is of a newer commit of the pull request"));
+    assert_eq!(canceled["reason"], format!("long: superseded by #{number} (newer commit of the pull request)"));
     assert_eq!(job(&now(&newer), "long")["status"], "blocked", "its commit was approved by nobody");
     assert_eq!(world.api().post(&format!("/api/v1/builds/{newer}/cancel"), &json!({})).0, 202);
     world.nothing_is_left();
@@ -361,7 +361,7 @@ jobs:
             ("error", "success")
         );
         let said =
-            format!("the secret `TOKEN` is withheld: its rule for branches admits `main`, and this build is {of}");
+            format!("the secret `TOKEN` is withheld: its rules allow the branches `main`, but this build is {of}");
         assert!(text(deploy, "reason").contains(&said), "{build}");
         let found = &build["diagnostics"][0];
         assert!(found["code"] == "LS070" && text(found, "message").contains(&said), "{build}");

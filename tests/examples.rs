@@ -198,7 +198,7 @@ fn every_example_that_this_version_can_run_is_green_on_the_engine() {
     let asks = until_within(Duration::from_secs(300), "the deployment to ask", || {
         let build = world.api().get(&format!("/api/v1/builds/{id}"));
         let deploy = job(&build, "deploy").clone();
-        (deploy["reason"] == "waits for approval: Deploy to production?").then_some(deploy)
+        (deploy["reason"] == "awaiting approval: Deploy to production?").then_some(deploy)
     });
     let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(&asks, "id")), &json!({}));
     assert_eq!(status, 202);

@@ -41,7 +41,7 @@ fn on_a_full_disk_hooks_are_told_to_come_again_and_running_jobs_wait_for_room() 
     let one = text(job(&world.api().get(&format!("/api/v1/builds/{build}")), "one"), "id");
     until("the first lines", || (world.api().raw_log(&one).len() > 20_000).then_some(()));
     disk.fill();
-    until("the job to wait", || world.server.log().contains("a job waits for room for its log").then_some(()));
+    until("the job to wait", || world.server.log().contains("a job waits for disk space for its log").then_some(()));
 
     // The database accepts deliveries while its pages have space, until they are full.
     let mut taken = Vec::new();
@@ -108,7 +108,9 @@ fn a_job_whose_checkout_does_not_fit_waits_for_room() {
     let second = text(&world.build_of(&commit), "id");
     disk.fill_but(4);
     world.api().post(&format!("/api/v1/builds/{first}/cancel"), &json!({}));
-    until("the job to wait", || world.server.log().contains("a job waits for room for its checkout").then_some(()));
+    until("the job to wait", || {
+        world.server.log().contains("a job waits for disk space for its checkout").then_some(())
+    });
     disk.free();
     let ended = world.api().wait_for_build(&second);
     assert_eq!(ended["status"], "success", "{ended}");

@@ -272,8 +272,8 @@ jobs:
     ));
     for (name, status, reason) in [
         ("fails", "failure", "exit code 3"),
-        ("after-it", "skipped", "`fails`, which it needs, failed"),
-        ("not-asked-for", "skipped", "`if: event.branch == 'other'` does not hold"),
+        ("after-it", "skipped", "needs `fails`, which failed"),
+        ("not-asked-for", "skipped", "`if: event.branch == 'other'` was false"),
         ("fast (1)", "failure", "exit code 1"),
         ("fast (2)", "skipped", "fast (1)`, of the same matrix, failed"),
         ("retried", "failure", "exit code 5"),
@@ -293,7 +293,7 @@ jobs:
     // If both ran, the other was canceled. If the other waited for capacity, it was skipped.
     let stopped = job(&build, "stops (2)");
     assert!(["canceled", "skipped"].contains(&stopped["status"].as_str().unwrap()), "{stopped}");
-    assert_eq!(stopped["reason"], "`stops (1)`, of the same matrix, failed");
+    assert_eq!(stopped["reason"], "`stops (1)` in the same matrix failed");
     assert_ne!(build["reason"], Value::Null, "{build}");
     assert_eq!(log_of(&world, job(&build, "optional")), "failure\n", "an optional need is waited for and may fail");
 
@@ -321,7 +321,7 @@ fn a_broken_file_is_a_build_that_says_what_is_wrong_where() {
     let said = (&found["code"], &found["message"], &found["help"]);
     assert_eq!(
         said,
-        (&"LS012".into(), &"`imgae` is not a key of a job".into(), &"did you mean `image`?".into()),
+        (&"LS012".into(), &"unknown key `imgae` in a job".into(), &"did you mean `image`?".into()),
         "{found}"
     );
     assert_eq!((&found["line"], &found["file"]), (&2.into(), &".longshore.yml".into()), "{found}");
@@ -395,7 +395,7 @@ jobs:
     let now = |id: &str| api.get(&format!("/api/v1/builds/{id}"));
     let build = now(&id);
     let first = job(&build, "first");
-    assert_eq!((&first["status"], &first["reason"]), (&"blocked".into(), &"waits for approval: Deploy main?".into()));
+    assert_eq!((&first["status"], &first["reason"]), (&"blocked".into(), &"awaiting approval: Deploy main?".into()));
     assert!(text(&build, "reason").contains("waits for approval"), "{build}");
     let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(first, "id")), &json!({}));
     assert_eq!(status, 202);
@@ -413,7 +413,7 @@ jobs:
     });
     let waits = text(&world.start_build(), "id");
     let waiting = now(&waits);
-    let reason = format!("waits for the group `deploy`, which build #{number} has");
+    let reason = format!("waiting for #{number} (concurrency group `deploy`)");
     assert_eq!(text(job(&waiting, "one"), "reason"), reason);
     assert!(!is_final(&waiting) && text(&waiting, "reason").contains(&reason), "{waiting}");
     for id in [&has_it, &waits] {
@@ -439,7 +439,10 @@ jobs:
     let there = job(&build, "there");
     let reason = text(there, "reason");
     assert_eq!(there["status"], "blocked", "{there}");
-    assert!(reason.starts_with("waits for a server with `os: linux`, `zone: dmz`; this one has `arch: "), "{reason}");
+    assert!(
+        reason.starts_with("waiting for a server with `os: linux`, `zone: dmz`; this server has `arch: "),
+        "{reason}"
+    );
     world.server.stop();
     world.server.set("LONGSHORE_LABELS", "disk=ssd, zone=dmz");
     world.server.launch();

@@ -20,7 +20,7 @@ fn a_push_is_seen_turning_green_without_a_reload() {
     browser.until("document.querySelector('h1 ~ .st, .titled .st').textContent.trim() === 'running'");
     browser.eval("window.same = true");
     let running_for = || browser.text(".facts span:has(.counts)");
-    assert!(running_for().starts_with("running for "), "{}", running_for());
+    assert!(running_for().starts_with("running "), "{}", running_for());
     let before = json!(running_for());
     browser.until(&format!("document.querySelector('.facts span:has(.counts)').textContent.trim() !== {before}"));
     browser.picture("build-running");
@@ -73,7 +73,7 @@ fn a_build_shows_at_a_glance_what_it_waited_for_and_why_it_failed() {
     let bad = push("Sandboxes are numbered from one", errors);
     assert_eq!(bad["status"], "failure", "{bad}");
     browser.open(&url(&world, &format!("/builds/{}", text(&bad, "id"))));
-    assert!(browser.text("#note").contains("step `Compile` failed with exit code 101"), "{}", browser.text("#note"));
+    assert!(browser.text("#note").contains("step Compile failed with exit code 101"), "{}", browser.text("#note"));
     assert!(browser.text(".tail").contains("src/sandbox.rs:42:17"));
     browser.size(360, 940);
     browser.assert_fits();
@@ -115,7 +115,11 @@ fn a_build_by_hand_has_a_field_for_every_input_and_what_is_wrong_beside_it() {
     browser.eval("document.querySelector('[name=\"input.count\"]').value = 'many'");
     browser.click("button.first");
     browser.until("document.querySelector('.is-wrong .wrong') !== null");
-    assert!(browser.text(".is-wrong .wrong").contains("`count` is a number"), "{}", browser.text(".is-wrong .wrong"));
+    assert!(
+        browser.text(".is-wrong .wrong").contains("count must be a number"),
+        "{}",
+        browser.text(".is-wrong .wrong")
+    );
     assert_eq!(browser.eval("document.querySelectorAll('.is-wrong').length"), json!(1));
     assert_eq!(browser.eval("document.querySelector('[name=\"input.name\"]').value"), json!("somebody <b>"), "kept");
     browser.assert_accessible();
@@ -156,7 +160,7 @@ fn a_build_by_hand_of_a_given_commit_asks_for_what_that_commit_takes() {
     for (width, height) in [(1280, 900), (360, 740)] {
         browser.size(width, height);
         browser.open(&url(&world, &format!("/repos/{}", world.repo)));
-        assert!(browser.text("#builds").contains("by hand"), "{}", browser.text("#builds"));
+        assert!(browser.text("#builds").contains("manual"), "{}", browser.text("#builds"));
         browser.assert_fits();
         browser.assert_accessible();
         browser.picture(&format!("started-by-{width}"));
@@ -250,13 +254,13 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
         }
     };
     let reasons = [
-        "step `Compile` failed with exit code 3",
-        "`bad`, which it needs, failed",
-        "deploy waits for approval: Deploy to production?",
-        "does not hold",
-        "of the same matrix, failed",
-        "(2 tries)",
-        "waits for approval: Deploy to production?",
+        "step Compile failed with exit code 3",
+        "needs bad, which failed",
+        "deploy awaiting approval: Deploy to production?",
+        "was false",
+        "in the same matrix failed",
+        "(2 attempts)",
+        "awaiting approval: Deploy to production?",
         "error: no such file",
     ];
     shots("ends", &id, &reasons);
@@ -267,9 +271,9 @@ fn whatever_becomes_of_a_job_its_builds_page_says_why() {
         browser.eval("(() => { const folded = document.getElementById('warnings'); return !folded.open && folded.getBoundingClientRect().top > document.getElementById('jobs').getBoundingClientRect().bottom; })()"),
         json!(true)
     );
-    shots("waits-for-group", &group, &["waits for the group `one-at-a-time`, which build #1 has"]);
+    shots("waits-for-group", &group, &["waiting for #1 (concurrency group one-at-a-time)"]);
     // Shown once for the build, not for each of its jobs.
-    assert_eq!(browser.text("main").matches("waits for the group").count(), 1);
+    assert_eq!(browser.text("main").matches("concurrency group").count(), 1);
     shots("broken", &broken, &["imagee", "inputs.unknown"]);
     // The place is visible on a phone, however far to the right it is in its line.
     assert_eq!(

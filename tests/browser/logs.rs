@@ -351,11 +351,11 @@ fn a_long_script_is_shown_whole_when_one_asks_for_it_also_with_the_keyboard() {
             open_log(&browser, &world, &one, "");
             browser.until("document.querySelector('#S1 .more') !== null");
             assert!(browser.text("#S1 .script").ends_with("line-5"), "{}", browser.text("#S1 .script"));
-            assert_eq!(browser.text("#S1 .more"), "7 more lines of the script");
+            assert_eq!(browser.text("#S1 .more"), "Show 7 more lines of the script");
             browser.eval("document.querySelector('#S1 .more').focus()");
             browser.press("\u{E007}");
             browser.until("document.querySelector('#S1 .script').textContent.endsWith('line-12')");
-            assert_eq!(browser.eval("document.activeElement.textContent"), json!("Fewer lines of the script"));
+            assert_eq!(browser.eval("document.activeElement.textContent"), json!("Show less of the script"));
             let clipped = "(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('#S1 .script'))";
             assert_eq!(browser.eval(clipped), json!(false));
             browser.assert_fits();

@@ -77,7 +77,7 @@ fn a_line_that_has_not_ended_is_seen_and_a_silent_job_says_that_it_was_silent() 
     let pipeline = one_step(&format!("{WAIT}; rm go; printf Building...; {WAIT}"));
     let (_, one) = begin(&world, &pipeline);
     open_log(&browser, &world, &one, "");
-    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed yet.'");
+    browser.until("document.querySelector('.lines').dataset.nothing === 'No output yet'");
     browser.until("document.querySelector('.steps .st.running') !== null");
     go(&world);
     browser.until("[...document.querySelectorAll('.lines .x')].some((line) => line.textContent === 'Building...' && line.offsetHeight > 0)");
@@ -87,10 +87,10 @@ fn a_line_that_has_not_ended_is_seen_and_a_silent_job_says_that_it_was_silent() 
 
     let (_, one) = begin(&world, &one_step(WAIT));
     open_log(&browser, &world, &one, "");
-    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed yet.'");
+    browser.until("document.querySelector('.lines').dataset.nothing === 'No output yet'");
     browser.until("document.querySelector('.steps .st.running') !== null");
     go(&world);
-    browser.until("document.querySelector('.lines').dataset.nothing === 'Nothing was printed.'");
+    browser.until("document.querySelector('.lines').dataset.nothing === 'No output'");
 }
 
 #[test]
@@ -154,7 +154,10 @@ fn whoever_was_signed_out_is_told_and_nothing_is_asked_again() {
     world.server.kill();
     world.server.launch();
     browser.until("document.querySelector('#log [role=alert]') !== null");
-    assert_eq!(browser.text("#log [role=alert]"), "You were signed out, or this job was removed: reload the page.");
+    assert_eq!(
+        browser.text("#log [role=alert]"),
+        "You are signed out, or this job no longer exists. Reload to continue."
+    );
     assert_eq!(browser.eval("document.getElementById('offline').hidden"), json!(true));
     browser.picture("log-signed-out");
 }

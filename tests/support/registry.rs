@@ -83,7 +83,7 @@ impl Registry {
         format!("127.0.0.1:{}/team/app@{}", self.port, self.manifest)
     }
 
-    /// Its host and port.
+    /// The registry's host and port.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

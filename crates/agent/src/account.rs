@@ -54,7 +54,7 @@ impl Account {
             // Like the engine: a number needs no entry.
             (None, Some(0)) => Self { name: "root".into(), uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
             (None, Some(uid)) => Self { name: uid.to_string(), uid, gid: 0, groups: Vec::new(), home: "/".into() },
-            (None, None) => return Err(format!("the image has no user `{user}` in /etc/passwd")),
+            (None, None) => return Err(format!("the image's /etc/passwd has no user `{user}`")),
         };
         let groups = || group.lines().filter_map(Group::parse);
         match wanted_group.filter(|group| !group.is_empty()) {
@@ -63,7 +63,7 @@ impl Account {
                     .find(|group| group.name == wanted)
                     .map(|group| group.gid)
                     .or_else(|| wanted.parse().ok())
-                    .ok_or_else(|| format!("the image has no group `{wanted}` in /etc/group"))?;
+                    .ok_or_else(|| format!("the image's /etc/group has no group `{wanted}`"))?;
                 account.groups.push(account.gid);
             }
             None => {

@@ -80,7 +80,7 @@ impl StepFiles {
         for (at, line) in path.lines().map(str::trim_end).enumerate().filter(|(_, line)| !line.is_empty()) {
             if !line.starts_with('/') {
                 return Err(format!(
-                    "LONGSHORE_PATH, line {}, is no absolute path: write one folder a line, such as \"$PWD/bin\"",
+                    "LONGSHORE_PATH, line {}, is not an absolute path: write one folder per line, such as \"$PWD/bin\"",
                     at + 1
                 ));
             }
@@ -174,7 +174,7 @@ fn parse_pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, Strin
             (equals, Some(heredoc)) if equals.is_none_or(|equals| heredoc < equals) => {
                 let (name, end) = (&line[..heredoc], &line[heredoc + 2..]);
                 if end.is_empty() {
-                    return Err(wrong("has no word behind `<<` that ends the value"));
+                    return Err(wrong("has no delimiter after `<<`"));
                 }
                 let mut value: Vec<&str> = Vec::new();
                 loop {
@@ -183,7 +183,7 @@ fn parse_pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, Strin
                         Some((_, line)) => value.push(line),
                         None => {
                             return Err(wrong(
-                                "begins a value that no line ends: its word behind `<<` has to stand alone on one",
+                                "starts a value without an end: the delimiter after `<<` must be on a line by itself",
                             ));
                         }
                     }
@@ -200,7 +200,7 @@ fn parse_pairs(text: &str, file: &str) -> Result<BTreeMap<String, String>, Strin
             return Err(wrong("begins with no name of letters, digits, `_` and `-`"));
         }
         if value.contains('\0') {
-            return Err(wrong("has a zero byte"));
+            return Err(wrong("contains a NUL byte"));
         }
         found.insert(name.to_owned(), value);
     }
@@ -227,12 +227,12 @@ mod tests {
     fn what_is_malformed_is_named_with_its_line() {
         for (text, message) in [
             ("a=1\nhello\n", "F, line 2, is neither"),
-            ("a<<EOF\nx\n", "no line ends"),
-            ("a<<\n", "no word behind"),
+            ("a<<EOF\nx\n", "without an end"),
+            ("a<<\n", "no delimiter"),
             ("=x", "begins with no name"),
             ("a b=x", "begins with no name"),
             ("1a=x", "begins with no name"),
-            ("a=\0", "zero byte"),
+            ("a=\0", "NUL byte"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(message), "{text:?}: {error}");

@@ -34,7 +34,9 @@ pub(crate) enum StartError {
     NoProgram,
     #[error("the image has no program `{program}` (looked for in {path})")]
     ProgramMissing { program: String, path: String },
-    #[error("`{program}` may not be run by {user}: look at its mode, and whether its file system is mounted `noexec`")]
+    #[error(
+        "`{program}` cannot be executed by {user}: check its mode, and whether its file system is mounted `noexec`"
+    )]
     NotExecutable { program: String, user: String, of_workspace: bool },
     #[error(
         "`{program}` is a program for {theirs}, and this engine runs {ours}: use an image for {ours}, or install emulation of {theirs} (binfmt) on the engine's host"
@@ -59,16 +61,16 @@ pub(crate) enum StartError {
     NoDirectory { path: String },
     #[error("the working directory {path} is not inside the workspace")]
     OutsideDirectory { path: String },
-    #[error("the workspace is gone: a step has removed or moved {path}")]
+    #[error("the workspace is gone: a step removed or moved {path}")]
     NoWorkspace { path: String },
-    #[error("the folder of the steps' scripts is gone: a step has removed or moved {path}")]
+    #[error("the folder of the steps' scripts is gone: a step removed or moved {path}")]
     NoScripts { path: String },
     #[error("the script file {path} cannot be written: {source}")]
     Script { path: String, source: io::Error },
     #[error("the terminal cannot be opened: {0}")]
     Terminal(io::Error),
     #[error(
-        "the job has {current} processes and threads, and may have {most}: end those that steps have left running, or raise `resources: pids`"
+        "the job has {current} processes and threads, and the limit is {most}: stop those that steps left running, or raise `resources: pids`"
     )]
     TooManyProcesses { current: u64, most: u64 },
     #[error("the process cannot be started (too many processes on the engine's host, or not enough memory?): {0}")]

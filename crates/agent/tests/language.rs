@@ -163,7 +163,10 @@ fn a_step_is_tried_again_after_the_ends_that_it_names() {
     let retry = |max, on: &[RetryOn]| Some(Retry { max, on: on.to_vec() });
     let log = run(vec![StepSpec { retry: retry(2, &[RetryOn::Failure]), ..step(flaky) }]);
     assert_eq!((log.result.clone(), log.started.len()), (Some(JobResult::Success), 1));
-    assert_eq!(log.notes, ["ended with exit code 1; try 2 of 3", "ended with exit code 1; try 3 of 3"]);
+    assert_eq!(
+        log.notes,
+        ["exited with code 1; retrying (attempt 2 of 3)", "exited with code 1; retrying (attempt 3 of 3)"]
+    );
     let log = run(vec![StepSpec { retry: retry(1, &[RetryOn::Failure]), ..step(flaky) }]);
     assert_eq!(log.steps[&0].exit_code, Some(1));
     let log = run(vec![StepSpec { retry: retry(5, &[RetryOn::Timeout, RetryOn::Error]), ..step("exit 2") }]);
@@ -172,7 +175,7 @@ fn a_step_is_tried_again_after_the_ends_that_it_names() {
     let log = run(vec![StepSpec { retry: retry(1, &[RetryOn::Timeout]), timeout_ms: Some(300), ..step(slow) }]);
     assert_eq!(
         (log.result.clone(), log.notes.as_slice()),
-        (Some(JobResult::Success), &["ran out of time; try 2 of 2".to_owned()][..])
+        (Some(JobResult::Success), &["timed out; retrying (attempt 2 of 2)".to_owned()][..])
     );
 }
 
@@ -289,7 +292,10 @@ fn a_background_step_is_tried_again_and_its_last_try_counts() {
     let flaky = "echo try >> tries; [ $(wc -l < tries) -ge 3 ] && : > third";
     let log = run(vec![StepSpec { retry: retry(&[RetryOn::Failure]), ..beside("bg", flaky) }, step(&until("third"))]);
     assert_eq!((log.result.clone(), log.started.as_slice()), (Some(JobResult::Success), &[0, 1][..]), "{log:?}");
-    assert_eq!(log.notes, ["ended with exit code 1; try 2 of 3", "ended with exit code 1; try 3 of 3"]);
+    assert_eq!(
+        log.notes,
+        ["exited with code 1; retrying (attempt 2 of 3)", "exited with code 1; retrying (attempt 3 of 3)"]
+    );
     let never = "echo try >> tries; [ $(wc -l < tries) -ge 3 ] && : > third; exit 4";
     let log = run(vec![StepSpec { retry: retry(&[RetryOn::Failure]), ..beside("bg", never) }, step(&until("third"))]);
     assert_eq!(log.result, Some(JobResult::Failure { step: 0, exit_code: 4, out_of_memory: false }));

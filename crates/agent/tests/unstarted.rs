@@ -57,7 +57,7 @@ fn a_loader_that_the_image_does_not_have_is_named() {
 #[test]
 fn what_may_not_be_run_is_told_from_what_is_not_there() {
     let log = run(vec![StepSpec { shell: "/etc/passwd".into(), ..step("") }]);
-    assert!(unusable(&log).contains("`/etc/passwd` may not be run"), "{:?}", log.result);
+    assert!(unusable(&log).contains("`/etc/passwd` cannot be executed"), "{:?}", log.result);
     let log = run(vec![StepSpec { shell: "/etc/no-such-file".into(), ..step("") }]);
     assert!(unusable(&log).contains("has no `/etc/no-such-file`"), "{:?}", log.result);
 }
@@ -78,7 +78,7 @@ fn a_program_that_the_pipeline_has_made_itself_is_its_own_failure() {
     assert!(log.notes[0].contains("`/no/such/interpreter`"), "{:?}", log.notes);
     let log = run(vec![step("echo words > tool"), made]);
     assert_eq!(log.result, failed(1));
-    assert!(log.notes[0].contains("may not be run"), "{:?}", log.notes);
+    assert!(log.notes[0].contains("cannot be executed"), "{:?}", log.notes);
 }
 
 #[test]

@@ -27,10 +27,10 @@ function rough(ms) {
 
 // As the server's human_duration says it.
 export function duration(ms) {
-  const s = Math.floor(ms / 1000);
-  if (s >= 3600) return `${Math.floor(s / 3600)}h ${Math.floor(s / 60) % 60}m`;
-  if (s >= 60) return `${Math.floor(s / 60)}m ${s % 60}s`;
-  return s < 10 && s > 0 ? `${s}.${Math.floor((ms % 1000) / 100)}s` : s ? `${s}s` : "0s";
+  const s = Math.floor(ms / 1000), m = Math.floor(s / 60) % 60, h = Math.floor(s / 3600);
+  if (h) return m ? `${h} h ${m} min` : `${h} h`;
+  if (m) return s % 60 ? `${m} min ${s % 60} s` : `${m} min`;
+  return s < 10 && s > 0 ? `${s}.${Math.floor((ms % 1000) / 100)} s` : `${s} s`;
 }
 
 function setText(element, text) {
@@ -99,7 +99,7 @@ let gone = false;
 function end() {
   gone = true;
   unfollow();
-  offline.textContent = "You are signed out, or this was removed: reload the page";
+  offline.textContent = "You are signed out, or this page no longer exists. Reload to continue.";
   offline.hidden = false;
 }
 

@@ -50,7 +50,7 @@ function tellTotal() {
   log.querySelector(".total").textContent = `${number.format(total)} ${total === 1 ? "line" : "lines"}`;
   const nothing = !total && !open.length;
   scroller.toggleAttribute("data-nothing", nothing);
-  if (nothing) scroller.dataset.nothing = over ? "Nothing was printed." : "Nothing was printed yet.";
+  if (nothing) scroller.dataset.nothing = over ? "No output" : "No output yet";
 }
 
 function learn(mark) {
@@ -178,7 +178,7 @@ async function find(query) {
 
 function showFound() {
   const { text, count, at } = found;
-  result.textContent = !text ? "" : count ? `${number.format(at + 1)} of ${number.format(count)}` : "nothing found";
+  result.textContent = !text ? "" : count ? `${number.format(at + 1)} of ${number.format(count)}` : "no matches";
   for (const name of ["next", "previous"]) button(name).disabled = !count;
   for (const row of scroller.querySelectorAll(".l")) row.classList.toggle("found", found.lines.has(Number(row.id.slice(1))));
   highlight();
@@ -190,7 +190,7 @@ async function search() {
     found = { text: "", count: 0, skipped: 0, list: [], lines: new Set(), at: -1 };
     return showFound();
   }
-  result.textContent = "searching";
+  result.textContent = "searching…";
   const row = rowInView(), from = row ? lineOf(row.id) : 1;
   if (!(await find(`from=${from}`))) return;
   if (!found.list.length && found.count) await find("skip=0");
@@ -215,7 +215,7 @@ async function stepFound(by) {
   come2();
 }
 
-const trying = (asking) => asking.catch(() => { result.textContent = "the server does not answer"; });
+const trying = (asking) => asking.catch(() => { result.textContent = "connection lost"; });
 
 function highlight() {
   if (!globalThis.Highlight || !CSS.highlights) return;

@@ -156,7 +156,7 @@ function tellScript(head, lines) {
   if (more <= 0) return head.append(script);
   const button = head.querySelector(".more") ?? make("button", "more link");
   button.type = "button";
-  button.textContent = is ? "Fewer lines of the script" : `${more} more ${more === 1 ? "line" : "lines"} of the script`;
+  button.textContent = is ? "Show less of the script" : `Show ${more} more ${more === 1 ? "line" : "lines"} of the script`;
   button.setAttribute("aria-expanded", is);
   button.onclick = () => {
     leave();

@@ -66,7 +66,7 @@ function away() {
 async function failed({ status }) {
   if ([401, 403, 404].includes(status)) {
     if (!gone) {
-      const note = make("p", "note bad", "You were signed out, or this job was removed: reload the page.");
+      const note = make("p", "note bad", "You are signed out, or this job no longer exists. Reload to continue.");
       note.setAttribute("role", "alert");
       log.querySelector(".view").before(note);
       size();

@@ -11,17 +11,17 @@ use longshore_store::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Who did it, and when.
+/// Who did something, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct ByView {
-    /// A token's name, or the forge's name for whoever sent the event; empty where nobody says.
+    /// The token's name, or the forge's name for the user who sent the event; empty if unknown.
     pub(crate) name: String,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) at: Timestamp,
-    /// `token`, `session` (in a browser), `event` (at the forge), `schedule`
+    /// `token`, `session` (a browser), `event` (the forge) or `schedule`
     #[schema(value_type = String, example = "token")]
     pub(crate) via: Via,
-    /// The token's id, since names are not unique; `null` for the administrator's, and where it was none.
+    /// The token's ID, since names are not unique; `null` for the administrator's, and where it was none.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) token: Option<TokenId>,
 }
@@ -43,12 +43,12 @@ impl ByView {
     }
 }
 
-/// A build that ran this one once more.
+/// A rerun of this build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct RerunView {
     #[schema(value_type = String, format = "uuid")]
     pub(crate) id: BuildId,
-    /// `null` where it has been removed.
+    /// `null` if it has been deleted.
     pub(crate) number: Option<u64>,
     pub(crate) by: ByView,
 }

@@ -100,15 +100,15 @@ impl Caller {
             Verdict::Yes => Ok(()),
             Verdict::Hidden => Err(ApiError::no_such("repository")),
             Verdict::NeedsToken => Err(ApiError::unauthorized(format!(
-                "this needs a token with the scope `{}`: send `Authorization: Bearer …`",
+                "authentication required: send `Authorization: Bearer <token>` with a token that has the scope `{}`",
                 action.scope()
             ))),
             Verdict::NeedsScope(needed) => {
                 let has = self.holder.as_ref().map(|holder| holder.rights.to_string()).unwrap_or_default();
-                Err(ApiError::forbidden(format!("this needs a token with the scope `{needed}`; yours has `{has}`")))
+                Err(ApiError::forbidden(format!("this requires the scope `{needed}`; your token has `{has}`")))
             }
             Verdict::NeedsAllRepos => {
-                Err(ApiError::forbidden("this needs a token for all repositories; yours is for some of them"))
+                Err(ApiError::forbidden("this requires a token for all repositories; yours is limited to some"))
             }
         }
     }
@@ -194,7 +194,9 @@ where
         {
             let token = parts.headers.get("x-csrf-token").map_or(&b""[..], |value| value.as_bytes());
             if !bool::from(session.csrf.as_bytes().ct_eq(token)) {
-                return Err(ApiError::forbidden("a write by a browser's session needs its token in `X-CSRF-Token`"));
+                return Err(ApiError::forbidden(
+                    "requests from a browser session that change something need its token in `X-CSRF-Token`",
+                ));
             }
         }
         Ok(caller)
@@ -220,9 +222,7 @@ impl Authenticator {
         match bearer(headers)? {
             Some(secret) => match self.by_token(secret).await? {
                 Some(caller) => Ok(caller),
-                None => {
-                    Err(ApiError::unauthorized("the token is not valid: it was revoked, has expired, or never was one"))
-                }
+                None => Err(ApiError::unauthorized("invalid token: it was revoked, has expired or never existed")),
             },
             None => self.by_cookie(headers).await,
         }
@@ -282,7 +282,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     });
     match token {
         Some(token) => Ok(Some(token)),
-        None => Err(ApiError::unauthorized("the header has to be `Authorization: Bearer <token>`")),
+        None => Err(ApiError::unauthorized("the header must be `Authorization: Bearer <token>`")),
     }
 }
 

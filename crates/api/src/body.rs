@@ -88,11 +88,14 @@ async fn read_at(pace: Pace, mut body: Body, limit: usize, large: &LargeBodies) 
             let frame = match &turn {
                 None => body.frame().await,
                 Some(turn) => timeout_at(turn.ends(bytes.len(), pace), body.frame()).await.map_err(|_| {
-                    ApiError::too_slow(format!("the body came slower than {} KiB/s", pace.bytes_per_second >> 10))
+                    ApiError::too_slow(format!(
+                        "the request body arrived slower than {} KiB/s",
+                        pace.bytes_per_second >> 10
+                    ))
                 })?,
             };
             let Some(frame) = frame else { return Ok(()) };
-            let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;
+            let frame = frame.map_err(|_| ApiError::bad_request("the request body ended early"))?;
             let Ok(data) = frame.into_data() else { continue };
             let length = bytes.len() + data.len();
             if length > limit {
@@ -113,7 +116,7 @@ async fn read_at(pace: Pace, mut body: Body, limit: usize, large: &LargeBodies) 
             discard(body);
             Err(error)
         }
-        Err(_) => Err(ApiError::too_slow(format!("the body did not arrive within {} s", pace.whole.as_secs()))),
+        Err(_) => Err(ApiError::too_slow(format!("the request body did not arrive within {} s", pace.whole.as_secs()))),
     }
 }
 

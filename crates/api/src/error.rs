@@ -30,7 +30,7 @@ pub struct ApiError {
     details: Option<Value>,
 }
 
-/// The body of every answer that is no success.
+/// The body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     error: ErrorDetail,
@@ -38,11 +38,11 @@ pub(crate) struct ErrorBody {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorDetail {
-    /// Stable, for programs: `not-found`, `conflict`, …
+    /// A stable code for programs: `not-found`, `conflict`, …
     code: &'static str,
     /// For people.
     message: String,
-    /// More, where there is more: the diagnostics of a pipeline that cannot be planned.
+    /// Further details, such as the diagnostics of an invalid pipeline.
     details: Option<Value>,
 }
 
@@ -66,7 +66,7 @@ impl ApiError {
 
     /// Nothing of this kind exists, or the caller may not see it. `what` is a noun.
     pub(crate) fn no_such(what: impl fmt::Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", format!("no such {what}"))
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("{what} not found"))
     }
 
     /// Names another noun if this error is "not found".
@@ -88,11 +88,11 @@ impl ApiError {
     }
 
     pub(crate) fn no_address(base: &BasePath) -> Self {
-        Self::not_found("there is nothing at this address").with_description(base)
+        Self::not_found("not found").with_description(base)
     }
 
     pub(crate) fn method_not_allowed(base: &BasePath) -> Self {
-        let message = "this address does not take that method";
+        let message = "method not allowed";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message).with_description(base)
     }
 
@@ -105,7 +105,7 @@ impl ApiError {
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
-        let message = format!("the body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
+        let message = format!("the request body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
@@ -123,12 +123,12 @@ impl ApiError {
     }
 
     pub(crate) fn range_not_satisfiable(length: u64) -> Self {
-        let message = format!("there are {length} bytes, none of them in that range");
+        let message = format!("range not satisfiable: there are {length} bytes");
         Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", message)
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
-        let message = "the body has to be JSON: send `Content-Type: application/json`";
+        let message = "the request body must be JSON: send `Content-Type: application/json`";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", message)
     }
 
@@ -139,7 +139,7 @@ impl ApiError {
     /// A fault of the server. Logs the cause and leaves it out of the answer.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         tracing::error!(%cause, "a request failed through a fault of ours");
-        let message = "something went wrong in the server; its log says what";
+        let message = "internal error; see the server's log";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 }
@@ -174,11 +174,7 @@ impl From<StoreError> for ApiError {
             StoreError::Invalid(message) => Self::bad_request(message),
             StoreError::DiskFull(cause) => {
                 tracing::error!(%cause, "the disk of the data folder is full");
-                Self::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "disk-full",
-                    "no space left on the disk of the server's data folder",
-                )
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "no space left on the server's data disk")
             }
             StoreError::SecretKey(message) => {
                 tracing::error!(message, "secrets cannot be used");
@@ -186,7 +182,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Busy(cause) => {
                 tracing::error!(%cause, "another program keeps the database locked");
-                Self::unavailable("the server's database is locked by another program; try again in a moment")
+                Self::unavailable("the server's database is locked by another program; try again shortly")
             }
             error @ (StoreError::Locked(_)
             | StoreError::Backup(_)
@@ -212,7 +208,7 @@ impl From<RequestError> for ApiError {
             // The scheduler writes this message for people: it names the host's answer and nothing of the server's
             // inside.
             RequestError::GitHost(message) => Self::new(StatusCode::BAD_GATEWAY, "git-host", message),
-            RequestError::ShuttingDown => Self::unavailable("the server is shutting down; try again in a moment"),
+            RequestError::ShuttingDown => Self::unavailable("the server is shutting down; try again shortly"),
             RequestError::Store(error) => error.into(),
         }
     }

@@ -23,7 +23,7 @@ use crate::{config::ApiConfig, error::ApiError};
 pub(crate) async fn check(State(config): State<Arc<ApiConfig>>, request: Request, next: Next) -> Response {
     if let Some(name) = foreign_name(&config, &request) {
         return ApiError::misdirected(format!(
-            "this server is not called `{name}`: its address is {}. If people use that name, set LONGSHORE_URL to the address that \
+            "unknown host `{name}`: this server's address is {}. If people use that name, set LONGSHORE_URL to the address that \
              they use, or add the name to LONGSHORE_HOSTS",
             config.public_url
         ))

@@ -70,7 +70,7 @@ impl JsonRequest {
         let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok((caller, value)),
-            Err(error) => Err(ApiError::bad_request(format!("the body is not understood: {error}"))),
+            Err(error) => Err(ApiError::bad_request(format!("invalid request body: {error}"))),
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn to_json(mut description: OpenApi, base: &BasePath) -> Result<Strin
     Ok(json)
 }
 
-/// This description
+/// Returns this API description
 #[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn show(
     State(Describe(describe)): State<Describe>,

@@ -76,7 +76,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 pub(crate) fn parse_before(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     let parse = |text: &str| {
         let place: Option<i64> = text.parse().ok().filter(|place| *place >= 0);
-        place.ok_or_else(|| ApiError::bad_request("`before` is what the last page gave as `next`"))
+        place.ok_or_else(|| ApiError::bad_request("`before` must be the `next` of the previous page"))
     };
     text.map(parse).transpose()
 }
@@ -84,7 +84,7 @@ pub(crate) fn parse_before(text: Option<&str>) -> Result<Option<i64>, ApiError> 
 /// Returns how many items a page has: what the query asks for, at most [`MAX_LIMIT`].
 pub(crate) fn page_limit(asked: Option<u32>) -> Result<u32, ApiError> {
     match asked {
-        Some(0) => Err(ApiError::bad_request("`limit` is at least 1")),
+        Some(0) => Err(ApiError::bad_request("`limit` must be at least 1")),
         Some(limit) => Ok(limit.min(MAX_LIMIT)),
         None => Ok(DEFAULT_LIMIT),
     }

@@ -66,7 +66,7 @@ impl Places {
         match Arc::clone(places).try_acquire_owned() {
             Ok(place) => Ok(Place(Some(place))),
             Err(_) => Err(ApiError::too_many(format!(
-                "those who have not signed in have {most} {what} at once, all of them taken: sign in, or try again in a moment"
+                "too many {what}: visitors who are not signed in can have {most} at once; sign in, or try again shortly"
             ))),
         }
     }

@@ -36,6 +36,6 @@ pub(crate) fn check_branch(name: Option<&str>) -> Result<(), ApiError> {
     let Some(name) = name else { return Ok(()) };
     match format!("refs/heads/{name}").parse::<RefName>() {
         Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::bad_request("`default_branch` is a branch's short name, such as `main`")),
+        Err(_) => Err(ApiError::bad_request("`default_branch` must be a branch's short name, such as `main`")),
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const COMMENT: &str = ":\n\n";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ResumeQuery {
-    /// The last event's `id`, for those who cannot send the header `Last-Event-ID`, which wins
+    /// The last event's `id`, for clients that cannot send the header `Last-Event-ID`, which takes precedence
     last_event_id: Option<String>,
 }
 

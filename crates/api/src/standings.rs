@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::error::ApiError;
 
-/// How a build stands after it was asked for something.
+/// The state of a build after a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BuildStanding {
     #[schema(value_type = String, format = "uuid")]
@@ -18,7 +18,7 @@ pub(crate) struct BuildStanding {
     status: Status,
 }
 
-/// How a job stands after it was asked for something.
+/// The state of a job after a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct JobStanding {
     #[schema(value_type = String, format = "uuid")]

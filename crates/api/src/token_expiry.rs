@@ -11,6 +11,6 @@ const MAX_DAYS: u32 = 36_500;
 pub(crate) fn end_after(days: u32, now: Timestamp) -> Result<Timestamp, ApiError> {
     match days {
         1..=MAX_DAYS => Ok(Timestamp::from_millis(now.as_millis() + i64::from(days) * 86_400_000)),
-        _ => Err(ApiError::bad_request(format!("a token lives for 1 to {MAX_DAYS} days, or for ever"))),
+        _ => Err(ApiError::bad_request(format!("a token's lifetime must be 1 to {MAX_DAYS} days, or unlimited"))),
     }
 }

@@ -23,7 +23,7 @@ use crate::acts::{self, ByView, RerunView};
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
     items: Vec<T>,
-    /// Give it as `before` for the next page; `null` on the last.
+    /// Pass this as `before` to get the next page; `null` on the last page.
     next: Option<String>,
 }
 
@@ -42,18 +42,18 @@ impl<T> Page<T> {
     }
 }
 
-/// Which page.
+/// Pagination parameters.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
-    /// `next` of the page before
+    /// The `next` of the previous page
     pub(crate) before: Option<String>,
-    /// Items at most: 50 where it is not given, never more than 200
+    /// Maximum number of items to return: 50 by default, at most 200
     pub(crate) limit: Option<u32>,
 }
 
-/// Which repository something belongs to.
+/// A reference to a repository.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct RepoRef {
     #[schema(value_type = String, format = "uuid")]
@@ -71,10 +71,10 @@ impl From<&Repo> for RepoRef {
 pub(crate) struct BuildView {
     #[schema(value_type = String, format = "uuid")]
     pub(crate) id: BuildId,
-    /// Counts the repository's builds from 1.
+    /// The build's number within its repository, starting at 1.
     pub(crate) number: u64,
     pub(crate) repo: RepoRef,
-    /// `blocked queued running canceling` and then `success failure error canceled skipped timed-out`
+    /// `blocked`, `queued`, `running` or `canceling`, finally `success`, `failure`, `error`, `canceled`, `skipped` or `timed-out`.
     #[schema(value_type = String, example = "success")]
     pub(crate) status: Status,
     pub(crate) reason: Option<String>,
@@ -87,22 +87,22 @@ pub(crate) struct BuildView {
     pub(crate) commit: String,
     pub(crate) message: String,
     pub(crate) author: String,
-    /// Who pushed or asked.
+    /// The user who pushed or requested the build.
     pub(crate) sender: String,
-    /// A page of the forge that shows the change.
+    /// The forge's page of the change.
     pub(crate) url: Option<String>,
     pub(crate) pull_request: Option<PullRequestView>,
-    /// Of a schedule's build: what was due.
+    /// For builds started by a schedule: the schedule and its time.
     pub(crate) schedule: Option<DueScheduleView>,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) delivery: Option<DeliveryId>,
-    /// Of an event's: who sent it.
+    /// Who started the build; for events, who sent the event.
     pub(crate) started_by: ByView,
-    /// Who canceled it as a whole.
+    /// Who canceled the build.
     pub(crate) canceled_by: Option<ByView>,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) rerun_of: Option<BuildId>,
-    /// The builds that ran it once more.
+    /// Reruns of this build.
     pub(crate) reruns: Vec<RerunView>,
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
@@ -110,7 +110,7 @@ pub(crate) struct BuildView {
     pub(crate) started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) finished_at: Option<Timestamp>,
-    /// What is wrong with the pipeline files.
+    /// Errors and warnings about the pipeline files.
     #[schema(value_type = Vec<Object>)]
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) jobs: Vec<JobView>,
@@ -151,17 +151,17 @@ impl BuildView {
     }
 }
 
-/// What asks to be merged.
+/// A pull request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PullRequestView {
     pub(crate) number: u64,
     pub(crate) title: String,
-    /// What happened to it.
+    /// The action that triggered the event.
     #[schema(example = "opened")]
     pub(crate) action: String,
     pub(crate) source_branch: String,
     pub(crate) target_branch: String,
-    /// Whether it comes from another repository: such jobs get secrets only after approval, and the pipeline files are the target's.
+    /// Whether the pull request comes from a fork. Its jobs get secrets only after approval, and use the target branch's pipeline files.
     pub(crate) fork: bool,
 }
 
@@ -172,12 +172,12 @@ impl From<PullRequest> for PullRequestView {
     }
 }
 
-/// An entry of `schedule` whose time had come.
+/// An entry of `schedule` that was due.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DueScheduleView {
     pub(crate) cron: String,
     pub(crate) timezone: String,
-    /// The time that was meant; the build may have been made later.
+    /// The scheduled time; the build may have been created later.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) due_at: Timestamp,
 }
@@ -203,44 +203,44 @@ pub(crate) struct JobView {
     pub(crate) status: Status,
     pub(crate) reason: Option<String>,
     pub(crate) exit_code: Option<i32>,
-    /// The matrix's values for this job.
+    /// The job's matrix values.
     #[schema(value_type = HashMap<String, String>)]
     #[serde(serialize_with = "as_map")]
     pub(crate) matrix: Vec<(String, String)>,
-    /// Keys of jobs that have to succeed first.
+    /// Keys of the jobs that this job needs.
     pub(crate) needs: Vec<String>,
-    /// 0 until it was claimed.
+    /// The current attempt, starting at 1; 0 until the job first starts.
     pub(crate) attempt: u32,
-    /// Its tries that are over, where it may be tried again.
+    /// The finished attempts of a job with `retry`.
     pub(crate) attempts: Vec<AttemptView>,
-    /// The question that somebody has to answer before it goes on, by `/approve` or `/decline`.
+    /// The question to answer with `/approve` or `/decline` before the job can run.
     pub(crate) asks: Option<String>,
-    /// Who let it go on.
+    /// Who approved the job.
     pub(crate) approved_by: Option<ByView>,
-    /// Who ended it instead.
+    /// Who declined the job.
     pub(crate) declined_by: Option<ByView>,
-    /// Who canceled it, where they did not cancel the whole build.
+    /// Who canceled the job itself rather than its whole build.
     pub(crate) canceled_by: Option<ByView>,
-    /// What it gave to those that need it.
+    /// The job's outputs.
     pub(crate) outputs: BTreeMap<String, String>,
-    /// The job of an earlier build that succeeded and stands for this one.
+    /// The successful job of an earlier build that this job was carried over from.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) carried_over: Option<JobId>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) claimed_at: Option<Timestamp>,
-    /// When its image began to be pulled; `null` where it was there.
+    /// When pulling the image started; `null` if the image was already there.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) pulling_at: Option<Timestamp>,
-    /// When its container began to be made.
+    /// When creating the container started.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) starting_at: Option<Timestamp>,
-    /// When its agent began: the checkout first, where there is one, then the steps.
+    /// When the agent started; it first checks out the source, then runs the steps.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) steps: Vec<StepView>,
-    /// The containers beside the job's that its steps use. Their numbers follow those of all steps.
+    /// The job's service containers. They are numbered after all steps.
     pub(crate) services: Vec<StepView>,
 }
 
@@ -251,7 +251,7 @@ impl JobView {
         match (self.started_at, self.starting_at, self.pulling_at) {
             (Some(_), ..) if begun => "",
             (Some(_), ..) => "checking out",
-            (None, None, Some(_)) => "pulling its image",
+            (None, None, Some(_)) => "pulling the image",
             (None, ..) => "starting",
         }
     }
@@ -293,10 +293,10 @@ impl JobView {
     }
 }
 
-/// One try of a job.
+/// An attempt to run a job.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AttemptView {
-    /// From 1.
+    /// Starting at 1.
     pub(crate) attempt: u32,
     #[schema(value_type = String, example = "failure")]
     pub(crate) status: Status,
@@ -319,12 +319,12 @@ impl From<Attempt> for AttemptView {
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct StepView {
-    /// From 1.
+    /// Starting at 1.
     pub(crate) number: u32,
     pub(crate) name: String,
     #[schema(value_type = String, example = "success")]
     pub(crate) status: Status,
-    /// 128 + n where signal n ended it.
+    /// The exit code; 128 + n if signal n ended the step.
     pub(crate) exit_code: Option<i32>,
     pub(crate) signal: Option<i32>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -332,11 +332,11 @@ pub(crate) struct StepView {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) wall_ms: Option<u64>,
-    /// User and system time of its processes.
+    /// CPU time of all its processes, user and system.
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) out_of_memory: bool,
-    /// Markdown that it wrote to `LONGSHORE_SUMMARY`.
+    /// Markdown that the step wrote to `LONGSHORE_SUMMARY`.
     pub(crate) summary: Option<String>,
 }
 

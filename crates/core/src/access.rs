@@ -60,7 +60,7 @@ impl FromStr for Scope {
         Self::ALL
             .into_iter()
             .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a scope: there are read, build, approve and admin"))
+            .ok_or_else(|| format!("`{text}` is not a scope: use read, build, approve or admin"))
     }
 }
 

@@ -31,6 +31,17 @@ impl EventName {
     }
 }
 
+impl EventName {
+    /// Returns the word that people read: on pages, on the command line and in sentences.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::PullRequest => "pull request",
+            Self::Push | Self::Tag | Self::Schedule | Self::Manual => self.as_str(),
+        }
+    }
+}
+
 impl fmt::Display for EventName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -35,20 +35,20 @@ impl ImageRef {
     pub fn parse(text: &str) -> Result<Self, BadImageRef> {
         let bad = |reason: &str| Err(BadImageRef(reason.to_owned()));
         if text.is_empty() {
-            return bad("an image has a name");
+            return bad("the image has no name");
         }
         if text.chars().any(char::is_whitespace) {
-            return bad("an image's name has no spaces");
+            return bad("an image name cannot contain spaces");
         }
         if let Some(other) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-/:@+[]".contains(*c))) {
-            return Err(BadImageRef(format!("an image's name cannot contain `{}`", other.escape_debug())));
+            return Err(BadImageRef(format!("an image name cannot contain `{}`", other.escape_debug())));
         }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
             None => (text, None),
         };
         if digest.is_some_and(|digest| !is_digest(digest)) {
-            return bad("a digest stands behind the `@`, such as `sha256:` and 64 hexadecimal digits");
+            return bad("expected a digest after the `@`, such as `sha256:` and 64 hexadecimal digits");
         }
         // A colon before the last `/` belongs to the registry's port.
         let slash = name.rfind('/').map_or(0, |at| at + 1);
@@ -57,7 +57,7 @@ impl ImageRef {
             None => (name, None),
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return bad("a tag stands behind the `:`, such as `debian:12`: letters, digits, `_`, `.` and `-`");
+            return bad("expected a tag after the `:`, such as `debian:12`: letters, digits, `_`, `.` and `-`");
         }
         // A first part with a dot or a port, or `localhost`, is a registry, which may contain upper-case letters.
         let (registry, path) = match name.split_once('/') {
@@ -65,22 +65,22 @@ impl ImageRef {
             _ => (None, name),
         };
         if registry.is_some_and(|registry| !is_registry(registry)) {
-            return bad("a registry is a host's name, with a port or without: `registry.example:5000/team/tool`");
+            return bad("a registry is a host name, optionally with a port: `registry.example:5000/team/tool`");
         }
         if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return bad("an image's repository is written in lower case");
+            return bad("an image's repository must be lower case");
         }
         if path.contains(':') {
-            return bad("an image's name has one tag, behind its last `:`");
+            return bad("an image name can have only one tag");
         }
         if path.is_empty() || !path.split('/').all(is_path_part) {
-            return bad("an image's name is like `debian:12` or `registry.example/team/tool:1`");
+            return bad("invalid image name: write it like `debian:12` or `registry.example/team/tool:1`");
         }
         if name.len() > NAME_BYTES {
-            return Err(BadImageRef(format!("an image's name has at most {NAME_BYTES} characters before its tag")));
+            return Err(BadImageRef(format!("an image name can have at most {NAME_BYTES} characters before its tag")));
         }
         if registry.is_none() && tag.is_none() && digest.is_none() && is_hex(path, 64) {
-            return bad("this is an image's id, which another engine does not know: write its name");
+            return bad("this is an image ID, which exists on one engine only: use the image's name");
         }
         Ok(Self {
             registry: registry.map_or(0, str::len),

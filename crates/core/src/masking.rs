@@ -29,15 +29,13 @@ pub fn is_masked(value: &str) -> bool {
 #[must_use]
 pub fn notes(value: &str) -> Vec<String> {
     if !is_masked(value) {
-        return vec![format!(
-            "the value is shorter than {SHORTEST_VALUE} bytes, so logs do not mask it: whatever prints it shows it"
-        )];
+        return vec![format!("the value is shorter than {SHORTEST_VALUE} bytes, so it is not masked in logs")];
     }
     let value = without_outer_line_breaks(value);
     let mut notes = Vec::new();
     if value.len() < SHORTEST_WITHIN_WORDS {
         notes.push(format!(
-            "the value is shorter than {SHORTEST_WITHIN_WORDS} bytes, so logs mask it only where no letter or digit touches it"
+            "the value is shorter than {SHORTEST_WITHIN_WORDS} bytes, so it is masked in logs only as a separate word"
         ));
     }
     if value.contains('\n') {
@@ -76,8 +74,8 @@ mod tests {
             ("abc", "shorter than 4 bytes"),
             ("ab\n\n", "shorter than 4 bytes"),
             ("     ", "shorter than 4 bytes"),
-            ("prod", "no letter or digit touches it"),
-            ("hunter2\n", "no letter or digit touches it"),
+            ("prod", "only as a separate word"),
+            ("hunter2\n", "only as a separate word"),
             ("{\n  \"key\": \"xyzw\"\n}", "lines 1, 3 of the value are shorter than 8 bytes"),
             ("long enough\nshort\n\nlong enough", "line 2 of the value is shorter than 8 bytes"),
             (&"pq\n".repeat(40), "7, 8, 9, 10 and 30 more"),

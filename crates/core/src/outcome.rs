@@ -129,22 +129,24 @@ impl Outcome {
             Self::Failure { exit_code, step, out_of_memory: false } => {
                 Some(format!("step `{step}` failed with exit code {exit_code}"))
             }
-            Self::TimedOut { limit_ms } => Some(format!("ran longer than its limit of {}", human_duration(*limit_ms))),
+            Self::TimedOut { limit_ms } => Some(format!("timed out after {}", human_duration(*limit_ms))),
             Self::Canceled => Some("canceled".to_owned()),
             Self::Error { message, .. } => Some(message.clone()),
         }
     }
 }
 
-/// Formats `90000` as `1m 30s`, and less than a second in milliseconds.
+/// Formats `90000` as `1 min 30 s`, and less than a second in milliseconds.
 #[must_use]
 pub fn human_duration(ms: u64) -> String {
     let seconds = ms / 1000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0) => format!("{ms} ms"),
-        (0, 0, s) if ms < 10_000 => format!("{s}.{}s", ms % 1000 / 100),
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m {s}s"),
-        (h, m, _) => format!("{h}h {m}m"),
+        (0, 0, s) if ms < 10_000 => format!("{s}.{} s", ms % 1000 / 100),
+        (0, 0, s) => format!("{s} s"),
+        (0, m, 0) => format!("{m} min"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, 0, _) => format!("{h} h"),
+        (h, m, _) => format!("{h} h {m} min"),
     }
 }

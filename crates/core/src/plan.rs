@@ -165,7 +165,7 @@ impl std::str::FromStr for PullPolicy {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
-        found.ok_or_else(|| format!("`{text}` does not say when to pull: write if-missing, always or never"))
+        found.ok_or_else(|| format!("`{text}` is not a pull policy: write if-missing, always or never"))
     }
 }
 

@@ -47,8 +47,8 @@ impl RegistryHost {
 /// A text that is no registry's host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is not a registry: write its host as it stands in an image's name, with the port if there is one and without `https://`, \
-     such as `registry.example:5000` or `docker.io`",
+    "`{}` is not a registry: give its host as in image names, with the port if any and without `https://`, such as \
+      `registry.example:5000` or `docker.io`",
     .0.chars().take(100).flat_map(char::escape_debug).collect::<String>()
 )]
 pub struct NotARegistry(pub String);
@@ -91,15 +91,15 @@ impl RegistryCredentials {
     /// Says what is wrong with the user's name or the password.
     pub fn new(username: String, password: String) -> Result<Self, NotCredentials> {
         let wrong = if username.is_empty() || username.len() > MAX_USERNAME_LEN {
-            "a registry's user name has 1 to 255 bytes"
+            "the user name must have 1 to 255 bytes"
         } else if username.contains(':') || username.chars().any(char::is_control) {
-            "a registry's user name has no colon and no control character: the protocol cannot carry them"
+            "the user name cannot contain colons or control characters"
         } else if password.is_empty() {
             "the password is empty"
         } else if password.len() > MAX_PASSWORD_LEN {
             "the password is longer than 16 KiB"
         } else if password.contains('\0') {
-            "the password has a zero byte"
+            "the password contains a NUL byte"
         } else {
             return Ok(Self { username, password });
         };

@@ -39,8 +39,8 @@ pub struct SecretRules {
 /// A text that is not a valid name for a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is not a secret's name: write letters, digits and underscores, no digit first, at most {MAX_SECRET_NAME_LEN} \
-     characters, and not `LONGSHORE_` or `CI_` in front",
+    "`{}` is not a valid secret name: use at most {MAX_SECRET_NAME_LEN} letters, digits and underscores, not starting with a digit, \
+     `LONGSHORE_` or `CI_`",
     .0.chars().take(MAX_SECRET_NAME_LEN).flat_map(char::escape_debug).collect::<String>()
 )]
 pub struct NotASecretName(pub String);

@@ -66,6 +66,25 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Returns the word that people read: on pages, on the command line and in sentences.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Blocked => "waiting",
+            Self::TimedOut => "timed out",
+            Self::Queued
+            | Self::Running
+            | Self::Canceling
+            | Self::Success
+            | Self::Failure
+            | Self::Error
+            | Self::Canceled
+            | Self::Skipped => self.as_str(),
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

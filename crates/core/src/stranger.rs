@@ -43,7 +43,7 @@ impl fmt::Display for Strangers {
 
 /// A word that is not a setting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` does not say which pull requests of forks wait for approval: write none, first-time or all")]
+#[error("`{0}` is not a policy for pull requests from forks: write none, first-time or all")]
 pub struct NotStrangers(pub String);
 
 impl FromStr for Strangers {
@@ -109,17 +109,17 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
         Strangers::All => true,
     };
     let what = match (gets.is_empty(), asked, setting) {
-        (false, _, _) => format!(", would get {}", gets.join(", ")),
+        (false, _, _) => format!(", which would get {}", gets.join(", ")),
         (true, false, _) => return None,
         (true, true, Strangers::FirstTime) => match &event.pull_request.as_ref()?.author {
             Some(author) if !author.name.is_empty() => {
-                format!(", of whose author `{}` nothing was approved or merged here before", author.name)
+                format!(" by first-time contributor `{}`", author.name)
             }
-            Some(_) | None => ", of whose author nothing was approved or merged here before".to_owned(),
+            Some(_) | None => " by a first-time contributor".to_owned(),
         },
         (true, true, Strangers::None | Strangers::All) => String::new(),
     };
-    Some(format!("the commit {commit} of pull request {number}, which comes from a fork{what}"))
+    Some(format!("commit {commit} of pull request #{number} from a fork{what}"))
 }
 
 #[cfg(test)]
@@ -184,10 +184,6 @@ mod tests {
             assert!(asks(setting, false, &named) && asks(setting, true, &named), "{setting}");
         }
         let asked = question(Strangers::FirstTime, false, &event(true, ada()), &plain).unwrap();
-        assert_eq!(
-            asked,
-            "the commit 1f0c2d3e4a of pull request 7, which comes from a fork, of whose author `ada` nothing was approved or merged here \
-             before"
-        );
+        assert_eq!(asked, "commit 1f0c2d3e4a of pull request #7 from a fork by first-time contributor `ada`");
     }
 }

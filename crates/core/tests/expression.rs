@@ -69,18 +69,18 @@ fn expressions_mean_what_they_mean_at_github() {
 #[test]
 fn what_is_no_expression_says_where_and_why() {
     for (source, at, message) in [
-        ("", "", "there is no expression here"),
-        ("a = b", "=", "`=` has no meaning in an expression"),
-        ("a == ", "=", "the expression ends too early: something is missing here"),
-        ("(a", "a", "the expression ends too early: `)` is missing"),
-        ("'abc", "'abc", "this text has no end"),
-        ("event.", ".", "the expression ends too early: a name stands behind the `.`"),
-        ("a b", "b", "`b` has no meaning here"),
+        ("", "", "the expression is empty"),
+        ("a = b", "=", "`=` is not allowed in expressions"),
+        ("a == ", "=", "unexpected end of expression: a value is missing"),
+        ("(a", "a", "unexpected end of expression: `)` is missing"),
+        ("'abc", "'abc", "unterminated string"),
+        ("event.", ".", "unexpected end of expression: a name after the `.` is missing"),
+        ("a b", "b", "unexpected `b`"),
         ("1.2.3", "1.2.3", "`1.2.3` is not a number"),
-        ("formt('x')", "formt", "there is no function `formt`"),
+        ("formt('x')", "formt", "unknown function `formt`"),
         ("success", "success", "`success` is a function"),
-        ("a + b", "+", "`+` has no meaning in an expression"),
-        ("needs.*.result", "*", "a name stands behind the `.` before this"),
+        ("a + b", "+", "`+` is not allowed in expressions"),
+        ("needs.*.result", "*", "a name after the `.` is missing before this"),
         ("contains(a b)", "b", "`,` or `)` is missing before this"),
     ] {
         let error = Expression::parse(source).unwrap_err();
@@ -144,18 +144,18 @@ fn scope() -> Scope {
 #[test]
 fn what_cannot_work_is_found_before_any_value_is_known() {
     for (source, at, message) in [
-        ("evnt.branch", "evnt", "there is no context `evnt`"),
+        ("evnt.branch", "evnt", "unknown context `evnt`"),
         ("event.brnch", "brnch", "`event` has no `brnch`"),
         ("matrix['os']", "os", "`matrix` has no `os`"),
         ("steps.other.outputs.x", "other", "`steps` has no `other`"),
-        ("event.name.x", "x", "`event.name` is a text, which has no `x`"),
+        ("event.name.x", "x", "`event.name` is a string, which has no `x`"),
         ("secrets.TOKEN", "secrets", "`secrets` has no value here"),
-        ("matrix.rust == 1", "matrix.rust == 1", "a text is never equal to a number"),
-        ("matrix.rust > '1.9'", "matrix.rust", "`>` compares numbers, and this is a text"),
-        ("contains(event.name)", "contains(event.name)", "`contains` takes 2 values, and here are 1"),
-        ("join(event.name)", "event.name", "`join` cannot take a text here"),
-        ("format('{1}', 'a')", "'{1}'", "`format` has no value for `{1}`"),
-        ("success()", "success", "`success()` has an answer in `if` only"),
+        ("matrix.rust == 1", "matrix.rust == 1", "a string is never equal to a number"),
+        ("matrix.rust > '1.9'", "matrix.rust", "`>` compares numbers, but this is a string"),
+        ("contains(event.name)", "contains(event.name)", "`contains` takes 2 arguments, but got 1"),
+        ("join(event.name)", "event.name", "`join` cannot take a string here"),
+        ("format('{1}', 'a')", "'{1}'", "`format` has no argument for `{1}`"),
+        ("success()", "success", "`success()` is available in `if` only"),
         ("hash-files('x')", "hash-files", "`hash-files` has no files here"),
     ] {
         let checked = check(&Expression::parse(source).unwrap(), &scope());
@@ -179,7 +179,7 @@ fn what_should_be_a_text_is_quoted_as_it_is_written() {
         ("matrix.rust == true", "`'true'`"),
     ] {
         let problem = check(&Expression::parse(source).unwrap(), &scope()).problems.remove(0);
-        assert_eq!(problem.help, Some(format!("compare it with a text: {text}")), "{source}");
+        assert_eq!(problem.help, Some(format!("compare it with a string: {text}")), "{source}");
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn from_api(what: &'static str, error: ApiError) -> EngineError {
 /// The error for an engine that does not answer.
 pub(crate) fn gone(reason: &str) -> EngineError {
     EngineError::Away(format!(
-        "the engine does not answer: {reason}; check that the Docker daemon runs (`docker info`)"
+        "the Docker engine does not respond: {reason}; check that the Docker daemon runs (`docker info`)"
     ))
 }
 

@@ -117,7 +117,7 @@ async fn a_service_that_ends_early_fails_the_job_with_its_last_line_and_steps_th
     request.plan.steps.push(after("echo failed", "failure()"));
     let ran = world.run(request).await;
     let Outcome::Error { kind: ErrorKind::ServiceFailed, message } = &ran.outcome else { panic!("{:?}", ran.outcome) };
-    assert_eq!(message, "the service `db` ended with exit code 7: no space for the cluster");
+    assert_eq!(message, "the service `db` exited with code 7: no space for the cluster");
     assert_eq!((ran.journal.step_text(1), ran.journal.step_text(2)), (String::new(), "failed\n".to_owned()));
     world.end().await;
 }
@@ -129,7 +129,7 @@ async fn a_service_that_is_not_ready_in_time_or_cannot_run_fails_the_job_before_
     let absent = service("absent", BUSYBOX, &["no-such-program"]);
     let no_image = service("none", "longshore-test/no-such-image:1", &[]);
     for (service, why) in [
-        (late, "the service `late` was not ready after 300 ms: still starting"),
+        (late, "the service `late` was not ready within 300 ms: still starting"),
         (absent, "the service `absent` cannot run: the image has no program `no-such-program`"),
         (no_image, "the service `none` cannot be started: "),
     ] {
@@ -226,7 +226,7 @@ async fn a_step_with_an_image_of_its_own_fails_is_tried_again_runs_out_of_time_a
     assert_eq!(results[&1].0, StepStatus::TimedOut);
     assert_eq!((results[&2].0, results[&3].0), (StepStatus::Error, StepStatus::Error));
     let notes = ran.journal.notes();
-    assert!(notes.contains("ended with exit code 4; try 2 of 2"), "{notes}");
+    assert!(notes.contains("exited with code 4; retrying (attempt 2 of 2)"), "{notes}");
     assert!(notes.contains("the image has no `/bin/sh`"), "{notes}");
     assert!(notes.contains("the step's container cannot be started: "), "{notes}");
     world.end().await;

@@ -75,7 +75,7 @@ impl Executor {
                 self.follow(&job, found.pod, sandbox, recorder, reports, start).await
             }
             Ok(_) if began => {
-                let message = "the job's container is gone: someone removed it".to_owned();
+                let message = "the job's container was removed from outside".to_owned();
                 self.abandon(attempt);
                 recorder.end(Outcome::Error { kind: ErrorKind::Lost, message }).await
             }

@@ -28,13 +28,13 @@ pub enum EngineError {
     #[error("{0}")]
     NoAddresses(String),
     /// The image is not here, and nobody is asked for it; or its name is none.
-    #[error("image `{image}` cannot be had: {reason}; check its name")]
+    #[error("cannot get image `{image}`: {reason}; check its name")]
     ImageMissing { image: String, reason: String },
     /// The registry does not give the image, or does not answer.
-    #[error("image `{image}` cannot be had: {why}; {advice}", advice = .why.advice())]
+    #[error("cannot get image `{image}`: {why}; {advice}", advice = .why.advice())]
     PullFailed { image: String, why: PullFailure },
     /// Jobs may not use an image of that name.
-    #[error("image `{image}` is not used here: {reason}")]
+    #[error("image `{image}` is not allowed: {reason}")]
     ImageNotAllowed { image: String, reason: String },
     /// The attempt's container exists, and another instance follows it.
     #[error(
@@ -55,10 +55,10 @@ pub enum EngineError {
     #[error("{0}")]
     Stale(Box<Self>),
     /// Our own program does not run there.
-    #[error("Longshore's own program could not be started in a container: {0}; {hint}", hint = AGENT_HINT)]
+    #[error("the Longshore agent could not start in a container: {0}; {hint}", hint = AGENT_HINT)]
     AgentFailed(String),
     /// The engine refuses, for a reason of its own. `what` completes "the engine refused to …".
-    #[error("the engine refused to {what} ({code}): {message}")]
+    #[error("the Docker engine refused to {what} ({code}): {message}")]
     Refused { refusal: Refusal, what: &'static str, code: u16, message: String },
     /// An error on our side.
     #[error("{what}: {reason}")]
@@ -94,7 +94,7 @@ impl EngineError {
         matches!(self, Self::NameTaken(_) | Self::Refused { refusal: Refusal::Conflict, .. })
     }
 
-    /// Whether the engine does not answer at all. It may come back.
+    /// Whether the Docker engine does not respond at all. It may come back.
     #[must_use]
     pub const fn is_away(&self) -> bool {
         matches!(self, Self::Away(_))
@@ -106,7 +106,7 @@ impl EngineError {
         matches!(self, Self::Away(_) | Self::NoRoom(_))
     }
 
-    /// Whether the same call may soon have another result: the engine does not answer, is starting or stopping, or the
+    /// Whether the same call may soon have another result: the Docker engine does not respond, is starting or stopping, or the
     /// container is changing state.
     #[must_use]
     pub const fn is_passing(&self) -> bool {

@@ -131,7 +131,7 @@ impl Follower<'_> {
                         return Ended::Untouched(recorder);
                     }
                     Ok(Condition::Vanished) => {
-                        let message = "the job's container is gone: someone removed it".to_owned();
+                        let message = "the job's container was removed from outside".to_owned();
                         let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
                         return self.finish(recorder, outcome, None).await;
                     }
@@ -165,7 +165,7 @@ impl Follower<'_> {
                     return self.finish(recorder, outcome, reader).await;
                 }
                 Ending::Superseded => {
-                    let message = "another Longshore has taken this job over".to_owned();
+                    let message = "another Longshore server has taken over this job".to_owned();
                     let outcome = Outcome::Error { kind: ErrorKind::Lost, message };
                     return Ended::TakenOver(recorder.end(outcome).await);
                 }
@@ -175,7 +175,7 @@ impl Follower<'_> {
                         tokio::time::sleep(PAUSE * without_progress).await;
                         continue;
                     }
-                    let message = "the agent does not hold a session with us; run the job again".to_owned();
+                    let message = "the connection to the agent was lost; rerun the job".to_owned();
                     Outcome::Error { kind: ErrorKind::Lost, message }
                 }
                 // Its session numbers may be far ahead, because a restored database knows only older ones.
@@ -199,16 +199,13 @@ impl Follower<'_> {
                         Err(error) => journal_outcome(&error),
                     }
                 }
-                Ending::Garbage(reason) => Outcome::Error {
-                    kind: ErrorKind::Lost,
-                    message: format!(
-                        "the job's stream could not be understood ({reason}); nothing after it is believed"
-                    ),
-                },
+                Ending::Garbage(reason) => {
+                    Outcome::Error { kind: ErrorKind::Lost, message: format!("the agent sent invalid data ({reason})") }
+                }
                 Ending::Version(version) => Outcome::Error {
                     kind: ErrorKind::AgentFailed,
                     message: format!(
-                        "the agent in the container speaks version {version} of the protocol, this Longshore {}: the job cannot be followed across this upgrade, run it again",
+                        "the agent in the container speaks version {version} of the protocol, this Longshore {}: the job cannot continue across this upgrade; rerun it",
                         longshore_agent_protocol::VERSION
                     ),
                 },
@@ -298,13 +295,13 @@ impl Follower<'_> {
         let (kind, message) = match (code, end.message.or(complaint.map(|complaint| complaint.text))) {
             (137 | 143, None) => (
                 ErrorKind::Lost,
-                "the job's container was killed from outside (docker kill, a restart of the engine); run the job again"
+                "the job's container was killed from outside (docker kill, a restart of the engine); rerun the job"
                     .to_owned(),
             ),
             (_, Some(text)) => {
-                (ErrorKind::AgentFailed, format!("the agent ended with exit code {code} before the job did: {text}"))
+                (ErrorKind::AgentFailed, format!("the agent exited with code {code} before the job finished: {text}"))
             }
-            (_, None) => (ErrorKind::AgentFailed, format!("the agent ended with exit code {code} before the job did")),
+            (_, None) => (ErrorKind::AgentFailed, format!("the agent exited with code {code} before the job finished")),
         };
         Outcome::Error { kind, message }
     }
@@ -321,21 +318,23 @@ impl Follower<'_> {
         match stuck {
             Stuck::NoAnswer => Outcome::Error {
                 kind: ErrorKind::AgentFailed,
-                message: "the agent was started and did not answer within a minute; look at the host's load, and run the job again".to_owned(),
+                message: "the agent did not respond within a minute; check the host's load, and rerun the job"
+                    .to_owned(),
             },
             Stuck::IgnoresCancel => {
-                recorder.note("the agent did not end the job in time after the cancel: its container was killed");
+                recorder
+                    .note("the agent did not stop the job in time after the cancellation: its container was killed");
                 Outcome::Canceled
             }
             Stuck::LogTooLong => Outcome::Error {
                 kind: ErrorKind::LogTooLong,
                 message: format!(
-                    "the job printed more than {} MiB, the limit of a log: its container was killed; print less, or have the server's job_log_mib raised",
+                    "the job printed more than {} MiB, the log limit: its container was killed; print less, or raise `job_log_mib` in the server's settings",
                     self.job.request.limits.log >> 20
                 ),
             },
             Stuck::OverTime => {
-                recorder.note("the agent did not keep the job's time limit: its container was killed");
+                recorder.note("the agent did not enforce the job's timeout: its container was killed");
                 Outcome::TimedOut { limit_ms: self.job.request.timeout_ms() }
             }
         }
@@ -343,7 +342,7 @@ impl Follower<'_> {
 }
 
 fn checkout_failed(why: impl fmt::Display) -> Outcome {
-    let message = format!("the source could not be carried into the job's container: {why}");
+    let message = format!("the source could not be copied into the job's container: {why}");
     Outcome::Error { kind: ErrorKind::CheckoutFailed, message }
 }
 

@@ -133,11 +133,11 @@ impl Images {
                 Ok(found)
             }
             (PullPolicy::Never, Known::Local(None)) => {
-                Err(missing("it is not on this engine, and pulling is turned off"))
+                Err(missing("it is not on this host, and pulling is turned off"))
             }
-            (PullPolicy::Never, Known::Guarded) => Err(missing(
-                "its registry has to say whether this job may have the image that is on this engine, and pulling is turned off",
-            )),
+            (PullPolicy::Never, Known::Guarded) => {
+                Err(missing("its registry must confirm that this job may use the image, and pulling is turned off"))
+            }
             (PullPolicy::Missing | PullPolicy::Always, Known::Local(None) | Known::Guarded) => {
                 self.pull(access, image, notes, self.pull_patience).await?;
                 self.pulled(access, image).await
@@ -147,7 +147,7 @@ impl Images {
                 match self.pull(access, image, notes, Duration::ZERO).await {
                     Ok(()) => self.pulled(access, image).await,
                     Err(EngineError::PullFailed { why, .. }) if !why.is_no() => {
-                        let _ = notes.send(format!("using the {image} that is here: {why}")).await;
+                        let _ = notes.send(format!("using the local {image}: {why}")).await;
                         Ok(found)
                     }
                     Err(error) => Err(error),
@@ -165,7 +165,7 @@ impl Images {
     async fn pulled(&self, access: &ImageAccess, image: &ImageRef) -> Result<Image, EngineError> {
         let found = self.engine.image(image).await?.ok_or_else(|| EngineError::ImageMissing {
             image: image.to_string(),
-            reason: "it was pulled and is gone again".to_owned(),
+            reason: "it was removed right after it was pulled".to_owned(),
         })?;
         if access.is_guarded(image) {
             let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +193,7 @@ impl Images {
         let _turn = match turn.try_lock() {
             Ok(held) => held,
             Err(_) => {
-                let _ = notes.send(format!("waiting for a pull of {image} that is under way")).await;
+                let _ = notes.send(format!("waiting for another pull of {image}")).await;
                 let held = turn.lock().await;
                 if self.engine.image(image).await?.is_some_and(|local| self.may_use(access, image, &local)) {
                     return Ok(());
@@ -207,7 +207,7 @@ impl Images {
             match self.pull_once(image, credentials, notes).await {
                 Err(EngineError::PullFailed { why, .. }) if why.is_passing() && Instant::now() + pause < give_up => {
                     let seconds = pause.as_secs();
-                    let note = format!("{image} cannot be pulled now: {why}; trying again in {seconds} s");
+                    let note = format!("pulling {image} failed: {why}; retrying in {seconds} s");
                     let _ = notes.send(note).await;
                     tokio::time::sleep(pause).await;
                 }

@@ -393,8 +393,8 @@ pub(crate) fn clash(services: &[(&str, &[u16])]) -> Option<String> {
         for port in *ports {
             if let Some(other) = first.insert(*port, name).filter(|other| other != name) {
                 return Some(format!(
-                    "the services `{other}` and `{name}` both open port {port}, and all containers of a job share one network: \
-                     let one of them open another port (`command`, or a variable of its image), and say which with `ready`"
+                    "the services `{other}` and `{name}` both use port {port}, but all containers of a job share one network: \
+                     let one of them use another port (`command`, or a variable of its image), and say which with `ready`"
                 ));
             }
         }

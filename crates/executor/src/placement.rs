@@ -233,5 +233,5 @@ fn emulation(name: &ImageRef, image: &Image) -> Option<String> {
     let host = std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64");
     let of = &image.architecture;
     (!of.is_empty() && *of != host)
-        .then(|| format!("{name} is an image for {of}, this engine runs {host}: it works only under emulation"))
+        .then(|| format!("{name} is an image for {of}, but this host runs {host}: it works only under emulation"))
 }

@@ -71,15 +71,15 @@ impl PullFailure {
     pub(crate) const fn advice(self) -> &'static str {
         match self {
             Self::Unreachable | Self::TimedOut => {
-                "check that the engine's host reaches the registry, or `docker load` the image there"
+                "check that the Docker host can reach the registry, or `docker load` the image there"
             }
-            Self::NoSuchHost => "check the registry's name, and the name servers of the engine's host",
-            Self::RateLimited => "try again later, or give the server an account there with `longshore registry add`",
+            Self::NoSuchHost => "check the registry's name, and the Docker host's DNS servers",
+            Self::RateLimited => "try again later, or add an account with `longshore registry add`",
             Self::NotTrusted => {
                 "give the engine the registry's authority (/etc/docker/certs.d/HOST/ca.crt on its host)"
             }
             Self::NotEncrypted => "use TLS, or name it under `insecure-registries` in the engine's settings",
-            Self::Failed(_) => "look into the registry's own log",
+            Self::Failed(_) => "check the registry's log",
             Self::Denied { with_credentials: false } => {
                 "check its name; an image that is private takes credentials: `longshore registry add`"
             }
@@ -97,7 +97,7 @@ impl fmt::Display for PullFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreachable => "its registry cannot be reached",
-            Self::TimedOut => "its registry does not answer in time",
+            Self::TimedOut => "its registry does not respond in time",
             Self::NoSuchHost => "its registry's name does not resolve",
             Self::RateLimited => "its registry limits the rate of pulls",
             Self::NotTrusted => "the engine does not trust its registry's certificate",
@@ -105,12 +105,12 @@ impl fmt::Display for PullFailure {
             Self::Failed(Some(status)) => return write!(f, "its registry answers with status {status}"),
             Self::Failed(None) => "its registry answers with an error",
             Self::Denied { with_credentials: false } => {
-                "its registry does not give it without credentials, and this job has none for it"
+                "its registry requires credentials, and this job has none for it"
             }
-            Self::Denied { with_credentials: true } => "its registry does not give it to this job's credentials",
+            Self::Denied { with_credentials: true } => "its registry denies access with this job's credentials",
             Self::Absent => "its registry has no such image or tag",
             Self::OtherPlatform => "its registry does not have it for the engine's architecture",
-            Self::BadName => "the engine takes its name for none",
+            Self::BadName => "the Docker engine rejects its name",
         })
     }
 }

@@ -196,7 +196,7 @@ impl JobRequest {
             JobResult::Canceled => Outcome::Error {
                 kind: ErrorKind::Lost,
                 message:
-                    "the job's container was stopped from outside (docker stop, a restart of the engine); run the job again"
+                    "the job's container was stopped from outside (docker stop, a restart of the engine); rerun the job"
                         .to_owned(),
             },
             JobResult::Error { kind, message } => {

@@ -183,7 +183,7 @@ impl Executor {
         }
         let placed = match placed {
             Ok(placed) => placed,
-            Err(error) => Err(EngineError::Local { what: "starting the job broke", reason: error.to_string() }),
+            Err(error) => Err(EngineError::Local { what: "starting the job failed", reason: error.to_string() }),
         };
         match (placed, recorder.flush().await) {
             (Ok(placed), Ok(())) => Ok(Some(placed)),

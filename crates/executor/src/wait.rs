@@ -30,7 +30,7 @@ where
     loop {
         match ask().await {
             Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "the engine does not answer");
+                tracing::debug!(%error, "the Docker engine does not respond");
                 wait.pause(recorder, error).await?;
             }
             answer => return answer,

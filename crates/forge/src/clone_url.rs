@@ -9,7 +9,7 @@ const MAX_LEN: usize = 2048;
 /// Why a clone address is refused. Never contains the address itself, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCloneUrl {
-    #[error("clone addresses of the kind `{0}` are refused: use http, https or ssh")]
+    #[error("clone addresses with `{0}` are not allowed: use http, https or ssh")]
     Scheme(String),
     #[error("the clone address {0}")]
     Malformed(&'static str),
@@ -136,10 +136,10 @@ impl FromStr for CloneUrl {
             None => (None, authority),
         };
         if !is_host(host) {
-            return malformed("has no host, or one with characters that hosts do not have");
+            return malformed("has no host, or an invalid one");
         }
         if path.len() < 2 || !path.starts_with('/') {
-            return malformed("names no repository behind its host");
+            return malformed("names no repository");
         }
         let Some(userinfo) = userinfo else {
             return Ok(Self { address: text.to_owned(), credentials: None });
@@ -147,16 +147,16 @@ impl FromStr for CloneUrl {
         if scheme == "ssh" {
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             return if userinfo.contains(':') {
-                malformed("holds a password, which ssh does not take: use a key")
+                malformed("contains a password, which ssh does not accept: use a key")
             } else if userinfo.is_empty() || userinfo.starts_with('-') || !userinfo.chars().all(plain) {
-                malformed("has a user with characters that ssh users do not have")
+                malformed("has an invalid ssh user")
             } else {
                 Ok(Self { address: text.to_owned(), credentials: None })
             };
         }
         let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
         let (Some(user), Some(password)) = (percent_decoded(user), percent_decoded(password)) else {
-            return malformed("has credentials that are not percent-encoded text");
+            return malformed("has credentials that are not percent-encoded");
         };
         let credentials = Credentials { scope: format!("{scheme}://{host}/"), user, password };
         Ok(Self { address: format!("{scheme}://{host}{path}"), credentials: Some(credentials) })
@@ -181,7 +181,9 @@ fn short_ssh(text: &str) -> Result<CloneUrl, InvalidCloneUrl> {
         {
             Ok(CloneUrl { address: text.to_owned(), credentials: None })
         }
-        _ => Err(InvalidCloneUrl::Malformed("is none: expected https://host/path, ssh://host/path or user@host:path")),
+        _ => {
+            Err(InvalidCloneUrl::Malformed("is invalid: expected https://host/path, ssh://host/path or user@host:path"))
+        }
     }
 }
 
@@ -237,13 +239,13 @@ mod tests {
             ("ext::http://h/a", "`ext::http`"),
             ("git://h/a", "`git`"),
             ("HTTP://h/a", "`HTTP`"),
-            ("/srv/git", "is none"),
-            ("../a", "is none"),
+            ("/srv/git", "is invalid"),
+            ("../a", "is invalid"),
             ("-oProxyCommand=x@h:a", "dash"),
             ("ssh://-oProxyCommand=x/a", "host"),
             ("ssh://-x@h/a", "user"),
             ("ssh://a:b@h/a", "password"),
-            ("x@-h:a", "is none"),
+            ("x@-h:a", "is invalid"),
             ("http:///a", "host"),
             ("http://h", "no repository"),
             ("http://a%0ab:c@h/a", "percent"),

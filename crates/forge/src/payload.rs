@@ -71,11 +71,11 @@ pub struct PullRequestHook {
 pub enum PayloadError {
     #[error("the header `{header}`, which names the event, is missing")]
     NoEvent { header: &'static str },
-    #[error("the body is a form: set the webhook's content type to application/json")]
+    #[error("the request body is a form: set the webhook's content type to application/json")]
     Form,
-    #[error("the body is not what `{event}` of {forge} looks like: {source}")]
+    #[error("the request body is not a valid `{event}` event of {forge}: {source}")]
     Shape { forge: Forge, event: String, source: serde_json::Error },
-    #[error("the body has no `{field}`")]
+    #[error("the request body has no `{field}`")]
     Lacks { field: &'static str },
     #[error(transparent)]
     Revision(#[from] InvalidRevision),
@@ -110,12 +110,12 @@ pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Hook, Paylo
             let _: serde::de::IgnoredAny = read(forge, event, body)?;
             Hook::Ping
         }
-        "create" => ignored("a new branch or tag arrives as `push` too, and that is what builds"),
-        "delete" => ignored("a deleted branch or tag has nothing to build"),
+        "create" => ignored("new branches and tags also arrive as `push`, which starts the build"),
+        "delete" => ignored("a branch or tag was deleted: nothing to build"),
         "pull_request" if forge == Forge::Git => ignored("a plain git remote has no pull requests"),
         "pull_request" => pull_request(read(forge, event, body)?)?,
         "release" => ignored("releases are not supported yet; the release's tag arrives as `push`"),
-        _ => ignored("this event starts no builds: only `push` and `pull_request` do"),
+        _ => ignored("only `push` and `pull_request` events start builds"),
     })
 }
 

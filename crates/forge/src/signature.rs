@@ -12,11 +12,11 @@ use crate::Forge;
 pub enum SignatureError {
     #[error("the header `{header}` is missing: set the webhook's secret to the repository's hook secret")]
     Missing { header: &'static str },
-    #[error("the header `{header}` is not one HMAC-SHA256 in hexadecimal digits")]
+    #[error("the header `{header}` is not an HMAC-SHA256 in hexadecimal digits")]
     Malformed { header: &'static str },
     #[error("the signature in `{header}` does not match: the webhook's secret is not the repository's hook secret")]
     Mismatch { header: &'static str },
-    #[error("the repository has no hook secret, so no delivery can be believed")]
+    #[error("the repository has no hook secret, so deliveries cannot be verified")]
     NoSecret,
 }
 

@@ -190,10 +190,10 @@ fn what_starts_no_build_is_ignored_with_a_reason() {
 fn a_body_that_no_forge_sends_is_a_clear_error() {
     let error = |body: &str| parse_event(Forge::Github, "push", body.as_bytes()).unwrap_err().to_string();
     let a = "a".repeat(40);
-    assert!(error("{").contains("not what `push` of github looks like: EOF"));
+    assert!(error("{").contains("not a valid `push` event of github: EOF"));
     assert!(error("[1]").contains("invalid"));
-    assert!(error(&"[".repeat(100_000)).contains("not what `push`"));
-    assert!(error(&format!(r#"{{"sender":{{"x":{}"#, "[".repeat(100_000))).contains("not what `push`"));
+    assert!(error(&"[".repeat(100_000)).contains("not a valid `push`"));
+    assert!(error(&format!(r#"{{"sender":{{"x":{}"#, "[".repeat(100_000))).contains("not a valid `push`"));
     assert!(error(r#"{"ref":5}"#).contains("expected a string at line 1 column 8"));
     assert!(error("{}").contains("no `ref`"));
     assert!(error(r#"{"ref":"refs/heads/main"}"#).contains("no `after`"));

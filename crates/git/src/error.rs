@@ -8,22 +8,20 @@ const SSH_FOLDER: &str = "~/.ssh of the user that Longshore runs as (in its imag
 /// The errors of this crate's git part. Messages are for people and hold no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    #[error("there is no repository at {address}: check the clone address, or, if it is private, its credentials")]
+    #[error("repository not found at {address}: check the clone address, or its credentials if it is private")]
     NotFound { address: String, detail: String },
-    #[error(
-        "{address} wants other credentials than the clone address holds: check user, token and its rights ({detail})"
-    )]
+    #[error("{address} rejects the clone address's credentials: check user, token and its permissions ({detail})")]
     Authentication { address: String, detail: String },
     #[error(
-        "{address} accepts no ssh key of the server: put one that may read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
+        "{address} accepts none of the server's ssh keys: put one that can read the repository into {SSH_FOLDER}, readable by that user alone ({detail})"
     )]
     SshKey { address: String, detail: String },
     #[error(
-        "ssh does not know the host key of {address}: add the line that `ssh-keyscan` prints for the host, once you have checked it, to known_hosts in {SSH_FOLDER} ({detail})"
+        "unknown ssh host key of {address}: add the line that `ssh-keyscan` prints for the host, once you have checked it, to known_hosts in {SSH_FOLDER} ({detail})"
     )]
     UnknownHostKey { address: String, detail: String },
     #[error(
-        "the host key of {address} differs from known_hosts: if the host was set up again, replace its line in known_hosts in {SSH_FOLDER}; if not, somebody else answers in its place ({detail})"
+        "the host key of {address} differs from known_hosts: if the host was set up again, replace its line in known_hosts in {SSH_FOLDER}; if not, this may be an attack ({detail})"
     )]
     ChangedHostKey { address: String, detail: String },
     #[error("{address} cannot be reached: check host, port and network ({detail})")]

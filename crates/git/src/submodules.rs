@@ -166,9 +166,9 @@ mod tests {
             ("https://forge.example:2375/a", "forge.example:2375"),
             ("file:///etc", "`file`"),
             ("ext::sh -c id", "spaces"),
-            ("/srv/git/a", "is none"),
+            ("/srv/git/a", "is invalid"),
             ("-oProxyCommand=x", "dash"),
-            ("git@forge.example@evil.example:a", "is none"),
+            ("git@forge.example@evil.example:a", "is invalid"),
         ] {
             let error = resolve_address(&origin, false, written).unwrap_err();
             assert!(error.contains(word), "{written}: {error}");

@@ -29,33 +29,33 @@ pub(crate) enum Command {
     Run(Run),
     /// Check pipeline files
     Lint(Lint),
-    /// Make a pipeline of ours out of another system's; what cannot be carried over becomes a comment
+    /// Convert another CI system's pipeline; what cannot be converted becomes a comment
     Convert(Convert),
     /// Print the JSON Schema of pipeline files
     Schema,
-    /// Look at socket, engine, mounts, networks and disk; say what is wrong and what to do
+    /// Check the Docker socket, mounts, networks and disk, and say how to fix problems
     Doctor(Engine),
-    /// Register, list, show and remove repositories
+    /// Manage repositories
     Repo(Remote<Repo>),
-    /// Start, list, show, follow, cancel and rerun builds
+    /// Start, view, cancel and rerun builds
     Build(Remote<Build>),
-    /// Set, list and remove a repository's secrets
+    /// Manage a repository's secrets
     Secret(Remote<Secret>),
-    /// Set, list and remove the credentials that images are pulled with from private registries
+    /// Manage credentials for private image registries
     Registry(Remote<Registry>),
-    /// Make, list and revoke tokens
+    /// Manage API tokens
     Token(Remote<Token>),
-    /// Let a job go on that waits for approval
+    /// Approve a job that is awaiting approval
     Approve(Approval),
-    /// End a job that waits for approval
+    /// Decline a job that is awaiting approval
     Decline(Approval),
-    /// Remove from the engine what is idle of every Longshore on it
+    /// Remove Longshore's unused containers, networks and volumes from the Docker engine
     Clean(Engine),
-    /// Write a server's database, logs and keys into one tar, while it runs
+    /// Back up a running server's database, logs and keys into a tar file
     Backup(Backup),
-    /// Unpack a backup into an empty data folder
+    /// Restore a backup into an empty data folder
     Restore(Restore),
-    /// Look whether a data folder is whole: the database, and every log to its last record
+    /// Verify a data folder: the database and all logs
     Check(Check),
     /// Let a client use the engine's socket as a policy says
     // Hidden while nothing starts it.
@@ -83,7 +83,7 @@ pub(crate) struct Serve {
     /// A TOML file with settings
     #[arg(long, env = "LONGSHORE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Print the commented defaults and end
+    /// Print the default settings with comments, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
     #[command(flatten)]
@@ -93,10 +93,10 @@ pub(crate) struct Serve {
 /// What every command that talks to the engine takes.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Engine {
-    /// The engine's socket
+    /// The Docker engine's socket
     #[arg(long, env = "LONGSHORE_DOCKER_HOST", default_value = crate::DEFAULT_DOCKER_HOST, value_name = "URL")]
     pub(crate) docker_host: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -150,31 +150,31 @@ pub(crate) struct Run {
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) limits: PlanLimits,
-    /// Only this pipeline, by its name or its file
+    /// Run only this pipeline, given by its name or file
     #[arg(long, value_name = "NAME")]
     pub(crate) pipeline: Option<String>,
-    /// Only this job and what it needs
+    /// Run only this job and the jobs it needs
     #[arg(long, value_name = "NAME")]
     pub(crate) job: Option<String>,
-    /// As if this had happened
+    /// The event to simulate
     #[arg(long, default_value = "push", value_name = "EVENT")]
     pub(crate) event: RunEvent,
-    /// An input of a manual run
+    /// Set an input of a manual run
     #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) inputs: Vec<(String, String)>,
-    /// A variable for every step
+    /// Set a variable for all steps
     #[arg(long = "env", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) env: Vec<(String, String)>,
-    /// A variable for every step whose value is masked in the log; KEY alone takes it from the environment
+    /// Set a secret, masked in the log; KEY alone takes it from the environment
     #[arg(long = "secret", value_name = "KEY[=VALUE]", value_parser = secret)]
     pub(crate) secrets: Vec<(String, String)>,
-    /// Authorities whose certificates jobs trust besides those that their images trust, as PEM
+    /// CA certificates (PEM) that jobs trust in addition to those in their images
     #[arg(long, env = "LONGSHORE_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Jobs at once; the number of cores where it is not given
+    /// Maximum number of concurrent jobs; by default the number of cores
     #[arg(long, env = "LONGSHORE_CAPACITY", value_name = "N")]
     pub(crate) capacity: Option<NonZeroUsize>,
-    /// Let jobs go on that wait for approval; without it they are left out, with those that need them
+    /// Approve jobs that ask for approval; otherwise they are skipped, with the jobs that need them
     #[arg(long)]
     pub(crate) approve: bool,
     #[command(flatten)]
@@ -190,9 +190,9 @@ pub(crate) enum RunEvent {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Lint {
-    /// Pipeline files or working trees; the current folder where none is given
+    /// Pipeline files or working trees; by default the current folder
     pub(crate) paths: Vec<PathBuf>,
-    /// How findings are printed
+    /// Output format
     #[arg(long, default_value = "human")]
     pub(crate) format: LintFormat,
     #[command(flatten)]
@@ -202,7 +202,7 @@ pub(crate) struct Lint {
 /// What a server's settings may say of plans, where there is no server.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PlanLimits {
-    /// Jobs that a build may have, after the matrix
+    /// Maximum number of jobs in a build
     #[arg(
         long,
         env = "LONGSHORE_MAX_JOBS",
@@ -222,15 +222,15 @@ pub(crate) enum LintFormat {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Convert {
-    /// The file to convert, `-` for standard input, or a folder: that of a repository, or one of pipeline files
+    /// The file to convert, `-` for standard input, or a folder: a repository or a folder of pipeline files
     pub(crate) file: PathBuf,
-    /// The system that the file is of; told by its name and its keys without it
+    /// The CI system that the file is for; by default detected
     #[arg(long)]
     pub(crate) from: Option<ConvertFrom>,
-    /// Where to write the pipeline, or the folder for those of a folder; standard output without it
+    /// Where to write the pipeline, or the pipelines of a folder; by default standard output
     #[arg(long, short)]
     pub(crate) output: Option<PathBuf>,
-    /// Overwrite what is there
+    /// Overwrite existing files
     #[arg(long, requires = "output")]
     pub(crate) force: bool,
 }
@@ -251,17 +251,17 @@ pub(crate) struct Data {
     /// The server's data folder
     #[arg(long = "data", env = "LONGSHORE_DATA", default_value = crate::DEFAULT_DATA, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Backup {
-    /// A file that is not there yet, a folder to make one in, or `-` for standard output
+    /// A new file, a folder to create one in, or `-` for standard output
     #[arg(value_name = "FILE|DIR|-")]
     pub(crate) target: PathBuf,
-    /// Leave out the key of secrets and the admin token
+    /// Leave out the encryption key and the admin token
     #[arg(long)]
     pub(crate) without_secrets: bool,
     #[command(flatten)]
@@ -273,8 +273,8 @@ pub(crate) struct Restore {
     /// A backup, or `-` for standard input
     #[arg(value_name = "FILE|-", required_unless_present = "take_over")]
     pub(crate) source: Option<PathBuf>,
-    /// Take the place of the server that the data are from, and take up its running jobs: that one must be stopped, and
-    /// stay so. Without FILE: for a folder that is there already, before its server's first start
+    /// Take over from the server that the data come from, with its running jobs: that server must be stopped, and
+    /// stay stopped. Without FILE: for an existing folder, before its server's first start
     #[arg(long)]
     pub(crate) take_over: bool,
     #[command(flatten)]
@@ -283,7 +283,7 @@ pub(crate) struct Restore {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Check {
-    /// Only the database's pages and the lengths of logs, not every byte
+    /// Check only the database's pages and the lengths of logs, not every byte
     #[arg(long)]
     pub(crate) quick: bool,
     #[command(flatten)]
@@ -315,7 +315,7 @@ impl Agent {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Sandbox {
-    /// Seconds without a job after which it ends; for ever where it is not given
+    /// Exit after this many seconds without a job; by default never
     #[arg(long)]
     idle: Option<u64>,
 }

@@ -104,7 +104,7 @@ impl CheckoutSource for MirrorSource {
                     Ok(tar) => return stream(&tar).await,
                     // Like the log of a job: finished jobs and people make room.
                     Err(why) if is_disk_full(&why) && Instant::now() < give_up => {
-                        tracing::error!(commit = %self.commit, why, "a job waits for room for its checkout");
+                        tracing::error!(commit = %self.commit, why, "a job waits for disk space for its checkout");
                         tokio::time::sleep(PAUSE).await;
                     }
                     Err(why) => return Err(io::Error::other(why)),

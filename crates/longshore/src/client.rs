@@ -122,7 +122,10 @@ impl Client {
     fn unreachable(&self, error: &ureq::Error) -> anyhow::Error {
         Ended::new(
             2,
-            format!("no answer from {}: {error}. Is the server running, and is --url (LONGSHORE_URL) right?", self.url),
+            format!(
+                "no response from {}: {error}. Is the server running, and is --url (LONGSHORE_URL) correct?",
+                self.url
+            ),
         )
         .into()
     }
@@ -137,9 +140,9 @@ impl Client {
             return Ok(body);
         }
         let message =
-            body["error"]["message"].as_str().map_or_else(|| format!("{} answered {status}", self.url), str::to_owned);
+            body["error"]["message"].as_str().map_or_else(|| format!("{} responded {status}", self.url), str::to_owned);
         let hint = match (status.as_u16(), &self.token) {
-            (401, None) => " Give a token: --token or LONGSHORE_TOKEN.",
+            (401, None) => " Pass a token with --token or LONGSHORE_TOKEN.",
             _ => "",
         };
         Err(Ended::new(1, format!("{message}{hint}")).into())

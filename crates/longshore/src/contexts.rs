@@ -66,17 +66,17 @@ pub(crate) async fn secrets(
     let withheld = match missing {
         Missing::Refuse => withheld(store, build, repo, plan, &names)
             .await
-            .map_err(|reason| error(format!("the rules of the job's secrets cannot be had: {reason}")))?,
+            .map_err(|reason| error(format!("cannot read the rules of the job's secrets: {reason}")))?,
         Missing::PassOver => Vec::new(),
     };
     if !withheld.is_empty() {
-        let message = format!("the job does not get what it names: {}", withheld.join("; "));
+        let message = format!("the job does not get its secrets: {}", withheld.join("; "));
         return Err(Refusal { withheld, ..error(message) });
     }
     let opened = match secrets::open(store, repo.id, &names).await {
         Ok(opened) => opened,
         Err(_) if missing == Missing::PassOver => BTreeMap::new(),
-        Err(reason) => return Err(error(format!("the job's secrets cannot be had: {reason}"))),
+        Err(reason) => return Err(error(format!("cannot read the job's secrets: {reason}"))),
     };
     let mut absent = Vec::new();
     for wanted in &plan.secrets {
@@ -93,10 +93,10 @@ pub(crate) async fn secrets(
         && missing == Missing::Refuse
     {
         let all = absent.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let (noun, them) = if absent.len() == 1 { ("the secret", "it") } else { ("the secrets", "them") };
+        let (noun, them) = if absent.len() == 1 { ("secret", "it") } else { ("secrets", "them") };
         return Err(error(format!(
-            "the job names {noun} {all}, and {} has none of that name: set {them} with `longshore secret set {} {first}`, or \
-             give {them} to `longshore run` with `--secret {first}`",
+            "{noun} {all} not found in {}: set {them} with `longshore secret set {} {first}`, or \
+             pass {them} to `longshore run` with `--secret {first}`",
             repo.name, repo.name
         )));
     }
@@ -148,8 +148,8 @@ pub(crate) fn judge_scripts(plan: &JobPlan, event: &Event) -> Result<(), Outcome
         Err(Outcome::Error {
             kind: ErrorKind::Expression,
             message: format!(
-                "the job was planned by an earlier version of Longshore, and {why}; hand such values over in `env`, and start the \
-                 build again from its branch"
+                "the job was planned by an earlier version of Longshore, and {why}; pass such values in `env`, and start a new build \
+                 of the branch"
             ),
         })
     };

@@ -40,7 +40,7 @@ impl StoreJournal {
             Ok(Err(error)) => (ErrorKind::Internal, error.to_string()),
             Err(error) => (ErrorKind::Internal, error.to_string()),
         };
-        Err(Outcome::Error { kind, message: format!("the job's log cannot be opened: {message}") })
+        Err(Outcome::Error { kind, message: format!("cannot open the job's log: {message}") })
     }
 }
 
@@ -72,7 +72,7 @@ fn retry_while_full<T>(
             Err(error) if error.is_passing() && since.elapsed() < patience => {
                 if !waits {
                     waits = true;
-                    tracing::error!(%job, %error, "a job waits for room for its log");
+                    tracing::error!(%job, %error, "a job waits for disk space for its log");
                 }
                 std::thread::sleep(PAUSE);
             }

@@ -23,7 +23,7 @@ pub(crate) async fn access(
     let error = |message: String| Outcome::Error { kind: ErrorKind::SecretMissing, message };
     let guarded = registries::guarded(store)
         .await
-        .map_err(|reason| error(format!("the registries with credentials cannot be had: {reason}")))?;
+        .map_err(|reason| error(format!("cannot read the registries' credentials: {reason}")))?;
     let credentials = match (stranger, registries::open(store, repo.id).await) {
         (true, _) => BTreeMap::new(),
         (false, Ok(opened)) => opened,
@@ -32,7 +32,7 @@ pub(crate) async fn access(
             tracing::error!(%reason, repo = repo.name, "a job runs without the registries' credentials");
             BTreeMap::new()
         }
-        (false, Err(reason)) => return Err(error(format!("the registries' credentials cannot be had: {reason}"))),
+        (false, Err(reason)) => return Err(error(format!("cannot read the registries' credentials: {reason}"))),
     };
     Ok(ImageAccess { credentials, guarded, rule: None })
 }

@@ -99,7 +99,7 @@ impl Runner {
                     if let Some(error) = broken {
                         tracing::error!(%job, %error, "a job's task broke off");
                         self.executor.abandon(AttemptId { job, attempt: over });
-                        let outcome = internal("Longshore's own task for this job broke off; its log says why");
+                        let outcome = internal("internal error; see the server's log");
                         let runner = self.clone();
                         // In a task of its own, because the dispatcher may be waiting for this loop.
                         jobs.spawn(async move { runner.report(job, over, ReportKind::Ended(outcome)).await });
@@ -246,11 +246,8 @@ impl Runner {
         let mut unsupported: Vec<String> = plan.unsupported().iter().map(ToString::to_string).collect();
         unsupported.dedup();
         if !unsupported.is_empty() {
-            let message = format!(
-                "this version plans and cannot run: {}; take it out of the job `{}`",
-                unsupported.join(", "),
-                plan.job
-            );
+            let message =
+                format!("this version cannot run: {}; remove it from the job `{}`", unsupported.join(", "), plan.job);
             return Err(Outcome::Error { kind: ErrorKind::NotSupported, message }.into());
         }
         let stranger = stranger::brings(&origin.build.event);
@@ -323,7 +320,7 @@ impl Runner {
         match stranger::question(origin.repo.strangers, known, event, plan) {
             None => Ok(()),
             Some(question) => {
-                let message = format!("nobody has approved {question}: rerun the build, and approve it");
+                let message = format!("not approved: {question}; rerun the build and approve it");
                 Err(Outcome::Error { kind: ErrorKind::NotApproved, message })
             }
         }

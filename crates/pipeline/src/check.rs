@@ -103,8 +103,8 @@ pub fn check_within(files: &[SourceFile], templates: &TemplateFiles, most_jobs: 
                 severity: Severity::Error,
                 file: pipeline.file.clone(),
                 span: pipeline.name_at.span,
-                message: format!("the pipeline of {first} is called `{}` too", pipeline.name),
-                help: Some("give one of them another `name`".to_owned()),
+                message: format!("the pipeline in {first} is also named `{}`", pipeline.name),
+                help: Some("give one of them a different `name`".to_owned()),
                 source: pipeline.name_at.source.clone(),
             }),
             None => {
@@ -150,11 +150,11 @@ fn read_file(file: &SourceFile, library: &mut Library, findings: &mut Findings<'
             Code::FileTooLarge,
             start,
             format!(
-                "the file has {} KiB, and at most {} are read",
+                "the file is {} KiB, more than the limit of {} KiB",
                 file.text.len().div_ceil(1024),
                 limits::FILE_BYTES / 1024
             ),
-            "put long scripts into files of the repository and run those".to_owned(),
+            "move long scripts into files in the repository".to_owned(),
         );
         return None;
     }
@@ -162,7 +162,7 @@ fn read_file(file: &SourceFile, library: &mut Library, findings: &mut Findings<'
         findings.error(
             Code::NotUtf8,
             Place::new(at, at + 1),
-            "the file is not UTF-8 from here on",
+            "the file is not valid UTF-8 from here on",
             "save it as UTF-8".to_owned(),
         );
         return None;
@@ -174,7 +174,7 @@ fn read_file(file: &SourceFile, library: &mut Library, findings: &mut Findings<'
             findings.error(
                 Code::EmptyFile,
                 start,
-                "the file has no pipeline in it",
+                "the file is empty",
                 "write `jobs: { build: { image: debian:12, steps: [{ run: make }] } }`, or remove the file".to_owned(),
             );
             None

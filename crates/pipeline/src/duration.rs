@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<u64, BadDuration> {
     let malformed = |help: Option<String>| BadDuration { message: format!("`{shown}` is not a duration"), help };
     let general = || Some("write hours, minutes and seconds as in `90s`, `30m` or `1h30m`".to_owned());
     if !text.is_empty() && text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(malformed(Some(format!("say what it counts: `{text}m` for minutes or `{text}s` for seconds"))));
+        return Err(malformed(Some(format!("add a unit: `{text}m` for minutes or `{text}s` for seconds"))));
     }
     let mut rest = text;
     let mut total: u64 = 0;
@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<u64, BadDuration> {
         };
         let Ok(number) = number.parse::<u64>() else { return Err(malformed(general())) };
         if unit >= last {
-            return Err(malformed(Some("write each unit once, the larger first: `1h30m`".to_owned())));
+            return Err(malformed(Some("write each unit once, largest first: `1h30m`".to_owned())));
         }
         last = unit;
         total = total.saturating_add(number.saturating_mul(unit));
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str) -> Result<u64, BadDuration> {
     if total == 0 {
         return Err(BadDuration {
             message: "a duration cannot be zero".to_owned(),
-            help: Some("leave it out for the default".to_owned()),
+            help: Some("remove it to use the default".to_owned()),
         });
     }
     if total > limits::TIMEOUT_MS {

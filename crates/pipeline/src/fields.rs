@@ -67,11 +67,11 @@ fn entries<'n>(node: &'n Node, what: &str, help: &str, findings: &mut Findings<'
     match &node.kind {
         Kind::Map(entries) => Some(entries),
         Kind::List(_) | Kind::Scalar(_) => {
-            let help = if node.is_null() { "write its keys below it, indented" } else { help };
+            let help = if node.is_null() { "write its keys on indented lines below it" } else { help };
             findings.error(
                 Code::WrongType,
                 node.place,
-                format!("{what} is a mapping, and this is {}", node.describe()),
+                format!("{what} must be a mapping, but this is {}", node.describe()),
                 help.to_owned(),
             );
             None
@@ -92,7 +92,7 @@ pub(super) fn check_key(entry: &Entry, keys: &Keys, findings: &mut Findings<'_>)
     let foreign = keys.foreign.iter().find(|(word, _)| *word == key).map(|(_, help)| (*help).to_owned());
     let help =
         foreign.or_else(|| nearest(key, keys.known.iter().copied()).map(|found| format!("did you mean `{found}`?")));
-    let help = help.or_else(|| Some(format!("{} may have {}", keys.subject, listed(keys.known.iter().copied()))));
+    let help = help.or_else(|| Some(format!("{} can have {}", keys.subject, listed(keys.known.iter().copied()))));
     let shown: String = key.chars().take(60).collect();
-    findings.error(Code::UnknownKey, entry.key_place, format!("`{shown}` is not a key of {}", keys.subject), help);
+    findings.error(Code::UnknownKey, entry.key_place, format!("unknown key `{shown}` in {}", keys.subject), help);
 }

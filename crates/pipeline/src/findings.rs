@@ -166,8 +166,8 @@ impl<'s> Findings<'s> {
                 severity: if self.errors_beyond { Severity::Error } else { Severity::Warning },
                 file,
                 span,
-                message: format!("{} more findings are not shown", self.beyond),
-                help: Some("mend the first ones and check again".to_owned()),
+                message: format!("{} more problems are not shown", self.beyond),
+                help: Some("fix the first ones and check again".to_owned()),
                 source,
             });
         }

@@ -25,7 +25,7 @@ pub(super) fn check(jobs: &[Needs<'_>], findings: &mut Findings<'_>) {
                 let others = || jobs.iter().map(|job| job.job).filter(|name| *name != job.job);
                 let help = did_you_mean(need, others())
                     .or_else(|| (others().count() <= 10).then(|| format!("the other jobs are: {}", listed(others()))));
-                findings.error(Code::UnknownNeed, *place, format!("there is no job `{need}` in this pipeline"), help);
+                findings.error(Code::UnknownNeed, *place, format!("unknown job `{need}`"), help);
             }
         }
     }
@@ -68,9 +68,9 @@ impl Walk<'_, '_> {
                 let message = if names.len() == 2 {
                     format!("the job {} needs itself", names[0])
                 } else {
-                    format!("these jobs wait for each other: {}", names.join(" -> "))
+                    format!("these jobs need each other: {}", names.join(" -> "))
                 };
-                findings.error(Code::Cycle, *place, message, "take one of these needs away".to_owned());
+                findings.error(Code::Cycle, *place, message, "remove one of these `needs`".to_owned());
             } else {
                 self.visit(next, findings);
             }

@@ -51,11 +51,11 @@ impl ImageRules {
             && !patterns.admits_any(&names)
         {
             let all: Vec<String> = patterns.written().map(|pattern| format!("`{pattern}`")).collect();
-            return Err(format!("the server's setting LONGSHORE_IMAGES_ALLOW admits {}", all.join(", ")));
+            return Err(format!("`LONGSHORE_IMAGES_ALLOW` allows only {}", all.join(", ")));
         }
         match image.registry() {
             Some(registry) if is_of_this_host(registry) && !self.names(registry) => Err(format!(
-                "its registry is at an address of the engine's own host; the server's setting LONGSHORE_IMAGES_ALLOW has to name it, as in \
+                "its registry is at an address of the engine's own host; `LONGSHORE_IMAGES_ALLOW` must name it, as in \
                  `**, {registry}/**`"
             )),
             Some(_) | None => Ok(()),

@@ -46,21 +46,21 @@ impl Input {
         let shown: String = text.chars().take(60).collect();
         match &self.kind {
             InputKind::String if text.chars().count() > VALUE_CHARS || text.contains('\0') => {
-                Err(format!("the input `{name}` is a text of at most {VALUE_CHARS} characters"))
+                Err(format!("the input `{name}` must be a string of at most {VALUE_CHARS} characters"))
             }
             InputKind::String => Ok(Value::from(text)),
             InputKind::Number => match text.trim().parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(Value::Number(number)),
-                _ => Err(format!("the input `{name}` is a number, which `{shown}` is not")),
+                _ => Err(format!("the input `{name}` must be a number, but is `{shown}`")),
             },
             InputKind::Boolean => match text.trim() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
-                _ => Err(format!("the input `{name}` is `true` or `false`, and not `{shown}`")),
+                _ => Err(format!("the input `{name}` must be `true` or `false`, but is `{shown}`")),
             },
             InputKind::Choice(options) if options.iter().any(|option| option == text) => Ok(Value::from(text)),
             InputKind::Choice(options) => Err(format!(
-                "the input `{name}` is one of {}, and not `{shown}`",
+                "the input `{name}` must be one of {}, but is `{shown}`",
                 super::suggest::listed(options.iter().map(String::as_str))
             )),
         }
@@ -83,7 +83,7 @@ pub(super) fn values(
             (Some(text), _) => input.take(text)?,
             (None, Some(default)) => default.clone(),
             (None, None) if by_hand && input.required => {
-                return Err(format!("the input `{}` is required, and it was not given", input.name));
+                return Err(format!("the input `{}` is required", input.name));
             }
             (None, None) => Value::Null,
         };

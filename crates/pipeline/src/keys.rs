@@ -16,22 +16,22 @@ pub(super) const PIPELINE: Keys = Keys {
     foreign: &[
         ("steps", "steps belong to a job: write `jobs: { build: { image: ..., steps: [...] } }`"),
         ("pipeline", "steps belong to a job: write `jobs: { build: { image: ..., steps: [...] } }`"),
-        ("stages", "write `needs` at the jobs that have to wait"),
-        ("image", "write it at the job, or in `defaults`"),
+        ("stages", "write `needs` in the jobs that have to wait"),
+        ("image", "write it in the job, or in `defaults`"),
         ("default", "did you mean `defaults`?"),
         ("variables", "did you mean `env`?"),
         ("environment", "did you mean `env`?"),
         ("when", "did you mean `on`?"),
         ("trigger", "did you mean `on`?"),
         ("workflow", "did you mean `on`?"),
-        ("clone", "write `checkout` at the job"),
+        ("clone", "write `checkout` in the job"),
         ("services", "services belong to a job"),
         ("matrix", "a matrix belongs to a job"),
-        ("secrets", "secrets are named by the jobs that get them: write `secrets: [NAME]` at the job"),
+        ("secrets", "secrets are listed by the jobs that use them: write `secrets: [NAME]` in the job"),
         ("inputs", "write `on: { manual: { inputs: ... } }`"),
-        ("include", "a job may come from a template: write `use: ./ci/name.yml` at the job"),
+        ("include", "a job can use a template: write `use: ./ci/name.yml` in the job"),
         ("run-name", "write `name`"),
-        ("permissions", "leave it out: jobs get no token of the forge"),
+        ("permissions", "remove it: jobs get no forge token"),
     ],
 };
 
@@ -51,7 +51,7 @@ pub(super) const ON: Keys = Keys {
         ("branches", "write `push: { branches: [...] }`"),
         ("paths", "write `push: { paths: [...] }`"),
         ("event", "write the event itself: `push`, `pull-request`, `schedule` or `manual`"),
-        ("workflow_call", "a job may come from a template: write `use: ./ci/name.yml` at the job"),
+        ("workflow_call", "a job can use a template: write `use: ./ci/name.yml` in the job"),
         ("release", "write `push: { tags: ['v*'] }`"),
     ],
 };
@@ -97,7 +97,7 @@ pub(super) const INPUT: Keys = Keys {
 pub(super) const CONCURRENCY: Keys = Keys {
     subject: "`concurrency`",
     known: &["group", "cancel-in-progress"],
-    foreign: &[("limit", "one build at a time has the group: leave it out")],
+    foreign: &[("limit", "only one build at a time runs in the group: remove it")],
 };
 
 pub(super) const DEFAULTS: Keys = Keys {
@@ -105,7 +105,7 @@ pub(super) const DEFAULTS: Keys = Keys {
     known: &["image", "shell", "timeout", "working-directory"],
     foreign: &[
         ("run", "write `shell` and `working-directory` directly in `defaults`"),
-        ("env", "write `env` at the pipeline"),
+        ("env", "write `env` at the top level"),
     ],
 };
 
@@ -144,7 +144,7 @@ pub(super) const JOB: Keys = Keys {
         ("commands", "write `steps: [{ run: ... }]`"),
         ("before_script", "write it as the first of `steps`"),
         ("after_script", "write it as the last of `steps`, with `if: always()`"),
-        ("strategy", "write `matrix` directly at the job"),
+        ("strategy", "write `matrix` directly in the job"),
         ("parallel", "did you mean `matrix`?"),
         ("fail-fast", "write it in `matrix`"),
         ("max-parallel", "write it in `matrix`"),
@@ -158,17 +158,17 @@ pub(super) const JOB: Keys = Keys {
         ("labels", "did you mean `runs-on`?"),
         ("when", "did you mean `if`?"),
         ("rules", "did you mean `if`?"),
-        ("only", "write `on` at the pipeline, or `if` at the job"),
+        ("only", "write `on` at the top level, or `if` in the job"),
         ("allow_failure", "write `continue-on-error: true`"),
-        ("concurrency", "write it at the pipeline: it holds for all of its jobs"),
-        ("permissions", "leave it out: jobs get no token of the forge"),
+        ("concurrency", "write it at the top level: it applies to all jobs"),
+        ("permissions", "remove it: jobs get no forge token"),
         ("extends", "did you mean `use`?"),
         ("uses", "did you mean `use`?"),
-        ("privileged", "no job is privileged: `docker: true` gives it a guarded Docker API"),
+        ("privileged", "jobs are never privileged: `docker: true` gives the job a guarded Docker API"),
         ("volumes", "write `cache` for what is kept between builds"),
-        ("defaults", "write `defaults` at the pipeline"),
-        ("working-directory", "write it at the steps, or in `defaults`"),
-        ("shell", "write it at the steps, or in `defaults`"),
+        ("defaults", "write `defaults` at the top level"),
+        ("working-directory", "write it in the steps, or in `defaults`"),
+        ("shell", "write it in the steps, or in `defaults`"),
     ],
 };
 
@@ -176,7 +176,7 @@ pub(super) const JOB: Keys = Keys {
 pub(super) const NEED: Keys = Keys {
     subject: "an entry of `needs`",
     known: &["job", "optional"],
-    foreign: &[("name", "did you mean `job`?"), ("artifacts", "artifacts are not handed on by `needs`: leave it out")],
+    foreign: &[("name", "did you mean `job`?"), ("artifacts", "artifacts are not passed on by `needs`: remove it")],
 };
 
 /// The keys of a matrix that are not axes. The reader of a matrix takes every other key as an axis.
@@ -242,10 +242,7 @@ pub(super) const RESOURCES: Keys = Keys {
 pub(super) const RETRY: Keys = Keys {
     subject: "`retry`",
     known: &["max", "on"],
-    foreign: &[
-        ("when", "did you mean `on`?"),
-        ("attempts", "did you mean `max`? It counts the tries after the first one"),
-    ],
+    foreign: &[("when", "did you mean `on`?"), ("attempts", "did you mean `max`? It counts retries, not attempts")],
 };
 
 pub(super) const ARTIFACT: Keys = Keys {

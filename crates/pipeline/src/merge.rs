@@ -45,7 +45,7 @@ pub(super) fn entries_of(written: Vec<Entry>, keep: Keep, findings: &mut Finding
             findings.error(
                 Code::DuplicateKey,
                 gone,
-                format!("`{}` is given twice; the {which} one is in line {line}", entry.key),
+                format!("`{}` is given twice; the {which} one is on line {line}", entry.key),
                 "keep one of them".to_owned(),
             );
             if keep == Keep::Last {
@@ -84,7 +84,7 @@ fn sources(merge: &Entry, findings: &mut Findings<'_>) -> Vec<Rc<Node>> {
                 findings.error(
                     Code::BadMerge,
                     merge.key_place,
-                    format!("`<<` merges mappings, and this is {}", node.describe()),
+                    format!("`<<` merges mappings, but this is {}", node.describe()),
                     "write `<<: *name` with the anchor of a mapping, or a list of such".to_owned(),
                 );
             }

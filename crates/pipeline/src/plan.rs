@@ -122,7 +122,7 @@ pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts, mos
     if let Some(unknown) = event.inputs.keys().find(|name| by_hand && !declared.contains(&name.as_str())) {
         let shown: String = unknown.chars().take(60).collect();
         let known = super::suggest::listed(declared.iter().copied());
-        return Planned::Refused(format!("there is no input `{shown}`; what is started has {known}"));
+        return Planned::Refused(format!("unknown input `{shown}`; the inputs are {known}"));
     }
     let mut jobs: Vec<JobPlan> = Vec::new();
     let mut bytes = 0;
@@ -135,8 +135,8 @@ pub(super) fn plan(pipelines: &[Pipeline], event: &Event, facts: &RepoFacts, mos
         let known = contexts::of_pipeline(event, facts, inputs);
         let count = jobs.len() + pipeline.jobs.iter().map(|job| job.combinations.len()).sum::<usize>();
         if count > most_jobs {
-            let message = format!("with this pipeline the build has {count} jobs, and it may have {most_jobs}");
-            let help = "make the matrices smaller, or start this pipeline by other events (`on`)";
+            let message = format!("with this pipeline the build has {count} jobs, more than the limit of {most_jobs}");
+            let help = "make the matrices smaller, or start this pipeline on other events (`on`)";
             let unplannable = Unplannable::new(Code::TooManyJobs, &pipeline.jobs_at, message, help);
             return Planned::Broken(vec![unplannable.into_diagnostic()]);
         }
@@ -180,7 +180,7 @@ fn plan_pipeline(
             let planned = planner.plan_job(job, combination, &contexts::of_job(known, combination))?;
             let size = size(&planned);
             if size > limits::JOB_BYTES * 2 {
-                let message = format!("the job `{}` has more than {} KiB", planned.name, limits::JOB_BYTES * 2 / 1024);
+                let message = format!("the job `{}` is larger than {} KiB", planned.name, limits::JOB_BYTES * 2 / 1024);
                 return Err(Unplannable::new(Code::PlanTooLarge, &job.at, message, LONG_SCRIPTS));
             }
             *bytes += size;
@@ -197,7 +197,7 @@ fn plan_pipeline(
     Ok(())
 }
 
-const LONG_SCRIPTS: &str = "put long scripts into files of the repository and run those";
+const LONG_SCRIPTS: &str = "move long scripts into files in the repository";
 
 /// What the jobs of one pipeline have in common.
 struct PipelinePlanner<'a> {
@@ -268,8 +268,8 @@ impl PipelinePlanner<'_> {
             let Some(known) = image.as_known() else { continue };
             if let Err(bad) = ImageRef::parse(known) {
                 let shown: String = known.chars().take(100).collect();
-                let message = format!("for the job `{name}` the image would be `{shown}`: {bad}");
-                let help = "see to it that every event gives a name";
+                let message = format!("the image of the job `{name}` would be `{shown}`: {bad}");
+                let help = "make sure that every event results in a name";
                 return Err(Unplannable::new(Code::BadImage, &job.image_at, message, help));
             }
         }
@@ -297,8 +297,9 @@ fn template_inputs(with: &BTreeMap<String, With>, known: &Values, at: &At) -> Re
                 let text = text
                     .evaluate(known)
                     .map_err(|error| Unplannable::no_value(at, &format!("`{name}` of `with`"), &error))?;
-                let refused =
-                    |reason| Unplannable::new(Code::BadInput, at, reason, "give the template what its input takes");
+                let refused = |reason| {
+                    Unplannable::new(Code::BadInput, at, reason, "pass a value that the template's input accepts")
+                };
                 input.take(&text).map_err(refused)?
             }
         };

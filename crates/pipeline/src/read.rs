@@ -71,7 +71,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         findings.error(
             Code::MissingKey,
             beginning,
-            "a pipeline has `jobs`, and this one has none",
+            "`jobs` is missing",
             "write `jobs: { build: { image: debian:12, steps: [{ run: make }] } }`".to_owned(),
         );
         return None;
@@ -83,7 +83,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
         findings.error(
             Code::Empty,
             jobs_entry.value.place,
-            "`jobs` has no job",
+            "`jobs` is empty",
             "write at least one: `build: { image: debian:12, steps: [{ run: make }] }`".to_owned(),
         );
         return None;
@@ -135,7 +135,7 @@ pub(super) fn pipeline(root: &Rc<Node>, library: &mut Library, findings: &mut Fi
             Code::PlanTooLarge,
             jobs_entry.key_place,
             format!("after the matrix, the jobs have more than {} expressions", limits::EXPRESSIONS),
-            "put a value into `env` once, and use the variable in the scripts".to_owned(),
+            "put the value into `env` once, and use the variable in scripts".to_owned(),
         );
         return None;
     }
@@ -154,8 +154,8 @@ fn too_many_jobs(count: usize, place: Place, findings: &mut Findings<'_>) {
     findings.error(
         Code::TooManyJobs,
         place,
-        format!("{count} jobs, and a build has at most {}", findings.most_jobs()),
-        "make the matrices smaller, or let one job do the work of several".to_owned(),
+        format!("{count} jobs, more than the limit of {} in a build", findings.most_jobs()),
+        "make the matrices smaller, or combine jobs".to_owned(),
     );
 }
 
@@ -179,7 +179,7 @@ fn concurrency(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Optio
         None => {
             if !fields.is_misnamed("group", &keys::CONCURRENCY) {
                 let help = "write `group: deploy`";
-                findings.error(Code::MissingKey, node.place, "`concurrency` names no `group`", help.to_owned());
+                findings.error(Code::MissingKey, node.place, "`concurrency` has no `group`", help.to_owned());
             }
             None
         }

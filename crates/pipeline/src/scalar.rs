@@ -15,12 +15,17 @@ use super::{
 pub(super) fn text<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {
     match &node.kind {
         Kind::Scalar(scalar) if scalar.is_null() => {
-            findings.error(Code::Empty, node.place, format!("{what} has no value"), format!("give {what} a text"));
+            findings.error(
+                Code::Empty,
+                node.place,
+                format!("{what} is missing a value"),
+                format!("give {what} a value"),
+            );
             None
         }
         Kind::Scalar(scalar) => characters(&scalar.text, node.place, what, findings),
         Kind::List(_) | Kind::Map(_) => {
-            wrong(node, what, "a text", findings);
+            wrong(node, what, "a string", findings);
             None
         }
     }
@@ -30,7 +35,7 @@ pub(super) fn text<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) 
 pub(super) fn filled<'n>(node: &'n Node, what: &str, findings: &mut Findings<'_>) -> Option<&'n str> {
     let found = text(node, what, findings)?;
     if found.trim().is_empty() {
-        findings.error(Code::Empty, node.place, format!("{what} is empty"), format!("give {what} a text"));
+        findings.error(Code::Empty, node.place, format!("{what} is empty"), format!("give {what} a value"));
         return None;
     }
     Some(found)
@@ -57,7 +62,7 @@ pub(super) fn boolean(node: &Node, what: &str, findings: &mut Findings<'_>) -> O
         findings.error(
             Code::WrongType,
             node.place,
-            format!("{what} is `true` or `false`, and this is {}", node.describe()),
+            format!("{what} must be `true` or `false`, but this is {}", node.describe()),
             help,
         );
     }
@@ -94,7 +99,7 @@ pub(super) fn check_name(name: &str, place: Place, what: &str, findings: &mut Fi
         findings.error(
             Code::BadName,
             place,
-            format!("{what} consists of letters, digits, `-` and `_`, and begins with a letter or a digit"),
+            format!("{what} can contain only letters, digits, `-` and `_`, and must start with a letter or digit"),
             help,
         );
         return false;
@@ -106,8 +111,8 @@ pub(super) fn check_name(name: &str, place: Place, what: &str, findings: &mut Fi
 pub(super) fn check_length(name: &str, place: Place, what: &str, findings: &mut Findings<'_>) -> bool {
     let fits = name.chars().count() <= limits::NAME_CHARS;
     if !fits {
-        let message = format!("{what} has at most {} characters", limits::NAME_CHARS);
-        findings.error(Code::BadName, place, message, "take a shorter one".to_owned());
+        let message = format!("{what} can have at most {} characters", limits::NAME_CHARS);
+        findings.error(Code::BadName, place, message, "use a shorter one".to_owned());
     }
     fits
 }
@@ -124,8 +129,8 @@ fn characters<'n>(text: &'n str, place: Place, what: &str, findings: &mut Findin
         findings.error(
             Code::BadCharacter,
             place,
-            format!("{what} contains the character of number 0"),
-            "no program's argument or environment can carry it: take it out".to_owned(),
+            format!("{what} contains a NUL character"),
+            "programs' arguments and environments cannot contain it: remove it".to_owned(),
         );
         return None;
     }
@@ -134,13 +139,18 @@ fn characters<'n>(text: &'n str, place: Place, what: &str, findings: &mut Findin
 
 fn wrong(node: &Node, what: &str, expected: &str, findings: &mut Findings<'_>) {
     let help = match &node.kind {
-        Kind::List(_) if expected == "a text" => Some("write a single value, without `[` and `- `".to_owned()),
+        Kind::List(_) if expected == "a string" => Some("write a single value, without `[` and `- `".to_owned()),
         Kind::Map(entries) if entries.len() == 1 && starts_like_expression(entries) => {
-            Some("put quotes around an expression: '${{ ... }}'".to_owned())
+            Some("quote the expression: '${{ ... }}'".to_owned())
         }
         _ => None,
     };
-    findings.error(Code::WrongType, node.place, format!("{what} is {expected}, and this is {}", node.describe()), help);
+    findings.error(
+        Code::WrongType,
+        node.place,
+        format!("{what} must be {expected}, but this is {}", node.describe()),
+        help,
+    );
 }
 
 fn starts_like_expression(entries: &[super::tree::Entry]) -> bool {

@@ -79,7 +79,7 @@ impl Schedule {
 pub(super) fn parse_cron(text: &str) -> Result<Cron, String> {
     let fields = text.split_whitespace().count();
     if !text.starts_with('@') && fields != 5 {
-        return Err(format!("it has {fields} fields, and a schedule has 5: minute, hour, day, month, day of the week"));
+        return Err(format!("it has {fields} fields, but a schedule has 5: minute, hour, day, month, day of the week"));
     }
     if text.eq_ignore_ascii_case("@reboot") {
         return Err("nothing boots here".to_owned());

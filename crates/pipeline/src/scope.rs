@@ -287,7 +287,7 @@ impl Names {
                 scope.absent.insert(name, why.to_owned());
             }
         };
-        let late = "this text has to be known when the build is planned: `event`, `repo`, `matrix` and `inputs` are";
+        let late = "this must be known when the build is created: use `event`, `repo`, `matrix` or `inputs`";
         let planned = matches!(position, Pipeline | Planned | PlannedScript | PlannedImage);
         let in_steps = matches!(position, Script | Argument | StepImage | StepEnv | StepIf | Outputs);
         add("event", Ok(event()));
@@ -295,7 +295,7 @@ impl Names {
         add(
             "inputs",
             if foreign {
-                Err("beside `use`, hand inputs to the template in `with`, and ask for them there")
+                Err("pass inputs to the template in `with`, and use them there")
             } else {
                 Ok(self.inputs.clone().map_or(Type::Any, Type::Record))
             },
@@ -303,9 +303,9 @@ impl Names {
         add(
             "matrix",
             match &self.matrix {
-                _ if !self.in_job => Err("`matrix` has values only within a job"),
-                _ if position == Pipeline => Err("the group is the whole pipeline's, and a matrix is one job's"),
-                MatrixNames::None => Err("this job has no `matrix`: give it one, such as `matrix: { version: [...] }`"),
+                _ if !self.in_job => Err("`matrix` is available only in jobs"),
+                _ if position == Pipeline => Err("the group belongs to the whole pipeline, but a matrix to one job"),
+                MatrixNames::None => Err("this job has no `matrix`: add one, such as `matrix: { version: [...] }`"),
                 MatrixNames::Broken => Ok(Type::Any),
                 MatrixNames::Of(names) => Ok(Type::record(names.iter().map(|name| (name.as_str(), Type::Text)))),
             },
@@ -324,9 +324,9 @@ impl Names {
             match (&self.env, in_steps) {
                 // Steps and the image add variables, so every name is allowed.
                 (_, true) => Ok(Type::Map(Box::new(Type::Text))),
-                _ if position == JobIf => {
-                    Err("`if` of a job asks before there is an environment: use what its variables are made of")
-                }
+                _ if position == JobIf => Err(
+                    "a job's `if` is evaluated before there is an environment: use the values that the variables are made of",
+                ),
                 (Some(env), false) if planned => {
                     let known = env.iter().filter(|(name, _)| !self.late.contains(*name));
                     Ok(Type::record(known.map(|(name, ty)| (name.as_str(), ty.clone()))))
@@ -341,11 +341,11 @@ impl Names {
                 JobEnv | StepEnv => Ok(self.secrets.clone().map_or(Type::Any, Type::Record)),
                 Job | JobImage | JobArgument | CacheKey | Script | Argument | StepImage | Outputs | JobIf | StepIf => {
                     Err(
-                        "a secret is put into `env` (or `with` of a plugin) and nowhere else; name it in `secrets` of the job and it is a variable already",
+                        "a secret can be used only in `env` (or a plugin's `with`); listed in the job's `secrets`, it is a variable already",
                     )
                 }
                 Pipeline | Planned | PlannedScript | PlannedImage => {
-                    Err("secrets are named by the jobs that get them: write `secrets: [NAME]` at the job")
+                    Err("secrets are listed by the jobs that use them: write `secrets: [NAME]` in the job")
                 }
             },
         );
@@ -356,9 +356,7 @@ impl Names {
             } else if planned {
                 Err(late)
             } else {
-                Err(
-                    "`steps` has values only in steps and in `outputs`; for other jobs, write `outputs` and ask for `needs.<job>.outputs.<name>`",
-                )
+                Err("`steps` is available only in steps and `outputs`; in other jobs use `needs.<job>.outputs.<name>`")
             },
         );
         scope

@@ -59,7 +59,7 @@ impl<'a> Origin<'a> {
         match self {
             Self::Branch(name) => format!("of the branch {}", quoted(name)),
             Self::Tag(name) => format!("of the tag {}", quoted(name)),
-            Self::Stranger => "of a pull request from a fork, which is on no branch of this repository".to_owned(),
+            Self::Stranger => "of a pull request from a fork, which is not on a branch of this repository".to_owned(),
             Self::Other => "of no branch and no tag".to_owned(),
         }
     }
@@ -73,7 +73,11 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
     let Asking { event, pipeline, job } = asking;
     if !events.is_empty() && !events.contains(&event.name) {
         let words: Vec<&str> = events.iter().map(|name| name.as_str()).collect();
-        return Some(format!("its rule for events admits {}, and this build is of `{}`", listed(&words), event.name));
+        return Some(format!(
+            "its rules allow the events {}, but this build's event is `{}`",
+            listed(&words),
+            event.name
+        ));
     }
     if !(branches.is_empty() && tags.is_empty()) {
         let origin = Origin::from_event(event);
@@ -84,18 +88,18 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
         };
         if !admitted {
             let rule = match (branches.as_slice(), tags.as_slice()) {
-                (branches, []) => format!("its rule for branches admits {}", listed(branches)),
-                ([], tags) => format!("its rule for tags admits {}", listed(tags)),
+                (branches, []) => format!("its rules allow the branches {}", listed(branches)),
+                ([], tags) => format!("its rules allow the tags {}", listed(tags)),
                 (branches, tags) => {
-                    format!("its rules admit the branches {} and the tags {}", listed(branches), listed(tags))
+                    format!("its rules allow the branches {} and the tags {}", listed(branches), listed(tags))
                 }
             };
-            return Some(format!("{rule}, and this build is {}", origin.describe()));
+            return Some(format!("{rule}, but this build is {}", origin.describe()));
         }
     }
     let in_full = format!("{pipeline}/{job}");
     if !jobs.is_empty() && !admits(jobs, &[job, &in_full]) {
-        return Some(format!("its rule for jobs admits {}, and this job is {}", listed(jobs), quoted(&in_full)));
+        return Some(format!("its rules allow the jobs {}, but this job is {}", listed(jobs), quoted(&in_full)));
     }
     None
 }
@@ -142,7 +146,7 @@ pub fn diagnostic(message: String) -> Diagnostic {
         span: Span { line: 1, column: 1, length: 1 },
         message,
         help: Some(
-            "run the job where the rule admits it, or change the rule: `longshore secret set REPO NAME --rules-only --branch ...`"
+            "run the job where its rules allow it, or change them: `longshore secret set REPO NAME --rules-only --branch ...`"
                 .to_owned(),
         ),
         source: None,
@@ -218,7 +222,7 @@ mod tests {
             (event(EventName::Manual, "refs/tags/main"), "of the tag `main`"),
         ] {
             let why = why(&main, &event).unwrap();
-            assert!(why.contains(said) && why.contains("rule for branches admits `main`"), "{why}");
+            assert!(why.contains(said) && why.contains("rules allow the branches `main`"), "{why}");
         }
         // It builds the commit of that branch, whatever the target branch is.
         assert_eq!(why(&main, &pull_request("main", "release/1", false)), None);
@@ -248,7 +252,7 @@ mod tests {
         let push = rules(&[], &[], &[EventName::Push, EventName::Tag], &[]);
         assert_eq!(why(&push, &event(EventName::Push, "refs/heads/x")), None);
         let said = why(&push, &event(EventName::Manual, "refs/heads/x")).unwrap();
-        assert_eq!(said, "its rule for events admits `push`, `tag`, and this build is of `manual`");
+        assert_eq!(said, "its rules allow the events `push`, `tag`, but this build's event is `manual`");
         let here = event(EventName::Push, "refs/heads/x");
         for fits in [&["deploy"][..], &["ci/deploy"], &["ci/*"], &["dep*"], &["!test"], &["**"]] {
             assert_eq!(why(&rules(&[], &[], &[], fits), &here), None, "{fits:?}");

@@ -10,11 +10,16 @@ pub(super) fn report(error: &ScanError, file: u16, findings: &mut Findings<'_>) 
     let at = text.floor_char_boundary(error.marker().byte_offset().unwrap_or(0));
     let place = Place::new(at, at + 1).in_file(file);
     if let Some(tab) = tab(error.kind(), text, at) {
-        findings.error(Code::Tab, tab.in_file(file), "a tab cannot indent in YAML", "indent with spaces".to_owned());
+        findings.error(
+            Code::Tab,
+            tab.in_file(file),
+            "YAML cannot be indented with tabs",
+            "indent with spaces".to_owned(),
+        );
         return;
     }
     if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
-        let message = format!("more than {} mappings and lists inside one another", limits::DEPTH);
+        let message = format!("mappings and lists nested more than {} levels deep", limits::DEPTH);
         findings.error(Code::TooDeep, place, message, None);
         return;
     }
@@ -47,46 +52,40 @@ fn tab(kind: &ErrorKind, text: &str, at: usize) -> Option<Place> {
 
 fn explain(error: &ScanError) -> (String, Option<&'static str>) {
     let (message, help) = match error.kind() {
-        ErrorKind::MappingValueNotAllowed => (
-            "a `: ` is not allowed here",
-            "put quotes around a text that contains `: `, or check the indentation of this line",
-        ),
-        ErrorKind::UnclosedQuotedScalar => ("this quote is never closed", "close it, or write the text as a `|` block"),
-        ErrorKind::UnclosedFlowCollection { open } => {
-            return (format!("this `{open}` is never closed"), Some("close it behind its last entry"));
+        ErrorKind::MappingValueNotAllowed => {
+            ("unexpected `: `", "quote strings that contain `: `, or check the indentation of this line")
         }
-        ErrorKind::MisplacedFlowCollectionEnd => ("nothing is open that this bracket could close", "take it away"),
+        ErrorKind::UnclosedQuotedScalar => ("unclosed quote", "close it, or use a `|` block"),
+        ErrorKind::UnclosedFlowCollection { open } => {
+            return (format!("unclosed `{open}`"), Some("close it after its last entry"));
+        }
+        ErrorKind::MisplacedFlowCollectionEnd => ("unexpected closing bracket", "remove it"),
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
-            return (format!("`{open}` cannot be closed by `{close}`"), None);
+            return (format!("`{open}` cannot be closed with `{close}`"), None);
         }
         ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation => {
-            ("this line is indented like none of the lines above", "indent it like the keys that it belongs to")
+            ("the indentation of this line matches no line above", "indent it like its sibling keys")
         }
         ErrorKind::SimpleKeyExpected => {
-            ("a key is expected here, and this line has no `:`", "write `key: value`, or indent it like the text above")
+            ("expected a key, but this line has no `:`", "write `key: value`, or indent the line like the text above")
         }
         ErrorKind::ExpectedBlockSequenceEntry => {
-            ("an entry of the list is expected here", "begin it with `- `, or indent the line like the key that it is")
+            ("expected a list item", "start it with `- `, or indent the line like the other keys")
         }
-        ErrorKind::UnexpectedCharacter { character: '`' } => {
-            ("a text cannot begin with a backquote", "put it in quotes")
-        }
+        ErrorKind::UnexpectedCharacter { character: '`' } => ("a string cannot start with a backquote", "quote it"),
         ErrorKind::UnexpectedCharacter { character } => {
-            return (format!("a text cannot begin with `{character}`"), Some("put it in quotes"));
+            return (format!("a string cannot start with `{character}`"), Some("quote it"));
         }
-        ErrorKind::InvalidColonPlacement => (
-            "a `:` is not allowed here",
-            "close every `[` and `{` above this line, or put quotes around a text that contains `:`",
-        ),
-        ErrorKind::UnknownQuotedScalarEscape => (
-            "a double-quoted text contains an escape that YAML does not know",
-            "use single quotes, in which a backslash is only a backslash",
-        ),
-        ErrorKind::MissingAnchorOrAliasName => (
-            "`*` begins an alias and `&` an anchor, and no name follows",
-            "put quotes around a text that begins with `*` or `&`",
-        ),
-        _ => return (format!("this is not YAML: {}", error.info()), None),
+        ErrorKind::InvalidColonPlacement => {
+            ("unexpected `:`", "close every `[` and `{` above this line, or quote strings that contain `:`")
+        }
+        ErrorKind::UnknownQuotedScalarEscape => {
+            ("unknown escape sequence in a double-quoted string", "use single quotes, in which a backslash is literal")
+        }
+        ErrorKind::MissingAnchorOrAliasName => {
+            ("`*` starts an alias and `&` an anchor, but no name follows", "quote strings that start with `*` or `&`")
+        }
+        _ => return (format!("invalid YAML: {}", error.info()), None),
     };
     (message.to_owned(), Some(help))
 }

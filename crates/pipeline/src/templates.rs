@@ -54,16 +54,16 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
 /// Returns a path below the repository's root, without `./`. The error says why the path is not allowed.
 fn normalized(path: &str) -> Result<String, &'static str> {
     if path.contains("${{") {
-        return Err("the path of a template is fixed: it cannot have expressions");
+        return Err("a template's path cannot contain expressions");
     }
     if path.starts_with('/') || path.starts_with('~') || path.contains("://") || path.contains('\\') {
-        return Err("a template is a file of this repository, named from its root");
+        return Err("a template must be a file in this repository, named from its root");
     }
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => return Err("this path leaves the repository, or may"),
+            ".." => return Err("this path may lead out of the repository"),
             part => parts.push(part),
         }
     }
@@ -71,7 +71,7 @@ fn normalized(path: &str) -> Result<String, &'static str> {
     let yaml = path.ends_with(".yml") || path.ends_with(".yaml");
     match yaml && path.len() <= 500 && !path.chars().any(char::is_control) && parts.first() != Some(&".git") {
         true => Ok(path),
-        false => Err("a template is a `.yml` or `.yaml` file"),
+        false => Err("a template must be a `.yml` or `.yaml` file"),
     }
 }
 
@@ -124,7 +124,7 @@ impl Library {
                 findings.error(
                     Code::NotTogether,
                     with.key_place,
-                    "`with` is for jobs that come from a template",
+                    "`with` is only for jobs that use a template",
                     help.to_owned(),
                 );
             }
@@ -157,7 +157,7 @@ impl Library {
             }
             None => {
                 let message = format!(
-                    "the template {path} was not read: a pipeline uses at most {} templates",
+                    "the template {path} was not read: a pipeline can use at most {} templates",
                     limits::TEMPLATES
                 );
                 findings.error(Code::BadTemplate, place, message, None);
@@ -183,12 +183,7 @@ fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
     let fields = Fields::read(&root, &keys::TEMPLATE, findings)?;
     let Some(job) = fields.get("job") else {
         if !fields.is_misnamed("job", &keys::TEMPLATE) {
-            findings.error(
-                Code::MissingKey,
-                beginning,
-                "a template has `job`, and this one has none",
-                EXAMPLE.to_owned(),
-            );
+            findings.error(Code::MissingKey, beginning, "the template has no `job`", EXAMPLE.to_owned());
         }
         return None;
     };
@@ -198,13 +193,8 @@ fn read_template(file: u16, findings: &mut Findings<'_>) -> Option<Template> {
     };
     let mut sound = true;
     for entry in mapping(job, "`job`", findings)?.iter().filter(|entry| matches!(entry.key.as_str(), "use" | "with")) {
-        let help = "write the job out here: templates do not nest";
-        findings.error(
-            Code::BadTemplate,
-            entry.key_place,
-            "a template's job cannot come from a template",
-            help.to_owned(),
-        );
+        let help = "write the job here: templates cannot be nested";
+        findings.error(Code::BadTemplate, entry.key_place, "a template's job cannot use a template", help.to_owned());
         sound = false;
     }
     sound.then(|| Template { inputs, job: Rc::clone(job) })

@@ -38,7 +38,7 @@ pub(super) fn read(
             findings.error(
                 Code::BadExpression,
                 places.locate(nth, "${{", 0, 3),
-                "this expression has no end",
+                "unclosed expression",
                 "close it with `}}`".to_owned(),
             );
             return None;
@@ -51,7 +51,7 @@ pub(super) fn read(
                     findings.error(
                         Code::TypesDoNotFit,
                         locate(0, length),
-                        format!("this is {}, and a text is expected", ty.describe()),
+                        format!("this is {}, but a string is expected", ty.describe()),
                         "write `to-json(...)` for all of it, `join(list, ', ')` for a list, or name one value of it"
                             .to_owned(),
                     );
@@ -82,15 +82,15 @@ pub(super) fn condition(
         Some((rest, Some(end))) if end + 2 == rest.len() => rest[..end].trim(),
         Some((_, None)) => {
             let help = "write the condition without `${{` and `}}`: `if: failure()`";
-            findings.error(Code::BadExpression, node.place, "this expression has no end", help.to_owned());
+            findings.error(Code::BadExpression, node.place, "unclosed expression", help.to_owned());
             return None;
         }
         _ if trimmed.contains("${{") => {
             findings.error(
                 Code::BadCondition,
                 node.place,
-                "`if` is one expression, and here only a part of it is inside `${{ }}`: such a text is always true",
-                "write all of it as an expression: `if: event.branch == 'main'`".to_owned(),
+                "`if` must be a single expression, but only part of it is inside `${{ }}`: such a string is always true",
+                "write it as one expression: `if: event.branch == 'main'`".to_owned(),
             );
             return None;
         }
@@ -124,7 +124,7 @@ pub(super) fn flag(node: &Node, what: &str, names: &Names, findings: &mut Findin
         };
         let (expression, ty) = expression(inner, &locate, node.place, Position::Planned, names, findings)?;
         if !matches!(ty, Type::Bool | Type::Any) {
-            let message = format!("{what} is `true` or `false`, and this is {}", ty.describe());
+            let message = format!("{what} must be `true` or `false`, but this is {}", ty.describe());
             let help = "compare it: `${{ matrix.experimental == 'true' }}`";
             findings.error(Code::TypesDoNotFit, node.place, message, help.to_owned());
             return None;
@@ -169,7 +169,7 @@ fn expression(
                     Code::SecretInScript,
                     locate(problem.at.start, problem.at.end),
                     "a secret cannot be put into a script",
-                    format!("write `secrets: [{name}]` at the job, and use the environment variable \"${name}\""),
+                    format!("write `secrets: [{name}]` in the job, and use the environment variable \"${name}\""),
                 );
             }
             _ => report(problem, source, position, names, locate, findings),
@@ -205,7 +205,7 @@ fn refusal(taint: Taint, path: &str, becomes: Becomes) -> (Code, String) {
         Becomes::Image => "the name of an image",
     };
     match taint {
-        Taint::Secret => (Code::SecretInScript, format!("`{path}` holds a secret, which cannot be put into {into}")),
+        Taint::Secret => (Code::SecretInScript, format!("`{path}` contains a secret, which cannot be put into {into}")),
         Taint::Outsider => {
             let verb = if is_written_by_outsiders(path) { "is written by" } else { "holds what was written by" };
             let message =
@@ -244,7 +244,7 @@ fn remedy(source: &str, path: &str, whole: bool, becomes: Becomes, names: &Names
             };
             let run = if becomes == Becomes::Script { "the script" } else { "`run`" };
             format!(
-                "hand it over by the environment: `env: {{ {variable}: '${{{{ {value} }}}}' }}`, and write \"${variable}\" in {run}"
+                "pass it through the environment: `env: {{ {variable}: '${{{{ {value} }}}}' }}`, and write \"${variable}\" in {run}"
             )
         }
     }
@@ -289,8 +289,8 @@ fn report(
             // A word with nothing behind it may be meant as a text.
             let is_bare = of.is_empty() && !source[problem.at.end..].trim_start().starts_with(['.', '[']);
             let help = match (near, has, names.remedy(of, word, position)) {
-                (None, ..) if is_bare => Some(format!("put quotes around it if it is a text: `'{word}'`")),
-                (Some(near), ..) if is_bare => Some(format!("{near} Put quotes around it if it is a text: `'{word}'`")),
+                (None, ..) if is_bare => Some(format!("quote it if it is a string: `'{word}'`")),
+                (Some(near), ..) if is_bare => Some(format!("{near} Quote it if it is a string: `'{word}'`")),
                 (Some(near), ..) => Some(near),
                 (None, Some(has), Some(remedy)) => Some(format!("{has}; {remedy}")),
                 (None, has, remedy) => remedy.or(has),
@@ -317,7 +317,7 @@ fn foreign_name(rest: &str) -> Option<String> {
     match known {
         Some((_, ours)) => Some(format!("did you mean `{ours}`?")),
         None if path.starts_with("github") || path.starts_with("gitlab") => {
-            Some("`event`, `repo` and `build` have what is known of the change".to_owned())
+            Some("`event`, `repo` and `build` describe the change".to_owned())
         }
         None => None,
     }

@@ -67,7 +67,7 @@ impl Node {
             Kind::Scalar(scalar) if scalar.is_null() => "nothing",
             Kind::Scalar(scalar) if scalar.boolean().is_some() => "a boolean",
             Kind::Scalar(scalar) if scalar.is_number() => "a number",
-            Kind::Scalar(_) => "a text",
+            Kind::Scalar(_) => "a string",
             Kind::List(_) => "a list",
             Kind::Map(_) => "a mapping",
         }

@@ -13,20 +13,20 @@ pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<
     match event.name {
         EventName::Push | EventName::Tag => match &on.push {
             Some(push) => check_push(push, event, facts),
-            None => Err("pushes do not start it: its `on` has no `push`".to_owned()),
+            None => Err("its `on` has no `push`".to_owned()),
         },
         EventName::PullRequest => match &on.pull_request {
             Some(pull_request) => check_pull_request(pull_request, event, facts),
-            None => Err("pull requests do not start it: its `on` has no `pull-request`".to_owned()),
+            None => Err("its `on` has no `pull-request`".to_owned()),
         },
         EventName::Schedule => match &event.schedule {
-            _ if on.schedules.is_empty() => Err("no time starts it: its `on` has no `schedule`".to_owned()),
+            _ if on.schedules.is_empty() => Err("its `on` has no `schedule`".to_owned()),
             Some(due) if on.schedules.iter().any(|schedule| is_due(schedule, due, event)) => Ok(()),
-            Some(_) => Err("another schedule was due than those that it has at this commit".to_owned()),
+            Some(_) => Err("the schedule that was due is not in the pipeline at this commit".to_owned()),
             None => Ok(()),
         },
         EventName::Manual if on.manual.is_some() => Ok(()),
-        EventName::Manual => Err("nobody can start it by hand: its `on` has no `manual`".to_owned()),
+        EventName::Manual => Err("its `on` has no `manual`".to_owned()),
     }
 }
 
@@ -43,9 +43,9 @@ fn check_push(push: &Push, event: &Event, facts: &RepoFacts) -> Result<(), Strin
         (None, None) => {}
         (Some(branches), _) if branch.is_some() => check_name(branches, "branch", branch)?,
         (_, Some(tags)) if tag.is_some() => check_name(tags, "tag", tag)?,
-        (Some(_), None) => return Err("only pushes of branches start it: its `push` has `branches`".to_owned()),
-        (None, Some(_)) => return Err("only pushes of tags start it: its `push` has `tags`".to_owned()),
-        (Some(_), Some(_)) => return Err("only pushes of branches and tags start it".to_owned()),
+        (Some(_), None) => return Err("its `push` has `branches`, and this is no branch".to_owned()),
+        (None, Some(_)) => return Err("its `push` has `tags`, and this is no tag".to_owned()),
+        (Some(_), Some(_)) => return Err("its `push` has `branches` and `tags`, and this is neither".to_owned()),
     }
     // A tag changes no file.
     if tag.is_some() { Ok(()) } else { check_paths(&push.paths, facts) }
@@ -57,10 +57,7 @@ fn check_pull_request(on: &PullRequests, event: &Event, facts: &RepoFacts) -> Re
     };
     if !on.types.contains(&pull_request.action) {
         let action: String = pull_request.action.chars().take(40).collect();
-        return Err(format!(
-            "that a pull request is `{action}` does not start it: its `types` are {}",
-            on.types.join(", ")
-        ));
+        return Err(format!("its `types` are {}, and the pull request was `{action}`", on.types.join(", ")));
     }
     if let Some(branches) = &on.branches {
         check_name(branches, "branch", Some(&pull_request.target_branch))?;
@@ -82,7 +79,7 @@ fn check_paths(paths: &Paths, facts: &RepoFacts) -> Result<(), String> {
     }
     let written = paths.only.as_ref().or(paths.ignore.as_ref()).map(list_patterns).unwrap_or_default();
     let key = if paths.only.is_some() { "paths" } else { "paths-ignore" };
-    Err(format!("none of the {} changed files matters to its `{key}`: {written}", files.len()))
+    Err(format!("none of the {} changed files match its `{key}`: {written}", files.len()))
 }
 
 fn check_name(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(), String> {
@@ -90,7 +87,7 @@ fn check_name(patterns: &Patterns, what: &str, name: Option<&str>) -> Result<(),
     if patterns.admits(name) {
         return Ok(());
     }
-    Err(format!("the {what} `{name}` does not fit its patterns: {}", list_patterns(patterns)))
+    Err(format!("the {what} `{name}` does not match its patterns: {}", list_patterns(patterns)))
 }
 
 fn list_patterns(patterns: &Patterns) -> String {

@@ -70,7 +70,7 @@ fn read(file: u16, foreign: bool, keep: Keep, findings: &mut Findings<'_>) -> Op
                     Code::ManyDocuments,
                     place_of(&span).in_file(file),
                     "a second document begins here",
-                    "one file is one pipeline: put the second one into a file of its own in `.longshore/`".to_owned(),
+                    "a file holds one pipeline: put the second one into its own file in `.longshore/`".to_owned(),
                 );
                 return None;
             }
@@ -131,7 +131,7 @@ impl Builder {
                 return Err(Refusal {
                     code: Code::TooManyValues,
                     place,
-                    message: format!("up to here the file has more than {} keys and values", limits::NODES),
+                    message: format!("the file has more than {} keys and values up to here", limits::NODES),
                     help: Some("split the pipeline into several files of `.longshore/`".to_owned()),
                 });
             }
@@ -157,8 +157,8 @@ impl Builder {
             Event::UnresolvedAlias(name) => Err(Refusal {
                 code: Code::UnknownAnchor,
                 place,
-                message: format!("nothing before this line is anchored as `&{name}`"),
-                help: Some(format!("write `&{name}` before the value that is meant, further up")),
+                message: format!("no anchor `&{name}` before this line"),
+                help: Some(format!("write `&{name}` before the value, further up")),
             }),
             // Positions of the document and metadata: no nodes.
             _ => Ok(()),
@@ -179,7 +179,7 @@ impl Builder {
             return Err(Refusal {
                 code: Code::TooDeep,
                 place: start,
-                message: format!("more than {} mappings and lists inside one another", limits::DEPTH),
+                message: format!("mappings and lists nested more than {} levels deep", limits::DEPTH),
                 help: None,
             });
         }
@@ -231,7 +231,7 @@ impl Builder {
             return Err(Refusal {
                 code: Code::UnknownAnchor,
                 place,
-                message: "this alias stands inside the very value that it names".to_owned(),
+                message: "this alias is inside the value that it refers to".to_owned(),
                 help: Some("a value cannot contain itself: anchor something smaller".to_owned()),
             });
         };
@@ -241,11 +241,11 @@ impl Builder {
                 code: Code::AliasBudget,
                 place,
                 message: format!(
-                    "up to here the aliases of this file add more than {} values or {} KiB of text",
+                    "the aliases of this file add more than {} values or {} KiB of text up to here",
                     limits::ALIAS_NODES,
                     limits::ALIAS_BYTES / 1024
                 ),
-                help: Some("write the pipeline with fewer aliases of aliases".to_owned()),
+                help: Some("use fewer aliases of aliases".to_owned()),
             });
         }
         self.add_value(node, place)
@@ -266,7 +266,7 @@ impl Builder {
                             code: Code::YamlFeature,
                             place,
                             message: format!("{} cannot be a key", node.describe()),
-                            help: Some("keys are texts".to_owned()),
+                            help: Some("keys must be strings".to_owned()),
                         });
                     };
                     *key = Some((scalar.text.clone(), place, scalar.plain && scalar.text == "<<"));
@@ -287,7 +287,7 @@ impl Builder {
                 code: Code::YamlFeature,
                 place,
                 message: "a list or a mapping cannot be a key".to_owned(),
-                help: Some("keys are texts; a value that begins with `{` or `[` needs quotes".to_owned()),
+                help: Some("keys must be strings; quote values that start with `{` or `[`".to_owned()),
             }),
             _ => Ok(()),
         }
@@ -301,8 +301,8 @@ fn refuse_tag(tag: Option<&Tag>, span: &EventSpan) -> Result<(), Refusal> {
         Some(tag) => Err(Refusal {
             code: Code::YamlFeature,
             place: span.tag_span().as_ref().map_or_else(|| place_of(span), place_of),
-            message: format!("the tag `{}` has no meaning here", tag.original()),
-            help: Some("leave it out; put quotes around a text that begins with `!`".to_owned()),
+            message: format!("unknown tag `{}`", tag.original()),
+            help: Some("remove it; quote strings that start with `!`".to_owned()),
         }),
     }
 }

@@ -45,10 +45,7 @@ pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // The work shares the store, where an open transaction is rolled back, and the mirrors, where git's lock is
     // released with its holder.
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .map_err(|_| "Longshore broke off here by a defect of its own, which its log tells of".to_owned())
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| "internal error; see the server's log".to_owned())
 }
 
 /// The repositories whose work is under way.
@@ -139,6 +136,6 @@ mod tests {
         })
         .await
         .unwrap_err();
-        assert!(broke.contains("defect"), "{broke}");
+        assert!(broke.contains("internal error"), "{broke}");
     }
 }

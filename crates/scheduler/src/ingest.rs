@@ -164,7 +164,7 @@ async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
                 Verdict::End(DeliveryEnd::Ignored { reason: duplicate_reason(new.event.name, number) })
             }
             (Verdict::Build(_), None) => Verdict::End(DeliveryEnd::Ignored {
-                reason: "the same body was delivered before, and started nothing".to_owned(),
+                reason: "the same request was delivered before and started nothing".to_owned(),
             }),
             (verdict @ (Verdict::End(_) | Verdict::Again(_)), _) => verdict,
         };
@@ -199,7 +199,7 @@ async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
             deliveries::finish(&mut tx, delivery.id, &end, now).await?;
         }
         Verdict::Again(reason) if delivery.attempts >= TRIES => {
-            let reason = format!("given up after a day: {reason}");
+            let reason = format!("gave up after a day: {reason}");
             deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Failed { reason }, now).await?;
         }
         Verdict::Again(reason) => {
@@ -239,7 +239,9 @@ fn duplicate_reason(event: EventName, number: u64) -> String {
         EventName::PullRequest => "change of the pull request",
         EventName::Schedule | EventName::Manual => "event",
     };
-    format!("another delivery told of the same {what}, which became build #{number}: rerun that to run it once more")
+    format!(
+        "duplicate of an earlier delivery of the same {what}, which started build #{number}: rerun that build to run it again"
+    )
 }
 
 async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Judged {
@@ -274,10 +276,10 @@ async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &Pending
             (pull_request_origin(*request), announcement, commit)
         }
         Ok(Hook::Deleted { git_ref }) => {
-            let reason = format!("`{git_ref}` was deleted, so there is nothing to build");
+            let reason = format!("`{git_ref}` was deleted: nothing to build");
             return Judged { deleted: Some(git_ref), ..end(DeliveryEnd::Ignored { reason }) };
         }
-        Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "a ping: the webhook works".to_owned() }),
+        Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "ping: the webhook works".to_owned() }),
         Ok(Hook::Ignored { event, reason }) => {
             return end(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
         }

@@ -94,9 +94,9 @@ mod tests {
             assert_eq!(restrained, once, "a build that is made once more asks no more");
             restrained.jobs.iter().map(JobPlan::question).collect::<Vec<_>>()
         };
-        let of_fork = "the commit 1f0c2d3e4a of pull request 7, which comes from a fork";
-        let token = Some(format!("{of_fork}, would get `TOKEN`"));
-        let docker = Some(format!("Now? ({of_fork}, would get a Docker API)"));
+        let of_fork = "commit 1f0c2d3e4a of pull request #7 from a fork";
+        let token = Some(format!("{of_fork}, which would get `TOKEN`"));
+        let docker = Some(format!("Now? ({of_fork}, which would get a Docker API)"));
         assert_eq!(questions(Strangers::All, true), [Some(of_fork.to_owned()), token.clone(), docker.clone()]);
         assert_eq!(questions(Strangers::None, false), [None, token.clone(), docker.clone()]);
         assert_eq!(questions(Strangers::FirstTime, true), [None, token, docker]);

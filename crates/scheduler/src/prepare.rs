@@ -158,7 +158,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
     // Strangers do not decide what runs here: a fork's pull request is built by the files of its target branch.
     let files_of = target.as_ref().filter(|_| stranger::brings(&event)).unwrap_or(&commit);
     let skipped = skip::skip_words(&event)
-        .map(|words| What::Nothing(format!("the message of the commit {} says `{words}`", &commit.as_str()[..10])));
+        .map(|words| What::Nothing(format!("the commit message of {} says `{words}`", &commit.as_str()[..10])));
     let checked = match planner.read(&mirror, files_of).await? {
         Read::Files(checked) => checked,
         Read::Unreadable(diagnostics) => {
@@ -169,7 +169,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         Read::None => {
             let commit: String = files_of.as_str().chars().take(10).collect();
             let what =
-                What::Nothing(format!("no pipeline at {commit}: neither .longshore.yml nor a file in .longshore/"));
+                What::Nothing(format!("no pipeline at {commit}: no `.longshore.yml` and no file in `.longshore/`"));
             return Ok(Prepared { what, schedules: has_current_schedules.then(Schedules::new) });
         }
     };
@@ -218,7 +218,7 @@ pub(crate) fn clone_url(repo: &Repo) -> Result<CloneUrl, GitError> {
     if repo.credentials_closed {
         return Err(GitError::Authentication {
             address: repo.clone_url.clone(),
-            detail: "its credentials are sealed with another key of secrets than the one at hand".to_owned(),
+            detail: "its credentials cannot be decrypted with the current key".to_owned(),
         });
     }
     repo.clone_url.parse().map_err(|error: longshore_forge::InvalidCloneUrl| GitError::RefusedAddress {

@@ -27,13 +27,13 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
     let old = builds::get(store, build).await?.ok_or_else(|| not_found("build"))?;
     if !old.status.is_final() {
         return Err(RequestError::Conflict(format!(
-            "build #{} is still {}: wait for its end, or cancel it first",
+            "build #{} is still {}: wait until it finishes, or cancel it first",
             old.number, old.status
         )));
     }
     if old.diagnostics.iter().any(|d| d.severity == Severity::Error) {
         return Err(RequestError::Conflict(format!(
-            "the pipeline of build #{} has errors: running the same commit again changes nothing",
+            "the pipeline of build #{} has errors: rerunning the same commit would change nothing",
             old.number
         )));
     }
@@ -45,10 +45,7 @@ pub(crate) async fn plan(store: &Store, build: BuildId, what: Rerun) -> Result<N
         Rerun::Job(job) => carried_over_jobs(&jobs, Some(job)),
     };
     if carried_over.len() == jobs.len() {
-        return Err(RequestError::Conflict(format!(
-            "every job of build #{} succeeded: nothing to run again",
-            old.number
-        )));
+        return Err(RequestError::Conflict(format!("every job of build #{} succeeded: nothing to rerun", old.number)));
     }
     let mut diagnostics = old.diagnostics;
     // These diagnostics are found anew.

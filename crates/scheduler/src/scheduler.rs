@@ -228,5 +228,5 @@ fn as_conflict(error: RequestError) -> RequestError {
 }
 
 pub(crate) fn not_found(what: &str) -> RequestError {
-    RequestError::NotFound(format!("there is no such {what}"))
+    RequestError::NotFound(format!("{what} not found"))
 }

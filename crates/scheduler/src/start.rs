@@ -35,14 +35,14 @@ pub(crate) async fn find(
     let names = full_names(git_ref, default_branch.as_deref())?;
     let Some((git_ref, newest)) = newest_of(&mirror, &names).await.map_err(git_error)? else {
         let names: Vec<&str> = names.iter().map(RefName::as_str).collect();
-        let message = format!("the repository has no {}: it was deleted, or never pushed", names.join(" and no "));
+        let message = format!("{} not found in the repository: it was deleted or never pushed", names.join(" and no "));
         return Err(RequestError::unusable(message));
     };
     let commit = match commit {
         None => newest,
         Some(commit) if mirror.is_on(&commit, &newest).await.map_err(git_error)? => commit,
         Some(commit) => {
-            let message = format!("{commit} is not on {git_ref}: name the branch or tag that it is on");
+            let message = format!("{commit} is not on {git_ref}: name a branch or tag that contains it");
             return Err(RequestError::unusable(message));
         }
     };

@@ -44,7 +44,7 @@ pub struct Build {
 pub(crate) const ONLY_WAITS: &str = "(status = 'running' AND reason IS NOT NULL)";
 
 impl Build {
-    /// Returns whether the build is not over and yet no job of it runs or is about to. The reason says what it waits
+    /// Returns whether the build has not finished and yet no job of it runs or is about to. The reason says what it waits
     /// for.
     #[must_use]
     pub fn waits(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Figures for `/metrics`. They count only what is not over, so that the size of the history does not matter.
+//! Figures for `/metrics`. They count only what has not finished, so that the size of the history does not matter.
 
 use longshore_core::Status;
 

@@ -154,7 +154,7 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     let row = sqlx::query("SELECT repo, status FROM deliveries WHERE id = ?").bind(id.to_string());
     let row = row.fetch_optional(tx.conn()).await?.ok_or(StoreError::NotFound("delivery"))?;
     if row::parsed::<DeliveryStatus>(&row, "status")? == DeliveryStatus::Pending {
-        return Err(StoreError::Conflict("the delivery is pending: it will be looked at by itself".to_owned()));
+        return Err(StoreError::Conflict("the delivery is still pending".to_owned()));
     }
     let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
     sqlx::query(

@@ -19,7 +19,7 @@ pub enum StoreError {
     #[error("{0}")]
     Backup(String),
     /// No such repository, build, job, delivery or token.
-    #[error("no such {0}")]
+    #[error("{0} not found")]
     NotFound(&'static str),
     /// The request contradicts what is there: a name that is taken, a delivery that has ended.
     #[error("{0}")]

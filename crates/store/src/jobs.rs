@@ -77,7 +77,7 @@ impl Job {
     }
 }
 
-/// A job that has been claimed and is not over. The next start of the server adopts it.
+/// A job that has been claimed and has not finished. The next start of the server adopts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningJob {
     pub job: Job,

@@ -115,7 +115,7 @@ pub async fn first_steps(store: &Store) -> Result<FirstSteps, StoreError> {
     })
 }
 
-/// A job that is not over.
+/// A job that has not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedJob {
     pub id: JobId,

@@ -53,7 +53,9 @@ pub async fn set(
             .fetch_one(tx.conn())
             .await?;
         if count >= MAX_COUNT {
-            return Err(StoreError::Conflict(format!("there are {MAX_COUNT} registries: remove some first")));
+            return Err(StoreError::Conflict(format!(
+                "there are already {MAX_COUNT} registries, the maximum: remove some first"
+            )));
         }
     }
     let key = secret_key::of_database_or_new(tx).await?;
@@ -138,8 +140,9 @@ pub async fn open(store: &Store, repo: RepoId) -> Result<BTreeMap<RegistryHost, 
                 .open(&place(owner, &host, &username), row.try_get("sealed")?)
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .and_then(|password| RegistryCredentials::new(username, password).ok());
-            let credentials = password
-                .ok_or_else(|| StoreError::Corrupt(format!("the password for the registry {host} does not open")))?;
+            let credentials = password.ok_or_else(|| {
+                StoreError::Corrupt(format!("the password for the registry {host} cannot be decrypted"))
+            })?;
             Ok((host, credentials))
         })
         .collect()

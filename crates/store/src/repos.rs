@@ -31,8 +31,8 @@ impl HookSecret {
     pub fn expose(&self) -> Result<&str, StoreError> {
         self.0.as_deref().ok_or_else(|| {
             StoreError::SecretKey(
-                "the hook secret of the repository does not open with the key at hand: give the key that it was sealed with, \
-                 or make a new hook secret"
+                "the repository's hook secret cannot be decrypted with the current key: use the key that it was encrypted with, \
+                 or create a new hook secret"
                     .to_owned(),
             )
         })
@@ -103,8 +103,8 @@ pub fn check_name(name: &str) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::Invalid(format!(
-        "`{}` is not a repository's name: write `name` or `owner/name` with letters, digits, dots, dashes and \
-         underscores, no part beginning with a dot or a dash, at most {MAX_NAME_LEN} characters",
+        "`{}` is not a valid repository name: use `name` or `owner/name` with letters, digits, dots, dashes and \
+         underscores, no part starting with a dot or a dash, at most {MAX_NAME_LEN} characters",
         name.chars().take(MAX_NAME_LEN).flat_map(char::escape_debug).collect::<String>()
     )))
 }
@@ -134,7 +134,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
     .await
     .map_err(StoreError::from)
     .map_err(|error| match error.is_unique_violation() {
-        true => StoreError::Conflict(format!("there is a repository named `{}` already", new.name)),
+        true => StoreError::Conflict(format!("a repository named `{}` already exists", new.name)),
         false => error,
     })?;
     note_change(tx, id);
@@ -268,7 +268,7 @@ pub async fn delete(tx: &mut WriteTx, id: RepoId) -> Result<(), StoreError> {
     .fetch_one(tx.conn())
     .await?;
     if unfinished > 0 {
-        return Err(StoreError::Conflict(format!("{unfinished} of its builds are not over: cancel them first")));
+        return Err(StoreError::Conflict(format!("{unfinished} of its builds have not finished: cancel them first")));
     }
     let logs = removals::logs_of(tx, LogsOf::Repo(id)).await?;
     let done = sqlx::query("DELETE FROM repos WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;

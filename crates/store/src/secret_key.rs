@@ -40,7 +40,7 @@ impl FromStr for SecretKey {
         let mut key = [0; 32];
         // The error never quotes the text.
         hex::decode_to_slice(text.trim(), &mut key)
-            .map_err(|_| "the key of secrets has to be 64 hexadecimal digits (`openssl rand -hex 32`)".to_owned())?;
+            .map_err(|_| "the encryption key must be 64 hexadecimal digits (`openssl rand -hex 32`)".to_owned())?;
         Ok(Self(key))
     }
 }

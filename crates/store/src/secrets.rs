@@ -36,11 +36,11 @@ impl SecretValue {
     /// [`StoreError::Invalid`] for a value that no variable can carry, or that would hide nothing.
     pub fn new(value: String) -> Result<Self, StoreError> {
         let wrong = if value.is_empty() {
-            "a secret's value may not be empty"
+            "a secret's value cannot be empty"
         } else if value.len() > MAX_VALUE_LEN {
-            "a secret's value is at most 48 KiB long: keep larger things encrypted in the repository, and their key here"
+            "a secret's value can have at most 48 KiB: keep larger files encrypted in the repository, and their key here"
         } else if value.contains('\0') {
-            "a secret's value may not hold a zero byte: no variable can carry it; store it as base64"
+            "a secret's value cannot contain a NUL byte: store it as base64"
         } else {
             return Ok(Self(value));
         };
@@ -109,7 +109,9 @@ pub async fn set(
         }
         (None, Some(row)) => row.try_get("sealed")?,
         (None, None) => {
-            return Err(StoreError::Invalid(format!("there is no secret `{name}` yet: a new one needs its value")));
+            return Err(StoreError::Invalid(format!(
+                "the secret `{name}` does not exist yet: a new secret needs a value"
+            )));
         }
     };
     let before = known.as_ref().map(from_row).transpose()?;
@@ -119,7 +121,9 @@ pub async fn set(
             .fetch_one(tx.conn())
             .await?;
         if count >= MAX_COUNT {
-            return Err(StoreError::Conflict(format!("the repository has {MAX_COUNT} secrets: remove some first")));
+            return Err(StoreError::Conflict(format!(
+                "the repository already has {MAX_COUNT} secrets, the maximum: remove some first"
+            )));
         }
     }
     let new = before.is_none();
@@ -188,7 +192,7 @@ pub async fn open(
             .await?;
         let Some(sealed) = sealed else { continue };
         let value = key.open(&place(repo, name), &sealed).and_then(|bytes| String::from_utf8(bytes).ok());
-        let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` does not open")))?;
+        let value = value.ok_or_else(|| StoreError::Corrupt(format!("the secret `{name}` cannot be decrypted")))?;
         opened.insert(name.clone(), SecretValue(value));
     }
     Ok(opened)

@@ -63,7 +63,7 @@ pub fn random_secret() -> String {
 pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<CreatedToken, StoreError> {
     let NewToken { name, rights, expires_at } = new.clone();
     if name.is_empty() || name.len() > 200 {
-        return Err(StoreError::Invalid("a token's name has 1 to 200 bytes".to_owned()));
+        return Err(StoreError::Invalid("a token's name must have 1 to 200 bytes".to_owned()));
     }
     if rights.scopes().is_empty() {
         return Err(StoreError::Invalid("a token needs a scope: read, build, approve or admin".to_owned()));
@@ -91,15 +91,15 @@ pub async fn create(tx: &mut WriteTx, new: &NewToken, now: Timestamp) -> Result<
 
 async fn check_repos(tx: &mut WriteTx, repos: &[RepoId]) -> Result<(), StoreError> {
     if repos.is_empty() {
-        let message = "a token for no repository can do nothing: name some, or leave the list out for all of them";
+        let message = "a token for no repository is useless: list some, or omit the list for all repositories";
         return Err(StoreError::Invalid(message.to_owned()));
     }
     if repos.len() > MAX_REPOS {
-        return Err(StoreError::Invalid(format!("a token's list has {MAX_REPOS} repositories at most")));
+        return Err(StoreError::Invalid(format!("a token can list at most {MAX_REPOS} repositories")));
     }
     for id in repos {
         if repos::get_now(tx, *id).await?.is_none() {
-            return Err(StoreError::Invalid(format!("there is no repository {id}")));
+            return Err(StoreError::Invalid(format!("repository {id} not found")));
         }
     }
     Ok(())

@@ -113,8 +113,8 @@ async fn a_condition_is_asked_when_all_needs_are_over_and_sees_their_outputs() {
     assert_eq!(scene.statuses(&build).await, [Success, Queued, Skipped, Skipped, Queued, Skipped]);
     assert_eq!(scene.job(&build, "a").await.outputs, outputs);
     let reason = |job: Job| job.reason.unwrap();
-    assert_eq!(reason(scene.job(&build, "c").await), "`if: needs.a.outputs.version == '3'` does not hold");
-    assert_eq!(reason(scene.job(&build, "d").await), "`c`, which it needs, was skipped");
+    assert_eq!(reason(scene.job(&build, "c").await), "`if: needs.a.outputs.version == '3'` was false");
+    assert_eq!(reason(scene.job(&build, "d").await), "needs `c`, which was skipped");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_job_that_may_fail_fails_neither_its_build_nor_those_that_need_it() {
     scene.end(&build, "b", Outcome::Success).await;
     let (status, reason) = scene.now(&build).await;
     assert_eq!(status, Status::Success);
-    assert!(reason.unwrap().starts_with("passed over: a: step `build` failed"));
+    assert!(reason.unwrap().starts_with("allowed to fail: a: step `build` failed"));
     assert_eq!(scene.job(&build, "a").await.status, Status::Failure);
 }
 
@@ -154,7 +154,7 @@ async fn a_build_says_how_many_failures_it_passed_over() {
     }
     let (status, reason) = scene.now(&build).await;
     assert_eq!(status, Status::Success);
-    assert!(reason.as_deref().unwrap().starts_with("passed over: a and 2 more: step `build` failed"), "{reason:?}");
+    assert!(reason.as_deref().unwrap().starts_with("allowed to fail: a and 2 more: step `build` failed"), "{reason:?}");
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_matrix_that_fails_fast_skips_what_waits_and_stops_what_runs() {
     let canceling = scene.job(&build, "m (2)").await;
     assert_eq!(jobs::canceling(&scene.world.store).await.unwrap(), [canceling.id]);
     scene.end(&build, "m (2)", Outcome::Canceled).await;
-    let reason = "`m (1)`, of the same matrix, failed".to_owned();
+    let reason = "`m (1)` in the same matrix failed".to_owned();
     assert_eq!(scene.job(&build, "m (2)").await.reason, Some(reason.clone()));
     assert_eq!(scene.job(&build, "m (3)").await.reason, Some(reason));
 
@@ -186,7 +186,10 @@ async fn no_more_of_a_matrix_run_at_once_than_it_says() {
     let build = scene.build(matrix(false, Some(2))).await;
     use Status::{Blocked, Queued, Running, Success};
     assert_eq!(scene.statuses(&build).await, [Queued, Queued, Blocked]);
-    assert_eq!(scene.job(&build, "m (3)").await.reason.as_deref(), Some("waits for its matrix: 2 of `m` run at once"));
+    assert_eq!(
+        scene.job(&build, "m (3)").await.reason.as_deref(),
+        Some("waiting for other jobs of the matrix `m` (`max-parallel: 2`)")
+    );
     scene.claim().await;
     scene.end(&build, "m (1)", Outcome::Success).await;
     assert_eq!(scene.statuses(&build).await, [Success, Queued, Queued]);
@@ -204,7 +207,7 @@ async fn builds_of_a_group_run_one_after_the_other_in_the_order_of_creation() {
     assert_eq!(scene.now(&other).await.0, Status::Queued);
     let (status, reason) = scene.now(&third).await;
     assert_eq!(status, Status::Blocked);
-    assert_eq!(reason.as_deref(), Some("a: waits for the group `deploy`, which build #1 has"));
+    assert_eq!(reason.as_deref(), Some("a: waiting for #1 (concurrency group `deploy`)"));
     scene.claim().await;
     scene.end(&first, "a", Outcome::Success).await;
     assert_eq!(scene.now(&second).await.0, Status::Blocked, "the group is held to the pipeline's end");
@@ -212,7 +215,7 @@ async fn builds_of_a_group_run_one_after_the_other_in_the_order_of_creation() {
     scene.end(&first, "b", Outcome::Success).await;
     assert_eq!((scene.now(&second).await.0, scene.now(&third).await.0), (Status::Queued, Status::Blocked));
     let reason = scene.job(&third, "a").await.reason.unwrap();
-    assert_eq!(reason, "waits for the group `deploy`, which build #2 has");
+    assert_eq!(reason, "waiting for #2 (concurrency group `deploy`)");
     let mut tx = scene.world.store.write().await.unwrap();
     builds::cancel(&mut tx, second.id, now()).await.unwrap();
     tx.commit().await.unwrap();
@@ -229,7 +232,7 @@ async fn a_newer_build_takes_its_group_from_the_older_ones() {
     assert_eq!(scene.statuses(&first).await, [Status::Canceling, Status::Canceled]);
     assert_eq!(scene.now(&second).await.0, Status::Blocked, "what runs has to end first");
     scene.end(&first, "a", Outcome::Canceled).await;
-    let reason = "build #2 has taken the group `deploy`".to_owned();
+    let reason = "superseded by #2 (concurrency group `deploy`)".to_owned();
     assert_eq!(scene.job(&first, "a").await.reason.as_ref(), Some(&reason));
     assert_eq!(scene.now(&first).await, (Status::Canceled, Some(format!("a: {reason}"))));
     assert_eq!(scene.now(&second).await.0, Status::Queued);
@@ -254,7 +257,7 @@ async fn a_job_that_asks_waits_for_a_yes_and_a_no_ends_it() {
     scene.claim().await;
     scene.end(&build, "test", Outcome::Success).await;
     let (status, reason) = (scene.job(&build, "deploy").await.status, scene.job(&build, "deploy").await.reason);
-    assert_eq!((status, reason.as_deref()), (Status::Blocked, Some("waits for approval: Deploy?")));
+    assert_eq!((status, reason.as_deref()), (Status::Blocked, Some("awaiting approval: Deploy?")));
     decide(&build, true).await.unwrap();
     assert_eq!(scene.job(&build, "deploy").await.status, Status::Queued);
     assert!(matches!(decide(&build, false).await, Err(StoreError::Conflict(_))));
@@ -277,7 +280,7 @@ async fn a_job_is_tried_again_after_the_ends_it_names_and_its_tries_are_kept() {
     scene.claim().await;
     scene.end(&build, "a", lost()).await;
     let waiting = scene.job(&build, "a").await;
-    assert_eq!((waiting.status, waiting.reason.as_deref()), (Status::Queued, Some("try 2 of 2: gone")));
+    assert_eq!((waiting.status, waiting.reason.as_deref()), (Status::Queued, Some("retrying (attempt 2 of 2): gone")));
     assert_eq!(scene.job(&build, "b").await.status, Status::Blocked);
     assert_eq!(scene.claim().await.as_deref(), Some("a"));
     // A late report of the first attempt changes nothing.

@@ -113,7 +113,7 @@ async fn a_job_waits_for_all_it_needs_and_is_skipped_with_all_that_need_it_when_
     let Applied::Changed { followed, .. } = applied else { panic!("{applied:?}") };
     assert_eq!(followed, [(ids["pack"], Status::Skipped), (ids["ship"], Status::Skipped)]);
     let ship = jobs::get(&world.store, ids["ship"]).await.unwrap().unwrap();
-    assert_eq!(ship.reason.as_deref(), Some("`pack`, which it needs, was skipped"));
+    assert_eq!(ship.reason.as_deref(), Some("needs `pack`, which was skipped"));
     assert!(ship.steps.iter().all(|step| step.status == Status::Skipped));
 
     claim(&world.store).await.unwrap();

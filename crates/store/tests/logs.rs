@@ -255,7 +255,7 @@ fn raw_is_what_the_processes_wrote_byte_for_byte() {
 #[test]
 fn text_shows_scripts_notes_output_and_what_went_wrong() {
     let expected = b"--- image busybox\n==> build\n$ make build\ncaf\xc3warn\xff\n\xa9\nend\n\
-                     <== build: exit code 7 after 1.2s\n==> test\n$ make test\nok\n";
+                     <== build: exit code 7 after 1.2 s\n==> test\n$ make test\nok\n";
     assert_eq!(String::from_utf8_lossy(&rendered(Renderer::text(heads(), None))), String::from_utf8_lossy(expected));
     assert_eq!(rendered(Renderer::text(heads(), Some(1))), b"==> test\n$ make test\nok\n");
 }

@@ -149,7 +149,7 @@ async fn rules_stay_with_a_secret_whatever_else_of_it_changes() {
     let main = || Some(vec!["main".to_owned()]);
     let rules_alone = SecretPatch { branches: main(), ..SecretPatch::default() };
     let error = change(rules_alone.clone()).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Invalid(why) if why.contains("needs its value")), "{error}");
+    assert!(matches!(&error, StoreError::Invalid(why) if why.contains("needs a value")), "{error}");
     set(&world.store, repo.id, "TOKEN", "first").await.unwrap();
     assert_eq!(change(rules_alone).await.unwrap().branches, ["main"]);
     assert_eq!(value(&world.store, repo.id, "TOKEN").await.unwrap().as_deref(), Some("first"));

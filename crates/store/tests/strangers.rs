@@ -129,7 +129,7 @@ async fn one_yes_to_a_build_answers_for_all_jobs_that_ask_about_its_commit_and_f
     assert!(scene.claim().await.is_none(), "nothing of a stranger's runs");
     let before = scene.jobs(&build).await;
     assert_eq!((before[0].asks.as_deref(), before[2].asks.as_deref()), (Some("the commit"), None));
-    assert_eq!(before[0].reason.as_deref(), Some("waits for approval: the commit"));
+    assert_eq!(before[0].reason.as_deref(), Some("awaiting approval: the commit"));
 
     assert_eq!(scene.approve(&build).await.unwrap(), 3);
     let a = scene.claim().await.unwrap();
@@ -182,7 +182,7 @@ async fn newer_commits_of_a_pull_request_cancel_its_older_builds_that_wait_or_ru
     let waits = scene.delivered(second, of_fork(7, '2')).await;
     assert_eq!(scene.now(&runs).await.0, Status::Canceling);
     let newest = scene.delivered(third, of_fork(7, '3')).await;
-    let reason = |number: u64| Some(format!("a: build #{number} is of a newer commit of the pull request"));
+    let reason = |number: u64| Some(format!("a: superseded by #{number} (newer commit of the pull request)"));
     assert_eq!(scene.now(&waits).await, (Status::Canceled, reason(newest.number)));
     let mut tx = scene.world.store.write().await.unwrap();
     jobs::end_attempt(&mut tx, running.job.id, 1, Outcome::Canceled, now()).await.unwrap();

@@ -134,14 +134,14 @@ impl Members {
             return Some(MemberEnd::Reported(Box::new((result, end))));
         }
         if let Some(reason) = self.pod.failure(member) {
-            let reason = format!("the step's container cannot be started: {reason}");
+            let reason = format!("the step's container could not start: {reason}");
             // It may run all the same; nothing of it may go on beside the next steps.
             self.pod.dismiss(member);
             return Some(MemberEnd::Lost(reason));
         }
         self.pod.is_gone(member).then(|| {
             let reason =
-                "the step's container ended before its step did: it ran out of memory, or was stopped from outside";
+                "the step's container stopped before the step finished: it ran out of memory, or was stopped from outside";
             MemberEnd::Lost(reason.to_owned())
         })
     }
@@ -306,7 +306,7 @@ impl Job {
             Some(until) if Instant::now() < until => TryProgress::Runs(Some(until)),
             Some(_) => {
                 self.members.pod.dismiss(running.member);
-                let reason = "the step did not end in time after it was told to; its container was stopped";
+                let reason = "the step did not stop in time when asked to; its container was stopped";
                 running.end = Some(MemberEnd::Lost(reason.to_owned()));
                 TryProgress::Over
             }

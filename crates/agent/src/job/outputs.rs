@@ -37,7 +37,7 @@ impl Job {
             .collect();
         for name in hidden {
             outputs.remove(&name);
-            self.note(number, format!("the output `{name}` is dropped: it would show a secret"))?;
+            self.note(number, format!("the output `{name}` was dropped: it would reveal a secret"))?;
         }
         Ok(outputs)
     }

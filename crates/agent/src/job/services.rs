@@ -153,14 +153,14 @@ impl Job {
             let text = format!("ready after {}", human_duration(millis(after)));
             self.note(step, text)?;
         } else if let Some(reason) = members.pod.failure(member) {
-            failed = Some(format!("the service `{}` cannot be started: {reason}", service.name));
+            failed = Some(format!("the service `{}` could not start: {reason}", service.name));
         } else if service.plan.is_some() && !members.ending && service.asks.is_due() {
             if !self.checkout_is_open() {
                 self.request_container(member, String::new())?;
             }
         } else if heard && service.deadline().is_some_and(|deadline| Instant::now() >= deadline) && !members.ending {
             let limit = human_duration(millis(service.patience));
-            failed = Some(format!("the service `{}` was not ready after {limit}{}", service.name, service.says()));
+            failed = Some(format!("the service `{}` was not ready within {limit}{}", service.name, service.says()));
         }
         if let Some(message) = failed {
             if let Some(service) = self.members.services.get_mut(at) {
@@ -192,7 +192,7 @@ impl Job {
             (Some(_), _) if result.as_ref().is_some_and(|result| result.out_of_memory) => {
                 "ran out of memory".to_owned()
             }
-            (Some(code), _) => format!("ended with exit code {code}{says}"),
+            (Some(code), _) => format!("exited with code {code}{says}"),
             (None, _) => "ended: its container ran out of memory, or was stopped from outside".to_owned(),
         };
         let mut result = result.unwrap_or_else(skipped_result);

@@ -123,7 +123,7 @@ impl Job {
                 };
             }
             attempt += 1;
-            self.note(number, format!("could not start; try {attempt} of {}", max_tries(step)))?;
+            self.note(number, format!("could not start; retrying (attempt {attempt} of {})", max_tries(step)))?;
         }
     }
 
@@ -237,11 +237,11 @@ impl Job {
             return Ok(None);
         }
         let why = match (result.status, result.exit_code) {
-            (StepStatus::TimedOut, _) | (_, None) => "ran out of time".to_owned(),
-            (_, Some(code)) => format!("ended with exit code {code}"),
+            (StepStatus::TimedOut, _) | (_, None) => "timed out".to_owned(),
+            (_, Some(code)) => format!("exited with code {code}"),
         };
         let attempt = running.attempt + 1;
-        self.note(number, format!("{why}; try {attempt} of {}", max_tries(step)))?;
+        self.note(number, format!("{why}; retrying (attempt {attempt} of {})", max_tries(step)))?;
         self.start_try(number, running.ready, attempt, running.started, scope)
     }
 

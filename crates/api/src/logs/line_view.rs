@@ -7,17 +7,17 @@ use utoipa::ToSchema;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LineView {
-    /// From 1, and for ever; 0 of a line that has not ended.
+    /// The line's permanent number, starting at 1; 0 for an unfinished line.
     pub(crate) n: u64,
-    /// The step's number, from 1; nothing for a note that belongs to none.
+    /// The step's number, starting at 1; `null` for a note that belongs to no step.
     pub(crate) step: Option<u32>,
-    /// `stdout`, `stderr`, or `system` for what Longshore itself says.
+    /// `stdout`, `stderr`, or `system` for Longshore's own notes.
     #[schema(value_type = String, example = "stdout")]
     pub(crate) stream: &'static str,
-    /// When its first piece was written.
+    /// When the line was started.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) time: Timestamp,
-    /// Without its end; of what redraws itself the last state; with its colours. Of `::error file=a.c::broken` what it says.
+    /// The line without its line feed, with colors. Of progress bars the last state; of `::error file=a.c::broken` the message.
     pub(crate) text: String,
     /// `error`, `warning`, `notice`, `group`, `end-group`.
     #[schema(value_type = Option<String>)]

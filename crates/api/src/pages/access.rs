@@ -50,9 +50,9 @@ impl AccessPage {
     fn scopes(&self) -> [(&'static str, &'static str); 4] {
         Scope::ALL.map(|scope| {
             let what = match scope {
-                Scope::Read => "see everything",
-                Scope::Build => "start, cancel and rerun builds too",
-                Scope::Approve => "approve and decline jobs too",
+                Scope::Read => "view everything",
+                Scope::Build => "also start, cancel and rerun builds",
+                Scope::Approve => "also approve and decline jobs",
                 Scope::Admin => "everything",
             };
             (scope.as_str(), what)
@@ -61,7 +61,7 @@ impl AccessPage {
 
     /// Returns the names of the repositories that a token or a session is limited to.
     fn repos(&self, rights: &Rights) -> String {
-        let name = |id: &RepoId| self.names.get(id).cloned().unwrap_or_else(|| "one that was removed".to_owned());
+        let name = |id: &RepoId| self.names.get(id).cloned().unwrap_or_else(|| "a deleted repository".to_owned());
         rights.repos().map_or_else(String::new, |repos| repos.iter().map(name).collect::<Vec<_>>().join(", "))
     }
 }
@@ -209,7 +209,7 @@ async fn make_token(site: &Site, form: &NewToken) -> Result<CreatedToken, ApiErr
     for name in form.repos.split([',', ' ', '\n', '\r']).filter(|name| !name.is_empty()) {
         let repo = repos::by_name(&site.store, name).await?;
         let repo =
-            repo.ok_or_else(|| ApiError::bad_request(format!("there is no repository `{}`", show::cut(name, 200))))?;
+            repo.ok_or_else(|| ApiError::bad_request(format!("repository `{}` not found", show::cut(name, 200))))?;
         listed.push(repo.id);
     }
     let repos = Some(listed).filter(|repos| !repos.is_empty());

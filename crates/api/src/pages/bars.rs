@@ -6,7 +6,6 @@ use askama::filters::Safe;
 use longshore_core::{Status, Timestamp, outcome::human_duration};
 use longshore_store::overview::Bar;
 
-use super::show::status_word;
 use crate::public_url::BasePath;
 
 /// The distance between the left edges of two bars.
@@ -45,7 +44,7 @@ impl Display for Bars<'_> {
                 f,
                 "<a href=\"{base}/b/{seq}\" tabindex=\"-1\"><path class=\"{status}\" d=\"M{x} {HEIGHT}v-{height}\"/>"
             )?;
-            write!(f, "<title>#{number} {}", status_word(*status))?;
+            write!(f, "<title>#{number} {}", status.word())?;
             if ms > 0 {
                 write!(f, " {}", human_duration(ms))?;
             }

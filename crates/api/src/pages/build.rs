@@ -97,7 +97,7 @@ pub(crate) async fn show(
         listed.iter_mut().for_each(|job| job.name.clone_from(&job.key));
     }
     let standing = Standing::new(&build, &listed);
-    let title = format!("{}: {} #{}", show::status_word(standing.status), build.repo.name, build.number);
+    let title = format!("{}: {} #{}", standing.status.word(), build.repo.name, build.number);
     let usual = builds::usual_ms(&site.store, build.repo.id).await?;
     let mut tails = tail::load_tails(&site, &listed).await?;
     let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, SUMMARIES);
@@ -154,8 +154,8 @@ fn note(job: &JobView, standing: &Standing) -> String {
     let again = match job.attempts.len() {
         0 | 1 if job.status.is_final() => String::new(),
         0 => String::new(),
-        tries if job.status.is_final() => format!(" ({tries} tries)"),
-        tries => format!(" (try {})", tries + 1),
+        tries if job.status.is_final() => format!(" ({tries} attempts)"),
+        tries => format!(" (attempt {})", tries + 1),
     };
     let word = match (&job.reason, running) {
         (Some(reason), _) if job.status == Status::Canceled && only_says_canceled(reason) => stopped_at(job),
@@ -178,8 +178,8 @@ fn stopped_at(job: &JobView) -> String {
     let step = job.steps.iter().find(|step| step.status == Status::Canceled && step.started_at.is_some());
     match (step, job.claimed_at) {
         (Some(step), _) => format!("in step `{}`", step.name),
-        (None, Some(_)) => "while it started".to_owned(),
-        (None, None) => "before it started".to_owned(),
+        (None, Some(_)) => "while starting".to_owned(),
+        (None, None) => "before starting".to_owned(),
     }
 }
 

@@ -75,16 +75,16 @@ pub(crate) async fn errors_as_pages(
     let status = response.status();
     // The message tells programs to send a token. For a visitor of a page, the session has ended or there was none.
     let message = match status {
-        StatusCode::UNAUTHORIZED => "This is for those who have signed in. Sign in, and do it again.".to_owned(),
+        StatusCode::UNAUTHORIZED => "Sign in and try again.".to_owned(),
         _ => message,
     };
     let heading = match status {
-        StatusCode::NOT_FOUND => "There is nothing here",
-        StatusCode::UNAUTHORIZED => "You are not signed in",
-        StatusCode::FORBIDDEN => "Not for you",
-        StatusCode::MISDIRECTED_REQUEST => "Not by this name",
+        StatusCode::NOT_FOUND => "Page not found",
+        StatusCode::UNAUTHORIZED => "Sign-in required",
+        StatusCode::FORBIDDEN => "Access denied",
+        StatusCode::MISDIRECTED_REQUEST => "Unknown host",
         status if status.is_server_error() => "Something went wrong",
-        _ => "That did not work",
+        _ => "Request failed",
     };
     let page = ErrorPage {
         head: Head::new(&site, &visitor, Place::Elsewhere, heading),

@@ -62,7 +62,7 @@ where
         if let Some(session) = &visitor.signed_in {
             let Csrf { csrf } = parse_form(&bytes)?;
             if !session.has_token(&csrf) {
-                return Err(ApiError::forbidden("the form is not of this session: reload its page and send it again"));
+                return Err(ApiError::forbidden("this form has expired: reload the page and submit it again"));
             }
         }
         Ok(Self { visitor, form: parse_form(&bytes)? })
@@ -87,7 +87,7 @@ where
         // Another site's page must not sign anybody in.
         if !is_from_this_site(&parts.headers, PublicUrl::from_ref(state).authority()) {
             body::discard(body);
-            return Err(ApiError::forbidden("the form was sent from another site"));
+            return Err(ApiError::forbidden("this form was submitted from another site"));
         }
         let bytes = form_bytes(&parts.headers, body, &Arc::from_ref(state)).await?;
         Ok(Self(parse_form(&bytes)?))
@@ -121,8 +121,7 @@ async fn form_bytes(
 }
 
 fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    serde_urlencoded::from_bytes(bytes)
-        .map_err(|error| ApiError::bad_request(format!("the form is not understood: {error}")))
+    serde_urlencoded::from_bytes(bytes).map_err(|error| ApiError::bad_request(format!("invalid form: {error}")))
 }
 
 /// Why a form was refused, and the status of the answer.

@@ -93,8 +93,8 @@ impl Queue {
         match (&job.reason, job.status) {
             (Some(reason), _) => reason.clone(),
             (None, Status::Blocked) if !job.waits_for.is_empty() => format!("needs {}", job.waits_for.join(", ")),
-            (None, Status::Queued) if self.trouble.is_some() => "the engine does not answer".to_owned(),
-            (None, Status::Queued) => format!("capacity: {} at once", self.capacity),
+            (None, Status::Queued) if self.trouble.is_some() => "the Docker engine does not respond".to_owned(),
+            (None, Status::Queued) => format!("waiting for capacity ({} concurrent jobs)", self.capacity),
             (
                 None,
                 Status::Blocked

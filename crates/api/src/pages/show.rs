@@ -30,13 +30,8 @@ pub(crate) fn status(status: &Status) -> Safe<StatusMark> {
 
 impl Display for StatusMark {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "<span class=\"st {}\">{}</span>", self.0, status_word(self.0))
+        write!(f, "<span class=\"st {}\">{}</span>", self.0, self.0.word())
     }
-}
-
-/// Returns the word that pages use for a status.
-pub(crate) fn status_word(status: Status) -> &'static str {
-    if status == Status::Blocked { "waiting" } else { status.as_str() }
 }
 
 /// Returns the status that pages show for a build: blocked if it only waits, whatever has ended, and queued if it has
@@ -77,13 +72,7 @@ pub(crate) fn origin(event: &Event) -> String {
 
 /// Returns what started it, `None` for a push.
 pub(crate) fn started_by(event: &Event) -> Option<&'static str> {
-    match event.name {
-        EventName::Push => None,
-        EventName::Tag => Some("tag"),
-        EventName::PullRequest => Some("pull request"),
-        EventName::Schedule => Some("schedule"),
-        EventName::Manual => Some("by hand"),
-    }
+    (event.name != EventName::Push).then(|| event.name.word())
 }
 
 /// How long ago. The script keeps it up to date, and puts the exact time in the reader's zone into its title.
@@ -158,11 +147,18 @@ impl Display for Elapsed {
 pub(crate) struct Quote<'a> {
     text: &'a str,
     at_most: usize,
+    /// What stands between backquotes is code.
+    code: bool,
 }
 
 /// Shows at most `at_most` characters of the first line that is not empty.
 pub(crate) fn quote(text: &str, at_most: usize) -> Safe<Quote<'_>> {
-    Safe(Quote { text, at_most })
+    Safe(Quote { text, at_most, code: false })
+}
+
+/// Like [`quote`], for a sentence of ours, such as a reason: what stands between backquotes is set as code.
+pub(crate) fn prose(text: &str, at_most: usize) -> Safe<Quote<'_>> {
+    Safe(Quote { text, at_most, code: true })
 }
 
 impl Display for Quote<'_> {
@@ -179,9 +175,24 @@ impl Display for Quote<'_> {
             f.write_str(if title.len() < text.len() { "…\"" } else { "\"" })?;
         }
         f.write_str(">")?;
-        Escape.write_escaped_str(&mut *f, shown)?;
+        let mut rest = shown;
+        while let Some((before, code, after)) = self.code.then(|| between_backquotes(rest)).flatten() {
+            Escape.write_escaped_str(&mut *f, before)?;
+            f.write_str("<code>")?;
+            Escape.write_escaped_str(&mut *f, code)?;
+            f.write_str("</code>")?;
+            rest = after;
+        }
+        Escape.write_escaped_str(&mut *f, rest)?;
         f.write_str(if shown.len() < line.len() { "…</bdi>" } else { "</bdi>" })
     }
+}
+
+/// Splits at the first two backquotes.
+fn between_backquotes(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('`')?;
+    let (code, after) = rest.split_once('`')?;
+    Some((before, code, after))
 }
 
 /// Returns the beginning of a text that takes at most `at_most` bytes once escaped: outsiders must not choose a page's
@@ -240,6 +251,12 @@ mod tests {
         let long = "x".repeat(100_000);
         assert!(quote(&long, 100).to_string().len() < 600);
         assert!(quote(&"\"".repeat(100_000), 100).to_string().len() < 700);
+    }
+
+    #[test]
+    fn code_in_a_sentence_is_code() {
+        let shown = prose("step `<b>` failed, `y", 80).to_string();
+        assert_eq!(shown, "<bdi>step <code>&lt;b&gt;</code> failed, `y</bdi>");
     }
 
     #[test]

@@ -68,26 +68,27 @@ impl Standing {
 fn clocks(build: &BuildView, jobs: &[JobView], status: Status) -> Vec<Clock> {
     let BuildView { created_at, started_at, finished_at, .. } = *build;
     let clock = |word, from, to| Clock { word, from: Some(from), to };
+    let waiting = if jobs.iter().any(|job| job.asks.is_some()) { "awaiting approval" } else { "waiting" };
     let Some(started) = started_at else {
         return match (status, finished_at) {
-            (Status::Canceled, end) => vec![clock("waited", created_at, end)],
+            (Status::Canceled, end) => vec![clock("queued", created_at, end)],
             (_, Some(_)) => Vec::new(),
-            (Status::Queued, None) => vec![clock("queued for", created_at, None)],
-            (_, None) => vec![clock("waiting for", created_at, None)],
+            (Status::Queued, None) => vec![clock("queued", created_at, None)],
+            (_, None) => vec![clock(waiting, created_at, None)],
         };
     };
     let mut clocks = Vec::new();
     if started.since(created_at) >= WAIT_MS {
-        clocks.push(clock("waited", created_at, Some(started)));
+        clocks.push(clock("queued", created_at, Some(started)));
     }
     clocks.push(match (finished_at, status == Status::Blocked) {
-        (Some(_), _) if status == Status::Canceled => clock("ran for", started, finished_at),
+        (Some(_), _) if status == Status::Canceled => clock("ran", started, finished_at),
         (Some(_), _) => clock("took", started, finished_at),
         (None, true) => {
             let last = jobs.iter().filter_map(|job| job.finished_at).max();
-            clock("waiting for", last.unwrap_or(started).max(started), None)
+            clock(waiting, last.unwrap_or(started).max(started), None)
         }
-        (None, false) => clock("running for", started, None),
+        (None, false) => clock("running", started, None),
     });
     clocks
 }
@@ -119,9 +120,9 @@ fn cancel_note(jobs: &[JobView]) -> String {
     };
     let waited: Vec<&JobView> = ended().filter(|job| job.claimed_at.is_none()).collect();
     match (ran.is_empty(), jobs.iter().all(|job| job.claimed_at.is_none())) {
-        (false, _) => format!("Canceled while {} ran.", named(&ran)),
-        (true, true) => "Canceled before anything ran.".to_owned(),
-        (true, false) => format!("Canceled before {} ran.", named(&waited)),
+        (false, _) => format!("Canceled while {} was running", named(&ran)),
+        (true, true) => "Canceled before any job started".to_owned(),
+        (true, false) => format!("Canceled before {} started", named(&waited)),
     }
 }
 

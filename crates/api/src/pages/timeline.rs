@@ -128,20 +128,18 @@ impl Timeline {
             to: job.finished_at,
         });
         let sum = match (grows, build.started_at.filter(|_| !waits), usual_ms) {
-            (false, ..) => format!("{} from the event to the end", human_duration(so_far)),
+            (false, ..) => format!("{} total", human_duration(so_far)),
             (true, Some(from), Some(usual)) => {
                 let left = (from.since(start) + usual).saturating_sub(so_far);
                 match left {
-                    0 => format!("builds like it usually take {}; this one takes longer", human_duration(usual)),
-                    left => format!(
-                        "about {} to go, by what builds like it usually take ({}): an estimate",
-                        rough_duration(left),
-                        human_duration(usual)
-                    ),
+                    0 => format!("Builds usually take {}; this one is taking longer", human_duration(usual)),
+                    left => {
+                        format!("About {} left (builds usually take {})", rough_duration(left), human_duration(usual))
+                    }
                 }
             }
-            (true, None, Some(usual)) => format!("builds like it usually take {}", human_duration(usual)),
-            (true, _, None) => "no earlier build says how long it takes".to_owned(),
+            (true, None, Some(usual)) => format!("Builds usually take {}", human_duration(usual)),
+            (true, _, None) => "No estimate yet".to_owned(),
         };
         Self {
             start: start.as_millis(),
@@ -284,7 +282,7 @@ fn fit_segments(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec
     let end = rest.iter().map(|part| part.from + part.width).max().unwrap_or(from);
     segments.push(Segment {
         class: format!("step {status}"),
-        name: format!("{} more parts", rest.len()),
+        name: format!("{} more phases", rest.len()),
         from,
         width: end - from,
         grows: rest.iter().any(|part| part.grows),

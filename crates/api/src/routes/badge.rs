@@ -20,11 +20,11 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct BadgeQuery {
-    /// Of this branch only, by its short name; of the default branch, or of any where that is not known, without it
+    /// The branch's short name; the default branch by default
     branch: Option<String>,
 }
 
-/// A badge
+/// Returns a status badge
 #[utoipa::path(
     get, path = "/badges/{file}", tag = "repositories", security((), ("token" = ["read"])),
     params(("file" = String, Path, description = "`{repo-id}.svg`"), BadgeQuery),
@@ -76,7 +76,7 @@ fn svg(status: Option<Status>) -> String {
             | Status::Canceled
             | Status::Skipped),
         ) => (status.as_str(), "#6b6b6b"),
-        None => ("no build", "#6b6b6b"),
+        None => ("no builds", "#6b6b6b"),
     };
     let left = 42;
     let right = word.len() * 7 + 12;

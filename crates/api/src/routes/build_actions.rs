@@ -27,23 +27,23 @@ use crate::{
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StartBuild {
-    /// `main`, `v1`, `refs/heads/main`, `refs/tags/v1`: a short name is a branch's or else a tag's; the default branch where it is not given
+    /// `main`, `v1`, `refs/heads/main` or `refs/tags/v1`: a short name is a branch or else a tag; the default branch by default
     #[serde(rename = "ref")]
     git_ref: Option<String>,
-    /// A full commit id, of a commit that is on the ref; the ref's newest where it is not given
+    /// A full commit ID on the ref; the ref's latest commit by default
     commit: Option<String>,
     #[serde(default)]
     inputs: BTreeMap<String, String>,
 }
 
-/// Starts a build by hand
+/// Starts a build
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/builds", tag = "builds", security(("token" = ["build"])),
-    params(("repo" = String, Path, description = "The repository's id")), request_body = StartBuild,
+    params(("repo" = String, Path, description = "The repository's ID")), request_body = StartBuild,
     responses(
         (status = 201, body = BuildView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 422, description = "No such branch, a commit that is not on it, no pipeline for it, or one with errors", body = ErrorBody),
-        (status = 502, description = "The git host does not answer, or refuses", body = ErrorBody),
+        (status = 422, description = "The branch does not exist, the commit is not on it, no pipeline applies, or the pipeline has errors", body = ErrorBody),
+        (status = 502, description = "The git host does not respond, or denies access", body = ErrorBody),
     ),
 )]
 pub(crate) async fn start(
@@ -61,10 +61,10 @@ pub(crate) async fn start(
     Ok((StatusCode::CREATED, Json(view_build(&store, build, RepoRef::from(&repo)).await?)))
 }
 
-/// Asks a build to stop; one that is over stays as it is
+/// Cancels a build; a finished build stays as it is
 #[utoipa::path(
     post, path = "/api/v1/builds/{build}/cancel", tag = "builds", security(("token" = ["build"])),
-    params(("build" = String, Path, description = "The build's id")),
+    params(("build" = String, Path, description = "The build's ID")),
     responses((status = 202, body = BuildStanding), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn cancel(
@@ -83,18 +83,18 @@ pub(crate) async fn cancel(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rerun {
-    /// Carry over the jobs that succeeded; not where it is not said
+    /// Rerun only jobs that did not succeed, and carry over the others; `false` by default
     #[serde(default)]
     failed_only: bool,
 }
 
-/// Runs a build once more, as a new build with the same plan
+/// Reruns a build, as a new build of the same plan
 #[utoipa::path(
     post, path = "/api/v1/builds/{build}/rerun", tag = "builds", security(("token" = ["build"])),
-    params(("build" = String, Path, description = "The build's id")), request_body = Rerun,
+    params(("build" = String, Path, description = "The build's ID")), request_body = Rerun,
     responses(
         (status = 202, description = "The new build", body = BuildStanding), (status = 404, body = ErrorBody),
-        (status = 409, description = "The build is not over yet", body = ErrorBody),
+        (status = 409, description = "The build has not finished yet", body = ErrorBody),
     ),
 )]
 pub(crate) async fn rerun(
@@ -110,13 +110,13 @@ pub(crate) async fn rerun(
     build_standing(&store, new).await
 }
 
-/// Lets all jobs of a build go on that wait for approval, and those to come that ask about its commit alone
+/// Approves all jobs of a build that are awaiting approval, and later ones that only ask about its commit
 #[utoipa::path(
     post, path = "/api/v1/builds/{build}/approve", tag = "builds", security(("token" = ["approve"])),
-    params(("build" = String, Path, description = "The build's id")),
+    params(("build" = String, Path, description = "The build's ID")),
     responses(
         (status = 202, body = BuildStanding), (status = 404, body = ErrorBody),
-        (status = 409, description = "No job of the build waits for approval", body = ErrorBody),
+        (status = 409, description = "No job of the build is awaiting approval", body = ErrorBody),
     ),
 )]
 pub(crate) async fn approve(

@@ -22,21 +22,21 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only this branch, by its short name
+    /// Only builds of this branch (its short name)
     branch: Option<String>,
-    /// Only `push`, `tag`, `pull-request`, `schedule` or `manual`
+    /// Only builds of this event: `push`, `tag`, `pull-request`, `schedule` or `manual`
     #[serde(default, deserialize_with = "parse_event")]
     #[param(value_type = Option<String>)]
     event: Option<EventName>,
-    /// Only those that stand so
+    /// Only builds with this status
     #[serde(default, deserialize_with = "params::parse_word")]
     #[param(value_type = Option<String>)]
     status: Option<Status>,
-    /// Only this commit
+    /// Only builds of this commit
     commit: Option<String>,
-    /// `next` of the page before
+    /// The `next` of the previous page
     before: Option<String>,
-    /// Items at most: 50 where it is not given, never more than 200
+    /// Maximum number of items to return: 50 by default, at most 200
     limit: Option<u32>,
 }
 
@@ -44,27 +44,27 @@ pub(crate) struct ListQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListOfRepoQuery {
-    /// Only the build of this number
+    /// Only the build with this number
     number: Option<u64>,
-    /// Only this branch, by its short name
+    /// Only builds of this branch (its short name)
     branch: Option<String>,
-    /// Only `push`, `tag`, `pull-request`, `schedule` or `manual`
+    /// Only builds of this event: `push`, `tag`, `pull-request`, `schedule` or `manual`
     #[serde(default, deserialize_with = "parse_event")]
     #[param(value_type = Option<String>)]
     event: Option<EventName>,
-    /// Only those that stand so
+    /// Only builds with this status
     #[serde(default, deserialize_with = "params::parse_word")]
     #[param(value_type = Option<String>)]
     status: Option<Status>,
-    /// Only this commit
+    /// Only builds of this commit
     commit: Option<String>,
-    /// `next` of the page before
+    /// The `next` of the previous page
     before: Option<String>,
-    /// Items at most: 50 where it is not given, never more than 200
+    /// Maximum number of items to return: 50 by default, at most 200
     limit: Option<u32>,
 }
 
-/// Builds of all repositories
+/// Lists the builds of all repositories
 #[utoipa::path(
     get, path = "/api/v1/builds", tag = "builds", security((), ("token" = ["read"])), params(ListQuery),
     responses((status = 200, body = Page<BuildView>), (status = 400, body = ErrorBody)),
@@ -86,10 +86,10 @@ pub(crate) async fn list(
     page(&store, &filter, query.before.as_deref(), query.limit).await
 }
 
-/// A repository's builds
+/// Lists a repository's builds
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}/builds", tag = "builds", security((), ("token" = ["read"])),
-    params(("repo" = String, Path, description = "The repository's id"), ListOfRepoQuery),
+    params(("repo" = String, Path, description = "The repository's ID"), ListOfRepoQuery),
     responses((status = 200, body = Page<BuildView>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list_of_repo(
@@ -118,10 +118,10 @@ pub(crate) async fn list_of_repo(
     page(&store, &filter, query.before.as_deref(), query.limit).await
 }
 
-/// One build with its jobs and their steps
+/// Returns a build with its jobs and their steps
 #[utoipa::path(
     get, path = "/api/v1/builds/{build}", tag = "builds", security((), ("token" = ["read"])),
-    params(("build" = String, Path, description = "The build's id")),
+    params(("build" = String, Path, description = "The build's ID")),
     responses((status = 200, body = BuildView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get(
@@ -133,10 +133,10 @@ pub(crate) async fn get(
     Ok(Json(view_build(&store, build, RepoRef::from(&repo)).await?))
 }
 
-/// One job with its steps
+/// Returns a job with its steps
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}", tag = "jobs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's ID")),
     responses((status = 200, body = JobView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get_job(
@@ -164,5 +164,5 @@ fn parse_event<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Even
     let Some(word) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let known = [EventName::Push, EventName::Tag, EventName::PullRequest, EventName::Schedule, EventName::Manual];
     let found = known.into_iter().find(|event| event.as_str() == word);
-    found.map(Some).ok_or_else(|| D::Error::custom(format_args!("`{word}` is not an event")))
+    found.map(Some).ok_or_else(|| D::Error::custom(format_args!("unknown event `{word}`")))
 }

@@ -24,15 +24,15 @@ pub(crate) struct DeliveryView {
     repo: RepoId,
     #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
-    /// The forge's word: `push`, `ping`, …
+    /// The event as the forge names it: `push`, `ping`, …
     event: String,
-    /// `pending`, `done` (it became its builds), `ignored` or `failed`.
+    /// `pending`, `done` (its builds were created), `ignored` or `failed`.
     status: &'static str,
-    /// Why it is ignored, failed, or tried again.
+    /// Why the delivery was ignored, failed or is retried.
     reason: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// When a pending one is looked at (again).
+    /// When a pending delivery is processed next.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_try_at: Option<Timestamp>,
     #[schema(value_type = Vec<String>)]
@@ -47,10 +47,10 @@ impl From<Delivery> for DeliveryView {
     }
 }
 
-/// A repository's deliveries
+/// Lists a repository's webhook deliveries
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}/deliveries", tag = "hooks", security((), ("token" = ["read"])),
-    params(("repo" = String, Path, description = "The repository's id"), PageQuery),
+    params(("repo" = String, Path, description = "The repository's ID"), PageQuery),
     responses((status = 200, body = Page<DeliveryView>), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(
@@ -65,10 +65,10 @@ pub(crate) async fn list(
     Ok(axum::Json(Page::from_page(page, DeliveryView::from)))
 }
 
-/// One delivery
+/// Returns a webhook delivery
 #[utoipa::path(
     get, path = "/api/v1/deliveries/{delivery}", tag = "hooks", security((), ("token" = ["read"])),
-    params(("delivery" = String, Path, description = "The delivery's id")),
+    params(("delivery" = String, Path, description = "The delivery's ID")),
     responses((status = 200, body = DeliveryView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get(

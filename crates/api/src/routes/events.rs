@@ -31,14 +31,14 @@ use crate::{
 /// everything is forgotten and sent once more.
 const REMEMBERED_JOBS: usize = 1000;
 
-/// Changes of everything that the token may see
+/// Streams the changes of everything that the token may see
 ///
-/// `event: build`, `job` and `step`, each with how it stands now; `event: repo` and `delivery` with the repository's id, which
-/// say that it, or one of its deliveries, is new or another; `event: reset` where changes were missed: read again
-/// what you show. The stream begins now, or behind `Last-Event-ID`.
+/// Sends `event: build`, `job` and `step` with the current state of each; `event: repo` and `delivery` with the repository's ID when
+/// the repository or one of its deliveries is new or has changed; and `event: reset` if changes were missed: then reload
+/// what you display. The stream starts now, or after `Last-Event-ID`.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "events", security((), ("token" = ["read"])),
-    params(ResumeQuery, ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id")),
+    params(ResumeQuery, ("Last-Event-ID" = Option<String>, Header, description = "Resume after the event with this ID")),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 400, body = ErrorBody)),
 )]
 pub(crate) async fn all(
@@ -53,15 +53,15 @@ pub(crate) async fn all(
     Ok(Watcher::new(live, Reader::new(caller, &headers), None, after).into_response(place))
 }
 
-/// Changes of one build
+/// Streams the changes of a build
 ///
-/// As `/api/v1/events`. Without `Last-Event-ID` it begins with how the build and its jobs stand now, so that nothing is
+/// Like `/api/v1/events`. Without `Last-Event-ID` the stream starts with the current state of the build and its jobs, so that nothing is
 /// missed between reading and following.
 #[utoipa::path(
     get, path = "/api/v1/builds/{build}/events", tag = "events", security((), ("token" = ["read"])),
     params(
-        ("build" = String, Path, description = "The build's id"), ResumeQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id"),
+        ("build" = String, Path, description = "The build's ID"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Resume after the event with this ID"),
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
@@ -91,7 +91,7 @@ pub(crate) async fn of_build(
 
 fn parse_cursor(id: Option<String>) -> Result<Option<u64>, ApiError> {
     let parse =
-        |id: String| id.parse().map_err(|_| ApiError::bad_request("`Last-Event-ID` is no id of this stream's events"));
+        |id: String| id.parse().map_err(|_| ApiError::bad_request("`Last-Event-ID` is not an event ID of this stream"));
     id.map(parse).transpose()
 }
 

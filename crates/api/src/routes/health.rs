@@ -13,18 +13,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ApiConfig;
 
-/// Whether the server answers
+/// Returns 200 while the server responds
 #[utoipa::path(get, path = "/healthz", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Whether the store can be read and the engine answers
+/// Returns 200 if the store can be read and the Docker engine responds
 #[utoipa::path(
     get, path = "/readyz", tag = "server",
     responses(
         (status = 200, body = String, content_type = "text/plain"),
-        (status = 503, description = "What is not ready, a line each", body = String, content_type = "text/plain"),
+        (status = 503, description = "What is not ready, one per line", body = String, content_type = "text/plain"),
     ),
 )]
 pub(crate) async fn ready(
@@ -35,13 +35,13 @@ pub(crate) async fn ready(
     let mut trouble = String::new();
     if let Err(error) = deliveries::next_due(&store, longshore_core::Timestamp::now()).await {
         tracing::error!(%error, "the store cannot be read");
-        trouble.push_str("store: cannot be read; the server's log says why\n");
+        trouble.push_str("store: unavailable; see the server's log\n");
     }
     if let Some(words) = config.engine.trouble() {
         let _ = writeln!(trouble, "engine: {words}");
     }
     if shutdown.is_cancelled() {
-        trouble.push_str("server: is shutting down\n");
+        trouble.push_str("server: shutting down\n");
     }
     if trouble.is_empty() {
         "ready\n".into_response()

@@ -34,26 +34,26 @@ const MAX_EVENT_LEN: usize = 100;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AcceptedBody {
-    /// The delivery's id; what became of it is at `/api/v1/deliveries/{id}`.
+    /// The delivery's ID; `/api/v1/deliveries/{id}` shows its result.
     #[schema(value_type = String, format = "uuid")]
     delivery: longshore_core::DeliveryId,
 }
 
-/// Takes a forge's webhook
+/// Receives a forge's webhook
 ///
-/// Signed over the raw bytes with the repository's hook secret, in the header of the repository's forge. A repeated
-/// delivery is answered with the id of the first.
+/// The raw body must be signed with the repository's hook secret, in the header that the repository's forge uses. A repeated
+/// delivery gets the ID of the first.
 #[utoipa::path(
     post, path = "/hooks/{repo}", tag = "hooks",
-    params(("repo" = String, Path, description = "The repository's id")),
-    request_body(content_type = "application/json", content = String, description = "At most 25 MiB, as the forge sends it"),
+    params(("repo" = String, Path, description = "The repository's ID")),
+    request_body(content_type = "application/json", content = String, description = "The request body exactly as the forge sends it, at most 25 MiB"),
     responses(
-        (status = 202, description = "In the inbox; it becomes its builds soon", body = AcceptedBody),
-        (status = 400, description = "Signed, but no JSON, or without the forge's event header", body = ErrorBody),
+        (status = 202, description = "Accepted; builds are created shortly", body = AcceptedBody),
+        (status = 400, description = "The signature is valid, but the body is not JSON or the forge's event header is missing", body = ErrorBody),
         (status = 401, description = "The signature is missing or wrong", body = ErrorBody),
-        (status = 404, description = "No such repository", body = ErrorBody),
-        (status = 408, description = "The body did not arrive in time, or too slowly", body = ErrorBody),
-        (status = 413, description = "The body is longer than 25 MiB", body = ErrorBody),
+        (status = 404, description = "The repository does not exist", body = ErrorBody),
+        (status = 408, description = "The request body did not arrive in time", body = ErrorBody),
+        (status = 413, description = "The request body is larger than 25 MiB", body = ErrorBody),
     ),
 )]
 pub(crate) async fn receive(
@@ -107,7 +107,7 @@ fn check_json(headers: &HeaderMap, body: &[u8]) -> Result<(), ApiError> {
         .get(header::CONTENT_TYPE)
         .is_some_and(|v| v.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     let help = if form { ": set the webhook's content type to application/json" } else { "" };
-    Err(ApiError::bad_request(format!("the body is not JSON{help} ({error})")))
+    Err(ApiError::bad_request(format!("the request body is not JSON{help} ({error})")))
 }
 
 fn event_name(forge: Forge, headers: &HeaderMap) -> Result<String, ApiError> {

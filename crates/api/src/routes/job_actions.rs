@@ -16,10 +16,10 @@ use crate::{
     standings::{BuildStanding, JobStanding, build_standing, job_standing},
 };
 
-/// Asks a job to stop; one that is over stays as it is
+/// Cancels a job; a finished job stays as it is
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/cancel", tag = "jobs", security(("token" = ["build"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's ID")),
     responses((status = 202, body = JobStanding), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn cancel(
@@ -35,13 +35,13 @@ pub(crate) async fn cancel(
     job_standing(&store, id).await
 }
 
-/// Runs a job once more, as a new build that carries over everything else that succeeded
+/// Reruns a job, as a new build that carries over all other successful jobs
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/rerun", tag = "jobs", security(("token" = ["build"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's ID")),
     responses(
         (status = 202, description = "The new build", body = BuildStanding), (status = 404, body = ErrorBody),
-        (status = 409, description = "The build is not over yet", body = ErrorBody),
+        (status = 409, description = "The build has not finished yet", body = ErrorBody),
     ),
 )]
 pub(crate) async fn rerun(
@@ -57,13 +57,13 @@ pub(crate) async fn rerun(
     build_standing(&store, new).await
 }
 
-/// Lets a job that waits for approval go on
+/// Approves a job that is awaiting approval
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/approve", tag = "jobs", security(("token" = ["approve"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's ID")),
     responses(
         (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
-        (status = 409, description = "The job waits for no approval", body = ErrorBody),
+        (status = 409, description = "The job is not awaiting approval", body = ErrorBody),
     ),
 )]
 pub(crate) async fn approve(
@@ -80,13 +80,13 @@ pub(crate) async fn approve(
     job_standing(&store, id).await
 }
 
-/// Ends a job that waits for approval
+/// Declines a job that is awaiting approval
 #[utoipa::path(
     post, path = "/api/v1/jobs/{job}/decline", tag = "jobs", security(("token" = ["approve"])),
-    params(("job" = String, Path, description = "The job's id")),
+    params(("job" = String, Path, description = "The job's ID")),
     responses(
         (status = 202, body = JobStanding), (status = 404, body = ErrorBody),
-        (status = 409, description = "The job waits for no approval", body = ErrorBody),
+        (status = 409, description = "The job is not awaiting approval", body = ErrorBody),
     ),
 )]
 pub(crate) async fn decline(

@@ -23,9 +23,9 @@ use crate::{
     request_counts::RequestCounts,
 };
 
-/// Figures for Prometheus
+/// Returns metrics for Prometheus
 ///
-/// They count every repository: a token for a list of them does not see them.
+/// They cover all repositories, so a token limited to some repositories cannot read them.
 #[utoipa::path(
     get, path = "/metrics", tag = "server", security(("token" = ["read"])),
     responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
@@ -40,24 +40,24 @@ pub(crate) async fn show(
     let counts = counts::get(&store).await?;
     let mut text = Text::default();
 
-    text.head("longshore_info", "gauge", "The server's version.");
+    text.head("longshore_info", "gauge", "Version of the server.");
     text.line("longshore_info", Some(("version", config.version)), 1);
     text.head("longshore_uptime_seconds", "gauge", "Seconds since the server started.");
     text.line("longshore_uptime_seconds", None, Timestamp::now().since(config.started_at) / 1000);
-    text.head("longshore_capacity", "gauge", "Jobs at once.");
+    text.head("longshore_capacity", "gauge", "Maximum number of concurrent jobs.");
     text.line("longshore_capacity", None, config.capacity);
-    text.head("longshore_engine_up", "gauge", "Whether the engine answers.");
+    text.head("longshore_engine_up", "gauge", "Whether the Docker engine responds.");
     text.line("longshore_engine_up", None, u8::from(config.engine.trouble().is_none()));
 
-    text.head("longshore_jobs", "gauge", "Jobs that are not over, by status; `queued` is the queue's length.");
+    text.head("longshore_jobs", "gauge", "Unfinished jobs by status; `queued` is the length of the queue.");
     for status in Status::ALL.into_iter().filter(|status| !status.is_final()) {
         let jobs = counts.jobs.iter().find(|(of, _)| *of == status).map_or(0, |(_, jobs)| *jobs);
         text.line("longshore_jobs", Some(("status", status.as_str())), jobs);
     }
-    text.head("longshore_deliveries_pending", "gauge", "Webhook deliveries that have not become builds yet.");
+    text.head("longshore_deliveries_pending", "gauge", "Webhook deliveries that are not processed yet.");
     text.line("longshore_deliveries_pending", None, counts.pending_deliveries);
 
-    text.head("longshore_http_requests_total", "counter", "Answers since the start, by the class of their status.");
+    text.head("longshore_http_requests_total", "counter", "HTTP responses since the start, by status class.");
     for (class, count) in requests.by_class() {
         text.line("longshore_http_requests_total", Some(("status", &class)), count);
     }

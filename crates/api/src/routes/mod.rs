@@ -30,9 +30,9 @@ use crate::{openapi, public_url::BasePath, state::AppState};
 #[openapi(
     info(
         title = "Longshore",
-        description = "A self-hosted CI server in one container. Lists are keyset pages, newest first: give `next` of one \
-                       page as `before` of the next. Times are RFC 3339 in UTC. Without a token only public \
-                       repositories are seen; what may not be seen answers 404. Errors are \
+        description = "The API of Longshore, a self-hosted CI server. Lists are paginated, newest first: pass the `next` \
+                       of one page as `before` to get the next page. Times are RFC 3339 in UTC. Requests without a token \
+                       see public repositories only; whatever a token may not see is answered with 404. Errors are \
                        `{\"error\": {\"code\", \"message\", \"details\"}}`.",
     ),
     modifiers(&BearerTokens),

@@ -23,16 +23,16 @@ use crate::{
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RegistryView {
-    /// Docker Hub is `docker.io`
+    /// The registry's host; `docker.io` for Docker Hub
     host: String,
     username: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
-    /// The name of the token that set them last.
+    /// The name of the token that last set them.
     updated_by: String,
-    /// What logs do not mask of the password that was just given.
+    /// What is not masked in logs of the password that was just set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
 }
@@ -48,11 +48,11 @@ impl From<Registry> for RegistryView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutRegistry {
     username: String,
-    /// Or a token; at most 16 KiB; never shown again
+    /// The password or token, at most 16 KiB; never shown again
     password: String,
 }
 
-/// The registries that the server has credentials for, without passwords
+/// Lists the server's registry credentials, without passwords
 #[utoipa::path(
     get, path = "/api/v1/registries", tag = "registries", security(("token" = ["admin"])),
     responses((status = 200, body = Page<RegistryView>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
@@ -62,16 +62,16 @@ pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<J
     list_of(&store, None).await
 }
 
-/// Sets the server's credentials for a registry, which the jobs of every repository may use, but for those of pull requests from forks
+/// Sets the server's credentials for a registry. Jobs of all repositories use them, except for pull requests from forks
 #[utoipa::path(
     put, path = "/api/v1/registries/{host}", tag = "registries", security(("token" = ["admin"])),
-    params(("host" = String, Path, description = "As in an image's name, with the port if there is one: `registry.example:5000`")),
+    params(("host" = String, Path, description = "As in image names, with the port if any: `registry.example:5000`")),
     request_body = PutRegistry,
     responses(
-        (status = 200, description = "They were changed", body = RegistryView),
-        (status = 201, description = "They are new", body = RegistryView),
+        (status = 200, description = "The credentials were updated", body = RegistryView),
+        (status = 201, description = "The credentials were added", body = RegistryView),
         (status = 400, body = ErrorBody), (status = 403, body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The encryption key does not match the database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn put(
@@ -100,10 +100,10 @@ pub(crate) async fn delete(
     remove(&store, &caller, None, &host).await
 }
 
-/// The registries that a repository has credentials of its own for, without passwords
+/// Lists a repository's own registry credentials, without passwords
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}/registries", tag = "registries", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's id")),
+    params(("repo" = String, Path, description = "The repository's ID")),
     responses((status = 200, body = Page<RegistryView>), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list_of_repo(
@@ -117,19 +117,19 @@ pub(crate) async fn list_of_repo(
     list_of(&store, Some(id)).await
 }
 
-/// Sets a repository's own credentials for a registry, which take the place of the server's
+/// Sets a repository's own credentials for a registry, which override the server's
 #[utoipa::path(
     put, path = "/api/v1/repos/{repo}/registries/{host}", tag = "registries", security(("token" = ["admin"])),
     params(
-        ("repo" = String, Path, description = "The repository's id"),
-        ("host" = String, Path, description = "As in an image's name, with the port if there is one: `registry.example:5000`"),
+        ("repo" = String, Path, description = "The repository's ID"),
+        ("host" = String, Path, description = "As in image names, with the port if any: `registry.example:5000`"),
     ),
     request_body = PutRegistry,
     responses(
-        (status = 200, description = "They were changed", body = RegistryView),
-        (status = 201, description = "They are new", body = RegistryView),
+        (status = 200, description = "The credentials were updated", body = RegistryView),
+        (status = 201, description = "The credentials were added", body = RegistryView),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The encryption key does not match the database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn put_of_repo(
@@ -147,7 +147,7 @@ pub(crate) async fn put_of_repo(
 #[utoipa::path(
     delete, path = "/api/v1/repos/{repo}/registries/{host}", tag = "registries", security(("token" = ["admin"])),
     params(
-        ("repo" = String, Path, description = "The repository's id"),
+        ("repo" = String, Path, description = "The repository's ID"),
         ("host" = String, Path, description = "The registry's host"),
     ),
     responses((status = 204), (status = 404, body = ErrorBody)),

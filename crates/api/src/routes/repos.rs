@@ -30,20 +30,20 @@ pub(crate) struct RepoView {
     name: String,
     /// `git`, `github`, `gitea` or `forgejo`
     forge: String,
-    /// Without its credentials.
+    /// The clone address without credentials.
     clone_url: String,
-    /// What the forge's webhook calls.
+    /// The address that the forge's webhook calls.
     hook_url: String,
-    /// Shown once: when it was made.
+    /// Present only in the response that creates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hook_secret: Option<String>,
-    /// Readable without a token.
+    /// Whether everyone can see the builds and logs.
     public: bool,
     default_branch: Option<String>,
-    /// Which pull requests of forks wait for approval before anything of theirs runs: `none`, `first-time` or `all`
+    /// Which pull requests from forks require approval before they run: `none`, `first-time` or `all`
     #[schema(value_type = String, example = "all")]
     strangers: Strangers,
-    /// Whether newer commits of a pull request cancel its older builds.
+    /// Whether newer commits of a pull request cancel builds of its older ones.
     cancel_older: bool,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -76,15 +76,15 @@ impl RepoView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only the repository of exactly this name
+    /// Only the repository with exactly this name
     name: Option<String>,
-    /// `next` of the page before
+    /// The `next` of the previous page
     before: Option<String>,
-    /// Items at most: 50 where it is not given, never more than 200
+    /// Maximum number of items to return: 50 by default, at most 200
     limit: Option<u32>,
 }
 
-/// Repositories
+/// Lists repositories
 #[utoipa::path(
     get, path = "/api/v1/repos", tag = "repositories", security((), ("token" = ["read"])), params(ListQuery),
     responses((status = 200, body = Page<RepoView>)),
@@ -110,14 +110,14 @@ pub(crate) async fn list(
 pub(crate) struct CreateRepo {
     /// `name` or `owner/name`
     name: String,
-    /// http, https or ssh; credentials in it are kept and never shown
+    /// An http, https or ssh address. Credentials in it are stored and never shown
     clone_url: String,
     /// `git` (the default), `github`, `gitea` or `forgejo`
     forge: Option<String>,
-    /// Readable without a token; not where it is not said
+    /// Whether everyone can see the builds and logs; `false` by default
     #[serde(default)]
     public: bool,
-    /// What deliveries and the git host say where it is not given
+    /// By default, as the forge reports it
     default_branch: Option<String>,
 }
 
@@ -125,8 +125,8 @@ pub(crate) struct CreateRepo {
 #[utoipa::path(
     post, path = "/api/v1/repos", tag = "repositories", security(("token" = ["admin"])), request_body = CreateRepo,
     responses(
-        (status = 201, description = "With its hook secret, this once", body = RepoView),
-        (status = 400, body = ErrorBody), (status = 409, description = "The name is taken", body = ErrorBody),
+        (status = 201, description = "The repository with its hook secret, which is shown only once", body = RepoView),
+        (status = 400, body = ErrorBody), (status = 409, description = "The name is already in use", body = ErrorBody),
     ),
 )]
 pub(crate) async fn create(
@@ -155,10 +155,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(RepoView::with_secret(&public_url, repo)?)))
 }
 
-/// One repository
+/// Returns a repository
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}", tag = "repositories", security((), ("token" = ["read"])),
-    params(("repo" = String, Path, description = "The repository's id")),
+    params(("repo" = String, Path, description = "The repository's ID")),
     responses((status = 200, body = RepoView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn get(
@@ -176,20 +176,20 @@ pub(crate) async fn get(
 pub(crate) struct PatchRepo {
     clone_url: Option<String>,
     public: Option<bool>,
-    /// Empty: as the forge says
+    /// Empty: as the forge reports it
     default_branch: Option<String>,
-    /// Which pull requests of forks wait for approval before anything of theirs runs: `none` (only jobs that name secrets or want a
-    /// Docker API), `first-time` (those of people of whom nothing was approved or merged here before) or `all`
+    /// Which pull requests from forks require approval before they run: `none` (only jobs that use secrets or a
+    /// Docker API), `first-time` (those of first-time contributors) or `all`
     #[schema(example = "first-time")]
     strangers: Option<String>,
-    /// Whether newer commits of a pull request cancel its older builds
+    /// Whether newer commits of a pull request cancel builds of its older ones
     cancel_older: Option<bool>,
 }
 
-/// Changes a repository; what is not named stays
+/// Updates a repository; fields that are left out keep their value
 #[utoipa::path(
     patch, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's id")), request_body = PatchRepo,
+    params(("repo" = String, Path, description = "The repository's ID")), request_body = PatchRepo,
     responses((status = 200, body = RepoView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn patch(
@@ -223,10 +223,10 @@ pub(crate) async fn patch(
 /// Removes a repository with its deliveries, builds and logs
 #[utoipa::path(
     delete, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's id")),
+    params(("repo" = String, Path, description = "The repository's ID")),
     responses(
         (status = 204), (status = 404, body = ErrorBody),
-        (status = 409, description = "Some of its builds are not over", body = ErrorBody),
+        (status = 409, description = "Some of its builds have not finished", body = ErrorBody),
     ),
 )]
 pub(crate) async fn delete(
@@ -244,11 +244,11 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes a new hook secret; the old one ends at once
+/// Creates a new hook secret; the old one stops working immediately
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's id")),
-    responses((status = 200, description = "With its hook secret, this once", body = RepoView), (status = 404, body = ErrorBody)),
+    params(("repo" = String, Path, description = "The repository's ID")),
+    responses((status = 200, description = "The repository with its hook secret, which is shown only once", body = RepoView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn renew_hook_secret(
     State(store): State<Store>,

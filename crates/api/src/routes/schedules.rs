@@ -20,21 +20,21 @@ pub(crate) struct ScheduleView {
     cron: String,
     #[schema(example = "Europe/Madrid")]
     timezone: String,
-    /// The branch that is built.
+    /// The branch that it builds.
     branch: String,
-    /// Names of the pipelines that have it.
+    /// Names of the pipelines with this schedule.
     pipelines: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     next_at: Timestamp,
-    /// The last time that was carried out, or given up.
+    /// The last scheduled time that was processed.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_due_at: Option<Timestamp>,
-    /// The build that it became.
+    /// The build that was created.
     #[schema(value_type = Option<String>, format = "uuid")]
     last_build: Option<BuildId>,
-    /// Why it became none, or why it is tried again.
+    /// Why no build was created, or why it is retried.
     reason: Option<String>,
-    /// When a time that could not be carried out is tried again.
+    /// When a failed scheduled time is retried.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_try_at: Option<Timestamp>,
 }
@@ -56,18 +56,18 @@ impl From<Schedule> for ScheduleView {
     }
 }
 
-/// All of them: a repository has few.
+/// All schedules of a repository.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Schedules {
     items: Vec<ScheduleView>,
 }
 
-/// A repository's schedules
+/// Lists a repository's schedules
 ///
-/// As the pipelines of its default branch have them, from the first push or start by hand on.
+/// They come from the pipelines on the default branch, and are known after the first push or manual start.
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}/schedules", tag = "builds", security((), ("token" = ["read"])),
-    params(("repo" = String, Path, description = "The repository's id")),
+    params(("repo" = String, Path, description = "The repository's ID")),
     responses((status = 200, body = Schedules), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(

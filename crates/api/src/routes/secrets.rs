@@ -25,21 +25,21 @@ use crate::{
 pub(crate) struct SecretView {
     #[schema(value_type = String)]
     name: SecretName,
-    /// Builds of these branches may have it, and of these tags; of any where both lists are empty
+    /// Builds of these branches or tags can use the secret; any if both lists are empty
     branches: Vec<String>,
     tags: Vec<String>,
-    /// `push`, `tag`, `pull-request`, `schedule`, `manual`; any where the list is empty
+    /// `push`, `tag`, `pull-request`, `schedule`, `manual`; any if empty
     #[schema(value_type = Vec<String>)]
     events: Vec<EventName>,
-    /// Jobs of these names, `job` or `pipeline/job`; any where the list is empty
+    /// Jobs with these names, `job` or `pipeline/job`; any if empty
     jobs: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
-    /// The name of the token that set it last.
+    /// The name of the token that last set it.
     updated_by: String,
-    /// What logs do not mask of the value that was just given.
+    /// What is not masked in logs of the value that was just set.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
 }
@@ -52,10 +52,10 @@ impl From<Secret> for SecretView {
     }
 }
 
-/// A repository's secrets, without their values
+/// Lists a repository's secrets, without their values
 #[utoipa::path(
     get, path = "/api/v1/repos/{repo}/secrets", tag = "secrets", security(("token" = ["admin"])),
-    params(("repo" = String, Path, description = "The repository's id")),
+    params(("repo" = String, Path, description = "The repository's ID")),
     responses((status = 200, body = Page<SecretView>), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn list(
@@ -73,9 +73,9 @@ pub(crate) async fn list(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutSecret {
-    /// At most 48 KiB; never shown again. Where it is not given, the value stays as it is
+    /// The value, at most 48 KiB; never shown again. If omitted, the value stays as it is
     value: Option<String>,
-    /// Globs, as in `on`; `[]` for any. Rules that are not given stay as they are, and a new secret has none
+    /// Globs, as in `on`; `[]` allows any. Rules that are left out stay as they are; a new secret has none
     branches: Option<Vec<String>>,
     tags: Option<Vec<String>>,
     /// `push`, `tag`, `pull-request`, `schedule`, `manual`
@@ -85,19 +85,19 @@ pub(crate) struct PutSecret {
     jobs: Option<Vec<String>>,
 }
 
-/// Sets a secret, or changes its value, its rules or both
+/// Creates a secret, or updates its value or its rules
 #[utoipa::path(
     put, path = "/api/v1/repos/{repo}/secrets/{name}", tag = "secrets", security(("token" = ["admin"])),
     params(
-        ("repo" = String, Path, description = "The repository's id"),
-        ("name" = String, Path, description = "Letters, digits and underscores, no digit first"),
+        ("repo" = String, Path, description = "The repository's ID"),
+        ("name" = String, Path, description = "Letters, digits and underscores, not starting with a digit"),
     ),
     request_body = PutSecret,
     responses(
-        (status = 200, description = "It was changed", body = SecretView),
-        (status = 201, description = "It is new", body = SecretView),
+        (status = 200, description = "The secret was updated", body = SecretView),
+        (status = 201, description = "The secret was created", body = SecretView),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 503, description = "The key of the secrets is not the database's", body = ErrorBody),
+        (status = 503, description = "The encryption key does not match the database", body = ErrorBody),
     ),
 )]
 pub(crate) async fn put(
@@ -120,7 +120,7 @@ pub(crate) async fn put(
 #[utoipa::path(
     delete, path = "/api/v1/repos/{repo}/secrets/{name}", tag = "secrets", security(("token" = ["admin"])),
     params(
-        ("repo" = String, Path, description = "The repository's id"),
+        ("repo" = String, Path, description = "The repository's ID"),
         ("name" = String, Path, description = "The secret's name"),
     ),
     responses((status = 204), (status = 404, body = ErrorBody)),

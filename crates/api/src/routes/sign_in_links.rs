@@ -20,15 +20,15 @@ use crate::{
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SignInLinkView {
-    /// Opens a session once, after a click. Shown this once.
+    /// Signs a browser in, once. Present only in this response.
     url: String,
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
 
-/// Makes a link that signs a browser in
+/// Creates a sign-in link for a browser
 ///
-/// Good for ten minutes and for one use. The session may do what the token may, and ends with it or after 30 days.
+/// The link works once, within ten minutes. The session has the token's rights, and ends with the token or after 30 days.
 #[utoipa::path(
     post, path = "/api/v1/sign-in-links", tag = "tokens", security(("token" = ["read"])),
     responses((status = 201, body = SignInLinkView), (status = 401, body = ErrorBody)),
@@ -39,7 +39,7 @@ pub(crate) async fn create(
     caller: Caller,
 ) -> Result<(StatusCode, Json<SignInLinkView>), ApiError> {
     caller.require(Action::UseOwnSessions, Object::Oneself)?;
-    let opener = caller.opener().ok_or_else(|| ApiError::unauthorized("a link needs a token"))?;
+    let opener = caller.opener().ok_or_else(|| ApiError::unauthorized("sign-in links require a token"))?;
     let now = Timestamp::now();
     let mut tx = store.write().await?;
     let code = sessions::make_link(&mut tx, opener, now).await?;

@@ -25,18 +25,18 @@ use crate::{
 pub(crate) struct TokenView {
     #[schema(value_type = String, format = "uuid")]
     id: TokenId,
-    /// Not unique: the id says which one it is.
+    /// Names are not unique; the ID is.
     name: String,
     scopes: Vec<&'static str>,
-    /// The ids of the repositories that it is for; `null` for all of them.
+    /// IDs of the repositories that the token can access; `null` for all.
     #[schema(value_type = Option<Vec<String>>)]
     repos: Option<Vec<RepoId>>,
-    /// The secret. Shown once: when it was made.
+    /// The token's value. Present only in the response that creates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// To the minute.
+    /// Accurate to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -58,7 +58,7 @@ impl From<Token> for TokenView {
     }
 }
 
-/// All tokens, without their secrets
+/// Lists all tokens, without their values
 #[utoipa::path(
     get, path = "/api/v1/tokens", tag = "tokens", security(("token" = ["admin"])),
     responses((status = 200, body = Page<TokenView>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)),
@@ -72,26 +72,26 @@ pub(crate) async fn list(State(store): State<Store>, caller: Caller) -> Result<J
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateToken {
-    /// For people, to know it by
+    /// A name for people to recognize the token by
     name: String,
-    /// Of `read` (see everything), `build` (start, cancel and rerun builds too), `approve` (approve and decline jobs too) and
+    /// Any of `read` (view everything), `build` (also start, cancel and rerun builds), `approve` (also approve and decline jobs) and
     /// `admin` (everything)
     scopes: Vec<String>,
-    /// Ids of the repositories that it is for, 100 at most; all others answer it 404. All of them, those to come too, where it is
-    /// not given
+    /// IDs of the repositories that the token can access, at most 100; others are answered with 404. If omitted, all repositories,
+    /// including future ones
     #[schema(value_type = Option<Vec<String>>)]
     repos: Option<Vec<RepoId>>,
-    /// For ever where neither it nor `expires_at` is given
+    /// The token's lifetime in days; unlimited if neither this nor `expires_at` is given
     #[schema(minimum = 1, maximum = 36_500)]
     expires_in_days: Option<u32>,
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
-/// Makes a token
+/// Creates a token
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "tokens", security(("token" = ["admin"])), request_body = CreateToken,
-    responses((status = 201, description = "With its secret, this once", body = TokenView), (status = 400, body = ErrorBody)),
+    responses((status = 201, description = "The token with its value, which is shown only once", body = TokenView), (status = 400, body = ErrorBody)),
 )]
 pub(crate) async fn create(
     State(store): State<Store>,
@@ -102,9 +102,9 @@ pub(crate) async fn create(
     let scopes = scopes.map_err(ApiError::bad_request)?;
     let now = Timestamp::now();
     let expires_at = match (new.expires_in_days, new.expires_at) {
-        (Some(_), Some(_)) => return Err(ApiError::bad_request("give either `expires_in_days` or `expires_at`")),
+        (Some(_), Some(_)) => return Err(ApiError::bad_request("use either `expires_in_days` or `expires_at`")),
         (Some(days), None) => Some(end_after(days, now)?),
-        (None, Some(end)) if end <= now => return Err(ApiError::bad_request("`expires_at` is over already")),
+        (None, Some(end)) if end <= now => return Err(ApiError::bad_request("`expires_at` is in the past")),
         (None, end) => end,
     };
     let new = NewToken { name: new.name, rights: Rights::new(scopes, new.repos), expires_at };
@@ -116,10 +116,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-/// Ends a token
+/// Revokes a token
 #[utoipa::path(
     delete, path = "/api/v1/tokens/{token}", tag = "tokens", security(("token" = ["admin"])),
-    params(("token" = String, Path, description = "The token's id")),
+    params(("token" = String, Path, description = "The token's ID")),
     responses((status = 204), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn revoke(

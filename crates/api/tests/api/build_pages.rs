@@ -61,7 +61,7 @@ async fn a_failed_build_says_why() {
     let text = answer.text();
     assert!(text.contains("<title>failure: o/r #1</title>"));
     assert!(text.contains("<span class=\"st failure\">failure</span>") && !text.contains("&lt;span"), "{text}");
-    assert!(text.contains("step `one` failed with exit code 3"));
+    assert!(text.contains("step <code>one</code> failed with exit code 3"));
     // The end of its log; each line has its number, which links to it.
     assert!(text.contains("<span class=\"x\">line 81.</span>") && text.contains("<span class=\"x\">line 100.</span>"));
     assert!(!text.contains(">line 80.<"), "twenty lines");
@@ -84,7 +84,7 @@ async fn a_step_that_failed_without_a_word_is_not_given_the_words_of_another() {
     running.end(exited).await;
     let answer = page(&world, &format!("/builds/{}", build.id)).await;
     let tail = answer.text().split_once("class=\"tail log\"").unwrap().1.split_once("</li>").unwrap().0;
-    assert!(tail.contains("<b><bdi>check</bdi></b> <span class=\"quiet\">printed nothing</span>"), "{tail}");
+    assert!(tail.contains("<b><bdi>check</bdi></b> <span class=\"quiet\">no output</span>"), "{tail}");
     assert!(!tail.contains("installed") && !tail.contains("#L"), "{tail}");
 }
 
@@ -175,7 +175,7 @@ async fn a_job_that_waits_for_approval_is_approved_or_declined_by_whoever_may() 
     let address = format!("/builds/{}", build.id);
     let reader = sign_in(&world, Scope::Read).await;
     let (shown, csrf) = signed_in(&world, &address, &reader).await;
-    assert!(shown.text().contains("waits for approval: deploy to &lt;production&gt;?"));
+    assert!(shown.text().contains("awaiting approval: deploy to &lt;production&gt;?"));
     assert!(!shown.text().contains("Approve</button>"));
     let approve = format!("/jobs/{}/approve", jobs[0].id);
     assert_eq!(send_form(&world, &approve, &reader, format!("csrf={csrf}")).await.status, 403);

@@ -23,7 +23,7 @@ async fn a_repository_that_cannot_be_registered_is_asked_for_again() {
         "<option value=\"github\" selected>",
         "name=\"default_branch\" value=\"trunk\"",
         "value=\"yes\" checked",
-        "role=\"alert\">Not registered: ",
+        "role=\"alert\">Repository not registered: ",
     ] {
         assert!(again.text().contains(typed), "{typed}: {}", again.text());
     }
@@ -39,7 +39,7 @@ async fn what_is_wrong_in_a_repositorys_settings_stands_beside_what_was_typed() 
     let form = format!("csrf={csrf}&clone_url=http%3A%2F%2Fx.example%2Fr&default_branch=a+b&public=yes");
     let again = send_form(&world, &settings, &cookie, form).await;
     assert_eq!(again.status, 400);
-    for typed in ["value=\"http://x.example/r\"", "value=\"a b\"", "value=\"yes\" checked", "Not saved: "] {
+    for typed in ["value=\"http://x.example/r\"", "value=\"a b\"", "value=\"yes\" checked", "Settings not saved: "] {
         assert!(again.text().contains(typed), "{typed}: {}", again.text());
     }
     assert!(!repos::get(&world.store, repo.id).await.unwrap().unwrap().public);
@@ -47,13 +47,21 @@ async fn what_is_wrong_in_a_repositorys_settings_stands_beside_what_was_typed() 
     let secrets = format!("/repos/{}/secrets", repo.id);
     let again = send_form(&world, &secrets, &cookie, format!("csrf={csrf}&name=not+a+name&value=confidential")).await;
     assert_eq!(again.status, 400);
-    assert!(again.text().contains("value=\"not a name\"") && again.text().contains("Not set: "), "{}", again.text());
-    assert!(again.text().contains("; its value has to be given once more") && !again.text().contains("confidential"));
+    assert!(
+        again.text().contains("value=\"not a name\"") && again.text().contains("Secret not saved: "),
+        "{}",
+        again.text()
+    );
+    assert!(again.text().contains(". Enter its value again") && !again.text().contains("confidential"));
 
     let remove = format!("/repos/{}/remove", repo.id);
     let again = send_form(&world, &remove, &cookie, format!("csrf={csrf}&name=other")).await;
     assert_eq!(again.status, 400);
-    assert!(again.text().contains("Not removed: <bdi>that is not its name, which is o/r"), "{}", again.text());
+    assert!(
+        again.text().contains("Repository not deleted: <bdi>the name does not match: the repository is o/r"),
+        "{}",
+        again.text()
+    );
 }
 
 #[tokio::test]
@@ -88,7 +96,7 @@ async fn a_token_that_cannot_be_made_is_asked_for_again() {
     let form = format!("csrf={csrf}&name=laptop&scope=build&days=many");
     let again = send_form(&world, "/access/tokens", &cookie, form).await;
     assert_eq!(again.status, 400);
-    for typed in ["value=\"laptop\"", "value=\"build\" checked", "value=\"many\"", "Not made: "] {
+    for typed in ["value=\"laptop\"", "value=\"build\" checked", "value=\"many\"", "Token not created: "] {
         assert!(again.text().contains(typed), "{typed}: {}", again.text());
     }
 }
@@ -103,7 +111,9 @@ async fn inputs_that_are_none_are_said_in_the_form() {
     let form = format!("csrf={csrf}&ref=topic&commit=&inputs=one%3D1%0Atwo");
     let again = send_form(&world, &run, &cookie, form).await;
     assert_eq!(again.status, 400);
-    for typed in ["value=\"topic\"", "one=1\ntwo</textarea>", "Not started: ", "`name=value`, one a line"] {
+    for typed in
+        ["value=\"topic\"", "one=1\ntwo</textarea>", "Build not started: ", "<code>name=value</code>, one per line"]
+    {
         assert!(again.text().contains(typed), "{typed}: {}", again.text());
     }
 }
@@ -129,7 +139,7 @@ async fn whoever_has_to_sign_in_comes_back_to_where_they_were() {
     ];
     let ended = send(world.addr, "POST", &format!("{address}/cancel"), &headers, "csrf=old").await;
     assert_eq!(ended.status, 401);
-    assert!(ended.text().contains("You are not signed in") && !ended.text().contains("Bearer"), "{}", ended.text());
+    assert!(ended.text().contains("Sign-in required") && !ended.text().contains("Bearer"), "{}", ended.text());
     assert!(ended.text().contains(&format!("href=\"{sign_in_at}\"")), "{}", ended.text());
 }
 
@@ -155,7 +165,10 @@ async fn a_secrets_rules_are_shown_and_set_with_its_form_and_its_masks_are_spoke
     assert!(said().await.contains("<td>jobs: deploy</td>"), "{}", said().await);
     let again = send("value=&events=pushes&branches=main").await;
     assert_eq!(again.status, 400);
-    assert!(again.text().contains("`pushes` is no event") && again.text().contains("name=\"branches\" value=\"main\""));
+    assert!(
+        again.text().contains("unknown event <code>pushes</code>")
+            && again.text().contains("name=\"branches\" value=\"main\"")
+    );
     let noted = send("value=prod").await;
     assert_eq!(noted.status, 200);
     assert!(noted.text().contains("no letter or digit touches it"), "{}", noted.text());

@@ -139,7 +139,7 @@ async fn a_build_is_shown_with_its_jobs_and_steps() {
     let badge = world.get(&format!("/badges/{}.svg?branch=main", repo.id)).await;
     assert_eq!(badge.header("content-type"), "image/svg+xml");
     assert!(badge.text().contains("failure"));
-    assert!(world.get(&format!("/badges/{}.svg?branch=none", repo.id)).await.text().contains("no build"));
+    assert!(world.get(&format!("/badges/{}.svg?branch=none", repo.id)).await.text().contains("no builds"));
     // The build of a pull request says nothing about the branch.
     world.build_of_event(repo.id, |event| event.name = EventName::PullRequest).await;
     world.claim().await.end(Outcome::Success).await;

@@ -35,7 +35,7 @@ async fn every_described_route_is_served_and_takes_no_other_method() {
             let answer = send(world.addr, &method.to_uppercase(), &address, &[("authorization", "Bearer x")], "").await;
             if operations.get(method).is_some() {
                 assert_ne!(answer.status, 405, "{method} {path}");
-                let nothing = answer.status == 404 && answer.error().contains("there is nothing at this address");
+                let nothing = answer.status == 404 && answer.error().contains("not found");
                 assert!(!nothing, "{method} {path}");
             } else {
                 assert_eq!(answer.status, 405, "{method} {path} is served and not described");
@@ -56,5 +56,5 @@ async fn an_unknown_address_is_a_json_404() {
     }
     let for_people = page(&world, "/nothing").await;
     assert_eq!(for_people.status, 404);
-    assert!(for_people.text().contains("<p>there is nothing at this address</p>"), "{}", for_people.text());
+    assert!(for_people.text().contains("<p>not found</p>"), "{}", for_people.text());
 }

@@ -67,7 +67,7 @@ async fn an_error_is_a_page_for_a_browser_and_json_for_a_program() {
     for path in ["/builds/nothing", "/builds/01890000-0000-7000-8000-000000000000", "/nothing"] {
         let answer = page(&world, path).await;
         assert_eq!((answer.status, answer.header("content-type")), (404, "text/html; charset=utf-8"), "{path}");
-        assert!(answer.text().contains("There is nothing here"), "{path}");
+        assert!(answer.text().contains("Page not found"), "{path}");
         world.get(path).await.error();
     }
     let api = page(&world, "/api/v1/builds/01890000-0000-7000-8000-000000000000").await;
@@ -93,7 +93,7 @@ pub(crate) async fn send_form(world: &World, path: &str, cookie: &str, body: Str
 async fn an_empty_server_shows_three_steps_which_tick_off_as_they_happen() {
     let world = World::new().await;
     let ticked = async || page(&world, "/").await.text().matches("class=\"is-done\"").count();
-    assert!(page(&world, "/").await.text().contains("Three steps to a first build"));
+    assert!(page(&world, "/").await.text().contains("Get started"));
     assert_eq!(ticked().await, 0);
     let repo = world.repo("o/r", "git", false).await;
     assert_eq!(ticked().await, 1);
@@ -104,8 +104,8 @@ async fn an_empty_server_shows_three_steps_which_tick_off_as_they_happen() {
     assert_eq!(world.claim().await.claimed.build.id, build.id);
     // They reveal nothing private.
     let anybody = send(world.addr, "GET", "/", &[("accept", "text/html")], "").await;
-    assert!(!anybody.text().contains("Three steps") && !anybody.text().contains("o/r"));
-    assert!(anybody.text().contains("Nothing here is public"));
+    assert!(!anybody.text().contains("Get started") && !anybody.text().contains("o/r"));
+    assert!(anybody.text().contains("No public repositories"));
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_repositorys_page_says_when_its_schedules_are_due_and_what_they_became
     assert!(text.contains(">2026-01-03 02:00:00 UTC</time>"), "{text}");
     assert!(text.contains("<span class=\"tag\">schedule</span> <bdi>main</bdi>"), "{text}");
     let text = page(&world, &format!("/builds/{}", build.id)).await.text().to_owned();
-    assert!(text.contains("due by <code>0 3 * * *</code> Europe/Madrid"), "{text}");
+    assert!(text.contains("scheduled <code>0 3 * * *</code> Europe/Madrid"), "{text}");
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_list_of_builds_says_what_started_each_that_no_push_did() {
         (EventName::Push, None),
         (EventName::Tag, Some("tag")),
         (EventName::Schedule, Some("schedule")),
-        (EventName::Manual, Some("by hand")),
+        (EventName::Manual, Some("manual")),
     ] {
         let build = world.build_of_event(repo.id, |event| event.name = name).await;
         for path in [list.as_str(), "/"] {
@@ -349,9 +349,9 @@ async fn the_queue_counts_what_it_does_not_list() {
         text.contains("<title>Queue: 65 running, 65 waiting</title>") && text.contains("<dd>65 of 2</dd>"),
         "{text}"
     );
-    assert_eq!((text.matches("<li id=\"job-").count(), text.matches("And more.").count()), (120, 2));
+    assert_eq!((text.matches("<li id=\"job-").count(), text.matches("More jobs are not shown.").count()), (120, 2));
     let anybody = send(world.addr, "GET", "/queue", &[("accept", "text/html")], "").await;
-    assert_eq!(anybody.text().matches("And more.").count(), 2);
+    assert_eq!(anybody.text().matches("More jobs are not shown.").count(), 2);
 }
 
 #[tokio::test]

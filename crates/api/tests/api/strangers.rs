@@ -75,7 +75,7 @@ async fn one_request_approves_all_jobs_of_a_build_and_another_finds_nothing_to_a
     let world = World::with_dispatcher().await;
     let build = asking(&world).await;
     let shown = world.get(&format!("/api/v1/builds/{}", build.id)).await.json();
-    assert_eq!(shown["jobs"][1]["reason"], "waits for approval: the commit of a fork");
+    assert_eq!(shown["jobs"][1]["reason"], "awaiting approval: the commit of a fork");
     let path = format!("/api/v1/builds/{}/approve", build.id);
     let nobody = "/api/v1/builds/0197c5a0-7d3e-7000-8000-000000000000/approve";
     for scope in [Scope::Read, Scope::Build] {

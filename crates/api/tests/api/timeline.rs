@@ -15,14 +15,14 @@ async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
     let build = world.build(repo.id, "main", &["first <b>", "second"]).await;
     let page = format!("/builds/{}", build.id);
     let waiting = world.get(&page).await;
-    assert!(waiting.text().contains("no earlier build says"), "{}", waiting.text());
+    assert!(waiting.text().contains("No estimate yet"), "{}", waiting.text());
     let running = world.claim().await;
     let after = |ms| Timestamp::from_millis(Timestamp::now().as_millis() + ms);
     let mut tx = world.store.write().await.unwrap();
     jobs::mark_preparing(&mut tx, running.id, 1, Preparing::Pulling, after(10)).await.unwrap();
     tx.commit().await.unwrap();
     let pulling = world.get(&page).await;
-    assert!(pulling.text().contains("pulling its image"), "{}", pulling.text());
+    assert!(pulling.text().contains("pulling the image"), "{}", pulling.text());
     let mut tx = world.store.write().await.unwrap();
     jobs::mark_preparing(&mut tx, running.id, 1, Preparing::Starting, after(30)).await.unwrap();
     jobs::mark_started(&mut tx, running.id, 1, after(50)).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_builds_page_shows_where_the_time_went_and_what_is_usual() {
     assert!(live.text().contains("data-grows"));
     running.end(Outcome::Success).await;
     let over = world.get(&page).await;
-    for part in ["waiting", "image ", "start ", "checkout ", "first &lt;b&gt;", "The same as a table"] {
+    for part in ["waiting", "image ", "start ", "checkout ", "first &lt;b&gt;", "Show as table"] {
         assert!(over.text().contains(part), "{part}: {}", over.text());
     }
     assert!(!over.text().contains("data-grows"));
@@ -77,7 +77,7 @@ async fn many_jobs_of_many_steps_fit_into_their_builds_page_and_each_has_its_bar
         let text = answer.text();
         let (bars, parts) = (text.matches("preserveAspectRatio").count(), text.matches("<rect").count());
         assert!(bars == 40 && parts >= least, "{bars} bars, {parts} parts");
-        assert!(text.contains(" more parts"), "{text}");
+        assert!(text.contains(" more phases"), "{text}");
     }
 }
 

@@ -40,15 +40,17 @@ async fn every_try_of_a_job_is_named_on_its_page_and_its_log_is_one_link_away() 
         "id=\"try-1\"><span class=\"st failure\">failure</span><span class=\"cut\"><a class=\"name\" data-row href=\"",
     );
     assert_eq!(link, format!("/jobs/{job}?attempt=1"));
-    assert!(tries.contains("step `one` failed with exit code 7"), "{tries}");
-    assert!(tries.contains(&format!("href=\"/jobs/{job}\" aria-current=\"page\">Try 2</a>")), "{tries}");
+    assert!(tries.contains("step <code>one</code> failed with exit code 7"), "{tries}");
+    assert!(tries.contains(&format!("href=\"/jobs/{job}\" aria-current=\"page\">Attempt 2</a>")), "{tries}");
 
     let first = page(&world, link).await;
     let text = first.text();
     assert!(text.contains("of the &lt;first&gt;") && !text.contains("of the second"), "{text}");
-    assert!(text.contains("<title>failure: test-0 (try 1) · o/r</title>"), "{text}");
+    assert!(text.contains("<title>failure: test-0 (attempt 1) · o/r</title>"), "{text}");
     assert!(text.contains(&format!("/api/v1/jobs/{job}/log?attempt=1\" download")), "{text}");
-    assert!(text.contains("aria-current=\"page\">Try 1</a>") && text.contains("data-attempt=\"1\" data-over=\"true\""));
+    assert!(
+        text.contains("aria-current=\"page\">Attempt 1</a>") && text.contains("data-attempt=\"1\" data-over=\"true\"")
+    );
     // The results of its steps, and where each begins in that log.
     let step = text.split_once("id=\"step-1\"").unwrap().1.split_once("</tr>").unwrap().0;
     assert!(

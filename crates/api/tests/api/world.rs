@@ -134,7 +134,7 @@ impl World {
         self.token_of(Rights::new(vec![scope], None)).await.secret
     }
 
-    /// Makes a token with these rights, named by its scopes.
+    /// Creates a token with these rights, named by its scopes.
     pub(crate) async fn token_of(&self, rights: Rights) -> CreatedToken {
         let new = NewToken { name: rights.to_string(), rights, expires_at: None };
         let mut tx = self.store.write().await.unwrap();

@@ -191,13 +191,13 @@ fn why_all_of_a_file_went_is_said() {
     let converted_ = converted(Woodpecker, &format!("steps:\n{many}"));
     assert_eq!(converted_.text.matches("run: 'true'").count(), 200);
     assert!(
-        converted_.left.iter().any(|note| note.line == 203 && note.why.contains("at most 200")),
+        converted_.left.iter().any(|note| note.line == 203 && note.why.contains("the limit of 200")),
         "{:?}",
         converted_.left
     );
     let nul = "steps: [{ name: a, image: 'alpine:3', commands: [\"a\\0b\"] }]\n";
     assert!(
-        converted(Woodpecker, nul).left.iter().any(|note| note.why.contains("the character of number 0")),
+        converted(Woodpecker, nul).left.iter().any(|note| note.why.contains("a NUL character")),
         "{:?}",
         converted(Woodpecker, nul).left
     );

@@ -48,7 +48,7 @@ impl Type {
             Self::Null => "nothing",
             Self::Bool => "a boolean",
             Self::Number => "a number",
-            Self::Text => "a text",
+            Self::Text => "a string",
             Self::List(_) => "a list",
             Self::Map(_) | Self::Record(_) => "a mapping",
         }
@@ -178,7 +178,7 @@ impl Checker<'_> {
                     (Type::Map(value), Type::Text | Type::Any) => (**value).clone(),
                     (Type::Any | Type::Null | Type::Record(_), _) => Type::Any,
                     (ty, by) => {
-                        let message = format!("{} has nothing at {}", ty.describe(), by.describe());
+                        let message = format!("{} cannot be indexed with {}", ty.describe(), by.describe());
                         self.problem(ProblemKind::WrongType, &node.at, message, None);
                         Type::Any
                     }
@@ -206,7 +206,7 @@ impl Checker<'_> {
         } else {
             let known = CONTEXTS.iter().map(|known| (*known).to_owned()).collect();
             let kind = ProblemKind::Unknown { of: String::new(), word: name.to_owned(), known };
-            self.problem(kind, &node.at, format!("there is no context `{name}`"), None);
+            self.problem(kind, &node.at, format!("unknown context `{name}`"), None);
         }
         Inferred { ty: Type::Any, carries }
     }
@@ -230,8 +230,8 @@ impl Checker<'_> {
             },
             Type::Bool | Type::Number | Type::Text | Type::List(_) => {
                 let help = match of {
-                    Type::List(_) => Some("an item is named by its number, from 0: `list[0]`".to_owned()),
-                    Type::Text => Some("`from-json(text)` reads a text that holds JSON".to_owned()),
+                    Type::List(_) => Some("items are numbered from 0: `list[0]`".to_owned()),
+                    Type::Text => Some("`from-json(text)` parses a JSON string".to_owned()),
                     _ => None,
                 };
                 let shown: String = key.chars().take(60).collect();
@@ -264,9 +264,9 @@ impl Checker<'_> {
                 for (side, ty) in [(left, &a.ty), (right, &b.ty)] {
                     if !matches!(ty, Type::Number | Type::Any) {
                         let message =
-                            format!("`{}` compares numbers, and this is {}", operator.as_str(), ty.describe());
+                            format!("`{}` compares numbers, but this is {}", operator.as_str(), ty.describe());
                         let help = (*ty == Type::Text)
-                            .then(|| "`from-json(text)` makes a number of a text such as `12`".to_owned());
+                            .then(|| "`from-json(text)` turns a string such as `12` into a number".to_owned());
                         self.problem(ProblemKind::WrongType, &side.at, message, help);
                     }
                 }
@@ -280,17 +280,17 @@ impl Checker<'_> {
         let (least, most) = function.arity();
         if arguments.len() < least || arguments.len() > most {
             let message = match (least, most) {
-                (0, 0) => format!("`{}` takes no value", function.name()),
+                (0, 0) => format!("`{}` takes no argument", function.name()),
                 (least, most) if least == most => {
                     format!(
-                        "`{}` takes {least} value{}, and here are {}",
+                        "`{}` takes {least} argument{}, but got {}",
                         function.name(),
                         if least == 1 { "" } else { "s" },
                         arguments.len()
                     )
                 }
                 (least, most) => {
-                    format!("`{}` takes {least} to {most} values, and here are {}", function.name(), arguments.len())
+                    format!("`{}` takes {least} to {most} arguments, but got {}", function.name(), arguments.len())
                 }
             };
             self.problem(ProblemKind::WrongType, &node.at, message, Some(format!("write `{}`", function.usage())));
@@ -315,7 +315,7 @@ impl Checker<'_> {
             Function::FromJson => Inferred { ty: Type::Any, carries: carries() },
             Function::HashFiles => {
                 if !self.scope.files {
-                    let help = "the workspace's files are there while steps run: use it in a step, or in a cache's key";
+                    let help = "the workspace exists only while steps run: use it in a step, or in a cache's `key`";
                     self.problem(
                         ProblemKind::NotHere,
                         name_at,
@@ -327,7 +327,7 @@ impl Checker<'_> {
             }
             Function::Success | Function::Failure | Function::Always | Function::Cancelled => {
                 if !self.scope.progress {
-                    let message = format!("`{}()` has an answer in `if` only", function.name());
+                    let message = format!("`{}()` is available in `if` only", function.name());
                     self.problem(ProblemKind::NotHere, name_at, message, None);
                 }
                 Inferred::without_carried(Type::Bool)
@@ -341,7 +341,7 @@ impl Checker<'_> {
         match &node.kind {
             NodeKind::Literal(Value::Number(_) | Value::Bool(_)) if *other == Type::Text => {
                 let written = self.source.get(node.at.clone())?.trim_matches(['(', ')', ' ']);
-                Some(format!("compare it with a text: `'{written}'`"))
+                Some(format!("compare it with a string: `'{written}'`"))
             }
             _ => None,
         }
@@ -357,7 +357,7 @@ impl Checker<'_> {
         };
         if let Some(error) = result {
             let help = match function {
-                Function::Format => "the values behind the text are `{0}`, `{1}`, ...; a brace itself is written twice",
+                Function::Format => "the arguments are `{0}`, `{1}`, ...; write a literal brace twice",
                 _ => "write JSON, such as '[\"a\", \"b\"]'",
             };
             self.problem(ProblemKind::WrongType, at, error.to_string(), Some(help.to_owned()));

@@ -69,20 +69,20 @@ impl Context for Values {
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvalError {
-    #[error("`{0}` is not known here")]
+    #[error("`{0}` is not available here")]
     NotKnown(String),
     #[error("`{what}` cannot take {found}: write {usage}")]
     WrongType { what: &'static str, found: &'static str, usage: &'static str },
-    #[error("`from-json` was given what is not JSON: {0}")]
+    #[error("`from-json`: invalid JSON: {0}")]
     NotJson(String),
-    #[error("`format` has no value for `{{{0}}}`")]
+    #[error("`format` has no argument for `{{{0}}}`")]
     NoPlaceholder(String),
     #[error("`hash-files`: {0}")]
     Files(String),
-    #[error("a text would have more than {} KiB", limits::TEXT_BYTES / 1024)]
+    #[error("the string would be longer than {} KiB", limits::TEXT_BYTES / 1024)]
     TooLarge,
     #[error(
-        "`{0}` is text that the pipeline's author did not write, and cannot become a part of a script: hand it over in `env`"
+        "`{0}` is text that the pipeline's author did not write, and cannot be put into a script: pass it in `env`"
     )]
     Foreign(String),
 }
@@ -285,7 +285,7 @@ pub(super) fn from_json(text: &str) -> Result<Value, EvalError> {
         serde_json::from_str(text.trim()).map_err(|error| EvalError::NotJson(error.to_string()))?;
     if depth(&json) > limits::VALUE_DEPTH {
         return Err(EvalError::NotJson(format!(
-            "lists and mappings more than {} times inside one another",
+            "lists and mappings nested more than {} levels deep",
             limits::VALUE_DEPTH
         )));
     }

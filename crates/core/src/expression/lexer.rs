@@ -76,15 +76,13 @@ fn quoted(rest: &str, quote: char, at: usize) -> Result<(TokenKind, usize), Pars
             return Ok((TokenKind::Text(text), offset + 1));
         }
     }
-    Err(ParseError::new(at..at + rest.trim_end().len(), "this text has no end")
+    Err(ParseError::new(at..at + rest.trim_end().len(), "unterminated string")
         .with_help(format!("close it with `{quote}`")))
 }
 
 fn unknown(rest: &str, first: char, at: usize) -> ParseError {
-    let found = ParseError::new(
-        at..at + first.len_utf8(),
-        format!("`{}` has no meaning in an expression", first.escape_debug()),
-    );
+    let found =
+        ParseError::new(at..at + first.len_utf8(), format!("`{}` is not allowed in expressions", first.escape_debug()));
     match first {
         '=' => found.with_help("write `==` to compare"),
         '&' => found.with_help("write `&&`"),

@@ -43,12 +43,12 @@ impl std::error::Error for ParseError {}
 pub(super) fn parse(source: &str) -> Result<Node, ParseError> {
     let whole = 0..source.len();
     if source.len() > limits::SOURCE_BYTES {
-        let message = format!("an expression has at most {} KiB", limits::SOURCE_BYTES / 1024);
-        return Err(ParseError::new(whole, message).with_help("let a step find it out, and use its output"));
+        let message = format!("an expression can be at most {} KiB long", limits::SOURCE_BYTES / 1024);
+        return Err(ParseError::new(whole, message).with_help("compute it in a step, and use the step's output"));
     }
     let tokens = tokens(source)?;
     if tokens.is_empty() {
-        return Err(ParseError::new(whole, "there is no expression here").with_help("write one, such as `matrix.name`"));
+        return Err(ParseError::new(whole, "the expression is empty").with_help("write one, such as `matrix.name`"));
     }
     let mut parser = Parser { tokens: &tokens, next: 0, depth: 0, nodes: 0, end: source.trim_end().len() };
     let node = parser.binary(0)?;
@@ -89,7 +89,7 @@ impl<'t> Parser<'t> {
     fn node(&mut self, at: Range<usize>, kind: NodeKind) -> Result<Node, ParseError> {
         self.nodes += 1;
         if self.nodes > limits::NODES {
-            return Err(ParseError::new(at, format!("an expression has at most {} parts", limits::NODES)));
+            return Err(ParseError::new(at, format!("an expression can have at most {} parts", limits::NODES)));
         }
         Ok(Node { at, kind })
     }
@@ -111,7 +111,7 @@ impl<'t> Parser<'t> {
         self.depth += 1;
         if self.depth > limits::DEPTH {
             let at = self.peek().map_or(self.end..self.end, |token| token.at.clone());
-            let message = format!("parts of an expression stand at most {} times inside one another", limits::DEPTH);
+            let message = format!("expressions can be nested at most {} levels deep", limits::DEPTH);
             return Err(ParseError::new(at, message));
         }
         let node = match self.take_sign("!") {
@@ -130,7 +130,7 @@ impl<'t> Parser<'t> {
         loop {
             if self.take_sign(".").is_some() {
                 let Some(Token { kind: TokenKind::Word(key), at }) = self.peek() else {
-                    return Err(self.missing("a name stands behind the `.`"));
+                    return Err(self.missing("a name after the `.` is missing"));
                 };
                 self.next += 1;
                 let whole = node.at.start..at.end;
@@ -156,7 +156,7 @@ impl<'t> Parser<'t> {
     }
 
     fn primary(&mut self) -> Result<Node, ParseError> {
-        let Some(token) = self.peek() else { return Err(self.missing("something is missing here")) };
+        let Some(token) = self.peek() else { return Err(self.missing("a value is missing")) };
         self.next += 1;
         match &token.kind {
             TokenKind::Number(number) => self.node(token.at.clone(), NodeKind::Literal(Value::Number(*number))),
@@ -191,7 +191,7 @@ impl<'t> Parser<'t> {
 
     fn call(&mut self, name: &str, token: &Token) -> Result<Node, ParseError> {
         let Some(function) = Function::named(name) else {
-            let mut error = ParseError::new(token.at.clone(), format!("there is no function `{name}`"));
+            let mut error = ParseError::new(token.at.clone(), format!("unknown function `{name}`"));
             error.unknown = Some((name.to_owned(), FUNCTIONS));
             return Err(error);
         };
@@ -214,19 +214,19 @@ impl<'t> Parser<'t> {
         match self.peek() {
             Some(token) => ParseError::new(token.at.clone(), format!("{what} before this")),
             None => {
-                ParseError::new(self.end.saturating_sub(1)..self.end, format!("the expression ends too early: {what}"))
+                ParseError::new(self.end.saturating_sub(1)..self.end, format!("unexpected end of expression: {what}"))
             }
         }
     }
 }
 
 fn unexpected(token: &Token) -> ParseError {
-    let found = |what: &str| ParseError::new(token.at.clone(), format!("{what} has no meaning here"));
+    let found = |what: &str| ParseError::new(token.at.clone(), format!("unexpected {what}"));
     match &token.kind {
-        TokenKind::Sign("*") => found("`*`").with_help("there are no filters over lists: name what is meant"),
+        TokenKind::Sign("*") => found("`*`").with_help("filters over lists (`*`) are not supported: name the item"),
         TokenKind::Sign(sign) => found(&format!("`{sign}`")),
         TokenKind::Word(word) => found(&format!("`{}`", word.chars().take(40).collect::<String>()))
-            .with_help("an operator such as `==` or `&&` is missing before it, or quotes around a text"),
+            .with_help("an operator such as `==` or `&&` is missing before it, or quotes around a string"),
         TokenKind::Number(_) | TokenKind::Text(_) => {
             found("this value").with_help("an operator such as `==` or `&&` is missing before it")
         }

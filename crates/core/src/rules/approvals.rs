@@ -4,18 +4,20 @@ use super::{Change, Decision, JobFacts, QueueEvent, Refused, Snapshot, ends, nee
 use crate::Status;
 
 /// What the reason of a job begins with that waits for a yes; the question follows.
-const WAITS_FOR_APPROVAL: &str = "waits for approval: ";
+const AWAITS_APPROVAL: &str = "awaiting approval: ";
+/// What earlier versions wrote in its place, which may stand in the database.
+const FORMERLY: &str = "waits for approval: ";
 
 /// Why a job waits whose needs let it run; nothing where nobody is asked any more.
 pub(super) fn waits_for(job: &JobFacts) -> Option<String> {
     let question = job.plan.question().filter(|_| !job.approved)?;
-    Some(format!("{WAITS_FOR_APPROVAL}{question}"))
+    Some(format!("{AWAITS_APPROVAL}{question}"))
 }
 
 /// The question in the reason of a job that waits and is not ready; nothing where it waits for something else.
 #[must_use]
 pub fn question_in(reason: &str) -> Option<&str> {
-    reason.strip_prefix(WAITS_FOR_APPROVAL)
+    reason.strip_prefix(AWAITS_APPROVAL).or_else(|| reason.strip_prefix(FORMERLY))
 }
 
 /// Approves the one job of the snapshot.
@@ -39,7 +41,7 @@ pub(super) fn build_approved(snapshot: &Snapshot) -> Result<Decision, Refused> {
         }
     }
     if decision.changes.is_empty() {
-        return Err(Refused("there is nothing to approve: no job of the build waits for it".to_owned()));
+        return Err(Refused("nothing to approve: no job of this build is awaiting approval".to_owned()));
     }
     Ok(decision)
 }
@@ -69,10 +71,10 @@ fn is_asked(job: &JobFacts, snapshot: &Snapshot) -> bool {
 
 fn check_asked(job: &JobFacts, snapshot: &Snapshot, verb: &str) -> Result<(), Refused> {
     if job.status != Status::Blocked || job.plan.question().is_none() || job.ready || job.approved {
-        return Err(Refused(format!("there is nothing to {verb}: the job is {}", job.status)));
+        return Err(Refused(format!("nothing to {verb}: the job is {}", job.status.word())));
     }
     if !is_asked(job, snapshot) {
-        return Err(Refused(format!("there is nothing to {verb} yet: jobs that it needs are not over")));
+        return Err(Refused(format!("nothing to {verb} yet: jobs that this job needs have not finished")));
     }
     Ok(())
 }

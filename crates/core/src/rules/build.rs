@@ -59,5 +59,5 @@ fn passed_over<'a>(mut failed: impl Iterator<Item = &'a JobOfBuild>) -> Option<S
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    Some(format!("passed over: {}{more}: {}", first.name, first.reason.as_deref()?))
+    Some(format!("allowed to fail: {}{more}: {}", first.name, first.reason.as_deref()?))
 }

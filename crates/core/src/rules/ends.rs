@@ -59,7 +59,7 @@ pub(super) fn needs_changed(snapshot: &Snapshot) -> Decision {
 
 /// A job of a matrix that fails fast failed: the others wait no longer, or are asked to stop.
 pub(super) fn matrix_failed(snapshot: &Snapshot, name: &str) -> Decision {
-    let event = JobEvent::MatrixFailed { reason: format!("`{name}`, of the same matrix, failed") };
+    let event = JobEvent::MatrixFailed { reason: format!("`{name}` in the same matrix failed") };
     happens(snapshot, &event)
 }
 

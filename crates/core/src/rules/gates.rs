@@ -37,12 +37,12 @@ fn waits_for(snapshot: &Snapshot, job: &JobFacts, under_way: u64) -> Option<Stri
         // The oldest build has the group, from its first job's start until its last one's end.
         let members = snapshot.groups.iter().filter(|member| member.group == concurrency.group);
         if let Some(holder) = members.min_by_key(|member| member.number).filter(|holder| holder.number < job.number) {
-            return Some(format!("waits for the group `{}`, which build #{} has", concurrency.group, holder.number));
+            return Some(format!("waiting for #{} (concurrency group `{}`)", holder.number, concurrency.group));
         }
     }
     let most = job.plan.matrix_group.and_then(|group| group.max_parallel)?;
     let full = under_way >= u64::from(most);
-    full.then(|| format!("waits for its matrix: {most} of `{}` run at once", job.plan.job))
+    full.then(|| format!("waiting for other jobs of the matrix `{}` (`max-parallel: {most}`)", job.plan.job))
 }
 
 /// Why a server with the labels `ours` does not take a job that asks for these.
@@ -53,5 +53,5 @@ fn lacks(ours: &BTreeMap<String, String>, asked: &BTreeMap<String, String>) -> O
     let listed = |labels: &BTreeMap<String, String>| {
         labels.iter().map(|(label, value)| format!("`{label}: {value}`")).collect::<Vec<_>>().join(", ")
     };
-    Some(format!("waits for a server with {}; this one has {}", listed(asked), listed(ours)))
+    Some(format!("waiting for a server with {}; this server has {}", listed(asked), listed(ours)))
 }

@@ -55,7 +55,7 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
     {
         // No later need can mend it: those that are left are not waited for.
         return Readiness::Skipped(format!(
-            "`{}`, which it needs, {}",
+            "needs `{}`, which {}",
             short_name(&plan.pipeline, &end.key),
             fate(end.status)
         ));
@@ -81,9 +81,9 @@ pub fn readiness(plan: &JobPlan, needs: &[NeedEnd], known: &BTreeMap<String, Val
             let because = spoiled
                 .map(|end| format!(": `{}` {}", short_name(&plan.pipeline, &end.key), fate(end.status)))
                 .unwrap_or_default();
-            Readiness::Skipped(format!("`if: {source}` does not hold{because}"))
+            Readiness::Skipped(format!("`if: {source}` was false{because}"))
         }
-        Err(error) => Readiness::Broken(format!("`if` of the job: {error}")),
+        Err(error) => Readiness::Broken(format!("the job's `if`: {error}")),
     }
 }
 
@@ -97,11 +97,11 @@ const fn fate(status: Status) -> &'static str {
     match status {
         Status::Success => "succeeded",
         Status::Failure => "failed",
-        Status::Error => "ended in an error",
-        Status::TimedOut => "ran out of time",
+        Status::Error => "ended with an error",
+        Status::TimedOut => "timed out",
         Status::Canceled => "was canceled",
         Status::Skipped => "was skipped",
-        Status::Blocked | Status::Queued | Status::Running | Status::Canceling => "is not over",
+        Status::Blocked | Status::Queued | Status::Running | Status::Canceling => "has not finished",
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(behind("failure()", &chain(Status::Running)), Readiness::Waits);
         assert_eq!(behind("always()", &chain(Status::Running)), Readiness::Waits);
         let reason = skipped(behind("failure()", &chain(Status::Success)));
-        assert_eq!(reason, "`if: failure()` does not hold: `deploy` was skipped");
+        assert_eq!(reason, "`if: failure()` was false: `deploy` was skipped");
         let passed_over = NeedEnd { continue_on_error: true, ..end("test", Status::Failure) };
         let plan = job(Some("failure()"), &[("deploy", false)]);
         let ends = [end("deploy", Status::Skipped), passed_over];
@@ -211,7 +211,7 @@ mod tests {
         // A job that does not ask is told about the job that it needs, and waits for no other.
         assert_eq!(behind("true", &[("test", Status::Running), ("x", Status::Failure)]), Readiness::Waits);
         let reason = skipped(behind("true", &chain(Status::Running)));
-        assert_eq!(reason, "`deploy`, which it needs, was skipped");
+        assert_eq!(reason, "needs `deploy`, which was skipped");
     }
 
     fn skipped(readiness: Readiness) -> String {
@@ -231,9 +231,9 @@ mod tests {
     #[test]
     fn a_need_that_did_not_succeed_skips_the_job_and_is_named() {
         let reason = skipped(of(None, &[("a", Status::Failure), ("b", Status::Running)]));
-        assert_eq!(reason, "`a`, which it needs, failed");
+        assert_eq!(reason, "needs `a`, which failed");
         let reason = skipped(of(Some("needs.a.outputs.version == '2'"), &[("a", Status::Skipped)]));
-        assert_eq!(reason, "`a`, which it needs, was skipped");
+        assert_eq!(reason, "needs `a`, which was skipped");
     }
 
     #[test]
@@ -244,9 +244,9 @@ mod tests {
         assert_eq!(of(Some("failure()"), &both(Status::Success)), Readiness::Runs);
         assert_eq!(of(Some("!cancelled()"), &both(Status::Success)), Readiness::Runs);
         let reason = skipped(of(Some("success() && true"), &both(Status::Success)));
-        assert_eq!(reason, "`if: success() && true` does not hold: `a` failed");
+        assert_eq!(reason, "`if: success() && true` was false: `a` failed");
         let reason = skipped(of(Some("failure()"), &[("a", Status::Success)]));
-        assert_eq!(reason, "`if: failure()` does not hold");
+        assert_eq!(reason, "`if: failure()` was false");
         assert_eq!(of(Some("needs.a.result == 'failure' && always()"), &both(Status::Success)), Readiness::Runs);
     }
 

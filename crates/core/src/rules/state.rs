@@ -152,7 +152,7 @@ pub fn tries_again(retry: &Retry, attempt: u32, outcome: &Outcome) -> Option<Str
     };
     let again = attempt <= retry.max && retry.on.contains(&asked);
     let reason = outcome.reason().unwrap_or_default();
-    again.then(|| format!("try {} of {}: {reason}", attempt + 1, retry.max.saturating_add(1)))
+    again.then(|| format!("retrying (attempt {} of {}): {reason}", attempt + 1, retry.max.saturating_add(1)))
 }
 
 /// A build's status from its jobs'. An empty build is a success: nothing was asked of it.
@@ -245,7 +245,7 @@ mod tests {
     fn another_try_follows_only_the_ends_that_were_named_and_may_pass() {
         let retry = Retry { max: 1, on: vec![RetryOn::Error, RetryOn::Timeout] };
         let error = |kind| Outcome::Error { kind, message: "gone".to_owned() };
-        assert_eq!(tries_again(&retry, 1, &error(ErrorKind::Lost)).as_deref(), Some("try 2 of 2: gone"));
+        assert_eq!(tries_again(&retry, 1, &error(ErrorKind::Lost)).as_deref(), Some("retrying (attempt 2 of 2): gone"));
         assert!(tries_again(&retry, 1, &Outcome::TimedOut { limit_ms: 1 }).is_some());
         assert_eq!(tries_again(&retry, 2, &error(ErrorKind::Lost)), None);
         assert_eq!(tries_again(&retry, 1, &error(ErrorKind::SecretMissing)), None);

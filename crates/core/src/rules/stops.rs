@@ -26,7 +26,7 @@ pub(super) fn build_canceled(snapshot: &Snapshot) -> Decision {
 pub(super) fn groups_are_taken(snapshot: &Snapshot, build: BuildId, number: u64) -> Decision {
     stop(&snapshot.jobs, |job| {
         let group = &job.plan.concurrency.as_ref()?.group;
-        (job.build != build).then(|| superseded(format!("build #{number} has taken the group `{group}`")))
+        (job.build != build).then(|| superseded(format!("superseded by #{number} (concurrency group `{group}`)")))
     })
 }
 
@@ -34,7 +34,7 @@ pub(super) fn groups_are_taken(snapshot: &Snapshot, build: BuildId, number: u64)
 pub(super) fn pull_request_closed(snapshot: &Snapshot, number: u64) -> Decision {
     stop(&snapshot.jobs, |job| {
         let build = snapshot.pull_request.builds.iter().find(|build| build.build == job.build)?;
-        (!build.of_closing).then(|| superseded(format!("the pull request #{number} was closed")))
+        (!build.of_closing).then(|| superseded(format!("pull request #{number} was closed")))
     })
 }
 
@@ -53,7 +53,7 @@ pub(super) fn pull_request_built(snapshot: &Snapshot, build: BuildId) -> Decisio
         other.commit != own.commit && !other.of_closing && other.delivered.is_some_and(|other| other > delivered)
     };
     let newest = builds.iter().filter(is_newer).max_by_key(|other| other.delivered);
-    let reason = format!("build #{} is of a newer commit of the pull request", newest.unwrap_or(own).number);
+    let reason = format!("superseded by #{} (newer commit of the pull request)", newest.unwrap_or(own).number);
     stop(&snapshot.jobs, |job| {
         let stops = match newest {
             Some(_) => job.build == build,

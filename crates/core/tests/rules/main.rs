@@ -255,7 +255,7 @@ proptest! {
         }
         model.drain();
         let stuck: Vec<_> = model.jobs.iter().filter(|job| !job.status.is_final()).collect();
-        let elsewhere = |reason: &str| reason.starts_with("waits for a server with `arch: riscv`; this one has `arch: arm64`");
+        let elsewhere = |reason: &str| reason.starts_with("waiting for a server with `arch: riscv`; this server has `arch: arm64`");
         let waits_elsewhere = stuck.iter().any(|job| job.reason.as_deref().is_some_and(elsewhere));
         prop_assert!(stuck.is_empty() || waits_elsewhere, "{stuck:#?}");
     }
@@ -287,7 +287,7 @@ fn one_job(pull_request: Option<PullRequestShape>) -> Act {
 #[test]
 fn a_newer_commit_cancels_older_builds_also_when_the_older_one_comes_late() {
     let of = |commit, late| one_job(Some(PullRequestShape { number: 7, commit, late: Some(late), of_closing: false }));
-    event_names_its_reason(&[of(1, 0), of(2, 0)], "build #2 is of a newer commit of the pull request");
-    event_names_its_reason(&[of(2, 0), of(1, 2)], "build #1 is of a newer commit of the pull request");
-    event_names_its_reason(&[of(1, 0), Act::ClosePullRequest(0, 7)], "the pull request #7 was closed");
+    event_names_its_reason(&[of(1, 0), of(2, 0)], "superseded by #2 (newer commit of the pull request)");
+    event_names_its_reason(&[of(2, 0), of(1, 2)], "superseded by #1 (newer commit of the pull request)");
+    event_names_its_reason(&[of(1, 0), Act::ClosePullRequest(0, 7)], "pull request #7 was closed");
 }

@@ -271,7 +271,7 @@ impl State {
 }
 
 pub fn away() -> EngineError {
-    EngineError::Away("the engine does not answer".to_owned())
+    EngineError::Away("the Docker engine does not respond".to_owned())
 }
 
 pub fn refused(refusal: Refusal) -> EngineError {

@@ -82,7 +82,7 @@ async fn an_agent_that_never_answers_is_killed_when_its_time_is_over() {
     let begun = Instant::now();
     let (outcome, _) = world.run(job()).await;
     assert!(
-        matches!(&outcome, Outcome::Error { kind: ErrorKind::AgentFailed, message } if message.contains("did not answer")),
+        matches!(&outcome, Outcome::Error { kind: ErrorKind::AgentFailed, message } if message.contains("did not respond")),
         "{outcome:?}"
     );
     assert!(begun.elapsed() >= AGENT_PATIENCE && begun.elapsed() < AGENT_PATIENCE * 2, "{:?}", begun.elapsed());
@@ -98,7 +98,7 @@ async fn an_agent_that_misses_the_jobs_time_limit_is_killed() {
     let begun = Instant::now();
     let (outcome, journal) = world.run(request).await;
     assert_eq!(outcome, Outcome::TimedOut { limit_ms: 1000 });
-    assert!(journal.notes().contains("did not keep the job's time limit"), "{}", journal.notes());
+    assert!(journal.notes().contains("did not enforce the job's timeout"), "{}", journal.notes());
     assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
     world.end().await;
 }

@@ -59,7 +59,7 @@ async fn a_pull_is_tried_again_while_its_registry_is_down_and_not_for_ever() {
     (0..3).for_each(|_| world.engine.fail(Verb::Pull, down()));
     let (outcome, journal) = world.run(job()).await;
     assert_eq!((outcome, world.engine.calls(Verb::Pull)), (Outcome::Success, 4));
-    assert!(journal.notes().contains("trying again in 4 s"), "{}", journal.notes());
+    assert!(journal.notes().contains("retrying in 4 s"), "{}", journal.notes());
 
     world.engine.untag("busybox");
     (0..100).for_each(|_| world.engine.fail(Verb::Pull, down()));

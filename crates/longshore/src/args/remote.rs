@@ -12,13 +12,13 @@ pub(crate) struct Server {
     /// The server's address
     #[arg(long, env = "LONGSHORE_URL", default_value = "http://localhost:8080", global = true, value_parser = address)]
     pub(crate) url: String,
-    /// Authorities whose certificates are trusted besides the system's, as PEM; what `SSL_CERT_FILE` names where it is not given
+    /// CA certificates (PEM) to trust in addition to the system's; by default those in `SSL_CERT_FILE`
     #[arg(long, env = "LONGSHORE_CA_FILE", global = true, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// A token of the server
+    /// An API token
     #[arg(long, env = "LONGSHORE_TOKEN", hide_env_values = true, global = true)]
     pub(crate) token: Option<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Remote<C: Subcommand> {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Approval {
-    /// `repo#number/job` or the job's id; `repo#number` where one job of the build waits
+    /// `repo#number/job` or the job's ID; `repo#number` if only one job of the build is awaiting approval
     pub(crate) job: String,
     #[command(flatten)]
     pub(crate) server: Server,
@@ -42,29 +42,29 @@ pub(crate) struct Approval {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Repo {
-    /// Register a repository; prints its webhook address and secret, once
+    /// Register a repository, and print its webhook URL and secret
     Add {
         /// `owner/name` or `name`
         name: String,
-        /// http, https or ssh
+        /// The clone address: http, https or ssh
         clone_url: String,
         /// git, github, gitea or forgejo
         #[arg(long, default_value = "git")]
         forge: String,
-        /// Readable without a token
+        /// Let everyone see builds and logs
         #[arg(long)]
         public: bool,
     },
-    /// All repositories
+    /// List repositories
     List,
-    /// One repository
+    /// Show a repository
     Show {
-        /// Its name or id
+        /// The repository's name or ID
         repo: String,
     },
-    /// Remove a repository with its builds and logs
+    /// Delete a repository with its builds and logs
     Remove {
-        /// Its name or id
+        /// The repository's name or ID
         repo: String,
     },
 }
@@ -73,107 +73,107 @@ pub(crate) enum Repo {
 pub(crate) enum Build {
     /// Start a build of a branch, a tag or a commit
     Start {
-        /// The repository's name or id
+        /// The repository's name or ID
         repo: String,
-        /// A branch or else a tag, by its short name or as `refs/...`; the default branch where none is given
+        /// A branch or tag, by its short name or as `refs/...`; by default the default branch
         #[arg(long = "ref", value_name = "REF")]
         git_ref: Option<String>,
-        /// A commit that is on it; its newest where none is given
+        /// A commit on that branch or tag; by default the latest
         #[arg(long)]
         commit: Option<String>,
-        /// An input that the pipeline declares under `on: manual`
+        /// Set an input that the pipeline declares under `on: manual`
         #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
         inputs: Vec<(String, String)>,
     },
-    /// The newest builds, of one repository or of all
+    /// List the newest builds of one or all repositories
     List {
-        /// The repository's name or id
+        /// The repository's name or ID
         repo: Option<String>,
-        /// So many
+        /// Maximum number of builds
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// One build with its jobs and steps
+    /// Show a build with its jobs and steps
     Show {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
     },
-    /// The log of a build's jobs
+    /// Print the logs of a build's jobs
     Logs {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
-        /// Only this job; its name without the matrix's values means all of them
+        /// Only this job; without matrix values, all jobs of the matrix
         #[arg(long)]
         job: Option<String>,
-        /// Stay until the build has ended; the exit code says how
+        /// Follow the logs until the build has finished, and exit with 1 if it failed
         #[arg(long, short)]
         follow: bool,
     },
-    /// Stop a build
+    /// Cancel a build
     Cancel {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
     },
-    /// Run a build once more, as a new build
+    /// Rerun a build, as a new build
     Rerun {
-        /// `repo#number` or the build's id
+        /// `repo#number` or the build's ID
         build: String,
-        /// Only what did not succeed
+        /// Rerun only jobs that did not succeed
         #[arg(long)]
         failed_only: bool,
     },
 }
 
-/// Which builds and jobs may have a secret. Each option may be given several times; what is not given stays as it is.
+/// Which builds and jobs can use a secret. Options can be repeated; rules that are left out stay as they are.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Rules {
-    /// Keep the value that is there
+    /// Keep the current value
     #[arg(long, conflicts_with_all = ["value", "file"])]
     pub(crate) rules_only: bool,
-    /// Take away the rules that are there first: without others, every job may have it
+    /// Remove the existing rules first; without new ones, all jobs can use the secret
     #[arg(long)]
     pub(crate) no_rules: bool,
-    /// Builds of these branches may have it: a glob; a pull request is of its source branch
+    /// Allow builds of branches that match this glob; a pull request counts as its source branch
     #[arg(long = "branch", value_name = "GLOB")]
     pub(crate) branches: Vec<String>,
-    /// Builds of these tags may have it: a glob
+    /// Allow builds of tags that match this glob
     #[arg(long = "tag", value_name = "GLOB")]
     pub(crate) tags: Vec<String>,
-    /// Builds of these events may have it: push, tag, pull-request, schedule, manual
+    /// Allow builds of this event: push, tag, pull-request, schedule, manual
     #[arg(long = "event", value_name = "EVENT")]
     pub(crate) events: Vec<String>,
-    /// These jobs may have it: a glob of `job` or `pipeline/job`
+    /// Allow jobs that match this glob: `job` or `pipeline/job`
     #[arg(long = "job", value_name = "GLOB")]
     pub(crate) jobs: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
-    /// Set a secret, or change its value or its rules; the value is read from standard input where it is not given
+    /// Create a secret, or change its value or rules; the value is read from standard input by default
     Set {
-        /// The repository's name or id
+        /// The repository's name or ID
         repo: String,
-        /// Letters, digits and underscores; what `secrets:` of a job names
+        /// The name that jobs list under `secrets:`: letters, digits and underscores
         name: String,
-        /// The value; other users of this machine may see it among the running processes
+        /// The value; other users of this machine can see it in the process list
         #[arg(long, conflicts_with = "file")]
         value: Option<String>,
-        /// A file with the value, taken as it is
+        /// Read the value from this file
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
         #[command(flatten)]
         rules: Rules,
     },
-    /// The names of a repository's secrets, and their rules; values are never shown
+    /// List the names and rules of a repository's secrets; values are never shown
     List {
-        /// The repository's name or id
+        /// The repository's name or ID
         repo: String,
     },
-    /// Remove a secret
+    /// Delete a secret
     Remove {
-        /// The repository's name or id
+        /// The repository's name or ID
         repo: String,
-        /// Its name
+        /// The secret's name
         name: String,
     },
 }
@@ -182,26 +182,26 @@ pub(crate) enum Secret {
 pub(crate) enum Registry {
     /// Set the credentials for a registry; the password or token is read from standard input
     Add {
-        /// As in an image's name, with the port if there is one: `registry.example:5000`, or `docker.io`
+        /// As in image names, with the port if any: `registry.example:5000`, or `docker.io`
         host: String,
-        /// Who pulls
+        /// The user name
         #[arg(long, value_name = "NAME")]
         username: String,
-        /// Only for this repository's jobs, by its name or id; for those of all repositories where it is not given
+        /// Only for jobs of this repository, given by its name or ID; by default for all
         #[arg(long, value_name = "REPO")]
         repo: Option<String>,
     },
-    /// The registries that the server has credentials for; passwords are never shown
+    /// List the registries with credentials; passwords are never shown
     List {
-        /// Those of this repository
+        /// Only this repository's own credentials
         #[arg(long, value_name = "REPO")]
         repo: Option<String>,
     },
-    /// Remove the credentials for a registry
+    /// Delete the credentials for a registry
     Remove {
-        /// Its host
+        /// The registry's host
         host: String,
-        /// Those of this repository
+        /// Only this repository's own credentials
         #[arg(long, value_name = "REPO")]
         repo: Option<String>,
     },
@@ -209,27 +209,27 @@ pub(crate) enum Registry {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
-    /// Make a token; prints it, once
+    /// Create a token, and print it
     Create {
-        /// What people call it
+        /// A name to recognize it by
         name: String,
         /// read, build, approve, admin
         #[arg(long = "scope", value_name = "SCOPE", default_values = ["read"], value_delimiter = ',')]
         scopes: Vec<String>,
-        /// Only for this repository, by its name or id; may be given several times. All of them where none is given
+        /// Limit the token to this repository, given by its name or ID; can be repeated
         #[arg(long = "repo", value_name = "REPO")]
         repos: Vec<String>,
-        /// Ends it after so many days; it has no end where it is not given
+        /// Let the token expire after this many days; by default it does not expire
         #[arg(long, value_name = "DAYS")]
         expires_in_days: Option<u32>,
     },
-    /// All tokens, without their values
+    /// List tokens, without their values
     List,
-    /// Print a link that signs a browser in: once, within ten minutes
+    /// Print a link to sign in with a browser; it works once, within ten minutes
     SignIn,
-    /// End a token, and the sign-ins that were made with it
+    /// Revoke a token, and end the sessions that were started with it
     Revoke {
-        /// Its id, as `longshore token list` shows it
+        /// The token's ID, as in `longshore token list`
         id: String,
     },
 }

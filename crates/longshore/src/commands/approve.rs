@@ -47,7 +47,7 @@ pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
 fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
     let Some((repo, rest)) = job.split_once('#') else {
         if !repo::looks_like_an_id(job) {
-            let message = format!("`{job}` is no job: write `repo#number/job`, or a job's id");
+            let message = format!("`{job}` is not a job: write `repo#number/job`, or a job's ID");
             return Err(Ended::new(2, message).into());
         }
         return client.get(&format!("/api/v1/jobs/{}", repo::query_value(job)));
@@ -61,10 +61,10 @@ fn find(client: &Client, job: &str) -> anyhow::Result<Value> {
     match (asked.as_slice(), name) {
         ([job], _) => Ok((*job).clone()),
         ([], Some(name)) => Err(Ended::new(1, format!("build #{number} has no job `{name}`")).into()),
-        ([], None) => Err(Ended::new(1, format!("no job of build #{number} waits for approval")).into()),
+        ([], None) => Err(Ended::new(1, format!("no job of build #{number} is awaiting approval")).into()),
         (several, _) => {
             let keys = several.iter().map(|job| format!("{repo}#{number}/{}", text(job, "key"))).collect::<Vec<_>>();
-            Err(Ended::new(2, format!("there are several: say which one of {}", keys.join(", "))).into())
+            Err(Ended::new(2, format!("several jobs are awaiting approval: name one of {}", keys.join(", "))).into())
         }
     }
 }

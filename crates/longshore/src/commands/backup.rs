@@ -27,7 +27,7 @@ pub(crate) fn run(args: args::Backup) -> super::Result {
     let runtime = super::runtime()?;
     let (backup, path) = if args.target == Path::new("-") {
         if std::io::stdout().is_terminal() {
-            return Err(Ended::new(2, "standard output is a terminal: write `longshore backup - > FILE`").into());
+            return Err(Ended::new(2, "standard output is a terminal: use `longshore backup - > FILE`").into());
         }
         let out = BufWriter::with_capacity(1 << 20, std::io::stdout());
         (runtime.block_on(backup::write(&data, !args.without_secrets, VERSION, out)).map_err(failed)?, None)
@@ -41,7 +41,7 @@ pub(crate) fn run(args: args::Backup) -> super::Result {
 
 async fn to_file(data: &Path, secrets: bool, path: &Path) -> anyhow::Result<Backup> {
     if path.exists() {
-        let message = format!("{} is there already: name another file, or a folder to make one in", path.display());
+        let message = format!("{} already exists: name another file, or a folder to create one in", path.display());
         return Err(Ended::new(1, message).into());
     }
     let mut partial = path.as_os_str().to_owned();

@@ -33,8 +33,7 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
         Build::Show { build } => show(&find(&client, &build)?, args.server.json),
         Build::Logs { build, job, follow } => {
             if args.server.json && follow {
-                let message =
-                    "`--follow` prints lines for people: leave out --json, or read the build's log when it is over";
+                let message = "`--follow` cannot be combined with `--json`: read the build's log after it has finished";
                 return Err(Ended::new(2, message).into());
             }
             logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.server.json)
@@ -43,9 +42,9 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             let build = find(&client, &build)?;
             let answer = client.post(&format!("/api/v1/builds/{}/cancel", text(&build, "id")), &json!({}))?;
             let said = if build["finished_at"].is_null() {
-                format!("build #{} is asked to stop", build["number"])
+                format!("canceling build #{}", build["number"])
             } else {
-                format!("build #{} is over already: {}", build["number"], text(&build, "status"))
+                format!("build #{} has already finished: {}", build["number"], text(&build, "status"))
             };
             print_answer(&answer, args.server.json, &said)
         }
@@ -53,7 +52,7 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             let build = find(&client, &build)?;
             let path = format!("/api/v1/builds/{}/rerun", text(&build, "id"));
             let new = client.post(&path, &json!({ "failed_only": failed_only }))?;
-            print_answer(&new, args.server.json, &format!("build #{} runs it once more", new["number"]))
+            print_answer(&new, args.server.json, &format!("rerun as build #{}", new["number"]))
         }
     }
 }
@@ -72,7 +71,7 @@ pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let Some((repo, number)) = build.rsplit_once('#') else {
         if !repo::looks_like_an_id(build) {
             let message =
-                format!("`{build}` is no build: write `repo#number` as in `longshore build list`, or a build's id");
+                format!("`{build}` is not a build: write `repo#number` as in `longshore build list`, or a build's ID");
             return Err(Ended::new(2, message).into());
         }
         return client.get(&format!("/api/v1/builds/{}", repo::query_value(build)));
@@ -81,7 +80,7 @@ pub(super) fn find(client: &Client, build: &str) -> anyhow::Result<Value> {
     let path = format!("/api/v1/repos/{}/builds?number={}", text(&repo, "id"), repo::query_value(number));
     let found = client.get(&path)?;
     let id = found["items"][0]["id"].as_str().ok_or_else(|| {
-        Ended::new(1, format!("no build #{number} of {}; `longshore build list {0}` shows them", text(&repo, "name")))
+        Ended::new(1, format!("{} has no build #{number}; see `longshore build list {0}`", text(&repo, "name")))
     })?;
     client.get(&format!("/api/v1/builds/{id}"))
 }
@@ -225,7 +224,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
                         "reset" => {
                             printed = lines
                                 .finish()
-                                .and_then(|()| lines.write(format!("-- try {}\n", data["attempt"]).as_bytes()));
+                                .and_then(|()| lines.write(format!("-- attempt {}\n", data["attempt"]).as_bytes()));
                         }
                         "end" => {
                             printed = lines

@@ -45,7 +45,7 @@ pub(crate) fn run(args: Engine) -> super::Result {
             }
         }
         if removed.is_empty() {
-            writeln!(out, "nothing idle of Longshore's on this engine")?;
+            writeln!(out, "nothing to remove")?;
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Convert) -> super::Result {
         Some(from) => language(from),
         None => convert::guess(&source).ok_or_else(|| {
             let message =
-                "cannot tell of which system this file is: say so with --from woodpecker, gitlab, github or drone";
+                "cannot tell which CI system this file is for: pass --from woodpecker, gitlab, github or drone";
             Ended::new(2, format!("{}: {message}", source.path))
         })?,
     };

@@ -44,8 +44,8 @@ fn git() -> (String, bool, String, Option<String>) {
             ("git".to_owned(), true, String::from_utf8_lossy(&output.stdout).trim().to_owned(), None)
         }
         Ok(_) | Err(_) => {
-            let advice = "install git where Longshore runs; its own image has it".to_owned();
-            ("git".to_owned(), false, "git does not run".to_owned(), Some(advice))
+            let advice = "install git (Longshore's own image has it)".to_owned();
+            ("git".to_owned(), false, "cannot run git".to_owned(), Some(advice))
         }
     }
 }
@@ -57,6 +57,6 @@ fn disk() -> Option<(String, bool, String, Option<String>)> {
     let stat = rustix::fs::statvfs(Path::new(&data)).ok()?;
     let free = stat.f_bavail * stat.f_frsize;
     let message = format!("{} MiB free in {data}", free >> 20);
-    let advice = (free < LITTLE).then(|| "logs, mirrors and checkouts are kept there: free some space".to_owned());
+    let advice = (free < LITTLE).then(|| "it holds logs, mirrors and checkouts: free some space".to_owned());
     Some(("disk".to_owned(), free >= LITTLE, message, advice))
 }

@@ -105,7 +105,7 @@ fn template(root: &Path, name: &str) -> Result<SourceFile, String> {
     let path = root.join(name);
     let metadata = path.symlink_metadata().map_err(|_| format!("is not in {}", root.display()))?;
     if !metadata.is_file() {
-        return Err("is no plain file: links and folders are refused".to_owned());
+        return Err("is not a regular file: links and folders are not allowed".to_owned());
     }
     let bytes = std::fs::read(&path).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(SourceFile::from_bytes(path_from_here(root, name), bytes))

@@ -24,11 +24,11 @@ pub(crate) fn run(args: Remote<Registry>) -> super::Result {
             if json {
                 print_json(&registry)?;
             } else {
-                let whose = repo.map_or_else(|| "every repository".to_owned(), |repo| repo.clone());
+                let whose = repo.map_or_else(|| "all repositories".to_owned(), |repo| repo.clone());
                 let host = text(&registry, "host");
-                writeln!(std::io::stdout(), "Jobs of {whose} pull images from {host} as {username}.")?;
+                writeln!(std::io::stdout(), "Jobs of {whose} now pull images from {host} as {username}.")?;
                 for note in registry["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    writeln!(std::io::stderr(), "longshore: take note: {note}")?;
+                    writeln!(std::io::stderr(), "longshore: note: {note}")?;
                 }
             }
         }
@@ -51,7 +51,7 @@ pub(crate) fn run(args: Remote<Registry>) -> super::Result {
             if json {
                 print_json(&answer)?;
             } else {
-                writeln!(std::io::stdout(), "The credentials for {host} are removed.")?;
+                writeln!(std::io::stdout(), "Deleted the credentials for {host}.")?;
             }
         }
     }

@@ -23,13 +23,13 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_json(&repo)?;
             } else {
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "{} is registered ({}).", text(&repo, "name"), text(&repo, "id"))?;
-                writeln!(out, "webhook address  {}", text(&repo, "hook_url"))?;
-                writeln!(out, "webhook secret   {}   (shown this once)", text(&repo, "hook_secret"))?;
+                writeln!(out, "Registered {} ({}).", text(&repo, "name"), text(&repo, "id"))?;
+                writeln!(out, "Webhook URL     {}", text(&repo, "hook_url"))?;
+                writeln!(out, "Webhook secret  {}   (shown only once)", text(&repo, "hook_secret"))?;
                 let next = if text(&repo, "forge") == "git" {
-                    "Call it from a `post-receive` hook: the README's part on webhooks says how."
+                    "Call it from a `post-receive` hook; see the README on webhooks."
                 } else {
-                    "Set both at the forge: content type application/json, push and pull request events."
+                    "Add a webhook with them in the forge: content type application/json, push and pull request events."
                 };
                 writeln!(out, "{next}")?;
             }
@@ -61,7 +61,7 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
             if args.server.json {
                 print_json(&answer)?;
             } else {
-                writeln!(std::io::stdout(), "{} is removed, with its builds and logs.", text(&repo, "name"))?;
+                writeln!(std::io::stdout(), "Deleted {} with its builds and logs.", text(&repo, "name"))?;
             }
         }
     }
@@ -74,9 +74,10 @@ pub(crate) fn find(client: &Client, repo: &str) -> anyhow::Result<Value> {
         return client.get(&format!("/api/v1/repos/{repo}"));
     }
     let found = client.get(&format!("/api/v1/repos?name={}", query_value(repo)))?;
-    found["items"].get(0).cloned().ok_or_else(|| {
-        Ended::new(1, format!("no repository `{repo}` here; `longshore repo list` shows those that are")).into()
-    })
+    found["items"]
+        .get(0)
+        .cloned()
+        .ok_or_else(|| Ended::new(1, format!("repository `{repo}` not found; see `longshore repo list`")).into())
 }
 
 pub(crate) fn looks_like_an_id(text: &str) -> bool {

@@ -136,7 +136,7 @@ fn runtime_dir() -> PathBuf {
 /// Plans the working tree. Returns the event, its plan, and the files.
 async fn plan_worktree(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshore_git::TarSource)> {
     if !args.dir.is_dir() {
-        return Err(Ended::new(2, format!("{} is no folder", args.dir.display())).into());
+        return Err(Ended::new(2, format!("{} is not a folder", args.dir.display())).into());
     }
     let checked = lint::check(&args.dir, args.limits.max_jobs)?;
     if !checked.diagnostics.is_empty() {
@@ -185,7 +185,7 @@ async fn plan_worktree(args: &Run) -> anyhow::Result<(Event, BuildPlan, longshor
         }
         Planned::Nothing(reasons) => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            return Err(Ended::new(2, format!("nothing runs for this event: {}", reasons.join("; "))).into());
+            return Err(Ended::new(2, format!("no pipeline runs for this event: {}", reasons.join("; "))).into());
         }
         Planned::Refused(reason) => return Err(Ended::new(2, reason).into()),
     };
@@ -213,7 +213,7 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
         plan.jobs.retain(|job| job.pipeline == name);
         if plan.jobs.is_empty() {
             let all = all.into_iter().collect::<Vec<_>>().join(", ");
-            return Err(Ended::new(2, format!("no pipeline `{name}` for this event; there are: {all}")).into());
+            return Err(Ended::new(2, format!("no pipeline `{name}` for this event; available: {all}")).into());
         }
     }
     if let Some(name) = job {
@@ -221,7 +221,7 @@ fn choose(mut plan: BuildPlan, pipeline: Option<&str>, job: Option<&str>) -> any
             plan.jobs.iter().filter(|job| super::is_called(&job.name, name)).map(|job| job.key.clone()).collect();
         if wanted.is_empty() {
             let all: Vec<&str> = plan.jobs.iter().map(|job| job.name.as_str()).collect();
-            return Err(Ended::new(2, format!("no job `{name}`; there are: {}", all.join(", "))).into());
+            return Err(Ended::new(2, format!("no job `{name}`; available: {}", all.join(", "))).into());
         }
         let mut before = 0;
         while wanted.len() > before {
@@ -257,11 +257,11 @@ fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<Bu
         left_out.extend(needy);
     }
     plan.jobs.retain(|job| !left_out.contains(&job.key));
-    let message = format!("waiting for approval: {}; `--approve` lets them run", asking.join(", "));
+    let message = format!("awaiting approval: {}; run them with `--approve`", asking.join(", "));
     if plan.jobs.is_empty() {
-        return Err(Ended::new(2, format!("every job that is left is {message}")).into());
+        return Err(Ended::new(2, format!("all remaining jobs are {message}")).into());
     }
-    writeln!(std::io::stderr(), "longshore: left out, with what needs them, as jobs that are {message}")?;
+    writeln!(std::io::stderr(), "longshore: skipped, with the jobs that need them: {message}")?;
     Ok(plan)
 }
 
@@ -308,7 +308,7 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
             signal = tokio::signal::ctrl_c() => {
                 signal?;
                 if progress.cancel() {
-                    return Err(Ended::new(130, "left; `longshore clean` removes what still runs").into());
+                    return Err(Ended::new(130, "quitting; `longshore clean` removes what is left").into());
                 }
                 let by = Actor { name: "longshore run".to_owned(), via: Via::Token, token: None };
                 scheduler.cancel_build(build, by).await?;
@@ -341,7 +341,7 @@ async fn print_log(store: Store, job: Job, index: usize, progress: Arc<Progress>
         let mut reader = logs::follow(&store, job.id, 0).await?;
         let (_, attempt) = reader.log();
         if attempt > 1 {
-            lines.write(format!("-- try {attempt}\n").as_bytes())?;
+            lines.write(format!("-- attempt {attempt}\n").as_bytes())?;
         }
         while let Some(batch) = reader.next().await? {
             for (_, record) in batch.records() {
@@ -378,7 +378,7 @@ async fn update_progress(store: Store, build: BuildId, progress: Arc<Progress>) 
 /// Describes what a job does before its first step.
 fn preparing(job: &Job) -> Option<&'static str> {
     match (job.status, job.started_at, job.starting_at, job.pulling_at) {
-        (Status::Running, None, None, Some(_)) => Some("pulling its image"),
+        (Status::Running, None, None, Some(_)) => Some("pulling the image"),
         (Status::Running, None, ..) => Some("starting"),
         _ => None,
     }

@@ -33,13 +33,13 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                 print_json(&secret)?;
             } else {
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "{name} of {repo} is set. A job gets it that says `secrets: [{name}]`.")?;
+                writeln!(out, "Set {name} in {repo}. Jobs use it with `secrets: [{name}]`.")?;
                 let rules = describe_rules(&secret);
                 if !rules.is_empty() {
-                    writeln!(out, "It goes only to: {rules}")?;
+                    writeln!(out, "Available only to: {rules}")?;
                 }
                 for note in secret["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    writeln!(std::io::stderr(), "longshore: take note: {note}")?;
+                    writeln!(std::io::stderr(), "longshore: note: {note}")?;
                 }
             }
         }
@@ -65,7 +65,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
             if args.server.json {
                 print_json(&answer)?;
             } else {
-                writeln!(std::io::stdout(), "{name} of {repo} is removed.")?;
+                writeln!(std::io::stdout(), "Deleted {name} from {repo}.")?;
             }
         }
     }

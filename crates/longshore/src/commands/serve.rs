@@ -161,8 +161,8 @@ async fn serve(config: Config) -> super::Result {
     tx.commit().await?;
     if let Some(link) = first_link(&store, &config.url).await? {
         let mut err = std::io::stderr().lock();
-        writeln!(err, "To sign a browser in, once and within ten minutes:\n\n    {link}\n")?;
-        writeln!(err, "`longshore token sign-in` prints another. {}\n", describe_admin_token(&config))?;
+        writeln!(err, "To sign in, open this link in a browser (works once, within ten minutes):\n\n    {link}\n")?;
+        writeln!(err, "`longshore token sign-in` prints a new link. {}\n", describe_admin_token(&config))?;
     }
     let instance = store.instance();
     tracing::info!(listen = config.listen, url = config.url.as_str(), capacity = config.capacity, instance, "ready");
@@ -226,7 +226,7 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
     if let Some(token) = &config.admin_token {
         anyhow::ensure!(
             token.len() >= MIN_ADMIN_TOKEN,
-            "the admin token has fewer than {MIN_ADMIN_TOKEN} characters: take a longer one"
+            "the admin token has fewer than {MIN_ADMIN_TOKEN} characters: use a longer one"
         );
         return Ok(token.clone());
     }
@@ -237,7 +237,7 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
             // A shorter one was not created by Longshore, and an empty one would let everybody in.
             anyhow::ensure!(
                 token.len() >= MIN_ADMIN_TOKEN,
-                "{} holds no whole token: remove it, and the next start makes a new one",
+                "{} does not contain a valid token: delete it, and the next start creates a new one",
                 path.display()
             );
             return Ok(token.to_owned());
@@ -255,8 +255,8 @@ fn admin_token(config: &Config) -> anyhow::Result<String> {
 
 fn describe_admin_token(config: &Config) -> String {
     match config.admin_token {
-        Some(_) => "The admin token is the one in the settings.".to_owned(),
-        None => format!("The admin token is kept in {}.", config.data.join("admin-token").display()),
+        Some(_) => "The admin token is set in the settings.".to_owned(),
+        None => format!("The admin token is stored in {}.", config.data.join("admin-token").display()),
     }
 }
 

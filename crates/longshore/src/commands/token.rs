@@ -34,7 +34,7 @@ pub(crate) fn run(args: Remote<Token>) -> super::Result {
                 print_json(&token)?;
             } else {
                 writeln!(std::io::stdout(), "{}", text(&token, "token"))?;
-                writeln!(std::io::stderr(), "The token is shown this once; the server keeps only its hash.")?;
+                writeln!(std::io::stderr(), "The token is shown only once; the server stores only its hash.")?;
             }
         }
         Token::SignIn => {

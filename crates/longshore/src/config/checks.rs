@@ -97,7 +97,7 @@ pub(super) fn job_env(given: &str) -> anyhow::Result<BTreeMap<String, String>> {
             is_name && !name.starts_with("LONGSHORE_"),
             "line {number} of job_env begins with no name that a variable may have: write letters, digits and `_`, and not `LONGSHORE_` in front"
         );
-        anyhow::ensure!(!value.contains('\0'), "line {number} of job_env has a zero byte");
+        anyhow::ensure!(!value.contains('\0'), "line {number} of job_env contains a NUL byte");
         match all.entry(name.to_owned()) {
             Entry::Vacant(free) => free.insert(value.to_owned()),
             Entry::Occupied(_) => anyhow::bail!("line {number} of job_env sets `{name}` a second time: write it once"),

@@ -45,7 +45,7 @@ fn variables_for_jobs_are_read_a_line_each_and_what_is_wrong_is_named_by_its_lin
         ("A B=hidden", "begins with no name"),
         ("LONGSHORE_OUTPUT=hidden", "not `LONGSHORE_` in front"),
         ("A=1\nA=hidden", "sets `A` a second time"),
-        ("A=\0hidden", "zero byte"),
+        ("A=\0hidden", "NUL byte"),
     ] {
         let error = job_env(text).unwrap_err().to_string();
         assert!(error.contains(says) && !error.contains("hidden"), "{text:?}: {error}");

@@ -22,8 +22,8 @@ pub(super) fn unseen_secrets(job: &Job, secrets: &[(SecretUse, Place)], findings
             findings.warning(
                 Code::UnseenSecret,
                 *place,
-                format!("no step can see this secret: each has a variable `{}` of its own", secret.variable),
-                "name it otherwise with `as`, or take one of the two out".to_owned(),
+                format!("no step can see this secret: each step sets a variable `{}` itself", secret.variable),
+                "rename it with `as`, or remove one of the two".to_owned(),
             );
         }
     }
@@ -79,8 +79,8 @@ pub(super) fn early_values(job: &Job, steps: Option<&Rc<Node>>, findings: &mut F
                 findings.warning(
                     Code::EarlyValue,
                     place,
-                    format!("`{id}` runs in the background: what it puts out, and how it ended, is known once it has ended"),
-                    format!("nothing waits for it here: ask for `steps.{id}` in `outputs` of the job, or take `background` out"),
+                    format!("`{id}` runs in the background: its outputs and its outcome are known only after it has finished"),
+                    format!("nothing waits for it here: use `steps.{id}` in the job's `outputs`, or remove `background`"),
                 );
             }
         }
@@ -97,8 +97,8 @@ pub(super) fn not_run_yet(job: &Job, fields: &Fields<'_>, job_place: Place, find
         findings.warning(
             Code::NotRunYet,
             entry.map_or(job_place, |entry| entry.key_place),
-            format!("this version plans and cannot run: {part}"),
-            "take it out: a job that asks for it ends as an error when its turn comes".to_owned(),
+            format!("this version cannot run this yet: {part}"),
+            "remove it: a job that uses it ends with an error".to_owned(),
         );
     }
 }
@@ -117,8 +117,8 @@ fn floating(image: &str) -> Option<&'static str> {
     }
     let name = image.rsplit('/').next().unwrap_or(image);
     match name.split_once(':') {
-        None => Some("its image has no tag, which means whatever is newest"),
-        Some((_, "latest")) => Some("the tag `latest` means whatever is newest"),
+        None => Some("its image has no tag, which means `latest`"),
+        Some((_, "latest")) => Some("the tag `latest` can change at any time"),
         Some(_) => None,
     }
 }

@@ -59,8 +59,8 @@ pub(super) fn check_name(name: &str, place: Place, findings: &mut Findings<'_>) 
         findings.error(
             Code::BadVariableName,
             place,
-            "a variable's name consists of letters, digits and `_`, and does not begin with a digit",
-            "shells can use no other: write it like `DATABASE_URL`".to_owned(),
+            "a variable name can contain only letters, digits and `_`, and cannot start with a digit",
+            "write it like `DATABASE_URL`".to_owned(),
         );
         return false;
     }
@@ -74,7 +74,8 @@ fn check_length(value: &str, place: Place, what: &str, findings: &mut Findings<'
             Code::TooMuchText,
             place,
             format!("{what} has more than {} KiB", limits::ENV_VALUE_BYTES / 1024),
-            "the kernel starts no program with such a variable: put the text into a file of the repository".to_owned(),
+            "the kernel cannot pass such a variable to a program: put the text into a file in the repository"
+                .to_owned(),
         );
     }
     fits

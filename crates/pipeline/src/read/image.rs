@@ -24,8 +24,8 @@ pub(super) fn read(
         findings.error(
             Code::WrongType,
             node.place,
-            "`image` is a text, and this is a mapping",
-            "write only the name: `image: debian:12`".to_owned(),
+            "`image` must be a string, but this is a mapping",
+            "write just the name: `image: debian:12`".to_owned(),
         );
         return None;
     }
@@ -45,7 +45,7 @@ pub(super) fn read(
         let values = Values { contexts: [("matrix".to_owned(), combination.value())].into(), progress: None };
         let Ok(name) = template.evaluate(&values) else { break };
         if let Err(bad) = ImageRef::parse(&name) {
-            let message = format!("for the combination{} the image would be `{name}`: {bad}", combination.suffix());
+            let message = format!("the image for the combination{} would be `{name}`: {bad}", combination.suffix());
             findings.error(Code::BadImage, node.place, message, help.to_owned());
             return None;
         }

@@ -20,7 +20,7 @@ const OPTIONS: usize = 100;
 
 pub(super) fn read_all(entries: &[Entry], findings: &mut Findings<'_>) -> Option<Vec<Input>> {
     if let Some(beyond) = entries.get(INPUTS) {
-        let message = format!("{} inputs, and there may be {INPUTS}", entries.len());
+        let message = format!("{} inputs, more than the limit of {INPUTS}", entries.len());
         findings.error(Code::BadInput, beyond.key_place, message, None);
         return None;
     }
@@ -59,12 +59,12 @@ fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
         ("choice", Some(options)) => InputKind::Choice(options),
         ("choice", None) => {
             let help = "write `options: [patch, minor]`";
-            findings.error(Code::BadInput, entry.key_place, "a choice has `options`", help.to_owned());
+            findings.error(Code::BadInput, entry.key_place, "a choice needs `options`", help.to_owned());
             return None;
         }
         (word, Some(_)) => {
             let place = fields.entry("options").map_or(entry.key_place, |entry| entry.key_place);
-            let message = format!("only a choice has `options`, and this is a {word}");
+            let message = format!("only a choice needs `options`, and this is a {word}");
             findings.error(Code::BadInput, place, message, "write `type: choice`".to_owned());
             return None;
         }
@@ -83,7 +83,7 @@ fn one(entry: &Entry, findings: &mut Findings<'_>) -> Option<Input> {
 /// Reads a value for an input, as written in a file.
 pub(super) fn value(node: &Node, what: &str, input: &Input, findings: &mut Findings<'_>) -> Option<Value> {
     let Kind::Scalar(scalar) = &node.kind else {
-        let message = format!("{what} is a single value, and this is {}", node.describe());
+        let message = format!("{what} must be a single value, but this is {}", node.describe());
         findings.error(Code::WrongType, node.place, message, None);
         return None;
     };
@@ -99,7 +99,7 @@ pub(super) fn value(node: &Node, what: &str, input: &Input, findings: &mut Findi
 fn options(node: &std::rc::Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let items = items(node);
     if items.is_empty() || node.is_null() || items.len() > OPTIONS {
-        let message = format!("a choice has between 1 and {OPTIONS} options");
+        let message = format!("a choice must have between 1 and {OPTIONS} options");
         findings.error(Code::BadInput, node.place, message, "write `options: [patch, minor]`".to_owned());
         return None;
     }

@@ -48,8 +48,8 @@ impl Surroundings<'_> {
             findings.error(
                 Code::NotKnownHere,
                 job.key_place,
-                "`defaults` ask for the pipeline's `inputs`, and a job that comes from a template has its own",
-                "write the key at the template's job, and hand it what it needs in `with`".to_owned(),
+                "`defaults` uses the pipeline's `inputs`, but a job that uses a template has its own",
+                "write the key in the template's job, and pass what it needs in `with`".to_owned(),
             );
         }
         fit
@@ -180,7 +180,7 @@ fn read_expanded(
                 Code::MissingImage,
                 entry.key_place,
                 format!("the job `{}` has no `image`", entry.key),
-                "write `image: debian:12` at the job, or in `defaults` for all jobs".to_owned(),
+                "write `image: debian:12` in the job, or in `defaults` for all jobs".to_owned(),
             );
             None
         }
@@ -249,8 +249,8 @@ fn read_expanded(
         findings.error(
             Code::TooMuchText,
             entry.key_place,
-            format!("the scripts and variables of this job have more than {} KiB", limits::JOB_BYTES / 1024),
-            "put long scripts into files of the repository and run those".to_owned(),
+            format!("the scripts and variables of this job are larger than {} KiB", limits::JOB_BYTES / 1024),
+            "move long scripts into files in the repository".to_owned(),
         );
         return None;
     }
@@ -307,8 +307,13 @@ fn approval(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<T
     if let Kind::Scalar(scalar) = &node.kind
         && scalar.boolean().is_some()
     {
-        let help = "write what is asked: `approval: Deploy to production?`, or leave it out";
-        findings.error(Code::WrongType, node.place, "`approval` is a question, and this is a boolean", help.to_owned());
+        let help = "write the question: `approval: Deploy to production?`, or remove it";
+        findings.error(
+            Code::WrongType,
+            node.place,
+            "`approval` must be a question, but this is a boolean",
+            help.to_owned(),
+        );
         return None;
     }
     step::one_line(node, "`approval`", Position::Planned, names, findings)
@@ -354,13 +359,13 @@ fn steps(
         findings.error(
             Code::WrongType,
             entry.value.place,
-            format!("`steps` is a list, and this is {}", entry.value.describe()),
-            "write each step on a line of its own: `- run: make test`".to_owned(),
+            format!("`steps` must be a list, but this is {}", entry.value.describe()),
+            "write each step as a list item: `- run: make test`".to_owned(),
         );
         return None;
     };
     if items.is_empty() {
-        let message = format!("the job `{}` has no step", job.key);
+        let message = format!("the job `{}` has no steps", job.key);
         findings.error(Code::Empty, entry.value.place, message, "write at least one: `- run: make test`".to_owned());
         return None;
     }
@@ -368,8 +373,8 @@ fn steps(
         findings.error(
             Code::TooManySteps,
             entry.key_place,
-            format!("{} steps, and a job has at most {}", items.len(), limits::STEPS),
-            "let one script do the work of several steps".to_owned(),
+            format!("{} steps, more than the limit of {} in a job", items.len(), limits::STEPS),
+            "combine several steps in one script".to_owned(),
         );
         return None;
     }

@@ -69,9 +69,9 @@ pub(super) fn artifacts(node: &Rc<Node>, names: &Names, findings: &mut Findings<
     let read: Vec<ArtifactPlan> = read.into_iter().collect::<Option<_>>()?;
     for (at, one) in read.iter().enumerate() {
         if read[..at].iter().any(|other| other.name == one.name) {
-            let message = format!("two artifacts are called `{}`", one.name.shown());
+            let message = format!("two artifacts are named `{}`", one.name.shown());
             let place = items(node).get(at).map_or(node.place, |item| item.place);
-            findings.error(Code::GivenTwice, place, message, "give one of them another `name`".to_owned());
+            findings.error(Code::GivenTwice, place, message, "give one of them a different `name`".to_owned());
             return None;
         }
     }
@@ -87,7 +87,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
                 findings.error(
                     Code::BadName,
                     node.place,
-                    "an artifact's name has no `/`",
+                    "an artifact name cannot contain `/`",
                     "write it like `binaries`".to_owned(),
                 );
             }
@@ -110,7 +110,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
         match size::days(text) {
             Ok(ms) => Some(ms),
             Err(help) => {
-                findings.error(Code::BadDuration, node.place, "this is no time to keep something for", help.to_owned());
+                findings.error(Code::BadDuration, node.place, "invalid retention time", help.to_owned());
                 None
             }
         }
@@ -149,16 +149,16 @@ fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings
         .map(|item| {
             let written = filled(item, "a path", findings)?.trim();
             let complaint = if written.split('/').any(|part| part == "..") {
-                Some("a path does not lead upwards")
+                Some("a path cannot lead out of the workspace")
             } else if !anywhere && written.starts_with(['/', '~']) {
-                Some("this path is relative to the workspace")
+                Some("a path must be relative to the workspace")
             } else if written.chars().any(char::is_control) {
-                Some("a path is one line")
+                Some("a path must be a single line")
             } else {
                 None
             };
             if let Some(complaint) = complaint {
-                let help = "write it from the workspace on: `target/release/app`";
+                let help = "write it relative to the workspace: `target/release/app`";
                 findings.error(Code::BadPath, item.place, complaint, help.to_owned());
                 return None;
             }
@@ -174,13 +174,13 @@ fn list<'n>(node: &'n Rc<Node>, what: &str, example: &str, findings: &mut Findin
         findings.error(
             Code::Empty,
             node.place,
-            format!("{what} has no entry"),
+            format!("{what} is empty"),
             format!("write {what}: [{example}]").replace("`: ", ": "),
         );
         return None;
     }
     if items.len() > ENTRIES {
-        findings.error(Code::BadSize, node.place, format!("{what} has at most {ENTRIES} entries"), None);
+        findings.error(Code::BadSize, node.place, format!("{what} can have at most {ENTRIES} entries"), None);
         return None;
     }
     Some(items)
@@ -188,7 +188,7 @@ fn list<'n>(node: &'n Rc<Node>, what: &str, example: &str, findings: &mut Findin
 
 fn fields<'n>(node: &'n Node, keys: &Keys, example: &str, findings: &mut Findings<'_>) -> Option<Fields<'n>> {
     if matches!(node.kind, Kind::Scalar(_)) {
-        let message = format!("{} is a mapping, and this is {}", keys.subject, node.describe());
+        let message = format!("{} must be a mapping, but this is {}", keys.subject, node.describe());
         findings.error(Code::WrongType, node.place, message, format!("write `{example}`"));
         return None;
     }

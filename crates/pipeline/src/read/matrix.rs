@@ -83,8 +83,8 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
         findings.error(
             Code::TooManyJobs,
             entry.key_place,
-            format!("this matrix has {count} combinations, and a build has at most {} jobs", findings.most_jobs()),
-            "take values out of it, or exclude combinations".to_owned(),
+            format!("this matrix has {count} combinations, but a build can have at most {} jobs", findings.most_jobs()),
+            "remove values, or exclude combinations".to_owned(),
         );
     };
     if matrix.product() > limits::COMBINATIONS {
@@ -94,9 +94,9 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
     let combinations = matrix.combinations();
     if combinations.is_empty() {
         let (message, help) = if matrix.axes.is_empty() {
-            ("`matrix` has no axis", "write an axis with its values: `matrix: { rust: ['1.94', '1.95'] }`")
+            ("`matrix` is empty", "write an axis with its values: `matrix: { rust: ['1.94', '1.95'] }`")
         } else {
-            ("`exclude` leaves no combination of this matrix", "exclude less, or take the job out")
+            ("`exclude` removes every combination of this matrix", "exclude fewer combinations, or remove the job")
         };
         findings.error(Code::EmptyMatrix, entry.key_place, message, help.to_owned());
         return None;
@@ -109,8 +109,8 @@ fn expand(matrix: &Matrix, entry: &Entry, findings: &mut Findings<'_>) -> Option
     for combination in &combinations {
         let name = combination.suffix();
         if !names.insert(name.clone()) {
-            let message = format!("two jobs of this matrix would be called `{}`", name.trim_start());
-            let help = "take one of them out, or give them different values".to_owned();
+            let message = format!("two jobs of this matrix would be named `{}`", name.trim_start());
+            let help = "remove one of them, or give them different values".to_owned();
             findings.error(Code::MatrixRepeats, entry.key_place, message, help);
             return None;
         }
@@ -126,8 +126,8 @@ fn made_later(node: &Node, what: &str, findings: &mut Findings<'_>) -> bool {
         findings.error(
             Code::WrongType,
             node.place,
-            format!("{what} cannot be an expression: all jobs of a build are known when it is planned"),
-            "lists from outputs are not supported: write the values themselves, or let one job go through the list in its script"
+            format!("{what} cannot be an expression: the jobs of a build are fixed when it is created"),
+            "matrices from outputs are not supported: write the values, or loop over the list in one job's script"
                 .to_owned(),
         );
     }
@@ -144,19 +144,14 @@ fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
         findings.error(
             Code::WrongType,
             entry.value.place,
-            format!("an axis is a list of values, and this is {}", entry.value.describe()),
+            format!("an axis must be a list of values, but this is {}", entry.value.describe()),
             "write it as `[a, b]`".to_owned(),
         );
         return None;
     };
     if items.is_empty() {
-        let message = format!("the axis {what} has no value");
-        findings.error(
-            Code::Empty,
-            entry.value.place,
-            message,
-            "give it at least one, or take the axis out".to_owned(),
-        );
+        let message = format!("the axis {what} is empty");
+        findings.error(Code::Empty, entry.value.place, message, "add a value, or remove the axis".to_owned());
         return None;
     }
     let mut values: Vec<String> = Vec::with_capacity(items.len());
@@ -170,7 +165,7 @@ fn axis(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<String>> {
         if seen.insert(value.clone()) {
             values.push(value);
         } else {
-            let message = format!("the axis {what} has `{value}` twice");
+            let message = format!("the axis {what} lists `{value}` twice");
             findings.error(Code::MatrixRepeats, item.place, message, "keep one of them".to_owned());
             sound = false;
         }
@@ -184,8 +179,8 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
         findings.error(
             Code::ExpressionNotSupported,
             node.place,
-            "values of a matrix cannot have expressions",
-            "write the values themselves".to_owned(),
+            "matrix values cannot contain expressions",
+            "write literal values".to_owned(),
         );
         return None;
     }
@@ -194,9 +189,9 @@ fn value(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String>
             Code::BadCharacter,
             node.place,
             format!(
-                "{what} is one line of at most {VALUE_CHARS} characters, because it becomes part of the job's name"
+                "{what} must be a single line of at most {VALUE_CHARS} characters, because it becomes part of the job's name"
             ),
-            "name the variants, and look the rest up in the script".to_owned(),
+            "use short names, and look up the rest in the script".to_owned(),
         );
         return None;
     }
@@ -214,7 +209,7 @@ fn combinations(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<Descri
         findings.error(
             Code::WrongType,
             entry.value.place,
-            format!("`{}` is a list of combinations, and this is {}", entry.key, entry.value.describe()),
+            format!("`{}` must be a list of combinations, but this is {}", entry.key, entry.value.describe()),
             format!("write `{}: [{{ axis: value }}]`", entry.key),
         );
         return None;
@@ -231,8 +226,8 @@ fn combinations(entry: &Entry, findings: &mut Findings<'_>) -> Option<Vec<Descri
 fn described(item: &Rc<Node>, of: &str, findings: &mut Findings<'_>) -> Option<Described> {
     let entries = mapping(item, &format!("an entry of `{of}`"), findings)?;
     if entries.is_empty() {
-        let message = format!("this entry of `{of}` says nothing");
-        findings.error(Code::Empty, item.place, message, "write `{ axis: value }`, or take it out".to_owned());
+        let message = format!("this entry of `{of}` is empty");
+        findings.error(Code::Empty, item.place, message, "write `{ axis: value }`, or remove it".to_owned());
         return None;
     }
     let mut pairs = Vec::with_capacity(entries.len());
@@ -253,7 +248,7 @@ fn check_axes(exclude: &[Described], matrix: &Matrix, findings: &mut Findings<'_
         for ((name, _), place) in pairs.iter().zip(places) {
             if !axes().any(|axis| axis == name) {
                 let help = did_you_mean(name, axes()).or_else(|| Some(format!("the axes are: {}", listed(axes()))));
-                findings.error(Code::UnknownAxis, *place, format!("this matrix has no axis `{name}`"), help);
+                findings.error(Code::UnknownAxis, *place, format!("unknown axis `{name}`"), help);
             }
         }
     }

@@ -31,7 +31,7 @@ fn name(item: &Node) -> Option<(&str, Place)> {
 pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<(String, bool)>> {
     let list = items(node);
     if list.len() > findings.most_jobs() {
-        let message = format!("a job can need at most {} others", findings.most_jobs());
+        let message = format!("a job can need at most {} jobs", findings.most_jobs());
         findings.error(Code::TooManyJobs, node.place, message, None);
         return None;
     }
@@ -39,7 +39,7 @@ pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<
         findings.error(
             Code::WrongType,
             node.place,
-            "`needs` is a list of jobs, and this is a mapping",
+            "`needs` must be a list of jobs, but this is a mapping",
             "write `needs: [lint, build]`".to_owned(),
         );
         return None;
@@ -53,7 +53,7 @@ pub(super) fn check(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<
         };
         if needs.iter().any(|(name, _)| *name == job) {
             let message = format!("`{job}` is listed twice");
-            findings.warning(Code::RepeatedNeed, place, message, "once is enough: take this one out".to_owned());
+            findings.warning(Code::RepeatedNeed, place, message, "remove the duplicate".to_owned());
         } else {
             needs.push((job, optional));
         }
@@ -71,7 +71,7 @@ fn one(item: &Node, findings: &mut Findings<'_>) -> Option<(String, bool, Place)
         None => {
             if !fields.is_misnamed("job", &keys::NEED) {
                 let help = "write `{ job: lint, optional: true }`";
-                findings.error(Code::MissingKey, item.place, "this need names no `job`", help.to_owned());
+                findings.error(Code::MissingKey, item.place, "this entry of `needs` has no `job`", help.to_owned());
             }
             None
         }

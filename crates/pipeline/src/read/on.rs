@@ -115,8 +115,8 @@ fn report_no_event(place: Place, findings: &mut Findings<'_>) {
     findings.error(
         Code::Empty,
         place,
-        "`on` names no event, so nothing would ever start this pipeline",
-        "write `on: push`, or leave `on` out for every push and every pull request".to_owned(),
+        "`on` is empty, so nothing would ever start this pipeline",
+        "write `on: push`, or remove `on` to run for every push and pull request".to_owned(),
     );
 }
 
@@ -149,7 +149,7 @@ fn pull_request(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullRequ
 pub(super) fn words(node: &Rc<Node>, what: &str, known: &[&str], findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let items = items(node);
     if items.is_empty() || node.is_null() {
-        let help = format!("write some of {}, or leave it out", listed(known.iter().copied()));
+        let help = format!("write some of {}, or remove it", listed(known.iter().copied()));
         findings.error(Code::Empty, node.place, format!("{what} is empty"), help);
         return None;
     }
@@ -174,7 +174,7 @@ pub(super) fn word(node: &Node, what: &str, known: &[&str], findings: &mut Findi
     let shown: String = found.chars().take(60).collect();
     let help = match nearest(found, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("it is one of {}", listed(known.iter().copied())),
+        None => format!("use one of {}", listed(known.iter().copied())),
     };
     findings.error(Code::UnknownWord, node.place, format!("{what} cannot be `{shown}`"), help);
     None
@@ -194,7 +194,7 @@ fn schedules(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<Schedul
         return None;
     }
     if items.len() > SCHEDULES {
-        let message = format!("{} schedules, and a pipeline has at most {SCHEDULES}", items.len());
+        let message = format!("{} schedules, more than the limit of {SCHEDULES} in a pipeline", items.len());
         findings.error(Code::BadSchedule, node.place, message, None);
         return None;
     }
@@ -205,7 +205,7 @@ fn schedules(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Vec<Schedul
 fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule> {
     const HELP: &str = "write `cron: '0 3 * * *'`: minute, hour, day of the month, month, day of the week";
     if matches!(node.kind, Kind::Scalar(_)) {
-        let message = format!("an entry of `schedule` is a mapping, and this is {}", node.describe());
+        let message = format!("an entry of `schedule` must be a mapping, but this is {}", node.describe());
         findings.error(Code::WrongType, node.place, message, HELP.to_owned());
         return None;
     }
@@ -220,12 +220,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
         Some(node) => filled(node, "`cron`", findings).and_then(|text| match schedule::parse_cron(text) {
             Ok(cron) => Some((text.to_owned(), cron)),
             Err(reason) => {
-                findings.error(
-                    Code::BadSchedule,
-                    node.place,
-                    format!("this is no schedule: {reason}"),
-                    HELP.to_owned(),
-                );
+                findings.error(Code::BadSchedule, node.place, format!("invalid schedule: {reason}"), HELP.to_owned());
                 None
             }
         }),
@@ -240,7 +235,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
                 let help = nearest(name, zones.iter().map(String::as_str))
                     .map(|near| format!("did you mean `{near}`?"))
                     .unwrap_or_else(|| "write a name such as `Europe/Madrid` or `UTC`".to_owned());
-                findings.error(Code::BadSchedule, node.place, format!("there is no time zone `{shown}`"), help);
+                findings.error(Code::BadSchedule, node.place, format!("unknown time zone `{shown}`"), help);
             }
             found
         }),
@@ -248,7 +243,7 @@ fn one_schedule(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Schedule
     let branch = valid_or_absent(fields.get("branch").map(|node| {
         let name = filled(node, "`branch`", findings)?;
         if name.contains(['*', '?', '[', ' ', '\n']) || name.contains("${{") {
-            let help = "name one branch, or leave it out for the default branch";
+            let help = "name one branch, or remove it to use the default branch";
             findings.error(Code::BadSchedule, node.place, "a schedule builds one branch", help.to_owned());
             return None;
         }
@@ -277,8 +272,8 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
         findings.error(
             Code::Empty,
             node.place,
-            format!("`{key}` of {} has no pattern, so nothing would ever fit", keys.subject),
-            format!("write `{key}: [main]`, or leave `{key}` out"),
+            format!("`{key}` of {} is empty, so nothing would ever match", keys.subject),
+            format!("write `{key}: [main]`, or remove `{key}`"),
         );
         return None;
     }
@@ -293,7 +288,7 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
             findings.error(
                 Code::ExpressionNotSupported,
                 item.place,
-                "patterns cannot have expressions",
+                "patterns cannot contain expressions",
                 "write the pattern itself, such as `release/**`".to_owned(),
             );
             sound = false;
@@ -301,15 +296,17 @@ fn patterns(fields: &Fields<'_>, key: &str, keys: &Keys, findings: &mut Findings
             findings.error(
                 Code::BadGlob,
                 item.place,
-                format!("this pattern is broken: {reason}"),
+                format!("invalid pattern: {reason}"),
                 "patterns are globs: `main`, `release/**`, `v[0-9]*`, `{main,next}`, and `!wip/**` to exclude"
                     .to_owned(),
             );
             sound = false;
         } else if key.starts_with("paths") && (written.starts_with('/') || written.starts_with("./")) {
-            let help =
-                format!("paths begin at the repository's root: write `{}`", written.trim_start_matches(['.', '/']));
-            findings.error(Code::BadGlob, item.place, "no changed file's path begins like this", help);
+            let help = format!(
+                "paths are relative to the repository's root: write `{}`",
+                written.trim_start_matches(['.', '/'])
+            );
+            findings.error(Code::BadGlob, item.place, "no path can match this", help);
             sound = false;
         }
     }

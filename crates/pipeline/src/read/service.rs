@@ -21,7 +21,7 @@ const READY_MS: u64 = 60 * 1000;
 pub(super) fn read_all(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ServicePlan>> {
     let entries = named_entries(node, "`services`", "postgres: { image: postgres:17 }", findings)?;
     if let Some(beyond) = entries.get(SERVICES) {
-        let message = format!("{} services, and a job may have {SERVICES}", entries.len());
+        let message = format!("{} services, more than the limit of {SERVICES} in a job", entries.len());
         findings.error(Code::BadSize, beyond.key_place, message, None);
         return None;
     }
@@ -91,7 +91,7 @@ fn user(node: &Node, findings: &mut Findings<'_>) -> Option<String> {
     let text = filled(node, "`user`", findings)?;
     if text.contains("${{") || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         let help = "write `user: postgres` or `user: '1000:1000'`".to_owned();
-        findings.error(Code::BadName, node.place, "`user` is a name or a number of the image", help);
+        findings.error(Code::BadName, node.place, "`user` must be a user name or number", help);
         return None;
     }
     Some(text.to_owned())
@@ -104,7 +104,7 @@ fn host(entry: &Entry, findings: &mut Findings<'_>) -> bool {
         findings.error(
             Code::BadName,
             entry.key_place,
-            "a service's name is a host's: small letters, digits and `-`",
+            "a service name is a host name: use lower-case letters, digits and `-`",
             help,
         );
     }
@@ -119,9 +119,9 @@ fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
     let [entry] = asked.as_slice() else {
         match asked.get(1) {
             Some(second) => {
-                findings.error(Code::NotTogether, second.key_place, "`ready` asks in one way", HELP.to_owned())
+                findings.error(Code::NotTogether, second.key_place, "`ready` takes exactly one check", HELP.to_owned())
             }
-            None => findings.error(Code::MissingKey, node.place, "`ready` does not say what to ask", HELP.to_owned()),
+            None => findings.error(Code::MissingKey, node.place, "`ready` has no check", HELP.to_owned()),
         }
         return None;
     };
@@ -130,7 +130,7 @@ fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
         "tcp" => match text.parse::<u16>() {
             Ok(port) if port > 0 => Probe::Tcp(port),
             _ => {
-                findings.error(Code::BadSize, entry.value.place, "`tcp` is a port", HELP.to_owned());
+                findings.error(Code::BadSize, entry.value.place, "`tcp` must be a port", HELP.to_owned());
                 return None;
             }
         },
@@ -139,7 +139,7 @@ fn ready(node: &Node, findings: &mut Findings<'_>) -> Option<Ready> {
             if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
                 || text.contains(char::is_whitespace)
             {
-                findings.error(Code::BadPath, entry.value.place, "`http` is a port and a path", HELP.to_owned());
+                findings.error(Code::BadPath, entry.value.place, "`http` must be a port and a path", HELP.to_owned());
                 return None;
             }
             Probe::Http(text.to_owned())

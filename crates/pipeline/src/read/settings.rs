@@ -41,13 +41,13 @@ pub(super) fn secrets(
 ) -> Option<Vec<(SecretUse, super::super::source::Place)>> {
     const HELP: &str = "write `secrets: [NPM_TOKEN]`, or `{ name: DEPLOY_KEY, as: SSH_KEY, file: true }`";
     if matches!(node.kind, Kind::Map(_)) || node.is_null() {
-        let message = format!("`secrets` is a list of names, and this is {}", node.describe());
+        let message = format!("`secrets` must be a list of names, but this is {}", node.describe());
         findings.error(Code::WrongType, node.place, message, HELP.to_owned());
         return None;
     }
     let items = items(node);
     if items.len() > SECRETS {
-        findings.error(Code::BadSize, node.place, format!("a job gets at most {SECRETS} secrets"), None);
+        findings.error(Code::BadSize, node.place, format!("a job can use at most {SECRETS} secrets"), None);
         return None;
     }
     let mut found: Vec<(SecretUse, _)> = Vec::new();
@@ -58,8 +58,8 @@ pub(super) fn secrets(
             continue;
         };
         if found.iter().any(|(other, _)| other.variable == secret.variable) {
-            let message = format!("two secrets would be the variable `{}`", secret.variable);
-            findings.error(Code::GivenTwice, item.place, message, "name one of them otherwise with `as`".to_owned());
+            let message = format!("two secrets would set the variable `{}`", secret.variable);
+            findings.error(Code::GivenTwice, item.place, message, "rename one of them with `as`".to_owned());
             sound = false;
         }
         found.push((secret, item.place));
@@ -101,7 +101,7 @@ pub(super) fn checkout(node: &Node, findings: &mut Findings<'_>) -> Option<Optio
     }
     let fields = Fields::read(node, &keys::CHECKOUT, findings)?;
     let depth = match fields.get("depth") {
-        Some(node) => number(node, "`depth`", 0, 1_000_000, "write how many commits, or 0 for all", findings),
+        Some(node) => number(node, "`depth`", 0, 1_000_000, "write a number of commits, or 0 for all", findings),
         None => Some(1),
     };
     let mut flag = |key: &str| match fields.get(key) {
@@ -117,7 +117,7 @@ pub(super) fn resources(node: &Node, findings: &mut Findings<'_>) -> Option<Reso
     let cpu = valid_or_absent(fields.get("cpu").map(|node| sized(node, "`cpu`", size::cpu_millis, findings)));
     let memory = valid_or_absent(fields.get("memory").map(|node| sized(node, "`memory`", size::bytes, findings)));
     let pids = valid_or_absent(
-        fields.get("pids").map(|node| number(node, "`pids`", 1, 4_000_000, "write how many processes", findings)),
+        fields.get("pids").map(|node| number(node, "`pids`", 1, 4_000_000, "write a number of processes", findings)),
     );
     let shm = valid_or_absent(fields.get("shm").map(|node| sized(node, "`shm`", size::bytes, findings)));
     Some(Resources { cpu_millis: cpu?, memory_bytes: memory?, pids: pids?, shm_bytes: shm? })
@@ -153,7 +153,7 @@ pub(super) fn number(
     match text.trim().parse::<u32>() {
         Ok(number) if (least..=most).contains(&number) => Some(number),
         _ => {
-            let message = format!("{what} is a whole number between {least} and {most}");
+            let message = format!("{what} must be a whole number between {least} and {most}");
             findings.error(Code::BadSize, node.place, message, help.to_owned());
             None
         }
@@ -162,7 +162,7 @@ pub(super) fn number(
 
 /// Reads `retry: 2`, or a mapping that says how often and after which results.
 pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> Option<Retry> {
-    const HELP: &str = "write how many tries may follow the first one: `retry: 2`";
+    const HELP: &str = "write how many times to retry: `retry: 2`";
     let known: &[&str] = if of_step { &["failure", "timeout"] } else { &["error", "failure", "timeout"] };
     let all = || known.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let (max, on) = if matches!(node.kind, Kind::Map(_)) {
@@ -171,7 +171,7 @@ pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> 
             Some(node) => number(node, "`max`", 0, RETRIES, HELP, findings),
             None => {
                 if !fields.is_misnamed("max", &keys::RETRY) {
-                    findings.error(Code::MissingKey, node.place, "`retry` does not say how often", HELP.to_owned());
+                    findings.error(Code::MissingKey, node.place, "`retry` has no `max`", HELP.to_owned());
                 }
                 None
             }
@@ -194,8 +194,8 @@ pub(super) fn retry(node: &Node, of_step: bool, findings: &mut Findings<'_>) -> 
 
 pub(super) fn runs_on(node: &Node, names: &Names, findings: &mut Findings<'_>) -> Option<BTreeMap<String, Template>> {
     if !matches!(node.kind, Kind::Map(_)) {
-        let message = format!("`runs-on` is a mapping of labels, and this is {}", node.describe());
-        let help = "write `runs-on: { arch: amd64 }`, or leave it out for any server";
+        let message = format!("`runs-on` must be a mapping of labels, but this is {}", node.describe());
+        let help = "write `runs-on: { arch: amd64 }`, or remove it to run on any server";
         findings.error(Code::WrongType, node.place, message, help.to_owned());
         return None;
     }

@@ -44,7 +44,7 @@ pub(super) fn read(
         findings.error(
             Code::WrongType,
             node.place,
-            format!("a step is a mapping, and this is {}", node.describe()),
+            format!("a step must be a mapping, but this is {}", node.describe()),
             "write `- run: ` before the command".to_owned(),
         );
         return None;
@@ -57,8 +57,8 @@ pub(super) fn read(
             return None;
         }
         if names.has_step(id) {
-            let message = format!("another step of this job has the id `{id}`");
-            findings.error(Code::GivenTwice, node.place, message, "give each its own".to_owned());
+            let message = format!("another step of this job has the ID `{id}`");
+            findings.error(Code::GivenTwice, node.place, message, "give each step a unique ID".to_owned());
             return None;
         }
         names.add_step(id);
@@ -181,23 +181,23 @@ fn keys_together(fields: &Fields<'_>, findings: &mut Findings<'_>) -> bool {
         }
     };
     if !has("image") {
-        let help = "write `image`: a step with an image of its own is a container beside the job's";
-        refuse("pull", "`pull` is for steps with an image of their own", help, findings);
-        refuse("with", "`with` is for steps with an image of their own", help, findings);
-        refuse("entrypoint", "`entrypoint` is for steps with an image of their own", help, findings);
-        refuse("command", "`command` is for steps with an image of their own", help, findings);
+        let help = "write `image`: the step then runs in a container of its own";
+        refuse("pull", "`pull` needs an `image` in the step", help, findings);
+        refuse("with", "`with` needs an `image` in the step", help, findings);
+        refuse("entrypoint", "`entrypoint` needs an `image` in the step", help, findings);
+        refuse("command", "`command` needs an `image` in the step", help, findings);
     } else if has("run") {
-        let help = "take `run` out to start the image's own program, or write it in `run`";
+        let help = "remove `run` to start the image's own program, or write it in `run`";
         refuse(
             "with",
-            "a plugin runs its image's own program, and this step has `run`",
-            "use `env` for a script's variables",
+            "a plugin runs its image's own program, but this step has `run`",
+            "use `env` to pass variables to a script",
             findings,
         );
         refuse("entrypoint", "a script and an `entrypoint` cannot both run", help, findings);
         refuse("command", "a script and a `command` cannot both run", help, findings);
     } else {
-        let help = "write `run`, or take it out: the image's own program runs";
+        let help = "write `run`, or remove it to run the image's own program";
         refuse("shell", "a step without `run` has no shell", help, findings);
     }
     sound
@@ -257,8 +257,8 @@ fn json(node: &Node, findings: &mut Findings<'_>) -> Option<Template> {
                 findings.error(
                     Code::ExpressionNotSupported,
                     node.place,
-                    "a mapping in `with` becomes JSON, and cannot have expressions",
-                    "write the whole setting as one text, with `to-json(...)` for its values".to_owned(),
+                    "a mapping in `with` becomes JSON and cannot contain expressions",
+                    "write the whole setting as one string, with `to-json(...)` for its values".to_owned(),
                 );
                 return None;
             }
@@ -313,8 +313,8 @@ pub(super) fn one_line(
         findings.error(
             Code::BadCharacter,
             node.place,
-            format!("{what} is one line of at most 1024 bytes"),
-            "take the line breaks and control characters out".to_owned(),
+            format!("{what} must be a single line of at most 1024 bytes"),
+            "remove line breaks and control characters".to_owned(),
         );
         return None;
     }
@@ -334,10 +334,5 @@ fn missing_run(node: &Node, fields: &Fields<'_>, findings: &mut Findings<'_>) {
         Kind::Map(entries) => entries.first().map_or(node.place, |entry| entry.key_place),
         Kind::List(_) | Kind::Scalar(_) => node.place,
     };
-    findings.error(
-        Code::MissingKey,
-        place,
-        "this step has no `run`",
-        "write what it does: `run: make test`".to_owned(),
-    );
+    findings.error(Code::MissingKey, place, "this step has no `run`", "write `run: make test`".to_owned());
 }

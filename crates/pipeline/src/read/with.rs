@@ -37,7 +37,7 @@ pub(super) fn read(
             let known = || inputs.iter().map(|input| input.name.as_str());
             let help = did_you_mean(&entry.key, known()).or_else(|| Some(format!("it has {}", listed(known()))));
             let shown: String = entry.key.chars().take(60).collect();
-            findings.error(Code::BadInput, entry.key_place, format!("the template has no input `{shown}`"), help);
+            findings.error(Code::BadInput, entry.key_place, format!("unknown input `{shown}`"), help);
             sound = false;
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn read(
             },
             (None, Some(default)) => Some(With::Known(default.clone())),
             (None, None) if input.required => {
-                let message = format!("the template needs the input `{}`", input.name);
+                let message = format!("the template requires the input `{}`", input.name);
                 let place = given.map_or(job.key_place, |node| node.place);
                 findings.error(Code::BadInput, place, message, format!("write `with: {{ {}: ... }}`", input.name));
                 None

@@ -47,11 +47,11 @@ impl Names {
     pub(in super::super) fn remedy(&self, of: &str, word: &str, position: Position) -> Option<String> {
         let shown: String = word.chars().take(60).collect();
         Some(match of {
-            "secrets" => format!("name it at the job: `secrets: [{shown}]`"),
-            "needs" if self.is_elsewhere(of, word) => format!("name it at the job: `needs: [{shown}]`"),
-            "needs" => format!("no other job of this pipeline is called `{shown}`"),
+            "secrets" => format!("add it to the job: `secrets: [{shown}]`"),
+            "needs" if self.is_elsewhere(of, word) => format!("add it to the job: `needs: [{shown}]`"),
+            "needs" => format!("this pipeline has no other job `{shown}`"),
             "steps" if self.is_elsewhere(of, word) => {
-                format!("the step `{shown}` has not run yet here: `steps` has those before this one")
+                format!("the step `{shown}` has not run yet: `steps` contains only earlier steps")
             }
             "steps" => format!("no step of this job has `id: {shown}`"),
             "inputs" if self.in_template => {
@@ -59,17 +59,15 @@ impl Names {
             }
             "inputs" => format!("declare it: `on: {{ manual: {{ inputs: {{ {shown}: {{ type: string }} }} }} }}`"),
             "env" if position == Position::JobEnv => format!(
-                "write its value here, or set `{shown}` in an `env` around this one: variables of one `env` do not know each other"
+                "write its value here, or set `{shown}` in an outer `env`: variables of one `env` cannot refer to each other"
             ),
             "env" if position == Position::Pipeline => format!(
-                "write its value here, or set `{shown}` in `env` of the pipeline: variables of one `env` do not know each other"
+                "write its value here, or set `{shown}` in the pipeline's `env`: variables of one `env` cannot refer to each other"
             ),
-            "env" => format!("set it at the job or the pipeline: `env: {{ {shown}: ... }}`"),
+            "env" => format!("set it in the job or the pipeline: `env: {{ {shown}: ... }}`"),
             _ => {
                 let job = of.strip_prefix("needs.")?.strip_suffix(".outputs")?;
-                format!(
-                    "put it out at the job `{job}`: `outputs: {{ {shown}: '${{{{ steps.<id>.outputs.{shown} }}}}' }}`"
-                )
+                format!("add it to the job `{job}`: `outputs: {{ {shown}: '${{{{ steps.<id>.outputs.{shown} }}}}' }}`")
             }
         })
     }

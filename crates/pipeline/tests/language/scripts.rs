@@ -221,7 +221,7 @@ fn the_help_writes_the_lines() {
     assert_eq!(
         found.help.as_deref(),
         Some(
-            "hand it over by the environment: `env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' }`, and write \"$FREE_VALUE\" in the script"
+            "pass it through the environment: `env: { FREE_VALUE: '${{ inputs.free || ''x'' }}' }`, and write \"$FREE_VALUE\" in the script"
         )
     );
     let mended = text.replace(

@@ -32,7 +32,7 @@ fn more_findings_than_anyone_reads_are_counted() {
     let found = check(&text(&unknown)).diagnostics;
     assert_eq!(found.len(), 101);
     assert_eq!(found[100].code, "LS040");
-    assert_eq!(found[100].message, "51 more findings are not shown");
+    assert_eq!(found[100].message, "51 more problems are not shown");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn warnings_beyond_those_shown_stop_no_build_and_hide_no_error() {
     let found =
         check(&text(&format!("{file}  b: {{ image: x, steps: [{{ run: a }}], needs: [nobody] }}\n"))).diagnostics;
     assert!(found.iter().any(|found| found.code == "LS022"), "{}", report::human(&found));
-    assert_eq!(found[100].message, "51 more findings are not shown");
+    assert_eq!(found[100].message, "51 more problems are not shown");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_server_may_have_another_limit_of_jobs() {
     assert_eq!(within(&job(&axis), 300), Ok(300));
     assert_eq!(within(&job("1, 2"), 2), Ok(2));
     let refused = within(&job("1, 2, 3"), 2).unwrap_err();
-    assert_eq!(refused, "this matrix has 3 combinations, and a build has at most 2 jobs");
+    assert_eq!(refused, "this matrix has 3 combinations, but a build can have at most 2 jobs");
 }
 
 #[test]

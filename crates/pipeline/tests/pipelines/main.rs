@@ -245,11 +245,11 @@ fn on_decides_what_starts_a_pipeline_and_says_why_not() {
     for (on, event, expected) in [
         ("push", &manual, "no `manual`"),
         ("{ manual: {} }", &branch("main"), "no `push`"),
-        ("{ push: { branches: [main] } }", &branch("x"), "the branch `x` does not fit its patterns: main"),
-        ("{ push: { branches: [main] } }", &tag, "only pushes of branches"),
-        ("{ push: { tags: ['v*'] } }", &branch("v1"), "only pushes of tags"),
-        ("{ push: { tags: ['x*'] } }", &tag, "the tag `v1` does not fit"),
-        ("{ push: { branches: ['**', '!wip/**'] } }", &branch("wip/a"), "the branch `wip/a` does not fit"),
+        ("{ push: { branches: [main] } }", &branch("x"), "the branch `x` does not match its patterns: main"),
+        ("{ push: { branches: [main] } }", &tag, "and this is no branch"),
+        ("{ push: { tags: ['v*'] } }", &branch("v1"), "and this is no tag"),
+        ("{ push: { tags: ['x*'] } }", &tag, "the tag `v1` does not match"),
+        ("{ push: { branches: ['**', '!wip/**'] } }", &branch("wip/a"), "the branch `wip/a` does not match"),
     ] {
         let reason = reason(on, event).unwrap_or_default();
         assert!(reason.contains(expected), "{on}: {reason}");
@@ -300,7 +300,7 @@ fn formats_for_programs_are_what_they_promise() {
         json[0],
         serde_json::json!({
             "file": ".longshore.yml", "line": 1, "column": 14, "code": "LS012", "severity": "error",
-            "message": "`imgae` is not a key of a job", "help": "did you mean `image`?",
+            "message": "unknown key `imgae` in a job", "help": "did you mean `image`?",
         })
     );
     assert_eq!(report::json(&[]).trim(), "[]");

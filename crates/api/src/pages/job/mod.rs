@@ -165,7 +165,7 @@ pub(crate) async fn show(
     let mut name = job.name.clone();
     if let Some(attempt) = earlier {
         job = attempts::as_left_by(job, attempt, &outline)?;
-        name = format!("{name} (try {attempt})");
+        name = format!("{name} (attempt {attempt})");
     }
     let attempt = earlier.map(|attempt| attempt.to_string()).unwrap_or_default();
     let count = job.steps.len() + job.services.len();
@@ -193,7 +193,7 @@ pub(crate) async fn show(
     if !build.status.is_final() {
         head = head.follows_build(build.id, Some(id));
     }
-    let head = head.titled(format!("{}: {} · {}", show::status_word(job.status), name, repo.name)).status(job.status);
+    let head = head.titled(format!("{}: {} · {}", job.status.word(), name, repo.name)).status(job.status);
     Ok(Html(JobPage {
         head,
         job,

@@ -92,14 +92,13 @@ impl BuildsQuery {
             "" => None,
             word => {
                 let known = self.events().into_iter().find(|event| event.as_str() == word);
-                Some(known.ok_or_else(|| ApiError::bad_request(format!("`{}` is not an event", show::cut(word, 40))))?)
+                Some(known.ok_or_else(|| ApiError::bad_request(format!("unknown event `{}`", show::cut(word, 40))))?)
             }
         };
         let status = match self.status.as_str() {
             "" => None,
             word => Some(
-                word.parse()
-                    .map_err(|_| ApiError::bad_request(format!("`{}` is not a status", show::cut(word, 40))))?,
+                word.parse().map_err(|_| ApiError::bad_request(format!("unknown status `{}`", show::cut(word, 40))))?,
             ),
         };
         // Pages call a build blocked while nothing of it is under way, even if the store says `running`; such builds do
@@ -138,7 +137,7 @@ pub(crate) async fn show(
     // The newest of filtered builds says nothing about the repository.
     let newest = page.items.first().filter(|_| before.is_none() && query.is_empty()).map(show::standing);
     let head = match newest {
-        Some(status) => head.status(status).titled(format!("{}: {}", show::status_word(status), repo.name)),
+        Some(status) => head.status(status).titled(format!("{}: {}", status.word(), repo.name)),
         None => head.titled(repo.name.clone()),
     };
     let url = &site.public_url;

@@ -11,7 +11,7 @@ pub(crate) struct Frame {
     pub(crate) id: RepoId,
     pub(crate) name: String,
     pub(crate) public: bool,
-    /// Without its credentials.
+    /// The clone address without credentials.
     pub(crate) clone_url: String,
     pub(crate) tab: Tab,
     pub(crate) may_start: bool,

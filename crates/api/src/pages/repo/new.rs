@@ -114,7 +114,7 @@ struct WebhookPage {
 
 /// Shows what to enter at the forge: address and secret, and where.
 pub(super) fn webhook_page(site: &Site, visitor: &Visitor, repo: &Repo, new: bool) -> Result<Response, ApiError> {
-    let title = format!("The webhook of {}", repo.name);
+    let title = format!("Webhook of {}", repo.name);
     let head = Head::new(site, visitor, Place::Repositories, title);
     let hook_url = format!("{}/hooks/{}", site.public_url, repo.id);
     let secret = repo.hook_secret.expose()?.to_owned();

@@ -82,7 +82,7 @@ impl Field {
         let mut words = self.input.description.clone().unwrap_or_default();
         if let Some(default) = self.input.default.as_ref().filter(|_| !self.is_boolean()) {
             let separator = if words.is_empty() { "" } else { " · " };
-            words = format!("{words}{separator}{} unless said otherwise", as_text(default));
+            words = format!("{words}{separator}default: {}", as_text(default));
         }
         words
     }
@@ -133,7 +133,7 @@ impl Sent {
         let mut given = BTreeMap::new();
         for line in self.free.lines().filter(|line| !line.trim().is_empty()) {
             let Some((key, value)) = line.split_once('=') else {
-                return Err(ApiError::bad_request("an input is `name=value`, one a line"));
+                return Err(ApiError::bad_request("write inputs as `name=value`, one per line"));
             };
             given.insert(key.trim().to_owned(), value.trim().to_owned());
         }

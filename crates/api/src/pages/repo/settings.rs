@@ -74,7 +74,7 @@ impl Settings {
             .filter(|(_, list)| !list.is_empty())
             .map(|(kind, list)| format!("{kind}: {}", list.join(", ")))
             .collect();
-        if said.is_empty() { "every job".to_owned() } else { said.join("; ") }
+        if said.is_empty() { "all jobs".to_owned() } else { said.join("; ") }
     }
 }
 
@@ -196,7 +196,7 @@ impl SecretForm {
         let event = |word: String| {
             serde_json::from_value::<EventName>(word.as_str().into()).map_err(|_| {
                 ApiError::bad_request(format!(
-                    "`{}` is no event: write push, tag, pull-request, schedule or manual",
+                    "unknown event `{}`: use push, tag, pull-request, schedule or manual",
                     word.chars().take(60).flat_map(char::escape_debug).collect::<String>()
                 ))
             })
@@ -299,7 +299,7 @@ pub(crate) async fn remove(
 async fn delete(site: &Site, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
     let repo = visitor.caller.repo_to(&site.store, Action::RemoveRepo, id).await?;
     if form.name.trim() != repo.name {
-        return Err(ApiError::bad_request(format!("that is not its name, which is {}", repo.name)));
+        return Err(ApiError::bad_request(format!("the name does not match: the repository is {}", repo.name)));
     }
     let mut tx = site.store.write().await?;
     repos::delete(&mut tx, id).await?;

@@ -22,17 +22,17 @@ use crate::{
     sse::{self, ResumeQuery},
 };
 
-/// A job's log as server-sent events, a line at a time
+/// Streams a job's log line by line as server-sent events
 ///
-/// `event: lines` with `data: {"lines", "open", "steps", "total"}`: lines that have ended since, what is open now (without numbers,
-/// replaced with every event), steps that began or ended. `id` is the last line's number: whoever resumes goes on behind that line.
-/// When the job is over and everything has been sent, `event: end` with `data: {"status", "total"}`. Where it is tried again, ids begin
-/// with the attempt (`2:120`), and who comes back is told `event: reset` with `data: {"attempt"}`: lines count anew from there.
+/// Sends `event: lines` with `data: {"lines", "open", "steps", "total"}`: the lines that have ended since, the unfinished lines (without
+/// numbers, replaced with every event), and the steps that started or ended. `id` is the last line's number; a client that resumes continues after it.
+/// After the job has finished and everything was sent, `event: end` with `data: {"status", "total"}`. If the job is retried, IDs start
+/// with the attempt (`2:120`), and a client that reconnects gets `event: reset` with `data: {"attempt"}`: line numbers then start again.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/lines/stream", tag = "logs", security((), ("token" = ["read"])),
     params(
-        ("job" = String, Path, description = "The job's id"), ResumeQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the line of this number"),
+        ("job" = String, Path, description = "The job's ID"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Resume after the line with this number"),
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
@@ -53,7 +53,7 @@ pub(crate) async fn follow(
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;
     let (_, attempt) = log.log();
-    let no_id = || ApiError::bad_request("`Last-Event-ID` is no line's number");
+    let no_id = || ApiError::bad_request("`Last-Event-ID` must be a line number");
     let Resumed { place: seen, mut first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let from = logs::place_of(&live.store, id, attempt, seen.parse().map_err(|_| no_id())?).await?;
     log.seek(from.offset);

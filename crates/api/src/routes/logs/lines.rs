@@ -27,12 +27,12 @@ const MAX_FOUND: usize = 1000;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WindowView {
-    /// The number of the first of `items`, or of the line to come where there are none.
+    /// The number of the first item, or of the next line if there are none.
     first: u64,
-    /// Lines that have ended.
+    /// Number of complete lines.
     total: u64,
     items: Vec<LineView>,
-    /// What has begun and not ended.
+    /// Unfinished lines.
     open: Vec<LineView>,
 }
 
@@ -40,23 +40,23 @@ pub(crate) struct WindowView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct WindowQuery {
-    /// The first line's number; 1 where neither it nor `tail` is given
+    /// Number of the first line to return; 1 by default
     from: Option<u64>,
-    /// So many lines, never more than 2,000 or about 1 MiB of them; 500 where it is not given
+    /// Maximum number of lines to return: 500 by default, at most 2,000 or about 1 MiB
     count: Option<u64>,
-    /// The last so many lines
+    /// Return this many of the last lines
     tail: Option<u64>,
-    /// Of this try, from 1, of a job that was tried again; the newest where it is not given
+    /// The attempt, starting at 1; the latest by default
     attempt: Option<u32>,
 }
 
-/// Lines of a job's log by their numbers
+/// Returns lines of a job's log by number
 ///
-/// A line is what one stream of one step wrote up to a line feed, and gets its number when it ends: numbers never change. A
-/// line of more than 16 KiB is several.
+/// A line is what one stream of one step wrote up to a line feed. It is numbered when it ends, and its number never changes. A
+/// line longer than 16 KiB counts as several.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/lines", tag = "logs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id"), WindowQuery),
+    params(("job" = String, Path, description = "The job's ID"), WindowQuery),
     responses((status = 200, body = WindowView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn window(
@@ -68,7 +68,7 @@ pub(crate) async fn window(
     find_job(&store, &caller, id).await?;
     let wanted = match (query.tail, query.from, query.count) {
         (Some(tail), None, None) => Wanted::Tail(tail.min(MAX_LINES)),
-        (Some(_), ..) => return Err(ApiError::bad_request("give either `tail` or `from` and `count`")),
+        (Some(_), ..) => return Err(ApiError::bad_request("use either `tail` or `from` and `count`")),
         (None, from, count) => Wanted::From(from.unwrap_or(1).max(1), count.unwrap_or(USUAL_LINES).min(MAX_LINES)),
     };
     let window = logs::window(&store, id, query.attempt, wanted).await?;
@@ -84,29 +84,29 @@ pub(crate) async fn window(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct OutlineQuery {
-    /// Of this try, from 1, of a job that was tried again; the newest where it is not given
+    /// The attempt, starting at 1; the latest by default
     attempt: Option<u32>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OutlineView {
-    /// Lines that have ended.
+    /// Number of complete lines.
     total: u64,
-    /// In the order in which they began and ended.
+    /// Starts and ends of steps in order.
     steps: Vec<BorderView>,
-    /// Lines that mean something, in their order.
+    /// Groups, errors, warnings and notices in order.
     marks: Vec<MarkView>,
-    /// There are more marks than are kept of one log.
+    /// Whether the log has more marks than are kept.
     truncated: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BorderView {
-    /// The step's, from 1.
+    /// The step's number, starting at 1.
     number: u32,
-    /// It begins here; else it ends.
+    /// Whether the step starts here; otherwise it ends.
     begins: bool,
-    /// Lines that had ended before.
+    /// Number of lines before this point.
     lines: u64,
     #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
@@ -118,14 +118,14 @@ pub(crate) struct MarkView {
     /// `error`, `warning`, `notice`, `group`, `end-group`
     #[schema(value_type = String, example = "error")]
     kind: &'static str,
-    /// What a group is called, what an error says; cut where it is long.
+    /// The group's name or the error's message; may be shortened.
     text: String,
 }
 
-/// Where a job's log has its steps, groups, errors and warnings
+/// Returns where the steps, groups, errors and warnings are in a job's log
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/outline", tag = "logs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id"), OutlineQuery),
+    params(("job" = String, Path, description = "The job's ID"), OutlineQuery),
     responses((status = 200, body = OutlineView), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn outline(
@@ -151,39 +151,39 @@ pub(crate) async fn outline(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct SearchQuery {
-    /// What lines have to show: 1 to 1,000 characters
+    /// The text to search for, 1 to 1,000 characters
     q: String,
-    /// Whether capital letters differ from small ones; ASCII's do not, where it is not given
+    /// Whether the search is case-sensitive; by default it ignores the case of ASCII letters
     #[serde(default)]
     case_sensitive: bool,
-    /// Lists the lines that have it from this number on
+    /// Return matches from this line number on
     from: Option<u64>,
-    /// Lists them without the first so many: `next` of the page before
+    /// Number of matches to skip: the `next` of the previous page
     skip: Option<u64>,
-    /// Numbers in a page; 1,000 where it is not given, and never more
+    /// Maximum number of matches to return: 1,000 by default and at most
     limit: Option<usize>,
-    /// In this try's log, from 1, of a job that was tried again; the newest where it is not given
+    /// The attempt, starting at 1; the latest by default
     attempt: Option<u32>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct FoundView {
-    /// Lines that have ended.
+    /// Number of complete lines.
     total: u64,
-    /// Lines that have it.
+    /// Number of matching lines.
     count: u64,
-    /// How many of them are before the first of `lines`.
+    /// Number of matches before the first of `lines`.
     skipped: u64,
-    /// Their numbers.
+    /// The numbers of the matching lines.
     lines: Vec<u64>,
-    /// The `skip` of the next page.
+    /// Pass this as `skip` to get the next page.
     next: Option<u64>,
 }
 
-/// The lines of a job's log that show a text
+/// Searches a job's log
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/search", tag = "logs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id"), SearchQuery),
+    params(("job" = String, Path, description = "The job's ID"), SearchQuery),
     responses((status = 200, body = FoundView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)),
 )]
 pub(crate) async fn search(
@@ -195,10 +195,10 @@ pub(crate) async fn search(
 ) -> Result<Json<FoundView>, ApiError> {
     find_job(&store, &caller, id).await?;
     if query.q.is_empty() || query.q.len() > MAX_SEARCH {
-        return Err(ApiError::bad_request("`q` has to have 1 to 1,000 characters"));
+        return Err(ApiError::bad_request("`q` must have 1 to 1,000 characters"));
     }
     let listed = match (query.from, query.skip) {
-        (Some(_), Some(_)) => return Err(ApiError::bad_request("give either `from` or `skip`")),
+        (Some(_), Some(_)) => return Err(ApiError::bad_request("use either `from` or `skip`")),
         (Some(from), None) => Listed::FromLine(from),
         (None, skip) => Listed::Skip(skip.unwrap_or(0)),
     };

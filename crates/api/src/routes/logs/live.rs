@@ -25,16 +25,16 @@ use crate::{
     sse::{self, ResumeQuery},
 };
 
-/// A job's log as server-sent events
+/// Streams a job's log as server-sent events
 ///
-/// `event: log` with `data: {"step", "number", "stream", "time", "text"}`, and when the job is over and everything has been
-/// sent `event: end` with `data: {"status"}`. A job that has not begun is waited for. Where it is tried again the answer ends
-/// without that; who comes back is told `event: reset` with `data: {"attempt"}`, and gets the new attempt's log from its beginning.
+/// Sends `event: log` with `data: {"step", "number", "stream", "time", "text"}`, and after the job has finished and everything was
+/// sent, `event: end` with `data: {"status"}`. If the job has not started, the stream waits for it. If it is retried, the stream ends
+/// without `end`; a client that reconnects gets `event: reset` with `data: {"attempt"}`, then the new attempt's log from its start.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log/stream", tag = "logs", security((), ("token" = ["read"])),
     params(
-        ("job" = String, Path, description = "The job's id"), ResumeQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "Goes on behind the event of this id"),
+        ("job" = String, Path, description = "The job's ID"), ResumeQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "Resume after the event with this ID"),
     ),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
@@ -56,7 +56,7 @@ pub(crate) async fn follow(
     let last_id = query.last_id(&headers);
     let mut log = logs::follow(&live.store, id, 0).await?;
     let (_, attempt) = log.log();
-    let no_id = || ApiError::bad_request("`Last-Event-ID` is no id of this stream's events");
+    let no_id = || ApiError::bad_request("`Last-Event-ID` is not an event ID of this stream");
     let Resumed { place: seen, first } = ids::resume(last_id.as_deref(), attempt)?.ok_or_else(no_id)?;
     let (events, from) = LogEvents::resume(StepHead::from_plan(&plan), seen).ok_or_else(no_id)?;
     log.seek(from);

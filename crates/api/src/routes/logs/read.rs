@@ -55,29 +55,29 @@ impl Format {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct LogQuery {
-    /// `text` where it is not given
+    /// `text` by default
     #[serde(default)]
     #[param(inline)]
     format: Format,
-    /// Only this step: its number, from 1, or its name (the first of that name)
+    /// Only this step: its number, starting at 1, or its name (the first with that name)
     step: Option<String>,
-    /// The log of this try, from 1, of a job that was tried again; the newest where it is not given
+    /// The attempt, starting at 1; the latest by default
     attempt: Option<u32>,
-    /// Leaves out so many bytes of the answer's beginning; where there are no more, the answer is empty
+    /// Number of bytes to skip at the start of the response
     offset: Option<u64>,
 }
 
-/// A job's log, as far as there is one now
+/// Returns a job's log as it is now
 ///
-/// With `Range` (of the answer as it would be without it), also while the job still runs: then of the bytes there are.
+/// Supports `Range` requests, also while the job is running.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{job}/log", tag = "logs", security((), ("token" = ["read"])),
-    params(("job" = String, Path, description = "The job's id"), LogQuery),
+    params(("job" = String, Path, description = "The job's ID"), LogQuery),
     responses(
         (status = 200, body = String, content_type = "text/plain"),
         (status = 206, body = String, content_type = "text/plain"),
         (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
-        (status = 416, description = "The range begins behind the last byte", body = ErrorBody),
+        (status = 416, description = "The range starts after the last byte", body = ErrorBody),
     ),
 )]
 pub(crate) async fn read(
