@@ -28,7 +28,7 @@ GONE = {
     "Remove for ever": "Delete repository",
     "Where the time went": "Timeline",
     "The same as a table": "Show as table",
-    "does not hold:": "was false",
+    "` does not hold": "was false",
     "which it needs,": "needs `job`, which failed",
     "of the same matrix,": "in the same matrix",
     "waits for the group": "waiting for #1 (concurrency group `name`)",

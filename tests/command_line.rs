@@ -111,7 +111,7 @@ fn a_secrets_rules_are_set_changed_and_listed_and_what_is_not_masked_is_said() {
     assert!(listed().contains("branches main, release/*; tags v*; events push; jobs deploy"), "{}", listed());
     set(&["--rules-only", "--no-rules"]);
     assert!(listed().contains("all jobs"), "{}", listed());
-    assert!(set(&["--value", "prod"]).contains("take note: the value is shorter than 8 bytes"));
+    assert!(set(&["--value", "prod"]).contains("note: the value is shorter than 8 bytes"));
     let (code, error) = complained(&world, &["secret", "set", "team/app", "OTHER", "--rules-only", "--branch", "main"]);
     assert!(code == Some(1) && error.contains("a new one needs its value"), "{error}");
 }

@@ -213,12 +213,12 @@ jobs:
     let path = format!("/api/v1/builds/{id}");
     let build = world.api().get(&path);
     assert_eq!(build["pull_request"]["fork"], true);
-    let reasons = [("open", "comes from a fork"), ("secret", "comes from a fork, would get `TOKEN`")];
+    let reasons = [("open", "from a fork"), ("secret", "from a fork, which would get `TOKEN`")];
     for (name, why) in reasons {
         let job = job(&build, name);
         assert_eq!((&job["status"], &job["started_at"]), (&"blocked".into(), &Value::Null), "{job}");
         let reason = text(job, "reason");
-        assert!(reason.contains("waits for approval") && reason.ends_with(why), "{reason}");
+        assert!(reason.contains("awaiting approval") && reason.ends_with(why), "{reason}");
     }
     let approve = |job: &Value| world.api().post(&format!("/api/v1/jobs/{}/approve", text(job, "id")), &json!({})).0;
     assert_eq!(approve(job(&build, "open")), 202);
@@ -324,7 +324,7 @@ jobs:
     assert_eq!(world.api().post(&format!("/api/v1/builds/{runs}/cancel"), &json!({})).0, 202);
     let refused = world.api().wait_for_build(&waits);
     let reason = text(job(&refused, "long"), "reason");
-    assert!(refused["status"] == "error" && reason.starts_with("nobody has approved the commit"), "{refused}");
+    assert!(refused["status"] == "error" && reason.starts_with("not approved: commit"), "{refused}");
     // A rerun asks again.
     let (status, again) = world.api().post(&format!("/api/v1/builds/{waits}/rerun"), &json!({}));
     assert_eq!(status, 202, "{again}");

@@ -277,9 +277,9 @@ jobs:
         ("fast (1)", "failure", "exit code 1"),
         ("fast (2)", "skipped", "fast (1)`, of the same matrix, failed"),
         ("retried", "failure", "exit code 5"),
-        ("late", "timed-out", "limit of 1.0s"),
+        ("late", "timed-out", "timed out after 1.0 s"),
         ("secret", "error", "`ABSENT`"),
-        ("cannot", "error", "this version plans and cannot run: docker; take it out of the job `cannot`"),
+        ("cannot", "error", "this version cannot run: docker; remove it from the job `cannot`"),
         ("nor-this", "error", "checkout: lfs"),
         ("stops (1)", "failure", "exit code 6"),
     ] {
@@ -396,7 +396,7 @@ jobs:
     let build = now(&id);
     let first = job(&build, "first");
     assert_eq!((&first["status"], &first["reason"]), (&"blocked".into(), &"awaiting approval: Deploy main?".into()));
-    assert!(text(&build, "reason").contains("waits for approval"), "{build}");
+    assert!(text(&build, "reason").contains("awaiting approval"), "{build}");
     let (status, _) = world.api().post(&format!("/api/v1/jobs/{}/approve", text(first, "id")), &json!({}));
     assert_eq!(status, 202);
     assert_eq!(world.api().wait_for_build(&id)["status"], "success");

@@ -228,7 +228,7 @@ async fn a_step_with_an_image_of_its_own_fails_is_tried_again_runs_out_of_time_a
     let notes = ran.journal.notes();
     assert!(notes.contains("exited with code 4; retrying (attempt 2 of 2)"), "{notes}");
     assert!(notes.contains("the image has no `/bin/sh`"), "{notes}");
-    assert!(notes.contains("the step's container cannot be started: "), "{notes}");
+    assert!(notes.contains("the step's container could not start: "), "{notes}");
     world.end().await;
 }
 

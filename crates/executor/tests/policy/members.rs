@@ -146,7 +146,7 @@ async fn two_services_that_open_one_port_are_named_before_either_is_started() {
         let agent = world.engine.agent(request.attempt_id());
         until("the agent is told", || agent.failures().len() == 2).await;
         let message = &agent.failures()[0].message;
-        assert!(message.contains("`db` and `other` both open port 5432"), "{message}");
+        assert!(message.contains("`db` and `other` both use port 5432"), "{message}");
         assert!(!world.engine.members().iter().any(|member| matches!(member, MemberId::Service(_))));
         agent.finish(JobResult::Success);
     };
