@@ -21,3 +21,6 @@ pub use spool::SpoolReader;
 
 /// Version of the protocol. An agent refuses another version with a message that names both.
 pub const VERSION: u32 = 2;
+
+/// The exit code of an agent that does not begin, because something of another job is in its sandbox.
+pub const UNFIT_SANDBOX: u8 = 75;

@@ -22,6 +22,7 @@ mod authorities;
 mod checkout;
 mod clock;
 mod ending;
+mod fence;
 mod files;
 mod hash_files;
 mod intake;
@@ -47,6 +48,7 @@ mod wake;
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -56,10 +58,12 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use longshore_agent_protocol::ImageConfig;
+use longshore_agent_protocol::{ImageConfig, UNFIT_SANDBOX};
+use longshore_core::DeniedAddresses;
 
 use crate::job::Runtime;
 use crate::reaper::Children;
+use crate::sandbox::Joins;
 use crate::shared_files::SharedFiles;
 use crate::spool::Spool;
 use crate::wake::{Mailbox, Wake};
@@ -83,6 +87,8 @@ pub struct AgentOptions {
     pub etc: PathBuf,
     /// The agent is a member of a pod.
     pub membership: Option<Membership>,
+    /// The agent is in a sandbox, and does not begin before it has joined it.
+    pub in_sandbox: bool,
 }
 
 /// A member's place in its pod.
@@ -106,6 +112,7 @@ impl AgentOptions {
             ack_timeouts: (Duration::from_secs(10), Duration::from_secs(3)),
             etc: PathBuf::from("/etc"),
             membership: None,
+            in_sandbox: false,
         }
     }
 }
@@ -120,6 +127,8 @@ enum StartError {
     Folder { path: String, source: io::Error },
     #[error("{path} holds the spool of a job that has run: a job's container is never started twice")]
     SecondStart { path: String },
+    #[error("the sandbox cannot be joined: {0}")]
+    UnfitSandbox(io::Error),
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
@@ -130,12 +139,14 @@ pub fn run(options: AgentOptions) -> ExitCode {
     report("agent", run_agent(options))
 }
 
-/// Holds a network namespace until a signal to end, or until unused for `idle`.
+/// Holds a network namespace until a signal to end, or until unused for `idle`. Its jobs do not reach what is `denied`,
+/// except the ports that are `allowed`.
 #[must_use]
-pub fn sandbox(idle: Option<Duration>) -> ExitCode {
+pub fn sandbox(idle: Option<Duration>, denied: &[DeniedAddresses], allowed: &[SocketAddr]) -> ExitCode {
     report(
         "sandbox",
-        sandbox::run(idle).map_err(|source| StartError::System { what: "the sandbox cannot be held", source }),
+        sandbox::run(idle, denied, allowed)
+            .map_err(|source| StartError::System { what: "the sandbox cannot be held", source }),
     )
 }
 
@@ -150,7 +161,10 @@ fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {
     result.unwrap_or_else(|error| {
         // Standard output is reserved for frames.
         let _ = writeln!(io::stderr(), "longshore {who}: {error}");
-        ExitCode::FAILURE
+        match error {
+            StartError::UnfitSandbox(_) => ExitCode::from(UNFIT_SANDBOX),
+            StartError::Folder { .. } | StartError::SecondStart { .. } | StartError::System { .. } => ExitCode::FAILURE,
+        }
     })
 }
 
@@ -158,11 +172,12 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
     let system = |what| move |source: io::Error| StartError::System { what, source };
     harden().map_err(system("the process cannot be set up"))?;
     let spool_folder = prepare_folders(&options.root)?;
+    let joins = if options.membership.is_none() { Joins::Conductor } else { Joins::Member };
     // Held for the agent's life.
-    let placement = sandbox::place();
+    let placement = options.in_sandbox.then(|| sandbox::join(joins)).transpose().map_err(StartError::UnfitSandbox)?;
     // A member leaves them to its conductor.
     let shared_files =
-        placement.as_ref().filter(|_| options.membership.is_none()).map(|_| SharedFiles::open(&options.etc));
+        placement.as_ref().filter(|_| joins == Joins::Conductor).map(|_| SharedFiles::open(&options.etc));
 
     let wake = Arc::new(Wake::new().map_err(system("no event descriptor"))?);
     let spool = Arc::new(Spool::new(spool_folder, options.spool_limit, Arc::clone(&wake)));

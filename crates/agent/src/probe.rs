@@ -5,9 +5,13 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
+
+use longshore_core::DeniedAddresses;
+
+use crate::fence;
 
 /// How long a connection that a firewall drops may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,6 +26,7 @@ pub(crate) fn run(script: &Path) -> io::Result<()> {
             (Some("loopback"), None) => loopback()?,
             (Some("listen"), None) => listen()?,
             (Some("connect"), Some(address)) => connect(address)?,
+            (Some("route"), Some(denied)) => route(denied)?,
             _ => return Err(io::Error::other(format!("`{line}` is not a known question"))),
         }
     }
@@ -79,4 +84,17 @@ fn connect(address: &str) -> io::Result<()> {
         Ok(_) => print_line("reached"),
         Err(error) => print_line(&format!("unreachable {error}")),
     }
+}
+
+/// Reports whether an address of a denied network has a route. Sends nothing.
+fn route(denied: &str) -> io::Result<()> {
+    let address = match denied.parse::<DeniedAddresses>().map_err(io::Error::other)? {
+        DeniedAddresses::Host => fence::gateways().into_iter().next(),
+        DeniedAddresses::Network(network) => network.hosts().next(),
+    };
+    let open = address.is_some_and(|address| {
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((address, 80))).is_ok()
+    });
+    print_line(&format!("route {denied} {}", if open { "open" } else { "denied" }))
 }

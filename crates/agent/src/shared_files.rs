@@ -1,8 +1,8 @@
 //! The files that the engine shares between a sandbox and all jobs that join it: names and addresses. A job may write
 //! them; the sandbox's next job gets them as they were before.
 //!
-//! Every change is read back, because a process that can write these files may also have tampered with what writes
-//! them.
+//! A job's agent restores them when the job ends, and reads every change back. The sandbox's own process, which no job
+//! can reach, compares them before the next job begins (see `sandbox`).
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -64,6 +64,14 @@ impl SharedFiles {
         hosts.file.set_len(content.len() as u64)
     }
 
+    /// Compares the files with what they were. The error names the one that differs, and how.
+    pub(crate) fn compare(&self) -> Result<(), String> {
+        for file in &self.files {
+            file.compare().map_err(|error| format!("/etc/{}: {error}", file.name))?;
+        }
+        self.unknown.clone().map_or(Ok(()), Err)
+    }
+
     /// Restores the files and reads them back. Called when no process of the job is left. The error names the file that
     /// could not be restored, and why.
     pub(crate) fn restore(&self) -> Result<(), String> {
@@ -110,12 +118,16 @@ impl SharedFile {
             self.file.write_all_at(&self.content, 0)?;
             self.file.set_len(self.content.len() as u64)?;
         }
+        self.compare()
+    }
+
+    fn compare(&self) -> io::Result<()> {
         let is = self.file.metadata()?;
-        if owner_and_mode(&is) != owner_and_mode(was) {
+        if owner_and_mode(&is) != owner_and_mode(&self.metadata) {
             return Err(io::Error::other("its owner or mode is another"));
         }
         if !self.content_is(&is)? {
-            return Err(io::Error::other("other bytes are read than were written"));
+            return Err(io::Error::other("its content is another"));
         }
         if attributes(&self.file)? != self.attributes {
             return Err(io::Error::other("it has other attributes (an access list?)"));

@@ -134,6 +134,21 @@ pub(crate) fn take_own_ids() {
     }
 }
 
+/// Gives up all rights of root for good: the ids become nobody's, and with them go all capabilities.
+pub(crate) fn give_up_privileges() -> io::Result<()> {
+    const NOBODY: u32 = 65534;
+    if rustix::process::geteuid().as_raw() != 0 {
+        return Ok(());
+    }
+    // SAFETY: plain system calls on numbers; an empty list has no elements that could be read. The C library sets the
+    // ids of all threads.
+    unsafe {
+        check(libc::setgroups(0, std::ptr::null()))?;
+        check(libc::setresgid(NOBODY, NOBODY, NOBODY))?;
+        check(libc::setresuid(NOBODY, NOBODY, NOBODY))
+    }
+}
+
 /// Kills everyone in the agent's PID namespace at once, so that no process can outrun it. Only as PID 1.
 pub(crate) fn kill_everyone() {
     if rustix::process::getpid().is_init() {

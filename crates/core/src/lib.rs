@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Nothing here may depend on tokio, SQL, HTTP or Docker.
 
 pub mod access;
+pub mod denied;
 pub mod diagnostic;
 pub mod event;
 pub mod expression;
@@ -23,6 +24,7 @@ pub mod template;
 pub mod timestamp;
 pub mod unsupported;
 
+pub use denied::{DeniedAddresses, DeniedAddressesError};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use event::{DueSchedule, Event, EventName};
 pub use id::{BuildId, DeliveryId, JobId, RepoId, SessionId, TokenId};

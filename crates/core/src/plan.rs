@@ -80,6 +80,9 @@ pub struct JobPlan {
     /// When its registry is asked for it; without it the server's setting says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<PullPolicy>,
+    /// What its containers can reach.
+    #[serde(default, skip_serializing_if = "is_default_network")]
+    pub network: Network,
     /// The environment of every step: `CI_*`, then the pipeline's variables, then the job's. Later ones override.
     pub env: BTreeMap<String, Template>,
     /// The secrets that the job gets. No others leave the store for it.
@@ -167,6 +170,46 @@ impl std::str::FromStr for PullPolicy {
         let found = Self::ALL.into_iter().find(|policy| policy.as_str() == text);
         found.ok_or_else(|| format!("`{text}` is not a pull policy: write if-missing, always or never"))
     }
+}
+
+/// What a job's containers can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// What the engine's host reaches, except the addresses that the server denies.
+    #[default]
+    Default,
+    /// The job's services, and nothing else.
+    Internal,
+    /// Nothing; such a job has no services.
+    None,
+}
+
+impl Network {
+    pub const ALL: [Self; 3] = [Self::Default, Self::Internal, Self::None];
+
+    /// The word, as in pipelines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Internal => "internal",
+            Self::None => "none",
+        }
+    }
+
+    /// Whether the containers reach anything outside their pod.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Default => true,
+            Self::Internal | Self::None => false,
+        }
+    }
+}
+
+fn is_default_network(network: &Network) -> bool {
+    *network == Network::Default
 }
 
 /// A job that must have ended before another one starts.

@@ -109,7 +109,7 @@ impl Common<'_> {
         let limits = self.limits;
         let memory = limits.memory.unwrap_or_else(default_memory);
         let memory = i64::try_from(memory).ok().filter(|bytes| *bytes > 0);
-        let program = [PROGRAM.to_owned(), "agent".to_owned()];
+        let program = [PROGRAM, "agent", "--in-sandbox"].map(str::to_owned);
         ContainerCreateBody {
             image: Some(self.image.id.to_string()),
             entrypoint: Some(program.into_iter().chain(self.arguments.iter().cloned()).collect()),

@@ -21,7 +21,8 @@ use crate::trial::{Trial, try_whole_way};
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`, `removal`.
+    /// `socket`, `api`, `own-container`, `volume`, `network`, `agent`, `confinement`, `isolation`,
+    /// `addresses`, `removal`.
     pub name: &'static str,
     pub ok: bool,
     /// What was found.
@@ -116,6 +117,17 @@ fn measured(trial: Trial) -> Vec<Finding> {
     } else {
         Finding::good("isolation", "one job's container did not reach another's")
     });
+    if !trial.open.is_empty() {
+        findings.push(Finding {
+            name: "addresses",
+            ok: false,
+            message: format!("a job reaches what it may not: {}", trial.open.join(", ")),
+            advice: Some(
+                "this engine does not let Longshore change the routes of a sandbox: deny these addresses in the host's firewall (the chain DOCKER-USER)"
+                    .to_owned(),
+            ),
+        });
+    }
     findings.push(if trial.left.is_empty() {
         Finding::good("removal", "nothing was left of them")
     } else {

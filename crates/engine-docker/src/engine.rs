@@ -1,6 +1,7 @@
 //! A connection to a Docker engine. Implements the port by handing each call to the module for it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::Docker;
@@ -8,7 +9,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use longshore_core::{ImageRef, RegistryCredentials};
+use longshore_core::{DeniedAddresses, ImageRef, RegistryCredentials};
 use longshore_executor::engine::{
     Answer, Engine, FoundMember, FoundPod, Image, MemberId, MemberSpec, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing,
 };
@@ -25,6 +26,7 @@ use crate::fault::Fault;
 use crate::network::Network;
 use crate::options::DockerOptions;
 use crate::quota::Quotas;
+use crate::sandbox::Fence;
 use crate::{archive, container, containers, images, inventory, link, sandbox};
 
 /// A Docker engine, and what we keep on it.
@@ -55,6 +57,11 @@ impl DockerEngine {
             without_loopback6: AtomicBool::new(false),
             options,
         })
+    }
+
+    /// What its jobs may not reach.
+    pub(crate) fn denied(&self) -> &[DeniedAddresses] {
+        &self.options.denied
     }
 
     /// Returns the limits that this engine does not enforce; empty if it enforces all.
@@ -124,7 +131,11 @@ impl DockerEngine {
         let agent = self.agent.ready(&self.docker).await?;
         let network = self.network.ready(&self.docker).await?;
         let loopback6 = !self.without_loopback6.load(Ordering::Relaxed);
-        let body = sandbox::body(&self.instance, sandbox, agent, network, self.options.sandbox_idle, loopback6);
+        let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
+        let host: &[IpAddr] =
+            if denied.contains(&DeniedAddresses::Host) { self.network.gateways(&self.docker).await } else { &[] };
+        let fence = Fence { denied, allowed, host };
+        let body = sandbox::body(&self.instance, sandbox, agent, network, &fence, *sandbox_idle, loopback6);
         let options = CreateContainerOptionsBuilder::new().name(sandbox.name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => containers::created(created.id),

@@ -1,13 +1,16 @@
 //! The network of an instance: a bridge whose containers cannot reach each other. Only sandboxes are on it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+use ipnet::IpNet;
 use longshore_executor::EngineError;
 use longshore_executor::names::{Instance, NetworkName};
 use longshore_executor::objects::Kind;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::ApiResult as _;
 use crate::labels;
@@ -17,18 +20,20 @@ use crate::options::DockerOptions;
 #[derive(Debug)]
 pub(crate) struct Network {
     instance: Instance,
-    subnet: Option<String>,
+    subnets: Vec<IpNet>,
     name: NetworkName,
     known: Mutex<bool>,
+    gateways: OnceCell<Vec<IpAddr>>,
 }
 
 impl Network {
     pub(crate) fn new(options: &DockerOptions) -> Self {
         Self {
             instance: options.instance.clone(),
-            subnet: options.network_subnet.clone(),
+            subnets: options.subnets.clone(),
             name: options.instance.network_name(),
             known: Mutex::new(false),
+            gateways: OnceCell::new(),
         }
     }
 
@@ -51,14 +56,27 @@ impl Network {
         *self.known.lock().await = false;
     }
 
+    /// Returns the host's addresses on the networks that the engine had when this was first asked. None if it does not
+    /// tell.
+    pub(crate) async fn gateways(&self, docker: &Docker) -> &[IpAddr] {
+        let list = async || {
+            let networks = docker.list_networks(None::<ListNetworksOptions>).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the engine does not list its networks: jobs may reach the host's addresses on them");
+                Vec::new()
+            });
+            let configs = networks.into_iter().filter_map(|network| network.ipam?.config).flatten();
+            configs.filter_map(|config| config.gateway?.parse().ok()).collect()
+        };
+        self.gateways.get_or_init(list).await
+    }
+
     async fn create(&self, docker: &Docker) -> Result<(), EngineError> {
         let request = NetworkCreateRequest {
             name: self.name.to_string(),
             driver: Some("bridge".to_owned()),
-            ipam: self.subnet.clone().map(|subnet| Ipam {
-                config: Some(vec![IpamConfig { subnet: Some(subnet), ..IpamConfig::default() }]),
-                ..Ipam::default()
-            }),
+            enable_ipv6: self.subnets.iter().any(|subnet| matches!(subnet, IpNet::V6(_))).then_some(true),
+            ipam: (!self.subnets.is_empty())
+                .then(|| Ipam { config: Some(self.subnets.iter().map(config).collect()), ..Ipam::default() }),
             options: Some(HashMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())])),
             labels: Some(labels::of(&self.instance, Kind::Network)),
             ..NetworkCreateRequest::default()
@@ -70,4 +88,8 @@ impl Network {
             Err(error) => Err(error),
         }
     }
+}
+
+fn config(subnet: &IpNet) -> IpamConfig {
+    IpamConfig { subnet: Some(subnet.to_string()), ..IpamConfig::default() }
 }

@@ -1,8 +1,11 @@
 //! How to reach a Docker engine, and what to keep on it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use longshore_core::DeniedAddresses;
 use longshore_executor::names::Instance;
 
 /// The options of a [`DockerEngine`](crate::DockerEngine).
@@ -19,8 +22,13 @@ pub struct DockerOptions {
     /// For short-lived processes: they store the executable's hash in this folder, and only one at a time brings the
     /// executable to the engine.
     pub runtime_dir: Option<PathBuf>,
-    /// The network's own subnet (`10.88.0.0/20`), instead of one from the engine's address pools.
-    pub network_subnet: Option<String>,
+    /// The network's own subnets (`10.88.0.0/20`), instead of one from the engine's address pools. One of IPv6 gives its
+    /// containers addresses of both kinds.
+    pub subnets: Vec<IpNet>,
+    /// What jobs may not reach.
+    pub denied: Vec<DeniedAddresses>,
+    /// Ports at denied addresses that jobs may reach all the same, such as a proxy's.
+    pub allowed: Vec<SocketAddr>,
 }
 
 impl DockerOptions {
@@ -33,7 +41,9 @@ impl DockerOptions {
             executable: PathBuf::from("/proc/self/exe"),
             sandbox_idle: None,
             runtime_dir: None,
-            network_subnet: None,
+            subnets: Vec::new(),
+            denied: Vec::new(),
+            allowed: Vec::new(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Describes a sandbox to the engine: a container with a network namespace, our program, and nothing else.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use longshore_core::DeniedAddresses;
 use longshore_executor::EngineError;
 use longshore_executor::engine::SandboxSpec;
 use longshore_executor::names::{ContainerId, Instance, NetworkName};
@@ -21,6 +23,26 @@ use crate::{inventory, labels};
 /// none.
 const NO_LOOPBACK6: &str = "net.ipv6.conf.lo.disable_ipv6";
 
+/// The rights of a sandbox that denies addresses: to change its own network, and to become nobody.
+const FENCING: [&str; 3] = ["NET_ADMIN", "SETGID", "SETUID"];
+
+/// What the jobs of open sandboxes may not reach.
+pub(crate) struct Fence<'a> {
+    pub(crate) denied: &'a [DeniedAddresses],
+    pub(crate) allowed: &'a [SocketAddr],
+    /// The host's addresses that the engine knows, besides the gateway that the sandbox finds by itself.
+    pub(crate) host: &'a [IpAddr],
+}
+
+impl Fence<'_> {
+    fn arguments(&self) -> impl Iterator<Item = String> {
+        let host = self.host.iter().filter(|_| self.denied.contains(&DeniedAddresses::Host));
+        let denied = self.denied.iter().map(|denied| format!("--deny={denied}"));
+        let allowed = self.allowed.iter().map(|allowed| format!("--allow={allowed}"));
+        denied.chain(host.map(|address| format!("--deny={address}"))).chain(allowed)
+    }
+}
+
 /// Whether the sandbox did not start only because of its IPv6 loopback.
 pub(crate) fn refuses_loopback6(error: &EngineError) -> bool {
     let text = engine_text(error);
@@ -33,6 +55,7 @@ pub(crate) fn body(
     sandbox: &SandboxSpec,
     agent: Delivered,
     network: &NetworkName,
+    fence: &Fence<'_>,
     idle: Option<Duration>,
     loopback6: bool,
 ) -> ContainerCreateBody {
@@ -45,20 +68,27 @@ pub(crate) fn body(
     if let Some(idle) = idle {
         entrypoint.extend(["--idle".to_owned(), idle.as_secs().max(1).to_string()]);
     }
+    // Only an open sandbox has addresses to deny. Its process changes the routing rules, and then gives up all rights.
+    let fenced = sandbox.open && !fence.denied.is_empty();
+    if fenced {
+        entrypoint.extend(fence.arguments());
+    }
+    let (user, rights) = if !fenced { ("65534:65534", None) } else { ("0:0", Some(&FENCING)) };
     ContainerCreateBody {
         image: Some(agent.image),
         entrypoint: Some(entrypoint),
         cmd: Some(Vec::new()),
-        user: Some("65534:65534".to_owned()),
+        user: Some(user.to_owned()),
         labels: Some(sandbox_labels),
         host_config: Some(HostConfig {
-            network_mode: Some(network.to_string()),
+            network_mode: Some(if sandbox.open { network.to_string() } else { "none".to_owned() }),
             // Set only for a sandbox that ends by itself, because no process may be there to remove it.
             auto_remove: Some(idle.is_some()),
             init: Some(false),
             sysctls: loopback6.then(|| HashMap::from([(NO_LOOPBACK6.to_owned(), "0".to_owned())])),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),
+            cap_add: rights.map(|rights| rights.iter().map(|&name| name.to_owned()).collect()),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             pids_limit: Some(32),
             memory: Some(64 << 20),

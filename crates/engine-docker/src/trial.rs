@@ -30,6 +30,8 @@ pub(crate) struct Trial {
     /// Whether one job's container reaches another's.
     pub(crate) reachable: bool,
     pub(crate) loopback6: bool,
+    /// The denied addresses that a job reaches all the same.
+    pub(crate) open: Vec<String>,
     /// What was still on the engine at the end.
     pub(crate) left: Vec<String>,
 }
@@ -40,7 +42,9 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
     let begun = Instant::now();
     let cancel = CancellationToken::new();
     let (said, mut lines) = watch::channel(String::new());
-    let listening = ask(executor, "one", &image, "limits\nloopback\nlisten", said, cancel.clone());
+    let routes = engine.denied().iter().map(|denied| format!("route {denied}\n")).collect::<String>();
+    let questions = format!("limits\nloopback\n{routes}listen");
+    let listening = ask(executor, "one", &image, &questions, said, cancel.clone());
     let asking = async {
         // The wait ends early if the job ends.
         let _ = lines.wait_for(|said| answer(said, "listening").is_some()).await;
@@ -70,6 +74,11 @@ pub(crate) async fn try_whole_way(engine: &DockerEngine, executor: &Executor) ->
         first_line,
         gaps: gaps(&heard),
         reachable: answers.starts_with("reached"),
+        open: heard
+            .lines()
+            .filter_map(|line| line.strip_prefix("route ")?.strip_suffix(" open"))
+            .map(str::to_owned)
+            .collect(),
         loopback6: answer(&heard, "loopback6") == Some("yes"),
         left: containers.chain(volumes).collect(),
     })

@@ -12,6 +12,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptions, RemoveContainerOptions, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
 };
+use futures_util::StreamExt as _;
 use longshore_core::Outcome;
 use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::CleanScope;
@@ -77,6 +78,35 @@ async fn a_sandbox_whose_agent_could_not_tidy_up_serves_nobody_again() {
     support::run_and_kill(&world, request).await;
     world.engine.settled().await;
     run_in(&world, "a").await;
+    assert!(sandboxes(&world).await.is_disjoint(&first));
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_was_changed_behind_its_agents_back_serves_nobody_again() {
+    let world = World::new().await;
+    run_in(&world, "a").await;
+    let first = sandboxes(&world).await;
+    // Stands for a job that has misled its own agent: that one said the sandbox is as it was.
+    for id in &first {
+        let body = ContainerCreateBody {
+            image: Some(support::BUSYBOX.to_owned()),
+            cmd: Some(["sh", "-c", "echo 203.0.113.66 registry.example >> /etc/hosts"].map(str::to_owned).to_vec()),
+            host_config: Some(HostConfig { network_mode: Some(format!("container:{id}")), ..HostConfig::default() }),
+            ..ContainerCreateBody::default()
+        };
+        let misled = world.docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+        world.docker.start_container(&misled, None).await.unwrap();
+        let ended = world.docker.wait_container(&misled, None).collect::<Vec<_>>().await;
+        assert!(ended.iter().all(Result::is_ok), "{ended:?}");
+        world.docker.remove_container(&misled, None::<RemoveContainerOptions>).await.unwrap();
+    }
+    let mut request = job(&["cat /etc/hosts"]);
+    request.scope = "a".to_owned();
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert!(!ran.journal.stdout_text().contains("203.0.113.66"));
+    world.engine.settled().await;
     assert!(sandboxes(&world).await.is_disjoint(&first));
     world.end().await;
 }

@@ -58,7 +58,7 @@ impl Executor {
             self.abandon(attempt);
             return recorder.end(job.outcome_of(result, cancel.is_cancelled())).await;
         }
-        let reports = Reports { updates, cancel };
+        let reports = Reports::new(updates, cancel);
         let patience = self.options.patience;
         let found = tokio::select! {
             found = ask_until_answered(patience, &mut recorder, || self.engine.find(attempt)) => found,
@@ -69,7 +69,7 @@ impl Executor {
         };
         match found {
             Ok(Some(found)) if found.started => {
-                let sandbox = Sandbox::adopted(found.pod.sandbox.clone(), job.scope.clone());
+                let sandbox = Sandbox::adopted(found.pod.sandbox.clone(), &job.scope, job.plan.network);
                 let session = next_number(session).saturating_add(UNKNOWN_SESSIONS);
                 let start = Start { session, fresh: false, may_start_over: !began, link: None, checkout: None };
                 self.follow(&job, found.pod, sandbox, recorder, reports, start).await

@@ -128,6 +128,8 @@ pub struct SandboxSpec {
     pub name: ContainerName,
     /// Set if other processes may reuse the sandbox for jobs of this scope.
     pub scope: Option<String>,
+    /// Whether it has a network besides its own loopback.
+    pub open: bool,
 }
 
 /// A job's container to create.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use longshore_agent_protocol::ToAgent;
+use longshore_agent_protocol::{ToAgent, UNFIT_SANDBOX};
 use longshore_core::{ErrorKind, Outcome};
 use tokio::time::Instant;
 
@@ -56,6 +56,8 @@ pub(crate) enum Ended {
     /// before it sent the plan, or while it was removing the container), or its agent waits for the rest of a checkout
     /// that is gone.
     Untouched(LogRecorder),
+    /// The agent did not begin, because something of another job is in its sandbox.
+    Unfit(LogRecorder),
     /// The agent crashed before it did anything.
     Crashed(LogRecorder, Outcome),
 }
@@ -101,6 +103,9 @@ impl Follower<'_> {
                         let read = spool::read(self.engine, &self.job.pod.container, &mut recorder).await;
                         if may_start_over && recorder.last_seq() == 0 && nothing_was_reported(&read, &end) {
                             return Ended::Untouched(recorder);
+                        }
+                        if silent && recorder.last_seq() == 0 && end.code == i64::from(UNFIT_SANDBOX) {
+                            return Ended::Unfit(recorder);
                         }
                         recorder.send_updates(self.job.updates).await;
                         let crashed = silent

@@ -64,7 +64,7 @@ impl Placement {
     pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
         let name = request.image()?;
         request.check_images()?;
-        let (known, sandbox) = tokio::join!(self.images.known(&request, &name), self.sandboxes.take(&request.scope));
+        let (known, sandbox) = tokio::join!(self.images.known(&request, &name), self.take_sandbox(&request));
         let sandbox = sandbox?;
         let resolved = async {
             let known = known?;
@@ -85,6 +85,10 @@ impl Placement {
             let _ = caller.notes.send(note).await;
         }
         self.start(&request, &name, image, sandbox, &caller).await
+    }
+
+    async fn take_sandbox(&self, request: &JobRequest) -> Result<Sandbox, EngineError> {
+        self.sandboxes.take(&request.scope, request.plan.network).await
     }
 
     /// Tries until a container runs, or no try is left.
@@ -122,7 +126,7 @@ impl Placement {
                     self.sandboxes.discard(sandbox);
                     // After a restart of the engine, all idle sandboxes have ended as well.
                     self.sandboxes.drain();
-                    sandbox = self.sandboxes.take(&request.scope).await?;
+                    sandbox = self.take_sandbox(request).await?;
                 }
                 EngineError::Stale(_) => {}
                 EngineError::AgentFailed(_) if self.agent.renew().await => {}

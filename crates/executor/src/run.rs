@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use longshore_core::Outcome;
+use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,18 @@ use crate::wait::Wait;
 pub(crate) struct Reports {
     pub(crate) updates: mpsc::Sender<JobUpdate>,
     pub(crate) cancel: CancellationToken,
+    /// How many sandboxes in a row were not fit for it.
+    unfit: u32,
 }
+
+impl Reports {
+    pub(crate) const fn new(updates: mpsc::Sender<JobUpdate>, cancel: CancellationToken) -> Self {
+        Self { updates, cancel, unfit: 0 }
+    }
+}
+
+/// Limit for sandboxes in a row that are not fit for a job.
+const UNFIT: u32 = 4;
 
 impl Executor {
     /// Runs one attempt to its end. Returns when the outcome is known and the journal is closed; what is left on the
@@ -42,7 +53,7 @@ impl Executor {
         cancel: CancellationToken,
     ) -> Outcome {
         match open_recorder(&request, journal).await {
-            Ok(recorder) => self.run(Arc::new(request), recorder, Reports { updates, cancel }).await,
+            Ok(recorder) => self.run(Arc::new(request), recorder, Reports::new(updates, cancel)).await,
             Err(outcome) => outcome,
         }
     }
@@ -110,6 +121,18 @@ impl Executor {
             Ended::Untouched(recorder) => {
                 self.remove_members(request, members).await;
                 self.start_over(Arc::clone(request), pod, recorder, reports).await
+            }
+            Ended::Unfit(recorder) => {
+                tracing::warn!(sandbox = %pod.sandbox, "an earlier job has left something in a sandbox");
+                self.remove_members(request, members).await;
+                if reports.unfit < UNFIT {
+                    let reports = Reports { unfit: reports.unfit + 1, ..reports };
+                    return self.start_over(Arc::clone(request), pod, recorder, reports).await;
+                }
+                self.sandboxes.discard(sandbox);
+                self.abandon(request.attempt_id());
+                let message = format!("{UNFIT} sandboxes in a row were not as they were at first");
+                recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await
             }
             Ended::Crashed(recorder, outcome) => {
                 // This container uses the agent's volume.

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use longshore_core::plan::Network;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,9 +37,14 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     /// The sandbox of a job that is adopted.
-    pub(crate) fn adopted(id: ContainerId, scope: String) -> Self {
-        Self { id, scope, lock: None }
+    pub(crate) fn adopted(id: ContainerId, scope: &str, network: Network) -> Self {
+        Self { id, scope: with_network(scope, network), lock: None }
     }
+}
+
+/// Sandboxes with and without a network are never exchanged.
+fn with_network(scope: &str, network: Network) -> String {
+    if network.is_open() { scope.to_owned() } else { format!("{scope}, without a network") }
 }
 
 /// The pool.
@@ -91,29 +97,32 @@ impl Sandboxes {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a sandbox that only jobs of `scope` have used. It may have ended meanwhile; then the start of a
-    /// container fails and the caller takes another.
-    pub(crate) async fn take(self: &Arc<Self>, scope: &str) -> Result<Sandbox, EngineError> {
+    /// Returns a sandbox that only jobs of `scope` and with the same network have used. It may have ended meanwhile;
+    /// then the start of a container fails and the caller takes another.
+    pub(crate) async fn take(self: &Arc<Self>, scope: &str, network: Network) -> Result<Sandbox, EngineError> {
+        let open = network.is_open();
+        let scope = with_network(scope, network);
         if let Some(dir) = &self.runtime_dir {
-            if let Some(sandbox) = self.find(dir, scope).await? {
+            if let Some(sandbox) = self.find(dir, &scope).await? {
                 return Ok(sandbox);
             }
-            let (id, lock) = self.create(Some(scope)).await?;
-            return Ok(Sandbox { id, scope: scope.to_owned(), lock });
+            let (id, lock) = self.create(Some(&scope), open).await?;
+            return Ok(Sandbox { id, scope, lock });
         }
         let pooled = {
             let mut pool = self.pool();
-            match pool.idle.iter().rposition(|(of, _)| of == scope) {
+            match pool.idle.iter().rposition(|(of, _)| *of == scope) {
                 Some(at) => pool.idle.remove(at).map(|(_, id)| id),
-                None => pool.fresh.pop(),
+                None if open => pool.fresh.pop(),
+                None => None,
             }
         };
         self.refill();
         let (id, lock) = match pooled {
             Some(id) => (id, None),
-            None => self.create(None).await?,
+            None => self.create(None, open).await?,
         };
-        Ok(Sandbox { id, scope: scope.to_owned(), lock })
+        Ok(Sandbox { id, scope, lock })
     }
 
     /// Returns a sandbox to the pool. Its job has ended, and its container's processes are gone.
@@ -158,7 +167,7 @@ impl Sandboxes {
                     () = sandboxes.stop.cancelled() => break,
                     () = sandboxes.starts.none() => {}
                 }
-                match sandboxes.create(None).await {
+                match sandboxes.create(None, true).await {
                     Ok((id, _)) => {
                         let mut pool = sandboxes.pool();
                         pool.fresh.push(id);
@@ -213,11 +222,11 @@ impl Sandboxes {
     }
 
     /// Creates and starts a sandbox. With a scope, the next process can find it.
-    async fn create(&self, scope: Option<&str>) -> Result<(ContainerId, Option<FileLock>), EngineError> {
+    async fn create(&self, scope: Option<&str>, open: bool) -> Result<(ContainerId, Option<FileLock>), EngineError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_create(scope).await {
+            match self.try_create(scope, open).await {
                 Err(EngineError::Stale(error)) if tries < TRIES => tracing::debug!(%error, tries, "no sandbox yet"),
                 Err(EngineError::Stale(error)) => return Err(*error),
                 answer => return answer,
@@ -225,8 +234,12 @@ impl Sandboxes {
         }
     }
 
-    async fn try_create(&self, scope: Option<&str>) -> Result<(ContainerId, Option<FileLock>), EngineError> {
-        let spec = SandboxSpec { name: self.engine.instance().sandbox_name(), scope: scope.map(str::to_owned) };
+    async fn try_create(
+        &self,
+        scope: Option<&str>,
+        open: bool,
+    ) -> Result<(ContainerId, Option<FileLock>), EngineError> {
+        let spec = SandboxSpec { name: self.engine.instance().sandbox_name(), scope: scope.map(str::to_owned), open };
         let id = match self.engine.create_sandbox(&spec).await {
             Ok(id) => id,
             Err(error) => {

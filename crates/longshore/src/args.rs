@@ -3,11 +3,12 @@
 mod remote;
 mod values;
 
-use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use longshore_agent::{AgentOptions, Membership};
 use longshore_agent_protocol::ImageConfig;
+use longshore_core::DeniedAddresses;
 
 pub(crate) use self::remote::{Approval, Build, Registry, Remote, Repo, Rules, Secret, Token};
 use self::values::{Nonce, image_config, key_value, nonce, secret};
@@ -304,12 +305,19 @@ pub(crate) struct Agent {
     /// Where spool and scripts are
     #[arg(long, default_value = "/longshore")]
     root: PathBuf,
+    /// It is in a sandbox, and begins once it has joined it
+    #[arg(long)]
+    in_sandbox: bool,
 }
 
 impl Agent {
     pub(crate) fn run(self) -> ExitCode {
         let membership = self.join.zip(self.image).map(|(address, image)| Membership { address, image });
-        longshore_agent::run(AgentOptions { membership, ..AgentOptions::new(self.marker.0, self.root) })
+        longshore_agent::run(AgentOptions {
+            membership,
+            in_sandbox: self.in_sandbox,
+            ..AgentOptions::new(self.marker.0, self.root)
+        })
     }
 }
 
@@ -318,11 +326,17 @@ pub(crate) struct Sandbox {
     /// Exit after this many seconds without a job; by default never
     #[arg(long)]
     idle: Option<u64>,
+    /// Networks that its jobs may not reach, or `host`
+    #[arg(long)]
+    deny: Vec<DeniedAddresses>,
+    /// Ports that they may reach there all the same
+    #[arg(long)]
+    allow: Vec<SocketAddr>,
 }
 
 impl Sandbox {
     pub(crate) fn run(self) -> ExitCode {
-        longshore_agent::sandbox(self.idle.map(Duration::from_secs))
+        longshore_agent::sandbox(self.idle.map(Duration::from_secs), &self.deny, &self.allow)
     }
 }
 

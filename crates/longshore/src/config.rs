@@ -18,13 +18,15 @@ use std::{
 };
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use longshore_api::PublicUrl;
+use longshore_core::DeniedAddresses;
 use longshore_executor::{Limits, PullPolicy};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
 
 use self::{
-    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list},
+    checks::{check_log, check_memory, check_pids, globs, job_env, labels, list, subnets},
     settings::MergedRetention,
 };
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
@@ -50,6 +52,10 @@ pub(crate) struct Config {
     /// The operator's variables for all jobs.
     pub(crate) job_env: BTreeMap<String, String>,
     pub(crate) sandboxes: usize,
+    /// What jobs may not reach.
+    pub(crate) denied: Vec<DeniedAddresses>,
+    /// The subnets of the jobs' network.
+    pub(crate) subnets: Vec<IpNet>,
     /// The limits of every job.
     pub(crate) limits: Limits,
     pub(crate) strangers: ForStrangers,
@@ -113,6 +119,9 @@ impl Settings {
             labels: labels(given.labels.as_deref().unwrap_or_default())?,
             job_env: job_env(given.job_env.as_deref().unwrap_or_default())?,
             sandboxes: given.sandboxes.or(given.berths).unwrap_or_else(|| capacity.min(2)),
+            denied: DeniedAddresses::parse_list(&given.denied_addresses)
+                .map_err(|why| anyhow::anyhow!("the setting denied_addresses: {why}"))?,
+            subnets: subnets(given.network_subnet.as_deref().unwrap_or_default())?,
             strangers: given.strangers.within(capacity, &limits)?,
             limits,
             log: given.log,

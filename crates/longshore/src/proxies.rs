@@ -4,9 +4,9 @@
 //! Some programs read the variables in lower case and some in upper case, so jobs get both.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -156,15 +156,29 @@ fn user_info(address: &str) -> Option<&str> {
     Some(without_scheme(address).rsplit_once('@')?.0)
 }
 
+/// Returns where the proxies among these variables listen, of those that are given by address and port.
+pub(crate) fn listening_at<'a>(variables: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<SocketAddr> {
+    let is_proxy = |name: &str| name != NO_PROXY && PROXY_VARIABLES.contains(&name);
+    let proxies = variables.into_iter().filter(|(name, _)| is_proxy(&name.to_lowercase()));
+    let addresses: BTreeSet<SocketAddr> = proxies.filter_map(|(_, value)| authority(value).parse().ok()).collect();
+    addresses.into_iter().collect()
+}
+
 fn is_loopback(address: &str) -> bool {
-    let rest = without_scheme(address);
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    let host = match rest.strip_prefix('[') {
+    let authority = authority(address);
+    let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next(),
-        None => rest.split([':', '/']).next(),
+        None => authority.split(':').next(),
     };
     let host = host.unwrap_or_default();
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Returns host and port of an address, without scheme, user and path.
+fn authority(address: &str) -> &str {
+    let rest = without_scheme(address);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -215,6 +229,20 @@ mod tests {
             let (found, warnings) = environment(&[("ALL_PROXY", own)]);
             assert!(found.is_empty() && warnings[0].contains("ALL_PROXY") && !warnings[0].contains(own), "{own}");
         }
+    }
+
+    #[test]
+    fn the_addresses_of_proxies_are_known_where_they_are_given_as_numbers() {
+        let variables = map(&[
+            ("HTTP_PROXY", "http://u:p@172.17.0.1:3128/"),
+            ("https_proxy", "172.17.0.1:3128"),
+            ("ALL_PROXY", "http://[fd00::1]:8080"),
+            ("FTP_PROXY", "http://proxy.example:3128"),
+            ("NO_PROXY", "10.0.0.1:80"),
+            ("SITE", "10.0.0.2:80"),
+        ]);
+        let expected = ["172.17.0.1:3128", "[fd00::1]:8080"].map(|address| address.parse().unwrap());
+        assert_eq!(listening_at(&variables), expected);
     }
 
     #[test]

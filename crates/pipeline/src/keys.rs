@@ -114,6 +114,7 @@ pub(super) const JOB: Keys = Keys {
     known: &[
         "image",
         "pull",
+        "network",
         "needs",
         "if",
         "matrix",

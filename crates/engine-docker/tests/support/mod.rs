@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
-use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
+use longshore_core::{BuildId, DeniedAddresses, JobId, JobPlan, Outcome, StepPlan};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::names::Instance;
 use longshore_executor::objects::{ContainerObject, Kind};
@@ -142,6 +142,7 @@ pub struct Options {
     pub instance: Instance,
     pub executable: PathBuf,
     pub sandbox_idle: Option<Duration>,
+    pub denied: Vec<DeniedAddresses>,
     executor: ExecutorOptions,
 }
 
@@ -151,6 +152,7 @@ fn options(docker_host: String, instance: &Instance) -> Options {
         instance: instance.clone(),
         executable: program(),
         sandbox_idle: None,
+        denied: Vec::new(),
         executor: ExecutorOptions {
             sandboxes_ready: 0,
             // No registry will come back, so do not wait for one.
@@ -179,6 +181,7 @@ impl Options {
         DockerOptions {
             executable: self.executable.clone(),
             sandbox_idle: self.sandbox_idle,
+            denied: self.denied.clone(),
             runtime_dir: self.runtime_dir.clone(),
             ..DockerOptions::new(self.docker_host.clone(), self.instance.clone())
         }

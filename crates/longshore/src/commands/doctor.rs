@@ -2,6 +2,7 @@
 
 use std::{io::Write as _, path::Path, process::ExitCode};
 
+use longshore_core::DeniedAddresses;
 use longshore_engine_docker::{DockerOptions, doctor};
 use longshore_executor::names::Instance;
 use serde_json::json;
@@ -10,7 +11,10 @@ use crate::args::Engine;
 
 pub(crate) fn run(args: Engine) -> super::Result {
     let instance = Instance::new("doctor").map_err(|error| super::Ended::new(1, error.to_string()))?;
-    let options = DockerOptions::new(args.docker_host, instance);
+    let denied = std::env::var("LONGSHORE_DENIED_ADDRESSES").unwrap_or_else(|_| DeniedAddresses::DEFAULT.to_owned());
+    let denied = DeniedAddresses::parse_list(&denied)
+        .map_err(|error| super::Ended::new(2, format!("LONGSHORE_DENIED_ADDRESSES: {error}")))?;
+    let options = DockerOptions { denied, ..DockerOptions::new(args.docker_host, instance) };
     let mut rows: Vec<(String, bool, String, Option<String>)> = super::runtime()?
         .block_on(doctor(options))
         .into_iter()

@@ -95,7 +95,16 @@ async fn serve(config: Config) -> super::Result {
     }
 
     let instance = Instance::new(store.instance()).map_err(|error| Ended::new(1, error.to_string()))?;
-    let docker = DockerOptions::new(config.docker_host.clone(), instance);
+    let (proxies, warnings) = proxies::of_environment();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let docker = DockerOptions {
+        subnets: config.subnets.clone(),
+        denied: config.denied.clone(),
+        allowed: proxies::listening_at(proxies.iter().chain(&config.job_env)),
+        ..DockerOptions::new(config.docker_host.clone(), instance)
+    };
     let options = ExecutorOptions {
         sandboxes_ready: config.sandboxes,
         sandbox_limit: config.sandboxes.max(config.capacity) + 2,
@@ -112,10 +121,6 @@ async fn serve(config: Config) -> super::Result {
     let (report, reports) = mpsc::channel(1024);
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
     let scheduler = Scheduler::start(store.clone(), planner, config.capacity, order, reports, &tasks, &shutdown);
-    let (proxies, warnings) = proxies::of_environment();
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
     let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
     let extras = Arc::new(Extras {
         job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),

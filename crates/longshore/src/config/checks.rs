@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 
 /// The least memory of a job, in MiB. With less, its container does not reach the first step.
 const LEAST_MEMORY_MIB: u64 = 32;
@@ -40,6 +41,24 @@ pub(super) fn check_log(filter: &str) -> anyhow::Result<()> {
 /// Splits `a, b` into its entries.
 pub(super) fn list(given: &str) -> Vec<String> {
     given.split([',', ' ']).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+}
+
+/// Parses the subnets of the jobs' network: at most one of each kind.
+pub(super) fn subnets(given: &str) -> anyhow::Result<Vec<IpNet>> {
+    let subnets = list(given)
+        .into_iter()
+        .map(|entry| {
+            entry.parse::<IpNet>().ok().filter(|subnet| subnet.trunc() == *subnet).with_context(|| {
+                format!("network_subnet has `{entry}`: write a subnet by its first address, such as 10.88.0.0/20")
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let of_kind = |v6: bool| subnets.iter().filter(|subnet| subnet.addr().is_ipv6() == v6).count();
+    anyhow::ensure!(
+        of_kind(false) <= 1 && of_kind(true) <= 1,
+        "network_subnet has several subnets of one kind: give one for IPv4, and one for IPv6 if jobs are to have it"
+    );
+    Ok(subnets)
 }
 
 /// The globs of `a/**, b/{c,d}`: a comma between braces is the glob's own.

@@ -73,6 +73,15 @@ settings! {
     /// The former name of `sandboxes`.
     berths: usize ["N"] renamed("sandboxes");
 
+    /// What jobs may not reach: networks (`10.0.0.0/8`), addresses, `link-local` (where clouds answer with a machine's
+    /// credentials) and `host` (the address at which a container finds the engine's host; its other addresses have to
+    /// be named). Name servers (port 53) stay in reach. Empty: nothing is denied.
+    denied_addresses: String ["NETWORK,..."] default(longshore_core::DeniedAddresses::DEFAULT.to_owned());
+
+    /// The subnet of the jobs' network, such as `10.88.0.0/20`, and one for IPv6 (`10.88.0.0/20, fd00:88::/64`). An
+    /// existing network keeps the one that it has.
+    network_subnet: String ["SUBNET,..."] computed("one from the engine's address pools", "10.88.0.0/20");
+
     /// Memory limit of a job, in MiB; 32 or more.
     job_memory_mib: u64 ["MIB"] computed("nine tenths of the host's memory", 4096);
 

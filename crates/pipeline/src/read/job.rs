@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use longshore_core::{JobPlan, Template, plan::Checkout};
+use longshore_core::{
+    JobPlan, Template,
+    plan::{Checkout, Network},
+};
 
 use super::super::{
     code::Code,
@@ -224,6 +227,17 @@ fn read_expanded(
         None => Some(Vec::new()),
     };
     let pull = valid_or_absent(fields.get("pull").map(|node| settings::pull(node, findings)));
+    let network = match fields.get("network") {
+        Some(node) => settings::network(node, findings),
+        None => Some(Network::Default),
+    };
+    if let (Some(Network::None), Some(node), Some(true)) =
+        (network, fields.get("network"), services.as_ref().map(|services| !services.is_empty()))
+    {
+        let help = "write `network: internal`: its services are all that the job reaches then";
+        findings.error(Code::NotTogether, node.place, "a job without a network cannot have services", help.to_owned());
+        return None;
+    }
     let reports = match fields.get("reports") {
         Some(node) => keep::reports(node, &names, findings),
         None => Some(longshore_core::plan::Reports::default()),
@@ -259,6 +273,7 @@ fn read_expanded(
         condition: condition?.filter(|condition| condition.source() != "success()"),
         image,
         pull: pull?,
+        network: network?,
         env,
         secrets: secrets.iter().map(|(secret, _)| secret.clone()).collect(),
         checkout: checkout?,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use longshore_core::{
     Template,
-    plan::{Checkout, PullPolicy, Resources, Retry, RetryOn, SecretUse},
+    plan::{Checkout, Network, PullPolicy, Resources, Retry, RetryOn, SecretUse},
 };
 
 use super::super::{
@@ -32,6 +32,12 @@ const RETRIES: u32 = 10;
 /// Reads when a registry is asked for an image.
 pub(super) fn pull(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullPolicy> {
     word(node, "`pull`", &PullPolicy::ALL.map(PullPolicy::as_str), findings)?.parse().ok()
+}
+
+/// Reads what a job's containers can reach.
+pub(super) fn network(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Network> {
+    let written = word(node, "`network`", &Network::ALL.map(Network::as_str), findings)?;
+    Network::ALL.into_iter().find(|network| network.as_str() == written)
 }
 
 /// Reads the secrets that a job gets, each with its place.

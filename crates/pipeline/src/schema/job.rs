@@ -17,6 +17,8 @@ pub(super) struct Job {
     image: Option<Text>,
     /// When the registry is asked for the image, and for those of its services and steps; by default as the server says.
     pull: Option<Pull>,
+    /// What its containers can reach.
+    network: Option<Network>,
     /// Jobs of this pipeline that have to succeed first.
     needs: Option<OneOrMany<Need>>,
     /// Whether the job runs; evaluated when its needs have ended.
@@ -138,6 +140,18 @@ pub(super) enum Pull {
     IfMissing,
     Always,
     Never,
+}
+
+/// What a job's containers can reach.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum Network {
+    /// What the server lets every job reach.
+    Default,
+    /// The job's services, and nothing else.
+    Internal,
+    /// Nothing.
+    None,
 }
 
 /// A container beside the job's, in full.

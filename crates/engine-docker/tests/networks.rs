@@ -1,0 +1,95 @@
+//! What a job reaches: not the addresses that the server denies, and nothing outside its pod where its pipeline says so.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::thread;
+
+use longshore_core::plan::{Network, Probe, Ready, Resources, ServicePlan};
+use longshore_core::{DeniedAddresses, JobPlan, Outcome};
+use support::{World, job};
+
+/// Listens on every address of this host, and accepts whoever comes.
+fn listen_on_the_host() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    port
+}
+
+fn ask_the_host(port: u16) -> String {
+    format!(
+        "host=$(ip route | awk '/^default/ {{ print $3 }}'); nc -w 5 $host {port} </dev/null && echo reached || echo refused"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_does_not_reach_denied_addresses_and_cannot_undo_that() {
+    let port = listen_on_the_host();
+    let open = World::new().await;
+    let ran = open.run(job(&[&ask_the_host(port)])).await;
+    assert_eq!(ran.journal.stdout_text(), "reached\n", "{}", ran.journal.notes());
+    open.end().await;
+
+    let world =
+        World::with(|options| options.denied = DeniedAddresses::parse_list(DeniedAddresses::DEFAULT).unwrap()).await;
+    let undo = "ip rule flush 2>&- || true; ip rule add pref 1 lookup main 2>&- || true; ip rule | grep -c prohibit";
+    let metadata = "nc -w 5 169.254.169.254 80 </dev/null 2>&1 || true";
+    let ran = world.run(job(&[undo, &ask_the_host(port), metadata])).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    let said = ran.journal.stdout_text();
+    let lines: Vec<&str> = said.lines().collect();
+    // Of the link-local addresses, of the gateway, and of the engine's other networks.
+    assert!(lines[0].parse::<u32>().unwrap() >= 2, "{said}");
+    assert_eq!(lines[1], "refused", "{said}");
+    assert!(lines[2].to_lowercase().contains("permission denied"), "at once, and said so: {said}");
+    world.end().await;
+}
+
+fn with_network(network: Network, scripts: &[&str]) -> longshore_executor::JobRequest {
+    let mut request = job(scripts);
+    request.plan = JobPlan { network, ..request.plan };
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_a_network_has_its_own_loopback_only_and_leaves_its_sandbox_to_its_like() {
+    let world = World::new().await;
+    let interfaces = "ls /sys/class/net";
+    for network in [Network::None, Network::Default, Network::Internal] {
+        let ran = world.run(with_network(network, &[interfaces])).await;
+        assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+        let alone = ran.journal.stdout_text() == "lo\n";
+        assert_eq!(alone, network != Network::Default, "{network:?}: {}", ran.journal.stdout_text());
+        world.engine.settled().await;
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_job_reaches_its_services_by_their_names_and_nothing_else() {
+    let port = listen_on_the_host();
+    let world = World::new().await;
+    let serve = "mkdir www; echo here > www/index.html; httpd -f -p 8080 -h www";
+    let mut request = with_network(
+        Network::Internal,
+        &["wget -qO- http://web:8080/", &format!("nc -w 5 172.17.0.1 {port} </dev/null || echo none")],
+    );
+    request.plan.services = vec![ServicePlan {
+        name: "web".to_owned(),
+        image: support::BUSYBOX.into(),
+        pull: None,
+        env: BTreeMap::new(),
+        entrypoint: ["sh", "-c", serve].map(Into::into).to_vec(),
+        command: Vec::new(),
+        ready: Some(Ready { probe: Probe::Tcp(8080), timeout_ms: 30_000 }),
+        user: None,
+        resources: Resources::default(),
+    }];
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert_eq!(ran.journal.stdout_text(), "here\nnone\n");
+    world.end().await;
+}
