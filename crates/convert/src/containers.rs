@@ -10,7 +10,9 @@ use super::{
     DEFAULT_IMAGE, Language,
     draft::{After, Item, Job, Map, Note, Value},
     foreign::{self, FORM, Lines, Section, boolean, entries, items, text, texts},
+    gate,
     plugin::SecretNames,
+    sequence::{Lost, Step, choose_image, is_aside, order},
     shell,
     variables::{self, Known},
     when,
@@ -40,24 +42,15 @@ pub(super) struct Containers<'s> {
     pub(super) lost: bool,
     /// Whether the file has the old form, in which a plugin's settings are beside its image.
     pub(super) legacy: bool,
-}
-
-/// A step before the job's image is chosen.
-struct Step {
-    name: String,
-    image: Option<String>,
-    after: Vec<String>,
-    body: Map,
-    runs: bool,
-    /// A step that makes values for it.
-    before: Option<Map>,
+    /// Whether another pipeline waits for this one.
+    pub(super) followed: bool,
 }
 
 const LOST: &str =
     "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
 
 /// Keys of a step that are not carried over, and why.
-const LEFT: &[(&str, &str)] = &[
+pub(super) const LEFT: &[(&str, &str)] = &[
     ("pull", "an image is pulled where it is not there yet; name a version to be sure of it"),
     ("privileged", "no job is privileged: `docker: true` at the job gives it a guarded Docker API"),
     ("network_mode", "all containers of a job share one network"),
@@ -97,16 +90,44 @@ impl<'s> Containers<'s> {
             made_steps: 0,
             lost: false,
             legacy: false,
+            followed: false,
         }
     }
 
     /// Converts the steps of a pipeline to `steps` (and `image`) of a job.
     pub(super) fn steps(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
-        let mut parts: Vec<Result<Step, Note>> = Vec::new();
-        for (name, node) in list_containers(node) {
-            parts.push(self.step(name.as_deref(), node));
+        let mut parts: Vec<Result<Step, Lost>> = Vec::new();
+        let nodes = list_containers(node);
+        for (at, (name, node)) in nodes.iter().enumerate() {
+            let followed = self.followed || nodes[at + 1..].iter().any(|(_, later)| !is_aside(later));
+            let gates = followed && !is_aside(node);
+            parts.push(match self.step(name.as_deref(), node) {
+                Ok(mut step) if gates && !step.runs && self.lost => {
+                    let note = Note::new(self.lines.line_of(node.place), step.name.as_str(), "");
+                    step.behind = self.condition_of(node).map(|own| gate::stand_in(&note, None, own.as_deref()));
+                    Ok(step)
+                }
+                Ok(step) => Ok(step),
+                Err(note) => {
+                    let own = self.condition_of(node).filter(|_| gates);
+                    let of = |key: &str| super::entry(node, key);
+                    Err(Lost {
+                        name: of("name")
+                            .and_then(|entry| text(&entry.value))
+                            .or(name.as_deref())
+                            .unwrap_or_default()
+                            .to_owned(),
+                        after: of("depends_on").and_then(|entry| texts(&entry.value)).unwrap_or_default(),
+                        stand_in: own.map(|own| gate::stand_in(&note, None, own.as_deref())),
+                        note,
+                    })
+                }
+            });
         }
-        let made = parts.iter().any(|part| part.as_ref().is_ok_and(|step| step.before.is_some()));
+        let made = parts.iter().any(|part| match part {
+            Ok(step) => step.before.is_some() || step.behind.is_some(),
+            Err(lost) => lost.stand_in.is_some(),
+        });
         let scripts = parts.iter().any(|part| part.as_ref().is_ok_and(|step| step.runs));
         // An image of a plugin need not have a shell.
         let chosen = choose_image(&parts).filter(|_| scripts || !made);
@@ -123,7 +144,10 @@ impl<'s> Containers<'s> {
         let mut list = Vec::new();
         for at in order(&parts) {
             match &mut parts[at] {
-                Err(note) => list.push(Item::Note(note.clone())),
+                Err(lost) => {
+                    list.push(Item::Note(lost.note.clone()));
+                    list.extend(lost.stand_in.take().map(|step| Item::Value(step.into())));
+                }
                 Ok(step) => {
                     if step.runs && step.image == chosen {
                         step.body
@@ -132,6 +156,7 @@ impl<'s> Containers<'s> {
                     }
                     list.extend(step.before.take().map(|before| Item::Value(before.into())));
                     list.push(Item::Value(std::mem::take(&mut step.body).into()));
+                    list.extend(step.behind.take().map(|behind| Item::Value(behind.into())));
                 }
             }
         }
@@ -298,7 +323,15 @@ impl<'s> Containers<'s> {
             "entrypoint",
             "command",
         ]);
-        Ok(Step { name: what, image, after, body, runs, before })
+        Ok(Step { name: what, image, after, body, runs, before, behind: None })
+    }
+
+    /// The condition of a step; `None` if it never runs, or after failures only.
+    fn condition_of(&self, node: &Node) -> Option<Option<String>> {
+        let Some(entry) = super::entry(node, "when") else { return Some(None) };
+        let when = when::read(entry, self.language, self.lines);
+        let runs = when.after.unwrap_or_default() == After::Success && when.condition.as_deref() != Some("false");
+        runs.then_some(when.condition)
     }
 
     /// Lets the job set a variable that the source's system sets and Longshore does not.
@@ -338,68 +371,6 @@ impl<'s> Containers<'s> {
         }
     }
 
-    /// Converts `services`.
-    pub(super) fn services(&mut self, node: &std::rc::Rc<Node>, job: &mut Job, line: u32) {
-        let lines = self.lines;
-        let mut services = Map::default();
-        for (name, node) in list_containers(node) {
-            let at = lines.line_of(node.place);
-            let Some(section) = Section::read(node) else {
-                services.note(Note::new(at, name.unwrap_or_else(|| "a service".to_owned()), FORM));
-                continue;
-            };
-            let written = section.take("name").and_then(|entry| text(&entry.value)).map(str::to_owned).or(name);
-            let written = written.unwrap_or_else(|| "service".to_owned());
-            let host = foreign::name(&written).to_lowercase().replace('_', "-");
-            let mut service = Map::default();
-            let image = section.take("image").and_then(|entry| self.fill(text(&entry.value)?).ok());
-            match image {
-                Some(image) if image.starts_with("docker:") && image.contains("dind") => {
-                    self.docker = true;
-                    services.note(Note::new(
-                        at,
-                        written,
-                        "`docker: true` gives the job a guarded Docker API in its place",
-                    ));
-                    continue;
-                }
-                Some(image) => service.set("image", Value::Text(image), at),
-                None => {
-                    services.note(Note::new(at, written, "it has no image whose name is known"));
-                    continue;
-                }
-            }
-            if host != written {
-                service.remark(format!("its host name was `{written}`"));
-            }
-            self.environment(&section, &mut service, false);
-            for (theirs, ours) in [("entrypoint", "entrypoint"), ("command", "command")] {
-                if let Some(entry) = section.take(theirs) {
-                    service.set_filled(
-                        ours,
-                        Value::texts(texts(&entry.value).unwrap_or_default()),
-                        lines.line_of_key(entry),
-                    );
-                }
-            }
-            if let Some(entry) = section.take("settings") {
-                let settings = entries(&entry.value).map(|entries| self.settings(&entries.iter().collect::<Vec<_>>()));
-                let Some(settings) = settings else {
-                    services.note(Note::new(at, written, FORM));
-                    continue;
-                };
-                set_plugin_variables(settings, lines.line_of_key(entry), &mut service);
-            }
-            if let Some(entry) = section.take("commands") {
-                let script = texts(&entry.value).unwrap_or_default().join("\n").replace("$$", "$");
-                service.set("entrypoint", Value::texts(["sh", "-ec", script.as_str()]), lines.line_of_key(entry));
-            }
-            section.leave(lines, &mut service, |key| foreign::reason(LEFT, key));
-            services.set(host, service, at);
-        }
-        job.body.set_filled("services", services, line);
-    }
-
     /// Adds what the steps need to the job: secrets, variables, the engine.
     pub(super) fn finish(&mut self, job: &mut Job, head: &mut Map) {
         let mut of_job = match job.body.get("env") {
@@ -436,70 +407,11 @@ impl<'s> Containers<'s> {
     }
 }
 
-/// Gives a service the settings of a plugin as the variables that they are.
-fn set_plugin_variables(settings: Map, line: u32, service: &mut Map) {
-    let mut env = match service.get("env") {
-        Some(Value::Map(env)) => env.clone(),
-        _ => Map::default(),
-    };
-    for part in settings.parts {
-        let super::draft::Part::Entry(entry) = part else {
-            env.parts.push(part);
-            continue;
-        };
-        let name = format!("PLUGIN_{}", entry.key.to_uppercase().replace('-', "_"));
-        match entry.value {
-            Value::List(items) => {
-                let texts: Option<Vec<String>> = items
-                    .into_iter()
-                    .map(|item| match item {
-                        Item::Value(Value::Text(text)) => Some(text),
-                        Item::Value(_) | Item::Note(_) => None,
-                    })
-                    .collect();
-                match texts {
-                    Some(texts) => env.set(name, Value::Text(texts.join(",")), entry.line),
-                    None => env.note(Note::new(entry.line.unwrap_or(line), entry.key, FORM)),
-                }
-            }
-            Value::Map(_) => env.note(Note::new(entry.line.unwrap_or(line), entry.key, FORM)),
-            value => env.set(name, value, entry.line),
-        }
-    }
-    service.set_filled("env", env, line);
-}
-
 /// Lists containers that are written as a list, or as a mapping by their names.
-fn list_containers(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
+pub(super) fn list_containers(node: &std::rc::Rc<Node>) -> Vec<(Option<String>, &Node)> {
     match &node.kind {
         Kind::Map(entries) => entries.iter().map(|entry| (Some(entry.key.clone()), &*entry.value)).collect(),
         Kind::List(items) => items.iter().map(|item| (None, &**item)).collect(),
         Kind::Scalar(_) => Vec::new(),
     }
-}
-
-/// Chooses the image of the job: the one that most scripts run in, the first one if several do, or else the first image
-/// of all.
-fn choose_image(parts: &[Result<Step, Note>]) -> Option<String> {
-    let steps = || parts.iter().filter_map(|part| part.as_ref().ok());
-    let count = |image: &String| steps().filter(|step| step.runs && step.image.as_ref() == Some(image)).count();
-    let scripts: Vec<&String> = steps().filter(|step| step.runs).filter_map(|step| step.image.as_ref()).collect();
-    let most = scripts.iter().map(|image| count(image)).max();
-    let chosen = scripts.into_iter().find(|image| Some(count(image)) == most);
-    chosen.or_else(|| steps().find_map(|step| step.image.as_ref())).cloned()
-}
-
-/// Sorts the steps so that each comes after those that it depends on. Keeps the written order if that is impossible.
-fn order(parts: &[Result<Step, Note>]) -> Vec<usize> {
-    let mut left: Vec<usize> = (0..parts.len()).collect();
-    let mut ordered = Vec::new();
-    let name = |at: usize| parts[at].as_ref().ok().map(|step| step.name.as_str());
-    while !left.is_empty() {
-        let free = left.iter().position(|at| {
-            let after = parts[*at].as_ref().map(|step| step.after.as_slice()).unwrap_or_default();
-            after.iter().all(|before| left.iter().all(|other| other == at || name(*other) != Some(before.as_str())))
-        });
-        ordered.push(left.remove(free.unwrap_or(0)));
-    }
-    ordered
 }

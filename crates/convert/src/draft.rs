@@ -4,6 +4,8 @@
 //! The languages make drafts, `needs` and `mend` change them, `writer` writes them out. Every entry of a draft knows
 //! the line of the source that it comes from, so that a note can name the line if the entry is removed again.
 
+use std::collections::BTreeMap;
+
 /// A value of a draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
@@ -187,8 +189,26 @@ pub(super) struct Job {
     /// Expressions that all have to be true.
     pub(super) conditions: Vec<String>,
     pub(super) after: After,
+    /// The artifacts that it takes over from jobs that it needs, by the names of these jobs.
+    pub(super) takes: BTreeMap<String, Vec<String>>,
     /// All other keys.
     pub(super) body: Map,
+}
+
+impl Job {
+    /// Lets it take over artifacts of another job, which it then needs.
+    pub(super) fn take(&mut self, job: &str, artifacts: &[String]) {
+        if artifacts.is_empty() {
+            return;
+        }
+        if !self.needs.iter().any(|need| need == job) {
+            self.needs.push(job.to_owned());
+        }
+        let taken = self.takes.entry(job.to_owned()).or_default();
+        for name in artifacts.iter().filter(|name| !taken.contains(name)).cloned().collect::<Vec<_>>() {
+            taken.push(name);
+        }
+    }
 }
 
 /// A pipeline of a draft.
@@ -235,7 +255,18 @@ impl Draft {
         let mut jobs = Map::default();
         for mut job in self.jobs {
             if !job.needs.is_empty() {
-                job.body.set("needs", Value::texts(job.needs), None);
+                let needs = job.needs.into_iter().map(|need| {
+                    Item::Value(match job.takes.remove(&need) {
+                        None => Value::Text(need),
+                        Some(artifacts) => {
+                            let mut map = Map::default();
+                            map.set("job", Value::Text(need), None);
+                            map.set("artifacts", Value::texts(artifacts), None);
+                            map.into()
+                        }
+                    })
+                });
+                job.body.set("needs", Value::List(needs.collect()), None);
             }
             if let Some(condition) = super::condition::all(&job.conditions) {
                 job.body.set("if", Value::Text(condition), job.line);

@@ -72,6 +72,10 @@ pub(super) fn draft(documents: &[Rc<Node>], lines: Lines<'_>) -> Result<Draft, C
         job.name = name;
         let mut containers = Containers::new(Language::Drone, lines);
         containers.legacy = steps.key == "pipeline";
+        containers.followed = documents.iter().any(|other| {
+            let needs = super::entry(other, "depends_on").and_then(|needs| texts(&needs.value));
+            needs.is_some_and(|needs| needs.contains(&written))
+        });
         containers.secret_names = std::mem::take(&mut secret_names);
         if let Some(entry) = section.take("trigger") {
             let when = match single {

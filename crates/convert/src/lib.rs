@@ -13,12 +13,15 @@
 //! If our language cannot say a condition, nothing runs that would not have run before. There are two exceptions, and a
 //! comment marks each: filters by file on single jobs and steps count as matched, and a pattern may become a wider one.
 
+mod artifacts;
 mod condition;
 mod containers;
 mod draft;
 mod drone;
+mod filters;
 mod folder;
 mod foreign;
+mod gate;
 mod github;
 mod gitlab;
 mod mend;
@@ -26,6 +29,8 @@ mod needs;
 mod plugin;
 mod quoting;
 mod script;
+mod sequence;
+mod services;
 mod shell;
 mod unsupported;
 mod variables;

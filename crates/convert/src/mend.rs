@@ -11,7 +11,7 @@ use longshore_pipeline::{Checked, Code, SourceFile, TemplateFiles, check, limits
 use super::{
     ConvertError, DEFAULT_IMAGE,
     draft::{Entry, Item, Map, Note, Part, Value},
-    unsupported,
+    gate, unsupported,
     writer::{self, Path, Written},
 };
 
@@ -78,11 +78,15 @@ fn cut_refused(draft: &mut Map, written: &Written, errors: &[Diagnostic]) {
     }
 }
 
+const LOST: &str = "the step lost a part of it, and would do something else without that: nothing of it runs until it is written by hand";
+
 /// What replaces a refused part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
     /// A note.
     Leave,
+    /// A note, and its step never runs: it would do something else without it.
+    Setting,
     /// A note, and the value `false`.
     False,
     Image,
@@ -115,7 +119,7 @@ fn choose_cut(keys: &[String], code: &str) -> (usize, Cut) {
             "steps" if all == 3 => (2, Cut::Leave),
             "steps" => match key(4) {
                 "if" => (5, Cut::False),
-                "env" | "with" if all > 5 => (6, Cut::Leave),
+                "env" | "with" if all > 5 => (6, Cut::Setting),
                 "name" | "id" | "timeout" | "retry" | "continue-on-error" | "env" => (5, Cut::Leave),
                 _ => (4, Cut::Leave),
             },
@@ -200,6 +204,14 @@ fn cut_at(map: &mut Map, path: &[usize], cut: Cut, why: &str, line: u32) {
             ));
             map.set("if", Value::text("false"), None);
         }
+        false if cut == Cut::Setting && rest.len() == 1 => {
+            let key = entry.key.clone();
+            if let Value::Map(inner) = &mut entry.value {
+                cut_at(inner, rest, Cut::Leave, why, line);
+            }
+            map.note(Note::new(line, key, LOST));
+            map.set("if", Value::text("false"), None);
+        }
         false => match &mut entry.value {
             Value::Map(inner) => cut_at(inner, rest, cut, why, line),
             Value::List(items) => apply_in_list(items, rest, cut, why, &entry.key, line),
@@ -247,6 +259,10 @@ fn replace_by_notes(map: &mut Map, at: usize) -> bool {
 
 fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of: &str, line: u32) {
     let Some((first, rest)) = path.split_first() else { return };
+    let others = items
+        .iter()
+        .enumerate()
+        .any(|(at, item)| at != *first && matches!(item, Item::Value(step) if !gate::is_stand_in(step)));
     let Some(item) = items.get_mut(*first) else { return };
     let Item::Value(value) = item else { return };
     let line = match &*value {
@@ -258,12 +274,27 @@ fn apply_in_list(items: &mut Vec<Item>, path: &[usize], cut: Cut, why: &str, of:
             let what = shown(value).map_or_else(|| format!("an entry of {of}"), |shown| format!("{shown} of {of}"));
             let mut notes = vec![Note::new(line, what, why)];
             notes_within(value, &mut notes);
-            items.splice(*first..=*first, notes.into_iter().map(Item::Note));
+            let gate = match value {
+                Value::Map(step) if of == "steps" && others => gate_of(&notes[0], step),
+                Value::Map(_) | Value::Text(_) | Value::Plain(_) | Value::Script(_) | Value::List(_) => None,
+            };
+            let gate = gate.map(|step| Item::Value(step.into()));
+            items.splice(*first..=*first, notes.into_iter().map(Item::Note).chain(gate));
         }
         (false, Value::Map(inner)) => cut_at(inner, rest, cut, why, line),
         (false, Value::List(inner)) => apply_in_list(inner, rest, cut, why, of, line),
         (false, Value::Text(_) | Value::Plain(_) | Value::Script(_)) => {}
     }
+}
+
+/// What stands in for a step that is cut.
+fn gate_of(note: &Note, step: &Map) -> Option<Map> {
+    let of = |key: &str| match step.get(key) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let gates = step.get("continue-on-error").is_none() && !of("if").is_some_and(gate::runs_after_failures);
+    gates.then(|| gate::stand_in(note, of("id"), of("if")))
 }
 
 fn shown(value: &Value) -> Option<String> {
@@ -279,7 +310,7 @@ fn shown(value: &Value) -> Option<String> {
 /// Replaces an entry's value with a valid one; `None` if the entry is only removed.
 fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
     match cut {
-        Cut::Leave => return None,
+        Cut::Leave | Cut::Setting => return None,
         Cut::False => entry.value = Value::text("false"),
         Cut::ByHand => entry.value = Value::text("manual"),
         Cut::Image if entry.key == "image" => entry.value = Value::text(DEFAULT_IMAGE),

@@ -39,6 +39,7 @@ pub(super) fn job(
     let mut job = Job { name: name.to_owned(), line: lines.line_of_key(steps), ..Job::default() };
     let mut containers = Containers::new(Language::Woodpecker, lines);
     containers.legacy = steps.key == "pipeline";
+    containers.followed = others.is_some();
     containers.secret_names = std::mem::take(secrets);
     containers.secret_names.collect(root);
     // `variables` exists only for its anchors.

@@ -7,6 +7,7 @@ use super::super::{
     foreign::{FORM, Lines, boolean, entries, number, text},
 };
 use super::{
+    artifacts,
     expression::Scope,
     known::{self, Settings},
     setups,
@@ -66,50 +67,8 @@ pub(super) fn read(
             append(job, "cache", cache, line);
             ConvertedAction::Done
         }
-        "actions/upload-artifact" => {
-            let Some(Ok(path)) = filled("path") else {
-                return left("its path is not known here: write `artifacts` at the job");
-            };
-            let paths: Vec<String> = path
-                .lines()
-                .map(|line| {
-                    line.trim()
-                        .trim_start_matches("/longshore/workspace/")
-                        .trim_start_matches("./")
-                        .trim_end_matches('/')
-                        .to_owned()
-                })
-                .filter(|line| !line.is_empty())
-                .collect();
-            let mut artifact = Map::default();
-            let name = filled("name").and_then(Result::ok).unwrap_or_else(|| "artifact".to_owned());
-            artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), line);
-            artifact.set_filled("paths", Value::texts(paths), line);
-            if let Some(days) =
-                setting("retention-days").and_then(|entry| number(&entry.value)).filter(|days| *days > 0)
-            {
-                artifact.set("expire-in", Value::Text(format!("{days}d")), line);
-            }
-            match condition {
-                None => {}
-                Some("always()" | "!cancelled()" | "success() || failure()") => {
-                    artifact.set("when", Value::text("always"), line)
-                }
-                Some("failure()") => artifact.set("when", Value::text("failure"), line),
-                Some(_) => artifact.note(Note::new(
-                    line,
-                    "if",
-                    "artifacts are kept after every success: their `when` is `success`, `failure` or `always`",
-                )),
-            }
-            append(job, "artifacts", artifact, line);
-            ConvertedAction::Done
-        }
         "actions/cache/save" => {
             left("a cache is written after the steps, where its key is new: `cache` of the job says which")
-        }
-        "actions/download-artifact" => {
-            left("artifacts are not handed on: make what is needed in this job, or fetch it")
         }
         action if setups::is_setup(action) => left("write an `image` that has it, or a step that installs it"),
         action if action.starts_with("./") => {
@@ -118,6 +77,9 @@ pub(super) fn read(
         action => {
             let reference = name.split_once('@').map_or("", |(_, reference)| reference);
             let settings = Settings { name: action, reference, line, entries: settings, scope, lines };
+            if action == "actions/upload-artifact" {
+                return artifacts::upload(&settings, condition, job);
+            }
             known::read(&settings, job).unwrap_or_else(|| left("actions do not run here: write what it does as `run`"))
         }
     }

@@ -8,10 +8,12 @@ use super::super::{
     DEFAULT_IMAGE,
     draft::{Item, Job, Map, Note, Part, Value},
     foreign::{self, FORM, Lines, Section, entries, list, text, texts},
+    gate,
 };
 use super::{
     concurrency,
     expression::Scope,
+    gates::is_credential,
     parts::{self, container, is_elsewhere, services, strategy},
     run_defaults, setups,
     step::{Reader, condition, continue_on_error, timeout},
@@ -61,6 +63,7 @@ pub(super) fn read(
         caches: cache_ids(steps.1),
         secrets: RefCell::default(),
         outputs: RefCell::default(),
+        takes: RefCell::default(),
         ..scope.clone()
     };
     let setup = steps.1.iter().enumerate().find_map(|(at, step)| {
@@ -87,20 +90,27 @@ pub(super) fn read(
         lost = matrix.lost;
     }
     let axes = (!lost).then(|| keys_of(&body));
-    let scope = &Scope { axes, ..scope.clone() };
+    let mut scope = Scope { axes, ..scope.clone() };
     let mut of_job = Map::default();
     for (name, value, line) in env {
         of_job.set(name.as_str(), Value::text(value.as_str()), *line);
     }
     let env_line = section.take("env").map(|entry| {
         for variable in entries(&entry.value).unwrap_or_default() {
-            match value(variable, scope) {
-                Ok(value) => of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                Err(why) => of_job.note(lines.note(variable, why)),
+            match value(variable, &scope) {
+                Ok(value) => {
+                    scope.lost.remove(&variable.key);
+                    of_job.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable));
+                }
+                Err(why) => {
+                    of_job.note(lines.note(variable, why));
+                    scope.lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
+                }
             }
         }
         lines.line_of_key(entry)
     });
+    let scope = &scope;
     let mut shell = None;
     let mut set_up = None;
     // The images that stand in for a machine run everything as root.
@@ -204,11 +214,12 @@ pub(super) fn read(
             is_root,
             all: steps.1,
             depth: 0,
+            followed: scope.needed,
         };
         let stands_in = set_up.as_mut().filter(|(of, _)| *of == at).map(|(_, setup)| setup);
         written.extend(reader.step(node, stands_in));
     }
-    match written.iter().any(|item| matches!(item, Item::Value(_))) {
+    match written.iter().any(|item| matches!(item, Item::Value(step) if !gate::is_stand_in(step))) {
         true => body.set("steps", Value::List(written), lines.line_of_key(steps.0)),
         false => {
             let mut notes = left("none of its steps could be carried over".to_owned());
@@ -241,6 +252,7 @@ pub(super) fn read(
     let mut named = BTreeSet::new();
     body.entries().for_each(|entry| secrets_in(&entry.value, &mut named));
     body.set_filled("secrets", Value::texts(named), None);
+    job.takes = scope.takes.take().into_iter().map(|(job, names)| (job, names.into_iter().collect())).collect();
     job.body = body;
     Ok(job)
 }

@@ -6,7 +6,7 @@ use super::super::{
     draft::{Map, Note, Part, Value},
     foreign::{Lines, boolean, text},
 };
-use super::{actions::ConvertedAction, docker, expression::Scope, unknown};
+use super::{actions::ConvertedAction, artifacts, docker, expression::Scope, tools, unknown};
 
 /// Settings of an action, filled in one by one.
 pub(super) struct Settings<'s> {
@@ -80,13 +80,14 @@ pub(super) fn read(action: &Settings<'_>, job: &mut Map) -> Option<ConvertedActi
         "docker/login-action" => docker::login(action, job),
         "docker/build-push-action" => docker::build_push(action, job),
         "docker/metadata-action" => docker::metadata(action),
-        "goreleaser/goreleaser-action" => goreleaser(action),
-        "golangci/golangci-lint-action" => golangci(action),
-        "crate-ci/typos" => typos(action),
-        "taiki-e/install-action" => install(action),
-        "arduino/setup-task" | "go-task/setup-task" => task(action),
+        "goreleaser/goreleaser-action" => tools::goreleaser(action),
+        "golangci/golangci-lint-action" => tools::golangci(action),
+        "crate-ci/typos" => tools::typos(action),
+        "taiki-e/install-action" => tools::install(action),
+        "arduino/setup-task" | "go-task/setup-task" => tools::task(action),
         "codecov/codecov-action" => codecov(action),
         "softprops/action-gh-release" => release(action),
+        "actions/download-artifact" => artifacts::download(action),
         "step-security/harden-runner" => {
             action.left("jobs run in sandboxes: `network: none` and approvals are the server's")
         }
@@ -111,7 +112,7 @@ pub(super) fn step(script: &str, line: u32) -> Map {
 }
 
 /// A step with an image of its own, which runs a script in its `sh`.
-fn beside(image: &str, script: &str, line: u32) -> Map {
+pub(super) fn beside(image: &str, script: &str, line: u32) -> Map {
     let mut step = Map::default();
     step.set("image", Value::text(image), line);
     step.set("shell", Value::text("sh"), None);
@@ -120,7 +121,7 @@ fn beside(image: &str, script: &str, line: u32) -> Map {
 }
 
 /// Makes sure that `curl` is there.
-const CURL: &str = "command -v curl > /dev/null || { apt-get update && apt-get install -y --no-install-recommends ca-certificates curl; }";
+pub(super) const CURL: &str = "command -v curl > /dev/null || { apt-get update && apt-get install -y --no-install-recommends ca-certificates curl; }";
 
 fn rust_cache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     let image = matches!(job.get("image"), Some(Value::Text(image)) if image.contains("rust:"));
@@ -220,155 +221,6 @@ fn ccache(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
             "put /usr/lib/ccache before PATH: `echo /usr/lib/ccache >> \"$LONGSHORE_PATH\"`",
         ));
     }
-    ConvertedAction::Step(step)
-}
-
-fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
-    let args = match (action.entry("args"), action.plain("args")) {
-        (Some(_), None) => {
-            return action.left("its `args` are not known here: write a step with the image goreleaser/goreleaser");
-        }
-        (_, args) => args.unwrap_or_default(),
-    };
-    let image = match action.plain("distribution").as_deref() {
-        Some("goreleaser-pro") => "goreleaser/goreleaser-pro",
-        _ => "goreleaser/goreleaser",
-    };
-    let version =
-        action.plain("version").filter(|version| version.starts_with('v') && version.matches('.').count() == 2);
-    let image = format!("{image}:{}", version.as_deref().unwrap_or("latest"));
-    let enter = action.plain("workdir").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
-    let mut step = beside(&image, format!("{enter}goreleaser {args}").trim(), action.line);
-    action.rest(&["args", "distribution", "version", "workdir"], &mut step);
-    ConvertedAction::Step(step)
-}
-
-fn golangci(action: &Settings<'_>) -> ConvertedAction {
-    let tag = match action.plain("version") {
-        Some(version) if version == "latest" => "latest".to_owned(),
-        Some(version) => format!("v{}", version.trim_start_matches('v')),
-        None => "latest".to_owned(),
-    };
-    let args = match (action.entry("args"), action.plain("args")) {
-        (Some(_), None) => {
-            return action.left("its `args` are not known here: write a step with the image golangci/golangci-lint");
-        }
-        (_, args) => args.unwrap_or_default(),
-    };
-    let enter = action.plain("working-directory").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
-    let mut step = beside(
-        &format!("golangci/golangci-lint:{tag}"),
-        format!("{enter}golangci-lint run {args}").trim(),
-        action.line,
-    );
-    if action.is_true("only-new-issues") {
-        step.note(Note::new(
-            action.line,
-            "only-new-issues",
-            "all findings count: write `--new-from-rev` into the arguments",
-        ));
-    }
-    action.rest(
-        &[
-            "version",
-            "args",
-            "working-directory",
-            "only-new-issues",
-            "skip-cache",
-            "skip-save-cache",
-            "github-token",
-            "install-mode",
-            "cache-invalidation-interval",
-            "problem-matchers",
-        ],
-        &mut step,
-    );
-    ConvertedAction::Step(step)
-}
-
-fn typos(action: &Settings<'_>) -> ConvertedAction {
-    let tag = if action.reference.starts_with('v') && action.reference.matches('.').count() == 2 {
-        action.reference
-    } else {
-        "latest"
-    };
-    let mut arguments: Vec<String> = Vec::new();
-    if let Some(config) = action.plain("config") {
-        arguments.extend(["--config".to_owned(), config]);
-    }
-    match action.plain("files") {
-        Some(files) => arguments.extend(files.split_whitespace().map(str::to_owned)),
-        None => arguments.push(".".to_owned()),
-    }
-    let mut step = Map::default();
-    step.set("image", Value::Text(format!("ghcr.io/crate-ci/typos:{tag}")), action.line);
-    step.set("entrypoint", Value::texts(["typos"]), None);
-    step.set("command", Value::texts(arguments), action.line);
-    if action.is_true("write_changes") {
-        return action.left("it writes its changes: write a step with the image ghcr.io/crate-ci/typos");
-    }
-    action.rest(&["config", "files", "write_changes"], &mut step);
-    ConvertedAction::Step(step)
-}
-
-/// Tools that cargo installs, by their names there and as crates.
-const CRATES: &[(&str, &str)] = &[
-    ("nextest", "cargo-nextest"),
-    ("typos", "typos-cli"),
-    ("wasm-bindgen", "wasm-bindgen-cli"),
-    ("just", "just"),
-    ("cross", "cross"),
-    ("wasm-pack", "wasm-pack"),
-    ("mdbook", "mdbook"),
-    ("hyperfine", "hyperfine"),
-    ("dprint", "dprint"),
-    ("git-cliff", "git-cliff"),
-    ("sccache", "sccache"),
-    ("taplo", "taplo-cli"),
-    ("trunk", "trunk"),
-    ("zola", "zola"),
-];
-
-fn install(action: &Settings<'_>) -> ConvertedAction {
-    let named = match action.filled("tool") {
-        Some(Ok(tools)) if !tools.contains("${{") => tools,
-        Some(_) => return action.left("its `tool` is not known here: write `cargo install`"),
-        // `taiki-e/install-action@nextest`.
-        None => action.reference.to_owned(),
-    };
-    let mut step = Map::default();
-    let mut commands = Vec::new();
-    for tool in named.split([',', '\n', ' ']).map(str::trim).filter(|tool| !tool.is_empty()) {
-        let (name, version) = tool.split_once('@').map_or((tool, None), |(name, version)| (name, Some(version)));
-        let known = CRATES.iter().find(|(known, _)| *known == name).map(|(_, krate)| *krate);
-        match known.or_else(|| name.starts_with("cargo-").then_some(name)) {
-            Some(krate) => {
-                let version = version.map(|version| format!(" --version {version}")).unwrap_or_default();
-                commands.push(format!("cargo install {krate}{version} --locked"));
-            }
-            None => step.note(Note::new(action.line, tool, "write a step that installs it")),
-        }
-    }
-    if commands.is_empty() {
-        return action.left("write a step that installs it");
-    }
-    step.set("run", Value::Script(commands.join("\n")), action.line);
-    action.rest(&["tool", "checksum", "fallback"], &mut step);
-    ConvertedAction::Step(step)
-}
-
-fn task(action: &Settings<'_>) -> ConvertedAction {
-    let version = match action.plain("version") {
-        Some(version) if version.matches('.').count() == 2 && !version.ends_with(".x") => {
-            format!(" v{}", version.trim_start_matches('v'))
-        }
-        _ => String::new(),
-    };
-    let mut step = step(
-        &format!("{CURL}\ncurl -fsSL https://taskfile.dev/install.sh | sh -s -- -d -b /usr/local/bin{version}"),
-        action.line,
-    );
-    action.rest(&["version", "repo-token"], &mut step);
     ConvertedAction::Step(step)
 }
 

@@ -1,8 +1,8 @@
 //! Writes out the steps of composite actions that stand in the repository.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use longshore_pipeline::{SourceFile, findings::Findings, source::Source, yaml};
+use longshore_pipeline::{SourceFile, findings::Findings, source::Source, tree::Node, yaml};
 
 use super::super::{
     condition,
@@ -22,7 +22,7 @@ const ACTIONS: usize = 5;
 
 impl Reader<'_, '_> {
     /// Writes out the steps of a composite action that stands in the repository; `None` if it is none, or not there.
-    pub(super) fn local_action(&mut self, section: &Section<'_>) -> Option<Vec<Item>> {
+    pub(super) fn local_action(&mut self, node: &Rc<Node>, section: &Section<'_>) -> Option<Vec<Item>> {
         let uses = section.peek("uses")?;
         let folder = text(&uses.value)?.strip_prefix("./")?.trim_matches('/');
         if self.depth >= ACTIONS {
@@ -81,9 +81,11 @@ impl Reader<'_, '_> {
             folder: Some(folder.to_owned()),
             secrets: RefCell::default(),
             outputs: RefCell::default(),
+            takes: RefCell::default(),
             ..self.scope.clone()
         };
         let lines = Lines { fixed: Some(line), ..self.lines };
+        let followed = self.is_followed(node);
         let mut inner = Reader {
             scope: &scope,
             lines,
@@ -93,6 +95,7 @@ impl Reader<'_, '_> {
             is_root: self.is_root,
             all: steps,
             depth: self.depth + 1,
+            followed,
         };
         for step in steps {
             notes.extend(inner.step(step, None));
@@ -118,6 +121,9 @@ impl Reader<'_, '_> {
                 step.set("env", all, line);
             }
             step.arrange(ORDER);
+        }
+        for (job, names) in scope.takes.take() {
+            self.scope.takes.borrow_mut().entry(job).or_default().extend(names);
         }
         let outputs = entry_of(&root, "outputs").and_then(|outputs| entries(&outputs.value)).unwrap_or_default();
         for output in outputs {

@@ -3,23 +3,30 @@
 //! a note.
 
 mod actions;
+mod artifacts;
 mod docker;
 mod expression;
+mod gates;
+mod idioms;
 mod job;
 mod known;
 mod local;
 mod on;
 mod parts;
+mod scripts;
 mod setups;
 mod step;
 mod tokens;
+mod tools;
+
+use std::{collections::BTreeSet, rc::Rc};
 
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
     ConvertError, Language,
     draft::{After, Draft, Map, Note, Value},
-    foreign::{self, FORM, Lines, Section, boolean, entries, text, text_or_empty},
+    foreign::{self, FORM, Lines, Section, boolean, entries, text, text_or_empty, texts},
     shell,
     variables::{self, Known},
 };
@@ -53,10 +60,13 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         inputs: inputs.all.clone(),
         ..Scope::default()
     };
+    let uploads = Rc::new(artifacts::uploads(jobs, &scope()));
+    let mut before = artifacts::before(jobs);
     let of_group = Scope { of_group: true, ..scope() };
     let shared = scope();
     // Jobs name their secrets, so a variable that holds one is added to every job.
     let mut of_jobs: Vec<(String, String, u32)> = Vec::new();
+    let mut lost = BTreeSet::new();
     if let Some(entry) = section.take("env") {
         let mut env = Map::default();
         for variable in entries(&entry.value).unwrap_or_default() {
@@ -65,7 +75,10 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
                     of_jobs.push((variable.key.clone(), value, lines.line_of_key(variable)));
                 }
                 Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                Err(why) => env.note(lines.note(variable, why)),
+                Err(why) => {
+                    env.note(lines.note(variable, why));
+                    lost.extend((!gates::is_credential(variable)).then(|| variable.key.clone()));
+                }
             }
         }
         draft.head.set_filled("env", env, lines.line_of_key(entry));
@@ -92,7 +105,13 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     for entry in jobs {
         let taken: Vec<String> = names.iter().map(|(_, ours)| ours.clone()).collect();
         let name = foreign::unique(&entry.key, &taken);
-        let scope = Scope { job: name.clone(), ..scope() };
+        let before = before.remove(&entry.key).unwrap_or_default();
+        let needed = jobs.iter().any(|job| {
+            let needs = super::entry(&job.value, "needs").and_then(|needs| texts(&needs.value));
+            needs.is_some_and(|needs| needs.contains(&entry.key))
+        });
+        let scope =
+            Scope { job: name.clone(), uploads: Rc::clone(&uploads), lost: lost.clone(), before, needed, ..scope() };
         match job::read(entry, name.clone(), &scope, &of_jobs, lines, &mut draft.head) {
             Ok(job) => {
                 names.push((entry.key.clone(), name));
@@ -114,6 +133,11 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
                 false
             }
         });
+        for (theirs, artifacts) in std::mem::take(&mut job.takes) {
+            if let Some((_, ours)) = names.iter().find(|(known, _)| *known == theirs) {
+                job.take(ours, &artifacts);
+            }
+        }
         if !gone.is_empty() {
             job.conditions = vec!["false".to_owned()];
         }

@@ -7,11 +7,14 @@ use longshore_pipeline::tree::{Entry, Node};
 use super::super::{
     draft::{Item, Map, Note, Part, Value},
     foreign::{FORM, Lines, Section, boolean, entries, list, number, text, texts},
+    gate,
     quoting::Place,
+    shell,
 };
 use super::{
     actions::{self, ConvertedAction},
     expression::Scope,
+    gates::is_credential,
     setups::Setup,
     shell_of, unknown, value,
 };
@@ -46,6 +49,8 @@ pub(super) struct Reader<'r, 's> {
     pub(super) all: &'r [Rc<Node>],
     /// How many actions the steps stand in.
     pub(super) depth: usize,
+    /// Whether something waits for all of these steps: another job, or steps after the action.
+    pub(super) followed: bool,
 }
 
 impl Reader<'_, '_> {
@@ -69,10 +74,17 @@ impl Reader<'_, '_> {
         if let Some(cancel) = section.peek("cancel") {
             return vec![Item::Note(self.lines.note(cancel, "a step in the background ends with its job"))];
         }
-        if let Some(items) = self.local_action(&section) {
+        if let Some(items) = self.local_action(node, &section) {
             return items;
         }
-        self.one(node, &section).into_iter().collect()
+        match self.one(node, &section) {
+            None => Vec::new(),
+            Some(Item::Note(note)) => self.lost(node, &section, note),
+            Some(Item::Value(step)) => {
+                let gate = self.gate_behind(node, &section, &step);
+                std::iter::once(Item::Value(step)).chain(gate).collect()
+            }
+        }
     }
 
     /// Writes what an action did beyond what the job's image has.
@@ -101,6 +113,11 @@ impl Reader<'_, '_> {
         steps.iter().flat_map(|step| self.step(step, None)).collect()
     }
 
+    /// A step's id here.
+    pub(super) fn id(&self, id: &str) -> String {
+        self.scope.prefix.as_ref().map_or_else(|| id.to_owned(), |prefix| format!("{prefix}-{id}"))
+    }
+
     /// Whether a later step waits for this one, which is in the background.
     fn is_waited_for(&self, node: &Rc<Node>, id: Option<&str>) -> bool {
         let after = self.all.iter().skip_while(|step| !Rc::ptr_eq(step, node)).skip(1);
@@ -116,11 +133,15 @@ impl Reader<'_, '_> {
         let uses = section.take("uses");
         let mut body = Map::default();
         let mut env = Map::default();
+        let mut lost: Vec<String> = Vec::new();
         let env_line = section.take("env").map(|entry| {
             for variable in entries(&entry.value).unwrap_or_default() {
                 match value(variable, scope) {
                     Ok(value) => env.set(variable.key.clone(), Value::Text(value), lines.line_of_key(variable)),
-                    Err(why) => env.note(lines.note(variable, why)),
+                    Err(why) => {
+                        env.note(lines.note(variable, why));
+                        lost.extend((!is_credential(variable)).then(|| variable.key.clone()));
+                    }
                 }
             }
             lines.line_of_key(entry)
@@ -162,8 +183,7 @@ impl Reader<'_, '_> {
             }
         }
         if let Some((id, entry)) = section.take("id").and_then(|entry| Some((text(&entry.value)?, entry))) {
-            let id = scope.prefix.as_ref().map_or_else(|| id.to_owned(), |prefix| format!("{prefix}-{id}"));
-            body.set("id", Value::Text(id), lines.line_of_key(entry));
+            body.set("id", Value::Text(self.id(id)), lines.line_of_key(entry));
         }
         // A step that lost a setting never runs, whatever its condition.
         let never = body.get("if").is_some();
@@ -231,6 +251,8 @@ impl Reader<'_, '_> {
                     true => scope.script(&written, &mut env),
                     false => scope.text(&written),
                 };
+                let asked = shell::names(&written);
+                lost.extend(asked.into_iter().filter(|name| scope.lost.contains(name) && env.get(name).is_none()));
                 match filled {
                     Ok(script) => body.set("run", Value::Script(script), lines.line_of_key(entry)),
                     Err(what) => return Some(Item::Note(lines.note(entry, unknown(&what)))),
@@ -247,6 +269,10 @@ impl Reader<'_, '_> {
             None => {}
         }
         section.leave(lines, &mut body, |_| None);
+        if let Some(name) = lost.first() {
+            body.note(Note::new(line, name.as_str(), gate::LOST_VARIABLE));
+            body.set("if", Value::text("false"), None);
+        }
         body.set_filled("env", env, env_line);
         body.arrange(ORDER);
         Some(Item::Value(body.into()))

@@ -13,18 +13,19 @@ use super::super::{
     variables::{self, Known},
 };
 use super::{
-    COMMIT_BRANCH, DEFAULTS, File, Need, Staged, expression,
+    DEFAULTS, File, expression,
     extend::unresolved,
-    fill, inherits, is_checkout,
+    inherits,
     keep::{self, unknown},
-    rules, value_of, variable,
+    order::{Need, Staged},
+    rules,
+    values::{COMMIT_BRANCH, fill, is_checkout, value_of, variable},
 };
 
 const LEFT: &[(&str, &str)] = &[
     ("tags", "write `runs-on` with labels of the servers: labels have values"),
     ("environment", "there are no environments: the build and its log say what was deployed"),
     ("coverage", "nothing is read out of the log"),
-    ("dependencies", "artifacts are not handed on"),
     (
         "interruptible",
         "write `concurrency: { group: '${{ event.branch }}', cancel-in-progress: true }` at the pipeline",
@@ -193,7 +194,6 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
         let caches = keep::cache(entry, &filler, lines, &mut body);
         body.set_filled("cache", caches, lines.line_of_key(entry));
     }
-    let keeps = section.peek("artifacts").is_some();
     if let Some(entry) = take("artifacts") {
         keep::artifacts(entry, &filler, lines, &mut body);
     }
@@ -248,6 +248,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     body.set("steps", Value::List(steps), lines.line_of_key(from));
     body.set_filled("env", env, variables_line);
 
+    let dependencies = section.take("dependencies").and_then(|entry| texts(&entry.value));
     let needs = section.take("needs").map(|entry| needs(entry, lines.line_of_key(entry), &mut body, lines));
     for key in DEFAULTS {
         if let Some((entry, why)) = section.take(key).zip(left(key)) {
@@ -256,7 +257,7 @@ pub(super) fn read(entry: &Entry, whole: &Rc<Node>, file: &mut File<'_>, taken: 
     }
     section.leave(lines, &mut body, left);
     job.body = body;
-    Ok(Staged { theirs: entry.key.clone(), stage, needs, aside, keeps, bash, job })
+    Ok(Staged { theirs: entry.key.clone(), stage, needs, dependencies, aside, bash, job })
 }
 
 /// The lines of a script, without references that name nothing in this file, which get a note.
@@ -422,7 +423,7 @@ fn add_used_variables(
 
 /// The jobs that a job names in `needs`.
 fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) -> Vec<Need> {
-    let need = |job: &str, line: u32| Need { job: job.to_owned(), line, optional: false };
+    let need = |job: &str, line: u32| Need { job: job.to_owned(), line, optional: false, artifacts: true };
     let mut found = Vec::new();
     for node in items(&entry.value) {
         if let Some(name) = text(node) {
@@ -437,10 +438,8 @@ fn needs(entry: &Entry, line: u32, body: &mut Map, lines: foreign::Lines<'_>) ->
         match name {
             Some(name) if section.peek("project").is_none() && section.peek("pipeline").is_none() => {
                 let optional = section.take("optional").is_some_and(|entry| boolean(&entry.value) == Some(true));
-                found.push(Need { optional, ..need(name, lines.line_of(node.place)) });
-                if let Some(entry) = section.take("artifacts").filter(|entry| boolean(&entry.value) != Some(false)) {
-                    body.note(lines.note(entry, "artifacts are not handed on by `needs`"));
-                }
+                let artifacts = section.take("artifacts").is_none_or(|entry| boolean(&entry.value) != Some(false));
+                found.push(Need { optional, artifacts, ..need(name, lines.line_of(node.place)) });
                 section.leave(lines, body, |_| Some("a job waits for all jobs of a matrix"));
             }
             _ => body.note(Note::new(lines.line_of(node.place), "needs", "a job waits for jobs of its own pipeline")),

@@ -125,6 +125,12 @@ pub(super) fn artifacts(entry: &Entry, fill: Fill<'_>, lines: Lines<'_>, body: &
     };
     if let Some(entry) = section.take("name") {
         match text(&entry.value).ok_or_else(|| FORM.to_owned()).and_then(fill) {
+            // Jobs name the job whose artifacts they take over there, and the artifact here.
+            Ok(name) if name.contains("${{") => {
+                artifact.note(
+                    lines.note(entry, "an artifact has one name here, whatever the build: `artifacts` stands in"),
+                );
+            }
             Ok(name) => artifact.set("name", Value::Text(name.replace(['/', '\\'], "-")), lines.line_of_key(entry)),
             Err(name) => artifact.note(lines.note(entry, unknown(&name))),
         }

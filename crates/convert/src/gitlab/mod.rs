@@ -4,22 +4,23 @@ mod expression;
 mod extend;
 mod job;
 mod keep;
+mod order;
 mod rules;
+mod values;
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_pipeline::tree::{Entry, Node};
 
 use super::{
-    ConvertError, Language,
-    draft::{Draft, Job, Map, Note, Value},
-    foreign::{self, FORM, Lines, Section, boolean, entries, list, text, text_or_empty, texts},
-    shell, variables,
+    ConvertError,
+    draft::{Draft, Map, Note, Value},
+    foreign::{FORM, Lines, Section, boolean, entries, list, text, texts},
+    variables,
 };
 use extend::Jobs;
+use order::Staged;
+use values::{is_checkout, value_of, variable};
 
 /// Keys of a job that `default`, and in older files the file itself, can have.
 const DEFAULTS: &[&str] = &[
@@ -54,28 +55,6 @@ pub(super) struct File<'n> {
     /// The variables that scripts use, for the pipeline's `env`.
     pub(super) wanted: BTreeMap<String, &'static str>,
     pub(super) groups: BTreeSet<String>,
-}
-
-/// A job that has been read, and its place among the others.
-pub(super) struct Staged {
-    pub(super) theirs: String,
-    pub(super) stage: String,
-    /// The jobs in its `needs`; `None` if its stage decides.
-    pub(super) needs: Option<Vec<Need>>,
-    /// Whether later stages do not wait for it.
-    pub(super) aside: bool,
-    pub(super) keeps: bool,
-    /// Whether its image may have bash, in which its scripts then ran.
-    pub(super) bash: bool,
-    pub(super) job: Job,
-}
-
-/// A job that another one names in its `needs`.
-pub(super) struct Need {
-    pub(super) job: String,
-    pub(super) line: u32,
-    /// Whether it may be missing.
-    pub(super) optional: bool,
 }
 
 pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result<Draft, ConvertError> {
@@ -189,7 +168,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         }
     }
     section.leave(lines, &mut draft.head, |_| None);
-    order(&mut staged, &stages);
+    order::order(&mut staged, &stages);
     if staged.iter().any(|one| one.bash) {
         draft.head.remark("scripts ran in bash there, where the image has it");
         let mut defaults = Map::default();
@@ -222,13 +201,6 @@ fn variables_of(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
             None => head.note(file.lines.note(variable, FORM)),
         }
     }
-}
-
-/// The value of a variable, which may be a mapping. One that is not expanded has each `$` twice.
-pub(super) fn value_of(variable: &Entry) -> Option<String> {
-    let inner = super::entry(&variable.value, "value").map_or(&variable.value, |inner| &inner.value);
-    let raw = super::entry(&variable.value, "expand").is_some_and(|expand| boolean(&expand.value) == Some(false));
-    text_or_empty(inner).map(|value| if raw { value.replace('$', "$$") } else { value.to_owned() })
 }
 
 fn workflow(entry: &Entry, file: &mut File<'_>, head: &mut Map) {
@@ -270,105 +242,6 @@ impl File<'_> {
     }
 }
 
-/// `CI_COMMIT_BRANCH`, which is not set in merge request pipelines.
-pub(super) const COMMIT_BRANCH: &str = "event.name != 'pull-request' && event.branch || ''";
-
-/// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
-pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
-    fill_within(written, own, axes, 5, &Cell::new(500))
-}
-
-/// `left` is how many variables may still be filled in, because their values have variables, too.
-fn fill_within(
-    written: &str,
-    own: &[(String, String, u32)],
-    axes: &[String],
-    depth: usize,
-    left: &Cell<usize>,
-) -> Result<String, String> {
-    if !written.contains('$') {
-        return Ok(written.to_owned());
-    }
-    let value = |name: &str, operation: &str| {
-        left.set(left.get().checked_sub(1)?);
-        if !operation.is_empty() {
-            return None;
-        }
-        if axes.iter().any(|axis| axis == name) {
-            return Some(format!("${{{{ matrix.{name} }}}}"));
-        }
-        match own.iter().rev().find(|(known, ..)| known == name) {
-            Some((_, value, _)) if depth > 0 && value.len() < 4096 => {
-                fill_within(value, own, axes, depth - 1, left).ok()
-            }
-            Some(_) => None,
-            None if name == "CI_COMMIT_BRANCH" => Some(variables::written(COMMIT_BRANCH)),
-            None => variables::expression(Language::GitLab, name).map(variables::written),
-        }
-    };
-    shell::fill(written, true, &value)
-}
-
-/// Sorts jobs by their stages and sets what each waits for: the jobs that it names, or all jobs of earlier stages.
-fn order(staged: &mut [Staged], stages: &[String]) {
-    let rank = |stage: &str| stages.iter().position(|name| name == stage).unwrap_or(stages.len());
-    staged.sort_by_key(|one| rank(&one.stage));
-    let ours: BTreeMap<String, String> = staged.iter().map(|one| (one.theirs.clone(), one.job.name.clone())).collect();
-    let before: Vec<Before> = staged
-        .iter()
-        .map(|one| Before {
-            rank: rank(&one.stage),
-            name: one.job.name.clone(),
-            aside: one.aside,
-            named: one.needs.is_some(),
-        })
-        .collect();
-    let keeps = staged.iter().any(|one| one.keeps);
-    for one in staged.iter_mut() {
-        let own = rank(&one.stage);
-        let earlier = || before.iter().filter(|other| other.rank < own && !other.aside);
-        match one.needs.take() {
-            Some(needs) => {
-                for need in needs {
-                    match ours.get(&need.job) {
-                        Some(name) if !one.job.needs.contains(name) => one.job.needs.push(name.clone()),
-                        Some(_) => {}
-                        None if need.optional => {
-                            one.job.body.note(Note::new(need.line, need.job, "there is no such job here"));
-                        }
-                        None => {
-                            let why = "it waits for this job, which was not carried over: nothing runs until `needs` is written by hand";
-                            one.job.body.note(Note::new(need.line, need.job, why));
-                            one.job.conditions = vec!["false".to_owned()];
-                        }
-                    }
-                }
-            }
-            None => {
-                // If every earlier job waits for the stages before it, the last of those stages is enough.
-                let last = earlier().map(|other| other.rank).max();
-                let plain = earlier().all(|other| !other.named);
-                let waits = earlier().filter(|other| !plain || Some(other.rank) == last);
-                one.job.needs = waits.map(|other| other.name.clone()).collect();
-            }
-        }
-        if keeps && !one.job.needs.is_empty() {
-            one.job.body.remark(
-                "artifacts of earlier jobs are not handed on: what this job takes from them has to be made here, or fetched",
-            );
-        }
-    }
-}
-
-/// What decides whether waiting for a job includes waiting for the stages before it.
-struct Before {
-    rank: usize,
-    name: String,
-    aside: bool,
-    /// Whether it names what it needs itself.
-    named: bool,
-}
-
 /// Adds what concerns the whole pipeline: `on`, `env`, `concurrency`.
 fn finish(file: &File<'_>, draft: &mut Draft) {
     let mut on = Map::default();
@@ -408,36 +281,6 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
     }
     if file.condition.as_ref().is_some_and(|condition| condition == "false") {
         draft.head.remark("no rule of `workflow` could be carried over, so that no job runs: write `on` and take the `if` of the jobs out");
-    }
-}
-
-/// Whether a variable tells the runner how to check out, which `checkout` of a job says here.
-pub(super) fn is_checkout(name: &str) -> bool {
-    matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
-}
-
-/// Converts a variable, with its value filled in.
-pub(super) fn variable(
-    name: &str,
-    value: &str,
-    own: &[(String, String, u32)],
-    axes: &[String],
-) -> Result<(String, Value), String> {
-    const ENGINE: &[&str] =
-        &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
-    const RUNNER: &[&str] = &["GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "GIT_FETCH_EXTRA_FLAGS", "GIT_SUBMODULE_DEPTH"];
-    if ENGINE.contains(&name) {
-        return Err("`docker: true` sets what a client of the engine needs".to_owned());
-    }
-    if RUNNER.contains(&name) || name.starts_with("FF_") {
-        return Err("it says something to the runner: `checkout` has `depth`, `submodules` and `lfs`".to_owned());
-    }
-    let Some(variable) = foreign::variable(name).filter(|variable| variable == name) else {
-        return Err("no shell can use a variable of this name".to_owned());
-    };
-    match fill(value, own, axes) {
-        Ok(value) => Ok((variable, Value::Text(value))),
-        Err(unknown) => Err(format!("{unknown} is not set here: write the value, or a secret")),
     }
 }
 

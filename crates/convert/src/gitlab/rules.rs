@@ -177,7 +177,7 @@ pub(super) fn rules(entry: &Entry, around: &FileContext<'_>, lines: Lines<'_>) -
             let found = entries(&entry.value).unwrap_or_default();
             runs.variables.extend(found.iter().map(|variable| RuleVariable {
                 name: variable.key.clone(),
-                value: super::value_of(variable),
+                value: super::values::value_of(variable),
                 line: lines.line_of_key(variable),
                 rule: read.len(),
             }));

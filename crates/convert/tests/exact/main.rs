@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod artifacts;
 mod containers;
 mod folder;
+mod gates;
 mod github;
 mod gitlab;
 

@@ -1,0 +1,89 @@
+//! Variables of GitLab: their values, with what they refer to filled in.
+
+use std::cell::Cell;
+
+use longshore_pipeline::tree::Entry;
+
+use super::super::{
+    Language,
+    draft::Value,
+    foreign::{self, boolean, text_or_empty},
+    shell, variables,
+};
+
+/// The value of a variable, which may be a mapping. One that is not expanded has each `$` twice.
+pub(super) fn value_of(variable: &Entry) -> Option<String> {
+    let inner = super::super::entry(&variable.value, "value").map_or(&variable.value, |inner| &inner.value);
+    let raw =
+        super::super::entry(&variable.value, "expand").is_some_and(|expand| boolean(&expand.value) == Some(false));
+    text_or_empty(inner).map(|value| if raw { value.replace('$', "$$") } else { value.to_owned() })
+}
+
+/// `CI_COMMIT_BRANCH`, which is not set in merge request pipelines.
+pub(super) const COMMIT_BRANCH: &str = "event.name != 'pull-request' && event.branch || ''";
+
+/// Fills in the variables of a text: those of the job, of the file, of its matrix, and GitLab's own.
+pub(super) fn fill(written: &str, own: &[(String, String, u32)], axes: &[String]) -> Result<String, String> {
+    fill_within(written, own, axes, 5, &Cell::new(500))
+}
+
+/// `left` is how many variables may still be filled in, because their values have variables, too.
+fn fill_within(
+    written: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+    depth: usize,
+    left: &Cell<usize>,
+) -> Result<String, String> {
+    if !written.contains('$') {
+        return Ok(written.to_owned());
+    }
+    let value = |name: &str, operation: &str| {
+        left.set(left.get().checked_sub(1)?);
+        if !operation.is_empty() {
+            return None;
+        }
+        if axes.iter().any(|axis| axis == name) {
+            return Some(format!("${{{{ matrix.{name} }}}}"));
+        }
+        match own.iter().rev().find(|(known, ..)| known == name) {
+            Some((_, value, _)) if depth > 0 && value.len() < 4096 => {
+                fill_within(value, own, axes, depth - 1, left).ok()
+            }
+            Some(_) => None,
+            None if name == "CI_COMMIT_BRANCH" => Some(variables::written(COMMIT_BRANCH)),
+            None => variables::expression(Language::GitLab, name).map(variables::written),
+        }
+    };
+    shell::fill(written, true, &value)
+}
+
+/// Whether a variable tells the runner how to check out, which `checkout` of a job says here.
+pub(super) fn is_checkout(name: &str) -> bool {
+    matches!(name, "GIT_DEPTH" | "GIT_STRATEGY" | "GIT_SUBMODULE_STRATEGY")
+}
+
+/// Converts a variable, with its value filled in.
+pub(super) fn variable(
+    name: &str,
+    value: &str,
+    own: &[(String, String, u32)],
+    axes: &[String],
+) -> Result<(String, Value), String> {
+    const ENGINE: &[&str] =
+        &["DOCKER_HOST", "DOCKER_TLS_CERTDIR", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_DRIVER"];
+    const RUNNER: &[&str] = &["GIT_CLEAN_FLAGS", "GIT_CHECKOUT", "GIT_FETCH_EXTRA_FLAGS", "GIT_SUBMODULE_DEPTH"];
+    if ENGINE.contains(&name) {
+        return Err("`docker: true` sets what a client of the engine needs".to_owned());
+    }
+    if RUNNER.contains(&name) || name.starts_with("FF_") {
+        return Err("it says something to the runner: `checkout` has `depth`, `submodules` and `lfs`".to_owned());
+    }
+    let Some(variable) = foreign::variable(name).filter(|variable| variable == name) else {
+        return Err("no shell can use a variable of this name".to_owned());
+    };
+    match fill(value, own, axes) {
+        Ok(value) => Ok((variable, Value::Text(value))),
+        Err(unknown) => Err(format!("{unknown} is not set here: write the value, or a secret")),
+    }
+}

@@ -1,0 +1,76 @@
+//! What jobs hand on to others.
+
+use super::{
+    Language::{GitHub, GitLab},
+    converted, has, has_not, left,
+};
+
+fn workflow(upload: &str, download: &str) -> String {
+    format!(
+        "on: push\njobs:\n  build:\n    runs-on: ubuntu-latest\n    steps:\n    - run: make\n    - {{ uses: actions/upload-artifact@v4, with: {upload} }}\n  \
+         use:\n    needs: build\n    runs-on: ubuntu-latest\n    steps:\n    - {{ uses: actions/download-artifact@v4, with: {download} }}\n    - run: ./use\n"
+    )
+}
+
+#[test]
+fn a_download_is_a_need_with_artifacts() {
+    for (upload, download) in [
+        ("{ name: bin, path: dist/ }", "{ name: bin, path: dist }"),
+        ("{ path: 'dist/*.whl' }", "{ name: artifact, path: ./dist }"),
+        ("{ name: bin, path: out }", "{ pattern: 'b*', merge-multiple: true, path: out }"),
+    ] {
+        let text = workflow(upload, download);
+        has(GitHub, &text, &["job: build", "run: ./use"]);
+        has_not(GitHub, &text, &["download-artifact", "exit 1", "cp -a"]);
+    }
+}
+
+#[test]
+fn files_are_copied_to_where_the_action_put_them() {
+    let text = workflow("{ name: bin, path: target/app }", "{ name: bin, path: here }");
+    has(
+        GitHub,
+        &text,
+        &[
+            "mkdir -p \"here\"",
+            "if [ -d \"target/app\" ]; then cp -a \"target/app/.\" \"here/\"; else cp -a \"target/app\" \"here/\"; fi",
+        ],
+    );
+    // Without a name, each has a folder of its name.
+    has(GitHub, &workflow("{ name: bin, path: 'a/*.so' }", "{ path: all }"), &["cp -a a/*.so \"all/bin/\""]);
+}
+
+#[test]
+fn a_download_of_something_else_is_left_and_nothing_goes_on_without_it() {
+    for (upload, download) in [
+        ("{ name: bin, path: dist }", "{ name: other }"),
+        ("{ name: bin, path: dist }", "{ name: bin, run-id: 7 }"),
+        ("{ name: 'bin-${{ matrix.x }}', path: dist }", "{ pattern: 'bin-*' }"),
+    ] {
+        let text = workflow(upload, download);
+        assert!(left(GitHub, &text).iter().any(|(line, _)| *line == 12), "{:?}", left(GitHub, &text));
+        has(GitHub, &text, &["exit 1"]);
+    }
+    // A job of the matrix is found by the name that it makes.
+    let made = workflow("{ name: 'bin-${{ matrix.x }}', path: dist }", "{ name: bin-a, path: dist }").replacen(
+        "    steps:",
+        "    strategy: { matrix: { x: [a, b] } }\n    steps:",
+        1,
+    );
+    has_not(GitHub, &made, &["exit 1"]);
+}
+
+#[test]
+fn jobs_of_gitlab_have_the_artifacts_of_all_stages_before_theirs() {
+    let text = |more: &str| {
+        format!(
+            "stages: [one, two, three]\na: {{ stage: one, image: 'rust:1', script: [make], artifacts: {{ paths: [x] }} }}\n\
+             b: {{ stage: two, image: 'rust:1', script: [make] }}\nc: {{ stage: three, image: 'rust:1', script: [./use]{more} }}\n"
+        )
+    };
+    assert_eq!(converted(GitLab, &text("")).text.matches("job: a").count(), 2);
+    // `dependencies` and `needs` say which.
+    assert_eq!(converted(GitLab, &text(", dependencies: []")).text.matches("job: a").count(), 1);
+    assert_eq!(converted(GitLab, &text(", needs: [{ job: a, artifacts: false }]")).text.matches("job: a").count(), 1);
+    assert_eq!(converted(GitLab, &text(", needs: [a]")).text.matches("job: a").count(), 2);
+}
