@@ -79,6 +79,7 @@ impl World {
         let mut body: Value = serde_json::from_str(recorded).expect("JSON");
         body["action"] = action.into();
         body["pull_request"]["title"] = title.into();
+        body["repository"]["clone_url"] = self.git.url().into();
         body["pull_request"]["head"]["sha"] = head.into();
         if fork {
             body["pull_request"]["head"]["repo"]["id"] = 4711.into();

@@ -9,6 +9,9 @@ use longshore_store::{
 
 use crate::error::ApiError;
 
+/// The most repositories of submodules that are named, each a repository or all of an owner.
+const MAX_SUBMODULES: usize = 200;
+
 pub(crate) async fn apply_patch(store: &Store, id: RepoId, patch: &RepoPatch) -> Result<Repo, ApiError> {
     let mut tx = store.write().await?;
     let repo = repos::patch(&mut tx, id, patch).await?;
@@ -29,6 +32,23 @@ pub(crate) fn without_credentials(clone_url: &str) -> String {
 
 pub(crate) fn check_clone_url(text: &str) -> Result<(), ApiError> {
     text.parse::<CloneUrl>().map(drop).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// Checks the repositories that a clone address's credentials are used for when they are submodules.
+pub(crate) fn check_submodules(named: &[String]) -> Result<(), ApiError> {
+    if named.len() > MAX_SUBMODULES {
+        return Err(ApiError::bad_request(format!("at most {MAX_SUBMODULES} submodules can be listed")));
+    }
+    for name in named {
+        let of_owner = name.strip_suffix("/*").unwrap_or(name);
+        if repos::check_name(of_owner).is_err() || of_owner.ends_with(".git") {
+            let name: String = name.chars().take(60).flat_map(char::escape_debug).collect();
+            return Err(ApiError::bad_request(format!(
+                "`{name}` is not a repository: write `owner/name`, or `owner/*` for all of an owner"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Checks a default branch's short name, if one is given.

@@ -94,6 +94,8 @@ pub(crate) struct BuildView {
     pub(crate) pull_request: Option<PullRequestView>,
     /// For builds started by a schedule: the schedule and its time.
     pub(crate) schedule: Option<DueScheduleView>,
+    /// No webhook told of its push: it was found by looking at the repository.
+    pub(crate) found: bool,
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) delivery: Option<DeliveryId>,
     /// Who started the build; for events, who sent the event.
@@ -137,6 +139,7 @@ impl BuildView {
             url: event.url,
             pull_request: event.pull_request.map(PullRequestView::from),
             schedule: event.schedule.map(DueScheduleView::from),
+            found: event.found,
             delivery: build.delivery,
             started_by,
             canceled_by,

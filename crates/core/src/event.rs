@@ -79,6 +79,9 @@ pub struct Event {
     /// More about a schedule's event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<DueSchedule>,
+    /// Whether no webhook told of it: it was found by looking at the repository.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
 }
 
 /// An entry of `schedule` that is due.
@@ -131,6 +134,7 @@ impl Event {
             inputs: BTreeMap::new(),
             pull_request: None,
             schedule: None,
+            found: false,
         }
     }
 

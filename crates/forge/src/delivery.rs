@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{CommitId, Forge, PullRequestHook, PushHook};
+use crate::{Forge, PullRequestHook, PushHook};
 
 /// The longest delivery id that is kept unhashed; forges send UUIDs.
 const MAX_ID_LEN: usize = 128;
@@ -28,11 +28,11 @@ pub fn delivery_key(forge: Forge, headers: &HeaderMap, body: &[u8]) -> String {
     }
 }
 
-/// Returns the key of a push's content: the same for every delivery of it, whatever its id.
+/// Returns the key of a push's content: the same however often the ref is told to be at the commit, under whatever id,
+/// and wherever it is said to have been before.
 #[must_use]
 pub fn push_key(push: &PushHook) -> String {
-    let before = push.before.as_ref().map_or("", CommitId::as_str);
-    let parts = [push.event.as_str(), push.git_ref.as_str(), before, push.after.as_str()];
+    let parts = [push.event.as_str(), push.git_ref.as_str(), push.after.as_str()];
     hashed("push", &parts.map(str::as_bytes))
 }
 

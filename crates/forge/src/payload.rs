@@ -4,20 +4,29 @@ use http::HeaderMap;
 use longshore_core::{EventName, Person};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{CommitId, Forge, InvalidRevision, RefName, text};
+use crate::{CommitId, Forge, ForgeRepository, InvalidRevision, RefName, text};
 
 /// The longest address of a page that is kept.
 const MAX_URL_LEN: usize = 2048;
 
-/// What a delivery means for Longshore.
+/// What a delivery says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The repository that it is about; `None` if it does not say.
+    pub repository: Option<ForgeRepository>,
+    /// What happened there, in order. Most forges send one event in a delivery.
+    pub hooks: Vec<Hook>,
+}
+
+/// One event of a delivery, as far as it matters to Longshore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
     /// A branch or tag was created or moved.
     Push(Box<PushHook>),
     /// Something happened to a pull request.
     PullRequest(Box<PullRequestHook>),
-    /// A branch or tag was deleted.
-    Deleted { git_ref: RefName },
+    /// A branch or tag was deleted; `from` is where it was.
+    Deleted { git_ref: RefName, from: Option<CommitId> },
     /// The forge tests the connection.
     Ping,
     /// Understood, but no reason for a build; `reason` is for people.
@@ -85,7 +94,7 @@ pub enum PayloadError {
 ///
 /// # Errors
 /// If the body is not JSON, does not have the event's shape, or names impossible refs or commits.
-pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, PayloadError> {
+pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Told, PayloadError> {
     let event = match forge.event_header() {
         None => "push",
         Some(header) => {
@@ -99,12 +108,12 @@ pub fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, Pay
 ///
 /// # Errors
 /// As [`parse`].
-pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Hook, PayloadError> {
+pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Told, PayloadError> {
     if body.starts_with(b"payload=") {
         return Err(PayloadError::Form);
     }
     let ignored = |reason: &str| Hook::Ignored { event: text::one_line(event), reason: reason.to_owned() };
-    Ok(match event {
+    let hook = match event {
         "push" => push(forge, read(forge, event, body)?)?,
         "ping" => {
             let _: serde::de::IgnoredAny = read(forge, event, body)?;
@@ -116,7 +125,16 @@ pub fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Hook, Paylo
         "pull_request" => pull_request(read(forge, event, body)?)?,
         "release" => ignored("releases are not supported yet; the release's tag arrives as `push`"),
         _ => ignored("only `push` and `pull_request` events start builds"),
-    })
+    };
+    // The body is JSON: the event's own shape was read from it, or nothing of it matters.
+    let about = serde_json::from_slice::<About>(body).ok().and_then(|about| about.repository);
+    Ok(Told { repository: about.and_then(Repository::identity), hooks: vec![hook] })
+}
+
+/// The part of a body that names the repository.
+#[derive(Deserialize)]
+struct About {
+    repository: Option<Repository>,
 }
 
 fn read<T: DeserializeOwned>(forge: Forge, event: &str, body: &[u8]) -> Result<T, PayloadError> {
@@ -172,6 +190,22 @@ impl User {
 #[derive(Deserialize)]
 struct Repository {
     default_branch: Option<String>,
+    #[serde(default, deserialize_with = "number_or_nothing")]
+    id: Option<i64>,
+    full_name: Option<String>,
+    clone_url: Option<String>,
+    ssh_url: Option<String>,
+    html_url: Option<String>,
+}
+
+impl Repository {
+    /// Returns what says which repository it is; `None` if nothing does.
+    fn identity(self) -> Option<ForgeRepository> {
+        let id = self.id.filter(|id| *id > 0).map(|id| id.to_string());
+        let addresses = [self.clone_url, self.ssh_url, self.html_url].into_iter().flatten().collect();
+        let repository = ForgeRepository { id, full_name: self.full_name, addresses };
+        (!repository.is_unnamed()).then_some(repository)
+    }
 }
 
 fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
@@ -183,14 +217,14 @@ fn push(forge: Forge, push: Push) -> Result<Hook, PayloadError> {
     }
     let git_ref: RefName = name.parse()?;
     let after: CommitId = push.after.ok_or(PayloadError::Lacks { field: "after" })?.parse()?;
-    if after.is_zero() {
-        return Ok(Hook::Deleted { git_ref });
-    }
     // A plain remote's hook script may leave `before` out or empty.
     let before = match push.before.filter(|before| !(forge == Forge::Git && before.is_empty())) {
         Some(before) => Some(before.parse::<CommitId>()?).filter(|before| !before.is_zero()),
         None => None,
     };
+    if after.is_zero() {
+        return Ok(Hook::Deleted { git_ref, from: before });
+    }
     let event = if git_ref.branch().is_some() { EventName::Push } else { EventName::Tag };
     let sender = push.sender.as_ref().and_then(User::any_name).or(push.pusher.as_ref().and_then(User::any_name));
     Ok(Hook::Push(Box::new(PushHook {

@@ -5,9 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use longshore_core::{EventName, Person};
 use longshore_forge::{
-    Forge, Hook, PayloadError, PushHook, delivery_key,
-    payload::{parse, parse_event},
-    pull_request_key, push_key,
+    Forge, Hook, PayloadError, PushHook, Told, delivery_key, payload, pull_request_key, push_key,
     signature::{SignatureError, verify},
 };
 use proptest::prelude::*;
@@ -25,6 +23,21 @@ fn headers(name: &str) -> HeaderMap {
         .iter()
         .map(|(k, v)| (HeaderName::try_from(k).unwrap(), HeaderValue::try_from(v.as_str().unwrap()).unwrap()))
         .collect()
+}
+
+/// Parses a delivery of one event.
+fn parse_event(forge: Forge, event: &str, body: &[u8]) -> Result<Hook, PayloadError> {
+    payload::parse_event(forge, event, body).map(only)
+}
+
+/// Like [`parse_event`], with the event's name from the headers.
+fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Hook, PayloadError> {
+    payload::parse(forge, headers, body).map(only)
+}
+
+fn only(mut told: Told) -> Hook {
+    assert_eq!(told.hooks.len(), 1, "{told:?}");
+    told.hooks.remove(0)
 }
 
 fn push(hook: Hook) -> PushHook {
@@ -267,7 +280,10 @@ fn a_pull_request_tells_who_asks_for_it_by_the_forges_number_and_whether_it_was_
 #[test]
 fn the_deletion_of_a_ref_is_told_as_such() {
     match parse_event(Forge::Github, "push", &body("github-push")).unwrap() {
-        Hook::Deleted { git_ref } => assert_eq!(git_ref.as_str(), "refs/tags/simple-tag"),
+        Hook::Deleted { git_ref, from } => {
+            assert_eq!(git_ref.as_str(), "refs/tags/simple-tag");
+            assert_eq!(from.unwrap().as_str(), "6113728f27ae82c7b1a177c8d03f9e96e0adf246");
+        }
         other => panic!("no deletion: {other:?}"),
     }
 }
@@ -281,7 +297,8 @@ fn what_is_told_under_two_ids_has_one_key_and_what_happens_again_has_another() {
     };
     let one = told(&|_| ());
     assert_eq!(told(&|delivery| delivery["repository"]["updated_at"] = "later".into()), one);
-    assert_ne!(told(&|delivery| delivery["before"] = "1".repeat(40).into()), one);
+    // The repository was looked at while the forge did not tell of the pushes in between.
+    assert_eq!(told(&|delivery| delivery["before"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["after"] = "1".repeat(40).into()), one);
     assert_ne!(told(&|delivery| delivery["ref"] = "refs/heads/other".into()), one);
     let request = |name: &str| match parse_event(Forge::Forgejo, "pull_request", &body(name)).unwrap() {
@@ -290,4 +307,18 @@ fn what_is_told_under_two_ids_has_one_key_and_what_happens_again_has_another() {
     };
     assert_eq!(request("forgejo-pull-request"), request("forgejo-pull-request"));
     assert_ne!(request("forgejo-pull-request"), request("forgejo-pull-request-sync-pull_request"));
+}
+
+#[test]
+fn a_delivery_says_which_repository_it_is_about_by_the_forges_number_and_by_name() {
+    for (forge, event, name, id, full_name) in [
+        (Forge::Forgejo, "push", "forgejo-push", "2", "wpadmin/harbour"),
+        (Forge::Github, "pull_request", "github-pull-request-opened", "186853002", "Codertocat/Hello-World"),
+    ] {
+        let told = payload::parse_event(forge, event, &body(name)).unwrap().repository.unwrap();
+        assert_eq!((told.id.as_deref(), told.full_name.as_deref()), (Some(id), Some(full_name)));
+        assert!(told.is_at(&format!("https://elsewhere.example/{full_name}.git")), "{told:?}");
+    }
+    let plain = format!(r#"{{"ref":"refs/heads/main","after":"{}"}}"#, "a".repeat(40));
+    assert_eq!(payload::parse_event(Forge::Git, "push", plain.as_bytes()).unwrap().repository, None);
 }

@@ -39,13 +39,16 @@ pub struct Checkout<'a> {
     pub commit: &'a CommitId,
     /// HEAD points at this branch. For a tag or `None`, HEAD is detached at the commit.
     pub git_ref: Option<&'a RefName>,
-    /// Becomes `origin`, without credentials. Submodules are resolved against it, with credentials.
+    /// Becomes `origin`, without credentials. Submodules are resolved against it.
     pub origin: &'a CloneUrl,
     /// Commits of history; 0 for all commits and all branches.
     pub depth: u32,
     pub submodules: bool,
     /// Set if the commit's author may not push to the repository: only submodules that everybody may read are fetched.
     pub by_stranger: bool,
+    /// The repositories on the origin's host that its credentials are used for when they are submodules: `team/lib`, or
+    /// `team/*` for all below. All others are fetched as anybody may fetch them. Nothing of a stranger's is.
+    pub trusted_submodules: &'a [String],
 }
 
 /// Creates checkouts and caches the most recent ones, so that the jobs of one build share one.
@@ -129,7 +132,10 @@ const PREPARE: &str = "prepare-";
 fn cache_key(mirror: &Mirror, checkout: &Checkout<'_>, history: &History) -> String {
     let mut hash = Sha256::new();
     let git_ref = checkout.git_ref.map_or("", RefName::as_str);
-    let (history, submodules) = (history.lines(), format!("{} {}", checkout.submodules, checkout.by_stranger));
+    let (history, submodules) = (
+        history.lines(),
+        format!("{} {} {:?}", checkout.submodules, checkout.by_stranger, checkout.trusted_submodules),
+    );
     let texts = [checkout.commit.as_str(), git_ref, checkout.origin.address(), &history, &submodules];
     for text in [mirror.folder().as_os_str().as_bytes()].into_iter().chain(texts.map(str::as_bytes)) {
         hash.update((text.len() as u64).to_le_bytes());
@@ -240,11 +246,12 @@ async fn add_parts(
             return refused(format!("they lie in each other more than {MAX_NESTING} deep"));
         }
         let mirror = mirror.submodule(&submodule.url).await?;
-        match checkout.by_stranger {
+        let fetched = match checkout.by_stranger {
             // The stranger chooses which of the host's repositories it is.
-            true => mirror.fetch_only(&submodule.url, &submodule.commit).await?,
-            false => mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await?,
+            true => mirror.fetch_only(&submodule.url, &submodule.commit).await,
+            false => mirror.fetch(&submodule.url, &Wanted::Commit(submodule.commit.clone())).await,
         };
+        fetched.map_err(|error| submodules::explained(error, checkout, &submodule.url))?;
         let depth = checkout.depth;
         let history = History::find(mirror.git(), mirror.folder(), &submodule.commit, depth).await?;
         let checkout = Checkout { commit: &submodule.commit, git_ref: None, origin: &submodule.url, ..*checkout };

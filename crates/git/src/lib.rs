@@ -31,7 +31,7 @@ pub use checkout::{Checkout, Checkouts};
 pub use command::Git;
 pub use commit_files::Changed;
 pub use error::GitError;
-pub use mirror::{CommitFacts, Mirror, Mirrors, Wanted};
+pub use mirror::{CommitFacts, Mirror, Mirrors, RemoteRef, Wanted};
 pub use pipeline_files::{PipelineFile, link_refused, read_pipeline_files};
 pub use tar_source::TarSource;
 pub use worktree::{Worktree, WorktreeFacts};

@@ -127,6 +127,25 @@ impl Wanted {
     }
 }
 
+/// A branch or tag of a remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteRef {
+    pub name: RefName,
+    /// Its target; for an annotated tag, the tag's own object.
+    pub object: CommitId,
+    /// The object that an annotated tag leads to.
+    pub peeled: Option<CommitId>,
+}
+
+impl RemoteRef {
+    /// Returns whether a delivery that names this object tells of the ref as it is. Of an annotated tag forges name
+    /// either the tag's own object or its commit.
+    #[must_use]
+    pub fn is_at(&self, object: &str) -> bool {
+        self.object.as_str() == object || self.peeled.as_ref().is_some_and(|peeled| peeled.as_str() == object)
+    }
+}
+
 /// A commit's data for people; invalid UTF-8 is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitFacts {
@@ -265,6 +284,17 @@ impl Mirror {
         Ok(refs.find(|(_, found)| *found == name).and_then(|(object, _)| object.parse().ok()))
     }
 
+    /// Returns all branches and tags of the remote. Fetches nothing. Leaves out those whose names are not accepted here.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn remote_refs(&self, url: &CloneUrl) -> Result<Vec<RemoteRef>, GitError> {
+        let ask = self.git.in_repository(&self.folder).remote(url, ASKING.min(self.git.remote_limit()));
+        let ask = ask.args(["ls-remote", "--quiet", "--heads", "--tags", "--end-of-options", url.address()]);
+        let answer = ask.output("asking for branches and tags", &[]).await?;
+        Ok(parse_remote_refs(&String::from_utf8_lossy(&answer)))
+    }
+
     /// Returns the short name of the branch of the remote's HEAD. `None` if the remote does not tell, or has no such
     /// branch yet.
     ///
@@ -373,6 +403,20 @@ impl Mirror {
         let log = log.args(LOG_ONE).args(["--end-of-options", commit.as_str()]);
         Ok(parse_facts(&log.output("reading a commit", &[]).await?).1)
     }
+}
+
+/// Parses the output of `git ls-remote`, where what an annotated tag leads to follows the tag, as `refs/tags/v1^{}`.
+fn parse_remote_refs(answer: &str) -> Vec<RemoteRef> {
+    let mut refs: Vec<RemoteRef> = Vec::new();
+    for (object, name) in answer.lines().filter_map(|line| line.split_once('\t')) {
+        let Ok(object) = object.parse::<CommitId>() else { continue };
+        match (name.strip_suffix("^{}"), refs.last_mut()) {
+            (Some(tag), Some(last)) if last.name.as_str() == tag => last.peeled = Some(object),
+            (Some(_), _) => {}
+            (None, _) => refs.extend(name.parse().ok().map(|name| RemoteRef { name, object, peeled: None })),
+        }
+    }
+    refs
 }
 
 /// Returns the line that git has printed, if it succeeded.

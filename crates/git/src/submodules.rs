@@ -2,8 +2,8 @@
 //!
 //! Their addresses are written in the repository, by whoever may push or open a pull request. So an address must be
 //! relative to the repository's own or on the same host, and of a kind that clone addresses may have. Credentials are
-//! sent only to where they were given for, and never for a stranger's commit, since a stranger could have the host's
-//! other repositories handed out.
+//! sent only for the repositories that an administrator has named, since they may open more than whoever pushes may
+//! read; and never for a stranger's commit.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ pub(crate) async fn list(
         if name.contains(char::is_control) {
             return Err(failed(format!("`{path}` has a name with control characters")));
         }
-        let url = resolve_address(checkout.origin, checkout.by_stranger, address)
+        let url = resolve_address(checkout.origin, checkout.by_stranger, checkout.trusted_submodules, address)
             .map_err(|why| failed(format!("`{path}`: {why}")))?;
         let commit = entry.object.parse().map_err(|error| failed(format!("`{path}`: {error}")))?;
         found.push(Submodule { name: name.to_owned(), path: entry.path.clone(), url, commit });
@@ -78,7 +78,12 @@ pub(crate) async fn list(
 }
 
 /// Returns the address of a submodule, as git resolves it, or why it is refused.
-fn resolve_address(origin: &CloneUrl, by_stranger: bool, written: &str) -> Result<CloneUrl, String> {
+fn resolve_address(
+    origin: &CloneUrl,
+    by_stranger: bool,
+    trusted: &[String],
+    written: &str,
+) -> Result<CloneUrl, String> {
     let address = match written.starts_with("./") || written.starts_with("../") {
         true => resolve_relative(origin.address(), written).ok_or("its address leads out of the host")?,
         false => written.to_owned(),
@@ -92,7 +97,13 @@ fn resolve_address(origin: &CloneUrl, by_stranger: bool, written: &str) -> Resul
         ));
     }
     if !by_stranger {
-        return Ok(url.with_credentials_of(origin));
+        return match is_trusted(&url, trusted) {
+            true => Ok(url.with_credentials_of(origin)),
+            false if url.is_ssh() => Err(format!("submodules over ssh use the server's key: {}", to_do(&url))),
+            // Its own name and password would get what was fetched before with the repository's.
+            false if url.has_credentials() => Err("its address contains a name or password".to_owned()),
+            false => Ok(url),
+        };
     }
     if url.is_ssh() {
         return Err(
@@ -104,6 +115,44 @@ fn resolve_address(origin: &CloneUrl, by_stranger: bool, written: &str) -> Resul
         return Err("a fork's pull request gets no submodules whose address brings a name or password".to_owned());
     }
     Ok(url)
+}
+
+/// Returns whether an administrator has named the repository at that address.
+fn is_trusted(url: &CloneUrl, trusted: &[String]) -> bool {
+    let path = path_of(url);
+    trusted.iter().any(|named| match named.strip_suffix("/*") {
+        Some(owner) => path.strip_prefix(owner).is_some_and(|rest| rest.starts_with('/')),
+        None => path == named,
+    })
+}
+
+/// Returns `team/lib` of an address.
+fn path_of(url: &CloneUrl) -> &str {
+    let address = url.address();
+    let path = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => address.split_once(':').map_or("", |(_, path)| path),
+    };
+    let path = path.trim_matches('/');
+    path.strip_suffix(".git").unwrap_or(path)
+}
+
+/// Says what an administrator has to do for a submodule that is not for everybody.
+fn to_do(url: &CloneUrl) -> String {
+    format!("an administrator has to add `{}` to the submodules in the repository's settings", path_of(url))
+}
+
+/// Adds what to do to the error of a submodule that was fetched without credentials and is not for everybody.
+pub(crate) fn explained(error: GitError, checkout: &Checkout<'_>, url: &CloneUrl) -> GitError {
+    let without = !checkout.by_stranger && checkout.origin.has_credentials() && !url.has_credentials();
+    match &error {
+        // Forges do not say of a private repository that it is there.
+        GitError::NotFound { .. } | GitError::Authentication { .. } if without => GitError::Failed {
+            operation: "checking out the submodules",
+            detail: format!("{} is private and is fetched without credentials: {}", url.address(), to_do(url)),
+        },
+        _ => error,
+    }
 }
 
 fn resolve_relative(origin: &str, written: &str) -> Option<String> {
@@ -152,7 +201,7 @@ mod tests {
             ("ssh://git@h/app", "../lib", Some("ssh://git@h/lib")),
         ] {
             let origin: CloneUrl = origin.parse().unwrap();
-            let found = resolve_address(&origin, false, written).ok().map(|url| url.address().to_owned());
+            let found = resolve_address(&origin, false, &[], written).ok().map(|url| url.address().to_owned());
             assert_eq!(found.as_deref(), resolved, "{origin} {written}");
         }
     }
@@ -170,19 +219,52 @@ mod tests {
             ("-oProxyCommand=x", "dash"),
             ("git@forge.example@evil.example:a", "is invalid"),
         ] {
-            let error = resolve_address(&origin, false, written).unwrap_err();
+            let error = resolve_address(&origin, false, &[], written).unwrap_err();
             assert!(error.contains(word), "{written}: {error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
-        let same = resolve_address(&origin, false, "../lib.git").unwrap();
+        let named = ["team/lib".to_owned()];
+        let same = resolve_address(&origin, false, &named, "../lib.git").unwrap();
         assert_eq!(same.git_config(), origin.git_config());
-        let plain = resolve_address(&origin, false, "http://forge.example:8443/a").unwrap();
+        let all = ["a".to_owned()];
+        let plain = resolve_address(&origin, false, &all, "http://forge.example:8443/a").unwrap();
         assert_eq!(plain.git_config(), None, "credentials for https do not go over http");
-        assert_eq!(resolve_address(&origin, true, "../lib.git").unwrap().git_config(), None, "nor for strangers");
+        assert_eq!(
+            resolve_address(&origin, true, &named, "../lib.git").unwrap().git_config(),
+            None,
+            "nor for strangers"
+        );
         let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();
-        assert!(resolve_address(&ssh, true, "../lib.git").unwrap_err().contains("ssh"));
-        let brought =
-            resolve_address(&origin, true, "https://any:thing@forge.example:8443/team/private.git").unwrap_err();
-        assert!(brought.contains("name or password") && !brought.contains("thing"), "{brought}");
+        assert!(resolve_address(&ssh, true, &named, "../lib.git").unwrap_err().contains("ssh"));
+        let brings = "https://any:thing@forge.example:8443/team/private.git";
+        for by_stranger in [false, true] {
+            let brought = resolve_address(&origin, by_stranger, &named, brings).unwrap_err();
+            assert!(brought.contains("name or password") && !brought.contains("thing"), "{brought}");
+        }
+    }
+
+    #[test]
+    fn credentials_go_to_the_repositories_that_an_administrator_named_and_to_no_others() {
+        let https: CloneUrl = "https://me:s3cret-word@forge.example/team/app.git".parse().unwrap();
+        let ssh: CloneUrl = "git@forge.example:team/app.git".parse().unwrap();
+        for (trusted, written, sent) in [
+            (&[][..], "../lib.git", false),
+            (&["team/lib"], "../lib.git", true),
+            (&["team/lib"], "../lib", true),
+            (&["team/lib"], "../lib2.git", false),
+            (&["team/lib"], "../../other/lib.git", false),
+            (&["x/y", "team/*"], "../deep/er.git", true),
+            (&["team/*"], "../../team2/lib.git", false),
+            (&["lib"], "../lib.git", false),
+        ] {
+            let trusted: Vec<String> = trusted.iter().map(|&named| named.to_owned()).collect();
+            let url = resolve_address(&https, false, &trusted, written).unwrap();
+            assert_eq!(url.has_credentials(), sent, "{trusted:?} {written}");
+            let url = resolve_address(&ssh, false, &trusted, written);
+            assert_eq!(url.is_ok(), sent, "{trusted:?} {written}");
+            if let Err(why) = url {
+                assert!(why.contains("an administrator has to add `") && why.contains("lib"), "{why}");
+            }
+        }
     }
 }

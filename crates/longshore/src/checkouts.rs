@@ -53,6 +53,7 @@ impl Sources {
                 depth: how.depth,
                 submodules: how.submodules,
                 by_stranger: stranger::brings(event),
+                trusted_submodules: repo.submodules.clone(),
             })),
         }
     }
@@ -69,6 +70,7 @@ struct MirrorSource {
     depth: u32,
     submodules: bool,
     by_stranger: bool,
+    trusted_submodules: Vec<String>,
 }
 
 impl MirrorSource {
@@ -82,6 +84,7 @@ impl MirrorSource {
             depth: self.depth,
             submodules: self.submodules,
             by_stranger: self.by_stranger,
+            trusted_submodules: &self.trusted_submodules,
         };
         let error = match self.checkouts.tar(&mirror, &checkout).await {
             Ok(tar) => return Ok(tar),

@@ -1,20 +1,17 @@
-//! Takes deliveries from the inbox and makes builds of them, each exactly once: the build is created in the transaction
-//! that ends its delivery. If two deliveries announce the same thing, it is built once, too.
+//! Takes deliveries from the inbox and makes builds of them, each exactly once: the builds are created in the transaction
+//! that ends their delivery. If two deliveries announce the same thing, it is built once, too.
 //!
 //! Processes one delivery of a repository at a time, in order, and several repositories at once, so that a forge that
 //! hangs holds up only its own repositories. It is woken by commits, and sleeps until something has to be tried again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use longshore_core::{EventName, Person, RepoId, Timestamp, event::PullRequest};
-use longshore_forge::{
-    CommitId, Forge, Hook, PullRequestHook, PushHook, RefName, body_key, payload, pull_request_key, push_key,
-};
-use longshore_git::{GitError, Wanted};
+use longshore_core::{EventName, RepoId, Timestamp};
+use longshore_forge::{CommitId, Forge, body_key};
 use longshore_store::{
-    Store, StoreError,
-    announcements::{self, Announcement, Novelty},
-    builds::{self, NewBuild},
+    Store, StoreError, WriteTx,
+    announcements::{self, Novelty},
+    builds,
     deliveries::{self, DeliveryEnd, PendingDelivery},
     people,
     repos::{self, Repo},
@@ -24,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     by_repo::{RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
+    judge::{Closed, Judged, JudgedEvent, Verdict, judge},
     outsiders,
-    prepare::{Origin, Planner, Prepared, What},
-    schedules::Schedules,
+    prepare::Planner,
 };
 
 /// Repositories that are fetched at once.
@@ -79,138 +76,54 @@ async fn start_due(
     Ok(None)
 }
 
-/// What to do with a delivery.
-enum Verdict {
-    Build(Box<NewBuild>),
-    End(DeliveryEnd),
-    Again(String),
-}
-
-/// What was found out about a delivery.
-struct Judged {
-    verdict: Verdict,
-    schedules: Option<Schedules>,
-    /// The pull request that the delivery says is closed: nobody waits for its builds any more.
-    closed: Option<Closed>,
-    /// What the delivery announces, and whether the remote has the ref at that commit now.
-    announced: Option<(Announcement, bool)>,
-    /// The branch or tag that was deleted.
-    deleted: Option<RefName>,
-}
-
-/// A pull request that was closed.
-struct Closed {
-    number: u64,
-    /// The author's [`Person::key`](longshore_core::Person::key) if the pull request was merged: from now on the author
-    /// is known.
-    merged_of: Option<String>,
-}
-
-impl From<Verdict> for Judged {
-    fn from(verdict: Verdict) -> Self {
-        Self { verdict, schedules: None, closed: None, announced: None, deleted: None }
-    }
-}
-
-impl Closed {
-    fn from_hook(hook: &PullRequestHook) -> Option<Self> {
-        let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
-        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, merged_of })
-    }
-}
-
 async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) -> Result<(), StoreError> {
     let Some(repo) = repos::get(store, delivery.repo).await? else { return Ok(()) };
-    let judged = catch_panic(judge(store, planner, &repo, &delivery)).await;
-    let Judged { mut verdict, schedules, closed, announced, deleted } =
-        judged.unwrap_or_else(|reason| Verdict::Again(reason).into());
+    let Judged { forge_id, events } = match catch_panic(judge(store, planner, &repo, &delivery)).await {
+        Ok(judged) => judged?,
+        Err(reason) => Verdict::Again(reason).into(),
+    };
     let now = Timestamp::now();
     let mut tx = store.write().await?;
+    if let Some(forge_id) = &forge_id {
+        repos::learn_forge_id(&mut tx, repo.id, forge_id).await?;
+    }
     // A forge never sends the same bytes for two events. A plain remote's hook may.
-    let body = (repo.forge != Forge::Git.as_str()).then(|| body_key(&delivery.body));
+    let body = (repo.forge != Forge::Git.as_str() && !delivery.found).then(|| body_key(&delivery.body));
     let replayed = match &body {
         Some(body) if !delivery.by_hand => announcements::find_body(&mut tx, repo.id, body).await?,
         Some(_) | None => None,
     };
-    let (schedules, closed, deleted) =
-        if replayed.is_some() { (None, None, None) } else { (schedules, closed, deleted) };
-    if let Some(schedules) = &schedules {
-        schedules::replace(&mut tx, repo.id, schedules).await?;
-    }
-    let novelty = match &announced {
-        Some((announcement, is_there)) => announcements::novelty(&mut tx, announcement, *is_there).await?,
-        None => Novelty::New,
-    };
-    // Only at the first attempt: until the next one, the pull request may have been opened again.
-    let canceled = match &closed {
-        Some(Closed { number, .. }) if delivery.attempts == 0 && !matches!(novelty, Novelty::Duplicate { .. }) => {
-            builds::close_pull_request(&mut tx, repo.id, *number, now).await?
-        }
-        Some(_) | None => 0,
-    };
-    if let Some(Closed { number, merged_of: Some(author) }) = &closed {
-        people::merged(&mut tx, repo.id, *number, author, now).await?;
-    }
-    let canceled = (canceled > 0).then(|| {
-        let builds = if canceled == 1 { "build" } else { "builds" };
-        format!("canceled {canceled} {builds} of the pull request")
-    });
-    if let (Verdict::Build(new), Novelty::Duplicate { build: Some(number) }) = (&verdict, novelty) {
-        verdict = Verdict::End(DeliveryEnd::Ignored { reason: duplicate_reason(new.event.name, number) });
-    }
-    if let Some(became) = replayed {
-        verdict = match (verdict, became) {
-            (Verdict::Build(new), Some(number)) => {
-                Verdict::End(DeliveryEnd::Ignored { reason: duplicate_reason(new.event.name, number) })
+    let mut work = Work { tx: &mut tx, repo: &repo, delivery: &delivery, replayed, now };
+    match waits_for(&events, &delivery) {
+        Some(reason) => {
+            for event in &events {
+                work.close(event.closed.as_ref(), Novelty::New).await?;
             }
-            (Verdict::Build(_), None) => Verdict::End(DeliveryEnd::Ignored {
-                reason: "the same request was delivered before and started nothing".to_owned(),
-            }),
-            (verdict @ (Verdict::End(_) | Verdict::Again(_)), _) => verdict,
-        };
-    }
-    // What could not be fetched or understood is processed again when it is announced again.
-    let recorded = announced.as_ref().map(|(announcement, _)| announcement).filter(|_| replayed.is_none());
-    if let (Some(announcement), Verdict::End(DeliveryEnd::Ignored { .. }), Novelty::New | Novelty::Again) =
-        (recorded, &verdict, novelty)
-    {
-        announcements::record(&mut tx, announcement, novelty, None).await?;
-    }
-    match verdict {
-        Verdict::Build(new) => {
-            let build = outsiders::create(&mut tx, *new, now).await?;
-            if let Some(announcement) = recorded {
-                announcements::record(&mut tx, announcement, novelty, Some(build.number)).await?;
-            }
-            if let Some(body) = &body {
-                announcements::record_body(&mut tx, repo.id, body, Some(build.number)).await?;
-            }
-            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Done { note: canceled }, now).await?;
-            tracing::info!(repo = repo.name, number = build.number, commit = build.event.commit, "new build");
-        }
-        Verdict::End(mut end) => {
-            if let (DeliveryEnd::Ignored { reason }, Some(canceled)) = (&mut end, canceled) {
-                *reason = format!("{canceled}; {reason}");
-            }
-            if let (Some(body), DeliveryEnd::Ignored { .. } | DeliveryEnd::Done { .. }) = (&body, &end) {
-                announcements::record_body(&mut tx, repo.id, body, None).await?;
-            }
-            tracing::info!(repo = repo.name, delivery = %delivery.id, ?end, "no build");
-            deliveries::finish(&mut tx, delivery.id, &end, now).await?;
-        }
-        Verdict::Again(reason) if delivery.attempts >= TRIES => {
-            let reason = format!("gave up after a day: {reason}");
-            deliveries::finish(&mut tx, delivery.id, &DeliveryEnd::Failed { reason }, now).await?;
-        }
-        Verdict::Again(reason) => {
             let pause = pause_after(delivery.attempts);
             tracing::warn!(repo = repo.name, delivery = %delivery.id, reason, ?pause, "will be tried again");
-            let at = add_pause(now, pause);
-            deliveries::retry_later(&mut tx, delivery.id, at, &reason).await?;
+            deliveries::retry_later(&mut tx, delivery.id, add_pause(now, pause), &reason).await?;
         }
-    }
-    if let Some(git_ref) = deleted {
-        announcements::forget_ref(&mut tx, repo.id, git_ref.as_str()).await?;
+        // It is processed after them.
+        None if deliveries::let_older_pass(work.tx, &delivery, now).await? => {}
+        None => {
+            let several = events.len() > 1;
+            let mut ends = Vec::with_capacity(events.len());
+            for event in events {
+                let subject = several.then(|| event.subject.clone());
+                let end = work.apply(event).await?;
+                ends.push(match subject {
+                    Some(subject) => end.about(&subject),
+                    None => end,
+                });
+            }
+            let end = Ended::all(ends);
+            let processed = matches!(end.end, DeliveryEnd::Ignored { .. } | DeliveryEnd::Done { .. });
+            if let Some(body) = body.filter(|_| processed) {
+                announcements::record_body(&mut tx, repo.id, &body, end.build).await?;
+            }
+            tracing::info!(repo = repo.name, delivery = %delivery.id, end = ?end.end, "a delivery is processed");
+            deliveries::finish(&mut tx, delivery.id, &end.end, now).await?;
+        }
     }
     tx.commit().await?;
     // Runs in the background, so that the next delivery does not wait for it.
@@ -221,6 +134,160 @@ async fn process(store: &Store, planner: &Planner, delivery: PendingDelivery) ->
         }
     });
     Ok(())
+}
+
+/// Returns why a delivery has to be tried again: all of its events are built together, or none.
+fn waits_for(events: &[JudgedEvent], delivery: &PendingDelivery) -> Option<String> {
+    if delivery.attempts >= TRIES {
+        return None;
+    }
+    events.iter().find_map(|event| match &event.verdict {
+        Verdict::Again(reason) => Some(reason.clone()),
+        Verdict::Build(_) | Verdict::End(_) => None,
+    })
+}
+
+/// How an event ended, or all of a delivery.
+struct Ended {
+    end: DeliveryEnd,
+    /// The number of the build that it became.
+    build: Option<u64>,
+}
+
+impl From<DeliveryEnd> for Ended {
+    fn from(end: DeliveryEnd) -> Self {
+        Self { end, build: None }
+    }
+}
+
+impl Ended {
+    /// Says what it is about.
+    fn about(mut self, subject: &str) -> Self {
+        match &mut self.end {
+            DeliveryEnd::Done { note: Some(text) }
+            | DeliveryEnd::Ignored { reason: text }
+            | DeliveryEnd::Failed { reason: text } => *text = format!("{subject}: {text}"),
+            DeliveryEnd::Done { note: None } => {}
+        }
+        self
+    }
+
+    /// Joins the ends of a delivery's events: it is done if one of them became a build, and else failed if one of them
+    /// failed.
+    fn all(ends: Vec<Self>) -> Self {
+        let build = ends.iter().find_map(|end| end.build);
+        let is_done = ends.iter().any(|end| matches!(end.end, DeliveryEnd::Done { .. }));
+        let has_failed = ends.iter().any(|end| matches!(end.end, DeliveryEnd::Failed { .. }));
+        let texts: Vec<String> = ends
+            .into_iter()
+            .filter_map(|end| match end.end {
+                DeliveryEnd::Done { note } => note,
+                DeliveryEnd::Ignored { reason } | DeliveryEnd::Failed { reason } => Some(reason),
+            })
+            .collect();
+        let text = texts.join("; ");
+        let end = match (is_done, has_failed) {
+            (true, _) => DeliveryEnd::Done { note: Some(text).filter(|text| !text.is_empty()) },
+            (false, true) => DeliveryEnd::Failed { reason: text },
+            (false, false) => DeliveryEnd::Ignored { reason: text },
+        };
+        Self { end, build }
+    }
+}
+
+/// The transaction that ends a delivery.
+struct Work<'a> {
+    tx: &'a mut WriteTx,
+    repo: &'a Repo,
+    delivery: &'a PendingDelivery,
+    /// Set if the same body was processed before, with the build that it became.
+    replayed: Option<Option<u64>>,
+    now: Timestamp,
+}
+
+impl Work<'_> {
+    /// Applies an event: decides whether it is new, and creates its build.
+    async fn apply(&mut self, event: JudgedEvent) -> Result<Ended, StoreError> {
+        let JudgedEvent { subject: _, verdict, schedules, closed, announced, deleted } = event;
+        let is_replayed = self.replayed.is_some();
+        if let Some(schedules) = schedules.filter(|_| !is_replayed) {
+            schedules::replace(self.tx, self.repo.id, &schedules).await?;
+        }
+        let novelty = match &announced {
+            Some((announcement, on_remote)) => announcements::novelty(self.tx, announcement, *on_remote).await?,
+            None => Novelty::New,
+        };
+        let canceled = self.close(closed.as_ref().filter(|_| !is_replayed), novelty).await?;
+        let verdict = self.without_repeats(verdict, novelty);
+        let recorded = announced.as_ref().map(|(announcement, _)| announcement).filter(|_| !is_replayed);
+        if let Some((git_ref, from)) = deleted.filter(|_| !is_replayed) {
+            // Of an annotated tag a forge may name the tag's own object, or its commit.
+            let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
+            announcements::forget_ref(self.tx, self.repo.id, git_ref.as_str(), from).await?;
+        }
+        match verdict {
+            Verdict::Build(new) => {
+                let build = outsiders::create(self.tx, *new, self.now).await?;
+                if let Some(announcement) = recorded {
+                    announcements::record(self.tx, announcement, novelty, Some(build.number)).await?;
+                }
+                tracing::info!(repo = self.repo.name, number = build.number, commit = build.event.commit, "new build");
+                Ok(Ended { end: DeliveryEnd::Done { note: canceled }, build: Some(build.number) })
+            }
+            Verdict::End(mut end) => {
+                // What could not be fetched or understood is processed again when it is announced again.
+                if let (Some(announcement), DeliveryEnd::Ignored { .. }) = (recorded, &end)
+                    && !matches!(novelty, Novelty::Duplicate { .. })
+                {
+                    announcements::record(self.tx, announcement, novelty, None).await?;
+                }
+                if let (DeliveryEnd::Ignored { reason }, Some(canceled)) = (&mut end, canceled) {
+                    *reason = format!("{canceled}; {reason}");
+                }
+                Ok(end.into())
+            }
+            Verdict::Again(reason) => {
+                Ok(DeliveryEnd::Failed { reason: format!("gave up after a day: {reason}") }.into())
+            }
+        }
+    }
+
+    /// Stops the builds of a pull request that was closed, and notes whose it was if it was merged. Returns what was
+    /// stopped, for people.
+    async fn close(&mut self, closed: Option<&Closed>, novelty: Novelty) -> Result<Option<String>, StoreError> {
+        let Some(Closed { number, merged_of }) = closed.filter(|_| self.replayed.is_none()) else { return Ok(None) };
+        // Only at the first attempt: until the next one, the pull request may have been opened again.
+        let canceled = match novelty {
+            Novelty::New | Novelty::Again | Novelty::Late { .. } if self.delivery.attempts == 0 => {
+                builds::close_pull_request(self.tx, self.repo.id, *number, self.now).await?
+            }
+            Novelty::New | Novelty::Again | Novelty::Late { .. } | Novelty::Duplicate { .. } => 0,
+        };
+        if let Some(author) = merged_of {
+            people::merged(self.tx, self.repo.id, *number, author, self.now).await?;
+        }
+        let builds = if canceled == 1 { "build" } else { "builds" };
+        Ok((canceled > 0).then(|| format!("canceled {canceled} {builds} of the pull request")))
+    }
+
+    /// Makes a build of what was not built before; everything else ends the event, with the build that it became.
+    fn without_repeats(&self, verdict: Verdict, novelty: Novelty) -> Verdict {
+        let Verdict::Build(new) = verdict else { return verdict };
+        let reason = match (novelty, self.replayed) {
+            (Novelty::Duplicate { build: Some(number) }, _) | (_, Some(Some(number))) => {
+                duplicate_reason(new.event.name, number)
+            }
+            (_, Some(None)) => "the same request was delivered before and started nothing".to_owned(),
+            (Novelty::Late { build }, None) => {
+                let newer = build.map(|number| format!(", built as #{number}")).unwrap_or_default();
+                format!(
+                    "arrived late: the branch or tag has moved on to a newer commit{newer}; redeliver it to build it anyway"
+                )
+            }
+            (Novelty::New | Novelty::Again | Novelty::Duplicate { build: None }, None) => return Verdict::Build(new),
+        };
+        Verdict::End(DeliveryEnd::Ignored { reason })
+    }
 }
 
 /// Packs the mirror and removes commits that nobody needs any more, because many small fetches leave many small packs.
@@ -242,121 +309,4 @@ fn duplicate_reason(event: EventName, number: u64) -> String {
     format!(
         "duplicate of an earlier delivery of the same {what}, which started build #{number}: rerun that build to run it again"
     )
-}
-
-async fn judge(store: &Store, planner: &Planner, repo: &Repo, delivery: &PendingDelivery) -> Judged {
-    let end = |end: DeliveryEnd| Judged::from(Verdict::End(end));
-    let failed = |reason: String| end(DeliveryEnd::Failed { reason });
-    let forge: Forge = match repo.forge.parse() {
-        Ok(forge) => forge,
-        Err(error) => return failed(format!("{error}")),
-    };
-    let mut closed = None;
-    let announcement = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Announcement {
-        repo: repo.id,
-        key,
-        git_ref: git_ref.to_owned(),
-        at,
-        before: before.map(|before| before.as_str().to_owned()),
-        by_hand: delivery.by_hand,
-    };
-    let (origin, announcement, commit) = match payload::parse_event(forge, &delivery.event, &delivery.body) {
-        Ok(Hook::Push(push)) => {
-            let at = push.after.as_str().to_owned();
-            let announcement = announcement(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
-            let commit = push.after.clone();
-            (push_origin(*push), announcement, commit)
-        }
-        Ok(Hook::PullRequest(request)) => {
-            closed = Closed::from_hook(&request);
-            let state = if closed.is_some() { "closed" } else { "open" };
-            let at = format!("{} {state}", request.head);
-            let announcement = announcement(pull_request_key(&request), &pull_request_ref(request.number), at, None);
-            let commit = request.head.clone();
-            (pull_request_origin(*request), announcement, commit)
-        }
-        Ok(Hook::Deleted { git_ref }) => {
-            let reason = format!("`{git_ref}` was deleted: nothing to build");
-            return Judged { deleted: Some(git_ref), ..end(DeliveryEnd::Ignored { reason }) };
-        }
-        Ok(Hook::Ping) => return end(DeliveryEnd::Ignored { reason: "ping: the webhook works".to_owned() }),
-        Ok(Hook::Ignored { event, reason }) => {
-            return end(DeliveryEnd::Ignored { reason: format!("`{event}`: {reason}") });
-        }
-        Err(error) => return failed(error.to_string()),
-    };
-    let prepared = async {
-        let prepared = planner.prepare(repo, origin).await?;
-        // This matters only for what was announced before.
-        let is_there = match announcements::is_known(store, &announcement).await {
-            Ok(true) => planner.is_at(repo, &announcement.git_ref, &commit).await?,
-            Ok(false) | Err(_) => false,
-        };
-        Ok::<_, GitError>((prepared, is_there))
-    };
-    let (Prepared { what, schedules }, is_there) = match prepared.await {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            let reason = error.to_string();
-            let verdict =
-                if error.may_mend() { Verdict::Again(reason) } else { Verdict::End(DeliveryEnd::Failed { reason }) };
-            return Judged { closed, ..verdict.into() };
-        }
-    };
-    let verdict = match what {
-        What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
-            repo: repo.id,
-            event: *event,
-            plan,
-            diagnostics,
-            delivery: Some(delivery.id),
-            rerun_of: None,
-            carried_over: Vec::new(),
-        })),
-        What::Nothing(reason) => Verdict::End(DeliveryEnd::Ignored { reason }),
-    };
-    Judged { verdict, schedules, closed, announced: Some((announcement, is_there)), deleted: None }
-}
-
-fn pull_request_ref(number: u64) -> String {
-    format!("refs/pull/{number}/head")
-}
-
-fn push_origin(hook: PushHook) -> Origin {
-    Origin {
-        name: hook.event,
-        git_ref: hook.git_ref.as_str().to_owned(),
-        wanted: Wanted::Push { git_ref: hook.git_ref, after: hook.after },
-        before: hook.before,
-        sender: hook.sender,
-        url: hook.url,
-        default_branch: hook.default_branch,
-        inputs: BTreeMap::new(),
-        pull_request: None,
-        schedule: None,
-    }
-}
-
-fn pull_request_origin(hook: PullRequestHook) -> Origin {
-    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
-    Origin {
-        name: EventName::PullRequest,
-        git_ref: pull_request_ref(hook.number),
-        wanted: Wanted::PullRequest { number: hook.number, head: hook.head },
-        before: None,
-        sender: hook.sender,
-        url: hook.url,
-        default_branch: hook.default_branch,
-        inputs: BTreeMap::new(),
-        pull_request: Some(PullRequest {
-            number: hook.number,
-            title: hook.title,
-            action: hook.action,
-            source_branch: short(&hook.source),
-            target_branch: short(&hook.target),
-            fork: hook.fork,
-            author: hook.author,
-        }),
-        schedule: None,
-    }
 }

@@ -1,7 +1,8 @@
 //! From events to running jobs: makes builds of deliveries and schedules, and hands their jobs to the runner.
 //!
-//! `ingest` makes builds of deliveries, and `schedules` of times that are due; `discovery` looks up the schedules of a
-//! repository that was added. All three run their work through `by_repo`. `dispatcher` is the only writer of a job's
+//! `ingest` makes builds of deliveries, once `judge` has found out what they mean, and `schedules` of times that are due;
+//! `look` finds pushes that no delivery told of, and `discovery` the schedules of a repository that was added. All of
+//! them run their work through `by_repo`. `dispatcher` is the only writer of a job's
 //! status; it talks to the runner through two channels and knows neither Docker nor HTTP. `scheduler` is the handle
 //! that the API and the command line hold.
 
@@ -9,6 +10,8 @@ mod by_repo;
 mod discovery;
 mod dispatcher;
 mod ingest;
+mod judge;
+mod look;
 mod manual;
 mod outsiders;
 mod prepare;
@@ -20,6 +23,7 @@ mod start;
 
 pub use dispatcher::{Order, Report, ReportKind};
 pub use longshore_core::rules::needs::build_context;
+pub use look::{FoundPush, Looked};
 pub use manual::ManualStart;
 pub use prepare::Planner;
-pub use scheduler::{RequestError, Scheduler, StartRequest};
+pub use scheduler::{Pace, RequestError, Scheduler, StartRequest};

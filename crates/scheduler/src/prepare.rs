@@ -31,6 +31,8 @@ pub(crate) struct Origin {
     pub(crate) inputs: BTreeMap<String, String>,
     pub(crate) pull_request: Option<PullRequest>,
     pub(crate) schedule: Option<DueSchedule>,
+    /// Whether no webhook told of it.
+    pub(crate) found: bool,
 }
 
 /// The result of [`Planner::prepare`].
@@ -92,6 +94,32 @@ impl Planner {
         Ok(found.as_ref() == Some(commit))
     }
 
+    /// Returns whether a branch or tag is elsewhere than at `object`, and was at it before it went to `last`, as far as the
+    /// mirror knows. It knows enough after a fetch of `object`. `false` for everything else that has refs.
+    pub(crate) async fn has_moved_on(
+        &self,
+        repo: &Repo,
+        git_ref: &str,
+        object: &CommitId,
+        last: &str,
+    ) -> Result<bool, GitError> {
+        let (Ok(name), Ok(last)) = (git_ref.parse(), last.parse()) else { return Ok(false) };
+        let mirror = self.mirrors.mirror(repo.id).await?;
+        let found = async |revision| match mirror.resolve(&revision).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(GitError::UnknownRevision { .. } | GitError::NotACommit { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let tip = found(Revision::Ref(name)).await?;
+        let (object, last) = (found(Revision::Commit(object.clone())).await?, found(Revision::Commit(last)).await?);
+        match (tip, object, last) {
+            (Some(tip), Some(object), Some(last)) if tip != object => {
+                Ok(tip == last || mirror.is_on(&object, &last).await?)
+            }
+            (_, _, _) => Ok(false),
+        }
+    }
+
     /// Reads the pipelines at a commit, with the templates that they use.
     async fn read(&self, mirror: &Mirror, commit: &CommitId) -> Result<Read, GitError> {
         let files = match mirror.pipeline_files(commit).await {
@@ -146,6 +174,7 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         inputs: origin.inputs,
         pull_request: origin.pull_request,
         schedule: origin.schedule,
+        found: origin.found,
     });
     if stranger::brings(&event) {
         mirror.check_size(&commit).await?;

@@ -1,6 +1,9 @@
 //! The handle through which the API and the command line start, cancel, approve and rerun builds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use longshore_core::{BuildId, Diagnostic, EventName, JobId, RepoId, Timestamp, access::Actor};
 use longshore_git::Wanted;
@@ -17,6 +20,7 @@ use crate::{
     discovery,
     dispatcher::{Dispatcher, Order, Report, Request},
     ingest,
+    look::{self, Looked},
     manual::{self, ManualStart},
     outsiders,
     prepare::{Origin, Planner, Prepared, What},
@@ -24,6 +28,16 @@ use crate::{
     schedules::{self, Schedules},
     start::{self, Found},
 };
+
+/// How much the scheduler does, and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Jobs that run at once.
+    pub capacity: usize,
+    /// How often repositories are looked at for pushes that no webhook told of, from the start on; `None` leaves that to
+    /// people.
+    pub look_every: Option<Duration>,
+}
 
 /// What a manual build starts from.
 #[derive(Debug, Clone, Default)]
@@ -73,13 +87,13 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Spawns the ingest loop, the schedules, the discovery of new repositories and the dispatcher on `tasks`, until
-    /// `shutdown`. The runner receives its commands from `orders` and sends what it has to report to `reports`.
+    /// Spawns the ingest loop, the schedules, the looks at repositories, the discovery of new ones and the dispatcher on
+    /// `tasks`, until `shutdown`. The runner receives its commands from `orders` and sends what it has to report to `reports`.
     #[must_use]
     pub fn start(
         store: Store,
         planner: Planner,
-        capacity: usize,
+        pace: Pace,
         orders: mpsc::Sender<Order>,
         reports: mpsc::Receiver<Report>,
         tasks: &TaskTracker,
@@ -89,7 +103,7 @@ impl Scheduler {
         let running = HashMap::new();
         let dispatcher = Dispatcher {
             store: store.clone(),
-            capacity,
+            capacity: pace.capacity,
             orders,
             reports,
             requests,
@@ -100,6 +114,9 @@ impl Scheduler {
         tasks.spawn(ingest::run(store.clone(), planner.clone(), shutdown.clone()));
         tasks.spawn(schedules::run(store.clone(), planner.clone(), shutdown.clone()));
         tasks.spawn(discovery::run(store.clone(), planner.clone(), shutdown.clone()));
+        if let Some(every) = pace.look_every {
+            tasks.spawn(look::run(store.clone(), planner.clone(), every, shutdown.clone()));
+        }
         Self { store, planner, requests: sender }
     }
 
@@ -119,6 +136,7 @@ impl Scheduler {
             inputs: request.inputs,
             pull_request: None,
             schedule: None,
+            found: false,
         };
         let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
         match what {
@@ -136,6 +154,11 @@ impl Scheduler {
             }
             What::Nothing(reason) => Err(RequestError::unusable(reason)),
         }
+    }
+
+    /// Looks at the repository's branches and tags now. What no webhook told of is built.
+    pub async fn look(&self, repo: RepoId) -> Result<Looked, RequestError> {
+        look::look_now(&self.store, &self.planner, repo).await
     }
 
     /// Returns what a start by hand would start at a branch or tag, or at a commit on it, and which inputs it takes.

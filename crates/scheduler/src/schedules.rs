@@ -215,6 +215,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
         inputs: BTreeMap::new(),
         pull_request: None,
         schedule: Some(DueSchedule { cron: row.key.cron.clone(), timezone: row.key.timezone.clone(), due_at }),
+        found: false,
     };
     match planner.prepare(repo, origin).await {
         Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules }) => {

@@ -24,11 +24,22 @@ pub struct Announcement {
     pub by_hand: bool,
 }
 
+/// What the remote says about an announcement, asked while it was processed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnRemote {
+    /// The ref is at that commit.
+    pub is_there: bool,
+    /// The ref was at that commit before it went where it was last announced to be.
+    pub moved_on: bool,
+}
+
 /// Whether something was announced before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Novelty {
     /// It was never announced.
     New,
+    /// It was never announced, but the ref was announced to be further on, in this build or in none.
+    Late { build: Option<u64> },
     /// It was announced and has happened again since, or a person asks for it.
     Again,
     /// It was announced and became this build, or none.
@@ -41,27 +52,49 @@ pub async fn is_known(store: &Store, announcement: &Announcement) -> Result<bool
     Ok(known.bind(announcement.repo.to_string()).bind(&announcement.key).fetch_one(store.readers()).await?)
 }
 
-/// Returns whether the same was announced before. It has happened again if, meanwhile, the ref was announced to be
-/// elsewhere and then to have come back from there, and if it is at that commit on the remote now (`is_there`).
-pub async fn novelty(tx: &mut WriteTx, announcement: &Announcement, is_there: bool) -> Result<Novelty, StoreError> {
-    let repo = announcement.repo.to_string();
-    let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?").bind(&repo).bind(&announcement.key);
-    let Some(known) = known.fetch_optional(tx.conn()).await? else { return Ok(Novelty::New) };
-    if announcement.by_hand {
-        return Ok(Novelty::Again);
+/// Returns where a ref was last announced to be.
+pub async fn last_at(store: &Store, repo: RepoId, git_ref: &str) -> Result<Option<String>, StoreError> {
+    let query = sqlx::query_scalar("SELECT at FROM told_refs WHERE repo = ? AND git_ref = ?");
+    Ok(query.bind(repo.to_string()).bind(git_ref).fetch_optional(store.readers()).await?)
+}
+
+impl Announcement {
+    /// Returns whether something else than what came before was last announced of the ref, so that the remote has to be
+    /// asked which of the two is newer.
+    #[must_use]
+    pub fn is_out_of_order(&self, last: Option<&str>) -> bool {
+        !self.by_hand && last.is_some_and(|last| last != self.at && Some(last) != self.before.as_deref())
     }
+}
+
+/// Returns whether the same was announced before. It has happened again if, meanwhile, the ref was announced to be
+/// elsewhere and then to have come back from there, and if it is at that commit on the remote now.
+pub async fn novelty(tx: &mut WriteTx, announcement: &Announcement, remote: OnRemote) -> Result<Novelty, StoreError> {
+    let repo = announcement.repo.to_string();
     let last: Option<String> = sqlx::query_scalar("SELECT at FROM told_refs WHERE repo = ? AND git_ref = ?")
         .bind(&repo)
         .bind(&announcement.git_ref)
         .fetch_optional(tx.conn())
         .await?;
+    let known = sqlx::query("SELECT build FROM told WHERE repo = ? AND key = ?").bind(&repo).bind(&announcement.key);
+    let Some(known) = known.fetch_optional(tx.conn()).await? else {
+        if !remote.moved_on || !announcement.is_out_of_order(last.as_deref()) {
+            return Ok(Novelty::New);
+        }
+        let newer = "SELECT number FROM builds WHERE repo = ? AND commit_id = ? ORDER BY seq DESC LIMIT 1";
+        let newer: Option<i64> = sqlx::query_scalar(newer).bind(&repo).bind(&last).fetch_optional(tx.conn()).await?;
+        return Ok(Novelty::Late { build: newer.map(row::count) });
+    };
+    if announcement.by_hand {
+        return Ok(Novelty::Again);
+    }
     let came_back = match (&last, &announcement.before) {
         (Some(last), Some(before)) => last == before && *last != announcement.at,
         (Some(last), None) => *last != announcement.at,
         // The ref was deleted, and is new again.
         (None, before) => before.is_none(),
     };
-    if is_there && came_back {
+    if remote.is_there && came_back {
         return Ok(Novelty::Again);
     }
     let build = match known.try_get::<Option<i64>, _>("build")? {
@@ -89,8 +122,8 @@ pub async fn record(
     .execute(tx.conn())
     .await?;
     match novelty {
-        // A duplicate says nothing about where the ref is.
-        Novelty::Duplicate { .. } => Ok(()),
+        // Neither says where the ref is.
+        Novelty::Duplicate { .. } | Novelty::Late { .. } => Ok(()),
         Novelty::New | Novelty::Again => {
             sqlx::query(
                 "INSERT INTO told_refs (repo, git_ref, at) VALUES (?, ?, ?)
@@ -126,9 +159,10 @@ pub async fn record_body(tx: &mut WriteTx, repo: RepoId, body: &str, build: Opti
     Ok(())
 }
 
-/// Forgets where a branch or tag was, because it was deleted: what is announced next is new.
-pub async fn forget_ref(tx: &mut WriteTx, repo: RepoId, git_ref: &str) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM told_refs WHERE repo = ? AND git_ref = ?");
-    delete.bind(repo.to_string()).bind(git_ref).execute(tx.conn()).await?;
+/// Forgets where a branch or tag was, because it was deleted from there: what is announced next is new. A deletion that
+/// is told of late changes nothing.
+pub async fn forget_ref(tx: &mut WriteTx, repo: RepoId, git_ref: &str, from: Option<&str>) -> Result<(), StoreError> {
+    let delete = sqlx::query("DELETE FROM told_refs WHERE repo = ? AND git_ref = ? AND at = coalesce(?, at)");
+    delete.bind(repo.to_string()).bind(git_ref).bind(from).execute(tx.conn()).await?;
     Ok(())
 }

@@ -78,6 +78,8 @@ pub struct Delivery {
     pub event: String,
     pub status: DeliveryStatus,
     pub reason: Option<String>,
+    /// No webhook told of it: it was found by looking at the repository.
+    pub found: bool,
     /// How often it was tried and put off.
     pub attempts: u32,
     pub received_at: Timestamp,
@@ -90,12 +92,15 @@ pub struct Delivery {
 /// A delivery to process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingDelivery {
+    pub seq: i64,
     pub id: DeliveryId,
     pub repo: RepoId,
     pub event: String,
     pub attempts: u32,
     /// A person has asked to process it once more.
     pub by_hand: bool,
+    /// No webhook told of it.
+    pub found: bool,
     pub body: Vec<u8>,
 }
 
@@ -158,8 +163,8 @@ pub async fn redeliver(tx: &mut WriteTx, id: DeliveryId, now: Timestamp) -> Resu
     }
     let (repo, new) = (row::parsed(&row, "repo")?, DeliveryId::new());
     sqlx::query(
-        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, by_hand, body)
-         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, 1, body
+        "INSERT INTO deliveries (id, repo, delivery_key, event, status, received_at, next_try_at, by_hand, found, body)
+         SELECT ?1, repo, delivery_key || ' again ' || ?1, event, 'pending', ?2, ?2, 1, found, body
          FROM deliveries WHERE id = ?3",
     )
     .bind(new.to_string())
@@ -196,15 +201,30 @@ pub async fn next_pending(
     let row = query.build().fetch_optional(store.readers()).await?;
     row.map(|row| {
         Ok(PendingDelivery {
+            seq: row.try_get("seq")?,
             id: row::parsed(&row, "id")?,
             repo: row::parsed(&row, "repo")?,
             event: row.try_get("event")?,
             attempts: row::unsigned(&row, "attempts")?,
             by_hand: row.try_get("by_hand")?,
+            found: row.try_get("found")?,
             body: row.try_get("body")?,
         })
     })
     .transpose()
+}
+
+/// Makes older deliveries of the same repository due that wait for their next try, so that what happened first is built
+/// first once the git host is back. Returns whether there are any. Each newer delivery does that once: one that cannot
+/// be processed holds nobody up.
+pub async fn let_older_pass(tx: &mut WriteTx, delivery: &PendingDelivery, now: Timestamp) -> Result<bool, StoreError> {
+    let update = sqlx::query(
+        "UPDATE deliveries SET next_try_at = ?1, hurried_by = ?2
+         WHERE status = 'pending' AND repo = ?3 AND seq < ?2 AND (hurried_by IS NULL OR hurried_by < ?2)",
+    );
+    let done =
+        update.bind(now.as_millis()).bind(delivery.seq).bind(delivery.repo.to_string()).execute(tx.conn()).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Returns when the next pending delivery is due, at the latest `now` plus [`LONGEST_PAUSE_MS`]. `None` if none is
@@ -273,7 +293,7 @@ pub async fn list(store: &Store, repo: RepoId, before: Option<i64>, limit: u32) 
 macro_rules! with_builds {
     ($rest:literal) => {
         concat!(
-            "SELECT seq, id, repo, delivery_key, event, status, reason, attempts, received_at, next_try_at, finished_at,
+            "SELECT seq, id, repo, delivery_key, event, status, reason, found, attempts, received_at, next_try_at, finished_at,
                     (SELECT json_group_array(builds.id ORDER BY builds.seq) FROM builds WHERE builds.delivery = deliveries.id)
                         AS builds
              FROM deliveries ",
@@ -304,6 +324,7 @@ fn from_row(row: &SqliteRow) -> Result<Delivery, StoreError> {
         event: row.try_get("event")?,
         status: row::parsed(row, "status")?,
         reason: row.try_get("reason")?,
+        found: row.try_get("found")?,
         attempts: row::unsigned(row, "attempts")?,
         received_at: row::time(row, "received_at")?,
         next_try_at: row::time(row, "next_try_at")?,

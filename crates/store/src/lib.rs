@@ -5,7 +5,7 @@
 //! holds one across a network or engine call. Nothing here plans, runs jobs or uses the network.
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
-//! each noun: [`repos`], [`deliveries`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
+//! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
 //! [`secrets`], [`registries`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod acts;
@@ -23,6 +23,7 @@ mod graph;
 mod identity;
 pub mod jobs;
 pub mod logs;
+pub mod looks;
 mod migrations;
 mod new_jobs;
 pub mod overview;

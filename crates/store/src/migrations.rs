@@ -32,6 +32,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     14 "told" "0014_told.sql"
     17 "told_bodies" "0017_told_bodies.sql"
     18 "registries" "0018_registries.sql"
+    20 "pushes" "0020_pushes.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -66,6 +66,14 @@ pub struct Repo {
     pub strangers: Strangers,
     /// Whether newer commits of a pull request cancel its older builds.
     pub cancel_older: bool,
+    /// The forge's own id of the repository, if a delivery has told it.
+    pub forge_id: Option<String>,
+    /// Globs of the repositories for which the clone address's credentials are used when they are submodules.
+    pub submodules: Vec<String>,
+    /// When its branches and tags were last looked at.
+    pub looked_at: Option<Timestamp>,
+    /// Why they could not be looked at since.
+    pub look_error: Option<String>,
     pub created_at: Timestamp,
 }
 
@@ -88,6 +96,7 @@ pub struct RepoPatch {
     pub default_branch: Option<Option<String>>,
     pub strangers: Option<Strangers>,
     pub cancel_older: Option<bool>,
+    pub submodules: Option<Vec<String>>,
     /// Makes a new webhook secret.
     pub renew_hook_secret: bool,
 }
@@ -150,6 +159,10 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         default_branch: new.default_branch.clone(),
         strangers: Strangers::default(),
         cancel_older: true,
+        forge_id: None,
+        submodules: Vec::new(),
+        looked_at: None,
+        look_error: None,
         created_at: now,
     })
 }
@@ -232,16 +245,19 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     if let Some(address) = &patch.clone_url {
         let key = secret_key::of_database_or_new(tx).await?;
         let (clone_url, sealed) = sealed_address(&key, id, address)?;
-        sqlx::query("UPDATE repos SET clone_url = ?, clone_url_sealed = ? WHERE id = ?")
-            .bind(clone_url)
-            .bind(sealed)
-            .bind(id.to_string())
-            .execute(tx.conn())
-            .await?;
+        sqlx::query(
+            "UPDATE repos SET clone_url = ?, clone_url_sealed = ?, forge_id = NULL, look_error = NULL WHERE id = ?",
+        )
+        .bind(clone_url)
+        .bind(sealed)
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
     }
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
-                strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older)
+                strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older),
+                submodules = coalesce(?, submodules)
          WHERE id = ? RETURNING *",
     )
     .bind(patch.public)
@@ -249,12 +265,20 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .bind(patch.default_branch.as_ref().and_then(Option::as_ref))
     .bind(patch.strangers.map(Strangers::as_str))
     .bind(patch.cancel_older)
+    .bind(patch.submodules.as_ref().map(row::to_json).transpose()?)
     .bind(id.to_string())
     .fetch_optional(tx.conn())
     .await?
     .ok_or(StoreError::NotFound("repository"))?;
     note_change(tx, id);
     from_row(&row, secret_key::at_hand(tx.store())?.as_ref())
+}
+
+/// Stores the forge's own id of a repository that has none yet.
+pub async fn learn_forge_id(tx: &mut WriteTx, id: RepoId, forge_id: &str) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE repos SET forge_id = ? WHERE id = ? AND forge_id IS NULL");
+    update.bind(forge_id).bind(id.to_string()).execute(tx.conn()).await?;
+    Ok(())
 }
 
 /// Removes a repository with its deliveries, builds and logs. [`StoreError::Conflict`] while one of its builds is not
@@ -352,6 +376,10 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         default_branch: row.try_get("default_branch")?,
         strangers: row::parsed(row, "strangers")?,
         cancel_older: row.try_get("cancel_older")?,
+        forge_id: row.try_get("forge_id")?,
+        submodules: row::json(row, "submodules")?,
+        looked_at: row::time_opt(row, "looked_at")?,
+        look_error: row.try_get("look_error")?,
         created_at: row::time(row, "created_at")?,
     })
 }

@@ -28,6 +28,8 @@ pub(crate) struct DeliveryView {
     event: String,
     /// `pending`, `done` (its builds were created), `ignored` or `failed`.
     status: &'static str,
+    /// No webhook reported it: it was found by checking the repository.
+    found: bool,
     /// Why the delivery was ignored, failed or is retried.
     reason: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -41,9 +43,10 @@ pub(crate) struct DeliveryView {
 
 impl From<Delivery> for DeliveryView {
     fn from(delivery: Delivery) -> Self {
-        let Delivery { id, repo, received_at, event, status, reason, finished_at, next_try_at, builds, .. } = delivery;
+        let Delivery { id, repo, received_at, event, status, reason, found, finished_at, next_try_at, builds, .. } =
+            delivery;
         let next_try_at = finished_at.is_none().then_some(next_try_at);
-        Self { id, repo, received_at, event, status: status.as_str(), reason, finished_at, next_try_at, builds }
+        Self { id, repo, received_at, event, status: status.as_str(), found, reason, finished_at, next_try_at, builds }
     }
 }
 

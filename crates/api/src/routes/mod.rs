@@ -10,6 +10,7 @@ mod health;
 mod hooks;
 mod job_actions;
 mod logs;
+mod looks;
 mod metrics;
 mod registries;
 mod repos;
@@ -62,6 +63,7 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(registries::put_of_repo, registries::delete_of_repo))
         .routes(routes!(deliveries::list))
         .routes(routes!(deliveries::get))
+        .routes(routes!(looks::look))
         .routes(routes!(schedules::list))
         .routes(routes!(builds::list_of_repo, build_actions::start))
         .routes(routes!(builds::list))

@@ -19,7 +19,9 @@ use crate::{
     json_request::JsonRequest,
     params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
-    repo_changes::{apply_patch, check_branch, check_clone_url, parse_strangers, without_credentials},
+    repo_changes::{
+        apply_patch, check_branch, check_clone_url, check_submodules, parse_strangers, without_credentials,
+    },
     views::Page,
 };
 
@@ -45,6 +47,16 @@ pub(crate) struct RepoView {
     strangers: Strangers,
     /// Whether newer commits of a pull request cancel builds of its older ones.
     cancel_older: bool,
+    /// The forge's own id of the repository, as soon as a webhook has told it; deliveries about any other are refused.
+    forge_id: Option<String>,
+    /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
+    /// `owner/*`
+    submodules: Vec<String>,
+    /// When its branches and tags were last looked at for pushes that no webhook told of.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    looked_at: Option<Timestamp>,
+    /// Why that was not possible since.
+    look_error: Option<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -62,6 +74,10 @@ impl RepoView {
             default_branch: repo.default_branch,
             strangers: repo.strangers,
             cancel_older: repo.cancel_older,
+            forge_id: repo.forge_id,
+            submodules: repo.submodules,
+            looked_at: repo.looked_at,
+            look_error: repo.look_error,
             created_at: repo.created_at,
         }
     }
@@ -184,6 +200,10 @@ pub(crate) struct PatchRepo {
     strangers: Option<String>,
     /// Whether newer commits of a pull request cancel builds of its older ones
     cancel_older: Option<bool>,
+    /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
+    /// `owner/*`. Takes the right to change clone addresses
+    #[schema(example = json!(["team/lib", "shared/*"]))]
+    submodules: Option<Vec<String>>,
 }
 
 /// Updates a repository; fields that are left out keep their value
@@ -205,6 +225,10 @@ pub(crate) async fn patch(
         caller.require(Action::PointRepo, Object::Server)?;
         check_clone_url(url)?;
     }
+    if let Some(submodules) = &patch.submodules {
+        caller.require(Action::PointRepo, Object::Server)?;
+        check_submodules(submodules)?;
+    }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
     check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
     let patch = RepoPatch {
@@ -213,6 +237,7 @@ pub(crate) async fn patch(
         default_branch,
         strangers: patch.strangers.as_deref().map(parse_strangers).transpose()?,
         cancel_older: patch.cancel_older,
+        submodules: patch.submodules,
         renew_hook_secret: false,
     };
     let repo = apply_patch(&store, id, &patch).await?;

@@ -85,6 +85,8 @@ fn needs(method: &str, path: &str) -> Needs {
             "POST",
             "/repos/{repo}/run"
             | "/deliveries/{delivery}/redeliver"
+            | "/repos/{repo}/look"
+            | "/api/v1/repos/{repo}/look"
             | "/builds/{build}/cancel"
             | "/builds/{build}/rerun"
             | "/jobs/{job}/cancel"

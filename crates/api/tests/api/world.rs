@@ -10,7 +10,7 @@ use longshore_core::{
 };
 use longshore_files::logs::LogWriter;
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Order, Planner, Report, Scheduler};
+use longshore_scheduler::{Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build, NewBuild},
@@ -64,7 +64,15 @@ impl World {
         let (orders, claimed) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
         let planner = Planner { mirrors, most_jobs: 256 };
-        let scheduler = Scheduler::start(store.clone(), planner, 0, orders, reports, &tasks, &scheduler_ends);
+        let scheduler = Scheduler::start(
+            store.clone(),
+            planner,
+            Pace { capacity: 0, look_every: None },
+            orders,
+            reports,
+            &tasks,
+            &scheduler_ends,
+        );
         tasks.close();
         let engine = Arc::new(std::sync::Mutex::new(None));
         let probe = Arc::clone(&engine);

@@ -71,7 +71,7 @@ async fn world(fill: impl FnOnce(&Repository)) -> World {
 }
 
 fn plain<'a>(commit: &'a CommitId, origin: &'a CloneUrl) -> Checkout<'a> {
-    Checkout { commit, git_ref: None, origin, depth: 1, submodules: false, by_stranger: false }
+    Checkout { commit, git_ref: None, origin, depth: 1, submodules: false, by_stranger: false, trusted_submodules: &[] }
 }
 
 impl World {

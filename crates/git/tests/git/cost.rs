@@ -45,6 +45,7 @@ impl Prepared {
             depth: 1,
             submodules: false,
             by_stranger: false,
+            trusted_submodules: &[],
         };
         let tar = checkouts.tar(&self.mirror, &checkout).await.unwrap();
         tokio::io::copy(&mut tar.open().await.unwrap(), &mut tokio::io::sink()).await.unwrap();

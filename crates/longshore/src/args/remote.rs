@@ -62,6 +62,11 @@ pub(crate) enum Repo {
         /// The repository's name or ID
         repo: String,
     },
+    /// Check a repository for pushes that no webhook reported, and build them
+    Look {
+        /// The repository's name or ID
+        repo: String,
+    },
     /// Delete a repository with its builds and logs
     Remove {
         /// The repository's name or ID

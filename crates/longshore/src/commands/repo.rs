@@ -55,6 +55,15 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 table::print(["FIELD", "VALUE"], &rows)?;
             }
         }
+        Repo::Look { repo } => {
+            let repo = find(&client, &repo)?;
+            let looked = client.post(&format!("/api/v1/repos/{}/look", text(&repo, "id")), &json!({}))?;
+            if args.server.json {
+                print_json(&looked)?;
+            } else {
+                print_found(&looked)?;
+            }
+        }
         Repo::Remove { repo } => {
             let repo = find(&client, &repo)?;
             let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;
@@ -66,6 +75,31 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the pushes that a look found.
+fn print_found(looked: &Value) -> anyhow::Result<()> {
+    let found = looked["found"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if found.is_empty() {
+        writeln!(std::io::stdout(), "No missed pushes ({} branches and tags).", text(looked, "refs"))?;
+    } else {
+        let cut = |push: &Value, key| text(push, key).chars().take(10).collect::<String>();
+        let rows: Vec<_> = found
+            .iter()
+            .map(|push| [text(push, "ref"), cut(push, "before"), cut(push, "after"), text(push, "delivery")])
+            .collect();
+        table::print(["REF", "BEFORE", "AFTER", "DELIVERY"], &rows)?;
+    }
+    match looked["left_out"].as_u64() {
+        Some(left_out) if left_out > 0 => {
+            writeln!(
+                std::io::stdout(),
+                "{left_out} more are not built, because this many at once look like an import."
+            )?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Finds a repository by its id or name.

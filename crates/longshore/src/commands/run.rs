@@ -22,7 +22,7 @@ use longshore_executor::{Executor, ExecutorOptions, names::Instance};
 use longshore_files::logs::{Renderer, StepHead};
 use longshore_git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
-use longshore_scheduler::{Planner, Scheduler};
+use longshore_scheduler::{Pace, Planner, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, NewBuild},
@@ -82,7 +82,15 @@ async fn run_tree(args: Run) -> super::Result {
         args.capacity.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZero::get);
     let mirrors = Arc::new(Mirrors::new(Git::default(), folder.path().join("mirrors")));
     let planner = Planner { mirrors, most_jobs: args.limits.max_jobs };
-    let scheduler = Scheduler::start(store.clone(), planner, capacity, order, reports, &tasks, &shutdown);
+    let scheduler = Scheduler::start(
+        store.clone(),
+        planner,
+        Pace { capacity, look_every: None },
+        order,
+        reports,
+        &tasks,
+        &shutdown,
+    );
     let runner = Runner {
         executor: executor.clone(),
         store: store.clone(),

@@ -14,7 +14,7 @@ use longshore_engine_docker::DockerOptions;
 use longshore_executor::{ExecutorOptions, ImageRule, names::Instance};
 use longshore_git::{Checkouts, Git, Mirrors};
 use longshore_pipeline::image_rules::ImageRules;
-use longshore_scheduler::{Planner, Scheduler};
+use longshore_scheduler::{Pace, Planner, Scheduler};
 use longshore_store::{
     Store, sealing, secrets,
     sessions::{self, Opener},
@@ -120,7 +120,8 @@ async fn serve(config: Config) -> super::Result {
     let (order, orders) = mpsc::channel(256);
     let (report, reports) = mpsc::channel(1024);
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
-    let scheduler = Scheduler::start(store.clone(), planner, config.capacity, order, reports, &tasks, &shutdown);
+    let pace = Pace { capacity: config.capacity, look_every: config.look_every };
+    let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
     let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
     let extras = Arc::new(Extras {
         job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),

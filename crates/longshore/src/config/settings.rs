@@ -60,6 +60,10 @@ settings! {
     /// Maximum number of jobs in a build.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 
+    /// Minutes between two checks of each repository for pushes that no webhook reported, starting when the server starts. 0
+    /// turns the checks off, except by hand: `longshore repo look`, or the button on a repository's deliveries page.
+    look_minutes: u32 ["N"] default(60);
+
     /// When to pull images, unless a pipeline sets `pull`: `if-missing`, `always` or `never`.
     pull: String ["WHEN"] default("if-missing".to_owned());
 

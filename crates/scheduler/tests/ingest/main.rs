@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod missed;
 mod skipped;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
 #[path = "../../../git/tests/support/mod.rs"]
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use longshore_core::{DeliveryId, Timestamp};
 use longshore_git::{Git, Mirrors};
-use longshore_scheduler::{Order, Planner, Report, Scheduler};
+use longshore_scheduler::{Order, Pace, Planner, Report, Scheduler};
 use longshore_store::{
     Store,
     builds::{self, Build},
@@ -63,7 +64,15 @@ impl World {
         let (orders, ordered) = mpsc::channel(1);
         let (reporter, reports) = mpsc::channel(1);
         let planner = Planner { mirrors, most_jobs: 256 };
-        let scheduler = Scheduler::start(store.clone(), planner, 0, orders, reports, &tasks, &shutdown);
+        let scheduler = Scheduler::start(
+            store.clone(),
+            planner,
+            Pace { capacity: 0, look_every: None },
+            orders,
+            reports,
+            &tasks,
+            &shutdown,
+        );
         Self {
             repository,
             store,

@@ -6,6 +6,7 @@ use longshore_core::{
     BuildId, DeliveryId, RepoId, Status, Timestamp,
     access::{Action, Object},
 };
+use longshore_scheduler::{RequestError, Scheduler};
 use longshore_store::{
     builds,
     deliveries::{self, Delivery, DeliveryStatus},
@@ -39,6 +40,10 @@ pub(crate) struct Deliveries {
     rows: Vec<Row>,
     next: Option<i64>,
     first_page: bool,
+    /// When the branches and tags were last compared with what webhooks told.
+    looked_at: Option<Timestamp>,
+    /// What a look that was just asked for found.
+    looked: Option<String>,
 }
 
 struct Row {
@@ -51,6 +56,9 @@ struct Row {
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeliveriesQuery {
     before: Option<String>,
+    /// How many pushes a look found that was just asked for, and how many more are not built.
+    found: Option<usize>,
+    left_out: Option<usize>,
 }
 
 pub(crate) async fn show(
@@ -80,7 +88,40 @@ pub(crate) async fn show(
         rows,
         next: page.next,
         first_page: before.is_none(),
+        looked_at: repo.looked_at,
+        looked: query.found.map(|found| say_found(found, query.left_out.unwrap_or(0))),
     }))
+}
+
+/// Compares the repository's branches and tags with what webhooks told.
+pub(crate) async fn look(
+    State(site): State<Site>,
+    State(scheduler): State<Scheduler>,
+    Path(id): Path<RepoId>,
+    Post { visitor, .. }: Post<NoFields>,
+) -> Result<Response, ApiError> {
+    visitor.caller.require(Action::Redeliver, Object::SomeRepo)?;
+    visitor.caller.repo_to(&site.store, Action::Redeliver, id).await?;
+    let found = match scheduler.look(id).await {
+        Ok(looked) => format!("?found={}&left_out={}", looked.found.len(), looked.left_out),
+        // The page says it.
+        Err(RequestError::GitHost(_)) => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(see_other(&format!("/repos/{id}/deliveries{found}")))
+}
+
+/// Says what a look found.
+fn say_found(found: usize, left_out: usize) -> String {
+    let mut text = match found {
+        0 => "No missed pushes: webhooks reported all of them.".to_owned(),
+        1 => "Found one push that no webhook reported. It is being built.".to_owned(),
+        more => format!("Found {more} pushes that no webhook reported. They are being built."),
+    };
+    if left_out > 0 {
+        text.push_str(&format!(" {left_out} more are not built, because this many at once look like an import."));
+    }
+    text
 }
 
 /// Takes the same bytes in once more, as a delivery of its own.

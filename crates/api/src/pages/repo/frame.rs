@@ -13,6 +13,8 @@ pub(crate) struct Frame {
     pub(crate) public: bool,
     /// The clone address without credentials.
     pub(crate) clone_url: String,
+    /// Why its branches and tags could not be looked at.
+    pub(crate) look_error: Option<String>,
     pub(crate) tab: Tab,
     pub(crate) may_start: bool,
     pub(crate) may_redeliver: bool,
@@ -35,6 +37,7 @@ impl Frame {
             name: repo.name.clone(),
             public: repo.public,
             clone_url: without_credentials(&repo.clone_url),
+            look_error: repo.look_error.clone(),
             tab,
             may_start: visitor.caller.may(Action::Start, object_of(repo)),
             may_redeliver: visitor.caller.may(Action::Redeliver, object_of(repo)),

@@ -10,7 +10,7 @@ use longshore_core::{
     access::{Action, Object},
 };
 use longshore_store::{
-    repos::{self, RepoPatch},
+    repos::{self, Repo, RepoPatch},
     secrets::{self, Secret, SecretPatch, SecretValue},
 };
 use serde::Deserialize;
@@ -31,7 +31,7 @@ use crate::{
         visitor::Visitor,
     },
     params::Path,
-    repo_changes::{apply_patch, check_branch, check_clone_url, parse_strangers},
+    repo_changes::{apply_patch, check_branch, check_clone_url, check_submodules, parse_strangers},
     secret_changes::parse_name,
 };
 
@@ -96,6 +96,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         public: repo.public.then(String::new),
         strangers: repo.strangers.as_str().to_owned(),
         cancel_older: repo.cancel_older.then(String::new),
+        submodules: Some(repo.submodules.join(" ")),
     };
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
@@ -122,6 +123,8 @@ pub(crate) struct SettingsForm {
     #[serde(default)]
     strangers: String,
     cancel_older: Option<String>,
+    /// Names separated by spaces or commas. A form without it keeps what is stored.
+    submodules: Option<String>,
 }
 
 pub(crate) async fn change(
@@ -129,8 +132,8 @@ pub(crate) async fn change(
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<SettingsForm>,
 ) -> Result<Response, ApiError> {
-    visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
-    if let Err(error) = save(&site, &visitor, id, &form).await {
+    let repo = visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
+    if let Err(error) = save(&site, &visitor, &repo, &form).await {
         let Refused { status, why } = refused(error)?;
         let page = Settings { form, refused: Some((Form::Settings, why)), ..page(&site, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
@@ -139,7 +142,7 @@ pub(crate) async fn change(
     Ok(see_other(&format!("/repos/{id}/settings")))
 }
 
-async fn save(site: &Site, visitor: &Visitor, id: RepoId, form: &SettingsForm) -> Result<(), ApiError> {
+async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) -> Result<(), ApiError> {
     let given = |text: &str| Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     let (clone_url, default_branch) = (given(&form.clone_url), given(&form.default_branch));
     if let Some(url) = &clone_url {
@@ -147,15 +150,24 @@ async fn save(site: &Site, visitor: &Visitor, id: RepoId, form: &SettingsForm) -
         check_clone_url(url)?;
     }
     check_branch(default_branch.as_deref())?;
+    let words = |text: &str| -> Vec<String> {
+        text.split([' ', ',', '\n', '\r']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let submodules = form.submodules.as_deref().map(words).filter(|named| *named != repo.submodules);
+    if let Some(named) = &submodules {
+        visitor.caller.require(Action::PointRepo, Object::Server)?;
+        check_submodules(named)?;
+    }
     let patch = RepoPatch {
         clone_url,
         public: Some(form.public.is_some()),
         default_branch: Some(default_branch),
         strangers: given(&form.strangers).as_deref().map(parse_strangers).transpose()?,
         cancel_older: Some(form.cancel_older.is_some()),
+        submodules,
         renew_hook_secret: false,
     };
-    apply_patch(&site.store, id, &patch).await?;
+    apply_patch(&site.store, repo.id, &patch).await?;
     Ok(())
 }
 

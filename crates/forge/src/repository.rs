@@ -1,0 +1,88 @@
+//! Which repository of a forge a delivery is about. An organisation's webhook, or one of a whole forge, tells of all
+//! repositories under one address and with one secret.
+
+/// How a delivery names its repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgeRepository {
+    /// The forge's own id, which a repository keeps through renames and transfers.
+    pub id: Option<String>,
+    /// `owner/name`, with the groups in between at GitLab.
+    pub full_name: Option<String>,
+    /// Where it is cloned from and shown.
+    pub addresses: Vec<String>,
+}
+
+impl ForgeRepository {
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.id.is_none() && self.full_name.is_none() && self.addresses.is_empty()
+    }
+
+    /// Returns whether its name or one of its addresses leads to the same place as a clone address. The host may differ:
+    /// a forge is often reached by an inner name. A clone address whose path is shorter than `owner/name`, such as a
+    /// mirror's, has to end in the repository's name.
+    #[must_use]
+    pub fn is_at(&self, clone_url: &str) -> bool {
+        let ours = path_of(clone_url);
+        let of_name = self.full_name.as_deref().map(parts);
+        let of_addresses = self.addresses.iter().map(|address| path_of(address));
+        of_addresses.chain(of_name).any(|theirs| {
+            // Below a path (`https://example.org/git/`), one of the two is longer.
+            let compared = ours.len().min(theirs.len());
+            compared > 0 && ours.iter().rev().take(compared).eq(theirs.iter().rev().take(compared))
+        })
+    }
+
+    /// Returns its name for people.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.full_name.as_deref().or(self.addresses.first().map(String::as_str)).or(self.id.as_deref()).unwrap_or("?")
+    }
+}
+
+/// Returns the parts of an address's path: of `https://host/a/b.git`, `ssh://git@host:22/a/b` and `git@host:a/b`.
+fn path_of(address: &str) -> Vec<String> {
+    let path = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => address.rsplit_once(':').map_or(address, |(_, path)| path),
+    };
+    parts(path)
+}
+
+/// Splits a path, without letter case and the ending `.git`, which forges do not tell apart either.
+fn parts(path: &str) -> Vec<String> {
+    let path = path.trim_matches('/').to_lowercase();
+    let path = path.strip_suffix(".git").unwrap_or(&path);
+    path.split('/').map(str::to_owned).filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_the_one_that_is_cloned_if_owner_and_name_are_the_same() {
+        let told = ForgeRepository {
+            id: Some("7".to_owned()),
+            full_name: Some("Team/App".to_owned()),
+            addresses: vec!["https://forge.example/Team/App.git".to_owned()],
+        };
+        for (clone_url, same) in [
+            ("https://me:word@forge.example/team/app.git", true),
+            ("http://forgejo:3000/team/app", true),
+            ("https://example.org/git/team/app.git/", true),
+            ("git@forge.example:team/app.git", true),
+            ("ssh://git@[fd00::2]:22/team/app.git", true),
+            // A mirror without owners.
+            ("https://mirror.example/app.git", true),
+            // A fork of that name, and another repository of the owner.
+            ("https://forge.example/eve/app.git", false),
+            ("https://forge.example/team/other.git", false),
+            ("https://forge.example/", false),
+        ] {
+            assert_eq!(told.is_at(clone_url), same, "{clone_url}");
+        }
+        let group = ForgeRepository { id: None, full_name: Some("a/b/c".to_owned()), addresses: Vec::new() };
+        assert!(group.is_at("https://gitlab.example/a/b/c.git") && !group.is_at("https://gitlab.example/a/x/c.git"));
+        assert_eq!((told.shown(), group.shown()), ("Team/App", "a/b/c"));
+    }
+}

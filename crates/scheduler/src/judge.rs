@@ -1,0 +1,269 @@
+//! Finds out what a delivery means: which builds it asks for, which pull request it closes, which ref it says is gone.
+//!
+//! Asks git, reads the database and writes nothing. `ingest` then decides in one transaction what is new of it.
+
+use std::collections::BTreeMap;
+
+use longshore_core::{EventName, Person, event::PullRequest};
+use longshore_forge::{
+    CommitId, Forge, ForgeRepository, Hook, PullRequestHook, PushHook, RefName, Told, payload, pull_request_key,
+    push_key,
+};
+use longshore_git::{GitError, Wanted};
+use longshore_store::{
+    Store, StoreError,
+    announcements::{self, Announcement, OnRemote},
+    builds::NewBuild,
+    deliveries::{DeliveryEnd, PendingDelivery},
+    repos::Repo,
+};
+
+use crate::{
+    prepare::{Origin, Planner, Prepared, What},
+    schedules::Schedules,
+};
+
+/// What was found out about a delivery.
+pub(crate) struct Judged {
+    /// The forge's id of the repository, if it is not known yet.
+    pub(crate) forge_id: Option<String>,
+    /// Its events, in order; never empty.
+    pub(crate) events: Vec<JudgedEvent>,
+}
+
+/// What was found out about one event of a delivery.
+pub(crate) struct JudgedEvent {
+    /// What it is about, for people, if a delivery has several.
+    pub(crate) subject: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) schedules: Option<Schedules>,
+    /// The pull request that was closed: nobody waits for its builds any more.
+    pub(crate) closed: Option<Closed>,
+    /// What is announced, and what the remote says about it.
+    pub(crate) announced: Option<(Announcement, OnRemote)>,
+    /// The branch or tag that was deleted, and where it was.
+    pub(crate) deleted: Option<(RefName, Option<CommitId>)>,
+}
+
+/// What to do about an event.
+pub(crate) enum Verdict {
+    Build(Box<NewBuild>),
+    End(DeliveryEnd),
+    /// It has to be tried again, for this reason.
+    Again(String),
+}
+
+/// A pull request that was closed.
+pub(crate) struct Closed {
+    pub(crate) number: u64,
+    /// The author's [`Person::key`](longshore_core::Person::key) if the pull request was merged: from now on the author
+    /// is known.
+    pub(crate) merged_of: Option<String>,
+}
+
+impl From<Verdict> for JudgedEvent {
+    fn from(verdict: Verdict) -> Self {
+        Self { subject: String::new(), verdict, schedules: None, closed: None, announced: None, deleted: None }
+    }
+}
+
+impl From<Verdict> for Judged {
+    fn from(verdict: Verdict) -> Self {
+        Self { forge_id: None, events: vec![verdict.into()] }
+    }
+}
+
+impl Closed {
+    fn from_hook(hook: &PullRequestHook) -> Option<Self> {
+        let merged_of = hook.author.as_ref().filter(|_| hook.merged).and_then(Person::key);
+        (hook.action == PullRequest::CLOSED).then_some(Self { number: hook.number, merged_of })
+    }
+}
+
+fn ignored(reason: impl Into<String>) -> Verdict {
+    Verdict::End(DeliveryEnd::Ignored { reason: reason.into() })
+}
+
+fn failed(reason: impl Into<String>) -> Verdict {
+    Verdict::End(DeliveryEnd::Failed { reason: reason.into() })
+}
+
+/// Judges a delivery, event by event.
+pub(crate) async fn judge(
+    store: &Store,
+    planner: &Planner,
+    repo: &Repo,
+    delivery: &PendingDelivery,
+) -> Result<Judged, StoreError> {
+    let forge: Forge = match repo.forge.parse() {
+        Ok(forge) => forge,
+        Err(error) => return Ok(failed(format!("{error}")).into()),
+    };
+    // What was found by looking is written down as a plain remote's push.
+    let forge = if delivery.found { Forge::Git } else { forge };
+    let Told { repository, hooks } = match payload::parse_event(forge, &delivery.event, &delivery.body) {
+        Ok(told) => told,
+        Err(error) => return Ok(failed(error.to_string()).into()),
+    };
+    let forge_id = match repository.map(|told| whose(repo, &told)).transpose() {
+        Ok(forge_id) => forge_id.flatten(),
+        Err(reason) => return Ok(ignored(reason).into()),
+    };
+    let mut events = Vec::with_capacity(hooks.len());
+    for hook in hooks {
+        events.push(judge_event(store, planner, repo, delivery, hook).await?);
+    }
+    if events.is_empty() {
+        events.push(ignored(format!("`{}`: nothing happened", delivery.event)).into());
+    }
+    Ok(Judged { forge_id, events })
+}
+
+/// Checks that a delivery is about this repository: an organisation's webhook tells of all of its repositories. Returns
+/// the forge's id of the repository if that is new, or why the delivery is refused.
+fn whose(repo: &Repo, told: &ForgeRepository) -> Result<Option<String>, String> {
+    match (&repo.forge_id, &told.id) {
+        // Renames and transfers change the name and not the id.
+        (Some(known), Some(id)) if known == id => Ok(None),
+        (Some(known), Some(id)) => Err(format!(
+            "refused: the delivery is for `{}` (repository {id} on the forge), but this is repository {known}: register \
+             that repository separately, with its own webhook",
+            told.shown()
+        )),
+        (None, _) | (Some(_), None) if told.is_at(&repo.clone_url) => Ok(told.id.clone()),
+        (None, _) | (Some(_), None) => Err(format!(
+            "refused: the delivery is for `{}`, which does not match the clone URL: correct the clone URL in the settings, \
+             or register that repository separately, with its own webhook",
+            told.shown()
+        )),
+    }
+}
+
+async fn judge_event(
+    store: &Store,
+    planner: &Planner,
+    repo: &Repo,
+    delivery: &PendingDelivery,
+    hook: Hook,
+) -> Result<JudgedEvent, StoreError> {
+    let mut closed = None;
+    let announcement = |key: String, git_ref: &str, at: String, before: Option<&CommitId>| Announcement {
+        repo: repo.id,
+        key,
+        git_ref: git_ref.to_owned(),
+        at,
+        before: before.map(|before| before.as_str().to_owned()),
+        by_hand: delivery.by_hand,
+    };
+    let (mut origin, announcement, told, subject) = match hook {
+        Hook::Push(push) => {
+            let at = push.after.as_str().to_owned();
+            let announcement = announcement(push_key(&push), push.git_ref.as_str(), at, push.before.as_ref());
+            let (told, subject) = (push.after.clone(), format!("`{}`", short(&push.git_ref)));
+            (push_origin(*push), announcement, told, subject)
+        }
+        Hook::PullRequest(request) => {
+            closed = Closed::from_hook(&request);
+            let state = if closed.is_some() { "closed" } else { "open" };
+            let at = format!("{} {state}", request.head);
+            let announcement = announcement(pull_request_key(&request), &pull_request_ref(request.number), at, None);
+            let (told, subject) = (request.head.clone(), format!("pull request {}", request.number));
+            (pull_request_origin(*request), announcement, told, subject)
+        }
+        Hook::Deleted { git_ref, from } => {
+            let verdict = ignored(format!("`{git_ref}` was deleted: nothing to build"));
+            let subject = format!("`{}`", short(&git_ref));
+            return Ok(JudgedEvent { deleted: Some((git_ref, from)), subject, ..verdict.into() });
+        }
+        Hook::Ping => return Ok(ignored("ping: the webhook works").into()),
+        Hook::Ignored { event, reason } => return Ok(ignored(format!("`{event}`: {reason}")).into()),
+    };
+    origin.found = delivery.found;
+    let (is_known, last) = tokio::try_join!(
+        announcements::is_known(store, &announcement),
+        announcements::last_at(store, repo.id, &announcement.git_ref)
+    )?;
+    let prepared = async {
+        let prepared = planner.prepare(repo, origin).await?;
+        // Each matters only in the case that it is asked in.
+        let is_there = is_known && planner.is_at(repo, &announcement.git_ref, &told).await?;
+        let moved_on = match &last {
+            Some(last) if !is_known && announcement.is_out_of_order(Some(last)) => {
+                planner.has_moved_on(repo, &announcement.git_ref, &told, last).await?
+            }
+            Some(_) | None => false,
+        };
+        Ok::<_, GitError>((prepared, OnRemote { is_there, moved_on }))
+    };
+    let (Prepared { what, schedules }, on_remote) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let reason = error.to_string();
+            let verdict = if error.may_mend() { Verdict::Again(reason) } else { failed(reason) };
+            return Ok(JudgedEvent { closed, subject, ..verdict.into() });
+        }
+    };
+    let verdict = match what {
+        What::Build { event, plan, diagnostics } => Verdict::Build(Box::new(NewBuild {
+            repo: repo.id,
+            event: *event,
+            plan,
+            diagnostics,
+            delivery: Some(delivery.id),
+            rerun_of: None,
+            carried_over: Vec::new(),
+        })),
+        What::Nothing(reason) => ignored(reason),
+    };
+    Ok(JudgedEvent { subject, verdict, schedules, closed, announced: Some((announcement, on_remote)), deleted: None })
+}
+
+/// Returns the short name of a branch or tag.
+fn short(name: &RefName) -> &str {
+    name.branch().or_else(|| name.as_str().strip_prefix("refs/tags/")).unwrap_or(name.as_str())
+}
+
+fn pull_request_ref(number: u64) -> String {
+    format!("refs/pull/{number}/head")
+}
+
+fn push_origin(hook: PushHook) -> Origin {
+    Origin {
+        name: hook.event,
+        git_ref: hook.git_ref.as_str().to_owned(),
+        wanted: Wanted::Push { git_ref: hook.git_ref, after: hook.after },
+        before: hook.before,
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        inputs: BTreeMap::new(),
+        pull_request: None,
+        schedule: None,
+        found: false,
+    }
+}
+
+fn pull_request_origin(hook: PullRequestHook) -> Origin {
+    let short = |name: &RefName| name.branch().unwrap_or_default().to_owned();
+    Origin {
+        name: EventName::PullRequest,
+        git_ref: pull_request_ref(hook.number),
+        wanted: Wanted::PullRequest { number: hook.number, head: hook.head },
+        before: None,
+        sender: hook.sender,
+        url: hook.url,
+        default_branch: hook.default_branch,
+        inputs: BTreeMap::new(),
+        pull_request: Some(PullRequest {
+            number: hook.number,
+            title: hook.title,
+            action: hook.action,
+            source_branch: short(&hook.source),
+            target_branch: short(&hook.target),
+            fork: hook.fork,
+            author: hook.author,
+        }),
+        schedule: None,
+        found: false,
+    }
+}

@@ -1,0 +1,269 @@
+//! Looks at repositories by itself: at the server's start, once in a while, and when somebody asks for it. Compares the
+//! branches and tags of the remote with what deliveries told. Forges lose deliveries (GitLab sends none if a push moves
+//! more than three branches, GitHub none for more than three tags), and a server may be down. What no webhook told of
+//! becomes a delivery of its own, which `ingest` processes like any other: one that arrives late names its build.
+//!
+//! At the first look everything is taken as it is: nobody wants builds of all that was there before.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use longshore_core::{DeliveryId, RepoId, Timestamp};
+use longshore_git::{GitError, RemoteRef};
+use longshore_store::{
+    Store, StoreError,
+    looks::{self, Found, Missed, Taken},
+    repos::{self, Repo},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    by_repo::{RepoTasks, catch_panic, pause_after},
+    prepare::{Planner, clone_url},
+    scheduler::{RequestError, not_found},
+    schedules::until_schedules_change,
+    start::git_error,
+};
+
+/// Repositories that are looked at at once.
+const AT_ONCE: usize = 4;
+/// How long a push that is not told of yet may be under way. Some forges send webhooks seconds after a push.
+const UNDER_WAY: Duration = Duration::from_secs(15);
+/// The most pushes that one look takes in, branches first. More at once is an import, which nobody wants built.
+const MOST_MISSED: usize = 100;
+
+/// A push that no webhook told of, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundPush {
+    pub git_ref: String,
+    /// Where the branch or tag was last told to be; `None` for a new one.
+    pub before: Option<String>,
+    pub after: String,
+    /// The delivery that stands for the one that did not arrive.
+    pub delivery: DeliveryId,
+}
+
+/// The result of a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// The branches and tags that the remote has.
+    pub refs: usize,
+    pub found: Vec<FoundPush>,
+    /// How many more pushes were found than one look takes in. They are not built.
+    pub left_out: usize,
+}
+
+/// When a repository is looked at next, and how often in a row it could not be.
+#[derive(Debug)]
+struct Due {
+    at: Instant,
+    failures: u32,
+}
+
+/// Looks at every repository now and then `every` so often, until `shutdown`. Does nothing in between: the clock that
+/// it goes by cannot be set.
+pub(crate) async fn run(store: Store, planner: Planner, every: Duration, shutdown: CancellationToken) {
+    let mut changed = store.changes();
+    let mut repo_tasks = RepoTasks::new(AT_ONCE);
+    let mut due: HashMap<RepoId, Due> = HashMap::new();
+    let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    update(&store, &mut due).await;
+    loop {
+        let now = Instant::now();
+        for (repo, _) in due.iter().filter(|(_, due)| due.at <= now) {
+            if repo_tasks.has_room() && !repo_tasks.is_busy(*repo) {
+                let (store, planner, ended, repo) = (store.clone(), planner.clone(), ended.clone(), *repo);
+                repo_tasks.start(repo, async move {
+                    let looked = catch_panic(look_by_itself(&store, &planner, repo)).await.unwrap_or_else(Err);
+                    if let Err(reason) = &looked {
+                        tracing::warn!(%repo, reason, "a repository cannot be looked at");
+                    }
+                    // The receiver goes with this task.
+                    let _ = ended.send((repo, looked.is_ok()));
+                });
+            }
+        }
+        let next = due.iter().filter(|(repo, _)| !repo_tasks.is_busy(**repo)).map(|(_, due)| due.at).min();
+        let next = next.filter(|_| repo_tasks.has_room());
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = repo_tasks.next_ended() => {
+                while let Ok((repo, went_well)) = ends.try_recv() {
+                    if let Some(due) = due.get_mut(&repo) {
+                        due.failures = if went_well { 0 } else { due.failures + 1 };
+                        let pause = if went_well { every } else { pause_after(due.failures).min(every) };
+                        due.at = Instant::now() + pause;
+                    }
+                }
+            }
+            () = until_schedules_change(&mut changed) => update(&store, &mut due).await,
+            () = async { match next { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {}
+        }
+    }
+}
+
+/// Brings the list of repositories up to date: a new one is due at once.
+async fn update(store: &Store, due: &mut HashMap<RepoId, Due>) {
+    match looks::repos(store).await {
+        Ok(repos) => {
+            due.retain(|repo, _| repos.contains(repo));
+            for repo in repos {
+                due.entry(repo).or_insert_with(|| Due { at: Instant::now(), failures: 0 });
+            }
+        }
+        Err(error) => tracing::error!(%error, "cannot see which repositories there are"),
+    }
+}
+
+/// Looks at a repository, and once more a little later if something seems to be missing. The error is for people.
+async fn look_by_itself(store: &Store, planner: &Planner, repo: RepoId) -> Result<(), String> {
+    let to_message = |error: StoreError| error.to_string();
+    let Some(repo) = repos::get(store, repo).await.map_err(to_message)? else { return Ok(()) };
+    let looked = async {
+        let (mut found, mut refs) = compare_with(store, planner, &repo).await?;
+        if !found.missed.is_empty() {
+            tokio::time::sleep(UNDER_WAY).await;
+            (found, refs) = compare_with(store, planner, &repo).await?;
+        }
+        finish(store, &repo, found, refs, false).await
+    };
+    let looked: Result<Looked, RequestError> = looked.await;
+    match looked {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let reason = error.to_string();
+            note_failure(store, &repo, &reason).await.map_err(to_message)?;
+            Err(reason)
+        }
+    }
+}
+
+/// Looks at a repository because somebody asks for it.
+pub(crate) async fn look_now(store: &Store, planner: &Planner, repo: RepoId) -> Result<Looked, RequestError> {
+    let repo = repos::get(store, repo).await?.ok_or_else(|| not_found("repository"))?;
+    let looked = async {
+        let (found, refs) = compare_with(store, planner, &repo).await?;
+        finish(store, &repo, found, refs, true).await
+    };
+    let looked = looked.await;
+    if let Err(error @ RequestError::GitHost(_)) = &looked {
+        note_failure(store, &repo, &error.to_string()).await?;
+    }
+    looked
+}
+
+async fn note_failure(store: &Store, repo: &Repo, reason: &str) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    looks::failed(&mut tx, repo.id, reason).await?;
+    tx.commit().await.map(drop)
+}
+
+/// Asks the remote and compares. Returns what differs, and how many branches and tags there are.
+async fn compare_with(store: &Store, planner: &Planner, repo: &Repo) -> Result<(Found, usize), RequestError> {
+    // Read first: what is told meanwhile is not taken for missing.
+    let told = looks::told(store, repo.id).await?;
+    let asked = async {
+        let mirror = planner.mirrors.mirror(repo.id).await?;
+        mirror.remote_refs(&clone_url(repo)?).await
+    };
+    let remote = asked.await.map_err(|error: GitError| git_error(error))?;
+    let is_first = repo.looked_at.is_none();
+    Ok((compare(&told, &remote, is_first), remote.len()))
+}
+
+async fn finish(
+    store: &Store,
+    repo: &Repo,
+    mut found: Found,
+    refs: usize,
+    by_hand: bool,
+) -> Result<Looked, RequestError> {
+    let left_out = found.missed.split_off(found.missed.len().min(MOST_MISSED));
+    found.known_from_now.extend(left_out.iter().map(|missed| (missed.git_ref.clone(), missed.after.clone())));
+    let mut tx = store.write().await?;
+    let taken = looks::record(&mut tx, repo.id, &found, by_hand, Timestamp::now()).await?;
+    tx.commit().await?;
+    let pushes = found.missed.into_iter().zip(taken).map(|(Missed { git_ref, before, after }, taken)| {
+        let delivery = match taken {
+            Taken::New(id) | Taken::Waits(id) | Taken::Failed(id) => id,
+        };
+        if let Taken::New(_) = taken {
+            tracing::info!(repo = repo.name, git_ref, after, %delivery, "no webhook told of a push");
+        }
+        FoundPush { git_ref, before, after, delivery }
+    });
+    let looked = Looked { refs, found: pushes.collect(), left_out: left_out.len() };
+    if looked.left_out > 0 {
+        tracing::warn!(repo = repo.name, left_out = looked.left_out, "too many branches and tags are new at once");
+    }
+    Ok(looked)
+}
+
+/// Returns how the remote differs from what was told. At the first look, what was never told is not missed.
+fn compare(told: &HashMap<String, String>, remote: &[RemoteRef], is_first: bool) -> Found {
+    let mut found = Found::default();
+    for there in remote {
+        let name = there.name.as_str();
+        let missed = |before| Missed { git_ref: name.to_owned(), before, after: there.object.as_str().to_owned() };
+        match told.get(name) {
+            Some(at) if there.is_at(at) => {}
+            Some(at) => found.missed.push(missed(Some(at.clone()))),
+            None if is_first => {
+                found.known_from_now.insert(name.to_owned(), there.object.as_str().to_owned());
+            }
+            None => found.missed.push(missed(None)),
+        }
+    }
+    // Branches, then tags.
+    found.missed.sort_by(|a, b| a.git_ref.cmp(&b.git_ref));
+    let there: BTreeMap<&str, ()> = remote.iter().map(|there| (there.name.as_str(), ())).collect();
+    let gone = told.iter().filter(|(name, _)| !there.contains_key(name.as_str()));
+    found.gone = gone.map(|(name, at)| (name.clone(), at.clone())).collect();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn there(name: &str, object: &str, peeled: Option<&str>) -> RemoteRef {
+        RemoteRef {
+            name: name.parse().unwrap(),
+            object: object.parse().unwrap(),
+            peeled: peeled.map(|peeled| peeled.parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn what_was_told_is_not_missed_and_what_was_there_before_anybody_looked_is_not_built() {
+        let told: HashMap<String, String> =
+            [("refs/heads/main", A), ("refs/heads/gone", A), ("refs/tags/v1", B), ("refs/heads/moved", A)]
+                .map(|(name, at)| (name.to_owned(), at.to_owned()))
+                .into();
+        let remote = [
+            there("refs/heads/main", A, None),
+            there("refs/heads/moved", B, None),
+            there("refs/heads/new", A, None),
+            // Told by its commit.
+            there("refs/tags/v1", A, Some(B)),
+        ];
+        let missed = |git_ref: &str, before: Option<&str>, after: &str| Missed {
+            git_ref: git_ref.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.to_owned(),
+        };
+        let first = compare(&told, &remote, true);
+        assert_eq!(first.missed, [missed("refs/heads/moved", Some(A), B)]);
+        assert_eq!(first.known_from_now, [("refs/heads/new".to_owned(), A.to_owned())].into());
+        assert_eq!(first.gone, [("refs/heads/gone".to_owned(), A.to_owned())].into());
+        let later = compare(&told, &remote, false);
+        assert_eq!(later.missed, [missed("refs/heads/moved", Some(A), B), missed("refs/heads/new", None, A)]);
+        assert!(later.known_from_now.is_empty());
+    }
+}
