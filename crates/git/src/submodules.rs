@@ -201,7 +201,8 @@ mod tests {
             ("ssh://git@h/app", "../lib", Some("ssh://git@h/lib")),
         ] {
             let origin: CloneUrl = origin.parse().unwrap();
-            let found = resolve_address(&origin, false, &[], written).ok().map(|url| url.address().to_owned());
+            let trusted = ["team/*".to_owned(), "lib".to_owned()];
+            let found = resolve_address(&origin, false, &trusted, written).ok().map(|url| url.address().to_owned());
             assert_eq!(found.as_deref(), resolved, "{origin} {written}");
         }
     }
