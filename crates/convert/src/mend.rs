@@ -334,7 +334,7 @@ fn replacement(entry: &mut Entry, cut: Cut) -> Option<()> {
                         Value::Text(_) | Value::Plain(_) | Value::Script(_) | Value::List(_) => None,
                     };
                     let what = shown(value).unwrap_or_else(|| "a step".to_owned());
-                    let why = format!("it is one step too many: a job has at most {}", limits::STEPS);
+                    let why = format!("one step too many: beyond the limit of {} in a job", limits::STEPS);
                     *item = Item::Note(Note::new(line.or(entry.line).unwrap_or(1), what, why));
                 }
             }

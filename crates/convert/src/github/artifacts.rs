@@ -18,6 +18,8 @@ pub(super) struct Upload {
     /// Its name here, which may have expressions.
     name: String,
     paths: Vec<String>,
+    /// The output of the job that has its id.
+    output: Option<String>,
 }
 
 /// Collects the uploads of a workflow.
@@ -39,12 +41,29 @@ pub(super) fn uploads(jobs: &[Entry], scope: &Scope) -> Vec<Upload> {
             else {
                 continue;
             };
+            let id = super::super::entry(step, "id").and_then(|id| text(&id.value));
+            let outputs = super::super::entry(&job.value, "outputs").and_then(|all| entries(&all.value));
+            let output = outputs.unwrap_or_default().iter().find(|output| {
+                id.is_some_and(|id| {
+                    text(&output.value).is_some_and(|value| inner(value) == format!("steps.{id}.outputs.artifact-id"))
+                })
+            });
             if let Ok(name) = name {
-                found.push(Upload { job: job.key.clone(), name: cleaned_name(&name), paths: cleaned(&path) });
+                found.push(Upload {
+                    job: job.key.clone(),
+                    name: cleaned_name(&name),
+                    paths: cleaned(&path),
+                    output: output.map(|output| output.key.clone()),
+                });
             }
         }
     }
     found
+}
+
+/// The expression that a text is.
+fn inner(written: &str) -> &str {
+    written.trim().trim_start_matches("${{").trim_end_matches("}}").trim()
 }
 
 /// The jobs that each job waits for, directly or not.
@@ -138,7 +157,7 @@ pub(super) fn upload(action: &Settings<'_>, condition: Option<&str>, job: &mut M
 
 /// Takes artifacts over from jobs that this one waits for.
 pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
-    const KEYS: &[&str] = &["name", "path", "pattern", "merge-multiple"];
+    const KEYS: &[&str] = &["name", "path", "pattern", "merge-multiple", "artifact-ids"];
     let fetch = "write `needs: [{ job: ..., artifacts: [...] }]`, or fetch the files in a step";
     let lost = |why: &str| action.left(&format!("{why}: {fetch}"));
     if let Some(entry) = action.entries.iter().find(|entry| !KEYS.contains(&entry.key.as_str())) {
@@ -158,7 +177,16 @@ pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
         action.scope.uploads.iter().filter(|upload| action.scope.before.contains(&upload.job)).collect();
     let merge = action.is_true("merge-multiple");
     let mut chosen: Vec<(&Upload, String)> = Vec::new();
+    let by_id = action.entry("artifact-ids");
     match (action.filled("name"), action.filled("pattern")) {
+        _ if by_id.is_some() => {
+            let asked = by_id.and_then(|entry| text(&entry.value)).map(inner).unwrap_or_default();
+            let is_it = |upload: &&&Upload| {
+                let output = upload.output.as_ref().filter(|_| !upload.name.contains("${{"));
+                output.is_some_and(|output| asked == format!("needs.{}.outputs.{output}", upload.job))
+            };
+            chosen.extend(before.iter().filter(is_it).map(|upload| (*upload, upload.name.clone())));
+        }
         (Some(Ok(name)), _) if !name.is_empty() => {
             let name = cleaned_name(&name);
             if name.contains("${{") {
@@ -185,7 +213,7 @@ pub(super) fn download(action: &Settings<'_>) -> ConvertedAction {
     if chosen.is_empty() {
         return lost("no job that this one waits for uploads it");
     }
-    let into_folders = action.filled("name").is_none() && !merge;
+    let into_folders = action.filled("name").is_none() && by_id.is_none() && !merge;
     let mut commands = Vec::new();
     for (upload, name) in &chosen {
         let to = match (into_folders, to.as_str()) {

@@ -162,7 +162,7 @@ fn combinations(
     if result.lost {
         return;
     }
-    let mut include: Vec<Item> = Vec::new();
+    let (mut include, mut exclude): (Vec<Item>, Vec<Item>) = (Vec::new(), Vec::new());
     // A value's image stands in an entry of `include` that fits it.
     let mut chosen = BTreeSet::new();
     let (mut own, mut none) = (BTreeMap::new(), BTreeMap::new());
@@ -266,6 +266,16 @@ fn combinations(
             } else if elsewhere(&row) {
                 if axis.key == "include" {
                     kept.push(Item::Note(Note::new(line, "include", LINUX)));
+                    // It says where combinations of the axes ran, which go with it.
+                    let of_axes = |key: &str| of_axes.iter().any(|(axis, _)| foreign::name(&axis.key) == key);
+                    if !machines.iter().any(|key| of_axes(key)) {
+                        let mut gone = Map::default();
+                        row.iter()
+                            .filter(|(key, _)| of_axes(key))
+                            .for_each(|(key, value)| gone.set(key.as_str(), Value::text(value.as_str()), line));
+                        result.lost |= gone.is_empty() && found.iter().any(|entry| is_axis(&entry));
+                        exclude.extend((!gone.is_empty()).then(|| Item::Value(gone.into())));
+                    }
                 }
             } else if let Some(why) = without_image(&row).filter(|_| axis.key == "include") {
                 kept.push(Item::Note(Note::new(line, "include", why)));
@@ -283,9 +293,11 @@ fn combinations(
         }
         match axis.key.as_str() {
             "include" => include.extend(kept),
-            _ => matrix.set_filled(&axis.key, Value::List(kept), lines.line_of_key(axis)),
+            _ => exclude.extend(kept),
         }
     }
+    let line = found.iter().find(|entry| entry.key == "exclude").map(|entry| lines.line_of_key(entry));
+    matrix.set_filled("exclude", Value::List(exclude), line);
     let line = found.iter().find(|entry| entry.key == "include").map(|entry| lines.line_of_key(entry));
     matrix.set_filled("include", Value::List(include), line);
     if !chosen.is_empty() {

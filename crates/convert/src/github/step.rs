@@ -297,7 +297,7 @@ impl Reader<'_, '_> {
                 .trim_end_matches([' ', '\t'])
                 .chars()
                 .next_back()
-                .is_none_or(|c| matches!(c, '\n' | ';' | '&' | '|' | '(' | '{' | '!' | '`'))
+                .is_none_or(|c| matches!(c, '\n' | ';' | '&' | '|' | '(' | ')' | '{' | '!' | '`'))
                 || ["then", "do", "else", "time", "if", "while"]
                     .iter()
                     .any(|word| out.trim_end().ends_with(word) && out.ends_with(' '));

@@ -150,7 +150,7 @@ fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Rc<Node>> {
 }
 
 /// Merges `own` over `base`: mappings are merged at every depth, everything else is replaced.
-fn merge(own: &Rc<Node>, base: &Rc<Node>) -> Rc<Node> {
+pub(super) fn merge(own: &Rc<Node>, base: &Rc<Node>) -> Rc<Node> {
     let (Some(own_entries), Some(base_entries)) = (entries(own), entries(base)) else { return Rc::clone(own) };
     let mut merged: Vec<Entry> = Vec::with_capacity(own_entries.len() + base_entries.len());
     for entry in base_entries {

@@ -2,6 +2,7 @@
 
 mod expression;
 mod extend;
+mod include;
 mod job;
 mod keep;
 mod order;
@@ -50,6 +51,8 @@ pub(super) struct File<'n> {
     pub(super) variables: Vec<(String, String, u32)>,
     /// Whether pull requests start the pipeline.
     pub(super) requests: bool,
+    /// Whether something asks for schedules.
+    pub(super) schedules: bool,
     /// The condition of `workflow`, which applies to every job.
     pub(super) condition: Option<String>,
     /// The variables that scripts use, for the pipeline's `env`.
@@ -73,7 +76,10 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         [] => return Err(ConvertError::NotOne("the file has nothing in it".to_owned())),
         _ => return Err(ConvertError::NotOne("a file of GitLab CI is one document with jobs".to_owned())),
     };
-    let written = root;
+    let whole = include::resolve(root, lines);
+    draft.head.notes(whole.notes.iter().cloned());
+    let written = &whole.root;
+    let text = format!("{}\n{}", lines.source.text, whole.text);
     let jobs = Jobs::of(written);
     let root = &jobs.resolve_keys(written, &[DEFAULTS, NO_JOBS].concat());
     let Some(section) = Section::read(root) else {
@@ -85,6 +91,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
         defaults: BTreeMap::new(),
         variables: Vec::new(),
         requests: false,
+        schedules: text.contains("schedule"),
         condition: None,
         wanted: BTreeMap::new(),
         groups: BTreeSet::new(),
@@ -105,8 +112,7 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     // One note here instead of one at every job.
     let left = file.defaults.iter().filter_map(|(key, entry)| Some(lines.note(entry, job::left(key)?)));
     draft.head.notes(left);
-    let written = lines.source.text;
-    file.requests = written.contains("merge_request") || written.contains("MERGE_REQUEST");
+    file.requests = text.contains("merge_request") || text.contains("MERGE_REQUEST");
     if let Some(entry) = section.take("variables") {
         variables_of(entry, &mut file, &mut draft.head);
     }
@@ -116,10 +122,6 @@ pub(super) fn draft(documents: &[std::rc::Rc<Node>], lines: Lines<'_>) -> Result
     }
     stages.insert(0, ".pre".to_owned());
     stages.push(".post".to_owned());
-    if let Some(entry) = section.take("include") {
-        let why = "files are not included: copy the jobs that are wanted, or make templates of them with `use`";
-        draft.head.note(lines.note(entry, why));
-    }
     if let Some(entry) = section.take("workflow") {
         workflow(entry, &mut file, &mut draft.head);
     }
@@ -250,8 +252,7 @@ fn finish(file: &File<'_>, draft: &mut Draft) {
         on.set("pull-request", Map::default(), None);
     }
     on.set("manual", Map::default(), None);
-    let text = file.lines.source.text;
-    if text.contains("schedule") {
+    if file.schedules {
         on.remark("schedules stand in the project's settings there: write `schedule: [{ cron: '0 3 * * *' }]` here");
     }
     draft.head.set("on", on, None);

@@ -74,3 +74,14 @@ fn jobs_of_gitlab_have_the_artifacts_of_all_stages_before_theirs() {
     assert_eq!(converted(GitLab, &text(", needs: [{ job: a, artifacts: false }]")).text.matches("job: a").count(), 1);
     assert_eq!(converted(GitLab, &text(", needs: [a]")).text.matches("job: a").count(), 2);
 }
+
+#[test]
+fn an_artifact_that_is_named_by_its_id_is_the_one_with_that_id() {
+    let text = workflow("{ name: bin, path: dist }", "{ artifact-ids: '${{ needs.build.outputs.it }}', path: dist }")
+        .replacen("    steps:", "    outputs: { it: '${{ steps.up.outputs.artifact-id }}' }\n    steps:", 1)
+        .replace("{ uses: actions/upload", "{ id: up, uses: actions/upload");
+    has_not(GitHub, &text, &["exit 1", "download-artifact"]);
+    has(GitHub, &text, &["job: build"]);
+    let other = text.replace("outputs.it", "outputs.other");
+    has(GitHub, &other, &["exit 1"]);
+}

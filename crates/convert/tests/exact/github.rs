@@ -340,3 +340,27 @@ fn a_toolchain_that_another_job_names_is_installed_from_the_environment() {
         ],
     );
 }
+
+#[test]
+fn a_combination_whose_machine_stands_in_include_goes_with_it() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: '${{ matrix.os }}'\n    strategy:\n      matrix:\n        target: [linux, apple]\n        include:\n        \
+                - { target: linux, os: ubuntu-latest }\n        - { target: apple, os: macos-latest }\n    steps: [{ run: make }]\n";
+    has(GitHub, text, &["exclude:", "target: apple"]);
+    has_not(GitHub, text, &["macos-latest"]);
+    assert_eq!(left(GitHub, text), [(10, "include".to_owned())]);
+    // What says it of all combinations leaves none.
+    has(GitHub, &text.replace("{ target: apple, os: macos-latest }", "{ os: macos-latest, x: y }"), &["if: 'false'"]);
+    // A machine that is an axis of its own has lost its values already.
+    let axis = "on: push\njobs:\n  a:\n    runs-on: '${{ matrix.os }}'\n    strategy: { matrix: { os: [ubuntu-latest, macos-latest], include: [{ os: macos-latest, x: y }] } }\n    \
+                steps: [{ run: make }]\n";
+    has_not(GitHub, axis, &["exclude", "'false'"]);
+}
+
+#[test]
+fn sudo_behind_a_pattern_of_case_is_taken_away() {
+    has(
+        GitHub,
+        &workflow("    - run: 'case $X in a) sudo apt-get update ;; esac'\n"),
+        &["run: case $X in a) apt-get update ;; esac"],
+    );
+}

@@ -124,3 +124,42 @@ fn a_cache_has_the_key_that_it_had_or_is_left() {
     has_not(GitLab, &job("of-$ELSEWHERE"), &["cache:"]);
     assert_eq!(left(GitLab, &job("of-$ELSEWHERE")), [(1, "key".to_owned())]);
 }
+
+/// Converts a file of a repository with these other files.
+fn within(text: &str, files: &[(&str, &str)]) -> longshore_convert::Converted {
+    let file = longshore_pipeline::SourceFile::new(".gitlab-ci.yml", text);
+    let read = |path: &str| files.iter().find(|(known, _)| *known == path).map(|(_, text)| (*text).to_owned());
+    longshore_convert::convert_within(GitLab, &file, ".longshore.yml", &read).unwrap()
+}
+
+#[test]
+fn included_files_of_the_repository_are_merged_and_the_file_itself_wins() {
+    let text = "include: [{ local: /ci/base.yml }, ci/more.yml]\nstages: [one, two]\nb: { stage: two, extends: .rust, script: [make] }\na: { script: [own] }\n";
+    let files = [
+        ("ci/base.yml", "include: ci/deep.yml\n.rust: { image: 'rust:1', rules: [{ if: $CI_COMMIT_TAG }] }\n"),
+        ("ci/deep.yml", "c: { stage: one, image: 'alpine:3', script: [deep] }\n"),
+        ("ci/more.yml", "a: { stage: one, image: 'alpine:3', script: [theirs] }\n"),
+    ];
+    let made = within(text, &files);
+    for line in ["image: rust:1", "event.name == 'tag'", "run: own", "run: deep"] {
+        assert!(made.text.contains(line), "no `{line}` in\n{}", made.text);
+    }
+    assert!(!made.text.contains("theirs") && made.left.is_empty(), "{}", made.text);
+    // What is wrong in an included file is said with the line that includes it.
+    let made = within("a: { image: 'alpine:3', script: [x] }\ninclude: x.yml\n", &[("x.yml", "a: { unknown: 1 }\n")]);
+    assert_eq!(made.left.iter().map(|note| note.line).collect::<Vec<_>>(), [2], "{:?}", made.left);
+}
+
+#[test]
+fn what_cannot_be_included_is_said_one_by_one() {
+    let text = "include:\n- local: gone.yml\n- remote: https://r.example/x.yml\n- local: '*.yml'\n- { local: x.yml, rules: [{ if: $X }] }\n- project: a/b\n  file: c.yml\n\
+                a: { image: 'alpine:3', script: [make] }\n";
+    let made = within(text, &[("x.yml", "b: { script: [b] }\n")]);
+    assert_eq!(made.left.iter().map(|note| note.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6], "{:?}", made.left);
+    // A file that includes itself ends.
+    assert!(
+        !within("include: x.yml\na: { image: 'alpine:3', script: [make] }\n", &[("x.yml", "include: x.yml\n")])
+            .left
+            .is_empty()
+    );
+}
