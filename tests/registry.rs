@@ -16,6 +16,7 @@ use support::{
     engine,
     registry::{Auth, PASSWORD, Registry, USER},
     server::{ADMIN_TOKEN, Server, program},
+    until,
     world::{World, job, one_step},
 };
 
@@ -60,6 +61,28 @@ fn an_image_that_is_not_here_is_pulled_and_the_log_says_so() {
     assert_eq!(build["status"], "success", "{build}");
     let log = log_of(&world, &build);
     assert!(log.contains(&format!("pulling {image}")) && log.contains("it runs"), "{log}");
+    world.nothing_is_left();
+}
+
+#[test]
+fn the_image_of_a_job_that_waits_for_a_slot_is_pulled_meanwhile_and_the_job_tells_its_digest() {
+    let settings = [("LONGSHORE_IMAGES_ALLOW", "**, 127.0.0.1:*/**"), ("LONGSHORE_CAPACITY", "1")];
+    let (world, registry) = (World::of(Server::start_with(engine::docker_host(), &settings)), Registry::start());
+    let commit = world.git.push(&one_step("sleep 300"));
+    let holds = world.build_of(&commit);
+    let image = registry.image("app");
+    let waits = world.build_of(&world.git.push(&one_step("echo it runs").replace(engine::BUSYBOX, &image)));
+    until("the image to be here", || engine::docker(&["images", "-q", &image]).first().map(|_| ()));
+    let waits = text(&waits, "id");
+    assert_eq!(job(&world.api().get(&format!("/api/v1/builds/{waits}")), "one")["status"], "queued");
+    let (status, _) = world.api().post(&format!("/api/v1/builds/{}/cancel", text(&holds, "id")), &json!({}));
+    assert_eq!(status, 202);
+    let build = world.api().wait_for_build(&waits);
+    assert_eq!(build["status"], "success", "{build}");
+    assert!(!log_of(&world, &build).contains("pulling"), "it was here");
+    let digest = registry.image_by_digest();
+    let (_, digest) = digest.split_once('@').unwrap();
+    assert_eq!(job(&build, "one")["image"], json!({ "name": image, "digest": digest }));
     world.nothing_is_left();
 }
 

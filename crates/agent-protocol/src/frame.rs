@@ -117,7 +117,10 @@ pub fn encode_from_agent(session: u32, seq: u64, message: &FromAgent, out: &mut 
                 step_head(*step, *time_ms, out);
                 json(kind, container, out)?;
             }
-            FromAgent::ServiceReady { time_ms } => out.extend_from_slice(&time_ms.to_le_bytes()),
+            FromAgent::ServiceReady { time_ms, step } => {
+                out.extend_from_slice(&time_ms.to_le_bytes());
+                step.iter().for_each(|step| out.extend_from_slice(&step.to_le_bytes()));
+            }
             FromAgent::JobFinished { time_ms, end } => {
                 out.extend_from_slice(&time_ms.to_le_bytes());
                 json(kind, end, out)?;
@@ -323,7 +326,10 @@ pub(crate) fn decode_from_agent(kind: u8, payload: &Bytes) -> Result<FromAgent, 
             time_ms: fields.i64()?,
             container: fields.json::<ContainerRequest>()?,
         },
-        kind::SERVICE_READY => FromAgent::ServiceReady { time_ms: fields.i64()? },
+        kind::SERVICE_READY => FromAgent::ServiceReady {
+            time_ms: fields.i64()?,
+            step: if fields.rest.is_empty() { None } else { Some(fields.u16()?) },
+        },
         other => return Err(FrameError::Kind(other)),
     })
 }

@@ -197,9 +197,10 @@ pub enum FromAgent {
         time_ms: i64,
         container: ContainerRequest,
     },
-    /// A service is ready. Only members send it.
+    /// A service is ready. A member says so of itself, and its conductor passes it on with the service's number.
     ServiceReady {
         time_ms: i64,
+        step: Option<u16>,
     },
     /// The last message. The agent exits when it is acknowledged, or after a short wait if no client is there.
     JobFinished {

@@ -110,7 +110,7 @@ fn from_agent() -> impl Strategy<Value = FromAgent> {
         1 => (any::<u16>(), any::<i64>(), any::<u32>(), ".{0,30}").prop_map(|(step, time_ms, attempt, image)| {
             FromAgent::RunContainer { step, time_ms, container: ContainerRequest { attempt, image } }
         }),
-        1 => any::<i64>().prop_map(|time_ms| FromAgent::ServiceReady { time_ms }),
+        1 => (any::<i64>(), any::<Option<u16>>()).prop_map(|(time_ms, step)| FromAgent::ServiceReady { time_ms, step }),
         1 => (any::<i64>(), ".{0,30}").prop_map(|(time_ms, message)| FromAgent::JobFinished {
             time_ms,
             end: JobEnd {

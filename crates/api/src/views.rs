@@ -10,7 +10,7 @@ use longshore_store::{
     acts::{Act, Done},
     attempts::Attempt,
     builds::Build,
-    jobs::Job,
+    jobs::{Job, UsedImage},
     repos::Repo,
     steps::Step,
 };
@@ -229,6 +229,8 @@ pub(crate) struct JobView {
     /// The successful job of an earlier build that this job was carried over from.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(crate) carried_over: Option<JobId>,
+    /// What its container was started from; `null` before that.
+    pub(crate) image: Option<ImageView>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) claimed_at: Option<Timestamp>,
     /// When pulling the image started; `null` if the image was already there.
@@ -285,6 +287,7 @@ impl JobView {
             asks: job.asks,
             outputs: job.outputs,
             carried_over: job.carried_over,
+            image: job.image.map(ImageView::from),
             claimed_at: job.claimed_at,
             pulling_at: job.pulling_at,
             starting_at: job.starting_at,
@@ -339,6 +342,11 @@ pub(crate) struct StepView {
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) peak_memory_bytes: Option<u64>,
     pub(crate) out_of_memory: bool,
+    /// Of a service: when it was ready.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) ready_at: Option<Timestamp>,
+    /// Of a service, or of a step with its own image.
+    pub(crate) image: Option<ImageView>,
     /// Markdown that the step wrote to `LONGSHORE_SUMMARY`.
     pub(crate) summary: Option<String>,
 }
@@ -357,8 +365,34 @@ impl From<Step> for StepView {
             cpu_ms: step.cpu_ms,
             peak_memory_bytes: step.peak_memory_bytes,
             out_of_memory: step.out_of_memory,
+            ready_at: step.ready_at,
+            image: step.image.map(ImageView::from),
             summary: step.summary,
         }
+    }
+}
+
+/// An image that a container was started from.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ImageView {
+    /// As the pipeline names it.
+    pub(crate) name: String,
+    /// What its registry calls it; `null` for an image that was built or loaded on the engine.
+    #[schema(example = "sha256:9b7a1f0c4f1d2e3a5b6c7d8e9f00112233445566778899aabbccddeeff001122")]
+    pub(crate) digest: Option<String>,
+}
+
+impl From<UsedImage> for ImageView {
+    fn from(image: UsedImage) -> Self {
+        Self { name: image.name, digest: image.digest }
+    }
+}
+
+impl ImageView {
+    /// The first digits of the digest, for people.
+    pub(crate) fn short_digest(&self) -> Option<&str> {
+        let digest = self.digest.as_deref()?;
+        digest.get(..digest.find(':')? + 13)
     }
 }
 

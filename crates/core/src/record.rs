@@ -52,6 +52,8 @@ pub enum RecordKind {
     JobFinished,
     /// The turn of a step with its own image has come; the data is JSON of the agent's `ContainerRequest`.
     RunContainer,
+    /// A service is ready. Has no data.
+    ServiceReady,
 }
 
 impl RecordKind {
@@ -64,6 +66,7 @@ impl RecordKind {
             Self::StepFinished => 5,
             Self::JobFinished => 6,
             Self::RunContainer => 7,
+            Self::ServiceReady => 8,
         }
     }
 
@@ -76,6 +79,7 @@ impl RecordKind {
             5 => Self::StepFinished,
             6 => Self::JobFinished,
             7 => Self::RunContainer,
+            8 => Self::ServiceReady,
             _ => return None,
         })
     }

@@ -42,9 +42,16 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
         config: image_config(config),
-        pulled: inspected.repo_digests.is_some_and(|digests| !digests.is_empty()),
+        digest: digest(image, &inspected.repo_digests.unwrap_or_default()),
         architecture: inspected.architecture.unwrap_or_default(),
     }))
+}
+
+/// Returns the digest that the image's own repository gives it, or else another repository.
+fn digest(image: &ImageRef, repo_digests: &[String]) -> Option<String> {
+    let digests = || repo_digests.iter().filter_map(|name| ImageRef::parse(name).ok());
+    let of_repository = digests().find(|other| other.registry() == image.registry() && other.path() == image.path());
+    of_repository.or_else(|| digests().next())?.digest().map(str::to_owned)
 }
 
 /// What the image's containers are started with.
@@ -92,14 +99,20 @@ pub(crate) async fn pull(
     let options = CreateImageOptions { from_image: Some(with_tag(image.as_str())), ..CreateImageOptions::default() };
     let credentials = credentials.map(|of| for_engine(image, of));
     let mut progress = std::pin::pin!(docker.create_image(Some(options), None, credentials));
-    let mut layers: HashMap<String, bool> = HashMap::new();
+    let mut layers: HashMap<String, Layer> = HashMap::new();
     let mut noted = Instant::now();
     while let Some(info) = progress.next().await {
         let info = info.map_err(failed)?;
         let status = info.status.unwrap_or_default();
         match info.id {
-            Some(layer) if !status.starts_with("Pulling from") => {
-                layers.insert(layer, matches!(status.as_str(), "Pull complete" | "Already exists"));
+            Some(id) if !status.starts_with("Pulling from") => {
+                let layer = layers.entry(id).or_default();
+                layer.is_here = matches!(status.as_str(), "Pull complete" | "Already exists");
+                if let Some(detail) = info.progress_detail.filter(|_| status == "Downloading") {
+                    layer.bytes = (detail.current.unwrap_or(0), detail.total.unwrap_or(0));
+                } else if layer.is_here || status == "Download complete" {
+                    layer.bytes.0 = layer.bytes.1;
+                }
             }
             _ if status.starts_with("Status: ") => {
                 let _ = notes.send(status["Status: ".len()..].to_owned()).await;
@@ -108,11 +121,25 @@ pub(crate) async fn pull(
         }
         if noted.elapsed() >= PROGRESS {
             noted = Instant::now();
-            let done = layers.values().filter(|done| **done).count();
-            let _ = notes.send(format!("pulling {image}: {done} of {} layers are here", layers.len())).await;
+            let _ = notes.send(format!("pulling {image}: {}", progress_of(layers.values()))).await;
         }
     }
     Ok(())
+}
+
+/// How far the pull of a layer is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Layer {
+    is_here: bool,
+    /// What has arrived and what there is, in bytes, as far as the engine tells.
+    bytes: (i64, i64),
+}
+
+fn progress_of<'a>(layers: impl Iterator<Item = &'a Layer> + Clone) -> String {
+    let (all, done) = (layers.clone().count(), layers.clone().filter(|layer| layer.is_here).count());
+    let (here, total) = layers.fold((0, 0), |(here, total), layer| (here + layer.bytes.0, total + layer.bytes.1));
+    let megabytes = |bytes: i64| bytes.max(0).div_euclid(1_000_000);
+    format!("{done} of {all} layers, {} of {} MB", megabytes(here), megabytes(total))
 }
 
 /// Credentials as the engine takes them with a call.
@@ -193,6 +220,23 @@ mod tests {
         assert_eq!(with_tag("localhost:5000/a/b"), "localhost:5000/a/b:latest");
         assert_eq!(with_tag("a/b:1"), "a/b:1");
         assert_eq!(with_tag("a/b@sha256:00"), "a/b@sha256:00");
+    }
+
+    #[test]
+    fn the_progress_of_a_pull_counts_layers_and_megabytes() {
+        let layer = |is_here, here, total| Layer { is_here, bytes: (here, total) };
+        let layers = [layer(true, 30_000_000, 30_000_000), layer(false, 2_500_000, 80_000_000), layer(false, 0, 0)];
+        assert_eq!(progress_of(layers.iter()), "1 of 3 layers, 32 of 110 MB");
+    }
+
+    #[test]
+    fn an_image_has_the_digest_of_its_own_repository() {
+        let image = ImageRef::parse("registry.example/team/app:1").unwrap();
+        let [one, two] = ["1", "2"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+        let digests = [format!("other.example/app@{one}"), format!("registry.example/team/app@{two}")];
+        assert_eq!(digest(&image, &digests), Some(two));
+        assert_eq!(digest(&image, &digests[..1]), Some(one));
+        assert_eq!(digest(&image, &[]), None);
     }
 
     fn failure(text: &str, with_credentials: bool) -> PullFailure {

@@ -71,6 +71,19 @@ async fn a_service_is_reached_by_its_name_and_at_localhost_once_it_is_ready_and_
     assert_eq!(ran.journal.step_text(0x8000), "listening\n");
     assert_eq!(ran.journal.step_text(0x8001), "tool serve as app in /home/app with blue  \n");
     assert!(ran.journal.notes().contains("ready after"), "{}", ran.journal.notes());
+    let mut ready: Vec<u16> = Vec::new();
+    let mut images: Vec<(Option<u16>, &str)> = Vec::new();
+    for update in &ran.updates {
+        match update {
+            JobUpdate::ServiceReady { step, .. } => ready.push(*step),
+            JobUpdate::Image { step, image } => images.push((*step, &image.name)),
+            _ => {}
+        }
+    }
+    ready.sort_unstable();
+    images.sort_unstable();
+    assert_eq!(ready, [0x8000, 0x8001]);
+    assert_eq!(images, [(None, BUSYBOX), (Some(0x8000), BUSYBOX), (Some(0x8001), TOOL)]);
     let ends = ran.updates.iter().filter_map(|update| match update {
         JobUpdate::StepFinished { step, result, .. } => Some((*step, result.status)),
         _ => None,
@@ -131,7 +144,7 @@ async fn a_service_that_is_not_ready_in_time_or_cannot_run_fails_the_job_before_
     for (service, why) in [
         (late, "the service `late` was not ready within 300 ms: still starting"),
         (absent, "the service `absent` cannot run: the image has no program `no-such-program`"),
-        (no_image, "the service `none` cannot be started: "),
+        (no_image, "the service `none` could not start: "),
     ] {
         let mut request = job(&["echo begun"]);
         request.plan.services = vec![service];

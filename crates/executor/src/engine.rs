@@ -114,8 +114,8 @@ pub struct Image {
     pub id: ImageId,
     /// What its containers are started with.
     pub config: ImageConfig,
-    /// Whether it came from a registry. One that was built or loaded on the engine did not.
-    pub pulled: bool,
+    /// What its registry calls it, `sha256:...`. One that was built or loaded on the engine has none.
+    pub digest: Option<String>,
     /// `amd64`; empty if the image does not say.
     pub architecture: String,
     /// The names of its labels that look like ours. Its containers must not inherit them.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::{BuildId, ImageRef, JobPlan};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,8 +15,9 @@ use crate::agent::AgentHealth;
 use crate::cleanup::Cleanup;
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::image_access::ImageAccess;
 use crate::images::Images;
-use crate::options::ExecutorOptions;
+use crate::options::{ExecutorOptions, PullPolicy};
 use crate::placement::Placement;
 use crate::removal::Removals;
 use crate::sandboxes::Sandboxes;
@@ -78,6 +80,16 @@ impl Executor {
         Ok(())
     }
 
+    /// Pulls the images of a job that waits for its turn, as far as their names are known. What fails is tried again when
+    /// the job starts.
+    pub async fn pull_ahead(&self, build: BuildId, plan: &JobPlan, access: &ImageAccess, policy: PullPolicy) {
+        for (image, policy) in images_of(plan, policy) {
+            if let Err(error) = self.placement.images.pull_ahead(build, access, &image, policy).await {
+                tracing::debug!(%image, %error, "an image was not pulled ahead of its job");
+            }
+        }
+    }
+
     /// Waits until all queued removals are done.
     pub async fn settled(&self) {
         self.removals.drained().await;
@@ -100,6 +112,16 @@ impl Executor {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// Returns the images of a job's containers that are known before it runs, and when each is pulled.
+fn images_of(plan: &JobPlan, policy: PullPolicy) -> Vec<(ImageRef, PullPolicy)> {
+    let of_job = plan.pull.unwrap_or(policy);
+    let services = plan.services.iter().map(|service| (&service.image, service.pull.unwrap_or(of_job)));
+    let steps = plan.steps.iter().filter(|step| step.condition.is_none());
+    let steps = steps.filter_map(|step| Some((step.image.as_ref()?, step.pull.unwrap_or(of_job))));
+    let all = std::iter::once((&plan.image, of_job)).chain(services).chain(steps);
+    all.filter_map(|(image, policy)| Some((ImageRef::parse(image.as_known()?).ok()?, policy))).collect()
 }
 
 impl fmt::Debug for Executor {

@@ -20,7 +20,6 @@ use crate::error::EngineError;
 use crate::image_access::ImageAccess;
 use crate::names::ImageId;
 use crate::options::PullPolicy;
-use crate::request::JobRequest;
 
 /// How long a build's images are remembered, and which credentials an image was pulled with.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -77,20 +76,25 @@ impl Images {
 
     /// Returns the image that the build's jobs share, or else the one that the engine has. Refuses an image that the job
     /// may not use.
-    pub(crate) async fn known(&self, request: &JobRequest, image: &ImageRef) -> Result<Known, EngineError> {
-        request.images.check(image)?;
-        if let Some(agreed) = self.agreed(request.build, image) {
+    pub(crate) async fn known(
+        &self,
+        build: BuildId,
+        access: &ImageAccess,
+        image: &ImageRef,
+    ) -> Result<Known, EngineError> {
+        access.check(image)?;
+        if let Some(agreed) = self.agreed(build, image) {
             return Ok(Known::Agreed(agreed));
         }
         Ok(match self.engine.image(image).await? {
-            Some(local) if !self.may_use(&request.images, image, &local) => Known::Guarded,
+            Some(local) if !self.may_use(access, image, &local) => Known::Guarded,
             local => Known::Local(local),
         })
     }
 
     /// Whether a job may use an image that the engine has without asking its registry.
     fn may_use(&self, access: &ImageAccess, image: &ImageRef, local: &Image) -> bool {
-        if !local.pulled || !access.is_guarded(image) {
+        if local.digest.is_none() || !access.is_guarded(image) {
             return true;
         }
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +106,8 @@ impl Images {
     /// `notes`.
     pub(crate) async fn resolve(
         &self,
-        request: &JobRequest,
+        build: BuildId,
+        access: &ImageAccess,
         image: &ImageRef,
         known: Known,
         policy: PullPolicy,
@@ -111,12 +116,29 @@ impl Images {
         if let Known::Agreed(agreed) = known {
             return Ok(agreed);
         }
-        let found = self.resolve_tag(&request.images, image, known, policy, notes).await?;
+        let found = self.resolve_tag(access, image, known, policy, notes).await?;
         let mut agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
         agreed.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
         // The first job decides for all.
-        let (_, found) = agreed.entry((request.build, image.clone())).or_insert_with(|| (Instant::now(), found));
+        let (_, found) = agreed.entry((build, image.clone())).or_insert_with(|| (Instant::now(), found));
         Ok(found.clone())
+    }
+
+    /// Pulls an image that a job of this build will ask for, if it would pull it.
+    pub(crate) async fn pull_ahead(
+        &self,
+        build: BuildId,
+        access: &ImageAccess,
+        image: &ImageRef,
+        policy: PullPolicy,
+    ) -> Result<(), EngineError> {
+        let known = self.known(build, access, image).await?;
+        if known.is_enough(policy) {
+            return Ok(());
+        }
+        // The job that gets the image has nothing to say about its pull.
+        let (notes, _) = mpsc::channel(1);
+        self.resolve(build, access, image, known, policy, &notes).await.map(drop)
     }
 
     async fn resolve_tag(

@@ -53,4 +53,4 @@ pub use link::{FromLink, Link};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};
 pub use options::{ExecutorOptions, Limits, PullPolicy};
 pub use pull_failure::PullFailure;
-pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase};
+pub use request::{AdoptRequest, JobRequest, JobUpdate, Phase, UsedImage};

@@ -140,6 +140,7 @@ impl LogRecorder {
             match record.kind {
                 RecordKind::Output(_) => {}
                 RecordKind::StepStarted => updates.push_back(JobUpdate::StepStarted { step, time }),
+                RecordKind::ServiceReady => updates.push_back(JobUpdate::ServiceReady { step, time }),
                 RecordKind::RunContainer => {
                     if let Ok(container) = serde_json::from_slice(&record.data) {
                         self.requested.insert(step, container);
@@ -222,10 +223,10 @@ impl LogRecorder {
             FromAgent::RunContainer { step, time_ms, container } => {
                 self.push(seq, at(time_ms), step, RecordKind::RunContainer, json(&container));
             }
-            // Only members of a pod send it, and only to their conductor: it keeps its place among the numbers.
-            FromAgent::ServiceReady { time_ms } => {
-                let kind = RecordKind::Output(Stream::System);
-                self.push(seq, at(time_ms), Record::NO_STEP, kind, Bytes::new());
+            FromAgent::ServiceReady { time_ms, step } => {
+                self.push(seq, at(time_ms), step.unwrap_or(Record::NO_STEP), RecordKind::ServiceReady, Bytes::new());
+                let ready = step.map(|step| JobUpdate::ServiceReady { step, time: at(time_ms) });
+                self.pending.effects.updates.extend(ready);
             }
             FromAgent::JobFinished { time_ms, end } => {
                 self.push(seq, at(time_ms), Record::NO_STEP, RecordKind::JobFinished, json(&end));

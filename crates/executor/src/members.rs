@@ -23,9 +23,9 @@ use crate::error::EngineError;
 use crate::images::Images;
 use crate::objects::ObjectId;
 use crate::options::Limits;
-use crate::placement::Placement;
+use crate::placement::{Placement, used};
 use crate::removal::Removals;
-use crate::request::JobRequest;
+use crate::request::{JobRequest, JobUpdate};
 
 /// The most containers of steps that are started ahead of their turn.
 const AHEAD: usize = 8;
@@ -54,6 +54,7 @@ pub(crate) struct Members {
     started: Mutex<BTreeMap<MemberId, Arc<tokio::sync::Mutex<bool>>>>,
     /// All that failed, for the job's agent.
     failures: watch::Sender<Vec<ContainerFailure>>,
+    updates: mpsc::WeakSender<JobUpdate>,
     notes: mpsc::Sender<String>,
     /// Read by the job's session alone.
     noted: tokio::sync::Mutex<mpsc::Receiver<String>>,
@@ -94,6 +95,7 @@ impl Members {
         pod: &Pod,
         adopted: bool,
         requested: Vec<(u16, ContainerRequest)>,
+        updates: mpsc::WeakSender<JobUpdate>,
     ) -> Option<Arc<Self>> {
         if !request.has_members() {
             return None;
@@ -110,6 +112,7 @@ impl Members {
             patience: placement.patience,
             started: Mutex::default(),
             failures: watch::Sender::new(Vec::new()),
+            updates,
             notes,
             noted: tokio::sync::Mutex::new(noted),
             stop: CancellationToken::new(),
@@ -304,6 +307,10 @@ impl Members {
             }
         }
         let Some(image) = self.image(member, name, urgency).await? else { return Ok(false) };
+        if let Some(updates) = self.updates.upgrade() {
+            let update = JobUpdate::Image { step: Some(member.step()), image: used(name, &image) };
+            let _ = updates.send(update).await;
+        }
         self.start_once(member, &image).await?;
         Ok(true)
     }
@@ -331,12 +338,13 @@ impl Members {
 
     /// The container's image on this engine. `None` if it is not worth a pull, or the job is over.
     async fn image(&self, member: MemberId, name: &ImageRef, urgency: Urgency) -> Result<Option<Image>, EngineError> {
-        let known = self.images.known(&self.request, name).await?;
+        let JobRequest { build, images: access, .. } = &*self.request;
+        let known = self.images.known(*build, access, name).await?;
         let policy = self.request.pull_of(member);
         if urgency == (Urgency::Ahead { may_pull: false }) && !known.is_enough(policy) {
             return Ok(None);
         }
-        let resolved = self.images.resolve(&self.request, name, known, policy, &self.notes);
+        let resolved = self.images.resolve(*build, access, name, known, policy, &self.notes);
         // The engine stops a pull when the call is dropped.
         self.stop.run_until_cancelled(resolved).await.transpose()
     }

@@ -20,7 +20,7 @@ use crate::link::{LinkReader, LinkWriter};
 use crate::names::Nonce;
 use crate::objects::ObjectId;
 use crate::removal::Removals;
-use crate::request::{JobRequest, JobUpdate, Phase};
+use crate::request::{JobRequest, JobUpdate, Phase, UsedImage};
 use crate::sandboxes::{Sandbox, Sandboxes};
 use crate::starts::Starts;
 
@@ -64,7 +64,8 @@ impl Placement {
     pub(crate) async fn place(self, request: Arc<JobRequest>, caller: Caller) -> Result<Placed, EngineError> {
         let name = request.image()?;
         request.check_images()?;
-        let (known, sandbox) = tokio::join!(self.images.known(&request, &name), self.take_sandbox(&request));
+        let (known, sandbox) =
+            tokio::join!(self.images.known(request.build, &request.images, &name), self.take_sandbox(&request));
         let sandbox = sandbox?;
         let resolved = async {
             let known = known?;
@@ -80,6 +81,7 @@ impl Placement {
                 return Err(error);
             }
         };
+        caller.update(JobUpdate::Image { step: None, image: used(&name, &image) }).await;
         caller.report(Phase::Starting).await;
         if let Some(note) = emulation(&name, &image) {
             let _ = caller.notes.send(note).await;
@@ -170,7 +172,7 @@ impl Placement {
         tokio::select! {
             // The engine stops a pull when the call is dropped.
             () = caller.cancel.cancelled() => Err(EngineError::Away("canceled".to_owned())),
-            image = self.images.resolve(request, name, known, request.pull(), &caller.notes) => image,
+            image = self.images.resolve(request.build, &request.images, name, known, request.pull(), &caller.notes) => image,
         }
     }
 
@@ -180,7 +182,7 @@ impl Placement {
         name: &ImageRef,
         caller: &Caller,
     ) -> Result<Image, EngineError> {
-        let known = self.images.known(request, name).await?;
+        let known = self.images.known(request.build, &request.images, name).await?;
         self.resolve(request, name, known, caller).await
     }
 
@@ -226,10 +228,19 @@ impl Placement {
 
 impl Caller {
     async fn report(&self, phase: Phase) {
+        self.update(JobUpdate::Phase(phase)).await;
+    }
+
+    async fn update(&self, update: JobUpdate) {
         if let Some(updates) = self.updates.upgrade() {
-            let _ = updates.send(JobUpdate::Phase(phase)).await;
+            let _ = updates.send(update).await;
         }
     }
+}
+
+/// What is told of the image that a container is started from.
+pub(crate) fn used(name: &ImageRef, image: &Image) -> UsedImage {
+    UsedImage { name: name.to_string(), digest: image.digest.clone() }
 }
 
 /// The note for an image of another architecture than this host's.

@@ -269,8 +269,26 @@ pub enum JobUpdate {
         time: Timestamp,
         result: StepResult,
     },
+    ServiceReady {
+        step: u16,
+        time: Timestamp,
+    },
+    /// The image that a container is started from: a step's or a service's, or with `None` the job's own. Not in the
+    /// journal, and so not sent again to the next process.
+    Image {
+        step: Option<u16>,
+        image: UsedImage,
+    },
     /// The outputs for the jobs that need this one.
     Outputs(BTreeMap<String, String>),
+}
+
+/// An image that a container was started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedImage {
+    pub name: String,
+    /// `sha256:...`: what its registry calls it; `None` if it came from no registry.
+    pub digest: Option<String>,
 }
 
 /// The phase that a job has reached.

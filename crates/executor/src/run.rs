@@ -97,7 +97,8 @@ impl Executor {
         reports: Reports,
         start: Start,
     ) -> Outcome {
-        let members = Members::start(&self.placement, request, &pod, !start.fresh, recorder.take_requested());
+        let (requested, updates) = (recorder.take_requested(), reports.updates.downgrade());
+        let members = Members::start(&self.placement, request, &pod, !start.fresh, requested, updates);
         let _starting = members.as_ref().map(|members| members.guard());
         let follower = Follower {
             engine: &*self.engine,

@@ -19,7 +19,7 @@ use longshore_scheduler::{Order, Report, ReportKind};
 use longshore_store::{
     Store,
     builds::{self, Build},
-    jobs::Preparing,
+    jobs::{ClaimedJob, Preparing, UsedImage},
     people,
     repos::{self, Repo},
 };
@@ -112,6 +112,12 @@ impl Runner {
                         Some(Order::Adopt(running)) => {
                             (running.job.id, running.job.attempt, running.job.status == Status::Canceling)
                         }
+                        Some(Order::PullAhead(_)) => {
+                            let Some(Order::PullAhead(waiting)) = order else { continue };
+                            let runner = self.clone();
+                            jobs.spawn(async move { runner.pull_ahead(*waiting).await });
+                            continue;
+                        }
                         Some(Order::Cancel(job)) => {
                             if let Some((_, cancel)) = cancels.get(job) {
                                 cancel.cancel();
@@ -133,7 +139,7 @@ impl Runner {
                                 runner.start(&origin, claimed.plan, job, attempt, cancel).await
                             }
                             Some(Order::Adopt(running)) => runner.adopt(*running, cancel).await,
-                            Some(Order::Cancel(_)) | None => return,
+                            Some(Order::PullAhead(_) | Order::Cancel(_)) | None => return,
                         };
                         runner.report(job, attempt, ReportKind::Ended(outcome)).await;
                     });
@@ -141,6 +147,30 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Pulls the images of a job that waits. Whether it may run is checked as when it starts.
+    async fn pull_ahead(&self, waiting: ClaimedJob) {
+        let ClaimedJob { job, build, repo, plan, .. } = waiting;
+        let origin = Origin { build: &build, repo: &repo, approved: job.approved_by.is_some() };
+        if self.check_approval(&origin, &plan).await.is_err() {
+            return;
+        }
+        if let Ok(access) = self.image_access(&origin, &plan, Missing::PassOver).await {
+            self.executor.pull_ahead(build.id, &plan, &access, self.extras.pull).await;
+        }
+    }
+
+    /// Returns which images a job may use, and with which credentials.
+    async fn image_access(
+        &self,
+        origin: &Origin<'_>,
+        plan: &JobPlan,
+        missing: Missing,
+    ) -> Result<ImageAccess, Outcome> {
+        let stranger = stranger::brings(&origin.build.event);
+        let access = registries::access(&self.store, origin.repo, stranger, plan, missing).await?;
+        Ok(ImageAccess { rule: self.extras.images.clone(), ..access })
     }
 
     async fn start(
@@ -275,10 +305,7 @@ impl Runner {
             ),
             None => None,
         };
-        let images = ImageAccess {
-            rule: extras.images.clone(),
-            ..registries::access(&self.store, origin.repo, stranger, &plan, missing).await?
-        };
+        let images = self.image_access(origin, &plan, missing).await?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
@@ -367,6 +394,11 @@ impl Runner {
                 JobUpdate::Phase(Phase::Starting) => preparing(Preparing::Starting),
                 JobUpdate::Session(number) => ReportKind::Session(number),
                 JobUpdate::StepStarted { step, time } => ReportKind::StepStarted { step, at: time },
+                JobUpdate::ServiceReady { step, time } => ReportKind::ServiceReady { step, at: time },
+                JobUpdate::Image { step, image: used } => {
+                    let image = UsedImage { name: used.name, digest: used.digest };
+                    ReportKind::Image { step, image }
+                }
                 JobUpdate::Outputs(outputs) => ReportKind::Outputs(outputs),
                 JobUpdate::StepFinished { step, time, result } => ReportKind::StepFinished { step, result, at: time },
             };

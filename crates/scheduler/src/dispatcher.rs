@@ -15,7 +15,7 @@ use longshore_store::{
     Store, StoreError, WriteTx,
     acts::{self, About, Act},
     builds,
-    jobs::{self, Applied, ClaimedJob, Preparing, RunningJob},
+    jobs::{self, Applied, ClaimedJob, Preparing, RunningJob, UsedImage},
     steps,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub enum Order {
     Start(Box<ClaimedJob>),
+    /// The job is the next of its lane and waits for a slot: its images may be pulled meanwhile.
+    PullAhead(Box<ClaimedJob>),
     /// The job was running when the server went down: find it again, or report how it ended. It may be `canceling`
     /// already.
     Adopt(Box<RunningJob>),
@@ -62,6 +64,15 @@ pub enum ReportKind {
         result: StepResult,
         at: Timestamp,
     },
+    ServiceReady {
+        step: u16,
+        at: Timestamp,
+    },
+    /// What a container is started from: a step's or a service's, or with `None` the job's own.
+    Image {
+        step: Option<u16>,
+        image: UsedImage,
+    },
     /// What the job gives to the jobs that need it.
     Outputs(BTreeMap<String, String>),
     /// The last report. The log is complete and readable.
@@ -82,6 +93,9 @@ pub(crate) enum Request {
 /// step.
 const BATCH: usize = 256;
 
+/// The most waiting jobs whose images are pulled ahead.
+const PULLED_AHEAD: usize = 8;
+
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -96,6 +110,8 @@ pub(crate) struct Dispatcher {
     pub(crate) running: HashMap<JobId, u32>,
     /// Running jobs that were asked to stop.
     pub(crate) asked_to_stop: HashSet<JobId>,
+    /// Waiting jobs whose images the runner was told to pull.
+    pub(crate) pulled_ahead: HashSet<JobId>,
 }
 
 impl std::fmt::Debug for Dispatcher {
@@ -170,14 +186,28 @@ impl Dispatcher {
     async fn claim(&mut self) -> Result<(), StoreError> {
         while self.running.len() < self.capacity {
             if !jobs::any_to_claim(&self.store).await? {
-                return Ok(());
+                break;
             }
             let mut tx = self.store.write().await?;
-            let Some(claimed) = jobs::claim_next(&mut tx, Timestamp::now()).await? else { return Ok(()) };
+            let Some(claimed) = jobs::claim_next(&mut tx, Timestamp::now()).await? else { break };
             tx.commit().await?;
             tracing::info!(job = %claimed.job.id, name = claimed.job.name, build = claimed.build.number, "starts");
             self.running.insert(claimed.job.id, claimed.attempt);
             self.order(Order::Start(Box::new(claimed))).await;
+        }
+        self.pull_ahead().await
+    }
+
+    /// Orders the pulls of the jobs that are next, each once.
+    async fn pull_ahead(&mut self) -> Result<(), StoreError> {
+        let next = jobs::next_in_lanes(&self.store).await?;
+        self.pulled_ahead.retain(|job| next.contains(job));
+        for id in next.into_iter().take(PULLED_AHEAD) {
+            if self.pulled_ahead.insert(id)
+                && let Some(job) = jobs::waiting(&self.store, id).await?
+            {
+                self.order(Order::PullAhead(Box::new(job))).await;
+            }
         }
         Ok(())
     }
@@ -309,6 +339,8 @@ async fn store_report(tx: &mut WriteTx, report: &Report) -> Result<(), StoreErro
         ReportKind::StepFinished { step, result, at } => {
             steps::finished(tx, *job, *attempt, *step, result, *at).await.map(drop)
         }
+        ReportKind::ServiceReady { step, at } => steps::ready(tx, *job, *attempt, *step, *at).await.map(drop),
+        ReportKind::Image { step, image } => jobs::set_image(tx, *job, *attempt, *step, image).await,
         ReportKind::Outputs(outputs) => jobs::set_outputs(tx, *job, *attempt, outputs).await,
         ReportKind::Ended(outcome) => {
             tracing::info!(%job, status = %outcome.status(), reason = outcome.reason(), "ended");

@@ -109,6 +109,7 @@ impl Scheduler {
             requests,
             running,
             asked_to_stop: HashSet::new(),
+            pulled_ahead: HashSet::new(),
         };
         tasks.spawn(dispatcher.run(shutdown.clone()));
         tasks.spawn(ingest::run(store.clone(), planner.clone(), shutdown.clone()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use longshore_core::{JobId, Outcome, Status, Timestamp};
 use serde::Deserialize;
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
 
 use crate::{ChangeKind, StoreError, WriteTx, jobs::home, row, write::NewChange};
 
@@ -52,6 +52,39 @@ pub async fn mark_preparing(
         let (repo, build) = home(tx.conn(), id).await?;
         tx.note_change(NewChange { kind: ChangeKind::Job, repo: Some(repo), build: Some(build), job: Some(id) });
     }
+    Ok(())
+}
+
+/// An image that a container was started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedImage {
+    /// As the pipeline names it.
+    pub name: String,
+    /// `sha256:...`: what its registry calls it; `None` if it came from no registry.
+    pub digest: Option<String>,
+}
+
+/// Stores which image the attempt's container, or that of one of its steps or services, is started from.
+pub async fn set_image(
+    tx: &mut WriteTx,
+    id: JobId,
+    attempt: u32,
+    step: Option<u16>,
+    image: &UsedImage,
+) -> Result<(), StoreError> {
+    let query = match step {
+        None => sqlx::query("UPDATE jobs SET image = ?, image_digest = ? WHERE id = ? AND attempt = ?"),
+        Some(_) => sqlx::query(
+            "UPDATE steps SET image = ?, image_digest = ? WHERE job = ? AND position = ?
+             AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ?)",
+        ),
+    };
+    let query = query.bind(&image.name).bind(&image.digest).bind(id.to_string());
+    let query = match step {
+        None => query,
+        Some(step) => query.bind(step),
+    };
+    query.bind(attempt).execute(tx.conn()).await?;
     Ok(())
 }
 
@@ -131,18 +164,28 @@ pub(crate) async fn keep(
 
 /// Resets the job and its steps to what they were before its first attempt, except for the number of attempts.
 pub(crate) async fn begin_again(tx: &mut WriteTx, job: JobId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE jobs SET pulling_at = NULL, starting_at = NULL, started_at = NULL, engine_facts = NULL, outputs = NULL WHERE id = ?")
-        .bind(job.to_string())
-        .execute(tx.conn())
-        .await?;
+    sqlx::query(
+        "UPDATE jobs SET pulling_at = NULL, starting_at = NULL, started_at = NULL, engine_facts = NULL, outputs = NULL,
+                image = NULL, image_digest = NULL WHERE id = ?",
+    )
+    .bind(job.to_string())
+    .execute(tx.conn())
+    .await?;
     sqlx::query(
         "UPDATE steps SET status = 'queued', exit_code = NULL, signal = NULL, started_at = NULL, finished_at = NULL,
-                wall_ms = NULL, cpu_ms = NULL, peak_memory_bytes = NULL, out_of_memory = 0, summary = NULL WHERE job = ?",
+                wall_ms = NULL, cpu_ms = NULL, peak_memory_bytes = NULL, out_of_memory = 0, summary = NULL, ready_at = NULL, image = NULL, image_digest = NULL
+         WHERE job = ?",
     )
     .bind(job.to_string())
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// Reads the image of a job's or a step's row.
+pub(crate) fn image_in(row: &SqliteRow) -> Result<Option<UsedImage>, StoreError> {
+    let (name, digest): (Option<String>, _) = (row.try_get("image")?, row.try_get("image_digest")?);
+    Ok(name.map(|name| UsedImage { name, digest }))
 }
 
 /// An attempt in the JSON list that the query for a job returns.

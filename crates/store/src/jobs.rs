@@ -14,11 +14,12 @@ use crate::{
     attempts::{self, Attempt},
     graph, queue, row, snapshot,
     steps::{self, Step},
+    transition,
 };
 
 pub use crate::{
     approvals::{approve, approve_build, decline},
-    attempts::{Preparing, mark_preparing, mark_started, set_outputs, set_session},
+    attempts::{Preparing, UsedImage, mark_preparing, mark_started, set_image, set_outputs, set_session},
     transition::{Applied, ClaimedJob, apply, claim_next, end_attempt, recheck_waiting},
 };
 
@@ -53,6 +54,8 @@ pub struct Job {
     /// When its agent started.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
+    /// What its container was started from; `None` before that.
+    pub image: Option<UsedImage>,
     /// The job of an earlier build whose success this job takes over.
     pub carried_over: Option<JobId>,
     /// Its attempts that are over, if it has `retry`.
@@ -155,6 +158,19 @@ pub async fn any_to_claim(store: &Store) -> Result<bool, StoreError> {
     Ok(decision.is_ok_and(|decision| !decision.changes.is_empty()))
 }
 
+/// Returns the next job of each lane that waits for a slot. Does not wait for the writer.
+pub async fn next_in_lanes(store: &Store) -> Result<Vec<JobId>, StoreError> {
+    let waiting = queue::first_waiting(&mut *store.readers().acquire().await?).await?;
+    Ok(waiting.into_iter().map(|waiting| waiting.job).collect())
+}
+
+/// Returns a job that waits, as it would be claimed. `None` if it waits no more.
+pub async fn waiting(store: &Store, id: JobId) -> Result<Option<ClaimedJob>, StoreError> {
+    let mut conn = store.readers().acquire().await?;
+    let Some(job) = fetch(&mut conn, id).await?.filter(|job| job.status == Status::Queued) else { return Ok(None) };
+    transition::with_surroundings(store, &mut conn, job).await.map(Some)
+}
+
 /// Returns the jobs that this one sees, as [`BuildGraph::needs_of`](longshore_core::rules::graph::BuildGraph::needs_of) says.
 /// [`StoreError::NotFound`] if there is no such job.
 pub async fn needs(store: &Store, id: JobId) -> Result<Vec<NeedEnd>, StoreError> {
@@ -207,7 +223,7 @@ fn push_builds<'a>(query: &'a mut QueryBuilder<Sqlite>, builds: &[BuildId]) -> &
 const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,
-           jobs.started_at, jobs.finished_at,
+           jobs.started_at, jobs.finished_at, jobs.image, jobs.image_digest,
            jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by,
            CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 THEN jobs.reason END AS asks,
            (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
@@ -239,6 +255,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         starting_at: row::time_opt(row, "starting_at")?,
         started_at: row::time_opt(row, "started_at")?,
         finished_at: row::time_opt(row, "finished_at")?,
+        image: attempts::image_in(row)?,
         carried_over: row::parsed_opt(row, "carried_over")?,
         attempts: attempts::from_json(row)?,
         asks: row.try_get::<Option<&str>, _>("asks")?.and_then(question_in).map(str::to_owned),

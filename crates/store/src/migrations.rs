@@ -33,6 +33,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     17 "told_bodies" "0017_told_bodies.sql"
     18 "registries" "0018_registries.sql"
     20 "pushes" "0020_pushes.sql"
+    26 "images" "0026_images.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -27,7 +27,7 @@ pub(crate) async fn load(conn: &mut SqliteConnection) -> Result<Queue, StoreErro
 }
 
 /// Returns the first waiting job of each lane.
-async fn first_waiting(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
+pub(crate) async fn first_waiting(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
     // Goes from lane to lane through the index: a flood in one lane is skipped in one step.
     let rows = sqlx::query(
         "WITH RECURSIVE lanes (lane) AS (

@@ -4,7 +4,7 @@
 use longshore_core::{JobId, Status, StepResult, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{ChangeKind, StoreError, WriteTx, jobs, row, write::NewChange};
+use crate::{ChangeKind, StoreError, WriteTx, attempts, attempts::UsedImage, jobs, row, write::NewChange};
 
 /// A step of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct Step {
     pub out_of_memory: bool,
     /// Markdown that the step wrote about itself.
     pub summary: Option<String>,
+    /// A service's: when it was ready.
+    pub ready_at: Option<Timestamp>,
+    /// A service's, and that of a step with an image of its own.
+    pub image: Option<UsedImage>,
 }
 
 /// Notes that a step of the attempt runs. Returns `false` if that was known.
@@ -38,6 +42,27 @@ pub async fn started(
         "UPDATE steps SET status = 'running', started_at = ?
          WHERE job = ? AND position = ? AND status = 'queued'
            AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ? AND jobs.finished_at IS NULL)",
+    )
+    .bind(at.as_millis())
+    .bind(job.to_string())
+    .bind(position)
+    .bind(attempt)
+    .execute(tx.conn())
+    .await?;
+    changed(tx, job, done.rows_affected() > 0).await
+}
+
+/// Notes that a service of the attempt is ready. Returns `false` if that was known.
+pub async fn ready(
+    tx: &mut WriteTx,
+    job: JobId,
+    attempt: u32,
+    position: u16,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE steps SET ready_at = ? WHERE job = ? AND position = ? AND ready_at IS NULL
+           AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = steps.job AND jobs.attempt = ?)",
     )
     .bind(at.as_millis())
     .bind(job.to_string())
@@ -127,5 +152,7 @@ pub(crate) fn from_row(row: &SqliteRow) -> Result<Step, StoreError> {
         peak_memory_bytes: unsigned("peak_memory_bytes")?,
         out_of_memory: row.try_get("out_of_memory")?,
         summary: row.try_get("summary")?,
+        ready_at: row::time_opt(row, "ready_at")?,
+        image: attempts::image_in(row)?,
     })
 }

@@ -12,10 +12,10 @@ use longshore_core::{
         state::JobEvent,
     },
 };
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    ChangeKind, StoreError, WriteTx, attempts,
+    ChangeKind, Store, StoreError, WriteTx, attempts,
     builds::{self, Build},
     jobs::{self, Job},
     queue,
@@ -82,13 +82,22 @@ pub async fn claim_next(tx: &mut WriteTx, now: Timestamp) -> Result<Option<Claim
         return Ok(None);
     };
     let job = jobs::fetch(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
-    let plan = jobs::fetch_plan(tx.conn(), id).await?.ok_or(StoreError::NotFound("job"))?;
-    let build = builds::fetch(tx.conn(), job.build).await?.ok_or(StoreError::NotFound("build"))?;
-    let repo =
-        repos::fetch(&tx.store().clone(), tx.conn(), job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
+    let claimed = with_surroundings(&tx.store().clone(), tx.conn(), job).await?;
+    tx.note_attempt(id, claimed.attempt);
+    Ok(Some(claimed))
+}
+
+/// Loads what else is needed to run a job.
+pub(crate) async fn with_surroundings(
+    store: &Store,
+    conn: &mut SqliteConnection,
+    job: Job,
+) -> Result<ClaimedJob, StoreError> {
+    let plan = jobs::fetch_plan(conn, job.id).await?.ok_or(StoreError::NotFound("job"))?;
+    let build = builds::fetch(conn, job.build).await?.ok_or(StoreError::NotFound("build"))?;
+    let repo = repos::fetch(store, conn, job.repo).await?.ok_or(StoreError::NotFound("repository"))?;
     let attempt = job.attempt;
-    tx.note_attempt(id, attempt);
-    Ok(Some(ClaimedJob { job, build, repo, plan, attempt }))
+    Ok(ClaimedJob { job, build, repo, plan, attempt })
 }
 
 /// Asks every job of a build to end: jobs that wait become `canceled`, jobs that run become `canceling`. Returns what

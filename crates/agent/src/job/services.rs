@@ -152,6 +152,7 @@ impl Job {
             let after = service.started.map_or(Duration::ZERO, |started| started.elapsed());
             let text = format!("ready after {}", human_duration(millis(after)));
             self.note(step, text)?;
+            self.send(&FromAgent::ServiceReady { time_ms: crate::clock::now_ms(), step: Some(step) })?;
         } else if let Some(reason) = members.pod.failure(member) {
             failed = Some(format!("the service `{}` could not start: {reason}", service.name));
         } else if service.plan.is_some() && !members.ending && service.asks.is_due() {
@@ -267,7 +268,7 @@ impl Job {
     /// In a service's own container: reports that it is ready.
     pub(super) fn report_ready(&self) {
         // It cannot be too long.
-        let _ = self.send(&FromAgent::ServiceReady { time_ms: crate::clock::now_ms() });
+        let _ = self.send(&FromAgent::ServiceReady { time_ms: crate::clock::now_ms(), step: None });
     }
 }
 

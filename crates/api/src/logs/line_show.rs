@@ -65,7 +65,10 @@ impl Show for LineShow {
             let begins = match record.kind {
                 RecordKind::StepStarted => true,
                 RecordKind::StepFinished => false,
-                RecordKind::Output(_) | RecordKind::JobFinished | RecordKind::RunContainer => continue,
+                RecordKind::Output(_)
+                | RecordKind::JobFinished
+                | RecordKind::RunContainer
+                | RecordKind::ServiceReady => continue,
             };
             steps.push(StepBorder {
                 number: u32::from(record.step) + 1,

@@ -129,7 +129,7 @@ impl MemoryEngine {
         let image = Image {
             id: ImageId::new(format!("sha256:{id}")).unwrap(),
             config,
-            pulled,
+            digest: pulled.then(|| format!("sha256:digest-of-{id}")),
             architecture: String::new(),
             labels: Vec::new(),
         };

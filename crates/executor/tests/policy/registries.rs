@@ -58,6 +58,20 @@ async fn a_private_image_on_the_engine_is_used_only_by_those_its_registry_gives_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_that_was_pulled_ahead_of_its_job_is_not_pulled_again_by_its_build() {
+    let world = World::new();
+    let request = asking(Some("ada"));
+    world.executor.pull_ahead(request.build, &request.plan, &request.images, PullPolicy::Always).await;
+    assert_eq!(world.engine.calls(Verb::Pull), 1);
+    assert_eq!(world.run(JobRequest { pull: PullPolicy::Always, ..request }).await.0, Outcome::Success);
+    assert_eq!(world.engine.calls(Verb::Pull), 1);
+    // Another build asks anew.
+    assert_eq!(world.run(JobRequest { pull: PullPolicy::Always, ..asking(Some("ada")) }).await.0, Outcome::Success);
+    assert_eq!(world.engine.calls(Verb::Pull), 2);
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_private_image_that_another_has_pulled_anew_is_asked_for_again() {
     let world = World::new();
     assert_eq!(world.run(asking(Some("ada"))).await.0, Outcome::Success);

@@ -178,7 +178,9 @@ impl Indexer {
         let begins = match record.kind {
             RecordKind::StepStarted => Some(true),
             RecordKind::StepFinished => Some(false),
-            RecordKind::Output(_) | RecordKind::JobFinished | RecordKind::RunContainer => None,
+            RecordKind::Output(_) | RecordKind::JobFinished | RecordKind::RunContainer | RecordKind::ServiceReady => {
+                None
+            }
         };
         if let Some(begins) = begins {
             let (step, lines, time) = (record.step, cut.ended(), record.time);

@@ -67,7 +67,7 @@ impl LineCut {
     pub fn feed(&mut self, record: &Record<'_>, mut each: impl FnMut(Line<'_>)) {
         match record.kind {
             RecordKind::Output(stream) => self.output(stream, record, &mut each),
-            RecordKind::StepStarted | RecordKind::RunContainer => {}
+            RecordKind::StepStarted | RecordKind::RunContainer | RecordKind::ServiceReady => {}
             RecordKind::StepFinished => self.end(|open| open.step == record.step, &mut each),
             RecordKind::JobFinished => self.end(|_| true, &mut each),
         }

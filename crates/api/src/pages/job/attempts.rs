@@ -88,6 +88,8 @@ pub(super) fn as_left_by(mut job: JobView, attempt: u32, outline: &Outline) -> R
             cpu_ms: None,
             peak_memory_bytes: None,
             out_of_memory: false,
+            ready_at: None,
+            image: None,
             summary: None,
         }
     };
