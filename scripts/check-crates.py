@@ -19,6 +19,7 @@ MAY_KNOW = {
     "longshore-files": {"longshore-core"},
     "longshore-store": {"longshore-core", "longshore-files"},
     "longshore-forge": {"longshore-core"},
+    "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
     "longshore-engine-docker": {"longshore-core", "longshore-executor"},
@@ -28,7 +29,7 @@ MAY_KNOW = {
     "longshore-reports": set(),
     "longshore-convert": {"longshore-core", "longshore-pipeline"},
     "longshore-scheduler": {"longshore-core", "longshore-pipeline", "longshore-store", "longshore-forge", "longshore-git"},
-    "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge"},
+    "longshore-api": {"longshore-core", "longshore-files", "longshore-pipeline", "longshore-store", "longshore-scheduler", "longshore-forge", "longshore-forge-client"},
     "longshore": None,  # the program puts the pieces together
 }
 
@@ -52,6 +53,7 @@ NEVER = {
     "longshore-files": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-store": {"axum", "bollard", "hyper"},
     "longshore-forge": PURE,
+    "longshore-forge-client": PURE,
     "longshore-git": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-executor": {"sqlx", "axum", "bollard", "hyper"},
     "longshore-engine-docker": {"sqlx", "axum"},

@@ -151,6 +151,8 @@ pub enum Action {
     /// See which registries have credentials, set and remove them.
     ManageRegistries,
     AddRepo,
+    /// See the forges that the server may call and what they list, add and remove them.
+    ManageConnections,
     /// Change a repository's clone address. There the server may be able to read more than the repository's
     /// administrator.
     PointRepo,
@@ -161,7 +163,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -175,6 +177,7 @@ impl Action {
         Self::ManageSecrets,
         Self::ManageRegistries,
         Self::AddRepo,
+        Self::ManageConnections,
         Self::PointRepo,
         Self::ManageTokens,
         Self::ManageSessions,
@@ -193,6 +196,7 @@ impl Action {
             | Self::ManageSecrets
             | Self::ManageRegistries
             | Self::AddRepo
+            | Self::ManageConnections
             | Self::PointRepo
             | Self::ManageTokens
             | Self::ManageSessions

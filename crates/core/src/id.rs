@@ -74,3 +74,7 @@ id!(
     /// An API token. Not its secret value.
     TokenId
 );
+id!(
+    /// A forge that the server may call.
+    ConnectionId
+);

@@ -1,0 +1,206 @@
+//! Bitbucket Cloud. A repository is addressed by its UUID, with any workspace before it.
+//!
+//! A token is a repository's or workspace's access token, or `EMAIL:TOKEN` for an API token of a person.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use longshore_core::commit_status::CommitState;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    connection::percent_encoded,
+    github::{gone, named},
+    http::Endpoint,
+};
+
+/// The longest key of a status.
+const MAX_KEY: usize = 40;
+/// Pages of workspaces and of repositories that are read at most.
+const MAX_PAGES: usize = 40;
+
+#[derive(Debug)]
+pub(crate) struct Bitbucket(Endpoint);
+
+#[derive(Deserialize)]
+struct Page<T> {
+    values: Vec<T>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    nickname: String,
+    #[serde(default)]
+    display_name: String,
+}
+
+#[derive(Deserialize)]
+struct WorkspaceAccess {
+    workspace: Workspace,
+}
+
+#[derive(Deserialize)]
+struct Workspace {
+    slug: String,
+}
+
+#[derive(Deserialize)]
+struct Repo {
+    uuid: String,
+    full_name: String,
+    is_private: bool,
+    mainbranch: Option<Branch>,
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    uuid: String,
+    #[serde(default)]
+    url: String,
+}
+
+impl From<Repo> for RemoteRepo {
+    fn from(repo: Repo) -> Self {
+        let default_branch = repo.mainbranch.map(|branch| branch.name);
+        Self { id: repo.uuid, name: repo.full_name, default_branch, private: repo.is_private, admin: true }
+    }
+}
+
+impl Bitbucket {
+    pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
+        let root = match address {
+            "https://bitbucket.org" | "https://www.bitbucket.org" => "https://api.bitbucket.org/2.0".to_owned(),
+            other => format!("{other}/2.0"),
+        };
+        let value = match token.contains(':') {
+            true => format!("Basic {}", BASE64_STANDARD.encode(token)),
+            false => format!("Bearer {token}"),
+        };
+        let secret = token.split_once(':').map_or(token, |(_, secret)| secret);
+        Self(Endpoint::new(http.clone(), root, "authorization", &value, secret, "Bitbucket Cloud"))
+    }
+
+    fn pages<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, CallError> {
+        let mut all = Vec::new();
+        for page in 1..=MAX_PAGES {
+            let sign = if path.contains('?') { '&' } else { '?' };
+            let answer = self.0.get(&format!("{path}{sign}pagelen=50&page={page}"))?;
+            let page: Page<T> = answer.read().ok_or_else(|| self.0.not_understood())?;
+            all.extend(page.values);
+            if page.next.is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The path of a repository, by its UUID.
+fn of(repo: &str) -> String {
+    format!("/repositories/%7B%7D/{}", percent_encoded(repo))
+}
+
+impl ForgeApi for Bitbucket {
+    fn check(&self) -> Result<Account, CallError> {
+        match self.0.get("/user") {
+            Ok(answer) => {
+                let user: User = answer.read().ok_or_else(|| self.0.not_understood())?;
+                Ok(Account { login: if user.nickname.is_empty() { user.display_name } else { user.nickname } })
+            }
+            // The access token of a repository or a workspace is nobody's.
+            Err(CallError::MissingRight { .. } | CallError::NotFound { .. }) => {
+                Ok(Account { login: "access token".to_owned() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
+        let mut all = Vec::new();
+        for access in self.pages::<WorkspaceAccess>("/user/workspaces")? {
+            let path = format!("/repositories/{}?role=admin&sort=full_name", percent_encoded(&access.workspace.slug));
+            all.extend(self.pages::<Repo>(&path)?.into_iter().map(RemoteRepo::from));
+        }
+        Ok(all)
+    }
+
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
+        let answer = self.0.get(&format!("/repositories/{name}")).map_err(|error| named(&self.0, error, name))?;
+        answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
+    }
+
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
+        let path = format!("{}/hooks", of(repo));
+        for old in self.pages::<Hook>(&path)?.iter().filter(|old| old.url == hook.url) {
+            self.0.delete(&format!("{path}/{}", percent_encoded(&old.uuid)))?;
+        }
+        // New commits of a pull request are not among the events that Bitbucket chooses by itself.
+        let body = json!({
+            "description": "Longshore",
+            "url": hook.url,
+            "active": true,
+            "secret": hook.secret,
+            "events": [
+                "repo:push", "pullrequest:created", "pullrequest:updated", "pullrequest:fulfilled", "pullrequest:rejected",
+            ],
+        });
+        let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        Ok(made.uuid)
+    }
+
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
+        gone(self.0.delete(&format!("{}/hooks/{}", of(repo), percent_encoded(hook))))
+    }
+
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+        let mut body = json!({
+            "key": key(&report.context),
+            "state": state(report.state),
+            "name": report.context,
+            "url": report.target_url,
+            "description": report.description,
+        });
+        if let Some(name) = &report.ref_name {
+            body["refname"] = name.as_str().into();
+        }
+        self.0.post(&format!("{}/commit/{}/statuses/build", of(repo), report.commit), &body).map(drop)
+    }
+}
+
+const fn state(state: CommitState) -> &'static str {
+    match state {
+        CommitState::Pending | CommitState::Running => "INPROGRESS",
+        CommitState::Success | CommitState::Skipped => "SUCCESSFUL",
+        CommitState::Failure | CommitState::Error => "FAILED",
+        CommitState::Canceled => "STOPPED",
+    }
+}
+
+/// Returns the key of a context: the context, or a hash of one that is too long.
+fn key(context: &str) -> String {
+    if context.len() <= MAX_KEY && context.is_ascii() {
+        return context.to_owned();
+    }
+    hex::encode(Sha256::digest(context)).chars().take(MAX_KEY).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_context_has_a_key_of_its_own_that_bitbucket_takes() {
+        let long = |n: u32| format!("longshore/a-pipeline-with-a-long-name/test ({n}, linux)");
+        assert_eq!(key("longshore/ci"), "longshore/ci");
+        assert_eq!(key(&long(1)).len(), MAX_KEY);
+        assert_ne!(key(&long(1)), key(&long(2)));
+    }
+}

@@ -1,0 +1,169 @@
+//! A connection: a forge's kind, its address and a token; and from that, what speaks to it.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::{
+    Account, ForgeApi, Http, Kind, bitbucket::Bitbucket, gitea::Gitea, github::Github, gitlab::Gitlab, gogs::Gogs,
+};
+
+const MAX_ADDRESS: usize = 512;
+const MAX_TOKEN: usize = 4096;
+
+/// What a forge is reached with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Connection {
+    kind: Kind,
+    /// Without a slash at the end.
+    address: String,
+    token: String,
+}
+
+/// Why an address or a token cannot be used. Contains neither.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidAddress(&'static str);
+
+impl Connection {
+    /// # Errors
+    /// If the address is none, or the token cannot be sent.
+    pub fn new(kind: Kind, address: &str, token: &str) -> Result<Self, InvalidAddress> {
+        let address = check_address(address)?;
+        let token = token.trim();
+        if token.is_empty() {
+            return Err(InvalidAddress("the token is empty"));
+        }
+        if token.len() > MAX_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidAddress("the token is none: a token is one word of at most 4,096 characters"));
+        }
+        Ok(Self { kind, address, token: token.to_owned() })
+    }
+
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// For the store's seal alone.
+    #[must_use]
+    pub fn expose_token(&self) -> &str {
+        &self.token
+    }
+
+    /// Returns what calls the forge.
+    #[must_use]
+    pub fn api(&self, http: &Http) -> Box<dyn ForgeApi> {
+        let (address, token) = (&self.address, &self.token);
+        match self.kind {
+            Kind::Github => Box::new(Github::new(http, address, token)),
+            Kind::Gitea => Box::new(Gitea::new(http, address, token, "gitea")),
+            Kind::Forgejo => Box::new(Gitea::new(http, address, token, "forgejo")),
+            Kind::Gitlab => Box::new(Gitlab::new(http, address, token)),
+            Kind::Bitbucket => Box::new(Bitbucket::new(http, address, token)),
+            Kind::Gogs => Box::new(Gogs::new(http, address, token)),
+        }
+    }
+
+    /// Returns the address that a repository is cloned from, without credentials. It lies below the connection's
+    /// address, whatever the forge calls itself: the token goes nowhere else.
+    #[must_use]
+    pub fn clone_address(&self, repo: &str) -> String {
+        format!("{}/{repo}.git", self.address)
+    }
+
+    /// Returns the user and the password for clone addresses, percent-encoded, as `user:password`.
+    #[must_use]
+    pub fn clone_login(&self, account: &Account) -> String {
+        let token = percent_encoded(&self.token);
+        match self.kind {
+            Kind::Github => format!("x-access-token:{token}"),
+            Kind::Gitea | Kind::Forgejo => format!("{}:{token}", percent_encoded(&account.login)),
+            Kind::Gitlab => format!("oauth2:{token}"),
+            Kind::Bitbucket => match self.token.split_once(':') {
+                Some((_, token)) => format!("x-bitbucket-api-token-auth:{}", percent_encoded(token)),
+                None => format!("x-token-auth:{token}"),
+            },
+            // Older versions look for the token in the name, newer ones in the password too.
+            Kind::Gogs => format!("{token}:{token}"),
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("kind", &self.kind).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+fn check_address(text: &str) -> Result<String, InvalidAddress> {
+    const NONE: InvalidAddress =
+        InvalidAddress("that is no forge's address: write it as in a browser, such as https://forge.example");
+    let url = Url::parse(text.trim()).map_err(|_| NONE)?;
+    if text.len() > MAX_ADDRESS || !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(NONE);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(InvalidAddress("the address has a user or a password: give the token by itself"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(NONE);
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Percent-encodes everything but letters, digits and a few signs.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_a_browser_shows_it_and_nothing_else_is() {
+        for (given, kept) in [
+            ("https://forge.example/", "https://forge.example"),
+            ("http://forge.example:3000", "http://forge.example:3000"),
+            (" https://Forge.example/git/ ", "https://forge.example/git"),
+        ] {
+            assert_eq!(Connection::new(Kind::Gitea, given, "token").unwrap().address(), kept);
+        }
+        for bad in [
+            "",
+            "forge.example",
+            "ftp://forge.example",
+            "https://a:b@forge.example",
+            "https://forge.example/?x",
+            "https://",
+        ] {
+            assert!(Connection::new(Kind::Gitea, bad, "token").is_err(), "{bad}");
+        }
+        for bad in ["", " ", "a b", "a\nb", "ä", &"x".repeat(MAX_TOKEN + 1)] {
+            let error = Connection::new(Kind::Gitea, "https://forge.example", bad).unwrap_err().to_string();
+            assert!(bad.trim().is_empty() || !error.contains(bad), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_debug_output_has_the_token() {
+        let connection = Connection::new(Kind::Github, "https://github.com", "s3cret-token").unwrap();
+        assert!(!format!("{connection:?} {:?}", Http::default()).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_token_goes_to_the_connections_own_address_alone() {
+        let connection = Connection::new(Kind::Gitea, "https://forge.example/git", "a/b").unwrap();
+        assert_eq!(connection.clone_address("team/app"), "https://forge.example/git/team/app.git");
+        assert_eq!(connection.clone_login(&Account { login: "a@b".to_owned() }), "a%40b:a%2Fb");
+    }
+}

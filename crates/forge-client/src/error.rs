@@ -1,0 +1,67 @@
+//! Why a call did not do what it should, by what the caller can do about it. No message contains a token.
+
+use std::time::Duration;
+
+/// A call that failed. `message` is the forge's, cut to one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nobody answers there, or not in time.
+    #[error("{host} cannot be reached: {detail}")]
+    Unreachable { host: String, detail: String },
+    /// The forge has trouble of its own.
+    #[error("{host} answers {status}: {message}")]
+    Unavailable { host: String, status: u16, message: String },
+    /// Too many requests.
+    #[error("{host} takes no more requests for now: {message}")]
+    Limited { host: String, message: String, wait: Option<Duration> },
+    /// The token is unknown to the forge.
+    #[error("{host} refuses the token ({message}): it is wrong, was revoked or has expired")]
+    BadToken { host: String, message: String },
+    /// The token lacks a right.
+    #[error("the token may not do that at {host}: {needs}")]
+    MissingRight { host: String, needs: String },
+    /// There is no such thing, or the account may not see it.
+    #[error("{host} has no {what} that the token may see")]
+    NotFound { host: String, what: String },
+    /// The forge does not do it, now or later.
+    #[error("{host} refuses it ({status}): {message}")]
+    Refused { host: String, status: u16, message: String },
+    /// The answer is not what such a forge answers.
+    #[error("{host} does not answer as {expected} does: is the address right?")]
+    NotUnderstood { host: String, expected: &'static str },
+    /// The forge has nothing of the kind.
+    #[error("{0}")]
+    NotSupported(&'static str),
+}
+
+impl CallError {
+    /// Returns whether the same call may succeed later, without anybody changing the connection.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Limited { .. } => true,
+            Self::BadToken { .. }
+            | Self::MissingRight { .. }
+            | Self::NotFound { .. }
+            | Self::Refused { .. }
+            | Self::NotUnderstood { .. }
+            | Self::NotSupported(_) => false,
+        }
+    }
+
+    /// Returns how long the forge wants not to be asked.
+    #[must_use]
+    pub const fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Limited { wait, .. } => *wait,
+            Self::Unreachable { .. }
+            | Self::Unavailable { .. }
+            | Self::BadToken { .. }
+            | Self::MissingRight { .. }
+            | Self::NotFound { .. }
+            | Self::Refused { .. }
+            | Self::NotUnderstood { .. }
+            | Self::NotSupported(_) => None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Gitea and Forgejo, whose APIs are the same in what is called here.
+//!
+//! Statuses and webhooks are addressed by `owner/name`, which changes: each call asks for the current name by the
+//! repository's number first, since another repository may have the old name by now.
+
+use longshore_core::commit_status::CommitState;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    github::{gone, named},
+    http::Endpoint,
+    pages::read_all,
+};
+
+/// A name that no repository has. What is written there is refused for the lack of a right, or not found.
+const NOWHERE: &str = "longshore-asks-for-its-rights";
+
+#[derive(Debug)]
+pub(crate) struct Gitea {
+    endpoint: Endpoint,
+    /// The type of its webhooks.
+    hook_type: &'static str,
+}
+
+#[derive(Deserialize)]
+struct User {
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Repo {
+    id: u64,
+    full_name: String,
+    default_branch: Option<String>,
+    private: bool,
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    admin: bool,
+}
+
+impl From<Repo> for RemoteRepo {
+    fn from(repo: Repo) -> Self {
+        Self {
+            id: repo.id.to_string(),
+            name: repo.full_name,
+            default_branch: repo.default_branch.filter(|branch| !branch.is_empty()),
+            private: repo.private,
+            admin: repo.permissions.is_some_and(|permissions| permissions.admin),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    id: u64,
+    config: HookConfig,
+}
+
+#[derive(Deserialize)]
+struct HookConfig {
+    #[serde(default)]
+    url: String,
+}
+
+impl Gitea {
+    pub(crate) fn new(http: &Http, address: &str, token: &str, hook_type: &'static str) -> Self {
+        let (root, value) = (format!("{address}/api/v1"), format!("token {token}"));
+        let expected = if hook_type == "forgejo" { "Forgejo" } else { "Gitea" };
+        let endpoint = Endpoint::new(http.clone(), root, "authorization", &value, token, expected);
+        Self { endpoint, hook_type }
+    }
+
+    /// Returns the current name of a repository.
+    fn name_of(&self, repo: &str) -> Result<String, CallError> {
+        let answer = self.endpoint.get(&format!("/repositories/{repo}"));
+        let answer = answer.map_err(|error| named(&self.endpoint, error, &format!("number {repo}")))?;
+        Ok(answer.read::<Repo>().ok_or_else(|| self.endpoint.not_understood())?.full_name)
+    }
+}
+
+impl ForgeApi for Gitea {
+    fn check(&self) -> Result<Account, CallError> {
+        let user = self.endpoint.get("/user").map_err(|error| self.says_the_right(error, "user: read"))?;
+        let user: User = user.read().ok_or_else(|| self.endpoint.not_understood())?;
+        // A token's scopes are checked before the repository is looked up.
+        let path = format!("/repos/{}/{NOWHERE}/hooks", user.login);
+        match self.endpoint.post(&path, &json!({})) {
+            Ok(_) | Err(CallError::NotFound { .. } | CallError::Refused { .. }) => {}
+            Err(error) => return Err(self.says_the_right(error, "repository: read and write")),
+        }
+        Ok(Account { login: user.login })
+    }
+
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
+        let repos: Vec<Repo> = read_all(&self.endpoint, "/user/repos", "limit")?;
+        Ok(repos.into_iter().map(RemoteRepo::from).collect())
+    }
+
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
+        let answer =
+            self.endpoint.get(&format!("/repos/{name}")).map_err(|error| named(&self.endpoint, error, name))?;
+        answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.endpoint.not_understood())
+    }
+
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
+        let path = format!("/repos/{}/hooks", self.name_of(repo)?);
+        let hooks: Vec<Hook> = read_all(&self.endpoint, &path, "limit")?;
+        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
+            self.endpoint.delete(&format!("{path}/{}", old.id))?;
+        }
+        // Without `active` the hook never fires. The event `pull_request` covers new commits and labels too.
+        let body = json!({
+            "type": self.hook_type,
+            "active": true,
+            "events": ["push", "pull_request"],
+            "branch_filter": "*",
+            "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
+        });
+        let made: Hook = self.endpoint.post(&path, &body)?.read().ok_or_else(|| self.endpoint.not_understood())?;
+        Ok(made.id.to_string())
+    }
+
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
+        match self.name_of(repo) {
+            Ok(name) => gone(self.endpoint.delete(&format!("/repos/{name}/hooks/{hook}"))),
+            Err(error) => gone::<()>(Err(error)),
+        }
+    }
+
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+        let name = self.name_of(repo)?;
+        let body = json!({
+            "state": state(report.state),
+            "context": report.context,
+            "description": report.description,
+            "target_url": report.target_url,
+        });
+        match self.endpoint.post(&format!("/repos/{name}/statuses/{}", report.commit), &body) {
+            Ok(_) => Ok(()),
+            // It answers so for a commit that it does not have, which no other try will change.
+            Err(CallError::Unavailable { message, .. }) if message.contains("object does not exist") => {
+                Err(self.endpoint.no(format!("commit {}", report.commit)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Gitea {
+    fn says_the_right(&self, error: CallError, right: &str) -> CallError {
+        match error {
+            CallError::MissingRight { needs, .. } => {
+                self.endpoint.missing_right(format!("it needs the permission `{right}` ({needs})"))
+            }
+            error => error,
+        }
+    }
+}
+
+/// `skipped` is newer than many servers that run.
+const fn state(state: CommitState) -> &'static str {
+    match state {
+        CommitState::Pending | CommitState::Running => "pending",
+        CommitState::Success | CommitState::Skipped => "success",
+        CommitState::Failure => "failure",
+        CommitState::Error | CommitState::Canceled => "error",
+    }
+}

@@ -1,0 +1,155 @@
+//! GitHub, with a token: classic, fine-grained or of an OAuth app. Also GitHub Enterprise Server.
+//!
+//! Repositories are addressed by their number (`/repositories/{id}`), which GitHub accepts wherever it takes
+//! `/repos/{owner}/{repo}`.
+
+use longshore_core::commit_status::CommitState;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report, http::Endpoint, pages::read_all};
+
+#[derive(Debug)]
+pub(crate) struct Github(Endpoint);
+
+#[derive(Deserialize)]
+struct User {
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Repo {
+    id: u64,
+    full_name: String,
+    default_branch: Option<String>,
+    private: bool,
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    admin: bool,
+}
+
+impl From<Repo> for RemoteRepo {
+    fn from(repo: Repo) -> Self {
+        Self {
+            id: repo.id.to_string(),
+            name: repo.full_name,
+            default_branch: repo.default_branch,
+            private: repo.private,
+            admin: repo.permissions.is_some_and(|permissions| permissions.admin),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    id: u64,
+    config: HookConfig,
+}
+
+#[derive(Deserialize)]
+struct HookConfig {
+    #[serde(default)]
+    url: String,
+}
+
+impl Github {
+    pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
+        let root = match address {
+            "https://github.com" | "https://www.github.com" => "https://api.github.com".to_owned(),
+            server => format!("{server}/api/v3"),
+        };
+        let value = format!("Bearer {token}");
+        let endpoint = Endpoint::new(http.clone(), root, "authorization", &value, token, "GitHub");
+        Self(endpoint.accepting("application/vnd.github+json"))
+    }
+}
+
+impl ForgeApi for Github {
+    fn check(&self) -> Result<Account, CallError> {
+        let answer = self.0.get("/user")?;
+        // Only classic tokens have scopes; what a fine-grained one may do is seen at each repository.
+        if let Some(scopes) = answer.header("x-oauth-scopes") {
+            let has = |scope: &str| scopes.split(',').any(|one| one.trim() == scope);
+            let public_only = has("public_repo") && has("admin:repo_hook");
+            if !has("repo") && !public_only {
+                let has = if scopes.trim().is_empty() { "none" } else { scopes };
+                return Err(self.0.missing_right(format!(
+                    "it needs the scope `repo` (for public repositories alone `public_repo` and `admin:repo_hook`), and has {has}"
+                )));
+            }
+        }
+        let user: User = answer.read().ok_or_else(|| self.0.not_understood())?;
+        Ok(Account { login: user.login })
+    }
+
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
+        let path = "/user/repos?affiliation=owner,collaborator,organization_member&sort=full_name";
+        let repos: Vec<Repo> = read_all(&self.0, path, "per_page")?;
+        Ok(repos.into_iter().map(RemoteRepo::from).collect())
+    }
+
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
+        let answer = self.0.get(&format!("/repos/{name}")).map_err(|error| named(&self.0, error, name))?;
+        answer.read::<Repo>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
+    }
+
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
+        let path = format!("/repositories/{repo}/hooks");
+        let hooks: Vec<Hook> = read_all(&self.0, &path, "per_page")?;
+        for old in hooks.iter().filter(|old| old.config.url == hook.url) {
+            self.0.delete(&format!("{path}/{}", old.id))?;
+        }
+        let body = json!({
+            "name": "web",
+            "active": true,
+            "events": ["push", "pull_request"],
+            "config": { "url": hook.url, "content_type": "json", "secret": hook.secret },
+        });
+        let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        Ok(made.id.to_string())
+    }
+
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
+        gone(self.0.delete(&format!("/repositories/{repo}/hooks/{hook}")))
+    }
+
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+        let mut body = json!({
+            "state": state(report.state),
+            "context": report.context,
+            "description": report.description,
+        });
+        if !report.target_url.is_empty() {
+            body["target_url"] = report.target_url.as_str().into();
+        }
+        self.0.post(&format!("/repositories/{repo}/statuses/{}", report.commit), &body).map(drop)
+    }
+}
+
+const fn state(state: CommitState) -> &'static str {
+    match state {
+        CommitState::Pending | CommitState::Running => "pending",
+        CommitState::Success | CommitState::Skipped => "success",
+        CommitState::Failure => "failure",
+        CommitState::Error | CommitState::Canceled => "error",
+    }
+}
+
+/// Makes a removal of what is gone a success.
+pub(crate) fn gone<T>(result: Result<T, CallError>) -> Result<(), CallError> {
+    match result {
+        Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names the repository in the error that it is not there.
+pub(crate) fn named(endpoint: &Endpoint, error: CallError, repo: &str) -> CallError {
+    match error {
+        CallError::NotFound { .. } => endpoint.no(format!("repository `{repo}`")),
+        error => error,
+    }
+}

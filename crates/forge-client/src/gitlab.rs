@@ -1,0 +1,168 @@
+//! GitLab. Projects are addressed by their number everywhere.
+
+use longshore_core::commit_status::CommitState;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
+    connection::percent_encoded,
+    github::{gone, named},
+    http::Endpoint,
+    pages::read_all,
+};
+
+/// The least role that may set up webhooks: Maintainer.
+const MAINTAINER: u32 = 40;
+
+#[derive(Debug)]
+pub(crate) struct Gitlab(Endpoint);
+
+#[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: u64,
+    path_with_namespace: String,
+    default_branch: Option<String>,
+    #[serde(default)]
+    visibility: String,
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize)]
+struct Permissions {
+    project_access: Option<Access>,
+    group_access: Option<Access>,
+}
+
+#[derive(Deserialize)]
+struct Access {
+    access_level: u32,
+}
+
+impl From<Project> for RemoteRepo {
+    fn from(project: Project) -> Self {
+        let levels = project.permissions.iter().flat_map(|rights| [&rights.project_access, &rights.group_access]);
+        let admin = levels.flatten().any(|access| access.access_level >= MAINTAINER);
+        Self {
+            id: project.id.to_string(),
+            name: project.path_with_namespace,
+            default_branch: project.default_branch,
+            private: project.visibility != "public",
+            admin,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    id: u64,
+    #[serde(default)]
+    url: String,
+}
+
+impl Gitlab {
+    pub(crate) fn new(http: &Http, address: &str, token: &str) -> Self {
+        let root = format!("{address}/api/v4");
+        Self(Endpoint::new(http.clone(), root, "private-token", token, token, "GitLab"))
+    }
+}
+
+impl ForgeApi for Gitlab {
+    fn check(&self) -> Result<Account, CallError> {
+        let needs_api = |has: &str| self.0.missing_right(format!("it needs the scope `api`, and has {has}"));
+        let user = self.0.get("/user").map_err(|error| match error {
+            CallError::MissingRight { needs, .. } => needs_api(&format!("another ({needs})")),
+            error => error,
+        })?;
+        let user: User = user.read().ok_or_else(|| self.0.not_understood())?;
+        match self.0.get("/personal_access_tokens/self") {
+            Ok(answer) => {
+                let token: Token = answer.read().ok_or_else(|| self.0.not_understood())?;
+                if !token.scopes.iter().any(|scope| scope == "api") {
+                    return Err(needs_api(&token.scopes.join(", ")));
+                }
+            }
+            // Versions before 15.5, and tokens of OAuth apps.
+            Err(CallError::NotFound { .. } | CallError::BadToken { .. } | CallError::MissingRight { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Account { login: user.username })
+    }
+
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError> {
+        let path = format!("/projects?membership=true&archived=false&min_access_level={MAINTAINER}&order_by=path");
+        let projects: Vec<Project> = read_all(&self.0, &path, "per_page")?;
+        // The list says by its filter what its items leave out.
+        Ok(projects.into_iter().map(|project| RemoteRepo { admin: true, ..project.into() }).collect())
+    }
+
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError> {
+        let answer = self.0.get(&format!("/projects/{}", percent_encoded(name)));
+        let answer = answer.map_err(|error| named(&self.0, error, name))?;
+        answer.read::<Project>().map(RemoteRepo::from).ok_or_else(|| self.0.not_understood())
+    }
+
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError> {
+        let path = format!("/projects/{repo}/hooks");
+        let hooks: Vec<Hook> = read_all(&self.0, &path, "per_page")?;
+        for old in hooks.iter().filter(|old| old.url == hook.url) {
+            self.0.delete(&format!("{path}/{}", old.id))?;
+        }
+        let body = json!({
+            "url": hook.url,
+            "token": hook.secret,
+            "push_events": true,
+            "tag_push_events": true,
+            "merge_requests_events": true,
+            "enable_ssl_verification": true,
+        });
+        let made: Hook = self.0.post(&path, &body)?.read().ok_or_else(|| self.0.not_understood())?;
+        Ok(made.id.to_string())
+    }
+
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError> {
+        gone(self.0.delete(&format!("/projects/{repo}/hooks/{hook}")))
+    }
+
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError> {
+        let mut body = json!({
+            "state": state(report.state),
+            "name": report.context,
+            "description": report.description,
+        });
+        if !report.target_url.is_empty() {
+            body["target_url"] = report.target_url.as_str().into();
+        }
+        // Without it GitLab takes any ref with that commit, and shows the state in that one's pipeline.
+        if let Some(name) = &report.ref_name {
+            body["ref"] = name.as_str().into();
+        }
+        match self.0.post(&format!("/projects/{repo}/statuses/{}", report.commit), &body) {
+            Ok(_) => Ok(()),
+            // The context is in that state, or past it.
+            Err(CallError::Refused { status: 400, message, .. }) if message.contains("Cannot transition") => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A skipped job does not let a merge request pass there.
+const fn state(state: CommitState) -> &'static str {
+    match state {
+        CommitState::Pending => "pending",
+        CommitState::Running => "running",
+        CommitState::Success | CommitState::Skipped => "success",
+        CommitState::Failure | CommitState::Error => "failed",
+        CommitState::Canceled => "canceled",
+    }
+}

@@ -1,0 +1,107 @@
+//! Calls to forges: what the token of a connection may do, which repositories it reaches, their webhooks, and the
+//! statuses of commits.
+//!
+//! One file for each forge behind the trait [`ForgeApi`]; [`Connection::api`] picks it. All calls block; the callers,
+//! which are the API and the reporter, make them on threads of their own. Nothing here stores anything, and no error
+//! contains a token.
+//!
+//! A forge knows a repository by its number ([`RemoteRepo::id`]), which stays when it is renamed or transferred. Calls
+//! that need a name ask for it first.
+
+mod answer;
+mod bitbucket;
+mod connection;
+mod error;
+mod gitea;
+mod github;
+mod gitlab;
+mod gogs;
+mod http;
+mod kind;
+mod pages;
+
+pub use connection::{Connection, InvalidAddress};
+pub use error::CallError;
+pub use http::Http;
+pub use kind::{Kind, NotAKind};
+
+use longshore_core::commit_status::CommitState;
+
+/// The account that a token belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub login: String,
+}
+
+/// A repository at its forge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteRepo {
+    /// The forge's number (at Bitbucket: its UUID), which no rename changes.
+    pub id: String,
+    /// `owner/name`, as it is now.
+    pub name: String,
+    pub default_branch: Option<String>,
+    pub private: bool,
+    /// Whether the account may set up webhooks.
+    pub admin: bool,
+}
+
+/// A webhook to set up.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHook<'a> {
+    pub url: &'a str,
+    pub secret: &'a str,
+}
+
+/// The state of a commit's context, as it is to be shown at the forge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub commit: String,
+    pub context: String,
+    pub state: CommitState,
+    /// At most [`MAX_DESCRIPTION`](longshore_core::commit_status::MAX_DESCRIPTION) characters.
+    pub description: String,
+    /// The build's page; empty if there is no build.
+    pub target_url: String,
+    /// The branch or tag by its short name; of a pull request, its source branch.
+    pub ref_name: Option<String>,
+}
+
+/// A forge, reached with one token.
+pub trait ForgeApi {
+    /// Returns the token's account.
+    ///
+    /// # Errors
+    /// [`CallError::MissingRight`] names the right that the token lacks.
+    fn check(&self) -> Result<Account, CallError>;
+
+    /// Returns the repositories that the account may administer or write to.
+    ///
+    /// # Errors
+    /// If the forge does not list them.
+    fn repos(&self) -> Result<Vec<RemoteRepo>, CallError>;
+
+    /// Returns a repository by its full name.
+    ///
+    /// # Errors
+    /// [`CallError::NotFound`] also if the account may not see it.
+    fn repo(&self, name: &str) -> Result<RemoteRepo, CallError>;
+
+    /// Sets up a webhook for pushes and pull requests in place of those with the same address. Returns its id.
+    ///
+    /// # Errors
+    /// If the forge refuses it.
+    fn set_hook(&self, repo: &str, hook: NewHook<'_>) -> Result<String, CallError>;
+
+    /// Removes a webhook. It is no error if it is gone.
+    ///
+    /// # Errors
+    /// If the forge refuses it.
+    fn remove_hook(&self, repo: &str, hook: &str) -> Result<(), CallError>;
+
+    /// Sets the state of a commit's context. It is no error if the context has that state.
+    ///
+    /// # Errors
+    /// [`CallError::may_pass`] says whether another try may succeed.
+    fn report(&self, repo: &str, report: &Report) -> Result<(), CallError>;
+}

@@ -1,0 +1,706 @@
+//! A forge on this machine, for tests: it keeps what it is told, and refuses what the real ones refuse.
+//!
+//! One server for each kind, on a port of its own, with tokens, repositories, webhooks and statuses of commits. It can be
+//! down, and can limit requests. What is no call of its API goes to a git host, so that repositories can be cloned.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+/// The token that it knows.
+pub const TOKEN: &str = "forge-token-0123456789";
+/// Whose token that is.
+pub const ACCOUNT: &str = "robot";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Github,
+    Gitea,
+    Forgejo,
+    Gitlab,
+    Bitbucket,
+}
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Github, Self::Gitea, Self::Forgejo, Self::Gitlab, Self::Bitbucket];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+            Self::Gitea => "gitea",
+            Self::Forgejo => "forgejo",
+            Self::Gitlab => "gitlab",
+            Self::Bitbucket => "bitbucket",
+        }
+    }
+
+    fn root(self) -> &'static str {
+        match self {
+            Self::Github => "/api/v3",
+            Self::Gitea | Self::Forgejo => "/api/v1",
+            Self::Gitlab => "/api/v4",
+            Self::Bitbucket => "/2.0",
+        }
+    }
+}
+
+/// A status as it arrived.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub repo: u64,
+    pub commit: String,
+    pub context: String,
+    /// The forge's own word.
+    pub state: String,
+    pub description: String,
+    pub target_url: String,
+    pub body: Value,
+    pub at: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub struct Hook {
+    pub id: u64,
+    pub repo: u64,
+    pub body: Value,
+}
+
+#[derive(Debug, Clone)]
+pub struct Repo {
+    pub id: u64,
+    pub name: String,
+    pub admin: bool,
+}
+
+/// What the forge has, and how it behaves.
+#[derive(Debug)]
+pub struct State {
+    pub repos: Vec<Repo>,
+    pub hooks: Vec<Hook>,
+    pub statuses: Vec<Status>,
+    /// What the token may do, in the forge's words.
+    pub scopes: Vec<&'static str>,
+    /// Answers 503 to everything.
+    pub down: bool,
+    /// So many of the next calls are refused for their number.
+    pub limited: u32,
+    /// Calls that were refused: what, and why.
+    pub refused: Vec<String>,
+    /// Commits that it has; all, if none is listed.
+    pub commits: Vec<String>,
+    pub calls: usize,
+    /// Names of before, with the repository that had them.
+    moved: Vec<(String, u64)>,
+    next: u64,
+    git_port: Option<u16>,
+}
+
+/// A running forge. Answers until the program ends.
+pub struct Forge {
+    pub kind: Kind,
+    port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Forge {
+    /// Starts a forge with the repositories `team/app` and `team/other`.
+    pub fn start(kind: Kind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let repo = |id, name: &str| Repo { id, name: name.to_owned(), admin: true };
+        let scopes = match kind {
+            Kind::Github => vec!["repo", "read:org"],
+            Kind::Gitea | Kind::Forgejo => vec!["read:user", "write:repository"],
+            Kind::Gitlab => vec!["api"],
+            Kind::Bitbucket => vec!["repository:write", "webhook"],
+        };
+        let state = Arc::new(Mutex::new(State {
+            repos: vec![repo(41, "team/app"), repo(42, "team/other")],
+            hooks: Vec::new(),
+            statuses: Vec::new(),
+            scopes,
+            down: false,
+            limited: 0,
+            refused: Vec::new(),
+            commits: Vec::new(),
+            calls: 0,
+            moved: Vec::new(),
+            next: 100,
+            git_port: None,
+        }));
+        let of_thread = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&of_thread);
+                std::thread::spawn(move || serve(client, kind, &state));
+            }
+        });
+        Self { kind, port, state }
+    }
+
+    /// Every repository of it is this one of a git host.
+    pub fn with_git(self, url: &str) -> Self {
+        let port = url.split(':').nth(2).and_then(|rest| rest.split('/').next()).and_then(|port| port.parse().ok());
+        self.state().git_port = port;
+        self
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with it")
+    }
+
+    /// Gives a repository another name. The old one leads to the new one until somebody takes it.
+    pub fn rename(&self, id: u64, name: &str) {
+        let mut state = self.state();
+        let repo = state.repos.iter_mut().find(|repo| repo.id == id).expect("such a repository");
+        let old = std::mem::replace(&mut repo.name, name.to_owned());
+        state.moved.push((old, id));
+    }
+
+    /// Returns the newest state and description of each context of a commit, as the forge shows it.
+    pub fn shown(&self, commit: &str) -> BTreeMap<String, (String, String)> {
+        let state = self.state();
+        let of_commit = state.statuses.iter().filter(|status| status.commit == commit);
+        of_commit.map(|one| (one.context.clone(), (one.state.clone(), one.description.clone()))).collect()
+    }
+}
+
+struct Request {
+    method: String,
+    path: String,
+    query: String,
+    headers: BTreeMap<String, String>,
+    head: Vec<u8>,
+}
+
+fn serve(client: TcpStream, kind: Kind, state: &Mutex<State>) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    loop {
+        let request = read_head(&mut reader)?;
+        let length = request.headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        if !request.path.starts_with(kind.root()) {
+            return pass_to_git(&request, reader, client, state);
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let (status, more, answer) = {
+            let mut state = state.lock().ok()?;
+            state.calls += 1;
+            let answer = judge(kind, &request, &body, &mut state);
+            if answer.0 >= 400 {
+                let said = format!(
+                    "{} {} {}: {} {}",
+                    request.method,
+                    request.path,
+                    String::from_utf8_lossy(&body),
+                    answer.0,
+                    answer.2
+                );
+                state.refused.push(said);
+            }
+            answer
+        };
+        let text = if answer.is_null() { String::new() } else { answer.to_string() };
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n",
+            text.len()
+        );
+        (&client).write_all(format!("{head}{text}").as_bytes()).ok()?;
+    }
+}
+
+fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut head).ok()? == 0 {
+            return None;
+        }
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let mut lines = text.lines();
+    let mut first = lines.next()?.split(' ');
+    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let (path, query) = target.split_once('?').map_or((target.as_str(), ""), |(path, query)| (path, query));
+    let headers = lines.filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    Some(Request { method, path: path.to_owned(), query: query.to_owned(), headers, head })
+}
+
+/// Forwards a clone or a fetch to the git host, if it brings the token.
+fn pass_to_git(
+    request: &Request,
+    mut reader: BufReader<TcpStream>,
+    client: TcpStream,
+    state: &Mutex<State>,
+) -> Option<()> {
+    let (port, down, known) = {
+        let state = state.lock().ok()?;
+        let name = request.path.trim_start_matches('/').split(".git").next()?.to_owned();
+        let known = state.repos.iter().any(|repo| repo.name == name) || state.moved.iter().any(|(old, _)| *old == name);
+        (state.git_port?, state.down, known)
+    };
+    let login = request.headers.get("authorization").and_then(|value| value.strip_prefix("Basic "));
+    let has_token =
+        login.is_some_and(|login| String::from_utf8_lossy(&decode_base64(login)).ends_with(&format!(":{TOKEN}")));
+    if down || !has_token || !known {
+        let status = if down {
+            "503 Down"
+        } else if known {
+            "401 Who"
+        } else {
+            "404 None"
+        };
+        (&client)
+            .write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())
+            .ok()?;
+        return None;
+    }
+    let upstream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let text = String::from_utf8_lossy(&request.head).into_owned();
+    let (line, rest) = text.split_once("\r\n")?;
+    let (before, after) = line.split_once(request.path.split(".git").next()?)?;
+    let rest: String = rest
+        .lines()
+        .filter(|line| !line.is_empty())
+        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    (&upstream).write_all(format!("{before}/app{after}\r\n{rest}Connection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut back = upstream.try_clone().ok()?;
+    let mut to_client = client.try_clone().ok()?;
+    let answering = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut back, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut reader, &mut &upstream);
+    let _ = answering.join();
+    None
+}
+
+fn decode_base64(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits: Vec<u32> = text
+        .bytes()
+        .filter_map(|byte| alphabet.iter().position(|one| *one == byte))
+        .map(|digit| u32::try_from(digit).expect("below 64"))
+        .collect();
+    let mut bytes = Vec::new();
+    for four in digits.chunks(4) {
+        let bits = four.iter().fold(0, |bits, digit| bits << 6 | digit) << (6 * (4 - four.len()));
+        bytes.extend(bits.to_be_bytes().into_iter().skip(1).take(four.len() - 1));
+    }
+    bytes
+}
+
+type Answer = (u16, String, Value);
+
+fn answer(status: u16, body: Value) -> Answer {
+    (status, String::new(), body)
+}
+
+fn no(status: u16, message: &str) -> Answer {
+    answer(status, json!({ "message": message }))
+}
+
+fn judge(kind: Kind, request: &Request, body: &[u8], state: &mut State) -> Answer {
+    if state.down {
+        return no(503, "down for maintenance");
+    }
+    if state.limited > 0 {
+        state.limited -= 1;
+        let header = match kind {
+            Kind::Github => "Retry-After: 1\r\nX-RateLimit-Remaining: 0\r\n",
+            _ => "Retry-After: 1\r\n",
+        };
+        return (if kind == Kind::Github { 403 } else { 429 }, header.to_owned(), json!({ "message": "too many" }));
+    }
+    let header = |name: &str| request.headers.get(name).map_or("", String::as_str);
+    let authorized = match kind {
+        Kind::Github | Kind::Bitbucket => header("authorization") == format!("Bearer {TOKEN}"),
+        Kind::Gitea | Kind::Forgejo => header("authorization") == format!("token {TOKEN}"),
+        Kind::Gitlab => header("private-token") == TOKEN,
+    };
+    if !authorized {
+        return no(401, "Bad credentials");
+    }
+    if header("user-agent").is_empty() {
+        return no(403, "Request forbidden by administrative rules: no User-Agent");
+    }
+    let body: Value = if request.method == "POST" {
+        if !header("content-type").starts_with("application/json") {
+            return no(415, "Unsupported Media Type");
+        }
+        match serde_json::from_slice(body) {
+            Ok(body) => body,
+            Err(_) => return no(400, "Problems parsing JSON"),
+        }
+    } else {
+        Value::Null
+    };
+    let path: Vec<String> = request.path[kind.root().len()..].split('/').skip(1).map(decode).collect();
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match kind {
+        Kind::Github => github(request, &path, &body, state),
+        Kind::Gitea | Kind::Forgejo => gitea(kind, request, &path, &body, state),
+        Kind::Gitlab => gitlab(request, &path, &body, state),
+        Kind::Bitbucket => bitbucket(request, &path, &body, state),
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        let hex = (*byte == b'%').then(|| std::str::from_utf8(tail.get(..2)?).ok()).flatten();
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(one) => (bytes.push(one), rest = &tail[2..]).1,
+            None => (bytes.push(*byte), rest = tail).1,
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One page of a list. Like the real ones, it gives no more than fifty at once, whatever is asked for.
+fn page<T: Clone>(all: &[T], request: &Request, size_parameter: &str) -> Vec<T> {
+    let number = |name: &str| {
+        request
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)?
+            .1
+            .parse::<usize>()
+            .ok()
+    };
+    let (size, page) = (number(size_parameter).unwrap_or(30).min(50), number("page").unwrap_or(1));
+    all.iter().skip((page - 1) * size).take(size).cloned().collect()
+}
+
+fn is_commit(commit: &str, state: &State) -> bool {
+    commit.len() == 40
+        && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && (state.commits.is_empty() || state.commits.iter().any(|one| one == commit))
+}
+
+fn record(state: &mut State, repo: u64, commit: &str, [context, url]: [&str; 2], body: &Value) {
+    let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+    state.statuses.push(Status {
+        repo,
+        commit: commit.to_owned(),
+        context: text(context),
+        state: text("state"),
+        description: text("description"),
+        target_url: text(url),
+        body: body.clone(),
+        at: Instant::now(),
+    });
+}
+
+fn add_hook(state: &mut State, repo: u64, body: &Value) -> u64 {
+    state.next += 1;
+    let id = state.next;
+    state.hooks.push(Hook { id, repo, body: body.clone() });
+    id
+}
+
+fn remove_hook(state: &mut State, repo: u64, id: Option<u64>) -> Answer {
+    let before = state.hooks.len();
+    state.hooks.retain(|hook| hook.repo != repo || Some(hook.id) != id);
+    if state.hooks.len() == before { no(404, "Not Found") } else { answer(204, Value::Null) }
+}
+
+fn by_id(state: &State, id: &str) -> Option<Repo> {
+    let id: u64 = id.parse().ok()?;
+    state.repos.iter().find(|repo| repo.id == id).cloned()
+}
+
+fn by_name(state: &State, owner: &str, name: &str) -> Option<Repo> {
+    state.repos.iter().find(|repo| repo.name == format!("{owner}/{name}")).cloned()
+}
+
+fn of_hub(repo: &Repo) -> Value {
+    json!({
+        "id": repo.id, "full_name": repo.name, "private": true, "default_branch": "main",
+        // As servers do that are set up with another address than the one that they are reached by.
+        "clone_url": format!("http://localhost:1/{}.git", repo.name),
+        "permissions": { "admin": repo.admin, "push": true, "pull": true },
+    })
+}
+
+fn github(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
+    let hook = |hook: &Hook| json!({ "id": hook.id, "active": hook.body["active"], "events": hook.body["events"], "config": { "url": hook.body["config"]["url"] } });
+    match (request.method.as_str(), path) {
+        ("GET", ["user"]) => {
+            let scopes = format!("X-OAuth-Scopes: {}\r\n", state.scopes.join(", "));
+            (200, scopes, json!({ "login": ACCOUNT, "id": 7 }))
+        }
+        ("GET", ["user", "repos"]) => answer(200, page(&state.repos, request, "per_page").iter().map(of_hub).collect()),
+        ("GET", ["repos", owner, name]) => match by_name(state, owner, name) {
+            Some(repo) => answer(200, of_hub(&repo)),
+            None => no(404, "Not Found"),
+        },
+        (method, ["repositories", id, rest @ ..]) => {
+            let Some(repo) = by_id(state, id) else { return no(404, "Not Found") };
+            match (method, rest) {
+                ("GET", []) => answer(200, of_hub(&repo)),
+                ("GET", ["hooks"]) => {
+                    let hooks: Vec<Hook> = state.hooks.iter().filter(|hook| hook.repo == repo.id).cloned().collect();
+                    answer(200, page(&hooks, request, "per_page").iter().map(hook).collect())
+                }
+                ("POST", ["hooks"]) => {
+                    let config = &body["config"];
+                    if body["name"] != "web" || !config["url"].is_string() || config["content_type"] != "json" {
+                        return no(422, "Validation Failed");
+                    }
+                    let id = add_hook(state, repo.id, body);
+                    answer(201, json!({ "id": id, "config": { "url": config["url"] } }))
+                }
+                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("POST", ["statuses", commit]) => {
+                    let known = ["error", "failure", "pending", "success"];
+                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
+                        return no(422, "Validation Failed: state is not included in the list");
+                    }
+                    if body["description"].as_str().is_some_and(|text| text.chars().count() > 140) {
+                        return no(422, "Validation Failed: description is too long (maximum is 140 characters)");
+                    }
+                    if body["target_url"].as_str().is_some_and(|url| !url.starts_with("http")) {
+                        return no(422, "Validation Failed: target_url must use http(s) scheme");
+                    }
+                    if !is_commit(commit, state) {
+                        return no(422, "No commit found for SHA");
+                    }
+                    let of_context =
+                        |one: &&Status| one.commit == *commit && Some(one.context.as_str()) == body["context"].as_str();
+                    if state.statuses.iter().filter(of_context).count() >= 1000 {
+                        return no(422, "This SHA and context has reached the maximum number of statuses.");
+                    }
+                    record(state, repo.id, commit, ["context", "target_url"], body);
+                    answer(201, json!({ "id": 1, "state": body["state"] }))
+                }
+                _ => no(404, "Not Found"),
+            }
+        }
+        _ => no(404, "Not Found"),
+    }
+}
+
+fn gitea(kind: Kind, request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
+    let category = match path.first() {
+        Some(&"user") if path.len() == 1 => "user",
+        Some(&"user") => "repository",
+        _ => "repository",
+    };
+    let needed = format!("{}:{category}", if request.method == "GET" { "read" } else { "write" });
+    let has = state.scopes.iter().any(|scope| *scope == needed || *scope == format!("write:{category}"));
+    if !has {
+        return no(403, &format!("token does not have at least one of required scope(s): [{needed}]"));
+    }
+    let hook = |hook: &Hook| json!({ "id": hook.id, "type": hook.body["type"], "config": { "url": hook.body["config"]["url"], "content_type": "json" } });
+    match (request.method.as_str(), path) {
+        ("GET", ["user"]) => answer(200, json!({ "id": 7, "login": ACCOUNT, "username": ACCOUNT })),
+        ("GET", ["user", "repos"]) => answer(200, page(&state.repos, request, "limit").iter().map(of_hub).collect()),
+        ("GET", ["repositories", id]) => match by_id(state, id) {
+            Some(repo) => answer(200, of_hub(&repo)),
+            None => no(404, "not found"),
+        },
+        (method, ["repos", owner, name, rest @ ..]) => {
+            let Some(repo) = by_name(state, owner, name) else {
+                let old = format!("{owner}/{name}");
+                return match state.moved.iter().any(|(moved, _)| *moved == old) {
+                    true => (301, "Location: /somewhere/else\r\n".to_owned(), Value::Null),
+                    false => no(404, "The target couldn't be found."),
+                };
+            };
+            match (method, rest) {
+                ("GET", []) => answer(200, of_hub(&repo)),
+                ("GET", ["hooks"]) => {
+                    let hooks: Vec<Hook> = state.hooks.iter().filter(|hook| hook.repo == repo.id).cloned().collect();
+                    answer(200, page(&hooks, request, "limit").iter().map(hook).collect())
+                }
+                ("POST", ["hooks"]) => {
+                    if body["type"] != kind.word() {
+                        return no(422, &format!("Invalid hook type: {}", body["type"]));
+                    }
+                    if !body["config"]["url"].is_string() || body["config"]["content_type"] != "json" {
+                        return no(422, "Missing config option: content_type");
+                    }
+                    let id = add_hook(state, repo.id, body);
+                    answer(201, json!({ "id": id, "active": body["active"] == true, "config": body["config"] }))
+                }
+                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("POST", ["statuses", commit]) => {
+                    let known = ["pending", "success", "error", "failure", "warning"];
+                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
+                        return no(422, "Invalid state");
+                    }
+                    if !is_commit(commit, state) {
+                        return no(500, "GetCommit: object does not exist");
+                    }
+                    record(state, repo.id, commit, ["context", "target_url"], body);
+                    answer(201, json!({ "id": 1, "status": body["state"] }))
+                }
+                _ => no(404, "The target couldn't be found."),
+            }
+        }
+        _ => no(404, "The target couldn't be found."),
+    }
+}
+
+fn gitlab(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
+    let scope_is_missing = !state.scopes.contains(&"api");
+    let view = |repo: &Repo| {
+        let level = if repo.admin { 40 } else { 30 };
+        json!({
+            "id": repo.id, "path_with_namespace": repo.name, "default_branch": "main", "visibility": "private",
+            "permissions": { "project_access": { "access_level": level }, "group_access": null },
+        })
+    };
+    match (request.method.as_str(), path) {
+        ("GET", ["user"]) => answer(200, json!({ "id": 7, "username": ACCOUNT })),
+        ("GET", ["personal_access_tokens", "self"]) => answer(200, json!({ "scopes": state.scopes })),
+        _ if scope_is_missing => answer(
+            403,
+            json!({ "error": "insufficient_scope", "error_description": "The request requires higher privileges than provided by the access token." }),
+        ),
+        ("GET", ["projects"]) => answer(200, page(&state.repos, request, "per_page").iter().map(view).collect()),
+        (method, ["projects", id, rest @ ..]) => {
+            let named = state.repos.iter().find(|repo| repo.name == **id).cloned();
+            let Some(repo) = by_id(state, id).or(named) else { return no(404, "404 Project Not Found") };
+            match (method, rest) {
+                ("GET", []) => answer(200, view(&repo)),
+                ("GET", ["hooks"]) => {
+                    let hooks: Vec<Value> = state
+                        .hooks
+                        .iter()
+                        .filter(|hook| hook.repo == repo.id)
+                        .map(|hook| json!({ "id": hook.id, "url": hook.body["url"] }))
+                        .collect();
+                    answer(200, page(&hooks, request, "per_page").into())
+                }
+                ("POST", ["hooks"]) => {
+                    if !body["url"].is_string() {
+                        return answer(400, json!({ "error": "url is missing" }));
+                    }
+                    let id = add_hook(state, repo.id, body);
+                    answer(201, json!({ "id": id, "url": body["url"] }))
+                }
+                ("DELETE", ["hooks", hook]) => remove_hook(state, repo.id, hook.parse().ok()),
+                ("POST", ["statuses", commit]) => gitlab_status(&repo, commit, body, state),
+                _ => no(404, "404 Not Found"),
+            }
+        }
+        _ => no(404, "404 Not Found"),
+    }
+}
+
+/// A context is a job with a state machine: the same state twice, and a way back, are refused.
+fn gitlab_status(repo: &Repo, commit: &str, body: &Value, state: &mut State) -> Answer {
+    let wanted = body["state"].as_str().unwrap_or_default();
+    if !["pending", "running", "success", "failed", "canceled", "skipped"].contains(&wanted) {
+        return answer(400, json!({ "error": "state does not have a valid value" }));
+    }
+    if !is_commit(commit, state) {
+        return no(404, "404 Commit Not Found");
+    }
+    let newest = state.statuses.iter().rev().find(|one| {
+        one.repo == repo.id
+            && one.commit == commit
+            && Some(one.context.as_str()) == body["name"].as_str()
+            && one.body["ref"] == body["ref"]
+    });
+    // A job that is over is not found any more: the next state makes a new one.
+    let stands = newest.map(|one| one.state.as_str()).filter(|state| matches!(*state, "pending" | "running"));
+    if stands.is_some_and(|stands| stands == wanted || (stands == "running" && wanted == "pending")) {
+        return no(400, &format!("Cannot transition status via :{wanted} from :{}", stands.unwrap_or_default()));
+    }
+    record(state, repo.id, commit, ["name", "target_url"], body);
+    answer(201, json!({ "id": 1, "status": wanted }))
+}
+
+fn bitbucket(request: &Request, path: &[&str], body: &Value, state: &mut State) -> Answer {
+    let uuid = |id: u64| format!("{{00000000-0000-0000-0000-{id:012}}}");
+    let view = |repo: &Repo| json!({ "uuid": uuid(repo.id), "full_name": repo.name, "is_private": true, "mainbranch": { "name": "main" } });
+    let refused =
+        |status: u16, message: &str| answer(status, json!({ "type": "error", "error": { "message": message } }));
+    match (request.method.as_str(), path) {
+        ("GET", ["user"]) => answer(200, json!({ "nickname": ACCOUNT })),
+        ("GET", ["user", "workspaces"]) => answer(200, json!({ "values": [{ "workspace": { "slug": "team" } }] })),
+        ("GET", ["repositories", "team"]) => {
+            let items = page(&state.repos, request, "pagelen");
+            let mut body = json!({ "values": items.iter().map(view).collect::<Vec<_>>() });
+            if items.len() == 50 {
+                body["next"] = "https://next.example".into();
+            }
+            answer(200, body)
+        }
+        (method, ["repositories", workspace, slug, rest @ ..]) => {
+            let named = by_name(state, workspace, slug);
+            let found =
+                state.repos.iter().find(|repo| *workspace == "{}" && uuid(repo.id) == **slug).cloned().or(named);
+            let Some(repo) = found else { return refused(404, "Repository not found") };
+            match (method, rest) {
+                ("GET", []) => answer(200, view(&repo)),
+                ("GET", ["hooks"]) => {
+                    let hooks: Vec<Value> = state
+                        .hooks
+                        .iter()
+                        .filter(|hook| hook.repo == repo.id)
+                        .map(|hook| json!({ "uuid": uuid(hook.id), "url": hook.body["url"] }))
+                        .collect();
+                    answer(200, json!({ "values": hooks }))
+                }
+                ("POST", ["hooks"]) => {
+                    let Some(events) = body["events"].as_array() else { return refused(400, "events are required") };
+                    let known = [
+                        "repo:push",
+                        "pullrequest:created",
+                        "pullrequest:updated",
+                        "pullrequest:fulfilled",
+                        "pullrequest:rejected",
+                    ];
+                    if !body["url"].is_string()
+                        || !events.iter().all(|event| known.contains(&event.as_str().unwrap_or_default()))
+                    {
+                        return refused(400, "Bad request");
+                    }
+                    let id = add_hook(state, repo.id, body);
+                    answer(201, json!({ "uuid": uuid(id), "url": body["url"] }))
+                }
+                ("DELETE", ["hooks", hook]) => {
+                    let id = state.hooks.iter().map(|hook| hook.id).find(|id| uuid(*id) == **hook);
+                    remove_hook(state, repo.id, id)
+                }
+                ("POST", ["commit", commit, "statuses", "build"]) => {
+                    let known = ["INPROGRESS", "SUCCESSFUL", "FAILED", "STOPPED"];
+                    if !known.contains(&body["state"].as_str().unwrap_or_default()) {
+                        return refused(400, "state: not a valid choice");
+                    }
+                    if body["key"].as_str().is_none_or(|key| key.is_empty() || key.chars().count() > 40) {
+                        return refused(400, "key: ensure this value has at most 40 characters");
+                    }
+                    if !body["url"].as_str().is_some_and(|url| url.starts_with("http")) {
+                        return refused(400, "url: enter a valid URL");
+                    }
+                    if !is_commit(commit, state) {
+                        return refused(404, "Commit not found");
+                    }
+                    record(state, repo.id, commit, ["name", "url"], body);
+                    answer(201, json!({ "state": body["state"] }))
+                }
+                _ => refused(404, "Not found"),
+            }
+        }
+        _ => refused(404, "Not found"),
+    }
+}
