@@ -30,6 +30,7 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         ("not-found", "/builds/nothing".to_owned()),
         ("queue", "/queue".to_owned()),
         ("access", "/access".to_owned()),
+        ("connections", "/connections".to_owned()),
         ("sign-in", "/sign-in".to_owned()),
     ];
     for scheme in ["light", "dark"] {

@@ -20,6 +20,8 @@ pub struct ApiConfig {
     pub started_at: Timestamp,
     /// Says whether the engine answers, as known now. `/readyz` asks it, so it must not block.
     pub engine: EngineProbe,
+    /// The client for calls to forges.
+    pub forges: longshore_forge_client::Http,
 }
 
 /// Returns why no job could run now, or `None` if one could.

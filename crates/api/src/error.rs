@@ -104,6 +104,16 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
+    /// Something outside of this server says no, for good.
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable", message)
+    }
+
+    /// A forge cannot be reached now.
+    pub(crate) fn forge(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "forge", message)
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("the request body is larger than the limit of {} MiB ({limit} bytes)", limit >> 20);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)

@@ -76,6 +76,7 @@ mod tests {
             version: "1",
             started_at: Timestamp::now(),
             engine: EngineProbe::new(|| None),
+            forges: longshore_forge_client::Http::default(),
         }
     }
 

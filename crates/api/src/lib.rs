@@ -14,6 +14,7 @@ mod body;
 mod build_views;
 mod config;
 mod error;
+mod forges;
 mod host;
 mod json_request;
 mod layers;

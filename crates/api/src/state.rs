@@ -12,6 +12,7 @@ use crate::{
     auth::Authenticator,
     body::LargeBodies,
     config::ApiConfig,
+    forges::Forges,
     live::Live,
     logs::{event_show::EventShow, line_show::LineShow, tail::Tails},
     openapi::Describe,
@@ -36,6 +37,7 @@ struct Parts {
     shutdown: CancellationToken,
     live: Live,
     site: Site,
+    forges: Forges,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
     requests: Arc<RequestCounts>,
@@ -57,6 +59,7 @@ impl AppState {
         let base = public_url.base().clone();
         let authenticator = Authenticator::new(store.clone(), config.admin_token_hash, &public_url);
         let live = Live { store: store.clone(), authenticator: authenticator.clone(), shutdown: shutdown.clone() };
+        let forges = Forges { store: store.clone(), public_url: public_url.clone(), http: config.forges.clone() };
         let site = Site { store: store.clone(), public_url: public_url.clone(), version: config.version };
         Self(Arc::new(Parts {
             store,
@@ -68,6 +71,7 @@ impl AppState {
             shutdown,
             live,
             site,
+            forges,
             describe,
             large_bodies: Arc::new(LargeBodies::new()),
             requests: Arc::default(),
@@ -99,6 +103,7 @@ parts! {
     shutdown: CancellationToken,
     live: Live,
     site: Site,
+    forges: Forges,
     describe: Describe,
     large_bodies: Arc<LargeBodies>,
     requests: Arc<RequestCounts>,

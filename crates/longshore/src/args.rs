@@ -10,7 +10,7 @@ use longshore_agent::{AgentOptions, Membership};
 use longshore_agent_protocol::ImageConfig;
 use longshore_core::DeniedAddresses;
 
-pub(crate) use self::remote::{Approval, Build, Registry, Remote, Repo, Rules, Secret, Token};
+pub(crate) use self::remote::{Approval, Build, Connection, Registry, Remote, Repo, Rules, Secret, Token};
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
 
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Secret(Remote<Secret>),
     /// Manage credentials for private image registries
     Registry(Remote<Registry>),
+    /// Manage connections to forges
+    Connection(Remote<Connection>),
     /// Manage API tokens
     Token(Remote<Token>),
     /// Approve a job that is awaiting approval

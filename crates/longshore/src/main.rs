@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Command::Build(build) => commands::build::run(build),
         Command::Secret(secret) => commands::secret::run(secret),
         Command::Registry(registry) => commands::registry::run(registry),
+        Command::Connection(connection) => commands::connection::run(connection),
         Command::Token(token) => commands::token::run(token),
         Command::Approve(approval) => commands::approve::run(approval, Answer::Approve),
         Command::Decline(approval) => commands::approve::run(approval, Answer::Decline),

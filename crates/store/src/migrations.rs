@@ -32,6 +32,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     14 "told" "0014_told.sql"
     17 "told_bodies" "0017_told_bodies.sql"
     18 "registries" "0018_registries.sql"
+    19 "connections" "0019_connections.sql"
     20 "pushes" "0020_pushes.sql"
     26 "images" "0026_images.sql"
 };

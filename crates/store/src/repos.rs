@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use longshore_core::{RepoId, Strangers, Timestamp, access::Visible};
+use longshore_core::{ConnectionId, RepoId, Strangers, Timestamp, access::Visible};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -66,7 +66,11 @@ pub struct Repo {
     pub strangers: Strangers,
     /// Whether newer commits of a pull request cancel its older builds.
     pub cancel_older: bool,
-    /// The forge's own id of the repository, if a delivery has told it.
+    /// The connection that it was registered through, and by which its builds are reported.
+    pub connection: Option<ConnectionId>,
+    /// The forge's id of the webhook that the connection set up.
+    pub hook_id: Option<String>,
+    /// The forge's own id of the repository, which no rename changes, if a connection or a delivery has told it.
     pub forge_id: Option<String>,
     /// Globs of the repositories for which the clone address's credentials are used when they are submodules.
     pub submodules: Vec<String>,
@@ -159,6 +163,8 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         default_branch: new.default_branch.clone(),
         strangers: Strangers::default(),
         cancel_older: true,
+        connection: None,
+        hook_id: None,
         forge_id: None,
         submodules: Vec::new(),
         looked_at: None,
@@ -243,16 +249,12 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
             .await?;
     }
     if let Some(address) = &patch.clone_url {
-        let key = secret_key::of_database_or_new(tx).await?;
-        let (clone_url, sealed) = sealed_address(&key, id, address)?;
-        sqlx::query(
-            "UPDATE repos SET clone_url = ?, clone_url_sealed = ?, forge_id = NULL, look_error = NULL WHERE id = ?",
-        )
-        .bind(clone_url)
-        .bind(sealed)
-        .bind(id.to_string())
-        .execute(tx.conn())
-        .await?;
+        set_address(tx, id, address).await?;
+        // A connection knows by itself which repository is reported to.
+        sqlx::query("UPDATE repos SET forge_id = iif(connection IS NULL, NULL, forge_id), look_error = NULL WHERE id = ?")
+            .bind(id.to_string())
+            .execute(tx.conn())
+            .await?;
     }
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
@@ -278,6 +280,19 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
 pub async fn learn_forge_id(tx: &mut WriteTx, id: RepoId, forge_id: &str) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE repos SET forge_id = ? WHERE id = ? AND forge_id IS NULL");
     update.bind(forge_id).bind(id.to_string()).execute(tx.conn()).await?;
+    Ok(())
+}
+
+/// Changes a repository's clone address.
+pub(crate) async fn set_address(tx: &mut WriteTx, id: RepoId, address: &str) -> Result<(), StoreError> {
+    let key = secret_key::of_database_or_new(tx).await?;
+    let (clone_url, sealed) = sealed_address(&key, id, address)?;
+    sqlx::query("UPDATE repos SET clone_url = ?, clone_url_sealed = ? WHERE id = ?")
+        .bind(clone_url)
+        .bind(sealed)
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
     Ok(())
 }
 
@@ -376,6 +391,8 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         default_branch: row.try_get("default_branch")?,
         strangers: row::parsed(row, "strangers")?,
         cancel_older: row.try_get("cancel_older")?,
+        connection: row::parsed_opt(row, "connection")?,
+        hook_id: row.try_get("hook_id")?,
         forge_id: row.try_get("forge_id")?,
         submodules: row::json(row, "submodules")?,
         looked_at: row::time_opt(row, "looked_at")?,

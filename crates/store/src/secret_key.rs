@@ -1,6 +1,6 @@
 //! The key that seals secrets: given by the operator, or generated at the first use and kept in the data folder.
 //!
-//! Called by `secrets`, `registries`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
+//! Called by `secrets`, `registries`, `connections`, `repos` and `sealing`. The settings contain a sealed word. If the key at hand does not open it,
 //! the database was written with another key, and nobody has to find that out from secrets that do not open. Key and
 //! values are never printed.
 
@@ -97,7 +97,7 @@ pub(crate) async fn of_database(store: &Store, conn: &mut SqliteConnection) -> R
     let Some(check) = settings::get_on(conn, CHECK).await? else { return Ok(None) };
     let path = store.data_dir().join(KEY_FILE);
     let remedy = "; if it is lost for good, remove all secrets (`longshore secret remove`) and registries (`longshore registry \
-                  remove`), make a new hook secret for every repository and give its clone address again where that has credentials, \
+                  remove`), give the tokens of connections again (`longshore connection add`), make a new hook secret for every repository and give its clone address again where that has credentials, \
                   then set the secrets again";
     let (key, from) = match store.given_secret_key() {
         Some(key) => (key, "the key given in the settings (secret_key, LONGSHORE_SECRET_KEY)".to_owned()),

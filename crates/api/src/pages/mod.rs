@@ -35,6 +35,7 @@ mod access;
 mod assets;
 mod bars;
 pub(crate) mod build;
+mod connections;
 mod diagnostic;
 pub(crate) mod escape;
 pub(crate) mod head;
@@ -93,6 +94,10 @@ pages! {
     "/builds/{build}/approve" post build::approve;
     "/queue" get queue::show;
     "/settings" get settings::show;
+    "/connections" get connections::show, post connections::add;
+    "/connections/{connection}" get connections::repos;
+    "/connections/{connection}/register" post connections::register;
+    "/connections/{connection}/remove" post connections::remove;
     "/jobs/{job}" get job::show;
     "/jobs/{job}/cancel" post job::actions::cancel;
     "/jobs/{job}/rerun" post job::actions::rerun;

@@ -135,9 +135,10 @@ pub(crate) struct Refused {
 /// an error.
 pub(crate) fn refused(error: ApiError) -> Result<Refused, ApiError> {
     match error.status() {
-        status @ (StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY) => {
-            Ok(Refused { status, why: error.message().to_owned() })
-        }
+        status @ (StatusCode::BAD_REQUEST
+        | StatusCode::CONFLICT
+        | StatusCode::UNPROCESSABLE_ENTITY
+        | StatusCode::BAD_GATEWAY) => Ok(Refused { status, why: error.message().to_owned() }),
         _ => Err(error),
     }
 }

@@ -4,6 +4,7 @@
 mod badge;
 mod build_actions;
 mod builds;
+mod connections;
 mod deliveries;
 mod events;
 mod health;
@@ -86,6 +87,9 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(events::all))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(connections::list, connections::add))
+        .routes(routes!(connections::get, connections::delete))
+        .routes(routes!(connections::repos))
         .routes(routes!(registries::list))
         .routes(routes!(registries::put, registries::delete))
         .routes(routes!(sign_in_links::create))

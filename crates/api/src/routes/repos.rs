@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
-    RepoId, Strangers, Timestamp,
+    ConnectionId, RepoId, Strangers, Timestamp,
     access::{Action, Object},
 };
 use longshore_forge::Forge;
@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     auth::{Caller, object_of},
     error::{ApiError, ErrorBody},
+    forges::Forges,
     json_request::JsonRequest,
     params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
@@ -47,7 +48,10 @@ pub(crate) struct RepoView {
     strangers: Strangers,
     /// Whether newer commits of a pull request cancel builds of its older ones.
     cancel_older: bool,
-    /// The forge's own id of the repository, as soon as a webhook has told it; deliveries about any other are refused.
+    /// The connection that it was registered through
+    #[schema(value_type = Option<String>, format = "uuid")]
+    connection: Option<ConnectionId>,
+    /// The forge's own id of the repository, as soon as a connection or a webhook has told it; deliveries about any other are refused.
     forge_id: Option<String>,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`
@@ -74,6 +78,7 @@ impl RepoView {
             default_branch: repo.default_branch,
             strangers: repo.strangers,
             cancel_older: repo.cancel_older,
+            connection: repo.connection,
             forge_id: repo.forge_id,
             submodules: repo.submodules,
             looked_at: repo.looked_at,
@@ -126,8 +131,11 @@ pub(crate) async fn list(
 pub(crate) struct CreateRepo {
     /// `name` or `owner/name`
     name: String,
-    /// An http, https or ssh address. Credentials in it are stored and never shown
-    clone_url: String,
+    /// An http, https or ssh address. Credentials in it are stored and never shown. Not with `connection`
+    clone_url: Option<String>,
+    /// The id, name, kind or address of a connection. The server then asks the forge for the clone address and the default branch, and
+    /// sets up the webhook
+    connection: Option<String>,
     /// `git` (the default), `github`, `gitea` or `forgejo`
     forge: Option<String>,
     /// Whether everyone can see the builds and logs; `false` by default
@@ -143,24 +151,42 @@ pub(crate) struct CreateRepo {
     responses(
         (status = 201, description = "The repository with its hook secret, which is shown only once", body = RepoView),
         (status = 400, body = ErrorBody), (status = 409, description = "The name is already in use", body = ErrorBody),
+        (status = 422, description = "The forge refuses to let the connection set it up", body = ErrorBody),
+        (status = 502, description = "The forge cannot be reached", body = ErrorBody),
     ),
 )]
 pub(crate) async fn create(
     State(store): State<Store>,
     State(public_url): State<PublicUrl>,
+    State(forges): State<Forges>,
     request: JsonRequest,
 ) -> Result<(StatusCode, Json<RepoView>), ApiError> {
     let (caller, new): (_, CreateRepo) = request.parse(Action::AddRepo, Object::Server).await?;
+    if let Some(word) = &new.connection {
+        if new.clone_url.is_some() || new.forge.is_some() || new.default_branch.is_some() {
+            return Err(ApiError::bad_request(
+                "with `connection` give neither `clone_url` nor `forge` nor `default_branch`: the forge says them",
+            ));
+        }
+        caller.require(Action::ManageConnections, Object::Server)?;
+        let connection = forges.find(word).await?;
+        let repo = forges.register(connection.id, &new.name, new.public).await?;
+        tracing::info!(repo = %repo.id, name = repo.name, by = caller.name(), "a repository was registered");
+        return Ok((StatusCode::CREATED, Json(RepoView::with_secret(&public_url, repo)?)));
+    }
+    let Some(clone_url) = new.clone_url else {
+        return Err(ApiError::bad_request("give `clone_url`, or the `connection` that knows the repository"));
+    };
     let forge = match &new.forge {
         Some(word) => word.parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?,
         None => Forge::Git,
     };
-    check_clone_url(&new.clone_url)?;
+    check_clone_url(&clone_url)?;
     check_branch(new.default_branch.as_deref())?;
     let new = NewRepo {
         name: new.name,
         forge: forge.as_str().to_owned(),
-        clone_url: new.clone_url,
+        clone_url,
         public: new.public,
         default_branch: new.default_branch,
     };
@@ -245,7 +271,7 @@ pub(crate) async fn patch(
     Ok(Json(RepoView::new(&public_url, repo)))
 }
 
-/// Removes a repository with its deliveries, builds and logs
+/// Removes a repository with its deliveries, builds and logs, and the webhook that a connection set up for it
 #[utoipa::path(
     delete, path = "/api/v1/repos/{repo}", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),
@@ -256,20 +282,19 @@ pub(crate) async fn patch(
 )]
 pub(crate) async fn delete(
     State(store): State<Store>,
+    State(forges): State<Forges>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<StatusCode, ApiError> {
     caller.require(Action::RemoveRepo, Object::SomeRepo)?;
     let Path(id) = id?;
-    caller.repo_to(&store, Action::RemoveRepo, id).await?;
-    let mut tx = store.write().await?;
-    repos::delete(&mut tx, id).await?;
-    tx.commit().await?;
+    let repo = caller.repo_to(&store, Action::RemoveRepo, id).await?;
+    forges.remove_repo(&repo).await?;
     tracing::info!(repo = %id, by = caller.name(), "a repository was removed");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Creates a new hook secret; the old one stops working immediately
+/// Creates a new hook secret; the old one stops working immediately. If a connection set up the webhook, the forge gets the new one
 #[utoipa::path(
     post, path = "/api/v1/repos/{repo}/hook-secret", tag = "repositories", security(("token" = ["admin"])),
     params(("repo" = String, Path, description = "The repository's ID")),
@@ -278,6 +303,7 @@ pub(crate) async fn delete(
 pub(crate) async fn renew_hook_secret(
     State(store): State<Store>,
     State(public_url): State<PublicUrl>,
+    State(forges): State<Forges>,
     caller: Caller,
     id: Result<Path<RepoId>, ApiError>,
 ) -> Result<Json<RepoView>, ApiError> {
@@ -285,6 +311,7 @@ pub(crate) async fn renew_hook_secret(
     let Path(id) = id?;
     caller.repo_to(&store, Action::ChangeRepo, id).await?;
     let repo = apply_patch(&store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
+    forges.renew_hook(&repo).await?;
     tracing::info!(repo = %id, by = caller.name(), "a hook secret was renewed");
     Ok(Json(RepoView::with_secret(&public_url, repo)?))
 }

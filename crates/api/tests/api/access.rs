@@ -3,12 +3,15 @@
 //!
 //! A route that is in no line of [`needs`] fails the first test.
 
+use std::sync::LazyLock;
+
 use longshore_core::{
     RegistryCredentials,
     access::{Actor, Rights, Scope, Via},
 };
 use longshore_store::{
     acts::{self, About, Act},
+    connections::{self, NewConnection},
     deliveries, registries, repos, secrets, sessions,
 };
 use serde_json::{Value, json};
@@ -16,8 +19,12 @@ use serde_json::{Value, json};
 use crate::{
     auth::status_of,
     client::Events,
+    forge::{Forge, Kind, TOKEN},
     world::{ADMIN, World},
 };
+
+/// What the connections lead to.
+static FORGE: LazyLock<Forge> = LazyLock::new(|| Forge::start(Kind::Gitea));
 
 /// What a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,11 @@ fn needs(method: &str, path: &str) -> Needs {
         ("GET", "/metrics") => Server(Read),
         ("GET", "/settings" | "/repos/new" | "/api/v1/tokens" | "/api/v1/registries") => Server(Admin),
         ("PUT" | "DELETE", "/api/v1/registries/{host}") => Server(Admin),
+        ("GET" | "POST", "/api/v1/connections") => Server(Admin),
+        ("GET" | "DELETE", "/api/v1/connections/{connection}") => Server(Admin),
+        ("GET", "/api/v1/connections/{connection}/repos") => Server(Admin),
+        ("GET" | "POST", "/connections") | ("GET", "/connections/{connection}") => Server(Admin),
+        ("POST", "/connections/{connection}/register" | "/connections/{connection}/remove") => Server(Admin),
         ("POST", "/repos/new" | "/api/v1/repos" | "/api/v1/tokens" | "/access/tokens") => Server(Admin),
         ("DELETE", "/api/v1/tokens/{token}") | ("POST", "/access/tokens/{token}/revoke") => Server(Admin),
         ("GET", "/access") | ("POST", "/sign-out" | "/api/v1/sign-in-links") => Oneself,
@@ -187,6 +199,15 @@ impl Scene {
             let credentials = RegistryCredentials::new("ada".to_owned(), "value".to_owned()).unwrap();
             registries::set(&mut tx, owner, &host, &credentials, "x", now).await.unwrap();
         }
+        let new = NewConnection {
+            name: Some("forge".to_owned()),
+            kind: "gitea".to_owned(),
+            url: FORGE.url(),
+            account: "robot".to_owned(),
+            token: TOKEN.to_owned(),
+            clone_login: String::new(),
+        };
+        let (connection, _) = connections::set(&mut tx, &new, "x", now).await.unwrap();
         acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
         tx.commit().await.unwrap();
         let ids =
@@ -206,6 +227,7 @@ impl Scene {
                 ("{place}", build.seq.to_string()),
                 ("{name}", "TOKEN".to_owned()),
                 ("{host}", "registry.example".to_owned()),
+                ("{connection}", connection.id.to_string()),
                 ("/badges/{file}", format!("/badges/{}.svg", repo.id)),
             ],
             repo,

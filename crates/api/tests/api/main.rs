@@ -7,7 +7,11 @@ mod actions;
 mod auth;
 mod build_pages;
 mod client;
+mod connections;
 mod events;
+#[path = "../../../../tests/support/forge.rs"]
+#[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]
+mod forge;
 mod forms;
 mod hooks;
 mod host;

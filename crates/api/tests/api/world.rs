@@ -84,6 +84,7 @@ impl World {
             version: "1.2.3",
             started_at: Timestamp::now(),
             engine: EngineProbe::new(move || probe.lock().unwrap().clone()),
+            forges: longshore_forge_client::Http::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();

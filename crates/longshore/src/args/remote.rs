@@ -46,10 +46,14 @@ pub(crate) enum Repo {
     Add {
         /// `owner/name` or `name`
         name: String,
-        /// The clone address: http, https or ssh
-        clone_url: String,
+        /// The clone address: http, https or ssh. Not needed with --connection
+        #[arg(required_unless_present = "connection", conflicts_with = "connection")]
+        clone_url: Option<String>,
+        /// A connection that has access to it: its name, kind, address or id. The server sets up the webhook itself
+        #[arg(long, value_name = "CONNECTION")]
+        connection: Option<String>,
         /// git, github, gitea or forgejo
-        #[arg(long, default_value = "git")]
+        #[arg(long, default_value = "git", conflicts_with = "connection")]
         forge: String,
         /// Let everyone see builds and logs
         #[arg(long)]
@@ -209,6 +213,32 @@ pub(crate) enum Registry {
         /// Only this repository's own credentials
         #[arg(long, value_name = "REPO")]
         repo: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Connection {
+    /// Connect a forge, or replace the token of a connection. Reads the token from standard input
+    Add {
+        /// The kind of forge: github, gitea or forgejo
+        kind: String,
+        /// The forge's address in a browser, such as https://forge.example
+        address: String,
+        /// The name of the connection; its kind if not given
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List the connections. Tokens are never shown
+    List,
+    /// List the repositories that a connection has access to
+    Repos {
+        /// Its name, kind, address or id
+        connection: String,
+    },
+    /// Remove a connection that no repository uses
+    Remove {
+        /// Its name, kind, address or id
+        connection: String,
     },
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod backup;
 pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod clean;
+pub(crate) mod connection;
 pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod guard;

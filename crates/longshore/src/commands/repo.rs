@@ -16,7 +16,23 @@ use crate::{
 pub(crate) fn run(args: Remote<Repo>) -> super::Result {
     let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
-        Repo::Add { name, clone_url, forge, public } => {
+        Repo::Add { name, connection: Some(connection), public, .. } => {
+            let body = json!({ "name": name, "connection": connection, "public": public });
+            let repo = client.post("/api/v1/repos", &body)?;
+            if args.server.json {
+                print_json(&repo)?;
+            } else {
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "{} is registered ({}).", text(&repo, "name"), text(&repo, "id"))?;
+                writeln!(
+                    out,
+                    "It is cloned from {}; its webhook calls {}.",
+                    text(&repo, "clone_url"),
+                    text(&repo, "hook_url")
+                )?;
+            }
+        }
+        Repo::Add { name, clone_url, connection: None, forge, public } => {
             let body = json!({ "name": name, "clone_url": clone_url, "forge": forge, "public": public });
             let repo = client.post("/api/v1/repos", &body)?;
             if args.server.json {

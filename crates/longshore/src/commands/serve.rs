@@ -122,6 +122,10 @@ async fn serve(config: Config) -> super::Result {
     let planner = Planner { mirrors: Arc::clone(&mirrors), most_jobs: config.max_jobs };
     let pace = Pace { capacity: config.capacity, look_every: config.look_every };
     let scheduler = Scheduler::start(store.clone(), planner, pace, order, reports, &tasks, &shutdown);
+    let forges = match &config.authorities {
+        Some(authorities) => longshore_forge_client::Http::new(authorities.tls()?),
+        None => longshore_forge_client::Http::default(),
+    };
     let authorities = config.authorities.as_ref().map(|authorities| authorities.for_jobs().to_owned());
     let extras = Arc::new(Extras {
         job_env: JobEnv::new(proxies, config.job_env.clone(), authorities.unwrap_or_default()),
@@ -160,6 +164,7 @@ async fn serve(config: Config) -> super::Result {
             version: env!("CARGO_PKG_VERSION"),
             started_at: Timestamp::now(),
             engine: EngineProbe::new(socket_check(&config.docker_host)),
+            forges: forges.clone(),
         },
     };
     let mut tx = store.write().await?;

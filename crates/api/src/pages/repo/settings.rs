@@ -10,7 +10,7 @@ use longshore_core::{
     access::{Action, Object},
 };
 use longshore_store::{
-    repos::{self, Repo, RepoPatch},
+    repos::{Repo, RepoPatch},
     secrets::{self, Secret, SecretPatch, SecretValue},
 };
 use serde::Deserialize;
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::object_of,
     error::ApiError,
+    forges::Forges,
     pages::{
         head::{Head, Place},
         html::Html,
@@ -173,11 +174,15 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
 
 pub(crate) async fn renew_hook_secret(
     State(site): State<Site>,
+    State(forges): State<Forges>,
     Path(id): Path<RepoId>,
     Post { visitor, .. }: Post<NoFields>,
 ) -> Result<Response, ApiError> {
     visitor.caller.repo_to(&site.store, Action::ChangeRepo, id).await?;
     let repo = apply_patch(&site.store, id, &RepoPatch { renew_hook_secret: true, ..RepoPatch::default() }).await?;
+    if forges.renew_hook(&repo).await? {
+        return Ok(see_other(&format!("/repos/{id}/settings")));
+    }
     tracing::info!(repo = %id, by = visitor.caller.name(), "a hook secret was renewed");
     webhook_page(&site, &visitor, &repo, false)
 }
@@ -295,11 +300,12 @@ pub(crate) struct RemoveForm {
 
 pub(crate) async fn remove(
     State(site): State<Site>,
+    State(forges): State<Forges>,
     Path(id): Path<RepoId>,
     Post { visitor, form }: Post<RemoveForm>,
 ) -> Result<Response, ApiError> {
     visitor.caller.repo_to(&site.store, Action::RemoveRepo, id).await?;
-    if let Err(error) = delete(&site, &visitor, id, &form).await {
+    if let Err(error) = delete(&site, &forges, &visitor, id, &form).await {
         let Refused { status, why } = refused(error)?;
         let page = Settings { refused: Some((Form::Remove, why)), ..page(&site, &visitor, id).await? };
         return Ok((status, Html(page)).into_response());
@@ -308,13 +314,16 @@ pub(crate) async fn remove(
     Ok(see_other("/"))
 }
 
-async fn delete(site: &Site, visitor: &Visitor, id: RepoId, form: &RemoveForm) -> Result<(), ApiError> {
+async fn delete(
+    site: &Site,
+    forges: &Forges,
+    visitor: &Visitor,
+    id: RepoId,
+    form: &RemoveForm,
+) -> Result<(), ApiError> {
     let repo = visitor.caller.repo_to(&site.store, Action::RemoveRepo, id).await?;
     if form.name.trim() != repo.name {
         return Err(ApiError::bad_request(format!("the name does not match: the repository is {}", repo.name)));
     }
-    let mut tx = site.store.write().await?;
-    repos::delete(&mut tx, id).await?;
-    tx.commit().await?;
-    Ok(())
+    forges.remove_repo(&repo).await
 }

@@ -1,0 +1,234 @@
+//! Connections to forges, for the API and the pages: adds them once the forge has shown that they work, lists what they
+//! reach, and registers repositories through them with their webhooks.
+//!
+//! Calls block and may take half a minute, so each runs on a thread of its own. No transaction is open meanwhile.
+
+use std::collections::HashMap;
+
+use longshore_core::{ConnectionId, RepoId, Timestamp};
+use longshore_forge::Forge;
+use longshore_forge_client::{CallError, Connection as Client, ForgeApi, Http, Kind, NewHook, RemoteRepo};
+use longshore_store::{
+    Store,
+    connections::{self, Connection, NewConnection},
+    repos::{self, NewRepo, Repo},
+};
+
+use crate::{error::ApiError, public_url::PublicUrl};
+
+/// What calls to forges need.
+#[derive(Debug, Clone)]
+pub(crate) struct Forges {
+    pub(crate) store: Store,
+    pub(crate) public_url: PublicUrl,
+    pub(crate) http: Http,
+}
+
+/// A connection as somebody asks for it.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) token: &'a str,
+    pub(crate) name: Option<&'a str>,
+}
+
+/// A repository that a connection reaches.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) remote: RemoteRepo,
+    /// Under which id it is registered here.
+    pub(crate) registered: Option<RepoId>,
+}
+
+impl Forges {
+    /// Adds a connection, or gives one a new token, after the forge has said whose token it is and what it may do.
+    pub(crate) async fn connect(&self, wanted: Wanted<'_>, by: &str) -> Result<(Connection, bool), ApiError> {
+        let kind: Kind = wanted.kind.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
+        // What it sends is to be understood too.
+        kind.as_str().parse::<Forge>().map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let client =
+            Client::new(kind, wanted.url, wanted.token).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let account = call(&self.http, &client, |api| api.check()).await?;
+        let new = NewConnection {
+            name: wanted.name.map(str::to_owned),
+            kind: kind.as_str().to_owned(),
+            url: client.address().to_owned(),
+            clone_login: client.clone_login(&account),
+            token: client.expose_token().to_owned(),
+            account: account.login,
+        };
+        let mut tx = self.store.write().await?;
+        let (connection, is_new) = connections::set(&mut tx, &new, by, Timestamp::now()).await?;
+        tx.commit().await?;
+        tracing::info!(connection = connection.name, url = connection.url, is_new, by, "a connection was set");
+        Ok((connection, is_new))
+    }
+
+    /// Removes a connection that no repository uses.
+    pub(crate) async fn disconnect(&self, id: ConnectionId, by: &str) -> Result<(), ApiError> {
+        let mut tx = self.store.write().await?;
+        connections::remove(&mut tx, id).await?;
+        tx.commit().await?;
+        tracing::info!(connection = %id, by, "a connection was removed");
+        Ok(())
+    }
+
+    /// Lists the repositories that a connection reaches, and which of them are registered.
+    pub(crate) async fn reached_by(&self, id: ConnectionId) -> Result<Vec<Reached>, ApiError> {
+        let (_, client) = self.open(id).await?;
+        let mut remotes = call(&self.http, &client, |api| api.repos()).await?;
+        remotes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let registered: HashMap<String, RepoId> = connections::registered(&self.store, id).await?.into_iter().collect();
+        let reached = |remote: RemoteRepo| Reached { registered: registered.get(&remote.id).copied(), remote };
+        Ok(remotes.into_iter().map(reached).collect())
+    }
+
+    /// Finds the connection that somebody calls by this word.
+    pub(crate) async fn find(&self, word: &str) -> Result<Connection, ApiError> {
+        connections::find(&self.store, word).await?.ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "there is no connection `{}`, or more than one: `longshore connection list` shows them by name",
+                word.chars().take(100).flat_map(char::escape_debug).collect::<String>()
+            ))
+        })
+    }
+
+    /// Registers a repository of a connection: looks it up at the forge, stores it, and sets up its webhook. If a kill
+    /// or the forge came in between, the same request goes on where it stopped.
+    pub(crate) async fn register(&self, id: ConnectionId, name: &str, public: bool) -> Result<Repo, ApiError> {
+        repos::check_name(name)?;
+        let (connection, client) = self.open(id).await?;
+        let remote = {
+            let name = name.to_owned();
+            call(&self.http, &client, move |api| api.repo(&name)).await?
+        };
+        if !remote.admin {
+            return Err(ApiError::unprocessable(format!(
+                "the account {} may not administer {} at {}, and only administrators set up webhooks",
+                connection.account, remote.name, connection.url
+            )));
+        }
+        let (repo, is_new) = self.store_repo(&connection, &client, &remote, public).await?;
+        match self.set_up_hook(&client, &remote.id, &repo).await {
+            Ok(repo) => Ok(repo),
+            Err(error) => {
+                if is_new {
+                    self.forget(repo.id).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the repository, and whether it is new.
+    async fn store_repo(
+        &self,
+        connection: &Connection,
+        client: &Client,
+        remote: &RemoteRepo,
+        public: bool,
+    ) -> Result<(Repo, bool), ApiError> {
+        let registered = connections::registered(&self.store, connection.id).await?;
+        if let Some((_, known)) = registered.iter().find(|(forge_id, _)| *forge_id == remote.id)
+            && let Some(repo) = repos::get(&self.store, *known).await?
+        {
+            return match repo.hook_id {
+                None => Ok((repo, false)),
+                Some(_) => Err(ApiError::conflict(format!("{} is registered already, as {}", remote.name, repo.name))),
+            };
+        }
+        let account = longshore_forge_client::Account { login: connection.account.clone() };
+        let address = client.clone_address(&remote.name);
+        let new = NewRepo {
+            name: remote.name.clone(),
+            forge: connection.kind.clone(),
+            clone_url: connections::with_login(&address, &client.clone_login(&account)),
+            public,
+            default_branch: remote.default_branch.clone(),
+        };
+        let mut tx = self.store.write().await?;
+        let repo = repos::create(&mut tx, &new, Timestamp::now()).await?;
+        connections::attach(&mut tx, repo.id, connection.id, &remote.id).await?;
+        tx.commit().await?;
+        Ok((repo, true))
+    }
+
+    /// Sets up the webhook of a repository, in place of the one that is there.
+    async fn set_up_hook(&self, client: &Client, forge_id: &str, repo: &Repo) -> Result<Repo, ApiError> {
+        let (url, secret) = (format!("{}/hooks/{}", self.public_url, repo.id), repo.hook_secret.expose()?.to_owned());
+        let forge_id = forge_id.to_owned();
+        let set = move |api: &dyn ForgeApi| api.set_hook(&forge_id, NewHook { url: &url, secret: &secret });
+        let hook = call(&self.http, client, set).await?;
+        let mut tx = self.store.write().await?;
+        connections::set_hook(&mut tx, repo.id, &hook).await?;
+        tx.commit().await?;
+        repos::get(&self.store, repo.id).await?.ok_or_else(|| ApiError::no_such("repository"))
+    }
+
+    /// Gives the forge the new secret of a repository's webhook, if it was registered through a connection. Returns
+    /// whether it was.
+    pub(crate) async fn renew_hook(&self, repo: &Repo) -> Result<bool, ApiError> {
+        let (Some(id), Some(forge_id)) = (repo.connection, &repo.forge_id) else { return Ok(false) };
+        let (_, client) = self.open(id).await?;
+        self.set_up_hook(&client, forge_id, repo).await?;
+        Ok(true)
+    }
+
+    /// Removes a repository from the store; what the forge has is no longer reachable then.
+    async fn forget(&self, id: RepoId) {
+        let removed = async {
+            let mut tx = self.store.write().await?;
+            repos::delete(&mut tx, id).await?;
+            tx.commit().await
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(repo = %id, %error, "a repository without a webhook stays registered");
+        }
+    }
+
+    /// Removes a repository with its builds, and its webhook if the forge lets us.
+    pub(crate) async fn remove_repo(&self, repo: &Repo) -> Result<(), ApiError> {
+        let mut tx = self.store.write().await?;
+        repos::delete(&mut tx, repo.id).await?;
+        tx.commit().await?;
+        if let Err(error) = self.remove_hook(repo).await {
+            tracing::warn!(repo = repo.name, error = error.message(), "its webhook at the forge could not be removed");
+        }
+        Ok(())
+    }
+
+    async fn remove_hook(&self, repo: &Repo) -> Result<(), ApiError> {
+        let (Some(id), Some(forge_id), Some(hook)) = (repo.connection, repo.forge_id.clone(), repo.hook_id.clone())
+        else {
+            return Ok(());
+        };
+        let (_, client) = self.open(id).await?;
+        call(&self.http, &client, move |api| api.remove_hook(&forge_id, &hook)).await
+    }
+
+    async fn open(&self, id: ConnectionId) -> Result<(Connection, Client), ApiError> {
+        let found = connections::open(&self.store, id).await?;
+        let (connection, token) = found.ok_or_else(|| ApiError::no_such("connection"))?;
+        let kind: Kind = connection.kind.parse().map_err(ApiError::internal)?;
+        let client = Client::new(kind, &connection.url, &token).map_err(ApiError::internal)?;
+        Ok((connection, client))
+    }
+}
+
+async fn call<T: Send + 'static>(
+    http: &Http,
+    client: &Client,
+    ask: impl FnOnce(&dyn ForgeApi) -> Result<T, CallError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let (http, client) = (http.clone(), client.clone());
+    let kind = client.kind();
+    let asked = tokio::task::spawn_blocking(move || ask(&*client.api(&http))).await.map_err(ApiError::internal)?;
+    asked.map_err(|error| match error {
+        CallError::MissingRight { .. } | CallError::BadToken { .. } => {
+            ApiError::unprocessable(format!("{error}. {} needs {}", kind.title(), kind.rights()))
+        }
+        error if error.may_pass() => ApiError::forge(error.to_string()),
+        error => ApiError::unprocessable(error.to_string()),
+    })
+}

@@ -1,0 +1,295 @@
+//! Forges that the server may call, and which repositories were registered through them.
+//!
+//! Tokens are sealed (`secret_key`) and leave through [`open`] alone, for calls to that forge. Clone addresses of the
+//! repositories contain the token too; they follow when it is replaced.
+
+use longshore_core::{ConnectionId, RepoId, Timestamp};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use crate::{ChangeKind, Store, StoreError, WriteTx, repos, row, secret_key, write::NewChange};
+
+/// So many the server may have.
+pub const MAX_COUNT: i64 = 100;
+/// The longest name, in bytes.
+pub const MAX_NAME_LEN: usize = 100;
+
+/// A connection, without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    pub id: ConnectionId,
+    /// What people write in commands.
+    pub name: String,
+    /// The forge's word: `github`, `gitea`, ….
+    pub kind: String,
+    /// Without a slash at the end.
+    pub url: String,
+    /// The account that the token belongs to.
+    pub account: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Who gave the token: the name of the token that they used here.
+    pub updated_by: String,
+}
+
+/// A connection to add, or a token that replaces another one. The caller has checked it at the forge.
+#[derive(Clone)]
+pub struct NewConnection {
+    /// Without one, the kind, or else the forge's host.
+    pub name: Option<String>,
+    pub kind: String,
+    pub url: String,
+    pub account: String,
+    pub token: String,
+    /// `user:password` for clone addresses, percent-encoded.
+    pub clone_login: String,
+}
+
+impl std::fmt::Debug for NewConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewConnection").field("kind", &self.kind).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Adds a connection, or gives one another token: the one with that name, or without a name the only one to that
+/// forge. Returns whether it is new. [`StoreError::Conflict`] if the name is taken by another forge.
+pub async fn set(
+    tx: &mut WriteTx,
+    new: &NewConnection,
+    by: &str,
+    now: Timestamp,
+) -> Result<(Connection, bool), StoreError> {
+    let all = sqlx::query("SELECT * FROM connections").fetch_all(tx.conn()).await?;
+    let all = all.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    let named = |name: &str| all.iter().find(|one| one.name == name);
+    let is_same = |one: &&Connection| one.kind == new.kind && one.url == new.url;
+    let (before, name) = match &new.name {
+        Some(name) => {
+            check_name(name)?;
+            if let Some(other) = named(name).filter(|other| !is_same(other)) {
+                return Err(StoreError::Conflict(format!(
+                    "the connection `{name}` is one to {} at {}: give another name",
+                    other.kind, other.url
+                )));
+            }
+            (named(name), name.clone())
+        }
+        None => {
+            let same: Vec<&Connection> = all.iter().filter(is_same).collect();
+            if same.len() > 1 {
+                return Err(StoreError::Conflict(format!(
+                    "there are {} connections to {}: name the one whose token is to be replaced",
+                    same.len(),
+                    new.url
+                )));
+            }
+            let host = new.url.split('/').nth(2).unwrap_or_default().replace([':', '[', ']'], "-");
+            let free = [new.kind.as_str(), host.as_str()].into_iter().find(|name| named(name).is_none());
+            match (same.first(), free) {
+                (Some(same), _) => (Some(*same), same.name.clone()),
+                (None, Some(name)) => (None, name.to_owned()),
+                (None, None) => {
+                    return Err(StoreError::Conflict(format!(
+                        "there are connections named `{}` and `{host}`: give this one another name",
+                        new.kind
+                    )));
+                }
+            }
+        }
+    };
+    if before.is_none() && i64::try_from(all.len()).unwrap_or(i64::MAX) >= MAX_COUNT {
+        return Err(StoreError::Conflict(format!("there are {MAX_COUNT} connections: remove some first")));
+    }
+    let connection = Connection {
+        id: before.map_or_else(ConnectionId::new, |before| before.id),
+        name,
+        kind: new.kind.clone(),
+        url: new.url.clone(),
+        account: new.account.clone(),
+        created_at: before.map_or(now, |before| before.created_at),
+        updated_at: now,
+        updated_by: by.to_owned(),
+    };
+    secret_key::forget_if_lost(tx).await?;
+    let key = secret_key::of_database_or_new(tx).await?;
+    sqlx::query(
+        "INSERT INTO connections (id, name, kind, url, account, sealed, created_at, updated_at, updated_by)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET account = excluded.account, sealed = excluded.sealed, updated_at = excluded.updated_at,
+                                        updated_by = excluded.updated_by",
+    )
+    .bind(connection.id.to_string())
+    .bind(&connection.name)
+    .bind(&connection.kind)
+    .bind(&connection.url)
+    .bind(&connection.account)
+    .bind(key.seal(&place(&connection), new.token.as_bytes())?)
+    .bind(connection.created_at.as_millis())
+    .bind(now.as_millis())
+    .bind(by)
+    .execute(tx.conn())
+    .await?;
+    if before.is_some() {
+        renew_logins(tx, &connection, &new.clone_login).await?;
+    }
+    Ok((connection, before.is_none()))
+}
+
+/// Writes the new login into the clone addresses of the connection's repositories. An address that somebody pointed
+/// elsewhere stays.
+async fn renew_logins(tx: &mut WriteTx, connection: &Connection, login: &str) -> Result<(), StoreError> {
+    let rows = sqlx::query("SELECT id, clone_url FROM repos WHERE connection = ?")
+        .bind(connection.id.to_string())
+        .fetch_all(tx.conn())
+        .await?;
+    for found in &rows {
+        let (id, address): (RepoId, String) = (row::parsed(found, "id")?, found.try_get("clone_url")?);
+        if address.strip_prefix(&connection.url).is_some_and(|path| path.starts_with('/')) {
+            repos::set_address(tx, id, &with_login(&address, login)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns an http address with `user:password` in it.
+#[must_use]
+pub fn with_login(address: &str, login: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{login}@{rest}"),
+        None => address.to_owned(),
+    }
+}
+
+/// Lists the connections by name.
+pub async fn list(store: &Store) -> Result<Vec<Connection>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM connections ORDER BY name").fetch_all(store.readers()).await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// Returns a connection.
+pub async fn get(store: &Store, id: ConnectionId) -> Result<Option<Connection>, StoreError> {
+    let row = sqlx::query("SELECT * FROM connections WHERE id = ?").bind(id.to_string());
+    row.fetch_optional(store.readers()).await?.as_ref().map(from_row).transpose()
+}
+
+/// Returns the connection that people call by this word: its id, its name, its address, or its kind if it is the only
+/// one of it.
+pub async fn find(store: &Store, word: &str) -> Result<Option<Connection>, StoreError> {
+    let mut all = list(store).await?;
+    let address = word.trim_end_matches('/');
+    let at = all
+        .iter()
+        .position(|one| one.id.to_string() == word || one.name == word)
+        .or_else(|| only(&all, |one| one.url == address))
+        .or_else(|| only(&all, |one| one.kind == word));
+    Ok(at.map(|at| all.swap_remove(at)))
+}
+
+fn only(all: &[Connection], is_it: impl Fn(&Connection) -> bool) -> Option<usize> {
+    let mut found = all.iter().enumerate().filter(|(_, one)| is_it(one)).map(|(at, _)| at);
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Returns a connection with its token. [`StoreError::SecretKey`] if the key at hand does not open it.
+pub async fn open(store: &Store, id: ConnectionId) -> Result<Option<(Connection, String)>, StoreError> {
+    let mut conn = store.readers().acquire().await?;
+    let row = sqlx::query("SELECT * FROM connections WHERE id = ?").bind(id.to_string());
+    let Some(row) = row.fetch_optional(&mut *conn).await? else { return Ok(None) };
+    let connection = from_row(&row)?;
+    let key = secret_key::of_database(store, &mut conn).await?;
+    let token = key
+        .and_then(|key| key.open(&place(&connection), row.try_get("sealed").ok()?))
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| {
+            StoreError::Corrupt(format!("the token of the connection `{}` does not open", connection.name))
+        })?;
+    Ok(Some((connection, token)))
+}
+
+/// Removes a connection. [`StoreError::Conflict`] while repositories use it.
+pub async fn remove(tx: &mut WriteTx, id: ConnectionId) -> Result<(), StoreError> {
+    let users: Vec<String> = sqlx::query_scalar("SELECT name FROM repos WHERE connection = ? ORDER BY name LIMIT 4")
+        .bind(id.to_string())
+        .fetch_all(tx.conn())
+        .await?;
+    if !users.is_empty() {
+        let more = if users.len() > 3 { " and others" } else { "" };
+        return Err(StoreError::Conflict(format!(
+            "{}{more} are cloned with its token and report to it: remove them first, or give the connection another token",
+            users.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let done = sqlx::query("DELETE FROM connections WHERE id = ?").bind(id.to_string()).execute(tx.conn()).await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::NotFound("connection"));
+    }
+    Ok(())
+}
+
+/// Notes that a repository was registered through a connection, and the forge's number for it.
+pub async fn attach(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    connection: ConnectionId,
+    forge_id: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE repos SET connection = ?, forge_id = ? WHERE id = ?")
+        .bind(connection.to_string())
+        .bind(forge_id)
+        .bind(repo.to_string())
+        .execute(tx.conn())
+        .await?;
+    changed(tx, repo);
+    Ok(())
+}
+
+/// Notes the webhook that was set up for a repository.
+pub async fn set_hook(tx: &mut WriteTx, repo: RepoId, hook: &str) -> Result<(), StoreError> {
+    sqlx::query("UPDATE repos SET hook_id = ? WHERE id = ?")
+        .bind(hook)
+        .bind(repo.to_string())
+        .execute(tx.conn())
+        .await?;
+    changed(tx, repo);
+    Ok(())
+}
+
+/// Returns the repositories of a connection by the forge's numbers.
+pub async fn registered(store: &Store, id: ConnectionId) -> Result<Vec<(String, RepoId)>, StoreError> {
+    let rows = sqlx::query("SELECT id, forge_id FROM repos WHERE connection = ? AND forge_id IS NOT NULL")
+        .bind(id.to_string())
+        .fetch_all(store.readers())
+        .await?;
+    rows.iter().map(|found| Ok((found.try_get("forge_id")?, row::parsed(found, "id")?))).collect()
+}
+
+fn changed(tx: &mut WriteTx, repo: RepoId) {
+    tx.note_change(NewChange { kind: ChangeKind::Repo, repo: Some(repo), build: None, job: None });
+}
+
+fn check_name(name: &str) -> Result<(), StoreError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if !name.is_empty() && name.len() <= MAX_NAME_LEN && name.bytes().all(is_plain) && !name.starts_with(['.', '-']) {
+        return Ok(());
+    }
+    Err(StoreError::Invalid(format!(
+        "a connection's name has letters, digits, dots, dashes and underscores, at most {MAX_NAME_LEN}, and begins with no dot or dash"
+    )))
+}
+
+/// Names the place that a token is sealed for: it does not open for another address.
+fn place(connection: &Connection) -> String {
+    format!("connection {} {} {}", connection.id, connection.kind, connection.url)
+}
+
+fn from_row(row: &SqliteRow) -> Result<Connection, StoreError> {
+    Ok(Connection {
+        id: row::parsed(row, "id")?,
+        name: row.try_get("name")?,
+        kind: row.try_get("kind")?,
+        url: row.try_get("url")?,
+        account: row.try_get("account")?,
+        created_at: row::time(row, "created_at")?,
+        updated_at: row::time(row, "updated_at")?,
+        updated_by: row.try_get("updated_by")?,
+    })
+}
