@@ -251,10 +251,12 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     if let Some(address) = &patch.clone_url {
         set_address(tx, id, address).await?;
         // A connection knows by itself which repository is reported to.
-        sqlx::query("UPDATE repos SET forge_id = iif(connection IS NULL, NULL, forge_id), look_error = NULL WHERE id = ?")
-            .bind(id.to_string())
-            .execute(tx.conn())
-            .await?;
+        sqlx::query(
+            "UPDATE repos SET forge_id = iif(connection IS NULL, NULL, forge_id), look_error = NULL WHERE id = ?",
+        )
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await?;
     }
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
