@@ -10,6 +10,7 @@ use longshore_guard::{Context, ContextReader, DockerfileError, Rule, START, chec
 
 use crate::body::{self, Body, BoxError, LARGEST_ARCHIVE, Sender};
 use crate::handle::{Failure, learn, refusal};
+use crate::lines::Values;
 use crate::proxy::Proxy;
 
 /// How many pieces wait for the engine.
@@ -90,6 +91,31 @@ async fn send_context(
     }
 }
 
+/// Pulls an image that a build starts from, as the builder would.
+async fn pull(proxy: &Proxy, context: &Context, reference: &str) -> Result<(), Failure> {
+    let refused = |why: &str| {
+        refusal(Rule::Image, &format!("the build starts from {reference}, which the engine cannot get: {why}"))
+    };
+    let call = proxy.guard().pull(reference, &context.build).map_err(|no| refused(&no.reason))?;
+    let answered = proxy.engine.send(&call, None, false).await.map_err(Failure::Engine)?;
+    if !answered.status().is_success() {
+        let text = body::read_answer(answered.into_body()).await.map_err(Failure::Engine)?;
+        return Err(refused(&String::from_utf8_lossy(&text)).into());
+    }
+    let mut progress = Values::new(answered.into_body());
+    while let Some(values) = progress.next().await.map_err(Failure::Engine)? {
+        if let Some(error) = values.iter().find_map(|value| value.get("error")?.as_str()) {
+            return Err(refused(error).into());
+        }
+    }
+    let image = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
+    match image.as_ref().and_then(|image| image.get("Id")?.as_str()) {
+        Some(id) => proxy.change(|guard| guard.learn_image(reference, id)),
+        None => return Err(refused("it was pulled and is gone again").into()),
+    }
+    Ok(())
+}
+
 async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Result<String, Failure> {
     for _ in 0..MOST_BASES {
         let written = proxy.guard().dockerfile(&context.build, text);
@@ -99,8 +125,7 @@ async fn write_dockerfile(proxy: &Proxy, context: &Context, text: &str) -> Resul
             Err(DockerfileError::Unknown(reference)) => {
                 learn(proxy, &reference).await?;
                 if !proxy.guard().knows_image(&reference) {
-                    let reason = format!("the build starts from {reference}, which is not on the engine");
-                    return Err(refusal(Rule::Image, &reason).into());
+                    pull(proxy, context, &reference).await?;
                 }
             }
         }

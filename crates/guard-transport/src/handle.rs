@@ -10,7 +10,9 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode};
 use longshore_guard::audit::{Entry, Outcome};
-use longshore_guard::{BodyKind, Decision, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable};
+use longshore_guard::{
+    BodyKind, Decision, Effect, Forward, Head, Headers, Local, Push, Refusal, Reply, Rule, printable,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body};
@@ -196,11 +198,11 @@ fn read_headers(headers: &HeaderMap) -> Result<Headers<'_>, Refusal> {
     })
 }
 
-/// Asks the engine for an image that the policy lets the client use.
+/// Asks the engine for an image that the policy may let the client use.
 pub(crate) async fn learn(proxy: &Proxy, reference: &str) -> Result<(), Failure> {
     let found = proxy.engine.get(&format!("/images/{reference}/json")).await.map_err(Failure::Engine)?;
-    if let Some(id) = found.as_ref().and_then(|image| image.get("Id")?.as_str()) {
-        proxy.change(|guard| guard.learn_image(reference, id));
+    if let Some(image) = &found {
+        proxy.change(|guard| guard.learn_answer(reference, image));
     }
     Ok(())
 }
@@ -265,6 +267,16 @@ async fn forwarded(
         (Some(incoming), None) => build::archive(incoming).await?,
         (None, _) => (None, build::Sent::nothing()),
     };
+    match &forward.effect {
+        Effect::ContainerStarted { id } => proxy.publish(id).await?,
+        // It has an end on the network, which would be in use by it.
+        Effect::NetworkRemoved { id } => {
+            if let Err(reason) = proxy.leave(id).await {
+                tracing::debug!(reason, "the job's sandbox does not leave a network");
+            }
+        }
+        _ => {}
+    }
     let upgrade = client.is_some();
     let answered = proxy.engine.send(&forward.call, tar, upgrade).await;
     // A context that is refused on its way breaks the call off: the refusal is why.

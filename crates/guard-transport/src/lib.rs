@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod handle;
 mod lines;
+mod ports;
 mod proxy;
 mod removal;
 mod reply;

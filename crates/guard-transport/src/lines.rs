@@ -6,6 +6,7 @@ use bytes::{Buf as _, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use longshore_guard::{Effect, LineShape};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Body, Sender};
@@ -39,39 +40,64 @@ pub(crate) fn carry(
     body
 }
 
-async fn values(proxy: &Proxy, shape: &LineShape, mut from: Incoming, sender: &Sender) -> Result<(), String> {
-    let mut pending = BytesMut::new();
-    while let Some(frame) = from.frame().await {
+/// JSON values as they come in a body.
+#[derive(Debug)]
+pub(crate) struct Values {
+    from: Incoming,
+    pending: BytesMut,
+}
+
+impl Values {
+    pub(crate) fn new(from: Incoming) -> Self {
+        Self { from, pending: BytesMut::new() }
+    }
+
+    /// Returns the next values, which may be none; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Value>>, String> {
+        let Some(frame) = self.from.frame().await else {
+            return if self.pending.is_empty() { Ok(None) } else { Err("the engine's stream is cut off".to_owned()) };
+        };
         let frame = frame.map_err(|error| format!("the engine's stream broke: {error}"))?;
-        pending.extend_from_slice(&frame.into_data().unwrap_or_default());
-        let mut out = Vec::new();
+        self.pending.extend_from_slice(&frame.into_data().unwrap_or_default());
+        let mut values = Vec::new();
         loop {
-            let mut stream = serde_json::Deserializer::from_slice(&pending).into_iter::<serde_json::Value>();
+            let mut stream = serde_json::Deserializer::from_slice(&self.pending).into_iter::<Value>();
             match stream.next() {
                 Some(Ok(value)) => {
                     let read = stream.byte_offset();
-                    if let Some(value) = proxy.guard().rewrite_line(shape, value) {
-                        out.extend_from_slice(value.to_string().as_bytes());
-                        out.extend_from_slice(b"\r\n");
-                    }
-                    pending.advance(read);
+                    values.push(value);
+                    self.pending.advance(read);
                 }
                 Some(Err(error)) if error.is_eof() => break,
                 Some(Err(error)) => return Err(format!("the engine's stream is not understood: {error}")),
                 None => {
-                    pending.clear();
+                    self.pending.clear();
                     break;
                 }
             }
         }
-        if pending.len() > LONGEST {
+        if self.pending.len() > LONGEST {
             return Err("the engine's stream has a value without an end".to_owned());
+        }
+        Ok(Some(values))
+    }
+}
+
+async fn values(proxy: &Proxy, shape: &LineShape, from: Incoming, sender: &Sender) -> Result<(), String> {
+    let mut from = Values::new(from);
+    while let Some(values) = from.next().await? {
+        let mut out = Vec::new();
+        for value in values {
+            if let Some(value) = proxy.guard().rewrite_line(shape, value) {
+                out.extend_from_slice(value.to_string().as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
         }
         if !out.is_empty() && !sender.send(out).await {
             return Err("the client has gone".to_owned());
         }
     }
-    if pending.is_empty() { Ok(()) } else { Err("the engine's stream is cut off".to_owned()) }
+    Ok(())
 }
 
 /// Asks for the ids of the images that were made. A stream that ends with an error has made none.
@@ -80,7 +106,7 @@ async fn settle(proxy: &Proxy, effect: &Effect) {
     for (reference, on_engine) in references {
         match proxy.engine.get(&format!("/images/{on_engine}/json")).await {
             Ok(Some(image)) => {
-                if let Some(id) = image.get("Id").and_then(serde_json::Value::as_str) {
+                if let Some(id) = image.get("Id").and_then(Value::as_str) {
                     proxy.change(|guard| guard.settle_image(reference, on_engine, *kept, id));
                 }
             }

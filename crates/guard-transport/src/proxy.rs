@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit_file::AuditFile;
 use crate::engine::Engine;
+use crate::ports::Publisher;
 use crate::{Error, handle};
 
 /// The most connections of clients at once; more wait.
@@ -50,6 +51,7 @@ pub struct Proxy {
     audit: Option<Mutex<AuditFile>>,
     state: Option<PathBuf>,
     connections: Arc<Semaphore>,
+    pub(crate) publisher: Publisher,
     /// What runs beside requests: streams that both sides read.
     pub(crate) tasks: TaskTracker,
 }
@@ -81,6 +83,7 @@ impl Proxy {
             audit,
             state,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            publisher: Publisher::default(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -105,6 +108,10 @@ impl Proxy {
 
     /// Serves clients until `stop`; then their connections are cut.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, stop: CancellationToken) {
+        if self.guard().sandbox().is_some() {
+            let follow = Arc::clone(&self).follow_containers();
+            self.tasks.spawn(self.publisher.stop.clone().run_until_cancelled_owned(follow));
+        }
         loop {
             let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { break };
             let accepted = tokio::select! {
@@ -129,6 +136,7 @@ impl Proxy {
                 drop(place);
             });
         }
+        self.publisher.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }

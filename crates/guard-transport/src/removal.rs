@@ -64,10 +64,17 @@ impl Proxy {
         // An image that is also called otherwise keeps its other names.
         let own = names.flatten().filter_map(|name| name.as_str()).filter(|name| name.starts_with(&start));
         calls.extend(own.map(|name| delete(format!("/images/{name}"))));
+        for id in self.list_by_label("/images/json?", &label, "Id").await? {
+            calls.push(delete(format!("/images/{id}")));
+        }
         Ok(calls)
     }
 
     async fn remove(&self, call: &EngineCall) -> Result<(), String> {
+        if let Some(network) = call.path.strip_prefix("/networks/") {
+            // A sandbox that is gone is on no network.
+            let _ = self.leave(network).await;
+        }
         let answer = self.engine.send(call, None, false).await?;
         let status = answer.status();
         let text = body::read_answer(answer.into_body()).await?;

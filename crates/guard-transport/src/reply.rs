@@ -55,6 +55,9 @@ pub(crate) async fn answer(
         Reply::Status => {
             let _ = body::read_answer(answered.into_body()).await;
             proxy.change(|guard| guard.settle(&effect, true, None));
+            if let Effect::ContainerRemoved { id } = &effect {
+                proxy.unpublish(id);
+            }
             Ok(with_status(status, body::empty()))
         }
         Reply::Json(shape) => {
@@ -70,6 +73,10 @@ pub(crate) async fn answer(
                 guard.settle(&effect, true, created.as_deref());
                 guard.rewrite(&shape, value)
             });
+            if let (Effect::NetworkCreated { .. }, Some(network)) = (&effect, &created) {
+                let joined = proxy.join(network).await;
+                joined.map_err(|reason| Failure::engine(format!("the job is not on its network: {reason}")))?;
+            }
             let mut response = with_status(status, body::full(rewritten.map_err(Failure::Engine)?.to_string()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)
@@ -122,6 +129,15 @@ async fn failed(proxy: &Arc<Proxy>, effect: &Effect, answered: Response<Incoming
         .ok()
         .and_then(|value| value.get("message")?.as_str().map(str::to_owned))
         .unwrap_or_else(|| format!("the engine answers {status}"));
+    match effect {
+        Effect::ContainerStarted { id } => proxy.unpublish(id),
+        Effect::NetworkRemoved { id } if !is_gone => {
+            if let Err(reason) = proxy.join(id).await {
+                tracing::warn!(reason, "the job's sandbox is not back on a network");
+            }
+        }
+        _ => {}
+    }
     let message = proxy.change(|guard| {
         guard.settle(effect, is_gone && removes, None);
         guard.rewrite_text(&message)

@@ -8,7 +8,7 @@ use crate::filters::{Filters, matches_name};
 use crate::guard::{EngineFacts, Guard};
 use crate::image_ref::{ImageName, ImageRef};
 use crate::policy::Policy;
-use crate::table::full_id;
+use crate::table::{Port, full_id};
 use crate::target::OLDEST_API;
 
 /// What of the engine's own description is passed on.
@@ -38,6 +38,9 @@ const INFO: [&str; 24] = [
     "ServerVersion",
     "SwapLimit",
 ];
+
+/// Where published ports listen, in the job's sandbox.
+const LOCALHOST: &str = "127.0.0.1";
 
 /// Fields of a container that are paths of the host.
 const HOST_PATHS: [&str; 4] = ["LogPath", "ResolvConfPath", "HostnamePath", "HostsPath"];
@@ -230,7 +233,7 @@ fn info(guard: &Guard, engine: &Value) -> Value {
 }
 
 /// The client's name of a network: the job's own is what clients know as `bridge`.
-fn network_name<'a>(guard: &'a Guard, id: &str) -> Option<&'a str> {
+pub(crate) fn network_name<'a>(guard: &'a Guard, id: &str) -> Option<&'a str> {
     match &guard.policy {
         Policy::Job(job) if job.network.as_deref() == Some(id) => Some("bridge"),
         Policy::Job(_) => guard.table.networks.get(id).map(String::as_str),
@@ -266,6 +269,7 @@ fn inspected(guard: &Guard, container: &mut Map<String, Value>) {
             config.insert("Image".to_owned(), json!(image));
         }
     }
+    ports_shown(guard, container);
     if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
         host.insert("CgroupParent".to_owned(), json!(""));
         network_mode(guard, host);
@@ -276,7 +280,50 @@ fn inspected(guard: &Guard, container: &mut Map<String, Value>) {
     networks_and_mounts(guard, container);
 }
 
+/// Published ports as the client asked for them, and those that listen.
+fn ports_shown(guard: &Guard, container: &mut Map<String, Value>) {
+    let id = text_of(container, "Id").unwrap_or_default();
+    let Some(entry) = guard.table.containers.get(id).filter(|entry| entry.publish_all || !entry.published.is_empty())
+    else {
+        return;
+    };
+    let asked = |port: &Port| match port.asked {
+        None => String::new(),
+        Some((first, last)) if first == last => first.to_string(),
+        Some((first, last)) => format!("{first}-{last}"),
+    };
+    let by_port = |shown: &dyn Fn(&Port) -> Option<Value>| {
+        let mut all: std::collections::BTreeMap<u16, Vec<Value>> = std::collections::BTreeMap::new();
+        for port in &entry.published {
+            all.entry(port.container).or_default().extend(shown(port));
+        }
+        all.into_iter().map(|(port, shown)| (format!("{port}/tcp"), Value::Array(shown)))
+    };
+    if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
+        let bindings = by_port(&|port| Some(json!({ "HostIp": "", "HostPort": asked(port) })));
+        host.insert("PortBindings".to_owned(), Value::Object(bindings.collect()));
+        host.insert("PublishAllPorts".to_owned(), json!(entry.publish_all));
+    }
+    if let Some(Value::Object(settings)) = container.get_mut("NetworkSettings") {
+        let listening =
+            by_port(&|port| port.bound.map(|bound| json!({ "HostIp": LOCALHOST, "HostPort": bound.to_string() })));
+        let ports = settings.entry("Ports").or_insert_with(|| json!({}));
+        if let Value::Object(ports) = ports {
+            ports.extend(listening.filter(|(_, shown)| shown.as_array().is_some_and(|shown| !shown.is_empty())));
+        }
+    }
+    if let Some(Value::Array(ports)) = container.get_mut("Ports") {
+        for port in entry.published.iter().filter(|port| port.bound.is_some()) {
+            ports.retain(|shown| shown["PrivatePort"] != port.container || !shown["PublicPort"].is_null());
+            ports.push(
+                json!({ "IP": LOCALHOST, "PrivatePort": port.container, "PublicPort": port.bound, "Type": "tcp" }),
+            );
+        }
+    }
+}
+
 fn listed(guard: &Guard, container: &mut Map<String, Value>, name: &str, image: &str) {
+    ports_shown(guard, container);
     container.insert("Names".to_owned(), json!([format!("/{name}")]));
     container.insert("Image".to_owned(), json!(image));
     without_labels(guard, container.get_mut("Labels"));
@@ -331,6 +378,10 @@ fn networks_and_mounts(guard: &Guard, container: &mut Map<String, Value>) {
 fn mount_shown(guard: &Guard, mount: &mut Value) {
     let (Policy::Job(job), Value::Object(mount)) = (&guard.policy, mount) else { return };
     let on_engine = ["Name", "Source"].iter().find_map(|key| text_of(mount, key)).unwrap_or_default().to_owned();
+    if let Some(socket) = job.socket.as_ref().filter(|socket| socket.host == on_engine) {
+        mount.insert("Source".to_owned(), json!(socket.paths.first()));
+        return;
+    }
     if let Some(place) = job.places.iter().find(|place| place.volume == on_engine) {
         mount.insert("Type".to_owned(), json!("bind"));
         mount.insert("Source".to_owned(), json!(place.path));

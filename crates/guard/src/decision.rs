@@ -180,6 +180,10 @@ pub enum Effect {
         container: Container,
         volumes: Vec<String>,
     },
+    /// Its published ports listen before the call is made.
+    ContainerStarted {
+        id: String,
+    },
     ContainerRenamed {
         id: String,
         name: String,

@@ -101,7 +101,7 @@ impl Guard {
 
     fn is_unknown(&self, reference: &ImageRef) -> bool {
         match &self.policy {
-            Policy::Job(job) => !self.table.knows_image(reference) && job.may_use(reference),
+            Policy::Job(job) => !self.table.knows_image(reference) && job.may_look_up(reference),
             Policy::Server(_) => false,
         }
     }
@@ -117,6 +117,54 @@ impl Guard {
         if let Some(id) = full_id(id) {
             self.table.images.entry(reference.to_owned()).or_insert(Image { id, kept_as: None });
         }
+    }
+
+    /// Remembers the engine's answer about an image, if the policy lets the client use it. One that came from a registry has its
+    /// digest there, and the client asks the registry for it, with credentials of its own.
+    pub fn learn_answer(&mut self, reference: &str, image: &Value) {
+        let Policy::Job(policy) = &self.policy else { return };
+        let Ok(parsed) = ImageRef::parse(reference) else { return };
+        let is_local = image.get("RepoDigests").and_then(Value::as_array).is_none_or(Vec::is_empty);
+        let may_use = policy.may_use(&parsed) || (is_local && policy.may_look_up(&parsed));
+        if let Some(id) = image.get("Id").and_then(Value::as_str).filter(|_| may_use) {
+            self.learn_image(reference, id);
+        }
+    }
+
+    /// The call that pulls an image that a build starts from.
+    ///
+    /// # Errors
+    /// The policy lets nothing be pulled from its registry.
+    pub fn pull(&self, reference: &str, build: &crate::Build) -> Result<EngineCall, Refusal> {
+        let Policy::Job(policy) = &self.policy else {
+            return Err(Refusal::new(crate::Rule::Image, "the server pulls nothing here".to_owned()));
+        };
+        let image = ImageRef::parse(reference)?;
+        policy.may_pull(&image)?;
+        let mut call = job::pull_call(&image, &build.platform);
+        let auth = build.registries.iter().find(|(server, _)| job::registry_of(server) == image.registry);
+        call.credentials = auth.map(|(_, auth)| ("X-Registry-Auth", auth.to_header()));
+        Ok(call)
+    }
+
+    /// The container that is on each network of the client's, if there is one.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&str> {
+        match &self.policy {
+            Policy::Job(job) => job.sandbox.as_deref(),
+            Policy::Server(_) => None,
+        }
+    }
+
+    /// The client's address of a container, out of the engine's description of it.
+    #[must_use]
+    pub fn address_of(&self, container: &Value) -> Option<std::net::IpAddr> {
+        let networks = container.get("NetworkSettings")?.get("Networks")?.as_object()?;
+        let own = |end: &&Value| {
+            let id = end.get("NetworkID").and_then(Value::as_str).unwrap_or_default();
+            answer::network_name(self, id).is_some()
+        };
+        networks.values().filter(own).find_map(|end| end.get("IPAddress")?.as_str()?.parse().ok())
     }
 
     /// Judges a request. `nonce` is random; it names what the client gave no name.
@@ -181,7 +229,7 @@ impl Guard {
                     table.images.remove(reference);
                 }
             }
-            (Effect::ImagesMade { .. } | Effect::None, _) => {}
+            (Effect::ImagesMade { .. } | Effect::ContainerStarted { .. } | Effect::None, _) => {}
         }
     }
 
@@ -221,18 +269,25 @@ impl Guard {
         let Policy::Job(policy) = &self.policy else {
             return Err(DockerfileError::Refused(Refusal::new(crate::Rule::Build, "the server builds nothing")));
         };
-        dockerfile::rewrite(text, &build.args, |reference| {
+        let written = dockerfile::rewrite(text, &build.args, |reference| {
             if let Ok((id, _)) = self.table.image(&ImageName::Ref { reference: reference.clone(), prefix: None }) {
                 return Ok(id.to_owned());
             }
-            if policy.may_use(reference) {
+            if policy.may_look_up(reference) || policy.may_pull(reference).is_ok() {
                 return Err(DockerfileError::Unknown(reference.to_string()));
             }
             Err(DockerfileError::Refused(Refusal::new(
                 crate::Rule::Image,
-                format!("the build starts from {}, which is not here: docker pull it first", reference.familiar()),
+                format!(
+                    "the build starts from {}, which is not here, and is not pulled from {}",
+                    reference.familiar(),
+                    reference.registry
+                ),
             )))
-        })
+        })?;
+        // Each layer can be found by this, also those that a build leaves which fails or has several stages.
+        let label = format!("LABEL {}={}\n", crate::SCOPE_LABEL, policy.scope);
+        Ok(written.lines().flat_map(|line| [line, "\n", if line.starts_with("FROM ") { &label } else { "" }]).collect())
     }
 
     /// The calls that remove everything of the client's, in their order. A call that is answered with 404 has succeeded.

@@ -216,7 +216,8 @@ impl HostConfig {
         Ok(host)
     }
 
-    /// Writes what was judged. Paths of the host and host namespaces cannot be written: there is no code that would.
+    /// Writes what was judged. Paths of the host, but the guard's own socket, and host namespaces cannot be
+    /// written: there is no code that would.
     pub(crate) fn write(&self) -> Judged<Value> {
         let mut out = Out::default();
         let mounts = self.mounts.iter().map(write_mount).collect::<Judged<Vec<_>>>()?;
@@ -327,6 +328,10 @@ fn write_mount(mount: &Mount) -> Judged<Value> {
                 options.put("DriverConfig", json!({ "Name": "local", "Options": { "size": size } }));
             }
             out.put("VolumeOptions", options.value());
+        }
+        Source::Socket(path) => {
+            out.put("Type", "bind");
+            out.put("Source", path.as_str());
         }
         Source::Anonymous => {
             out.put("Type", "volume");

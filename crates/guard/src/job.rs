@@ -116,10 +116,7 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, call: &Call, nonce: &str)
         Call::ImagePull { image, platform, auth } => {
             policy.may_pull(image)?;
             check_platform(platform)?;
-            let mut call = EngineCall::new("POST", "/images/create")
-                .query("fromImage", image.name())
-                .query("tag", image.version())
-                .query("platform", platform);
+            let mut call = pull_call(image, platform);
             call.credentials = Some(("X-Registry-Auth", auth.to_header()));
             let references = [(image.to_string(), image.to_string())].into();
             forward(call, Reply::Lines(LineShape::Progress), Effect::ImagesMade { references, kept: false })
@@ -213,8 +210,8 @@ fn judge_container(guard: &Guard, policy: &JobPolicy, reference: &str, action: &
         | ContainerAction::Stats { .. }
         | ContainerAction::Wait { .. }
         | ContainerAction::Export => forward(call, Reply::Stream, Effect::None),
+        ContainerAction::Start { .. } => forward(call, Reply::Status, Effect::ContainerStarted { id: id.to_owned() }),
         ContainerAction::Resize(_)
-        | ContainerAction::Start { .. }
         | ContainerAction::Stop { .. }
         | ContainerAction::Restart { .. }
         | ContainerAction::Kill { .. }
@@ -285,6 +282,14 @@ pub(crate) fn network_of<'a>(guard: &'a Guard, policy: &'a JobPolicy, reference:
         (id, Some(network)) if id == network => Ok(network),
         _ => guard.table.network(reference),
     }
+}
+
+/// Pulls an image under its own name.
+pub(crate) fn pull_call(image: &ImageRef, platform: &str) -> EngineCall {
+    EngineCall::new("POST", "/images/create")
+        .query("fromImage", image.name())
+        .query("tag", image.version())
+        .query("platform", platform)
 }
 
 /// Gives an image a name on the engine.
@@ -426,7 +431,7 @@ fn judge_build(guard: &Guard, policy: &JobPolicy, build: &Build, nonce: &str) ->
 }
 
 /// The registry that an address of `docker login` means.
-fn registry_of(server: &str) -> String {
+pub(crate) fn registry_of(server: &str) -> String {
     let bare = server.trim_start_matches("https://").trim_start_matches("http://");
     match bare.split('/').next().unwrap_or_default() {
         "" | "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::container::{ContainerCreate, Endpoint};
 use crate::guard::Guard;
-use crate::host_config::{HostConfig, NetworkMode, Sharing};
+use crate::host_config::{HostConfig, NetworkMode, Published, Sharing};
 use crate::image_ref::ImageName;
 use crate::job::network_of;
 use crate::mounts::{Mount, Source};
 use crate::names::{chosen, is_host_name};
 use crate::policy::JobPolicy;
 use crate::refusal::{Judged, refuse};
-use crate::table::Container;
+use crate::table::{Container, Port};
 
 /// What root has in a container by Docker's default, without what forges packets, makes devices or writes the host's audit log.
 const CAPABILITIES: [&str; 11] = [
@@ -80,7 +80,8 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     if host.disk.is_some() {
         return refuse!(Storage, "the size of a container's storage may not be set");
     }
-    judge_ports(policy, host)?;
+    let publish_all = host.publish_all;
+    let published = judge_ports(policy, host)?;
     for entry in &mut host.extra_hosts {
         *entry = judge_host(policy, entry)?;
     }
@@ -88,6 +89,8 @@ pub(crate) fn judge(guard: &Guard, policy: &JobPolicy, name: &str, asked: &Conta
     let mut entry = judge_limits(guard, policy, &mut body.host)?;
     entry.name = name.to_owned();
     entry.image.clone_from(&asked.image);
+    entry.published = published;
+    entry.publish_all = publish_all;
     entry.mounts = !body.host.mounts.is_empty() || !body.host.volumes_from.is_empty();
     body.host.no_new_privileges = true;
     body.host.oom_score = OOM_SCORE;
@@ -102,6 +105,12 @@ fn judge_mount(guard: &Guard, policy: &JobPolicy, mount: &mut Mount, volumes: &m
     let labels = std::mem::take(&mut mount.labels);
     let (volume, folder) = match &mount.source {
         Source::Anonymous | Source::Tmpfs { .. } => return Ok(()),
+        Source::Socket(_) => return refuse!(HostPath, "a socket is named by its path"),
+        Source::Path(path) if policy.socket.as_ref().is_some_and(|socket| socket.paths.contains(path)) => {
+            let host = policy.socket.as_ref().map(|socket| socket.host.clone()).unwrap_or_default();
+            mount.source = Source::Socket(host);
+            return Ok(());
+        }
         Source::Path(path) => {
             let Some((place, folder)) = policy.place(path) else {
                 return refuse!(
@@ -164,29 +173,53 @@ fn judge_capabilities(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
     Ok(())
 }
 
-fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<()> {
-    if !host.published.is_empty() || host.publish_all {
-        let Some(address) = policy.publish_on else {
+/// Takes the published ports out of what the engine gets: they listen in the job's sandbox, and nowhere on the host.
+fn judge_ports(policy: &JobPolicy, host: &mut HostConfig) -> Judged<Vec<Port>> {
+    let (asked, all) = (std::mem::take(&mut host.published), std::mem::take(&mut host.publish_all));
+    if asked.is_empty() && !all {
+        return Ok(Vec::new());
+    }
+    if policy.sandbox.is_none() {
+        return refuse!(
+            Publish,
+            "ports are not published on the host: containers of the job reach each other by their names on a network of the job's"
+        );
+    }
+    if matches!(host.network, NetworkMode::Container(_)) {
+        return refuse!(Publish, "a container that joins another's network publishes no ports: the other one does");
+    }
+    asked.iter().map(published_port).collect()
+}
+
+fn published_port(asked: &Published) -> Judged<Port> {
+    let container = match asked.port.split_once('/') {
+        Some((number, "tcp")) => number.parse().ok(),
+        Some((_, protocol)) => {
             return refuse!(
                 Publish,
-                "ports are not published on the host: containers of the job reach each other by their names on a network of the job's"
+                "ports of {protocol} are not published: reach the container by its name on a network of the job's"
             );
-        };
-        if host.publish_all {
-            return refuse!(Publish, "all ports at once are not published: name them");
         }
-        for published in &mut host.published {
-            published.address = Some(address);
+        None => None,
+    };
+    let host = match asked.host_port.split_once('-') {
+        _ if asked.host_port.is_empty() => Some(None),
+        Some((first, last)) => first.parse().ok().zip(last.parse().ok()).map(Some),
+        None => asked.host_port.parse().ok().map(|port: u16| (port > 0).then_some((port, port))),
+    };
+    match (container, host) {
+        (Some(container), Some(asked)) if asked.is_none_or(|(first, last)| first <= last) => {
+            Ok(Port { container, asked, bound: None })
         }
+        _ => refuse!(Publish, "the ports {:?} and {:?} are not two single ports", asked.host_port, asked.port),
     }
-    Ok(())
 }
 
 fn judge_host(policy: &JobPolicy, entry: &str) -> Judged<String> {
     let Some((name, address)) = entry.split_once([':', '=']).filter(|(name, _)| is_host_name(name)) else {
         return refuse!(Hosts, "{entry:?} is not a name and an address");
     };
-    let address = match (address, policy.publish_on) {
+    let address = match (address, policy.gateway) {
         ("host-gateway", Some(gateway)) => gateway.to_string(),
         ("host-gateway", None) => return refuse!(Hosts, "the host has no address for the job's containers"),
         (address, _) => match address.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {

@@ -48,8 +48,8 @@ pub use decision::{
 };
 pub use guard::{DockerfileError, EngineFacts, Guard};
 pub use image_ref::ImageRef;
-pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy};
+pub use policy::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, ServerPolicy, Socket};
 pub use refusal::{Refusal, Rule, printable};
 pub use route::{BodyKind, Head, Headers, Request};
-pub use table::Table;
+pub use table::{Port, Ports, Table};
 pub use target::{NEWEST_API, OLDEST_API, OLDEST_ENGINE};

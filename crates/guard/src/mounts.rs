@@ -14,6 +14,8 @@ pub(crate) enum Source {
     Path(String),
     /// A volume by its name, and a folder in it.
     Volume { name: String, subpath: String },
+    /// The guard's own socket, by its path on the host: only the policy says it.
+    Socket(String),
     /// A new volume without a name.
     Anonymous,
     /// Memory.

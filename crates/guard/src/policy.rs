@@ -32,6 +32,16 @@ pub struct Place {
     pub folder: String,
 }
 
+/// The guard's own socket, as the job sees it and as the engine does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    /// Its paths in the job's containers.
+    pub paths: Vec<String>,
+    /// Its path on the engine's host. Nobody but the guard can write there.
+    pub host: String,
+}
+
 /// The budget of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,14 +85,27 @@ pub struct JobPolicy {
     /// The job's own network, by its full id: where containers are that ask for none. Without it they have no network.
     #[serde(default)]
     pub network: Option<String>,
-    /// The address of the host that published ports are bound to. Without it, no port is published.
+    /// The container that holds the network namespace of the job's own containers, by its full id. It is on every network of the
+    /// job, and published ports answer there, on `localhost`. Without it, no port is published.
     #[serde(default)]
-    pub publish_on: Option<IpAddr>,
+    pub sandbox: Option<String>,
+    /// What `host-gateway` means: the sandbox's address on the job's network.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// The guard's own socket, for containers that are to use Docker themselves.
+    #[serde(default)]
+    pub socket: Option<Socket>,
+    /// Labels of everything that is made, beside the scope.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub places: Vec<Place>,
     /// Images of the engine that may be used as they are: whole references, or their start and a `*`.
     #[serde(default)]
     pub images: Vec<String>,
+    /// Whether images may be used that were built or loaded on the engine, and came from no registry.
+    #[serde(default)]
+    pub local_images: bool,
     /// Registries that images are pulled from.
     #[serde(default)]
     pub registries: Vec<String>,
@@ -162,6 +185,12 @@ impl JobPolicy {
         if self.network.as_ref().is_some_and(|network| !crate::names::is_full_id(network)) {
             return Err("network is not the full id of a network".to_owned());
         }
+        if self.sandbox.as_ref().is_some_and(|sandbox| !crate::names::is_full_id(sandbox)) {
+            return Err("sandbox is not the full id of a container".to_owned());
+        }
+        if self.socket.as_ref().is_some_and(|socket| !is_clean_path(&socket.host)) {
+            return Err("the socket's path on the host is not a plain absolute path".to_owned());
+        }
         for place in &self.places {
             if !is_clean_path(&place.path) || normal_path(&place.path) != place.path || place.path == "/" {
                 return Err(format!("the place {:?} is not a plain absolute path", place.path));
@@ -193,6 +222,7 @@ impl JobPolicy {
         if let Some(label) = labels.keys().find(|label| label.to_ascii_lowercase().starts_with(RESERVED_LABELS)) {
             return Err(Refusal::new(Rule::Label, format!("the label {label} is reserved")));
         }
+        labels.extend(self.labels.clone());
         labels.insert(SCOPE_LABEL.to_owned(), self.scope.clone());
         labels.insert(NAME_LABEL.to_owned(), name.to_owned());
         Ok(labels)
@@ -217,6 +247,14 @@ impl JobPolicy {
             Some(start) => full.starts_with(&whole_start(start)),
             None => ImageRef::parse(pattern).is_ok_and(|allowed| allowed == *image),
         })
+    }
+
+    /// Whether the engine may be asked for an image that the client has not made or pulled.
+    pub(crate) fn may_look_up(&self, image: &ImageRef) -> bool {
+        // What other clients make is called so, and our own program.
+        let name = image.familiar();
+        let is_ours = crate::names::RESERVED_IMAGES.iter().any(|start| name.starts_with(start));
+        self.may_use(image) || (self.local_images && !is_ours)
     }
 
     pub(crate) fn may_pull(&self, image: &ImageRef) -> Judged<()> {

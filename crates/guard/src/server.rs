@@ -230,7 +230,7 @@ fn judge_create(
                 own_labels(policy, &mount.labels)?;
                 volumes.push(name.clone());
             }
-            Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Tmpfs { .. } => {
+            Source::Volume { .. } | Source::Anonymous | Source::Path(_) | Source::Socket(_) | Source::Tmpfs { .. } => {
                 return refuse!(Server, "a container of the server mounts the server's volumes alone");
             }
         }

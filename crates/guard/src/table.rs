@@ -34,6 +34,32 @@ pub struct Container {
     pub(crate) memory: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) pids: i64,
+    /// Ports that answer on the sandbox's `localhost` while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) published: Vec<Port>,
+    /// Whether all ports that it exposes are published.
+    #[serde(default)]
+    pub(crate) publish_all: bool,
+}
+
+/// A published port of TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The container's.
+    pub container: u16,
+    /// The first and the last of the ports that the client asked for; none for any that is free.
+    pub asked: Option<(u16, u16)>,
+    /// The one that listens.
+    pub bound: Option<u16>,
+}
+
+/// What has to listen for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    pub named: Vec<Port>,
+    /// Whether all others that the container exposes are to listen, too.
+    pub all: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +144,33 @@ impl Table {
     #[must_use]
     pub fn container_ids(&self) -> BTreeSet<String> {
         self.containers.keys().cloned().collect()
+    }
+
+    /// The published ports of a container; `None` if it has none.
+    #[must_use]
+    pub fn ports(&self, id: &str) -> Option<Ports> {
+        let container = self.containers.get(id)?;
+        let has_any = container.publish_all || !container.published.is_empty();
+        has_any.then(|| Ports { named: container.published.clone(), all: container.publish_all })
+    }
+
+    /// Remembers which ports listen for a container.
+    pub fn set_ports(&mut self, id: &str, ports: Vec<Port>) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.published = ports;
+        }
+    }
+
+    /// Remembers that no port listens for a container any more.
+    pub fn unbind(&mut self, id: &str) {
+        if let Some(container) = self.containers.get_mut(id) {
+            container.published.iter_mut().for_each(|port| port.bound = None);
+        }
+    }
+
+    /// The ids of the networks that the client has made.
+    pub fn network_ids(&self) -> impl Iterator<Item = &String> {
+        self.networks.keys()
     }
 
     /// Forgets those of `asked` that are not among those that `exist`.

@@ -57,5 +57,9 @@ async fn a_build_starts_from_no_image_of_others_and_fails_as_a_build() {
         String::from_utf8_lossy(&failed.stderr)
     );
     assert_eq!(world.ok(&["images", "-q", "never"]), "");
+    // What a build that failed has made so far, and what its stages have, goes with the job.
+    let dir = context(&world, &format!("FROM {BUSYBOX} AS one\nRUN echo x > /x\nFROM {BUSYBOX}\nRUN exit 3\n"));
+    assert!(!world.docker(&["build", &dir]).status.success());
+    assert_ne!(world.objects(), Vec::<String>::new());
     world.end().await;
 }

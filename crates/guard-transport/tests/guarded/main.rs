@@ -4,6 +4,9 @@
 
 mod attacks;
 mod build;
+mod catalogue;
 mod clients;
+mod front;
+mod ports;
 mod wire;
 mod world;

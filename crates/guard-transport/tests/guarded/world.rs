@@ -10,6 +10,8 @@ use longshore_guard::audit;
 use longshore_guard_transport::{Options, Proxy};
 use tokio_util::sync::CancellationToken;
 
+use crate::front::Front;
+
 pub(crate) const BUSYBOX: &str = "longshore-test/busybox";
 
 /// The socket of the engine under test.
@@ -29,9 +31,13 @@ pub(crate) fn engine(args: &[&str]) -> String {
 pub(crate) struct World {
     pub(crate) scope: String,
     pub(crate) proxy: Arc<Proxy>,
+    /// What the engine hears.
+    pub(crate) front: Front,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) volume: String,
     network: Option<String>,
+    /// Stands for the job's own containers on its networks.
+    pub(crate) sandbox: Option<String>,
     stop: CancellationToken,
     serving: Option<tokio::task::JoinHandle<()>>,
 }
@@ -41,25 +47,33 @@ impl World {
     pub(crate) async fn new(networked: bool) -> Self {
         let scope = format!("t{}", hex::encode(rand::random::<[u8; 5]>()));
         let dir = tempfile::tempdir().unwrap();
+        let front = Front::start(dir.path(), engine_socket());
         let volume = format!("longshore-test-workspace-{scope}");
         engine(&["volume", "create", &volume]);
         let network = networked.then(|| engine(&["network", "create", &format!("longshore-test-{scope}")]));
+        let sandbox = network.as_ref().map(|network| {
+            let name = format!("longshore-test-sandbox-{scope}");
+            engine(&["run", "-d", "--name", &name, "--network", network, BUSYBOX, "sleep", "600"])
+        });
         let policy = serde_json::json!({ "job": {
             "scope": scope,
             "network": network,
+            "sandbox": sandbox,
+            "labels": { "longshore.test": scope },
             "places": [{ "path": "/longshore/workspace", "volume": volume }],
             "images": [BUSYBOX],
             "registries": ["registry.invalid"],
             "build": true,
         }});
         let options = Options {
-            socket: engine_socket(),
+            socket: front.socket.clone(),
             policy: Policy::parse(&policy.to_string()).unwrap(),
             state: Some(dir.path().join("table.json")),
             audit: Some(dir.path().join("audit.jsonl")),
         };
         let proxy = Proxy::connect(options).await.unwrap();
-        let mut world = Self { scope, proxy, dir, volume, network, stop: CancellationToken::new(), serving: None };
+        let mut world =
+            Self { scope, proxy, front, dir, volume, network, sandbox, stop: CancellationToken::new(), serving: None };
         world.serve().await;
         world
     }
@@ -141,6 +155,8 @@ impl World {
         }
         let reference = format!("longshore-guard/{}", self.scope);
         all.extend(engine(&["images", "-q", &reference]).lines().map(str::to_owned));
+        // Layers of builds have no name.
+        all.extend(engine(&["images", "-q", "--filter", &label]).lines().map(str::to_owned));
         all
     }
 
@@ -176,6 +192,9 @@ impl Drop for World {
             for name in String::from_utf8_lossy(&listed.stdout).lines() {
                 let _ = run(&["rmi", name]);
             }
+        }
+        if let Some(sandbox) = &self.sandbox {
+            let _ = run(&["rm", "-f", sandbox]);
         }
         let _ = run(&["volume", "rm", &self.volume]);
         if let Some(network) = &self.network {

@@ -424,13 +424,19 @@ fn networks_are_the_jobs_own() {
         create(r#""HostConfig":{"NetworkMode":"container:web"}"#)["HostConfig"]["NetworkMode"],
         format!("container:{OWN}")
     );
-    let gateway = job(&JOB.replacen("\"build\"", "\"publish_on\":\"172.30.0.1\",\"build\"", 1), 41);
+    let in_sandbox = format!("\"sandbox\":\"{VICTIM}\",\"gateway\":\"172.30.0.2\",\"build\"");
+    let sandboxed = job(&JOB.replacen("\"build\"", &in_sandbox, 1), 41);
     let body = host_allowed(
-        &gateway,
-        r#"{"PortBindings":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]},"ExtraHosts":["h:host-gateway"]}"#,
+        &sandboxed,
+        r#"{"PortBindings":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]},"PublishAllPorts":true,"ExtraHosts":["h:host-gateway"]}"#,
     );
-    assert_eq!(body["HostConfig"]["PortBindings"], json!({"80/tcp":[{"HostIp":"172.30.0.1","HostPort":"8080"}]}));
-    assert_eq!(body["HostConfig"]["ExtraHosts"], json!(["h:172.30.0.1"]));
+    let host = &body["HostConfig"];
+    assert!(host["PortBindings"].is_null() && host["PublishAllPorts"].is_null(), "the host publishes nothing: {host}");
+    assert_eq!(host["ExtraHosts"], json!(["h:172.30.0.2"]));
+    for ports in [r#"{"53/udp":[{}]}"#, r#"{"80-90/tcp":[{}]}"#, r#"{"80/tcp":[{"HostPort":"9-8"}]}"#] {
+        host_refused(&sandboxed, Rule::Publish, &format!(r#"{{"PortBindings":{ports}}}"#));
+    }
+    host_refused(&sandboxed, Rule::Publish, r#"{"NetworkMode":"container:web","PortBindings":{"80/tcp":[{}]}}"#);
 }
 
 #[test]
@@ -737,7 +743,11 @@ fn builds_reach_neither_the_host_nor_what_others_built() {
     assert!(!path.contains("cachefrom") && !path.contains("alpine"), "{path}");
     let context = built.build.unwrap();
     assert!(guard.dockerfile(&context.build, "FROM secret:1").is_err());
-    assert_eq!(guard.dockerfile(&context.build, "FROM busybox").unwrap(), format!("FROM sha256:{IMAGE}\n"));
+    assert_eq!(
+        guard.dockerfile(&context.build, "FROM busybox").unwrap(),
+        format!("FROM sha256:{IMAGE}\nLABEL longshore.guard.scope=job1\n"),
+        "what is left of a build is found"
+    );
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! Published ports. They listen on `localhost` of the guard's own network namespace, which is the job's sandbox, and lead to a
+//! container of the job. Nothing of the host listens for them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use longshore_guard::{EngineBody, EngineCall, Port, Ports, Rule};
+use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::handle::{Failure, refusal};
+use crate::lines::Values;
+use crate::proxy::Proxy;
+
+/// The most connections to published ports at once; more wait.
+const CONNECTIONS: usize = 1024;
+/// How long a container may take to take a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Pause before the engine's events are asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The ports that listen, by the container's id.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    /// Held while ports are opened: two containers may ask for one port.
+    opening: tokio::sync::Mutex<()>,
+    open: Mutex<HashMap<String, Published>>,
+    connections: Arc<Semaphore>,
+    /// Ends what listens, and every connection.
+    pub(crate) stop: CancellationToken,
+}
+
+/// What listens for a container, until it is dropped.
+#[derive(Debug)]
+struct Published {
+    ports: Vec<Port>,
+    stop: CancellationToken,
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self {
+            opening: tokio::sync::Mutex::default(),
+            open: Mutex::default(),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+impl Publisher {
+    fn is_open(&self, id: &str) -> bool {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    }
+
+    fn opened(&self) -> Vec<String> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+impl Proxy {
+    /// Listens for a container that is about to start, unless it does so already.
+    pub(crate) async fn publish(self: &Arc<Self>, id: &str) -> Result<(), Failure> {
+        let Some(asked) = self.published(id) else { return Ok(()) };
+        let _opening = self.publisher.opening.lock().await;
+        if self.publisher.is_open(id) {
+            return Ok(());
+        }
+        let mut ports = asked.named;
+        if asked.all {
+            let container = self.container(id).await.map_err(Failure::Engine)?.unwrap_or_default();
+            let exposed = container["Config"]["ExposedPorts"].as_object().into_iter().flat_map(serde_json::Map::keys);
+            let exposed = exposed.filter_map(|port| port.strip_suffix("/tcp")?.parse().ok());
+            let missing: Vec<u16> =
+                exposed.filter(|port| !ports.iter().any(|named| named.container == *port)).collect();
+            ports.extend(missing.into_iter().map(|container| Port { container, asked: None, bound: None }));
+        }
+        let mut listeners = Vec::new();
+        for port in &mut ports {
+            let bound = match bind(port).await {
+                Some(bound) => bound,
+                None => {
+                    // A container that has just ended may still have it.
+                    self.unpublish_ended().await;
+                    bind(port).await.ok_or_else(|| taken(port))?
+                }
+            };
+            port.bound = bound.first().and_then(|listener| listener.local_addr().ok()).map(|address| address.port());
+            listeners.extend(bound.into_iter().map(|listener| (listener, port.container)));
+        }
+        let stop = self.publisher.stop.child_token();
+        for (listener, port) in listeners {
+            let (proxy, id, stop) = (Arc::clone(self), id.to_owned(), stop.clone());
+            self.tasks.spawn(async move { stop.run_until_cancelled(proxy.accept(listener, &id, port)).await });
+        }
+        self.change(|guard| guard.table.set_ports(id, ports.clone()));
+        let mut open = self.publisher.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(id.to_owned(), Published { ports, stop });
+        Ok(())
+    }
+
+    /// The ports that a container publishes, in a job that has a sandbox.
+    fn published(&self, id: &str) -> Option<Ports> {
+        let guard = self.guard();
+        guard.table.ports(id).filter(|_| guard.sandbox().is_some())
+    }
+
+    /// Ends what listens for a container.
+    pub(crate) fn unpublish(&self, id: &str) {
+        let published = self.publisher.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        if let Some(published) = published {
+            tracing::debug!(id, ports = ?published.ports, "ports are not published any more");
+            self.change(|guard| guard.table.unbind(id));
+        }
+    }
+
+    async fn unpublish_ended(&self) {
+        for id in self.publisher.opened() {
+            if !self.is_running(&id).await {
+                self.unpublish(&id);
+            }
+        }
+    }
+
+    async fn container(&self, id: &str) -> Result<Option<Value>, String> {
+        self.engine.get(&format!("/containers/{id}/json")).await
+    }
+
+    /// Whether a container runs, as far as the engine can be asked.
+    async fn is_running(&self, id: &str) -> bool {
+        match self.container(id).await {
+            Ok(container) => container.is_some_and(|container| container["State"]["Running"] == true),
+            Err(_) => true,
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, id: &str, port: u16) {
+        loop {
+            let Ok(place) = Arc::clone(&self.publisher.connections).acquire_owned().await else { return };
+            let Ok((client, _)) = listener.accept().await else {
+                // No descriptor is free, most likely: those that are used become free in time.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let (proxy, id, stop) = (Arc::clone(&self), id.to_owned(), self.publisher.stop.clone());
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(proxy.lead(client, &id, port)).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Carries a connection to a container. One that does not take it closes it.
+    async fn lead(&self, mut client: TcpStream, id: &str, port: u16) {
+        let address = match self.container(id).await {
+            Ok(Some(container)) => self.guard().address_of(&container),
+            Ok(None) | Err(_) => None,
+        };
+        let Some(address) = address else { return };
+        match tokio::time::timeout(CONNECT, TcpStream::connect((address, port))).await {
+            Ok(Ok(mut container)) => {
+                let _ = copy_bidirectional(&mut client, &mut container).await;
+            }
+            Ok(Err(error)) => tracing::debug!(id, port, %error, "a container takes no connection"),
+            Err(_) => tracing::debug!(id, port, "a container takes no connection in time"),
+        }
+    }
+
+    /// Follows the engine's events of own containers: ports listen while their container runs, whoever starts and ends it.
+    pub(crate) async fn follow_containers(self: Arc<Self>) {
+        loop {
+            if let Err(reason) = self.follow_events().await {
+                tracing::debug!(reason, "the engine's events broke off");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow_events(self: &Arc<Self>) -> Result<(), String> {
+        let Some(label) = self.guard().label() else { return std::future::pending().await };
+        let filters = format!(r#"{{"type":["container"],"event":["start","die","destroy"],"label":["{label}"]}}"#);
+        let filters: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let call = EngineCall {
+            method: "GET",
+            path: format!("/events?filters={filters}"),
+            body: EngineBody::Empty,
+            credentials: None,
+        };
+        let answer = self.engine.send(&call, None, false).await?;
+        // What happened before the events is seen in what there is.
+        self.unpublish_ended().await;
+        let known: Vec<String> = self.guard().table.container_ids().into_iter().collect();
+        for id in known {
+            let is_published = self.published(&id).is_some();
+            if is_published && self.is_running(&id).await {
+                self.started(&id).await;
+            }
+        }
+        let mut values = Values::new(answer.into_body());
+        while let Some(events) = values.next().await? {
+            for event in events {
+                let id = event["Actor"]["ID"].as_str().unwrap_or_default();
+                match event["Action"].as_str() {
+                    Some("start") => self.started(id).await,
+                    // It may run again by now.
+                    Some("die") if self.publisher.is_open(id) && !self.is_running(id).await => self.unpublish(id),
+                    Some("destroy") => self.unpublish(id),
+                    Some(_) | None => {}
+                }
+            }
+        }
+        Err("they ended".to_owned())
+    }
+
+    async fn started(self: &Arc<Self>, id: &str) {
+        if let Err(failure) = self.publish(id).await {
+            tracing::warn!(id, ?failure, "published ports do not listen");
+        }
+    }
+
+    /// Puts the job's sandbox on a network of the job's, so that what is there answers by its name and its ports.
+    pub(crate) async fn join(&self, network: &str) -> Result<(), String> {
+        let Some(sandbox) = self.guard().sandbox().map(str::to_owned) else { return Ok(()) };
+        self.attach(network, "connect", serde_json::json!({ "Container": sandbox })).await
+    }
+
+    /// Takes the job's sandbox off a network that is about to be removed.
+    pub(crate) async fn leave(&self, network: &str) -> Result<(), String> {
+        let Some(sandbox) = self.guard().sandbox().map(str::to_owned) else { return Ok(()) };
+        self.attach(network, "disconnect", serde_json::json!({ "Container": sandbox, "Force": true })).await
+    }
+
+    async fn attach(&self, network: &str, verb: &str, body: Value) -> Result<(), String> {
+        let path = format!("/networks/{network}/{verb}");
+        let call = EngineCall { method: "POST", path, body: EngineBody::Json(body), credentials: None };
+        let answer = self.engine.send(&call, None, false).await?;
+        let status = answer.status();
+        let text = crate::body::read_answer(answer.into_body()).await?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(format!("the engine answers {status}: {}", String::from_utf8_lossy(&text))),
+        }
+    }
+}
+
+/// Binds the first free one of the ports that are asked for, or that were bound before.
+async fn bind(port: &Port) -> Option<Vec<TcpListener>> {
+    let before = port.bound.map(|bound| (bound, bound));
+    let asked = before.into_iter().chain([port.asked.unwrap_or((0, 0))]);
+    for number in asked.flat_map(|(first, last)| first..=last) {
+        let listen = async |address: IpAddr, number| TcpListener::bind(SocketAddr::new(address, number)).await;
+        let Ok(listener) = listen(Ipv4Addr::LOCALHOST.into(), number).await else { continue };
+        let bound = listener.local_addr().map(|address| address.port()).unwrap_or(number);
+        // Where the namespace has IPv6.
+        let second = listen(Ipv6Addr::LOCALHOST.into(), bound).await.ok();
+        return Some(std::iter::once(listener).chain(second).collect());
+    }
+    None
+}
+
+fn taken(port: &Port) -> Failure {
+    let (first, last) = port.asked.unwrap_or_default();
+    let wanted = if first == last { first.to_string() } else { format!("{first}-{last}") };
+    let reason = format!(
+        "Bind for 127.0.0.1:{wanted} failed: port is already allocated, by another container of the job or by a process in it"
+    );
+    refusal(Rule::Publish, &reason).into()
+}
