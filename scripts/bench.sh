@@ -6,5 +6,5 @@ set -euo pipefail
 
 LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/build.sh
-scripts/images.sh busybox
+scripts/images.sh busybox docker
 cargo bench --locked -p longshore --bench figures -- "$@"

@@ -22,7 +22,7 @@ MAY_KNOW = {
     "longshore-forge-client": {"longshore-core"},
     "longshore-git": {"longshore-core", "longshore-forge"},
     "longshore-executor": {"longshore-core", "longshore-agent-protocol"},
-    "longshore-engine-docker": {"longshore-core", "longshore-executor"},
+    "longshore-engine-docker": {"longshore-core", "longshore-executor", "longshore-guard"},
     "longshore-guard": set(),
     "longshore-guard-transport": {"longshore-guard"},
     "longshore-pipeline": {"longshore-core"},

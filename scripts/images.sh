@@ -3,7 +3,8 @@
 #   longshore-test/busybox    a static busybox with its applets
 #   longshore-test/no-shell   a program and nothing else: no /bin/sh
 #   longshore/debian:bookworm Debian 12 with git and python3, made by mmdebstrap; also the demo's git host
-# Usage: images.sh [busybox] [no-shell] [debian]   (all of them where none is named)
+#   longshore-test/docker     Debian 12 with clients of Docker's: its command line, docker-compose, docker-py, testcontainers
+# Usage: images.sh [busybox] [no-shell] [debian] [docker]   (all of them where none is named)
 # They go to the engine that DOCKER_HOST names. An image whose label says that it was made from the same recipe is kept.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -66,12 +67,32 @@ make_debian() {
     'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' 'CMD ["bash"]'
 }
 
-[ $# -gt 0 ] || set -- busybox no-shell debian
+make_docker() {
+  local image=longshore-test/docker:latest hash wheel
+  hash=$(recipe_hash "$(declare -f make_docker)")
+  if image_is_current "$image" "$hash"; then return; fi
+  # Debian has its dependencies, and not testcontainers itself.
+  wheel=$scratch/wheel
+  quietly testcontainers python3 -m pip download --no-deps --dest "$wheel" testcontainers==4.8.2
+  mkdir "$wheel/files"
+  python3 -m zipfile -e "$wheel"/testcontainers-*.whl "$wheel/files"
+  tar -C "$wheel/files" --numeric-owner --owner=0 --group=0 -cf "$wheel/files.tar" .
+  debian_tarball "docker-$hash" bookworm --variant=minbase \
+    --include=docker.io,docker-compose,python3-docker,python3-wrapt,python3-dotenv,python3-typing-extensions \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt='path-exclude=/usr/sbin/dockerd' --dpkgopt='path-exclude=/usr/bin/containerd*' --dpkgopt='path-exclude=/usr/sbin/runc' \
+    --customize-hook="tar-in $wheel/files.tar /usr/lib/python3/dist-packages"
+  import "$image" "$hash" "target/images/docker-$hash.tar" \
+    'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' 'CMD ["bash"]'
+}
+
+[ $# -gt 0 ] || set -- busybox no-shell debian docker
 for wanted in "$@"; do
   case $wanted in
     busybox) make_busybox ;;
     no-shell) make_no_shell ;;
     debian) make_debian ;;
-    *) die "images.sh knows busybox, no-shell and debian, not '$wanted'" ;;
+    docker) make_docker ;;
+    *) die "images.sh knows busybox, no-shell, debian and docker, not '$wanted'" ;;
   esac
 done

@@ -10,6 +10,7 @@
     reason = "it prints figures"
 )]
 
+mod docker;
 mod pages;
 mod pods;
 mod proxy;
@@ -46,12 +47,13 @@ fn main() {
     // `cargo bench` passes `--bench`. Any other argument is a group of figures to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
-    let groups: [(&str, Measure); 11] = [
+    let groups: [(&str, Measure); 12] = [
         ("language", language),
         ("calls", calls),
         ("starts", starts),
         ("run", run),
         ("pods", pods::pods),
+        ("docker", docker::docker),
         ("log", log),
         ("live", live),
         ("idle", idle),

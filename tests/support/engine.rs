@@ -61,12 +61,14 @@ fn remove_what_is_there(instance: &str) -> bool {
         (&["ps", "-a", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"][..], &["rm", "-f", "-v"][..]),
         (&["volume", "ls", "--format", "{{.Name}} {{.Label \"longshore.kind\"}}"], &["volume", "rm", "-f"]),
         (&["network", "ls", "--format", "{{.ID}} {{.Label \"longshore.kind\"}}"], &["network", "rm"]),
+        // What jobs with Docker have built.
+        (&["images", "--format", "{{.ID}} {{.Repository}}"], &["rmi", "-f"]),
     ] {
         let found = docker(&[list, &["--filter", &filter]].concat());
         let ids: Vec<&str> = found
             .iter()
             .filter_map(|line| line.split_once(' '))
-            .filter(|(_, kind)| *kind != "agent")
+            .filter(|(_, kind)| !matches!(*kind, "agent" | "longshore-agent"))
             .map(|(id, _)| id)
             .collect();
         if !ids.is_empty() {

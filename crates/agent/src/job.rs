@@ -286,6 +286,8 @@ impl Job {
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
         let authorities = Authorities::write(&spec.authorities, &self.runtime.options)
             .map_err(|error| not_made("the operator's certificate authorities cannot be written", &error))?;
+        crate::docker::offer(&self.runtime.options.root, Path::new("/var"))
+            .map_err(|error| not_made("/var/run/docker.sock cannot be made", &error))?;
         let scripts = self.runtime.options.root.join("tmp");
         if let (Some(image), Some(purpose)) = (image, &spec.member) {
             let workspace = match purpose {

@@ -21,6 +21,7 @@ mod account;
 mod authorities;
 mod checkout;
 mod clock;
+mod docker;
 mod ending;
 mod fence;
 mod files;

@@ -1,6 +1,6 @@
 //! Checks and writes a repository's settings, for the API and the pages.
 
-use longshore_core::{RepoId, Strangers, stranger::NotStrangers};
+use longshore_core::{RepoId, Strangers, docker::DockerGrant, stranger::NotStrangers};
 use longshore_forge::{CloneUrl, RefName};
 use longshore_store::{
     Store,
@@ -22,6 +22,11 @@ pub(crate) async fn apply_patch(store: &Store, id: RepoId, patch: &RepoPatch) ->
 /// Parses which pull requests of forks wait for approval: `none`, `first-time` or `all`.
 pub(crate) fn parse_strangers(word: &str) -> Result<Strangers, ApiError> {
     word.parse().map_err(|error: NotStrangers| ApiError::bad_request(error.to_string()))
+}
+
+/// Checks which jobs may have Docker.
+pub(crate) fn check_docker(grant: &DockerGrant) -> Result<(), ApiError> {
+    longshore_pipeline::docker_rules::check(grant).map_err(ApiError::bad_request)
 }
 
 /// Returns a clone address without its credentials. Empty if the address is not valid: earlier versions stored some

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::{
-    BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, Record, RepoId, Status, Timestamp,
+    BuildId, DeliveryId, Diagnostic, DueSchedule, EventName, JobId, Record, RepoId, Status, Timestamp, docker::Docker,
     event::PullRequest,
 };
 use longshore_store::{
@@ -224,6 +224,9 @@ pub(crate) struct JobView {
     pub(crate) declined_by: Option<ByView>,
     /// Who canceled the job itself rather than its whole build.
     pub(crate) canceled_by: Option<ByView>,
+    /// The Docker access that the job asks for: `false`, `true` (a guarded API) or `"raw"` (the engine's own socket, which is root on its host)
+    #[schema(value_type = Value, example = true)]
+    pub(crate) docker: Docker,
     /// The job's outputs.
     pub(crate) outputs: BTreeMap<String, String>,
     /// The successful job of an earlier build that this job was carried over from.
@@ -286,6 +289,7 @@ impl JobView {
             attempts: job.attempts.into_iter().map(AttemptView::from).collect(),
             asks: job.asks,
             outputs: job.outputs,
+            docker: job.docker,
             carried_over: job.carried_over,
             image: job.image.map(ImageView::from),
             claimed_at: job.claimed_at,

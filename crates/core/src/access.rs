@@ -156,6 +156,8 @@ pub enum Action {
     /// Change a repository's clone address. There the server may be able to read more than the repository's
     /// administrator.
     PointRepo,
+    /// Say which jobs of a repository may have Docker. Through it they may reach more than the repository's administrator.
+    GrantDocker,
     ManageTokens,
     /// See and end all sessions.
     ManageSessions,
@@ -163,7 +165,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -179,6 +181,7 @@ impl Action {
         Self::AddRepo,
         Self::ManageConnections,
         Self::PointRepo,
+        Self::GrantDocker,
         Self::ManageTokens,
         Self::ManageSessions,
         Self::SeeSettings,
@@ -198,6 +201,7 @@ impl Action {
             | Self::AddRepo
             | Self::ManageConnections
             | Self::PointRepo
+            | Self::GrantDocker
             | Self::ManageTokens
             | Self::ManageSessions
             | Self::SeeSettings => Scope::Admin,

@@ -7,6 +7,7 @@ pub mod access;
 pub mod commit_status;
 pub mod denied;
 pub mod diagnostic;
+pub mod docker;
 pub mod event;
 pub mod expression;
 pub mod id;

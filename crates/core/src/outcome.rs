@@ -59,6 +59,8 @@ pub enum ErrorKind {
     SecretMissing,
     /// The job is a stranger's, and nobody has approved it.
     NotApproved,
+    /// The job asks for Docker, which is not granted to it.
+    DockerNotGranted,
     /// An expression of the job has no value.
     Expression,
     /// A service of the job ended early, could not be started, or was not ready in time.
@@ -90,6 +92,7 @@ impl ErrorKind {
             | Self::NotSupported
             | Self::SecretMissing
             | Self::NotApproved
+            | Self::DockerNotGranted
             | Self::Expression => false,
         }
     }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    docker::Docker,
     expression::{Expression, Value},
     template::Template,
 };
@@ -112,9 +113,9 @@ pub struct JobPlan {
     /// Whether the build may succeed although this job did not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub continue_on_error: bool,
-    /// Whether the job gets a guarded Docker API.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub docker: bool,
+    /// What the job asks for of Docker.
+    #[serde(default, skip_serializing_if = "Docker::is_none")]
+    pub docker: Docker,
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
     /// Whether the planner made sure that no text becomes script that the pipeline's author did not write. `false` in

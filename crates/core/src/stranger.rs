@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, JobPlan};
+use crate::{Event, JobPlan, docker::Docker};
 
 /// A repository's setting: which pull requests of strangers need approval before any of their jobs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -100,8 +100,10 @@ pub fn question(setting: Strangers, known: bool, event: &Event, plan: &JobPlan) 
     let number = pull_request(event)?;
     let commit: String = event.commit.chars().take(10).collect();
     let mut gets: Vec<String> = plan.secrets.iter().map(|secret| format!("`{}`", secret.name)).collect();
-    if plan.docker {
-        gets.push("a Docker API".to_owned());
+    match plan.docker {
+        Docker::None => {}
+        Docker::Guarded => gets.push("a Docker API".to_owned()),
+        Docker::Raw => gets.push("the engine's own socket".to_owned()),
     }
     let asked = match setting {
         Strangers::None => false,

@@ -32,7 +32,6 @@ impl JobPlan {
             (!self.cache.is_empty(), Unsupported::Key("cache")),
             (!self.artifacts.is_empty(), Unsupported::Key("artifacts")),
             (!self.reports.is_empty(), Unsupported::Key("reports")),
-            (self.docker, Unsupported::Key("docker")),
             (self.checkout.as_ref().is_some_and(|checkout| checkout.lfs), Unsupported::Checkout("lfs")),
         ];
         own.into_iter().filter_map(|(asked, part)| asked.then_some(part)).collect()

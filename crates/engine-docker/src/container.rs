@@ -37,12 +37,18 @@ const CAPABILITIES: [&str; 9] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"];
 
 /// The body of the call that creates a job's container.
-pub(crate) fn body(instance: &Instance, pod: &PodSpec<'_>, agent: &Delivered, quotas: &Quotas) -> ContainerCreateBody {
+pub(crate) fn body(
+    instance: &Instance,
+    pod: &PodSpec<'_>,
+    agent: &Delivered,
+    docker: Option<Mount>,
+    quotas: &Quotas,
+) -> ContainerCreateBody {
     let mut job_labels = labels::of_attempt(instance, Kind::Job, pod.build, pod.attempt);
     job_labels.insert(labels::USER.to_owned(), pod.image.config.user.clone());
     let arguments = ["--marker".to_owned(), hex::encode(pod.nonce.0)];
-    let mounts =
-        vec![agent_image::mount(instance, agent), volume(instance, pod.build, pod.attempt, pod.limits, quotas)];
+    let workspace = volume(instance, pod.build, pod.attempt, pod.limits, quotas);
+    let mounts = [agent_image::mount(instance, agent), workspace].into_iter().chain(docker).collect();
     let common = Common {
         image: pod.image,
         labels: job_labels,
@@ -59,6 +65,7 @@ pub(crate) fn member_body(
     instance: &Instance,
     member: &MemberSpec<'_>,
     agent: &Delivered,
+    docker: Option<Mount>,
     quotas: &Quotas,
 ) -> ContainerCreateBody {
     let kind = match member.member {
@@ -71,6 +78,7 @@ pub(crate) fn member_body(
     if kind == Kind::Step {
         mounts.push(volume(instance, member.build, member.attempt, member.limits, quotas));
     }
+    mounts.extend(docker);
     // Plain text and numbers.
     let image = serde_json::to_string(&member.image.config).unwrap_or_default();
     let arguments = [
@@ -177,7 +185,7 @@ fn size(bytes: u64) -> HashMap<String, String> {
 }
 
 /// Nine tenths of this host's memory; 0, which means no limit, if it is not known.
-fn default_memory() -> u64 {
+pub(crate) fn default_memory() -> u64 {
     static BYTES: OnceLock<u64> = OnceLock::new();
     *BYTES.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

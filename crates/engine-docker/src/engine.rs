@@ -5,29 +5,31 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::Docker;
+use bollard::models::Mount;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use longshore_core::{DeniedAddresses, ImageRef, RegistryCredentials};
 use longshore_executor::engine::{
-    Answer, Engine, FoundMember, FoundPod, Image, MemberId, MemberSpec, Pod, PodSpec, SandboxSpec, SpoolPiece, Standing,
+    Answer, DockerSocket, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, Pod, PodSpec,
+    SandboxSpec, SpoolPiece, Standing,
 };
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::{AgentObject, ObjectId, Objects};
 use longshore_executor::{AttemptId, EngineError, Link};
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 use crate::agent_image::AgentImage;
 use crate::confinement::{self, Gap};
 use crate::connect::connect;
 use crate::error::{ApiResult as _, engine_text};
 use crate::fault::Fault;
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::options::DockerOptions;
 use crate::quota::Quotas;
 use crate::sandbox::Fence;
-use crate::{archive, container, containers, images, inventory, link, sandbox};
+use crate::{archive, container, containers, guarded, images, inventory, link, sandbox};
 
 /// A Docker engine, and what we keep on it.
 pub struct DockerEngine {
@@ -38,6 +40,7 @@ pub struct DockerEngine {
     quotas: Quotas,
     /// The engine cannot give a sandbox `::1`: its kernel has no IPv6, or it refuses the setting.
     without_loopback6: AtomicBool,
+    socket_on_host: OnceCell<String>,
     options: DockerOptions,
 }
 
@@ -55,6 +58,7 @@ impl DockerEngine {
             network: Network::new(&options),
             quotas: Quotas::default(),
             without_loopback6: AtomicBool::new(false),
+            socket_on_host: OnceCell::new(),
             options,
         })
     }
@@ -74,7 +78,8 @@ impl DockerEngine {
 
     async fn create_pod(&self, pod: &PodSpec<'_>) -> Result<Pod, EngineError> {
         let agent = self.agent.ready(&self.docker).await?;
-        let body = container::body(&self.instance, pod, &agent, &self.quotas);
+        let socket = self.docker_socket(pod.docker, pod.attempt).await?;
+        let body = container::body(&self.instance, pod, &agent, socket, &self.quotas);
         let options = CreateContainerOptionsBuilder::new().name(pod.attempt.container_name().as_str()).build();
         let created = match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => created,
@@ -91,12 +96,55 @@ impl DockerEngine {
 
     async fn create_member_container(&self, member: &MemberSpec<'_>) -> Result<ContainerId, EngineError> {
         let agent = self.agent.ready(&self.docker).await?;
-        let body = container::member_body(&self.instance, member, &agent, &self.quotas);
+        let socket = self.docker_socket(member.docker, member.attempt).await?;
+        let body = container::member_body(&self.instance, member, &agent, socket, &self.quotas);
         let name = member.attempt.member_name(member.member);
         let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
         match self.docker.create_container(Some(options), body).await.api("create a container") {
             Ok(created) => containers::created(created.id),
             Err(error) => Err(self.fault_of_pod(error).await),
+        }
+    }
+
+    /// The mount by which a container of a pod has a Docker API.
+    async fn docker_socket(&self, docker: DockerSocket, attempt: AttemptId) -> Result<Option<Mount>, EngineError> {
+        Ok(match docker {
+            DockerSocket::None => None,
+            DockerSocket::Guarded => Some(guarded::socket_mount(attempt)),
+            DockerSocket::Raw => Some(guarded::raw_mount(self.socket_on_host().await?)),
+        })
+    }
+
+    /// The path of the engine's socket on its host.
+    async fn socket_on_host(&self) -> Result<&str, EngineError> {
+        let found = self.socket_on_host.get_or_try_init(|| guarded::socket_on_host(&self.docker, &self.options.host));
+        found.await.map(String::as_str)
+    }
+
+    async fn create_guard_container(&self, guard: &GuardSpec<'_>) -> Result<ContainerId, EngineError> {
+        let agent = self.agent.ready(&self.docker).await?;
+        let socket = self.socket_on_host().await?;
+        match guarded::create(&self.docker, &self.instance, guard, &agent, socket).await {
+            Ok(container) => Ok(container),
+            Err(error) => Err(self.fault_of_guard(error).await),
+        }
+    }
+
+    /// Finds out why a guard was not created. It runs the agent's image, as a sandbox does, in a sandbox.
+    async fn fault_of_guard(&self, error: EngineError) -> EngineError {
+        match Fault::of(&error) {
+            Fault::ImageGone => {
+                self.agent.forget().await;
+                EngineError::Stale(Box::new(error))
+            }
+            Fault::SandboxGone
+            | Fault::AgentMissing
+            | Fault::AgentBroken
+            | Fault::NetworkGone
+            | Fault::NoContainerQuota
+            | Fault::NoVolumeQuota
+            | Fault::NameTaken
+            | Fault::Other => self.fault_of_pod(error).await,
         }
     }
 
@@ -129,7 +177,14 @@ impl DockerEngine {
 
     async fn create_sandbox_container(&self, sandbox: &SandboxSpec) -> Result<ContainerId, EngineError> {
         let agent = self.agent.ready(&self.docker).await?;
-        let network = self.network.ready(&self.docker).await?;
+        let own;
+        let network = match sandbox.owner {
+            Some((build, attempt)) => {
+                own = network::create_own(&self.docker, &self.instance, build, attempt).await?;
+                &own
+            }
+            None => self.network.ready(&self.docker).await?,
+        };
         let loopback6 = !self.without_loopback6.load(Ordering::Relaxed);
         let DockerOptions { denied, allowed, sandbox_idle, .. } = &self.options;
         let host: &[IpAddr] =
@@ -225,6 +280,14 @@ impl Engine for DockerEngine {
             }
         }
         .boxed()
+    }
+
+    fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
+        self.create_guard_container(guard).boxed()
+    }
+
+    fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>> {
+        guarded::list(&self.docker, &self.instance, attempt).boxed()
     }
 
     fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {

@@ -105,7 +105,7 @@ pub(crate) async fn members(
     let listed = docker.list_containers(Some(options)).await.api("list containers")?;
     let members = containers(listed).into_iter().filter(|container| match container.kind {
         Kind::Service | Kind::Step => true,
-        Kind::Job | Kind::Sandbox | Kind::Volume | Kind::Network | Kind::Agent => false,
+        Kind::Job | Kind::Guard | Kind::Inner | Kind::Sandbox | Kind::Volume | Kind::Network | Kind::Agent => false,
     });
     Ok(members.map(|container| container.id).collect())
 }
@@ -151,7 +151,11 @@ fn volume(name: String, labels: &HashMap<String, String>) -> Option<VolumeObject
 }
 
 fn network(name: String, labels: &HashMap<String, String>) -> Option<NetworkObject> {
-    Some(NetworkObject { name: checked(NetworkName::new(name))?, instance: text(labels, labels::INSTANCE) })
+    Some(NetworkObject {
+        name: checked(NetworkName::new(name))?,
+        instance: text(labels, labels::INSTANCE),
+        attempt: labels::attempt(labels),
+    })
 }
 
 /// An object with an invalid name is not ours, even if its labels say so. It is left alone.

@@ -7,6 +7,8 @@ use longshore_executor::AttemptId;
 use longshore_executor::names::Instance;
 use longshore_executor::objects::Kind;
 
+use crate::guard_names::is_inner_name;
+
 pub const INSTANCE: &str = "longshore.instance";
 pub const KIND: &str = "longshore.kind";
 pub const BUILD: &str = "longshore.build";
@@ -69,6 +71,8 @@ pub(crate) fn kind_of_container(name: &str, labels: &HashMap<String, String>) ->
             let member = labels.get(MEMBER).and_then(|member| member.parse().ok());
             attempt(labels).zip(member).is_some_and(|(attempt, member)| attempt.member_name(member).as_str() == name)
         }
+        Kind::Guard => attempt(labels).is_some_and(|attempt| attempt.guard_name().as_str() == name),
+        Kind::Inner => attempt(labels).is_some_and(|attempt| is_inner_name(name, instance, attempt)),
         Kind::Sandbox => [Kind::Sandbox.as_str(), BERTH]
             .iter()
             .any(|word| name.strip_prefix(&format!("longshore-{word}-{instance}-")).is_some_and(is_random)),
@@ -93,8 +97,17 @@ pub(crate) fn attempt(labels: &HashMap<String, String>) -> Option<AttemptId> {
 
 /// The kind that a label names.
 pub(crate) fn kind(word: &str) -> Option<Kind> {
-    const KINDS: [Kind; 7] =
-        [Kind::Job, Kind::Service, Kind::Step, Kind::Sandbox, Kind::Volume, Kind::Network, Kind::Agent];
+    const KINDS: [Kind; 9] = [
+        Kind::Job,
+        Kind::Service,
+        Kind::Step,
+        Kind::Guard,
+        Kind::Inner,
+        Kind::Sandbox,
+        Kind::Volume,
+        Kind::Network,
+        Kind::Agent,
+    ];
     if word == BERTH { Some(Kind::Sandbox) } else { KINDS.into_iter().find(|kind| kind.as_str() == word) }
 }
 

@@ -16,6 +16,8 @@ mod doctor;
 mod engine;
 mod error;
 mod fault;
+mod guard_names;
+mod guarded;
 mod images;
 mod inventory;
 pub mod labels;

@@ -7,9 +7,10 @@ use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 use ipnet::IpNet;
-use longshore_executor::EngineError;
+use longshore_core::BuildId;
 use longshore_executor::names::{Instance, NetworkName};
 use longshore_executor::objects::Kind;
+use longshore_executor::{AttemptId, EngineError};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::error::ApiResult as _;
@@ -81,12 +82,39 @@ impl Network {
             labels: Some(labels::of(&self.instance, Kind::Network)),
             ..NetworkCreateRequest::default()
         };
-        match docker.create_network(request).await.api("create a network") {
-            Ok(_) => Ok(()),
-            // Another process of ours has created it.
-            Err(error) if error.is_conflict() => Ok(()),
-            Err(error) => Err(error),
-        }
+        create(docker, request).await
+    }
+}
+
+/// Creates the network of one job, unless an earlier try did. Its containers reach each other, and no other network's.
+pub(crate) async fn create_own(
+    docker: &Docker,
+    instance: &Instance,
+    build: BuildId,
+    attempt: AttemptId,
+) -> Result<NetworkName, EngineError> {
+    let name = attempt.network_name();
+    match docker.inspect_network(name.as_str(), None).await.api("inspect a network") {
+        Ok(_) => return Ok(name),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    let request = NetworkCreateRequest {
+        name: name.to_string(),
+        driver: Some("bridge".to_owned()),
+        labels: Some(labels::of_attempt(instance, Kind::Network, build, attempt)),
+        ..NetworkCreateRequest::default()
+    };
+    create(docker, request).await?;
+    Ok(name)
+}
+
+async fn create(docker: &Docker, request: NetworkCreateRequest) -> Result<(), EngineError> {
+    match docker.create_network(request).await.api("create a network") {
+        Ok(_) => Ok(()),
+        // Another process of ours has created it.
+        Err(error) if error.is_conflict() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -59,7 +59,10 @@ pub(crate) fn body(
     idle: Option<Duration>,
     loopback6: bool,
 ) -> ContainerCreateBody {
-    let mut sandbox_labels = labels::of(instance, Kind::Sandbox);
+    let mut sandbox_labels = match sandbox.owner {
+        Some((build, attempt)) => labels::of_attempt(instance, Kind::Sandbox, build, attempt),
+        None => labels::of(instance, Kind::Sandbox),
+    };
     sandbox_labels.insert(labels::AGENT.to_owned(), agent.hash);
     if let Some(scope) = &sandbox.scope {
         sandbox_labels.insert(labels::SCOPE.to_owned(), scope_hash(scope));

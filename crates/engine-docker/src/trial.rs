@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use longshore_core::record::RecordKind;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
 use longshore_executor::engine::Engine as _;
-use longshore_executor::{EngineError, Executor, ImageAccess, JobRequest, Journal, Limits, OperatorEnv, PullPolicy};
+use longshore_executor::{
+    DockerAccess, EngineError, Executor, ImageAccess, JobRequest, Journal, Limits, OperatorEnv, PullPolicy,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -130,6 +132,7 @@ async fn ask(
         },
         pull: PullPolicy::Never,
         images: ImageAccess::default(),
+        docker: DockerAccess::None,
     };
     let (updates, mut told) = mpsc::channel(64);
     let running = executor.run_job(request, Box::new(Heard { said, last_seq: 0 }), updates, cancel);

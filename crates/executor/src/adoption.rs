@@ -15,7 +15,7 @@ use crate::executor::Executor;
 use crate::follow::Start;
 use crate::journal::Journal;
 use crate::objects::ObjectId;
-use crate::request::{AdoptRequest, JobUpdate};
+use crate::request::{AdoptRequest, JobRequest, JobUpdate};
 use crate::run::{Reports, open_recorder};
 use crate::sandboxes::Sandbox;
 use crate::session::next_number;
@@ -55,7 +55,7 @@ impl Executor {
         let began = began || recorder.last_seq() > 0;
         recorder.send_updates(&updates).await;
         if let Some(result) = recorder.finished().cloned() {
-            self.abandon(attempt);
+            self.let_go(&job).await;
             return recorder.end(job.outcome_of(result, cancel.is_cancelled())).await;
         }
         let reports = Reports::new(updates, cancel);
@@ -63,20 +63,21 @@ impl Executor {
         let found = tokio::select! {
             found = ask_until_answered(patience, &mut recorder, || self.engine.find(attempt)) => found,
             () = reports.cancel.cancelled(), if !began => {
-                self.abandon(attempt);
+                self.let_go(&job).await;
                 return recorder.end(Outcome::Canceled).await;
             }
         };
         match found {
             Ok(Some(found)) if found.started => {
-                let sandbox = Sandbox::adopted(found.pod.sandbox.clone(), &job.scope, job.plan.network);
+                let owner = job.docker.guarded().map(|_| attempt);
+                let sandbox = Sandbox::adopted(found.pod.sandbox.clone(), &job.scope, job.plan.network, owner);
                 let session = next_number(session).saturating_add(UNKNOWN_SESSIONS);
                 let start = Start { session, fresh: false, may_start_over: !began, link: None, checkout: None };
                 self.follow(&job, found.pod, sandbox, recorder, reports, start).await
             }
             Ok(_) if began => {
                 let message = "the job's container was removed from outside".to_owned();
-                self.abandon(attempt);
+                self.let_go(&job).await;
                 recorder.end(Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
             Ok(Some(found)) => self.start_over(job, found.pod, recorder, reports).await,
@@ -86,15 +87,25 @@ impl Executor {
                 self.run(job, recorder, reports).await
             }
             Err(error) => {
-                self.abandon(attempt);
+                self.let_go(&job).await;
                 recorder.end(error.outcome()).await
             }
+        }
+    }
+
+    /// Abandons an attempt. Of a job with Docker, waits until what it has made is gone: its place is given to another
+    /// then.
+    pub(crate) async fn let_go(&self, job: &JobRequest) {
+        let gone = self.cleanup.attempt(job.attempt_id());
+        match job.docker.guarded() {
+            Some(_) => gone.wait(self.options.patience).await,
+            None => gone.in_background(),
         }
     }
 
     /// Removes everything that an abandoned attempt has on the engine, including its running steps. Works in the
     /// background, and waits for an engine that is away.
     pub fn abandon(&self, attempt: AttemptId) {
-        self.cleanup.attempt(attempt);
+        self.cleanup.attempt(attempt).in_background();
     }
 }

@@ -3,7 +3,7 @@
 use longshore_agent_protocol::MemberId;
 use longshore_core::JobId;
 
-use crate::names::{ContainerName, VolumeName};
+use crate::names::{ContainerName, NetworkName, VolumeName};
 
 /// One attempt of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +24,25 @@ impl AttemptId {
     #[must_use]
     pub fn member_name(&self, member: MemberId) -> ContainerName {
         ContainerName::made(format!("{}-{member}", self.container_name()))
+    }
+
+    /// The name of the container with the guard of the job's Docker API.
+    #[must_use]
+    pub fn guard_name(&self) -> ContainerName {
+        ContainerName::made(format!("{}-guard", self.container_name()))
+    }
+
+    /// The name of the volume with that guard's socket.
+    #[must_use]
+    pub fn socket_volume_name(&self) -> VolumeName {
+        VolumeName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
+    }
+
+    /// The name of the network of a job with Docker. It sorts before the names that the guard gives, so that engines keep
+    /// the way to the world on it when the sandbox joins others.
+    #[must_use]
+    pub fn network_name(&self) -> NetworkName {
+        NetworkName::made(format!("longshore-docker-{}-{}", self.job.short(), self.attempt))
     }
 
     /// The name of the volume with the workspace.

@@ -20,6 +20,8 @@ use crate::removal::FOR_EVER;
 pub struct Orphans {
     containers: Vec<ContainerObject>,
     volumes: Vec<VolumeObject>,
+    /// Jobs with Docker, of which there may be more than these.
+    guarded: BTreeSet<AttemptId>,
 }
 
 impl Orphans {
@@ -34,6 +36,7 @@ impl Orphans {
         let left = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| jobs.contains(&attempt.job));
         self.containers.retain(|container| !left(&container.attempt));
         self.volumes.retain(|volume| !left(&volume.attempt));
+        self.guarded.retain(|attempt| !jobs.contains(&attempt.job));
     }
 }
 
@@ -87,13 +90,17 @@ impl Executor {
         let pooled: HashSet<ContainerId> = self.sandboxes.pooled().into_iter().collect();
         let kept = |attempt: &Option<AttemptId>| attempt.is_some_and(|attempt| keep.contains(&attempt));
         found.containers.retain(|container| match container.kind {
-            Kind::Job | Kind::Service | Kind::Step => !kept(&container.attempt),
+            Kind::Job | Kind::Service | Kind::Step | Kind::Guard | Kind::Inner => !kept(&container.attempt),
+            Kind::Sandbox if container.attempt.is_some() => !kept(&container.attempt),
             Kind::Sandbox => !pooled.contains(&container.id) && !joined.contains(&container.id),
             Kind::Agent => true,
             Kind::Volume | Kind::Network => false,
         });
         found.volumes.retain(|volume| volume.kind == Some(Kind::Volume) && !kept(&volume.attempt));
-        Ok(Orphans { containers: found.containers, volumes: found.volumes })
+        // The network of a job with Docker is the last that goes of it.
+        let guarded =
+            found.networks.iter().filter_map(|network| network.attempt).filter(|of| !keep.contains(of)).collect();
+        Ok(Orphans { containers: found.containers, volumes: found.volumes, guarded })
     }
 
     /// Removes orphans, one after the other. What cannot be removed is logged and left.
@@ -106,6 +113,10 @@ impl Executor {
                 // Podman does not label the volumes of a container.
                 volumes.extend(container.attempt.map(|attempt| attempt.volume_name()));
             }
+        }
+        for attempt in orphans.guarded {
+            self.removals.guarded(attempt, FOR_EVER).await;
+            removed.networks.push(attempt.network_name().to_string());
         }
         for volume in volumes {
             let name = volume.to_string();
@@ -160,6 +171,10 @@ impl Executor {
             if !is_needed && self.removals.now(&ObjectId::Volume(volume.name), patience).await {
                 removed.volumes.push(name);
             }
+        }
+        let of_jobs: BTreeSet<AttemptId> = found.networks.iter().filter_map(|network| network.attempt).collect();
+        for attempt in of_jobs.into_iter().filter(|attempt| !kept_attempts.contains(attempt)) {
+            self.removals.guarded(attempt, patience).await;
         }
         for network in found.networks {
             let name = network.name.to_string();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::attempt::AttemptId;
@@ -19,6 +20,22 @@ use crate::sandboxes::{Sandbox, Sandboxes};
 /// How long an agent may take to exit after it has reported its job's end.
 const LAST_BREATH: Duration = Duration::from_secs(3);
 
+/// Tells when what a job with Docker has made is gone.
+#[must_use = "a job with Docker keeps its place until then"]
+pub(crate) struct Gone(Option<oneshot::Receiver<()>>);
+
+impl Gone {
+    /// Waits until it is gone, or for `patience`. Of a job without Docker there is nothing to wait for.
+    pub(crate) async fn wait(self, patience: Duration) {
+        if let Some(told) = self.0 {
+            let _ = tokio::time::timeout(patience, told).await;
+        }
+    }
+
+    /// Lets it go in the background.
+    pub(crate) fn in_background(self) {}
+}
+
 /// Cleans up after attempts.
 #[derive(Clone)]
 pub(crate) struct Cleanup {
@@ -32,8 +49,19 @@ impl Cleanup {
     ///
     /// The agent reports whether it is. `reader` is the link to that agent; the link's end means that the container's
     /// processes are gone.
-    pub(crate) fn job(&self, pod: Pod, sandbox: Sandbox, reader: Option<LinkReader>, members: Option<Arc<Members>>) {
+    ///
+    /// What a job with Docker has made goes with it. The result tells when that is gone: the job's place is given to no
+    /// other before.
+    pub(crate) fn job(
+        &self,
+        pod: Pod,
+        sandbox: Sandbox,
+        reader: Option<LinkReader>,
+        members: Option<Arc<Members>>,
+    ) -> Gone {
         let Self { sandboxes, removals, .. } = self.clone();
+        let owner = sandbox.owner();
+        let (gone, told) = oneshot::channel();
         self.removals.spawn(async move {
             let is_restored = reader.is_some();
             let ended = match reader {
@@ -45,10 +73,10 @@ impl Cleanup {
                 sandboxes.give_back(sandbox);
             }
             let work = async {
-                let gone = removals.now(&ObjectId::Container(pod.container), FOR_EVER).await;
+                let is_gone = removals.now(&ObjectId::Container(pod.container), FOR_EVER).await;
                 // Another job may join only an empty namespace.
                 match sandbox {
-                    Some(sandbox) if gone && is_restored => sandboxes.give_back(sandbox),
+                    Some(sandbox) if is_gone && is_restored => sandboxes.give_back(sandbox),
                     Some(sandbox) => sandboxes.discard(sandbox),
                     None => {}
                 }
@@ -56,15 +84,25 @@ impl Cleanup {
                     members.end().await;
                     removals.members(members.attempt(), FOR_EVER).await;
                 }
+                if let Some(attempt) = owner {
+                    removals.guarded(attempt, FOR_EVER).await;
+                    let _ = gone.send(());
+                }
                 removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
             };
-            removals.in_turn(work).await;
+            match owner {
+                // Somebody waits for it.
+                Some(_) => work.await,
+                None => drop(removals.in_turn(work).await),
+            }
         });
+        Gone(owner.map(|_| told))
     }
 
     /// Removes everything of an attempt that nobody follows any more, including its running steps.
-    pub(crate) fn attempt(&self, attempt: AttemptId) {
+    pub(crate) fn attempt(&self, attempt: AttemptId) -> Gone {
         let Self { engine, removals, .. } = self.clone();
+        let (gone, told) = oneshot::channel();
         self.removals.spawn(async move {
             let work = async {
                 let found = ask_while_away(FOR_EVER, || engine.find(attempt)).await;
@@ -78,16 +116,19 @@ impl Cleanup {
                     removals.now(&ObjectId::Container(found.pod.sandbox), FOR_EVER).await;
                 }
                 removals.members(attempt, FOR_EVER).await;
+                removals.guarded(attempt, FOR_EVER).await;
                 removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
+                let _ = gone.send(());
             };
             removals.in_turn(work).await;
         });
+        Gone(Some(told))
     }
 
     /// Removes a started container whose agent will get no plan.
     pub(crate) fn placed(&self, placed: Placed) {
         let Placed { pod, sandbox, .. } = placed;
-        self.job(pod, sandbox, None, None);
+        self.job(pod, sandbox, None, None).in_background();
     }
 
     /// Removes the result of a start that nobody waits for any more.
@@ -97,7 +138,7 @@ impl Cleanup {
             match placement.await {
                 Ok(Ok(placed)) => cleanup.placed(placed),
                 // The engine may have created it although the answer was lost.
-                Ok(Err(_)) | Err(_) => cleanup.attempt(attempt),
+                Ok(Err(_)) | Err(_) => cleanup.attempt(attempt).in_background(),
             }
         });
     }

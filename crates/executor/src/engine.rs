@@ -19,6 +19,7 @@ use longshore_core::{BuildId, ImageRef, RegistryCredentials};
 use tokio::sync::mpsc;
 
 use crate::attempt::AttemptId;
+use crate::docker::GuardedDocker;
 use crate::error::EngineError;
 use crate::link::Link;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
@@ -50,6 +51,15 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Creates a sandbox without starting it. It may exist although the answer was lost; the caller knows its name.
     fn create_sandbox<'a>(&'a self, sandbox: &'a SandboxSpec) -> Answer<'a, ContainerId>;
+
+    /// Creates the guard of a job's Docker API, with the volume of its socket, without starting it. It says a line on
+    /// standard output once it listens.
+    fn create_guard<'a>(&'a self, guard: &'a GuardSpec<'a>) -> Answer<'a, ContainerId>;
+
+    /// Lists what there is of a job with Docker besides its pod's containers and its workspace: the guard, everything
+    /// that was made through it, the job's own sandbox and network. In the order in which it can be removed; an empty
+    /// list says that nothing is left.
+    fn list_guarded(&self, attempt: AttemptId) -> Answer<'_, Vec<ObjectId>>;
 
     /// Starts a sandbox that was just created.
     fn start_sandbox<'a>(&'a self, sandbox: &'a ContainerId) -> Answer<'a, ()>;
@@ -130,6 +140,31 @@ pub struct SandboxSpec {
     pub scope: Option<String>,
     /// Whether it has a network besides its own loopback.
     pub open: bool,
+    /// Set for a sandbox that serves this job alone, in a network of the job's own.
+    pub owner: Option<(BuildId, AttemptId)>,
+}
+
+/// What a container of a pod gets of Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DockerSocket {
+    #[default]
+    None,
+    /// That of the pod's guard.
+    Guarded,
+    /// That of the engine.
+    Raw,
+}
+
+/// The guard of a job's Docker API to create.
+#[derive(Debug)]
+pub struct GuardSpec<'a> {
+    pub build: BuildId,
+    pub attempt: AttemptId,
+    /// The sandbox whose network namespace it joins.
+    pub sandbox: &'a ContainerId,
+    /// The budget of all containers that the job starts.
+    pub limits: &'a Limits,
+    pub docker: &'a GuardedDocker,
 }
 
 /// A job's container to create.
@@ -142,6 +177,7 @@ pub struct PodSpec<'a> {
     pub sandbox: &'a ContainerId,
     pub nonce: Nonce,
     pub limits: &'a Limits,
+    pub docker: DockerSocket,
 }
 
 /// A container beside the job's to create.
@@ -156,6 +192,7 @@ pub struct MemberSpec<'a> {
     /// The nonce of the job's container. The member's key and its conductor's address derive from it.
     pub nonce: Nonce,
     pub limits: &'a Limits,
+    pub docker: DockerSocket,
 }
 
 impl MemberSpec<'_> {

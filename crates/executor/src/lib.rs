@@ -6,7 +6,8 @@
 //!
 //! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `images`, `sandboxes`, `agent`)
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
-//! journal). `members` starts the containers beside the job's own. What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
+//! journal). `members` starts the containers beside the job's own, `guards` that of a
+//! job's Docker API. What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
 //! in the middle.
 
 mod adoption;
@@ -15,10 +16,12 @@ mod attempt;
 mod checkout;
 mod cleaning;
 mod cleanup;
+mod docker;
 pub mod engine;
 mod error;
 mod executor;
 mod follow;
+mod guards;
 mod image_access;
 mod images;
 mod journal;
@@ -44,6 +47,7 @@ mod wait;
 pub use attempt::AttemptId;
 pub use checkout::{CheckoutSource, CheckoutStream};
 pub use cleaning::{CleanScope, Orphans, Removed};
+pub use docker::{DockerAccess, GuardedDocker};
 pub use engine::Engine;
 pub use error::{EngineError, Refusal};
 pub use executor::Executor;

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::AgentHealth;
 use crate::attempt::AttemptId;
-use crate::engine::{Engine, Image, MemberSpec, MemberStanding, Pod, pod};
+use crate::engine::{DockerSocket, Engine, Image, MemberSpec, MemberStanding, Pod, pod};
 use crate::error::EngineError;
 use crate::images::Images;
 use crate::objects::ObjectId;
@@ -359,6 +359,10 @@ impl Members {
             sandbox: &self.pod.sandbox,
             nonce: self.pod.nonce,
             limits: &limits,
+            docker: match member {
+                MemberId::Service(_) => DockerSocket::None,
+                MemberId::Step(..) => self.request.docker_socket(),
+            },
         };
         let container = match self.engine.create_member(&spec).await {
             Ok(container) => container,

@@ -13,6 +13,10 @@ pub enum Kind {
     Service,
     /// A job's step with its own image.
     Step,
+    /// The guard of a job's Docker API.
+    Guard,
+    /// What a job has made through its guard.
+    Inner,
     Sandbox,
     Volume,
     Network,
@@ -27,6 +31,8 @@ impl Kind {
             Self::Job => "job",
             Self::Service => "service",
             Self::Step => "step",
+            Self::Guard => "guard",
+            Self::Inner => "inner",
             Self::Sandbox => "sandbox",
             Self::Volume => "volume",
             Self::Network => "network",
@@ -66,6 +72,8 @@ pub struct VolumeObject {
 pub struct NetworkObject {
     pub name: NetworkName,
     pub instance: String,
+    /// The job whose own it is.
+    pub attempt: Option<AttemptId>,
 }
 
 /// The objects of one instance, or of all.

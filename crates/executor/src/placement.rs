@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentHealth;
-use crate::engine::{Engine, Image, Pod, PodSpec};
+use crate::engine::{Engine, GuardSpec, Image, Pod, PodSpec};
 use crate::error::EngineError;
+use crate::guards::start_guard;
 use crate::images::{Images, Known};
 use crate::link::{LinkReader, LinkWriter};
 use crate::names::Nonce;
@@ -89,8 +90,12 @@ impl Placement {
         self.start(&request, &name, image, sandbox, &caller).await
     }
 
+    /// Takes a sandbox: of the pool, or of the job's own if it has Docker.
     async fn take_sandbox(&self, request: &JobRequest) -> Result<Sandbox, EngineError> {
-        self.sandboxes.take(&request.scope, request.plan.network).await
+        match request.docker.guarded() {
+            None => self.sandboxes.take(&request.scope, request.plan.network).await,
+            Some(_) => self.sandboxes.create_own(request.build, request.attempt_id()).await,
+        }
     }
 
     /// Tries until a container runs, or no try is left.
@@ -193,6 +198,16 @@ impl Placement {
         image: &Image,
         sandbox: &Sandbox,
     ) -> Result<(Pod, (LinkReader, LinkWriter)), EngineError> {
+        if let Some(docker) = request.docker.guarded() {
+            let guard = GuardSpec {
+                build: request.build,
+                attempt: request.attempt_id(),
+                sandbox: &sandbox.id,
+                limits: &request.limits,
+                docker,
+            };
+            start_guard(&*self.engine, &self.removals, &guard, self.patience).await?;
+        }
         let spec = PodSpec {
             build: request.build,
             attempt: request.attempt_id(),
@@ -200,6 +215,7 @@ impl Placement {
             sandbox: &sandbox.id,
             nonce: Nonce::random(),
             limits: &request.limits,
+            docker: request.docker_socket(),
         };
         let pod = self.engine.create(&spec).await?;
         match self.engine.start(&pod.container).await {

@@ -21,6 +21,10 @@ use crate::starts::Starts;
 const AT_ONCE: usize = 2;
 /// How long a removal waits for starts in progress.
 const YIELDS_FOR: Duration = Duration::from_secs(2);
+/// Number of objects of one job that are removed at once.
+const BESIDE: usize = 4;
+/// How often what is left of a job's Docker is looked for.
+const ROUNDS: usize = 6;
 /// The engine's own removals seldom take longer; after that, the next sweep removes the object.
 const TRIES: usize = 8;
 /// Pause between two tries while something is in the way.
@@ -110,6 +114,31 @@ impl Removals {
         for member in found.unwrap_or_default() {
             self.now(&ObjectId::Container(member), patience).await;
         }
+    }
+
+    /// Removes what there is of a job with Docker besides its pod, whoever made it, until nothing is left.
+    pub(crate) async fn guarded(&self, attempt: AttemptId, patience: Duration) {
+        for _ in 0..ROUNDS {
+            let left = match ask_while_away(patience, || self.engine.list_guarded(attempt)).await {
+                Ok(left) if left.is_empty() => return,
+                Ok(left) => left,
+                Err(error) => {
+                    tracing::warn!(?attempt, %error, "what is left of a job's Docker is not known");
+                    return;
+                }
+            };
+            // What a call made that was under way is in the next list.
+            for same in left.chunk_by(|one, next| std::mem::discriminant(one) == std::mem::discriminant(next)) {
+                for some in same.chunks(BESIDE) {
+                    let mut removals = Vec::new();
+                    for object in some {
+                        removals.push(self.now(object, patience));
+                    }
+                    futures_util::future::join_all(removals).await;
+                }
+            }
+        }
+        tracing::warn!(?attempt, "something of a job's Docker is left on the engine");
     }
 
     /// Waits until all queued removals are done.

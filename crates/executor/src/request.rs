@@ -14,6 +14,8 @@ use longshore_core::{BuildId, ErrorKind, ImageRef, JobId, JobPlan, Outcome, Step
 
 use crate::attempt::AttemptId;
 use crate::checkout::CheckoutSource;
+use crate::docker::DockerAccess;
+use crate::engine::DockerSocket;
 use crate::error::EngineError;
 use crate::image_access::ImageAccess;
 use crate::operator_env::OperatorEnv;
@@ -48,6 +50,7 @@ pub struct JobRequest {
     pub pull: PullPolicy,
     /// Which images it may use, and with whose credentials.
     pub images: ImageAccess,
+    pub docker: DockerAccess,
 }
 
 impl JobRequest {
@@ -101,6 +104,15 @@ impl JobRequest {
         self.plan.timeout_ms.min(most)
     }
 
+    /// What the job's own container, and those of its steps, get of Docker.
+    pub(crate) const fn docker_socket(&self) -> DockerSocket {
+        match self.docker {
+            DockerAccess::None => DockerSocket::None,
+            DockerAccess::Guarded(_) => DockerSocket::Guarded,
+            DockerAccess::Raw => DockerSocket::Raw,
+        }
+    }
+
     /// Whether it needs containers beside its own.
     pub(crate) fn has_members(&self) -> bool {
         !self.plan.services.is_empty() || self.plan.steps.iter().any(|step| step.image.is_some())
@@ -123,7 +135,10 @@ impl JobRequest {
     pub(crate) fn spec(&self, user: &str) -> JobSpec {
         let mut env = self.plan.env.clone();
         env.extend(self.env.iter().chain(&self.secrets).map(|(name, value)| (name.clone(), value.as_str().into())));
-        let env = self.operator.below(env);
+        let mut env = self.operator.below(env);
+        for (name, value) in self.docker.variables() {
+            env.entry(name.to_owned()).or_insert_with(|| value.into());
+        }
         let mut known = self.plan.known.clone();
         known.extend(self.known.clone());
         JobSpec {

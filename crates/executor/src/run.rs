@@ -74,7 +74,7 @@ impl Executor {
                         () = reports.cancel.cancelled() => return recorder.end(Outcome::Canceled).await,
                     };
                     if let Err(error) = waited {
-                        self.abandon(request.attempt_id());
+                        self.let_go(&request).await;
                         return recorder.end(error.outcome()).await;
                     }
                 }
@@ -115,7 +115,7 @@ impl Executor {
         };
         match follower.run(recorder, start).await {
             Ended::Over(outcome, reader) => {
-                self.cleanup.job(pod, sandbox, reader, members);
+                self.cleanup.job(pod, sandbox, reader, members).wait(self.options.patience).await;
                 outcome
             }
             Ended::TakenOver(outcome) => outcome,
@@ -143,7 +143,7 @@ impl Executor {
                 if self.agent.renew().await {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
-                self.cleanup.job(pod, sandbox, None, None);
+                self.cleanup.job(pod, sandbox, None, None).wait(self.options.patience).await;
                 recorder.end(outcome).await
             }
         }
@@ -218,7 +218,7 @@ impl Executor {
             // What may exist already stays; the next try finds it.
             (Err(error), Ok(())) if error.holds_starts() => Err(error),
             (Err(error), _) => {
-                self.abandon(request.attempt_id());
+                self.let_go(request).await;
                 Err(error)
             }
         }

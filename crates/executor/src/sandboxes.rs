@@ -10,10 +10,12 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use longshore_core::BuildId;
 use longshore_core::plan::Network;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::attempt::AttemptId;
 use crate::engine::{Engine, SandboxSpec};
 use crate::error::EngineError;
 use crate::names::ContainerId;
@@ -33,12 +35,19 @@ pub(crate) struct Sandbox {
     scope: String,
     /// The lock against other processes; `None` in a server.
     lock: Option<FileLock>,
+    /// The job that it was made for, and that no other job follows.
+    owner: Option<AttemptId>,
 }
 
 impl Sandbox {
     /// The sandbox of a job that is adopted.
-    pub(crate) fn adopted(id: ContainerId, scope: &str, network: Network) -> Self {
-        Self { id, scope: with_network(scope, network), lock: None }
+    pub(crate) fn adopted(id: ContainerId, scope: &str, network: Network, owner: Option<AttemptId>) -> Self {
+        Self { id, scope: with_network(scope, network), lock: None, owner }
+    }
+
+    /// The job with Docker that it was made for.
+    pub(crate) const fn owner(&self) -> Option<AttemptId> {
+        self.owner
     }
 }
 
@@ -106,8 +115,8 @@ impl Sandboxes {
             if let Some(sandbox) = self.find(dir, &scope).await? {
                 return Ok(sandbox);
             }
-            let (id, lock) = self.create(Some(&scope), open).await?;
-            return Ok(Sandbox { id, scope, lock });
+            let (id, lock) = self.create(Some(&scope), open, None).await?;
+            return Ok(Sandbox { id, scope, lock, owner: None });
         }
         let pooled = {
             let mut pool = self.pool();
@@ -120,13 +129,22 @@ impl Sandboxes {
         self.refill();
         let (id, lock) = match pooled {
             Some(id) => (id, None),
-            None => self.create(None, open).await?,
+            None => self.create(None, open, None).await?,
         };
-        Ok(Sandbox { id, scope, lock })
+        Ok(Sandbox { id, scope, lock, owner: None })
+    }
+
+    /// Creates a sandbox for a job with Docker, in a network of the job's own. It is never pooled.
+    pub(crate) async fn create_own(&self, build: BuildId, attempt: AttemptId) -> Result<Sandbox, EngineError> {
+        let (id, lock) = self.create(None, true, Some((build, attempt))).await?;
+        Ok(Sandbox { id, scope: String::new(), lock, owner: Some(attempt) })
     }
 
     /// Returns a sandbox to the pool. Its job has ended, and its container's processes are gone.
     pub(crate) fn give_back(&self, sandbox: Sandbox) {
+        if sandbox.owner.is_some() {
+            return self.discard(sandbox);
+        }
         if self.runtime_dir.is_some() {
             // The lock is released here. The sandbox ends by itself if nobody takes it.
             if let Some(Err(error)) = sandbox.lock.as_ref().map(FileLock::unmark) {
@@ -167,7 +185,7 @@ impl Sandboxes {
                     () = sandboxes.stop.cancelled() => break,
                     () = sandboxes.starts.none() => {}
                 }
-                match sandboxes.create(None, true).await {
+                match sandboxes.create(None, true, None).await {
                     Ok((id, _)) => {
                         let mut pool = sandboxes.pool();
                         pool.fresh.push(id);
@@ -208,7 +226,9 @@ impl Sandboxes {
     async fn find(&self, dir: &Path, scope: &str) -> Result<Option<Sandbox>, EngineError> {
         for id in self.engine.find_sandboxes(scope).await? {
             match runtime_dir::try_lock(dir, id.as_str()).and_then(|lock| lock.map_or(Ok(None), FileLock::mark)) {
-                Ok(Some(lock)) => return Ok(Some(Sandbox { id, scope: scope.to_owned(), lock: Some(lock) })),
+                Ok(Some(lock)) => {
+                    return Ok(Some(Sandbox { id, scope: scope.to_owned(), lock: Some(lock), owner: None }));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     // Without locks, two runs could share one namespace.
@@ -222,11 +242,16 @@ impl Sandboxes {
     }
 
     /// Creates and starts a sandbox. With a scope, the next process can find it.
-    async fn create(&self, scope: Option<&str>, open: bool) -> Result<(ContainerId, Option<FileLock>), EngineError> {
+    async fn create(
+        &self,
+        scope: Option<&str>,
+        open: bool,
+        owner: Option<(BuildId, AttemptId)>,
+    ) -> Result<(ContainerId, Option<FileLock>), EngineError> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_create(scope, open).await {
+            match self.try_create(scope, open, owner).await {
                 Err(EngineError::Stale(error)) if tries < TRIES => tracing::debug!(%error, tries, "no sandbox yet"),
                 Err(EngineError::Stale(error)) => return Err(*error),
                 answer => return answer,
@@ -238,8 +263,10 @@ impl Sandboxes {
         &self,
         scope: Option<&str>,
         open: bool,
+        owner: Option<(BuildId, AttemptId)>,
     ) -> Result<(ContainerId, Option<FileLock>), EngineError> {
-        let spec = SandboxSpec { name: self.engine.instance().sandbox_name(), scope: scope.map(str::to_owned), open };
+        let name = self.engine.instance().sandbox_name();
+        let spec = SandboxSpec { name, scope: scope.map(str::to_owned), open, owner };
         let id = match self.engine.create_sandbox(&spec).await {
             Ok(id) => id,
             Err(error) => {

@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Verify a data folder: the database and all logs
     Check(Check),
     /// Let a client use the engine's socket as a policy says
-    // Hidden while nothing starts it.
+    // Started by the executor.
     #[command(hide = true)]
     Guard(Box<Guard>),
     /// Verify an audit log
@@ -115,9 +115,8 @@ pub(crate) struct Guard {
     /// The engine's socket
     #[arg(long, value_name = "PATH", default_value = "/var/run/docker.sock")]
     pub(crate) socket: PathBuf,
-    /// A file with the policy, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: PathBuf,
+    #[command(flatten)]
+    pub(crate) policy: GuardPolicy,
     /// Where the client's objects are kept in mind over a restart
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
@@ -127,6 +126,27 @@ pub(crate) struct Guard {
     /// Remove everything of the client's from the engine at the end
     #[arg(long)]
     pub(crate) remove_on_exit: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub(crate) struct GuardPolicy {
+    /// A file with the policy, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// The policy itself, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) policy_json: Option<String>,
+}
+
+impl GuardPolicy {
+    /// Reads the policy's text, and says where it is from.
+    pub(crate) fn read(&self) -> std::io::Result<(String, String)> {
+        match (&self.policy, &self.policy_json) {
+            (Some(file), _) => Ok((std::fs::read_to_string(file)?, file.display().to_string())),
+            (None, json) => Ok((json.clone().unwrap_or_default(), "--policy-json".to_owned())),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -62,6 +62,11 @@ impl Client {
         self.answer(self.with_token(request).send_json(body))
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.agent.patch(format!("{}{path}", self.url));
+        self.answer(self.with_token(request).send_json(body))
+    }
+
     pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.agent.delete(format!("{}{path}", self.url));
         self.answer(self.with_token(request).call())

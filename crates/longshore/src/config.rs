@@ -12,7 +12,7 @@ mod strangers;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use std::{
 use anyhow::Context as _;
 use ipnet::IpNet;
 use longshore_api::PublicUrl;
-use longshore_core::DeniedAddresses;
+use longshore_core::{DeniedAddresses, RegistryHost};
 use longshore_executor::{Limits, PullPolicy};
 use longshore_pipeline::image_rules::ImageRules;
 use longshore_store::{retention::Retention, secrets::SecretKey};
@@ -30,7 +30,10 @@ use self::{
     settings::MergedRetention,
 };
 pub(crate) use self::{listing::commented_defaults, settings::Settings, strangers::ForStrangers};
-use crate::authorities::Authorities;
+use crate::{
+    authorities::Authorities,
+    docker_access::{DOCKER_REGISTRIES, DockerSettings},
+};
 
 /// The effective settings.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) capacity: usize,
     pub(crate) images: ImageRules,
+    /// What jobs with Docker may use.
+    pub(crate) docker: DockerSettings,
     /// When registries are asked for images, where a plan does not say so.
     pub(crate) pull: PullPolicy,
     pub(crate) max_jobs: usize,
@@ -105,7 +110,13 @@ impl Settings {
                 "the setting `berths` (LONGSHORE_BERTHS) is called `sandboxes` (LONGSHORE_SANDBOXES) now: rename it",
             );
         }
+        let allows_some_images = given.images_allow.is_some();
         Ok(Config {
+            docker: DockerSettings {
+                registries: registries(given.docker_registries.as_deref(), allows_some_images)?,
+                local_images: !allows_some_images,
+                grant: None,
+            },
             data: given.data,
             docker_host: given.docker_host,
             url,
@@ -134,6 +145,19 @@ impl Settings {
             listen: given.listen,
         })
     }
+}
+
+/// The registries of jobs with Docker. Where an operator says which images jobs may use, none is one of them by itself.
+fn registries(given: Option<&str>, allows_some_images: bool) -> anyhow::Result<BTreeSet<String>> {
+    let Some(given) = given else {
+        let all = if allows_some_images { &[][..] } else { DOCKER_REGISTRIES };
+        return Ok(all.iter().map(|&host| host.to_owned()).collect());
+    };
+    let parse = |host: String| {
+        let host = host.parse::<RegistryHost>().map_err(|why| anyhow::anyhow!("docker_registries: {why}"))?;
+        Ok(host.to_string())
+    };
+    list(given).into_iter().map(parse).collect()
 }
 
 impl MergedRetention {

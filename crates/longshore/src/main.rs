@@ -14,6 +14,7 @@ mod client;
 mod commands;
 mod config;
 mod contexts;
+mod docker_access;
 mod job_env;
 mod journal;
 mod proxies;

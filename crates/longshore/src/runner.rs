@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checkouts::Sources,
     contexts::{self, Missing, Refusal},
+    docker_access::DockerSettings,
     job_env::JobEnv,
     journal::StoreJournal,
     registries,
@@ -54,6 +55,8 @@ pub(crate) struct Extras {
     pub(crate) pull: PullPolicy,
     /// Which images jobs may use; all of them without it.
     pub(crate) images: Option<ImageRule>,
+    /// What the operator says about Docker in jobs.
+    pub(crate) docker: DockerSettings,
     /// How long a job waits for space on a full disk before it ends.
     pub(crate) disk_patience: Duration,
     /// The server's address, for links in variables; empty without a server.
@@ -306,6 +309,7 @@ impl Runner {
             None => None,
         };
         let images = self.image_access(origin, &plan, missing).await?;
+        let docker = extras.docker.access(&origin.repo.docker, &origin.build.event, &plan, &images, missing)?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
@@ -331,6 +335,7 @@ impl Runner {
             limits,
             pull: extras.pull,
             images,
+            docker,
         })
     }
 

@@ -16,6 +16,7 @@
 mod check;
 mod code;
 mod contexts;
+pub mod docker_rules;
 mod duration;
 mod fields;
 mod filter;

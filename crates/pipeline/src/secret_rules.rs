@@ -30,7 +30,7 @@ pub struct Asking<'a> {
 
 /// The branch or tag that a build is of, for branch and tag rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin<'a> {
+pub(crate) enum Origin<'a> {
     Branch(&'a str),
     Tag(&'a str),
     /// A pull request from outside of the repository.
@@ -40,7 +40,7 @@ enum Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    fn from_event(event: &'a Event) -> Self {
+    pub(crate) fn from_event(event: &'a Event) -> Self {
         if stranger::brings(event) {
             return Self::Stranger;
         }
@@ -55,7 +55,7 @@ impl<'a> Origin<'a> {
         }
     }
 
-    fn describe(self) -> String {
+    pub(crate) fn describe(self) -> String {
         match self {
             Self::Branch(name) => format!("of the branch {}", quoted(name)),
             Self::Tag(name) => format!("of the tag {}", quoted(name)),
@@ -110,28 +110,32 @@ pub fn withheld(rules: &SecretRules, asking: Asking<'_>) -> Option<String> {
 /// Says what is wrong, for the person who sets them.
 pub fn check(rules: &SecretRules) -> Result<(), String> {
     for (kind, patterns) in [("branches", &rules.branches), ("tags", &rules.tags), ("jobs", &rules.jobs)] {
-        if patterns.len() > MOST_PATTERNS {
-            return Err(format!("`{kind}` has more than {MOST_PATTERNS} patterns: join some with `*` or `{{a,b}}`"));
-        }
-        for pattern in patterns {
-            if pattern.len() > LONGEST_PATTERN {
-                return Err(format!("a pattern of `{kind}` is longer than {LONGEST_PATTERN} bytes"));
-            }
-            // No ref name contains these characters, so the pattern would never match. It is a slip, such as a line
-            // break at the end.
-            if pattern.chars().any(char::is_control) || pattern.trim() != pattern {
-                return Err(format!(
-                    "the pattern {} of `{kind}` has spaces or control characters around it",
-                    quoted(pattern)
-                ));
-            }
-            Patterns::new()
-                .add(pattern)
-                .map_err(|why| format!("the pattern {} of `{kind}`: {why}", quoted(pattern)))?;
-        }
+        check_patterns(kind, patterns)?;
     }
     if rules.events.len() > MOST_PATTERNS {
         return Err(format!("`events` has more than {MOST_PATTERNS} entries"));
+    }
+    Ok(())
+}
+
+/// Checks the patterns of one kind of rule.
+pub(crate) fn check_patterns(kind: &str, patterns: &[String]) -> Result<(), String> {
+    if patterns.len() > MOST_PATTERNS {
+        return Err(format!("`{kind}` has more than {MOST_PATTERNS} patterns: join some with `*` or `{{a,b}}`"));
+    }
+    for pattern in patterns {
+        if pattern.len() > LONGEST_PATTERN {
+            return Err(format!("a pattern of `{kind}` is longer than {LONGEST_PATTERN} bytes"));
+        }
+        // No ref name contains these characters, so the pattern would never match. It is a slip, such as a line break
+        // at the end.
+        if pattern.chars().any(char::is_control) || pattern.trim() != pattern {
+            return Err(format!(
+                "the pattern {} of `{kind}` has spaces or control characters around it",
+                quoted(pattern)
+            ));
+        }
+        Patterns::new().add(pattern).map_err(|why| format!("the pattern {} of `{kind}`: {why}", quoted(pattern)))?;
     }
     Ok(())
 }
@@ -154,12 +158,12 @@ pub fn diagnostic(message: String) -> Diagnostic {
 }
 
 /// Whether the patterns admit one of the names. Invalid patterns admit nothing.
-fn admits(patterns: &[String], names: &[&str]) -> bool {
+pub(crate) fn admits(patterns: &[String], names: &[&str]) -> bool {
     let mut all = Patterns::new();
     patterns.iter().all(|pattern| all.add(pattern).is_ok()) && all.admits_any(names)
 }
 
-fn listed<S: AsRef<str>>(names: &[S]) -> String {
+pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
     names.iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 

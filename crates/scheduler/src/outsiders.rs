@@ -41,6 +41,7 @@ fn restrain(plan: &mut BuildPlan, event: &Event, setting: Strangers, known: bool
 mod tests {
     use longshore_core::{
         EventName, JobPlan, Person,
+        docker::Docker,
         event::PullRequest,
         plan::{Concurrency, SecretUse},
     };
@@ -65,7 +66,7 @@ mod tests {
     fn plan() -> BuildPlan {
         let secret = SecretUse { name: "TOKEN".to_owned(), variable: "TOKEN".to_owned(), file: false };
         let named = JobPlan { secrets: vec![secret], ..JobPlan::default() };
-        let asked = JobPlan { docker: true, approval: Some("Now?".to_owned()), ..JobPlan::default() };
+        let asked = JobPlan { docker: Docker::Guarded, approval: Some("Now?".to_owned()), ..JobPlan::default() };
         BuildPlan::new(vec![JobPlan::default(), named, asked])
     }
 

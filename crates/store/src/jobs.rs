@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use longshore_core::{
     BuildId, JobId, JobPlan, NeedEnd, RepoId, Status, Timestamp,
+    docker::Docker,
     rules::{QueueEvent, approvals::question_in, decide},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
@@ -68,6 +69,8 @@ pub struct Job {
     pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once the job is over.
     pub log_bytes: u64,
+    /// What it asks for of Docker.
+    pub docker: Docker,
     pub steps: Vec<Step>,
 }
 
@@ -224,6 +227,7 @@ const SELECT: &str = "
     SELECT jobs.seq, jobs.id, jobs.build, builds.repo, jobs.position, jobs.key, jobs.name, jobs.pipeline, jobs.matrix,
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,
            jobs.started_at, jobs.finished_at, jobs.image, jobs.image_digest,
+           json_type(jobs.plan, '$.docker') AS docker,
            jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by,
            CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 THEN jobs.reason END AS asks,
            (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
@@ -262,6 +266,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         approved_by: row.try_get("approved_by")?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,
+        docker: row::docker(row)?,
         steps: Vec::new(),
     })
 }

@@ -1,7 +1,7 @@
 //! What the pages show of many things at once, in few and small queries: every repository with its last builds, and the
 //! jobs that are not over. Only reads.
 
-use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp, access::Visible};
+use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp, access::Visible, docker::Docker};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -132,6 +132,8 @@ pub struct QueuedJob {
     pub claimed_at: Option<Timestamp>,
     /// Names of jobs that it needs and that are not over.
     pub waits_for: Vec<String>,
+    /// What it asks for of Docker.
+    pub docker: Docker,
 }
 
 /// Returns the unfinished jobs with these statuses in repositories that the caller may see, oldest first, at most
@@ -144,7 +146,7 @@ pub async fn queue(
 ) -> Result<Vec<QueuedJob>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT jobs.id, jobs.name, jobs.status, jobs.reason, jobs.build, builds.number, builds.branch, builds.repo,
-                repos.name AS repo_name, builds.created_at, jobs.claimed_at,
+                repos.name AS repo_name, builds.created_at, jobs.claimed_at, json_type(jobs.plan, '$.docker') AS docker,
                 (SELECT json_group_array(n.name ORDER BY n.seq) FROM job_needs JOIN jobs AS n ON n.id = job_needs.need
                  WHERE job_needs.job = jobs.id AND n.finished_at IS NULL) AS waits_for
          FROM jobs JOIN builds ON builds.id = jobs.build JOIN repos ON repos.id = builds.repo
@@ -172,6 +174,7 @@ pub async fn queue(
             created_at: row::time(row, "created_at")?,
             claimed_at: row::time_opt(row, "claimed_at")?,
             waits_for: row::json(row, "waits_for")?,
+            docker: row::docker(row)?,
         })
     };
     rows.iter().map(job).collect()

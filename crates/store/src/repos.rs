@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use longshore_core::{ConnectionId, RepoId, Strangers, Timestamp, access::Visible};
+use longshore_core::{ConnectionId, RepoId, Strangers, Timestamp, access::Visible, docker::DockerGrant};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -78,6 +78,8 @@ pub struct Repo {
     pub looked_at: Option<Timestamp>,
     /// Why they could not be looked at since.
     pub look_error: Option<String>,
+    /// Which of its jobs may have Docker.
+    pub docker: DockerGrant,
     pub created_at: Timestamp,
 }
 
@@ -101,6 +103,7 @@ pub struct RepoPatch {
     pub strangers: Option<Strangers>,
     pub cancel_older: Option<bool>,
     pub submodules: Option<Vec<String>>,
+    pub docker: Option<DockerGrant>,
     /// Makes a new webhook secret.
     pub renew_hook_secret: bool,
 }
@@ -169,6 +172,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         submodules: Vec::new(),
         looked_at: None,
         look_error: None,
+        docker: DockerGrant::default(),
         created_at: now,
     })
 }
@@ -261,7 +265,8 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
                 strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older),
-                submodules = coalesce(?, submodules)
+                submodules = coalesce(?, submodules),
+                docker = coalesce(?, docker)
          WHERE id = ? RETURNING *",
     )
     .bind(patch.public)
@@ -270,6 +275,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .bind(patch.strangers.map(Strangers::as_str))
     .bind(patch.cancel_older)
     .bind(patch.submodules.as_ref().map(row::to_json).transpose()?)
+    .bind(patch.docker.as_ref().map(DockerGrant::to_json))
     .bind(id.to_string())
     .fetch_optional(tx.conn())
     .await?
@@ -399,6 +405,7 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         submodules: row::json(row, "submodules")?,
         looked_at: row::time_opt(row, "looked_at")?,
         look_error: row.try_get("look_error")?,
+        docker: row::parsed(row, "docker")?,
         created_at: row::time(row, "created_at")?,
     })
 }

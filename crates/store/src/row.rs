@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use longshore_core::Timestamp;
+use longshore_core::{Timestamp, docker::Docker};
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
@@ -51,6 +51,16 @@ pub(crate) fn unsigned<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result
 /// Converts the result of `count(*)` or `sum`.
 pub(crate) fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+/// Reads the type of a plan's `docker`: `json_type(plan, '$.docker') AS docker`.
+pub(crate) fn docker(row: &SqliteRow) -> Result<Docker, StoreError> {
+    Ok(match row.try_get::<Option<&str>, _>("docker")? {
+        Some("true") => Docker::Guarded,
+        // Its only word is `raw`.
+        Some("text") => Docker::Raw,
+        Some(_) | None => Docker::None,
+    })
 }
 
 pub(crate) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {

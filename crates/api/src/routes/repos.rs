@@ -4,6 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
     ConnectionId, RepoId, Strangers, Timestamp,
     access::{Action, Object},
+    docker::DockerGrant,
 };
 use longshore_forge::Forge;
 use longshore_store::{
@@ -21,7 +22,8 @@ use crate::{
     params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
     repo_changes::{
-        apply_patch, check_branch, check_clone_url, check_submodules, parse_strangers, without_credentials,
+        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_strangers,
+        without_credentials,
     },
     views::Page,
 };
@@ -61,6 +63,10 @@ pub(crate) struct RepoView {
     looked_at: Option<Timestamp>,
     /// Why that was not possible since.
     look_error: Option<String>,
+    /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` for those of these branches (a guarded API), `"raw"` for
+    /// all, also with the engine's own socket
+    #[schema(value_type = Value, example = json!({ "branches": ["main"] }))]
+    docker: DockerGrant,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -83,6 +89,7 @@ impl RepoView {
             submodules: repo.submodules,
             looked_at: repo.looked_at,
             look_error: repo.look_error,
+            docker: repo.docker,
             created_at: repo.created_at,
         }
     }
@@ -230,6 +237,10 @@ pub(crate) struct PatchRepo {
     /// `owner/*`. Takes the right to change clone addresses
     #[schema(example = json!(["team/lib", "shared/*"]))]
     submodules: Option<Vec<String>>,
+    /// Which jobs may have Docker: `false` for none, `{"branches": [...]}` (globs; of a tag its full name, such as `refs/tags/v*`) for
+    /// those of these branches, which get a guarded API, `"raw"` for all, also with the engine's own socket, which is root on its host
+    #[schema(value_type = Option<Value>, example = json!({ "branches": ["main", "release/*"] }))]
+    docker: Option<DockerGrant>,
 }
 
 /// Updates a repository; fields that are left out keep their value
@@ -255,6 +266,10 @@ pub(crate) async fn patch(
         caller.require(Action::PointRepo, Object::Server)?;
         check_submodules(submodules)?;
     }
+    if let Some(grant) = &patch.docker {
+        caller.require(Action::GrantDocker, Object::Server)?;
+        check_docker(grant)?;
+    }
     let default_branch = patch.default_branch.map(|branch| Some(branch).filter(|branch| !branch.is_empty()));
     check_branch(default_branch.as_ref().and_then(Option::as_deref))?;
     let patch = RepoPatch {
@@ -264,6 +279,7 @@ pub(crate) async fn patch(
         strangers: patch.strangers.as_deref().map(parse_strangers).transpose()?,
         cancel_older: patch.cancel_older,
         submodules: patch.submodules,
+        docker: patch.docker,
         renew_hook_secret: false,
     };
     let repo = apply_patch(&store, id, &patch).await?;

@@ -8,6 +8,7 @@ mod auth;
 mod build_pages;
 mod client;
 mod connections;
+mod docker;
 mod events;
 #[path = "../../../../tests/support/forge.rs"]
 #[allow(dead_code, unreachable_pub, clippy::expect_used, reason = "others use the rest")]

@@ -20,8 +20,8 @@ use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::names::Instance;
 use longshore_executor::objects::{ContainerObject, Kind};
 use longshore_executor::{
-    AdoptRequest, CleanScope, EngineError, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate, Journal,
-    Limits, OperatorEnv, PullPolicy,
+    AdoptRequest, CleanScope, DockerAccess, EngineError, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate,
+    Journal, Limits, OperatorEnv, PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -242,6 +242,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         limits: Limits { grace: Duration::from_secs(2), ..Limits::default() },
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),
+        docker: DockerAccess::None,
     }
 }
 

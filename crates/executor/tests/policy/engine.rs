@@ -12,8 +12,8 @@ use longshore_agent_protocol::spool::segment_name;
 use longshore_agent_protocol::{FromAgent, encode_from_agent};
 use longshore_core::{ImageRef, RegistryCredentials, Timestamp};
 use longshore_executor::engine::{
-    Answer, End, Engine, FoundMember, FoundPod, Image, ImageConfig, MemberId, MemberSpec, MemberStanding, Pod, PodSpec,
-    Removal, SandboxSpec, SpoolPiece, Standing,
+    Answer, End, Engine, FoundMember, FoundPod, GuardSpec, Image, ImageConfig, MemberId, MemberSpec, MemberStanding,
+    Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing,
 };
 use longshore_executor::names::{ContainerId, ImageId, Instance};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
@@ -320,6 +320,14 @@ impl Engine for MemoryEngine {
 
     fn start_sandbox<'a>(&'a self, _: &'a ContainerId) -> Answer<'a, ()> {
         future::ready(Ok(())).boxed()
+    }
+
+    fn create_guard<'a>(&'a self, _: &'a GuardSpec<'a>) -> Answer<'a, ContainerId> {
+        future::ready(Err(refused(Refusal::Invalid))).boxed()
+    }
+
+    fn list_guarded(&self, _: AttemptId) -> Answer<'_, Vec<ObjectId>> {
+        future::ready(Ok(Vec::new())).boxed()
     }
 
     fn find_sandboxes<'a>(&'a self, scope: &'a str) -> Answer<'a, Vec<ContainerId>> {

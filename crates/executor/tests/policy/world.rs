@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
-    AdoptRequest, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate, Journal, Limits, OperatorEnv,
-    PullPolicy,
+    AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate, Journal, Limits,
+    OperatorEnv, PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -171,5 +171,6 @@ pub fn job() -> JobRequest {
         limits: Limits { grace: GRACE, ..Limits::default() },
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),
+        docker: DockerAccess::None,
     }
 }

@@ -71,6 +71,21 @@ pub(crate) enum Repo {
         /// The repository's name or ID
         repo: String,
     },
+    /// Grant a repository's jobs Docker: a guarded API, or the engine's own socket
+    #[command(group = clap::ArgGroup::new("grant").required(true))]
+    Docker {
+        /// The repository's name or ID
+        repo: String,
+        /// Branch whose jobs get a guarded API with `docker: true` (glob; `refs/tags/v*` for tags); repeatable
+        #[arg(long = "branch", value_name = "GLOB", group = "grant")]
+        branches: Vec<String>,
+        /// Also allow `docker: raw`: the engine's own socket, which is root on its host
+        #[arg(long, group = "grant")]
+        raw: bool,
+        /// Allow no job Docker
+        #[arg(long, group = "grant")]
+        none: bool,
+    },
     /// Delete a repository with its builds and logs
     Remove {
         /// The repository's name or ID

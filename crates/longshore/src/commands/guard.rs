@@ -1,6 +1,6 @@
 //! `longshore guard`: stands between a client and the engine's socket, until it is told to end.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use longshore_guard::Policy;
 use longshore_guard_transport::{Options, Proxy};
@@ -11,10 +11,10 @@ use super::Ended;
 use crate::args::Guard;
 
 pub(crate) fn run(args: Guard) -> super::Result {
-    let text = std::fs::read_to_string(&args.policy)
-        .map_err(|error| Ended::new(1, format!("the policy {} cannot be read: {error}", args.policy.display())))?;
-    let policy = Policy::parse(&text)
-        .map_err(|error| Ended::new(1, format!("{} is no policy of a guard: {error}", args.policy.display())))?;
+    let (text, origin) =
+        args.policy.read().map_err(|error| Ended::new(1, format!("the policy cannot be read: {error}")))?;
+    let policy =
+        Policy::parse(&text).map_err(|error| Ended::new(1, format!("{origin} is no policy of a guard: {error}")))?;
     super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -22,6 +22,8 @@ pub(crate) fn run(args: Guard) -> super::Result {
         let proxy = Proxy::connect(options).await.map_err(|error| Ended::new(1, error.to_string()))?;
         let listener =
             Proxy::listen(&args.listen, args.mode).await.map_err(|error| Ended::new(1, error.to_string()))?;
+        // Whoever has started it waits for this.
+        writeln!(std::io::stdout(), "listening on {}", args.listen.display())?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
         tokio::select! {

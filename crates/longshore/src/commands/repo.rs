@@ -80,6 +80,27 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 print_found(&looked)?;
             }
         }
+        Repo::Docker { repo, branches, raw, none: _ } => {
+            let repo = find(&client, &repo)?;
+            let grant = match (raw, branches.is_empty()) {
+                (true, _) => json!("raw"),
+                (false, false) => json!({ "branches": branches }),
+                (false, true) => json!(false),
+            };
+            let changed = client.patch(&format!("/api/v1/repos/{}", text(&repo, "id")), &json!({ "docker": grant }))?;
+            let said = match (raw, branches.is_empty()) {
+                (true, _) => "jobs get the Docker that they ask for, also the engine's own socket".to_owned(),
+                (false, false) => {
+                    format!("jobs of {} get a guarded Docker API where they ask for it", branches.join(", "))
+                }
+                (false, true) => "no job gets Docker".to_owned(),
+            };
+            if args.server.json {
+                print_json(&changed)?;
+            } else {
+                writeln!(std::io::stdout(), "{}: {said}.", text(&changed, "name"))?;
+            }
+        }
         Repo::Remove { repo } => {
             let repo = find(&client, &repo)?;
             let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use longshore_core::{
     BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp,
     access::{Actor, Via},
+    docker::DockerGrant,
     outcome::human_duration,
 };
 use longshore_engine_docker::{DockerEngine, DockerOptions};
@@ -38,6 +39,7 @@ use crate::{
     args::{Run, RunEvent},
     authorities::Authorities,
     checkouts::Sources,
+    docker_access::{DOCKER_REGISTRIES, DockerSettings},
     job_env::JobEnv,
     proxies,
     runner::{Extras, Runner},
@@ -100,6 +102,12 @@ async fn run_tree(args: Run) -> super::Result {
             env: args.env,
             secrets: args.secrets,
             scope: Some(own_scope()),
+            // It is the user's own engine.
+            docker: DockerSettings {
+                registries: DOCKER_REGISTRIES.iter().map(|&host| host.to_owned()).collect(),
+                local_images: true,
+                grant: Some(DockerGrant::Raw),
+            },
             ..Extras::default()
         }),
         reports: reports_in,

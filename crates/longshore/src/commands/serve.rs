@@ -132,6 +132,7 @@ async fn serve(config: Config) -> super::Result {
         limits: config.limits.clone(),
         limits_of_strangers: config.strangers.limits.clone(),
         pull: config.pull,
+        docker: config.docker.clone(),
         images: Some(image_rule(config.images.clone())),
         url: config.url.to_string(),
         disk_patience: DISK_PATIENCE,

@@ -57,6 +57,10 @@ settings! {
     /// in `**, localhost:5000/**`.
     images_allow: String ["GLOB,..."] computed("every image whose registry is not at an address of this host", "debian:*, registry.example/team/**");
 
+    /// Registries that jobs with `docker: true` pull images from and push to, besides those that they have credentials for. Where
+    /// `images_allow` is set, only those named here.
+    docker_registries: String ["HOST,..."] computed("Docker Hub, ghcr.io, quay.io, gcr.io, registry.k8s.io, mcr.microsoft.com, public.ecr.aws, registry.gitlab.com", "docker.io, registry.example.org");
+
     /// Maximum number of jobs in a build.
     max_jobs: usize ["N"] default(longshore_pipeline::limits::JOBS);
 

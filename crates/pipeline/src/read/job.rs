@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use longshore_core::{
     JobPlan, Template,
+    docker::Docker,
     plan::{Checkout, Network},
 };
 
@@ -211,8 +212,8 @@ fn read_expanded(
         None => Some(Flag::Is(false)),
     };
     let docker = match fields.get("docker") {
-        Some(node) => super::super::scalar::boolean(node, "`docker`", findings),
-        None => Some(false),
+        Some(node) => settings::docker(node, findings),
+        None => Some(Docker::None),
     };
     let checkout = match fields.get("checkout") {
         Some(node) => settings::checkout(node, findings),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use longshore_core::{
     Template,
+    docker::Docker,
     plan::{Checkout, Network, PullPolicy, Resources, Retry, RetryOn, SecretUse},
 };
 
@@ -38,6 +39,27 @@ pub(super) fn pull(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<PullP
 pub(super) fn network(node: &Rc<Node>, findings: &mut Findings<'_>) -> Option<Network> {
     let written = word(node, "`network`", &Network::ALL.map(Network::as_str), findings)?;
     Network::ALL.into_iter().find(|network| network.as_str() == written)
+}
+
+/// Reads what a job asks for of Docker.
+pub(super) fn docker(node: &Node, findings: &mut Findings<'_>) -> Option<Docker> {
+    if let Kind::Scalar(scalar) = &node.kind
+        && scalar.boolean().is_none()
+    {
+        if scalar.text == "raw" {
+            return Some(Docker::Raw);
+        }
+        let message = format!("`docker` is `true`, `false` or `raw`, but this is {}", node.describe());
+        findings.error(
+            Code::WrongType,
+            node.place,
+            message,
+            "write `docker: true` for a guarded Docker API".to_owned(),
+        );
+        return None;
+    }
+    let asked = boolean(node, "`docker`", findings)?;
+    Some(if asked { Docker::Guarded } else { Docker::None })
 }
 
 /// Reads the secrets that a job gets, each with its place.

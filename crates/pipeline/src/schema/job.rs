@@ -34,8 +34,8 @@ pub(super) struct Job {
     services: Option<BTreeMap<String, Service>>,
     /// Paths that are kept between builds.
     cache: Option<OneOrMany<Cache>>,
-    /// Whether the job gets a guarded Docker API.
-    docker: Option<bool>,
+    /// A guarded Docker API for the job (`true`), or the engine's own socket (`raw`), where an administrator grants it.
+    docker: Option<Docker>,
     /// A question that somebody has to answer with yes before the job starts.
     approval: Option<String>,
     /// Labels of the servers that may run it.
@@ -201,6 +201,21 @@ pub(super) struct Cache {
     key: Text,
     /// Prefixes of other keys that are good enough.
     fallback: Option<OneOrMore>,
+}
+
+/// What the job has of Docker.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Docker {
+    Whether(bool),
+    Raw(RawDocker),
+}
+
+/// The engine's own socket.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum RawDocker {
+    Raw,
 }
 
 /// Whether and how the workspace gets the commit's files.

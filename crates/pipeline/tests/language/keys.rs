@@ -212,7 +212,7 @@ fn docker_approval_labels_resources_and_checkout_are_planned_as_written() {
          resources: { cpu: 2, memory: 4GiB, pids: 2048, shm: 256MiB }, checkout: { depth: 3, submodules: true, lfs: true }, steps: [{ run: a }] } }",
         &push("main"),
     );
-    assert!(plan.docker);
+    assert_eq!(plan.docker, longshore_core::docker::Docker::Guarded);
     assert_eq!(plan.approval.as_deref(), Some("Deploy main?"));
     let labels: Vec<_> = plan.runs_on.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
     assert_eq!(labels, [("arch", "amd64"), ("zone", "team")]);
@@ -303,7 +303,6 @@ fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_
         ("cache: [{ path: a, key: b }], steps: [{ run: a }]", "cache", "cache"),
         ("artifacts: [{ paths: [a] }], steps: [{ run: a }]", "artifacts", "artifacts"),
         ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
-        ("docker: true, steps: [{ run: a }]", "docker", "docker"),
         ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),
     ] {
         let text = format!("jobs:\n  a: {{ image: x, {keys} }}");

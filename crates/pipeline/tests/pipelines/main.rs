@@ -119,7 +119,7 @@ fn with_settings(folder: &str, check: impl FnOnce()) {
 }
 
 /// Examples with a warning about what this version cannot run yet.
-const NOT_RUN: [&str; 2] = ["cargo-services", "docker-build"];
+const NOT_RUN: [&str; 1] = ["cargo-services"];
 
 #[test]
 fn every_valid_example_has_no_other_finding_and_its_frozen_plan() {

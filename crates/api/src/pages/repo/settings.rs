@@ -8,6 +8,7 @@ use axum::{
 use longshore_core::{
     EventName, RepoId, SecretRules,
     access::{Action, Object},
+    docker::DockerGrant,
 };
 use longshore_store::{
     repos::{Repo, RepoPatch},
@@ -32,7 +33,7 @@ use crate::{
         visitor::Visitor,
     },
     params::Path,
-    repo_changes::{apply_patch, check_branch, check_clone_url, check_submodules, parse_strangers},
+    repo_changes::{apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_strangers},
     secret_changes::parse_name,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     hook_url: String,
     secrets: Vec<Secret>,
     form: SettingsForm,
+    /// Whether the visitor may say which jobs have Docker.
+    grants_docker: bool,
     /// The secret form as sent, without its value, which is shown to nobody, not even to its sender.
     secret: SecretForm,
     /// The secret that was just set, with notes on what logs do not mask of its value.
@@ -98,13 +101,25 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         strangers: repo.strangers.as_str().to_owned(),
         cancel_older: repo.cancel_older.then(String::new),
         submodules: Some(repo.submodules.join(" ")),
+        docker: match &repo.docker {
+            DockerGrant::None => "none",
+            DockerGrant::Branches(_) => "branches",
+            DockerGrant::Raw => "raw",
+        }
+        .to_owned(),
+        docker_branches: match &repo.docker {
+            DockerGrant::Branches(branches) => branches.join(" "),
+            DockerGrant::None | DockerGrant::Raw => String::new(),
+        },
     };
+    let grants_docker = visitor.caller.require(Action::GrantDocker, Object::Server).is_ok();
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
+        grants_docker,
         secret: SecretForm::default(),
         unmasked: None,
         refused: None,
@@ -126,6 +141,28 @@ pub(crate) struct SettingsForm {
     cancel_older: Option<String>,
     /// Names separated by spaces or commas. A form without it keeps what is stored.
     submodules: Option<String>,
+    /// `none`, `branches` or `raw`; empty keeps the stored one.
+    #[serde(default)]
+    docker: String,
+    #[serde(default)]
+    docker_branches: String,
+}
+
+impl SettingsForm {
+    /// Returns which jobs may have Docker, if the form says it.
+    fn docker(&self) -> Result<Option<DockerGrant>, ApiError> {
+        let branches = split_words(&self.docker_branches);
+        match self.docker.as_str() {
+            "" => Ok(None),
+            "none" => Ok(Some(DockerGrant::None)),
+            "raw" => Ok(Some(DockerGrant::Raw)),
+            "branches" if branches.is_empty() => {
+                Err(ApiError::bad_request("write the branches whose jobs may have Docker, such as `main release/*`"))
+            }
+            "branches" => Ok(Some(DockerGrant::Branches(branches))),
+            _ => Err(ApiError::bad_request("`docker` is none, branches or raw")),
+        }
+    }
 }
 
 pub(crate) async fn change(
@@ -159,6 +196,11 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
         visitor.caller.require(Action::PointRepo, Object::Server)?;
         check_submodules(named)?;
     }
+    let docker = form.docker()?;
+    if let Some(grant) = &docker {
+        visitor.caller.require(Action::GrantDocker, Object::Server)?;
+        check_docker(grant)?;
+    }
     let patch = RepoPatch {
         clone_url,
         public: Some(form.public.is_some()),
@@ -166,6 +208,7 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
         strangers: given(&form.strangers).as_deref().map(parse_strangers).transpose()?,
         cancel_older: Some(form.cancel_older.is_some()),
         submodules,
+        docker,
         renew_hook_secret: false,
     };
     apply_patch(&site.store, repo.id, &patch).await?;

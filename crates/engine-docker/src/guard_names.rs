@@ -1,0 +1,43 @@
+//! Names of what jobs make through their guards.
+
+use longshore_executor::AttemptId;
+use longshore_executor::names::Instance;
+use sha2::{Digest as _, Sha256};
+
+/// The start of the names that a guard gives.
+pub(crate) const PREFIX: &str = "longshore-guard";
+
+/// Names a job among all jobs of all instances on the engine, in what is made through its guard.
+pub(crate) fn scope(instance: &Instance, attempt: AttemptId) -> String {
+    hex::encode(&Sha256::digest(format!("{instance} {} {}", attempt.job, attempt.attempt))[..12])
+}
+
+/// Whether a name is one that the guard of this job gives.
+pub(crate) fn is_inner_name(name: &str, instance: &str, attempt: AttemptId) -> bool {
+    Instance::new(instance).is_ok_and(|instance| {
+        name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(&format!("-{}-", scope(&instance, attempt))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_core::JobId;
+    use longshore_guard::Policy;
+
+    use super::*;
+
+    #[test]
+    fn a_scope_is_one_jobs_of_one_instance() {
+        let attempt =
+            |attempt| AttemptId { job: "0197a0b0-0000-7000-8000-000000000000".parse::<JobId>().unwrap(), attempt };
+        let (one, other) = (Instance::new("one").unwrap(), Instance::new("other").unwrap());
+        let scopes = [scope(&one, attempt(1)), scope(&one, attempt(2)), scope(&other, attempt(1))];
+        assert!(scopes[0] != scopes[1] && scopes[0] != scopes[2], "{scopes:?}");
+        let name = format!("longshore-guard-{}-db", scopes[0]);
+        assert!(is_inner_name(&name, "one", attempt(1)));
+        assert!(!is_inner_name(&name, "one", attempt(2)) && !is_inner_name(&name, "other", attempt(1)));
+        assert!(attempt(1).network_name().as_str() < PREFIX, "the job's own network sorts first");
+        let policy = format!(r#"{{"job":{{"scope":"{}"}}}}"#, scopes[0]);
+        assert!(Policy::parse(&policy).is_ok(), "a guard takes it");
+    }
+}

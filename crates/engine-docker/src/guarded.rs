@@ -1,0 +1,348 @@
+//! The guard of a job's Docker API: its container, what it may let through, and everything that was made through it.
+//!
+//! The guard's container alone has the engine's socket. Its own socket is in a volume that it shares with the job's
+//! containers, which see it read-only. What a job makes carries the job's labels and a name that only its guard gives,
+//! so it is found again when guard and server are gone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
+
+use bollard::Docker;
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions, RestartPolicy,
+    RestartPolicyNameEnum, VolumeCreateRequest,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
+    ListVolumesOptionsBuilder,
+};
+use longshore_core::plan::WORKSPACE;
+use longshore_executor::engine::GuardSpec;
+use longshore_executor::names::{ContainerId, ImageId, Instance, NetworkName};
+use longshore_executor::objects::{Kind, ObjectId};
+use longshore_executor::{AttemptId, EngineError, Limits};
+use longshore_guard::{Budget, JobPolicy, Place, Policy, SCOPE_LABEL, Socket};
+
+use crate::agent_image::Delivered;
+use crate::container::{JOINED, default_memory};
+use crate::error::{ApiResult as _, not_understood};
+use crate::guard_names::{PREFIX, is_inner_name, scope};
+use crate::paths::{DOCKER_SOCKET, GUARD_FOLDER, GUARD_SOCKET, PROGRAM};
+use crate::{containers, inventory, labels};
+
+/// Bytes of memory of the guard itself.
+const MEMORY: i64 = 256 << 20;
+/// Processes and threads of the guard itself.
+const PIDS: i64 = 256;
+/// How often a guard that fails is started again.
+const RESTARTS: i64 = 10;
+/// The part of a job's memory and processes that each container gets which does not say what it needs.
+const SHARE: i64 = 8;
+/// The least memory of such a container, in bytes.
+const LEAST_MEMORY: i64 = 64 << 20;
+
+/// The socket's volume as a container of the job has it.
+pub(crate) fn socket_mount(attempt: AttemptId) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(attempt.socket_volume_name().to_string()),
+        target: Some(GUARD_FOLDER.to_owned()),
+        // Nobody else listens where the job expects its guard.
+        read_only: Some(true),
+        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+        ..Mount::default()
+    }
+}
+
+/// The engine's own socket as a container has it.
+pub(crate) fn raw_mount(on_host: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(on_host.to_owned()),
+        target: Some(DOCKER_SOCKET.to_owned()),
+        ..Mount::default()
+    }
+}
+
+/// Creates the guard's container, and before it the volume with its socket.
+pub(crate) async fn create(
+    docker: &Docker,
+    instance: &Instance,
+    spec: &GuardSpec<'_>,
+    agent: &Delivered,
+    engine_socket: &str,
+) -> Result<ContainerId, EngineError> {
+    let mut volume_labels = labels::of_attempt(instance, Kind::Volume, spec.build, spec.attempt);
+    let volume = VolumeCreateRequest {
+        name: Some(spec.attempt.socket_volume_name().to_string()),
+        labels: Some(std::mem::take(&mut volume_labels)),
+        ..VolumeCreateRequest::default()
+    };
+    let volume = docker.create_volume(volume).await.api("create a volume")?;
+    let policy = policy(docker, instance, spec, &volume.mountpoint).await?;
+    let policy = serde_json::to_string(&Policy::Job(Box::new(policy)))
+        .map_err(|error| not_understood("create a guard", error.to_string()))?;
+    let body = body(instance, spec, agent, engine_socket, policy);
+    let name = spec.attempt.guard_name();
+    let options = CreateContainerOptionsBuilder::new().name(name.as_str()).build();
+    let created = docker.create_container(Some(options), body).await.api("create a container")?;
+    containers::created(created.id)
+}
+
+fn body(
+    instance: &Instance,
+    spec: &GuardSpec<'_>,
+    agent: &Delivered,
+    engine_socket: &str,
+    policy: String,
+) -> ContainerCreateBody {
+    let socket = Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(spec.attempt.socket_volume_name().to_string()),
+        target: Some(GUARD_FOLDER.to_owned()),
+        ..Mount::default()
+    };
+    let engine = Mount {
+        typ: Some(MountType::BIND),
+        source: Some(engine_socket.to_owned()),
+        target: Some(DOCKER_SOCKET.to_owned()),
+        ..Mount::default()
+    };
+    let words = [
+        PROGRAM,
+        "guard",
+        "--socket",
+        DOCKER_SOCKET,
+        "--listen",
+        GUARD_SOCKET,
+        // The job's steps may be of any user, and nobody else sees the volume.
+        "--mode",
+        "666",
+        "--state",
+        "/table.json",
+        "--audit",
+        "/audit.jsonl",
+        "--policy-json",
+        &policy,
+    ];
+    ContainerCreateBody {
+        image: Some(agent.image.clone()),
+        entrypoint: Some(words.map(str::to_owned).to_vec()),
+        cmd: Some(Vec::new()),
+        user: Some("0:0".to_owned()),
+        labels: Some(labels::of_attempt(instance, Kind::Guard, spec.build, spec.attempt)),
+        host_config: Some(HostConfig {
+            // Published ports listen there, and what the job starts is on its networks.
+            network_mode: Some(format!("{JOINED}{}", spec.sandbox)),
+            mounts: Some(vec![socket, engine]),
+            // What it knows of the job's objects is in its own file system.
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::ON_FAILURE),
+                maximum_retry_count: Some(RESTARTS),
+            }),
+            auto_remove: Some(false),
+            init: Some(false),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            // Jobs may publish low ports.
+            cap_add: Some(vec!["NET_BIND_SERVICE".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            pids_limit: Some(PIDS),
+            memory: Some(MEMORY),
+            memory_swap: Some(MEMORY),
+            ipc_mode: Some("private".to_owned()),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+async fn policy(
+    docker: &Docker,
+    instance: &Instance,
+    spec: &GuardSpec<'_>,
+    socket_folder: &str,
+) -> Result<JobPolicy, EngineError> {
+    const INSPECT: &str = "inspect a container";
+    let inspected = docker.inspect_container(spec.sandbox.as_str(), None).await.api(INSPECT)?;
+    let network = inspected
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .and_then(|mut networks| networks.remove(spec.attempt.network_name().as_str()))
+        .ok_or_else(|| not_understood(INSPECT, "the job's sandbox is not on its network"))?;
+    let labels = labels::of_attempt(instance, Kind::Inner, spec.build, spec.attempt);
+    let registries: Vec<String> = spec.docker.registries.iter().cloned().collect();
+    Ok(JobPolicy {
+        scope: scope(instance, spec.attempt),
+        network: network.network_id,
+        sandbox: inspected.id,
+        gateway: network.ip_address.and_then(|address| address.parse().ok()),
+        socket: Some(Socket {
+            paths: vec![DOCKER_SOCKET.to_owned(), "/run/docker.sock".to_owned(), GUARD_SOCKET.to_owned()],
+            host: format!("{socket_folder}/{}", GUARD_SOCKET.rsplit('/').next().unwrap_or_default()),
+        }),
+        labels: labels.into_iter().collect(),
+        places: vec![Place {
+            path: WORKSPACE.to_owned(),
+            volume: spec.attempt.volume_name().to_string(),
+            folder: String::new(),
+        }],
+        images: spec.docker.images.clone(),
+        local_images: spec.docker.local_images,
+        push: registries.iter().map(|registry| format!("{registry}/*")).collect(),
+        registries,
+        build: true,
+        capabilities: Vec::new(),
+        cgroup_parent: None,
+        budget: budget(spec.limits),
+    })
+}
+
+/// All containers of the job together have what its own container may have.
+fn budget(limits: &Limits) -> Budget {
+    let defaults = Budget::default();
+    let memory = i64::try_from(limits.memory.unwrap_or_else(default_memory)).unwrap_or(i64::MAX);
+    let memory = if memory > 0 { memory } else { defaults.memory };
+    let pids = i64::from(limits.pids);
+    #[expect(clippy::cast_precision_loss, reason = "a host's processors")]
+    let cpus = limits.cpus.unwrap_or_else(|| available_parallelism().map_or(1, std::num::NonZero::get) as f64);
+    Budget {
+        memory,
+        memory_each: (memory / SHARE).max(LEAST_MEMORY).min(memory),
+        pids,
+        pids_each: (pids / SHARE).max(1),
+        #[expect(clippy::cast_possible_truncation, reason = "processors, not nanoseconds of a century")]
+        nano_cpus: (cpus * 1e9) as i64,
+        ..defaults
+    }
+}
+
+/// Lists what there is of a job with Docker besides its pod's containers and its workspace, in the order in which it can
+/// be removed. The job's own network is last: by it the rest is found again.
+pub(crate) async fn list(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+) -> Result<Vec<ObjectId>, EngineError> {
+    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
+    let of_attempt = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
+    let of_attempt = labels::filter(&of_attempt);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&of_attempt).build();
+    let listed = docker.list_containers(Some(options)).await.api("list containers")?;
+    let mut containers = inventory::containers(listed);
+    containers.retain(|container| match container.kind {
+        Kind::Guard | Kind::Inner | Kind::Sandbox => true,
+        Kind::Job | Kind::Service | Kind::Step | Kind::Volume | Kind::Network | Kind::Agent => false,
+    });
+    // Without its guard a job makes nothing any more.
+    containers.sort_by_key(|container| container.kind != Kind::Guard);
+    let containers = containers.into_iter().map(|container| ObjectId::Container(container.id));
+
+    let options = ListVolumesOptionsBuilder::new().filters(&of_attempt).build();
+    let volumes = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
+    let volumes = volumes.into_iter().filter_map(|volume| {
+        let name = longshore_executor::names::VolumeName::new(volume.name).ok()?;
+        let is_of_guard =
+            name == attempt.socket_volume_name() || is_inner_name(name.as_str(), instance.as_str(), attempt);
+        is_of_guard.then_some(ObjectId::Volume(name))
+    });
+
+    let options = ListNetworksOptionsBuilder::new().filters(&of_attempt).build();
+    let listed = docker.list_networks(Some(options)).await.api("list networks")?;
+    let mut networks: Vec<(bool, ObjectId)> = listed
+        .into_iter()
+        .filter_map(|network| {
+            let name = network.name?;
+            let is_own = name == attempt.network_name().as_str();
+            let is_ours = is_own || is_inner_name(&name, instance.as_str(), attempt);
+            // By its id: a name may be there twice.
+            let id = NetworkName::new(network.id?).ok().filter(|_| is_ours)?;
+            Some((is_own, ObjectId::Network(id)))
+        })
+        .collect();
+    networks.sort_by_key(|(is_own, _)| *is_own);
+
+    let images = images(docker, &scope(instance, attempt)).await?;
+    let networks = networks.into_iter().map(|(_, network)| network);
+    Ok(containers.chain(images).chain(volumes).chain(networks).collect())
+}
+
+/// The images that a job has made: those that its guard has named, and layers of builds, which have no name.
+async fn images(docker: &Docker, scope: &str) -> Result<Vec<ObjectId>, EngineError> {
+    let repository = format!("{PREFIX}/{scope}");
+    let start = format!("{repository}:");
+    let mut found = Vec::new();
+    for filter in [("reference", repository), ("label", format!("{SCOPE_LABEL}={scope}"))] {
+        let filters = HashMap::from([(filter.0.to_owned(), vec![filter.1])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+        let listed = docker.list_images(Some(options)).await.api("list images")?;
+        for image in listed {
+            let is_named = image.repo_tags.iter().any(|tag| tag != "<none>:<none>");
+            found.extend(image.repo_tags.into_iter().filter(|name| name.starts_with(&start)));
+            if !is_named {
+                found.push(image.id);
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into_iter().filter_map(|name| ImageId::new(name).ok().map(ObjectId::Image)).collect())
+}
+
+/// Finds the path of the engine's socket on its host. It is another one than ours in a container, where it is mounted.
+pub(crate) async fn socket_on_host(docker: &Docker, host: &str) -> Result<String, EngineError> {
+    let ours = PathBuf::from(host.strip_prefix("unix://").unwrap_or(host));
+    let as_it_is = || ours.to_string_lossy().into_owned();
+    let Some(container) = own_container(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()) else {
+        return Ok(as_it_is());
+    };
+    let inspected = match docker.inspect_container(&container, None).await.api("inspect a container") {
+        Ok(inspected) => inspected,
+        // Of another engine than the one that starts jobs.
+        Err(error) if error.is_not_found() => return Ok(as_it_is()),
+        Err(error) => return Err(error),
+    };
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let wanted = resolved(&ours);
+    let mounts = inspected.mounts.unwrap_or_default();
+    let on_host = mounts.into_iter().find_map(|mount| {
+        let rest = wanted.strip_prefix(resolved(Path::new(&mount.destination?))).ok()?.to_owned();
+        let source = PathBuf::from(mount.source?);
+        Some(if rest.as_os_str().is_empty() { source } else { source.join(rest) })
+    });
+    Ok(on_host.map_or_else(as_it_is, |path| path.to_string_lossy().into_owned()))
+}
+
+/// The id of the container that this process is in, as the files tell that engines mount in each.
+fn own_container(mounts: &str) -> Option<String> {
+    mounts.split_whitespace().find_map(|word| {
+        let (_, rest) = word.split_once("/containers/")?;
+        let (id, file) = rest.split_once('/')?;
+        let is_id = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_id && matches!(file, "hostname" | "hosts" | "resolv.conf")).then(|| id.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_container_of_this_process_is_known_by_its_mounts() {
+        let id = "0123456789abcdef".repeat(4);
+        let mounts = format!(
+            "36 35 8:1 / / rw - ext4 x rw\n99 36 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 x rw"
+        );
+        assert_eq!(own_container(&mounts).as_deref(), Some(id.as_str()));
+        assert_eq!(own_container("99 36 8:1 /srv/containers/mine/hosts /etc/hosts rw"), None);
+    }
+
+    #[test]
+    fn a_job_has_no_more_than_its_own_limits_for_all_it_starts() {
+        let limits = Limits { memory: Some(1 << 30), cpus: Some(1.5), pids: 80, ..Limits::default() };
+        let budget = budget(&limits);
+        assert_eq!((budget.memory, budget.nano_cpus, budget.pids), (1 << 30, 1_500_000_000, 80));
+        assert_eq!((budget.memory_each, budget.pids_each), (128 << 20, 10));
+    }
+}

@@ -1,0 +1,70 @@
+//! What a job gets of Docker: nothing, a guarded API, or the host's own socket.
+//!
+//! A guarded API is served by a container of the pod, the guard (`guards`), which alone holds the engine's socket.
+
+use std::collections::BTreeSet;
+
+/// The variables of jobs that have a Docker API. A pipeline's own win over them.
+const SOCKET: (&str, &str) = ("DOCKER_HOST", "unix:///var/run/docker.sock");
+/// The guard takes what the classic builder sends. Published ports answer on the job's `localhost`, and what
+/// testcontainers would have its own container remove goes with the job.
+const GUARDED: [(&str, &str); 4] = [
+    ("DOCKER_BUILDKIT", "0"),
+    ("COMPOSE_DOCKER_CLI_BUILD", "0"),
+    ("TESTCONTAINERS_HOST_OVERRIDE", "localhost"),
+    ("TESTCONTAINERS_RYUK_DISABLED", "true"),
+];
+
+/// What a job gets of Docker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DockerAccess {
+    #[default]
+    None,
+    /// A guarded API.
+    Guarded(GuardedDocker),
+    /// The engine's own socket, which is root on its host.
+    Raw,
+}
+
+/// What a guard lets through beyond what every guard does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuardedDocker {
+    /// The registries that images are pulled from and pushed to, as their hosts.
+    pub registries: BTreeSet<String>,
+    /// Images that the job may use although it has not pulled them.
+    pub images: Vec<String>,
+    /// Whether it may use images that were built or loaded on the engine.
+    pub local_images: bool,
+}
+
+impl DockerAccess {
+    /// The guarded API, if it is one.
+    pub(crate) const fn guarded(&self) -> Option<&GuardedDocker> {
+        match self {
+            Self::Guarded(guarded) => Some(guarded),
+            Self::None | Self::Raw => None,
+        }
+    }
+
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let (socket, guarded) = match self {
+            Self::None => (None, &GUARDED[..0]),
+            Self::Guarded(_) => (Some(SOCKET), &GUARDED[..]),
+            Self::Raw => (Some(SOCKET), &GUARDED[..0]),
+        };
+        socket.into_iter().chain(guarded.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_job_with_docker_is_told_where_it_is() {
+        let names = |access: DockerAccess| access.variables().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names(DockerAccess::None).is_empty());
+        assert_eq!(names(DockerAccess::Raw), ["DOCKER_HOST"]);
+        assert!(names(DockerAccess::Guarded(GuardedDocker::default())).contains(&"DOCKER_BUILDKIT"));
+    }
+}

@@ -1,0 +1,81 @@
+//! Decides what a job gets of Docker: whether what it asks for is granted, and what its guard lets through.
+
+use std::collections::BTreeSet;
+
+use longshore_core::{
+    ErrorKind, Event, JobPlan, Outcome, Template,
+    docker::{Docker, DockerGrant},
+};
+use longshore_executor::{DockerAccess, GuardedDocker, ImageAccess};
+use longshore_pipeline::docker_rules;
+
+use crate::contexts::Missing;
+
+/// The registries that jobs use where the operator names none.
+pub(crate) const DOCKER_REGISTRIES: &[&str] = &[
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "registry.k8s.io",
+    "mcr.microsoft.com",
+    "public.ecr.aws",
+    "registry.gitlab.com",
+];
+
+/// What the operator says about Docker in jobs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DockerSettings {
+    /// The registries that images are pulled from and pushed to, besides those that a job has credentials of.
+    pub(crate) registries: BTreeSet<String>,
+    /// Whether images that were built or loaded on the engine may be used.
+    pub(crate) local_images: bool,
+    /// What every repository is granted; without it its own setting counts.
+    pub(crate) grant: Option<DockerGrant>,
+}
+
+impl DockerSettings {
+    /// Returns what a job gets. A job that runs already is not asked again.
+    ///
+    /// # Errors
+    /// It asks for what is not granted.
+    pub(crate) fn access(
+        &self,
+        of_repo: &DockerGrant,
+        event: &Event,
+        plan: &JobPlan,
+        images: &ImageAccess,
+        missing: Missing,
+    ) -> Result<DockerAccess, Outcome> {
+        let grant = self.grant.as_ref().unwrap_or(of_repo);
+        let closed = !plan.docker.is_none() && !plan.network.is_open();
+        let closed = closed.then(|| {
+            format!(
+                "what it starts is on networks of its own, and `network: {}` closes none of them: leave one of the two out",
+                plan.network.as_str()
+            )
+        });
+        if missing == Missing::Refuse
+            && let Some(why) = closed.or_else(|| docker_rules::refused(grant, plan.docker, event))
+        {
+            let message = format!("the job does not get Docker: {why}");
+            return Err(Outcome::Error { kind: ErrorKind::DockerNotGranted, message });
+        }
+        Ok(match plan.docker {
+            Docker::None => DockerAccess::None,
+            Docker::Raw => DockerAccess::Raw,
+            Docker::Guarded => {
+                let of_credentials = images.credentials.keys().map(ToString::to_string);
+                let own = std::iter::once(&plan.image)
+                    .chain(plan.services.iter().map(|service| &service.image))
+                    .chain(plan.steps.iter().filter_map(|step| step.image.as_ref()))
+                    .filter_map(Template::as_known);
+                DockerAccess::Guarded(GuardedDocker {
+                    registries: self.registries.iter().cloned().chain(of_credentials).collect(),
+                    images: own.map(str::to_owned).collect(),
+                    local_images: self.local_images,
+                })
+            }
+        })
+    }
+}
