@@ -31,6 +31,9 @@ pub(super) fn login(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     ConvertedAction::Step(step)
 }
 
+pub(super) const LOST: &str =
+    "it lost a setting, and would do something else without it: nothing runs until that is written by hand";
+
 pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedAction {
     job.set("docker", Value::plain(true), action.line);
     let mut env = Map::default();
@@ -112,11 +115,7 @@ pub(super) fn build_push(action: &Settings<'_>, job: &mut Map) -> ConvertedActio
         }
     }
     if lost {
-        step.note(Note::new(
-            action.line,
-            action.name,
-            "it lost a setting, and would build something else without it: nothing runs until that is written by hand",
-        ));
+        step.note(Note::new(action.line, action.name, LOST));
         step.set("if", Value::text("false"), None);
     }
     step.set("run", Value::Script(script.join("\n")), action.line);

@@ -42,6 +42,14 @@ pub(super) struct Scope {
     pub(super) uploads: Rc<Vec<Upload>>,
     /// The jobs that this one waits for, by their names there.
     pub(super) before: BTreeSet<String>,
+    /// Jobs of a called workflow, by their names there, and what they are called here.
+    pub(super) renamed: BTreeMap<String, String>,
+    /// The secrets of a called workflow, as expressions, if it does not have all of its caller's.
+    pub(super) called_secrets: Option<BTreeMap<String, String>>,
+    /// The outputs of called workflows: the job that calls, the output, and its expression here.
+    pub(super) called: Rc<BTreeMap<(String, String), String>>,
+    /// What was read of other files.
+    pub(super) texts: Rc<RefCell<String>>,
     /// Whether another job needs this one.
     pub(super) needed: bool,
     /// Artifacts that the job takes over, by the names of the jobs there.
@@ -196,6 +204,19 @@ impl Scope {
                 "temp" => Ok("'/tmp'".to_owned()),
                 _ => Err(whole),
             },
+            "secrets" if self.called_secrets.is_some() => {
+                let given = self.called_secrets.as_ref().filter(|_| below != "GITHUB_TOKEN");
+                given.and_then(|given| given.get(&below)).cloned().ok_or(whole)
+            }
+            "needs" if matches!(rest, [job, _, ..] if self.renamed.contains_key(job)) => {
+                Ok(format!("needs.{}.{}", self.renamed[&rest[0]], rest[1..].join(".")))
+            }
+            "needs"
+                if matches!(rest, [job, outputs, name] if outputs == "outputs"
+                    && self.called.contains_key(&(job.clone(), name.clone()))) =>
+            {
+                Ok(self.called[&(rest[0].clone(), rest[2].clone())].clone())
+            }
             "secrets" => match rest {
                 [name]
                     if name != "GITHUB_TOKEN" && foreign::variable(name).is_some_and(|variable| variable == *name) =>

@@ -54,6 +54,21 @@ impl Settings<'_> {
         }
     }
 
+    /// Like [`Self::rest`], for an action that would do something else without one of its settings: then the step never
+    /// runs. `plain` are the settings whose values have to be known.
+    pub(super) fn needs_all(&self, known: &[&str], plain: &[&str], step: &mut Map) {
+        self.rest(known, step);
+        let unknown = plain.iter().filter_map(|key| self.entry(key)).filter(|entry| self.plain(&entry.key).is_none());
+        for entry in unknown {
+            step.note(self.lines.note(entry, "its value is not known here"));
+        }
+        let lost = step.parts.iter().any(|part| matches!(part, Part::Note(_)));
+        if lost {
+            step.note(Note::new(self.line, self.name, docker::LOST));
+            step.set("if", Value::text("false"), None);
+        }
+    }
+
     pub(super) fn left(&self, why: &str) -> ConvertedAction {
         let what = match self.reference {
             "" => format!("uses: {}", self.name),
@@ -308,7 +323,7 @@ fn release(action: &Settings<'_>) -> ConvertedAction {
     env.set("GH_TOKEN", Value::Text(token), action.line);
     let mut step = step(script.trim(), action.line);
     step.set("env", env, action.line);
-    action.rest(
+    action.needs_all(
         &[
             "token",
             "files",
@@ -321,6 +336,7 @@ fn release(action: &Settings<'_>) -> ConvertedAction {
             "generate_release_notes",
             "fail_on_unmatched_files",
         ],
+        &["name", "body_path", "target_commitish"],
         &mut step,
     );
     ConvertedAction::Step(step)

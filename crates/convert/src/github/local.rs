@@ -29,7 +29,9 @@ impl Reader<'_, '_> {
             return None;
         }
         let read = |file: &str| (self.lines.files)(&format!("{folder}/{file}"));
-        let written = SourceFile::new(folder, read("action.yml").or_else(|| read("action.yaml"))?);
+        let content = read("action.yml").or_else(|| read("action.yaml"))?;
+        self.scope.texts.borrow_mut().push_str(&content);
+        let written = SourceFile::new(folder, content);
         let source = Source::new(&written);
         let root = yaml::documents(&mut Findings::new(&source))?.pop()?;
         let runs = entry_of(&root, "runs")

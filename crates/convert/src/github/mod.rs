@@ -4,6 +4,7 @@
 
 mod actions;
 mod artifacts;
+mod called;
 mod docker;
 mod expression;
 mod gates;
@@ -19,7 +20,11 @@ mod step;
 mod tokens;
 mod tools;
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use longshore_pipeline::tree::{Entry, Node};
 
@@ -53,11 +58,32 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         None => on::Inputs::default(),
     };
     let never_starts = inputs.none;
+    let texts_read = Rc::new(RefCell::new(String::new()));
+    // Each job's name here, and the workflow that it calls.
+    let mut ours: Vec<(String, Option<called::Called>)> = Vec::new();
+    let mut outputs = BTreeMap::new();
+    let own_defaults = super::entry(root, "defaults").is_some();
+    for entry in jobs {
+        let taken: Vec<String> = ours
+            .iter()
+            .flat_map(|(name, called)| called.iter().flat_map(called::Called::names).chain(std::iter::once(name)))
+            .cloned()
+            .collect();
+        let found =
+            (!own_defaults).then(|| called::Called::read(entry, lines, &taken, &mut texts_read.borrow_mut())).flatten();
+        for (output, expression) in found.iter().flat_map(called::Called::outputs) {
+            outputs.insert((entry.key.clone(), output), expression);
+        }
+        ours.push((foreign::unique(&entry.key, &taken), found));
+    }
+    let outputs = Rc::new(outputs);
     let scope = || Scope {
         workflow: name.as_ref().map(|(name, _)| name.clone()).unwrap_or_default(),
         booleans: inputs.booleans.clone(),
         closed: inputs.closed.clone(),
         inputs: inputs.all.clone(),
+        called: Rc::clone(&outputs),
+        texts: Rc::clone(&texts_read),
         ..Scope::default()
     };
     let uploads = Rc::new(artifacts::uploads(jobs, &scope()));
@@ -101,10 +127,8 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     }
     draft.head.set_filled("defaults", defaults, None);
 
-    let mut names: Vec<(String, String)> = Vec::new();
-    for entry in jobs {
-        let taken: Vec<String> = names.iter().map(|(_, ours)| ours.clone()).collect();
-        let name = foreign::unique(&entry.key, &taken);
+    let mut names: Vec<(String, Vec<String>)> = Vec::new();
+    for (entry, (name, called)) in jobs.iter().zip(ours) {
         let before = before.remove(&entry.key).unwrap_or_default();
         let needed = jobs.iter().any(|job| {
             let needs = super::entry(&job.value, "needs").and_then(|needs| texts(&needs.value));
@@ -112,9 +136,21 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         });
         let scope =
             Scope { job: name.clone(), uploads: Rc::clone(&uploads), lost: lost.clone(), before, needed, ..scope() };
+        if let Some(called) = called {
+            let found = called.jobs(entry, &scope, lines);
+            draft.left.extend(found.left);
+            // Those that wait for each other have their names already.
+            names.extend(found.jobs.iter().map(|job| (job.name.clone(), vec![job.name.clone()])));
+            if let Some(all) = found.names {
+                names.retain(|(theirs, _)| *theirs != entry.key);
+                names.push((entry.key.clone(), all));
+            }
+            draft.jobs.extend(found.jobs);
+            continue;
+        }
         match job::read(entry, name.clone(), &scope, &of_jobs, lines, &mut draft.head) {
             Ok(job) => {
-                names.push((entry.key.clone(), name));
+                names.push((entry.key.clone(), vec![name]));
                 draft.jobs.push(job);
             }
             Err(notes) => draft.left.extend(notes),
@@ -123,18 +159,18 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
     for job in &mut draft.jobs {
         let (line, name) = (job.line, job.name.clone());
         let mut gone = Vec::new();
-        job.needs.retain_mut(|need| match names.iter().find(|(theirs, _)| theirs == need) {
-            Some((_, ours)) if *ours != name => {
-                ours.clone_into(need);
-                true
+        let mut needs: Vec<String> = Vec::new();
+        for need in std::mem::take(&mut job.needs) {
+            match names.iter().find(|(theirs, _)| *theirs == need) {
+                Some((_, ours)) if !ours.contains(&name) => {
+                    needs.extend(ours.iter().filter(|one| !needs.contains(one)).cloned().collect::<Vec<_>>());
+                }
+                _ => gone.push(need),
             }
-            _ => {
-                gone.push(std::mem::take(need));
-                false
-            }
-        });
+        }
+        job.needs = needs;
         for (theirs, artifacts) in std::mem::take(&mut job.takes) {
-            if let Some((_, ours)) = names.iter().find(|(known, _)| *known == theirs) {
+            for ours in names.iter().filter(|(known, _)| *known == theirs).flat_map(|(_, ours)| ours) {
                 job.take(ours, &artifacts);
             }
         }
@@ -152,7 +188,8 @@ pub(super) fn draft(root: &Node, lines: Lines<'_>) -> Result<Draft, ConvertError
         job.after = After::Success;
     }
     section.leave(lines, &mut draft.head, |key| foreign::reason(LEFT, key));
-    add_used_variables(root, &mut draft, lines);
+    let texts_read = texts_read.borrow();
+    add_used_variables(root, &texts_read, &mut draft, lines);
     Ok(draft)
 }
 
@@ -257,13 +294,13 @@ fn shell_of(written: &str) -> Option<String> {
 }
 
 /// Sets the variables of GitHub that scripts use to what Longshore has in their place.
-fn add_used_variables(root: &Node, draft: &mut Draft, lines: Lines<'_>) {
+fn add_used_variables(root: &Node, others: &str, draft: &mut Draft, lines: Lines<'_>) {
     let mut of_jobs = Vec::new();
     let mut env = match draft.head.get("env") {
         Some(Value::Map(env)) => env.clone(),
         _ => Map::default(),
     };
-    for name in shell::names(lines.source.text) {
+    for name in shell::names(lines.source.text).union(&shell::names(others)).cloned().collect::<Vec<_>>() {
         match variables::known(Language::GitHub, &name) {
             Known::Expression(expression) => {
                 let value = Value::Text(variables::written(expression));

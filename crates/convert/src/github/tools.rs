@@ -1,6 +1,11 @@
 //! Actions that run or install one tool: a step with the tool's own image, or one that installs it.
 
-use super::super::draft::{Map, Note, Value};
+use longshore_pipeline::tree::Entry;
+
+use super::super::{
+    draft::{Map, Note, Value},
+    foreign::text,
+};
 use super::{
     actions::ConvertedAction,
     known::{CURL, Settings, beside, step},
@@ -22,7 +27,10 @@ pub(super) fn goreleaser(action: &Settings<'_>) -> ConvertedAction {
     let image = format!("{image}:{}", version.as_deref().unwrap_or("latest"));
     let enter = action.plain("workdir").map(|folder| format!("cd \"{folder}\"\n")).unwrap_or_default();
     let mut step = beside(&image, format!("{enter}goreleaser {args}").trim(), action.line);
-    action.rest(&["args", "distribution", "version", "workdir"], &mut step);
+    if let Some(entry) = action.entry("version").filter(|_| version.is_none()) {
+        step.remark(format!("`{}` is no tag of the image: latest stands in", written(entry)));
+    }
+    action.needs_all(&["args", "distribution", "version", "workdir"], &["distribution", "workdir"], &mut step);
     ConvertedAction::Step(step)
 }
 
@@ -44,14 +52,7 @@ pub(super) fn golangci(action: &Settings<'_>) -> ConvertedAction {
         format!("{enter}golangci-lint run {args}").trim(),
         action.line,
     );
-    if action.is_true("only-new-issues") {
-        step.note(Note::new(
-            action.line,
-            "only-new-issues",
-            "all findings count: write `--new-from-rev` into the arguments",
-        ));
-    }
-    action.rest(
+    action.needs_all(
         &[
             "version",
             "args",
@@ -64,8 +65,16 @@ pub(super) fn golangci(action: &Settings<'_>) -> ConvertedAction {
             "cache-invalidation-interval",
             "problem-matchers",
         ],
+        &["version", "working-directory"],
         &mut step,
     );
+    if action.is_true("only-new-issues") {
+        step.note(Note::new(
+            action.line,
+            "only-new-issues",
+            "all findings count: write `--new-from-rev` into the arguments",
+        ));
+    }
     ConvertedAction::Step(step)
 }
 
@@ -90,7 +99,7 @@ pub(super) fn typos(action: &Settings<'_>) -> ConvertedAction {
     if action.is_true("write_changes") {
         return action.left("it writes its changes: write a step with the image ghcr.io/crate-ci/typos");
     }
-    action.rest(&["config", "files", "write_changes"], &mut step);
+    action.needs_all(&["config", "files", "write_changes"], &["config", "files"], &mut step);
     ConvertedAction::Step(step)
 }
 
@@ -153,4 +162,8 @@ pub(super) fn task(action: &Settings<'_>) -> ConvertedAction {
     );
     action.rest(&["version", "repo-token"], &mut step);
     ConvertedAction::Step(step)
+}
+
+fn written(entry: &Entry) -> &str {
+    text(&entry.value).unwrap_or_default()
 }

@@ -364,3 +364,19 @@ fn sudo_behind_a_pattern_of_case_is_taken_away() {
         &["run: case $X in a) apt-get update ;; esac"],
     );
 }
+
+#[test]
+fn an_action_without_one_of_its_settings_never_runs() {
+    for step in [
+        "{ uses: golangci/golangci-lint-action@v9, with: { install-only: 'true' } }",
+        "{ uses: softprops/action-gh-release@v2, with: { token: '${{ secrets.T }}', repository: other/place } }",
+        "{ uses: crate-ci/typos@v1, with: { config: '${{ steps.x.outputs.y }}' } }",
+    ] {
+        let text = workflow(&format!("    - run: make\n    - {step}\n    - run: ./after\n"));
+        has(GitHub, &text, &["if: 'false'", "exit 1"]);
+        assert!(!left(GitHub, &text).is_empty());
+    }
+    let nightly =
+        workflow("    - { uses: goreleaser/goreleaser-action@v6, with: { version: nightly, args: release } }\n");
+    has(GitHub, &nightly, &["# `nightly` is no tag of the image: latest stands in"]);
+}
