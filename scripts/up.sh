@@ -103,7 +103,7 @@ if repo=$(longshore repo show hello --json 2>/dev/null) && on_the_host longshore
   curl -fsS --noproxy '*' -X PATCH -H @- -H 'Content-Type: application/json' --data "{\"clone_url\": \"$clone_url\"}" \
     "$url/api/v1/repos/$(jq -r .id <<<"$repo")" <<<"Authorization: Bearer $LONGSHORE_TOKEN" >/dev/null
 else
-  longshore repo remove hello >/dev/null 2>&1 || true
+  longshore repo remove --yes hello >/dev/null 2>&1 || true
   repo=$(longshore repo add hello "$clone_url" --json)
   on_the_host longshore.hook-secret "$(jq -r .hook_secret <<<"$repo")"
 fi

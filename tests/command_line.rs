@@ -74,7 +74,7 @@ jobs:
     assert!(objects.iter().any(|object| object["job"] == "quiet" && object.to_string().contains("one")), "{objects:?}");
     let (code, why) = complained(&world, &["build", "logs", id, "--job", "tests"]);
     assert_eq!((code, why.contains("it has: quiet, test (a), test (b)")), (Some(1), true), "{why}");
-    assert!(said(&world, &["build", "cancel", id]).contains("is over already: success"));
+    assert!(said(&world, &["build", "cancel", id]).contains("has already finished: success"));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_secrets_rules_are_set_changed_and_listed_and_what_is_not_masked_is_said() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
     let told = set(&["--value", "long enough", "--branch", "main", "--branch", "release/*", "--event", "push"]);
-    assert!(told.contains("It goes only to: branches main, release/*; events push"), "{told}");
+    assert!(told.contains("Available only to: branches main, release/*; events push"), "{told}");
     let listed = || said(&world, &["secret", "list", "team/app"]);
     set(&["--rules-only", "--tag", "v*", "--job", "deploy"]);
     assert!(listed().contains("branches main, release/*; tags v*; events push; jobs deploy"), "{}", listed());
@@ -113,7 +113,7 @@ fn a_secrets_rules_are_set_changed_and_listed_and_what_is_not_masked_is_said() {
     assert!(listed().contains("all jobs"), "{}", listed());
     assert!(set(&["--value", "prod"]).contains("note: the value is shorter than 8 bytes"));
     let (code, error) = complained(&world, &["secret", "set", "team/app", "OTHER", "--rules-only", "--branch", "main"]);
-    assert!(code == Some(1) && error.contains("a new one needs its value"), "{error}");
+    assert!(code == Some(1) && error.contains("a new secret needs a value"), "{error}");
 }
 
 #[test]
@@ -178,4 +178,63 @@ fn the_first_start_prints_a_link_and_no_token() {
     let token = std::fs::read_to_string(data.path().join("admin-token")).unwrap();
     assert!(token.starts_with("lsh_") && !printed.contains(token.trim()) && !printed.contains("lsh_"), "{printed}");
     assert!(printed.contains("/sign-in?code=") && printed.contains("admin-token"), "{printed}");
+}
+
+#[test]
+fn a_list_of_builds_fits_its_width_and_nobodys_text_moves_the_cursor() {
+    let world = World::start();
+    let files = [(".longshore.yml", support::world::one_step("true"))];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let commit = world.git.commit(&format!("\u{202e}gpj.exe\u{1b}[2J {}", "a long way to go ".repeat(20)), &files);
+    world.git.git(&["push", "-q", "origin", "HEAD:main"]);
+    world.api().wait_for_build(world.build_of(&commit)["id"].as_str().unwrap());
+    let output = Command::new(program())
+        .args(["build", "list"])
+        .env("LONGSHORE_URL", world.server.url())
+        .env("LONGSHORE_TOKEN", ADMIN_TOKEN)
+        .env("COLUMNS", "100")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    assert!(!listed.contains(['\u{202e}', '\u{1b}']) && listed.contains("\u{fffd}gpj.exe"), "{listed}");
+    assert!(listed.lines().all(|line| line.chars().count() <= 100), "{listed}");
+    let [head, row] = [0, 1].map(|at| listed.lines().nth(at).unwrap());
+    assert!(head.contains("DURATION") && head.contains("AGE"), "{head}");
+    assert!(row.contains("success") && (row.contains(" s ") || row.contains(" ms ")) && row.ends_with('…'), "{row}");
+    assert!(row.contains("now") || row.contains("ago"), "{row}");
+}
+
+#[test]
+fn a_build_that_is_started_says_where_it_is_and_can_be_followed_to_its_end() {
+    let world = World::start();
+    let pipeline = format!(
+        "on: [push, manual]\njobs:\n  good: {{ image: {0}, steps: [run: echo fine] }}\n  \
+         bad: {{ image: {0}, steps: [run: \"echo 'error: it broke'; echo 'error: again'; exit 4\"] }}\n",
+        engine::BUSYBOX
+    );
+    world.run(&pipeline);
+    let started = said(&world, &["build", "start", "team/app"]);
+    let address = format!("{}/builds/", world.server.url());
+    assert!(started.starts_with("build #2 ") && started.contains(&address), "{started}");
+    let followed = longshore(&world, ADMIN_TOKEN, &["build", "start", "team/app", "--follow"]);
+    let out = String::from_utf8(followed.stdout).unwrap();
+    assert_eq!(followed.status.code(), Some(1), "{out}");
+    assert!(out.contains("good | fine\n") && out.contains("build #3: failure"), "{out}");
+    let ends = "run it again: longshore build rerun team/app#3 --job longshore/bad\n";
+    assert!(out.contains("\nbad, line ") && out.contains(": error: it broke\n") && out.ends_with(ends), "{out}");
+    let shown = said(&world, &["build", "show", "team/app#3"]);
+    assert!(shown.ends_with(ends) && !shown.contains("error: again"), "{shown}");
+    let again = longshore(&world, ADMIN_TOKEN, &["build", "rerun", "team/app#3", "--job", "bad", "--follow"]);
+    let out = String::from_utf8(again.stdout).unwrap();
+    assert!(again.status.code() == Some(1) && out.starts_with("build #4 "), "{out}");
+}
+
+#[test]
+fn a_repository_is_deleted_only_once_somebody_has_said_yes() {
+    let world = World::start();
+    let (code, why) = complained(&world, &["repo", "remove", "team/app"]);
+    assert!(code == Some(2) && why.contains("Delete team/app") && why.contains("--yes"), "{why}");
+    assert!(said(&world, &["repo", "list"]).contains("team/app"));
+    assert!(said(&world, &["repo", "remove", "team/app", "--yes"]).contains("Deleted team/app"));
+    assert!(!said(&world, &["repo", "list"]).contains("team/app"));
 }

@@ -4,6 +4,7 @@
 
 mod builds;
 mod every_page;
+mod glance;
 mod live;
 mod logs;
 mod running_logs;

@@ -17,7 +17,7 @@ const now = () => Date.now() - ahead;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-// As show.rs says it.
+// As the server's rough_age says it.
 function rough(ms) {
   const s = Math.floor(ms / 1000);
   for (const [from, unit] of [[31536000, "y"], [2592000, "mo"], [86400, "d"], [3600, "h"], [60, "min"], [10, "s"]])

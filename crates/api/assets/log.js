@@ -268,10 +268,14 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const at = (time) => clock.format(Date.parse(time));
 
-// What stands above it leaves of the window is the log's.
+// The log has the window to itself, below its own bar. One that is written while the page is open has what the page's head leaves of
+// the window, so that its newest lines are in view; where that is too little, the page is scrolled to the log.
+const live = !over, LEAST = 320; // pixels
 function size() {
-  const above = scroller.getBoundingClientRect().top - log.getBoundingClientRect().top;
-  scroller.style.setProperty("max-height", `max(240px, calc(100dvh - ${above + 16}px))`);
+  const { top } = scroller.getBoundingClientRect(), room = innerHeight - top - scrollY - 16, inPlace = live && room >= LEAST;
+  const height = `max(240px, calc(100dvh - ${top - log.getBoundingClientRect().top + 16}px))`;
+  scroller.style.setProperty("max-height", inPlace ? `${room}px` : height);
+  scroller.style.setProperty("min-height", live && !inPlace ? height : "0");
 }
 
 function showChoices() {
@@ -362,6 +366,7 @@ addEventListener("resize", () => {
   soon();
 });
 document.addEventListener("refreshed", () => {
+  size();
   for (const head of scroller.querySelectorAll(".head")) tellHead(head);
   soon();
 });
@@ -458,8 +463,8 @@ async function begin() {
   if (form.elements.q.value) trying(search());
   else if (!fromAddress()) {
     const openAt = Number(log.dataset.openAt);
-    if (openAt) goTo(openAt, "end");
-    else if (!over) toEnd();
+    if (openAt) goTo(openAt, log.dataset.openAlign);
+    else if (!over) does.end();
   }
   follow();
   showJump();

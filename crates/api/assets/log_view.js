@@ -378,7 +378,8 @@ function update() {
   }
   if (!need.length) need.push(count - 1);
   for (const [block, element] of shown) {
-    if (need[0] <= block && block <= need.at(-1)) continue;
+    // Also one between them that has nothing to show any more, since its lines are folded.
+    if (need.includes(block)) continue;
     element.remove();
     shown.delete(block);
   }

@@ -216,6 +216,8 @@ pub(crate) struct JobView {
     pub(crate) attempt: u32,
     /// The finished attempts of a job with `retry`.
     pub(crate) attempts: Vec<AttemptView>,
+    /// Whether its failure does not fail the build.
+    pub(crate) continue_on_error: bool,
     /// The question to answer with `/approve` or `/decline` before the job can run.
     pub(crate) asks: Option<String>,
     /// Who approved the job.
@@ -287,6 +289,7 @@ impl JobView {
             needs: job.needs,
             attempt: job.attempt,
             attempts: job.attempts.into_iter().map(AttemptView::from).collect(),
+            continue_on_error: job.continue_on_error,
             asks: job.asks,
             outputs: job.outputs,
             docker: job.docker,

@@ -153,3 +153,18 @@ pub fn human_duration(ms: u64) -> String {
         (h, m, _) => format!("{h} h {m} min"),
     }
 }
+
+/// Formats an age as one figure and its unit, which is enough for a list: `5 min ago`.
+#[must_use]
+pub fn rough_age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..=9 => "now".to_owned(),
+        10..=59 => format!("{seconds} s ago"),
+        60..=3_599 => format!("{} min ago", seconds / 60),
+        3_600..=86_399 => format!("{} h ago", seconds / 3_600),
+        86_400..=2_591_999 => format!("{} d ago", seconds / 86_400),
+        2_592_000..=31_535_999 => format!("{} mo ago", seconds / 2_592_000),
+        _ => format!("{} y ago", seconds / 31_536_000),
+    }
+}

@@ -44,7 +44,16 @@ impl Client {
             .timeout_connect(Some(Duration::from_secs(10)))
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), token })
+        Ok(Self {
+            agent: config.into(),
+            url: url.trim_end_matches('/').to_owned(),
+            token: token.filter(|token| !token.is_empty()),
+        })
+    }
+
+    /// Returns an address of the server.
+    pub(crate) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
     }
 
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {

@@ -73,6 +73,12 @@ pub(crate) struct Config {
     pub(crate) warnings: Vec<&'static str>,
 }
 
+/// Returns a setting unless it is empty: a variable that is set and empty, as files for many containers often have it,
+/// counts as not set.
+fn unless_empty(given: Option<String>) -> Option<String> {
+    given.filter(|given| !given.trim().is_empty())
+}
+
 impl Settings {
     /// Merges flags, environment, file and defaults, in this order of precedence.
     pub(crate) fn resolve(self, file: Option<&Path>) -> anyhow::Result<Config> {
@@ -91,7 +97,7 @@ impl Settings {
         let capacity = given.capacity.unwrap_or_else(cores);
         anyhow::ensure!(capacity > 0, "capacity is 0: no job would ever start; give 1 or more");
         let port = given.listen.rsplit(':').next().unwrap_or("8080");
-        let url = given.url.unwrap_or_else(|| format!("http://localhost:{port}"));
+        let url = unless_empty(given.url).unwrap_or_else(|| format!("http://localhost:{port}"));
         let url: PublicUrl = url.parse().map_err(|why| anyhow::anyhow!("url is {why}"))?;
         check_memory("job_memory_mib", given.job_memory_mib)?;
         check_pids("job_pids", given.job_pids)?;
@@ -120,10 +126,13 @@ impl Settings {
             data: given.data,
             docker_host: given.docker_host,
             url,
-            authorities: Authorities::read(given.ca_file.as_deref())?,
+            authorities: Authorities::read(given.ca_file.as_deref().filter(|file| !file.as_os_str().is_empty()))?,
             hosts: list(given.hosts.as_deref().unwrap_or_default()),
-            admin_token: given.admin_token,
-            secret_key: given.secret_key.map(|key| key.parse()).transpose().map_err(anyhow::Error::msg)?,
+            admin_token: unless_empty(given.admin_token),
+            secret_key: unless_empty(given.secret_key)
+                .map(|key| key.parse())
+                .transpose()
+                .map_err(anyhow::Error::msg)?,
             capacity,
             images: ImageRules::new(&globs(given.images_allow.as_deref().unwrap_or_default()))
                 .map_err(|why| anyhow::anyhow!("images_allow has {why}"))?,

@@ -159,7 +159,9 @@ pub async fn add_diagnostic(tx: &mut WriteTx, id: BuildId, found: Diagnostic) ->
 /// Returns how long a successful build of a repository takes: the median of its last twenty. `None` if it has none.
 pub async fn usual_ms(store: &Store, repo: RepoId) -> Result<Option<u64>, StoreError> {
     let query = "SELECT finished_at - started_at FROM builds
-                 WHERE repo = ? AND status = 'success' AND started_at IS NOT NULL ORDER BY seq DESC LIMIT 20";
+                 WHERE repo = ? AND status = 'success' AND started_at IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.build = builds.id AND jobs.approved_by IS NOT NULL)
+                 ORDER BY seq DESC LIMIT 20";
     let mut took: Vec<i64> = sqlx::query_scalar(query).bind(repo.to_string()).fetch_all(store.readers()).await?;
     took.sort_unstable();
     Ok(took.get(took.len() / 2).map(|ms| u64::try_from(*ms).unwrap_or(0)))

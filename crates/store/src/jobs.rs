@@ -65,6 +65,8 @@ pub struct Job {
     pub asks: Option<String>,
     /// Who approved the job. The acts of its build say when, and how they signed in.
     pub approved_by: Option<String>,
+    /// Its failure does not fail the build.
+    pub continue_on_error: bool,
     /// What the job gives to the jobs that need it.
     pub outputs: BTreeMap<String, String>,
     /// Bytes of its log's journal, once the job is over.
@@ -228,7 +230,7 @@ const SELECT: &str = "
            jobs.status, jobs.reason, jobs.exit_code, jobs.attempt, jobs.claimed_at, jobs.pulling_at, jobs.starting_at,
            jobs.started_at, jobs.finished_at, jobs.image, jobs.image_digest,
            json_type(jobs.plan, '$.docker') AS docker,
-           jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by,
+           jobs.carried_over, jobs.log_bytes, jobs.outputs, jobs.approved_by, jobs.continue_on_error,
            CASE WHEN jobs.status = 'blocked' AND jobs.ready = 0 THEN jobs.reason END AS asks,
            (SELECT json_group_array(json_object('attempt', a.attempt, 'status', a.status, 'reason', a.reason, 'exit_code',
                                                 a.exit_code, 'claimed_at', a.claimed_at, 'started_at', a.started_at,
@@ -264,6 +266,7 @@ fn from_row(row: &SqliteRow) -> Result<Job, StoreError> {
         attempts: attempts::from_json(row)?,
         asks: row.try_get::<Option<&str>, _>("asks")?.and_then(question_in).map(str::to_owned),
         approved_by: row.try_get("approved_by")?,
+        continue_on_error: row.try_get("continue_on_error")?,
         outputs: row::json_opt(row, "outputs")?.unwrap_or_default(),
         log_bytes: row::unsigned(row, "log_bytes")?,
         docker: row::docker(row)?,

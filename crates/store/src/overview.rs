@@ -1,7 +1,7 @@
 //! What the pages show of many things at once, in few and small queries: every repository with its last builds, and the
 //! jobs that are not over. Only reads.
 
-use longshore_core::{BuildId, JobId, RepoId, Status, Timestamp, access::Visible, docker::Docker};
+use longshore_core::{BuildId, EventName, JobId, RepoId, Status, Timestamp, access::Visible, docker::Docker};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoOverview {
     pub repo: Repo,
-    /// Oldest first.
+    /// Its last builds, but for those of pull requests, which say nothing about its branches. Oldest first.
     pub last: Vec<Bar>,
-    /// The newest of them, in full.
+    /// The newest build of the default branch, if that is known, else the newest of `last`.
     pub newest: Option<Build>,
 }
 
@@ -55,8 +55,12 @@ pub async fn of_repos(
     for row in &query.build().fetch_all(&mut *conn).await? {
         let repo = repos::from_row(row, key.as_ref())?;
         let last = last_builds(&mut conn, repo.id, bars).await?;
-        let newest = match last.last() {
-            Some(newest) => by_seq_on(&mut conn, newest.seq).await?,
+        let of_default = match &repo.default_branch {
+            Some(branch) => newest_of_branch(&mut conn, repo.id, branch).await?,
+            None => None,
+        };
+        let newest = match of_default.or(last.last().map(|bar| bar.seq)) {
+            Some(seq) => by_seq_on(&mut conn, seq).await?,
             None => None,
         };
         all.push(RepoOverview { repo, last, newest });
@@ -64,11 +68,25 @@ pub async fn of_repos(
     Ok(all)
 }
 
+async fn newest_of_branch(conn: &mut SqliteConnection, repo: RepoId, branch: &str) -> Result<Option<i64>, StoreError> {
+    let query = sqlx::query_scalar(
+        "SELECT seq FROM builds WHERE repo = ? AND branch = ? AND event <> 'pull-request' ORDER BY seq DESC LIMIT 1",
+    );
+    Ok(query.bind(repo.to_string()).bind(branch).fetch_optional(conn).await?)
+}
+
 async fn last_builds(conn: &mut SqliteConnection, repo: RepoId, bars: u32) -> Result<Vec<Bar>, StoreError> {
+    // Each event is read from the index by itself, so that any number of pull requests between costs nothing.
     let mut query = QueryBuilder::<Sqlite>::new(format!(
-        "SELECT seq, number, started_at, finished_at, iif({ONLY_WAITS}, 'blocked', status) AS status FROM builds WHERE repo = "
+        "SELECT seq, number, started_at, finished_at, iif({ONLY_WAITS}, 'blocked', status) AS status FROM builds WHERE seq IN ("
     ));
-    query.push_bind(repo.to_string()).push(" ORDER BY seq DESC LIMIT ").push_bind(bars);
+    for (at, event) in [EventName::Push, EventName::Tag, EventName::Schedule, EventName::Manual].iter().enumerate() {
+        query.push(if at > 0 { " UNION ALL " } else { "" });
+        query.push("SELECT * FROM (SELECT seq FROM builds WHERE repo = ").push_bind(repo.to_string());
+        query.push(" AND event = ").push_bind(event.as_str());
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(bars).push(")");
+    }
+    query.push(") ORDER BY seq DESC LIMIT ").push_bind(bars);
     let rows = query.build().fetch_all(conn).await?;
     let bar = |row: &SqliteRow| {
         Ok(Bar {

@@ -1,5 +1,7 @@
 //! `/builds/{build}`: is it green, and if not, which line says why?
 
+use std::{collections::HashSet, sync::Arc};
+
 use askama::Template;
 use axum::{extract::State, response::Response};
 use longshore_core::{
@@ -15,25 +17,28 @@ use super::{
     diagnostic::Finding,
     head::{Head, Place},
     html::Html,
+    pauses::Pauses,
     post::{NoFields, Post, see_other},
     show,
     site::Site,
     standing::{Standing, only_says_canceled},
     summary::{self, Summary},
-    tail::{self, Tail, is_failure},
+    tail::{self, FirstError, Tail, is_failure},
     timeline::Timeline,
     visitor::{MayDo, Visitor},
+    waiting::{self, Room},
 };
 use crate::{
     approvals::approve_build,
     build_views::view_build,
+    config::ApiConfig,
     error::ApiError,
     lookup::{find_build, find_build_to},
-    params::Path,
+    params::{Path, Query},
     views::{BuildView, JobView, RepoRef},
 };
 
-/// How many jobs are listed. If there are more, those that failed come first.
+/// How many jobs a page lists. If there are more, those that failed come first, then those that ask for approval.
 const JOBS: usize = 50;
 /// How many bytes the ends of logs, the summaries and the timeline's segments take together, approximately. A page has
 /// 60 KiB in all.
@@ -41,6 +46,8 @@ const DETAILS: usize = 23 << 10;
 /// How many of these bytes all summaries take, and how many a single one.
 const SUMMARIES: usize = 8 << 10;
 const SUMMARY: usize = 3 << 10;
+/// How many jobs name their first error in the box of a failed build.
+const FIRST_ERRORS: usize = 8;
 /// How many errors, and how many warnings, of the pipeline are shown.
 const FINDINGS: usize = 20;
 
@@ -59,7 +66,9 @@ pub(crate) struct BuildPage {
     more_warnings: usize,
     timeline: Timeline,
     jobs: Vec<Row>,
-    more_jobs: usize,
+    jobs_pages: JobsPages,
+    /// The first error of each job that failed.
+    first_errors: Vec<FirstError>,
     summaries: Vec<Summary>,
     more_summaries: usize,
     has_failed: bool,
@@ -68,6 +77,24 @@ pub(crate) struct BuildPage {
     canceling: bool,
     may: MayDo,
     csrf: String,
+}
+
+/// Which part of the jobs a page lists.
+#[derive(Debug)]
+struct JobsPages {
+    /// The numbers of the first and the last one listed, from 1.
+    first: usize,
+    last: usize,
+    all: usize,
+    previous: Option<String>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BuildQuery {
+    /// The page of the list of jobs, from 1.
+    page: Option<usize>,
 }
 
 struct Row {
@@ -80,8 +107,10 @@ struct Row {
 
 pub(crate) async fn show(
     State(site): State<Site>,
+    State(config): State<Arc<ApiConfig>>,
     visitor: Visitor,
     Path(id): Path<BuildId>,
+    Query(query): Query<BuildQuery>,
 ) -> Result<Html<BuildPage>, ApiError> {
     let mut head = Head::new(&site, &visitor, Place::Elsewhere, "");
     let (build, repo) = find_build(&site.store, &visitor.caller, id).await?;
@@ -96,25 +125,31 @@ pub(crate) async fn show(
     if listed.iter().any(|job| job.pipeline != listed[0].pipeline) {
         listed.iter_mut().for_each(|job| job.name.clone_from(&job.key));
     }
-    let standing = Standing::new(&build, &listed);
+    let pauses = Pauses::new(&build, &listed, head.now);
+    let standing = Standing::new(&build, &listed, &pauses);
     let title = format!("{}: {} #{}", standing.status.word(), build.repo.name, build.number);
     let usual = builds::usual_ms(&site.store, build.repo.id).await?;
-    let mut tails = tail::load_tails(&site, &listed).await?;
+    let (mut tails, mut first_errors) = tail::load_tails(&site, &listed).await?;
     let (summaries, more_summaries) = summary::render_summaries(&listed, SUMMARY, SUMMARIES);
     let taken = tails.values().map(Tail::bytes).chain(summaries.iter().map(Summary::bytes));
     let rest = DETAILS.saturating_sub(taken.sum());
-    let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, head.now, rest);
-    let has_failed = listed.iter().any(|job| is_failure(job.status));
+    let timeline = Timeline::new(&build, &listed, usual, standing.status == Status::Blocked, &pauses, head.now, rest);
+    let has_failed = listed.iter().any(tail::has_failed);
+    first_errors.truncate(FIRST_ERRORS);
     let asking = listed.iter().filter(|job| job.asks.is_some()).count();
     let of_fork = build.pull_request.as_ref().is_some_and(|pull_request| pull_request.fork);
     let approves_all = asking > 1 || (asking == 1 && of_fork && listed.len() > 1);
-    let more_jobs = listed.len().saturating_sub(JOBS);
-    if more_jobs > 0 {
-        listed.sort_by_key(|job| !failed_or_runs(job.status));
-        listed.truncate(JOBS);
+    let room = Room { engine_is_away: config.engine.trouble().is_some(), capacity: config.capacity };
+    let unfinished: HashSet<String> =
+        listed.iter().filter(|job| !job.status.is_final()).map(|job| job.key.clone()).collect();
+    if listed.len() > JOBS {
+        listed.sort_by_key(|job| (!tail::has_failed(job), job.asks.is_none()));
     }
-    let jobs =
-        listed.into_iter().map(|job| Row { word: note(&job, &standing), tail: tails.remove(&job.id), job }).collect();
+    let jobs_pages = JobsPages::new(id, query.page.unwrap_or(1), listed.len());
+    let on_page = listed.drain(jobs_pages.first - 1..jobs_pages.last);
+    let jobs = on_page
+        .map(|job| Row { word: note(&job, &standing, &unfinished, room), tail: tails.remove(&job.id), job })
+        .collect();
     let (mut errors, mut warnings): (Vec<Finding>, Vec<Finding>) =
         build.diagnostics.iter().map(Finding::from).partition(Finding::is_error);
     let (more_errors, more_warnings) = (truncate(&mut errors), truncate(&mut warnings));
@@ -130,7 +165,8 @@ pub(crate) async fn show(
         more_warnings,
         timeline,
         jobs,
-        more_jobs,
+        jobs_pages,
+        first_errors,
         summaries,
         more_summaries,
         has_failed,
@@ -142,13 +178,29 @@ pub(crate) async fn show(
     }))
 }
 
-fn failed_or_runs(status: Status) -> bool {
-    is_failure(status) || matches!(status, Status::Running | Status::Canceling)
+impl JobsPages {
+    fn new(build: BuildId, page: usize, all: usize) -> Self {
+        let pages = all.div_ceil(JOBS).max(1);
+        let page = page.clamp(1, pages);
+        let address =
+            |page: usize| show::address(&format!("/builds/{build}"), &[("page", &page.to_string())]) + "#jobs";
+        Self {
+            first: (page - 1) * JOBS + 1,
+            last: (page * JOBS).min(all),
+            all,
+            previous: (page > 1).then(|| address(page - 1)),
+            next: (page < pages).then(|| address(page + 1)),
+        }
+    }
+
+    fn is_all(&self) -> bool {
+        self.all <= JOBS
+    }
 }
 
 /// Returns why the job has its status, or what it does now. A reason that all jobs wait for is shown once, for the
 /// build.
-fn note(job: &JobView, standing: &Standing) -> String {
+fn note(job: &JobView, standing: &Standing, unfinished: &HashSet<String>, room: Room) -> String {
     let said = standing.waits.as_ref().filter(|_| job.asks.is_none()).map(|waits| &waits.reason);
     let running = job.steps.iter().filter(|step| step.status == Status::Running).map(|step| step.name.as_str()).next();
     let again = match job.attempts.len() {
@@ -160,15 +212,15 @@ fn note(job: &JobView, standing: &Standing) -> String {
     let word = match (&job.reason, running) {
         (Some(reason), _) if job.status == Status::Canceled && only_says_canceled(reason) => stopped_at(job),
         (Some(reason), _) if Some(reason) == said => String::new(),
+        (Some(reason), _) if is_failure(job.status) && job.continue_on_error => format!("allowed to fail: {reason}"),
         (Some(reason), _) => reason.clone(),
         (None, Some(step)) => step.to_owned(),
         (None, None) if job.status == Status::Running => job.preparing().to_owned(),
         (None, None) if job.carried_over.is_some() => "carried over from an earlier build".to_owned(),
-        (None, None) if job.status == Status::Blocked && !job.needs.is_empty() => {
-            let needs: Vec<&str> = job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect();
-            format!("needs {}", needs.join(", "))
+        (None, None) => {
+            let needs = job.needs.iter().filter(|key| unfinished.contains(*key));
+            waiting::why(job.status, None, needs.map(|key| short_name(&job.pipeline, key)), room)
         }
-        (None, None) => String::new(),
     };
     format!("{word}{again}")
 }

@@ -72,16 +72,18 @@ pub(crate) async fn show(
     head.search.clone_from(&query.q);
     let visible = visitor.caller.visible();
 
+    let name_part = query.q.trim();
     let mut busy = Vec::new();
     for status in [Status::Running, Status::Canceling, Status::Queued, Status::Blocked] {
         let filter = BuildFilter { status: Some(status), visible: visible.clone(), ..BuildFilter::default() };
         busy.extend(builds::list(&site.store, &filter, None, BUSY + 1).await?.items);
     }
+    // In the order of their creation: a row stays where it is when its build starts.
+    busy.sort_by_key(|build| build.seq);
     let more_busy = busy.len() > BUSY as usize;
     busy.truncate(BUSY as usize);
     let busy_repos = repo_refs(&site.store, &busy).await?;
 
-    let name_part = query.q.trim();
     let mut repos = overview::of_repos(&site.store, &visible, name_part, &query.after, REPOS + 1, BARS).await?;
     let more = repos.len() > REPOS as usize;
     repos.truncate(REPOS as usize);
@@ -97,6 +99,11 @@ pub(crate) async fn show(
     };
     if let Some(build) = busy.iter().find(|build| !build.waits()).or(busy.first()) {
         head = head.status(show::standing(build));
+    }
+    // What was searched for takes the place of everything else.
+    let steps = steps.filter(|_| name_part.is_empty());
+    if !name_part.is_empty() {
+        busy.clear();
     }
     Ok(Html(Home {
         head,

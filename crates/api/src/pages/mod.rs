@@ -44,6 +44,7 @@ pub(crate) mod html;
 pub(crate) mod job;
 mod log_row;
 mod markdown;
+mod pauses;
 mod post;
 mod queue;
 mod repo;
@@ -56,6 +57,7 @@ mod summary;
 mod tail;
 mod timeline;
 pub(crate) mod visitor;
+mod waiting;
 
 use axum::{Router, routing::MethodRouter};
 

@@ -19,6 +19,7 @@ use super::{
     show,
     site::Site,
     visitor::Visitor,
+    waiting::{self, Room},
 };
 use crate::{config::ApiConfig, error::ApiError};
 
@@ -90,23 +91,7 @@ pub(crate) async fn show(
 impl Queue {
     /// Returns why a job waits, in words.
     fn why(&self, job: &QueuedJob) -> String {
-        match (&job.reason, job.status) {
-            (Some(reason), _) => reason.clone(),
-            (None, Status::Blocked) if !job.waits_for.is_empty() => format!("needs {}", job.waits_for.join(", ")),
-            (None, Status::Queued) if self.trouble.is_some() => "the Docker engine does not respond".to_owned(),
-            (None, Status::Queued) => format!("waiting for capacity ({} concurrent jobs)", self.capacity),
-            (
-                None,
-                Status::Blocked
-                | Status::Running
-                | Status::Canceling
-                | Status::Success
-                | Status::Failure
-                | Status::Error
-                | Status::Canceled
-                | Status::Skipped
-                | Status::TimedOut,
-            ) => String::new(),
-        }
+        let room = Room { engine_is_away: self.trouble.is_some(), capacity: self.capacity };
+        waiting::why(job.status, job.reason.as_deref(), job.waits_for.iter().map(String::as_str), room)
     }
 }

@@ -4,7 +4,10 @@
 use std::fmt::{self, Display, Formatter};
 
 use askama::filters::{Escaper as _, Safe};
-use longshore_core::{Event, EventName, Status, Timestamp, outcome::human_duration};
+use longshore_core::{
+    Event, EventName, Status, Timestamp,
+    outcome::{human_duration, rough_age},
+};
 use longshore_store::builds::Build;
 
 use super::escape::{Escape, escaped_len};
@@ -31,6 +34,27 @@ pub(crate) fn status(status: &Status) -> Safe<StatusMark> {
 impl Display for StatusMark {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "<span class=\"st {}\">{}</span>", self.0, self.0.word())
+    }
+}
+
+/// Like [`status`], for a job. The failure of a job that may fail looks like none.
+pub(crate) fn job_status(status: &Status, may_fail: &bool) -> Safe<JobMark> {
+    Safe(JobMark { status: *status, may_fail: *may_fail })
+}
+
+pub(crate) struct JobMark {
+    status: Status,
+    may_fail: bool,
+}
+
+impl Display for JobMark {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.may_fail, self.status) {
+            (true, Status::Failure | Status::Error | Status::TimedOut) => {
+                write!(f, "<span class=\"st ignored\">{}</span>", self.status.word())
+            }
+            _ => StatusMark(self.status).fmt(f),
+        }
     }
 }
 
@@ -99,20 +123,6 @@ impl Display for Ago {
 pub(crate) fn exact(time: &Timestamp) -> String {
     let text = time.to_string();
     text.get(..19).map_or_else(|| text.clone(), |text| format!("{} UTC", text.replace('T', " ")))
-}
-
-/// Returns an age as one figure and its unit, which is enough for a list. The script uses the same words.
-pub(crate) fn rough_age(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0..=9 => "now".to_owned(),
-        10..=59 => format!("{seconds} s ago"),
-        60..=3_599 => format!("{} min ago", seconds / 60),
-        3_600..=86_399 => format!("{} h ago", seconds / 3_600),
-        86_400..=2_591_999 => format!("{} d ago", seconds / 86_400),
-        2_592_000..=31_535_999 => format!("{} mo ago", seconds / 2_592_000),
-        _ => format!("{} y ago", seconds / 31_536_000),
-    }
 }
 
 /// How long something took, or has taken so far: the script then counts on.

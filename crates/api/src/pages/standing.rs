@@ -6,7 +6,7 @@ use longshore_core::{
     rules::state::{JobEvent, Transition, next},
 };
 
-use super::tail::is_failure;
+use super::{pauses::Pauses, tail::is_failure};
 use crate::views::{BuildView, JobView};
 
 /// How long a wait before the first job must be to be shown.
@@ -47,7 +47,7 @@ pub(super) struct Clock {
 }
 
 impl Standing {
-    pub(super) fn new(build: &BuildView, jobs: &[JobView]) -> Self {
+    pub(super) fn new(build: &BuildView, jobs: &[JobView], pauses: &Pauses) -> Self {
         let only_waits = matches!(build.status, Status::Blocked | Status::Running)
             && jobs.iter().any(|job| job.status == Status::Blocked)
             && !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running | Status::Canceling));
@@ -61,11 +61,11 @@ impl Standing {
             (false, Status::Running, None) => Status::Queued,
             (false, status, _) => status,
         };
-        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, status) }
+        Self { status, waits, note: note(build, jobs), clocks: clocks(build, jobs, status, pauses) }
     }
 }
 
-fn clocks(build: &BuildView, jobs: &[JobView], status: Status) -> Vec<Clock> {
+fn clocks(build: &BuildView, jobs: &[JobView], status: Status, pauses: &Pauses) -> Vec<Clock> {
     let BuildView { created_at, started_at, finished_at, .. } = *build;
     let clock = |word, from, to| Clock { word, from: Some(from), to };
     let waiting = if jobs.iter().any(|job| job.asks.is_some()) { "awaiting approval" } else { "waiting" };
@@ -81,9 +81,13 @@ fn clocks(build: &BuildView, jobs: &[JobView], status: Status) -> Vec<Clock> {
     if started.since(created_at) >= WAIT_MS {
         clocks.push(clock("queued", created_at, Some(started)));
     }
+    // The time in which it only waited for people comes on top.
+    let waited = i64::try_from(pauses.before(finished_at.unwrap_or(build.created_at))).unwrap_or(0)
+        - i64::try_from(pauses.before(started)).unwrap_or(0);
+    let worked_from = Timestamp::from_millis(started.as_millis() + waited.max(0));
     clocks.push(match (finished_at, status == Status::Blocked) {
-        (Some(_), _) if status == Status::Canceled => clock("ran", started, finished_at),
-        (Some(_), _) => clock("took", started, finished_at),
+        (Some(_), _) if status == Status::Canceled => clock("ran", worked_from, finished_at),
+        (Some(_), _) => clock("took", worked_from, finished_at),
         (None, true) => {
             let last = jobs.iter().filter_map(|job| job.finished_at).max();
             clock(waiting, last.unwrap_or(started).max(started), None)

@@ -5,7 +5,10 @@
 use std::collections::HashMap;
 
 use longshore_core::{JobId, Status};
-use longshore_files::logs::{LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted};
+use longshore_files::logs::{
+    LogLine, MAX_LINES, Mark, MarkKind, Outline, Wanted,
+    ansi::{Piece, pieces},
+};
 use longshore_store::logs;
 
 use super::{log_row::Row, site::Site};
@@ -16,16 +19,28 @@ use crate::{
 
 /// How many jobs show their last lines.
 const JOBS: usize = 6;
+/// How many jobs name their first error.
+const ERRORS: usize = 12;
 const LINES: u64 = 20;
 /// How many bytes their markup takes together, approximately.
 const BYTES: usize = 11 << 10;
 /// How many bytes of one line are shown.
 const LINE: usize = 300;
 
+/// The first error that a job's log has in the step that failed.
+#[derive(Debug)]
+pub(crate) struct FirstError {
+    pub(crate) job: JobId,
+    pub(crate) job_name: String,
+    pub(crate) line: u64,
+    /// What it says, without colours.
+    pub(crate) text: String,
+}
+
 /// The end of a job's log.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// The line that says why: the last error of the step, else its last line. `None` if the step printed nothing.
+    /// The line that says why: the first error of the step, else its last line. `None` if the step printed nothing.
     pub(crate) line: Option<u64>,
     /// The step that failed, if one did.
     pub(crate) step: Option<String>,
@@ -38,12 +53,26 @@ impl Tail {
     }
 }
 
-pub(crate) async fn load_tails(site: &Site, jobs: &[JobView]) -> Result<HashMap<JobId, Tail>, ApiError> {
-    let mut tails = HashMap::new();
+/// Returns the ends of the logs of the first jobs that failed, and the first error of each that has one.
+pub(crate) async fn load_tails(
+    site: &Site,
+    jobs: &[JobView],
+) -> Result<(HashMap<JobId, Tail>, Vec<FirstError>), ApiError> {
+    let (mut tails, mut errors) = (HashMap::new(), Vec::new());
     let mut bytes = 0;
-    for job in jobs.iter().filter(|job| is_failure(job.status)).take(JOBS) {
+    for (at, job) in jobs.iter().filter(|job| has_failed(job)).take(ERRORS).enumerate() {
         let outline = logs::outline(&site.store, job.id, None).await?;
         let Some(failing) = find_failing(job, &outline) else { continue };
+        let error = first_error(&failing, &outline);
+        errors.extend(error.map(|mark| FirstError {
+            job: job.id,
+            job_name: job.name.clone(),
+            line: mark.n,
+            text: without_colours(&mark.text),
+        }));
+        if at >= JOBS {
+            continue;
+        }
         let mut lines = last_lines(site, job, &failing, LINES).await?;
         // Other steps ran at the same time, and their lines stand between those of this step.
         if (lines.len() as u64) < LINES.min(failing.count()) {
@@ -61,14 +90,26 @@ pub(crate) async fn load_tails(site: &Site, jobs: &[JobView]) -> Result<HashMap<
         });
         let kept = kept.count();
         rows.drain(..rows.len() - kept);
-        let is_its = |mark: &&Mark| {
-            (failing.first..=failing.last).contains(&mark.n) && failing.is_its(Some(u32::from(mark.step) + 1))
-        };
-        let error = outline.marks.iter().rev().filter(is_its).find(|mark| mark.kind == MarkKind::Error);
         let line = error.map(|mark| mark.n).or(last);
         tails.insert(job.id, Tail { line, step: failing.step.map(|step| step.name.clone()), rows });
     }
-    Ok(tails)
+    Ok((tails, errors))
+}
+
+/// Returns the first error among the lines of the step that failed.
+pub(super) fn first_error<'a>(failing: &Failing<'_>, outline: &'a Outline) -> Option<&'a Mark> {
+    let is_its = |mark: &&Mark| {
+        (failing.first..=failing.last).contains(&mark.n) && failing.is_its(Some(u32::from(mark.step) + 1))
+    };
+    outline.marks.iter().filter(is_its).find(|mark| mark.kind == MarkKind::Error)
+}
+
+fn without_colours(text: &str) -> String {
+    let shown = pieces(text).filter_map(|piece| match piece {
+        Piece::Text(text) => Some(text),
+        Piece::Style(_) | Piece::Other => None,
+    });
+    shown.collect()
 }
 
 /// Returns the failed step's lines among the last `within` lines up to its end.
@@ -81,6 +122,11 @@ async fn last_lines(site: &Site, job: &JobView, failing: &Failing<'_>, within: u
     let mut lines = logs::window(&site.store, job.id, None, wanted).await?.lines;
     lines.retain(|line| failing.is_its(line.step));
     Ok(lines)
+}
+
+/// Returns whether the job failed, and its failure counts.
+pub(super) fn has_failed(job: &JobView) -> bool {
+    is_failure(job.status) && !job.continue_on_error
 }
 
 pub(super) fn is_failure(status: Status) -> bool {

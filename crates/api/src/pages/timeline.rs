@@ -7,8 +7,13 @@ use std::collections::{HashMap, HashSet};
 
 use longshore_core::{JobId, Status, Timestamp, outcome::human_duration, rules::needs::short_name};
 
-use super::{escape::escaped_len, show::cut, tail::is_failure};
-use crate::views::{BuildView, JobView, StepView};
+use super::{
+    escape::escaped_len,
+    pauses::{Pauses, answered_at, turn},
+    show::cut,
+    tail::{has_failed, is_failure},
+};
+use crate::views::{AttemptView, BuildView, JobView, StepView};
 
 /// How many jobs have a bar.
 const BARS: usize = 40;
@@ -38,6 +43,8 @@ pub(super) struct Bar {
     pub(super) id: JobId,
     pub(super) name: String,
     pub(super) status: Status,
+    /// Its failure does not fail the build.
+    pub(super) may_fail: bool,
     pub(super) needs: String,
     /// On the critical path: the end of the build waited for this job.
     pub(super) critical: bool,
@@ -94,20 +101,21 @@ impl Timeline {
         jobs: &[JobView],
         usual_ms: Option<u64>,
         waits: bool,
+        pauses: &Pauses,
         now: Timestamp,
         bytes: usize,
     ) -> Self {
         let start = build.created_at;
         let grows = !build.status.is_final();
         let end = build.finished_at.unwrap_or(now);
-        let so_far = end.since(start);
-        let usual_end =
-            build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| from.since(start) + usual);
+        let at = |time: Timestamp| time.since(start).saturating_sub(pauses.before(time));
+        let so_far = at(end);
+        let usual_end = build.started_at.zip(usual_ms).filter(|_| !waits).map(|(from, usual)| at(from) + usual);
         let ran: Vec<&JobView> = jobs.iter().filter(|job| job.carried_over.is_none()).collect();
         // While the build waits, the part already done fills most of the axis, however long ago it was.
         let done = ran.iter().filter_map(|job| job.finished_at).max().filter(|_| waits);
         let span = match done {
-            Some(last) => last.since(start) * 5 / 4,
+            Some(last) => at(last) * 5 / 4,
             None if grows => so_far.max(usual_end.unwrap_or(0)),
             None => so_far,
         }
@@ -117,20 +125,25 @@ impl Timeline {
         let ends: HashMap<&str, Timestamp> =
             jobs.iter().filter_map(|job| Some((job.key.as_str(), job.finished_at?))).collect();
         let share = bytes / ran.len().clamp(1, BARS);
-        let bars = ran.iter().take(BARS).map(|job| Bar {
+        let shown = most_telling(&ran, &critical);
+        let bars = shown.into_iter().map(|job| Bar {
             id: job.id,
             name: job.name.clone(),
             status: job.status,
+            may_fail: job.continue_on_error,
             needs: job.needs.iter().map(|key| short_name(&job.pipeline, key)).collect::<Vec<_>>().join(", "),
             critical: critical.contains(job.key.as_str()),
-            segments: fit_segments(segments(job, &Axis { start, now, span }, &ends), job.status, share),
+            segments: fit_segments(segments(job, &Axis { start, now, span, pauses }, &ends), job, share),
             from: job.claimed_at,
             to: job.finished_at,
         });
         let sum = match (grows, build.started_at.filter(|_| !waits), usual_ms) {
+            (false, ..) if pauses.total_ms() > 0 => {
+                format!("{} total, and {} awaiting approval", human_duration(so_far), human_duration(pauses.total_ms()))
+            }
             (false, ..) => format!("{} total", human_duration(so_far)),
             (true, Some(from), Some(usual)) => {
-                let left = (from.since(start) + usual).saturating_sub(so_far);
+                let left = (at(from) + usual).saturating_sub(so_far);
                 match left {
                     0 => format!("Builds usually take {}; this one is taking longer", human_duration(usual)),
                     left => {
@@ -142,7 +155,8 @@ impl Timeline {
             (true, _, None) => "No estimate yet".to_owned(),
         };
         Self {
-            start: start.as_millis(),
+            // Where the axis would begin if the build had never waited for people: it grows from there.
+            start: start.as_millis() + i64::try_from(pauses.total_ms()).unwrap_or(0),
             span,
             bars: bars.collect(),
             more: ran.len().saturating_sub(BARS),
@@ -189,13 +203,18 @@ fn rough_duration(ms: u64) -> String {
     }
 }
 
-struct Axis {
+struct Axis<'a> {
     start: Timestamp,
     now: Timestamp,
     span: u64,
+    pauses: &'a Pauses,
 }
 
-impl Axis {
+impl Axis<'_> {
+    fn at(&self, time: Timestamp) -> u64 {
+        time.since(self.start).saturating_sub(self.pauses.before(time)).min(self.span)
+    }
+
     fn segment(
         &self,
         class: impl Into<String>,
@@ -203,34 +222,44 @@ impl Axis {
         from: Timestamp,
         to: Option<Timestamp>,
     ) -> Segment {
-        let at = from.since(self.start).min(self.span);
-        let took = to.unwrap_or(self.now).since(from);
+        let at = self.at(from);
+        let end = to.unwrap_or(self.now);
+        let took = end.since(from);
         Segment {
             class: class.into(),
             name: cut(&name.into(), NAME).to_owned(),
             from: at,
             // A segment that took no time stays visible.
-            width: took.min(self.span - at).max(self.span / 500),
+            width: (self.at(end).saturating_sub(at)).max(self.span / 500),
             grows: to.is_none(),
             took: human_duration(took),
         }
     }
 }
 
-fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<Segment> {
+fn segments(job: &JobView, axis: &Axis<'_>, ends: &HashMap<&str, Timestamp>) -> Vec<Segment> {
     let mut segments = Vec::new();
     // A job that waits for its needs has no bar; a job that waits for something else shows it.
     if job.status == Status::Skipped || (job.status == Status::Blocked && job.reason.is_none()) {
         return segments;
     }
-    let turn = job
-        .needs
-        .iter()
-        .filter_map(|need| ends.get(need.as_str()))
-        .max()
-        .copied()
-        .unwrap_or(axis.start)
-        .max(axis.start);
+    let mut turn = turn(job, axis.start, ends);
+    if job.asks.is_some() {
+        segments.push(axis.segment("wait", "awaiting approval", turn, None));
+        return segments;
+    }
+    if let Some(at) = answered_at(job) {
+        segments.push(axis.segment("wait", "awaiting approval", turn, Some(at)));
+        turn = at;
+    }
+    let is_earlier = |one: &&AttemptView| one.attempt < job.attempt || job.claimed_at.is_none();
+    for earlier in job.attempts.iter().filter(is_earlier) {
+        let Some(claimed) = earlier.claimed_at else { continue };
+        segments.push(axis.segment("wait", "waiting", turn, Some(claimed)));
+        let (class, name) = (format!("step {}", earlier.status), format!("attempt {}", earlier.attempt));
+        segments.push(axis.segment(class, name, claimed, Some(earlier.finished_at)));
+        turn = earlier.finished_at;
+    }
     segments.push(axis.segment("wait", "waiting", turn, job.claimed_at.or(job.finished_at)));
     let Some(claimed) = job.claimed_at else { return segments };
     let first_step = job.steps.iter().filter_map(|step| step.started_at).min();
@@ -255,8 +284,12 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     let mut steps: Vec<&StepView> = job.steps.iter().collect();
     steps.sort_by_key(|step| is_failure(step.status));
     for (step, started) in steps.into_iter().filter_map(|step| Some((step, step.started_at?))) {
-        let class = format!("step {}", step.status);
-        segments.push(axis.segment(class, step.name.clone(), started, step.finished_at.or(job.finished_at)));
+        segments.push(axis.segment(
+            step_class(job, step.status),
+            step.name.clone(),
+            started,
+            step.finished_at.or(job.finished_at),
+        ));
     }
     let last = job.steps.iter().filter_map(|step| step.finished_at).max();
     if let (Some(last), Some(end)) = (last, job.finished_at) {
@@ -265,9 +298,27 @@ fn segments(job: &JobView, axis: &Axis, ends: &HashMap<&str, Timestamp>) -> Vec<
     segments
 }
 
+/// Returns the class of a segment of a step with this status. Failures of a job that may fail look like none.
+fn step_class(job: &JobView, status: Status) -> String {
+    if job.continue_on_error && is_failure(status) { "step ignored".to_owned() } else { format!("step {status}") }
+}
+
+/// Returns the jobs that have a bar, in their order. If there are too many, those that failed come first, then those on
+/// the critical path, then those that have run.
+fn most_telling<'a>(jobs: &[&'a JobView], critical: &HashSet<&str>) -> Vec<&'a JobView> {
+    let mut places: Vec<usize> = (0..jobs.len()).collect();
+    places.sort_by_key(|at| {
+        let job = jobs[*at];
+        (!has_failed(job), !critical.contains(job.key.as_str()), job.claimed_at.is_none())
+    });
+    places.truncate(BARS);
+    places.sort_unstable();
+    places.into_iter().map(|at| jobs[at]).collect()
+}
+
 /// Keeps as many segments as a bar's share of the page has room for. The rest become one segment in the colour of the
 /// job's status.
-fn fit_segments(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec<Segment> {
+fn fit_segments(mut segments: Vec<Segment>, job: &JobView, share: usize) -> Vec<Segment> {
     let mut bytes = 0;
     let fit = segments.iter().take_while(|segment| {
         bytes += segment.bytes();
@@ -281,7 +332,7 @@ fn fit_segments(mut segments: Vec<Segment>, status: Status, share: usize) -> Vec
     let from = rest.iter().map(|part| part.from).min().unwrap_or(0);
     let end = rest.iter().map(|part| part.from + part.width).max().unwrap_or(from);
     segments.push(Segment {
-        class: format!("step {status}"),
+        class: step_class(job, job.status),
         name: format!("{} more phases", rest.len()),
         from,
         width: end - from,

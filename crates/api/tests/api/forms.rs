@@ -171,5 +171,5 @@ async fn a_secrets_rules_are_shown_and_set_with_its_form_and_its_masks_are_spoke
     );
     let noted = send("value=prod").await;
     assert_eq!(noted.status, 200);
-    assert!(noted.text().contains("no letter or digit touches it"), "{}", noted.text());
+    assert!(noted.text().contains("only as a separate word"), "{}", noted.text());
 }

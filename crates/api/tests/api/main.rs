@@ -4,6 +4,7 @@
 
 mod access;
 mod actions;
+mod at_a_glance;
 mod auth;
 mod build_pages;
 mod client;

@@ -212,8 +212,11 @@ async fn a_list_of_builds_says_what_started_each_that_no_push_did() {
         let build = world.build_of_event(repo.id, |event| event.name = name).await;
         for path in [list.as_str(), "/"] {
             let answer = page(&world, path).await;
-            let row =
-                answer.text().split("<li id=").find(|row| row.contains(&format!("/builds/{}\"", build.id))).unwrap();
+            let row = answer
+                .text()
+                .split("<li id=")
+                .find(|row| row.contains(&format!("data-row href=\"/builds/{}\"", build.id)))
+                .unwrap();
             let said = row.split_once("class=\"tag\">").map(|(_, rest)| rest.split('<').next().unwrap());
             assert_eq!(said, word, "{path}: {row}");
         }

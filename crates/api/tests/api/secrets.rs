@@ -51,7 +51,7 @@ async fn a_bad_name_an_unusable_value_and_a_key_that_does_not_fit_are_told_apart
     let put = async |name: &str, body: serde_json::Value| {
         world.call("PUT", &format!("{all}/{name}"), Some(ADMIN), body.to_string()).await
     };
-    assert!(put("1st", json!({ "value": "v" })).await.error().contains("no digit first"));
+    assert!(put("1st", json!({ "value": "v" })).await.error().contains("not starting with a digit"));
     for (body, status) in [
         (json!({ "value": "" }), 400),
         (json!({ "value": "x".repeat(49 << 10) }), 400),

@@ -73,5 +73,5 @@ async fn long_summaries_of_many_jobs_fit_into_the_pages_and_what_is_left_out_is_
     assert!(of_build.text().contains("more on their jobs"), "{}", of_build.text());
     let of_job = page(&world, &format!("/jobs/{}", last.unwrap())).await;
     assert!(of_job.body.len() < 60 << 10, "{} bytes", of_job.body.len());
-    assert!(of_job.text().contains("It goes on, in") && of_job.text().contains("id=\"L1\""), "{}", of_job.text());
+    assert!(of_job.text().contains("Continues in the") && of_job.text().contains("id=\"L1\""), "{}", of_job.text());
 }

@@ -6,6 +6,9 @@ use crate::Status;
 /// Why a build ends before any job of it is made.
 pub const HAS_ERRORS: &str = "the pipeline has errors";
 
+/// How many jobs a reason names.
+const NAMED: usize = 2;
+
 /// A job as its build sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOfBuild {
@@ -35,22 +38,30 @@ pub fn standing(jobs: &[JobOfBuild]) -> BuildStanding {
     let counts_as = |job: &JobOfBuild| if is_passed_over(job) { Status::Success } else { job.status };
     let status = build_status(jobs.iter().map(counts_as));
     let runs = jobs.iter().any(|job| matches!(job.status, Status::Running | Status::Canceling));
-    let first = |wanted: Status| {
-        let job = jobs.iter().find(|job| counts_as(job) == wanted && job.reason.is_some())?;
-        Some(format!("{}: {}", job.name, job.reason.as_deref()?))
-    };
+    let all = |wanted: &[Status]| list(jobs.iter().filter(|job| wanted.contains(&counts_as(job))));
     let reason = match status {
         Status::Success => passed_over(jobs.iter().filter(|job| is_passed_over(job))),
         // Of which nothing is under way: what it waits for.
         Status::Running if !jobs.iter().any(|job| matches!(job.status, Status::Queued | Status::Running)) => {
-            first(Status::Blocked)
+            all(&[Status::Blocked])
         }
         Status::Queued | Status::Running | Status::Canceling => None,
-        Status::Blocked | Status::Failure | Status::Error | Status::Canceled | Status::Skipped | Status::TimedOut => {
-            first(status)
-        }
+        Status::Failure | Status::Error | Status::TimedOut => all(&[Status::Failure, Status::Error, Status::TimedOut]),
+        Status::Blocked | Status::Canceled | Status::Skipped => all(&[status]),
     };
     BuildStanding { status, reason, runs }
+}
+
+/// Names jobs with their reasons.
+fn list<'a>(jobs: impl Iterator<Item = &'a JobOfBuild>) -> Option<String> {
+    let reasons: Vec<String> =
+        jobs.filter_map(|job| Some(format!("{}: {}", job.name, job.reason.as_deref()?))).collect();
+    let named = reasons.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match reasons.len() {
+        0 => None,
+        all if all > NAMED => Some(format!("{named}; and {} more", all - NAMED)),
+        _ => Some(named),
+    }
 }
 
 fn passed_over<'a>(mut failed: impl Iterator<Item = &'a JobOfBuild>) -> Option<String> {

@@ -90,6 +90,9 @@ pub(crate) enum Repo {
     Remove {
         /// The repository's name or ID
         repo: String,
+        /// Delete it without asking
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -108,6 +111,9 @@ pub(crate) enum Build {
         /// Set an input that the pipeline declares under `on: manual`
         #[arg(long = "input", value_name = "KEY=VALUE", value_parser = key_value)]
         inputs: Vec<(String, String)>,
+        /// Follow the logs until the build has finished, and exit with 1 if it failed
+        #[arg(long, short)]
+        follow: bool,
     },
     /// List the newest builds of one or all repositories
     List {
@@ -145,6 +151,12 @@ pub(crate) enum Build {
         /// Rerun only jobs that did not succeed
         #[arg(long)]
         failed_only: bool,
+        /// Rerun only this job
+        #[arg(long, conflicts_with = "failed_only", value_name = "NAME")]
+        job: Option<String>,
+        /// Follow the logs until the build has finished, and exit with 1 if it failed
+        #[arg(long, short)]
+        follow: bool,
     },
 }
 

@@ -4,7 +4,10 @@ use std::{io::Write as _, process::ExitCode};
 
 use serde_json::{Value, json};
 
-use super::{Ended, build, print_json, repo, table::text};
+use super::{
+    Ended, build, print_json, repo,
+    table::{self, text},
+};
 use crate::{args::Approval, client::Client};
 
 /// The answer to the job.
@@ -37,10 +40,17 @@ pub(crate) fn run(args: Approval, answer: Answer) -> super::Result {
     if args.server.json {
         print_json(&standing)?;
     } else {
-        let line = format!("`{}` is {}, and now {}", text(&job, "name"), answer.done(), text(&standing, "status"));
+        let line = format!("`{}` is {}: {}", text(&job, "name"), answer.done(), table::status(&standing));
         writeln!(std::io::stdout(), "{line}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Finds a job of a build by its name or its key.
+pub(super) fn job_of<'b>(build: &'b Value, name: &str) -> anyhow::Result<&'b Value> {
+    let mut jobs = build["jobs"].as_array().into_iter().flatten();
+    jobs.find(|job| text(job, "key") == name || text(job, "name") == name)
+        .ok_or_else(|| Ended::new(1, format!("build #{} has no job `{name}`", build["number"])).into())
 }
 
 /// Finds a job by its id or by `repo#number/job`; `repo#number` means the one job that waits for approval.

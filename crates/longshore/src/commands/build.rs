@@ -6,10 +6,16 @@ use std::{
     process::ExitCode,
 };
 
+use longshore_core::{
+    Timestamp,
+    outcome::{human_duration, rough_age},
+};
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json,
+    Ended,
+    failures::{self, FailedJob},
+    print_json,
     printer::Printer,
     repo,
     table::{self, text},
@@ -22,20 +28,30 @@ use crate::{
 pub(crate) fn run(args: Remote<Build>) -> super::Result {
     let client = Client::new(&args.server.url, args.server.token, args.server.ca_file.as_deref())?;
     match args.command {
-        Build::Start { repo, git_ref, commit, inputs } => {
+        Build::Start { repo, git_ref, commit, inputs, follow } => {
+            refuse_json_of_following(args.server.json && follow)?;
             let repo = repo::find(&client, &repo)?;
             let inputs: HashMap<_, _> = inputs.into_iter().collect();
             let body = json!({ "ref": git_ref, "commit": commit, "inputs": inputs });
             let build = client.post(&format!("/api/v1/repos/{}/builds", text(&repo, "id")), &body)?;
-            print_answer(&build, args.server.json, &format!("build #{} is {}", build["number"], text(&build, "status")))
+            print_answer(&build, args.server.json, &describe_new(&client, &build))?;
+            if !follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let build = client.get(&format!("/api/v1/builds/{}", text(&build, "id")))?;
+            logs(&client, &build, None, true, false)
         }
         Build::List { repo, limit } => list(&client, repo.as_deref(), limit, args.server.json),
-        Build::Show { build } => show(&find(&client, &build)?, args.server.json),
-        Build::Logs { build, job, follow } => {
-            if args.server.json && follow {
-                let message = "`--follow` cannot be combined with `--json`: read the build's log after it has finished";
-                return Err(Ended::new(2, message).into());
+        Build::Show { build } => {
+            let build = find(&client, &build)?;
+            show(&build, args.server.json)?;
+            if !args.server.json {
+                failures::write(&mut std::io::stdout().lock(), &failed_jobs(&client, &build)?)?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Build::Logs { build, job, follow } => {
+            refuse_json_of_following(args.server.json && follow)?;
             logs(&client, &find(&client, &build)?, job.as_deref(), follow, args.server.json)
         }
         Build::Cancel { build } => {
@@ -44,17 +60,73 @@ pub(crate) fn run(args: Remote<Build>) -> super::Result {
             let said = if build["finished_at"].is_null() {
                 format!("canceling build #{}", build["number"])
             } else {
-                format!("build #{} has already finished: {}", build["number"], text(&build, "status"))
+                format!("build #{} has already finished: {}", build["number"], table::status(&build))
             };
             print_answer(&answer, args.server.json, &said)
         }
-        Build::Rerun { build, failed_only } => {
+        Build::Rerun { build, failed_only, job, follow } => {
+            refuse_json_of_following(args.server.json && follow)?;
             let build = find(&client, &build)?;
-            let path = format!("/api/v1/builds/{}/rerun", text(&build, "id"));
-            let new = client.post(&path, &json!({ "failed_only": failed_only }))?;
-            print_answer(&new, args.server.json, &format!("rerun as build #{}", new["number"]))
+            let new = match job {
+                Some(name) => {
+                    let job = super::approve::job_of(&build, &name)?;
+                    client.post(&format!("/api/v1/jobs/{}/rerun", text(job, "id")), &json!({}))?
+                }
+                None => {
+                    let path = format!("/api/v1/builds/{}/rerun", text(&build, "id"));
+                    client.post(&path, &json!({ "failed_only": failed_only }))?
+                }
+            };
+            print_answer(&new, args.server.json, &describe_new(&client, &new))?;
+            if !follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            logs(&client, &client.get(&format!("/api/v1/builds/{}", text(&new, "id")))?, None, true, false)
         }
     }
+}
+
+fn refuse_json_of_following(both: bool) -> anyhow::Result<()> {
+    if both {
+        let message = "`--follow` cannot be combined with `--json`: read the build's log after it has finished";
+        return Err(Ended::new(2, message).into());
+    }
+    Ok(())
+}
+
+/// Returns the number of a new build, how it stands, and the address of its page.
+fn describe_new(client: &Client, build: &Value) -> String {
+    let (number, id) = (&build["number"], text(build, "id"));
+    format!("build #{number} {}: {}", table::status(build), client.address(&format!("/builds/{id}")))
+}
+
+/// Returns the jobs of a build that failed, with the first error of each.
+fn failed_jobs(client: &Client, build: &Value) -> anyhow::Result<Vec<FailedJob>> {
+    let is_failed = |status: &Value| matches!(status.as_str(), Some("failure" | "error" | "timed-out"));
+    let jobs = build["jobs"].as_array().into_iter().flatten();
+    let failed = jobs.filter(|job| is_failed(&job["status"]) && job["continue_on_error"] != true);
+    let repo = build["repo"]["name"].as_str().unwrap_or_default();
+    let of = |job: &Value| {
+        let outline = client.get(&format!("/api/v1/jobs/{}/log/outline", text(job, "id")))?;
+        let steps = || job["steps"].as_array().into_iter().flatten().rev();
+        let step =
+            steps().find(|step| is_failed(&step["status"]) && step["exit_code"] != 0).map(|step| &step["number"]);
+        let border = |begins: bool| {
+            let mut borders = outline["steps"].as_array().into_iter().flatten();
+            borders.find(|border| Some(&border["number"]) == step && border["begins"] == begins)?["lines"].as_u64()
+        };
+        let (first, last) = (border(true).map_or(1, |lines| lines + 1), border(false).unwrap_or(u64::MAX));
+        let mut marks = outline["marks"].as_array().into_iter().flatten();
+        let error = marks.find_map(|mark| {
+            let n = mark["n"].as_u64().filter(|n| (first..=last).contains(n))?;
+            (mark["kind"] == "error").then(|| (n, text(mark, "text")))
+        });
+        let name = text(job, "name");
+        let build = failures::quoted(&format!("{repo}#{}", build["number"]));
+        let again = format!("longshore build rerun {build} --job {}", failures::quoted(&text(job, "key")));
+        Ok(FailedJob { name, error, again })
+    };
+    failed.map(of).collect()
 }
 
 fn print_answer(answer: &Value, json: bool, line: &str) -> super::Result {
@@ -104,16 +176,24 @@ fn list(client: &Client, repo: Option<&str>, limit: u32, json: bool) -> super::R
             let repo = b["repo"]["name"].as_str().map_or_else(|| text(b, "repo"), str::to_owned);
             [
                 format!("{repo}#{}", b["number"]),
-                text(b, "status"),
+                table::status(b),
                 describe_ref(b),
                 commit,
-                text(b, "created_at"),
+                duration(b),
+                table::time(b, "created_at").map_or_else(String::new, |at| rough_age(Timestamp::now().since(at))),
                 text(b, "message"),
             ]
         })
         .collect();
-    table::print(["BUILD", "STATUS", "OF", "COMMIT", "CREATED", "MESSAGE"], &rows)?;
+    table::print(["BUILD", "STATUS", "REF", "COMMIT", "DURATION", "AGE", "MESSAGE"], &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns how long a build or a job took, or has taken so far; empty if it has not started.
+fn duration(of: &Value) -> String {
+    let from = table::time(of, "started_at").or_else(|| table::time(of, "claimed_at"));
+    let to = table::time(of, "finished_at").unwrap_or_else(Timestamp::now);
+    from.map_or_else(String::new, |from| human_duration(to.since(from)))
 }
 
 /// Describes what was built: a branch, a tag, or a pull request's number with its target branch.
@@ -131,8 +211,16 @@ fn show(build: &Value, json: bool) -> super::Result {
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "build #{}  {}  {}", build["number"], text(build, "status"), text(build, "reason"))?;
-    writeln!(out, "{} {} {}", text(build, "event"), describe_ref(build), text(build, "commit"))?;
+    writeln!(
+        out,
+        "build #{}  {}  {}  {}",
+        build["number"],
+        table::status(build),
+        duration(build),
+        text(build, "reason")
+    )?;
+    let event = text(build, "event").replace('-', " ");
+    writeln!(out, "{event} {} {}", describe_ref(build), text(build, "commit"))?;
     writeln!(out, "{} ({})", text(build, "message"), text(build, "author"))?;
     writeln!(out, "started by {}", describe_act(&build["started_by"]))?;
     if !build["canceled_by"].is_null() {
@@ -148,7 +236,7 @@ fn show(build: &Value, json: bool) -> super::Result {
         }
     }
     for job in build["jobs"].as_array().into_iter().flatten() {
-        writeln!(out, "\n{:<10} {}  {}", text(job, "status"), text(job, "name"), text(job, "reason"))?;
+        writeln!(out, "\n{:<10} {}  {}", table::status(job), text(job, "name"), text(job, "reason"))?;
         for (what, key) in [("approved", "approved_by"), ("declined", "declined_by"), ("canceled", "canceled_by")] {
             if !job[key].is_null() {
                 writeln!(out, "  {what} by {}", describe_act(&job[key]))?;
@@ -156,8 +244,8 @@ fn show(build: &Value, json: bool) -> super::Result {
         }
         for step in job["steps"].as_array().into_iter().flatten() {
             let code = step["exit_code"].as_i64().map_or_else(String::new, |c| format!("exit {c}"));
-            let wall = step["wall_ms"].as_u64().map_or_else(String::new, longshore_core::outcome::human_duration);
-            writeln!(out, "  {:<10} {:<40} {code:<8} {wall}", text(step, "status"), text(step, "name"))?;
+            let wall = step["wall_ms"].as_u64().map_or_else(String::new, human_duration);
+            writeln!(out, "  {:<10} {:<40} {code:<8} {wall}", table::status(step), text(step, "name"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -229,7 +317,7 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
                         "end" => {
                             printed = lines
                                 .finish()
-                                .and_then(|()| lines.write(format!("-- {}\n", text(&data, "status")).as_bytes()));
+                                .and_then(|()| lines.write(format!("-- {}\n", table::status(&data)).as_bytes()));
                             return false;
                         }
                         _ => {}
@@ -245,7 +333,9 @@ fn logs(client: &Client, build: &Value, only: Option<&str>, follow: bool, json: 
         Ok(())
     })?;
     let build = client.get(&format!("/api/v1/builds/{}", text(build, "id")))?;
-    writeln!(std::io::stdout(), "build #{}: {} {}", build["number"], text(&build, "status"), text(&build, "reason"))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "build #{}: {} {}", build["number"], table::status(&build), text(&build, "reason"))?;
+    failures::write(&mut out, &failed_jobs(client, &build)?)?;
     let ok = matches!(build["status"].as_str(), Some("success" | "skipped"));
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -11,6 +11,7 @@ pub(crate) mod clean;
 pub(crate) mod connection;
 pub(crate) mod convert;
 pub(crate) mod doctor;
+mod failures;
 pub(crate) mod guard;
 pub(crate) mod health;
 pub(crate) mod lint;

@@ -147,16 +147,11 @@ fn make_safe(text: &str) -> String {
                     }
                 }
             }
-            c if c.is_control() || is_direction(c) => out.push('\u{fffd}'),
+            c if c.is_control() || super::table::is_direction(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
     out
-}
-
-/// Returns whether a character changes the direction of text, which can make a line look like another.
-const fn is_direction(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Progress {
         }
         let message = match step {
             Some(step) => format!("{name}: {}", super::table::one_line(step)),
-            None => format!("{name}: {status}"),
+            None => format!("{name}: {}", status.word()),
         };
         if bar.message() != message {
             bar.set_message(message);

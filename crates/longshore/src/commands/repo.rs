@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use serde_json::{Value, json};
 
 use super::{
-    Ended, print_json,
+    Ended, print_json, stdin,
     table::{self, text},
 };
 use crate::{
@@ -101,8 +101,11 @@ pub(crate) fn run(args: Remote<Repo>) -> super::Result {
                 writeln!(std::io::stdout(), "{}: {said}.", text(&changed, "name"))?;
             }
         }
-        Repo::Remove { repo } => {
+        Repo::Remove { repo, yes } => {
             let repo = find(&client, &repo)?;
+            if !yes {
+                stdin::confirm(&format!("Delete {} with its builds and logs?", text(&repo, "name")))?;
+            }
             let answer = client.delete(&format!("/api/v1/repos/{}", text(&repo, "id")))?;
             if args.server.json {
                 print_json(&answer)?;

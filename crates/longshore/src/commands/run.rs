@@ -20,7 +20,7 @@ use longshore_core::{
 };
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::{Executor, ExecutorOptions, names::Instance};
-use longshore_files::logs::{Renderer, StepHead};
+use longshore_files::logs::{Mark, MarkKind, Renderer, StepHead};
 use longshore_git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
 use longshore_scheduler::{Pace, Planner, Scheduler};
@@ -34,7 +34,12 @@ use longshore_store::{
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Ended, lint, progress::Progress};
+use super::{
+    Ended,
+    failures::{self, FailedJob},
+    lint,
+    progress::Progress,
+};
 use crate::{
     args::{Run, RunEvent},
     authorities::Authorities,
@@ -58,6 +63,7 @@ pub(crate) fn run(args: Run) -> super::Result {
 }
 
 async fn run_tree(args: Run) -> super::Result {
+    let again = command_again(&args);
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
     let instance = Instance::new(instance).map_err(|error| Ended::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
     let docker = DockerOptions {
@@ -115,7 +121,7 @@ async fn run_tree(args: Run) -> super::Result {
     tasks.spawn(runner.run(orders, shutdown.clone()));
 
     let build = create(&store, event, plan).await.map_err(|error| Ended::new(3, format!("{error:#}")))?;
-    let ended = follow(&store, &scheduler, build, args.engine.json).await;
+    let ended = follow(&store, &scheduler, build, args.engine.json, &again).await;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
@@ -307,7 +313,7 @@ async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<
 }
 
 /// Prints the build's logs until it has ended. The first Ctrl-C cancels the build, the second exits at once.
-async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool) -> super::Result {
+async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool, again: &str) -> super::Result {
     let all = jobs::of_build(store, build).await?;
     let progress = Arc::new(Progress::new(all.iter().map(|job| job.name.as_str()), json));
     let mut printing = tokio::task::JoinSet::new();
@@ -339,6 +345,7 @@ async fn follow(store: &Store, scheduler: &Scheduler, build: BuildId, json: bool
         super::print_json(&summary_json(status, &jobs))?;
     } else {
         print_summary(status, &jobs)?;
+        failures::write(&mut std::io::stdout().lock(), &failed_jobs(store, &jobs, again).await?)?;
     }
     Ok(ExitCode::from(match status {
         Status::Success | Status::Skipped => 0,
@@ -400,6 +407,35 @@ fn preparing(job: &Job) -> Option<&'static str> {
     }
 }
 
+/// Returns the command that runs the same tree again, but for `--job`. Values of variables and secrets are not repeated.
+fn command_again(args: &Run) -> String {
+    let mut command = "longshore run".to_owned();
+    if args.dir.as_path() != Path::new(".") {
+        command = format!("{command} {}", failures::quoted(&args.dir.display().to_string()));
+    }
+    if let Some(pipeline) = &args.pipeline {
+        command = format!("{command} --pipeline {}", failures::quoted(pipeline));
+    }
+    command
+}
+
+/// Returns the jobs that failed, with the first error of each.
+async fn failed_jobs(store: &Store, jobs: &[Job], again: &str) -> anyhow::Result<Vec<FailedJob>> {
+    let is_failed = |status: Status| matches!(status, Status::Failure | Status::Error | Status::TimedOut);
+    let mut failed = Vec::new();
+    for job in jobs.iter().filter(|job| is_failed(job.status) && !job.continue_on_error) {
+        let outline = logs::outline(store, job.id, None).await?;
+        let step = job.steps.iter().rev().find(|step| is_failed(step.status) && step.exit_code != Some(0));
+        let is_its = |mark: &&Mark| step.is_none_or(|step| mark.step == step.position) && mark.kind == MarkKind::Error;
+        failed.push(FailedJob {
+            name: job.name.clone(),
+            error: outline.marks.iter().find(is_its).map(|mark| (mark.n, mark.text.clone())),
+            again: format!("{again} --job {}", failures::quoted(&job.name)),
+        });
+    }
+    Ok(failed)
+}
+
 fn print_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out)?;
@@ -407,9 +443,9 @@ fn print_summary(status: Status, jobs: &[Job]) -> std::io::Result<()> {
     for job in jobs {
         let time = job.claimed_at.zip(job.finished_at).map(|(start, end)| human_duration(end.since(start)));
         let reason = job.reason.as_deref().unwrap_or_default();
-        writeln!(out, "{:<10} {:width$}  {:>8}  {reason}", job.status, job.name, time.unwrap_or_default())?;
+        writeln!(out, "{:<10} {:width$}  {:>8}  {reason}", job.status.word(), job.name, time.unwrap_or_default())?;
     }
-    writeln!(out, "{status}")
+    writeln!(out, "{}", status.word())
 }
 
 fn summary_json(status: Status, jobs: &[Job]) -> serde_json::Value {

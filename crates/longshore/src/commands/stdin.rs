@@ -1,8 +1,11 @@
-//! Values that must not stand among a command's arguments, where other users of the machine see them.
+//! What commands ask for on standard input: values that must not stand among the arguments, where other users of the
+//! machine see them, and whether something is really to be done.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use anyhow::Context as _;
+
+use super::Ended;
 
 /// Reads standard input, without the one newline that `echo` puts at its end. `what` is what a person at a terminal is asked for.
 pub(super) fn read(what: &str) -> anyhow::Result<String> {
@@ -14,4 +17,19 @@ pub(super) fn read(what: &str) -> anyhow::Result<String> {
     input.read_to_string(&mut value).context("standard input is not UTF-8 text")?;
     let trimmed = value.strip_suffix('\n').map_or(value.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(trimmed.to_owned())
+}
+
+/// Asks a person at a terminal whether to do something. Without a terminal nothing is done.
+pub(super) fn confirm(question: &str) -> anyhow::Result<()> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Err(Ended::new(2, format!("{question} Pass --yes to do it without being asked")).into());
+    }
+    write!(std::io::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    input.read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Ended::new(1, "nothing was deleted").into()),
+    }
 }

@@ -186,3 +186,11 @@ fn a_flag_wins_over_the_file_in_every_table() {
     assert_eq!((config.strangers.limits.pids, config.strangers.capacity), (50, 1));
     assert_eq!((config.retention.max_age, config.retention.max_log_bytes), (None, Some(5 << 20)));
 }
+
+#[test]
+fn a_setting_that_is_empty_counts_as_not_set() {
+    let empty = toml::from_str::<Settings>("admin_token = ''\nsecret_key = ' '\nurl = ''\nca_file = ''\n").unwrap();
+    let config = empty.resolve(None).unwrap();
+    assert_eq!((config.admin_token, config.secret_key.is_none()), (None, true));
+    assert_eq!(config.url.as_str(), "http://localhost:8080");
+}

@@ -2,8 +2,8 @@
 //! others (`?from=`, `?before=`) and a search (`?q=`); `assets/log.js` makes one long list of it. For a job that was
 //! tried again, it shows the newest attempt or that of `?attempt=`.
 //!
-//! A job that failed opens at its failing step's last lines, a running job at the newest line, any other at the
-//! beginning.
+//! A job that failed opens at the first error of its failing step, or at that step's last lines; a running job at the
+//! newest line, any other at the beginning.
 
 pub(crate) mod actions;
 mod attempts;
@@ -30,7 +30,7 @@ use super::{
     show::{self, address},
     site::Site,
     summary::{self, Summary},
-    tail::{Failing, find_failing},
+    tail::{Failing, find_failing, first_error, is_failure},
     visitor::{MayDo, Visitor},
 };
 use crate::{
@@ -60,6 +60,8 @@ const AROUND: usize = 72;
 const BESIDE: usize = 24;
 /// Lines of a window.
 const LINES: u64 = 300;
+/// Lines of a window before the error that it opens at.
+const BEFORE_ERROR: u64 = 20;
 /// How many found lines are listed for readers without scripts, and about how many bytes their links take.
 const LISTED: usize = 100;
 const LINKS: usize = 4 << 10;
@@ -110,8 +112,9 @@ struct LogPart {
     first: u64,
     last: u64,
     rows: Vec<Row>,
-    /// The line that the script scrolls to first.
+    /// The line that the script scrolls to first, and where in the view.
     open_at: Option<u64>,
+    open_align: &'static str,
     query: String,
     hits: Option<Found>,
     /// The attempt's number, empty for the newest one.
@@ -249,6 +252,7 @@ async fn load_window(
     let total = outline.total;
     // The last line of the step that failed; the log's last line if no step failed and yet the job did.
     let failing = find_failing(job, outline);
+    let error = failing.as_ref().filter(|_| is_failure(job.status)).and_then(|failing| first_error(failing, outline));
     let open_at = failing.as_ref().map(|failing| failing.last);
     let before = query.before.map(|before| before.min(total + 1));
     // The window's last line, if it is filled from its end.
@@ -257,11 +261,15 @@ async fn load_window(
         (Some(from), _) => (from > total).then_some(total),
         (None, Some(before)) => Some(before.saturating_sub(1)),
         (None, None) if !job.status.is_final() => Some(total),
+        (None, None) if error.is_some() => None,
         (None, None) => open_at,
     };
     let wanted = match end {
         Some(end) => Wanted::From(end.saturating_sub(LINES - 1).max(1), end.min(LINES)),
-        None => Wanted::From(query.from.unwrap_or(1), LINES),
+        None => {
+            let around_error = error.map(|error| error.n.saturating_sub(BEFORE_ERROR).max(1));
+            Wanted::From(query.from.or(around_error).unwrap_or(1), LINES)
+        }
     };
     let found = logs::window(&site.store, job.id, query.attempt, wanted).await?;
     let open = found.open.into_iter().filter(|_| end == Some(total));
@@ -276,7 +284,8 @@ async fn load_window(
         let its_last = rows.iter().rev().find(|row| row.line.n <= failing.last && failing.is_its(row.line.step));
         its_last.map_or(failing.last, |row| row.line.n)
     };
-    let open_at = failing.as_ref().map(its);
+    let open_at = error.map(|error| error.n).or(failing.as_ref().map(its));
+    let open_align = if error.is_some() { "center" } else { "end" };
     let text = query.q.filter(|text| !text.is_empty() && text.len() <= 1000);
     let hits = match &text {
         Some(text) => {
@@ -288,7 +297,7 @@ async fn load_window(
     };
     let query = text.unwrap_or_default();
     let file_name = if attempt.is_empty() { format!("{}.log", job.id) } else { format!("{}-{attempt}.log", job.id) };
-    Ok(LogPart { total, first, last, rows, open_at, query, hits, attempt, file_name })
+    Ok(LogPart { total, first, last, rows, open_at, open_align, query, hits, attempt, file_name })
 }
 
 /// Returns the name of the step that printed a line, if the line stands among another step's lines.

@@ -1,0 +1,43 @@
+//! Says in words why a job waits, the same on every page.
+
+use longshore_core::Status;
+
+/// What a page knows about the server's room for jobs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// No job can start now, because the engine does not respond.
+    pub(super) engine_is_away: bool,
+    pub(super) capacity: usize,
+}
+
+/// Returns why a job waits: the reason that the rules gave, else what follows from its status. `needs` are the names of
+/// the jobs that it needs and that have not finished. Empty for a job that does not wait.
+pub(super) fn why<'a>(
+    status: Status,
+    reason: Option<&str>,
+    needs: impl IntoIterator<Item = &'a str>,
+    room: Room,
+) -> String {
+    match (reason, status) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Status::Blocked) => {
+            let names: Vec<String> = needs.into_iter().map(|name| format!("`{name}`")).collect();
+            if names.is_empty() { String::new() } else { format!("waiting for {}", names.join(", ")) }
+        }
+        (None, Status::Queued) if room.engine_is_away => {
+            "waiting for the Docker engine, which does not respond".to_owned()
+        }
+        (None, Status::Queued) => format!("waiting for capacity ({} concurrent jobs)", room.capacity),
+        (
+            None,
+            Status::Running
+            | Status::Canceling
+            | Status::Success
+            | Status::Failure
+            | Status::Error
+            | Status::Canceled
+            | Status::Skipped
+            | Status::TimedOut,
+        ) => String::new(),
+    }
+}
