@@ -108,7 +108,8 @@ if have apt-get; then
   # An engine that somebody else started keeps running.
   scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
   second=$(scripts/second-engine.sh start)
-  DOCKER_HOST=$second scripts/images.sh
+  # The services are for the tests of the whole program.
+  DOCKER_HOST=$second scripts/images.sh busybox no-shell debian
 else
   say "      no second engine: it is made from Debian's packages, and this machine has no apt"
 fi

@@ -133,10 +133,10 @@ fn a_private_image_is_pulled_with_its_repositorys_credentials_and_is_not_there_f
         let script = "env; cat /proc/1/environ || true; echo it runs";
         let pipeline = one_step(script).replace(engine::BUSYBOX, &registry.image("app"));
         let refused = world.run(&pipeline);
-        assert!(reason(&refused).contains("without credentials"), "{auth:?}: {refused}");
+        assert!(reason(&refused).contains("has none for it"), "{auth:?}: {refused}");
         give(&world, &registry, Some(&world.repo), "wrong-password");
         let wrong = build_of(&world, &world.repo);
-        assert!(reason(&wrong).contains("to this job's credentials"), "{auth:?}: {wrong}");
+        assert!(reason(&wrong).contains("with this job's credentials"), "{auth:?}: {wrong}");
 
         give(&world, &registry, Some(&world.repo), PASSWORD);
         let build = build_of(&world, &world.repo);
@@ -146,17 +146,17 @@ fn a_private_image_is_pulled_with_its_repositorys_credentials_and_is_not_there_f
 
         // The engine has the image now.
         let refused = build_of(&world, &other);
-        assert!(reason(&refused).contains("without credentials"), "{auth:?}: {refused}");
+        assert!(reason(&refused).contains("has none for it"), "{auth:?}: {refused}");
         let by_digest = one_step("true").replace(engine::BUSYBOX, &registry.image_by_digest());
         world.git.push(&by_digest);
         let refused = build_of(&world, &other);
-        assert!(reason(&refused).contains("without credentials"), "{auth:?}: {refused}");
+        assert!(reason(&refused).contains("has none for it"), "{auth:?}: {refused}");
         assert_eq!(build_of(&world, &world.repo)["status"], "success", "{auth:?}");
         // Nor is it once nobody has credentials any more.
         let path = format!("/api/v1/repos/{}/registries/{}", world.repo, registry.host().replace(':', "%3A"));
         assert_eq!(world.api().delete(&path), 204);
         let refused = build_of(&world, &world.repo);
-        assert!(reason(&refused).contains("without credentials"), "{auth:?}: {refused}");
+        assert!(reason(&refused).contains("has none for it"), "{auth:?}: {refused}");
         for build in [&refused, &wrong] {
             assert!(!format!("{build}{}", log_of(&world, build)).contains("evil.example"), "{build}");
         }
@@ -202,7 +202,7 @@ fn a_strangers_job_pulls_nothing_with_credentials_even_after_it_was_approved() {
     let (status, answer) = world.api().post(&format!("/api/v1/builds/{build}/approve"), &json!({}));
     assert_eq!(status, 202, "{answer}");
     let refused = world.api().wait_for_build(&build);
-    assert!(reason(&refused).contains("without credentials"), "{refused}");
+    assert!(reason(&refused).contains("has none for it"), "{refused}");
     world.nothing_is_left();
 }
 

@@ -45,7 +45,7 @@ use crate::unstarted::StartError;
 use crate::values::Values;
 use crate::verdict::{job_failure, skipped_result, step_finished};
 use crate::wake::{Event, Mailbox, Wake};
-use crate::{AgentOptions, clock, processes};
+use crate::{AgentOptions, clock, memory, processes};
 
 /// The folder below the agent's root where the engine has mounted memory for the job's secret files.
 pub(crate) const SECRETS: &str = "secrets";
@@ -61,6 +61,7 @@ pub(crate) struct Runtime {
     pub(crate) events: Receiver<Event>,
     pub(crate) mailbox: Mailbox,
     pub(crate) children: Arc<Children>,
+    pub(crate) memory: memory::Watch,
     /// `None` without a sandbox.
     pub(crate) shared_files: Option<SharedFiles>,
 }

@@ -214,7 +214,8 @@ fn run_agent(options: AgentOptions) -> Result<ExitCode, StartError> {
 
     let (heard, unheard) = options.ack_timeouts;
     let is_member = options.membership.is_some();
-    job::run(Runtime { options, spool: Arc::clone(&spool), wake, events, mailbox, children, shared_files });
+    let memory = memory::Watch::start().map_err(system("no thread"))?;
+    job::run(Runtime { options, spool: Arc::clone(&spool), wake, events, mailbox, children, memory, shared_files });
     if is_member {
         // Its conductor ends the connection, and with it this process.
         spool.wait_for_ack(A_YEAR);

@@ -1,8 +1,16 @@
-//! Counts how often the kernel has killed a process of this container for memory.
+//! Counts how often the kernel has killed a process of this container for memory, and finds out which one was the
+//! biggest.
 //!
-//! Only a change of the counter during a step counts. `job` reads it around each step.
+//! Only a change of the counter during a step counts. `job` reads it around each step. The kernel does not tell a
+//! container what it has killed, so a thread looks at the processes while the memory gets short.
 
 use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::processes;
 
 /// cgroup v2, then v1, as seen from inside a container.
 const COUNTERS: [&str; 2] = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
@@ -15,6 +23,91 @@ pub(crate) fn oom_kills() -> Option<u64> {
 /// Returns whether the counter rose; `false` if unknown.
 pub(crate) fn rose(before: Option<u64>, after: Option<u64>) -> bool {
     matches!((before, after), (Some(before), Some(after)) if after > before)
+}
+
+/// The files of a memory control group: its limit, its use, and its statistics with the entry for what the kernel can
+/// reclaim. Version 2, then 1.
+const GROUPS: [[&str; 4]; 2] = [
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file "],
+    [
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+        "total_inactive_file ",
+    ],
+];
+/// A limit above this is none: version 1 writes a huge number.
+const NO_LIMIT: u64 = 1 << 50;
+/// How fast processes can fill memory, in bytes per millisecond: decides when to look again.
+const PER_MS: u64 = 4 << 20;
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// A process that had more memory than the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Biggest {
+    name: String,
+    bytes: u64,
+}
+
+/// Watches the memory of this container.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The container's limit in bytes.
+    limit: Option<u64>,
+    /// The biggest process when memory was last short.
+    biggest: Arc<Mutex<Option<Biggest>>>,
+}
+
+impl Watch {
+    /// Starts to watch. Without a limit there is nothing to watch.
+    pub(crate) fn start() -> io::Result<Self> {
+        let biggest = Arc::new(Mutex::new(None));
+        let group = GROUPS.into_iter().find_map(|files| Some((files, number(files[0])?)));
+        let limited = group.filter(|(_, limit)| *limit < NO_LIMIT);
+        if let Some((files, limit)) = limited {
+            let seen = Arc::clone(&biggest);
+            thread::Builder::new().name("memory".to_owned()).spawn(move || watch(files, limit, &seen))?;
+        }
+        Ok(Self { limit: limited.map(|(_, limit)| limit), biggest })
+    }
+
+    /// Says why memory ran out: the limit, and the biggest process as far as it was seen.
+    pub(crate) fn explain(&self) -> String {
+        let limit = self.limit.map_or_else(
+            || "the host ran out of memory".to_owned(),
+            |limit| format!("out of memory: this container may use {} MiB", limit >> 20),
+        );
+        let biggest = self.biggest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let biggest = biggest
+            .map(|Biggest { name, bytes }| format!("; the biggest process was `{name}` with {} MiB", bytes >> 20))
+            .unwrap_or_default();
+        format!("{limit}{biggest} (`resources: {{ memory: ... }}` asks for more)")
+    }
+}
+
+/// Remembers the biggest process whenever less than a quarter of the memory is left.
+fn watch([_, used, statistics, reclaimable]: [&str; 4], limit: u64, biggest: &Mutex<Option<Biggest>>) {
+    let mut was_short = false;
+    while let Some(used) = number(used) {
+        let text = fs::read_to_string(statistics).unwrap_or_default();
+        let cached = text.lines().find_map(|line| line.strip_prefix(reclaimable)?.parse::<u64>().ok()).unwrap_or(0);
+        let left = limit.saturating_sub(used.saturating_sub(cached));
+        let is_short = left < limit / 4;
+        if is_short && let Some((name, bytes)) = processes::biggest() {
+            let mut biggest = biggest.lock().unwrap_or_else(PoisonError::into_inner);
+            // A process that was killed gives its memory back before the group's use falls.
+            if !was_short || biggest.as_ref().is_none_or(|before| bytes > before.bytes) {
+                *biggest = Some(Biggest { name, bytes });
+            }
+        }
+        was_short = is_short;
+        thread::sleep(Duration::from_millis(left / PER_MS).clamp(SHORTEST, LONGEST));
+    }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 fn parse(text: &str) -> Option<u64> {

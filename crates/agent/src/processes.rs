@@ -35,6 +35,21 @@ pub(crate) fn other_process_is_left() -> bool {
     list_processes().is_none_or(|all| all.iter().any(|process| process.alive && process.pid != own))
 }
 
+/// Returns the name and the resident bytes of the process with the most memory, except this one.
+pub(crate) fn biggest() -> Option<(String, u64)> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let page = rustix::param::page_size() as u64;
+    let resident = |pid: i32| {
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        Some(pages.split(' ').nth(1)?.parse::<u64>().ok()? * page)
+    };
+    let others = list_processes()?.into_iter().filter(|process| process.alive && process.pid != own);
+    let (bytes, pid) = others.filter_map(|process| Some((resident(process.pid)?, process.pid))).max()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    // A process names itself.
+    Some((name.trim_end().escape_debug().to_string(), bytes))
+}
+
 struct Process {
     pid: i32,
     parent: i32,

@@ -3,11 +3,10 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::thread;
 
-use longshore_core::plan::{Network, Probe, Ready, Resources, ServicePlan};
+use longshore_core::plan::{Network, Probe};
 use longshore_core::{DeniedAddresses, JobPlan, Outcome};
 use support::{World, job};
 
@@ -77,17 +76,7 @@ async fn an_internal_job_reaches_its_services_by_their_names_and_nothing_else() 
         Network::Internal,
         &["wget -qO- http://web:8080/", &format!("nc -w 5 172.17.0.1 {port} </dev/null || echo none")],
     );
-    request.plan.services = vec![ServicePlan {
-        name: "web".to_owned(),
-        image: support::BUSYBOX.into(),
-        pull: None,
-        env: BTreeMap::new(),
-        entrypoint: ["sh", "-c", serve].map(Into::into).to_vec(),
-        command: Vec::new(),
-        ready: Some(Ready { probe: Probe::Tcp(8080), timeout_ms: 30_000 }),
-        user: None,
-        resources: Resources::default(),
-    }];
+    request.plan.services = vec![support::shell_service("web", serve, Probe::Tcp(8080), 30_000)];
     let ran = world.run(request).await;
     assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
     assert_eq!(ran.journal.stdout_text(), "here\nnone\n");

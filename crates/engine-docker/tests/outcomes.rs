@@ -284,18 +284,20 @@ async fn a_container_stopped_from_outside_is_lost_and_not_canceled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_over_its_memory_is_the_users_failure() {
+async fn a_step_over_its_memory_is_the_users_failure_and_names_limit_and_biggest_process() {
     let world = World::new().await;
-    // busybox' tail keeps what it reads: a gigabyte without a newline.
-    let mut request = job(&["head -c 1000000000 /dev/zero | tail -c 900000000 | wc -c"]);
-    request.plan.steps[0].run =
-        Some("head -c 1000000000 /dev/zero | tail -n 1 > /dev/null; echo \"tail: $?\"; exit 9".into());
+    // busybox' tail keeps what it reads. The pause lets the agent see it while memory is short.
+    let mut request = job(&[
+        "(head -c 55000000 /dev/zero; sleep 1; head -c 1000000000 /dev/zero) | tail -n 1 >/dev/null; echo \"tail: $?\"; exit 9",
+    ]);
     request.limits.memory = Some(64 << 20);
     let ran = world.run(request).await;
     let Outcome::Failure { out_of_memory, .. } = ran.outcome else {
         panic!("{:?}: {}", ran.outcome, ran.journal.notes())
     };
     assert!(out_of_memory, "{}", ran.journal.stdout_text());
+    let notes = ran.journal.notes();
+    assert!(notes.contains("may use 64 MiB; the biggest process was `tail` with 5"), "{notes}");
     world.end().await;
 }
 

@@ -3,7 +3,8 @@
 
 mod support;
 
-use longshore_core::Outcome;
+use longshore_core::plan::Probe;
+use longshore_core::{DeniedAddresses, Outcome, StepPlan};
 use longshore_engine_docker::doctor;
 use support::{World, docker_host, job};
 
@@ -21,6 +22,25 @@ async fn jobs_run_on_podmans_socket_and_leave_nothing_there() {
     let mut terminal = job(&["test -t 1 && stty size"]);
     terminal.plan.steps[0].tty = true;
     assert_eq!(world.run(terminal).await.outcome, Outcome::Success);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Podman's socket: scripts/podman.sh test"]
+async fn a_pod_on_podman_has_its_service_its_own_image_step_and_no_denied_address() {
+    let denied = DeniedAddresses::parse_list(DeniedAddresses::DEFAULT).unwrap();
+    let world = World::with(|options| options.denied = denied).await;
+    let mut request = job(&[
+        "until out=$(nc web 8080 </dev/null 2>&-) && [ -n \"$out\" ]; do sleep 0.1; done; echo $out",
+        "nc -w 5 169.254.169.254 80 </dev/null 2>&1 || true",
+    ]);
+    request.plan.services =
+        vec![support::shell_service("web", "while :; do echo hello | nc -l -p 8080; done", Probe::Tcp(8080), 30_000)];
+    request.plan.steps.push(StepPlan { image: Some(support::BUSYBOX.into()), ..support::step("own", "echo own") });
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert_eq!((ran.journal.step_text(0), ran.journal.step_text(2)), ("hello\n".to_owned(), "own\n".to_owned()));
+    assert!(ran.journal.step_text(1).contains("ermission denied"), "{}", ran.journal.step_text(1));
     world.end().await;
 }
 

@@ -7,33 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
-use longshore_core::plan::{Probe, Ready, Resources, Retry, RetryOn, ServicePlan, WORKSPACE};
+use longshore_core::plan::{Probe, Retry, RetryOn, WORKSPACE};
 use longshore_core::{ErrorKind, Outcome, StepPlan, StepStatus};
 use longshore_executor::{JobRequest, JobUpdate};
 use support::images::{BUSYBOX, TOOL};
-use support::{World, adopt, boxed, eventually, job, run_and_die, step};
+use support::{World, adopt, boxed, eventually, job, run_and_die, service, shell_service, step};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-fn service(name: &str, image: &str, command: &[&str]) -> ServicePlan {
-    ServicePlan {
-        name: name.to_owned(),
-        image: image.into(),
-        pull: None,
-        env: BTreeMap::new(),
-        entrypoint: Vec::new(),
-        command: command.iter().map(|&word| word.into()).collect(),
-        ready: None,
-        user: None,
-        resources: Resources::default(),
-    }
-}
-
-fn shell_service(name: &str, script: &str, probe: Probe, timeout_ms: u64) -> ServicePlan {
-    let ready = Some(Ready { probe, timeout_ms });
-    ServicePlan { ready, ..service(name, BUSYBOX, &["sh", "-c", script]) }
-}
 
 fn own(image: &str, run: Option<&str>) -> StepPlan {
     StepPlan {
@@ -396,4 +377,32 @@ async fn a_service_that_is_killed_from_outside_fails_the_job_at_once() {
     let Outcome::Error { kind: ErrorKind::ServiceFailed, message } = outcome else { panic!("{outcome:?}") };
     assert!(message.contains("`web` ended: its container ran out of memory, or was stopped from outside"), "{message}");
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_speaks_only_its_newer_apis_runs_a_whole_pod() {
+    let proxy = support::proxy::Proxy::before(&support::docker_host());
+    let world = World::with(|options| options.docker_host = proxy.host()).await;
+    // Docker 29 speaks 1.44 and newer; 20.10, whose only one is 1.41, stands for an engine that just fits.
+    let newest = world.docker.version().await.unwrap().api_version.unwrap();
+    let newest: u32 = newest.strip_prefix("1.").unwrap().parse().unwrap();
+    let oldest = newest.min(44);
+    proxy.refuse_before(oldest);
+    let too_old = tokio::net::UnixStream::connect(proxy.host().strip_prefix("unix://").unwrap()).await.unwrap();
+    assert!(ask(too_old, &format!("/v1.{}/info", oldest - 1)).await.contains("is too old"));
+    let mut request = job(&["echo up"]);
+    request.plan.services = vec![shell_service("web", LISTENS, Probe::Tcp(8080), 30_000)];
+    request.plan.steps.push(own(BUSYBOX, Some("echo own")));
+    let ran = world.run(request).await;
+    assert_eq!(ran.outcome, Outcome::Success, "{}", ran.journal.notes());
+    assert_eq!((ran.journal.step_text(0), ran.journal.step_text(1)), ("up\n".to_owned(), "own\n".to_owned()));
+    world.end().await;
+}
+
+async fn ask(mut engine: tokio::net::UnixStream, target: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    engine.write_all(format!("GET {target} HTTP/1.1\r\nHost: docker\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let count = engine.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..count]).into_owned()
 }

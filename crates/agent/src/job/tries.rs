@@ -260,7 +260,11 @@ impl Job {
                 if result.status == StepStatus::Failure && memory::rose(process.kills.max(self.kills_reported), kills) {
                     (result.out_of_memory, self.kills_reported) = (true, kills);
                 }
-                (result, process.files.read())
+                let written = process.files.read();
+                if result.out_of_memory {
+                    self.note(number, self.runtime.memory.explain())?;
+                }
+                (result, written)
             }
             Body::Member(member) => {
                 let (result, written) = self.member_result(number, member, running.why)?;

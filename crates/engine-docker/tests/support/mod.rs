@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
+use longshore_core::plan::{Probe, Ready, Resources, ServicePlan};
 use longshore_core::{BuildId, DeniedAddresses, JobId, JobPlan, Outcome, StepPlan};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
 use longshore_executor::names::Instance;
@@ -328,4 +329,23 @@ pub async fn container(world: &World, request: &JobRequest) -> String {
     let objects = world.engine.objects(Some(&world.instance)).await.unwrap();
     let of_job = |object: &&ContainerObject| object.kind == Kind::Job && object.attempt == Some(request.attempt_id());
     objects.containers.iter().find(of_job).expect("the job's container").id.to_string()
+}
+
+pub fn service(name: &str, image: &str, command: &[&str]) -> ServicePlan {
+    ServicePlan {
+        name: name.to_owned(),
+        image: image.into(),
+        pull: None,
+        env: BTreeMap::new(),
+        entrypoint: Vec::new(),
+        command: command.iter().map(|&word| word.into()).collect(),
+        ready: None,
+        user: None,
+        resources: Resources::default(),
+    }
+}
+
+pub fn shell_service(name: &str, script: &str, probe: Probe, timeout_ms: u64) -> ServicePlan {
+    let ready = Some(Ready { probe, timeout_ms });
+    ServicePlan { ready, ..service(name, BUSYBOX, &["sh", "-c", script]) }
 }

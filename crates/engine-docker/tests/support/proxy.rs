@@ -2,7 +2,7 @@
 //! connection for each call, so a connection is a call; the proxy keeps its first line.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
@@ -18,6 +18,8 @@ pub struct Proxy {
     hung: Arc<Mutex<CancellationToken>>,
     stopping: Stopping,
     rewriting: Rewriting,
+    /// The oldest API that it lets through, `1.n`.
+    oldest: Arc<AtomicU32>,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
 }
@@ -64,6 +66,7 @@ impl Proxy {
             hung: Arc::default(),
             stopping: Arc::default(),
             rewriting: Arc::default(),
+            oldest: Arc::default(),
             stop: CancellationToken::new(),
             _dir: dir,
         };
@@ -71,7 +74,7 @@ impl Proxy {
         let (calls, refusing, cut, stop) =
             (Arc::clone(&proxy.calls), Arc::clone(&proxy.refusing), Arc::clone(&proxy.cut), proxy.stop.clone());
         let (stopping, hung) = (Arc::clone(&proxy.stopping), Arc::clone(&proxy.hung));
-        let rewriting = Arc::clone(&proxy.rewriting);
+        let (rewriting, oldest) = (Arc::clone(&proxy.rewriting), Arc::clone(&proxy.oldest));
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if refusing.load(Ordering::SeqCst) {
@@ -80,7 +83,8 @@ impl Proxy {
                 let cut = cut.lock().unwrap().clone();
                 let hung = hung.lock().unwrap().clone();
                 let rewrite = rewriting.lock().unwrap().clone();
-                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping), hung, rewrite);
+                let front = Front { rewrite, oldest: oldest.load(Ordering::SeqCst) };
+                let carried = carry(client, target.clone(), Arc::clone(&calls), Arc::clone(&stopping), hung, front);
                 tokio::spawn(cut.run_until_cancelled_owned(carried));
             }
         }));
@@ -107,6 +111,11 @@ impl Proxy {
     pub fn rewrite(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
         self.rewriting.lock().unwrap().push((from.to_owned(), to.to_owned()));
+    }
+
+    /// From now on refuses calls of an API older than `1.oldest`, as newer engines do.
+    pub fn refuse_before(&self, oldest: u32) {
+        self.oldest.store(oldest, Ordering::SeqCst);
     }
 
     /// Closes every open connection.
@@ -152,21 +161,46 @@ fn path_of(target: &str) -> &str {
     }
 }
 
+/// What the proxy does to every call.
+struct Front {
+    rewrite: Vec<(String, String)>,
+    oldest: u32,
+}
+
+impl Front {
+    /// Returns the answer to a call of an API that is too old.
+    fn refusal(&self, target: &str) -> Option<String> {
+        let (version, _) = target.strip_prefix("/v1.")?.split_once('/')?;
+        let asked: u32 = version.parse().ok()?;
+        let text = format!(
+            r#"{{"message":"client version 1.{asked} is too old. Minimum supported API version is 1.{}, please upgrade your client to a newer version"}}"#,
+            self.oldest
+        );
+        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close";
+        (asked < self.oldest).then(|| format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
+    }
+}
+
 async fn carry(
     mut client: UnixStream,
     target: impl AsRef<Path>,
     calls: Calls,
     stopping: Stopping,
     hung: CancellationToken,
-    rewrite: Vec<(String, String)>,
+    front: Front,
 ) {
+    let rewrite = &front.rewrite;
     let Ok(mut engine) = UnixStream::connect(target).await else { return };
     let mut head = vec![0; 4096];
     let Ok(count) = client.read(&mut head).await else { return };
-    replace(&mut head[..count], &rewrite);
+    replace(&mut head[..count], rewrite);
     let text = String::from_utf8_lossy(&head[..count]).into_owned();
     let mut words = text.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if let Some(refusal) = front.refusal(target) {
+        let _ = client.write_all(refusal.as_bytes()).await;
+        return;
+    }
     let path = path_of(target);
     calls.lock().unwrap().push((method.to_owned(), target.to_owned()));
     let stop = {
@@ -209,7 +243,7 @@ async fn carry(
     if method == "GET" && !rewrite.is_empty() {
         let mut answer = vec![0; 4096];
         let Ok(count) = engine.read(&mut answer).await else { return };
-        replace(&mut answer[..count], &rewrite);
+        replace(&mut answer[..count], rewrite);
         if client.write_all(&answer[..count]).await.is_err() {
             return;
         }
