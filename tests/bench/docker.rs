@@ -21,7 +21,7 @@ fn script() -> String {
     format!(
         "set -e\n\
          export DOCKER_BUILDKIT=0\n\
-         took() {{ name=$1; shift; from=$(date +%s%N); \"$@\" > /dev/null 2>&1; echo \"took $name $(($(date +%s%N) - from))\"; }}\n\
+         took() {{ what=$1; shift; from=$(date +%s%N); \"$@\" > /dev/null 2>&1; echo \"took $what $(($(date +%s%N) - from))\"; }}\n\
          docker run --rm {BUSYBOX} true\n\
          for i in $(seq {RUNS}); do took run docker run --rm {BUSYBOX} true; done\n\
          mkdir context\n\
