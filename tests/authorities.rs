@@ -38,7 +38,7 @@ fn a_git_host_and_a_server_behind_an_authority_of_ones_own_are_reached_by_one_se
             let output = command.envs(settings.iter().copied()).output().unwrap();
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
         };
-        assert!(list(&[]).contains("no answer"), "{}", list(&[]));
+        assert!(list(&[]).contains("no response"), "{}", list(&[]));
         let said = list(&[(setting, before.authority.to_str().unwrap())]);
         assert!(said.contains("team/app"), "{setting}: {said}");
     }

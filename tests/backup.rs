@@ -94,7 +94,7 @@ fn a_job_that_is_gone_when_its_backup_is_restored_ends_as_an_error_that_says_so(
     world.server.launch();
     let build = world.api().wait_for_build(&build);
     assert_eq!(build["status"], "error", "{build}");
-    assert!(text(job(&build, "one"), "reason").contains("container is gone"), "{build}");
+    assert!(text(job(&build, "one"), "reason").contains("container was removed from outside"), "{build}");
     // The server works.
     assert_eq!(world.run(&one_step("true"))["status"], "success");
     assert_eq!(check(world.server.data.path())["report"]["findings"], json!([]));

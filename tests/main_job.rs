@@ -292,6 +292,6 @@ fn templates_and_changed_files_are_those_of_the_pushed_commit() {
     until("the delivery to be ignored", || {
         let deliveries = world.api().get(&format!("/api/v1/repos/{}/deliveries", world.repo));
         let mut reasons = deliveries["items"].as_array()?.iter().filter_map(|delivery| delivery["reason"].as_str());
-        reasons.any(|reason| reason.contains("none of the 1 changed files matters to its `paths`")).then_some(())
+        reasons.any(|reason| reason.contains("none of the 1 changed files match its `paths`")).then_some(())
     });
 }

@@ -206,7 +206,7 @@ jobs:
     let without = tree.longshore(&["run"]);
     let why = String::from_utf8_lossy(&without.stderr);
     assert_eq!(without.status.code(), Some(0), "{without:?}");
-    assert!(why.contains("deploy; `--approve` lets them run"), "{why}");
+    assert!(why.contains("deploy; run them with `--approve`"), "{why}");
     let log = out(&without);
     assert!(log.contains("tested") && !log.contains("deployed") && !log.contains("told"), "{log}");
     assert_eq!(tree.exit_code(&["run", "--job", "deploy", "--capacity", "0"]), Some(2));

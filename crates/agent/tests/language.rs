@@ -105,7 +105,7 @@ fn an_output_that_would_show_a_secret_is_dropped_and_the_summary_is_masked() {
     assert_eq!(log.steps[&0].summary, "see ***\n");
     assert_eq!(log.steps[&0].outputs.keys().collect::<Vec<_>>(), ["fine"]);
     assert!(log.outputs.is_empty());
-    assert_eq!(log.notes.iter().filter(|note| note.contains("would show a secret")).count(), 2);
+    assert_eq!(log.notes.iter().filter(|note| note.contains("would reveal a secret")).count(), 2);
 }
 
 #[test]

@@ -186,7 +186,7 @@ async fn without_its_key_a_repository_is_shown_and_opens_nothing_until_both_are_
     fs::remove_file(world.path().join(KEY_FILE)).unwrap();
     let closed = get(&world.store, repo.id).await;
     assert!(closed.credentials_closed && closed.clone_url == "https://git.example/app.git");
-    assert!(closed.hook_secret.expose().unwrap_err().to_string().contains("make a new hook secret"));
+    assert!(closed.hook_secret.expose().unwrap_err().to_string().contains("create a new hook secret"));
     assert!(matches!(secrets::check_key(&world.store).await, Err(StoreError::SecretKey(_))));
     assert!(matches!(sealing::seal(&world.store).await, Ok(0)));
 

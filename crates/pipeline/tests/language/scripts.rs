@@ -264,7 +264,7 @@ fn a_matrix_of_outputs_says_what_to_write_instead() {
         let found: Vec<_> = found.iter().filter(|found| found.code == "LS014").collect();
         assert_eq!(found.len(), 1, "{matrix}");
         assert!(
-            found[0].help.as_deref().is_some_and(|help| help.contains("lists from outputs are not supported")),
+            found[0].help.as_deref().is_some_and(|help| help.contains("matrices from outputs are not supported")),
             "{found:?}"
         );
     }
