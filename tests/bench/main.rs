@@ -17,6 +17,7 @@ mod proxy;
 mod raw;
 #[path = "../../crates/store/tests/seed/mod.rs"]
 mod seed;
+mod statuses;
 #[path = "../support/mod.rs"]
 mod support;
 mod viewers;
@@ -47,7 +48,7 @@ fn main() {
     // `cargo bench` passes `--bench`. Any other argument is a group of figures to run alone.
     let only: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut figures = Figures::new();
-    let groups: [(&str, Measure); 12] = [
+    let groups: &[(&str, Measure)] = &[
         ("language", language),
         ("calls", calls),
         ("starts", starts),
@@ -57,6 +58,7 @@ fn main() {
         ("log", log),
         ("live", live),
         ("idle", idle),
+        ("statuses", statuses::statuses),
         ("pages", pages::pages),
         ("long-log", viewers::long_log),
         ("followers", viewers::followers),

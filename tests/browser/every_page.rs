@@ -3,7 +3,14 @@
 use serde_json::json;
 
 use super::{browser, ran, url};
-use crate::support::{api::text, browser::Browser, engine::BUSYBOX, server::Server, world::World};
+use crate::support::{
+    api::text,
+    browser::Browser,
+    engine::BUSYBOX,
+    forge::{Forge, Kind, TOKEN},
+    server::Server,
+    world::World,
+};
 
 #[test]
 fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
@@ -17,6 +24,10 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
     let (build, one) = ran(&world, &pipeline);
     let build = text(&build, "id");
     let repo = &world.repo;
+    let forge = Forge::start(Kind::Gitea);
+    let new = json!({ "kind": "gitea", "url": forge.url(), "token": TOKEN });
+    let (status, connection) = world.api().post("/api/v1/connections", &new);
+    assert_eq!(status, 201, "{connection}");
     let pages = [
         ("home", "/".to_owned()),
         ("build", format!("/builds/{build}")),
@@ -31,6 +42,7 @@ fn pages_fit_a_phone_in_either_scheme_and_break_no_rule_of_axe() {
         ("queue", "/queue".to_owned()),
         ("access", "/access".to_owned()),
         ("connections", "/connections".to_owned()),
+        ("connection", format!("/connections/{}", text(&connection, "id"))),
         ("sign-in", "/sign-in".to_owned()),
     ];
     for scheme in ["light", "dark"] {

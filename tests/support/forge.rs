@@ -8,7 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
@@ -61,7 +61,8 @@ pub struct Status {
     pub description: String,
     pub target_url: String,
     pub body: Value,
-    pub at: Instant,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -249,12 +250,19 @@ fn pass_to_git(
         let known = state.repos.iter().any(|repo| repo.name == name) || state.moved.iter().any(|(old, _)| *old == name);
         (state.git_port?, state.down, known)
     };
+    let moved = {
+        let state = state.lock().ok()?;
+        let name = request.path.trim_start_matches('/').split(".git").next()?.to_owned();
+        !state.repos.iter().any(|repo| repo.name == name) && known
+    };
     let login = request.headers.get("authorization").and_then(|value| value.strip_prefix("Basic "));
     let has_token =
         login.is_some_and(|login| String::from_utf8_lossy(&decode_base64(login)).ends_with(&format!(":{TOKEN}")));
-    if down || !has_token || !known {
+    if down || moved || !has_token || !known {
         let status = if down {
             "503 Down"
+        } else if moved {
+            "301 Moved\r\nLocation: /elsewhere"
         } else if known {
             "401 Who"
         } else {
@@ -402,7 +410,9 @@ fn record(state: &mut State, repo: u64, commit: &str, [context, url]: [&str; 2],
         description: text("description"),
         target_url: text(url),
         body: body.clone(),
-        at: Instant::now(),
+        at_ms: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(0)),
     });
 }
 

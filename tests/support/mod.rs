@@ -13,6 +13,8 @@ pub mod api;
 pub mod browser;
 pub mod engine;
 pub mod events;
+pub mod forge;
+pub mod forge_world;
 pub mod git_host;
 pub mod nginx;
 pub mod registry;

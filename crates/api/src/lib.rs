@@ -17,6 +17,7 @@ mod error;
 mod forges;
 mod host;
 mod json_request;
+mod late_statuses;
 mod layers;
 mod live;
 mod logs;

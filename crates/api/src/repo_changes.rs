@@ -1,6 +1,8 @@
 //! Checks and writes a repository's settings, for the API and the pages.
 
-use longshore_core::{RepoId, Strangers, docker::DockerGrant, stranger::NotStrangers};
+use longshore_core::{
+    RepoId, StatusDetail, Strangers, commit_status::NotAStatusDetail, docker::DockerGrant, stranger::NotStrangers,
+};
 use longshore_forge::{CloneUrl, RefName};
 use longshore_store::{
     Store,
@@ -27,6 +29,11 @@ pub(crate) fn parse_strangers(word: &str) -> Result<Strangers, ApiError> {
 /// Checks which jobs may have Docker.
 pub(crate) fn check_docker(grant: &DockerGrant) -> Result<(), ApiError> {
     longshore_pipeline::docker_rules::check(grant).map_err(ApiError::bad_request)
+}
+
+/// Parses which statuses the forge shows: `pipeline`, `job` or `none`.
+pub(crate) fn parse_statuses(word: &str) -> Result<StatusDetail, ApiError> {
+    word.parse().map_err(|error: NotAStatusDetail| ApiError::bad_request(error.to_string()))
 }
 
 /// Returns a clone address without its credentials. Empty if the address is not valid: earlier versions stored some

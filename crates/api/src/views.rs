@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::acts::{self, ByView, RerunView};
+use crate::late_statuses::LateStatusView;
 
 /// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -116,6 +117,9 @@ pub(crate) struct BuildView {
     #[schema(value_type = Vec<Object>)]
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) jobs: Vec<JobView>,
+    /// Statuses that the forge does not show yet, for administrators of the repository. Only in the answer for a single build
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) late_statuses: Vec<LateStatusView>,
 }
 
 impl BuildView {
@@ -150,6 +154,7 @@ impl BuildView {
             finished_at: build.finished_at,
             diagnostics: build.diagnostics,
             jobs: jobs.into_iter().map(|job| JobView::new(job, acts)).collect(),
+            late_statuses: Vec::new(),
         }
     }
 }

@@ -137,6 +137,14 @@ pub fn pipeline_context(pipeline: &str) -> String {
     limited(format!("longshore/{pipeline}"))
 }
 
+/// Returns the context of a pipeline file without a name: nobody can say what one with errors is called.
+#[must_use]
+pub fn file_context(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let stem = file.strip_suffix(".yml").or_else(|| file.strip_suffix(".yaml")).unwrap_or(file);
+    pipeline_context(stem.trim_start_matches('.'))
+}
+
 /// Returns a description within the limit. A cut one ends in an ellipsis.
 #[must_use]
 pub fn description(text: &str) -> String {

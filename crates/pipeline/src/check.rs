@@ -13,6 +13,7 @@ use super::{
     read,
     source::{Place, Source, SourceFile},
     templates::{Library, TemplateFiles},
+    triggers::{only_paths_keep, starts},
     yaml,
 };
 
@@ -41,6 +42,27 @@ impl Checked {
             return Planned::Broken(self.diagnostics.clone());
         }
         plan::plan(&self.pipelines, event, facts, self.most_jobs)
+    }
+
+    /// Returns the names of the pipelines that an event would start if it had changed other files, each with the filter
+    /// that keeps it from starting. Empty if a file has errors.
+    #[must_use]
+    pub fn kept_by_paths(&self, event: &Event, facts: &RepoFacts) -> Vec<(String, String)> {
+        if self.has_errors() {
+            return Vec::new();
+        }
+        let kept = |pipeline: &Pipeline| Some((pipeline.name.clone(), only_paths_keep(&pipeline.on, event, facts)?));
+        self.pipelines.iter().filter_map(kept).collect()
+    }
+
+    /// Returns the names of the pipelines that an event starts. Empty if a file has errors.
+    #[must_use]
+    pub fn started_by(&self, event: &Event, facts: &RepoFacts) -> Vec<String> {
+        if self.has_errors() {
+            return Vec::new();
+        }
+        let started = |pipeline: &&Pipeline| starts(&pipeline.on, event, facts).is_ok();
+        self.pipelines.iter().filter(started).map(|pipeline| pipeline.name.clone()).collect()
     }
 
     /// Whether a plan depends on [`RepoFacts::changed_files`].

@@ -30,6 +30,19 @@ pub(super) fn starts(on: &Triggers, event: &Event, facts: &RepoFacts) -> Result<
     }
 }
 
+/// Whether an event starts a pipeline but for the files that it changed. The reason says which filter keeps it.
+pub(super) fn only_paths_keep(on: &Triggers, event: &Event, facts: &RepoFacts) -> Option<String> {
+    let reason = starts(on, event, facts).err()?;
+    let any_files = RepoFacts {
+        name: facts.name.clone(),
+        clone_url: facts.clone_url.clone(),
+        forge: facts.forge.clone(),
+        default_branch: facts.default_branch.clone(),
+        changed_files: None,
+    };
+    starts(on, event, &any_files).is_ok().then_some(reason)
+}
+
 fn is_due(schedule: &Schedule, due: &DueSchedule, event: &Event) -> bool {
     let branch = schedule.branch().or(event.default_branch.as_deref());
     schedule.cron() == due.cron

@@ -11,7 +11,7 @@ use longshore_forge::{CommitId, Forge, body_key};
 use longshore_store::{
     Store, StoreError, WriteTx,
     announcements::{self, Novelty},
-    builds,
+    builds, commit_statuses,
     deliveries::{self, DeliveryEnd, PendingDelivery},
     people,
     repos::{self, Repo},
@@ -23,7 +23,7 @@ use crate::{
     by_repo::{RepoTasks, TRIES, add_pause, catch_panic, pause_after, sleep_until},
     judge::{Closed, Judged, JudgedEvent, Verdict, judge},
     outsiders,
-    prepare::Planner,
+    prepare::{PassedOver, Planner},
 };
 
 /// Repositories that are fetched at once.
@@ -208,7 +208,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Applies an event: decides whether it is new, and creates its build.
     async fn apply(&mut self, event: JudgedEvent) -> Result<Ended, StoreError> {
-        let JudgedEvent { subject: _, verdict, schedules, closed, announced, deleted } = event;
+        let JudgedEvent { subject: _, verdict, schedules, passed_over, closed, announced, deleted } = event;
         let is_replayed = self.replayed.is_some();
         if let Some(schedules) = schedules.filter(|_| !is_replayed) {
             schedules::replace(self.tx, self.repo.id, &schedules).await?;
@@ -224,6 +224,10 @@ impl Work<'_> {
             // Of an annotated tag a forge may name the tag's own object, or its commit.
             let from = from.as_ref().filter(|_| git_ref.branch().is_some()).map(CommitId::as_str);
             announcements::forget_ref(self.tx, self.repo.id, git_ref.as_str(), from).await?;
+        }
+        if let (Some(passed_over), Novelty::New, false) = (passed_over, novelty, is_replayed) {
+            let PassedOver { event, pipelines } = passed_over;
+            commit_statuses::pass_over(self.tx, self.repo.id, &event, &pipelines, self.now).await?;
         }
         match verdict {
             Verdict::Build(new) => {

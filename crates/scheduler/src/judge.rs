@@ -14,12 +14,13 @@ use longshore_store::{
     Store, StoreError,
     announcements::{self, Announcement, OnRemote},
     builds::NewBuild,
+    connections,
     deliveries::{DeliveryEnd, PendingDelivery},
     repos::Repo,
 };
 
 use crate::{
-    prepare::{Origin, Planner, Prepared, What},
+    prepare::{Origin, PassedOver, Planner, Prepared, What},
     schedules::Schedules,
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct JudgedEvent {
     pub(crate) subject: String,
     pub(crate) verdict: Verdict,
     pub(crate) schedules: Option<Schedules>,
+    pub(crate) passed_over: Option<PassedOver>,
     /// The pull request that was closed: nobody waits for its builds any more.
     pub(crate) closed: Option<Closed>,
     /// What is announced, and what the remote says about it.
@@ -63,7 +65,15 @@ pub(crate) struct Closed {
 
 impl From<Verdict> for JudgedEvent {
     fn from(verdict: Verdict) -> Self {
-        Self { subject: String::new(), verdict, schedules: None, closed: None, announced: None, deleted: None }
+        Self {
+            subject: String::new(),
+            verdict,
+            schedules: None,
+            passed_over: None,
+            closed: None,
+            announced: None,
+            deleted: None,
+        }
     }
 }
 
@@ -105,10 +115,15 @@ pub(crate) async fn judge(
         Ok(told) => told,
         Err(error) => return Ok(failed(error.to_string()).into()),
     };
-    let forge_id = match repository.map(|told| whose(repo, &told)).transpose() {
+    let forge_id = match repository.as_ref().map(|told| whose(repo, told)).transpose() {
         Ok(forge_id) => forge_id.flatten(),
         Err(reason) => return Ok(ignored(reason).into()),
     };
+    let moved = match &repository {
+        Some(told) => follow_rename(store, repo, told).await?,
+        None => None,
+    };
+    let repo = moved.as_ref().unwrap_or(repo);
     let mut events = Vec::with_capacity(hooks.len());
     for hook in hooks {
         events.push(judge_event(store, planner, repo, delivery, hook).await?);
@@ -117,6 +132,24 @@ pub(crate) async fn judge(
         events.push(ignored(format!("`{}`: nothing happened", delivery.event)).into());
     }
     Ok(Judged { forge_id, events })
+}
+
+/// Fetches a repository of a connection from where it is now: the forge redirects from its old name, and redirects are
+/// not followed. Returns the repository if it has moved.
+async fn follow_rename(store: &Store, repo: &Repo, told: &ForgeRepository) -> Result<Option<Repo>, StoreError> {
+    let is_known = told.id.is_some() && told.id == repo.forge_id && repo.connection.is_some();
+    let Some(name) = told.full_name.as_deref().filter(|_| is_known) else { return Ok(None) };
+    let mut tx = store.write().await?;
+    match connections::follow_rename(&mut tx, repo, name).await {
+        Ok(Some(moved)) => {
+            tx.commit().await?;
+            tracing::info!(repo = repo.name, name, "a repository has another name at its forge");
+            Ok(Some(moved))
+        }
+        // A name that no address can have is none to follow.
+        Ok(None) | Err(StoreError::Invalid(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Checks that a delivery is about this repository: an organisation's webhook tells of all of its repositories. Returns
@@ -195,7 +228,7 @@ async fn judge_event(
         };
         Ok::<_, GitError>((prepared, OnRemote { is_there, moved_on }))
     };
-    let (Prepared { what, schedules }, on_remote) = match prepared.await {
+    let (Prepared { what, schedules, passed_over }, on_remote) = match prepared.await {
         Ok(prepared) => prepared,
         Err(error) => {
             let reason = error.to_string();
@@ -215,7 +248,8 @@ async fn judge_event(
         })),
         What::Nothing(reason) => ignored(reason),
     };
-    Ok(JudgedEvent { subject, verdict, schedules, closed, announced: Some((announcement, on_remote)), deleted: None })
+    let announced = Some((announcement, on_remote));
+    Ok(JudgedEvent { subject, verdict, schedules, passed_over, closed, announced, deleted: None })
 }
 
 /// Returns the short name of a branch or tag.

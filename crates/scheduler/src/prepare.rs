@@ -41,6 +41,22 @@ pub(crate) struct Prepared {
     pub(crate) what: What,
     /// The repository's schedules, if the commit is the newest of the default branch and its files could be read.
     pub(crate) schedules: Option<Schedules>,
+    /// What the event leaves alone, if that is anything.
+    pub(crate) passed_over: Option<PassedOver>,
+}
+
+/// Pipelines that an event would start, if it were not for a path filter or for what the commit's message says.
+#[derive(Debug)]
+pub(crate) struct PassedOver {
+    pub(crate) event: Event,
+    /// Their names, each with the reason.
+    pub(crate) pipelines: Vec<(String, String)>,
+}
+
+impl PassedOver {
+    fn new(event: &Event, pipelines: Vec<(String, String)>) -> Option<Self> {
+        (!pipelines.is_empty()).then(|| Self { event: event.clone(), pipelines })
+    }
 }
 
 /// What an event becomes.
@@ -193,20 +209,28 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         Read::Unreadable(diagnostics) => {
             let plan = BuildPlan::new(Vec::new());
             let what = skipped.unwrap_or(What::Build { event, plan, diagnostics });
-            return Ok(Prepared { what, schedules: None });
+            return Ok(Prepared { what, schedules: None, passed_over: None });
         }
         Read::None => {
             let commit: String = files_of.as_str().chars().take(10).collect();
             let what =
                 What::Nothing(format!("no pipeline at {commit}: no `.longshore.yml` and no file in `.longshore/`"));
-            return Ok(Prepared { what, schedules: has_current_schedules.then(Schedules::new) });
+            return Ok(Prepared { what, schedules: has_current_schedules.then(Schedules::new), passed_over: None });
         }
     };
     // Nobody can say what files with errors would have scheduled: the previous schedules stay.
     let schedules = (has_current_schedules && !checked.has_errors())
         .then(|| schedules::schedules_of(&checked.pipelines, default_branch_or_main(&event), Timestamp::now()));
     if let Some(what) = skipped {
-        return Ok(Prepared { what, schedules });
+        // A stranger does not decide that a required status is there without a build.
+        let pipelines = match &what {
+            What::Nothing(reason) if !stranger::brings(&event) => {
+                let started = checked.started_by(&event, &repo_facts(repo, &event, None));
+                started.into_iter().map(|name| (name, reason.clone())).collect()
+            }
+            What::Nothing(_) | What::Build { .. } => Vec::new(),
+        };
+        return Ok(Prepared { what, schedules, passed_over: PassedOver::new(&event, pipelines) });
     }
     let changed = match (checked.asks_for_changes(), &target) {
         (true, Some(target)) => Some(mirror.changed_since_merge_base(&commit, target).await?),
@@ -221,11 +245,13 @@ async fn prepare(planner: &Planner, repo: &Repo, origin: Origin) -> Result<Prepa
         Some(Changed::Unknown(why)) => (None, checked.changes_not_known(event.name, why)),
         None => (None, None),
     };
-    let mut what = plan(&checked, event, repo, changed_files);
+    let facts = repo_facts(repo, &event, changed_files);
+    let passed_over = PassedOver::new(&event, checked.kept_by_paths(&event, &facts));
+    let mut what = plan(&checked, event, &facts);
     if let What::Build { diagnostics, .. } = &mut what {
         diagnostics.extend(note);
     }
-    Ok(Prepared { what, schedules })
+    Ok(Prepared { what, schedules, passed_over })
 }
 
 /// Returns the newest commit of the default branch, from which the event's branch was created. `None` for the default
@@ -303,16 +329,19 @@ async fn newest(mirror: &Mirror, branch: &str) -> Result<CommitId, GitError> {
     }
 }
 
-fn plan(checked: &Checked, event: Box<Event>, repo: &Repo, changed_files: Option<Vec<String>>) -> What {
-    let facts = RepoFacts {
+fn repo_facts(repo: &Repo, event: &Event, changed_files: Option<Vec<String>>) -> RepoFacts {
+    RepoFacts {
         name: repo.name.clone(),
         clone_url: shown_address(&repo.clone_url),
         forge: repo.forge.clone(),
         default_branch: event.default_branch.clone(),
         changed_files,
-    };
+    }
+}
+
+fn plan(checked: &Checked, event: Box<Event>, facts: &RepoFacts) -> What {
     let warnings = checked.diagnostics.clone();
-    match checked.plan(&event, &facts) {
+    match checked.plan(&event, facts) {
         Planned::Build(plan) => What::Build { event, plan, diagnostics: warnings },
         Planned::Broken(diagnostics) => What::Build { event, plan: BuildPlan::new(Vec::new()), diagnostics },
         Planned::Nothing(reasons) => {

@@ -139,7 +139,7 @@ impl Scheduler {
             schedule: None,
             found: false,
         };
-        let Prepared { what, schedules } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
+        let Prepared { what, schedules, .. } = self.planner.prepare(&repo, origin).await.map_err(start::git_error)?;
         match what {
             What::Build { event, plan, diagnostics } => {
                 let new = NewBuild {

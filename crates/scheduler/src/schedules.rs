@@ -218,7 +218,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
         found: false,
     };
     match planner.prepare(repo, origin).await {
-        Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules }) => {
+        Ok(Prepared { what: What::Build { event, plan, diagnostics }, schedules, .. }) => {
             let new = NewBuild {
                 repo: repo.id,
                 event: *event,
@@ -230,7 +230,7 @@ async fn judge(planner: &Planner, repo: &repos::Repo, row: &Row, due_at: Timesta
             };
             (Verdict::Build(Box::new(new)), schedules)
         }
-        Ok(Prepared { what: What::Nothing(reason), schedules }) => (Verdict::Nothing(reason), schedules),
+        Ok(Prepared { what: What::Nothing(reason), schedules, .. }) => (Verdict::Nothing(reason), schedules),
         Err(error) if error.may_mend() => (Verdict::Again(error.to_string()), None),
         Err(error) => (Verdict::Nothing(error.to_string()), None),
     }

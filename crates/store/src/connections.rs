@@ -6,7 +6,12 @@
 use longshore_core::{ConnectionId, RepoId, Timestamp};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{ChangeKind, Store, StoreError, WriteTx, repos, row, secret_key, write::NewChange};
+use crate::{
+    ChangeKind, Store, StoreError, WriteTx, commit_statuses,
+    repos::{self, Repo},
+    row, secret_key,
+    write::NewChange,
+};
 
 /// So many the server may have.
 pub const MAX_COUNT: i64 = 100;
@@ -130,6 +135,7 @@ pub async fn set(
     .await?;
     if before.is_some() {
         renew_logins(tx, &connection, &new.clone_login).await?;
+        commit_statuses::try_again(tx, connection.id, now).await?;
     }
     Ok((connection, before.is_none()))
 }
@@ -148,6 +154,30 @@ async fn renew_logins(tx: &mut WriteTx, connection: &Connection, login: &str) ->
         }
     }
     Ok(())
+}
+
+/// Points a repository of a connection to the name that it has at the forge now. Returns the repository if that is a new
+/// one. An address that somebody pointed elsewhere stays.
+pub async fn follow_rename(tx: &mut WriteTx, repo: &Repo, name: &str) -> Result<Option<Repo>, StoreError> {
+    let Some(connection) = repo.connection.filter(|_| !repo.credentials_closed) else { return Ok(None) };
+    repos::check_name(name)?;
+    let url: String = sqlx::query_scalar("SELECT url FROM connections WHERE id = ?")
+        .bind(connection.to_string())
+        .fetch_one(tx.conn())
+        .await?;
+    let (old, new) = (repos::without_credentials(&repo.clone_url), format!("{url}/{name}.git"));
+    let is_ours = old.strip_prefix(&url).is_some_and(|path| path.starts_with('/'));
+    if !is_ours || old.eq_ignore_ascii_case(&new) {
+        return Ok(None);
+    }
+    let authority = repo.clone_url.split('/').nth(2).unwrap_or_default();
+    let new = match authority.rsplit_once('@') {
+        Some((login, _)) => with_login(&new, login),
+        None => new,
+    };
+    repos::set_address(tx, repo.id, &new).await?;
+    changed(tx, repo.id);
+    repos::get_now(tx, repo.id).await
 }
 
 /// Returns an http address with `user:password` in it.

@@ -6,7 +6,8 @@
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
-//! [`secrets`], [`registries`], [`connections`], [`sessions`], [`settings`], [`changes`], [`logs`].
+//! [`secrets`], [`registries`], [`connections`],
+//! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod acts;
 pub mod announcements;
@@ -16,6 +17,7 @@ pub mod backup;
 pub mod builds;
 pub mod changes;
 pub mod check;
+pub mod commit_statuses;
 pub mod connections;
 pub mod counts;
 pub mod deliveries;

@@ -36,6 +36,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     20 "pushes" "0020_pushes.sql"
     24 "docker" "0024_docker.sql"
     26 "images" "0026_images.sql"
+    29 "statuses" "0029_statuses.sql"
 };
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

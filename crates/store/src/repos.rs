@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use longshore_core::{ConnectionId, RepoId, Strangers, Timestamp, access::Visible, docker::DockerGrant};
+use longshore_core::{ConnectionId, RepoId, StatusDetail, Strangers, Timestamp, access::Visible, docker::DockerGrant};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
@@ -70,6 +70,8 @@ pub struct Repo {
     pub connection: Option<ConnectionId>,
     /// The forge's id of the webhook that the connection set up.
     pub hook_id: Option<String>,
+    /// Which contexts its builds have at the forge.
+    pub statuses: StatusDetail,
     /// The forge's own id of the repository, which no rename changes, if a connection or a delivery has told it.
     pub forge_id: Option<String>,
     /// Globs of the repositories for which the clone address's credentials are used when they are submodules.
@@ -102,6 +104,7 @@ pub struct RepoPatch {
     pub default_branch: Option<Option<String>>,
     pub strangers: Option<Strangers>,
     pub cancel_older: Option<bool>,
+    pub statuses: Option<StatusDetail>,
     pub submodules: Option<Vec<String>>,
     pub docker: Option<DockerGrant>,
     /// Makes a new webhook secret.
@@ -168,6 +171,7 @@ pub async fn create(tx: &mut WriteTx, new: &NewRepo, now: Timestamp) -> Result<R
         cancel_older: true,
         connection: None,
         hook_id: None,
+        statuses: StatusDetail::default(),
         forge_id: None,
         submodules: Vec::new(),
         looked_at: None,
@@ -265,6 +269,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     let row = sqlx::query(
         "UPDATE repos SET public = coalesce(?, public), default_branch = iif(?, ?, default_branch),
                 strangers = coalesce(?, strangers), cancel_older = coalesce(?, cancel_older),
+                statuses = coalesce(?, statuses),
                 submodules = coalesce(?, submodules),
                 docker = coalesce(?, docker)
          WHERE id = ? RETURNING *",
@@ -274,6 +279,7 @@ pub async fn patch(tx: &mut WriteTx, id: RepoId, patch: &RepoPatch) -> Result<Re
     .bind(patch.default_branch.as_ref().and_then(Option::as_ref))
     .bind(patch.strangers.map(Strangers::as_str))
     .bind(patch.cancel_older)
+    .bind(patch.statuses.map(StatusDetail::as_str))
     .bind(patch.submodules.as_ref().map(row::to_json).transpose()?)
     .bind(patch.docker.as_ref().map(DockerGrant::to_json))
     .bind(id.to_string())
@@ -401,6 +407,7 @@ pub(crate) fn from_row(row: &SqliteRow, key: Option<&SecretKey>) -> Result<Repo,
         cancel_older: row.try_get("cancel_older")?,
         connection: row::parsed_opt(row, "connection")?,
         hook_id: row.try_get("hook_id")?,
+        statuses: row::parsed(row, "statuses")?,
         forge_id: row.try_get("forge_id")?,
         submodules: row::json(row, "submodules")?,
         looked_at: row::time_opt(row, "looked_at")?,

@@ -15,7 +15,7 @@ use sqlx::{
     pool::PoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::{
     Change, Feed, StoreError, WriteTx, changes,
@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) queue: Arc<Mutex<()>>,
     pub(crate) cursor: watch::Sender<u64>,
     pub(crate) changes: broadcast::Sender<Change>,
+    /// Wakes the outbox.
+    pub(crate) owed: Notify,
     pub(crate) logs: Logs,
     /// The operator's key, if one was given.
     secret_key: OnceLock<SecretKey>,
@@ -140,6 +142,7 @@ impl Store {
                 queue: Arc::new(Mutex::new(())),
                 cursor: watch::Sender::new(cursor),
                 changes: broadcast::Sender::new(CHANGES_BUFFERED),
+                owed: Notify::new(),
                 secret_key: OnceLock::new(),
                 labels: OnceLock::new(),
                 slots: OnceLock::new(),
@@ -181,6 +184,11 @@ impl Store {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.changes.subscribe()
+    }
+
+    /// Waits until the outside is owed more than when this was called, or was owed more before anybody waited. For one caller.
+    pub fn owed_changed(&self) -> impl Future<Output = ()> + '_ {
+        self.inner.owed.notified()
     }
 
     /// Returns every change after `cursor` (a client's Last-Event-ID) and then those to come. Without a cursor, only

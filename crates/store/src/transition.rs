@@ -5,6 +5,7 @@
 
 use longshore_core::{
     BuildId, JobId, JobPlan, Outcome, RepoId, Status, Timestamp,
+    commit_status::JobOfContext,
     rules::{
         Agenda, Change, Decision, Move, QueueEvent,
         build::{JobOfBuild, standing},
@@ -17,6 +18,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use crate::{
     ChangeKind, Store, StoreError, WriteTx, attempts,
     builds::{self, Build},
+    commit_statuses,
     jobs::{self, Job},
     queue,
     repos::{self, Repo},
@@ -265,11 +267,12 @@ pub(crate) async fn update_build(
     build: BuildId,
     now: Timestamp,
 ) -> Result<Status, StoreError> {
-    let rows =
-        sqlx::query("SELECT status, name, reason, continue_on_error FROM jobs WHERE build = ? ORDER BY position")
-            .bind(build.to_string())
-            .fetch_all(tx.conn())
-            .await?;
+    let rows = sqlx::query(
+        "SELECT pipeline, status, name, reason, continue_on_error FROM jobs WHERE build = ? ORDER BY position",
+    )
+    .bind(build.to_string())
+    .fetch_all(tx.conn())
+    .await?;
     let read = |row: &SqliteRow| {
         Ok(JobOfBuild {
             name: row.try_get("name")?,
@@ -278,6 +281,17 @@ pub(crate) async fn update_build(
             continue_on_error: row.try_get("continue_on_error")?,
         })
     };
+    let of_context = |row: &SqliteRow| {
+        Ok(JobOfContext {
+            pipeline: row.try_get("pipeline")?,
+            name: row.try_get("name")?,
+            status: row::parsed(row, "status")?,
+            reason: row.try_get("reason")?,
+            continue_on_error: row.try_get("continue_on_error")?,
+        })
+    };
+    let of_contexts = rows.iter().map(of_context).collect::<Result<Vec<_>, StoreError>>()?;
+    commit_statuses::note_build(tx, build, &of_contexts, now).await?;
     let stands = standing(&rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?);
     let done = sqlx::query(
         "UPDATE builds SET status = ?1, reason = ?2, started_at = coalesce(started_at, max(?3, created_at)),

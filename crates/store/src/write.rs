@@ -14,6 +14,7 @@ pub struct WriteTx {
     /// Jobs, each with the attempt before which all attempts are over.
     ended: Vec<(JobId, u32)>,
     removes_logs: bool,
+    owes_more: bool,
     store: Store,
     // The last field, so that it is dropped after the transaction.
     turn: OwnedMutexGuard<()>,
@@ -30,7 +31,7 @@ pub(crate) struct NewChange {
 
 impl WriteTx {
     pub(crate) fn new(tx: Transaction<'static, Sqlite>, turn: OwnedMutexGuard<()>, store: Store) -> Self {
-        Self { tx, changes: Vec::new(), ended: Vec::new(), removes_logs: false, store, turn }
+        Self { tx, changes: Vec::new(), ended: Vec::new(), removes_logs: false, owes_more: false, store, turn }
     }
 
     /// Commits, then wakes whoever watches. Returns the cursor of the last change, if there was one.
@@ -54,7 +55,7 @@ impl WriteTx {
         if let (Some(first), Some(last)) = (announced.first(), announced.last()) {
             changes::trim(&mut self.tx, first.cursor, last.cursor).await?;
         }
-        let Self { tx, ended, removes_logs, store, turn, .. } = self;
+        let Self { tx, ended, removes_logs, owes_more, store, turn, .. } = self;
         tx.commit().await?;
 
         let inner = &store.inner;
@@ -69,6 +70,9 @@ impl WriteTx {
         for change in &announced {
             // It is no error if nobody listens.
             let _ = inner.changes.send(*change);
+        }
+        if owes_more {
+            inner.owed.notify_one();
         }
         drop(turn);
         if removes_logs && let Err(error) = removals::carry_out(&store).await {
@@ -102,6 +106,11 @@ impl WriteTx {
     /// Notes that an attempt begins with this commit: readers that follow an earlier one read to the end and finish.
     pub(crate) fn note_attempt(&mut self, job: JobId, attempt: u32) {
         self.ended.push((job, attempt));
+    }
+
+    /// Notes that with this commit the outside is owed more: the outbox is woken.
+    pub(crate) fn note_owed(&mut self) {
+        self.owes_more = true;
     }
 
     /// Removes, after the commit, the log files that were noted.

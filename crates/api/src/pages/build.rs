@@ -30,9 +30,11 @@ use super::{
 };
 use crate::{
     approvals::approve_build,
+    auth::object_of,
     build_views::view_build,
     config::ApiConfig,
     error::ApiError,
+    late_statuses::late_statuses,
     lookup::{find_build, find_build_to},
     params::{Path, Query},
     views::{BuildView, JobView, RepoRef},
@@ -117,6 +119,7 @@ pub(crate) async fn show(
     // That a repository is public gives nobody rights to act on it.
     let may = MayDo::with(&visitor.caller, Object::Repo { id: repo.id, public: false });
     let mut build = view_build(&site.store, build, RepoRef::from(&repo)).await?;
+    build.late_statuses = late_statuses(&site.store, &visitor.caller, object_of(&repo), id).await?;
     if !build.status.is_final() {
         head = head.follows_build(id, None);
     }

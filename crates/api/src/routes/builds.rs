@@ -10,9 +10,10 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use utoipa::IntoParams;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, object_of},
     build_views::{view_build, view_builds},
     error::{ApiError, ErrorBody},
+    late_statuses::late_statuses,
     lookup::{find_build, find_job},
     params::{self, Path, Query, page_limit, parse_before},
     views::{BuildView, JobView, Page, RepoRef},
@@ -130,7 +131,9 @@ pub(crate) async fn get(
     Path(id): Path<BuildId>,
 ) -> Result<Json<BuildView>, ApiError> {
     let (build, repo) = find_build(&store, &caller, id).await?;
-    Ok(Json(view_build(&store, build, RepoRef::from(&repo)).await?))
+    let mut build = view_build(&store, build, RepoRef::from(&repo)).await?;
+    build.late_statuses = late_statuses(&store, &caller, object_of(&repo), id).await?;
+    Ok(Json(build))
 }
 
 /// Returns a job with its steps

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use longshore_core::{
-    ConnectionId, RepoId, Strangers, Timestamp,
+    ConnectionId, RepoId, StatusDetail, Strangers, Timestamp,
     access::{Action, Object},
     docker::DockerGrant,
 };
@@ -22,7 +22,7 @@ use crate::{
     params::{Path, Query, page_limit, parse_before},
     public_url::PublicUrl,
     repo_changes::{
-        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_strangers,
+        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_statuses, parse_strangers,
         without_credentials,
     },
     views::Page,
@@ -55,6 +55,9 @@ pub(crate) struct RepoView {
     connection: Option<ConnectionId>,
     /// The forge's own id of the repository, as soon as a connection or a webhook has told it; deliveries about any other are refused.
     forge_id: Option<String>,
+    /// Which statuses its forge shows for a commit: `pipeline`, `job` or `none`
+    #[schema(value_type = String, example = "pipeline")]
+    statuses: StatusDetail,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`
     submodules: Vec<String>,
@@ -86,6 +89,7 @@ impl RepoView {
             cancel_older: repo.cancel_older,
             connection: repo.connection,
             forge_id: repo.forge_id,
+            statuses: repo.statuses,
             submodules: repo.submodules,
             looked_at: repo.looked_at,
             look_error: repo.look_error,
@@ -233,6 +237,9 @@ pub(crate) struct PatchRepo {
     strangers: Option<String>,
     /// Whether newer commits of a pull request cancel builds of its older ones
     cancel_older: Option<bool>,
+    /// Which statuses its forge shows for a commit: `pipeline` (one for each pipeline), `job` (one for each job) or `none`. Needs a connection
+    #[schema(example = "pipeline")]
+    statuses: Option<String>,
     /// The repositories on the same host that the clone address's credentials are used for when they are submodules: `owner/name`, or
     /// `owner/*`. Takes the right to change clone addresses
     #[schema(example = json!(["team/lib", "shared/*"]))]
@@ -278,6 +285,7 @@ pub(crate) async fn patch(
         default_branch,
         strangers: patch.strangers.as_deref().map(parse_strangers).transpose()?,
         cancel_older: patch.cancel_older,
+        statuses: patch.statuses.as_deref().map(parse_statuses).transpose()?,
         submodules: patch.submodules,
         docker: patch.docker,
         renew_hook_secret: false,

@@ -141,6 +141,9 @@ async fn serve(config: Config) -> super::Result {
     let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
     let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
     let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
+    let statuses =
+        longshore_outbox::Statuses { store: store.clone(), http: forges.clone(), url: config.url.to_string() };
+    tasks.spawn(statuses.run(shutdown.clone()));
     tasks.spawn(longshore_store::retention::run(store.clone(), config.retention, shutdown.clone()));
     tasks.spawn({
         let (store, logs) = (store.clone(), store.logs().clone());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod missed;
+mod passed_over;
 mod skipped;
 #[allow(dead_code, reason = "it is the git host of other tests, too")]
 #[path = "../../../git/tests/support/mod.rs"]

@@ -33,7 +33,9 @@ use crate::{
         visitor::Visitor,
     },
     params::Path,
-    repo_changes::{apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_strangers},
+    repo_changes::{
+        apply_patch, check_branch, check_clone_url, check_docker, check_submodules, parse_statuses, parse_strangers,
+    },
     secret_changes::parse_name,
 };
 
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     head: Head,
     repo: Frame,
     hook_url: String,
+    /// Whether it was registered through a connection.
+    connected: bool,
     secrets: Vec<Secret>,
     form: SettingsForm,
     /// Whether the visitor may say which jobs have Docker.
@@ -100,6 +104,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
         public: repo.public.then(String::new),
         strangers: repo.strangers.as_str().to_owned(),
         cancel_older: repo.cancel_older.then(String::new),
+        statuses: repo.statuses.as_str().to_owned(),
         submodules: Some(repo.submodules.join(" ")),
         docker: match &repo.docker {
             DockerGrant::None => "none",
@@ -116,6 +121,7 @@ async fn page(site: &Site, visitor: &Visitor, id: RepoId) -> Result<Settings, Ap
     Ok(Settings {
         head: head.titled(format!("Settings of {}", repo.name)),
         hook_url: format!("{}/hooks/{id}", site.public_url),
+        connected: repo.connection.is_some(),
         secrets: secrets::list(&site.store, id).await?,
         repo: Frame::new(visitor, &repo, Tab::Settings),
         form,
@@ -139,6 +145,9 @@ pub(crate) struct SettingsForm {
     #[serde(default)]
     strangers: String,
     cancel_older: Option<String>,
+    /// Empty keeps the stored one.
+    #[serde(default)]
+    statuses: String,
     /// Names separated by spaces or commas. A form without it keeps what is stored.
     submodules: Option<String>,
     /// `none`, `branches` or `raw`; empty keeps the stored one.
@@ -207,6 +216,7 @@ async fn save(site: &Site, visitor: &Visitor, repo: &Repo, form: &SettingsForm) 
         default_branch: Some(default_branch),
         strangers: given(&form.strangers).as_deref().map(parse_strangers).transpose()?,
         cancel_older: Some(form.cancel_older.is_some()),
+        statuses: given(&form.statuses).as_deref().map(parse_statuses).transpose()?,
         submodules,
         docker,
         renew_hook_secret: false,

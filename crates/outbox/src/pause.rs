@@ -1,0 +1,33 @@
+//! How long to wait before the next try.
+
+use std::time::Duration;
+
+use longshore_core::Timestamp;
+
+/// Nothing waits longer for its next try, unless the other side wants it.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+/// The longest sleep between two looks at the clock, which may be set while nothing happens here.
+const LONGEST_NAP: Duration = Duration::from_secs(60);
+
+/// Returns how long to wait after `tries` failed tries before this one: 1 s, 2 s, 4 s, up to ten minutes.
+pub(crate) fn after(tries: u32) -> Duration {
+    Duration::from_secs(1 << tries.min(10)).min(LONGEST)
+}
+
+/// Returns `now` plus `pause`.
+pub(crate) fn end(now: Timestamp, pause: Duration) -> Timestamp {
+    Timestamp::from_millis(
+        now.as_millis().saturating_add_unsigned(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+    )
+}
+
+/// Sleeps until that time, but a minute at most. Without a time it sleeps for ever.
+pub(crate) async fn sleep_until(wake_at: Option<Timestamp>) {
+    match wake_at {
+        Some(at) => {
+            let nap = Duration::from_millis(at.since(Timestamp::now()));
+            tokio::time::sleep(nap.clamp(Duration::from_millis(10), LONGEST_NAP)).await;
+        }
+        None => std::future::pending().await,
+    }
+}

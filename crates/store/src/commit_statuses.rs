@@ -1,0 +1,356 @@
+//! The outbox of statuses for forges: which state each context of a commit ought to show, and which the forge has
+//! confirmed.
+//!
+//! `transition` and `builds` write it in the transaction that changes a job: after a kill it is as complete as the jobs
+//! are. There is one row for each context, so that a state nobody has been told of is replaced by the next one. The
+//! reporter reads what is owed and notes what it told; a row that changed meanwhile stays owed. What the states are is
+//! decided in [`longshore_core::commit_status`].
+
+use longshore_core::{
+    BuildId, ConnectionId, Diagnostic, Event, RepoId, Severity, StatusDetail, Timestamp,
+    commit_status::{CommitState, CommitStatus, JobOfContext, description, file_context, of_build, pipeline_context},
+    rules::build::HAS_ERRORS,
+};
+use sqlx::{QueryBuilder, Row as _, Sqlite, sqlite::SqliteRow};
+
+use crate::{Store, StoreError, WriteTx, row};
+
+/// Identifies a context of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub repo: RepoId,
+    pub commit: String,
+    pub context: String,
+}
+
+/// A context that the forge has to be told of, without its state, which may change until it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    pub key: Key,
+    pub connection: ConnectionId,
+    pub try_at: Timestamp,
+}
+
+/// The newest state of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owed {
+    pub build: Option<BuildId>,
+    pub state: CommitState,
+    pub description: String,
+    pub ref_name: Option<String>,
+    /// The forge's number of the repository.
+    pub forge_id: String,
+    pub connection: ConnectionId,
+    /// Which change of the row this is.
+    pub wanted: i64,
+    pub owed_since: Timestamp,
+    pub attempts: u32,
+}
+
+/// A context that the forge shows in an older state, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    pub context: String,
+    pub owed_since: Timestamp,
+    pub problem: Option<String>,
+    pub given_up: bool,
+}
+
+/// Where the contexts of a build belong.
+struct Place {
+    repo: RepoId,
+    build: Option<BuildId>,
+    /// Of the build, for the order of builds.
+    seq: i64,
+    commit: String,
+    ref_name: Option<String>,
+}
+
+/// Writes what the contexts of a build ought to show, if its repository reports to a forge.
+pub(crate) async fn note_build(
+    tx: &mut WriteTx,
+    build: BuildId,
+    jobs: &[JobOfContext],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let found = sqlx::query(
+        "SELECT b.repo, b.seq, b.commit_id, b.event_json, r.statuses FROM builds AS b JOIN repos AS r ON r.id = b.repo
+         WHERE b.id = ? AND r.connection IS NOT NULL AND r.statuses <> 'none'",
+    )
+    .bind(build.to_string())
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(found) = found else { return Ok(()) };
+    let detail: StatusDetail = row::parsed(&found, "statuses")?;
+    let event: Event = row::json(&found, "event_json")?;
+    let place = Place {
+        repo: row::parsed(&found, "repo")?,
+        build: Some(build),
+        seq: found.try_get("seq")?,
+        commit: found.try_get("commit_id")?,
+        ref_name: ref_name(&event),
+    };
+    for status in of_build(detail, jobs) {
+        write(tx, &place, &status, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes that a build's pipeline files have errors: to the contexts of the repository's build before it, which may be
+/// required, and to those of the files.
+pub(crate) async fn note_broken(
+    tx: &mut WriteTx,
+    build: BuildId,
+    diagnostics: &[Diagnostic],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let found = sqlx::query(
+        "SELECT b.repo, b.seq, b.commit_id, b.event_json FROM builds AS b JOIN repos AS r ON r.id = b.repo
+         WHERE b.id = ? AND r.connection IS NOT NULL AND r.statuses <> 'none'",
+    )
+    .bind(build.to_string())
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(found) = found else { return Ok(()) };
+    let event: Event = row::json(&found, "event_json")?;
+    let place = Place {
+        repo: row::parsed(&found, "repo")?,
+        build: Some(build),
+        seq: found.try_get("seq")?,
+        commit: found.try_get("commit_id")?,
+        ref_name: ref_name(&event),
+    };
+    let mut contexts: Vec<String> = sqlx::query_scalar(
+        "SELECT context FROM commit_statuses WHERE build =
+            (SELECT id FROM builds WHERE repo = ?1 AND seq < ?2 AND event = ?3
+                AND EXISTS (SELECT 1 FROM commit_statuses AS s WHERE s.build = builds.id) ORDER BY seq DESC LIMIT 1)",
+    )
+    .bind(place.repo.to_string())
+    .bind(place.seq)
+    .bind(event.name.as_str())
+    .fetch_all(tx.conn())
+    .await?;
+    let errors = || diagnostics.iter().filter(|found| found.severity == Severity::Error);
+    for context in errors().map(|found| file_context(&found.file)) {
+        if !contexts.contains(&context) {
+            contexts.push(context);
+        }
+    }
+    let first = errors().next().map(|found| format!("{}:{}: {}", found.file, found.span.line, found.message));
+    let text = description(&first.unwrap_or_else(|| HAS_ERRORS.to_owned()));
+    for context in contexts {
+        write(tx, &place, &CommitStatus { context, state: CommitState::Error, description: text.clone() }, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes that pipelines have nothing to do for a commit, each with the reason: a context that is required does not hold
+/// up a merge then. What a build says of the commit stays.
+pub async fn pass_over(
+    tx: &mut WriteTx,
+    repo: RepoId,
+    event: &Event,
+    pipelines: &[(String, String)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reports: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM repos WHERE id = ? AND connection IS NOT NULL AND statuses = 'pipeline')",
+    )
+    .bind(repo.to_string())
+    .fetch_one(tx.conn())
+    .await?;
+    if !reports {
+        return Ok(());
+    }
+    let place = Place { repo, build: None, seq: -1, commit: event.commit.clone(), ref_name: ref_name(event) };
+    for (pipeline, reason) in pipelines {
+        let status = CommitStatus {
+            context: pipeline_context(pipeline),
+            state: CommitState::Skipped,
+            description: description(&format!("skipped: {reason}")),
+        };
+        write(tx, &place, &status, now).await?;
+    }
+    Ok(())
+}
+
+/// Writes a state, unless the context shows it or belongs to a newer build. What has not been told yet keeps its turn.
+async fn write(tx: &mut WriteTx, place: &Place, status: &CommitStatus, now: Timestamp) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO commit_statuses (repo, commit_id, context, build, state, description, ref_name, owed_since, try_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
+         ON CONFLICT (repo, commit_id, context) DO UPDATE SET
+            build = excluded.build, state = excluded.state, description = excluded.description, ref_name = excluded.ref_name,
+            owed_since = iif(told = wanted, excluded.owed_since, owed_since),
+            try_at = iif(told = wanted OR given_up, excluded.try_at, try_at),
+            attempts = iif(told = wanted OR given_up, 0, attempts),
+            problem = iif(told = wanted OR given_up, NULL, problem),
+            given_up = 0, wanted = wanted + 1
+         WHERE (build IS NOT excluded.build OR state <> excluded.state OR description <> excluded.description)
+           AND coalesce((SELECT seq FROM builds WHERE builds.id = commit_statuses.build), -1) <= ?9",
+    )
+    .bind(place.repo.to_string())
+    .bind(&place.commit)
+    .bind(&status.context)
+    .bind(place.build.map(|build| build.to_string()))
+    .bind(status.state.as_str())
+    .bind(&status.description)
+    .bind(&place.ref_name)
+    .bind(now.as_millis())
+    .bind(place.seq)
+    .execute(tx.conn())
+    .await?;
+    if done.rows_affected() > 0 {
+        tx.note_owed();
+    }
+    Ok(())
+}
+
+fn ref_name(event: &Event) -> Option<String> {
+    match &event.pull_request {
+        Some(pull_request) => Some(pull_request.source_branch.clone()),
+        None => event.branch().or_else(|| event.tag()).map(str::to_owned),
+    }
+}
+
+/// Returns what forges have to be told, the longest due first, but nothing of these connections.
+pub async fn due(store: &Store, but_for: &[ConnectionId], limit: u32) -> Result<Vec<Due>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "SELECT s.repo, s.commit_id, s.context, s.try_at, r.connection FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
+         WHERE s.told <> s.wanted AND s.given_up = 0 AND r.connection IS NOT NULL AND r.forge_id IS NOT NULL
+           AND r.statuses <> 'none'",
+    );
+    if !but_for.is_empty() {
+        query.push(" AND r.connection NOT IN (");
+        let mut list = query.separated(", ");
+        for id in but_for {
+            list.push_bind(id.to_string());
+        }
+        query.push(")");
+    }
+    query.push(" ORDER BY s.try_at LIMIT ").push_bind(limit);
+    let read = |found: &SqliteRow| {
+        Ok(Due {
+            key: Key {
+                repo: row::parsed(found, "repo")?,
+                commit: found.try_get("commit_id")?,
+                context: found.try_get("context")?,
+            },
+            connection: row::parsed(found, "connection")?,
+            try_at: row::time(found, "try_at")?,
+        })
+    };
+    query.build().fetch_all(store.readers()).await?.iter().map(read).collect()
+}
+
+/// Returns the newest state of a context, if it is still owed.
+pub async fn owed(store: &Store, key: &Key) -> Result<Option<Owed>, StoreError> {
+    let found = sqlx::query(
+        "SELECT s.*, r.connection, r.forge_id FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
+         WHERE s.repo = ? AND s.commit_id = ? AND s.context = ? AND s.told <> s.wanted AND r.connection IS NOT NULL
+           AND r.forge_id IS NOT NULL",
+    )
+    .bind(key.repo.to_string())
+    .bind(&key.commit)
+    .bind(&key.context)
+    .fetch_optional(store.readers())
+    .await?;
+    let read = |found: &SqliteRow| {
+        Ok(Owed {
+            build: row::parsed_opt(found, "build")?,
+            state: row::parsed(found, "state")?,
+            description: found.try_get("description")?,
+            ref_name: found.try_get("ref_name")?,
+            forge_id: found.try_get("forge_id")?,
+            connection: row::parsed(found, "connection")?,
+            wanted: found.try_get("wanted")?,
+            owed_since: row::time(found, "owed_since")?,
+            attempts: row::unsigned(found, "attempts")?,
+        })
+    };
+    found.as_ref().map(read).transpose()
+}
+
+/// Notes that the forge shows a state. A row that has changed since stays owed, from now on.
+pub async fn told(tx: &mut WriteTx, key: &Key, wanted: i64, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE commit_statuses SET told = ?1, attempts = 0, problem = NULL, try_at = ?2, owed_since = ?2
+         WHERE repo = ?3 AND commit_id = ?4 AND context = ?5 AND told < ?1",
+    )
+    .bind(wanted)
+    .bind(now.as_millis())
+    .bind(key.repo.to_string())
+    .bind(&key.commit)
+    .bind(&key.context)
+    .execute(tx.conn())
+    .await?;
+    // What speaks of no build goes with none.
+    sqlx::query("DELETE FROM commit_statuses WHERE repo = ? AND commit_id = ? AND context = ? AND build IS NULL AND told = wanted")
+        .bind(key.repo.to_string())
+        .bind(&key.commit)
+        .bind(&key.context)
+        .execute(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// Notes that the forge could not be told. Without a time for the next try it is given up, until the context changes or
+/// the connection has another token.
+pub async fn failed(
+    tx: &mut WriteTx,
+    key: &Key,
+    wanted: i64,
+    problem: &str,
+    try_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE commit_statuses SET attempts = attempts + 1, problem = ?, try_at = coalesce(?, try_at), given_up = ? AND wanted = ?
+         WHERE repo = ? AND commit_id = ? AND context = ?",
+    )
+    .bind(problem)
+    .bind(try_at.map(Timestamp::as_millis))
+    .bind(try_at.is_none())
+    .bind(wanted)
+    .bind(key.repo.to_string())
+    .bind(&key.commit)
+    .bind(&key.context)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Lets everything that a connection owes be tried at once: it has another token.
+pub(crate) async fn try_again(tx: &mut WriteTx, connection: ConnectionId, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE commit_statuses SET try_at = ?, attempts = 0, given_up = 0
+         WHERE told <> wanted AND repo IN (SELECT id FROM repos WHERE connection = ?)",
+    )
+    .bind(now.as_millis())
+    .bind(connection.to_string())
+    .execute(tx.conn())
+    .await?;
+    tx.note_owed();
+    Ok(())
+}
+
+/// Returns the contexts of a build that the forge has shown in an older state since before that time.
+pub async fn late(store: &Store, build: BuildId, before: Timestamp) -> Result<Vec<Late>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT s.* FROM commit_statuses AS s JOIN repos AS r ON r.id = s.repo
+         WHERE s.build = ? AND s.told <> s.wanted AND (s.owed_since < ? OR s.given_up) AND r.connection IS NOT NULL
+           AND r.statuses <> 'none' ORDER BY s.context",
+    )
+    .bind(build.to_string())
+    .bind(before.as_millis())
+    .fetch_all(store.readers())
+    .await?;
+    let read = |found: &SqliteRow| {
+        Ok(Late {
+            context: found.try_get("context")?,
+            owed_since: row::time(found, "owed_since")?,
+            problem: found.try_get("problem")?,
+            given_up: found.try_get("given_up")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
