@@ -223,7 +223,10 @@ fn a_build_that_is_started_says_where_it_is_and_can_be_followed_to_its_end() {
     let ends = "run it again: longshore build rerun team/app#3 --job longshore/bad\n";
     assert!(out.contains("\nbad, line ") && out.contains(": error: it broke\n") && out.ends_with(ends), "{out}");
     let shown = said(&world, &["build", "show", "team/app#3"]);
-    assert!(shown.ends_with(ends) && !shown.contains("error: again"), "{shown}");
+    assert!(
+        shown.ends_with(ends) && shown.contains(": error: it broke\n") && !shown.contains(": error: again"),
+        "{shown}"
+    );
     let again = longshore(&world, ADMIN_TOKEN, &["build", "rerun", "team/app#3", "--job", "bad", "--follow"]);
     let out = String::from_utf8(again.stdout).unwrap();
     assert!(again.status.code() == Some(1) && out.starts_with("build #4 "), "{out}");

@@ -275,7 +275,7 @@ jobs:
         ("after-it", "skipped", "needs `fails`, which failed"),
         ("not-asked-for", "skipped", "`if: event.branch == 'other'` was false"),
         ("fast (1)", "failure", "exit code 1"),
-        ("fast (2)", "skipped", "fast (1)`, of the same matrix, failed"),
+        ("fast (2)", "skipped", "`fast (1)` in the same matrix failed"),
         ("retried", "failure", "exit code 5"),
         ("late", "timed-out", "timed out after 1.0 s"),
         ("secret", "error", "`ABSENT`"),

@@ -75,7 +75,7 @@ fn a_malformed_or_too_long_file_fails_the_step_with_words() {
     for (script, words) in [
         ("echo hello >> $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT, line 1, is neither"),
         ("echo LONGSHORE_X=1 >> $LONGSHORE_ENV", "may not be set"),
-        ("echo bin >> $LONGSHORE_PATH", "no absolute path"),
+        ("echo bin >> $LONGSHORE_PATH", "not an absolute path"),
         ("head -c 70000 /dev/zero | tr '\\0' x > $LONGSHORE_OUTPUT", "more than 64 KiB"),
         ("rm $LONGSHORE_OUTPUT; ln -s /etc/passwd $LONGSHORE_OUTPUT", "LONGSHORE_OUTPUT cannot be read"),
     ] {

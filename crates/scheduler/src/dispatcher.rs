@@ -203,6 +203,10 @@ impl Dispatcher {
         let next = jobs::next_in_lanes(&self.store).await?;
         self.pulled_ahead.retain(|job| next.contains(job));
         for id in next.into_iter().take(PULLED_AHEAD) {
+            // It must not take the place of a start or a cancel.
+            if self.orders.capacity() <= 1 {
+                break;
+            }
             if self.pulled_ahead.insert(id)
                 && let Some(job) = jobs::waiting(&self.store, id).await?
             {

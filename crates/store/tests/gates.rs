@@ -234,7 +234,7 @@ async fn a_newer_build_takes_its_group_from_the_older_ones() {
     scene.end(&first, "a", Outcome::Canceled).await;
     let reason = "superseded by #2 (concurrency group `deploy`)".to_owned();
     assert_eq!(scene.job(&first, "a").await.reason.as_ref(), Some(&reason));
-    assert_eq!(scene.now(&first).await, (Status::Canceled, Some(format!("a: {reason}"))));
+    assert_eq!(scene.now(&first).await, (Status::Canceled, Some(format!("a: {reason}; b: {reason}"))));
     assert_eq!(scene.now(&second).await.0, Status::Queued);
 }
 

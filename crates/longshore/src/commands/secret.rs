@@ -53,7 +53,7 @@ pub(crate) fn run(args: Remote<Secret>) -> super::Result {
                     .iter()
                     .map(|s| {
                         let rules = Some(describe_rules(s)).filter(|rules| !rules.is_empty());
-                        let rules = rules.unwrap_or_else(|| "every job".to_owned());
+                        let rules = rules.unwrap_or_else(|| "all jobs".to_owned());
                         [text(s, "name"), text(s, "created_at"), text(s, "updated_at"), text(s, "updated_by"), rules]
                     })
                     .collect();

@@ -4,7 +4,7 @@
 use longshore_core::{
     JobPlan, Severity,
     expression::Value,
-    plan::{ArtifactWhen, Probe, PullPolicy, Resources, RetryOn},
+    plan::{ArtifactWhen, Network, Probe, PullPolicy, Resources, RetryOn},
 };
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Input, InputKind, Planned, SourceFile, TemplateFiles, report};
@@ -312,7 +312,7 @@ fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_
         let column = text.lines().nth(1).unwrap().rfind(at).unwrap() + 1;
         assert_eq!((warning.code.as_str(), warning.severity), ("LS058", Severity::Warning));
         assert_eq!((warning.span.line, warning.span.column as usize), (2, column), "{keys}");
-        assert!(warning.message.ends_with(&format!("cannot run: {word}")), "{}", warning.message);
+        assert!(warning.message.ends_with(&format!("cannot run this yet: {word}")), "{}", warning.message);
     }
     let plain = "jobs: { a: { image: x, timeout: 1m, resources: { cpu: 1 }, checkout: { submodules: true }, steps: [{ run: a, tty: true, background: true }] } }";
     assert!(unsupported(&job(plain, &push("main"))).is_empty());
@@ -390,6 +390,24 @@ jobs: { a: { image: x, env: { L: '${{ inputs.level }}-${{ inputs.must }}' }, ste
 }
 
 #[test]
+fn what_a_job_reaches_is_said_by_its_network_and_one_without_has_no_services() {
+    let network = |word: &str| {
+        job(&format!("jobs: {{ a: {{ image: x, network: {word}, steps: [{{ run: a }}] }} }}"), &push("main"))
+    };
+    let words = [("default", Network::Default), ("internal", Network::Internal), ("none", Network::None)];
+    for (word, meaning) in words {
+        assert_eq!(network(word).network, meaning);
+    }
+    for (bad, words) in [
+        ("jobs: { a: { image: x, network: host, steps: [{ run: a }] } }", "internal"),
+        ("jobs: { a: { image: x, network: none, services: { db: y }, steps: [{ run: a }] } }", "network: internal"),
+    ] {
+        let said = report::human(&check(bad, &[]).diagnostics);
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
 fn when_an_image_is_pulled_is_said_by_jobs_services_and_steps_with_an_image() {
     let job = job(
         "jobs: { a: { image: x, pull: always, services: { db: { image: db, pull: never } }, \
@@ -400,7 +418,7 @@ fn when_an_image_is_pulled_is_said_by_jobs_services_and_steps_with_an_image() {
     assert_eq!((job.steps[0].pull, job.steps[1].pull), (None, Some(PullPolicy::Missing)));
     for (bad, words) in [
         ("jobs: { a: { image: x, pull: sometimes, steps: [{ run: a }] } }", "if-missing"),
-        ("jobs: { a: { image: x, steps: [{ run: a, pull: always }] } }", "image of their own"),
+        ("jobs: { a: { image: x, steps: [{ run: a, pull: always }] } }", "`pull` needs an `image`"),
     ] {
         let checked = check(bad, &[]);
         let said = report::human(&checked.diagnostics);

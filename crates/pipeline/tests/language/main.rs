@@ -166,10 +166,10 @@ jobs: { a: { image: x, env: { L: '${{ inputs.level }}', N: '${{ inputs.n }}' }, 
     assert_eq!((&inputs["dry"], &inputs["n"]), (&Value::Bool(true), &Value::Number(2.0)));
     for (inputs, reason) in [
         (vec![], "the input `level` is required"),
-        (vec![("level", "c")], "the input `level` is one of `a` and `b`"),
-        (vec![("level", "a"), ("n", "many")], "the input `n` is a number"),
-        (vec![("level", "a"), ("dry", "yes")], "the input `dry` is `true` or `false`"),
-        (vec![("level", "a"), ("lvl", "b")], "there is no input `lvl`"),
+        (vec![("level", "c")], "the input `level` must be one of `a` and `b`"),
+        (vec![("level", "a"), ("n", "many")], "the input `n` must be a number"),
+        (vec![("level", "a"), ("dry", "yes")], "the input `dry` must be `true` or `false`"),
+        (vec![("level", "a"), ("lvl", "b")], "unknown input `lvl`"),
     ] {
         let Planned::Refused(found) = sound(text).plan(&by_hand(&inputs), &facts()) else { panic!("{inputs:?}") };
         assert!(found.contains(reason), "{found}");
