@@ -10,6 +10,7 @@
     reason = "it prints figures"
 )]
 
+mod caches;
 mod docker;
 mod pages;
 mod pods;
@@ -54,6 +55,7 @@ fn main() {
         ("starts", starts),
         ("run", run),
         ("pods", pods::pods),
+        ("caches", caches::caches),
         ("docker", docker::docker),
         ("log", log),
         ("live", live),

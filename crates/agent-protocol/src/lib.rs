@@ -2,8 +2,9 @@
 //!
 //! This crate is pure: bytes in, messages out. It opens nothing, waits for nothing, and does not know Docker. `message`
 //! defines the messages, `frame` their framing; `decode` reads the two streams, `spool` reads what an agent left on its
-//! volume, `mask` hides secrets, `pod` names the containers beside the job's. PROTOCOL.md in this crate describes the whole protocol.
+//! volume, `mask` hides secrets, `pod` names the containers beside the job's, `account` finds an image's users. PROTOCOL.md in this crate describes the whole protocol.
 
+mod account;
 pub mod decode;
 pub mod frame;
 pub mod mask;
@@ -11,10 +12,11 @@ pub mod message;
 pub mod pod;
 pub mod spool;
 
+pub use account::Account;
 pub use decode::{FromAgentDecoder, Item, ToAgentDecoder};
 pub use frame::{FrameError, encode_from_agent, encode_marker, encode_output, encode_to_agent};
 pub use message::{
-    ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobResult, JobSpec, StepResult, StepSpec, ToAgent,
+    CacheSpec, ContainerFailure, ContainerRequest, FromAgent, JobEnd, JobResult, JobSpec, StepResult, StepSpec, ToAgent,
 };
 pub use pod::{ImageConfig, MemberId};
 pub use spool::SpoolReader;

@@ -43,12 +43,25 @@ pub struct JobSpec {
     /// Folders that are put before the steps' PATH.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
+    /// The caches that the engine has mounted, which are given to the job's user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<CacheSpec>,
     /// Certificates, as PEM, that the container's programs trust besides those that its image trusts. Empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub authorities: String,
     /// The receiver is a member of a pod, and this is its purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberPurpose>,
+}
+
+/// A folder of a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSpec {
+    /// As in the pipeline: from the workspace on, `~/...` or absolute.
+    pub path: String,
+    /// The number of the user whose files it has. `None` for a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
 }
 
 /// A service of a job.

@@ -3,8 +3,9 @@
 //! A static program has no NSS, so the agent reads these files itself. `job` calls this once per job, and per step that
 //! names a user.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub(crate) use longshore_agent_protocol::Account;
 use rustix::fs::OFlags;
 
 use crate::files;
@@ -12,133 +13,22 @@ use crate::files;
 /// The most bytes read of passwd and of group.
 const MAX_FILE: u64 = 8 << 20;
 
-/// A user of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) name: String,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// Supplementary groups, including the first one.
-    pub(crate) groups: Vec<u32>,
-    pub(crate) home: PathBuf,
+/// Returns the account that an image's USER names, as [`Account::find`] does.
+pub(crate) fn lookup(user: &str, etc: &Path) -> Result<Account, String> {
+    // A step may have replaced the files by now.
+    let read = |file: &str| files::read_regular(&etc.join(file), OFlags::empty(), MAX_FILE).unwrap_or_default();
+    let text = |file: &str| String::from_utf8_lossy(&read(file)).into_owned();
+    Account::find(user, &text("passwd"), &text("group"))
 }
 
-impl Account {
-    /// Returns the account that an image's USER names: empty for root, `name` or `uid`, each with an optional `:group`
-    /// or `:gid`.
-    ///
-    /// The error names the missing user or group and the file.
-    pub(crate) fn lookup(user: &str, etc: &Path) -> Result<Self, String> {
-        // A step may have replaced the files by now.
-        let read = |file: &str| files::read_regular(&etc.join(file), OFlags::empty(), MAX_FILE).unwrap_or_default();
-        let text = |file: &str| String::from_utf8_lossy(&read(file)).into_owned();
-        Self::find(user, &text("passwd"), &text("group"))
-    }
-
-    fn find(user: &str, passwd: &str, group: &str) -> Result<Self, String> {
-        let (user, wanted_group) = user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)));
-        let user = if user.is_empty() { "0" } else { user };
-        let number = user.parse::<u32>().ok();
-        let entry = passwd.lines().filter_map(User::parse).find(|entry| match number {
-            Some(uid) => entry.uid == uid,
-            None => entry.name == user,
-        });
-        let mut account = match (entry, number) {
-            (Some(entry), _) => Self {
-                name: entry.name.to_owned(),
-                uid: entry.uid,
-                gid: entry.gid,
-                groups: Vec::new(),
-                home: PathBuf::from(if entry.home.is_empty() { "/" } else { entry.home }),
-            },
-            // Like the engine: a number needs no entry.
-            (None, Some(0)) => Self { name: "root".into(), uid: 0, gid: 0, groups: Vec::new(), home: "/root".into() },
-            (None, Some(uid)) => Self { name: uid.to_string(), uid, gid: 0, groups: Vec::new(), home: "/".into() },
-            (None, None) => return Err(format!("the image's /etc/passwd has no user `{user}`")),
-        };
-        let groups = || group.lines().filter_map(Group::parse);
-        match wanted_group.filter(|group| !group.is_empty()) {
-            Some(wanted) => {
-                account.gid = groups()
-                    .find(|group| group.name == wanted)
-                    .map(|group| group.gid)
-                    .or_else(|| wanted.parse().ok())
-                    .ok_or_else(|| format!("the image's /etc/group has no group `{wanted}`"))?;
-                account.groups.push(account.gid);
-            }
-            None => {
-                account.groups.push(account.gid);
-                for group in groups().filter(|group| group.has(&account.name)) {
-                    if !account.groups.contains(&group.gid) {
-                        account.groups.push(group.gid);
-                    }
-                }
-            }
-        }
-        Ok(account)
-    }
-
-    /// Returns whether a process of this account may run as another user than the agent; always true if the agent is
-    /// root.
-    pub(crate) fn differs_from_ours(&self) -> bool {
-        rustix::process::geteuid().as_raw() == 0 || self.uid != rustix::process::geteuid().as_raw()
-    }
-}
-
-struct User<'a> {
-    name: &'a str,
-    uid: u32,
-    gid: u32,
-    home: &'a str,
-}
-
-impl<'a> User<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let fields: Vec<_> = line.split(':').collect();
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-        Some(Self { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
-    }
-}
-
-struct Group<'a> {
-    name: &'a str,
-    gid: u32,
-    members: &'a str,
-}
-
-impl<'a> Group<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let fields: Vec<_> = line.split(':').collect();
-        let [name, _, gid, members, ..] = fields[..] else { return None };
-        Some(Self { name, gid: gid.parse().ok()?, members: members.trim_end() })
-    }
-
-    fn has(&self, user: &str) -> bool {
-        self.members.split(',').any(|member| member == user)
-    }
+/// Returns whether a process of this account may run as another user than the agent; always true if the agent is root.
+pub(crate) fn differs_from_ours(account: &Account) -> bool {
+    rustix::process::geteuid().as_raw() == 0 || account.uid != rustix::process::geteuid().as_raw()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbuild:x:1000:1001:Build,,,:/home/build:/bin/bash\nbroken\n";
-    const GROUP: &str = "root:x:0:\nbuild:x:1001:\ndocker:x:998:other,build\nvideo:x:44:build\n";
-
-    fn find(user: &str) -> Result<(u32, u32, Vec<u32>, String), String> {
-        Account::find(user, PASSWD, GROUP)
-            .map(|account| (account.uid, account.gid, account.groups, account.home.display().to_string()))
-    }
-
-    #[test]
-    fn every_form_of_user_that_an_image_may_name_is_found() {
-        assert_eq!(find(""), Ok((0, 0, vec![0], "/root".into())));
-        assert_eq!(find("build"), Ok((1000, 1001, vec![1001, 998, 44], "/home/build".into())));
-        assert_eq!(find("1000"), Ok((1000, 1001, vec![1001, 998, 44], "/home/build".into())));
-        assert_eq!(find("build:docker"), Ok((1000, 998, vec![998], "/home/build".into())));
-        assert_eq!(find("1000:7"), Ok((1000, 7, vec![7], "/home/build".into())));
-        assert_eq!(find("4242"), Ok((4242, 0, vec![0], "/".into())));
-    }
 
     #[test]
     fn what_a_step_made_of_the_files_keeps_nobody_waiting() {
@@ -146,14 +36,7 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(etc.path().join("passwd")).status().unwrap();
         assert!(made.success());
         std::fs::File::create(etc.path().join("group")).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(Account::lookup("", etc.path()).map(|account| account.uid), Ok(0));
-        assert!(Account::lookup("somebody", etc.path()).is_err());
-    }
-
-    #[test]
-    fn a_missing_name_is_said() {
-        assert!(find("nobody-here").unwrap_err().contains("no user `nobody-here`"));
-        assert!(find("build:none").unwrap_err().contains("no group `none`"));
-        assert_eq!(Account::find("", "", "").map(|account| account.home), Ok("/root".into()));
+        assert_eq!(lookup("", etc.path()).map(|account| account.uid), Ok(0));
+        assert!(lookup("somebody", etc.path()).is_err());
     }
 }

@@ -41,7 +41,8 @@ pub(crate) fn unpack(
     owner: Option<(u32, u32)>,
 ) -> Result<(), CheckoutError> {
     let mut stream = Stream { chunks, current: Bytes::new(), ended: false };
-    let mut unpacking = Unpacking { workspace, owner, known: HashSet::new(), buffer: vec![0; 128 << 10] };
+    let mut unpacking =
+        Unpacking { workspace, owner, known: HashSet::new(), links: HashSet::new(), buffer: vec![0; 128 << 10] };
     let mut archive = Archive::new(&mut stream);
     for entry in archive.entries().map_err(CheckoutError::Archive)? {
         unpacking.unpack_entry(&mut entry.map_err(CheckoutError::Archive)?)?;
@@ -56,6 +57,8 @@ struct Unpacking<'a> {
     owner: Option<(u32, u32)>,
     /// Relative paths that are known to be directories.
     known: HashSet<PathBuf>,
+    /// Relative paths of links that this archive has made.
+    links: HashSet<PathBuf>,
     buffer: Vec<u8>,
 }
 
@@ -75,6 +78,10 @@ impl Unpacking<'_> {
             return Err(CheckoutError::Outside { path: ".".to_owned() });
         }
         self.make_directory(relative.parent().unwrap_or(Path::new("")))?;
+        // A cache that is mounted here may have a folder of that name.
+        if !self.known.contains(&relative) && fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+            fs::remove_dir_all(&path).map_err(failed)?;
+        }
         if kind.is_file() || kind == EntryType::Continuous {
             let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
             let modified = entry.header().mtime().unwrap_or(0);
@@ -83,6 +90,7 @@ impl Unpacking<'_> {
             let target = entry.link_name().map_err(CheckoutError::Archive)?.unwrap_or_default();
             create_or_replace(&path, || symlink(&target, &path)).map_err(failed)?;
             self.set_owner(&path).map_err(failed)?;
+            self.links.insert(relative);
         } else if kind.is_hard_link() {
             let target = entry.link_name().map_err(CheckoutError::Archive)?.unwrap_or_default();
             let target = path_in_workspace(&target)?;
@@ -131,8 +139,14 @@ impl Unpacking<'_> {
         let failed = |source| CheckoutError::Make { path: relative.display().to_string(), source };
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(CheckoutError::Outside { path: relative.display().to_string() }),
-            Err(_) => {
+            Ok(_) if self.links.contains(relative) => {
+                return Err(CheckoutError::Outside { path: relative.display().to_string() });
+            }
+            found => {
+                if found.is_ok() {
+                    // Of a cache that is mounted here.
+                    fs::remove_file(&path).map_err(failed)?;
+                }
                 fs::DirBuilder::new().mode(0o755).create(&path).map_err(failed)?;
                 self.set_owner(&path).map_err(failed)?;
             }
@@ -273,6 +287,32 @@ mod tests {
             );
             assert!(!folder.path().join("evil").exists());
         }
+    }
+
+    #[test]
+    fn what_a_cache_has_left_gives_way_to_the_commits_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (outside, workspace) = (folder.path().join("outside"), folder.path().join("workspace"));
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(workspace.join("cache/file/deep")).unwrap();
+        symlink(&outside, workspace.join("cache/folder")).unwrap();
+        symlink(outside.join("x"), workspace.join("cache/x")).unwrap();
+        let mut tar = tar::Builder::new(Vec::new());
+        entry(&mut tar, "cache/file", EntryType::Regular, "", b"new");
+        entry(&mut tar, "cache/folder/in", EntryType::Regular, "", b"new");
+        entry(&mut tar, "cache/x", EntryType::Regular, "", b"new");
+        unpack_bytes(tar.into_inner().unwrap(), &workspace).unwrap();
+        for path in ["cache/file", "cache/folder/in", "cache/x"] {
+            assert_eq!(fs::read(workspace.join(path)).unwrap(), b"new", "{path}");
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "a link of the cache led out of the workspace");
+        // A folder that this archive made is not replaced by a link, which would lead the next entry out.
+        let mut tar = tar::Builder::new(Vec::new());
+        entry(&mut tar, "a/b", EntryType::Regular, "", b"");
+        entry(&mut tar, "a", EntryType::Symlink, "../outside", b"");
+        entry(&mut tar, "a/evil", EntryType::Regular, "", b"");
+        assert!(unpack_bytes(tar.into_inner().unwrap(), &workspace).is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 
     #[test]

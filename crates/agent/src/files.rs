@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use crate::account::Account;
+use crate::account::{self, Account};
 
 /// The most bytes of a step's `LONGSHORE_OUTPUT`.
 pub(crate) const MAX_OUTPUT: u64 = 64 << 10;
@@ -95,7 +95,7 @@ impl StepFiles {
 pub(crate) fn private_file(path: &Path, content: &[u8], account: &Account) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     io::Write::write_all(&mut file, content)?;
-    if account.differs_from_ours() {
+    if account::differs_from_ours(account) {
         std::os::unix::fs::fchown(&file, Some(account.uid), Some(account.gid))?;
     }
     Ok(())

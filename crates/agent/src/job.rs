@@ -31,8 +31,9 @@ use rustix::io::Errno;
 
 use self::members::Members;
 use self::tries::Try;
-use crate::account::Account;
+use crate::account;
 use crate::authorities::Authorities;
+use crate::caches;
 use crate::checkout::{self, Chunk};
 use crate::files::private_file;
 use crate::reaper::Children;
@@ -283,7 +284,7 @@ impl Job {
             Some(image) if spec.user.is_empty() => &image.user,
             Some(_) | None => &spec.user,
         };
-        let account = Account::lookup(user, &self.runtime.options.etc)
+        let account = account::lookup(user, &self.runtime.options.etc)
             .map_err(|message| JobError::new(AgentError::ImageUnusable, message))?;
         let authorities = Authorities::write(&spec.authorities, &self.runtime.options)
             .map_err(|error| not_made("the operator's certificate authorities cannot be written", &error))?;
@@ -300,12 +301,17 @@ impl Job {
         }
         let workspace = PathBuf::from(&spec.workspace);
         let made = fs::create_dir_all(&workspace).and_then(|()| {
-            if account.differs_from_ours() {
+            if account::differs_from_ours(&account) {
                 std::os::unix::fs::chown(&workspace, Some(account.uid), Some(account.gid))?;
             }
             Ok(())
         });
         made.map_err(|error| not_made(&format!("the workspace {} cannot be made", workspace.display()), &error))?;
+        let changed = caches::prepare(&spec.caches, &account, &workspace)
+            .map_err(|error| not_made("the job's caches cannot be given to its user", &error))?;
+        for path in changed {
+            self.note(u16::MAX, format!("cache {path}: its files belonged to another user, and are this job's now"))?;
+        }
         Ok(StepLauncher::new(account, workspace, scripts, ImageConfig::default(), authorities))
     }
 
@@ -352,7 +358,7 @@ impl Job {
     fn check_out(&mut self, launcher: &StepLauncher, chunks: Receiver<Chunk>) -> Result<(), JobError> {
         let workspace = launcher.workspace.clone();
         let account = &launcher.account;
-        let owner = account.differs_from_ours().then_some((account.uid, account.gid));
+        let owner = account::differs_from_ours(account).then_some((account.uid, account.gid));
         let mailbox = self.runtime.mailbox.clone();
         let unpacking = move || {
             let result = checkout::unpack(chunks, &workspace, owner).map_err(|error| error.to_string());

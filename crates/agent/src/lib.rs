@@ -19,6 +19,7 @@
 
 mod account;
 mod authorities;
+mod caches;
 mod checkout;
 mod clock;
 mod docker;
@@ -42,6 +43,7 @@ mod step;
 mod streams;
 mod sys;
 mod terminal;
+mod tool;
 mod unstarted;
 mod values;
 mod verdict;
@@ -156,6 +158,13 @@ pub fn sandbox(idle: Option<Duration>, denied: &[DeniedAddresses], allowed: &[So
 pub fn probe(script: &Path) -> ExitCode {
     let answered = probe::run(script).map(|()| ExitCode::SUCCESS);
     report("probe", answered.map_err(|source| StartError::System { what: "a question cannot be answered", source }))
+}
+
+/// Does a task with volumes that are mounted in this container, and prints the result.
+#[must_use]
+pub fn tool(arguments: &[String]) -> ExitCode {
+    let done = tool::run(arguments).map(|()| ExitCode::SUCCESS);
+    report("tool", done.map_err(|source| StartError::System { what: "the task cannot be done", source }))
 }
 
 fn report(who: &str, result: Result<ExitCode, StartError>) -> ExitCode {

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use longshore_agent_protocol::ImageConfig;
 use rustix::fs::OFlags;
 
-use crate::account::Account;
+use crate::account::{self, Account};
 use crate::authorities::Authorities;
 use crate::files::StepFiles;
 use crate::reaper::Children;
@@ -322,7 +322,7 @@ fn candidates(program: &str, path: &OsStr, directory: &Path) -> Vec<PathBuf> {
 /// Creates a pipe with a non-blocking reading end. The account owns the other end, so that it can open `/dev/stdout`.
 fn pipe(account: &Account) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    if account.differs_from_ours() {
+    if account::differs_from_ours(account) {
         std::os::unix::fs::fchown(&write, Some(account.uid), Some(account.gid))?;
     }
     rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::account::Account;
+use crate::account::{self, Account};
 
 /// A child that ended, with its resource usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) fn reap_one() -> Option<Reaped> {
 pub(crate) fn detach_as(command: &mut Command, account: &Account, terminal: bool) {
     let (uid, gid) = (account.uid, account.gid);
     let groups = account.groups.clone();
-    let become_user = account.differs_from_ours();
+    let become_user = account::differs_from_ours(account);
     // SAFETY: the closure runs between fork and exec; it makes plain system calls on values made before, and allocates
     // nothing.
     unsafe {

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use crate::account::Account;
+use crate::account::{self, Account};
 
 /// Returns the agent's end, which does not block, and the step's end. Output passes unchanged, including newlines, and
 /// there is no echo.
@@ -24,7 +24,7 @@ pub(crate) fn open(account: &Account) -> io::Result<(OwnedFd, OwnedFd)> {
     modes.local_modes.remove(LocalModes::ECHO);
     tcsetattr(&theirs, OptionalActions::Now, &modes)?;
     tcsetwinsize(&theirs, Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 })?;
-    if account.differs_from_ours() {
+    if account::differs_from_ours(account) {
         std::os::unix::fs::fchown(&theirs, Some(account.uid), Some(account.gid))?;
     }
     rustix::fs::fcntl_setfl(&ours, OFlags::RDWR | OFlags::NONBLOCK)?;

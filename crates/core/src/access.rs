@@ -141,6 +141,8 @@ pub enum Action {
     Cancel,
     Rerun,
     Redeliver,
+    /// Remove an entry of a repository's caches.
+    RemoveCache,
     /// Approve or decline a job that waits for approval.
     Approve,
     /// Change a repository's settings and its webhook's secret.
@@ -165,7 +167,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::See,
         Self::SeeFigures,
         Self::UseOwnSessions,
@@ -173,6 +175,7 @@ impl Action {
         Self::Cancel,
         Self::Rerun,
         Self::Redeliver,
+        Self::RemoveCache,
         Self::Approve,
         Self::ChangeRepo,
         Self::RemoveRepo,
@@ -192,7 +195,7 @@ impl Action {
     pub const fn scope(self) -> Scope {
         match self {
             Self::See | Self::SeeFigures | Self::UseOwnSessions => Scope::Read,
-            Self::Start | Self::Cancel | Self::Rerun | Self::Redeliver => Scope::Build,
+            Self::Start | Self::Cancel | Self::Rerun | Self::Redeliver | Self::RemoveCache => Scope::Build,
             Self::Approve => Scope::Approve,
             Self::ChangeRepo
             | Self::RemoveRepo

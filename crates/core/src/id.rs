@@ -71,6 +71,10 @@ id!(
     DeliveryId
 );
 id!(
+    /// An entry of a cache.
+    CacheId
+);
+id!(
     /// An API token. Not its secret value.
     TokenId
 );

@@ -139,6 +139,18 @@ impl Outcome {
     }
 }
 
+/// Formats a number of bytes as `12.3 GiB`.
+#[must_use]
+pub fn human_bytes(bytes: u64) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() / 10).min(4) as usize;
+    let tenths = (u128::from(bytes) * 10) >> (10 * unit);
+    match unit {
+        0 => format!("{bytes} bytes"),
+        _ => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit]),
+    }
+}
+
 /// Formats `90000` as `1 min 30 s`, and less than a second in milliseconds.
 #[must_use]
 pub fn human_duration(ms: u64) -> String {

@@ -325,6 +325,28 @@ pub struct CachePlan {
     /// Prefixes of other keys that may be used instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<Template>,
+    #[serde(default, skip_serializing_if = "CacheSave::is_default")]
+    pub save: CacheSave,
+    /// Whether all jobs write into one folder, instead of each into its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shared: bool,
+}
+
+/// After which results of the job a cache is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheSave {
+    #[default]
+    Success,
+    Always,
+    Never,
+}
+
+impl CacheSave {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_default(&self) -> bool {
+        matches!(self, Self::Success)
+    }
 }
 
 /// Files that are kept after the job.

@@ -10,7 +10,7 @@ use bollard::models::{
 
 use longshore_core::BuildId;
 use longshore_core::plan::WORKSPACE;
-use longshore_executor::engine::{Image, MemberId, MemberSpec, PodSpec};
+use longshore_executor::engine::{Image, MemberId, MemberSpec, Mounted, PodSpec};
 use longshore_executor::names::{ContainerId, Instance};
 use longshore_executor::objects::Kind;
 use longshore_executor::{AttemptId, Limits};
@@ -48,7 +48,8 @@ pub(crate) fn body(
     job_labels.insert(labels::USER.to_owned(), pod.image.config.user.clone());
     let arguments = ["--marker".to_owned(), hex::encode(pod.nonce.0)];
     let workspace = volume(instance, pod.build, pod.attempt, pod.limits, quotas);
-    let mounts = [agent_image::mount(instance, agent), workspace].into_iter().chain(docker).collect();
+    let own = [agent_image::mount(instance, agent), workspace].into_iter();
+    let mounts = own.chain(docker).chain(pod.mounts.iter().map(mounted)).collect();
     let common = Common {
         image: pod.image,
         labels: job_labels,
@@ -77,6 +78,7 @@ pub(crate) fn member_body(
     let mut mounts = vec![agent_image::mount(instance, agent)];
     if kind == Kind::Step {
         mounts.push(volume(instance, member.build, member.attempt, member.limits, quotas));
+        mounts.extend(member.mounts.iter().map(mounted));
     }
     mounts.extend(docker);
     // Plain text and numbers.
@@ -173,6 +175,20 @@ fn volume(instance: &Instance, build: BuildId, attempt: AttemptId, limits: &Limi
                 name: Some("local".to_owned()),
                 options: Some(size(bytes)),
             }),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    }
+}
+
+/// The mount of a volume that exists already.
+fn mounted(one: &Mounted) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(one.volume.to_string()),
+        target: Some(one.target.clone()),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(!one.fill_from_image),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()

@@ -13,10 +13,10 @@ use futures_util::stream::BoxStream;
 use longshore_core::{DeniedAddresses, ImageRef, RegistryCredentials};
 use longshore_executor::engine::{
     Answer, DockerSocket, Engine, FoundMember, FoundPod, GuardSpec, Image, MemberId, MemberSpec, Pod, PodSpec,
-    SandboxSpec, SpoolPiece, Standing,
+    SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeSpec,
 };
 use longshore_executor::names::{ContainerId, Instance};
-use longshore_executor::objects::{AgentObject, ObjectId, Objects};
+use longshore_executor::objects::{AgentObject, ObjectId, Objects, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, Link};
 use tokio::sync::{OnceCell, mpsc};
 
@@ -27,9 +27,10 @@ use crate::error::{ApiResult as _, engine_text};
 use crate::fault::Fault;
 use crate::network::{self, Network};
 use crate::options::DockerOptions;
+use crate::overlay::Overlays;
 use crate::quota::Quotas;
 use crate::sandbox::Fence;
-use crate::{archive, container, containers, guarded, images, inventory, link, sandbox};
+use crate::{archive, container, containers, guarded, images, inventory, link, sandbox, tool, volumes};
 
 /// A Docker engine, and what we keep on it.
 pub struct DockerEngine {
@@ -38,6 +39,7 @@ pub struct DockerEngine {
     pub(crate) agent: AgentImage,
     pub(crate) network: Network,
     quotas: Quotas,
+    overlays: Overlays,
     /// The engine cannot give a sandbox `::1`: its kernel has no IPv6, or it refuses the setting.
     without_loopback6: AtomicBool,
     socket_on_host: OnceCell<String>,
@@ -57,6 +59,7 @@ impl DockerEngine {
             agent: AgentImage::new(&options),
             network: Network::new(&options),
             quotas: Quotas::default(),
+            overlays: Overlays::new(&options),
             without_loopback6: AtomicBool::new(false),
             socket_on_host: OnceCell::new(),
             options,
@@ -358,6 +361,34 @@ impl Engine for DockerEngine {
 
     fn list_agents(&self) -> Answer<'_, Vec<AgentObject>> {
         async { inventory::list_agents(&self.docker, self.agent.hash().await?).await }.boxed()
+    }
+
+    fn list_volumes(&self, attempt: AttemptId) -> Answer<'_, Vec<VolumeObject>> {
+        inventory::volumes(&self.docker, &self.instance, attempt).boxed()
+    }
+
+    fn create_volume<'a>(&'a self, volume: &'a VolumeSpec<'a>) -> Answer<'a, ()> {
+        volumes::create(&self.docker, &self.instance, volume).boxed()
+    }
+
+    fn has_overlays(&self) -> Answer<'_, bool> {
+        self.overlays.work(self).boxed()
+    }
+
+    fn run_tool<'a>(&'a self, tool: &'a ToolSpec<'a>) -> Answer<'a, String> {
+        async {
+            let agent = self.agent.ready(&self.docker).await?;
+            tool::run(&self.docker, &self.instance, &agent, tool).await
+        }
+        .boxed()
+    }
+
+    fn read_image_file<'a>(&'a self, image: &'a Image, path: &'a str) -> Answer<'a, Option<String>> {
+        async {
+            let agent = self.agent.ready(&self.docker).await?;
+            tool::read_image_file(&self.docker, &self.instance, &agent, image, path).await
+        }
+        .boxed()
     }
 
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {

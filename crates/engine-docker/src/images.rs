@@ -38,7 +38,9 @@ pub(crate) async fn find(docker: &Docker, image: &ImageRef) -> Result<Option<Ima
     };
     let id = inspected.id.ok_or_else(|| not_understood(WHAT, "it has no id"))?;
     let config = inspected.config.unwrap_or_default();
+    let home = config.env.iter().flatten().find_map(|variable| variable.strip_prefix("HOME=")).map(str::to_owned);
     Ok(Some(Image {
+        home,
         id: ImageId::new(id).map_err(misnamed(WHAT))?,
         labels: labels::like_ours(config.labels.iter().flat_map(|labels| labels.keys())),
         config: image_config(config),

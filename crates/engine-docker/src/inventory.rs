@@ -92,6 +92,20 @@ pub(crate) async fn list(docker: &Docker, instance: Option<&Instance>) -> Result
     })
 }
 
+/// Returns the volumes that were created for an attempt.
+pub(crate) async fn volumes(
+    docker: &Docker,
+    instance: &Instance,
+    attempt: AttemptId,
+) -> Result<Vec<VolumeObject>, EngineError> {
+    let (job, number) = (attempt.job.to_string(), attempt.attempt.to_string());
+    let wanted = [(labels::INSTANCE, instance.as_str()), (labels::JOB, &job), (labels::ATTEMPT, &number)];
+    let filters = labels::filter(&wanted);
+    let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+    let listed = docker.list_volumes(Some(options)).await.api("list volumes")?.volumes.unwrap_or_default();
+    Ok(listed.into_iter().filter_map(|volume| self::volume(volume.name, &volume.labels)).collect())
+}
+
 /// Returns the containers beside a job's that were created for an attempt.
 pub(crate) async fn members(
     docker: &Docker,
@@ -105,7 +119,14 @@ pub(crate) async fn members(
     let listed = docker.list_containers(Some(options)).await.api("list containers")?;
     let members = containers(listed).into_iter().filter(|container| match container.kind {
         Kind::Service | Kind::Step => true,
-        Kind::Job | Kind::Guard | Kind::Inner | Kind::Sandbox | Kind::Volume | Kind::Network | Kind::Agent => false,
+        Kind::Job
+        | Kind::Guard
+        | Kind::Inner
+        | Kind::Sandbox
+        | Kind::Volume
+        | Kind::Cache
+        | Kind::Network
+        | Kind::Agent => false,
     });
     Ok(members.map(|container| container.id).collect())
 }

@@ -24,11 +24,14 @@ pub mod labels;
 mod link;
 mod network;
 mod options;
+mod overlay;
 mod paths;
 mod quota;
 mod sandbox;
+mod tool;
 mod transport;
 mod trial;
+mod volumes;
 
 pub use confinement::Gap;
 pub use doctor::{Finding, doctor};

@@ -10,7 +10,7 @@ use longshore_core::record::RecordKind;
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, Record, StepPlan};
 use longshore_executor::engine::Engine as _;
 use longshore_executor::{
-    DockerAccess, EngineError, Executor, ImageAccess, JobRequest, Journal, Limits, OperatorEnv, PullPolicy,
+    DockerAccess, EngineError, Executor, ImageAccess, JobCaches, JobRequest, Journal, Limits, OperatorEnv, PullPolicy,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,7 @@ async fn ask(
         pull: PullPolicy::Never,
         images: ImageAccess::default(),
         docker: DockerAccess::None,
+        caches: JobCaches::default(),
     };
     let (updates, mut told) = mpsc::channel(64);
     let running = executor.run_job(request, Box::new(Heard { said, last_seq: 0 }), updates, cancel);

@@ -55,15 +55,16 @@ impl Executor {
         let began = began || recorder.last_seq() > 0;
         recorder.send_updates(&updates).await;
         if let Some(result) = recorder.finished().cloned() {
-            self.let_go(&job).await;
-            return recorder.end(job.outcome_of(result, cancel.is_cancelled())).await;
+            let outcome = job.outcome_of(result, cancel.is_cancelled());
+            self.let_go(&job, Some(&outcome)).await;
+            return recorder.end(outcome).await;
         }
         let reports = Reports::new(updates, cancel);
         let patience = self.options.patience;
         let found = tokio::select! {
             found = ask_until_answered(patience, &mut recorder, || self.engine.find(attempt)) => found,
             () = reports.cancel.cancelled(), if !began => {
-                self.let_go(&job).await;
+                self.let_go(&job, None).await;
                 return recorder.end(Outcome::Canceled).await;
             }
         };
@@ -77,7 +78,7 @@ impl Executor {
             }
             Ok(_) if began => {
                 let message = "the job's container was removed from outside".to_owned();
-                self.let_go(&job).await;
+                self.let_go(&job, None).await;
                 recorder.end(Outcome::Error { kind: ErrorKind::Lost, message }).await
             }
             Ok(Some(found)) => self.start_over(job, found.pod, recorder, reports).await,
@@ -87,16 +88,16 @@ impl Executor {
                 self.run(job, recorder, reports).await
             }
             Err(error) => {
-                self.let_go(&job).await;
+                self.let_go(&job, None).await;
                 recorder.end(error.outcome()).await
             }
         }
     }
 
     /// Abandons an attempt. Of a job with Docker, waits until what it has made is gone: its place is given to another
-    /// then.
-    pub(crate) async fn let_go(&self, job: &JobRequest) {
-        let gone = self.cleanup.attempt(job.attempt_id());
+    /// then. `outcome` is set if its job came to its end.
+    pub(crate) async fn let_go(&self, job: &Arc<JobRequest>, outcome: Option<&Outcome>) {
+        let gone = self.cleanup.request(job, outcome);
         match job.docker.guarded() {
             Some(_) => gone.wait(self.options.patience).await,
             None => gone.in_background(),

@@ -94,7 +94,7 @@ impl Executor {
             Kind::Sandbox if container.attempt.is_some() => !kept(&container.attempt),
             Kind::Sandbox => !pooled.contains(&container.id) && !joined.contains(&container.id),
             Kind::Agent => true,
-            Kind::Volume | Kind::Network => false,
+            Kind::Volume | Kind::Cache | Kind::Network => false,
         });
         found.volumes.retain(|volume| volume.kind == Some(Kind::Volume) && !kept(&volume.attempt));
         // The network of a job with Docker is the last that goes of it.
@@ -164,7 +164,10 @@ impl Executor {
                 kept_attempts.insert(attempt);
             }
         }
-        for volume in found.volumes.into_iter().filter(|volume| volume.kind == Some(Kind::Volume)) {
+        // Entries of caches are idle by nature: only their own instance knows which it needs.
+        let with_caches = matches!(scope, CleanScope::Instance { .. });
+        let is_removable = |kind| kind == Some(Kind::Volume) || (with_caches && kind == Some(Kind::Cache));
+        for volume in found.volumes.into_iter().filter(|volume| is_removable(volume.kind)) {
             // A volume without a container belongs to nobody, because they are created together.
             let is_needed = volume.attempt.is_some_and(|attempt| kept_attempts.contains(&attempt));
             let name = volume.name.to_string();

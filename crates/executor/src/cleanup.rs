@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use longshore_core::Outcome;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::attempt::AttemptId;
+use crate::caches::Caches;
 use crate::engine::{Engine, Pod};
 use crate::error::EngineError;
 use crate::link::LinkReader;
@@ -15,6 +17,7 @@ use crate::members::Members;
 use crate::objects::ObjectId;
 use crate::placement::Placed;
 use crate::removal::{FOR_EVER, Removals, ask_while_away};
+use crate::request::JobRequest;
 use crate::sandboxes::{Sandbox, Sandboxes};
 
 /// How long an agent may take to exit after it has reported its job's end.
@@ -51,15 +54,18 @@ impl Cleanup {
     /// processes are gone.
     ///
     /// What a job with Docker has made goes with it. The result tells when that is gone: the job's place is given to no
-    /// other before.
+    /// other before. `outcome` decides which of its caches are kept.
     pub(crate) fn job(
         &self,
-        pod: Pod,
-        sandbox: Sandbox,
+        request: &Arc<JobRequest>,
+        outcome: &Outcome,
+        (pod, sandbox): (Pod, Sandbox),
         reader: Option<LinkReader>,
         members: Option<Arc<Members>>,
     ) -> Gone {
-        let Self { sandboxes, removals, .. } = self.clone();
+        let Self { engine, sandboxes, removals } = self.clone();
+        let (request, outcome) = (Arc::clone(request), outcome.clone());
+        announce(&request);
         let owner = sandbox.owner();
         let (gone, told) = oneshot::channel();
         self.removals.spawn(async move {
@@ -88,6 +94,9 @@ impl Cleanup {
                     removals.guarded(attempt, FOR_EVER).await;
                     let _ = gone.send(());
                 }
+                if is_gone {
+                    Caches::of(&*engine, &request).finish(&removals, Some(&outcome), FOR_EVER).await;
+                }
                 removals.now(&ObjectId::Volume(pod.volume), FOR_EVER).await;
             };
             match owner {
@@ -101,6 +110,16 @@ impl Cleanup {
 
     /// Removes everything of an attempt that nobody follows any more, including its running steps.
     pub(crate) fn attempt(&self, attempt: AttemptId) -> Gone {
+        self.unfollowed(attempt, None, None)
+    }
+
+    /// Like [`attempt`](Self::attempt), for an attempt whose request is known. `outcome` is set if its job came to its end.
+    pub(crate) fn request(&self, request: &Arc<JobRequest>, outcome: Option<&Outcome>) -> Gone {
+        announce(request);
+        self.unfollowed(request.attempt_id(), Some(Arc::clone(request)), outcome.cloned())
+    }
+
+    fn unfollowed(&self, attempt: AttemptId, request: Option<Arc<JobRequest>>, outcome: Option<Outcome>) -> Gone {
         let Self { engine, removals, .. } = self.clone();
         let (gone, told) = oneshot::channel();
         self.removals.spawn(async move {
@@ -117,6 +136,9 @@ impl Cleanup {
                 }
                 removals.members(attempt, FOR_EVER).await;
                 removals.guarded(attempt, FOR_EVER).await;
+                if let Some(request) = request {
+                    Caches::of(&*engine, &request).finish(&removals, outcome.as_ref(), FOR_EVER).await;
+                }
                 removals.now(&ObjectId::Volume(attempt.volume_name()), FOR_EVER).await;
                 let _ = gone.send(());
             };
@@ -126,20 +148,27 @@ impl Cleanup {
     }
 
     /// Removes a started container whose agent will get no plan.
-    pub(crate) fn placed(&self, placed: Placed) {
+    pub(crate) fn placed(&self, request: &Arc<JobRequest>, placed: Placed) {
         let Placed { pod, sandbox, .. } = placed;
-        self.job(pod, sandbox, None, None).in_background();
+        self.job(request, &Outcome::Canceled, (pod, sandbox), None, None).in_background();
     }
 
     /// Removes the result of a start that nobody waits for any more.
-    pub(crate) fn abandoned(&self, placement: JoinHandle<Result<Placed, EngineError>>, attempt: AttemptId) {
-        let cleanup = self.clone();
+    pub(crate) fn abandoned(&self, placement: JoinHandle<Result<Placed, EngineError>>, request: &Arc<JobRequest>) {
+        let (cleanup, request) = (self.clone(), Arc::clone(request));
         self.removals.spawn(async move {
             match placement.await {
-                Ok(Ok(placed)) => cleanup.placed(placed),
+                Ok(Ok(placed)) => cleanup.placed(&request, placed),
                 // The engine may have created it although the answer was lost.
-                Ok(Err(_)) | Err(_) => cleanup.attempt(attempt).in_background(),
+                Ok(Err(_)) | Err(_) => cleanup.request(&request, None).in_background(),
             }
         });
+    }
+}
+
+/// Says that the job's caches are about to be kept or not.
+fn announce(request: &JobRequest) {
+    if let Some(records) = request.caches.records.as_ref().filter(|_| !request.caches.wanted.is_empty()) {
+        records.ending();
     }
 }

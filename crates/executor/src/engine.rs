@@ -23,7 +23,7 @@ use crate::docker::GuardedDocker;
 use crate::error::EngineError;
 use crate::link::Link;
 use crate::names::{ContainerId, ContainerName, ImageId, Instance, Nonce, VolumeName};
-use crate::objects::{AgentObject, ObjectId, Objects};
+use crate::objects::{AgentObject, Kind, ObjectId, Objects, VolumeObject};
 use crate::options::Limits;
 
 /// The result of a call.
@@ -109,6 +109,21 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Lists the copies of our program on this engine, in every version.
     fn list_agents(&self) -> Answer<'_, Vec<AgentObject>>;
 
+    /// Lists the volumes that were created for an attempt.
+    fn list_volumes(&self, attempt: AttemptId) -> Answer<'_, Vec<VolumeObject>>;
+
+    /// Creates a volume, unless it is there. [`EngineError::VolumeGone`] if a layer of an overlay is not.
+    fn create_volume<'a>(&'a self, volume: &'a VolumeSpec<'a>) -> Answer<'a, ()>;
+
+    /// Returns whether a volume can be an overlay over others. The engine is asked once, by trying.
+    fn has_overlays(&self) -> Answer<'_, bool>;
+
+    /// Runs our own program with volumes in a container of its own, and returns what it prints.
+    fn run_tool<'a>(&'a self, tool: &'a ToolSpec<'a>) -> Answer<'a, String>;
+
+    /// Reads a small text file of an image; `None` if there is none.
+    fn read_image_file<'a>(&'a self, image: &'a Image, path: &'a str) -> Answer<'a, Option<String>>;
+
     /// Removes an object; a container with its processes. An object in use is refused as a conflict.
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()>;
 
@@ -130,6 +145,59 @@ pub struct Image {
     pub architecture: String,
     /// The names of its labels that look like ours. Its containers must not inherit them.
     pub labels: Vec<String>,
+    /// HOME, if it sets it.
+    pub home: Option<String>,
+}
+
+/// A volume to create.
+#[derive(Debug, Clone, Copy)]
+pub struct VolumeSpec<'a> {
+    pub name: &'a VolumeName,
+    /// The attempt that it is made for.
+    pub of: Option<(BuildId, AttemptId)>,
+    pub content: VolumeContent<'a>,
+}
+
+/// What is in a new volume.
+#[derive(Debug, Clone, Copy)]
+pub enum VolumeContent<'a> {
+    /// Nothing. It may outlive the attempt.
+    Lasting,
+    /// Nothing. It goes with the attempt.
+    Passing,
+    /// What `lower` has, the topmost first. Changes go into `upper`; `work` is the kernel's own. Goes with the attempt.
+    Overlay { upper: &'a VolumeName, work: &'a VolumeName, lower: &'a [VolumeName] },
+    /// What several volumes have, the topmost first, and nothing changes.
+    Merged { lower: &'a [VolumeName] },
+}
+
+impl VolumeContent<'_> {
+    /// Returns the kind of a volume with it.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Lasting => Kind::Cache,
+            Self::Passing | Self::Overlay { .. } | Self::Merged { .. } => Kind::Volume,
+        }
+    }
+}
+
+/// A volume in a job's container, beside its workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    pub volume: VolumeName,
+    pub target: String,
+    /// An empty volume begins with what the image has there.
+    pub fill_from_image: bool,
+}
+
+/// A task for our own program, in a container that has nothing but volumes: at `/longshore/volumes/0`, `/1` and so on, those that it
+/// may only read first.
+#[derive(Debug, Clone, Copy)]
+pub struct ToolSpec<'a> {
+    pub arguments: &'a [&'a str],
+    pub read: &'a [VolumeName],
+    pub write: &'a [VolumeName],
 }
 
 /// A sandbox to create.
@@ -178,6 +246,7 @@ pub struct PodSpec<'a> {
     pub nonce: Nonce,
     pub limits: &'a Limits,
     pub docker: DockerSocket,
+    pub mounts: &'a [Mounted],
 }
 
 /// A container beside the job's to create.
@@ -193,6 +262,7 @@ pub struct MemberSpec<'a> {
     pub nonce: Nonce,
     pub limits: &'a Limits,
     pub docker: DockerSocket,
+    pub mounts: &'a [Mounted],
 }
 
 impl MemberSpec<'_> {

@@ -44,6 +44,9 @@ pub enum EngineError {
     /// The image was found earlier but is not there any more.
     #[error("{0}")]
     ImageGone(String),
+    /// A volume that was to be a layer is not there any more.
+    #[error("{0}")]
+    VolumeGone(String),
     /// The sandbox has ended. Another one can be used.
     #[error("{0}")]
     SandboxGone(String),
@@ -125,6 +128,7 @@ impl EngineError {
             | Self::ImageGone(_)
             | Self::SandboxGone(_)
             | Self::NameTaken(_)
+            | Self::VolumeGone(_)
             | Self::Refused { .. } => ErrorKind::EngineGone,
             Self::NoRoom(_) => ErrorKind::DiskFull,
             Self::AgentFailed(_) => ErrorKind::AgentFailed,

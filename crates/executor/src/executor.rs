@@ -11,6 +11,7 @@ use longshore_core::{BuildId, ImageRef, JobPlan};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::agent::AgentHealth;
 use crate::cleanup::Cleanup;
 use crate::engine::Engine;
@@ -61,6 +62,7 @@ impl Executor {
             images,
             sandboxes: Arc::clone(&sandboxes),
             agent: Arc::clone(&agent),
+            accounts: Arc::new(Accounts::new(Arc::clone(&engine))),
             removals: Arc::clone(&removals),
             starts,
             patience: options.patience,

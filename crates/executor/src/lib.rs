@@ -6,13 +6,17 @@
 //!
 //! How a job runs: [`Executor::run_job`] (`run`) starts a container (`placement`, with `images`, `sandboxes`, `agent`)
 //! and follows its agent (`follow`; one session in `session`; `log_recorder` writes the agent's messages into the
-//! journal). `members` starts the containers beside the job's own, `guards` that of a
-//! job's Docker API. What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
+//! journal). `members` starts the containers beside the job's own, `guards` that of a job's Docker API, `caches` prepares
+//! and keeps its caches (`accounts` finds where an image's user has them, `cache_upkeep` is for their
+//! owner). What is left is removed in the background (`cleanup`, `removal`). [`Executor::adopt`] (`adoption`) enters
 //! in the middle.
 
+mod accounts;
 mod adoption;
 mod agent;
 mod attempt;
+mod cache_upkeep;
+mod caches;
 mod checkout;
 mod cleaning;
 mod cleanup;
@@ -24,6 +28,7 @@ mod follow;
 mod guards;
 mod image_access;
 mod images;
+mod job_caches;
 mod journal;
 mod link;
 mod log_recorder;
@@ -52,6 +57,7 @@ pub use engine::Engine;
 pub use error::{EngineError, Refusal};
 pub use executor::Executor;
 pub use image_access::{ImageAccess, ImageRule};
+pub use job_caches::{CacheRecords, FoundCache, JobCache, JobCaches, MAX_LAYERS};
 pub use journal::Journal;
 pub use link::{FromLink, Link};
 pub use operator_env::{OperatorEnv, PROXY_VARIABLES, other_case};

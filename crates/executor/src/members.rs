@@ -16,8 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::accounts::Accounts;
 use crate::agent::AgentHealth;
 use crate::attempt::AttemptId;
+use crate::caches::Caches;
 use crate::engine::{DockerSocket, Engine, Image, MemberSpec, MemberStanding, Pod, pod};
 use crate::error::EngineError;
 use crate::images::Images;
@@ -43,6 +45,7 @@ pub(crate) struct Members {
     engine: Arc<dyn Engine>,
     images: Arc<Images>,
     agent: Arc<AgentHealth>,
+    accounts: Arc<Accounts>,
     removals: Arc<Removals>,
     /// An earlier process may have started them.
     adopted: bool,
@@ -105,6 +108,7 @@ impl Members {
             engine: Arc::clone(&placement.engine),
             images: Arc::clone(&placement.images),
             agent: Arc::clone(&placement.agent),
+            accounts: Arc::clone(&placement.accounts),
             removals: Arc::clone(&placement.removals),
             adopted,
             request: Arc::clone(request),
@@ -351,6 +355,13 @@ impl Members {
 
     async fn start_once(&self, member: MemberId, image: &Image) -> Result<(), EngineError> {
         let limits = self.limits(member);
+        let mounts = match member {
+            MemberId::Step(..) if !self.request.caches.wanted.is_empty() => {
+                let user = self.accounts.of(image).await?;
+                Caches::of(&*self.engine, &self.request).mounts(&user).await?
+            }
+            MemberId::Step(..) | MemberId::Service(_) => Vec::new(),
+        };
         let spec = MemberSpec {
             build: self.request.build,
             attempt: self.request.attempt_id(),
@@ -363,6 +374,7 @@ impl Members {
                 MemberId::Service(_) => DockerSocket::None,
                 MemberId::Step(..) => self.request.docker_socket(),
             },
+            mounts: &mounts,
         };
         let container = match self.engine.create_member(&spec).await {
             Ok(container) => container,

@@ -19,6 +19,8 @@ pub enum Kind {
     Inner,
     Sandbox,
     Volume,
+    /// A volume that outlives its attempt: a layer of a cache.
+    Cache,
     Network,
     Agent,
 }
@@ -35,6 +37,7 @@ impl Kind {
             Self::Inner => "inner",
             Self::Sandbox => "sandbox",
             Self::Volume => "volume",
+            Self::Cache => "cache",
             Self::Network => "network",
             Self::Agent => "agent",
         }

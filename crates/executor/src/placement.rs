@@ -12,8 +12,10 @@ use longshore_core::ImageRef;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::agent::AgentHealth;
-use crate::engine::{Engine, GuardSpec, Image, Pod, PodSpec};
+use crate::caches::Caches;
+use crate::engine::{Engine, GuardSpec, Image, Mounted, Pod, PodSpec};
 use crate::error::EngineError;
 use crate::guards::start_guard;
 use crate::images::{Images, Known};
@@ -45,6 +47,7 @@ pub(crate) struct Placement {
     pub(crate) images: Arc<Images>,
     pub(crate) sandboxes: Arc<Sandboxes>,
     pub(crate) agent: Arc<AgentHealth>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) removals: Arc<Removals>,
     pub(crate) starts: Arc<Starts>,
     /// How long to wait for an engine that is away, while an earlier container has to be removed.
@@ -109,9 +112,10 @@ impl Placement {
     ) -> Result<Placed, EngineError> {
         let _start = self.starts.begin();
         let mut tries = 0;
+        let mut noted = request.caches.wanted.is_empty();
         loop {
             tries += 1;
-            let error = match self.try_start(request, &image, &sandbox).await {
+            let error = match self.try_start(request, &image, &sandbox, caller, &mut noted).await {
                 Ok((pod, (reader, writer))) => return Ok(Placed { pod, sandbox, reader, writer }),
                 Err(error) => error,
             };
@@ -197,6 +201,8 @@ impl Placement {
         request: &JobRequest,
         image: &Image,
         sandbox: &Sandbox,
+        caller: &Caller,
+        noted: &mut bool,
     ) -> Result<(Pod, (LinkReader, LinkWriter)), EngineError> {
         if let Some(docker) = request.docker.guarded() {
             let guard = GuardSpec {
@@ -208,6 +214,7 @@ impl Placement {
             };
             start_guard(&*self.engine, &self.removals, &guard, self.patience).await?;
         }
+        let mounts = self.prepare_caches(request, image, caller, noted).await?;
         let spec = PodSpec {
             build: request.build,
             attempt: request.attempt_id(),
@@ -216,6 +223,7 @@ impl Placement {
             nonce: Nonce::random(),
             limits: &request.limits,
             docker: request.docker_socket(),
+            mounts: &mounts,
         };
         let pod = self.engine.create(&spec).await?;
         match self.engine.start(&pod.container).await {
@@ -227,6 +235,27 @@ impl Placement {
         }
     }
 
+    /// Prepares the job's caches, and says in its log what was found, once.
+    async fn prepare_caches(
+        &self,
+        request: &JobRequest,
+        image: &Image,
+        caller: &Caller,
+        noted: &mut bool,
+    ) -> Result<Vec<Mounted>, EngineError> {
+        if request.caches.wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let user = self.accounts.of(image).await?;
+        let (mounts, lines) = Caches::of(&*self.engine, request).prepare(&user).await?;
+        if !std::mem::replace(noted, true) {
+            for line in lines {
+                let _ = caller.notes.send(line).await;
+            }
+        }
+        Ok(mounts)
+    }
+
     /// Removes a container of this same attempt: an earlier process died between creating it and giving its agent a
     /// plan, or its database is older than the run. Removes the volume as well, because its spool is not of this run.
     async fn remove_earlier(&self, request: &JobRequest, sandbox: &Sandbox) -> Result<(), EngineError> {
@@ -235,6 +264,7 @@ impl Placement {
             self.removals.members(request.attempt_id(), self.patience).await;
         }
         self.removals.make_way(&found.pod, self.patience).await;
+        Caches::of(&*self.engine, request).discard(&self.removals, self.patience).await;
         if found.pod.sandbox != sandbox.id {
             self.removals.later(ObjectId::Container(found.pod.sandbox));
         }

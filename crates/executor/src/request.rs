@@ -18,6 +18,7 @@ use crate::docker::DockerAccess;
 use crate::engine::DockerSocket;
 use crate::error::EngineError;
 use crate::image_access::ImageAccess;
+use crate::job_caches::{JobCache, JobCaches};
 use crate::operator_env::OperatorEnv;
 use crate::options::{Limits, PullPolicy};
 
@@ -51,6 +52,7 @@ pub struct JobRequest {
     /// Which images it may use, and with whose credentials.
     pub images: ImageAccess,
     pub docker: DockerAccess,
+    pub caches: JobCaches,
 }
 
 impl JobRequest {
@@ -188,6 +190,7 @@ impl JobRequest {
                 })
                 .collect(),
             path: Vec::new(),
+            caches: self.caches.wanted.iter().flat_map(JobCache::specs).collect(),
             authorities: self.operator.authorities.clone(),
             member: None,
         }

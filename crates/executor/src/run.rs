@@ -9,6 +9,7 @@ use longshore_core::{ErrorKind, Outcome};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::caches::Caches;
 use crate::engine::Pod;
 use crate::error::EngineError;
 use crate::executor::Executor;
@@ -71,10 +72,13 @@ impl Executor {
                 Err(error) if error.holds_starts() => {
                     let waited = tokio::select! {
                         waited = wait.pause(&mut recorder, error) => waited,
-                        () = reports.cancel.cancelled() => return recorder.end(Outcome::Canceled).await,
+                        () = reports.cancel.cancelled() => {
+                            self.let_go(&request, None).await;
+                            return recorder.end(Outcome::Canceled).await;
+                        }
                     };
                     if let Err(error) = waited {
-                        self.let_go(&request).await;
+                        self.let_go(&request, None).await;
                         return recorder.end(error.outcome()).await;
                     }
                 }
@@ -115,7 +119,7 @@ impl Executor {
         };
         match follower.run(recorder, start).await {
             Ended::Over(outcome, reader) => {
-                self.cleanup.job(pod, sandbox, reader, members).wait(self.options.patience).await;
+                self.cleanup.job(request, &outcome, (pod, sandbox), reader, members).wait(self.options.patience).await;
                 outcome
             }
             Ended::TakenOver(outcome) => outcome,
@@ -131,7 +135,7 @@ impl Executor {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
                 self.sandboxes.discard(sandbox);
-                self.abandon(request.attempt_id());
+                self.let_go(request, None).await;
                 let message = format!("{UNFIT} sandboxes in a row were not as they were at first");
                 recorder.end(Outcome::Error { kind: ErrorKind::AgentFailed, message }).await
             }
@@ -143,7 +147,7 @@ impl Executor {
                 if self.agent.renew().await {
                     return self.start_over(Arc::clone(request), pod, recorder, reports).await;
                 }
-                self.cleanup.job(pod, sandbox, None, None).wait(self.options.patience).await;
+                self.cleanup.job(request, &outcome, (pod, sandbox), None, None).wait(self.options.patience).await;
                 recorder.end(outcome).await
             }
         }
@@ -168,6 +172,7 @@ impl Executor {
         // Its name is needed again. The sandbox goes too, because a start of the container may still be in progress in
         // it.
         self.removals.make_way(&pod, self.options.patience).await;
+        Caches::of(&*self.engine, &request).discard(&self.removals, self.options.patience).await;
         self.removals.later(ObjectId::Container(pod.sandbox));
         Box::pin(self.run(request, recorder, reports)).await
     }
@@ -186,7 +191,7 @@ impl Executor {
             tokio::select! {
                 biased;
                 () = reports.cancel.cancelled() => {
-                    self.cleanup.abandoned(placement, request.attempt_id());
+                    self.cleanup.abandoned(placement, request);
                     return Ok(None);
                 }
                 Some(note) = noted.recv() => {
@@ -195,7 +200,7 @@ impl Executor {
                 }
                 written = recorder.written(), if recorder.is_writing() => {
                     if let Err(error) = written {
-                        self.cleanup.abandoned(placement, request.attempt_id());
+                        self.cleanup.abandoned(placement, request);
                         return Err(journal_failed(error));
                     }
                 }
@@ -212,13 +217,13 @@ impl Executor {
         match (placed, recorder.flush().await) {
             (Ok(placed), Ok(())) => Ok(Some(placed)),
             (Ok(placed), Err(error)) => {
-                self.cleanup.placed(placed);
+                self.cleanup.placed(request, placed);
                 Err(journal_failed(error))
             }
             // What may exist already stays; the next try finds it.
             (Err(error), Ok(())) if error.holds_starts() => Err(error),
             (Err(error), _) => {
-                self.let_go(request).await;
+                self.let_go(request, None).await;
                 Err(error)
             }
         }

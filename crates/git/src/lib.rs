@@ -6,8 +6,8 @@
 //! [`command`] is the only place that starts git, hardened. The types of `longshore_forge` (`CloneUrl`, `RefName`,
 //! `CommitId`) are the only ways in which outsiders' text becomes an argument. [`mirror`] holds what was fetched, [`incoming`] receives what a stranger
 //! may have made, [`pruning`] removes what nobody needs any more, [`pipeline_files`] and [`commit_files`] read from
-//! mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder, and
-//! [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
+//! mirrors. [`checkout`] turns a commit into a tar for a job, [`worktree`] does the same for a user's folder,
+//! [`hash_files`] computes `hash-files` of both, and [`size`] checks whether a stranger's commit is small enough. Repositories are data: none of their hooks, filters or
 //! configuration ever runs here.
 
 mod checkout;
@@ -15,6 +15,7 @@ mod command;
 mod commit_files;
 mod error;
 mod git_dir;
+mod hash_files;
 mod history;
 mod incoming;
 mod mirror;

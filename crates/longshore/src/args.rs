@@ -10,7 +10,7 @@ use longshore_agent::{AgentOptions, Membership};
 use longshore_agent_protocol::ImageConfig;
 use longshore_core::DeniedAddresses;
 
-pub(crate) use self::remote::{Approval, Build, Connection, Registry, Remote, Repo, Rules, Secret, Token};
+pub(crate) use self::remote::{Approval, Build, Cache, Connection, Registry, Remote, Repo, Rules, Secret, Token};
 use self::values::{Nonce, image_config, key_value, nonce, secret};
 use crate::config::Settings;
 
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Registry(Remote<Registry>),
     /// Manage connections to forges
     Connection(Remote<Connection>),
+    /// List and remove what jobs keep between builds
+    Cache(Remote<Cache>),
     /// Manage API tokens
     Token(Remote<Token>),
     /// Approve a job that is awaiting approval
@@ -74,6 +76,9 @@ pub(crate) enum Command {
     /// Asked by `doctor`, within a container
     #[command(hide = true)]
     Probe { script: PathBuf },
+    /// Does a task with volumes, within a container
+    #[command(hide = true)]
+    Tool { arguments: Vec<String> },
     #[command(hide = true)]
     Healthcheck {
         #[arg(long, env = "LONGSHORE_LISTEN", default_value = crate::DEFAULT_LISTEN)]

@@ -7,13 +7,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use longshore_engine_docker::{DockerEngine, DockerOptions};
-use longshore_executor::{AttemptId, EngineError, Executor, ExecutorOptions, Orphans};
+use longshore_executor::{AttemptId, Engine as _, EngineError, Executor, ExecutorOptions, Orphans};
 use longshore_scheduler::{Order, Report};
 use longshore_store::{Store, jobs};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    cache_upkeep::Upkeep,
+    caches::Caches,
     checkouts::Sources,
     runner::{Extras, Runner},
 };
@@ -29,6 +31,8 @@ pub(crate) struct Boot {
     pub(crate) extras: Arc<Extras>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) tasks: TaskTracker,
+    /// The most bytes that all caches take.
+    pub(crate) cache_budget: u64,
 }
 
 impl Boot {
@@ -68,12 +72,18 @@ impl Boot {
                     tracing::warn!(%error, "the engine could not be made ready; the first job will try again")
                 }
             }
+            if let Err(error) = engine.has_overlays().await {
+                tracing::debug!(%error, "whether volumes can be layered is tried again by the first job that wants to know");
+            }
             for gap in engine.gaps().await.unwrap_or_default() {
                 tracing::warn!("{gap}");
             }
         }));
-        let Self { store, sources, extras, reports, .. } = self;
-        let runner = Runner { executor: executor.clone(), store, sources, extras, reports };
+        let Self { store, sources, extras, reports, cache_budget, .. } = self;
+        let caches = Caches::new(store.clone(), None);
+        let upkeep = Upkeep { executor: executor.clone(), caches: caches.clone(), budget: cache_budget };
+        self.tasks.spawn(upkeep.run(shutdown.clone()));
+        let runner = Runner { executor: executor.clone(), store, sources, extras, caches, reports };
         runner.run(orders, shutdown).await;
         executor.shutdown(false).await;
         Ok(())
@@ -89,6 +99,10 @@ impl Boot {
                 }
             }
         };
+        let running_attempts = running.iter().map(|running| (running.job.id, running.job.attempt)).collect();
+        if let Err(error) = Upkeep::end_uses(&self.store, &running_attempts).await {
+            tracing::error!(%error, "caches of jobs that have ended still count as used");
+        }
         let keep =
             running.iter().map(|running| AttemptId { job: running.job.id, attempt: running.job.attempt }).collect();
         let mut orphans = executor.orphans(&keep).await?;

@@ -59,6 +59,35 @@ impl Sources {
     }
 }
 
+impl Sources {
+    /// Computes `hash-files` of an event's files, before any container exists. The inner error is for people: a pattern is none.
+    ///
+    /// # Errors
+    /// A text for people if the files cannot be had.
+    pub(crate) async fn hash_files(
+        &self,
+        repo: &Repo,
+        event: &Event,
+        patterns: &[String],
+    ) -> Result<Result<String, String>, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("`hash-files` of `cache`: {error}");
+        match self {
+            Self::Worktree(tar) => tar.hash_files(patterns).await.map_err(|error| failed(&error)),
+            Self::Mirrors { mirrors, .. } => {
+                let commit: CommitId = event.commit.parse().map_err(|error| failed(&error))?;
+                let mirror = mirrors.mirror(repo.id).await.map_err(|error| failed(&error))?;
+                if let Ok(hash) = mirror.hash_files(&commit, patterns).await {
+                    return Ok(hash);
+                }
+                // Mirrors are caches. After a restore this one may be empty.
+                let origin: CloneUrl = repo.clone_url.parse().map_err(|error| failed(&error))?;
+                mirror.fetch(&origin, &Wanted::Commit(commit.clone())).await.map_err(|error| failed(&error))?;
+                mirror.hash_files(&commit, patterns).await.map_err(|error| failed(&error))
+            }
+        }
+    }
+}
+
 struct MirrorSource {
     patience: Duration,
     mirrors: Arc<Mirrors>,

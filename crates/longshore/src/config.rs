@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) log: String,
     pub(crate) log_json: bool,
     pub(crate) retention: Retention,
+    /// The most bytes that all caches take.
+    pub(crate) cache_budget: u64,
     /// Warnings to log once the log is set up.
     pub(crate) warnings: Vec<&'static str>,
 }
@@ -150,6 +152,10 @@ impl Settings {
             log: given.log,
             log_json: given.log_json,
             retention: given.retention.limits(),
+            cache_budget: match given.cache.max_mib {
+                0 => u64::MAX,
+                mib => mib.saturating_mul(1 << 20),
+            },
             warnings,
             listen: given.listen,
         })

@@ -9,6 +9,8 @@ use clap::Parser as _;
 mod args;
 mod authorities;
 mod boot;
+mod cache_upkeep;
+mod caches;
 mod checkouts;
 mod client;
 mod commands;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Agent(agent) => return agent.run(),
         Command::Sandbox(sandbox) => return sandbox.run(),
         Command::Probe { script } => return longshore_agent::probe(&script),
+        Command::Tool { arguments } => return longshore_agent::tool(&arguments),
         Command::Serve(serve) => commands::serve::run(*serve),
         Command::Run(run) => commands::run::run(run),
         Command::Lint(lint) => commands::lint::run(lint),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Repo(repo) => commands::repo::run(repo),
         Command::Build(build) => commands::build::run(build),
         Command::Secret(secret) => commands::secret::run(secret),
+        Command::Cache(cache) => commands::cache::run(cache),
         Command::Registry(registry) => commands::registry::run(registry),
         Command::Connection(connection) => commands::connection::run(connection),
         Command::Token(token) => commands::token::run(token),

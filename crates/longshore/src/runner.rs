@@ -30,6 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    caches::{Caches, OfJob},
     checkouts::Sources,
     contexts::{self, Missing, Refusal},
     docker_access::DockerSettings,
@@ -72,6 +73,7 @@ pub(crate) struct Runner {
     pub(crate) store: Store,
     pub(crate) sources: Sources,
     pub(crate) extras: Arc<Extras>,
+    pub(crate) caches: Caches,
     pub(crate) reports: mpsc::Sender<Report>,
 }
 
@@ -310,6 +312,9 @@ impl Runner {
         };
         let images = self.image_access(origin, &plan, missing).await?;
         let docker = extras.docker.access(&origin.repo.docker, &origin.build.event, &plan, &images, missing)?;
+        let caches =
+            OfJob { repo: origin.repo, event: &origin.build.event, plan: &plan, known: &known, job, attempt, missing };
+        let caches = self.caches.of_job(&caches, &self.sources).await?;
         let granted = if stranger { &extras.limits_of_strangers } else { &extras.limits };
         let limits = granted.within(&plan.resources);
         let mut env = origin.variables(&plan, &extras.url);
@@ -336,6 +341,7 @@ impl Runner {
             pull: extras.pull,
             images,
             docker,
+            caches,
         })
     }
 

@@ -220,7 +220,7 @@ pub(super) const READY: Keys = Keys {
 
 pub(super) const CACHE: Keys = Keys {
     subject: "an entry of `cache`",
-    known: &["path", "key", "fallback"],
+    known: &["path", "key", "fallback", "save", "mode"],
     foreign: &[
         ("paths", "did you mean `path`? It may be a list"),
         ("restore-keys", "did you mean `fallback`?"),

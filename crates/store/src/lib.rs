@@ -6,7 +6,7 @@
 //!
 //! [`backup`] and [`check`] work on a whole data folder, beside a running server or without one. There is one file for
 //! each noun: [`repos`], [`deliveries`], [`looks`], [`builds`], [`jobs`], [`steps`], [`acts`], [`schedules`], [`tokens`],
-//! [`secrets`], [`registries`], [`connections`],
+//! [`secrets`], [`caches`], [`registries`], [`connections`],
 //! [`commit_statuses`], [`sessions`], [`settings`], [`changes`], [`logs`].
 
 pub mod acts;
@@ -15,6 +15,7 @@ mod approvals;
 pub mod attempts;
 pub mod backup;
 pub mod builds;
+pub mod caches;
 pub mod changes;
 pub mod check;
 pub mod commit_statuses;

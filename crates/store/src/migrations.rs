@@ -34,6 +34,7 @@ const ALL: &[(i64, &str, &str)] = &migrations! {
     18 "registries" "0018_registries.sql"
     19 "connections" "0019_connections.sql"
     20 "pushes" "0020_pushes.sql"
+    21 "caches" "0021_caches.sql"
     24 "docker" "0024_docker.sql"
     26 "images" "0026_images.sql"
     29 "statuses" "0029_statuses.sql"

@@ -65,7 +65,8 @@ pub(crate) struct Inner {
     slots: OnceLock<Slots>,
     /// The address of its pages, if it has any.
     url: OnceLock<String>,
-    _lock: File,
+    /// `None` for a folder that several processes have open.
+    _lock: Option<File>,
 }
 
 /// Whether a folder will be opened again.
@@ -73,6 +74,8 @@ pub(crate) struct Inner {
 enum Lasting {
     Kept,
     ThrownAway,
+    /// Several processes at once have it open.
+    Shared,
 }
 
 impl Store {
@@ -89,9 +92,18 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a folder that other processes may have open too: the records of what `longshore run` keeps between runs.
+    /// Nothing in it is a job or a secret.
+    pub async fn open_shared(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, SqliteSynchronous::Normal, Lasting::Shared).await
+    }
+
     async fn open_with(data_dir: &Path, synchronous: SqliteSynchronous, lasting: Lasting) -> Result<Self, StoreError> {
         folder::make(data_dir).map_err(|source| StoreError::io(data_dir, source))?;
-        let lock = lock::take(data_dir)?;
+        let lock = match lasting {
+            Lasting::Kept | Lasting::ThrownAway => Some(lock::take(data_dir)?),
+            Lasting::Shared => None,
+        };
         if data_dir.join(folder::RESTORE).exists() {
             return Err(StoreError::Conflict(format!(
                 "a restore into {} did not come to its end: run `longshore restore` again",
@@ -127,7 +139,9 @@ impl Store {
             let mut conn = writer.acquire().await?;
             let identity = match lasting {
                 Lasting::Kept => identity::settle(&mut conn, data_dir).await?,
-                Lasting::ThrownAway => Identity { instance: settings::instance(&mut conn).await?, copy_of: None },
+                Lasting::ThrownAway | Lasting::Shared => {
+                    Identity { instance: settings::instance(&mut conn).await?, copy_of: None }
+                }
             };
             (identity, changes::last_cursor(&mut conn).await?)
         };

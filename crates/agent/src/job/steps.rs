@@ -8,7 +8,7 @@ use longshore_core::template::Template;
 
 use super::tries::TryProgress;
 use super::{Job, JobError, StepScope};
-use crate::account::Account;
+use crate::account;
 use crate::clock;
 use crate::step::{PreparedStep, Program};
 use crate::values::Values;
@@ -67,7 +67,7 @@ impl Job {
             working_directory.transpose().map_err(|error| format!("`working-directory`: {error}"))?;
         let account = match &step.user {
             // Another image has other users.
-            Some(user) if step.image.is_none() => Account::lookup(user, &self.runtime.options.etc)?,
+            Some(user) if step.image.is_none() => account::lookup(user, &self.runtime.options.etc)?,
             Some(_) | None => launcher.account.clone(),
         };
         let mut env = values.env().clone();

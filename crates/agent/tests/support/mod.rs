@@ -102,6 +102,7 @@ impl Agent {
 
     pub fn spec(&self, steps: Vec<StepSpec>) -> JobSpec {
         JobSpec {
+            caches: Vec::new(),
             env: BTreeMap::new(),
             known: BTreeMap::new(),
             secret_files: BTreeMap::new(),

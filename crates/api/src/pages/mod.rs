@@ -84,6 +84,7 @@ pages! {
     "/repos/{repo}/run" get repo::run::show, post repo::run::start;
     "/repos/{repo}/deliveries" get repo::deliveries::show;
     "/repos/{repo}/look" post repo::deliveries::look;
+    "/repos/{repo}/caches/{cache}/remove" post repo::caches::remove;
     "/deliveries/{delivery}/redeliver" post repo::deliveries::redeliver;
     "/repos/{repo}/settings" get repo::settings::show, post repo::settings::change;
     "/repos/{repo}/hook-secret" post repo::settings::renew_hook_secret;

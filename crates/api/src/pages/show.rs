@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use askama::filters::{Escaper as _, Safe};
 use longshore_core::{
     Event, EventName, Status, Timestamp,
-    outcome::{human_duration, rough_age},
+    outcome::{human_bytes, human_duration, rough_age},
 };
 use longshore_store::builds::Build;
 
@@ -239,13 +239,7 @@ pub(crate) fn ref_name(git_ref: &str) -> &str {
 
 /// Formats a number of bytes as `12.3 GiB`.
 pub(crate) fn bytes(bytes: &u64) -> String {
-    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.max(&1).ilog2() / 10).min(4) as usize;
-    let tenths = (u128::from(*bytes) * 10) >> (10 * unit);
-    match unit {
-        0 => format!("{bytes} bytes"),
-        _ => format!("{}.{} {}", tenths / 10, tenths % 10, units[unit]),
-    }
+    human_bytes(*bytes)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod badge;
 mod build_actions;
 mod builds;
+mod caches;
 mod connections;
 mod deliveries;
 mod events;
@@ -66,6 +67,8 @@ pub(crate) fn all() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::get))
         .routes(routes!(looks::look))
         .routes(routes!(schedules::list))
+        .routes(routes!(caches::list))
+        .routes(routes!(caches::delete))
         .routes(routes!(builds::list_of_repo, build_actions::start))
         .routes(routes!(builds::list))
         .routes(routes!(builds::get))

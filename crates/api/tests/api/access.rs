@@ -6,11 +6,12 @@
 use std::sync::LazyLock;
 
 use longshore_core::{
-    RegistryCredentials,
+    CacheAccess, RegistryCredentials,
     access::{Actor, Rights, Scope, Via},
 };
 use longshore_store::{
     acts::{self, About, Act},
+    caches,
     connections::{self, NewConnection},
     deliveries, registries, repos, secrets, sessions,
 };
@@ -80,6 +81,7 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/api/v1/repos/{repo}"
             | "/api/v1/repos/{repo}/deliveries"
             | "/api/v1/repos/{repo}/schedules"
+            | "/api/v1/repos/{repo}/caches"
             | "/api/v1/repos/{repo}/builds"
             | "/api/v1/deliveries/{delivery}"
             | "/api/v1/builds/{build}"
@@ -96,6 +98,7 @@ fn needs(method: &str, path: &str) -> Needs {
         (
             "POST",
             "/repos/{repo}/run"
+            | "/repos/{repo}/caches/{cache}/remove"
             | "/deliveries/{delivery}/redeliver"
             | "/repos/{repo}/look"
             | "/api/v1/repos/{repo}/look"
@@ -130,6 +133,7 @@ fn needs(method: &str, path: &str) -> Needs {
             | "/repos/{repo}/remove"
             | "/api/v1/repos/{repo}/hook-secret",
         ) => With(Admin),
+        ("DELETE", "/api/v1/repos/{repo}/caches/{cache}") => With(Build),
         ("PATCH" | "DELETE", "/api/v1/repos/{repo}") => With(Admin),
         ("PUT" | "DELETE", "/api/v1/repos/{repo}/secrets/{name}") => With(Admin),
         ("PUT" | "DELETE", "/api/v1/repos/{repo}/registries/{host}") => With(Admin),
@@ -208,14 +212,25 @@ impl Scene {
             clone_login: String::new(),
         };
         let (connection, _) = connections::set(&mut tx, &new, "x", now).await.unwrap();
+        let wanted = caches::Wanted {
+            key: "k".to_owned(),
+            paths: vec!["target".to_owned()],
+            fallback: Vec::new(),
+            shared: None,
+        };
+        let trusted = CacheAccess::Trusted { branch: Some("main".to_owned()) };
+        caches::begin(&mut tx, repo.id, (job, 1), &trusted, &[wanted], now).await.unwrap();
+        caches::save(&mut tx, (job, 1), 0, &vec![vec!["layer".to_owned()]], now).await.unwrap();
         acts::record(&mut tx, Act::Started, About::build(build.id), &by, now).await.unwrap();
         tx.commit().await.unwrap();
+        let cache = caches::list(&world.store, repo.id).await.unwrap()[0].id;
         let ids =
             [repo.id.to_string(), build.id.to_string(), job.to_string(), waiting.id.to_string(), delivery.to_string()];
         Self {
             marks: ids.iter().cloned().chain([name.to_owned(), asks.id.to_string()]).collect(),
             fill: vec![
                 ("{repo}", repo.id.to_string()),
+                ("{cache}", cache.to_string()),
                 // Approvals act on the job that waits, everything else on what has ended.
                 ("{build}/approve", format!("{}/approve", waiting.id)),
                 ("{build}", build.id.to_string()),

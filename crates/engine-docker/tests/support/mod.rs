@@ -244,6 +244,7 @@ pub fn job(scripts: &[&str]) -> JobRequest {
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),
         docker: DockerAccess::None,
+        caches: longshore_executor::JobCaches::default(),
     }
 }
 

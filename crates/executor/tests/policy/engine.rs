@@ -13,9 +13,9 @@ use longshore_agent_protocol::{FromAgent, encode_from_agent};
 use longshore_core::{ImageRef, RegistryCredentials, Timestamp};
 use longshore_executor::engine::{
     Answer, End, Engine, FoundMember, FoundPod, GuardSpec, Image, ImageConfig, MemberId, MemberSpec, MemberStanding,
-    Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing,
+    Pod, PodSpec, Removal, SandboxSpec, SpoolPiece, Standing, ToolSpec, VolumeContent, VolumeSpec,
 };
-use longshore_executor::names::{ContainerId, ImageId, Instance};
+use longshore_executor::names::{ContainerId, ImageId, Instance, VolumeName};
 use longshore_executor::objects::{AgentObject, ContainerObject, Kind, ObjectId, Objects, VolumeObject};
 use longshore_executor::{AttemptId, EngineError, Link, Refusal};
 use tokio::sync::{Notify, mpsc};
@@ -41,6 +41,10 @@ pub enum Verb {
     ReadSpool,
     Remove,
     RenewAgent,
+    CreateVolume,
+    ListVolumes,
+    RunTool,
+    ReadImageFile,
 }
 
 /// What a test orders for a call.
@@ -80,6 +84,16 @@ struct State {
     /// Whose credentials each pull came with that was not refused.
     pulled_by: Vec<Option<String>>,
     away: bool,
+    /// Volumes beside jobs' workspaces.
+    volumes: BTreeMap<VolumeName, VolumeObject>,
+    /// The layers of each overlay that was made, the topmost first.
+    overlays: Vec<Vec<VolumeName>>,
+    /// The tasks of our own program that were run.
+    tools: Vec<String>,
+    without_overlays: bool,
+    passwd: Option<String>,
+    /// Where each job's container has volumes beside its workspace.
+    mounts: BTreeMap<AttemptId, Vec<(VolumeName, String)>>,
 }
 
 /// What an agent has reported and nobody has acknowledged.
@@ -132,6 +146,7 @@ impl MemoryEngine {
             digest: pulled.then(|| format!("sha256:digest-of-{id}")),
             architecture: String::new(),
             labels: Vec::new(),
+            home: None,
         };
         self.state().images.insert(name.to_owned(), image);
     }
@@ -230,6 +245,47 @@ impl MemoryEngine {
     /// Lets a container beside a job's be one of another run of the attempt.
     pub fn disown_member(&self, attempt: AttemptId, member: MemberId) {
         self.state().members.get_mut(&(attempt, member)).unwrap().key = [0; 16];
+    }
+
+    /// Gives the engine a volume of nobody's.
+    pub fn add_volume(&self, name: &str) {
+        let name = VolumeName::new(name).unwrap();
+        let instance = self.0.instance.to_string();
+        let volume = VolumeObject { name: name.clone(), instance, kind: Some(Kind::Cache), attempt: None };
+        self.state().volumes.insert(name, volume);
+    }
+
+    /// Lets the engine have no overlays.
+    pub fn without_overlays(&self) {
+        self.state().without_overlays = true;
+    }
+
+    /// Sets the passwd file of every image.
+    pub fn passwd(&self, text: &str) {
+        self.state().passwd = Some(text.to_owned());
+    }
+
+    /// The volumes beside jobs' workspaces.
+    pub fn volumes(&self) -> Vec<String> {
+        self.state().volumes.keys().map(ToString::to_string).collect()
+    }
+
+    /// The layers of the overlays that were made.
+    pub fn overlays(&self) -> Vec<Vec<String>> {
+        let names = |layers: &Vec<VolumeName>| layers.iter().map(ToString::to_string).collect();
+        self.state().overlays.iter().map(names).collect()
+    }
+
+    /// The tasks of our own program that were run.
+    pub fn tools(&self) -> Vec<String> {
+        self.state().tools.clone()
+    }
+
+    /// Where the job's container has volumes beside its workspace.
+    pub fn mounts(&self, attempt: AttemptId) -> Vec<(String, String)> {
+        let state = self.state();
+        let mounts = state.mounts.get(&attempt).into_iter().flatten();
+        mounts.map(|(volume, target)| (volume.to_string(), target.clone())).collect()
     }
 
     /// Lists what is left of jobs.
@@ -349,6 +405,11 @@ impl Engine for MemoryEngine {
                 nonce: spec.nonce,
                 user: spec.image.config.user.clone(),
             };
+            for mount in spec.mounts {
+                assert!(state.volumes.contains_key(&mount.volume), "{} is not there", mount.volume);
+            }
+            let mounts = spec.mounts.iter().map(|mount| (mount.volume.clone(), mount.target.clone())).collect();
+            state.mounts.insert(spec.attempt, mounts);
             state.spools.entry(pod.volume.to_string()).or_default();
             let container = Container { attempt: spec.attempt, pod: pod.clone(), agent: None, started: false };
             state.containers.insert(pod.container.clone(), container);
@@ -499,6 +560,53 @@ impl Engine for MemoryEngine {
         future::ready(Ok(Vec::new())).boxed()
     }
 
+    fn list_volumes(&self, attempt: AttemptId) -> Answer<'_, Vec<VolumeObject>> {
+        self.call(Verb::ListVolumes, |state| {
+            Ok(state.volumes.values().filter(|volume| volume.attempt == Some(attempt)).cloned().collect())
+        })
+    }
+
+    fn create_volume<'a>(&'a self, spec: &'a VolumeSpec<'a>) -> Answer<'a, ()> {
+        let instance = self.0.instance.to_string();
+        self.call(Verb::CreateVolume, |state| {
+            if let VolumeContent::Overlay { upper, work, lower } = spec.content {
+                let layers = [upper, work].into_iter().chain(lower);
+                if let Some(gone) = layers.into_iter().find(|name| !state.volumes.contains_key(name)) {
+                    return Err(EngineError::VolumeGone(format!("there is no volume {gone}")));
+                }
+                state.overlays.push([upper].into_iter().chain(lower).cloned().collect());
+            }
+            let volume = VolumeObject {
+                name: spec.name.clone(),
+                instance,
+                kind: Some(spec.content.kind()),
+                attempt: spec.of.map(|(_, attempt)| attempt),
+            };
+            state.volumes.entry(spec.name.clone()).or_insert(volume);
+            Ok(())
+        })
+    }
+
+    fn has_overlays(&self) -> Answer<'_, bool> {
+        future::ready(Ok(!self.state().without_overlays)).boxed()
+    }
+
+    fn run_tool<'a>(&'a self, tool: &'a ToolSpec<'a>) -> Answer<'a, String> {
+        self.call(Verb::RunTool, |state| {
+            if let Some(gone) = tool.read.iter().chain(tool.write).find(|name| !state.volumes.contains_key(name)) {
+                return Err(EngineError::VolumeGone(format!("there is no volume {gone}")));
+            }
+            let volumes = tool.read.iter().chain(tool.write).map(ToString::to_string);
+            let words = tool.arguments[..1].iter().map(|word| (*word).to_owned()).chain(volumes);
+            state.tools.push(words.collect::<Vec<_>>().join(" "));
+            Ok(String::new())
+        })
+    }
+
+    fn read_image_file<'a>(&'a self, _: &'a Image, _: &'a str) -> Answer<'a, Option<String>> {
+        self.call(Verb::ReadImageFile, |state| Ok(state.passwd.clone()))
+    }
+
     fn remove<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, ()> {
         self.call(Verb::Remove, |state| {
             let removed = match object {
@@ -514,7 +622,9 @@ impl Engine for MemoryEngine {
                     state.members.retain(|(attempt, member), _| attempt.member_name(*member) != *name);
                     state.members.len() < before
                 }
-                ObjectId::Volume(name) => state.spools.remove(name.as_str()).is_some(),
+                ObjectId::Volume(name) => {
+                    state.spools.remove(name.as_str()).is_some() | state.volumes.remove(name).is_some()
+                }
                 ObjectId::Network(_) | ObjectId::Image(_) => false,
             };
             if removed { Ok(()) } else { Err(refused(Refusal::NotFound)) }

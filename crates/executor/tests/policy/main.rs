@@ -5,6 +5,7 @@
 
 mod adoption;
 mod agent;
+mod caches;
 mod cancels;
 mod engine;
 #[allow(dead_code, reason = "shared with the tests on real engines")]

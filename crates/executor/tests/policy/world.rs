@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use longshore_core::{BuildId, JobId, JobPlan, Outcome, StepPlan};
 use longshore_executor::{
-    AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobRequest, JobUpdate, Journal, Limits,
-    OperatorEnv, PullPolicy,
+    AdoptRequest, DockerAccess, Executor, ExecutorOptions, ImageAccess, JobCaches, JobRequest, JobUpdate, Journal,
+    Limits, OperatorEnv, PullPolicy,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -172,5 +172,6 @@ pub fn job() -> JobRequest {
         pull: PullPolicy::Missing,
         images: ImageAccess::default(),
         docker: DockerAccess::None,
+        caches: JobCaches::default(),
     }
 }

@@ -244,6 +244,26 @@ pub(crate) enum Registry {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// List a repository's caches, most recently used first
+    List {
+        /// The repository's name or ID
+        repo: String,
+    },
+    /// Remove caches of a repository
+    Remove {
+        /// The repository's name or ID
+        repo: String,
+        /// The cache's ID, or its key
+        #[arg(required_unless_present = "all")]
+        cache: Option<String>,
+        /// Remove all caches of the repository
+        #[arg(long, conflicts_with = "cache")]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Connection {
     /// Connect a forge, or replace the token of a connection. Reads the token from standard input
     Add {

@@ -13,13 +13,13 @@ use std::{
 
 use anyhow::Context as _;
 use longshore_core::{
-    BuildId, BuildPlan, Event, EventName, Severity, Status, Timestamp,
+    BuildId, BuildPlan, Event, EventName, RepoId, Severity, Status, Timestamp,
     access::{Actor, Via},
     docker::DockerGrant,
     outcome::human_duration,
 };
 use longshore_engine_docker::{DockerEngine, DockerOptions};
-use longshore_executor::{Executor, ExecutorOptions, names::Instance};
+use longshore_executor::{Executor, ExecutorOptions, names::Instance, runtime_dir};
 use longshore_files::logs::{Mark, MarkKind, Renderer, StepHead};
 use longshore_git::{Git, Mirrors, Worktree};
 use longshore_pipeline::{Planned, RepoFacts, report};
@@ -31,6 +31,7 @@ use longshore_store::{
     logs,
     repos::{self, NewRepo},
 };
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -43,6 +44,8 @@ use super::{
 use crate::{
     args::{Run, RunEvent},
     authorities::Authorities,
+    cache_upkeep::{Upkeep, end_old_uses},
+    caches::Caches,
     checkouts::Sources,
     docker_access::{DOCKER_REGISTRIES, DockerSettings},
     job_env::JobEnv,
@@ -54,6 +57,10 @@ use crate::{
 const INSTANCE: &str = "run";
 /// A sandbox that no run has used for this long ends by itself.
 const SANDBOX_IDLE: Duration = Duration::from_secs(15 * 60);
+/// A run that began this long ago is over, whatever the records say.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most bytes that the caches of all runs of a user take on one engine.
+const BUDGET: u64 = 20 << 30;
 
 pub(crate) fn run(args: Run) -> super::Result {
     let runtime = super::runtime()?;
@@ -66,16 +73,17 @@ async fn run_tree(args: Run) -> super::Result {
     let again = command_again(&args);
     let instance = std::env::var("LONGSHORE_INSTANCE").unwrap_or_else(|_| INSTANCE.to_owned());
     let instance = Instance::new(instance).map_err(|error| Ended::new(2, format!("LONGSHORE_INSTANCE: {error}")))?;
+    let name = instance.clone();
     let docker = DockerOptions {
         sandbox_idle: Some(SANDBOX_IDLE),
-        runtime_dir: Some(runtime_dir()),
+        runtime_dir: Some(runs_dir()),
         ..DockerOptions::new(args.engine.docker_host.clone(), instance)
     };
-    let options =
-        ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runtime_dir()), ..ExecutorOptions::default() };
+    let options = ExecutorOptions { sandboxes_ready: 0, runtime_dir: Some(runs_dir()), ..ExecutorOptions::default() };
     // Connects to the engine and plans the working tree at the same time.
     let (engine, planned) = tokio::join!(DockerEngine::connect(docker), plan_worktree(&args));
     let (event, plan, source) = planned?;
+    let uses_caches = plan.jobs.iter().any(|job| !job.cache.is_empty());
     let job_env = job_env(&args)?;
     let engine = engine.map_err(|error| Ended::new(3, error.to_string()))?;
     let executor = Executor::new(Arc::new(engine), options);
@@ -99,6 +107,12 @@ async fn run_tree(args: Run) -> super::Result {
         &tasks,
         &shutdown,
     );
+    let caches = match uses_caches {
+        true => kept_caches(&args, &name).await,
+        false => None,
+    };
+    let keeps = caches.is_some();
+    let caches = caches.unwrap_or_else(|| Caches::new(store.clone(), None));
     let runner = Runner {
         executor: executor.clone(),
         store: store.clone(),
@@ -116,6 +130,7 @@ async fn run_tree(args: Run) -> super::Result {
             },
             ..Extras::default()
         }),
+        caches: caches.clone(),
         reports: reports_in,
     };
     tasks.spawn(runner.run(orders, shutdown.clone()));
@@ -125,9 +140,71 @@ async fn run_tree(args: Run) -> super::Result {
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
+    executor.settled().await;
+    if keeps {
+        look_after_caches(&executor, caches).await;
+    }
     executor.shutdown(true).await;
     store.close().await;
     ended
+}
+
+/// Opens the records of what runs keep for each other, and finds this folder's. Without them a run is one without caches.
+async fn kept_caches(args: &Run, instance: &Instance) -> Option<Caches> {
+    let opened = async {
+        let folder = cache_dir().context("neither XDG_CACHE_HOME nor HOME is set")?;
+        let host = hex::encode(&Sha256::digest(args.engine.docker_host.as_bytes())[..4]);
+        let store = Store::open_shared(&folder.join(format!("caches-{instance}-{host}"))).await?;
+        end_old_uses(&store, ABANDONED).await?;
+        let folder = args.dir.canonicalize()?;
+        let name = format!("local/{}", hex::encode(&Sha256::digest(folder.as_os_str().as_encoded_bytes())[..16]));
+        let repo = match repos::by_name(&store, &name).await? {
+            Some(repo) => repo.id,
+            None => create_repo(&store, &name).await?,
+        };
+        anyhow::Ok(Caches::new(store, Some(repo)))
+    };
+    match opened.await {
+        Ok(caches) => Some(caches),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "longshore: nothing is kept between runs: {error:#}");
+            None
+        }
+    }
+}
+
+async fn create_repo(store: &Store, name: &str) -> anyhow::Result<RepoId> {
+    let mut tx = store.write().await?;
+    let repo = repos::create(&mut tx, &local(name), Timestamp::now()).await;
+    match repo {
+        Ok(repo) => {
+            tx.commit().await?;
+            Ok(repo.id)
+        }
+        Err(error) => {
+            drop(tx);
+            // Another run of this folder was first.
+            repos::by_name(store, name).await?.map(|repo| repo.id).ok_or_else(|| error.into())
+        }
+    }
+}
+
+/// Measures what was saved, and lets go of what is over the budget. One run at a time.
+async fn look_after_caches(executor: &Executor, caches: Caches) {
+    let _lock = runtime_dir::lock(Some(&runs_dir()), "caches").await;
+    let store = caches.store().clone();
+    let upkeep = Upkeep { executor: executor.clone(), caches, budget: BUDGET };
+    if let Err(error) = upkeep.pass().await {
+        let _ = writeln!(std::io::stderr(), "longshore: the caches are looked after by the next run: {error}");
+    }
+    store.close().await;
+}
+
+/// Returns the folder where this user's programs keep what they can make again.
+fn cache_dir() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    base.map(|base| base.join("longshore"))
 }
 
 /// Returns what jobs need of this machine's proxies and authorities. The proxies that the Docker client gives its
@@ -150,7 +227,7 @@ fn job_env(args: &Run) -> anyhow::Result<JobEnv> {
 }
 
 /// Returns the folder where all runs of this user find and lock sandboxes.
-fn runtime_dir() -> PathBuf {
+fn runs_dir() -> PathBuf {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     base.join(format!("longshore-{}", rustix::process::getuid().as_raw()))
 }
@@ -289,15 +366,8 @@ fn approve_or_leave_out(mut plan: BuildPlan, approve: bool) -> anyhow::Result<Bu
 
 async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<BuildId> {
     let now = Timestamp::now();
-    let new = NewRepo {
-        name: "local".to_owned(),
-        forge: "git".to_owned(),
-        clone_url: "https://localhost/local.git".to_owned(),
-        public: false,
-        default_branch: None,
-    };
     let mut tx = store.write().await?;
-    let repo = repos::create(&mut tx, &new, now).await?;
+    let repo = repos::create(&mut tx, &local("local"), now).await?;
     let build = NewBuild {
         repo: repo.id,
         event,
@@ -310,6 +380,17 @@ async fn create(store: &Store, event: Event, plan: BuildPlan) -> anyhow::Result<
     let build = builds::create(&mut tx, &build, now).await?;
     tx.commit().await?;
     Ok(build.id)
+}
+
+/// The repository that stands for a folder.
+fn local(name: &str) -> NewRepo {
+    NewRepo {
+        name: name.to_owned(),
+        forge: "git".to_owned(),
+        clone_url: "https://localhost/local.git".to_owned(),
+        public: false,
+        default_branch: None,
+    }
 }
 
 /// Prints the build's logs until it has ended. The first Ctrl-C cancels the build, the second exits at once.

@@ -139,7 +139,14 @@ async fn serve(config: Config) -> super::Result {
         ..Extras::default()
     });
     let sources = Sources::Mirrors { mirrors, checkouts, patience: CHECKOUT_PATIENCE };
-    let boot = Boot { store: store.clone(), sources, extras, reports: report, tasks: tasks.clone() };
+    let boot = Boot {
+        store: store.clone(),
+        sources,
+        extras,
+        reports: report,
+        tasks: tasks.clone(),
+        cache_budget: config.cache_budget,
+    };
     let jobs = tasks.spawn(boot.run(docker, options, orders, shutdown.clone()));
     let statuses =
         longshore_outbox::Statuses { store: store.clone(), http: forges.clone(), url: config.url.to_string() };

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use super::definition::{Table, settings};
 
 /// Returns every table in the order of the printed file.
-pub(super) fn tables() -> [Table; 3] {
-    [Settings::table(), RetentionSettings::table(), StrangerSettings::table()]
+pub(super) fn tables() -> [Table; 4] {
+    [Settings::table(), RetentionSettings::table(), StrangerSettings::table(), CacheSettings::table()]
 }
 
 settings! {
@@ -113,6 +113,7 @@ settings! {
     tables {
         retention: RetentionSettings => MergedRetention,
         strangers: StrangerSettings => MergedStrangers,
+        cache: CacheSettings => MergedCaches,
     }
 }
 
@@ -160,4 +161,13 @@ settings! {
 
     /// Maximum size of such a job's log, in MiB; the job is stopped beyond it. 0 is no limit of its own.
     job_log_mib: u64 ["MIB"] default(64);
+}
+
+settings! {
+    /// What jobs keep for the next ones (`cache` in pipelines), on the engine's disk.
+    CacheSettings => MergedCaches, "cache":
+
+    /// What the caches of all repositories together may take, in MiB. Those that were used longest ago go, and none that a running
+    /// job uses. 0 is no limit.
+    max_mib: u64 ["MIB"] default(20480);
 }

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use longshore_core::{
-    Template,
-    plan::{ArtifactPlan, ArtifactWhen, CachePlan, Reports},
+    CachePath, Template,
+    plan::{ArtifactPlan, ArtifactWhen, CachePlan, CacheSave, Reports},
 };
 
 use super::super::{
@@ -23,12 +23,24 @@ use super::{on::word, step::one_line, valid_or_absent};
 const ENTRIES: usize = 50;
 
 pub(super) fn cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<CachePlan>> {
-    list(node, "`cache`", "{ path: ~/.cargo/registry, key: cargo }", findings)?
+    let read: Vec<Option<CachePlan>> = list(node, "`cache`", "{ path: ~/.cargo/registry, key: cargo }", findings)?
         .iter()
         .map(|item| one_cache(item, names, findings))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect()
+        .collect();
+    let read: Vec<CachePlan> = read.into_iter().collect::<Option<_>>()?;
+    let mut seen: Vec<CachePath> = Vec::new();
+    for (at, cache) in read.iter().enumerate() {
+        for path in cache.paths.iter().filter_map(|path| CachePath::parse(path.as_known()?).ok()) {
+            if let Some(other) = seen.iter().find(|other| other.overlaps(&path)) {
+                let place = items(node).get(at).map_or(node.place, |item| item.place);
+                let message = format!("`{path}` and `{other}` are cached, and one is in the other");
+                findings.error(Code::GivenTwice, place, message, "leave one of them out".to_owned());
+                return None;
+            }
+            seen.push(path);
+        }
+    }
+    Some(read)
 }
 
 fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<CachePlan> {
@@ -47,7 +59,7 @@ fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opt
     };
     let path = required("path", "`path: ~/.cargo/registry`", findings);
     let key = required("key", "`key: 'cargo-${{ hash-files(\"Cargo.lock\") }}'`", findings);
-    let paths = path.and_then(|node| paths(node, true, names, findings));
+    let paths = path.and_then(|node| cache_paths(node, names, findings));
     let key = key.and_then(|node| one_line(node, "`key`", Position::CacheKey, names, findings));
     let fallback = match fields.get("fallback") {
         Some(node) => items(node)
@@ -58,7 +70,29 @@ fn one_cache(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opt
             .collect(),
         None => Some(Vec::new()),
     };
-    Some(CachePlan { paths: paths?, key: key?, fallback: fallback? })
+    let save = valid_or_absent(fields.get("save").map(|node| {
+        let word = word(node, "`save`", &["success", "always", "never"], findings)?;
+        Some(match word.as_str() {
+            "always" => CacheSave::Always,
+            "never" => CacheSave::Never,
+            _ => CacheSave::Success,
+        })
+    }));
+    let mode = valid_or_absent(fields.get("mode").map(|node| word(node, "`mode`", &["shared"], findings)));
+    let (save, mode) = (save?, mode?);
+    if let (Some(_), true, Some(node)) = (&mode, save.is_some() || fields.get("fallback").is_some(), fields.get("mode"))
+    {
+        let message = "a `shared` cache is one folder that all jobs write into: nothing is saved or chosen";
+        findings.error(Code::NotTogether, node.place, message, "leave `save` and `fallback` out".to_owned());
+        return None;
+    }
+    Some(CachePlan {
+        paths: paths?,
+        key: key?,
+        fallback: fallback?,
+        save: save.unwrap_or_default(),
+        shared: mode.is_some(),
+    })
 }
 
 pub(super) fn artifacts(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<ArtifactPlan>> {
@@ -96,7 +130,7 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
         None => Some(Template::from("artifacts")),
     };
     let paths = match fields.get("paths") {
-        Some(node) => paths(node, false, names, findings),
+        Some(node) => paths(node, names, findings),
         None => {
             if !fields.is_misnamed("paths", &keys::ARTIFACT) {
                 let help = "write `paths: [target/release/app]`";
@@ -131,14 +165,37 @@ fn artifact(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Opti
 pub(super) fn reports(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Reports> {
     let fields = fields(node, &keys::REPORTS, "{ junit: ['target/**/junit.xml'] }", findings)?;
     let junit = match fields.get("junit") {
-        Some(node) => paths(node, false, names, findings),
+        Some(node) => paths(node, names, findings),
         None => Some(Vec::new()),
     };
     Some(Reports { junit: junit? })
 }
 
-/// Reads paths of files: anywhere in the container for a cache, otherwise below the workspace.
-fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
+/// Reads the folders of a cache, anywhere in the container.
+fn cache_paths(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
+    let items = items(node);
+    if items.is_empty() || node.is_null() {
+        findings.error(Code::Empty, node.place, "there is no path here", "write at least one".to_owned());
+        return None;
+    }
+    let read: Vec<Option<Template>> = items
+        .iter()
+        .map(|item| {
+            let written = filled(item, "a path", findings)?.trim();
+            let path = text::read(written, item.place, Position::Job, names, findings)?;
+            if let Some(Err(why)) = path.as_known().map(CachePath::parse) {
+                let help = "write a folder: `target`, `~/.cargo/registry` or `/var/cache/apt`";
+                findings.error(Code::BadPath, item.place, why.to_string(), help.to_owned());
+                return None;
+            }
+            Some(path)
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+/// Reads paths of files below the workspace.
+fn paths(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
     let items = items(node);
     if items.is_empty() || node.is_null() {
         findings.error(Code::Empty, node.place, "there is no path here", "write at least one".to_owned());
@@ -150,7 +207,7 @@ fn paths(node: &Rc<Node>, anywhere: bool, names: &Names, findings: &mut Findings
             let written = filled(item, "a path", findings)?.trim();
             let complaint = if written.split('/').any(|part| part == "..") {
                 Some("a path cannot lead out of the workspace")
-            } else if !anywhere && written.starts_with(['/', '~']) {
+            } else if written.starts_with(['/', '~']) {
                 Some("a path must be relative to the workspace")
             } else if written.chars().any(char::is_control) {
                 Some("a path must be a single line")

@@ -201,6 +201,24 @@ pub(super) struct Cache {
     key: Text,
     /// Prefixes of other keys that are good enough.
     fallback: Option<OneOrMore>,
+    /// After which results of the job it is saved; by default `success`.
+    save: Option<CacheSave>,
+    /// `shared`: one folder that all jobs write into, for tools that lock by themselves.
+    mode: Option<CacheMode>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum CacheSave {
+    Success,
+    Always,
+    Never,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum CacheMode {
+    Shared,
 }
 
 /// What the job has of Docker.

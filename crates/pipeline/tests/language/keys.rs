@@ -4,7 +4,7 @@
 use longshore_core::{
     JobPlan, Severity,
     expression::Value,
-    plan::{ArtifactWhen, Network, Probe, PullPolicy, Resources, RetryOn},
+    plan::{ArtifactWhen, CacheSave, Network, Probe, PullPolicy, Resources, RetryOn},
 };
 use longshore_pipeline as pipeline;
 use longshore_pipeline::{Input, InputKind, Planned, SourceFile, TemplateFiles, report};
@@ -172,7 +172,8 @@ jobs:
     image: x
     cache:
       - { path: target, key: 'k-${{ hash-files(\"Cargo.lock\") }}' }
-      - { path: [~/.npm, node_modules], key: n, fallback: [n-, m-] }
+      - { path: [~/.npm, node_modules], key: n, fallback: [n-, m-], save: always }
+      - { path: ~/.ccache, key: cc, mode: shared }
     steps: [{ run: a }]
     artifacts:
       - { paths: [out/**] }
@@ -182,12 +183,14 @@ jobs:
 ",
         &push("main"),
     );
-    let [one, two] = plan.cache.as_slice() else { panic!("{:?}", plan.cache) };
+    let [one, two, three] = plan.cache.as_slice() else { panic!("{:?}", plan.cache) };
     assert_eq!((texts(&one.paths), one.key.as_known(), one.fallback.len()), (vec!["target".into()], None, 0));
     assert_eq!(
         (texts(&two.paths), texts(&two.fallback)),
         (vec!["~/.npm".into(), "node_modules".into()], vec!["n-".into(), "m-".into()])
     );
+    assert_eq!((one.save, two.save, three.save), (CacheSave::Success, CacheSave::Always, CacheSave::Success));
+    assert_eq!((one.shared, three.shared), (false, true));
     let kept: Vec<_> = plan
         .artifacts
         .iter()
@@ -202,7 +205,7 @@ jobs:
         ]
     );
     assert_eq!(texts(&plan.reports.junit), ["**/junit.xml"]);
-    assert_eq!(unsupported(&plan), ["cache", "artifacts", "reports"]);
+    assert_eq!(unsupported(&plan), ["artifacts", "reports"]);
 }
 
 #[test]
@@ -300,7 +303,6 @@ fn unsupported(plan: &JobPlan) -> Vec<String> {
 #[test]
 fn whatever_this_version_cannot_run_is_named_by_its_word_and_warned_of_where_it_stands() {
     for (keys, word, at) in [
-        ("cache: [{ path: a, key: b }], steps: [{ run: a }]", "cache", "cache"),
         ("artifacts: [{ paths: [a] }], steps: [{ run: a }]", "artifacts", "artifacts"),
         ("reports: { junit: [a] }, steps: [{ run: a }]", "reports", "reports"),
         ("checkout: { depth: 0, lfs: true }, steps: [{ run: a }]", "checkout: lfs", "lfs"),

@@ -9,7 +9,10 @@ use longshore_store::{
 };
 use serde::Deserialize;
 
-use super::frame::{Frame, Tab, find_repo};
+use super::{
+    caches,
+    frame::{Frame, Tab, find_repo},
+};
 use crate::{
     error::ApiError,
     pages::{
@@ -34,6 +37,7 @@ pub(crate) struct Builds {
     repo: Frame,
     builds: Vec<Build>,
     schedules: Vec<Due>,
+    caches: caches::Part,
     filter: BuildsQuery,
     /// The address of the first page with its filters, and of the next one.
     newest: String,
@@ -146,6 +150,7 @@ pub(crate) async fn show(
         repo: Frame::new(&visitor, &repo, Tab::Builds),
         builds: page.items,
         schedules: load_due(&site, id).await?,
+        caches: caches::Part::load(&site.store, id).await?,
         newest: query.address(id, ""),
         next: page.next.map(|before| query.address(id, &before.to_string())),
         badge: format!("[![build]({url}/badges/{id}.svg)]({url}/repos/{id})"),

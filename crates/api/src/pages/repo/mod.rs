@@ -1,6 +1,7 @@
 //! `/repos/{repo}` and the pages below it: builds, deliveries, settings, a build by hand. All share the [`frame`].
 
 pub(crate) mod builds;
+pub(crate) mod caches;
 pub(crate) mod deliveries;
 mod frame;
 pub(crate) mod new;

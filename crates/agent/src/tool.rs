@@ -1,0 +1,202 @@
+//! What our program does with volumes, in a container of its own in which they are mounted: `longshore tool ...`. The engine's
+//! files cannot be reached in another way from where the server runs.
+//!
+//! Whatever a job has left in a volume is data here: links are never followed, and nothing in it is run.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
+
+/// Carries out one task. Its result is printed.
+pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["copy", from, to] => copy(Path::new(from), Path::new(to)),
+        ["measure", paths @ ..] => {
+            for path in paths {
+                writeln!(io::stdout(), "{}", measure(Path::new(path))?)?;
+            }
+            Ok(())
+        }
+        ["disk", path] => {
+            let disk = rustix::fs::statvfs(*path)?;
+            writeln!(io::stdout(), "{} {}", disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+        }
+        ["overlay", "fill", path] => fill_lower(Path::new(path)),
+        ["overlay", "try", path] => try_overlay(Path::new(path)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` is no task", words.join(" ")))),
+    }
+}
+
+/// Copies everything in a folder into another one, which is empty or half filled: files, folders, links, with owners,
+/// permissions and times. Files with several names keep them.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copying = Copying { seen: std::collections::HashMap::new() };
+    copying.folder(from, to)?;
+    rustix::fs::syncfs(fs::File::open(to)?)?;
+    Ok(())
+}
+
+struct Copying {
+    /// Where files with several names have been copied to.
+    seen: std::collections::HashMap<(u64, u64), PathBuf>,
+}
+
+impl Copying {
+    fn folder(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            let found = fs::symlink_metadata(&from)?;
+            let kind = found.file_type();
+            if kind.is_dir() {
+                if let Err(error) = fs::create_dir(&to)
+                    && error.kind() != io::ErrorKind::AlreadyExists
+                {
+                    return Err(error);
+                }
+                self.folder(&from, &to)?;
+            } else {
+                remove_if_there(&to)?;
+                let several = found.nlink() > 1;
+                if several && let Some(other) = self.seen.get(&(found.dev(), found.ino())) {
+                    fs::hard_link(other, &to)?;
+                    continue;
+                }
+                if kind.is_file() {
+                    fs::copy(&from, &to)?;
+                } else if kind.is_symlink() {
+                    std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+                } else if FileType::from_raw_mode(found.mode()) == FileType::Fifo {
+                    rustix::fs::mknodat(CWD, &to, FileType::Fifo, Mode::from_raw_mode(found.mode() & 0o777), 0)?;
+                } else {
+                    // A socket is of no use without the process that made it.
+                    continue;
+                }
+                if several {
+                    self.seen.insert((found.dev(), found.ino()), to.clone());
+                }
+            }
+            set_facts(&to, &found)?;
+        }
+        set_facts(to, &fs::symlink_metadata(from)?)
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Sets owner, permissions and times.
+fn set_facts(path: &Path, facts: &fs::Metadata) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(facts.uid()), Gid::from_raw(facts.gid()));
+    rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if !facts.file_type().is_symlink() {
+        rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(facts.mode() & 0o7777), AtFlags::empty())?;
+    }
+    let time = |seconds, nanos| Timespec { tv_sec: seconds, tv_nsec: nanos };
+    let times = Timestamps {
+        last_access: time(facts.atime(), facts.atime_nsec()),
+        last_modification: time(facts.mtime(), facts.mtime_nsec()),
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
+}
+
+/// Returns the bytes on the disk of everything in a folder. Files with several names count once.
+fn measure(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut seen = HashSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let found = fs::symlink_metadata(entry.path())?;
+            if found.nlink() < 2 || found.is_dir() || seen.insert((found.dev(), found.ino())) {
+                bytes += found.blocks() * 512;
+            }
+            if found.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Makes what [`try_overlay`] expects below it.
+fn fill_lower(path: &Path) -> io::Result<()> {
+    fs::create_dir(path.join("folder"))?;
+    fs::write(path.join("folder/old"), "old")?;
+    fs::write(path.join("file"), "old")
+}
+
+/// Tries whether a folder behaves as an overlay has to: what is below shows, may be changed and removed, and a folder that was
+/// removed and made again is empty.
+fn try_overlay(path: &Path) -> io::Result<()> {
+    let fails = |what: &str| Err(io::Error::other(what.to_owned()));
+    if fs::read_to_string(path.join("file"))? != "old" {
+        return fails("what is below does not show");
+    }
+    fs::write(path.join("file"), "new")?;
+    fs::remove_dir_all(path.join("folder"))?;
+    fs::create_dir(path.join("folder"))?;
+    if fs::read_dir(path.join("folder"))?.next().is_some() {
+        return fails("a folder that was removed came back with its files");
+    }
+    fs::remove_file(path.join("file"))?;
+    if path.join("file").exists() {
+        return fails("a file that was removed came back");
+    }
+    writeln!(io::stdout(), "works")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_same_files_links_and_times_and_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("a/b")).unwrap();
+        fs::create_dir(&to).unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        fs::write(from.join("a/file"), "text").unwrap();
+        fs::set_permissions(from.join("a/file"), fs::Permissions::from_mode(0o4750)).unwrap();
+        fs::File::open(from.join("a/file"))
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000))
+            .unwrap();
+        fs::hard_link(from.join("a/file"), from.join("a/b/again")).unwrap();
+        symlink("../secret", from.join("link")).unwrap();
+        symlink("..", from.join("up")).unwrap();
+        // As a copy that was killed leaves it.
+        fs::create_dir(to.join("a")).unwrap();
+        fs::write(to.join("a/file"), "te").unwrap();
+        copy(&from, &to).unwrap();
+        let found = fs::metadata(to.join("a/file")).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.mtime(), found.nlink()), (0o4750, 1_000_000, 2));
+        assert_eq!(fs::metadata(to.join("a/b/again")).unwrap().ino(), found.ino());
+        assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("../secret"));
+        assert_eq!(fs::read_link(to.join("up")).unwrap(), Path::new(".."));
+        assert_eq!(fs::read_to_string(to.join("a/b/again")).unwrap(), "text");
+        assert!(measure(&to).unwrap() >= 4096 && measure(&to).unwrap() < 1 << 20);
+    }
+
+    #[test]
+    fn what_is_no_overlay_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fill_lower(dir.path()).unwrap();
+        try_overlay(dir.path()).unwrap();
+        assert!(try_overlay(dir.path()).is_err());
+    }
+}

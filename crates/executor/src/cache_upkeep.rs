@@ -1,0 +1,90 @@
+//! What is done with the volumes of caches beside jobs: listing, measuring, flattening, removing. In the background, one thing at a time;
+//! the caller decides what, since it has the records.
+
+use std::time::Duration;
+
+use crate::caches::copy;
+use crate::engine::{ToolSpec, VolumeContent, VolumeSpec};
+use crate::error::EngineError;
+use crate::executor::Executor;
+use crate::names::VolumeName;
+use crate::objects::{Kind, ObjectId, VolumeObject};
+
+/// The most volumes that are measured by one container.
+const AT_ONCE: usize = 50;
+
+impl Executor {
+    /// Lists this instance's volumes that may be layers of entries.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn cache_volumes(&self) -> Result<Vec<VolumeObject>, EngineError> {
+        let mut volumes = self.engine.list(Some(self.engine.instance())).await?.volumes;
+        volumes.retain(|volume| volume.kind == Some(Kind::Cache));
+        Ok(volumes)
+    }
+
+    /// Returns the bytes that each of these volumes takes on the engine's disk.
+    ///
+    /// # Errors
+    /// Those of the engine. If one volume is gone, none is measured.
+    pub async fn measure_volumes(&self, volumes: &[VolumeName]) -> Result<Vec<u64>, EngineError> {
+        let mut sizes = Vec::with_capacity(volumes.len());
+        for some in volumes.chunks(AT_ONCE) {
+            let places: Vec<String> = (0..some.len()).map(|at| format!("/longshore/volumes/{at}")).collect();
+            let arguments: Vec<&str> = std::iter::once("measure").chain(places.iter().map(String::as_str)).collect();
+            let printed = self.engine.run_tool(&ToolSpec { arguments: &arguments, read: some, write: &[] }).await?;
+            let measured: Vec<u64> = printed.lines().filter_map(|line| line.trim().parse().ok()).collect();
+            if measured.len() != some.len() {
+                let reason = format!("{} volumes, and {} sizes", some.len(), measured.len());
+                return Err(EngineError::Local { what: "volumes cannot be measured", reason });
+            }
+            sizes.extend(measured);
+        }
+        Ok(sizes)
+    }
+
+    /// Returns the free bytes and all bytes of the engine's disk. Needs a volume that is there.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn engine_disk(&self, volume: &VolumeName) -> Result<(u64, u64), EngineError> {
+        let tool =
+            ToolSpec { arguments: &["disk", "/longshore/volumes/0"], read: std::slice::from_ref(volume), write: &[] };
+        let printed = self.engine.run_tool(&tool).await?;
+        let mut numbers = printed.split_whitespace().filter_map(|word| word.parse().ok());
+        numbers.next().zip(numbers.next()).ok_or_else(|| EngineError::Local {
+            what: "the engine's disk cannot be measured",
+            reason: printed.chars().take(200).collect(),
+        })
+    }
+
+    /// Copies what these layers have, the topmost first, into one new volume. What is half copied when it fails is removed.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub async fn flatten_layers(&self, layers: &[VolumeName]) -> Result<VolumeName, EngineError> {
+        let made = rand::random::<u64>();
+        let name = |what: &str| VolumeName::made(format!("longshore-cache-{what}-{made:016x}"));
+        let (flat, merged) = (name("flat"), name("merged"));
+        let work = async {
+            let content = VolumeContent::Merged { lower: layers };
+            self.engine.create_volume(&VolumeSpec { name: &merged, of: None, content }).await?;
+            let content = VolumeContent::Lasting;
+            self.engine.create_volume(&VolumeSpec { name: &flat, of: None, content }).await?;
+            copy(&*self.engine, &merged, &flat).await
+        };
+        let done = work.await;
+        self.remove_volume(&merged).await;
+        if done.is_err() {
+            self.remove_volume(&flat).await;
+        }
+        done.map(|()| flat)
+    }
+
+    /// Removes a volume, and returns whether it is gone. One that a container uses stays.
+    pub async fn remove_volume(&self, volume: &VolumeName) -> bool {
+        let volume = ObjectId::Volume(volume.clone());
+        self.removals.in_turn(self.removals.now(&volume, Duration::ZERO)).await.unwrap_or(false)
+    }
+}

@@ -1,0 +1,204 @@
+//! Keeps the caches within their budget, beside jobs: measures what was saved, lets the least recently used entries go, flattens those of
+//! many layers, and removes volumes that belong to nobody. One pass after anything has changed; an idle server does nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use longshore_core::{JobId, Timestamp, outcome::human_bytes};
+use longshore_executor::{Executor, names::VolumeName};
+use longshore_store::{
+    Change, ChangeKind, Store, StoreError,
+    caches::{self, Entry},
+};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use crate::caches::Caches;
+
+/// The pause between two passes, in which changes gather.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Entries with more layers are flattened.
+const LAYERS: usize = 6;
+
+/// Why a pass broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpkeepError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] longshore_executor::EngineError),
+}
+
+/// Looks after the caches of one server, or of all runs of a user.
+pub(crate) struct Upkeep {
+    pub(crate) executor: Executor,
+    pub(crate) caches: Caches,
+    /// The most bytes that all entries take.
+    pub(crate) budget: u64,
+}
+
+impl Upkeep {
+    /// Works whenever something has changed, until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut changes = self.caches.store().changes();
+        let work = async {
+            loop {
+                if let Err(error) = self.pass().await {
+                    tracing::warn!(%error, "the caches are looked after again later");
+                }
+                tokio::time::sleep(PAUSE).await;
+                tokio::select! {
+                    () = self.caches.changed.notified() => {}
+                    () = repository_changed(&mut changes) => {}
+                }
+            }
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Ends what attempts used that do not run any more, since an earlier process could not.
+    pub(crate) async fn end_uses(store: &Store, running: &BTreeSet<(JobId, u32)>) -> Result<(), StoreError> {
+        let mut tx = store.write().await?;
+        caches::end_all_but(&mut tx, running).await?;
+        tx.commit().await.map(drop)
+    }
+
+    /// Does everything once.
+    pub(crate) async fn pass(&self) -> Result<(), UpkeepError> {
+        self.sweep().await?;
+        self.measure().await?;
+        self.shrink().await?;
+        self.flatten().await?;
+        Ok(())
+    }
+
+    /// Removes volumes that belong to nobody.
+    async fn sweep(&self) -> Result<(), UpkeepError> {
+        // The engine first: a volume that is made after this belongs to an attempt that the database knows by then.
+        let there = self.executor.cache_volumes().await?;
+        let owned = caches::owned(self.caches.store()).await?;
+        let mut removed = Vec::new();
+        for volume in there {
+            let name = volume.name.to_string();
+            let of_attempt = volume.attempt.is_some_and(|of| owned.attempts.contains(&(of.job, of.attempt)));
+            if !of_attempt && !owned.volumes.contains(&name) && self.executor.remove_volume(&volume.name).await {
+                tracing::debug!(volume = name, "removed a layer of a cache that nobody needs");
+                removed.push(name);
+            }
+        }
+        if !removed.is_empty() {
+            let mut tx = self.caches.store().write().await?;
+            caches::forget_sizes(&mut tx, &removed).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Measures volumes whose size is not known. Those of shared caches grow, so they are measured each time.
+    async fn measure(&self) -> Result<(), UpkeepError> {
+        let entries = caches::by_last_use(self.caches.store()).await?;
+        let known = caches::volume_sizes(self.caches.store()).await?;
+        let unknown: BTreeSet<&String> = entries
+            .iter()
+            .flat_map(|entry| entry.layers.iter().flatten().map(move |volume| (entry.shared, volume)))
+            .filter(|(shared, volume)| *shared || !known.contains_key(*volume))
+            .map(|(_, volume)| volume)
+            .collect();
+        let there: BTreeSet<VolumeName> = if unknown.is_empty() { return Ok(()) } else { self.volumes_there().await? };
+        let volumes: Vec<VolumeName> =
+            unknown.into_iter().filter_map(|name| there.get(&VolumeName::new(name.as_str()).ok()?).cloned()).collect();
+        let sizes = self.executor.measure_volumes(&volumes).await?;
+        let measured: Vec<(String, u64)> = volumes.iter().map(ToString::to_string).zip(sizes).collect();
+        let mut tx = self.caches.store().write().await?;
+        caches::set_sizes(&mut tx, &measured).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn volumes_there(&self) -> Result<BTreeSet<VolumeName>, UpkeepError> {
+        Ok(self.executor.cache_volumes().await?.into_iter().map(|volume| volume.name).collect())
+    }
+
+    /// Lets entries go until the rest fits into the budget, those used longest ago first.
+    async fn shrink(&self) -> Result<(), UpkeepError> {
+        let sizes = caches::volume_sizes(self.caches.store()).await?;
+        let mut entries = caches::by_last_use(self.caches.store()).await?;
+        let mut removed = false;
+        let mut at = 0;
+        while total(&entries, &sizes) > self.budget && at < entries.len() {
+            if self.let_go(&entries[at], "the caches take more than their budget").await? {
+                entries.remove(at);
+                removed = true;
+            } else {
+                at += 1;
+            }
+        }
+        if removed { self.sweep().await } else { Ok(()) }
+    }
+
+    /// Removes an entry unless it is in use. Returns whether it is gone.
+    async fn let_go(&self, entry: &Entry, why: &str) -> Result<bool, UpkeepError> {
+        let mut tx = self.caches.store().write().await?;
+        let gone = caches::remove_unused(&mut tx, entry.id).await?;
+        tx.commit().await?;
+        if gone {
+            let bytes = human_bytes(entry.bytes.unwrap_or(0));
+            tracing::info!(repo = %entry.repo, key = entry.key, bytes, "removed a cache: {why}");
+        }
+        Ok(gone)
+    }
+
+    /// Copies entries of many layers into single volumes. The layers go with the next sweep, once nobody uses them.
+    async fn flatten(&self) -> Result<(), UpkeepError> {
+        for entry in caches::by_last_use(self.caches.store()).await? {
+            let Some(deep) = entry.layers.iter().position(|layers| layers.len() > LAYERS) else { continue };
+            let Some(layers) =
+                entry.layers[deep].iter().map(|name| VolumeName::new(name.as_str()).ok()).collect::<Option<Vec<_>>>()
+            else {
+                continue;
+            };
+            let begun = std::time::Instant::now();
+            let flat = self.executor.flatten_layers(&layers).await?;
+            let mut after = entry.layers.clone();
+            after[deep] = vec![flat.to_string()];
+            let mut tx = self.caches.store().write().await?;
+            let done = caches::flatten(&mut tx, entry.id, &entry.layers, &after).await?;
+            tx.commit().await?;
+            tracing::debug!(key = entry.key, done, ms = begun.elapsed().as_millis(), "flattened a cache");
+            // Measures and sweeps, and goes on with the next.
+            self.caches.changed.notify_one();
+            if !done {
+                self.executor.remove_volume(&flat).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a repository has changed: somebody has removed one of its caches, or the repository.
+async fn repository_changed(changes: &mut broadcast::Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if change.kind == ChangeKind::Repo => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// The bytes of all volumes of these entries. One that several entries have counts once.
+fn total(entries: &[Entry], sizes: &BTreeMap<String, u64>) -> u64 {
+    let volumes: BTreeSet<&String> = entries.iter().flat_map(|entry| entry.layers.iter().flatten()).collect();
+    volumes.into_iter().filter_map(|volume| sizes.get(volume)).sum()
+}
+
+/// Ends the uses of runs that ended long ago without saying so.
+pub(crate) async fn end_old_uses(store: &Store, older_than: Duration) -> Result<(), StoreError> {
+    let before = Timestamp::now().as_millis() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX);
+    let mut tx = store.write().await?;
+    caches::end_before(&mut tx, Timestamp::from_millis(before)).await?;
+    tx.commit().await.map(drop)
+}

@@ -1,0 +1,342 @@
+//! Joins the records of caches (`store`) with jobs (`executor`): computes the keys of a job's caches, chooses what it begins with, and
+//! records what it saves. Called by the runner. What is done beside jobs stands in `cache_upkeep`.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use longshore_core::{
+    CacheAccess, CacheId, CachePath, ErrorKind, Event, JobId, JobPlan, Outcome, RepoId, Template, Timestamp, cache,
+    expression::{Context, Value, Values},
+};
+use longshore_executor::{CacheRecords, FoundCache, JobCache, JobCaches, names::VolumeName};
+use longshore_store::{
+    Store, StoreError,
+    caches::{self, Found, Layers, Saving, Use, Wanted},
+    repos::Repo,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{checkouts::Sources, contexts::Missing};
+
+/// How long a job waits for entries of its repository that are being saved. It takes milliseconds.
+const SAVING: Duration = Duration::from_secs(20);
+
+/// The caches of all jobs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Caches {
+    /// Where the records are.
+    store: Store,
+    /// The repository that the records are of, where that is not the job's own.
+    repo: Option<RepoId>,
+    /// The keys that attempts which have ended are about to save.
+    saving: Arc<watch::Sender<Vec<(RepoId, String)>>>,
+    /// Wakes the upkeep after something was saved, used or removed.
+    pub(crate) changed: Arc<Notify>,
+}
+
+/// The attempt whose caches are prepared.
+pub(crate) struct OfJob<'a> {
+    pub(crate) repo: &'a Repo,
+    pub(crate) event: &'a Event,
+    pub(crate) plan: &'a JobPlan,
+    pub(crate) known: &'a BTreeMap<String, Value>,
+    pub(crate) job: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) missing: Missing,
+}
+
+impl Caches {
+    pub(crate) fn new(store: Store, repo: Option<RepoId>) -> Self {
+        Self { store, repo, saving: Arc::new(watch::Sender::new(Vec::new())), changed: Arc::default() }
+    }
+
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Chooses what a job's caches begin with. Those of a job that runs already stay as they were chosen.
+    pub(crate) async fn of_job(&self, of: &OfJob<'_>, sources: &Sources) -> Result<JobCaches, Outcome> {
+        if of.plan.cache.is_empty() {
+            return Ok(JobCaches::default());
+        }
+        let error = |message: String| Outcome::Error { kind: ErrorKind::Expression, message };
+        let values = values(of.plan, of.known);
+        let mut paths: Vec<Vec<CachePath>> = Vec::new();
+        for cache in &of.plan.cache {
+            let read = cache.paths.iter().map(|path| read_path(path, &values));
+            paths.push(read.collect::<Result<_, _>>().map_err(error)?);
+        }
+        check_overlaps(&paths).map_err(error)?;
+        let access = CacheAccess::of(of.event);
+        let repo = self.repo.unwrap_or(of.repo.id);
+        let chosen = match of.missing {
+            Missing::PassOver => caches::uses(&self.store, of.job, of.attempt).await,
+            Missing::Refuse => {
+                let keys = self.keys(of, sources, values).await.map_err(error)?;
+                self.wait_for_saves(repo, &keys).await;
+                self.choose(of, repo, &access, &paths, keys).await
+            }
+        };
+        // Without its records a job runs as if nothing were cached.
+        let chosen = chosen.unwrap_or_else(|error| {
+            tracing::error!(job = %of.job, %error, "a job runs without its caches");
+            Vec::new()
+        });
+        let wanted = of.plan.cache.iter().zip(paths).zip(chosen).map(|((cache, paths), one)| JobCache {
+            found: one.found.and_then(found),
+            key: one.key,
+            paths,
+            shared: cache.shared,
+            save: cache.save,
+            may_save: access.saves(),
+        });
+        let wanted: Vec<JobCache> = wanted.collect();
+        let is_new = |cache: &&JobCache| cache.found.as_ref().is_none_or(|found| found.key != cache.key);
+        let records = Records {
+            caches: self.clone(),
+            saves: wanted.iter().filter(is_new).map(|cache| (repo, cache.key.clone())).collect(),
+            job: of.job,
+            attempt: of.attempt,
+            is_ending: AtomicBool::new(false),
+        };
+        Ok(JobCaches { wanted, records: Some(Arc::new(records)) })
+    }
+
+    /// Computes the keys and their fallbacks.
+    async fn keys(
+        &self,
+        of: &OfJob<'_>,
+        sources: &Sources,
+        values: Values,
+    ) -> Result<Vec<(String, Vec<String>)>, String> {
+        let mut asking = WithHashes { values, known: HashMap::new(), asked: RefCell::default() };
+        let texts = || of.plan.cache.iter().flat_map(|cache| std::iter::once(&cache.key).chain(&cache.fallback));
+        // The first round finds out which hashes are needed.
+        for text in texts() {
+            let _ = text.evaluate(&asking);
+        }
+        let asked = asking.asked.take();
+        for patterns in asked {
+            let hash = sources.hash_files(of.repo, of.event, &patterns).await?;
+            asking.known.insert(patterns, hash);
+        }
+        let evaluate = |what: &str, text: &Template| {
+            let text = text.evaluate(&asking).map_err(|error| format!("`{what}` of `cache`: {error}"))?;
+            cache::check_key(&text).map_err(|why| format!("`{what}` of `cache`: {why}"))?;
+            Ok::<_, String>(text)
+        };
+        of.plan
+            .cache
+            .iter()
+            .map(|cache| {
+                let fallback = cache.fallback.iter().map(|text| evaluate("fallback", text));
+                Ok((evaluate("key", &cache.key)?, fallback.collect::<Result<_, _>>()?))
+            })
+            .collect()
+    }
+
+    async fn choose(
+        &self,
+        of: &OfJob<'_>,
+        repo: RepoId,
+        access: &CacheAccess,
+        paths: &[Vec<CachePath>],
+        keys: Vec<(String, Vec<String>)>,
+    ) -> Result<Vec<Use>, StoreError> {
+        let wanted: Vec<Wanted> = keys
+            .into_iter()
+            .zip(paths)
+            .zip(&of.plan.cache)
+            .map(|(((key, fallback), paths), cache)| Wanted {
+                key,
+                fallback,
+                paths: paths.iter().map(ToString::to_string).collect(),
+                shared: cache.shared.then(|| new_shared(paths.len())),
+            })
+            .collect();
+        let mut tx = self.store.write().await?;
+        let uses = caches::begin(&mut tx, repo, (of.job, of.attempt), access, &wanted, Timestamp::now()).await?;
+        tx.commit().await?;
+        Ok(uses)
+    }
+
+    /// Waits while what the job wants is being saved by one that has ended: often the one that it needs.
+    async fn wait_for_saves(&self, repo: RepoId, keys: &[(String, Vec<String>)]) {
+        let is_wanted = |saved: &str| {
+            keys.iter().any(|(key, fallback)| key == saved || fallback.iter().any(|prefix| saved.starts_with(prefix)))
+        };
+        let mut saving = self.saving.subscribe();
+        let done = saving.wait_for(|saving| !saving.iter().any(|(of, key)| *of == repo && is_wanted(key)));
+        let _ = tokio::time::timeout(SAVING, done).await;
+    }
+}
+
+/// New names for the volumes of a shared cache.
+fn new_shared(paths: usize) -> Layers {
+    let volume = |_| format!("longshore-shared-{}", CacheId::new().short());
+    (0..paths).map(|path| vec![volume(path)]).collect()
+}
+
+fn found(found: Found) -> Option<FoundCache> {
+    let volume = |name: String| VolumeName::new(name).ok();
+    let layers = found.layers.into_iter().map(|path| path.into_iter().map(volume).collect());
+    Some(FoundCache { layers: layers.collect::<Option<_>>()?, key: found.key, owner: found.owner, bytes: found.bytes })
+}
+
+/// The values that keys may be made of: everything that is known before the job starts, except secrets and what is made of them.
+fn values(plan: &JobPlan, known: &BTreeMap<String, Value>) -> Values {
+    let mut contexts = plan.known.clone();
+    contexts
+        .extend(known.iter().filter(|(name, _)| *name != "secrets").map(|(name, value)| (name.clone(), value.clone())));
+    let mut values = Values { contexts, progress: None };
+    let env: BTreeMap<String, String> =
+        plan.env.iter().filter_map(|(name, text)| Some((name.clone(), text.evaluate(&values).ok()?))).collect();
+    values.contexts.insert("env".to_owned(), Value::map(env));
+    values
+}
+
+fn read_path(path: &Template, values: &Values) -> Result<CachePath, String> {
+    let text = path.evaluate(values).map_err(|error| format!("`path` of `cache`: {error}"))?;
+    CachePath::parse(&text).map_err(|why| format!("`path` of `cache`: `{text}`: {why}"))
+}
+
+fn check_overlaps(paths: &[Vec<CachePath>]) -> Result<(), String> {
+    let all: Vec<&CachePath> = paths.iter().flatten().collect();
+    let clash = all.iter().enumerate().find_map(|(at, path)| {
+        let other = all[..at].iter().find(|other| other.overlaps(path))?;
+        Some(format!("`cache`: `{path}` and `{other}` are cached, and one is in the other: leave one of them out"))
+    });
+    clash.map_or(Ok(()), Err)
+}
+
+/// Values with hashes of files. Those that are not known are noted, and empty.
+struct WithHashes {
+    values: Values,
+    known: HashMap<Vec<String>, Result<String, String>>,
+    asked: RefCell<BTreeSet<Vec<String>>>,
+}
+
+impl Context for WithHashes {
+    fn context(&self, name: &str) -> Option<&Value> {
+        self.values.context(name)
+    }
+
+    fn hash_files(&self, patterns: &[String]) -> Option<Result<String, String>> {
+        Some(self.known.get(patterns).cloned().unwrap_or_else(|| {
+            self.asked.borrow_mut().insert(patterns.to_vec());
+            Ok(String::new())
+        }))
+    }
+
+    fn has_files(&self) -> bool {
+        true
+    }
+}
+
+/// The records of one attempt's caches.
+struct Records {
+    caches: Caches,
+    /// The keys that it saves if its job is green.
+    saves: Vec<(RepoId, String)>,
+    job: JobId,
+    attempt: u32,
+    /// It counts among those that are about to save.
+    is_ending: AtomicBool,
+}
+
+impl Records {
+    /// Carries out one change. One that fails costs an entry, and no job.
+    async fn write(
+        &self,
+        what: &str,
+        change: impl AsyncFnOnce(&mut longshore_store::WriteTx) -> Result<(), StoreError>,
+    ) {
+        let written = async {
+            let mut tx = self.caches.store.write().await?;
+            change(&mut tx).await?;
+            tx.commit().await.map(drop)
+        };
+        if let Err(error) = written.await {
+            tracing::error!(job = %self.job, %error, "{what}");
+        }
+    }
+
+    fn no_longer_ending(&self) {
+        if self.is_ending.swap(false, Ordering::Relaxed) {
+            self.caches.saving.send_modify(|saving| {
+                for key in &self.saves {
+                    if let Some(at) = saving.iter().position(|one| one == key) {
+                        saving.swap_remove(at);
+                    }
+                }
+            });
+        }
+    }
+}
+
+impl CacheRecords for Records {
+    fn owner(&self, uid: u32) -> BoxFuture<'_, ()> {
+        Box::pin(self.write("the user of a cache is not recorded", async move |tx| {
+            caches::set_owner(tx, self.job, self.attempt, uid).await
+        }))
+    }
+
+    fn lost(&self, cache: usize) -> BoxFuture<'_, ()> {
+        Box::pin(self.write("a cache whose volumes are gone is still listed", async move |tx| {
+            caches::lost(tx, self.job, self.attempt, position(cache)).await
+        }))
+    }
+
+    fn ending(&self) {
+        if !self.is_ending.swap(true, Ordering::Relaxed) {
+            self.caches.saving.send_modify(|saving| saving.extend(self.saves.iter().cloned()));
+        }
+    }
+
+    fn save(&self, cache: usize, layers: Vec<Vec<VolumeName>>) -> BoxFuture<'_, ()> {
+        let layers: Layers = layers.iter().map(|path| path.iter().map(ToString::to_string).collect()).collect();
+        Box::pin(self.write("a cache is not saved", async move |tx| {
+            let of = (self.job, self.attempt);
+            match caches::save(tx, of, position(cache), &layers, Timestamp::now()).await? {
+                Saving::Saved(id) => tracing::debug!(job = %self.job, cache = %id, "saved"),
+                Saving::NotNeeded => tracing::debug!(job = %self.job, "another job has saved this key"),
+            }
+            Ok(())
+        }))
+    }
+
+    fn confirm(&self, cache: usize) -> BoxFuture<'_, ()> {
+        Box::pin(self.write("the branch of a cache is not recorded", async move |tx| {
+            caches::confirm(tx, self.job, self.attempt, position(cache)).await
+        }))
+    }
+
+    fn ended(&self, own: Vec<VolumeName>) -> BoxFuture<'_, Option<Vec<VolumeName>>> {
+        Box::pin(async move {
+            self.write("the caches of a job count as used", async |tx| caches::end(tx, self.job, self.attempt).await)
+                .await;
+            self.no_longer_ending();
+            self.caches.changed.notify_one();
+            let owned = caches::owned(&self.caches.store).await.ok()?;
+            Some(own.into_iter().filter(|name| !owned.volumes.contains(name.as_str())).collect())
+        })
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.no_longer_ending();
+    }
+}
+
+fn position(cache: usize) -> u16 {
+    u16::try_from(cache).unwrap_or(u16::MAX)
+}
