@@ -269,7 +269,7 @@ pub(crate) enum Connection {
     Add {
         /// The kind of forge: github, gitea or forgejo
         kind: String,
-        /// The forge's address in a browser, such as https://forge.example
+        /// The forge's address in a browser, such as `https://forge.example`
         address: String,
         /// The name of the connection; its kind if not given
         #[arg(long, value_name = "NAME")]
