@@ -121,12 +121,12 @@ fn a_form_that_is_not_taken_says_why_and_keeps_what_was_typed() {
         browser.eval(&format!(
             "(() => {{ const form = {form}; form.noValidate = true; for (const [name, value] of Object.entries({fields})) form.elements[name].value = value; form.requestSubmit(); }})()"
         ));
-        browser.until("document.querySelector('.note.bad') !== null");
+        browser.until("document.querySelector('.note.bad[role=alert]') !== null");
         if name != "remove" {
             assert_eq!(browser.eval(&format!("{form}.elements.name.value === {fields}.name")), json!(true), "{name}");
         }
         // It is visible without scrolling.
-        browser.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('.note.bad').getBoundingClientRect())");
+        browser.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.querySelector('.note.bad[role=alert]').getBoundingClientRect())");
         looks_well(&browser, &format!("refused-{name}"));
     }
     browser.open(&format!("{}/repos/{repo}", server.url()));
