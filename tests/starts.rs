@@ -37,7 +37,7 @@ fn a_commit_is_started_only_on_a_branch_or_tag_that_it_is_on() {
     for what in [json!({ "commit": stolen }), json!({ "commit": stolen, "ref": "main" })] {
         let (status, answer) = start(&world, &what);
         assert_eq!(status, 422, "{answer}");
-        let expected = format!("{stolen} is not on refs/heads/main: name the branch or tag that it is on");
+        let expected = format!("{stolen} is not on refs/heads/main: name a branch or tag that contains it");
         assert_eq!(answer["error"]["message"], expected);
     }
     // The branch contains the commit, so somebody who may push vouches for it.
