@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{gone, named},
+    github::{Hook, Permissions, User, gone, named},
     http::Endpoint,
     pages::read_all,
 };
@@ -25,22 +25,12 @@ pub(crate) struct Gitea {
 }
 
 #[derive(Deserialize)]
-struct User {
-    login: String,
-}
-
-#[derive(Deserialize)]
 struct Repo {
     id: u64,
     full_name: String,
     default_branch: Option<String>,
     private: bool,
     permissions: Option<Permissions>,
-}
-
-#[derive(Deserialize)]
-struct Permissions {
-    admin: bool,
 }
 
 impl From<Repo> for RemoteRepo {
@@ -53,18 +43,6 @@ impl From<Repo> for RemoteRepo {
             admin: repo.permissions.is_some_and(|permissions| permissions.admin),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Hook {
-    id: u64,
-    config: HookConfig,
-}
-
-#[derive(Deserialize)]
-struct HookConfig {
-    #[serde(default)]
-    url: String,
 }
 
 impl Gitea {

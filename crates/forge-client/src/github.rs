@@ -13,8 +13,8 @@ use crate::{Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report, htt
 pub(crate) struct Github(Endpoint);
 
 #[derive(Deserialize)]
-struct User {
-    login: String,
+pub(crate) struct User {
+    pub(crate) login: String,
 }
 
 #[derive(Deserialize)]
@@ -27,8 +27,8 @@ struct Repo {
 }
 
 #[derive(Deserialize)]
-struct Permissions {
-    admin: bool,
+pub(crate) struct Permissions {
+    pub(crate) admin: bool,
 }
 
 impl From<Repo> for RemoteRepo {
@@ -44,15 +44,15 @@ impl From<Repo> for RemoteRepo {
 }
 
 #[derive(Deserialize)]
-struct Hook {
-    id: u64,
-    config: HookConfig,
+pub(crate) struct Hook {
+    pub(crate) id: u64,
+    pub(crate) config: HookConfig,
 }
 
 #[derive(Deserialize)]
-struct HookConfig {
+pub(crate) struct HookConfig {
     #[serde(default)]
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Github {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     Account, CallError, ForgeApi, Http, NewHook, RemoteRepo, Report,
-    github::{gone, named},
+    github::{Hook, Permissions, gone, named},
     http::Endpoint,
 };
 
@@ -20,11 +20,6 @@ struct Repo {
     permissions: Option<Permissions>,
 }
 
-#[derive(Deserialize)]
-struct Permissions {
-    admin: bool,
-}
-
 impl From<Repo> for RemoteRepo {
     fn from(repo: Repo) -> Self {
         Self {
@@ -35,18 +30,6 @@ impl From<Repo> for RemoteRepo {
             admin: repo.permissions.is_some_and(|permissions| permissions.admin),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Hook {
-    id: u64,
-    config: HookConfig,
-}
-
-#[derive(Deserialize)]
-struct HookConfig {
-    #[serde(default)]
-    url: String,
 }
 
 impl Gogs {
