@@ -173,55 +173,52 @@ pub(super) fn reports(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_
 
 /// Reads the folders of a cache, anywhere in the container.
 fn cache_paths(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
-    let items = items(node);
-    if items.is_empty() || node.is_null() {
-        findings.error(Code::Empty, node.place, "there is no path here", "write at least one".to_owned());
-        return None;
-    }
-    let read: Vec<Option<Template>> = items
-        .iter()
-        .map(|item| {
-            let written = filled(item, "a path", findings)?.trim();
-            let path = text::read(written, item.place, Position::Job, names, findings)?;
-            if let Some(Err(why)) = path.as_known().map(CachePath::parse) {
-                let help = "write a folder: `target`, `~/.cargo/registry` or `/var/cache/apt`";
-                findings.error(Code::BadPath, item.place, why.to_string(), help.to_owned());
-                return None;
-            }
-            Some(path)
-        })
-        .collect();
-    read.into_iter().collect()
+    each_path(node, findings, |item, findings| {
+        let written = filled(item, "a path", findings)?.trim();
+        let path = text::read(written, item.place, Position::Job, names, findings)?;
+        if let Some(Err(why)) = path.as_known().map(CachePath::parse) {
+            let help = "write a folder: `target`, `~/.cargo/registry` or `/var/cache/apt`";
+            findings.error(Code::BadPath, item.place, why.to_string(), help.to_owned());
+            return None;
+        }
+        Some(path)
+    })
 }
 
 /// Reads paths of files below the workspace.
 fn paths(node: &Rc<Node>, names: &Names, findings: &mut Findings<'_>) -> Option<Vec<Template>> {
+    each_path(node, findings, |item, findings| {
+        let written = filled(item, "a path", findings)?.trim();
+        let complaint = if written.split('/').any(|part| part == "..") {
+            Some("a path cannot lead out of the workspace")
+        } else if written.starts_with(['/', '~']) {
+            Some("a path must be relative to the workspace")
+        } else if written.chars().any(char::is_control) {
+            Some("a path must be a single line")
+        } else {
+            None
+        };
+        if let Some(complaint) = complaint {
+            let help = "write it relative to the workspace: `target/release/app`";
+            findings.error(Code::BadPath, item.place, complaint, help.to_owned());
+            return None;
+        }
+        text::read(written, item.place, Position::Job, names, findings)
+    })
+}
+
+/// Reads a path or a list of them, each with `read`, and reports all that are wrong.
+fn each_path(
+    node: &Rc<Node>,
+    findings: &mut Findings<'_>,
+    read: impl Fn(&Rc<Node>, &mut Findings<'_>) -> Option<Template>,
+) -> Option<Vec<Template>> {
     let items = items(node);
     if items.is_empty() || node.is_null() {
         findings.error(Code::Empty, node.place, "there is no path here", "write at least one".to_owned());
         return None;
     }
-    let read: Vec<Option<Template>> = items
-        .iter()
-        .map(|item| {
-            let written = filled(item, "a path", findings)?.trim();
-            let complaint = if written.split('/').any(|part| part == "..") {
-                Some("a path cannot lead out of the workspace")
-            } else if written.starts_with(['/', '~']) {
-                Some("a path must be relative to the workspace")
-            } else if written.chars().any(char::is_control) {
-                Some("a path must be a single line")
-            } else {
-                None
-            };
-            if let Some(complaint) = complaint {
-                let help = "write it relative to the workspace: `target/release/app`";
-                findings.error(Code::BadPath, item.place, complaint, help.to_owned());
-                return None;
-            }
-            text::read(written, item.place, Position::Job, names, findings)
-        })
-        .collect();
+    let read: Vec<Option<Template>> = items.iter().map(|item| read(item, findings)).collect();
     read.into_iter().collect()
 }
 
