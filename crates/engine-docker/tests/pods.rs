@@ -284,7 +284,7 @@ async fn a_pod_outlives_the_server_and_whoever_adopts_it_gets_every_byte_once() 
     let gated = count.replace("sleep 0.005", "sleep 0.005; until [ $i -lt 350 ] || [ -e go ]; do sleep 0.02; done");
     request.plan.steps = vec![own(BUSYBOX, Some(&gated)), StepPlan { id: None, ..own(TOOL, None) }];
     let journal = support::MemoryJournal::default();
-    for until in ["20\n", "150\n", "300\n"] {
+    for until in ["20\n", "40\n", "60\n"] {
         if until == "20\n" {
             run_and_die(&world, &request, &journal, until).await;
         } else {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
@@ -52,6 +53,8 @@ pub struct World {
     pub engine: Executor,
     pub docker: Docker,
     pub instance: Instance,
+    /// The last session that an adoption announced, which a server keeps for the next one.
+    session: AtomicU32,
     ended: bool,
     /// Shared by all worlds; the last one, which gets it exclusively, removes the agent too.
     lock: File,
@@ -72,7 +75,7 @@ impl World {
         let mut options = options(docker_host(), &instance);
         change(&mut options);
         let engine = connect(options).await.unwrap();
-        Self { engine, docker, instance, ended: false, lock }
+        Self { engine, docker, instance, session: AtomicU32::new(0), ended: false, lock }
     }
 
     /// Options for another connection to the same instance, through another socket.
@@ -96,7 +99,6 @@ impl World {
         (Ran { outcome, journal, updates: collected.await.unwrap() }, took)
     }
 
-    /// Removes everything, and checks that nothing is left.
     /// Removes a container behind the executor's back. An engine under load may fail to at first, and keeps the rest of it.
     pub async fn take_away(&self, container: &str) {
         eventually("the container is gone", async || {
@@ -110,6 +112,7 @@ impl World {
         .await;
     }
 
+    /// Removes everything, and checks that nothing is left.
     pub async fn end(mut self) {
         self.engine.shutdown(true).await;
         let objects = self.engine.objects(Some(&self.instance)).await.unwrap();
@@ -315,13 +318,20 @@ pub async fn run_until(
     }
 }
 
-/// Adopts the job as a server does at its start, with nothing known but the request and the log.
+/// Adopts the job as a server does at its start, with nothing known but the request, the log and the last session.
 pub async fn adopt(world: &World, request: &JobRequest, journal: &MemoryJournal) -> Outcome {
     world.engine.sweep(&BTreeSet::from([request.attempt_id()])).await.unwrap();
     let (sender, mut receiver) = mpsc::channel(64);
-    let request = AdoptRequest { job: request.clone(), session: 0, began: false };
+    let session = world.session.load(Ordering::Relaxed);
+    let request = AdoptRequest { job: request.clone(), session, began: false };
     let adopting = world.engine.adopt(request, boxed(journal), sender, CancellationToken::new());
-    let drained = async { while receiver.recv().await.is_some() {} };
+    let drained = async {
+        while let Some(update) = receiver.recv().await {
+            if let JobUpdate::Session(number) = update {
+                world.session.store(number, Ordering::Relaxed);
+            }
+        }
+    };
     tokio::join!(adopting, drained).0
 }
 
