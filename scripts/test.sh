@@ -75,10 +75,29 @@ engine_docker_on_second() {
   DOCKER_HOST=$second LONGSHORE_TEST_DOCKER_HOST=$second on_engine "$second" --workspace "${names[@]}"
 }
 
+# make_images: makes the images, and starts the second engine with its own. Its address goes to $second_address, which stays empty if
+# there is none. It mostly waits for packages, so it goes on beside the compilers.
+make_images() {
+  scripts/images.sh
+  : >"$second_address"
+  if have apt-get; then
+    scripts/second-engine.sh start >"$second_address"
+    # The services are for the tests of the whole program.
+    DOCKER_HOST=$(cat "$second_address") scripts/images.sh busybox no-shell debian
+  fi
+}
+
 step "Setting up"
 LONGSHORE_BROWSER=yes scripts/setup.sh
 scripts/axe.sh
 first=unix://$(docker_socket)
+second_address=$logs/second-engine.address
+# An engine that somebody else started keeps running.
+theirs=no
+if scripts/second-engine.sh running; then theirs=yes; fi
+make_images >"$logs/images.log" 2>&1 </dev/null &
+images=$!
+trap 'kill "$images" 2>/dev/null || true; [ "$theirs" = yes ] || scripts/second-engine.sh stop' EXIT
 
 step "Format"
 cargo fmt --all --check
@@ -101,21 +120,16 @@ RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --works
 step "Licences, sources, banned crates"
 scripts/deny.sh
 
-step "Engines and images for the tests"
-scripts/images.sh
-second=
-if have apt-get; then
-  # An engine that somebody else started keeps running.
-  scripts/second-engine.sh running || trap 'scripts/second-engine.sh stop' EXIT
-  second=$(scripts/second-engine.sh start)
-  # The services are for the tests of the whole program.
-  DOCKER_HOST=$second scripts/images.sh busybox no-shell debian
-else
-  say "      no second engine: it is made from Debian's packages, and this machine has no apt"
-fi
-
 step "Compiling the tests"
 cargo test --locked --workspace --no-run
+
+step "Engines and images for the tests, which were begun at the start"
+status=0
+wait "$images" || status=$?
+cat "$logs/images.log"
+[ "$status" = 0 ] || die "the engines and images for the tests were not made: see above"
+second=$(cat "$second_address")
+[ -n "$second" ] || say "      no second engine: it is made from Debian's packages, and this machine has no apt"
 
 # The tests mostly wait for engines.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
